@@ -1,0 +1,33 @@
+"""Typed progress events: a side channel that never carries an error.
+
+What lives here: the event and the type of its consumer.  What may not: printing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """What one object of a pull has come to.
+
+    ``stage`` is one of ``resolving resolved waiting downloading downloaded exists unpacking
+    unpacked retrying done``; ``name`` is the reference or digest it concerns; ``offset`` and
+    ``total`` count bytes (``total`` 0: not known).
+    """
+
+    stage: str
+    name: str
+    offset: int = 0
+    total: int = 0
+    media_type: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.stage:11} {self.name}"
+        return f"{text} {self.offset}/{self.total}" if self.total else text
+
+
+#: Called from any of the pipeline's threads, one call at a time.
+ProgressCallback = Callable[[ProgressEvent], object]

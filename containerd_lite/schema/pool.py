@@ -1,0 +1,148 @@
+"""Names to message classes and methods, out of a private pool that loads lazily.
+
+What lives here: ``Schema`` and the one that describes containerd.  What may not: sockets, and
+the process's default descriptor pool, which belongs to the application.
+
+Every look-up and class creation stands behind one lock and one cache: protobuf's pools are not
+safe to fill from two threads, on any of its backends.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+from google.protobuf import message_factory
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+
+from ..errors import InvalidArgument, ProtocolError
+
+#: A message whose fields are known at run time only; never leaves the package but by ``call``.
+DynamicMessage: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Method:
+    """One RPC: its HTTP/2 path, the classes of its messages, which sides stream."""
+
+    path: str
+    request: type[DynamicMessage]
+    response: type[DynamicMessage]
+    client_streaming: bool
+    server_streaming: bool
+
+
+class Schema:
+    """A set of ``.binpb`` files beside an ``index.json``, and what they describe."""
+
+    def __init__(self, package: str, folder: str) -> None:
+        self._package = package
+        self._folder = folder
+        self._lock = threading.RLock()
+        self._pool: DescriptorPool | None = None
+        self._index: dict[str, str] = {}
+        self._loaded: set[str] = set()
+        self._classes: dict[str, type[DynamicMessage]] = {}
+        self._methods: dict[str, Method] = {}
+
+    def message(self, name: str) -> type[DynamicMessage]:
+        """The class of a message by its full name, ``containerd.types.Descriptor``.
+
+        The same name gives the same class, always.  Raises ``InvalidArgument`` for a name that
+        the schema does not have.
+        """
+        found = self._classes.get(name)
+        return found if found is not None else self._make_class(name)
+
+    def method(self, name: str) -> Method:
+        """The method ``package.Service/Method``.  Raises ``InvalidArgument``."""
+        found = self._methods.get(name)
+        return found if found is not None else self._make_method(name)
+
+    def _make_class(self, name: str) -> type[DynamicMessage]:
+        with self._lock:
+            if name not in self._classes:
+                self._load(name)
+                try:
+                    descriptor = self._filled_pool().FindMessageTypeByName(name)
+                except KeyError:
+                    raise InvalidArgument(f"the schema has no message {name!r}") from None
+                self._classes[name] = _class_of(descriptor, self._filled_pool())
+            return self._classes[name]
+
+    def _make_method(self, name: str) -> Method:
+        service, _, method = name.partition("/")
+        with self._lock:
+            self._load(service)
+            try:
+                found = self._filled_pool().FindServiceByName(service).methods_by_name[method]
+            except KeyError:
+                raise InvalidArgument(f"the schema has no method {name!r}") from None
+            self._methods[name] = Method(
+                f"/{name}",
+                self.message(found.input_type.full_name),
+                self.message(found.output_type.full_name),
+                bool(found.client_streaming),
+                bool(found.server_streaming),
+            )
+            return self._methods[name]
+
+    def _filled_pool(self) -> DescriptorPool:
+        if self._pool is None:
+            self._pool = DescriptorPool()
+        return self._pool
+
+    def _load(self, symbol: str) -> None:
+        """Bring the file of a name into the pool, what it imports first."""
+        if not self._index:
+            self._index = json.loads(self._read("index.json"))
+        while symbol and symbol not in self._index:  # a nested message: its outermost one
+            symbol = symbol.rpartition(".")[0]
+        if symbol:
+            self._load_file(self._index[symbol])
+
+    def _load_file(self, name: str) -> None:
+        if name in self._loaded:
+            return
+        from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+        content = self._read(name)
+        for dependency in FileDescriptorProto.FromString(content).dependency:
+            self._load_file(dependency.removesuffix(".proto").replace("/", ".") + ".binpb")
+        self._filled_pool().AddSerializedFile(content)
+        self._loaded.add(name)
+
+    def _read(self, name: str) -> bytes:
+        return (files(self._package) / self._folder / name).read_bytes()
+
+
+def _class_of(descriptor: DynamicMessage, pool: DescriptorPool) -> type[DynamicMessage]:
+    factory: DynamicMessage = message_factory
+    kind: type[DynamicMessage]
+    if hasattr(factory, "GetMessageClass"):
+        kind = factory.GetMessageClass(descriptor)
+    else:
+        kind = factory.MessageFactory(pool).GetPrototype(descriptor)  # before protobuf 4.22
+    return kind
+
+
+def decode(kind: type[DynamicMessage], data: bytes | bytearray) -> DynamicMessage:
+    """Bytes to a message.  Raises ``ProtocolError`` for bytes that are none."""
+    try:
+        # The pure backend wants bytes or a memoryview, and keeps no reference to either.
+        return kind.FromString(bytes(data))
+    except (DecodeError, ValueError, TypeError, RecursionError) as error:
+        raise ProtocolError(f"what came is no {kind.DESCRIPTOR.full_name}: {error}") from error
+
+
+def encode(message: DynamicMessage) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data
+
+
+#: What containerd's daemons understand.
+CONTAINERD = Schema(__package__ or "containerd_lite.schema", "sets")

@@ -1,0 +1,244 @@
+"""Connections to one daemon, made when they are needed and made again when they are lost.
+
+What lives here: dialling with back-off, which connection a call takes, retry of what provably
+was not processed, fork.  What may not: HTTP/2, messages.
+
+Unary calls share one connection.  Bulk streams and calls that wait for long get one to
+themselves: Unix sockets are cheap, and layers then move side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from itertools import count
+from types import TracebackType
+
+from ..deadline import Deadline, backoff
+from ..errors import Cancelled, ContainerdError, Unavailable
+from ..wire import metadata as codes
+from ..wire.call import Call
+from ..wire.connection import Connection
+from ..wire.framing import MAX_MESSAGE
+from ..wire.metadata import Metadata, Status
+from .address import DEFAULT, Address
+from .link import Link
+from .stream import Stream, expire, operation, raise_status
+
+#: Connections kept for the next bulk stream.
+_MOST_SPARE = 4
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 10.0
+_CLOSED = Status(codes.CANCELLED, "the client was closed", origin="local")
+_INTERRUPTED = Status(codes.CANCELLED, "the caller was interrupted", origin="local")
+
+
+class Channel:
+    """A way to one containerd; safe to use from any number of threads, and after a fork.
+
+    ``connect_timeout`` in seconds bounds a dial and the peer's first word.  Nothing is dialled
+    before the first call.
+    """
+
+    def __init__(
+        self,
+        address: str | Address = DEFAULT,
+        *,
+        connect_timeout: float | None = 10.0,
+        user_agent: str = "containerd-lite",
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
+        self.address = address if isinstance(address, Address) else Address.parse(address)
+        self.connect_timeout = connect_timeout
+        self._user_agent = user_agent
+        self._max_message = max_message
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._shared: Link | None = None
+        self._spare: list[Link] = []
+        self._links: set[Link] = set()
+
+    def _check_fork(self) -> None:
+        if self._pid != os.getpid():
+            links, was_closed = self._links, self._closed.is_set()
+            self._reset()  # whoever held the parent's locks does not exist here
+            for link in links:
+                link.forget()
+            if was_closed:
+                self._closed.set()
+
+    # ---- calls -----------------------------------------------------------------------------
+
+    def unary(
+        self,
+        path: str,
+        *message: bytes | memoryview,
+        metadata: Metadata = (),
+        timeout: float | None = None,
+        wait_for_ready: bool = False,
+        dedicated: bool = False,
+    ) -> bytes | bytearray:
+        """One request, one response, both as bytes; ``path`` is ``/package.Service/Method``.
+
+        ``timeout`` in seconds covers everything, dialling included.  ``wait_for_ready`` keeps
+        dialling until then instead of failing at once.  ``dedicated`` takes a connection of the
+        call's own.  Raises the ``ContainerdError`` that the status says.
+        """
+        deadline = Deadline(timeout)
+        waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+        for attempt in count():
+            link, call = self._begin(path, metadata, deadline, message, wait_for_ready, dedicated)
+            try:
+                if not link.finish(call, deadline):
+                    expire(link, call)
+            finally:
+                if not call.is_done:
+                    link.cancel(call, _INTERRUPTED)
+                if dedicated or not link.is_usable:
+                    self.release(link)
+            # What the peer provably did not look at is sent once more (gRFC A6).
+            is_unprocessed = call.status is not None and call.status.is_unprocessed
+            if not is_unprocessed or (attempt and not wait_for_ready) or deadline.expired:
+                break
+            if attempt:
+                self._pause(next(waits), deadline)
+        raise_status(call, deadline, str(self.address))
+        if len(call.reader.messages) != 1:
+            said = f"{len(call.reader.messages)} responses to a unary call"
+            call.status = Status(codes.INTERNAL, said, b"", "transport")
+            raise_status(call, deadline, str(self.address))
+        return call.reader.messages[0]
+
+    def stream(
+        self,
+        path: str,
+        *message: bytes | memoryview,
+        metadata: Metadata = (),
+        timeout: float | None = None,
+        wait_for_ready: bool = False,
+    ) -> Stream:
+        """Begin a streaming call on a connection of its own.
+
+        A ``message`` is the only one and closes the sending side; without it, use ``send``.
+        """
+        deadline = Deadline(timeout)
+        sent = message or None
+        link, call = self._begin(path, metadata, deadline, sent, wait_for_ready, True)
+        return Stream(self, link, call, deadline, str(self.address))
+
+    # ---- connections -----------------------------------------------------------------------
+
+    def _begin(
+        self,
+        path: str,
+        metadata: Metadata,
+        deadline: Deadline,
+        message: tuple[bytes | memoryview, ...] | None,
+        wait_for_ready: bool,
+        dedicated: bool,
+    ) -> tuple[Link, Call]:
+        waits = backoff(_FIRST_WAIT, _LONGEST_WAIT) if wait_for_ready else None
+        for _ in range(2):
+            try:
+                link = self._dial_until(deadline, dedicated, waits)
+            except ContainerdError as error:
+                error.operation = operation(Call(path, (), None, 0))
+                raise
+            call = link.start(path, metadata, deadline.remaining(), message)
+            if call is not None:
+                return link, call
+            self._drop(link)
+        raise Unavailable("the daemon closes every connection", address=str(self.address))
+
+    def _dial_until(
+        self, deadline: Deadline, dedicated: bool, waits: Iterator[float] | None
+    ) -> Link:
+        while True:
+            try:
+                return self._link(deadline, dedicated)
+            except Unavailable:
+                if waits is None or deadline.expired:
+                    raise
+                self._pause(next(waits), deadline)
+
+    def _pause(self, seconds: float, deadline: Deadline) -> None:
+        self._closed.wait(deadline.sooner(seconds).remaining())
+
+    def _link(self, deadline: Deadline, dedicated: bool) -> Link:
+        """A connection for a call: the shared one, a spare one, or a new one."""
+        self._check_fork()
+        with self._lock:
+            if self._closed.is_set():
+                raise Cancelled("the client is closed", remedy="Make a new one")
+            if dedicated and self._spare:
+                return self._spare.pop()
+            if not dedicated and self._shared is not None and self._shared.is_usable:
+                return self._shared
+        bound = deadline.sooner(self.connect_timeout)
+        wire = Connection(user_agent=self._user_agent, max_message=self._max_message)
+        link = Link(self.address.dial(bound.remaining()), wire, Deadline(self.connect_timeout))
+        with self._lock:
+            if not self._closed.is_set():
+                self._links.add(link)
+                if not dedicated and (self._shared is None or not self._shared.is_usable):
+                    self._shared = link
+                return link
+        link.close(_CLOSED)
+        raise Cancelled("the client was closed")
+
+    def release(self, link: Link) -> None:
+        """A call on this connection is over: keep the connection, or let it go."""
+        with self._lock:
+            if link is self._shared and link.is_usable:
+                return
+            is_wanted = link in self._links and len(self._spare) < _MOST_SPARE
+            if is_wanted and link.is_usable and link.is_idle:
+                self._spare.append(link)
+                return
+        self._drop(link)
+
+    def _drop(self, link: Link) -> None:
+        """Take no more calls on this connection; it ends with the last one on it."""
+        with self._lock:
+            if link is self._shared:
+                self._shared = None
+            if not link.is_idle:
+                return
+            self._links.discard(link)
+        link.close(Status(codes.UNAVAILABLE, "the connection is closed", b"", "transport"))
+
+    def reconnect(self) -> None:
+        """Give up every connection, and with them the calls on them; the next call dials."""
+        self._close_links(Status(codes.UNAVAILABLE, "the client reconnects", b"", "local"))
+
+    def close(self) -> None:
+        """End every call with ``Cancelled`` and every connection; may be called twice."""
+        self._check_fork()
+        self._closed.set()
+        self._close_links(_CLOSED)
+
+    def _close_links(self, status: Status) -> None:
+        self._check_fork()
+        with self._lock:
+            links, self._links = self._links, set()
+            self._shared, self._spare = None, []
+        for link in links:
+            link.close(status)
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.address}>"

@@ -1,0 +1,163 @@
+"""One streaming call as its caller sees it.
+
+What lives here: messages out and in, the deadline, the end.  What may not: connections, HTTP/2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Protocol
+
+from ..deadline import Deadline
+from ..errors import BY_CODE, ContainerdError, DeadlineExceeded, ProtocolError, Unknown
+from ..wire import metadata
+from ..wire.call import Call
+from ..wire.metadata import Metadata, Status
+from .link import Link
+
+#: The type_url under which an error carries ``grpc-status-details-bin`` until it is decoded.
+UNDECODED = "grpc-status-details-bin"
+
+
+class Owner(Protocol):
+    """Who lent the link, and wants it back."""
+
+    def release(self, link: Link) -> None: ...
+
+
+class Stream:
+    """A server-streaming or bidirectional call; a context manager and an iterator of messages.
+
+    One thread may send while another receives, and any thread may ``cancel``.  A stream that is
+    left before its end is cancelled.
+    """
+
+    def __init__(
+        self, owner: Owner, link: Link, call: Call, deadline: Deadline, address: str
+    ) -> None:
+        self._owner: Owner | None = owner
+        self._link = link
+        self._call = call
+        self._deadline = deadline
+        self._address = address
+
+    def send(self, *parts: bytes | memoryview, last: bool = False) -> None:
+        """Send one message, given in parts; ``last`` says that no more will come.
+
+        Returns when the kernel has all of it, so that the parts may be used again.  Sending to a
+        call that has ended does nothing: ``receive`` tells how it ended.
+        Raises ``DeadlineExceeded``.
+        """
+        self._expect(self._link.send(self._call, parts, last, self._deadline))
+
+    def finish_sending(self) -> None:
+        self.send(last=True)
+
+    def receive(self, timeout: float | None = None) -> bytes | bytearray | None:
+        """The next message; ``None`` where the call has ended well.
+
+        ``timeout`` in seconds bounds this wait alone and leaves the call as it is; the call's own
+        deadline ends it.  Raises ``DeadlineExceeded``, and how the peer says the call failed.
+        """
+        deadline = self._deadline.sooner(timeout)
+        in_time, message = self._link.receive(self._call, deadline)
+        if message is None:
+            self._expect(in_time or not self._deadline.expired)
+            if not in_time:
+                raise DeadlineExceeded("no message came in time", operation=operation(self._call))
+            raise_status(self._call, self._deadline, self._address)
+        return message
+
+    def poll(self) -> bytes | bytearray | None:
+        """A message that has come already, else ``None``; never waits."""
+        return self._link.poll(self._call)
+
+    @property
+    def is_done(self) -> bool:
+        return self._call.is_done
+
+    @property
+    def initial_metadata(self) -> Metadata:
+        return self._call.initial_metadata
+
+    @property
+    def trailing_metadata(self) -> Metadata:
+        return self._call.trailing_metadata
+
+    def cancel(self) -> None:
+        """End the call now; a thread that waits for it gets ``Cancelled``."""
+        status = Status(metadata.CANCELLED, "the call was cancelled from this end", origin="local")
+        self._link.cancel(self._call, status)
+
+    def close(self) -> None:
+        """Cancel what is not over, and give the connection back."""
+        if not self._call.is_done:
+            self.cancel()
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.release(self._link)
+
+    def _expect(self, in_time: bool) -> None:
+        if not in_time:
+            expire(self._link, self._call)
+            raise_status(self._call, self._deadline, self._address)
+
+    def __iter__(self) -> Iterator[bytes | bytearray]:
+        while (message := self.receive()) is not None:
+            yield message
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # No lock may be taken here: this can run in the middle of anything.
+        if getattr(self, "_owner", None) is not None and not self._call.is_done:
+            self._link.abandoned.append(self._call)
+
+    def __repr__(self) -> str:
+        return f"<Stream {operation(self._call)} {self._call.state}>"
+
+
+def operation(call: Call) -> str:
+    """``Version.Version`` for ``/containerd.services.version.v1.Version/Version``."""
+    service, _, method = call.path.rpartition("/")
+    return f"{service.rpartition('.')[2]}.{method}"
+
+
+def expire(link: Link, call: Call) -> None:
+    """End a call whose deadline passed here, before the peer said so."""
+    said = "the deadline passed before the daemon answered"
+    link.cancel(call, Status(metadata.DEADLINE_EXCEEDED, said, origin="local"))
+
+
+def raise_status(call: Call, deadline: Deadline, address: str) -> None:
+    """Raise what the call's status says; return if that is OK."""
+    status = call.status or Status(metadata.UNKNOWN, "the call has no status", origin="local")
+    if status.code == metadata.OK:
+        return
+    code = status.code
+    if code == metadata.CANCELLED and status.origin != "local" and deadline.expired:
+        code = metadata.DEADLINE_EXCEEDED  # the peer noticed first
+    kind: type[ContainerdError] = BY_CODE.get(code, Unknown)
+    remedy = ""
+    if status.origin == "transport" and code == metadata.INTERNAL:
+        kind = ProtocolError
+        remedy = "Is this the gRPC socket of containerd?" if "HTTP/2" in status.message else ""
+    details = ((UNDECODED, status.details),) if status.details else ()
+    error = kind(
+        status.message or kind.__name__,
+        operation=operation(call),
+        address=address,
+        remedy=remedy,
+    )
+    error.details = details
+    raise error

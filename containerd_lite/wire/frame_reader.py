@@ -1,0 +1,125 @@
+"""Bytes to well-formed HTTP/2 frames: what is wrong with a frame in itself ends here.
+
+What lives here: cutting, sizes, padding, header blocks put together.  What may not: calls,
+windows, HPACK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from . import frames
+from .frames import CONTINUATION, DATA, HEADER_SIZE, HEADERS, SETTINGS
+
+#: Bound on an encoded header block, all its frames together, and on its CONTINUATION frames.
+MAX_BLOCK = 64 << 10
+MAX_CONTINUATIONS = 16
+
+#: Called with a frame's payload (unpadded; a whole frame for SETTINGS, as h2 wants it), its
+#: flags, its stream id and its length on the wire, which is what flow control counts.
+Handler = Callable[[memoryview, int, int, int], None]
+
+_SIZES = {frames.RST_STREAM: 4, frames.PING: 8, frames.WINDOW_UPDATE: 4}
+_OF_STREAMS = frozenset({DATA, HEADERS, CONTINUATION, frames.RST_STREAM, frames.PRIORITY})
+_OF_CONNECTION = frozenset({SETTINGS, frames.PING, frames.GOAWAY})
+
+
+class ConnectionFault(Exception):
+    """The connection cannot go on; ``code`` is the HTTP/2 error code to tell the peer."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FrameReader:
+    """Hands each frame to the handler of its type; frames of unknown types are passed over."""
+
+    def __init__(self, handlers: Mapping[int, Handler]) -> None:
+        self._handlers = handlers
+        self._first = True
+        self._block: tuple[int, int, list[bytes]] | None = None  # stream, flags, pieces
+
+    def feed(self, data: memoryview) -> int:
+        """Take bytes; returns how many were used: what was not is to come again, with more.
+
+        Raises ``ConnectionFault``.
+        """
+        at, end = 0, len(data)
+        while end - at >= HEADER_SIZE:
+            high, low, kind, flags, stream_id = frames.unpack_header(data, at)
+            length = high << 8 | low
+            if self._first and kind != SETTINGS:
+                self._not_http2(data)
+            if length > frames.MAX_FRAME_SIZE:
+                raise ConnectionFault(frames.FRAME_SIZE_ERROR, f"a frame of {length} bytes came")
+            start = at + HEADER_SIZE
+            if end - start < length:
+                break
+            self._first = False
+            at = start + length
+            payload = data[start - HEADER_SIZE if kind == SETTINGS else start : at]
+            self._take(kind, payload, flags, stream_id & frames.MAX_WINDOW, length)
+        return at
+
+    def _not_http2(self, data: memoryview) -> None:
+        what = "with HTTP/1" if bytes(data[:5]) == b"HTTP/" else "with something else"
+        raise ConnectionFault(
+            frames.PROTOCOL_ERROR, f"the peer does not speak HTTP/2: it answered {what}"
+        )
+
+    def _take(
+        self, kind: int, payload: memoryview, flags: int, stream_id: int, length: int
+    ) -> None:
+        if self._block is not None and kind != CONTINUATION:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "a header block was interrupted")
+        if kind in _OF_STREAMS if not stream_id else kind in _OF_CONNECTION:
+            raise ConnectionFault(
+                frames.PROTOCOL_ERROR, f"a frame of type {kind} on stream {stream_id}"
+            )
+        if length != _SIZES.get(kind, length) or (kind == frames.GOAWAY and length < 8):
+            raise ConnectionFault(
+                frames.FRAME_SIZE_ERROR, f"a frame of type {kind} and {length} bytes"
+            )
+        handler = self._handlers.get(kind)
+        if kind in (DATA, HEADERS):
+            payload = _unpadded(payload, flags if kind == HEADERS else flags & frames.PADDED)
+            if kind == HEADERS and not flags & frames.END_HEADERS:
+                self._block = (stream_id, flags, [bytes(payload)])
+                return
+        elif kind == CONTINUATION:
+            whole = self._continue(payload, flags, stream_id)
+            if whole is None:
+                return
+            (payload, flags), handler = whole, self._handlers.get(HEADERS)
+        if handler is not None:
+            handler(payload, flags, stream_id, length)
+
+    def _continue(
+        self, payload: memoryview, flags: int, stream_id: int
+    ) -> tuple[memoryview, int] | None:
+        if self._block is None or self._block[0] != stream_id:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
+        _, first_flags, pieces = self._block
+        pieces.append(bytes(payload))
+        # An endless block costs a server of ours nothing and us everything (CVE-2024-27316).
+        if len(pieces) > MAX_CONTINUATIONS or sum(map(len, pieces)) > MAX_BLOCK:
+            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a header block without an end")
+        if not flags & frames.END_HEADERS:
+            return None
+        self._block = None
+        return memoryview(b"".join(pieces)), first_flags
+
+
+def _unpadded(payload: memoryview, flags: int) -> memoryview:
+    """The payload without its padding and, for HEADERS, its priority fields."""
+    if not flags & (frames.PADDED | frames.HAS_PRIORITY):
+        return payload
+    start, end = 0, len(payload)
+    if flags & frames.PADDED and end:
+        start, end = 1, end - payload[0]
+    if flags & frames.HAS_PRIORITY:
+        start += 5
+    if start > end or not len(payload):
+        raise ConnectionFault(frames.PROTOCOL_ERROR, "padding is longer than its frame")
+    return payload[start:end]

@@ -1,0 +1,68 @@
+"""HTTP/2 frames by hand (RFC 9113, sections 4 and 6): their numbers and their bytes.
+
+What lives here: constants, and packing of the frames that a client sends.  What may not: state.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
+PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 5, 6, 7, 8, 9
+
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+HAS_PRIORITY = 0x20
+
+# Error codes, RFC 9113 section 7.
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
+SETTINGS_TIMEOUT, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM = 4, 5, 6, 7
+CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM = 8, 9, 10, 11
+INADEQUATE_SECURITY, HTTP_1_1_REQUIRED = 12, 13
+
+HEADER_SIZE = 9
+#: The largest frame that we take: the protocol's own default, which we do not raise.
+MAX_FRAME_SIZE = 1 << 14
+DEFAULT_WINDOW = (1 << 16) - 1
+MAX_WINDOW = (1 << 31) - 1
+
+#: Length in two parts (16 and 8 bits), type, flags, stream id with its reserved bit.
+_HEADER = Struct(">HBBBL")
+_WORD = Struct(">L")
+unpack_header = _HEADER.unpack_from
+unpack_word = _WORD.unpack_from
+
+
+def header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
+    """The 9 bytes before a frame's payload."""
+    return _HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
+
+
+def window_update(stream_id: int, increment: int) -> bytes:
+    return header(WINDOW_UPDATE, 0, stream_id, 4) + _WORD.pack(increment)
+
+
+def rst_stream(stream_id: int, code: int) -> bytes:
+    return header(RST_STREAM, 0, stream_id, 4) + _WORD.pack(code)
+
+
+def goaway(code: int, debug: bytes = b"") -> bytes:
+    """A client's GOAWAY: it has accepted no stream of the server's, so its last id is 0."""
+    return header(GOAWAY, 0, 0, 8 + len(debug)) + _WORD.pack(0) + _WORD.pack(code) + debug
+
+
+def ping_ack(payload: bytes) -> bytes:
+    return header(PING, ACK, 0, 8) + payload
+
+
+def headers(stream_id: int, block: bytes, max_frame: int) -> bytes:
+    """HEADERS, and CONTINUATION frames right behind it if the block is too long for one."""
+    if len(block) <= max_frame:
+        return header(HEADERS, END_HEADERS, stream_id, len(block)) + block
+    parts = [header(HEADERS, 0, stream_id, max_frame), block[:max_frame]]
+    for start in range(max_frame, len(block), max_frame):
+        piece = block[start : start + max_frame]
+        last = END_HEADERS if start + max_frame >= len(block) else 0
+        parts += (header(CONTINUATION, last, stream_id, len(piece)), piece)
+    return b"".join(parts)

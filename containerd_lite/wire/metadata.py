@@ -1,0 +1,154 @@
+"""Header values of gRPC (PROTOCOL-HTTP2.md): timeout, percent-coding, ``-bin``, status.
+
+What lives here: pure functions from and to header values, and ``Status``.  What may not:
+HPACK, frames, calls.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from . import frames
+
+Headers = list[tuple[bytes, bytes]]
+#: Metadata as callers give and get it: text values, bytes values for names in ``-bin``.
+Metadata = tuple[tuple[str, "str | bytes"], ...]
+
+OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = range(6)
+ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION = range(6, 10)
+ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS = range(10, 16)
+UNAUTHENTICATED = 16
+
+#: http-grpc-status-mapping.md; used only where grpc-status is absent.
+_FROM_HTTP = {
+    b"400": INTERNAL,
+    b"431": INTERNAL,
+    b"401": UNAUTHENTICATED,
+    b"403": PERMISSION_DENIED,
+    b"404": UNIMPLEMENTED,
+    b"429": UNAVAILABLE,
+    b"502": UNAVAILABLE,
+    b"503": UNAVAILABLE,
+    b"504": UNAVAILABLE,
+}
+#: PROTOCOL-HTTP2.md, "HTTP2 Transport Mapping", Errors; what is not listed is INTERNAL.
+_FROM_RST = {
+    frames.REFUSED_STREAM: UNAVAILABLE,
+    frames.CANCEL: CANCELLED,
+    frames.ENHANCE_YOUR_CALM: RESOURCE_EXHAUSTED,
+    frames.INADEQUATE_SECURITY: PERMISSION_DENIED,
+}
+_UNITS = ((1, b"S"), (60, b"M"), (3600, b"H"))
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a call ended: the code, its message, ``google.rpc.Status`` in bytes, and where from.
+
+    ``origin`` is ``peer`` (the server said so), ``transport`` (the connection or the stream was
+    lost, or broke a rule) or ``local`` (this end gave up).  ``is_unprocessed`` says that the server
+    provably did not start on the call, so that it may be sent again.
+    """
+
+    code: int
+    message: str = ""
+    details: bytes = b""
+    origin: str = "peer"
+    is_unprocessed: bool = False
+
+
+def encode_timeout(seconds: float) -> bytes:
+    """The value of ``grpc-timeout``: at most 8 digits and a unit, never 0, rounded down."""
+    micros = int(seconds * 1_000_000)
+    if micros < 100_000_000:
+        return b"%du" % max(1, micros)
+    millis = micros // 1000
+    if millis < 100_000_000:
+        return b"%dm" % millis
+    for size, unit in _UNITS:
+        if millis // 1000 // size < 100_000_000:
+            return b"%d%s" % (millis // 1000 // size, unit)
+    return b"99999999H"
+
+
+def decode_message(value: bytes) -> str:
+    """``grpc-message`` as text: percent-decoded, and whatever is not UTF-8 replaced, not lost."""
+    return unquote_to_bytes(value).decode("utf-8", "replace")
+
+
+def encode_metadata(metadata: Metadata) -> Headers:
+    """Metadata as header fields; ``-bin`` values become unpadded base64.
+
+    Raises ``ValueError`` for a name or a value that HTTP/2 or gRPC cannot carry.
+    """
+    fields: Headers = []
+    for name, value in metadata:
+        key = name.encode("ascii").lower()
+        if not _is_name(key) or key.startswith(b"grpc-"):
+            raise ValueError(f"{name!r} cannot be the name of a metadata field")
+        if key.endswith(b"-bin"):
+            raw = value if isinstance(value, bytes) else value.encode()
+            fields.append((key, b64encode(raw).rstrip(b"=")))
+            continue
+        text = value if isinstance(value, bytes) else value.encode("ascii")
+        if any(byte < 0x20 or byte > 0x7E for byte in text) or text != text.strip():
+            raise ValueError(f"the value of metadata field {name!r} is not printable ASCII")
+        fields.append((key, text))
+    return fields
+
+
+def _is_name(key: bytes) -> bool:
+    return bool(key) and all(chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789_-." for byte in key)
+
+
+def decode_metadata(fields: Iterable[tuple[bytes, bytes]]) -> Metadata:
+    """Header fields as metadata, without gRPC's and HTTP's own; bad base64 is left out."""
+    found: list[tuple[str, str | bytes]] = []
+    for name, value in fields:
+        if name.startswith((b":", b"grpc-")) or name == b"content-type":
+            continue
+        if name.endswith(b"-bin"):
+            for piece in value.split(b","):  # before decoding: the comma is no base64
+                raw = decode_binary(piece)
+                if raw is not None:
+                    found.append((name.decode("latin-1"), raw))
+        else:
+            found.append((name.decode("latin-1"), value.decode("latin-1")))
+    return tuple(found)
+
+
+def decode_binary(value: bytes) -> bytes | None:
+    """One ``-bin`` value, padded or not; ``None`` if it is no base64."""
+    value = value.strip()
+    try:
+        return b64decode(value + b"=" * (-len(value) % 4), validate=True)
+    except (Base64Error, ValueError):
+        return None
+
+
+def status_of(fields: Headers, http_status: bytes) -> Status:
+    """The status that the last header block of a call tells."""
+    found = dict(fields)
+    code = found.get(b"grpc-status")
+    message = decode_message(found.get(b"grpc-message", b""))
+    if code is None:
+        said = f"the peer sent no grpc-status; its HTTP status was {http_status.decode('latin-1')}"
+        return Status(_FROM_HTTP.get(http_status, UNKNOWN), said, origin="transport")
+    details = decode_binary(found.get(b"grpc-status-details-bin", b"")) or b""
+    if not code.isdigit() or len(code) > 9:
+        return Status(UNKNOWN, f"grpc-status {code[:40]!r} is no number: {message}", details)
+    return Status(int(code), message, details)
+
+
+def status_of_reset(code: int) -> Status:
+    """The status of a call whose stream the peer reset with an HTTP/2 error code."""
+    return Status(
+        _FROM_RST.get(code, INTERNAL),
+        f"the peer reset the stream with HTTP/2 error code {code}",
+        origin="transport",
+        is_unprocessed=code == frames.REFUSED_STREAM,
+    )

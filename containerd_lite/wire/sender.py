@@ -1,0 +1,82 @@
+"""What waits to go out on one connection, and the windows that hold it back.
+
+What lives here: outgoing frames in order, DATA as far as flow control allows, the cap on
+replies.  What may not: received frames, the state of calls.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from . import frames
+from .call import Buffer, Call
+from .frame_reader import ConnectionFault
+from .frames import DATA, header
+
+#: Answers to PING and SETTINGS that may wait unsent; more is a flood (CVE-2019-9512, -9515).
+MAX_UNSENT_REPLIES = 1000
+
+
+class Sender:
+    """``outgoing`` holds buffers to send as they are: headers, and views of callers' messages."""
+
+    def __init__(self) -> None:
+        self.outgoing: deque[Buffer] = deque()
+        self.max_frame = frames.MAX_FRAME_SIZE
+        self.initial_window = frames.DEFAULT_WINDOW
+        self._window = frames.DEFAULT_WINDOW
+        self._blocked: dict[int, Call] = {}  # calls with something to send, by stream id
+        self._replies = 0
+
+    def reply(self, data: bytes) -> None:
+        """Queue an answer that the peer can call forth at will.  Raises ``ConnectionFault``."""
+        if not self.outgoing:
+            self._replies = 0
+        self._replies += 1
+        if self._replies > MAX_UNSENT_REPLIES:
+            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of PING or SETTINGS")
+        self.outgoing.append(data)
+
+    def offer(self, call: Call) -> list[Call]:
+        """The call has something to send, or to close."""
+        self._blocked[call.stream_id] = call
+        return self.pump()
+
+    def forget(self, call: Call) -> None:
+        self._blocked.pop(call.stream_id, None)
+
+    def pump(self) -> list[Call]:
+        """Make DATA frames of what calls have queued; returns the calls that got on."""
+        moved = []
+        for stream_id, call in list(self._blocked.items()):
+            before = call.unsent
+            while call.unsent:
+                size = min(call.unsent, call.send_window, self._window, self.max_frame)
+                if size <= 0:
+                    break
+                self._send_data(call, size)
+            if call.unsent != before:
+                moved.append(call)
+            if not call.unsent:
+                if not call.is_sending:
+                    self.outgoing.append(header(DATA, frames.END_STREAM, stream_id, 0))
+                del self._blocked[stream_id]
+        return moved
+
+    def _send_data(self, call: Call, size: int) -> None:
+        call.unsent -= size
+        call.send_window -= size
+        self._window -= size
+        self.outgoing.append(header(DATA, 0, call.stream_id, size))
+        while size:
+            piece = call.outbox.popleft()
+            if len(piece) > size:
+                call.outbox.appendleft(piece[size:])
+                piece = piece[:size]
+            size -= len(piece)
+            self.outgoing.append(piece)
+
+    def widen(self, increment: int) -> bool:
+        """The peer grants credit on the connection; false if that breaks a rule."""
+        self._window += increment
+        return self._window <= frames.MAX_WINDOW

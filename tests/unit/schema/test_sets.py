@@ -1,0 +1,128 @@
+"""The descriptor sets in the package: what the sources compile to, and whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+
+ROOT = Path(__file__).resolve().parents[3]
+SETS = ROOT / "containerd_lite" / "schema" / "sets"
+INDEX: dict[str, str] = json.loads((SETS / "index.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """descriptors/compile.py, which is no part of any package."""
+    spec = spec_from_file_location("descriptors_compile", ROOT / "descriptors" / "compile.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def compiled(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A fresh copy of the sets; without protoc this fails, and says how to install it."""
+    if script.main(["--sets", str(tmp_path)]) != 0:
+        pytest.fail(capsys.readouterr().err)
+    capsys.readouterr()
+    return tmp_path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def read(name: str) -> FileDescriptorProto:
+    return FileDescriptorProto.FromString((SETS / name).read_bytes())
+
+
+def closure(name: str, script: ModuleType) -> Iterator[FileDescriptorProto]:
+    """The set `name` after all that it imports; some come more than once."""
+    file = read(name)
+    for dependency in file.dependency:
+        yield from closure(script.set_name(dependency), script)
+    yield file
+
+
+def test_sets_are_what_the_sources_compile_to(compiled: Path) -> None:
+    fresh, kept = content(compiled), content(SETS)
+    assert fresh.keys() == kept.keys(), "run python descriptors/compile.py"
+    assert [name for name in fresh if fresh[name] != kept[name]] == []
+
+
+def test_check_passes_on_fresh_sets_and_writes_nothing(
+    script: ModuleType, compiled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in compiled.iterdir()}
+    assert script.main(["--check", "--sets", str(compiled)]) == 0
+    assert capsys.readouterr().out == ""
+    assert {path: path.stat().st_mtime_ns for path in compiled.iterdir()} == before
+
+
+def test_check_lists_every_difference(
+    script: ModuleType, compiled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (compiled / "google.rpc.status.binpb").unlink()
+    (compiled / "types.gone.binpb").write_bytes(b"")
+    (compiled / "types.mount.binpb").write_bytes(b"\xff")
+    (compiled / "types.platform.binpb").write_bytes(read("types.metrics.binpb").SerializeToString())
+    assert script.main(["--check", "--sets", str(compiled)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "missing: google.rpc.status.binpb",
+        "has no source: types.gone.binpb",
+        "differs: types.mount.binpb",
+        "differs: types.platform.binpb",
+    ]
+    assert "  -1 bytes that are no FileDescriptorProto" in lines
+    assert '  +name: "types/platform.proto"' in lines
+
+
+def test_compiling_again_mends_the_folder(script: ModuleType, compiled: Path) -> None:
+    (compiled / "types.gone.binpb").write_bytes(b"")
+    (compiled / "types.mount.binpb").unlink()
+    assert script.main(["--sets", str(compiled)]) == 0
+    assert content(compiled) == content(SETS)
+
+
+def test_without_protoc_the_error_says_how_to_install_it(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script.shutil, "which", lambda name, path=None: None)
+    assert script.main(["--check"]) == 2
+    assert f"pip install {script.PROTOC_REQUIREMENT}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("symbol", sorted(INDEX))
+def test_index_entry_resolves(symbol: str, script: ModuleType) -> None:
+    pool = DescriptorPool()
+    for file in closure(INDEX[symbol], script):
+        pool.AddSerializedFile(file.SerializeToString())
+    found = pool.FindFileContainingSymbol(symbol)
+    assert script.set_name(found.name) == INDEX[symbol]
+    kinds = (found.message_types_by_name, found.enum_types_by_name, found.services_by_name)
+    assert symbol in [item.full_name for kind in kinds for item in kind.values()]
+
+
+def test_index_has_every_symbol_of_every_set_in_order(script: ModuleType) -> None:
+    names = sorted(path.name for path in SETS.glob("*.binpb"))
+    found = {symbol: name for name in names for symbol in script.symbols(read(name))}
+    assert found == INDEX
+    assert list(INDEX) == sorted(INDEX)
+
+
+def test_sets_hold_no_comments_file_options_or_derived_json_names() -> None:
+    for path in SETS.glob("*.binpb"):
+        file = read(path.name)
+        assert not file.HasField("source_code_info")
+        assert not file.HasField("options")
+        assert not any(field.json_name for item in file.message_type for field in item.field)
