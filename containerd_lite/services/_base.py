@@ -1,0 +1,208 @@
+"""What every service does alike: metadata, deadlines, messages, errors.
+
+What lives here: ``CallContext``, the current lease, status → exception, and ``Service``.  What
+may not: any one service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from copy import copy
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar
+
+from ..errors import Conflict, ContainerdError, FailedPrecondition, NotModified
+from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
+from ..transport.channel import Channel
+from ..transport.stream import UNDECODED, Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_Metadata = tuple[tuple[str, str], ...]
+#: What a request's fields are made of; nested messages are dicts.
+Fields = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class CallContext:
+    """What goes with each call: namespace, lease, and how long it may take.
+
+    ``timeout`` in seconds is the deadline of calls that only touch metadata; ``long_timeout`` that
+    of calls which move content or wait for something, none unless asked for: a deadline that
+    passes in the middle of a mount or a commit aborts it there.
+    """
+
+    namespace: str = "default"
+    lease: str = ""
+    timeout: float | None = 60.0
+    long_timeout: float | None = None
+    wait_for_ready: bool = False
+
+
+#: The lease that calls join, by daemon and namespace; threads of the pipeline copy the context.
+_LEASES: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("leases", default={})  # noqa: B039
+
+
+class Service:
+    """A service of one daemon, seen through a ``CallContext``; cheap to make, safe to share."""
+
+    _name: ClassVar[str]
+
+    def __init__(self, channel: Channel, context: CallContext) -> None:
+        self._channel = channel
+        self._context = context
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        wait_for_ready: bool | None = None,
+        namespace: str | None = None,
+        lease: str | None = None,
+    ) -> Self:
+        """This service with other call options; what is not given stays.
+
+        ``timeout`` in seconds bounds every call, those that have no deadline of their own too.
+        """
+        context = self._context
+        if timeout is not None:
+            context = replace(context, timeout=timeout, long_timeout=timeout)
+        if wait_for_ready is not None:
+            context = replace(context, wait_for_ready=wait_for_ready)
+        if namespace is not None:
+            context = replace(context, namespace=namespace)
+        if lease is not None:
+            context = replace(context, lease=lease)
+        other = copy(self)
+        other._context = context
+        return other
+
+    def _method(self, name: str) -> Method:
+        return CONTAINERD.method(f"{self._name}/{name}")
+
+    def _metadata(self) -> _Metadata:
+        metadata: _Metadata = (("containerd-namespace", self._context.namespace),)
+        lease = self._context.lease or current_lease(self._channel, self._context.namespace)
+        return (*metadata, ("containerd-lease", lease)) if lease else metadata
+
+    def _call(
+        self, name: str, fields: Fields | None = None, *, is_long: bool = False
+    ) -> DynamicMessage:
+        """One unary RPC; ``is_long`` for those that may rightly take any time."""
+        method = self._method(name)
+        context = self._context
+        try:
+            reply = self._channel.unary(
+                method.path,
+                encode(method.request(**(fields or {}))),
+                metadata=self._metadata(),
+                timeout=context.long_timeout if is_long else context.timeout,
+                wait_for_ready=context.wait_for_ready,
+                dedicated=is_long,
+            )
+        except ContainerdError as error:
+            raise translated(error) from error.__cause__
+        return decode(method.response, reply)
+
+    def _stream(self, name: str, fields: Fields | None = None) -> MessageStream:
+        """A streaming RPC; with ``fields`` they are its only request."""
+        method = self._method(name)
+        request = () if fields is None else (encode(method.request(**fields)),)
+        context = self._context
+        try:
+            stream = self._channel.stream(
+                method.path,
+                *request,
+                metadata=self._metadata(),
+                timeout=context.long_timeout,
+                wait_for_ready=context.wait_for_ready,
+            )
+        except ContainerdError as error:
+            raise translated(error) from error.__cause__
+        return MessageStream(stream, method)
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        return f"<{kind} {self._channel.address} namespace={self._context.namespace}>"
+
+
+class MessageStream:
+    """A stream of messages instead of bytes; a context manager and an iterator."""
+
+    def __init__(self, stream: Stream, method: Method) -> None:
+        self.raw = stream
+        self.method = method
+
+    def send(self, fields: Fields, *, last: bool = False) -> None:
+        self.raw.send(encode(self.method.request(**fields)), last=last)
+
+    def receive(self, timeout: float | None = None) -> DynamicMessage | None:
+        """The next message, ``None`` at the end; errors as ``transport.Stream.receive`` has."""
+        try:
+            data = self.raw.receive(timeout)
+        except ContainerdError as error:
+            raise translated(error) from error.__cause__
+        return None if data is None else decode(self.method.response, data)
+
+    def poll(self) -> DynamicMessage | None:
+        data = self.raw.poll()
+        return None if data is None else decode(self.method.response, data)
+
+    def close(self) -> None:
+        self.raw.close()
+
+    def __iter__(self) -> Iterator[DynamicMessage]:
+        while (message := self.receive()) is not None:
+            yield message
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def current_lease(channel: Channel, namespace: str) -> str:
+    """The id of the lease that this context's calls belong to, ``""`` if there is none."""
+    return _LEASES.get().get((str(channel.address), namespace), "")
+
+
+@contextmanager
+def joined_lease(channel: Channel, namespace: str, lease: str) -> Iterator[None]:
+    """Within the block, calls to this daemon and namespace belong to ``lease``."""
+    token = _LEASES.set({**_LEASES.get(), (str(channel.address), namespace): lease})
+    try:
+        yield
+    finally:
+        _LEASES.reset(token)
+
+
+def translated(error: ContainerdError) -> ContainerdError:
+    """The error with its details decoded and, where errgrpc hides it there, its class told.
+
+    containerd sends conflict and not-modified as FAILED_PRECONDITION; only the message's suffix
+    tells them apart (containerd's pkg/errgrpc).
+    """
+    if type(error) is FailedPrecondition:
+        for kind, suffix in ((Conflict, "conflict"), (NotModified, "not modified")):
+            if error.message == suffix or error.message.endswith(f": {suffix}"):
+                better = kind(error.message)
+                better.__dict__.update(error.__dict__)
+                error = better
+                break
+    if error.details and error.details[0][0] == UNDECODED:
+        try:
+            status = decode(CONTAINERD.message("google.rpc.Status"), error.details[0][1])
+            error.details = tuple((d.type_url, bytes(d.value)) for d in status.details)
+        except ContainerdError:
+            error.details = ()  # a broken detail must not hide the error that it belongs to
+    return error

@@ -1,0 +1,120 @@
+"""containerd.services.snapshots.v1: filesystems of layers, one snapshotter at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..schema.pool import DynamicMessage
+from ..schema.values import datetime_of, mask
+from ..transport.channel import Channel
+from ._base import CallContext, Service
+from ._types import Mount, mounts_of
+
+_KINDS = ("unknown", "view", "active", "committed")
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """A snapshot; ``kind`` is ``view``, ``active`` or ``committed``."""
+
+    name: str
+    parent: str
+    kind: str
+    created_at: datetime
+    updated_at: datetime
+    labels: dict[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a snapshot takes, its parents not counted: bytes and inodes."""
+
+    size: int
+    inodes: int
+
+
+class SnapshotService(Service):
+    """The snapshots of a namespace in one snapshotter, ``overlayfs`` unless told otherwise."""
+
+    _name = "containerd.services.snapshots.v1.Snapshots"
+
+    def __init__(
+        self, channel: Channel, context: CallContext, snapshotter: str = "overlayfs"
+    ) -> None:
+        super().__init__(channel, context)
+        self.snapshotter = snapshotter
+
+    def prepare(
+        self, key: str, parent: str = "", labels: Mapping[str, str] | None = None
+    ) -> tuple[Mount, ...]:
+        """A writable snapshot on ``parent``; returns its mounts.  Raises ``AlreadyExists``."""
+        return self._make("Prepare", key, parent, labels)
+
+    def view(
+        self, key: str, parent: str = "", labels: Mapping[str, str] | None = None
+    ) -> tuple[Mount, ...]:
+        """A read-only snapshot on ``parent``; returns its mounts.  Raises ``AlreadyExists``."""
+        return self._make("View", key, parent, labels)
+
+    def _make(
+        self, method: str, key: str, parent: str, labels: Mapping[str, str] | None
+    ) -> tuple[Mount, ...]:
+        fields = self._fields(key=key, parent=parent, labels=dict(labels or {}))
+        return mounts_of(self._call(method, fields).mounts)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """Raises ``NotFound``."""
+        return mounts_of(self._call("Mounts", self._fields(key=key)).mounts)
+
+    def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None) -> None:
+        """Make the active snapshot ``key`` the committed one ``name``.
+
+        Raises ``AlreadyExists``, ``NotFound``.
+        """
+        fields = self._fields(name=name, key=key, labels=dict(labels or {}))
+        self._call("Commit", fields, is_long=True)
+
+    def remove(self, key: str) -> None:
+        """Raises ``NotFound``; ``FailedPrecondition`` for one that has children."""
+        self._call("Remove", self._fields(key=key))
+
+    def stat(self, key: str) -> SnapshotInfo:
+        """Raises ``NotFound``."""
+        return _info(self._call("Stat", self._fields(key=key)).info)
+
+    def update(self, name: str, labels: Mapping[str, str]) -> SnapshotInfo:
+        """Set these labels and leave the others; an empty value removes one."""
+        fields = self._fields(
+            info={"name": name, "labels": dict(labels)},
+            update_mask=mask(f"labels.{key}" for key in labels),
+        )
+        return _info(self._call("Update", fields).info)
+
+    def list(self, *filters: str) -> Iterator[SnapshotInfo]:
+        with self._stream("List", self._fields(filters=filters)) as replies:
+            for reply in replies:
+                yield from map(_info, reply.info)
+
+    def usage(self, key: str) -> Usage:
+        reply = self._call("Usage", self._fields(key=key), is_long=True)
+        return Usage(reply.size, reply.inodes)
+
+    def cleanup(self) -> None:
+        """Remove what removed snapshots left on disk.  Not every snapshotter needs or has it."""
+        self._call("Cleanup", self._fields(), is_long=True)
+
+    def _fields(self, **fields: object) -> dict[str, object]:
+        return {"snapshotter": self.snapshotter, **fields}
+
+
+def _info(message: DynamicMessage) -> SnapshotInfo:
+    return SnapshotInfo(
+        message.name,
+        message.parent,
+        _KINDS[message.kind] if 0 <= message.kind < len(_KINDS) else "unknown",
+        datetime_of(message.created_at),
+        datetime_of(message.updated_at),
+        dict(message.labels),
+    )

@@ -1,0 +1,215 @@
+"""containerd's content store.
+
+What lives here: the store over the content service, a reader that seeks and a writer that does
+not wait for each answer.  What may not: what is worth fetching.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import BinaryIO, cast
+
+from ..errors import ContainerdError, DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch
+from ..oci.content import ContentInfo, IngestStatus
+from ..schema.pool import DynamicMessage, encode
+from ..services._base import MessageStream
+from ..services.content import COMMIT, STAT, WRITE, ContentService
+
+#: WriteContentRequest.data: field 6, length-delimited.
+_DATA_TAG = b"\x32"
+#: containerd takes messages of up to 16 MiB; its own client splits at 8 MiB.
+_MAX_CHUNK = 8 << 20
+
+
+class DaemonStore:
+    """The content store of one namespace of a daemon; a ``ContentStore``."""
+
+    def __init__(self, service: ContentService) -> None:
+        self._service = service
+
+    def info(self, digest: str) -> ContentInfo:
+        return self._service.info(digest)
+
+    def walk(self, *filters: str) -> Iterator[ContentInfo]:
+        return self._service.list(*filters)
+
+    def reader(self, digest: str) -> BinaryIO:
+        info = self._service.info(digest)
+        return cast(BinaryIO, io.BufferedReader(_Reader(self._service, info), 1 << 20))
+
+    def writer(self, ref: str, *, size: int = 0, expected: str = "") -> DaemonWriter:
+        return DaemonWriter(self._service.write(), ref, size, expected)
+
+    def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
+        return self._service.update(digest, labels)
+
+    def delete(self, digest: str) -> None:
+        self._service.delete(digest)
+
+    def statuses(self) -> list[IngestStatus]:
+        return self._service.list_statuses()
+
+    def abort(self, ref: str) -> None:
+        self._service.abort(ref)
+
+    def __repr__(self) -> str:
+        return f"<DaemonStore {self._service!r}>"
+
+
+class _Reader(io.RawIOBase):
+    """A blob as a raw file: one ``Read`` stream, made anew after a seek."""
+
+    def __init__(self, service: ContentService, info: ContentInfo) -> None:
+        self._service = service
+        self._info = info
+        self._position = 0
+        self._stream: MessageStream | None = None
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: DynamicMessage) -> int:
+        if not self._rest and self._position < self._info.size:
+            if self._stream is None:
+                self._stream = self._service.read(self._info.digest, self._position)
+            reply = self._stream.receive()
+            if reply is None:
+                return 0
+            self._rest = memoryview(reply.data)
+        view = memoryview(buffer).cast("B")
+        size = min(len(view), len(self._rest))
+        view[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        self._position += size
+        return size
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._info.size}
+        target = base[whence] + offset
+        if target < 0:
+            raise OutOfRange(f"{self._info.digest} has no offset {target}")
+        if target != self._position:
+            self._drop_stream()
+            self._position = target
+        return target
+
+    def tell(self) -> int:
+        return self._position
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        self._rest = memoryview(b"")
+        if stream is not None:
+            stream.close()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._drop_stream()
+        super().close()
+
+
+class DaemonWriter:
+    """A write under way in the daemon; a ``Writer``.
+
+    The daemon answers every chunk.  The answers are read as they come, not waited for: an error
+    shows at the next ``write``, or at ``commit``.
+    """
+
+    def __init__(self, stream: MessageStream, ref: str, size: int, expected: str) -> None:
+        self._stream = stream
+        self._ref = ref
+        self._size = size
+        self._expected = expected
+        try:
+            fields = {"action": STAT, "ref": ref, "total": size, "expected": expected}
+            stream.send(fields)
+            self._offset = int(self._reply().offset)
+        except BaseException:
+            stream.close()
+            raise
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    def _reply(self) -> DynamicMessage:
+        reply = self._stream.receive()
+        if reply is None:
+            raise ContainerdError(f"the daemon ended the write of {self._ref}")
+        return reply
+
+    def write(self, data: bytes | memoryview) -> int:
+        view = memoryview(data)
+        for start in range(0, len(view), _MAX_CHUNK):
+            self._send_chunk(view[start : start + _MAX_CHUNK])
+        return len(view)
+
+    def _send_chunk(self, chunk: memoryview) -> None:
+        # The data goes out as the view that it is: serialising it would copy it twice.
+        fields = {"action": WRITE, "ref": self._ref, "offset": self._offset}
+        head = encode(self._stream.method.request(**fields))
+        self._stream.raw.send(head + _DATA_TAG + _varint(len(chunk)), chunk)
+        self._offset += len(chunk)
+        while self._stream.poll() is not None:
+            pass
+        if self._stream.raw.is_done:
+            self._reply()  # raises what the daemon said
+
+    def restart(self) -> None:
+        # A write at offset 0 truncates what is there (core/content, local writer).
+        self._offset = 0
+
+    def commit(self, labels: Mapping[str, str] | None = None) -> str:
+        fields = {
+            "action": COMMIT,
+            "ref": self._ref,
+            "total": self._size,
+            "offset": self._offset,
+            "expected": self._expected,
+            "labels": dict(labels or {}),
+        }
+        self._stream.send(fields, last=True)
+        try:
+            while (reply := self._reply()).action != COMMIT:
+                pass
+        except FailedPrecondition as error:
+            raise self._mismatch(error) from error
+        self._stream.close()
+        return str(reply.digest)
+
+    def _mismatch(self, error: FailedPrecondition) -> ContainerdError:
+        """The daemon says that size or digest is wrong by one code; which, our own count tells."""
+        kind = SizeMismatch if self._size and self._offset != self._size else DigestMismatch
+        return kind(error.message, operation=error.operation, address=error.address)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def __enter__(self) -> DaemonWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<DaemonWriter {self._ref} {self._offset}/{self._size}>"
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

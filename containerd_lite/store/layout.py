@@ -1,0 +1,281 @@
+"""An OCI image layout in a folder, as a content store (image-spec, image-layout.md).
+
+What lives here: blobs as files, writes under way beside them, the index.  What may not: daemons,
+HTTP.  A layout has no place for labels: those given are dropped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from ..errors import (
+    AlreadyExists,
+    DigestMismatch,
+    InvalidArgument,
+    NotFound,
+    SizeMismatch,
+    Unavailable,
+)
+from ..oci import digest as digests
+from ..oci import media_types
+from ..oci.content import ContentInfo, IngestStatus
+from ..oci.descriptor import Descriptor
+from ..oci.manifest import Index, parse
+
+REF_NAME = "org.opencontainers.image.ref.name"
+_MARKER = "oci-layout"
+_VERSION = "1.0.0"
+_MAX_INDEX = 20 << 20  # what containerd's importer allows
+_INGEST = ".ingest"
+
+
+class LayoutStore:
+    """A folder with ``oci-layout``, ``index.json`` and ``blobs/``; a ``ContentStore``.
+
+    The folder is made with the first write.  Raises ``InvalidArgument`` for a folder that holds
+    something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        marker = self.path / _MARKER
+        if marker.exists():
+            self._check(marker)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise InvalidArgument(
+                f"{self.path} holds something that is no OCI image layout",
+                remedy="Name a folder that is empty or does not exist",
+            )
+
+    @staticmethod
+    def _check(marker: Path) -> None:
+        try:
+            version = json.loads(_read(marker, 4096)).get("imageLayoutVersion")
+        except (ValueError, AttributeError) as error:
+            raise InvalidArgument(f"{marker} is no JSON object: {error}") from error
+        if version != _VERSION:
+            raise InvalidArgument(f"{marker} has the version {version!r}, known is {_VERSION}")
+
+    def _prepare(self) -> None:
+        (self.path / _INGEST).mkdir(parents=True, exist_ok=True)
+        (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        if not (self.path / _MARKER).exists():
+            _write(self.path / _MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
+
+    def _blob(self, digest: str) -> Path:
+        return self.path / "blobs" / digests.algorithm(digest) / digests.encoded(digest)
+
+    # ---- ContentStore ----------------------------------------------------------------------
+
+    def info(self, digest: str) -> ContentInfo:
+        try:
+            found = self._blob(digest).stat()
+        except FileNotFoundError:
+            raise NotFound(f"{self.path} has no blob {digest}") from None
+        when = datetime.fromtimestamp(found.st_mtime, timezone.utc)
+        return ContentInfo(digest, found.st_size, when, when)
+
+    def walk(self, *filters: str) -> Iterator[ContentInfo]:
+        if filters:
+            raise InvalidArgument("a layout has no labels, and so no filters")
+        for algorithm in digests.ALGORITHMS:
+            folder = self.path / "blobs" / algorithm
+            for blob in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if digests.is_digest(f"{algorithm}:{blob.name}"):
+                    with suppress(NotFound):
+                        yield self.info(f"{algorithm}:{blob.name}")
+
+    def reader(self, digest: str) -> BinaryIO:
+        try:
+            return self._blob(digest).open("rb")
+        except FileNotFoundError:
+            raise NotFound(f"{self.path} has no blob {digest}") from None
+
+    def writer(self, ref: str, *, size: int = 0, expected: str = "") -> LayoutWriter:
+        if expected and self._blob(expected).exists():
+            raise AlreadyExists(f"{self.path} has the blob {expected}")
+        self._prepare()
+        return LayoutWriter(self, self._ingest(ref), ref, size, expected)
+
+    def _ingest(self, ref: str) -> Path:
+        return self.path / _INGEST / hashlib.sha256(ref.encode()).hexdigest()
+
+    def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
+        return self.info(digest)
+
+    def delete(self, digest: str) -> None:
+        try:
+            self._blob(digest).unlink()
+        except FileNotFoundError:
+            raise NotFound(f"{self.path} has no blob {digest}") from None
+
+    def statuses(self) -> list[IngestStatus]:
+        found = []
+        folder = self.path / _INGEST
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                stat = file.stat()
+                when = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
+                found.append(IngestStatus(file.name, stat.st_size, 0, "", when, when))
+        return found
+
+    def abort(self, ref: str) -> None:
+        try:
+            self._ingest(ref).unlink()
+        except FileNotFoundError:
+            raise NotFound(f"{self.path} has no write {ref}") from None
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove the folder of writes under way if there are none."""
+        with suppress(OSError):
+            (self.path / _INGEST).rmdir()
+
+    # ---- names -----------------------------------------------------------------------------
+
+    def index(self) -> Index:
+        """``index.json``; an empty one where there is none yet.  Raises ``InvalidArgument``."""
+        try:
+            body = _read(self.path / "index.json", _MAX_INDEX)
+        except FileNotFoundError:
+            body = b'{"schemaVersion":2,"manifests":[]}'
+        found = parse(body, media_types.OCI_INDEX)
+        if not isinstance(found, Index):
+            raise InvalidArgument(f"{self.path / 'index.json'} is no index")
+        return found
+
+    def tag(self, name: str, target: Descriptor) -> None:
+        """Let ``name`` stand for ``target``, in place of what it stood for before."""
+        self._prepare()
+        with self._locked():
+            kept = [m for m in self.index().manifests if m.annotations.get(REF_NAME) != name]
+            named = target.to_json()
+            named["annotations"] = {**target.annotations, REF_NAME: name}
+            document = {
+                "schemaVersion": 2,
+                "mediaType": media_types.OCI_INDEX,
+                "manifests": [*(m.to_json() for m in kept), named],
+            }
+            _write(self.path / "index.json", json.dumps(document, indent=2).encode())
+        self.tidy()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def __repr__(self) -> str:
+        return f"<LayoutStore {self.path}>"
+
+
+class LayoutWriter:
+    """A file that becomes a blob; a ``Writer``.  One process at a time has it."""
+
+    def __init__(self, store: LayoutStore, file: Path, ref: str, size: int, expected: str) -> None:
+        self._store = store
+        self._path = file
+        self._size = size
+        self._expected = expected
+        self._file = _open_locked(file, ref)
+        # What an earlier run left would have to be hashed again: begin afresh.
+        self.restart()
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    def write(self, data: bytes | memoryview) -> int:
+        if self._size and self._offset + len(data) > self._size:
+            raise SizeMismatch(f"{self._expected} is longer than the {self._size} bytes promised")
+        self._hash.update(data)
+        self._file.write(data)
+        self._offset += len(data)
+        return len(data)
+
+    def restart(self) -> None:
+        self._file.truncate(0)
+        algorithm = digests.algorithm(self._expected) if self._expected else "sha256"
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+        self._offset = 0
+
+    def commit(self, labels: Mapping[str, str] | None = None) -> str:
+        digest = f"{self._hash.name}:{self._hash.hexdigest()}"
+        self._file.flush()
+        if self._size and self._offset != self._size:
+            raise SizeMismatch(f"{self._offset} bytes came of {self._size}: {self._expected}")
+        if self._expected and digest != self._expected:
+            raise DigestMismatch(f"content of {self._expected} has the digest {digest}")
+        target = self._store._blob(digest)
+        if target.exists():
+            raise AlreadyExists(f"{self._store.path} has the blob {digest}")
+        os.fchmod(self._file.fileno(), 0o644)
+        os.fsync(self._file.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._path.rename(target)
+        self._file.close()
+        return digest
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> LayoutWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<LayoutWriter {self._expected} {self._offset}/{self._size}>"
+
+
+def _open_locked(path: Path, ref: str) -> BinaryIO:
+    """The file, made if need be, for this writer alone.  Raises ``Unavailable``."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Between the two calls another writer may have made a blob of it: then it is not ours.
+        is_ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError as error:
+        file.close()
+        raise Unavailable(f"ref {ref} is locked by another writer") from error
+    if not is_ours:
+        file.close()
+        raise Unavailable(f"ref {ref} was locked by another writer")
+    return file
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        body = file.read(limit + 1)
+    if len(body) > limit:
+        raise SizeMismatch(f"{path} is larger than the {limit} bytes allowed")
+    return body
+
+
+def _write(path: Path, body: bytes) -> None:
+    """Replace a file whole: a reader sees the old one or the new one."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(body)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

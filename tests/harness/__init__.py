@@ -1,0 +1,20 @@
+"""The test harness: real daemons, real registries, and images made on the spot.
+
+Standard library only, and never the product itself: what is judged must not help to judge.
+The tests' fixtures use it, and so do scripts that run where nothing but the product is installed.
+
+- `debian`: programs out of Debian's packages, in a cache folder, nothing installed.
+- `daemon`: a private containerd of one of three generations.
+- `registry`: a private docker-registry.
+- `images`: images as plain bytes, pushed and laid out without the product's help.
+- `process`, `debris`: starting, awaiting and ending processes; finding what they left.
+"""
+
+from __future__ import annotations
+
+
+class Unavailable(Exception):
+    """Something that a test needs cannot be had on this machine; the message says what and why.
+
+    A test that gets it should skip loudly: it tells about the machine, not about the product.
+    """

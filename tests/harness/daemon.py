@@ -1,0 +1,323 @@
+"""A private containerd: own root, state and socket, of one of three generations.
+
+    with Daemon("bookworm") as daemon:
+        daemon.ctr("version")
+
+The generations are Debian's: 1.6 of bookworm, 1.7 of trixie, 2.x of sid. All run with bookworm's
+runc, the one that every Debian since then can execute. It takes root, and a Linux that lets root
+mount and make cgroups.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from . import Unavailable, debian, debris
+from .process import Service, run
+
+SUITES = ("bookworm", "trixie", "sid")
+SNAPSHOTTERS = ("overlayfs", "native")
+"""Those whose snapshots count as leftovers: every generation has them."""
+
+_START_SECONDS = 30.0
+_SHIM = "containerd-shim-runc-v2"
+_NAMES = ("containerd", "ctr", _SHIM, "runc")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The four programs that make a daemon of one generation."""
+
+    containerd: debian.Program
+    ctr: debian.Program
+    shim: debian.Program
+    runc: debian.Program
+
+
+def find(suite: str, *, prefer_path: bool = False) -> Programs:
+    """Return one generation's programs, fetched if need be.
+
+    With `prefer_path` the machine's own are taken when all four are on the PATH.
+
+    Raises `Unavailable` when the machine cannot have them or cannot run them.
+    """
+    if os.geteuid() != 0:
+        raise Unavailable("a private containerd needs root: it mounts, and it makes cgroups")
+    if prefer_path and all(shutil.which(name) for name in _NAMES):
+        return Programs(*(debian.program(name, prefer_path=True) for name in _NAMES))
+    if suite not in SUITES:
+        raise ValueError(f"no such generation: {suite!r}; there are {', '.join(SUITES)}")
+    daemon, ctr, shim = (debian.program(name, "containerd", suite) for name in _NAMES[:3])
+    found = Programs(daemon, ctr, shim, debian.program("runc"))
+    for program in (found.shim, found.runc):
+        if not program.plain:  # it calls itself again by /proc/self/exe, which would be the loader
+            raise Unavailable(f"{program.path.name} lacks libraries on this machine: install them")
+    return found
+
+
+def available() -> dict[str, Programs | Unavailable]:
+    """Return, for each generation, its programs or why it cannot be had; starts nothing."""
+    found: dict[str, Programs | Unavailable] = {}
+    for suite in SUITES:
+        try:
+            found[suite] = find(suite)
+        except Unavailable as reason:
+            found[suite] = reason
+    return found
+
+
+class Daemon:
+    """One private containerd, started by `with` or `start()`, with all traces removed at the end.
+
+    `namespace` is made up afresh, and `new_namespace()` makes up more: state that runc and the
+    kernel keep outside the daemon's folder goes by namespace, so use no others.
+    """
+
+    def __init__(
+        self,
+        suite: str = "bookworm",
+        *,
+        cri: bool = False,
+        extra: str = "",
+        env: Mapping[str, str] | None = None,
+        prefer_path: bool = False,
+    ) -> None:
+        """Choose a generation; `extra` is TOML added to the configuration, `env` to the variables.
+
+        `cri` turns on the Kubernetes plug-in; `prefer_path` is as in `find`.
+        """
+        self.suite = suite
+        self._cri = cri
+        self._extra = extra
+        self._extra_env = dict(env or {})
+        self._prefer_path = prefer_path
+        self._service: Service | None = None
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Daemon:
+        """Open it."""
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def open(self) -> None:
+        """Make the folder and the configuration, and start; raises `Unavailable` if it cannot."""
+        if self._folder is not None:
+            raise RuntimeError("the daemon is open already")
+        self.programs = find(self.suite, prefer_path=self._prefer_path)
+        said = run([*self.programs.containerd.argv, "--version"], timeout=30).stdout.decode()
+        number = re.search(r"\d+\.\d+\.\d+", said)
+        if number is None:
+            raise Unavailable(f"containerd does not tell its version: {said.strip()!r}")
+        self.version = number.group()
+        self.version_info = tuple(map(int, self.version.split(".")))
+        self.folder = self._folder = debris.make_folder()
+        self.root, self.state = self.folder / "r", self.folder / "s"
+        self.socket = self.folder / debris.SOCKET
+        self.address = f"unix://{self.socket}"
+        self.log = self.folder / "log"
+        self._fifos = debris.fifos(self.folder)
+        self.namespace = self.new_namespace()
+        for name in ("r", "s", "t", "bin"):
+            (self.folder / name).mkdir(mode=0o711)
+        for program in (self.programs.shim, self.programs.runc):
+            (self.folder / "bin" / program.path.name).symlink_to(program.path)
+        (self.folder / "config.toml").write_text(self._config())
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def new_namespace(self) -> str:
+        """Make up the name of a namespace that nobody uses; the daemon creates it when used."""
+        name = "t" + secrets.token_hex(4)
+        with (self.folder / "namespaces").open("a") as record:
+            record.write(f"{name}\n")
+        return name
+
+    def start(self) -> None:
+        """Start the daemon on its folder, as it is, and wait until it serves."""
+        config = str(self.folder / "config.toml")
+        self._service = Service(
+            [*self.programs.containerd.argv, "--config", config],
+            env=self._environment(),
+            cwd=self.folder,
+            log=self.log,
+        )
+        if not self._service.wait_ready(self.serves, _START_SECONDS):
+            said = self._service.tail()
+            self._service.kill_group()
+            raise Unavailable(f"containerd {self.version} of {self.suite} did not start:\n{said}")
+
+    def serves(self) -> bool:
+        """Whether the daemon answers a call now."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.socket))
+            except OSError:
+                return False
+        limits = ("--connect-timeout", "2s", "--timeout", "5s")
+        return run([*self._ctr(None), *limits, "version"], timeout=30).returncode == 0
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        if self._service is None:
+            raise RuntimeError("the daemon was not started")
+        return self._service.pid
+
+    def stop(self) -> None:
+        """End the daemon alone; containers, shims and all data stay."""
+        if self._service is not None:
+            self._service.stop()
+
+    def kill(self) -> None:
+        """End the daemon with SIGKILL; containers, shims and all data stay."""
+        if self._service is not None:
+            self._service.kill()
+
+    def restart(self) -> None:
+        """End the daemon and start it again on the same data and address."""
+        self.stop()
+        self.start()
+
+    def ctr(
+        self,
+        *args: str,
+        check: bool = True,
+        input: bytes | None = None,
+        timeout: float = 60.0,
+        namespace: str | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run this generation's ctr, in the daemon's namespace if no other is given."""
+        argv = [*self._ctr(namespace or self.namespace), *args]
+        done = run(argv, timeout=timeout, input=input)
+        if check and done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise RuntimeError(f"ctr {args[0]} ended with code {done.returncode}: {said}")
+        return done
+
+    def namespaces(self) -> list[str]:
+        """Return the namespaces that the daemon has now."""
+        return self._list("namespaces", "ls", "-q")
+
+    def terminate_containers(self) -> None:
+        """End and delete every task and container, in every namespace."""
+        for namespace in self.namespaces():
+            for name in self._list("tasks", "ls", "-q", namespace=namespace):
+                self.ctr("tasks", "resume", name, check=False, namespace=namespace)
+                self.ctr("tasks", "delete", "--force", name, check=False, namespace=namespace)
+            for name in self._list("containers", "ls", "-q", namespace=namespace):
+                self.ctr("containers", "delete", name, check=False, namespace=namespace)
+
+    def leftovers(self, namespace: str | None = None) -> list[str]:
+        """Return a sorted line for each thing that a client may have left, to compare with before.
+
+        Without a namespace it looks into all that the daemon has. Snapshots are listed too, those
+        of unpacked images included. Folders of FIFOs bear no namespace: all that came since the
+        daemon started are listed, but for those that other daemons' or namespaces' shims use.
+        """
+        chosen = [namespace] if namespace else sorted({*self.namespaces(), self.namespace})
+        lines = [line for name in chosen for line in self._left_in(name)]
+        for mount in debris.mounts(self.folder):
+            if debris.namespace_of(mount) in ("", *chosen):
+                lines.append(f"mount {mount.relative_to(self.folder)}")
+        for shim in debris.shims(self.folder, namespace):
+            lines.append(f"{shim.option('-namespace')}: shim {shim.option('-id')}")
+        lines += (f"fifo {name}" for name in debris.fifos(self.folder, namespace) - self._fifos)
+        return sorted(lines)
+
+    def close(self) -> None:
+        """End the daemon and whatever runs in it, and remove every trace of it."""
+        if self._folder is None:
+            return
+        if self._service is not None:
+            if debris.shims(self._folder) and self._service.running:
+                with contextlib.suppress(Unavailable, RuntimeError):
+                    self.terminate_containers()
+            self._service.stop()
+            self._service.kill_group()
+        debris.remove(self._folder)
+        self._service = self._folder = None
+
+    def _left_in(self, name: str) -> Iterator[str]:
+        for kind in ("leases", "containers", "tasks"):
+            for line in self._list(kind, "ls", "-q", namespace=name):
+                yield f"{name}: {kind[:-1]} {line}"
+        for line in self._list("content", "active", namespace=name)[1:]:
+            yield f"{name}: ingest {line.split()[0]}"
+        for driver in SNAPSHOTTERS:
+            listing = self._list("snapshots", "--snapshotter", driver, "ls", namespace=name)
+            for line in listing[1:]:
+                yield f"{name}: {driver} snapshot {line.split()[0]}"
+        for line in debris.runc_states(name):
+            yield f"{name}: runc state {line}"
+
+    def _list(self, *args: str, namespace: str | None = None) -> list[str]:
+        lines = self.ctr(*args, namespace=namespace).stdout.decode("utf-8", "replace").splitlines()
+        return [line for line in lines if line.strip()]
+
+    def _ctr(self, namespace: str | None) -> list[str]:
+        place = ["--namespace", namespace] if namespace else []
+        return [*self.programs.ctr.argv, "--address", str(self.socket), *place]
+
+    def _environment(self) -> dict[str, str]:
+        """Return few variables: a proxy, or another containerd's address, must not slip in."""
+        own = {
+            "PATH": f"{self.folder / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+            ":/sbin:/bin",
+            "HOME": str(self.folder),
+            "TMPDIR": str(self.folder / "t"),
+            "LC_ALL": "C",
+        }
+        return {**own, **self._extra_env}
+
+    def _config(self) -> str:
+        """Return the configuration: version 2 for 1.x, version 3 for 2.x."""
+        newer = self.version_info >= (2,)
+        # 2.x's CRI has parts below it which stay: its sandbox controllers do not load without.
+        disabled = [] if self._cri else ["io.containerd.grpc.v1.cri"]
+        lines = [
+            f"version = {3 if newer else 2}",
+            f"root = {_toml(self.root)}",
+            f"state = {_toml(self.state)}",
+            f"disabled_plugins = {json.dumps(disabled)}",
+            "[grpc]",
+            f"address = {_toml(self.socket)}",
+            "[ttrpc]",
+            f"address = {_toml(self.folder / 't.sock')}",
+            '[plugins."io.containerd.internal.v1.opt"]',
+            f"path = {_toml(self.folder / 'opt')}",
+        ]
+        if self.version_info >= (1, 7):  # it would share one socket with every other daemon
+            lines += ['[plugins."io.containerd.nri.v1.nri"]', "disable = true"]
+        if newer or self._cri:  # it would make and watch the machine's /etc/cni
+            part = "cri.v1.runtime" if newer else "grpc.v1.cri"
+            lines += [f'[plugins."io.containerd.{part}".cni]']
+            lines += [f"conf_dir = {_toml(self.folder / 'cni')}"]
+        return "\n".join([*lines, self._extra, ""])
+
+
+def _toml(path: Path) -> str:
+    """Return a path as a TOML string; JSON's are TOML's too."""
+    return json.dumps(str(path))

@@ -1,0 +1,267 @@
+"""Programs out of Debian's packages, unpacked into a cache folder and run from there.
+
+Nothing is installed: no root is needed, and the machine's own packages stay as they are. What
+is in the cache is used as it is, without a look at the network.
+
+The cache is `$CONTAINERD_LITE_CACHE`, else `$XDG_CACHE_HOME/containerd-lite`, else
+`~/.cache/containerd-lite`. `python3 -m tests.harness.debian [PROGRAM…]` fetches and lists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import Unavailable
+from .apt import Apt
+from .process import run
+
+CACHE_VARIABLE = "CONTAINERD_LITE_CACHE"
+
+HOMES = {
+    "busybox": ("busybox-static", "bookworm"),
+    "crane": ("crane", "sid"),
+    "docker-registry": ("docker-registry", "bookworm"),
+    "htpasswd": ("apache2-utils", "bookworm"),
+    "oras": ("oras", "sid"),
+    "runc": ("runc", "bookworm"),
+    "skopeo": ("skopeo", "bookworm"),
+    "umoci": ("umoci", "bookworm"),
+}
+"""Where a program comes from when nothing is said: its package and the oldest release with it."""
+
+_LOCK_SECONDS = 900.0
+_DEPTH = 4
+"""How far dependencies are followed to find a library."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that can be run: `argv` is how to call it, before its own arguments.
+
+    `argv` is the path alone, or a dynamic loader with the libraries that the machine lacks, and
+    then the path. `version` is Debian's, empty for a program that was found on the PATH.
+    """
+
+    argv: list[str]
+    path: Path
+    version: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it runs by its path alone, as programs must that others look up on a PATH."""
+        return len(self.argv) == 1
+
+
+def cache() -> Path:
+    """Return the folder that keeps what was fetched; it need not exist yet."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache").absolute() / "containerd-lite"
+
+
+def program(
+    name: str, package: str | None = None, suite: str | None = None, *, prefer_path: bool = False
+) -> Program:
+    """Return a program of a Debian package, fetching the package and its libraries if need be.
+
+    `package` and `suite` default to the program's usual home, else to a package of its name in
+    bookworm. With `prefer_path`, one that is on the PATH already is taken instead.
+
+    Raises `Unavailable` when it cannot be had.
+    """
+    if prefer_path and (found := shutil.which(name)):
+        return Program([found], Path(found))
+    home = HOMES.get(name, (name, "bookworm"))
+    package, suite = package or home[0], suite or home[1]
+    unpacked = folder(package, suite)
+    for place in ("usr/bin", "usr/sbin", "bin", "sbin"):
+        path = unpacked / place / name
+        if path.exists():
+            version = unpacked.name.partition("_")[2].replace("%3a", ":")
+            return Program(_argv(path, package, suite), path, version)
+    raise Unavailable(f"Debian's package {package} of {suite} holds no program {name}")
+
+
+def folder(package: str, suite: str) -> Path:
+    """Return the folder into which a package was unpacked, fetching it if need be."""
+    return _folders([package], suite)[0]
+
+
+def fetched() -> list[str]:
+    """Return `release/package version` of everything in the cache."""
+    return sorted(
+        f"{found.parent.name}/{found.name.replace('_', ' ').replace('%3a', ':')}"
+        for found in cache().glob("packages/*/*_*")
+    )
+
+
+def _folders(packages: Sequence[str], suite: str) -> list[Path]:
+    found = [_cached(package, suite) for package in packages]
+    if None in found:
+        with _locked():
+            missing = [package for package in packages if _cached(package, suite) is None]
+            if missing:
+                _fetch(missing, suite)
+        found = [_cached(package, suite) for package in packages]
+    absent = [package for package, path in zip(packages, found, strict=True) if path is None]
+    if absent:
+        raise Unavailable(f"Debian {suite} has no package {', '.join(absent)}")
+    return [path for path in found if path is not None]
+
+
+def _cached(package: str, suite: str) -> Path | None:
+    """Return the newest unpacked version; its folder bears the date at which Debian built it."""
+    versions = cache().glob(f"packages/{suite}/{package}_*")
+    return max(versions, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _fetch(packages: Sequence[str], suite: str) -> None:
+    """Download and unpack; a package shows up under its name only when it is whole."""
+    target = cache() / "packages" / suite
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache(), prefix="tmp-") as name:
+        for archive in _apt(suite).download(packages, Path(name)):
+            package, version, _ = archive.name.split("_")
+            unpacked = archive.with_suffix(".unpacked")
+            done = run(["dpkg-deb", "-x", str(archive), str(unpacked)], timeout=300)
+            if done.returncode:
+                words = done.stderr.decode("utf-8", "replace").strip()
+                raise Unavailable(f"{archive.name} could not be unpacked: {words}")
+            final = target / f"{package}_{version}"
+            if not final.exists():
+                unpacked.rename(final)
+
+
+def _apt(suite: str) -> Apt:
+    return Apt(suite, cache() / "apt" / suite)
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Hold the cache's lock: two processes that fetch at once would tread on each other's apt."""
+    try:
+        cache().mkdir(parents=True, exist_ok=True)
+        handle = (cache() / "lock").open("ab")
+    except OSError as error:
+        raise Unavailable(f"the cache folder {cache()} cannot be written: {error}") from error
+    with handle:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{cache()} stays locked by another process") from None
+                time.sleep(0.1)
+        yield
+
+
+def _argv(path: Path, package: str, suite: str) -> list[str]:
+    """Return how to call a program: as it is, as found out earlier, or with fetched libraries."""
+    report = _linkage(None, path)
+    if "not found" not in report:
+        return [str(path)]
+    note = cache() / "argv" / suite / f"{path.parents[2].name}.{path.name}.json"
+    if note.exists():
+        prefix: list[str] = json.loads(note.read_text())
+        if _linked(prefix, path):
+            return [*prefix, str(path)]
+    prefix = _prefix(path, package, suite, report)
+    with _locked():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        draft = note.with_suffix(".tmp")
+        draft.write_text(json.dumps(prefix))
+        draft.replace(note)
+    return [*prefix, str(path)]
+
+
+def _prefix(path: Path, package: str, suite: str, report: str) -> list[str]:
+    """Gather libraries, one level of dependencies at a time, until the loader finds them all.
+
+    The machine's own loader and libc serve as long as they are new enough; else the release's.
+    """
+    level, known, libraries = [package], {package}, list[Path]()
+    found = re.search(r"^\s*(/\S*/ld\S*\.so\S*)", report, re.M)
+    loader = found.group(1) if found else None
+    for _ in range(_DEPTH):
+        with _locked():
+            wanted = _apt(suite).depends(level)
+        level = [name for name in wanted if name.startswith("lib") and name not in known]
+        level = [name for name in level if name != "libc6"]
+        known.update(level)
+        for unpacked in _folders(level, suite) if level else []:
+            libraries += _library_folders(unpacked)
+        for _ in range(2):  # a second time when a newer libc is wanted
+            prefix = _loader_prefix(loader, libraries)
+            report = _linkage(prefix, path) if loader else "GLIBC_ not found"
+            if "not found" not in report:
+                return prefix
+            if "GLIBC_" not in report:
+                break
+            libraries += _library_folders(libc := folder("libc6", suite))
+            loader = str(next(libc.glob("**/ld-linux*.so*")))
+    raise Unavailable(f"{path.name} of Debian {suite} lacks libraries: {_missing(report)}")
+
+
+def _loader_prefix(loader: str | None, libraries: Sequence[Path]) -> list[str]:
+    return [loader or "", "--library-path", ":".join(map(str, libraries))]
+
+
+def _library_folders(unpacked: Path) -> list[Path]:
+    """Return the folders for shared libraries in a package; plug-ins lie deeper and stay out."""
+    places = [*unpacked.glob("usr/lib"), *unpacked.glob("lib"), *unpacked.glob("usr/lib64")]
+    places += [*unpacked.glob("usr/lib/*-linux-*"), *unpacked.glob("lib/*-linux-*")]
+    return [place for place in places if any(place.glob("*.so*"))]
+
+
+def _linked(prefix: Sequence[str], path: Path) -> bool:
+    if not Path(prefix[0]).exists():
+        return False
+    return "not found" not in _linkage(prefix, path)
+
+
+def _linkage(prefix: Sequence[str] | None, path: Path) -> str:
+    """Return what the loader says of a program's libraries; the program itself does not run.
+
+    Without a prefix the machine's ldd asks, for it knows a static program. It cannot take another
+    loader, so with a prefix the variables that it would set are set here.
+    """
+    trace = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_WARN": "yes"} if prefix else {}
+    environment = {**os.environ, "LC_ALL": "C", **trace}
+    done = run([*(prefix or ["ldd"]), str(path)], timeout=60, env=environment)
+    return (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+def _missing(report: str) -> str:
+    lines = [line.strip() for line in report.splitlines() if "not found" in line]
+    return "; ".join(lines[:3])
+
+
+def main(names: Sequence[str]) -> int:
+    """Fetch the programs named, then print all that the cache holds."""
+    for name in names:
+        try:
+            found = program(name)
+        except Unavailable as reason:
+            print(f"{name}: {reason}", file=sys.stderr)
+            return 1
+        print(f"{name} {found.version}: {' '.join(found.argv)}")
+    print("\n".join(fetched()))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,288 @@
+"""What a private daemon leaves behind, and how it is taken away.
+
+A private daemon is not quite private: its shims outlive it in sessions of their own, runc keeps
+state under /run/containerd/runc, shims put sockets into /run/containerd/s, containers live in
+cgroups. All of it is found here by what bears the daemon's folder or namespaces in its name, so
+that a machine's real containerd, and other tests' daemons, are never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import signal
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .process import wait_until
+
+PREFIX = "ctd-"
+SOCKET = "c.sock"
+"""The daemon's socket within its folder: short, for a socket's path ends at 107 bytes."""
+
+_LONGEST = 80
+
+RUN = Path("/run/containerd")
+_CGROUPS = Path("/sys/fs/cgroup")
+_TASKS = "io.containerd.runtime.v2.task"
+_OURS = ("containerd", "docker-registry")
+_MNT_DETACH = 2
+_SETTLE = 0.5
+"""Seconds for which other clients, that just make or delete FIFOs, are given the benefit."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process, as /proc tells of it."""
+
+    pid: int
+    parent: int
+    argv: tuple[str, ...]
+
+    def option(self, name: str) -> str:
+        """Return the argument that follows `name`, or nothing."""
+        pairs = zip(self.argv, self.argv[1:], strict=False)
+        return next((value for key, value in pairs if key == name), "")
+
+
+def make_folder() -> Path:
+    """Make a private folder marked with its owner, after removing those of dead owners.
+
+    A test run that was killed cannot clean up; the next one does it for it.
+    """
+    place = Path(tempfile.gettempdir())
+    if len(str(place)) > _LONGEST:
+        place = Path("/tmp")
+    for mark in place.glob(f"{PREFIX}*/owner"):
+        with contextlib.suppress(OSError, ValueError):
+            about = mark.parent.lstat()
+            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+                continue  # another user's, whose word is not to be taken for what to remove
+            pid, started = mark.read_text().split()
+            if _started(int(pid)) != started:
+                remove(mark.parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    (folder / "owner").write_text(f"{os.getpid()} {_started(os.getpid())}")
+    return folder
+
+
+def remove(folder: Path) -> None:
+    """Take away a private folder and all that its daemon left anywhere on the machine."""
+    containers = _containers(folder)
+    found = _owned(folder)
+    pipes = {path for one in found for path in _fifos(one.pid)}
+    paths = {path for one in found for path in sockets(one.pid)}
+    address = folder / SOCKET
+    for namespace, name in containers:
+        digest = hashlib.sha256(f"{address}/{namespace}/{name}".encode()).hexdigest()
+        paths.add(RUN / "s" / digest)
+    places = [f"{namespace}/{name}" for namespace, name in containers] + namespaces(folder)
+    groups = [group for place in places for group in _cgroups(place)]
+    doomed = [*_descendants(found), *(pid for group in groups for pid in _thawed(group))]
+    _end([*doomed, *(one.pid for one in found)])
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for path in pipes:
+        shutil.rmtree(path, ignore_errors=True)
+    for mount in reversed(mounts(folder)):
+        _unmount(mount)
+    for group in groups:
+        _remove_cgroup(group)
+    for place in places:
+        shutil.rmtree(RUN / "runc" / place, ignore_errors=True)
+    for namespace, _ in containers:
+        with contextlib.suppress(OSError):  # somebody else's containers are still in it
+            (RUN / "runc" / namespace).rmdir()
+    if not mounts(folder):  # else this would delete what is mounted there
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def namespaces(folder: Path) -> list[str]:
+    """Return the namespaces that were made up for the daemon of this folder: all in them is its."""
+    record = folder / "namespaces"
+    return record.read_text().split() if record.exists() else []
+
+
+def shims(folder: Path, namespace: str | None = None) -> list[Process]:
+    """Return the shims of this folder's daemon, of one namespace or of all."""
+    return [
+        one
+        for one in _processes()
+        if one.option("-address") == str(folder / SOCKET)
+        and namespace in (None, one.option("-namespace"))
+    ]
+
+
+def mounts(folder: Path) -> list[Path]:
+    """Return what is mounted below a folder, in the order of mounting."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        escaped = line.split()[4]
+        point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal.group(1), 8)), escaped)
+        if point.startswith(f"{folder}/"):
+            found.append(Path(point))
+    return found
+
+
+def namespace_of(mount: Path) -> str:
+    """Return the namespace of a task whose root file system is mounted here, or nothing."""
+    parts = mount.parts
+    return parts[parts.index(_TASKS) + 1] if _TASKS in parts[:-1] else ""
+
+
+def fifos(folder: Path, namespace: str | None = None) -> set[str]:
+    """Return the folders of FIFOs that clients made, but for those that others use.
+
+    Others are the shims of other daemons, and of other namespaces if one is given, and processes
+    that this one did not start. The folders bear no such name themselves: one that nobody uses
+    may be anybody's, and is believed to be left over when it stays for `_SETTLE` seconds.
+    """
+    place = RUN / "fifo"
+    found: set[str] = set()
+
+    def settled() -> bool:
+        served = shims(folder, namespace)
+        own = {one.pid for one in served} | set(_descendants(served))
+        kin = {os.getpid(), *_descendants([Process(os.getpid(), 0, ())])}
+        used = {one.pid: {path.name for path in _fifos(one.pid)} for one in _processes()}
+        foreign = set().union(*(used[pid] for pid in used.keys() - own - kin))
+        found.clear()
+        found.update(set(os.listdir(place)) - foreign if place.is_dir() else ())
+        return found <= set().union(*(used[pid] for pid in used.keys() & own))
+
+    wait_until(settled, _SETTLE)
+    return found
+
+
+def runc_states(namespace: str) -> list[str]:
+    """Return the ids of the containers of which runc keeps state."""
+    folder = RUN / "runc" / namespace
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
+
+
+def sockets(pid: int) -> list[Path]:
+    """Return the sockets under /run/containerd/s on which a process listens."""
+    inodes = _open_files(pid)
+    table = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    paths = [Path(row[7]) for row in table if len(row) == 8 and f"socket:[{row[6]}]" in inodes]
+    return [path for path in paths if path.parent == RUN / "s"]
+
+
+def _containers(folder: Path) -> list[tuple[str, str]]:
+    """Return (namespace, id) of the containers whose bundles the daemon still has."""
+    bundles = folder.glob(f"*/{_TASKS}/*/*")
+    return sorted({(bundle.parent.name, bundle.name) for bundle in bundles})
+
+
+def _processes() -> Iterator[Process]:
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                argv = Path(f"/proc/{entry}/cmdline").read_bytes().decode("utf-8", "replace")
+                yield Process(int(entry), int(_stat(int(entry))[1]), tuple(argv.split("\0")[:-1]))
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of a process from its state on; the name before may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, which tells it from a later one with its number."""
+    try:
+        return _stat(pid)[19]
+    except OSError:
+        return ""
+
+
+def _owned(folder: Path) -> list[Process]:
+    """Return daemons, shims and registries that were started with a path in this folder."""
+    return [
+        one
+        for one in _processes()
+        if one.argv
+        and Path(one.argv[0]).name.startswith(_OURS)
+        and any(argument.startswith(f"{folder}/") for argument in one.argv[1:])
+    ]
+
+
+def _descendants(roots: Iterable[Process]) -> list[int]:
+    """Return the children of these processes, and theirs: containers end before their shims."""
+    everybody = list(_processes())
+    found: list[int] = []
+    pending = [one.pid for one in roots]
+    while pending:
+        parent = pending.pop()
+        children = [one.pid for one in everybody if one.parent == parent]
+        found += children
+        pending += children
+    return found
+
+
+def _end(pids: Iterable[int]) -> None:
+    """Kill processes and wait until they are gone or only await their parent's notice."""
+    doomed = set(pids) - {0, 1, os.getpid()}
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(_alive(pid) for pid in doomed), 5)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return _stat(pid)[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _open_files(pid: int) -> set[str]:
+    """Return what a process has open, as /proc names it."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    return found
+
+
+def _fifos(pid: int) -> set[Path]:
+    """Return the folders under /run/containerd/fifo in which a process has something open."""
+    folders = {Path(name).parent for name in _open_files(pid)}
+    return {path for path in folders if path.parent == RUN / "fifo"}
+
+
+def _unmount(point: Path) -> None:
+    """Detach a mount; the machine may be too bare to have umount."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.umount2(os.fsencode(point), _MNT_DETACH)
+
+
+def _cgroups(place: str) -> list[Path]:
+    """Return the folders of a cgroup: one in the unified hierarchy, else one a controller."""
+    return [*_CGROUPS.glob(place), *_CGROUPS.glob(f"*/{place}")]
+
+
+def _thawed(group: Path) -> list[int]:
+    """Return the processes of a cgroup and those below it, thawed: a frozen one cannot die."""
+    pids: list[int] = []
+    for folder, _, files in os.walk(group):
+        for name, value in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            if name in files:
+                with contextlib.suppress(OSError):
+                    Path(folder, name).write_text(value)
+        with contextlib.suppress(OSError):
+            pids += map(int, Path(folder, "cgroup.procs").read_text().split())
+    return pids
+
+
+def _remove_cgroup(group: Path) -> None:
+    for folder, _, _ in os.walk(group, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)

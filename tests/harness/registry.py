@@ -1,0 +1,175 @@
+"""A private registry: Debian's docker-registry on a free port of the loopback.
+
+    with Registry() as registry:
+        push(image, registry.host, "library/busybox", "latest")
+
+Plain HTTP, storage in a temporary folder, deletion allowed, schema 1 and sparse indexes as far as
+the registry takes them. Its own server tells of every request in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from . import Unavailable, debian, debris
+from .process import Service, run
+
+_START_SECONDS = 15.0
+_TRIES = 5
+_LOOPBACK = "127.0.0.1"
+
+
+class Registry:
+    """One private registry, started by `with` or `open()`, with all traces removed at the end."""
+
+    scheme = "http"
+
+    def __init__(
+        self,
+        auth: tuple[str, str] | None = None,
+        *,
+        overrides: Mapping[str, object] | None = None,
+    ) -> None:
+        """Choose who may enter: everybody, or one user with a password (HTTP Basic).
+
+        `overrides` replaces top-level sections of the registry's configuration, such as
+        `{"auth": {"token": {…}}}` or `{"proxy": {…}}`.
+        """
+        self._auth = auth
+        self._overrides = dict(overrides or {})
+        self._service: Service | None = None
+        self._folder: Path | None = None
+        self._port = 0
+
+    def __enter__(self) -> Registry:
+        """Open it."""
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    @property
+    def host(self) -> str:
+        """Return `127.0.0.1:PORT`, as it stands in an image's reference."""
+        return f"{_LOOPBACK}:{self._port}"
+
+    @property
+    def url(self) -> str:
+        """Return the address of its root, without a slash at the end."""
+        return f"{self.scheme}://{self.host}"
+
+    def open(self) -> None:
+        """Make the folder and start on a free port; raises `Unavailable` if it cannot."""
+        if self._folder is not None:
+            raise RuntimeError("the registry is open already")
+        program = debian.program("docker-registry")
+        self.folder = self._folder = debris.make_folder()
+        self.log = self.folder / "log"
+        self.storage = self.folder / "storage"
+        try:
+            for _ in range(_TRIES):  # between looking for a free port and using it, another may
+                self._port = _free_port()
+                if self._start(program):
+                    return
+            said = self._service.tail() if self._service else ""
+            raise Unavailable(f"docker-registry {program.version} did not start:\n{said}")
+        except BaseException:
+            self.close()
+            raise
+
+    def stop(self) -> None:
+        """End the server alone; what was pushed stays, and so does `host`."""
+        if self._service is not None:
+            self._service.stop()
+
+    def start(self) -> None:
+        """Start the server again on the same port, after `stop`."""
+        if not self._start(debian.program("docker-registry")):
+            raise Unavailable(f"docker-registry did not start again on {self.host}")
+
+    def close(self) -> None:
+        """End the server and remove all that was pushed."""
+        self.stop()
+        if self._folder is not None:
+            debris.remove(self._folder)
+        self._service = self._folder = None
+
+    def serves(self) -> bool:
+        """Whether the registry answers now, if only to ask who is there."""
+        connection = http.client.HTTPConnection(self.host, timeout=5)
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", "/v2/")
+                return connection.getresponse().status in (200, 401)
+            except (OSError, http.client.HTTPException):
+                return False
+
+    def _start(self, program: debian.Program) -> bool:
+        config = self.folder / "config.yml"
+        config.write_text(json.dumps(self._config()))  # JSON is YAML too
+        self._service = Service(
+            [*program.argv, "serve", str(config)],
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LC_ALL": "C"},
+            cwd=self.folder,
+            log=self.log,
+        )
+        if self._service.wait_ready(self.serves, _START_SECONDS):
+            return True
+        self._service.kill()
+        return False
+
+    def _config(self) -> dict[str, object]:
+        """Return the configuration; no debug, metrics or trace server is in it."""
+        config: dict[str, object] = {
+            "version": "0.1",
+            "log": {"level": "info", "accesslog": {"disabled": False}},
+            "storage": {
+                "filesystem": {"rootdirectory": str(self.storage)},
+                "delete": {"enabled": True},
+                "redirect": {"disable": True},
+                "maintenance": {"uploadpurging": {"enabled": False}},
+            },
+            "http": self._http(),
+            "compatibility": {"schema1": {"enabled": True}},
+            "validation": {"manifests": {"urls": {"allow": ["^https?://"]}}},
+        }
+        if self._auth is not None:
+            path = self.folder / "htpasswd"
+            path.touch(mode=0o600)
+            path.write_text(_htpasswd(*self._auth))
+            config["auth"] = {"htpasswd": {"realm": "test", "path": str(path)}}
+        return {**config, **self._overrides}
+
+    def _http(self) -> dict[str, object]:
+        """Return how it listens: the place where a certificate would go."""
+        return {"addr": self.host, "secret": "known to all", "relativeurls": False}
+
+
+def _htpasswd(user: str, password: str) -> str:
+    """Return a user's line with a bcrypt hash, the only kind that the registry takes."""
+    program = debian.program("htpasswd")
+    argv = [*program.argv, "-n", "-i", "-B", "-C", "4", user]
+    done = run(argv, timeout=30, input=password.encode())  # never as an argument: ps shows those
+    if done.returncode:
+        raise Unavailable(f"htpasswd ended with code {done.returncode}")
+    return done.stdout.decode()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
