@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import ContainerdError
+from .version import VERSION
 
 if TYPE_CHECKING:
     from .client import Client as Client
     from .layout import Layout as Layout
     from .progress import ProgressEvent as ProgressEvent
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Client", "ContainerdError", "Layout", "ProgressEvent", "__version__"]
 
 _LAZY = {"Client": "client", "Layout": "layout", "ProgressEvent": "progress"}

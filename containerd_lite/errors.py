@@ -9,7 +9,7 @@ knowledge of who raises them.
     │   Unavailable DataLoss Unauthenticated Cancelled
     ├── DeadlineExceeded            also a TimeoutError
     ├── ProtocolError               the peer, or this end, broke gRPC or HTTP/2
-    ├── SocketNotFound, ConnectionRefused           both Unavailable
+    ├── SocketNotFound, ConnectionRefused, ConnectionLost      each an Unavailable
     ├── SocketPermissionDenied      a PermissionDenied
     ├── NoMatchingPlatform          a NotFound
     ├── DigestMismatch, SizeMismatch, DiffIDMismatch            each a DataLoss
@@ -139,6 +139,10 @@ class SocketNotFound(Unavailable):
 
 class ConnectionRefused(Unavailable):
     """Nothing listens at the address."""
+
+
+class ConnectionLost(Unavailable):
+    """The connection ended during the call; whether the daemon carried it out is not known."""
 
 
 class SocketPermissionDenied(PermissionDenied):

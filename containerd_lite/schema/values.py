@@ -31,10 +31,9 @@ def timestamp(moment: datetime) -> dict[str, int]:
     return {"seconds": since.days * 86400 + since.seconds, "nanos": since.microseconds * 1000}
 
 
-def json_any(type_url: str, value: Json) -> dict[str, object]:
-    """A JSON document as the fields of a ``google.protobuf.Any``."""
-    body = json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
-    return {"type_url": type_url, "value": body}
+def json_bytes(value: Json) -> bytes:
+    """A JSON document, as it stands in the ``Any`` of a runtime-spec type."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
 
 def message_any(message: DynamicMessage) -> dict[str, object]:

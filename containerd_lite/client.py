@@ -1,0 +1,369 @@
+"""The facade: containerd's Go client, in Python's terms.
+
+What lives here: one object that holds a daemon, a namespace and defaults, and hands out services,
+images and containers.  What may not: how any of it is done.
+
+What pulling and running need is imported when they are first used: a program that only asks for
+the version loads neither an HTTP client nor the pipeline.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from secrets import token_hex
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO
+
+from .errors import ContainerdError, InvalidArgument, NotFound, Unavailable
+from .services._base import CallContext, current_lease, joined_lease
+from .services.containers import ContainerService
+from .services.content import ContentService
+from .services.diff import DiffService
+from .services.events import EventService
+from .services.health import HealthService
+from .services.images import ImageService
+from .services.introspection import IntrospectionService
+from .services.leases import EXPIRE, LeaseService
+from .services.namespaces import NamespaceService
+from .services.snapshots import SnapshotService
+from .services.tasks import TaskService
+from .services.version import Version, VersionService
+from .transport.address import DEFAULT
+from .transport.channel import Channel
+from .version import USER_AGENT
+
+if TYPE_CHECKING:
+    from .images.catalog import Catalog
+    from .images.image import Image
+    from .images.resolver import Resolver
+    from .progress import ProgressCallback
+    from .runtime.container import Container
+    from .runtime.containers import Containers
+    from .runtime.io import Sink
+    from .runtime.run import CompletedContainer
+    from .store.daemon import DaemonStore
+
+_DEFAULTS = "containerd.io/defaults/"
+#: How long clean-up after a failure may take (seconds), garbage collection included.
+_CLEANUP_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What a client was made with; it pickles as this."""
+
+    timeout: float | None
+    connect_timeout: float | None
+    snapshotter: str | None
+    platform: str | None
+    runtime: str | None
+
+
+class Client:
+    """One containerd, seen from one namespace; safe to share between threads, and after a fork.
+
+    ``address`` is ``$CONTAINERD_ADDRESS`` or the usual socket unless given, ``namespace``
+    ``$CONTAINERD_NAMESPACE`` or ``default``.  ``timeout`` in seconds is the deadline of calls that
+    only touch metadata; ``connect_timeout`` bounds dialling.  ``snapshotter`` and ``runtime`` are
+    the namespace's defaults unless given, ``platform`` (``"linux/arm64"``) this machine's.
+    Nothing is dialled before the first call.  Pickles as its address and options.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        namespace: str | None = None,
+        timeout: float | None = 60.0,
+        connect_timeout: float | None = 10.0,
+        snapshotter: str | None = None,
+        platform: str | None = None,
+        runtime: str | None = None,
+        channel: Channel | None = None,
+    ) -> None:
+        if channel is not None and address is not None:
+            raise InvalidArgument("a channel has its address", remedy="Give one of the two")
+        self._owns_channel = channel is None
+        self._channel = channel or Channel(
+            address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT,
+            connect_timeout=connect_timeout,
+            user_agent=USER_AGENT,
+        )
+        self.namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
+        self._options = _Options(timeout, connect_timeout, snapshotter, platform, runtime)
+        self._context = CallContext(self.namespace, timeout=timeout)
+
+    @property
+    def address(self) -> str:
+        return str(self._channel.address)
+
+    def in_namespace(self, namespace: str) -> Client:
+        """This client in another namespace, over the same connections; need not be closed."""
+        options = asdict(self._options)
+        return Client(channel=self._channel, namespace=namespace, **options)
+
+    def close(self) -> None:
+        """End every call and connection; may be called twice."""
+        if self._owns_channel:
+            self._channel.close()
+
+    def reconnect(self) -> None:
+        """Give up every connection, with the calls on it; the next call dials."""
+        self._channel.reconnect()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.address, self.namespace, self._options)
+
+    def __repr__(self) -> str:
+        return f"<Client {self.address} namespace={self.namespace}>"
+
+    # ---- services --------------------------------------------------------------------------
+
+    @property
+    def namespace_service(self) -> NamespaceService:
+        return NamespaceService(self._channel, self._context)
+
+    @property
+    def container_service(self) -> ContainerService:
+        return ContainerService(self._channel, self._context)
+
+    @property
+    def image_service(self) -> ImageService:
+        return ImageService(self._channel, self._context)
+
+    @property
+    def task_service(self) -> TaskService:
+        return TaskService(self._channel, self._context)
+
+    @property
+    def diff_service(self) -> DiffService:
+        return DiffService(self._channel, self._context)
+
+    @property
+    def health_service(self) -> HealthService:
+        return HealthService(self._channel, self._context)
+
+    @property
+    def event_service(self) -> EventService:
+        return EventService(self._channel, self._context)
+
+    @property
+    def version_service(self) -> VersionService:
+        return VersionService(self._channel, self._context)
+
+    @property
+    def lease_service(self) -> LeaseService:
+        return LeaseService(self._channel, self._context)
+
+    @property
+    def introspection_service(self) -> IntrospectionService:
+        return IntrospectionService(self._channel, self._context)
+
+    @property
+    def content_store(self) -> DaemonStore:
+        from .store.daemon import DaemonStore
+
+        return DaemonStore(ContentService(self._channel, self._context))
+
+    def snapshot_service(self, name: str | None = None) -> SnapshotService:
+        """The snapshots of the snapshotter ``name``, the client's or the namespace's default."""
+        chosen = name or self._options.snapshotter or self._default("snapshotter", "overlayfs")
+        return SnapshotService(self._channel, self._context, chosen)
+
+    def _default(self, what: str, fallback: str) -> str:
+        """What the namespace's labels say (pkg/labels), else ``fallback``."""
+        try:
+            labels = self.namespace_service.get(self.namespace).labels
+        except NotFound:
+            labels = {}
+        return labels.get(_DEFAULTS + what) or fallback
+
+    # ---- the daemon ------------------------------------------------------------------------
+
+    def is_serving(self, *, timeout: float | None = 10.0) -> bool:
+        """Whether the daemon serves; waits up to ``timeout`` seconds for it to come up."""
+        service = self.health_service.with_options(timeout=timeout, wait_for_ready=True)
+        try:
+            return service.check() == "SERVING"
+        except (Unavailable, TimeoutError):
+            return False
+
+    def version(self, *, wait_for_ready: bool = False) -> Version:
+        """The daemon's version and revision."""
+        return self.version_service.with_options(wait_for_ready=wait_for_ready).version()
+
+    @contextmanager
+    def lease(self, *, expires: float = 86400) -> Iterator[str]:
+        """Keep what is written within the block from garbage collection; gives the lease's id.
+
+        A block within another joins its lease.  ``expires`` in seconds is when the daemon may
+        delete it if this process cannot.  A block that fails takes what it wrote with it.
+        """
+        joined = current_lease(self._channel, self.namespace)
+        if joined:
+            yield joined
+            return
+        until = datetime.now(timezone.utc) + timedelta(seconds=expires)
+        label = {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        leases = self.lease_service
+        id = leases.create(f"lite-{token_hex(8)}", label).id
+        try:
+            with joined_lease(self._channel, self.namespace, id):
+                yield id
+        except BaseException:
+            with suppress(ContainerdError):
+                leases.with_options(timeout=_CLEANUP_TIMEOUT).delete(id, sync=True)
+            raise
+        leases.delete(id)
+
+    # ---- images ----------------------------------------------------------------------------
+
+    def _images(self, snapshotter: str | None = None, platform: str | None = None) -> Catalog:
+        from .images.catalog import Catalog
+
+        return Catalog(
+            self.image_service,
+            self.content_store,
+            self.snapshot_service(snapshotter),
+            self.diff_service,
+            platform or self._options.platform,
+        )
+
+    def pull(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        unpack: bool = True,
+        snapshotter: str | None = None,
+        resolver: Resolver | None = None,
+        labels: Mapping[str, str] | None = None,
+        progress: ProgressCallback | None = None,
+        max_concurrent_downloads: int = 3,
+    ) -> Image:
+        """Fetch an image, unpack it, and give it its name in the namespace.
+
+        ``progress`` is called with ``ProgressEvent``s.  ``resolver`` says where content comes from;
+        registries, with docker's credentials, unless given.  Raises ``NotFound``,
+        ``RegistryUnauthorized``, ``RegistryUnavailable``, ``NoMatchingPlatform``,
+        ``DigestMismatch``, ``DiffIDMismatch``, ``InvalidArgument``; then no name is made, and
+        what was fetched is collected.
+        """
+        with self.lease():
+            return self._images(snapshotter, platform).pull(
+                ref,
+                unpack=unpack,
+                resolver=resolver,
+                labels=labels,
+                progress=progress,
+                max_concurrent_downloads=max_concurrent_downloads,
+            )
+
+    def get_image(self, name: str) -> Image:
+        """The image called ``name``, by its full or familiar name.  Raises ``NotFound``."""
+        return self._images().get(name)
+
+    def list_images(self, *filters: str) -> list[Image]:
+        """The namespace's images, those that match one of ``filters`` if some are given."""
+        return self._images().list(*filters)
+
+    # ---- containers ------------------------------------------------------------------------
+
+    def _containers(self, snapshotter: str | None = None) -> Containers:
+        from .runtime.container import Services
+        from .runtime.containers import Containers
+
+        services = Services(
+            self.container_service, self.snapshot_service(snapshotter), self.task_service
+        )
+        runtime = self._options.runtime or self._default("runtime", "io.containerd.runc.v2")
+        return Containers(services, self.namespace, runtime)
+
+    def containers(self, *filters: str) -> list[Container]:
+        """The namespace's containers, those that match one of ``filters`` if some are given."""
+        return self._containers().list(*filters)
+
+    def load_container(self, id: str) -> Container:
+        """Raises ``NotFound``."""
+        return self._containers().load(id)
+
+    def new_container(
+        self,
+        id: str,
+        *,
+        image: Image | str,
+        snapshotter: str | None = None,
+        args: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Container:
+        """Make a container on a snapshot of an image; nothing runs yet.
+
+        ``args`` replaces the image's command, ``env`` adds to its environment, ``user`` is ``uid``
+        or ``uid:gid``.  Raises ``AlreadyExists``, ``NotFound``, ``InvalidArgument``.
+        """
+        with self.lease():
+            found = self.get_image(image) if isinstance(image, str) else image
+            return self._containers(snapshotter).new(
+                id, found, args=args, env=env, cwd=cwd, user=user, labels=labels
+            )
+
+    def run(
+        self,
+        image: Image | str,
+        args: Sequence[str] | None = None,
+        *,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        stdout: BinaryIO | Sink | None = None,
+        stderr: BinaryIO | Sink | None = None,
+        max_output: int = 64 << 20,
+        id: str | None = None,
+        snapshotter: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> CompletedContainer:
+        """Run a command in a new container to its end, and remove the container.
+
+        ``input`` goes to its stdin.  What it writes is captured, up to ``max_output`` bytes a
+        stream, unless ``stdout`` or ``stderr``, a binary file or a function of bytes, takes it
+        as it comes.  After ``timeout`` seconds it is killed and ``DeadlineExceeded`` raised.
+        Other arguments and errors as ``new_container``; whatever happens, nothing is left.
+        """
+        from .runtime.run import run_container
+
+        with self.lease():
+            container = self.new_container(
+                id or f"run-{token_hex(8)}",
+                image=image,
+                snapshotter=snapshotter,
+                args=args,
+                env=env,
+                cwd=cwd,
+                user=user,
+                labels=labels,
+            )
+            return run_container(container, input, stdout, stderr, max_output, timeout)
+
+
+def _rebuild(address: str, namespace: str, options: _Options) -> Client:
+    return Client(address, namespace=namespace, **asdict(options))

@@ -1,0 +1,154 @@
+"""One blob from a fetcher into a store.
+
+What lives here: opening the write, copying, resuming after a cut, giving up cleanly.  What may
+not: which blobs belong together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+
+from ..deadline import Deadline, backoff
+from ..errors import (
+    AlreadyExists,
+    Cancelled,
+    ContainerdError,
+    DigestMismatch,
+    NotFound,
+    RegistryUnavailable,
+    SizeMismatch,
+    Unavailable,
+)
+from ..oci import digest as digests
+from ..oci import media_types
+from ..oci.descriptor import Descriptor
+from ..progress import ProgressCallback, ProgressEvent
+from ..store.protocol import ContentStore, Writer
+from .resolver import Fetcher
+
+_BUFFER = 1 << 20
+#: Cuts in a row, without a byte between them, after which a blob is given up.
+_MOST_CUTS = 3
+#: How long another writer of the same blob may stand still before we give up (seconds).
+_STALL = 60.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
+
+
+@dataclass
+class Job:
+    """What the parts of one pull share: the progress callback, and the word to stop."""
+
+    progress: ProgressCallback | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def report(self, stage: str, name: str, offset: int = 0, total: int = 0) -> None:
+        if self.progress is not None:
+            with self._lock:
+                self.progress(ProgressEvent(stage, name, offset, total))
+
+    def check(self) -> None:
+        if self.stop.is_set():
+            raise Cancelled("given up, because another part failed")
+
+
+def fetch_blob(
+    fetcher: Fetcher,
+    store: ContentStore,
+    descriptor: Descriptor,
+    labels: Mapping[str, str],
+    job: Job,
+) -> bool:
+    """Bring a blob into the store, verified by it, with ``labels``; false if it was there.
+
+    The write is opened even if the blob is there: that is what adds it to the lease.  Labels of
+    a blob that was there are left alone.  Raises what fetcher and store raise, with nothing
+    half-made left.
+    """
+    writer = _open(store, descriptor, job)
+    if writer is not None:
+        try:
+            with writer:
+                if writer.offset:
+                    writer.restart()  # what an earlier run left is not resumed yet
+                _copy(fetcher, writer, descriptor, job)
+                writer.commit(labels)
+        except AlreadyExists:
+            writer = None
+        except BaseException as error:
+            _abort(store, descriptor)
+            if isinstance(error, DigestMismatch | SizeMismatch):
+                error.remedy = "The registry has other content than its manifest names; push again"
+            raise
+    stage = "exists" if writer is None else "downloaded"
+    job.report(stage, descriptor.digest, descriptor.size, descriptor.size)
+    return writer is not None
+
+
+def _open(store: ContentStore, descriptor: Descriptor, job: Job) -> Writer | None:
+    """The write of a blob, once nobody else has it; ``None`` if the blob is there."""
+    ref = ingest_ref(descriptor)
+    patience, seen = Deadline(_STALL), -1
+    for wait in backoff(_FIRST_WAIT, _LONGEST_WAIT):
+        job.check()
+        try:
+            return store.writer(ref, size=descriptor.size, expected=descriptor.digest)
+        except AlreadyExists:
+            return None
+        except Unavailable as error:
+            if type(error) is not Unavailable:
+                raise  # not the lock of another writer: the daemon itself is away
+            offset = next((s.offset for s in store.statuses() if s.ref == ref), seen)
+            if offset != seen:
+                patience, seen = Deadline(_STALL), offset
+            elif patience.expired:
+                raise
+        job.report("waiting", descriptor.digest, max(seen, 0), descriptor.size)
+        job.stop.wait(wait)
+    raise AssertionError("backoff never ends")
+
+
+def _copy(fetcher: Fetcher, writer: Writer, descriptor: Descriptor, job: Job) -> None:
+    buffer = memoryview(bytearray(min(_BUFFER, descriptor.size or 1)))
+    cuts = 0
+    waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+    while writer.offset < descriptor.size:
+        before = writer.offset
+        try:
+            with closing(fetcher.fetch(descriptor, writer.offset)) as reader:
+                while count := reader.readinto(buffer):
+                    job.check()
+                    writer.write(buffer[:count])
+                    job.report("downloading", descriptor.digest, writer.offset, descriptor.size)
+            if writer.offset < descriptor.size:
+                raise SizeMismatch(f"{descriptor.digest} ended at {writer.offset} bytes")
+        except RegistryUnavailable:
+            cuts = cuts + 1 if writer.offset == before else 1
+            if cuts >= _MOST_CUTS:
+                raise
+            job.report("retrying", descriptor.digest, writer.offset, descriptor.size)
+            job.stop.wait(next(waits))
+            job.check()
+
+
+def _abort(store: ContentStore, descriptor: Descriptor) -> None:
+    """Leave nothing half-made; never hide the error that led here."""
+    with suppress(NotFound, ContainerdError):
+        store.abort(ingest_ref(descriptor))
+
+
+def ingest_ref(descriptor: Descriptor) -> str:
+    """The name of a write, as containerd's own clients spell it (remotes.MakeRefKey)."""
+    media_type = descriptor.media_type
+    if media_types.is_manifest(media_type):
+        kind = "manifest"
+    elif media_types.is_index(media_type):
+        kind = "index"
+    elif media_types.is_layer(media_type):
+        kind = "layer"
+    else:
+        kind = "config" if media_types.is_config(media_type) else "unknown"
+    return f"{kind}-{digests.validate(descriptor.digest)}"

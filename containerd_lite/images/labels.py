@@ -1,0 +1,54 @@
+"""Labels that tie content together for containerd's garbage collection and its mirrors.
+
+What lives here: which label names which child (core/images, ChildGCLabels), and where content
+came from.  What may not: writing them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ..oci import media_types
+from ..oci.descriptor import Descriptor
+from ..oci.reference import Reference
+
+_CONTENT = "containerd.io/gc.ref.content"
+_SOURCE = "containerd.io/distribution.source"
+SNAPSHOT = "containerd.io/gc.ref.snapshot"
+UNCOMPRESSED = "containerd.io/uncompressed"
+
+
+def child_labels(children: Iterable[Descriptor]) -> dict[str, str]:
+    """Labels of a manifest or index that keep its children alive."""
+    seen: Counter[str] = Counter()
+    labels = {}
+    for child in children:
+        prefix = _prefix(child.media_type)
+        place = seen[prefix]
+        seen[prefix] += 1
+        if prefix.endswith("."):
+            labels[f"{prefix}{place}"] = child.digest
+        else:
+            labels[f"{prefix}.{place}" if place else prefix] = child.digest
+    return labels
+
+
+def _prefix(media_type: str) -> str:
+    if media_types.is_config(media_type):
+        return f"{_CONTENT}.config"
+    if media_types.is_manifest(media_type) or media_types.is_index(media_type):
+        return f"{_CONTENT}.m."
+    if media_types.is_layer(media_type):
+        return f"{_CONTENT}.l."
+    return f"{_CONTENT}."
+
+
+def source_label(reference: Reference, present: str = "") -> dict[str, str]:
+    """The label that says which repository has a blob; ``present`` is its value so far."""
+    repositories = {reference.repository, *filter(None, present.split(","))}
+    return {source_key(reference): ",".join(sorted(repositories))}
+
+
+def source_key(reference: Reference) -> str:
+    return f"{_SOURCE}.{reference.host}"

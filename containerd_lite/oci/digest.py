@@ -1,0 +1,91 @@
+"""Digests: strings of the form ``sha256:<64 hex digits>``, checked wherever one comes in.
+
+What lives here: validation, computing, and the verifier of a stream.  What may not: IO.
+A digest stays a plain ``str`` everywhere; a ``str`` in a record has passed ``validate``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from ..errors import DigestMismatch, InvalidArgument, SizeMismatch
+from .document import quoted
+
+#: The registered algorithms (image-spec, descriptor.md) and their lengths in hex digits.
+ALGORITHMS = {"sha256": 64, "sha512": 128}
+
+_FORM = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+
+Buffer = bytes | bytearray | memoryview
+
+
+def is_digest(text: str) -> bool:
+    """Whether ``text`` is a digest that this package accepts."""
+    return _FORM.fullmatch(text) is not None
+
+
+def validate(text: str, what: str = "") -> str:
+    """Returns ``text`` if it is a digest, as descriptor.md of the image-spec writes it.
+
+    ``what`` names the place it stands in, for errors.  Raises InvalidArgument for everything
+    else: other algorithms, capitals, and paths in disguise (CVE-2024-3727).
+    """
+    if not isinstance(text, str) or not is_digest(text):
+        where = f"{what}: " if what else ""
+        raise InvalidArgument(
+            f"{where}{quoted(text)} is not a digest",
+            remedy="A digest is sha256: and 64 lower-case hex digits, or sha512: and 128",
+        )
+    return text
+
+
+def algorithm(digest: str) -> str:
+    """``"sha256"`` or ``"sha512"``.  Raises InvalidArgument."""
+    return validate(digest).partition(":")[0]
+
+
+def encoded(digest: str) -> str:
+    """The hex digits.  Raises InvalidArgument."""
+    return validate(digest).partition(":")[2]
+
+
+def of(data: Buffer, algorithm: str = "sha256") -> str:
+    """The digest of ``data``.  Raises InvalidArgument for an algorithm not registered."""
+    if algorithm not in ALGORITHMS:
+        raise InvalidArgument(f"{quoted(algorithm)} is not a digest algorithm")
+    return f"{algorithm}:{hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()}"
+
+
+class Verifier:
+    """Checks a stream against the digest and the size (bytes) that a descriptor promises."""
+
+    __slots__ = ("_digest", "_hash", "_size", "seen")
+
+    def __init__(self, digest: str, size: int) -> None:
+        self._digest = validate(digest)
+        self._hash = hashlib.new(algorithm(digest), usedforsecurity=False)
+        self._size = size
+        self.seen = 0
+
+    def update(self, data: Buffer) -> None:
+        """Takes the next bytes.  Raises SizeMismatch as soon as there are too many."""
+        self.seen += len(data)
+        if self.seen > self._size:
+            raise SizeMismatch(f"{self._digest} is longer than the {self._size} bytes promised")
+        self._hash.update(data)
+
+    def check(self) -> None:
+        """Ends the stream.  Raises SizeMismatch if it was short, DigestMismatch if wrong."""
+        if self.seen != self._size:
+            raise SizeMismatch(f"{self._digest} has {self.seen} bytes, promised were {self._size}")
+        found = f"{self._hash.name}:{self._hash.hexdigest()}"
+        if found != self._digest:
+            raise DigestMismatch(f"content of {self._digest} has the digest {found}")
+
+
+def verify(data: Buffer, digest: str, size: int) -> None:
+    """Checks ``data`` whole.  Raises SizeMismatch or DigestMismatch."""
+    verifier = Verifier(digest, size)
+    verifier.update(data)
+    verifier.check()

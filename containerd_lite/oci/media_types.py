@@ -1,0 +1,95 @@
+"""Media types of images, OCI's and Docker's, and what can be read off one.
+
+What lives here: constants and predicates (image-spec media-types.md; distribution's
+manifest v2 schema 2).  What may not: parsing of content.
+"""
+
+from __future__ import annotations
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP = OCI_LAYER + "+gzip"
+OCI_LAYER_ZSTD = OCI_LAYER + "+zstd"
+OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP = DOCKER_LAYER + ".gzip"
+DOCKER_LAYER_ZSTD = DOCKER_LAYER + ".zstd"
+DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+
+DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
+DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+IN_TOTO = "application/vnd.in-toto+json"
+
+#: BuildKit marks the manifest of an attestation by this annotation on its descriptor.
+ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
+ATTESTATION_VALUE = "attestation-manifest"
+
+#: What a resolve asks for, in containerd's order (core/remotes/docker/resolver.go).
+ACCEPTED = (DOCKER_MANIFEST, DOCKER_INDEX, OCI_MANIFEST, OCI_INDEX)
+
+_INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
+_MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+_CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+_FOREIGN = (OCI_FOREIGN_LAYER, DOCKER_FOREIGN_LAYER)
+_LAYERS = (OCI_LAYER, DOCKER_LAYER, *_FOREIGN)
+_SUFFIXES = {"": "", "+gzip": "gzip", ".gzip": "gzip", "+zstd": "zstd", ".zstd": "zstd"}
+
+
+def bare(content_type: str) -> str:
+    """A ``Content-Type`` without its parameters, in lower case (RFC 9110, section 8.3.1)."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def is_index(media_type: str) -> bool:
+    return media_type in _INDEXES
+
+
+def is_manifest(media_type: str) -> bool:
+    """Whether this is the manifest of one image; an index is not."""
+    return media_type in _MANIFESTS
+
+
+def is_schema1(media_type: str) -> bool:
+    return media_type in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
+
+
+def is_config(media_type: str) -> bool:
+    return media_type in _CONFIGS
+
+
+def _layer_suffix(media_type: str) -> str | None:
+    for base in _LAYERS:
+        suffix = media_type[len(base) :] if media_type.startswith(base) else None
+        if suffix in _SUFFIXES:
+            return suffix
+    return None
+
+
+def is_layer(media_type: str) -> bool:
+    """Whether this is a root file system layer, of whatever compression."""
+    return _layer_suffix(media_type) is not None
+
+
+def is_non_distributable(media_type: str) -> bool:
+    """Whether this is a layer that registries need not hold (a foreign layer, by its URLs)."""
+    return is_layer(media_type) and media_type.startswith(_FOREIGN)
+
+
+def layer_compression(media_type: str) -> str:
+    """``""``, ``"gzip"`` or ``"zstd"``; ``""`` too for what is not a layer."""
+    return _SUFFIXES.get(_layer_suffix(media_type) or "", "")
+
+
+def is_attestation(media_type: str, annotations: dict[str, str] | None = None) -> bool:
+    """Whether a descriptor stands for an attestation: by its type, or as BuildKit marks it."""
+    if media_type == IN_TOTO:
+        return True
+    return (annotations or {}).get(ATTESTATION_ANNOTATION) == ATTESTATION_VALUE

@@ -1,0 +1,92 @@
+"""The runtime spec that containerd gives a Linux container unless told otherwise.
+
+What lives here: the document of ``pkg/oci`` (populateDefaultUnixSpec, WithDefaultUnixDevices) as
+plain values.  What may not: images, users' options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: Every runc that a supported containerd brings reads this version.
+VERSION = "1.0.2"
+
+CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
+    "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+)  # fmt: skip
+NAMESPACES = ("pid", "ipc", "uts", "mount", "network")
+MASKED_PATHS = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware",
+    "/sys/devices/virtual/powercap", "/proc/scsi",
+)  # fmt: skip
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+#: Destination, type, source, options.
+_MOUNTS = (
+    ("/proc", "proc", "proc", "nosuid noexec nodev"),
+    ("/dev", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
+    ("/dev/pts", "devpts", "devpts", "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5"),
+    ("/dev/shm", "tmpfs", "shm", "nosuid noexec nodev mode=1777 size=65536k"),
+    ("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
+    ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
+    ("/run", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
+)
+#: null, random, full, tty, zero, urandom, console, every pts, ptmx.
+_DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
+
+Spec = dict[str, object]
+
+
+def default_spec(
+    cgroups_path: str,
+    *,
+    args: Sequence[str],
+    env: Sequence[str] = (PATH,),
+    cwd: str = "/",
+    uid: int = 0,
+    gid: int = 0,
+) -> Spec:
+    """The spec as a JSON object; ``cgroups_path`` is ``/<namespace>/<container id>``."""
+    capabilities = list(CAPABILITIES)
+    return {
+        "ociVersion": VERSION,
+        "process": {
+            "user": {"uid": uid, "gid": gid, "additionalGids": [gid]},
+            "args": list(args),
+            "env": list(env),
+            "cwd": cwd,
+            "capabilities": {
+                "bounding": capabilities,
+                "effective": capabilities,
+                "permitted": capabilities,
+            },
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {"destination": to, "type": kind, "source": source, "options": options.split()}
+            for to, kind, source, options in _MOUNTS
+        ],
+        "linux": {
+            "resources": {"devices": _device_rules()},
+            "cgroupsPath": cgroups_path,
+            "namespaces": [{"type": kind} for kind in NAMESPACES],
+            "maskedPaths": list(MASKED_PATHS),
+            "readonlyPaths": list(READONLY_PATHS),
+        },
+    }
+
+
+def _device_rules() -> list[Spec]:
+    rules: list[Spec] = [{"allow": False, "access": "rwm"}]
+    for major, minor in _DEVICES:
+        rule: Spec = {"allow": True, "type": "c", "major": major, "access": "rwm"}
+        if minor is not None:
+            rule["minor"] = minor
+        rules.append(rule)
+    return rules

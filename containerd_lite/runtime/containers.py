@@ -1,0 +1,74 @@
+"""The containers of one namespace of a daemon.
+
+What lives here: making one from an image, and finding those that there are.  What may not: what
+runs in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from ..errors import ContainerdError
+from ..images.image import Image
+from ..schema.values import RUNTIME_SPEC, json_bytes
+from ..services._types import AnyValue
+from ..services.containers import ContainerRecord
+from .container import Container, Services, check_id
+from .specs import make_spec
+
+_STOP_SIGNAL = "io.containerd.image.config.stop-signal"
+
+
+class Containers:
+    """Containers by id."""
+
+    def __init__(self, services: Services, namespace: str, runtime: str) -> None:
+        self._services = services
+        self._namespace = namespace
+        self._runtime = runtime
+
+    def list(self, *filters: str) -> list[Container]:
+        found = self._services.containers.list(*filters)
+        return [Container(self._services, record) for record in found]
+
+    def load(self, id: str) -> Container:
+        """Raises ``NotFound``."""
+        return Container(self._services, self._services.containers.get(id))
+
+    def new(
+        self,
+        id: str,
+        image: Image,
+        *,
+        args: Sequence[str] | None,
+        env: Mapping[str, str] | None,
+        cwd: str | None,
+        user: str | None,
+        labels: Mapping[str, str] | None,
+    ) -> Container:
+        """As ``Client.new_container``, under the lease that the caller holds."""
+        check_id(id)
+        config = image.config()
+        spec = make_spec(self._namespace, id, config, args=args, env=env, cwd=cwd, user=user)
+        # Of the image's labels none is copied: some of containerd's own give root (CVE-2026-53488).
+        stop_signal = {_STOP_SIGNAL: config.stop_signal or "SIGTERM"}
+        snapshots = self._services.snapshots
+        snapshots.prepare(id, image.unpack())
+        try:
+            record = self._services.containers.create(
+                ContainerRecord(
+                    id=id,
+                    image=image.name,
+                    runtime=self._runtime,
+                    spec=AnyValue(RUNTIME_SPEC, json_bytes(spec)),
+                    snapshotter=snapshots.snapshotter,
+                    snapshot_key=id,
+                    labels={**stop_signal, **(labels or {})},
+                )
+            )
+        except BaseException:
+            with suppress(ContainerdError):
+                snapshots.remove(id)
+            raise
+        return Container(self._services, record)
