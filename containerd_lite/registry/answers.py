@@ -1,0 +1,99 @@
+"""What an answer that carries a manifest or a blob says, and whether it can be believed.
+
+What lives here: headers and bodies → descriptors and verified bytes (distribution-spec, Pull).
+What may not: sending requests.
+"""
+
+from __future__ import annotations
+
+from ..errors import DigestMismatch, InvalidArgument, RegistryError, SizeMismatch
+from ..oci import digest as digests
+from ..oci import manifest, media_types
+from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT, quoted
+from ..oci.reference import Reference
+from .http import Answer
+
+#: What servers say who do not know what they serve.
+_VAGUE = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
+
+
+def _digest_header(answer: Answer, reference: Reference) -> str:
+    """The ``Docker-Content-Digest``, ``""`` if absent.  Raises RegistryError, DigestMismatch."""
+    text = answer.headers.get("Docker-Content-Digest", "").strip()
+    if not text:
+        return ""
+    if not digests.is_digest(text):
+        raise RegistryError(f"{answer.url.origin} names a digest that cannot be, {quoted(text)}")
+    wanted = reference.digest
+    same_kind = wanted and digests.algorithm(wanted) == digests.algorithm(text)
+    if same_kind and wanted != text:
+        raise DigestMismatch(f"{answer.url.origin} names {text} where {wanted} was asked for")
+    return text
+
+
+def described(answer: Answer, reference: Reference) -> Descriptor | None:
+    """The descriptor that the headers of an answer to HEAD give, if they do."""
+    found = _digest_header(answer, reference)
+    media_type = media_types.bare(answer.headers.get("Content-Type", ""))
+    size = answer.declared
+    answer.snippet(0)
+    known = media_types.is_manifest(media_type) or media_types.is_index(media_type)
+    if not known or not size or not (reference.digest or found):
+        return None
+    if size > MAX_DOCUMENT:
+        raise RegistryError(f"the manifest has {size} bytes, more than {MAX_DOCUMENT}")
+    return Descriptor(media_type, reference.digest or found, size)
+
+
+def hashed(answer: Answer, reference: Reference) -> Descriptor:
+    """The descriptor of a manifest that has come whole."""
+    said = _digest_header(answer, reference)
+    body = answer.read(MAX_DOCUMENT, "the manifest")
+    for name in (reference.digest, said):
+        if name and digests.of(body, digests.algorithm(name)) != name:
+            raise DigestMismatch(f"the content that {answer.url.origin} gave for {name} is not it")
+    media_type = _checked(answer, body)
+    return Descriptor(media_type, reference.digest or said or digests.of(body), len(body))
+
+
+def _checked(answer: Answer, body: bytes) -> str:
+    """The media type of a manifest, once envelope and content agree (CVE-2021-41190)."""
+    media_type = media_types.bare(answer.headers.get("Content-Type", ""))
+    try:
+        return manifest.parse(body, "" if media_type in _VAGUE else media_type).media_type
+    except (InvalidArgument, DigestMismatch, SizeMismatch) as error:
+        raise RegistryError(f"{answer.url.origin} gave no usable manifest: {error}") from error
+
+
+def verified(answer: Answer, descriptor: Descriptor) -> bytes:
+    """The body of a manifest, once it is what ``descriptor`` says."""
+    begin(answer, descriptor, 0)
+    body = answer.read(MAX_DOCUMENT, "the manifest")
+    digests.verify(body, descriptor.digest, descriptor.size)
+    return body
+
+
+def begin(answer: Answer, descriptor: Descriptor, offset: int) -> int:
+    """Where the body of an answer begins in the content: at ``offset``, or at 0.
+
+    Raises RegistryError or SizeMismatch for an answer that is about something else.
+    """
+    media_type = media_types.bare(answer.headers.get("Content-Type", ""))
+    other = media_types.is_manifest(media_type) or media_types.is_index(media_type)
+    if other and media_type != descriptor.media_type:
+        raise RegistryError(
+            f"{answer.url.origin} gave {media_type} where {descriptor.media_type} was asked for"
+        )
+    size, start = descriptor.size, offset if answer.status == 206 else 0
+    if answer.status == 206:
+        said = answer.headers.get("Content-Range", "").strip().lower()
+        last = f"bytes {offset}-{size - 1}/"
+        if said not in (f"{last}{size}", f"{last}*"):
+            raise RegistryError(f"{answer.url.origin} gave another range: {quoted(said)}")
+    if answer.length is not None and start + answer.length != size:
+        raise SizeMismatch(
+            f"{answer.url.origin} announces {start + answer.length} bytes for "
+            f"{descriptor.digest}, promised were {size}"
+        )
+    return start

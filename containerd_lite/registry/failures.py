@@ -1,0 +1,184 @@
+"""What goes wrong with a registry, turned into this package's errors once.
+
+What lives here: transport faults → errors, HTTP statuses → errors, the distribution-spec's
+error bodies.  What may not: deciding whether to try again; ``Again`` only says that one may.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from time import time
+
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from ..errors import (
+    ContainerdError,
+    InvalidArgument,
+    RegistryError,
+    RegistryNotFound,
+    RegistryUnauthorized,
+    RegistryUnavailable,
+)
+from ..oci.document import Document
+from .network import Url
+
+#: containers/image allows 1 MiB for errors and tokens.
+MAX_ERROR = 1 << 20
+_SHOWN = 200
+_MAX_CODES = 8
+
+#: What connecting, sending and reading can raise, in urllib3 1.26 and 2.
+TRANSPORT_FAULTS = (HTTPError, HTTPException, OSError)
+
+#: Statuses that may pass: distribution-spec (429), RFC 9110 (503, 504), and gateways' habits.
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class Again(Exception):
+    """A failure that may pass: ``error`` is what to raise in the end.
+
+    ``after`` is the wait in seconds that the registry asks for, if it does.
+    """
+
+    def __init__(self, error: ContainerdError, after: float | None = None) -> None:
+        super().__init__(error)
+        self.error = error
+        self.after = after
+
+
+@contextmanager
+def naming(operation: str) -> Iterator[None]:
+    """Puts ``operation`` into errors that come by and name none yet."""
+    try:
+        yield
+    except ContainerdError as error:
+        error.operation = error.operation or operation
+        raise
+
+
+def transport_failure(fault: BaseException, url: Url) -> Exception:
+    """The error for a fault on the way to ``url``: a RegistryUnavailable, or ``Again`` with one.
+
+    Only a connection that broke is worth another try at once; a refused one, an unknown name
+    and a wrong certificate will be the same next time.
+    """
+    inner = _innermost(fault)
+    late = isinstance(fault, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
+    if late and not isinstance(fault, NewConnectionError):  # in 1.26 one is the other
+        return _unavailable(url, "did not answer in time", "Check the network, or try later")
+    if isinstance(fault, NewConnectionError):
+        return _unavailable(
+            url, f"cannot be reached ({_reason(inner)})", "Check the host, the port and the network"
+        )
+    if isinstance(fault, (SSLError, ssl.SSLError)) or isinstance(inner, ssl.SSLError):
+        return _unavailable(
+            url,
+            f"cannot be trusted or does not speak TLS ({_reason(inner)})",
+            "Check its certificate; plain_http=True is for registries without TLS",
+        )
+    error = _unavailable(url, f"broke the connection ({_reason(inner)})", "Try again later")
+    broken = isinstance(fault, (ProtocolError, ConnectionError, HTTPException))
+    return Again(error) if broken else error
+
+
+def _unavailable(url: Url, what: str, remedy: str) -> RegistryUnavailable:
+    return RegistryUnavailable(f"{url.origin} {what}", remedy=remedy)
+
+
+def _innermost(fault: BaseException) -> BaseException:
+    """The first cause that urllib3 wrapped, which it keeps among the arguments."""
+    for _ in range(4):
+        wrapped = [part for part in fault.args if isinstance(part, BaseException)]
+        following = wrapped[0] if wrapped else fault.__cause__ or fault.__context__
+        if following is None:
+            break
+        fault = following
+    return fault
+
+
+def _reason(fault: BaseException) -> str:
+    """One line on a fault, without anything that the peer or a URL could have put there."""
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"certificate: {fault.verify_message}"
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror
+    return type(fault).__name__
+
+
+def retry_after(text: str | None) -> float | None:
+    """The seconds of a ``Retry-After``, either form of it (RFC 9110, section 10.2.3)."""
+    if not text:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit() and len(text) < 9:
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
+    """The codes of an error body (distribution-spec, Error Codes) and the first message.
+
+    A body of another form gives none: proxies answer in HTML.
+    """
+    try:
+        errors = Document.parse(body, "the error").each("errors", lambda entry: entry)
+        found = [(entry.text("code"), entry.text("message")) for entry in errors[:_MAX_CODES]]
+    except InvalidArgument:
+        return (), ""
+    return tuple(_clean(code) for code, _ in found if code), _clean(found[0][1]) if found else ""
+
+
+def _clean(text: str) -> str:
+    """Peer's words, made fit for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])
+
+
+def status_failure(
+    status: int, headers: Mapping[str, str], body: bytes, *, what: str, url: Url, known: bool
+) -> Exception:
+    """The error for an HTTP status, or ``Again`` with it where it may pass.
+
+    ``what`` is what was asked for; ``known`` tells whether credentials went along.
+    """
+    codes, message = error_codes(body)
+    said = f"HTTP {status}" + "".join(f", {code}" for code in codes)
+    said += f": {message}" if message else ""
+    where = url.origin
+    if status in (401, 403):
+        remedy = "Check the user name and password" if known else "Give credentials for this host"
+        return RegistryUnauthorized(
+            f"{where} refuses access to {what} ({said})",
+            status=status,
+            codes=codes,
+            remedy=f"{remedy}: credentials=Credentials(user, password), or docker login",
+        )
+    if status == 404:
+        return RegistryNotFound(
+            f"{where} has no {what} ({said})",
+            status=status,
+            codes=codes,
+            remedy="Check the name and the tag",
+        )
+    if status in PASSING:
+        error = RegistryUnavailable(
+            f"{where} cannot serve {what} now ({said})",
+            status=status,
+            codes=codes,
+            remedy="Try again later",
+        )
+        return Again(error, retry_after(headers.get("Retry-After")))
+    return RegistryError(f"{where} answered {said} for {what}", status=status, codes=codes)

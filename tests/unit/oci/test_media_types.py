@@ -1,0 +1,61 @@
+"""Media types: which is what."""
+
+from __future__ import annotations
+
+import pytest
+
+from containerd_lite.oci import media_types as mt
+
+OCI, DOCKER = "application/vnd.oci.image.", "application/vnd.docker."
+ROOTFS = DOCKER + "image.rootfs."
+
+# media type → kind, compression, non-distributable
+ROWS = [
+    (OCI + "index.v1+json", "index", "", False),
+    (DOCKER + "distribution.manifest.list.v2+json", "index", "", False),
+    (OCI + "manifest.v1+json", "manifest", "", False),
+    (DOCKER + "distribution.manifest.v2+json", "manifest", "", False),
+    (OCI + "config.v1+json", "config", "", False),
+    (DOCKER + "container.image.v1+json", "config", "", False),
+    (OCI + "layer.v1.tar", "layer", "", False),
+    (OCI + "layer.v1.tar+gzip", "layer", "gzip", False),
+    (OCI + "layer.v1.tar+zstd", "layer", "zstd", False),
+    (OCI + "layer.nondistributable.v1.tar", "layer", "", True),
+    (OCI + "layer.nondistributable.v1.tar+gzip", "layer", "gzip", True),
+    (OCI + "layer.nondistributable.v1.tar+zstd", "layer", "zstd", True),
+    (ROOTFS + "diff.tar", "layer", "", False),
+    (ROOTFS + "diff.tar.gzip", "layer", "gzip", False),
+    (ROOTFS + "diff.tar.zstd", "layer", "zstd", False),
+    (ROOTFS + "foreign.diff.tar.gzip", "layer", "gzip", True),
+    (OCI + "layer.v1.tar+bzip2", "", "", False),
+    (OCI + "layer.v1.tarball", "", "", False),
+    ("application/vnd.in-toto+json", "", "", False),
+    ("application/octet-stream", "", "", False),
+    ("", "", "", False),
+]
+
+
+@pytest.mark.parametrize(("media_type", "kind", "compression", "foreign"), ROWS)
+def test_kinds(media_type: str, kind: str, compression: str, foreign: bool) -> None:
+    found = {
+        "index": mt.is_index(media_type),
+        "manifest": mt.is_manifest(media_type),
+        "config": mt.is_config(media_type),
+        "layer": mt.is_layer(media_type),
+    }
+    assert [name for name, holds in found.items() if holds] == ([kind] if kind else [])
+    assert mt.layer_compression(media_type) == compression
+    assert mt.is_non_distributable(media_type) is foreign
+
+
+def test_schema1_and_attestations() -> None:
+    assert mt.is_schema1(DOCKER + "distribution.manifest.v1+prettyjws")
+    assert not mt.is_schema1(mt.DOCKER_MANIFEST)
+    assert mt.is_attestation("application/vnd.in-toto+json")
+    assert mt.is_attestation(mt.OCI_MANIFEST, {"vnd.docker.reference.type": "attestation-manifest"})
+    assert not mt.is_attestation(mt.OCI_MANIFEST, {"vnd.docker.reference.type": "other"})
+
+
+@pytest.mark.parametrize("text", ["a/b", "A/B", "a/b;charset=utf-8", " a/b ; x=y; z", "a/b;"])
+def test_content_type_parameters_are_ignored(text: str) -> None:
+    assert mt.bare(text) == "a/b"

@@ -1,0 +1,99 @@
+"""Hosts to endpoints, URLs, and how private an address is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from containerd_lite.errors import InvalidArgument, RegistryUnavailable
+from containerd_lite.registry.hosts import endpoint
+from containerd_lite.registry.network import Network, Privacy, Url, is_loopback, privacy
+
+
+@pytest.mark.parametrize(
+    ("host", "plain", "base"),
+    [
+        ("docker.io", None, "https://registry-1.docker.io/v2/"),
+        ("quay.io", None, "https://quay.io/v2/"),
+        ("quay.io", True, "http://quay.io/v2/"),
+        ("Quay.IO:443", None, "https://quay.io/v2/"),
+        ("quay.io:8443", None, "https://quay.io:8443/v2/"),
+        ("localhost", None, "http://localhost/v2/"),
+        ("localhost:5000", None, "http://localhost:5000/v2/"),
+        ("localhost:5000", False, "https://localhost:5000/v2/"),
+        ("127.0.0.1:5000", None, "http://127.0.0.1:5000/v2/"),
+        ("127.255.0.1", None, "http://127.255.0.1/v2/"),
+        ("[::1]:5000", None, "http://[::1]:5000/v2/"),
+        ("10.0.0.1:5000", None, "https://10.0.0.1:5000/v2/"),
+        ("localhost.example", None, "https://localhost.example/v2/"),
+        ("127.0.0.1.example", None, "https://127.0.0.1.example/v2/"),
+        ("[2001:db8::1]", None, "https://[2001:db8::1]/v2/"),
+    ],
+)
+def test_endpoints(host: str, plain: bool | None, base: str) -> None:
+    assert str(endpoint(host, plain).base) == base
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a:99999", "a:x", "[::1", "u@a", "a/b?c#d e"])
+def test_hosts_that_cannot_be(host: str) -> None:
+    with pytest.raises(InvalidArgument):
+        endpoint(host)
+
+
+def test_paths_below_the_base() -> None:
+    url = endpoint("quay.io").url("a/b/manifests/v1")
+    assert (url.origin, url.target) == ("https://quay.io", "/v2/a/b/manifests/v1")
+
+
+@pytest.mark.parametrize(
+    ("address", "level"),
+    [
+        ("8.8.8.8", Privacy.PUBLIC), ("2606:4700::1", Privacy.PUBLIC),
+        ("10.0.0.1", Privacy.PRIVATE), ("172.16.0.1", Privacy.PRIVATE),
+        ("192.168.1.1", Privacy.PRIVATE), ("100.64.0.1", Privacy.PRIVATE),
+        ("fd00::1", Privacy.PRIVATE), ("::ffff:10.0.0.1", Privacy.PRIVATE),
+        ("64:ff9b::a00:1", Privacy.PRIVATE), ("2002:a00:1::", Privacy.PRIVATE),
+        ("169.254.169.254", Privacy.LINK_LOCAL), ("fe80::1%eth0", Privacy.LINK_LOCAL),
+        ("::ffff:169.254.169.254", Privacy.LINK_LOCAL), ("127.0.0.1", Privacy.LOOPBACK),
+        ("127.9.9.9", Privacy.LOOPBACK), ("::1", Privacy.LOOPBACK), ("0.0.0.0", Privacy.LOOPBACK),
+        ("::", Privacy.LOOPBACK), ("::ffff:127.0.0.1", Privacy.LOOPBACK),
+        ("::ffff:0.0.0.0", Privacy.LOOPBACK),
+    ],
+)  # fmt: skip
+def test_privacy(address: str, level: Privacy) -> None:
+    assert privacy(address) is level
+
+
+def test_a_registry_does_not_gain_by_adding_addresses() -> None:
+    network = Network(resolve=lambda host: ["8.8.8.8", "127.0.0.1"])
+    assert network.reach("registry.test") is Privacy.PUBLIC
+    assert Network(resolve=lambda host: []).reach("registry.test") is Privacy.PUBLIC
+
+
+def test_loopback_is_told_without_a_look_up() -> None:
+    assert is_loopback("localhost")
+    assert not is_loopback("127.1")
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".test", "nowhere.invalid", ".."])
+def test_names_without_addresses(host: str) -> None:
+    with pytest.raises(RegistryUnavailable):
+        Network().reach(host)
+
+
+def test_url_forms() -> None:
+    url = Url.parse("HTTPS://Example.COM:443/a?b=%2f#c")
+    assert url == Url("https", "example.com", 443, "/a?b=%2f")
+    assert url.origin == "https://example.com"
+    assert url.join("//other.test:1/x").origin == "https://other.test:1"
+
+
+def test_importing_does_no_work() -> None:
+    code = (
+        "import sys, threading, logging; import containerd_lite.registry.client as c;"
+        "assert threading.active_count() == 1 and not logging.root.handlers;"
+        "assert not any(n.split('.')[0] in ('h2', 'google') for n in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=30)
