@@ -1,0 +1,116 @@
+"""The command line: ``containerd-lite``.
+
+What lives here: the parser, exit codes, and where errors end.  What may not: the commands.
+Data goes to stdout, all else to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import (
+    ContainerdError,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
+from ..version import VERSION
+from . import doctor, images, run, version
+from .output import seconds
+
+OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
+#: What ``run`` ends with where the failure is ours, not the container's.
+RUN_FAILED = 125
+
+_CODES: tuple[tuple[type[ContainerdError], int], ...] = (
+    (NotFound, NOT_FOUND),
+    (Unauthenticated, AUTH),
+    (PermissionDenied, AUTH),
+    (DeadlineExceeded, TIMEOUT),
+    (Unavailable, UNREACHABLE),
+    (InvalidArgument, USAGE),
+)
+_EPILOG = f"""exit codes: {OK} done, {FAILED} failed, {USAGE} wrong usage, {NOT_FOUND} not found,
+{AUTH} not permitted, {UNREACHABLE} unreachable, {TIMEOUT} timed out, {INTERRUPTED} interrupted;
+run: the container's, {RUN_FAILED} where it is ours"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        code = options.command(options)
+        sys.stdout.flush()
+        return int(code)
+    except ContainerdError as error:
+        if options.debug:
+            raise
+        print(f"containerd-lite: {error}", file=sys.stderr)
+        return RUN_FAILED if options.name == "run" else exit_code(error)
+    except KeyboardInterrupt:
+        print("containerd-lite: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone: that is no failure, and not worth a second one.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def exit_code(error: ContainerdError) -> int:
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+def _parser() -> argparse.ArgumentParser:
+
+    parser = argparse.ArgumentParser(
+        prog="containerd-lite",
+        description="A containerd client without native code.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"containerd-lite {VERSION}")
+    common = argparse.ArgumentParser(add_help=False)
+    _add_common(parser, is_default=True)
+    _add_common(common, is_default=False)
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    for module in (version, images, run, doctor):
+        module.add(commands, common)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:
+    """The options of every command, which may stand before its name or behind it."""
+
+    def default(value: object) -> object:
+        return value if is_default else argparse.SUPPRESS
+
+    group = parser.add_argument_group("daemon")
+    group.add_argument(
+        "-a", "--address", default=default(None), help="the daemon's socket ($CONTAINERD_ADDRESS)"
+    )
+    group.add_argument(
+        "-n", "--namespace", default=default(None), help="($CONTAINERD_NAMESPACE, else default)"
+    )
+    group.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        default=default(60.0),
+        help="for calls that only touch metadata (60)",
+    )
+    group.add_argument(
+        "--connect-timeout",
+        type=seconds,
+        metavar="SECONDS",
+        default=default(10.0),
+        help="for connecting (10)",
+    )
+    group.add_argument(
+        "--debug", action="store_true", default=default(False), help="show tracebacks"
+    )

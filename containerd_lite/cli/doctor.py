@@ -1,0 +1,154 @@
+"""``containerd-lite doctor``: what is there, what is missing, what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..client import Client
+from ..errors import ContainerdError
+from ..runtime.io import FIFO_FOLDER
+from ..services.introspection import Plugin
+from .output import add_command, add_format, client_of, print_rows
+
+if TYPE_CHECKING:
+    from .output import Commands
+
+_SNAPSHOTTER = "io.containerd.snapshotter.v1"
+_RUNTIME = "io.containerd.runtime.v2"
+#: What a pull and a run cannot do without, by plugin type.
+_NEEDED = {
+    "io.containerd.content.v1": "store content",
+    "io.containerd.differ.v1": "unpack layers",
+    _SNAPSHOTTER: "keep root filesystems",
+    _RUNTIME: "run containers",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; ``state`` is ``ok``, ``warning`` or ``missing``."""
+
+    check: str
+    state: str
+    found: str
+    remedy: str = ""
+
+
+def add(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the command's parser."""
+    parser = add_command(
+        commands,
+        common,
+        "doctor",
+        doctor,
+        "Look at the daemon and say what is missing, and what to do about it. "
+        "Ends with 1 if something needed is missing.",
+    )
+    add_format(parser)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Look at everything that can be looked at, also where something before it failed."""
+    with client_of(options) as client:
+        findings = list(examine(client))
+    if options.format == "table":
+        for finding in findings:
+            print(f"{finding.state:8} {finding.check}: {finding.found}")
+            if finding.remedy:
+                print(f"{'':8} → {finding.remedy}")
+    else:
+        print_rows([asdict(finding) for finding in findings], (), options.format)
+    return 1 if any(finding.state == "missing" for finding in findings) else 0
+
+
+def examine(client: Client) -> Iterator[Finding]:
+    """What a client finds of its daemon, the socket first."""
+    yield _socket(client.address)
+    try:
+        version = client.version()
+    except ContainerdError as error:
+        yield Finding("daemon", "missing", str(error.message), error.remedy)
+        return
+    yield Finding("daemon", "ok", f"containerd {version.version} {version.revision}".strip())
+    try:
+        serving = client.health_service.check()
+        yield Finding("health", "ok" if serving == "SERVING" else "warning", serving)
+        yield _namespaces(client)
+        plugins = client.introspection_service.plugins()
+    except ContainerdError as error:
+        yield Finding("daemon's answers", "missing", str(error.message), error.remedy)
+        return
+    yield from _plugins(plugins, client)
+    yield _shims()
+    yield _fifos()
+
+
+def _socket(address: str) -> Finding:
+    path = Path(address.removeprefix("unix://"))
+    if not address.startswith("unix:///"):
+        return Finding("socket", "ok", address)
+    try:
+        found = path.stat()
+    except OSError as error:
+        why = error.strerror or str(error)
+        remedy = "Is containerd running? -a or $CONTAINERD_ADDRESS names another socket"
+        return Finding("socket", "missing", f"{path}: {why}", remedy)
+    if not stat.S_ISSOCK(found.st_mode):
+        return Finding("socket", "missing", f"{path} is no socket", "-a names another one")
+    mode = f"{path}, mode {stat.filemode(found.st_mode)}, uid {found.st_uid}, gid {found.st_gid}"
+    if not os.access(path, os.R_OK | os.W_OK):
+        who = f"user {os.geteuid()} may not open {mode}"
+        remedy = f"Run as root, or join the group with gid {found.st_gid}"
+        return Finding("socket", "missing", who, remedy)
+    return Finding("socket", "ok", mode)
+
+
+def _namespaces(client: Client) -> Finding:
+    names = [namespace.name for namespace in client.namespace_service.list()]
+    shown = ", ".join(
+        f"{name} ({len(client.in_namespace(name).list_images())} images)" for name in names[:20]
+    )
+    if client.namespace in names:
+        return Finding("namespaces", "ok", shown)
+    said = f"{shown or 'none'}; {client.namespace} is not there yet"
+    return Finding("namespaces", "ok", said, "It is made with the first pull; -n names another")
+
+
+def _plugins(plugins: list[Plugin], client: Client) -> Iterator[Finding]:
+    for kind, purpose in _NEEDED.items():
+        check = {_SNAPSHOTTER: "snapshotters", _RUNTIME: "runtimes"}.get(kind, kind)
+        usable = [plugin.id for plugin in plugins if plugin.type == kind and not plugin.error]
+        if usable:
+            yield Finding(check, "ok", ", ".join(sorted(usable)))
+        else:
+            remedy = "See the daemon's log, and disabled_plugins in its config.toml"
+            yield Finding(check, "missing", f"nothing to {purpose} with", remedy)
+    chosen = client.snapshot_service().snapshotter
+    if chosen not in [p.id for p in plugins if p.type == _SNAPSHOTTER and not p.error]:
+        remedy = "Choose another one with --snapshotter, or by a label of the namespace"
+        yield Finding("default snapshotter", "missing", f"{chosen} is not usable", remedy)
+
+
+def _shims() -> Finding:
+    """Runtimes are programs beside the daemon; which it finds, only its own PATH tells."""
+    folders = [Path(folder) for folder in os.get_exec_path() if os.path.isdir(folder)]
+    shims = {shim.name for folder in folders for shim in folder.glob("containerd-shim-*-v[0-9]*")}
+    if shims:
+        return Finding("shims", "ok", ", ".join(sorted(shims)))
+    remedy = "If running fails: install containerd's containerd-shim-runc-v2, and runc"
+    return Finding("shims", "warning", "none on this PATH; the daemon has its own", remedy)
+
+
+def _fifos() -> Finding:
+    """Streams of containers are FIFOs that daemon and client both see."""
+    folder = FIFO_FOLDER if FIFO_FOLDER.exists() else FIFO_FOLDER.parent
+    if os.access(folder, os.W_OK | os.X_OK):
+        return Finding("streams", "ok", f"{FIFO_FOLDER} can be written")
+    remedy = "Pulling works; running wants root, on the daemon's own machine"
+    return Finding("streams", "warning", f"{FIFO_FOLDER} cannot be written", remedy)

@@ -1,0 +1,105 @@
+"""``containerd-lite pull`` and ``images``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ..client import Client
+from ..images.image import Image
+from ..images.resolver import RegistryResolver
+from ..layout import Layout, LayoutImage
+from .output import add_command, add_format, client_of, print_rows
+from .progress import show_progress
+
+if TYPE_CHECKING:
+    from .output import Commands
+
+_ELSEWHERE = "k8s.io"
+
+
+def add(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add both commands' parsers."""
+    parser = add_command(
+        commands,
+        common,
+        "pull",
+        pull,
+        "Fetch an image; unpack it unless it goes into a folder. Prints its name and digest.",
+    )
+    parser.add_argument("ref", metavar="REF", help="busybox, quay.io/org/image:tag, …@sha256:…")
+    parser.add_argument("--to", metavar="FOLDER", help="into an OCI image layout; no daemon needed")
+    parser.add_argument("--platform", help="linux/arm64, linux/arm/v7 (this machine's)")
+    parser.add_argument("--snapshotter", help="to unpack into (the namespace's default)")
+    parser.add_argument("--no-unpack", action="store_true", help="fetch only")
+    parser.add_argument("--plain-http", action="store_true", help="talk to the registry in clear")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    parser = add_command(commands, common, "images", images, "List images.")
+    parser.add_argument("filters", metavar="FILTER", nargs="*", help="as containerd's: name==x")
+    parser.add_argument("-q", "--quiet", action="store_true", help="names only")
+    parser.add_argument("--no-trunc", action="store_true", help="whole digests")
+    add_format(parser)
+
+
+def pull(options: argparse.Namespace) -> int:
+    """Fetch one image; its name and digest are all that goes to stdout."""
+    plain_http = True if options.plain_http else None
+    with (
+        RegistryResolver(plain_http=plain_http) as resolver,
+        show_progress(options.quiet) as progress,
+    ):
+        found: Image | LayoutImage
+        if options.to is not None:
+            found = Layout(options.to).pull(
+                options.ref, platform=options.platform, resolver=resolver, progress=progress
+            )
+        else:
+            with client_of(options) as client:
+                found = client.pull(
+                    options.ref,
+                    platform=options.platform,
+                    unpack=not options.no_unpack,
+                    snapshotter=options.snapshotter,
+                    resolver=resolver,
+                    progress=progress,
+                )
+    print(found.name if "@" in found.name else f"{found.name}@{found.target.digest}")
+    return 0
+
+
+def images(options: argparse.Namespace) -> int:
+    """List what the namespace has: one call, no look at content."""
+    with client_of(options) as client:
+        found = client.list_images(*options.filters)
+        if not found and not options.filters:
+            _hint(client)
+    if options.quiet:
+        for image in found:
+            print(image.name)
+        return 0
+    rows = [_row(image, options.no_trunc or options.format != "table") for image in found]
+    print_rows(rows, ("name", "digest", "media_type", "updated_at"), options.format)
+    return 0
+
+
+def _row(image: Image, is_whole: bool) -> dict[str, object]:
+    digest = image.target.digest
+    updated = image.record.updated_at
+    return {
+        "name": image.name,
+        "digest": digest if is_whole else digest[:19],
+        "media_type": image.target.media_type,
+        "updated_at": updated.isoformat(timespec="seconds") if updated else "",
+        "labels": image.labels,
+    }
+
+
+def _hint(client: Client) -> None:
+    """Kubernetes' images are in a namespace of their own, which surprises everybody once."""
+    if client.namespace != _ELSEWHERE and client.in_namespace(_ELSEWHERE).list_images():
+        print(
+            f"containerd-lite: namespace {client.namespace} has no images, {_ELSEWHERE} has: "
+            f"try -n {_ELSEWHERE}",
+            file=sys.stderr,
+        )

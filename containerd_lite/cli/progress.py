@@ -1,0 +1,81 @@
+"""Progress on stderr: bars on a terminal where ``rich`` is installed, plain lines elsewhere.
+
+What lives here: the one renderer of ``ProgressEvent``s.  What may not: the pipeline.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..progress import ProgressCallback, ProgressEvent
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+@contextmanager
+def show_progress(is_quiet: bool) -> Iterator[ProgressCallback | None]:
+    """A callback for as long as the block lasts; ``None`` if nothing is to be shown."""
+    if is_quiet:
+        yield None
+        return
+    bars = _bars() if sys.stderr.isatty() else None
+    if bars is None:
+        yield _Lines()
+        return
+    with bars:
+        yield _Bars(bars)
+
+
+def _bars() -> Progress | None:
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    except ImportError:
+        return None
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TextColumn("{task.fields[stage]}"),
+        console=Console(stderr=True),
+    )
+
+
+def _short(name: str) -> str:
+    return name[:19] if name.startswith("sha256:") else name
+
+
+class _Lines:
+    """A line whenever an object changes its stage: no flood, and readable in a log."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, str] = {}
+
+    def __call__(self, event: ProgressEvent) -> None:
+        if self._stages.get(event.name) == event.stage:
+            return
+        self._stages[event.name] = event.stage
+        size = f" {event.total} bytes" if event.total and event.stage == "downloading" else ""
+        print(f"{event.stage:11} {_short(event.name)}{size}", file=sys.stderr, flush=True)
+
+
+class _Bars:
+    """A bar for each blob."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: ProgressEvent) -> None:
+        if event.name not in self._tasks:
+            self._tasks[event.name] = self._bars.add_task(
+                _short(event.name), total=event.total or None, stage=event.stage
+            )
+        task = self._tasks[event.name]
+        if event.stage in ("downloading", "downloaded", "exists"):
+            self._bars.update(task, completed=event.offset, total=event.total)
+        self._bars.update(task, stage=event.stage)
