@@ -18,7 +18,7 @@ from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
-from .errors import ContainerdError, InvalidArgument, NotFound, Unavailable
+from .errors import ContainerdError, InvalidArgument, Unavailable
 from .services._base import CallContext, current_lease, joined_lease
 from .services.containers import ContainerService
 from .services.content import ContentService
@@ -187,10 +187,7 @@ class Client:
 
     def _default(self, what: str, fallback: str) -> str:
         """What the namespace's labels say (pkg/labels), else ``fallback``."""
-        try:
-            labels = self.namespace_service.get(self.namespace).labels
-        except NotFound:
-            labels = {}
+        labels = self.namespace_service.get(self.namespace).labels
         return labels.get(_DEFAULTS + what) or fallback
 
     # ---- the daemon ------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from ..oci.descriptor import Descriptor
 from ..progress import ProgressCallback, ProgressEvent
 from ..store.protocol import ContentStore, Writer
 from .resolver import Fetcher
+from .turns import turn
 
 _BUFFER = 1 << 20
 #: Cuts in a row, without a byte between them, after which a blob is given up.
@@ -68,31 +69,44 @@ def fetch_blob(
     a blob that was there are left alone.  Raises what fetcher and store raise, with nothing
     half-made left.
     """
-    writer = _open(store, descriptor, job)
-    if writer is not None:
-        try:
-            with writer:
-                if writer.offset:
-                    writer.restart()  # what an earlier run left is not resumed yet
-                _copy(fetcher, writer, descriptor, job)
-                writer.commit(labels)
-        except AlreadyExists:
-            writer = None
-        except BaseException as error:
-            _abort(store, descriptor)
-            if isinstance(error, DigestMismatch | SizeMismatch):
-                error.remedy = "The registry has other content than its manifest names; push again"
-            raise
-    stage = "exists" if writer is None else "downloaded"
+    with turn((store.identity, descriptor.digest), job.check):
+        is_new = _write(fetcher, store, descriptor, labels, job)
+    stage = "downloaded" if is_new else "exists"
     job.report(stage, descriptor.digest, descriptor.size, descriptor.size)
-    return writer is not None
+    return is_new
+
+
+def _write(
+    fetcher: Fetcher,
+    store: ContentStore,
+    descriptor: Descriptor,
+    labels: Mapping[str, str],
+    job: Job,
+) -> bool:
+    writer = _open(store, descriptor, job)
+    if writer is None:
+        return False
+    try:
+        with writer:
+            if writer.offset:
+                writer.restart()  # what an earlier run left is not resumed yet
+            _copy(fetcher, writer, descriptor, job)
+            writer.commit(labels)
+    except AlreadyExists:
+        return False
+    except BaseException as error:
+        _abort(store, descriptor)
+        if isinstance(error, DigestMismatch | SizeMismatch):
+            error.remedy = "The registry has other content than its manifest names; push again"
+        raise
+    return True
 
 
 def _open(store: ContentStore, descriptor: Descriptor, job: Job) -> Writer | None:
     """The write of a blob, once nobody else has it; ``None`` if the blob is there."""
     ref = ingest_ref(descriptor)
-    patience, seen = Deadline(_STALL), -1
-    for wait in backoff(_FIRST_WAIT, _LONGEST_WAIT):
+    waits, patience, seen = backoff(_FIRST_WAIT, _LONGEST_WAIT), Deadline(_STALL), -1
+    while True:
         job.check()
         try:
             return store.writer(ref, size=descriptor.size, expected=descriptor.digest)
@@ -101,14 +115,18 @@ def _open(store: ContentStore, descriptor: Descriptor, job: Job) -> Writer | Non
         except Unavailable as error:
             if type(error) is not Unavailable:
                 raise  # not the lock of another writer: the daemon itself is away
-            offset = next((s.offset for s in store.statuses() if s.ref == ref), seen)
+            offset = _offset_of_other(store, ref)
             if offset != seen:
                 patience, seen = Deadline(_STALL), offset
             elif patience.expired:
                 raise
         job.report("waiting", descriptor.digest, max(seen, 0), descriptor.size)
-        job.stop.wait(wait)
-    raise AssertionError("backoff never ends")
+        job.stop.wait(next(waits))
+
+
+def _offset_of_other(store: ContentStore, ref: str) -> int:
+    """How far the writer that has ``ref`` has come; -1 if it has just ended."""
+    return next((status.offset for status in store.statuses() if status.ref == ref), -1)
 
 
 def _copy(fetcher: Fetcher, writer: Writer, descriptor: Descriptor, job: Job) -> None:

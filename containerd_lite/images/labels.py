@@ -51,4 +51,8 @@ def source_label(reference: Reference, present: str = "") -> dict[str, str]:
 
 
 def source_key(reference: Reference) -> str:
-    return f"{_SOURCE}.{reference.host}"
+    """The label's name; like Go's client it leaves the port out."""
+    host = reference.host
+    if host.startswith("["):  # an IPv6 address
+        return f"{_SOURCE}.{host[1:].partition(']')[0]}"
+    return f"{_SOURCE}.{host.partition(':')[0]}"

@@ -325,6 +325,11 @@ class Transport:
 
     def close(self) -> None:
         """Closes the idle connections; those in use close with their answers."""
+        # urllib3 2 leaves it to the collector to close a pool that was cleared away.
+        for key in list(self._pools.pools.keys()):
+            pool = self._pools.pools.get(key)
+            if pool is not None:
+                pool.close()
         self._pools.clear()
 
 

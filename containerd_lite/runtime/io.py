@@ -61,7 +61,7 @@ class ProcessIO:
     """The streams of one process; a context manager that leaves nothing behind.
 
     ``input`` is written to stdin, which is then closed; ``None`` gives it none.  ``failure`` is
-    what went wrong in a sink, if something did: the streams are no longer read then, and
+    what went wrong in a sink, if something did: what comes then is thrown away, and
     ``on_failure`` is called at once.  ``on_input_done`` is called when all input is written.
     Both run in the serving thread.
     """
@@ -147,9 +147,6 @@ class ProcessIO:
                     if self._serve_one(descriptor):
                         poller.unregister(descriptor)
                         self._close_stream(descriptor)
-        except BaseException as error:
-            self.failure = error
-            self.on_failure()
         finally:
             self._ended.set()
 
@@ -162,9 +159,17 @@ class ProcessIO:
             data = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             return False
-        if data:
-            self._readers[descriptor](data)
+        if data and self.failure is None:
+            self._deliver(descriptor, data)
         return not data
+
+    def _deliver(self, descriptor: int, data: bytes) -> None:
+        try:
+            self._readers[descriptor](data)
+        except BaseException as error:
+            # Reading goes on: a shim that cannot write would hold up the end of the process.
+            self.failure = error
+            self.on_failure()
 
     def _feed(self) -> bool:
         if self._input:

@@ -81,6 +81,11 @@ class Service:
         other._context = context
         return other
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """The daemon's address and the namespace."""
+        return str(self._channel.address), self._context.namespace
+
     def _method(self, name: str) -> Method:
         return CONTAINERD.method(f"{self._name}/{name}")
 

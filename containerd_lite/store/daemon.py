@@ -7,7 +7,7 @@ not wait for each answer.  What may not: what is worth fetching.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from types import TracebackType
 from typing import BinaryIO, cast
 
@@ -28,6 +28,10 @@ class DaemonStore:
 
     def __init__(self, service: ContentService) -> None:
         self._service = service
+
+    @property
+    def identity(self) -> Hashable:
+        return self._service.identity
 
     def info(self, digest: str) -> ContentInfo:
         return self._service.info(digest)

@@ -10,10 +10,11 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import BinaryIO
 
@@ -50,7 +51,7 @@ class LayoutStore:
         marker = self.path / _MARKER
         if marker.exists():
             self._check(marker)
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and any(map(_is_foreign, self.path.iterdir())):
             raise InvalidArgument(
                 f"{self.path} holds something that is no OCI image layout",
                 remedy="Name a folder that is empty or does not exist",
@@ -66,15 +67,20 @@ class LayoutStore:
             raise InvalidArgument(f"{marker} has the version {version!r}, known is {_VERSION}")
 
     def _prepare(self) -> None:
-        (self.path / _INGEST).mkdir(parents=True, exist_ok=True)
-        (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-        if not (self.path / _MARKER).exists():
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / _MARKER).exists():  # first of all: it says whose the folder is
             _write(self.path / _MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
+        (self.path / _INGEST).mkdir(exist_ok=True)
+        (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
 
     def _blob(self, digest: str) -> Path:
         return self.path / "blobs" / digests.algorithm(digest) / digests.encoded(digest)
 
     # ---- ContentStore ----------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Hashable:
+        return self.path.resolve()
 
     def info(self, digest: str) -> ContentInfo:
         try:
@@ -272,10 +278,19 @@ def _read(path: Path, limit: int) -> bytes:
 
 def _write(path: Path, body: bytes) -> None:
     """Replace a file whole: a reader sees the old one or the new one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f"{_scratch(path.name)}{token_hex(4)}")
     try:
         scratch.write_bytes(body)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def _scratch(name: str) -> str:
+    return f".{name}.new-"
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a folder that has it, and no marker, is somebody else's."""
+    return not path.name.startswith(_scratch(_MARKER))

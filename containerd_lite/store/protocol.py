@@ -5,7 +5,7 @@ What lives here: the protocols, and reading a small blob whole.  What may not: a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from types import TracebackType
 from typing import BinaryIO, Protocol
 
@@ -48,6 +48,10 @@ class Writer(Protocol):
 
 class ContentStore(Protocol):
     """Blobs by digest, and writes under way by ref."""
+
+    @property
+    def identity(self) -> Hashable:
+        """What two objects for the same store have in common, and no others."""
 
     def info(self, digest: str) -> ContentInfo:
         """Raises ``NotFound``."""
