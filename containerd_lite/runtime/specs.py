@@ -70,8 +70,8 @@ def _ids(user: str) -> tuple[int, int]:
     """``uid`` and ``gid`` of ``""``, ``root``, ``uid`` or ``uid:gid``."""
     if user in ("", "root"):
         return 0, 0
-    uid, _, gid = user.partition(":")
-    return _id(uid, user), _id(gid, user) if gid else 0
+    uid, colon, gid = user.partition(":")
+    return _id(uid, user), _id(gid, user) if colon else 0
 
 
 def _id(text: str, user: str) -> int:

@@ -13,6 +13,7 @@ from ..services.tasks import Exit, ProcessStatus, TaskService
 
 #: How long a killed process may take to be gone (seconds); only the kernel can hold it up.
 _KILL_TIMEOUT = 30.0
+_LAST_SIGNAL = 64
 
 
 class Task:
@@ -43,7 +44,7 @@ class Task:
 
         Raises ``NotFound`` for a process that has ended, ``InvalidArgument`` for no signal.
         """
-        self._service.kill(self.container_id, _signal(signal), all=all)
+        self._service.kill(self.container_id, signal_number(signal), all=all)
 
     def close_stdin(self) -> None:
         """Tell the shim that no more input comes."""
@@ -67,14 +68,13 @@ class Task:
         return f"<Task {self.container_id} pid={self.pid}>"
 
 
-def _signal(signal: int | str) -> int:
-    if isinstance(signal, int):
-        return int(signal)
-    name = signal.upper()
+def signal_number(signal: int | str) -> int:
+    """A signal's number on Linux.  Raises ``InvalidArgument``."""
+    name = str(signal).upper()
     with suppress(KeyError):
         return signals.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
-    if signal.isdigit():
-        return int(signal)
+    if name.isascii() and name.isdigit() and int(name) <= _LAST_SIGNAL:
+        return int(name)
     raise InvalidArgument(f"{signal!r} is no signal", remedy="Write SIGTERM, TERM or 15")
 
 

@@ -1,0 +1,111 @@
+"""The command line against real daemons, as a user's shell sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.harness.daemon import Daemon
+from tests.harness.registry import Registry
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(daemon: Daemon, namespace: str) -> Cli:
+    def run(*args: str, namespace: str = namespace) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", "-m", "containerd_lite"]
+        common = ["-a", daemon.address, "-n", namespace]
+        return subprocess.run(
+            [*command, *common, *args], capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+def test_from_pull_to_run(cli: Cli, busybox: str, daemon: Daemon) -> None:
+    pulled = cli("pull", busybox)
+    assert (pulled.returncode, pulled.stdout.partition("@")[0]) == (0, busybox)
+    assert "downloaded" in pulled.stderr
+    assert pulled.stdout.strip().removeprefix(f"{busybox}@").startswith("sha256:")
+    listed = json.loads(cli("images", "--format", "json").stdout)
+    assert [image["name"] for image in listed] == [busybox]
+    assert pulled.stdout.strip() == f"{busybox}@{listed[0]['digest']}"
+    assert cli("images", "-q").stdout == busybox + "\n"
+    assert cli("images", "-q", "name==other").stdout == ""
+    table = cli("images").stdout.splitlines()
+    assert table[0].split() == ["NAME", "DIGEST", "MEDIA", "TYPE", "UPDATED", "AT"]
+    assert table[1].startswith(busybox)
+    ran = cli("run", "-e", "A=b", busybox, "sh", "-c", "echo out $A; echo err >&2; exit 7")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (7, "out b\n", "err\n")
+    again = cli("pull", "-q", busybox)
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_version_and_doctor(cli: Cli, daemon: Daemon, namespace: str) -> None:
+    rows = json.loads(cli("version", "--format", "json").stdout)
+    assert [row["what"] for row in rows] == ["client", "daemon"]
+    assert rows[1]["version"].startswith(daemon.version)
+    found = cli("doctor")
+    assert found.returncode == 0, found.stdout
+    for expected in (str(daemon.socket), daemon.version, "overlayfs", "SERVING", namespace):
+        assert expected in found.stdout
+    missing = cli("doctor", namespace="x" * 80)
+    assert missing.returncode == 0
+
+
+def test_failures(cli: Cli, busybox: str, registry: Registry) -> None:
+    missing = cli("pull", f"{registry.host}/no/such")
+    assert missing.returncode == 3
+    assert "no/such" in missing.stderr
+    assert missing.stdout == ""
+    assert cli("pull", "127.0.0.1:1/x").returncode == 5
+    assert cli("pull", "Not A Name").returncode == 2
+    assert cli("pull", "--platform", "linux/s390x", busybox).returncode == 3
+    not_pulled = cli("run", "never/pulled")
+    assert not_pulled.returncode == 125
+    assert "Pull it" in not_pulled.stderr
+    cli("pull", "-q", busybox)
+    assert cli("run", busybox, "nosuch").returncode == 125
+    assert cli("run", "--stop-after", "0.2", busybox, "sleep", "1000").returncode == 125
+    assert cli("run", "--env", "A", busybox, "true").returncode == 125
+
+
+def test_an_empty_namespace_points_to_kubernetes(cli: Cli, busybox: str, daemon: Daemon) -> None:
+    cli("pull", "-q", "--no-unpack", busybox, namespace="k8s.io")
+    try:
+        empty = cli("images")
+        assert empty.stdout.splitlines() == ["NAME  DIGEST  MEDIA TYPE  UPDATED AT"]
+        assert "try -n k8s.io" in empty.stderr
+    finally:
+        daemon.ctr("images", "rm", "--sync", busybox, namespace="k8s.io")
+
+
+def test_pull_into_a_folder_needs_no_daemon(busybox: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "containerd_lite", "-a", f"{tmp_path}/none"]
+    done = subprocess.run(
+        [*command, "pull", busybox, "--to", str(tmp_path / "layout")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.partition("@")[0]) == (0, busybox)
+    assert (tmp_path / "layout" / "index.json").exists()
+
+
+def test_a_reader_that_goes_away_is_no_crash(cli: Cli, busybox: str, daemon: Daemon) -> None:
+    cli("pull", "-q", busybox)
+    command = [sys.executable, "-m", "containerd_lite", "-a", daemon.address, "images"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read().decode() == ""

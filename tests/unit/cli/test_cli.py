@@ -1,0 +1,154 @@
+"""The command line without a daemon: parsing, exit codes, where what is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from containerd_lite import cli
+from containerd_lite.cli import exit_code, main
+from containerd_lite.cli.output import print_rows
+from containerd_lite.cli.progress import show_progress
+from containerd_lite.errors import (
+    ContainerdError,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    RegistryNotFound,
+    RegistryUnauthorized,
+    RegistryUnavailable,
+    SocketNotFound,
+    SocketPermissionDenied,
+)
+from containerd_lite.progress import ProgressEvent
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NotFound(), 3),
+        (RegistryNotFound(), 3),
+        (RegistryUnauthorized(), 4),
+        (SocketPermissionDenied(), 4),
+        (SocketNotFound(), 5),
+        (RegistryUnavailable(), 5),
+        (DeadlineExceeded(), 6),
+        (InvalidArgument(), 2),
+        (Internal(), 1),
+    ],
+)
+def test_exit_codes(error: ContainerdError, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def test_an_error_is_one_line_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-a", f"{tmp_path}/none", "version"]) == 5
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("containerd-lite: Version.Version: there is no socket")
+    assert err.count("\n") == 1
+    # The options may stand behind the command, too.
+    assert main(["images", "--address", f"{tmp_path}/none"]) == 5
+    assert main(["run", "-a", f"{tmp_path}/none", "x", "true"]) == 125
+    assert main(["version", "-a", "ftp://x"]) == 2
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(SocketNotFound):
+        main(["--debug", "-a", f"{tmp_path}/none", "version"])
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("containerd_lite.cli.output.Client", interrupt)
+    monkeypatch.setattr("containerd_lite.cli.version.client_of", interrupt)
+    assert main(["version"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["--timeout", "0", "version"],
+        ["--timeout", "x", "version"],
+        ["version", "--connect-timeout", "-1"],
+        ["images", "--format", "yaml"],
+        ["pull"],
+        ["run"],
+    ],
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: containerd-lite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["", "version", "pull", "images", "run", "doctor"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*([command] if command else []), "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "--address" in out
+    assert "$CONTAINERD_ADDRESS" in out
+
+
+def test_version_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("containerd-lite 0.")
+
+
+def test_doctor_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "-a", f"{tmp_path}/none", "--format", "jsonl"]) == 1
+    findings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [finding["check"] for finding in findings] == ["socket", "daemon"]
+    assert all(finding["state"] == "missing" and finding["remedy"] for finding in findings)
+    (tmp_path / "file").write_text("")
+    assert main(["doctor", "-a", f"{tmp_path}/file"]) == 1
+    assert "is no socket" in capsys.readouterr().out
+
+
+def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"name": "a", "long_name": "bb", "more": [1]}, {"name": "ccc", "long_name": "d"}]
+    print_rows(rows, ("name", "long_name"), "table")
+    assert capsys.readouterr().out == "NAME  LONG NAME\na     bb\nccc   d\n"
+    print_rows(rows, (), "json")
+    assert json.loads(capsys.readouterr().out) == rows
+    print_rows(rows, (), "jsonl")
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows
+    print_rows([], ("name",), "table")
+    assert capsys.readouterr().out == "NAME\n"
+
+
+def test_progress_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress(False) as progress:
+        assert progress is not None
+        for offset in range(0, 100, 10):
+            progress(ProgressEvent("downloading", "sha256:" + "a" * 64, offset, 100))
+        progress(ProgressEvent("downloaded", "sha256:" + "a" * 64, 100, 100))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "downloading sha256:aaaaaaaaaaaa 100 bytes",
+        "downloaded  sha256:aaaaaaaaaaaa",
+    ]
+    with show_progress(True) as quiet:
+        assert quiet is None
+
+
+def test_nothing_else_prints() -> None:
+    package = Path(cli.__file__).parents[1]
+    for file in package.rglob("*.py"):
+        if file.parent.name != "cli":
+            assert "print(" not in file.read_text(), file

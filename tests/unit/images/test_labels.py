@@ -1,0 +1,58 @@
+"""Which label names which child, as containerd's ChildGCLabels has it."""
+
+from __future__ import annotations
+
+import pytest
+
+from containerd_lite.images.labels import child_labels, source_key, source_label
+from containerd_lite.oci import media_types
+from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.oci.reference import Reference
+
+
+def child(media_type: str, n: int) -> Descriptor:
+    return Descriptor(media_type, f"sha256:{n:064x}", 1)
+
+
+def test_each_kind_has_its_prefix_and_its_count() -> None:
+    children = [
+        child(media_types.OCI_CONFIG, 1),
+        child(media_types.OCI_LAYER_GZIP, 2),
+        child(media_types.DOCKER_LAYER_GZIP, 3),
+        child(media_types.OCI_MANIFEST, 4),
+        child(media_types.DOCKER_INDEX, 5),
+        child("application/vnd.in-toto+json", 6),
+        child("text/plain", 7),
+        child(media_types.DOCKER_CONFIG, 8),
+    ]
+    ref = "containerd.io/gc.ref.content"
+    assert child_labels(children) == {
+        f"{ref}.config": children[0].digest,
+        f"{ref}.l.0": children[1].digest,
+        f"{ref}.l.1": children[2].digest,
+        f"{ref}.m.0": children[3].digest,
+        f"{ref}.m.1": children[4].digest,
+        f"{ref}.0": children[5].digest,
+        f"{ref}.1": children[6].digest,
+        f"{ref}.config.1": children[7].digest,
+    }
+    assert child_labels([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("ref", "key"),
+    [
+        ("busybox", "docker.io"),
+        ("registry.example:5000/a/b", "registry.example"),
+        ("127.0.0.1:5000/a", "127.0.0.1"),
+        ("[::1]:5000/a", "::1"),
+        ("[::1]/a", "::1"),
+    ],
+)
+def test_the_source_leaves_the_port_out(ref: str, key: str) -> None:
+    assert source_key(Reference.parse(ref)) == f"containerd.io/distribution.source.{key}"
+
+
+def test_sources_are_sorted_and_named_once() -> None:
+    (value,) = source_label(Reference.parse("x.example/b/c"), "z,a,b/c").values()
+    assert value == "a,b/c,z"

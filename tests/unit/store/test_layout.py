@@ -1,0 +1,173 @@
+"""The OCI layout as a content store."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from containerd_lite.errors import (
+    AlreadyExists,
+    DigestMismatch,
+    InvalidArgument,
+    NotFound,
+    SizeMismatch,
+    Unavailable,
+)
+from containerd_lite.oci import digest as digests
+from containerd_lite.oci import media_types
+from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.protocol import ContentStore, read_blob
+
+BODY = b"some content"
+DIGEST = digests.of(BODY)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LayoutStore:
+    return LayoutStore(tmp_path / "layout")
+
+
+def put(store: ContentStore, body: bytes) -> str:
+    with store.writer("ref", size=len(body), expected=digests.of(body)) as writer:
+        writer.write(body)
+        return writer.commit()
+
+
+def test_write_and_read(store: LayoutStore) -> None:
+    assert put(store, BODY) == DIGEST
+    assert (store.path / "blobs" / "sha256" / DIGEST[7:]).read_bytes() == BODY
+    with store.reader(DIGEST) as file:
+        assert file.seek(5) == 5
+        assert file.read() == b"content"
+    info = store.info(DIGEST)
+    assert (info.digest, info.size, info.labels) == (DIGEST, len(BODY), {})
+    assert [found.digest for found in store.walk()] == [DIGEST]
+    descriptor = Descriptor(media_types.OCI_LAYER, DIGEST, len(BODY))
+    assert read_blob(store, descriptor, 100) == BODY
+    with pytest.raises(SizeMismatch):
+        read_blob(store, descriptor, 5)
+    store.delete(DIGEST)
+    assert list(store.walk()) == []
+
+
+def test_what_is_not_there(store: LayoutStore) -> None:
+    for call in (store.info, store.reader, store.delete, store.abort):
+        with pytest.raises(NotFound, match="layout"):
+            call(DIGEST)
+    assert list(store.walk()) == []
+    assert store.statuses() == []
+    assert not store.path.exists()
+
+
+def test_what_is_there_is_not_written_again(store: LayoutStore) -> None:
+    put(store, BODY)
+    with pytest.raises(AlreadyExists):
+        store.writer("ref", expected=DIGEST)
+    with store.writer("other") as writer:
+        writer.write(BODY)
+        with pytest.raises(AlreadyExists):
+            writer.commit()
+
+
+def test_wrong_content_is_refused(store: LayoutStore) -> None:
+    with store.writer("a", size=3, expected=DIGEST) as writer:
+        with pytest.raises(SizeMismatch, match="longer"):
+            writer.write(b"four")
+        writer.write(b"tw")
+        with pytest.raises(SizeMismatch, match="2 bytes came of 3"):
+            writer.commit()
+        writer.write(b"o")
+        with pytest.raises(DigestMismatch, match=DIGEST):
+            writer.commit()
+        writer.restart()
+        assert writer.offset == 0
+    (status,) = store.statuses()
+    assert status.offset == 0
+    store.abort("a")
+    assert store.statuses() == []
+    assert list(store.walk()) == []
+
+
+def test_sha512(store: LayoutStore) -> None:
+    digest = digests.of(BODY, "sha512")
+    with store.writer("a", expected=digest) as writer:
+        writer.write(BODY)
+        assert writer.commit() == digest
+    assert [info.digest for info in store.walk()] == [digest]
+
+
+def test_a_ref_has_one_writer(store: LayoutStore) -> None:
+    with store.writer("a") as writer:
+        writer.write(b"half")
+        with pytest.raises(Unavailable, match="locked"):
+            store.writer("a")
+        store.writer("b").close()
+    with store.writer("a") as again:
+        assert again.offset == 0
+
+
+def test_a_writer_of_another_process_counts(store: LayoutStore) -> None:
+    with store.writer("a"):
+        code = (
+            "import sys; from containerd_lite.store.layout import LayoutStore\n"
+            "from containerd_lite.errors import Unavailable\n"
+            "try: LayoutStore(sys.argv[1]).writer('a')\n"
+            "except Unavailable: sys.exit(7)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(store.path)], check=False)
+        assert done.returncode == 7
+
+
+def test_names(store: LayoutStore) -> None:
+    first = Descriptor(media_types.OCI_MANIFEST, DIGEST, len(BODY), annotations={"kept": "yes"})
+    second = Descriptor(media_types.OCI_MANIFEST, digests.of(b"2"), 1)
+    assert store.index().manifests == ()
+    store.tag("a", first)
+    store.tag("b", second)
+    store.tag("a", second)
+    ref = "org.opencontainers.image.ref.name"
+    found = [(m.digest, m.annotations[ref]) for m in store.index().manifests]
+    assert found == [(second.digest, "b"), (second.digest, "a")]
+    index = json.loads((store.path / "index.json").read_bytes())
+    assert index["schemaVersion"] == 2
+    assert sorted(path.name for path in store.path.iterdir()) == [
+        "blobs", "index.json", "oci-layout",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"schemaVersion": 2, "config": {}}', "\0"])
+def test_a_broken_index(store: LayoutStore, body: str) -> None:
+    put(store, BODY)
+    (store.path / "index.json").write_text(body)
+    with pytest.raises(InvalidArgument):
+        store.index()
+
+
+def test_a_digest_is_no_path(store: LayoutStore) -> None:
+    """CVE-2024-3727: the digest names the file, so it has to be one."""
+    put(store, BODY)
+    (store.path / "canary").write_text("secret")
+    for digest in ("sha256:../../canary", "sha256:" + "../" * 20 + "0000", "canary", "x:y"):
+        for call in (store.info, store.reader, store.delete):
+            with pytest.raises(InvalidArgument):
+                call(digest)
+        with pytest.raises(InvalidArgument):
+            store.writer("ref", expected=digest)
+    assert (store.path / "canary").read_text() == "secret"
+
+
+def test_refs_are_no_paths(store: LayoutStore) -> None:
+    with store.writer("../../outside") as writer:
+        writer.write(b"x")
+    assert not (store.path.parent / "outside").exists()
+    store.abort("../../outside")
+
+
+def test_filters_are_refused(store: LayoutStore) -> None:
+    with pytest.raises(InvalidArgument, match="labels"):
+        list(store.walk("labels.a==b"))
