@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..errors import (
     ContainerdError,
@@ -25,6 +27,7 @@ from . import doctor, images, run, version
 from .output import seconds
 
 OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
+TERMINATED = 143
 #: What ``run`` ends with where the failure is ours, not the container's.
 RUN_FAILED = 125
 
@@ -41,10 +44,19 @@ _EPILOG = f"""exit codes: {OK} done, {FAILED} failed, {USAGE} wrong usage, {NOT_
 run: the container's, {RUN_FAILED} where it is ours"""
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: what was begun is cleaned up, as after Ctrl-C."""
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise _Terminated
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(argv)
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = options.command(options)
         sys.stdout.flush()
@@ -54,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"containerd-lite: {error}", file=sys.stderr)
         return RUN_FAILED if options.name == "run" else exit_code(error)
+    except _Terminated:
+        print("containerd-lite: terminated", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("containerd-lite: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -61,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone: that is no failure, and not worth a second one.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def exit_code(error: ContainerdError) -> int:
