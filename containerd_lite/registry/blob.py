@@ -6,16 +6,12 @@ What lives here: the reader.  What may not: requests.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 from ..errors import RegistryError, RegistryUnavailable, SizeMismatch
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
 from .failures import Again, naming
 from .http import Answer
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _DISCARD = 1 << 20
 
@@ -134,10 +130,5 @@ class BlobReader(io.RawIOBase):
             answer.close()
         super().close()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import Conflict, ContainerdError, FailedPrecondition, NotModified
@@ -167,12 +166,7 @@ class MessageStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Hashable, Iterator, Mapping
-from types import TracebackType
 from typing import BinaryIO, cast
 
 from ..errors import ContainerdError, DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch
@@ -198,12 +197,7 @@ class DaemonWriter:
     def __enter__(self) -> DaemonWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from secrets import token_hex
-from types import TracebackType
 from typing import BinaryIO
 
 from ..errors import (
@@ -240,12 +239,7 @@ class LayoutWriter:
     def __enter__(self) -> LayoutWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -6,7 +6,6 @@ What lives here: the protocols, and reading a small blob whole.  What may not: a
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from types import TracebackType
 from typing import BinaryIO, Protocol
 
 from ..errors import SizeMismatch
@@ -38,12 +37,7 @@ class Writer(Protocol):
 
     def __enter__(self) -> Writer: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *exception: object) -> None: ...
 
 
 class ContentStore(Protocol):

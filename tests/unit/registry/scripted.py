@@ -10,11 +10,8 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-#: A key and a certificate for localhost and 127.0.0.1, made for these tests and good for nothing
-#: else; it is its own authority.
-PEM = Path(__file__).with_name("localhost.pem")
+from tests.harness.tls import localhost_pem
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Scripted:
         self._tls: ssl.SSLContext | None = None
         if tls:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.load_cert_chain(PEM)
+            self._tls.load_cert_chain(localhost_pem())
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []

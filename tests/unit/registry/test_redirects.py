@@ -19,7 +19,8 @@ from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.client import MAX_REDIRECTS, Registry
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.network import Network, Privacy, Url
-from tests.unit.registry.scripted import PEM, Scripted, challenge, reply
+from tests.harness.tls import localhost_pem
+from tests.unit.registry.scripted import Scripted, challenge, reply
 from tests.unit.registry.test_client import BLOB, BLOB_PATH, LAYER
 
 CANARY = "canary-7f3a"
@@ -34,7 +35,7 @@ def host_level(address: str) -> Privacy:
 
 def open_registry(server: Scripted, **options: object) -> Registry:
     options.setdefault("credentials", Credentials("canary", CANARY))
-    return Registry(server.host, ca_file=str(PEM), **options)  # type: ignore[arg-type]
+    return Registry(server.host, ca_file=str(localhost_pem()), **options)  # type: ignore[arg-type]
 
 
 def fetch(server: Scripted, **options: object) -> bytes:
