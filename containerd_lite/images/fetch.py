@@ -83,23 +83,26 @@ def _write(
     labels: Mapping[str, str],
     job: Job,
 ) -> bool:
-    writer = _open(store, descriptor, job)
-    if writer is None:
-        return False
-    try:
-        with writer:
-            if writer.offset:
-                writer.restart()  # what an earlier run left is not resumed yet
-            _copy(fetcher, writer, descriptor, job)
-            writer.commit(labels)
-    except AlreadyExists:
-        return False
-    except BaseException as error:
-        _abort(store, descriptor)
-        if isinstance(error, DigestMismatch | SizeMismatch):
-            error.remedy = "The registry has other content than its manifest names; push again"
-        raise
-    return True
+    while True:
+        writer = _open(store, descriptor, job)
+        if writer is None:
+            return False
+        was_begun = writer.offset > 0
+        try:
+            with writer:
+                _copy(fetcher, writer, descriptor, job)
+                writer.commit(labels)
+            return True
+        except AlreadyExists:
+            return False
+        except BaseException as error:
+            _abort(store, descriptor)
+            if not isinstance(error, DigestMismatch | SizeMismatch):
+                raise
+            if not was_begun:
+                error.remedy = "The registry has other content than its manifest names"
+                raise
+        # What an earlier writer had left was not right: begin again, from nothing.
 
 
 def _open(store: ContentStore, descriptor: Descriptor, job: Job) -> Writer | None:

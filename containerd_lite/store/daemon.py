@@ -164,10 +164,6 @@ class DaemonWriter:
         if self._stream.raw.is_done:
             self._reply()  # raises what the daemon said
 
-    def restart(self) -> None:
-        # A write at offset 0 truncates what is there (core/content, local writer).
-        self._offset = 0
-
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
         fields = {
             "action": COMMIT,

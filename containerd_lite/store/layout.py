@@ -196,7 +196,10 @@ class LayoutWriter:
         self._expected = expected
         self._file = _open_locked(file, ref)
         # What an earlier run left would have to be hashed again: begin afresh.
-        self.restart()
+        self._file.truncate(0)
+        algorithm = digests.algorithm(expected) if expected else "sha256"
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+        self._offset = 0
 
     @property
     def offset(self) -> int:
@@ -209,12 +212,6 @@ class LayoutWriter:
         self._file.write(data)
         self._offset += len(data)
         return len(data)
-
-    def restart(self) -> None:
-        self._file.truncate(0)
-        algorithm = digests.algorithm(self._expected) if self._expected else "sha256"
-        self._hash = hashlib.new(algorithm, usedforsecurity=False)
-        self._offset = 0
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
         digest = f"{self._hash.name}:{self._hash.hexdigest()}"

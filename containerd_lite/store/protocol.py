@@ -19,13 +19,11 @@ class Writer(Protocol):
 
     @property
     def offset(self) -> int:
-        """Bytes that are there."""
+        """Bytes that are there, and where the next ones go; not 0 where an earlier write broke off,
+        or where the daemon has the content in another namespace."""
 
     def write(self, data: bytes | memoryview) -> int:
         """Append; returns when ``data`` may be used again.  Errors may come with a later call."""
-
-    def restart(self) -> None:
-        """Throw away what is there and begin again at 0."""
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
         """Verify size and digest, make the blob visible, return its digest.

@@ -6,14 +6,17 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from containerd_lite import Client, ProgressEvent
 from containerd_lite.errors import NotFound
 from containerd_lite.services.leases import LeaseService
+from containerd_lite.store.daemon import DaemonStore
 from tests.harness import images
 from tests.harness.daemon import Daemon
+from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -218,3 +221,31 @@ def test_a_pull_joins_the_lease_around_it(client: Client, registry: Registry) ->
         with client.lease() as inner:
             assert inner == outer
     assert leases.list() == []
+
+
+def _is_at(store: DaemonStore, digest: str, offset: int) -> bool:
+    return (f"layer-{digest}", offset) in [(s.ref, s.offset) for s in store.statuses()]
+
+
+def test_what_an_earlier_writer_left(client: Client, registry: Registry) -> None:
+    """containerd #3089: half a blob is gone on with, and begun again if it was wrong."""
+    image = images.random_image([2_000_000, 2_500_000], seed=31)
+    name = pushed(registry, image, "left")
+    right, wrong = (layer["digest"] for layer in image.layers)
+    store, left, buffer = client.content_store, 100_000, 1 << 20
+    events: list[ProgressEvent] = []
+    with client.lease():
+        for digest, data in ((right, image.blobs[right]), (wrong, bytes(left))):
+            size = len(image.blobs[digest])
+            with store.writer(f"layer-{digest}", size=size, expected=digest) as writer:
+                writer.write(data[:left])
+                assert wait_until(partial(_is_at, store, digest, left), 5)
+        assert client.pull(name, progress=events.append).is_unpacked()
+
+    def offsets(digest: str) -> list[int]:
+        return [e.offset for e in events if (e.name, e.stage) == (digest, "downloading")]
+
+    assert offsets(right) == [left + buffer, len(image.blobs[right])]
+    size = len(image.blobs[wrong])
+    resumed, afresh = [left + buffer, left + 2 * buffer, size], [buffer, 2 * buffer, size]
+    assert offsets(wrong) == resumed + afresh

@@ -49,7 +49,8 @@ def test_much_output(client: Client, image: Image) -> None:
 
 
 def test_output_goes_where_it_is_told(client: Client, image: Image) -> None:
-    file, parts = io.BytesIO(), []
+    file = io.BytesIO()
+    parts: list[bytes] = []
     done = client.run(image, ["sh", "-c", "echo a; echo b >&2"], stdout=file, stderr=parts.append)
     assert (file.getvalue(), b"".join(parts)) == (b"a\n", b"b\n")
     assert (done.stdout, done.stderr) == (b"", b"")

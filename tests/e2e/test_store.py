@@ -86,14 +86,24 @@ def test_what_was_written_is_there_for_the_next_writer(client: Client) -> None:
         assert wait_until(is_free, 5)
         with found[0] as writer:
             assert writer.offset == 3
-            writer.restart()
-            writer.write(b"hello")
+            writer.write(b"lo")
+            assert writer.commit() == digest
+
+
+def test_what_another_namespace_has_need_not_be_written(client: Client) -> None:
+    digest = digests.of(b"shared")
+    other = client.in_namespace(client.namespace + "x")
+    with client.lease(), other.lease():
+        with client.content_store.writer("ref", size=6, expected=digest) as writer:
+            writer.write(b"shared")
             writer.commit()
+        with other.content_store.writer("ref", size=6, expected=digest) as writer:
+            assert writer.offset == 6
+            writer.commit()
+        assert other.content_store.info(digest).size == 6
 
 
-@pytest.mark.parametrize(
-    ("written", "kind"), [(b"hell", SizeMismatch), (b"jello", DigestMismatch)]
-)
+@pytest.mark.parametrize(("written", "kind"), [(b"hell", SizeMismatch), (b"jello", DigestMismatch)])
 def test_the_daemon_verifies(client: Client, written: bytes, kind: type[Exception]) -> None:
     store = client.content_store
     with client.lease():

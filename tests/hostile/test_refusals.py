@@ -181,8 +181,8 @@ def pull(
 def test_an_unknown_image(pull: Pull, registry: Registry) -> None:
     name = f"{registry.host}/no/such:tag"
     error = refused(lambda: pull(name), RegistryNotFound, name)
-    assert isinstance(error, NotFound)
     assert error.status == 404
+    assert isinstance(error, NotFound)
 
 
 def test_a_name_that_is_none(pull: Pull) -> None:

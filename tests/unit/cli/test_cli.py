@@ -44,9 +44,7 @@ def test_exit_codes(error: ContainerdError, code: int) -> None:
     assert exit_code(error) == code
 
 
-def test_an_error_is_one_line_on_stderr(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-a", f"{tmp_path}/none", "version"]) == 5
     out, err = capsys.readouterr()
     assert out == ""
@@ -120,7 +118,10 @@ def test_doctor_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"name": "a", "long_name": "bb", "more": [1]}, {"name": "ccc", "long_name": "d"}]
+    rows: list[dict[str, object]] = [
+        {"name": "a", "long_name": "bb", "more": [1]},
+        {"name": "ccc", "long_name": "d"},
+    ]
     print_rows(rows, ("name", "long_name"), "table")
     assert capsys.readouterr().out == "NAME  LONG NAME\na     bb\nccc   d\n"
     print_rows(rows, (), "json")

@@ -65,9 +65,7 @@ def test_the_best_fit_is_chosen(
 
 def test_attestations_are_no_images() -> None:
     attestation = {"vnd.docker.reference.type": "attestation-manifest"}
-    found = choose(
-        "linux/amd64", descriptor(1, None, attestation), descriptor(2, "linux/amd64")
-    )
+    found = choose("linux/amd64", descriptor(1, None, attestation), descriptor(2, "linux/amd64"))
     assert found == 2
 
 

@@ -84,10 +84,8 @@ def test_wrong_content_is_refused(store: LayoutStore) -> None:
         writer.write(b"o")
         with pytest.raises(DigestMismatch, match=DIGEST):
             writer.commit()
-        writer.restart()
-        assert writer.offset == 0
     (status,) = store.statuses()
-    assert status.offset == 0
+    assert status.offset == 3
     store.abort("a")
     assert store.statuses() == []
     assert list(store.walk()) == []

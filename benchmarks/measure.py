@@ -1,0 +1,68 @@
+"""Paired measurements: each round runs every contender once, in turn; ratios are of medians.
+
+What lives here: rounds, medians, CPU time, the table and the TSV.  What may not: what is measured.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+#: One run of a contender; returns how many units of work it did (calls, bytes).
+Run = Callable[[], int]
+
+
+@dataclass
+class Sample:
+    """What one contender's rounds gave: seconds and CPU seconds for a unit of work."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.wall)
+
+    @property
+    def median_cpu(self) -> float:
+        return statistics.median(self.cpu)
+
+
+def cpu_seconds() -> float:
+    """This process's CPU time and that of its children that have ended."""
+    both = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def measure(contenders: Mapping[str, Run], rounds: int) -> dict[str, Sample]:
+    """Run them all in turn, ``rounds`` times, after one round that does not count."""
+    samples = {name: Sample() for name in contenders}
+    for number in range(rounds + 1):
+        for name, run in contenders.items():
+            cpu, wall = cpu_seconds(), time.perf_counter()
+            units = run()
+            wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+            if number:
+                samples[name].wall.append(wall / units)
+                samples[name].cpu.append(cpu / units)
+    return samples
+
+
+def report(title: str, samples: Mapping[str, Sample], unit: str, scale: float) -> None:
+    """Print medians and our ratio to each peer; the first contender is ours."""
+    ours, *_ = samples
+    print(f"\n{title} (median of {len(samples[ours].wall)} paired rounds)")
+    print(f"{'':24}{unit:>14}{'CPU ' + unit:>16}{'ours/peer':>12}{'CPU':>8}")
+    for name, sample in samples.items():
+        wall = samples[ours].median / sample.median
+        cpu = samples[ours].median_cpu / sample.median_cpu if sample.median_cpu else float("nan")
+        print(
+            f"{name:24}{sample.median * scale:14.3f}{sample.median_cpu * scale:16.3f}"
+            f"{wall:12.2f}{cpu:8.2f}"
+        )
+        row = (title, name, sample.median, sample.median_cpu, wall, cpu)
+        print(*row, sep="\t", file=sys.stderr)
