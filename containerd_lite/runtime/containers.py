@@ -11,8 +11,7 @@ from contextlib import suppress
 
 from ..errors import ContainerdError
 from ..images.image import Image
-from ..schema.values import RUNTIME_SPEC, json_bytes
-from ..services._types import AnyValue
+from ..services._types import runtime_spec
 from ..services.containers import ContainerRecord
 from .container import Container, Services, check_id
 from .specs import make_spec
@@ -61,7 +60,7 @@ class Containers:
                     id=id,
                     image=image.name,
                     runtime=self._runtime,
-                    spec=AnyValue(RUNTIME_SPEC, json_bytes(spec)),
+                    spec=runtime_spec(spec),
                     snapshotter=snapshots.snapshotter,
                     snapshot_key=id,
                     labels={**stop_signal, **(labels or {})},

@@ -27,13 +27,11 @@ DynamicMessage: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Method:
-    """One RPC: its HTTP/2 path, the classes of its messages, which sides stream."""
+    """One RPC: its HTTP/2 path and the classes of its messages."""
 
     path: str
     request: type[DynamicMessage]
     response: type[DynamicMessage]
-    client_streaming: bool
-    server_streaming: bool
 
 
 class Schema:
@@ -86,8 +84,6 @@ class Schema:
                 f"/{name}",
                 self.message(found.input_type.full_name),
                 self.message(found.output_type.full_name),
-                bool(found.client_streaming),
-                bool(found.server_streaming),
             )
             return self._methods[name]
 

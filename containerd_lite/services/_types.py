@@ -5,11 +5,12 @@ What lives here: descriptor, mount, Any.  What may not: RPCs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..oci.descriptor import Descriptor
 from ..schema.pool import DynamicMessage
+from ..schema.values import RUNTIME_SPEC, json_bytes
 from ._base import Fields
 
 
@@ -66,3 +67,8 @@ def any_of(message: DynamicMessage) -> AnyValue:
 
 def any_fields(value: AnyValue) -> Fields:
     return {"type_url": value.type_url, "value": value.value}
+
+
+def runtime_spec(spec: Mapping[str, object]) -> AnyValue:
+    """A runtime spec as containerd's typeurl writes it: JSON under a name of its own."""
+    return AnyValue(RUNTIME_SPEC, json_bytes(spec))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
-from ..schema.pool import DynamicMessage
+from ..schema.pool import DynamicMessage, encode
 from ..schema.values import datetime_of, mask
 from ._base import MessageStream, Service
 
-STAT, WRITE, COMMIT = 0, 1, 2
+_STAT, _WRITE, _COMMIT = 0, 1, 2
+#: WriteContentRequest.data: field 6, length-delimited.
+_DATA_TAG = b"\x32"
 
 
 class ContentService(Service):
@@ -52,14 +55,85 @@ class ContentService(Service):
         """
         return self._stream("Read", {"digest": digest, "offset": offset, "size": size})
 
-    def write(self) -> MessageStream:
-        """The write protocol: ``WriteContentRequest``s out, a response to each in turn."""
-        return self._stream("Write")
+    def write(self, ref: str) -> ContentWrite:
+        """Begin the write protocol for ``ref``; nothing is locked before ``stat``."""
+        return ContentWrite(self._stream("Write"), ref)
 
     def list(self, *filters: str) -> Iterator[ContentInfo]:
         with self._stream("List", {"filters": filters}) as replies:
             for reply in replies:
                 yield from map(_info, reply.info)
+
+
+class ContentWrite:
+    """One ``Write`` stream: ``stat``, then chunks, then ``commit``; it holds the ref's lock.
+
+    The daemon answers every chunk.  The answers are read as they come, not waited for: what went
+    wrong shows at the next call.
+    """
+
+    def __init__(self, stream: MessageStream, ref: str) -> None:
+        self._stream = stream
+        self._ref = ref
+
+    def stat(self, total: int, expected: str) -> int:
+        """Take the lock; returns how many bytes are there.
+
+        Raises ``AlreadyExists`` if the digest ``expected`` is there, ``Unavailable`` while
+        somebody else has the lock.
+        """
+        fields = {"action": _STAT, "ref": self._ref, "total": total, "expected": expected}
+        self._stream.send(fields)
+        return int(self._answer().offset)
+
+    def chunk(self, offset: int, data: memoryview) -> None:
+        """Write at ``offset``, which must be what is there; up to 16 MiB less a little."""
+        # The data goes out as the view that it is: serialising it would copy it twice.
+        fields = {"action": _WRITE, "ref": self._ref, "offset": offset}
+        head = encode(self._stream.method.request(**fields))
+        self._stream.raw.send(head + _DATA_TAG + _varint(len(data)), data)
+        while self._stream.poll() is not None:
+            pass
+        if self._stream.raw.is_done:
+            self._answer()
+
+    def commit(
+        self, offset: int, total: int, expected: str, labels: Mapping[str, str] | None
+    ) -> str:
+        """Make the blob visible; returns its digest.
+
+        Raises ``AlreadyExists``, ``FailedPrecondition`` where size or digest is not as told.
+        """
+        fields = {
+            "action": _COMMIT,
+            "ref": self._ref,
+            "offset": offset,
+            "total": total,
+            "expected": expected,
+            "labels": dict(labels or {}),
+        }
+        self._stream.send(fields, last=True)
+        while (answer := self._answer()).action != _COMMIT:
+            pass
+        return str(answer.digest)
+
+    def _answer(self) -> DynamicMessage:
+        answer = self._stream.receive()
+        if answer is None:
+            raise ProtocolError(f"the daemon ended the write of {self._ref} without a word")
+        return answer
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def _info(message: DynamicMessage) -> ContentInfo:

@@ -10,14 +10,11 @@ import io
 from collections.abc import Hashable, Iterator, Mapping
 from typing import BinaryIO, cast
 
-from ..errors import ContainerdError, DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch
+from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch
 from ..oci.content import ContentInfo, IngestStatus
-from ..schema.pool import DynamicMessage, encode
 from ..services._base import MessageStream
-from ..services.content import COMMIT, STAT, WRITE, ContentService
+from ..services.content import ContentService, ContentWrite
 
-#: WriteContentRequest.data: field 6, length-delimited.
-_DATA_TAG = b"\x32"
 #: containerd takes messages of up to 16 MiB; its own client splits at 8 MiB.
 _MAX_CHUNK = 8 << 20
 
@@ -43,7 +40,7 @@ class DaemonStore:
         return cast(BinaryIO, io.BufferedReader(_Reader(self._service, info), 1 << 20))
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> DaemonWriter:
-        return DaemonWriter(self._service.write(), ref, size, expected)
+        return DaemonWriter(self._service.write(ref), ref, size, expected)
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
         return self._service.update(digest, labels)
@@ -77,13 +74,13 @@ class _Reader(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer: DynamicMessage) -> int:
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         if not self._rest and self._position < self._info.size:
             if self._stream is None:
                 self._stream = self._service.read(self._info.digest, self._position)
             reply = self._stream.receive()
             if reply is None:
-                return 0
+                raise SizeMismatch(f"{self._info.digest} ended at byte {self._position}")
             self._rest = memoryview(reply.data)
         view = memoryview(buffer).cast("B")
         size = min(len(view), len(self._rest))
@@ -118,77 +115,44 @@ class _Reader(io.RawIOBase):
 
 
 class DaemonWriter:
-    """A write under way in the daemon; a ``Writer``.
+    """A write under way in the daemon; a ``Writer``."""
 
-    The daemon answers every chunk.  The answers are read as they come, not waited for: an error
-    shows at the next ``write``, or at ``commit``.
-    """
-
-    def __init__(self, stream: MessageStream, ref: str, size: int, expected: str) -> None:
-        self._stream = stream
+    def __init__(self, write: ContentWrite, ref: str, size: int, expected: str) -> None:
+        self._write = write
         self._ref = ref
         self._size = size
         self._expected = expected
         try:
-            fields = {"action": STAT, "ref": ref, "total": size, "expected": expected}
-            stream.send(fields)
-            self._offset = int(self._reply().offset)
+            self._offset = write.stat(size, expected)
         except BaseException:
-            stream.close()
+            write.close()
             raise
 
     @property
     def offset(self) -> int:
         return self._offset
 
-    def _reply(self) -> DynamicMessage:
-        reply = self._stream.receive()
-        if reply is None:
-            raise ContainerdError(f"the daemon ended the write of {self._ref}")
-        return reply
-
     def write(self, data: bytes | memoryview) -> int:
         view = memoryview(data)
         for start in range(0, len(view), _MAX_CHUNK):
-            self._send_chunk(view[start : start + _MAX_CHUNK])
+            chunk = view[start : start + _MAX_CHUNK]
+            self._write.chunk(self._offset, chunk)
+            self._offset += len(chunk)
         return len(view)
 
-    def _send_chunk(self, chunk: memoryview) -> None:
-        # The data goes out as the view that it is: serialising it would copy it twice.
-        fields = {"action": WRITE, "ref": self._ref, "offset": self._offset}
-        head = encode(self._stream.method.request(**fields))
-        self._stream.raw.send(head + _DATA_TAG + _varint(len(chunk)), chunk)
-        self._offset += len(chunk)
-        while self._stream.poll() is not None:
-            pass
-        if self._stream.raw.is_done:
-            self._reply()  # raises what the daemon said
-
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
-        fields = {
-            "action": COMMIT,
-            "ref": self._ref,
-            "total": self._size,
-            "offset": self._offset,
-            "expected": self._expected,
-            "labels": dict(labels or {}),
-        }
-        self._stream.send(fields, last=True)
         try:
-            while (reply := self._reply()).action != COMMIT:
-                pass
+            digest = self._write.commit(self._offset, self._size, self._expected, labels)
         except FailedPrecondition as error:
-            raise self._mismatch(error) from error
-        self._stream.close()
-        return str(reply.digest)
-
-    def _mismatch(self, error: FailedPrecondition) -> ContainerdError:
-        """The daemon says that size or digest is wrong by one code; which, our own count tells."""
-        kind = SizeMismatch if self._size and self._offset != self._size else DigestMismatch
-        return kind(error.message, operation=error.operation, address=error.address)
+            # The daemon has one code for both; which it is, our own count tells.
+            kind = SizeMismatch if self._size and self._offset != self._size else DigestMismatch
+            said = kind(error.message, operation=error.operation, address=error.address)
+            raise said from error
+        self.close()
+        return digest
 
     def close(self) -> None:
-        self._stream.close()
+        self._write.close()
 
     def __enter__(self) -> DaemonWriter:
         return self
@@ -198,12 +162,3 @@ class DaemonWriter:
 
     def __repr__(self) -> str:
         return f"<DaemonWriter {self._ref} {self._offset}/{self._size}>"
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

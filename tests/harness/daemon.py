@@ -269,7 +269,8 @@ class Daemon:
         for driver in SNAPSHOTTERS:
             listing = self._list("snapshots", "--snapshotter", driver, "ls", namespace=name)
             for line in listing[1:]:
-                yield f"{name}: {driver} snapshot {line.split()[0]}"
+                key, *_, kind = line.split()
+                yield f"{name}: {driver} snapshot {key} {kind.lower()}"
         for line in debris.runc_states(name):
             yield f"{name}: runc state {line}"
 

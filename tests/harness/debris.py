@@ -33,6 +33,7 @@ RUN = Path("/run/containerd")
 _CGROUPS = Path("/sys/fs/cgroup")
 _TASKS = "io.containerd.runtime.v2.task"
 _OURS = ("containerd", "docker-registry")
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MNT_DETACH = 2
 _SETTLE = 0.5
 """Seconds for which other clients, that just make or delete FIFOs, are given the benefit."""
@@ -57,9 +58,7 @@ def make_folder() -> Path:
 
     A test run that was killed cannot clean up; the next one does it for it.
     """
-    place = Path(tempfile.gettempdir())
-    if len(str(place)) > _LONGEST:
-        place = Path("/tmp")
+    place = _place()
     for mark in place.glob(f"{PREFIX}*/owner"):
         with contextlib.suppress(OSError, ValueError):
             about = mark.parent.lstat()
@@ -68,9 +67,31 @@ def make_folder() -> Path:
             pid, started = mark.read_text().split()
             if _started(int(pid)) != started:
                 remove(mark.parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-    (folder / "owner").write_text(f"{os.getpid()} {_started(os.getpid())}")
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)  # no folder without a mark
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        (folder / "owner").write_text(f"{os.getpid()} {_started(os.getpid())}")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return folder
+
+
+def sweep() -> None:
+    """Remove every private folder of this process, with all that its daemons left.
+
+    It is for a process that was interrupted, somewhere between making a thing and noting it.
+    """
+    own = f"{os.getpid()} {_started(os.getpid())}"
+    for mark in _place().glob(f"{PREFIX}*/owner"):
+        with contextlib.suppress(OSError):
+            if mark.read_text() == own:
+                remove(mark.parent)
+
+
+def _place() -> Path:
+    """Return where private folders are made."""
+    place = Path(tempfile.gettempdir())
+    return place if len(str(place)) <= _LONGEST else Path("/tmp")
 
 
 def remove(folder: Path) -> None:

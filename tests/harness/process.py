@@ -29,11 +29,19 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end, whatever its exit code, for at most `timeout` seconds.
 
+    A terminal's Ctrl-C does not reach it: the owner, who gets it, may just be cleaning up.
+
     Raises `Unavailable` when the program is not there or does not end in time.
     """
     try:
         return subprocess.run(
-            argv, capture_output=True, timeout=timeout, env=env, cwd=cwd, input=input or b""
+            argv,
+            capture_output=True,
+            timeout=timeout,
+            env=env,
+            cwd=cwd,
+            input=input or b"",
+            start_new_session=True,
         )
     except FileNotFoundError as error:
         raise Unavailable(f"{argv[0]} is not on this machine") from error

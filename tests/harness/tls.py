@@ -6,7 +6,7 @@ import functools
 import tempfile
 from pathlib import Path
 
-from . import debian
+from . import Unavailable, debian
 from .process import run
 
 _NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:127.0.0.2"
@@ -20,12 +20,14 @@ def localhost_pem() -> Path:
         openssl = debian.program("openssl", "openssl", "bookworm", prefer_path=True)
         with tempfile.TemporaryDirectory(dir=debian.cache()) as scratch:
             key, certificate = Path(scratch, "key"), Path(scratch, "certificate")
-            run(
-                [*openssl.argv, "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-batch"]
-                + ["-days", "36500", "-subj", "/CN=localhost", "-addext", _NAMES]
-                + ["-keyout", str(key), "-out", str(certificate)],
+            request = f"req -x509 -newkey rsa:2048 -noenc -batch -days 36500 -addext {_NAMES}"
+            outputs = ("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate))
+            made = run(
+                [*openssl.argv, *request.split(), *outputs],
                 timeout=60,
             )
+            if made.returncode:
+                raise Unavailable(f"openssl made no certificate: {made.stderr.decode()}")
             both = Path(scratch, "both")
             both.write_bytes(key.read_bytes() + certificate.read_bytes())
             both.rename(path)

@@ -55,7 +55,8 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_program_on_the_path_is_taken_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     found = debian.program("sh", prefer_path=True)
-    assert found.plain and found.path.name == "sh" and found.version == ""
+    assert found.plain
+    assert (found.path.name, found.version) == ("sh", "")
 
 
 def test_what_is_in_the_cache_needs_no_apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def test_what_is_wrong_is_wrong_on_purpose() -> None:
     assert wrong.layers == good.layers
     assert images.scratch(FILES, change_config=dict.clear).config == {}
     bare = images.scratch(change_manifest=lambda manifest: manifest.pop("mediaType"))
-    assert "mediaType" not in bare.json() and bare.layers == []
+    assert "mediaType" not in bare.json()
+    assert bare.layers == []
 
 
 def test_an_index_holds_its_images() -> None:

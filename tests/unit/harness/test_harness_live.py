@@ -18,6 +18,7 @@ import pytest
 
 from tests.harness import Unavailable, debian, debris, images
 from tests.harness.daemon import SUITES, Daemon, available
+from tests.harness.leaks import traces
 from tests.harness.registry import Registry
 
 SCRIPT = "echo hello; exit 3"
@@ -65,35 +66,19 @@ def busybox(registry: Registry) -> str:
         pytest.skip(str(reason))
 
 
+@pytest.fixture
+def apart() -> Iterator[Path]:
+    """Return a short folder that no other test run on this machine cleans up."""
+    with tempfile.TemporaryDirectory(prefix="apart-", dir="/tmp") as name:
+        yield Path(name)
+
+
 def started(stack: ExitStack, suite: str) -> Daemon:
     """Return a running daemon, or skip."""
     try:
         return stack.enter_context(Daemon(suite))
     except Unavailable as reason:
         pytest.skip(str(reason))
-
-
-def traces(folder: Path, namespace: str) -> list[str]:
-    """Return what is left on the machine of a daemon, as the kernel tells of it.
-
-    Ended processes that nobody waited for yet are not counted: their parent may be a lazy init.
-    """
-    found = [str(folder)] if folder.exists() else []
-    found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
-    for place in (Path("/run/containerd"), Path("/sys/fs/cgroup")):
-        for parent, folders, _ in os.walk(place):
-            found += [f"{parent}/{name}" for name in folders if name == namespace]
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if "\nState:\tZ" in (entry / "status").read_text():
-                continue
-            if str(folder).encode() in (entry / "cmdline").read_bytes():
-                found.append(entry.name)
-            if f"/{namespace}/" in (entry / "cgroup").read_text():
-                found.append(entry.name)
-        except OSError:
-            continue  # it ended meanwhile
-    return found
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -122,7 +107,8 @@ def test_a_container_runs_and_leaves_nothing(suite: str, busybox: str) -> None:
         assert daemon.ctr("tasks", "exec", "--exec-id", "x", "stays", "true").returncode == 0
         folder, namespace = daemon.folder, daemon.namespace
         spare = daemon.new_namespace()
-        assert spare != namespace and daemon.leftovers(spare) == []
+        assert spare != namespace
+        assert daemon.leftovers(spare) == []
     assert traces(folder, namespace) == []
     assert not sockets & set(os.listdir("/run/containerd/s"))
 
@@ -144,9 +130,13 @@ def test_all_generations_run_side_by_side(busybox: str) -> None:
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_the_killed_owner_is_cleaned_up_after(suite: str, busybox: str) -> None:
+def test_the_killed_owner_is_cleaned_up_after(
+    suite: str, busybox: str, apart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if isinstance(reason := available()[suite], Unavailable):
         pytest.skip(str(reason))
+    monkeypatch.setenv("TMPDIR", str(apart))
+    monkeypatch.setattr(tempfile, "tempdir", str(apart))
     argv = [sys.executable, "-c", ABANDON, suite, busybox]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr

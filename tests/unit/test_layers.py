@@ -1,0 +1,116 @@
+"""The house: each room imports only what its row allows, and nothing grows too large."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "containerd_lite"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+EVERYBODY = {"errors", "deadline", "progress", "version"}
+_CLIENT = {"runtime", "images", "services", "registry", "store", "transport", "schema", "oci"}
+_FRONT = {"client", "layout", *_CLIENT}
+ROWS: dict[str, set[str]] = {
+    "wire": set(),
+    "schema": set(),
+    "oci": set(),
+    "transport": {"wire"},
+    "trust": {"oci"},
+    "services": {"transport", "schema", "oci"},
+    "registry": {"oci"},
+    "store": {"services", "oci"},
+    "images": {"store", "services", "registry", "trust", "oci"},
+    "runtime": {"images", "store", "services", "oci"},
+    "client": _CLIENT,
+    "layout": _CLIENT,
+    "aio": _FRONT,
+    "fleet": _FRONT,
+    "testing": _FRONT,
+    "cli": {"aio", "fleet", "testing", *_FRONT},
+    "__init__": {"client", "layout"},
+    "__main__": {"cli"},
+    **{name: set() for name in EVERYBODY},
+}
+FOREIGN = {
+    "h2": {"wire"},
+    "hpack": {"wire"},
+    "google": {"schema"},
+    "urllib3": {"registry"},
+    "cryptography": {"trust"},
+    "rich": {"cli"},
+    "compression": {"store"},
+    "backports": {"store"},
+    "tomllib": {"registry"},
+    "tomli": {"registry"},
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (0, module) for each absolute import of a file, (1, room) for each within the house."""
+    here = ("", *path.relative_to(PACKAGE).parts[:-1])
+    tree = ast.parse(path.read_text())
+    tests = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    typing = [node for node in tests if ast.unparse(node.test) == "TYPE_CHECKING"]
+    unused = {id(part) for node in typing for part in node.body}  # when the program runs
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            if not (id(node) in unused and node.module == "typing_extensions"):
+                yield 0, node.module or ""
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level <= len(here), "an import from outside the package"
+            base = ".".join((*here[1 : len(here) - node.level + 1], *filter(None, [node.module])))
+            names = [base] if base else [alias.name for alias in node.names]
+            yield from ((1, name.split(".")[0]) for name in names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_its_row_allows(path: Path) -> None:
+    own = room(path)
+    found = set(imports(path))
+    assert not {name for inside, name in found if inside} - {own} - EVERYBODY - ROWS[own]
+    for name in (name for inside, name in found if not inside):
+        top = name.split(".")[0]
+        assert top != PACKAGE.name, "imports inside the package are relative"
+        assert top in FOREIGN or top in sys.stdlib_module_names, f"nobody may import {top}"
+        assert own in FOREIGN.get(top, {own}), f"only {FOREIGN[top]} may import {top}"
+        assert name != "importlib.metadata"
+
+
+def test_third_parties_are_imported_by_name_only() -> None:
+    """``import h2.connection`` would bind ``h2``, which a vendoring tool cannot rewrite."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                dotted = [alias.name for alias in node.names if "." in alias.name]
+                foreign = [name for name in dotted if name.split(".")[0] in FOREIGN]
+                assert not foreign, f"{path}: from {foreign[0]} import …"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_grows_too_large(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Name):
+            assert node.id != "__file__", "a package in an archive has no files"
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines"
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in FILES:
+        if room(path) not in ("cli", "__main__"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                assert not (isinstance(node, ast.Name) and node.id == "print"), path

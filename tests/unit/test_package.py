@@ -1,0 +1,111 @@
+"""The package as a whole: importing it does no work, and all of it is in the wheel."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from containerd_lite.version import VERSION
+from tests.harness.daemon import Daemon
+
+ROOT = Path(__file__).resolve().parents[2]
+
+REPORT = """
+import json, logging, signal, sys, threading
+before = set(sys.modules)
+handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+import containerd_lite
+%s
+print(json.dumps({
+    "modules": sorted(set(sys.modules) - before),
+    "threads": threading.active_count(),
+    "handlers": len(logging.root.handlers) + sum(
+        len(logger.handlers) for logger in logging.root.manager.loggerDict.values()
+        if isinstance(logger, logging.Logger) and logger.name.startswith("containerd_lite")
+    ),
+    "signals": [str(n) for n in handlers if signal.getsignal(n) != handlers[n]],
+    "symbols": bool(sys.modules.get("google.protobuf")) and found(),
+}))
+"""
+#: Whether the pool that everybody in the process shares knows a containerd message.
+FOUND = """
+def found():
+    from google.protobuf import descriptor_pool
+    try:
+        descriptor_pool.Default().FindFileContainingSymbol(
+            "containerd.services.version.v1.VersionResponse")
+    except KeyError:
+        return False
+    return True
+"""
+
+
+def report(code: str) -> dict[str, object]:
+    """Run code in a Python of its own, and return what came of it."""
+    argv = [sys.executable, "-W", "error", "-c", FOUND + REPORT % code]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    told: dict[str, object] = json.loads(done.stdout)
+    return told
+
+
+def rooms(told: dict[str, object]) -> set[str]:
+    """Which rooms, and which of others' packages, were loaded."""
+    modules = told["modules"]
+    assert isinstance(modules, list)
+    inside = {name.split(".")[1] for name in modules if name.startswith("containerd_lite.")}
+    others = {"h2", "hpack", "google.protobuf", "urllib3", "grpc", "rich", "ssl", "http.client"}
+    return inside | (others & set(modules))
+
+
+def test_importing_does_no_work() -> None:
+    told = report("")
+    assert rooms(told) == {"errors", "version"}
+    assert (told["threads"], told["handlers"], told["signals"]) == (1, 0, [])
+
+
+def test_asking_the_version_loads_no_http_client_and_no_pipeline(daemon: Daemon) -> None:
+    told = report(
+        f"with containerd_lite.Client({daemon.address!r}) as client:\n"
+        f"    assert client.version().version.lstrip('v').startswith({daemon.version!r})"
+    )
+    unwanted = {"urllib3", "registry", "images", "runtime", "store", "layout", "cli", "http.client"}
+    assert rooms(told) & (unwanted | {"grpc", "rich", "ssl"}) == set()
+    assert (told["threads"], told["handlers"], told["signals"]) == (1, 0, [])
+    assert told["symbols"] is False
+
+
+@pytest.fixture
+def wheel() -> importlib.metadata.Distribution:
+    """The wheel that is installed here; a test run on the bare tree has none."""
+    for found in importlib.metadata.distributions(name="containerd-lite"):
+        if found.read_text("WHEEL"):
+            return found
+    pytest.skip("containerd-lite is not installed here from a wheel")
+
+
+def test_the_version_is_the_installed_one(wheel: importlib.metadata.Distribution) -> None:
+    assert wheel.version == VERSION
+    assert "Tag: py3-none-any" in (wheel.read_text("WHEEL") or "")
+
+
+def test_the_wheel_holds_the_whole_package(wheel: importlib.metadata.Distribution) -> None:
+    """An older build that lies about in build/ would add to it: remove that folder."""
+    files = {str(file) for file in wheel.files or () if file.parts[0] == "containerd_lite"}
+    tree = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "containerd_lite").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in files if "__pycache__" not in name} == tree
+
+
+def test_the_lanes_have_the_compiler_of_the_sets() -> None:
+    source = (ROOT / "descriptors" / "compile.py").read_text()
+    (line,) = [line for line in source.splitlines() if line.startswith("PROTOC_REQUIREMENT")]
+    assert f"\n    {line.split(chr(34))[1]}\n" in (ROOT / "tox.ini").read_text()
