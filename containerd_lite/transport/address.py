@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 
+from ..deadline import Deadline, backoff
 from ..errors import (
     ConnectionRefused,
     ContainerdError,
@@ -70,18 +72,32 @@ class Address:
         Raises ``SocketNotFound``, ``ConnectionRefused``, ``SocketPermissionDenied``,
         ``DeadlineExceeded`` or ``Unavailable``.
         """
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock: socket.socket | None = None
         try:
-            sock.settimeout(timeout)
-            sock.connect(self.path)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.setblocking(False)
-        except OSError as error:
-            sock.close()
-            raise self._explain(error) from error
-        except BaseException:
-            sock.close()
+            self._connect(sock, Deadline(timeout))
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if isinstance(error, OSError):
+                raise self._explain(error) from error
             raise
         return sock
+
+    def _connect(self, sock: socket.socket, deadline: Deadline) -> None:
+        """Connect at once; while the daemon's queue is full, the kernel offers only to try again.
+
+        A time-out of the socket's does not help: it makes the socket non-blocking, and connecting
+        to a Unix socket then fails where it would have waited.
+        """
+        for pause in backoff(0.001, 0.05):
+            try:
+                return sock.connect(self.path)
+            except BlockingIOError:
+                if deadline.expired:
+                    raise
+            time.sleep(deadline.sooner(pause).remaining() or 0)
 
     def _explain(self, error: OSError) -> ContainerdError:
         where = str(self)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from types import TracebackType
 
@@ -31,6 +33,9 @@ _MOST_SPARE = 4
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 10.0
 _CLOSED = Status(codes.CANCELLED, "the client was closed", origin="local")
 _INTERRUPTED = Status(codes.CANCELLED, "the caller was interrupted", origin="local")
+_ABANDONED = Status(codes.CANCELLED, "nobody waits for the call any more", origin="local")
+_NONE = Status(codes.INTERNAL, "a unary call ended well without a response", b"", "transport")
+_TOO_MANY = Status(codes.INTERNAL, "several responses to a unary call", b"", "transport")
 
 
 class Channel:
@@ -52,24 +57,32 @@ class Channel:
         self.connect_timeout = connect_timeout
         self._user_agent = user_agent
         self._max_message = max_message
+        #: What dropped streams leave; appended to without a lock, since ``__del__`` does it.
+        self.abandoned: deque[tuple[Link, Call]] = deque()
+        self._forks: dict[int, threading.Lock] = {}
         self._reset()
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._shared: Link | None = None
         self._spare: list[Link] = []
         self._links: set[Link] = set()
+        self._pid = os.getpid()  # last: who sees it uses the rest
 
     def _check_fork(self) -> None:
-        if self._pid != os.getpid():
+        pid = os.getpid()
+        if self._pid == pid:
+            return
+        with self._forks.setdefault(pid, threading.Lock()):  # the child's threads may race
+            if self._pid == pid:
+                return
             links, was_closed = self._links, self._closed.is_set()
             self._reset()  # whoever held the parent's locks does not exist here
-            for link in links:
-                link.forget()
             if was_closed:
                 self._closed.set()
+            for link in links:
+                link.forget()
 
     # ---- calls -----------------------------------------------------------------------------
 
@@ -95,6 +108,8 @@ class Channel:
             try:
                 if not link.finish(call, deadline):
                     expire(link, call)
+                elif not call.is_done:
+                    link.cancel(call, _TOO_MANY)
             finally:
                 if not call.is_done:
                     link.cancel(call, _INTERRUPTED)
@@ -108,8 +123,7 @@ class Channel:
                 self._pause(next(waits), deadline)
         raise_status(call, deadline, str(self.address))
         if len(call.reader.messages) != 1:
-            said = f"{len(call.reader.messages)} responses to a unary call"
-            call.status = Status(codes.INTERNAL, said, b"", "transport")
+            call.status = _TOO_MANY if call.reader.messages else _NONE
             raise_status(call, deadline, str(self.address))
         return call.reader.messages[0]
 
@@ -142,17 +156,22 @@ class Channel:
         dedicated: bool,
     ) -> tuple[Link, Call]:
         waits = backoff(_FIRST_WAIT, _LONGEST_WAIT) if wait_for_ready else None
-        for _ in range(2):
-            try:
+        try:
+            for _ in range(_MOST_SPARE + 2):  # each of the spare ones may be stale
                 link = self._dial_until(deadline, dedicated, waits)
-            except ContainerdError as error:
-                error.operation = operation(Call(path, (), None, 0))
-                raise
-            call = link.start(path, metadata, deadline.remaining(), message)
-            if call is not None:
-                return link, call
-            self._drop(link)
-        raise Unavailable("the daemon closes every connection", address=str(self.address))
+                try:
+                    call = link.start(path, metadata, deadline.remaining(), message)
+                except BaseException:
+                    self.release(link)
+                    raise
+                if call is not None:
+                    return link, call
+                self._drop(link)
+            said = "the daemon closes every connection"
+            raise Unavailable(said, address=str(self.address))
+        except ContainerdError as error:
+            error.operation = operation(path)
+            raise
 
     def _dial_until(
         self, deadline: Deadline, dedicated: bool, waits: Iterator[float] | None
@@ -171,6 +190,7 @@ class Channel:
     def _link(self, deadline: Deadline, dedicated: bool) -> Link:
         """A connection for a call: the shared one, a spare one, or a new one."""
         self._check_fork()
+        self._collect()
         with self._lock:
             if self._closed.is_set():
                 raise Cancelled("the client is closed", remedy="Make a new one")
@@ -178,22 +198,48 @@ class Channel:
                 return self._spare.pop()
             if not dedicated and self._shared is not None and self._shared.is_usable:
                 return self._shared
-        bound = deadline.sooner(self.connect_timeout)
-        wire = Connection(user_agent=self._user_agent, max_message=self._max_message)
-        link = Link(self.address.dial(bound.remaining()), wire, Deadline(self.connect_timeout))
-        with self._lock:
-            if not self._closed.is_set():
-                self._links.add(link)
-                if not dedicated and (self._shared is None or not self._shared.is_usable):
-                    self._shared = link
-                return link
+        link = self._dial(deadline)
+        try:
+            with self._lock:
+                shared = self._shared  # another thread may have been quicker
+                is_late = not dedicated and shared is not None and shared.is_usable
+                is_closed = self._closed.is_set()
+                if not is_closed and not is_late:
+                    self._links.add(link)
+                    self._shared = shared if dedicated else link
+                    return link
+        except BaseException:
+            link.close(_INTERRUPTED)
+            raise
         link.close(_CLOSED)
-        raise Cancelled("the client was closed")
+        if is_closed or shared is None:
+            raise Cancelled("the client was closed")
+        return shared
+
+    def _dial(self, deadline: Deadline) -> Link:
+        wire = Connection(user_agent=self._user_agent, max_message=self._max_message)
+        ready_by = Deadline(self.connect_timeout)
+        sock = self.address.dial(deadline.sooner(self.connect_timeout).remaining())
+        try:
+            return Link(sock, wire, ready_by)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _collect(self) -> None:
+        """Settle what dropped streams have left."""
+        with suppress(IndexError):
+            while self.abandoned:
+                link, call = self.abandoned.popleft()
+                if link.is_ours:
+                    link.cancel(call, _ABANDONED)
+                self.release(link)
 
     def release(self, link: Link) -> None:
         """A call on this connection is over: keep the connection, or let it go."""
+        self._check_fork()
         with self._lock:
-            if link is self._shared and link.is_usable:
+            if link in self._spare or (link is self._shared and link.is_usable):
                 return
             is_wanted = link in self._links and len(self._spare) < _MOST_SPARE
             if is_wanted and link.is_usable and link.is_idle:
@@ -209,7 +255,8 @@ class Channel:
             if not link.is_idle:
                 return
             self._links.discard(link)
-        link.close(Status(codes.UNAVAILABLE, "the connection is closed", b"", "transport"))
+        if link.is_ours:
+            link.close(Status(codes.UNAVAILABLE, "the connection is closed", b"", "transport"))
 
     def reconnect(self) -> None:
         """Give up every connection, and with them the calls on them; the next call dials."""

@@ -1,12 +1,16 @@
 """One connection that many threads use and none owns.
 
-What lives here: the lock, the reader among the callers, the socket.  What may not: HTTP/2
-(``wire.Connection`` has it), messages, reconnecting.
+What lives here: the lock, the reader among the callers.  What may not: HTTP/2
+(``wire.Connection`` has it), bytes (``pump`` has them), messages, reconnecting.
 
 There is no thread of ours.  A caller that waits and finds nobody reading becomes the reader: it
 polls without the lock, reads with it, wakes whoever got something, and hands over when it has
 what it came for.  The invariant: whenever the lock is free and somebody waits, there is a reader,
 or a waiter has been woken to become one.
+
+An exception may come up anywhere (a signal handler's, KeyboardInterrupt).  While the lock is held
+it breaks the connection, since nobody knows how far things got; while a caller waits it costs
+nobody else anything.
 """
 
 from __future__ import annotations
@@ -15,36 +19,70 @@ import os
 import select
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ..deadline import Deadline
+from ..errors import ContainerdError, FailedPrecondition, Unavailable
 from ..wire import metadata
-from ..wire.call import Call
+from ..wire.call import Call, views_of
 from ..wire.connection import Connection
 from ..wire.metadata import Status
+from .pump import Pump
 
-_RECEIVE_BUFFER = 256 << 10
-#: Buffers in one sendmsg; Linux takes up to 1024 (IOV_MAX).
-_MOST_BUFFERS = 256
+#: poll takes its milliseconds as an int of 32 bits, and a lock has a limit, too: waits are cut.
+_LONGEST_WAIT = 3600.0
+#: An empty message has no part worth sending, and is a message all the same.
+_EMPTY = memoryview(b"")
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class _Waiter:
     """A thread that waits for something of one call."""
 
-    __slots__ = ("call", "event")
+    __slots__ = ("call", "event", "is_here", "is_sending")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, is_sending: bool) -> None:
         self.call = call
+        self.is_sending = is_sending  # waits for room, too
+        self.is_here = True
         self.event = threading.Lock()
         self.event.acquire()
 
     def wake(self) -> None:
         if self.event.locked():
             self.event.release()
+
+
+def _seconds(deadline: Deadline) -> float:
+    remaining = deadline.remaining()
+    return _LONGEST_WAIT if remaining is None else min(remaining, _LONGEST_WAIT)
+
+
+def _locked(
+    method: Callable[Concatenate[Link, _P], _T],
+) -> Callable[Concatenate[Link, _P], _T]:
+    """Run a method of a link with its lock held; whatever interrupts it breaks the link."""
+
+    @wraps(method)
+    def guarded(link: Link, /, *args: _P.args, **named: _P.kwargs) -> _T:
+        link.check_process()
+        with link._lock:
+            try:
+                return method(link, *args, **named)
+            except ContainerdError:
+                raise
+            except BaseException:
+                link._break()
+                raise
+
+    return guarded
 
 
 class Link:
@@ -54,20 +92,21 @@ class Link:
     """
 
     def __init__(self, sock: socket.socket, wire: Connection, ready_by: Deadline) -> None:
-        self.pid = os.getpid()
-        #: Calls whose owners are gone; appended to without the lock, since ``__del__`` may do it.
-        self.abandoned: deque[Call] = deque()
-        self._sock = sock
+        """Raises ``Unavailable`` where there are no more descriptors; the socket is then open."""
+        try:
+            self._wake_in, self._wake_out = socket.socketpair()
+        except OSError as error:
+            raise Unavailable(f"cannot make a socket pair: {error.strerror or error}") from error
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._pid = os.getpid()
+        self._pump = Pump(sock, wire)
         self._wire = wire
         self._ready_by = ready_by
         self._lock = threading.Lock()
         self._reader: _Waiter | None = None
+        self._is_polling = False  # the reader is, and has not been told to look again
         self._waiters: dict[_Waiter, None] = {}
-        self._buffer = memoryview(bytearray(_RECEIVE_BUFFER))
-        self._filled = 0
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
         self._polled = select.POLLIN
         self._poller = select.poll()
         self._poller.register(sock, select.POLLIN)
@@ -84,61 +123,100 @@ class Link:
     ) -> Call | None:
         """Begin a call, with its only message if it has just one; ``None``: the link is over.
 
-        In the second case nothing of the call was sent.
+        In the second case nothing of the call was sent.  Raises ``InvalidArgument``.
         """
-        with self._lock:
-            self._look()
-            if self._wire.is_draining:
-                return None
-            call = self._wire.start(path, request, timeout)
-            if message is not None:
-                self._wire.send(call, *message, last=True)
-            self._flush()
-            return call
+        views = None if message is None else views_of(message)
+        return self._start(path, request, timeout, views)
+
+    @_locked
+    def _start(
+        self,
+        path: str,
+        request: metadata.Metadata,
+        timeout: float | None,
+        message: list[memoryview] | None,
+    ) -> Call | None:
+        self._look()
+        if self._wire.is_draining:
+            return None
+        sent = self._pump.sent
+        call = self._wire.start(path, request, timeout)
+        if message is not None:
+            self._wire.send(call, *(message or [_EMPTY]), last=True)
+        self._settle()
+        return None if self._wire.lost and self._pump.sent == sent else call
 
     def send(
         self, call: Call, parts: tuple[bytes | memoryview, ...], last: bool, deadline: Deadline
     ) -> bool:
         """Send one message; returns when the peer's window took it all, false at the deadline."""
-        with self._lock:
-            self._wire.send(call, *parts, last=last)
-            self._flush()
-            return self._wait(call, lambda: not call.unsent and not self._wire.outgoing, deadline)
+        self._send(call, views_of(parts) or ([_EMPTY] if parts else []), last)
+        return self._wait(
+            call, lambda: not call.unsent and not self._wire.outgoing, deadline, is_sending=True
+        )
+
+    @_locked
+    def _send(self, call: Call, parts: list[memoryview], last: bool) -> None:
+        self._wire.send(call, *parts, last=last)
+        self._settle()
 
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, bytes | bytearray | None]:
         """The next message, ``None`` where no more will come; false at the deadline."""
-        with self._lock:
+        while True:
             in_time = self._wait(call, lambda: call.has_news, deadline)
-            message = self._wire.take(call)
-            self._flush()  # the credit: the peer goes on while the caller works on the message
-            return in_time, message
+            message, is_over = self._take(call)
+            if message is not None or is_over or not in_time:
+                return in_time, message
 
+    @_locked
+    def _take(self, call: Call) -> tuple[bytes | bytearray | None, bool]:
+        message = self._wire.take(call)
+        self._settle()  # the credit: the peer goes on while the caller works on the message
+        return message, call.is_done
+
+    @_locked
     def poll(self, call: Call) -> bytes | bytearray | None:
         """The next message if it is here already; never waits for the peer."""
-        with self._lock:
-            self._look()
-            return self._wire.take(call)
+        self._look()
+        message = self._wire.take(call)
+        self._settle()
+        return message
 
     def finish(self, call: Call, deadline: Deadline) -> bool:
-        """Wait until the call is done; false at the deadline.  Its messages stay in its inbox."""
-        with self._lock:
-            return self._wait(call, lambda: call.is_done, deadline)
+        """Wait until the call is done, or has more than the one response that a unary call may.
 
+        False at the deadline.  The messages stay in the call's inbox.
+        """
+        return self._wait(call, lambda: len(call.reader.messages) > 1, deadline)
+
+    @_locked
     def cancel(self, call: Call, status: Status) -> None:
         """End a call with ``status`` and tell the peer; wakes whoever waits for it."""
-        with self._lock:
-            self._wire.cancel(call, status)
-            self._flush()
-            self._wake_touched()
+        self._wire.cancel(call, status)
+        self._settle()
 
+    @_locked
     def close(self, status: Status) -> None:
         """End the connection and every call on it, whoever waits for them."""
-        with self._lock:
-            self._lose(status)
+        self._pump.lose(status)
+        self._settle()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this is the process that made the connection, not one forked from it."""
+        return self._pid == os.getpid()
+
+    def check_process(self) -> None:
+        """Raises ``FailedPrecondition`` in a forked child: the connection is its parent's."""
+        if not self.is_ours:
+            raise FailedPrecondition(
+                "the call belongs to the process that this one was forked from",
+                remedy="Begin calls in the process that goes on with them",
+            )
 
     def forget(self) -> None:
-        """In a forked child: let go of the parent's socket without a word to the daemon."""
-        for sock in (self._sock, self._wake_in, self._wake_out):
+        """Close the descriptors without a word to the daemon: in a forked child, or at the end."""
+        for sock in (self._pump.sock, self._wake_in, self._wake_out):
             sock.close()
 
     @property
@@ -147,62 +225,96 @@ class Link:
 
     @property
     def is_idle(self) -> bool:
-        return self._wire.is_idle and not self._waiters
+        return self._wire.is_idle
 
     # ---- waiting ---------------------------------------------------------------------------
 
-    def _wait(self, call: Call, is_ready: Callable[[], bool], deadline: Deadline) -> bool:
-        """Wait for ``is_ready``, or the end of the call; false at the deadline."""
+    def _wait(
+        self,
+        call: Call,
+        is_ready: Callable[[], bool],
+        deadline: Deadline,
+        *,
+        is_sending: bool = False,
+    ) -> bool:
+        """Without the lock: wait for ``is_ready`` or the call's end; false at the deadline."""
+        self.check_process()
         me: _Waiter | None = None
+        ready: list[tuple[int, int]] = []
         try:
-            while not (is_ready() or call.is_done):
-                if deadline.expired:
-                    return False
-                me = me or _Waiter(call)
-                if self._reader is None or self._reader is me:
-                    self._reader = me
-                    self._read_once(deadline)
-                else:
-                    self._follow(me, deadline)
-            return True
+            try:
+                while True:
+                    with self._lock:
+                        try:
+                            if me is not None and self._reader is me:
+                                self._take_in(ready)
+                            in_time = is_ready() or call.is_done
+                            if not in_time and self._reader in (me, None):
+                                self._settle()  # not before: acknowledgements ride on a write
+                                in_time = is_ready() or call.is_done
+                            if in_time or deadline.expired:
+                                self._leave(me)
+                                return in_time
+                            me = me or _Waiter(call, is_sending)
+                            seconds = self._enrol(me, deadline)
+                            is_reader = self._reader is me
+                        except BaseException:
+                            self._break()
+                            raise
+                    if is_reader:
+                        ready = self._poller.poll(seconds * 1000)
+                    else:
+                        me.event.acquire(timeout=seconds)
+            finally:
+                self._leave_late(me)
         finally:
-            if me is not None and self._reader is me:
-                self._reader = None
-                if self._wire.lost:
-                    self.forget()  # not while somebody polls the descriptors
-            if self._reader is None and self._waiters:
-                next(iter(self._waiters)).wake()
+            self._leave_late(me)  # again: a signal may have come in the middle of leaving
 
-    def _follow(self, me: _Waiter, deadline: Deadline) -> None:
-        remaining = deadline.remaining()
-        self._waiters[me] = None
-        try:
-            self._lock.release()
-            me.event.acquire(timeout=-1 if remaining is None else remaining)
-        finally:
-            self._lock.acquire()
-            del self._waiters[me]
-
-    def _read_once(self, deadline: Deadline) -> None:
-        """Wait for the socket without the lock; then read, send, and wake who got something."""
-        self._flush()
+    def _enrol(self, me: _Waiter, deadline: Deadline) -> float:
+        """Become the reader or a follower; returns the seconds to wait for the time being."""
+        if self._reader is None:
+            self._waiters.pop(me, None)
+            self._reader = me
+        if self._reader is not me:
+            self._waiters[me] = None
+            return _seconds(deadline)
         until = deadline if self._wire.is_ready else deadline.sooner(self._ready_by.remaining())
-        remaining = until.remaining()
-        self._set_polled()
-        try:
-            self._lock.release()
-            ready = self._poller.poll(None if remaining is None else remaining * 1000)
-        finally:
-            self._lock.acquire()
-        if not self._wire.is_ready and self._ready_by.expired and not ready:
-            self._lose(self._gone("the peer took the connection and said nothing"))
-        self._handle(ready)
-
-    def _set_polled(self) -> None:
         wanted = select.POLLIN | (select.POLLOUT if self._wire.outgoing else 0)
-        if wanted != self._polled and not self._wire.lost:
-            self._poller.modify(self._sock, wanted)
+        if wanted != self._polled:
+            self._poller.modify(self._pump.sock, wanted)
             self._polled = wanted
+        self._is_polling = True
+        return _seconds(until)
+
+    def _leave(self, me: _Waiter | None) -> None:
+        """Stop waiting, and see to it that somebody reads; may be done twice."""
+        if me is None:
+            return
+        self._waiters.pop(me, None)
+        if self._reader is me:
+            self._reader = None
+            self._is_polling = False
+        if self._reader is None:
+            if self._wire.lost:
+                self.forget()  # not while somebody polls the descriptors
+            if self._waiters:
+                next(iter(self._waiters)).wake()
+        me.is_here = False
+
+    def _leave_late(self, me: _Waiter | None) -> None:
+        """Without the lock: leave, if an exception came before that."""
+        if me is not None and me.is_here:
+            with self._lock:
+                self._leave(me)
+
+    def _take_in(self, ready: list[tuple[int, int]]) -> None:
+        """As the reader, back from ``poll``: read, send, and wake who got something."""
+        self._is_polling = False
+        if not ready and not self._wire.is_ready and self._ready_by.expired:
+            said = "the peer took the connection and said nothing"
+            # Not "unprocessed": it may be asleep, and find the call in its socket later.
+            self._pump.lose(Status(metadata.UNAVAILABLE, said, b"", "transport"))
+        self._handle(ready)
 
     def _handle(self, ready: list[tuple[int, int]]) -> None:
         for descriptor, events in ready:
@@ -210,100 +322,57 @@ class Link:
                 break
             if descriptor == self._wake_in.fileno():
                 self._drain_wakes()
-                continue
-            if events & (select.POLLIN | _BROKEN):
-                self._receive()
-            if events & select.POLLOUT:
-                self._flush()
-        self._wake_touched()
+            elif events & (select.POLLIN | _BROKEN):
+                self._pump.receive()
+        self._wake()
 
     def _look(self) -> None:
-        """Before a write: settle what is overdue, and see whether the peer has gone."""
-        while self.abandoned:
-            self._wire.cancel(self.abandoned.popleft(), Status(metadata.CANCELLED, "abandoned"))
+        """Before a write: see whether the peer has gone."""
         if self._reader is None and not self._wire.lost:
-            self._handle(self._poller.poll(0))
+            ready = self._poller.poll(0)
+            if ready:
+                self._handle(ready)
 
     def _drain_wakes(self) -> None:
         with suppress(BlockingIOError):
             while self._wake_in.recv(4096):
                 pass
 
-    def _wake_touched(self) -> None:
+    def _settle(self) -> None:
+        """After something was done: send, and wake who has something to see or to do."""
+        self._pump.flush()
+        if self._wire.outgoing and not self._polled & select.POLLOUT:
+            self._kick()  # the reader shall wait for room as well
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake whoever has something to see: of a call, or that all is sent."""
+        if self._wire.lost and self._reader is None:
+            self.forget()
         touched = self._wire.take_touched()
-        if not touched:
+        drained, self._pump.has_drained = self._pump.has_drained, False
+        if not touched and not drained:
             return
+        calls = set(touched)
         for waiter in self._waiters:
-            if waiter.call in touched:
+            if waiter.call in calls or (drained and waiter.is_sending):
                 waiter.wake()
-        if self._reader is not None and self._reader.call in touched:
+        reader = self._reader
+        if reader is not None and (reader.call in calls or (drained and reader.is_sending)):
             self._kick()
 
     def _kick(self) -> None:
         """Make the reader look again, if it is in ``poll``."""
-        with suppress(BlockingIOError):  # it is full, so the reader will wake
-            self._wake_out.send(b"!")
+        if self._is_polling:
+            self._is_polling = False
+            with suppress(BlockingIOError):  # it is full, so the reader will wake
+                self._wake_out.send(b"!")
 
-    # ---- the socket ------------------------------------------------------------------------
-
-    def _receive(self) -> None:
-        try:
-            count = self._sock.recv_into(self._buffer[self._filled :])
-            if not count:
-                self._lose(self._gone("the peer closed the connection"))
-                return
-            self._filled += count
-            used = self._wire.receive(self._buffer[: self._filled])
-            left = self._filled - used
-            if left and used:
-                self._buffer[:left] = self._buffer[used : self._filled]
-            self._filled = left
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lose(self._gone(f"the connection was lost: {error.strerror or error}"))
-            return
-        except BaseException:
-            # Bytes may be gone, or half taken in: nothing that comes later can be trusted.
-            self._lose(Status(metadata.INTERNAL, "reading was interrupted", b"", "local"))
-            raise
-        if self._wire.lost:
-            self._flush()  # its GOAWAY, if the socket takes it
-            self._lose(self._wire.lost)
-
-    def _flush(self) -> None:
-        """Send what the socket takes; the rest stays, and the reader is told to poll for it."""
-        outgoing = self._wire.outgoing
-        try:
-            while outgoing:
-                sent = self._sock.sendmsg(list(islice(outgoing, _MOST_BUFFERS)))
-                while sent:
-                    first = outgoing.popleft()
-                    if len(first) > sent:
-                        outgoing.appendleft(memoryview(first)[sent:])
-                        break
-                    sent -= len(first)
-        except (BlockingIOError, InterruptedError):
-            if self._reader is not None and not self._polled & select.POLLOUT:
-                self._kick()
-        except OSError as error:
-            # The peer may have said why before it closed: read that first.
-            self._wire.outgoing.clear()
-            if not self._wire.lost:
-                self._receive()
-                self._lose(self._gone(f"the connection was lost: {error.strerror or error}"))
-
-    def _lose(self, status: Status) -> None:
-        self._wire.lose(status)
-        self._wire.outgoing.clear()
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)  # a forked child may hold it open, too
-        self._wake_touched()
-        if self._reader is None:
-            self.forget()
-        else:
-            self._kick()
-
-    def _gone(self, said: str) -> Status:
-        """The connection's end; a peer that never said a word provably did nothing."""
-        return Status(metadata.UNAVAILABLE, said, b"", "transport", not self._wire.is_ready)
+    def _break(self) -> None:
+        """Bytes may be gone, sent twice or half taken in: nothing that comes can be trusted."""
+        said = "the connection was given up: a thread was interrupted in the middle of using it"
+        self._pump.lose(Status(metadata.UNAVAILABLE, said, b"", "transport"))
+        self._settle()
+        for waiter in self._waiters:  # who was to be woken may be forgotten, too
+            waiter.wake()
+        self._kick()

@@ -5,6 +5,7 @@ What lives here: messages out and in, the deadline, the end.  What may not: conn
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol
@@ -18,10 +19,18 @@ from .link import Link
 
 #: The type_url under which an error carries ``grpc-status-details-bin`` until it is decoded.
 UNDECODED = "grpc-status-details-bin"
+#: What a peer says of a call whose deadline, which it was told, has passed; containerd's handlers
+#: pass the expiry on as an error that they do not know.
+_OUT_OF_TIME = (metadata.CANCELLED, metadata.UNKNOWN)
 
 
 class Owner(Protocol):
-    """Who lent the link, and wants it back."""
+    """Who lent the link, and wants it back.
+
+    ``abandoned`` takes what a stream holds that was dropped; it is appended to without a lock.
+    """
+
+    abandoned: deque[tuple[Link, Call]]
 
     def release(self, link: Link) -> None: ...
 
@@ -65,7 +74,9 @@ class Stream:
         if message is None:
             self._expect(in_time or not self._deadline.expired)
             if not in_time:
-                raise DeadlineExceeded("no message came in time", operation=operation(self._call))
+                said = "no message came in time"
+                raise DeadlineExceeded(said, operation=operation(self._call.path))
+            self._give_back()
             raise_status(self._call, self._deadline, self._address)
         return message
 
@@ -92,8 +103,11 @@ class Stream:
 
     def close(self) -> None:
         """Cancel what is not over, and give the connection back."""
-        if not self._call.is_done:
+        if not self._call.is_done and self._link.is_ours:
             self.cancel()
+        self._give_back()
+
+    def _give_back(self) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.release(self._link)
@@ -120,16 +134,17 @@ class Stream:
 
     def __del__(self) -> None:
         # No lock may be taken here: this can run in the middle of anything.
-        if getattr(self, "_owner", None) is not None and not self._call.is_done:
-            self._link.abandoned.append(self._call)
+        owner = getattr(self, "_owner", None)
+        if owner is not None:
+            owner.abandoned.append((self._link, self._call))
 
     def __repr__(self) -> str:
-        return f"<Stream {operation(self._call)} {self._call.state}>"
+        return f"<Stream {operation(self._call.path)} {self._call.state}>"
 
 
-def operation(call: Call) -> str:
+def operation(path: str) -> str:
     """``Version.Version`` for ``/containerd.services.version.v1.Version/Version``."""
-    service, _, method = call.path.rpartition("/")
+    service, _, method = path.rpartition("/")
     return f"{service.rpartition('.')[2]}.{method}"
 
 
@@ -145,7 +160,7 @@ def raise_status(call: Call, deadline: Deadline, address: str) -> None:
     if status.code == metadata.OK:
         return
     code = status.code
-    if code == metadata.CANCELLED and status.origin != "local" and deadline.expired:
+    if code in _OUT_OF_TIME and status.origin != "local" and deadline.expired:
         code = metadata.DEADLINE_EXCEEDED  # the peer noticed first
     kind: type[ContainerdError] = BY_CODE.get(code, Unknown)
     remedy = ""
@@ -155,7 +170,7 @@ def raise_status(call: Call, deadline: Deadline, address: str) -> None:
     details = ((UNDECODED, status.details),) if status.details else ()
     error = kind(
         status.message or kind.__name__,
-        operation=operation(call),
+        operation=operation(call.path),
         address=address,
         remedy=remedy,
     )

@@ -10,6 +10,7 @@ table does not list for a state is the peer's fault and ends the call.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from .framing import MAX_MESSAGE, MessageReader
 from .metadata import Headers, Metadata, Status, decode_metadata
@@ -43,6 +44,12 @@ TRANSITIONS: dict[tuple[str, str], str] = {
 }
 
 Buffer = bytes | bytearray | memoryview
+
+
+def views_of(parts: Iterable[Buffer]) -> list[memoryview]:
+    """The parts as views of bytes, whatever their items are; empty ones left out."""
+    views = [memoryview(part) for part in parts]
+    return [view.cast("B") for view in views if view.nbytes]
 
 
 class IllegalEvent(Exception):

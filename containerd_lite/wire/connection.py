@@ -21,19 +21,24 @@ from h2.settings import SettingCodes, Settings
 from ..errors import ContainerdError, ResourceExhausted
 from . import call as states
 from . import frames, metadata
-from .call import Buffer, Call, IllegalEvent
+from .call import Buffer, Call, IllegalEvent, views_of
+from .credit import STREAM_WINDOW, Credit
 from .frame_reader import ConnectionFault, FrameReader
 from .framing import MAX_MESSAGE, PREFIX_SIZE, prefix
 from .headers import MAX_HEADER_LIST, HeaderCodec
 from .metadata import Headers, Metadata, Status
 from .sender import Sender
 
-#: What one stream may send unread.  containerd's reads come in messages of 1 MiB.
-STREAM_WINDOW = 4 << 20
-#: What all streams together may send before credit is returned, which is on receipt.
-CONNECTION_WINDOW = 16 << 20
 #: DATA frames without payload in a row on one stream (CVE-2019-9518).
 MAX_EMPTY_FRAMES = 100
+
+_REPLACED = Status(
+    metadata.UNAVAILABLE,
+    "the connection takes no more calls",
+    b"",
+    "transport",
+    is_unprocessed=True,
+)
 
 
 class Connection:
@@ -65,7 +70,6 @@ class Connection:
         self._touched: dict[Call, None] = {}
         self._next_id = 1
         self._max_calls = 1 << 31
-        self._receive_window = CONNECTION_WINDOW
         self._frames = FrameReader(
             {
                 frames.DATA: self._on_data,
@@ -80,17 +84,21 @@ class Connection:
         )
         self._h2.initiate_connection()
         self.outgoing.append(self._h2.data_to_send())
-        self.outgoing.append(frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW))
+        self._credit = Credit(self.outgoing)
 
     # ---- calls -----------------------------------------------------------------------------
 
     def start(self, path: str, request: Metadata = (), timeout: float | None = None) -> Call:
-        """Begin a call of ``/package.Service/Method``; ``timeout`` in seconds goes to the peer."""
+        """Begin a call of ``/package.Service/Method``; ``timeout`` in seconds goes to the peer.
+
+        Raises ``InvalidArgument``, and then nothing has begun.
+        """
         call = Call(path, request, timeout, STREAM_WINDOW, self._max_message)
         if self.lost or self.is_draining:
             closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "transport")
             call.end(self.lost or closing)
         elif len(self._calls) >= self._max_calls:
+            self._codec.fragments(path, request)  # what is wrong, is wrong now and not later
             self._queued.append(call)
         else:
             self._open(call)
@@ -116,9 +124,10 @@ class Connection:
         if call.is_done or not call.is_sending:
             return
         if parts:
-            length = sum(map(len, parts))
+            views = views_of(parts)
+            length = sum(map(len, views))
             call.outbox.append(memoryview(prefix(length)))
-            call.outbox.extend(memoryview(part) for part in parts if len(part))
+            call.outbox.extend(views)
             call.unsent += PREFIX_SIZE + length
         call.is_sending = not last
         if call.stream_id:
@@ -136,19 +145,7 @@ class Connection:
 
     def take(self, call: Call) -> bytes | bytearray | None:
         """The call's oldest unread message, ``None`` if there is none; returns its credit."""
-        if not call.reader.messages:
-            return None
-        message = call.reader.messages.popleft()
-        if not _is_granted_early(len(message)):
-            self._repay(call, len(message) + PREFIX_SIZE)
-        return message
-
-    def _repay(self, call: Call, size: int) -> None:
-        call.debt += size
-        if call.debt >= STREAM_WINDOW // 4 and not call.is_done:
-            self.outgoing.append(frames.window_update(call.stream_id, call.debt))
-            call.receive_window += call.debt
-            call.debt = 0
+        return self._credit.take(call)
 
     def _touch(self, calls: list[Call]) -> None:
         for call in calls:
@@ -164,6 +161,14 @@ class Connection:
     def _open_queued(self) -> None:
         while self._queued and len(self._calls) < self._max_calls and not self.is_draining:
             self._open(self._queued.popleft())
+        if self.is_draining:
+            self._end_queued(self.lost or _REPLACED)
+
+    def _end_queued(self, status: Status) -> None:
+        while self._queued:
+            call = self._queued.popleft()
+            call.end(status)
+            self._touched[call] = None
 
     def take_touched(self) -> list[Call]:
         """The calls that something happened to since this was asked last."""
@@ -192,10 +197,7 @@ class Connection:
                 self.outgoing.append(frames.goaway(fault.code))
             self.lose(Status(metadata.INTERNAL, str(fault), b"", "transport"))
             return len(data)
-        if self._receive_window <= CONNECTION_WINDOW // 2:
-            credit = CONNECTION_WINDOW - self._receive_window
-            self.outgoing.append(frames.window_update(0, credit))
-            self._receive_window = CONNECTION_WINDOW
+        self._credit.renew()
         return used
 
     def _live(self, stream_id: int) -> Call | None:
@@ -206,9 +208,7 @@ class Connection:
         return call
 
     def _on_data(self, body: memoryview, flags: int, stream_id: int, size: int) -> None:
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window overflowed")
+        self._credit.received(size)
         call = self._live(stream_id)
         if call is None:
             return
@@ -229,7 +229,7 @@ class Connection:
             self._refuse(call, frames.CANCEL, fault.message, code)
             return
         if size != len(body):
-            self._repay(call, size - len(body))
+            self._credit.repay(call, size - len(body))
         if last:
             self._finish(call, [])
 
@@ -237,11 +237,8 @@ class Connection:
         call.empty_frames = 0 if len(body) else call.empty_frames + 1
         if call.empty_frames > MAX_EMPTY_FRAMES:
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of empty DATA frames")
-        before = call.reader.wanted
         call.reader.feed(body)
-        wanted = call.reader.wanted
-        if wanted != before and _is_granted_early(wanted):
-            self._repay(call, wanted + PREFIX_SIZE)
+        self._credit.grant_early(call)
         if call.reader.messages:
             self._touched[call] = None
 
@@ -265,8 +262,16 @@ class Connection:
                 call.advance(states.RESPONSE)
                 call.http_status = http_status
                 call.initial_fields = fields
+                self._check_answer(call, dict(fields))
         except IllegalEvent as fault:
             self._refuse(call, frames.PROTOCOL_ERROR, str(fault))
+
+    def _check_answer(self, call: Call, fields: dict[bytes, bytes]) -> None:
+        """What is no answer of gRPC's has a body that is no messages: end the call before it."""
+        kind = fields.get(b"content-type", b"application/grpc")
+        if call.http_status != b"200" or not kind.startswith(b"application/grpc"):
+            self.outgoing.append(frames.rst_stream(call.stream_id, frames.CANCEL))
+            self._end(call, metadata.status_of_http(call.http_status))
 
     def _finish(self, call: Call, trailers: Headers) -> None:
         """The peer ended the stream; tell it so if our side is still open."""
@@ -286,7 +291,8 @@ class Connection:
     def _on_reset(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         call = self._live(stream_id)
         if call is not None:
-            self._end(call, metadata.status_of_reset(frames.unpack_word(payload)[0]))
+            answered = call.state != states.AWAITING
+            self._end(call, metadata.status_of_reset(frames.unpack_word(payload)[0], answered))
 
     def _on_push(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
@@ -318,7 +324,8 @@ class Connection:
         try:
             events = self._h2.receive_data(bytes(frame))
         except H2Error as error:
-            self.outgoing.append(self._h2.data_to_send())  # its GOAWAY has the right code
+            goaway = self._h2.data_to_send()  # its code is the right one
+            self.outgoing.append(goaway or frames.goaway(frames.PROTOCOL_ERROR))
             raise ConnectionFault(frames.NO_ERROR, f"SETTINGS: {error}") from error
         self.is_ready = True
         acknowledgement = self._h2.data_to_send()
@@ -355,10 +362,10 @@ class Connection:
             origin="transport",
             is_unprocessed=True,
         )
-        for call in [*self._calls.values(), *self._queued]:
-            if not call.stream_id or call.stream_id > last_id:
+        self._end_queued(status)
+        for call in list(self._calls.values()):
+            if call.stream_id > last_id:
                 self._end(call, status)
-        self._queued.clear()
 
     def lose(self, status: Status) -> None:
         """The connection is gone, or given up: every call ends with ``status``."""
@@ -366,17 +373,9 @@ class Connection:
             return
         self.lost = status
         self.is_draining = True
-        for call in [*self._calls.values(), *self._queued]:
+        self._end_queued(status)
+        for call in list(self._calls.values()):
             self._end(call, status)
-        self._queued.clear()
-
-
-def _is_granted_early(length: int) -> bool:
-    """Whether a message is so long that its credit is granted before it is read.
-
-    Such a message might not fit the stream's window, and its reader waits for the whole of it.
-    """
-    return length + PREFIX_SIZE > STREAM_WINDOW // 2
 
 
 def _new_h2() -> H2Connection:

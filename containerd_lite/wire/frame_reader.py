@@ -19,7 +19,7 @@ MAX_CONTINUATIONS = 16
 #: flags, its stream id and its length on the wire, which is what flow control counts.
 Handler = Callable[[memoryview, int, int, int], None]
 
-_SIZES = {frames.RST_STREAM: 4, frames.PING: 8, frames.WINDOW_UPDATE: 4}
+_SIZES = {frames.PRIORITY: 5, frames.RST_STREAM: 4, frames.PING: 8, frames.WINDOW_UPDATE: 4}
 _OF_STREAMS = frozenset({DATA, HEADERS, CONTINUATION, frames.RST_STREAM, frames.PRIORITY})
 _OF_CONNECTION = frozenset({SETTINGS, frames.PING, frames.GOAWAY})
 
@@ -103,7 +103,7 @@ class FrameReader:
         _, first_flags, pieces = self._block
         pieces.append(bytes(payload))
         # An endless block costs a server of ours nothing and us everything (CVE-2024-27316).
-        if len(pieces) > MAX_CONTINUATIONS or sum(map(len, pieces)) > MAX_BLOCK:
+        if len(pieces) > 1 + MAX_CONTINUATIONS or sum(map(len, pieces)) > MAX_BLOCK:
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a header block without an end")
         if not flags & frames.END_HEADERS:
             return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from h2.connection import H2Connection
 from hpack import HPACKError, NeverIndexedHeaderTuple
 
+from ..errors import InvalidArgument
 from .metadata import Headers, Metadata, encode_metadata, encode_timeout
 
 #: Bound on a decoded header list, by HTTP/2's own measure (RFC 9113, 6.5.2).
@@ -42,23 +43,32 @@ class HeaderCodec:
 
     def table_size_changed(self) -> None:
         """The peer changed HEADER_TABLE_SIZE: the next block must begin with the update."""
-        self._update += self._encoder.encode([])
+        # Of several changes the smallest and the last must be told (RFC 7541, 4.2); 0 is as small
+        # as any, and the table is empty.
+        self._update = (b"\x20" if self._update else b"") + self._encoder.encode([])
 
     def encode(self, path: str, metadata: Metadata, timeout: float | None) -> bytes:
         """A request's header block; the timeout stands right behind the pseudo-headers."""
-        head = self._paths.get(path)
-        if head is None:
-            head = self._remember(self._paths, path, self._pseudo(path))
-        tail = self._tails.get(metadata)
-        if tail is None:
-            tail = self._remember(self._tails, metadata, self._fixed + encode_metadata(metadata))
+        head, tail = self.fragments(path, metadata)
         update, self._update = self._update, b""
         if timeout is None:
             return update + head + tail
         value = encode_timeout(timeout)
         return b"".join((update, head, _TIMEOUT, bytes((len(value),)), value, tail))
 
+    def fragments(self, path: str, metadata: Metadata) -> tuple[bytes, bytes]:
+        """The block's two parts.  Raises ``InvalidArgument`` for what HTTP/2 cannot carry."""
+        head = self._paths.get(path)
+        if head is None:
+            head = self._remember(self._paths, path, self._pseudo(path))
+        tail = self._tails.get(metadata)
+        if tail is None:
+            tail = self._remember(self._tails, metadata, self._fixed + encode_metadata(metadata))
+        return head, tail
+
     def _pseudo(self, path: str) -> Headers:
+        if not path.isascii() or not path.isprintable() or " " in path:
+            raise InvalidArgument(f"{path!r} cannot be the path of a method")
         return [
             (b":method", b"POST"),
             (b":scheme", b"http"),

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from ..errors import InvalidArgument
 from . import frames
 
 Headers = list[tuple[bytes, bytes]]
@@ -43,6 +44,8 @@ _FROM_RST = {
     frames.INADEQUATE_SECURITY: PERMISSION_DENIED,
 }
 _UNITS = ((1, b"S"), (60, b"M"), (3600, b"H"))
+#: What 8 digits of the largest unit can say, in seconds; an endless timeout is cut to this.
+_LONGEST = 99_999_999 * 3600
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,14 @@ class Status:
 
 def encode_timeout(seconds: float) -> bytes:
     """The value of ``grpc-timeout``: at most 8 digits and a unit, never 0, rounded down."""
-    micros = int(seconds * 1_000_000)
+    micros = int(min(seconds, _LONGEST) * 1_000_000)
     if micros < 100_000_000:
         return b"%du" % max(1, micros)
     millis = micros // 1000
     if millis < 100_000_000:
         return b"%dm" % millis
-    for size, unit in _UNITS:
-        if millis // 1000 // size < 100_000_000:
-            return b"%d%s" % (millis // 1000 // size, unit)
-    return b"99999999H"
+    value, unit = next((v, u) for n, u in _UNITS if (v := millis // 1000 // n) < 100_000_000)
+    return b"%d%s" % (value, unit)
 
 
 def decode_message(value: bytes) -> str:
@@ -83,20 +84,20 @@ def decode_message(value: bytes) -> str:
 def encode_metadata(metadata: Metadata) -> Headers:
     """Metadata as header fields; ``-bin`` values become unpadded base64.
 
-    Raises ``ValueError`` for a name or a value that HTTP/2 or gRPC cannot carry.
+    Raises ``InvalidArgument`` for a name or a value that HTTP/2 or gRPC cannot carry.
     """
     fields: Headers = []
     for name, value in metadata:
-        key = name.encode("ascii").lower()
+        key = name.encode("utf-8", "replace").lower()
         if not _is_name(key) or key.startswith(b"grpc-"):
-            raise ValueError(f"{name!r} cannot be the name of a metadata field")
+            raise InvalidArgument(f"{name!r} cannot be the name of a metadata field")
         if key.endswith(b"-bin"):
-            raw = value if isinstance(value, bytes) else value.encode()
+            raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
             fields.append((key, b64encode(raw).rstrip(b"=")))
             continue
-        text = value if isinstance(value, bytes) else value.encode("ascii")
+        text = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
         if any(byte < 0x20 or byte > 0x7E for byte in text) or text != text.strip():
-            raise ValueError(f"the value of metadata field {name!r} is not printable ASCII")
+            raise InvalidArgument(f"the value of metadata field {name!r} is not printable ASCII")
         fields.append((key, text))
     return fields
 
@@ -136,19 +137,27 @@ def status_of(fields: Headers, http_status: bytes) -> Status:
     code = found.get(b"grpc-status")
     message = decode_message(found.get(b"grpc-message", b""))
     if code is None:
-        said = f"the peer sent no grpc-status; its HTTP status was {http_status.decode('latin-1')}"
-        return Status(_FROM_HTTP.get(http_status, UNKNOWN), said, origin="transport")
+        return status_of_http(http_status)
     details = decode_binary(found.get(b"grpc-status-details-bin", b"")) or b""
     if not code.isdigit() or len(code) > 9:
         return Status(UNKNOWN, f"grpc-status {code[:40]!r} is no number: {message}", details)
     return Status(int(code), message, details)
 
 
-def status_of_reset(code: int) -> Status:
-    """The status of a call whose stream the peer reset with an HTTP/2 error code."""
+def status_of_http(http_status: bytes) -> Status:
+    """The status of a call that something answered which does not speak gRPC."""
+    said = f"the peer sent no grpc-status; its HTTP status was {http_status.decode('latin-1')!r}"
+    return Status(_FROM_HTTP.get(http_status, UNKNOWN), said, origin="transport")
+
+
+def status_of_reset(code: int, was_answered: bool = False) -> Status:
+    """The status of a call whose stream the peer reset with an HTTP/2 error code.
+
+    Whoever has answered has looked at the call, whatever the code says.
+    """
     return Status(
         _FROM_RST.get(code, INTERNAL),
         f"the peer reset the stream with HTTP/2 error code {code}",
         origin="transport",
-        is_unprocessed=code == frames.REFUSED_STREAM,
+        is_unprocessed=code == frames.REFUSED_STREAM and not was_answered,
     )

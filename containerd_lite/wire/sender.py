@@ -30,9 +30,8 @@ class Sender:
 
     def reply(self, data: bytes) -> None:
         """Queue an answer that the peer can call forth at will.  Raises ``ConnectionFault``."""
-        if not self.outgoing:
-            self._replies = 0
-        self._replies += 1
+        # Some that were counted are gone by now; there cannot be more of them than of buffers.
+        self._replies = min(self._replies, len(self.outgoing)) + 1
         if self._replies > MAX_UNSENT_REPLIES:
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of PING or SETTINGS")
         self.outgoing.append(data)
