@@ -34,8 +34,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.05, 10.0
 _CLOSED = Status(codes.CANCELLED, "the client was closed", origin="local")
 _INTERRUPTED = Status(codes.CANCELLED, "the caller was interrupted", origin="local")
 _ABANDONED = Status(codes.CANCELLED, "nobody waits for the call any more", origin="local")
-_NONE = Status(codes.INTERNAL, "a unary call ended well without a response", b"", "transport")
-_TOO_MANY = Status(codes.INTERNAL, "several responses to a unary call", b"", "transport")
+_NONE = Status(codes.INTERNAL, "a unary call ended well without a response", b"", "stream")
+_TOO_MANY = Status(codes.INTERNAL, "several responses to a unary call", b"", "stream")
 
 
 class Channel:
@@ -256,7 +256,7 @@ class Channel:
                 return
             self._links.discard(link)
         if link.is_ours:
-            link.close(Status(codes.UNAVAILABLE, "the connection is closed", b"", "transport"))
+            link.close(Status(codes.UNAVAILABLE, "the connection is closed", b"", "connection"))
 
     def reconnect(self) -> None:
         """Give up every connection, and with them the calls on them; the next call dials."""

@@ -313,7 +313,7 @@ class Link:
         if not ready and not self._wire.is_ready and self._ready_by.expired:
             said = "the peer took the connection and said nothing"
             # Not "unprocessed": it may be asleep, and find the call in its socket later.
-            self._pump.lose(Status(metadata.UNAVAILABLE, said, b"", "transport"))
+            self._pump.lose(Status(metadata.UNAVAILABLE, said, b"", "connection"))
         self._handle(ready)
 
     def _handle(self, ready: list[tuple[int, int]]) -> None:
@@ -371,7 +371,7 @@ class Link:
     def _break(self) -> None:
         """Bytes may be gone, sent twice or half taken in: nothing that comes can be trusted."""
         said = "the connection was given up: a thread was interrupted in the middle of using it"
-        self._pump.lose(Status(metadata.UNAVAILABLE, said, b"", "transport"))
+        self._pump.lose(Status(metadata.UNAVAILABLE, said, b"", "connection"))
         self._settle()
         for waiter in self._waiters:  # who was to be woken may be forgotten, too
             waiter.wake()

@@ -95,4 +95,4 @@ class Pump:
 
     def _gone(self, said: str) -> Status:
         """The connection's end; a peer that never said a word provably did nothing."""
-        return Status(metadata.UNAVAILABLE, said, b"", "transport", not self.wire.is_ready)
+        return Status(metadata.UNAVAILABLE, said, b"", "connection", not self.wire.is_ready)

@@ -11,7 +11,14 @@ from types import TracebackType
 from typing import Protocol
 
 from ..deadline import Deadline
-from ..errors import BY_CODE, ContainerdError, DeadlineExceeded, ProtocolError, Unknown
+from ..errors import (
+    BY_CODE,
+    ConnectionLost,
+    ContainerdError,
+    DeadlineExceeded,
+    ProtocolError,
+    Unknown,
+)
 from ..wire import metadata
 from ..wire.call import Call
 from ..wire.metadata import Metadata, Status
@@ -164,9 +171,12 @@ def raise_status(call: Call, deadline: Deadline, address: str) -> None:
         code = metadata.DEADLINE_EXCEEDED  # the peer noticed first
     kind: type[ContainerdError] = BY_CODE.get(code, Unknown)
     remedy = ""
-    if status.origin == "transport" and code == metadata.INTERNAL:
+    if status.origin in ("stream", "connection") and code == metadata.INTERNAL:
         kind = ProtocolError
         remedy = "Is this the gRPC socket of containerd?" if "HTTP/2" in status.message else ""
+    elif status.origin == "connection" and code == metadata.UNAVAILABLE:
+        kind = ConnectionLost
+        remedy = "If the daemon restarts, wait_for_ready= waits for it; look at what it did first"
     details = ((UNDECODED, status.details),) if status.details else ()
     error = kind(
         status.message or kind.__name__,

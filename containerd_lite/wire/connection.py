@@ -36,7 +36,7 @@ _REPLACED = Status(
     metadata.UNAVAILABLE,
     "the connection takes no more calls",
     b"",
-    "transport",
+    "connection",
     is_unprocessed=True,
 )
 
@@ -95,7 +95,7 @@ class Connection:
         """
         call = Call(path, request, timeout, STREAM_WINDOW, self._max_message)
         if self.lost or self.is_draining:
-            closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "transport")
+            closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
             call.end(self.lost or closing)
         elif len(self._calls) >= self._max_calls:
             self._codec.fragments(path, request)  # what is wrong, is wrong now and not later
@@ -195,7 +195,7 @@ class Connection:
         except ConnectionFault as fault:
             if fault.code != frames.NO_ERROR:
                 self.outgoing.append(frames.goaway(fault.code))
-            self.lose(Status(metadata.INTERNAL, str(fault), b"", "transport"))
+            self.lose(Status(metadata.INTERNAL, str(fault), b"", "connection"))
             return len(data)
         self._credit.renew()
         return used
@@ -278,7 +278,7 @@ class Connection:
         call.trailing_fields = trailers
         status = metadata.status_of(trailers, call.http_status)
         if status.code == metadata.OK and not call.reader.is_between_messages:
-            status = Status(metadata.INTERNAL, "the last message was cut short", b"", "transport")
+            status = Status(metadata.INTERNAL, "the last message was cut short", b"", "stream")
         if call.is_sending or call.unsent:
             self.outgoing.append(frames.rst_stream(call.stream_id, frames.NO_ERROR))
         self._end(call, status)
@@ -286,7 +286,7 @@ class Connection:
     def _refuse(self, call: Call, error: int, message: str, code: int = metadata.INTERNAL) -> None:
         """Reset a stream on which the peer broke a rule."""
         self.outgoing.append(frames.rst_stream(call.stream_id, error))
-        self._end(call, Status(code, message, b"", "transport"))
+        self._end(call, Status(code, message, b"", "stream"))
 
     def _on_reset(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         call = self._live(stream_id)
@@ -359,7 +359,7 @@ class Connection:
         status = Status(
             metadata.UNAVAILABLE,
             f"the peer is closing the connection ({reason})",
-            origin="transport",
+            origin="connection",
             is_unprocessed=True,
         )
         self._end_queued(status)

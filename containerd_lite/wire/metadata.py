@@ -52,9 +52,9 @@ _LONGEST = 99_999_999 * 3600
 class Status:
     """How a call ended: the code, its message, ``google.rpc.Status`` in bytes, and where from.
 
-    ``origin`` is ``peer`` (the server said so), ``transport`` (the connection or the stream was
-    lost, or broke a rule) or ``local`` (this end gave up).  ``is_unprocessed`` says that the server
-    provably did not start on the call, so that it may be sent again.
+    ``origin`` is ``peer`` (the server said so), ``stream`` (it was reset, or broke a rule),
+    ``connection`` (likewise) or ``local`` (this end gave up).  ``is_unprocessed`` says that the
+    server provably did not start on the call, so that it may be sent again.
     """
 
     code: int
@@ -147,7 +147,7 @@ def status_of(fields: Headers, http_status: bytes) -> Status:
 def status_of_http(http_status: bytes) -> Status:
     """The status of a call that something answered which does not speak gRPC."""
     said = f"the peer sent no grpc-status; its HTTP status was {http_status.decode('latin-1')!r}"
-    return Status(_FROM_HTTP.get(http_status, UNKNOWN), said, origin="transport")
+    return Status(_FROM_HTTP.get(http_status, UNKNOWN), said, origin="stream")
 
 
 def status_of_reset(code: int, was_answered: bool = False) -> Status:
@@ -158,6 +158,6 @@ def status_of_reset(code: int, was_answered: bool = False) -> Status:
     return Status(
         _FROM_RST.get(code, INTERNAL),
         f"the peer reset the stream with HTTP/2 error code {code}",
-        origin="transport",
+        origin="stream",
         is_unprocessed=code == frames.REFUSED_STREAM and not was_answered,
     )

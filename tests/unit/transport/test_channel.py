@@ -19,6 +19,7 @@ import pytest
 
 from containerd_lite.errors import (
     Cancelled,
+    ConnectionLost,
     ConnectionRefused,
     ContainerdError,
     DeadlineExceeded,
@@ -184,7 +185,7 @@ def test_an_http2_server_that_is_not_grpc() -> None:
 
 def test_a_peer_that_says_nothing() -> None:
     with Peer(peer.silent) as server, Channel(server.address, connect_timeout=0.05) as channel:
-        assert type(error_of(channel)) is Unavailable
+        assert type(error_of(channel)) is ConnectionLost
         assert type(error_of(channel, timeout=0.01)) is DeadlineExceeded
         assert len(server.seen) <= 2
 
@@ -198,7 +199,7 @@ def test_eof_before_settings_is_tried_once_more() -> None:
         assert channel.unary(PATH, b"x") == b"x"
         assert len(server.seen) == 2
     with Peer(lambda wire: None) as server, Channel(server.address) as channel:
-        assert type(error_of(channel)) is Unavailable
+        assert type(error_of(channel)) is ConnectionLost
         assert len(server.seen) <= 2 * 6
 
 
@@ -209,7 +210,7 @@ def test_eof_in_the_middle_is_not_tried_again() -> None:
         wire.send(wire.headers(request.stream_id))
 
     with Peer(script) as server, Channel(server.address) as channel:
-        assert type(error_of(channel)) is Unavailable
+        assert type(error_of(channel)) is ConnectionLost
         assert len(server.seen) == 1
 
 

@@ -174,7 +174,7 @@ def test_status_from_the_peer_wins_whatever_http_said(code: int) -> None:
 )
 def test_status_from_http(http: bytes, code: int) -> None:
     status = status_of([], http)
-    assert (status.code, status.origin) == (code, "transport")
+    assert (status.code, status.origin) == (code, "stream")
 
 
 @pytest.mark.parametrize("value", [b"", b"-1", b"x", b"1.0", b"9" * 10, b"\xb2", b" 0"])
@@ -199,6 +199,6 @@ def test_status_from_a_reset(code: int) -> None:
         frames.INADEQUATE_SECURITY: metadata.PERMISSION_DENIED,
     }.get(code, metadata.INTERNAL)
     status = status_of_reset(code)
-    assert (status.code, status.origin) == (expected, "transport")
+    assert (status.code, status.origin) == (expected, "stream")
     assert status.is_unprocessed == (code == frames.REFUSED_STREAM)
     assert not status_of_reset(code, was_answered=True).is_unprocessed
