@@ -136,3 +136,23 @@ def test_a_bomb_is_refused() -> None:  # CVE-2016-6581
 def test_garbage_is_a_value_error_or_fields(block: bytes) -> None:
     with suppress(ValueError):
         codec()[0].decode(block)
+
+
+def test_a_block_that_is_known_means_what_the_table_says_now() -> None:
+    (ours, _), peer = codec(), Encoder()
+
+    def sent(name: str) -> bytes:
+        return peer.encode([(":status", "200"), (name, "1")])
+
+    def fields(name: str) -> list[tuple[bytes, bytes]]:
+        return [(b":status", b"200"), (name.encode(), b"1")]
+
+    assert ours.decode(sent("x")) == fields("x")
+    indexed = sent("x")
+    assert len(indexed) == 2  # nothing but two indexes
+    for _ in range(3):
+        assert ours.decode(indexed) == fields("x")
+    assert ours.decode(sent("y")) == fields("y")
+    assert sent("y") == indexed  # the same bytes, for another field
+    for _ in range(3):
+        assert ours.decode(indexed) == fields("y")
