@@ -119,11 +119,8 @@ def threads(client: Client, channel: grpc.Channel, rounds: int) -> None:
 
 
 def _ours_read(store: DaemonStore, digest: str) -> int:
-    total = 0
-    with store._service.read(digest) as stream:
-        for message in stream:
-            total += len(message.data)
-    return total
+    with store._service.read(digest) as chunks:
+        return sum(map(len, chunks))
 
 
 def read(client: Client, daemon: Daemon, channel: grpc.Channel, rounds: int, size: int) -> None:

@@ -146,11 +146,15 @@ class MessageStream:
 
     def receive(self, timeout: float | None = None) -> DynamicMessage | None:
         """The next message, ``None`` at the end; errors as ``transport.Stream.receive`` has."""
+        data = self.receive_bytes(timeout)
+        return None if data is None else decode(self.method.response, data)
+
+    def receive_bytes(self, timeout: float | None = None) -> bytes | bytearray | None:
+        """The next message as it came."""
         try:
-            data = self.raw.receive(timeout)
+            return self.raw.receive(timeout)
         except ContainerdError as error:
             raise translated(error) from error.__cause__
-        return None if data is None else decode(self.method.response, data)
 
     def poll(self) -> DynamicMessage | None:
         data = self.raw.poll()

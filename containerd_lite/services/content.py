@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
 from ..schema.pool import DynamicMessage, encode
-from ..schema.values import datetime_of, mask
+from ..schema.values import bytes_field, datetime_of, mask
 from ._base import MessageStream, Service
 
+#: ReadContentResponse.data.
+_READ_DATA = 2
 _STAT, _WRITE, _COMMIT = 0, 1, 2
 #: WriteContentRequest.data: field 6, length-delimited.
 _DATA_TAG = b"\x32"
@@ -48,12 +50,12 @@ class ContentService(Service):
         """Throw away a write under way.  Raises ``NotFound``."""
         self._call("Abort", {"ref": ref})
 
-    def read(self, digest: str, offset: int = 0, size: int = 0) -> MessageStream:
-        """Stream ``ReadContentResponse``s (``offset``, ``data``); ``size`` 0 is all that is left.
+    def read(self, digest: str, offset: int = 0, size: int = 0) -> ContentRead:
+        """Stream a blob from ``offset``; ``size`` 0 is all that is left.
 
-        Raises ``NotFound``, ``OutOfRange``, with the first message.
+        Raises ``NotFound``, ``OutOfRange``, with the first chunk.
         """
-        return self._stream("Read", {"digest": digest, "offset": offset, "size": size})
+        return ContentRead(self._stream("Read", {"digest": digest, "offset": offset, "size": size}))
 
     def write(self, ref: str) -> ContentWrite:
         """Begin the write protocol for ``ref``; nothing is locked before ``stat``."""
@@ -63,6 +65,31 @@ class ContentService(Service):
         with self._stream("List", {"filters": filters}) as replies:
             for reply in replies:
                 yield from map(_info, reply.info)
+
+
+class ContentRead:
+    """One ``Read`` stream: an iterator of chunks of up to 1 MiB, and a context manager."""
+
+    def __init__(self, stream: MessageStream) -> None:
+        self._stream = stream
+
+    def receive(self) -> memoryview | None:
+        """The next chunk, ``None`` at the end."""
+        data = self._stream.receive_bytes()
+        return None if data is None else bytes_field(data, _READ_DATA)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        while (chunk := self.receive()) is not None:
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def __enter__(self) -> ContentRead:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 class ContentWrite:

@@ -12,8 +12,7 @@ from typing import BinaryIO, cast
 
 from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch
 from ..oci.content import ContentInfo, IngestStatus
-from ..services._base import MessageStream
-from ..services.content import ContentService, ContentWrite
+from ..services.content import ContentRead, ContentService, ContentWrite
 
 #: containerd takes messages of up to 16 MiB; its own client splits at 8 MiB.
 _MAX_CHUNK = 8 << 20
@@ -65,7 +64,7 @@ class _Reader(io.RawIOBase):
         self._service = service
         self._info = info
         self._position = 0
-        self._stream: MessageStream | None = None
+        self._stream: ContentRead | None = None
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
@@ -75,13 +74,13 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        if not self._rest and self._position < self._info.size:
+        while not self._rest and self._position < self._info.size:
             if self._stream is None:
                 self._stream = self._service.read(self._info.digest, self._position)
-            reply = self._stream.receive()
-            if reply is None:
+            chunk = self._stream.receive()
+            if chunk is None:
                 raise SizeMismatch(f"{self._info.digest} ended at byte {self._position}")
-            self._rest = memoryview(reply.data)
+            self._rest = chunk
         view = memoryview(buffer).cast("B")
         size = min(len(view), len(self._rest))
         view[:size] = self._rest[:size]

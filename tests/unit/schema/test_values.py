@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from containerd_lite.errors import ProtocolError
 from containerd_lite.schema import values
 from containerd_lite.schema.pool import CONTAINERD
+from containerd_lite.schema.values import bytes_field
 
 UTC = timezone.utc
 TIMESTAMP = CONTAINERD.message("google.protobuf.Timestamp")
@@ -68,3 +70,34 @@ def test_message_any() -> None:
 def test_mask() -> None:
     kind = CONTAINERD.message("google.protobuf.FieldMask")
     assert list(kind(**values.mask(["labels.a", "target"])).paths) == ["labels.a", "target"]
+
+
+def test_a_bytes_field_is_found_without_decoding() -> None:
+    kind = CONTAINERD.message("containerd.services.content.v1.ReadContentResponse")
+    for offset in (0, 1, 1 << 40, -1):
+        for data in (b"", b"x", bytes(300), bytes(70_000)):
+            encoded = kind(offset=offset, data=data).SerializeToString()
+            assert bytes(bytes_field(encoded, 2)) == data
+            assert bytes(bytes_field(bytearray(encoded), 3)) == b""
+    # The last one counts; fields of every wire type are passed over.
+    others = b"\x0d1234" + b"\x1112345678" + b"\x08\x96\x01"
+    assert bytes(bytes_field(b"\x12\x01a" + others + b"\x12\x02bc" + others, 2)) == b"bc"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\x12",
+        b"\x12\x05abc",
+        b"\x08",
+        b"\x0b",
+        b"\x0c",
+        b"\x0f",
+        b"\x11123",
+        b"\xff" * 20,
+        b"\x12\xff",
+    ],
+)
+def test_what_is_no_message_has_no_fields(broken: bytes) -> None:
+    with pytest.raises(ProtocolError, match="no message"):
+        bytes_field(broken, 2)
