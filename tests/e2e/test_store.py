@@ -24,8 +24,13 @@ from tests.harness.process import wait_until
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
+def own(client: Client) -> bytes:
+    """Content that no other namespace has: what one has, the daemon gives to others."""
+    return f"content of {client.namespace}".encode()
+
+
 def test_write_read_and_label(client: Client, daemon: Daemon, namespace: str) -> None:
-    body = bytes(range(256)) * 20_000  # 5 MiB: several messages each way
+    body = own(client) * 200_000  # over 4 MiB: several messages each way
     digest = digests.of(body)
     store = client.content_store
     with client.lease():
@@ -56,23 +61,25 @@ def test_write_read_and_label(client: Client, daemon: Daemon, namespace: str) ->
 
 
 def test_one_writer_a_ref(client: Client) -> None:
-    store, digest = client.content_store, digests.of(b"hello")
+    store, body = client.content_store, own(client)
+    size, digest = len(body), digests.of(body)
     with client.lease():
-        with store.writer("ref", size=5, expected=digest) as writer:
-            writer.write(b"he")
+        with store.writer("ref", size=size, expected=digest) as writer:
+            writer.write(body[:2])
             with pytest.raises(Unavailable):
-                store.writer("ref", size=5, expected=digest)
-            writer.write(b"llo")
+                store.writer("ref", size=size, expected=digest)
+            writer.write(body[2:])
             writer.commit()
         with pytest.raises(AlreadyExists):
-            store.writer("other", size=5, expected=digest)
+            store.writer("other", size=size, expected=digest)
 
 
 def test_what_was_written_is_there_for_the_next_writer(client: Client) -> None:
-    store, digest = client.content_store, digests.of(b"hello")
+    store, body = client.content_store, own(client)
+    size, digest = len(body), digests.of(body)
     with client.lease():
-        with store.writer("ref", size=5, expected=digest) as writer:
-            writer.write(b"hel")
+        with store.writer("ref", size=size, expected=digest) as writer:
+            writer.write(body[:3])
             # Answers are not waited for, but the daemon has it in a moment.
             assert wait_until(lambda: 3 in [status.offset for status in store.statuses()], 5)
         found: list[DaemonWriter] = []
@@ -80,35 +87,36 @@ def test_what_was_written_is_there_for_the_next_writer(client: Client) -> None:
         def is_free() -> bool:
             """Whether the daemon has seen that the first writer has gone."""
             with suppress(Unavailable):
-                found.append(store.writer("ref", size=5, expected=digest))
+                found.append(store.writer("ref", size=size, expected=digest))
             return bool(found)
 
         assert wait_until(is_free, 5)
         with found[0] as writer:
             assert writer.offset == 3
-            writer.write(b"lo")
+            writer.write(body[3:])
             assert writer.commit() == digest
 
 
 def test_what_another_namespace_has_need_not_be_written(client: Client) -> None:
-    digest = digests.of(b"shared")
+    body = own(client)
+    size, digest = len(body), digests.of(body)
     other = client.in_namespace(client.namespace + "x")
     with client.lease(), other.lease():
-        with client.content_store.writer("ref", size=6, expected=digest) as writer:
-            writer.write(b"shared")
+        with client.content_store.writer("ref", size=size, expected=digest) as writer:
+            writer.write(body)
             writer.commit()
-        with other.content_store.writer("ref", size=6, expected=digest) as writer:
-            assert writer.offset == 6
+        with other.content_store.writer("ref", size=size, expected=digest) as writer:
+            assert writer.offset == size
             writer.commit()
-        assert other.content_store.info(digest).size == 6
+        assert other.content_store.info(digest).size == size
 
 
-@pytest.mark.parametrize(("written", "kind"), [(b"hell", SizeMismatch), (b"jello", DigestMismatch)])
-def test_the_daemon_verifies(client: Client, written: bytes, kind: type[Exception]) -> None:
-    store = client.content_store
+@pytest.mark.parametrize(("start", "kind"), [(1, SizeMismatch), (0, DigestMismatch)])
+def test_the_daemon_verifies(client: Client, start: int, kind: type[Exception]) -> None:
+    store, body = client.content_store, own(client)
     with client.lease():
-        with store.writer("ref", size=5, expected=digests.of(b"hello")) as writer:
-            writer.write(written)
+        with store.writer("ref", size=len(body), expected=digests.of(body)) as writer:
+            writer.write(body[::-1][start:])
             with pytest.raises(kind):
                 writer.commit()
         store.abort("ref")
