@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .store.daemon import DaemonStore
 
 _DEFAULTS = "containerd.io/defaults/"
+_SNAPSHOTTER, _RUNTIME = "overlayfs", "io.containerd.runc.v2"
 #: How long clean-up after a failure may take (seconds), garbage collection included.
 _CLEANUP_TIMEOUT = 30.0
 
@@ -176,7 +177,7 @@ class Client:
 
     def snapshot_service(self, name: str | None = None) -> SnapshotService:
         """The snapshots of the snapshotter ``name``, the client's or the namespace's default."""
-        chosen = name or self._options.snapshotter or self._default("snapshotter", "overlayfs")
+        chosen = name or self._options.snapshotter or self._default("snapshotter", _SNAPSHOTTER)
         return SnapshotService(self._channel, self._context, chosen)
 
     def _default(self, what: str, fallback: str) -> str:
@@ -230,7 +231,7 @@ class Client:
         return Catalog(
             self.image_service,
             self.content_store,
-            self.snapshot_service(snapshotter),
+            lambda name: self.snapshot_service(name or snapshotter),
             self.diff_service,
             platform or self._options.platform,
         )
@@ -275,15 +276,12 @@ class Client:
 
     # ---- containers ------------------------------------------------------------------------
 
-    def _containers(self, snapshotter: str | None = None) -> Containers:
+    def _containers(self) -> Containers:
         from .runtime.container import Services
         from .runtime.containers import Containers
 
-        services = Services(
-            self.container_service, self.snapshot_service(snapshotter), self.task_service
-        )
-        runtime = self._options.runtime or self._default("runtime", "io.containerd.runc.v2")
-        return Containers(services, self.namespace, runtime)
+        services = Services(self.container_service, self.snapshot_service, self.task_service)
+        return Containers(services, self.namespace)
 
     def containers(self, *filters: str) -> list[Container]:
         """The namespace's containers, those that match one of ``filters`` if some are given."""
@@ -312,8 +310,16 @@ class Client:
         """
         with self.lease():
             found = self.get_image(image) if isinstance(image, str) else image
-            return self._containers(snapshotter).new(
-                id, found, args=args, env=env, cwd=cwd, user=user, labels=labels
+            return self._containers().new(
+                id,
+                found,
+                runtime=self._options.runtime or self._default("runtime", _RUNTIME),
+                snapshotter=snapshotter,
+                args=args,
+                env=env,
+                cwd=cwd,
+                user=user,
+                labels=labels,
             )
 
     def run(

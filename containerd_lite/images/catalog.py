@@ -16,7 +16,7 @@ from ..oci.reference import Reference
 from ..progress import ProgressCallback
 from ..services.diff import DiffService
 from ..services.images import ImageRecord, ImageService
-from ..services.snapshots import SnapshotService
+from ..services.snapshots import FindSnapshots
 from ..store.protocol import ContentStore
 from .fetch import Job
 from .image import Image, ImageServices
@@ -35,7 +35,7 @@ class Catalog:
         self,
         images: ImageService,
         store: ContentStore,
-        snapshots: SnapshotService,
+        snapshots: FindSnapshots,
         differ: DiffService,
         platform: str | None = None,
     ) -> None:
@@ -55,7 +55,10 @@ class Catalog:
         """As ``Client.pull``, under the lease that the caller holds."""
         services = self._services
         job = Job(progress)
-        unpacker = Unpacker(services.store, services.snapshots, services.differ, job)
+        consume = None
+        if unpack:
+            snapshots = services.snapshots(None)
+            consume = Unpacker(services.store, snapshots, services.differ, job).unpack
         with using(resolver) as source:
             pull = Pull(
                 source,
@@ -64,7 +67,7 @@ class Catalog:
                 job=job,
                 max_concurrent_downloads=max_concurrent_downloads,
             )
-            pulled = pull.run(ref, unpacker.unpack if unpack else None)
+            pulled = pull.run(ref, consume)
         return Image(services, self._name(pulled.name, pulled.target, labels or {}))
 
     def _name(self, name: str, target: Descriptor, labels: Mapping[str, str]) -> ImageRecord:

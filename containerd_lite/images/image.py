@@ -6,17 +6,18 @@ What lives here: the object, and reading what its name stands for.  What may not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..errors import InvalidArgument
 from ..oci import media_types
-from ..oci.config import ImageConfig, chain_ids
+from ..oci.config import ImageConfig
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.platform import Platform
 from ..services.diff import DiffService
 from ..services.images import ImageRecord, ImageService
-from ..services.snapshots import SnapshotService
+from ..services.snapshots import FindSnapshots
 from ..store.protocol import ContentStore, read_blob
 from .fetch import Job
 from .platforms import find_manifest
@@ -29,13 +30,13 @@ class ImageServices:
 
     images: ImageService
     store: ContentStore
-    snapshots: SnapshotService
+    snapshots: FindSnapshots
     differ: DiffService
     platform: Platform
 
 
 class Image:
-    """A name in a namespace, and the content that it stands for."""
+    """A name in a namespace, and the content that it stood for when this object was made."""
 
     def __init__(self, services: ImageServices, record: ImageRecord) -> None:
         self._services = services
@@ -58,7 +59,10 @@ class Image:
 
         Raises ``NoMatchingPlatform``, ``NotFound`` where content is missing.
         """
+        return self._manifest
 
+    @cached_property
+    def _manifest(self) -> Manifest:
         def read(target: Descriptor) -> Manifest | Index:
             return parse(read_blob(self._services.store, target, MAX_DOCUMENT), target.media_type)
 
@@ -66,37 +70,40 @@ class Image:
 
     def config(self) -> ImageConfig:
         """The image config.  Raises ``InvalidArgument`` for an artifact that is no image."""
-        return self._config(self.manifest())
+        return self._config
 
-    def _config(self, manifest: Manifest) -> ImageConfig:
-        if not media_types.is_config(manifest.config.media_type):
-            raise InvalidArgument(f"{self.name} is no image: it is {manifest.config.media_type}")
-        return ImageConfig.parse(read_blob(self._services.store, manifest.config, MAX_DOCUMENT))
+    @cached_property
+    def _config(self) -> ImageConfig:
+        target = self._manifest.config
+        if not media_types.is_config(target.media_type):
+            raise InvalidArgument(f"{self.name} is no image: it is {target.media_type}")
+        return ImageConfig.parse(read_blob(self._services.store, target, MAX_DOCUMENT))
 
     def rootfs(self) -> tuple[str, ...]:
         """The diff IDs of the layers, bottom first."""
-        return self.config().diff_ids
-
-    def chain_id(self) -> str:
-        """The name of the snapshot of all layers, ``""`` for an image without any."""
-        chain = chain_ids(self.rootfs())
-        return chain[-1] if chain else ""
+        return self._config.diff_ids
 
     def size(self) -> int:
         """Bytes of the manifest's config and layers, as they were fetched."""
-        return sum(child.size for child in self.manifest().children)
+        return sum(child.size for child in self._manifest.children)
 
-    def is_unpacked(self) -> bool:
-        return self._unpacker().is_unpacked(self.config())
+    def is_unpacked(self, snapshotter: str | None = None) -> bool:
+        """Whether its snapshots are there, in the default snapshotter unless one is named."""
+        return self._unpacker(snapshotter).find(self._config) is not None
 
-    def unpack(self) -> str:
-        """Make its snapshots; returns the chain ID.  Raises ``DiffIDMismatch``."""
-        manifest = self.manifest()
-        return self._unpacker().unpack(manifest, self._config(manifest))
+    def unpack(self, snapshotter: str | None = None) -> str:
+        """Make its snapshots, if they are not there; returns the top one's name, a chain ID.
 
-    def _unpacker(self) -> Unpacker:
+        Raises ``DiffIDMismatch``.
+        """
+        unpacker = self._unpacker(snapshotter)
+        top = unpacker.find(self._config)
+        return unpacker.unpack(self._manifest, self._config) if top is None else top
+
+    def _unpacker(self, snapshotter: str | None) -> Unpacker:
         services = self._services
-        return Unpacker(services.store, services.snapshots, services.differ, Job())
+        snapshots = services.snapshots(snapshotter)
+        return Unpacker(services.store, snapshots, services.differ, Job())
 
     def delete(self, *, sync: bool = False) -> None:
         """Remove the name; ``sync`` collects garbage before it returns.  Raises ``NotFound``."""

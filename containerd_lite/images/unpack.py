@@ -75,10 +75,10 @@ class Unpacker:
             self._store.update(manifest.config.digest, label)
         return parent
 
-    def is_unpacked(self, config: ImageConfig) -> bool:
-        """Whether the top snapshot is there, and with it those below."""
-        chain = chain_ids(config.diff_ids)
-        return not chain or self._has(chain[-1])
+    def find(self, config: ImageConfig) -> str | None:
+        """The top snapshot's name if it is there, and with it those below; ``""``: no layers."""
+        top = next(reversed(chain_ids(config.diff_ids)), "")
+        return top if not top or self._has(top) else None
 
     def _has(self, name: str) -> bool:
         try:

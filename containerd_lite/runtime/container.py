@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..services.containers import ContainerRecord, ContainerService
-from ..services.snapshots import SnapshotService
+from ..services.snapshots import FindSnapshots
 from ..services.tasks import Stdio, TaskService
 from .task import Task
 
@@ -25,7 +25,7 @@ class Services:
     """The services that a container needs, all of one namespace."""
 
     containers: ContainerService
-    snapshots: SnapshotService
+    snapshots: FindSnapshots
     tasks: TaskService
 
 
@@ -57,7 +57,7 @@ class Container:
     def new_task(self, stdio: Stdio | None = None) -> Task:
         """Make the first process, not yet running.  Raises ``AlreadyExists``."""
         tasks = self._services.tasks
-        mounts = self._services.snapshots.mounts(self.info.snapshot_key)
+        mounts = self._services.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
         return Task(tasks, self.id, tasks.create(self.id, mounts, stdio))
 
     def task(self) -> Task:
@@ -76,7 +76,7 @@ class Container:
                 remedy="Delete the task first, with force=True if it runs",
             )
         with suppress(NotFound):
-            self._services.snapshots.remove(self.info.snapshot_key)
+            self._services.snapshots(self.info.snapshotter).remove(self.info.snapshot_key)
         self._services.containers.delete(self.id)
 
     def __repr__(self) -> str:

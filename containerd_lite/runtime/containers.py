@@ -22,10 +22,9 @@ _STOP_SIGNAL = "io.containerd.image.config.stop-signal"
 class Containers:
     """Containers by id."""
 
-    def __init__(self, services: Services, namespace: str, runtime: str) -> None:
+    def __init__(self, services: Services, namespace: str) -> None:
         self._services = services
         self._namespace = namespace
-        self._runtime = runtime
 
     def list(self, *filters: str) -> list[Container]:
         found = self._services.containers.list(*filters)
@@ -40,6 +39,8 @@ class Containers:
         id: str,
         image: Image,
         *,
+        runtime: str,
+        snapshotter: str | None,
         args: Sequence[str] | None,
         env: Mapping[str, str] | None,
         cwd: str | None,
@@ -52,14 +53,14 @@ class Containers:
         spec = make_spec(self._namespace, id, config, args=args, env=env, cwd=cwd, user=user)
         # Of the image's labels none is copied: some of containerd's own give root (CVE-2026-53488).
         stop_signal = {_STOP_SIGNAL: config.stop_signal or "SIGTERM"}
-        snapshots = self._services.snapshots
-        snapshots.prepare(id, image.unpack())
+        snapshots = self._services.snapshots(snapshotter)
+        snapshots.prepare(id, image.unpack(snapshots.snapshotter))
         try:
             record = self._services.containers.create(
                 ContainerRecord(
                     id=id,
                     image=image.name,
-                    runtime=self._runtime,
+                    runtime=runtime,
                     spec=runtime_spec(spec),
                     snapshotter=snapshots.snapshotter,
                     snapshot_key=id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -107,6 +107,11 @@ class SnapshotService(Service):
 
     def _fields(self, **fields: object) -> dict[str, object]:
         return {"snapshotter": self.snapshotter, **fields}
+
+
+#: Gives the snapshots of a snapshotter by its name, of the default one for ``None``; asking for
+#: the default may ask the daemon.
+FindSnapshots = Callable[[str | None], SnapshotService]
 
 
 def _info(message: DynamicMessage) -> SnapshotInfo:

@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,48 @@ def test_the_namespace_says_which_snapshotter(client: Client, namespace: str, bu
     assert list(client.snapshot_service("overlayfs").list()) == []
     kinds = {info.kind for info in client.snapshot_service().list()}
     assert kinds == {"committed"}
+
+
+def test_a_snapshotter_of_ones_own_choice(client: Client, busybox: str) -> None:
+    image = client.pull(busybox)
+    assert (image.is_unpacked(), image.is_unpacked("native")) == (True, False)
+    done = client.run(image, ["echo", "hi"], snapshotter="native")
+    assert done.stdout == b"hi\n"
+    assert image.is_unpacked("native")
+    client.new_container("native", image=image, args=["true"], snapshotter="native")
+    loaded = client.load_container("native")
+    task = loaded.new_task()  # on its own snapshotter's mounts, not on the default one's
+    assert task.delete(force=True) is not None
+    loaded.delete()
+    left = [
+        info.kind
+        for name in ("native", "overlayfs")
+        for info in client.snapshot_service(name).list()
+    ]
+    assert left == ["committed"] * 2
+
+
+class Recorder(Channel):
+    """A channel that notes which methods are called."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.called: list[str] = []
+
+    def unary(self, path: str, *message: bytes | memoryview, **options: Any) -> bytes | bytearray:
+        self.called.append(path.rpartition(".")[2])
+        return super().unary(path, *message, **options)
+
+
+def test_a_list_is_one_call(daemon: Daemon, namespace: str) -> None:
+    channel = Recorder(daemon.address)
+    with channel:
+        client = Client(channel=channel, namespace=namespace)
+        assert client.list_images() == []
+        assert client.containers() == []
+        with pytest.raises(NotFound):
+            client.load_container("none")
+        assert channel.called == ["Images/List", "Containers/List", "Containers/Get"]
 
 
 def test_leases(client: Client) -> None:
