@@ -17,7 +17,6 @@ from ..errors import (
     Cancelled,
     ContainerdError,
     DigestMismatch,
-    NotFound,
     RegistryUnavailable,
     SizeMismatch,
     Unavailable,
@@ -83,10 +82,8 @@ def _write(
     labels: Mapping[str, str],
     job: Job,
 ) -> bool:
-    while True:
-        writer = _open(store, descriptor, job)
-        if writer is None:
-            return False
+    may_restart = True
+    while (writer := _open(store, descriptor, job)) is not None:
         was_begun = writer.offset > 0
         try:
             with writer:
@@ -99,10 +96,12 @@ def _write(
             _abort(store, descriptor)
             if not isinstance(error, DigestMismatch | SizeMismatch):
                 raise
-            if not was_begun:
+            if not (was_begun and may_restart):
                 error.remedy = "The registry has other content than its manifest names"
                 raise
-        # What an earlier writer had left was not right: begin again, from nothing.
+        # What an earlier writer had left was not right: begin again, from nothing, once.
+        may_restart = False
+    return False
 
 
 def _open(store: ContentStore, descriptor: Descriptor, job: Job) -> Writer | None:
@@ -157,7 +156,7 @@ def _copy(fetcher: Fetcher, writer: Writer, descriptor: Descriptor, job: Job) ->
 
 def _abort(store: ContentStore, descriptor: Descriptor) -> None:
     """Leave nothing half-made; never hide the error that led here."""
-    with suppress(NotFound, ContainerdError):
+    with suppress(ContainerdError):
         store.abort(ingest_ref(descriptor))
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..errors import Cancelled, InvalidArgument, SizeMismatch
 from ..oci import media_types
@@ -142,15 +144,19 @@ class _Source:
     store: ContentStore
     job: Job
 
+    @cached_property
+    def _reference(self) -> Reference | None:
+        """The name as a reference; a resolver may have names of another kind."""
+        with suppress(InvalidArgument):
+            return Reference.parse(self.name)
+        return None
+
     def bring(self, descriptor: Descriptor) -> None:
         """Have the blob in the store, labelled with the repository that it came from."""
-        try:
-            reference = Reference.parse(self.name)
-        except InvalidArgument:  # a resolver may have names of its own
-            fetch_blob(self.fetcher, self.store, descriptor, {}, self.job)
-            return
-        labels = source_label(reference)
-        if not fetch_blob(self.fetcher, self.store, descriptor, labels, self.job):
+        reference = self._reference
+        labels = source_label(reference) if reference else {}
+        is_new = fetch_blob(self.fetcher, self.store, descriptor, labels, self.job)
+        if reference and not is_new:
             present = self.store.info(descriptor.digest).labels.get(source_key(reference), "")
             self.store.update(descriptor.digest, source_label(reference, present))
 

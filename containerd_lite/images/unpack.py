@@ -109,5 +109,5 @@ class Unpacker:
 
     def _remove(self, key: str) -> None:
         """Leave nothing half-made; never hide the error that led here."""
-        with suppress(NotFound, ContainerdError):
+        with suppress(ContainerdError):
             self._snapshots.remove(key)

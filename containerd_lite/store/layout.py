@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
+from urllib.parse import quote, unquote
 
 from ..errors import (
     AlreadyExists,
@@ -36,6 +37,8 @@ _MARKER = "oci-layout"
 _VERSION = "1.0.0"
 _MAX_INDEX = 20 << 20  # what containerd's importer allows
 _INGEST = ".ingest"
+#: Before a ref in its file's name, for a ref may be ``..``.
+_REF = "ref-"
 
 
 class LayoutStore:
@@ -112,7 +115,7 @@ class LayoutStore:
         return LayoutWriter(self, self._ingest(ref), ref, size, expected)
 
     def _ingest(self, ref: str) -> Path:
-        return self.path / _INGEST / hashlib.sha256(ref.encode()).hexdigest()
+        return self.path / _INGEST / f"{_REF}{quote(ref, safe='')}"
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
         return self.info(digest)
@@ -130,7 +133,8 @@ class LayoutStore:
             with suppress(FileNotFoundError):
                 stat = file.stat()
                 when = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
-                found.append(IngestStatus(file.name, stat.st_size, 0, "", when, when))
+                ref = unquote(file.name.removeprefix(_REF))
+                found.append(IngestStatus(ref, stat.st_size, 0, "", when, when))
         return found
 
     def abort(self, ref: str) -> None:

@@ -22,7 +22,7 @@ from containerd_lite.images.fetch import Job, fetch_blob, ingest_ref
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.layout import LayoutStore, LayoutWriter
 from tests.harness import images
 
 
@@ -184,6 +184,25 @@ def test_bad_options(tmp_path: Path) -> None:
         layout.pull("Own Name!", resolver=OwnResolver(IMAGE), max_concurrent_downloads=0)
     with pytest.raises(InvalidArgument, match="platform"):
         layout.pull("Own Name!", resolver=OwnResolver(IMAGE), platform="no/such/thing/at/all")
+
+
+class Stubborn(LayoutStore):
+    """A store in which what an earlier writer left is always there, and always wrong."""
+
+    opened = 0
+
+    def writer(self, ref: str, *, size: int = 0, expected: str = "") -> LayoutWriter:
+        self.opened += 1
+        writer = super().writer(ref, size=size, expected=expected)
+        writer.write(b"something else")
+        return writer
+
+
+def test_what_stays_wrong_is_begun_again_once(tmp_path: Path) -> None:
+    store, target = Stubborn(tmp_path), Descriptor.from_json(IMAGE.manifest)
+    with pytest.raises(DigestMismatch, match=target.digest):
+        fetch_blob(OwnResolver(IMAGE), store, target, {}, Job())
+    assert store.opened == 2
 
 
 @pytest.mark.parametrize(

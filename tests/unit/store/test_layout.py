@@ -104,6 +104,7 @@ def test_a_ref_has_one_writer(store: LayoutStore) -> None:
         writer.write(b"half")
         with pytest.raises(Unavailable, match="locked"):
             store.writer("a")
+        assert [status.ref for status in store.statuses()] == ["a"]
         store.writer("b").close()
     with store.writer("a") as again:
         assert again.offset == 0
@@ -159,11 +160,16 @@ def test_a_digest_is_no_path(store: LayoutStore) -> None:
     assert (store.path / "canary").read_text() == "secret"
 
 
-def test_refs_are_no_paths(store: LayoutStore) -> None:
-    with store.writer("../../outside") as writer:
+@pytest.mark.parametrize("ref", ["../../outside", "..", ".", "a/b", "%2e%2e", "layer-sha256:0"])
+def test_refs_are_no_paths(store: LayoutStore, ref: str) -> None:
+    before = sorted(store.path.parent.rglob("*"))
+    with store.writer(ref) as writer:
         writer.write(b"x")
-    assert not (store.path.parent / "outside").exists()
-    store.abort("../../outside")
+    assert [status.ref for status in store.statuses()] == [ref]
+    assert len(list((store.path / ".ingest").iterdir())) == 1
+    assert before == []
+    assert {path.name for path in store.path.parent.iterdir()} == {"layout"}
+    store.abort(ref)
 
 
 def test_filters_are_refused(store: LayoutStore) -> None:
