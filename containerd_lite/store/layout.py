@@ -72,7 +72,6 @@ class LayoutStore:
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / _MARKER).exists():  # first of all: it says whose the folder is
             _write(self.path / _MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
-        (self.path / _INGEST).mkdir(exist_ok=True)
         (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
 
     def _blob(self, digest: str) -> Path:
@@ -112,7 +111,11 @@ class LayoutStore:
         if expected and self._blob(expected).exists():
             raise AlreadyExists(f"{self.path} has the blob {expected}")
         self._prepare()
-        return LayoutWriter(self, self._ingest(ref), ref, size, expected)
+        path = self._ingest(ref)
+        with self._locked():  # or the folder may be tidied away before the file is in it
+            path.parent.mkdir(exist_ok=True)
+            file = _open_locked(path, ref)
+        return LayoutWriter(self, path, file, size, expected)
 
     def _ingest(self, ref: str) -> Path:
         return self.path / _INGEST / f"{_REF}{quote(ref, safe='')}"
@@ -146,7 +149,7 @@ class LayoutStore:
 
     def tidy(self) -> None:
         """Remove the folder of writes under way if there are none."""
-        with suppress(OSError):
+        with suppress(OSError), self._locked():
             (self.path / _INGEST).rmdir()
 
     # ---- names -----------------------------------------------------------------------------
@@ -193,12 +196,14 @@ class LayoutStore:
 class LayoutWriter:
     """A file that becomes a blob; a ``Writer``.  One process at a time has it."""
 
-    def __init__(self, store: LayoutStore, file: Path, ref: str, size: int, expected: str) -> None:
+    def __init__(
+        self, store: LayoutStore, path: Path, file: BinaryIO, size: int, expected: str
+    ) -> None:
         self._store = store
-        self._path = file
+        self._path = path
+        self._file = file
         self._size = size
         self._expected = expected
-        self._file = _open_locked(file, ref)
         # What an earlier run left would have to be hashed again: begin afresh.
         self._file.truncate(0)
         algorithm = digests.algorithm(expected) if expected else "sha256"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,19 @@ def test_refs_are_no_paths(store: LayoutStore, ref: str) -> None:
 def test_filters_are_refused(store: LayoutStore) -> None:
     with pytest.raises(InvalidArgument, match="labels"):
         list(store.walk("labels.a==b"))
+
+
+def test_writes_that_begin_while_others_end(store: LayoutStore) -> None:
+    """The folder of writes comes and goes under everybody's feet."""
+
+    def work(number: int) -> None:
+        for round in range(50):
+            with store.writer(f"{number}") as writer:
+                writer.write(b"%d %d" % (number, round))
+                writer.commit()
+            store.tidy()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert len(list(store.walk())) == 200
+    assert not (store.path / ".ingest").exists()
