@@ -33,7 +33,6 @@ from .services.tasks import TaskService
 from .services.version import Version, VersionService
 from .transport.address import DEFAULT
 from .transport.channel import Channel
-from .version import USER_AGENT
 
 if TYPE_CHECKING:
     from .images.catalog import Catalog
@@ -91,7 +90,6 @@ class Client:
         self._channel = channel or Channel(
             address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT,
             connect_timeout=connect_timeout,
-            user_agent=USER_AGENT,
         )
         self.namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
         self._options = _Options(timeout, connect_timeout, snapshotter, platform, runtime)

@@ -85,7 +85,6 @@ def exit_code(error: ContainerdError) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-
     parser = argparse.ArgumentParser(
         prog="containerd-lite",
         description="A containerd client without native code.",

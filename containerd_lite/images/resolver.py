@@ -14,7 +14,6 @@ from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
 from ..registry.client import Registry
 from ..registry.credentials import Credentials, CredentialSource, docker_config
-from ..version import USER_AGENT
 
 
 class Reader(Protocol):
@@ -55,11 +54,9 @@ class RegistryResolver:
         *,
         credentials: Credentials | CredentialSource | None = docker_config,
         plain_http: bool | None = None,
-        user_agent: str = USER_AGENT,
     ) -> None:
         self._credentials = credentials
         self._plain_http = plain_http
-        self._user_agent = user_agent
         self._lock = threading.Lock()
         self._registries: dict[str, Registry] = {}
 
@@ -70,7 +67,6 @@ class RegistryResolver:
                     host,
                     credentials=self._credentials,
                     plain_http=self._plain_http,
-                    user_agent=self._user_agent,
                 )
             return self._registries[host]
 

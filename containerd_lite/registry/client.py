@@ -23,6 +23,7 @@ from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
+from ..version import USER_AGENT
 from . import answers
 from .auth import Authenticator
 from .blob import BlobReader
@@ -70,7 +71,7 @@ class Registry:
         connect_timeout: float = 10.0,
         stall_timeout: float = 30.0,
         realm_hosts: Iterable[str] = (),
-        user_agent: str = "containerd-lite",
+        user_agent: str = USER_AGENT,
         ca_file: str | None = None,
         network: Network | None = None,
         sleep: Callable[[float], object] = time.sleep,

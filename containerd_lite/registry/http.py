@@ -116,7 +116,8 @@ class _Plain(HTTPConnection):
     def response_class(  # type: ignore[override]
         self, sock: socket.socket, *args: int, **kwargs: str
     ) -> _Response:
-        self.raw = _respond(sock, *args, **kwargs)
+        self.raw = _Response(sock, *args, **kwargs)  # type: ignore[arg-type]
+        self.raw.attach(sock, _current.get())
         return self.raw
 
     def connect(self) -> None:
@@ -124,24 +125,8 @@ class _Plain(HTTPConnection):
         _check_peer(self)
 
 
-class _Secure(HTTPSConnection):
-    raw: _Response | None = None
-
-    def response_class(  # type: ignore[override]
-        self, sock: socket.socket, *args: int, **kwargs: str
-    ) -> _Response:
-        self.raw = _respond(sock, *args, **kwargs)
-        return self.raw
-
-    def connect(self) -> None:
-        super().connect()
-        _check_peer(self)
-
-
-def _respond(sock: socket.socket, *args: int, **kwargs: str) -> _Response:
-    response = _Response(sock, *args, **kwargs)  # type: ignore[arg-type]
-    response.attach(sock, _current.get())
-    return response
+class _Secure(_Plain, HTTPSConnection):
+    """The same over TLS: what ``_Plain`` calls ``super()`` is then urllib3's HTTPS connection."""
 
 
 def _check_peer(connection: HTTPConnection) -> None:

@@ -1,5 +1,5 @@
 """Containers and their processes on a daemon.
 
-What lives here: ``specs`` (a spec from an image and options), ``io`` (FIFOs), ``container`` and
-``task``, ``run``.  What may not: registries.
+What lives here: ``specs`` (a spec from an image and options), ``io`` (FIFOs), ``task``,
+``container`` and ``containers``, ``run``.  What may not: registries.
 """

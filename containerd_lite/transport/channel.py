@@ -18,6 +18,7 @@ from itertools import count
 
 from ..deadline import Deadline, backoff
 from ..errors import Cancelled, ContainerdError, Unavailable
+from ..version import USER_AGENT
 from ..wire import metadata as codes
 from ..wire.call import Call
 from ..wire.connection import Connection
@@ -50,7 +51,7 @@ class Channel:
         address: str | Address = DEFAULT,
         *,
         connect_timeout: float | None = 10.0,
-        user_agent: str = "containerd-lite",
+        user_agent: str = USER_AGENT,
         max_message: int = MAX_MESSAGE,
     ) -> None:
         self.address = address if isinstance(address, Address) else Address.parse(address)
