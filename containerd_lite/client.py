@@ -97,7 +97,7 @@ class Client:
 
     @property
     def address(self) -> str:
-        return str(self._channel.address)
+        return self._channel.name
 
     def in_namespace(self, namespace: str) -> Client:
         """This client in another namespace, over the same connections; need not be closed."""

@@ -83,7 +83,7 @@ class Service:
     @property
     def identity(self) -> tuple[str, str]:
         """The daemon's address and the namespace."""
-        return str(self._channel.address), self._context.namespace
+        return self._channel.name, self._context.namespace
 
     def _method(self, name: str) -> Method:
         return CONTAINERD.method(f"{self._name}/{name}")
@@ -131,7 +131,7 @@ class Service:
 
     def __repr__(self) -> str:
         kind = type(self).__name__
-        return f"<{kind} {self._channel.address} namespace={self._context.namespace}>"
+        return f"<{kind} {self._channel.name} namespace={self._context.namespace}>"
 
 
 class MessageStream:
@@ -176,13 +176,13 @@ class MessageStream:
 
 def current_lease(channel: Channel, namespace: str) -> str:
     """The id of the lease that this context's calls belong to, ``""`` if there is none."""
-    return _LEASES.get().get((str(channel.address), namespace), "")
+    return _LEASES.get().get((channel.name, namespace), "")
 
 
 @contextmanager
 def joined_lease(channel: Channel, namespace: str, lease: str) -> Iterator[None]:
     """Within the block, calls to this daemon and namespace belong to ``lease``."""
-    token = _LEASES.set({**_LEASES.get(), (str(channel.address), namespace): lease})
+    token = _LEASES.set({**_LEASES.get(), (channel.name, namespace): lease})
     try:
         yield
     finally:

@@ -12,21 +12,21 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import count
 
 from ..deadline import Deadline, backoff
-from ..errors import Cancelled, ContainerdError, Unavailable
+from ..errors import Cancelled, ContainerdError, InvalidArgument, Unavailable
 from ..version import USER_AGENT
 from ..wire import metadata as codes
 from ..wire.call import Call
 from ..wire.connection import Connection
-from ..wire.framing import MAX_MESSAGE
+from ..wire.framing import MAX_MESSAGE, opened
+from ..wire.framing import compress as squeeze
 from ..wire.metadata import Metadata, Status
 from .address import DEFAULT, Address
 from .link import Link
-from .stream import Stream, error_of, expire, operation, raise_status
+from .stream import Stream, error_of, operation, raise_status
 
 #: Connections kept for the next bulk stream.
 _MOST_SPARE = 4
@@ -35,8 +35,14 @@ _CLOSED = Status(codes.CANCELLED, "the client was closed", origin="local")
 _INTERRUPTED = Status(codes.CANCELLED, "the caller was interrupted", origin="local")
 _ABANDONED = Status(codes.CANCELLED, "nobody waits for the call any more", origin="local")
 _NEVER = Status(codes.UNAVAILABLE, "the daemon closes every connection", b"", "connection")
-_NONE = Status(codes.INTERNAL, "a unary call ended well without a response", b"", "stream")
-_TOO_MANY = Status(codes.INTERNAL, "several responses to a unary call", b"", "stream")
+
+
+def _encoding(compression: str | None) -> str:
+    if compression not in (None, "identity", "gzip"):
+        raise InvalidArgument(
+            f"{compression!r} is no compression that is known here", remedy="gzip is"
+        )
+    return "gzip" if compression == "gzip" else ""
 
 
 class Channel:
@@ -55,6 +61,7 @@ class Channel:
         max_message: int = MAX_MESSAGE,
     ) -> None:
         self.address = address if isinstance(address, Address) else Address.parse(address)
+        self.name = str(self.address)
         self.connect_timeout = connect_timeout
         self._user_agent = user_agent
         self._max_message = max_message
@@ -95,38 +102,38 @@ class Channel:
         timeout: float | None = None,
         wait_for_ready: bool = False,
         dedicated: bool = False,
+        compression: str | None = None,
     ) -> bytes | bytearray:
         """One request, one response, both as bytes; ``path`` is ``/package.Service/Method``.
 
         ``timeout`` in seconds covers everything, dialling included.  ``wait_for_ready`` keeps
         dialling until then instead of failing at once.  ``dedicated`` takes a connection of the
-        call's own.  Raises the ``ContainerdError`` that the status says.
+        call's own.  ``compression`` may be ``gzip``.  Raises the ``ContainerdError`` that the
+        status says.
         """
         deadline = Deadline(timeout)
-        waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
-        for attempt in count():
-            link, call = self._begin(path, metadata, deadline, message, wait_for_ready, dedicated)
-            try:
-                if not link.finish(call, deadline):
-                    expire(link, call)
-                elif not call.is_done:
-                    link.cancel(call, _TOO_MANY)
-            finally:
-                if not call.is_done:
-                    link.cancel(call, _INTERRUPTED)
-                if dedicated or not link.is_usable:
-                    self.release(link)
+        encoding = _encoding(compression)
+        parts = (squeeze(message),) if encoding else message
+
+        def begin(link: Link) -> Call | None:
+            return link.unary(path, metadata, deadline, parts, encoding)
+
+        waits: Iterator[float] | None = None
+        while True:
+            link, call = self._begin(path, begin, deadline, wait_for_ready, dedicated)
+            if dedicated or not link.is_usable:
+                self.release(link)
             # What the peer provably did not look at is sent once more (gRFC A6).
-            is_unprocessed = call.status is not None and call.status.is_unprocessed
-            if not is_unprocessed or (attempt and not wait_for_ready) or deadline.expired:
+            if call.status is None or not call.status.is_unprocessed or deadline.expired:
                 break
-            if attempt:
+            if waits is None:
+                waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+            elif wait_for_ready:
                 self._pause(next(waits), deadline)
-        raise_status(call, deadline, str(self.address))
-        if len(call.reader.messages) != 1:
-            call.status = _TOO_MANY if call.reader.messages else _NONE
-            raise_status(call, deadline, str(self.address))
-        return call.reader.messages[0]
+            else:
+                break
+        raise_status(call, deadline, self.name)
+        return opened(call.reader.messages[0])
 
     def stream(
         self,
@@ -135,24 +142,32 @@ class Channel:
         metadata: Metadata = (),
         timeout: float | None = None,
         wait_for_ready: bool = False,
+        compression: str | None = None,
     ) -> Stream:
         """Begin a streaming call on a connection of its own.
 
         A ``message`` is the only one and closes the sending side; without it, use ``send``.
+        ``compression`` may be ``gzip``: the messages that are sent are then compressed.
         """
         deadline = Deadline(timeout)
-        sent = message or None
-        link, call = self._begin(path, metadata, deadline, sent, wait_for_ready, True)
-        return Stream(self, link, call, deadline, str(self.address))
+        encoding = _encoding(compression)
+        parts = (squeeze(message),) if encoding and message else message or None
+
+        def start(link: Link) -> Call | None:
+            return link.start(path, metadata, deadline, parts, encoding)
+
+        def begin() -> tuple[Link, Call]:
+            return self._begin(path, start, deadline, wait_for_ready, True)
+
+        return Stream(self, begin, deadline, self.name, is_repeatable=bool(message))
 
     # ---- connections -----------------------------------------------------------------------
 
     def _begin(
         self,
         path: str,
-        metadata: Metadata,
+        begin: Callable[[Link], Call | None],
         deadline: Deadline,
-        message: tuple[bytes | memoryview, ...] | None,
         wait_for_ready: bool,
         dedicated: bool,
     ) -> tuple[Link, Call]:
@@ -162,7 +177,7 @@ class Channel:
             for _ in range(_MOST_SPARE + 2):  # each of the spare ones may be stale
                 link = self._dial_until(deadline, dedicated, waits)
                 try:
-                    call = link.start(path, metadata, deadline.remaining(), message)
+                    call = begin(link)
                 except BaseException:
                     self.release(link)
                     raise
@@ -172,7 +187,7 @@ class Channel:
                 self._drop(link)
                 if why.code != codes.UNAVAILABLE:
                     break  # not stale: the peer speaks something else
-            raise error_of(path, why, deadline, str(self.address))
+            raise error_of(path, why, deadline, self.name)
         except ContainerdError as error:
             error.operation = operation(path)
             raise
@@ -194,7 +209,8 @@ class Channel:
     def _link(self, deadline: Deadline, dedicated: bool) -> Link:
         """A connection for a call: the shared one, a spare one, or a new one."""
         self._check_fork()
-        self._collect()
+        if self.abandoned:
+            self._collect()
         with self._lock:
             if self._closed.is_set():
                 raise Cancelled("the client is closed", remedy="Make a new one")

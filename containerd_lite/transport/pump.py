@@ -2,6 +2,9 @@
 
 What lives here: reading, writing, and what the socket's errors mean.  What may not: locks, waiting
 (``link`` has both), knowledge of HTTP/2.
+
+Each direction is in two halves: one touches the socket, and may run beside the other direction's;
+the other touches the wire, under the lock of whoever drives this.
 """
 
 from __future__ import annotations
@@ -9,8 +12,10 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from itertools import islice
+from typing import Protocol
 
 from ..wire import metadata
+from ..wire.call import Buffer
 from ..wire.connection import Connection
 from ..wire.metadata import Status
 
@@ -19,75 +24,117 @@ _RECEIVE_BUFFER = 256 << 10
 _MOST_BUFFERS = 256
 
 
-class Pump:
-    """Moves bytes as far as the non-blocking socket lets it; whoever drives it holds the lock.
+class Socket(Protocol):
+    """What is needed of a socket in non-blocking mode."""
 
-    ``sent`` counts bytes; ``has_drained`` says that everything went out, until it is reset.
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+    def sendmsg(self, buffers: list[Buffer], /) -> int: ...
+    def fileno(self) -> int: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class Pump:
+    """Moves bytes as far as the socket lets it.
+
+    ``sent`` counts bytes; ``is_shut`` says that the socket is.  ``is_blocked`` says that it took
+    less than it was given; ``has_drained``, that everything went out; both until they are reset.
     """
 
-    def __init__(self, sock: socket.socket, wire: Connection) -> None:
+    def __init__(self, sock: Socket, wire: Connection) -> None:
         self.sock = sock
         self.wire = wire
         self.sent = 0
+        self.is_shut = False
+        self.is_blocked = False
         self.has_drained = False
         self._buffer = memoryview(bytearray(_RECEIVE_BUFFER))
         self._filled = 0
 
-    def receive(self) -> bool:
-        """Read once, as much as there is room for; whether there may be more."""
+    # ---- without the lock ------------------------------------------------------------------
+
+    def read(self) -> int | Status:
+        """Read once: how many bytes came, or the end of the connection."""
         try:
             count = self.sock.recv_into(self._buffer[self._filled :])
         except (BlockingIOError, InterruptedError):
-            return False
+            return 0
         except OSError as error:
-            self.lose(self._gone(f"the connection was lost: {error.strerror or error}"))
-            return False
-        if not count:
-            self.lose(self._gone("the peer closed the connection"))
-            return False
-        self._filled += count
+            return self._gone(f"the connection was lost: {error.strerror or error}")
+        return count or self._gone("the peer closed the connection")
+
+    def write(self, buffers: list[Buffer]) -> int | Status:
+        """Send once: how many bytes went, or the end of the connection."""
+        try:
+            return self.sock.sendmsg(buffers)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            return self._gone(f"the connection was lost: {error.strerror or error}")
+
+    # ---- with the lock ---------------------------------------------------------------------
+
+    def take_in(self, came: int | Status) -> None:
+        """Give the wire what ``read`` brought."""
+        if self.is_shut:
+            return
+        if isinstance(came, Status):
+            self.lose(came)
+            return
+        self._filled += came
         used = self.wire.receive(self._buffer[: self._filled])
         left = self._filled - used
         if left and used:
             self._buffer[:left] = self._buffer[used : self._filled]
         self._filled = left
-        if self.wire.lost:
-            self.flush()  # its GOAWAY, if the socket takes it
-            self.lose(self.wire.lost)
-            return False
-        return True
 
-    def flush(self) -> None:
-        """Send what the socket takes; the rest stays in ``wire.outgoing``."""
-        outgoing = self.wire.outgoing
-        if not outgoing:
-            return
-        try:
-            while outgoing:
-                self._send_some()
-            self.has_drained = True
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            # The peer may have said why before it closed: read that first.
-            outgoing.clear()
-            while not self.wire.lost and self.receive():
-                outgoing.clear()
-            self.lose(self._gone(f"the connection was lost: {error.strerror or error}"))
+    def next_buffers(self) -> list[Buffer]:
+        """What is to be written next; it stays in ``wire.outgoing`` until it was."""
+        return list(islice(self.wire.outgoing, _MOST_BUFFERS))
 
-    def _send_some(self) -> None:
+    def wrote(self, buffers: list[Buffer], went: int | Status) -> None:
+        """Strike out what ``write`` got rid of."""
         outgoing = self.wire.outgoing
-        sent = self.sock.sendmsg(list(islice(outgoing, _MOST_BUFFERS)))
-        self.sent += sent
-        while sent:
-            first = outgoing.popleft()
-            if len(first) > sent:
-                outgoing.appendleft(memoryview(first)[sent:])
+        if self.is_shut:
+            return
+        if isinstance(went, Status):
+            self.drain(went)
+            return
+        self.sent += went
+        for buffer in buffers:
+            size = len(buffer)
+            if size > went:
+                self.is_blocked = True
+                if went:
+                    outgoing[0] = memoryview(buffer)[went:]
+                return
+            went -= size
+            outgoing.popleft()
+        self.has_drained = not outgoing
+
+    def drain(self, end: Status) -> None:
+        """Writing has failed with ``end``: read what the peer said before it went."""
+        while not self.wire.lost:
+            self.wire.outgoing.clear()
+            came = self.read()
+            if not came:
                 break
-            sent -= len(first)
+            self.take_in(came)
+        self.lose(end)
+
+    def finish(self, status: Status) -> None:
+        """End with ``status``, and with what waits to go out, if the socket takes it at once.
+
+        Acknowledgements may wait, or the GOAWAY that tells why.  Nobody may be writing.
+        """
+        self.wire.lose(status)
+        if not self.is_shut and self.wire.outgoing:
+            self.write(self.next_buffers())
+        self.lose(status)
 
     def lose(self, status: Status) -> None:
         """Every call ends with ``status``, if the connection was not lost before."""
+        self.is_shut = True
         self.wire.lose(status)
         self.wire.outgoing.clear()
         with suppress(OSError):

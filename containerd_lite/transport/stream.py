@@ -6,7 +6,7 @@ What lives here: messages out and in, the deadline, the end.  What may not: conn
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ..deadline import Deadline
@@ -20,6 +20,8 @@ from ..errors import (
 )
 from ..wire import metadata
 from ..wire.call import Call
+from ..wire.framing import Message, opened
+from ..wire.framing import compress as squeeze
 from ..wire.metadata import Metadata, Status
 from .link import Link
 
@@ -41,6 +43,10 @@ class Owner(Protocol):
     def release(self, link: Link) -> None: ...
 
 
+#: Begins a call anew, on whatever connection there is.
+Begin = Callable[[], tuple[Link, Call]]
+
+
 class Stream:
     """A server-streaming or bidirectional call; a context manager and an iterator of messages.
 
@@ -49,22 +55,31 @@ class Stream:
     """
 
     def __init__(
-        self, owner: Owner, link: Link, call: Call, deadline: Deadline, address: str
+        self, owner: Owner, begin: Begin, deadline: Deadline, address: str, *, is_repeatable: bool
     ) -> None:
-        self._owner: Owner | None = owner
-        self._link = link
-        self._call = call
+        """``is_repeatable``: ``begin`` sends all that there is to send, and may be done twice."""
+        self._owner: Owner | None = None
         self._deadline = deadline
         self._address = address
+        self._link, self._call = begin()
+        self._again = begin if is_repeatable else None
+        self._owner = self._lender = owner
 
-    def send(self, *parts: bytes | memoryview, last: bool = False) -> None:
+    def send(
+        self, *parts: bytes | memoryview, last: bool = False, compress: bool | None = None
+    ) -> None:
         """Send one message, given in parts; ``last`` says that no more will come.
 
         Returns when the kernel has all of it, so that the parts may be used again.  Sending to a
-        call that has ended does nothing: ``receive`` tells how it ended.
+        call that has ended does nothing: ``receive`` tells how it ended.  In a call with a
+        ``compression`` a message is compressed unless ``compress`` is false.
         Raises ``DeadlineExceeded``.
         """
-        self._expect(self._link.send(self._call, parts, last, self._deadline))
+        is_compressed = bool(parts and self._call.encoding and compress is not False)
+        if is_compressed:
+            parts = (squeeze(parts),)
+        self._again = None
+        self._expect(self._link.send(self._call, parts, last, self._deadline, is_compressed))
 
     def finish_sending(self) -> None:
         self.send(last=True)
@@ -77,18 +92,43 @@ class Stream:
         """
         deadline = self._deadline.sooner(timeout)
         in_time, message = self._link.receive(self._call, deadline)
-        if message is None:
-            self._expect(in_time or not self._deadline.expired)
-            if not in_time:
-                said = "no message came in time"
-                raise DeadlineExceeded(said, operation=operation(self._call.path))
-            self._give_back()
-            raise_status(self._call, self._deadline, self._address)
-        return message
+        while message is None and self._begin_again():
+            in_time, message = self._link.receive(self._call, deadline)
+        self._again = None
+        if message is not None:
+            return self._opened(message)
+        self._expect(in_time or not self._deadline.expired)
+        if not in_time:
+            said = "no message came in time"
+            raise DeadlineExceeded(said, operation=operation(self._call.path))
+        self._give_back()
+        raise_status(self._call, self._deadline, self._address)
+        return None
+
+    def _begin_again(self) -> bool:
+        """Once more, from the start, if the peer provably did not look at the call (gRFC A6)."""
+        status, again = self._call.status, self._again
+        if status is None or not status.is_unprocessed or again is None:
+            return False
+        self._give_back()
+        self._again = None
+        self._link, self._call = again()
+        self._owner = self._lender
+        return True
 
     def poll(self) -> bytes | bytearray | None:
         """A message that has come already, else ``None``; never waits."""
-        return self._link.poll(self._call)
+        message = self._link.poll(self._call)
+        return None if message is None else self._opened(message)
+
+    def _opened(self, message: Message) -> bytes | bytearray:
+        """The message, decompressed; a call whose message cannot be opened is over."""
+        try:
+            return opened(message)
+        except ContainerdError as error:
+            self.cancel()
+            error.operation, error.address = operation(self._call.path), self._address
+            raise
 
     @property
     def is_done(self) -> bool:
@@ -120,7 +160,7 @@ class Stream:
 
     def _expect(self, in_time: bool) -> None:
         if not in_time:
-            expire(self._link, self._call)
+            self._link.expire(self._call)
             raise_status(self._call, self._deadline, self._address)
 
     def __iter__(self) -> Iterator[bytes | bytearray]:
@@ -147,12 +187,6 @@ def operation(path: str) -> str:
     """``Version.Version`` for ``/containerd.services.version.v1.Version/Version``."""
     service, _, method = path.rpartition("/")
     return f"{service.rpartition('.')[2]}.{method}"
-
-
-def expire(link: Link, call: Call) -> None:
-    """End a call whose deadline passed here, before the peer said so."""
-    said = "the deadline passed before the daemon answered"
-    link.cancel(call, Status(metadata.DEADLINE_EXCEEDED, said, origin="local"))
 
 
 def raise_status(call: Call, deadline: Deadline, address: str) -> None:

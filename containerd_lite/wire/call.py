@@ -10,7 +10,7 @@ table does not list for a state is the peer's fault and ends the call.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .framing import MAX_MESSAGE, MessageReader
 from .metadata import Headers, Metadata, Status, decode_metadata
@@ -44,6 +44,8 @@ TRANSITIONS: dict[tuple[str, str], str] = {
 }
 
 Buffer = bytes | bytearray | memoryview
+#: Seconds that the peer is told, asked for when the stream opens: a call may have been queued.
+Timeout = Callable[[], float | None] | float | None
 
 
 def views_of(parts: Iterable[Buffer]) -> list[memoryview]:
@@ -59,13 +61,14 @@ class IllegalEvent(Exception):
 class Call:
     """One call on one connection; the connection alone changes it.
 
-    ``context`` is for whoever drives the connection; nothing in ``wire/`` looks at it.
+    ``waiters`` is for whoever drives the connection; nothing in ``wire/`` looks at it.
     """
 
     __slots__ = (
-        "context",
         "debt",
         "empty_frames",
+        "encoding",
+        "expected",
         "http_status",
         "initial_fields",
         "is_sending",
@@ -81,19 +84,22 @@ class Call:
         "timeout",
         "trailing_fields",
         "unsent",
+        "waiters",
     )
 
     def __init__(
         self,
         path: str,
         request: Metadata,
-        timeout: float | None,
+        timeout: Timeout,
         receive_window: int,
         max_message: int = MAX_MESSAGE,
+        encoding: str = "",
     ) -> None:
         self.path = path
         self.request = request
         self.timeout = timeout
+        self.encoding = encoding
         self.receive_window = receive_window
         self.send_window = 0  # known when the stream opens
         self.state = QUEUED
@@ -108,7 +114,8 @@ class Call:
         self.is_sending = True
         self.outbox: deque[memoryview] = deque()
         self.unsent = 0
-        self.context: object = None
+        self.expected: int | None = None  # bytes of the body to come, if the peer has said so
+        self.waiters: list[object] = []
 
     def advance(self, event: str) -> None:
         """Move along the table.  Raises ``IllegalEvent`` where it has no such step."""

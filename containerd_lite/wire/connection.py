@@ -1,6 +1,6 @@
 """All calls of one HTTP/2 connection: bytes in, calls advanced; messages in, bytes out.
 
-What lives here: the life of calls, credit for what was received, SETTINGS, GOAWAY.  What may
+What lives here: what each frame of the peer's does to the calls and to the connection.  What may
 not: sockets, clocks, locks.  Whoever drives it serialises access.
 
 An ``H2Connection`` owns the preface, SETTINGS and both HPACK contexts.  The frames of streams, PING
@@ -12,36 +12,26 @@ from __future__ import annotations
 
 from collections import deque
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import RemoteSettingsChanged
-from h2.exceptions import H2Error
-from h2.settings import SettingCodes, Settings
+from h2.settings import SettingCodes
 
 from ..errors import ContainerdError, ResourceExhausted
 from . import call as states
 from . import frames, metadata
-from .call import Buffer, Call, IllegalEvent, views_of
-from .credit import STREAM_WINDOW, Credit
+from .answer import Block
+from .call import Call, IllegalEvent
+from .calls import Calls
 from .frame_reader import ConnectionFault, FrameReader
-from .framing import MAX_MESSAGE, PREFIX_SIZE, prefix
-from .headers import MAX_HEADER_LIST, HeaderCodec
-from .metadata import Headers, Metadata, Status
-from .sender import Sender
+from .framing import MAX_MESSAGE
+from .metadata import Status
+from .settings import SettingsFault
 
 #: DATA frames without payload in a row on one stream (CVE-2019-9518).
 MAX_EMPTY_FRAMES = 100
-
-_REPLACED = Status(
-    metadata.UNAVAILABLE,
-    "the connection takes no more calls",
-    b"",
-    "connection",
-    is_unprocessed=True,
-)
+#: Streams that the peer ended, and on which it can say no more: so many are remembered.
+_REMEMBERED = 100
 
 
-class Connection:
+class Connection(Calls):
     """The client's end of one gRPC connection.
 
     Give bytes to ``receive``, send what lies in ``outgoing``, and look at the calls that
@@ -54,22 +44,15 @@ class Connection:
         self,
         *,
         authority: str = "localhost",
+        scheme: str = "http",
         user_agent: str = "containerd-lite",
         max_message: int = MAX_MESSAGE,
     ) -> None:
-        self.lost: Status | None = None
-        self.is_draining = False
+        super().__init__(
+            authority=authority, scheme=scheme, user_agent=user_agent, max_message=max_message
+        )
         self.is_ready = False
-        self._h2 = _new_h2()
-        self._codec = HeaderCodec(self._h2, authority, user_agent)
-        self._max_message = max_message
-        self._sender = Sender()
-        self.outgoing = self._sender.outgoing
-        self._calls: dict[int, Call] = {}
-        self._queued: deque[Call] = deque()
-        self._touched: dict[Call, None] = {}
-        self._next_id = 1
-        self._max_calls = 1 << 31
+        self._ended: deque[int] = deque(maxlen=_REMEMBERED)  # streams that the peer ended
         self._frames = FrameReader(
             {
                 frames.DATA: self._on_data,
@@ -82,105 +65,6 @@ class Connection:
                 frames.WINDOW_UPDATE: self._on_window_update,
             }
         )
-        self._h2.initiate_connection()
-        self.outgoing.append(self._h2.data_to_send())
-        self._credit = Credit(self.outgoing)
-
-    # ---- calls -----------------------------------------------------------------------------
-
-    def start(self, path: str, request: Metadata = (), timeout: float | None = None) -> Call:
-        """Begin a call of ``/package.Service/Method``; ``timeout`` in seconds goes to the peer.
-
-        Raises ``InvalidArgument``, and then nothing has begun.
-        """
-        call = Call(path, request, timeout, STREAM_WINDOW, self._max_message)
-        if self.lost or self.is_draining:
-            closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
-            call.end(self.lost or closing)
-        elif len(self._calls) >= self._max_calls:
-            self._codec.fragments(path, request)  # what is wrong, is wrong now and not later
-            self._queued.append(call)
-        else:
-            self._open(call)
-        return call
-
-    def _open(self, call: Call) -> None:
-        block = self._codec.encode(call.path, call.request, call.timeout)
-        call.stream_id, self._next_id = self._next_id, self._next_id + 2
-        if self._next_id > frames.MAX_WINDOW:
-            self.is_draining = True  # stream ids are used up
-        call.send_window = self._sender.initial_window
-        self._calls[call.stream_id] = call
-        call.advance(states.STARTED)
-        self.outgoing.append(frames.headers(call.stream_id, block, self._sender.max_frame))
-        if call.unsent or not call.is_sending:
-            self._touch(self._sender.offer(call))
-
-    def send(self, call: Call, *parts: Buffer, last: bool = False) -> None:
-        """Queue one message, given in parts that are sent as they are: do not change them.
-
-        ``last`` closes the sending side behind it; with no parts it only does that.
-        """
-        if call.is_done or not call.is_sending:
-            return
-        if parts:
-            views = views_of(parts)
-            length = sum(map(len, views))
-            call.outbox.append(memoryview(prefix(length)))
-            call.outbox.extend(views)
-            call.unsent += PREFIX_SIZE + length
-        call.is_sending = not last
-        if call.stream_id:
-            self._touch(self._sender.offer(call))
-
-    def cancel(self, call: Call, status: Status) -> None:
-        """End a call from this side with ``status``; does nothing to a call that is done."""
-        if call.is_done:
-            return
-        if call.stream_id:
-            self.outgoing.append(frames.rst_stream(call.stream_id, frames.CANCEL))
-        else:
-            self._queued.remove(call)
-        self._end(call, status)
-
-    def take(self, call: Call) -> bytes | bytearray | None:
-        """The call's oldest unread message, ``None`` if there is none; returns its credit."""
-        return self._credit.take(call)
-
-    def _touch(self, calls: list[Call]) -> None:
-        for call in calls:
-            self._touched[call] = None
-
-    def _end(self, call: Call, status: Status) -> None:
-        call.end(status)
-        self._touched[call] = None
-        self._calls.pop(call.stream_id, None)
-        self._sender.forget(call)
-        self._open_queued()
-
-    def _open_queued(self) -> None:
-        while self._queued and len(self._calls) < self._max_calls and not self.is_draining:
-            self._open(self._queued.popleft())
-        if self.is_draining:
-            self._end_queued(self.lost or _REPLACED)
-
-    def _end_queued(self, status: Status) -> None:
-        while self._queued:
-            call = self._queued.popleft()
-            call.end(status)
-            self._touched[call] = None
-
-    def take_touched(self) -> list[Call]:
-        """The calls that something happened to since this was asked last."""
-        touched = list(self._touched)
-        self._touched.clear()
-        return touched
-
-    @property
-    def is_idle(self) -> bool:
-        return not self._calls and not self._queued
-
-    # ---- receiving -------------------------------------------------------------------------
 
     def receive(self, data: memoryview) -> int:
         """Take bytes that came; returns how many were used: what was not is to come again.
@@ -207,22 +91,36 @@ class Connection:
             raise ConnectionFault(frames.PROTOCOL_ERROR, f"a frame for idle stream {stream_id}")
         return call
 
+    def _receiving(self, stream_id: int) -> Call | None:
+        """As ``_live``, for DATA and HEADERS: behind its own end a peer has none of them to send.
+
+        On a stream that we ended there may be some on their way: they are passed over.
+        """
+        call = self._live(stream_id)
+        if call is None and stream_id in self._ended:
+            raise ConnectionFault(
+                frames.STREAM_CLOSED, f"more came on stream {stream_id}, which the peer had ended"
+            )
+        return call
+
     def _on_data(self, body: memoryview, flags: int, stream_id: int, size: int) -> None:
         self._credit.received(size)
-        call = self._live(stream_id)
+        call = self._receiving(stream_id)
         if call is None:
             return
         call.receive_window -= size
-        last = bool(flags & frames.END_STREAM)
+        last = flags & frames.END_STREAM
         if call.receive_window < 0:
             self._refuse(call, frames.FLOW_CONTROL_ERROR, "the stream's window overflowed")
             return
+        if last or call.state != states.RECEIVING:
+            try:
+                call.advance(states.DATA_END if last else states.MESSAGE_DATA)
+            except IllegalEvent as fault:
+                self._refuse(call, frames.PROTOCOL_ERROR, str(fault))
+                return
         try:
-            call.advance(states.DATA_END if last else states.MESSAGE_DATA)
             self._feed(call, body)
-        except IllegalEvent as fault:
-            self._refuse(call, frames.PROTOCOL_ERROR, str(fault))
-            return
         except ContainerdError as fault:
             exhausted = isinstance(fault, ResourceExhausted)
             code = metadata.RESOURCE_EXHAUSTED if exhausted else metadata.INTERNAL
@@ -231,52 +129,73 @@ class Connection:
         if size != len(body):
             self._credit.repay(call, size - len(body))
         if last:
-            self._finish(call, [])
+            self._finish(call, None)
 
     def _feed(self, call: Call, body: memoryview) -> None:
-        call.empty_frames = 0 if len(body) else call.empty_frames + 1
-        if call.empty_frames > MAX_EMPTY_FRAMES:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of empty DATA frames")
-        call.reader.feed(body)
-        self._credit.grant_early(call)
-        if call.reader.messages:
+        if call.expected is not None:
+            call.expected -= len(body)
+        if len(body):
+            call.empty_frames = 0
+        else:
+            call.empty_frames += 1
+            if call.empty_frames > MAX_EMPTY_FRAMES:
+                raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of empty DATA frames")
+        reader = call.reader
+        reader.feed(body)
+        if reader.messages:
             self._touched[call] = None
+        elif reader.wanted:
+            self._credit.grant_early(call)
 
-    def _on_headers(self, block: memoryview, flags: int, stream_id: int, size: int) -> None:
-        call = self._live(stream_id)
+    def _on_headers(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         try:  # also for calls that are gone: HPACK must stay in step
-            fields = self._codec.decode(bytes(block))
+            block = self._codec.decode(bytes(payload))
         except ValueError as error:
             raise ConnectionFault(frames.COMPRESSION_ERROR, str(error)) from error
+        call = self._receiving(stream_id)
         if call is None:
             return
-        http_status = next((value for name, value in fields if name == b":status"), b"")
-        try:
-            if flags & frames.END_STREAM:
-                call.advance(states.TRAILERS)
-                call.http_status = call.http_status or http_status
-                self._finish(call, fields)
-            elif http_status[:1] == b"1":
-                call.advance(states.INFORMATIONAL)
-            else:
-                call.advance(states.RESPONSE)
-                call.http_status = http_status
-                call.initial_fields = fields
-                self._check_answer(call, dict(fields))
-        except IllegalEvent as fault:
-            self._refuse(call, frames.PROTOCOL_ERROR, str(fault))
+        last = flags & frames.END_STREAM
+        is_first = call.state == states.AWAITING
+        problem = block.problem
+        if not problem and (not block.http_status) == is_first:
+            problem = "a response without :status" if is_first else "trailers with :status"
+        if problem or (last and block.is_informational):
+            problem = problem or "informational headers that end the stream"
+            self._refuse(call, frames.PROTOCOL_ERROR, f"malformed: {problem}")
+        elif block.is_informational:
+            call.advance(states.INFORMATIONAL)
+        elif last:
+            call.advance(states.TRAILERS)
+            call.http_status = call.http_status or block.http_status
+            self._finish(call, block)
+        elif not is_first:
+            self._refuse(call, frames.PROTOCOL_ERROR, "response headers came twice")
+        else:
+            self._answered(call, block)
 
-    def _check_answer(self, call: Call, fields: dict[bytes, bytes]) -> None:
-        """What is no answer of gRPC's has a body that is no messages: end the call before it."""
-        kind = fields.get(b"content-type", b"application/grpc")
-        if call.http_status != b"200" or not kind.startswith(b"application/grpc"):
+    def _answered(self, call: Call, block: Block) -> None:
+        call.advance(states.RESPONSE)
+        call.http_status = block.http_status
+        call.initial_fields = block.fields
+        call.expected = block.length
+        call.reader.encoding = block.encoding
+        if not block.is_grpc:  # its body is no messages: end the call before that
             self.outgoing.append(frames.rst_stream(call.stream_id, frames.CANCEL))
             self._end(call, metadata.status_of_http(call.http_status))
 
-    def _finish(self, call: Call, trailers: Headers) -> None:
+    def _finish(self, call: Call, trailers: Block | None) -> None:
         """The peer ended the stream; tell it so if our side is still open."""
-        call.trailing_fields = trailers
-        status = metadata.status_of(trailers, call.http_status)
+        self._ended.append(call.stream_id)
+        if call.expected:
+            said = f"the body was not as long as its content-length: {call.expected} bytes off"
+            self._refuse(call, frames.PROTOCOL_ERROR, said)
+            return
+        status = trailers.status if trailers is not None else None
+        if trailers is not None:
+            call.trailing_fields = trailers.fields
+        if status is None:
+            status = metadata.status_of_http(call.http_status)
         if status.code == metadata.OK and not call.reader.is_between_messages:
             status = Status(metadata.INTERNAL, "the last message was cut short", b"", "stream")
         if call.is_sending or call.unsent:
@@ -291,6 +210,7 @@ class Connection:
     def _on_reset(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         call = self._live(stream_id)
         if call is not None:
+            self._ended.append(stream_id)
             answered = call.state != states.AWAITING
             self._end(call, metadata.status_of_reset(frames.unpack_word(payload)[0], answered))
 
@@ -316,31 +236,30 @@ class Connection:
             if not increment or call.send_window > frames.MAX_WINDOW:
                 self._refuse(call, error, said)
                 return
-        self._touch(self._sender.pump())
+        self._pump()
 
     # ---- the connection's own --------------------------------------------------------------
 
     def _on_settings(self, frame: memoryview, flags: int, stream_id: int, size: int) -> None:
         try:
-            events = self._h2.receive_data(bytes(frame))
-        except H2Error as error:
-            goaway = self._h2.data_to_send()  # its code is the right one
-            self.outgoing.append(goaway or frames.goaway(frames.PROTOCOL_ERROR))
-            raise ConnectionFault(frames.NO_ERROR, f"SETTINGS: {error}") from error
+            acknowledgement, changed = self._settings.receive(bytes(frame))
+        except SettingsFault as fault:
+            self.outgoing.append(fault.goaway)
+            raise
         self.is_ready = True
-        acknowledgement = self._h2.data_to_send()
         if acknowledgement:
             self._sender.reply(acknowledgement)
-        for event in events:
-            if isinstance(event, RemoteSettingsChanged):
-                changed = event.changed_settings.items()
-                self._apply_settings({int(code): new.new_value for code, new in changed})
+        if changed:
+            self._apply_settings(changed)
 
     def _apply_settings(self, changed: dict[int, int]) -> None:
-        self._sender.max_frame = self._h2.max_outbound_frame_size
+        self._sender.max_frame = self._settings.max_frame
         if SettingCodes.HEADER_TABLE_SIZE in changed:
             self._codec.table_size_changed()
         self._max_calls = changed.get(SettingCodes.MAX_CONCURRENT_STREAMS, self._max_calls)
+        self._codec.max_header_list = changed.get(
+            SettingCodes.MAX_HEADER_LIST_SIZE, self._codec.max_header_list
+        )
         window = changed.get(SettingCodes.INITIAL_WINDOW_SIZE)
         if window is not None:
             shift = window - self._sender.initial_window
@@ -350,7 +269,7 @@ class Connection:
                 if call.send_window > frames.MAX_WINDOW:
                     raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a window over 2**31-1")
         self._open_queued()
-        self._touch(self._sender.pump())
+        self._pump()
 
     def _on_goaway(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         self.is_draining = True
@@ -366,26 +285,3 @@ class Connection:
         for call in list(self._calls.values()):
             if call.stream_id > last_id:
                 self._end(call, status)
-
-    def lose(self, status: Status) -> None:
-        """The connection is gone, or given up: every call ends with ``status``."""
-        if self.lost is not None:
-            return
-        self.lost = status
-        self.is_draining = True
-        self._end_queued(status)
-        for call in list(self._calls.values()):
-            self._end(call, status)
-
-
-def _new_h2() -> H2Connection:
-    h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
-    h2.local_settings = Settings(
-        client=True,
-        initial_values={
-            SettingCodes.ENABLE_PUSH: 0,
-            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
-        },
-    )
-    return h2

@@ -14,7 +14,7 @@ from collections import deque
 from . import frames
 from .call import Buffer, Call
 from .frame_reader import ConnectionFault
-from .framing import PREFIX_SIZE
+from .framing import PREFIX_SIZE, Message
 
 #: What one stream may send unread.  containerd's reads come in messages of 1 MiB.
 STREAM_WINDOW = 4 << 20
@@ -42,7 +42,7 @@ class Credit:
             self._outgoing.append(frames.window_update(0, CONNECTION_WINDOW - self._window))
             self._window = CONNECTION_WINDOW
 
-    def take(self, call: Call) -> bytes | bytearray | None:
+    def take(self, call: Call) -> Message | None:
         """The call's oldest unread message, ``None`` if there is none; returns its credit."""
         if not call.reader.messages:
             return None

@@ -27,8 +27,8 @@ MAX_FRAME_SIZE = 1 << 14
 DEFAULT_WINDOW = (1 << 16) - 1
 MAX_WINDOW = (1 << 31) - 1
 
-#: Length in two parts (16 and 8 bits), type, flags, stream id with its reserved bit.
-_HEADER = Struct(">HBBBL")
+#: Length (24 bits) and type (8), flags, stream id with its reserved bit.
+_HEADER = Struct(">LBL")
 _WORD = Struct(">L")
 unpack_header = _HEADER.unpack_from
 unpack_word = _WORD.unpack_from
@@ -36,7 +36,7 @@ unpack_word = _WORD.unpack_from
 
 def header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
     """The 9 bytes before a frame's payload."""
-    return _HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
+    return _HEADER.pack(length << 8 | kind, flags, stream_id)
 
 
 def window_update(stream_id: int, increment: int) -> bytes:

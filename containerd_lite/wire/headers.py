@@ -9,10 +9,13 @@ the same whenever it is sent; that is what makes the cache sound.
 
 from __future__ import annotations
 
+from typing import NamedTuple, TypeVar
+
 from h2.connection import H2Connection
 from hpack import HPACKError, NeverIndexedHeaderTuple
 
 from ..errors import InvalidArgument
+from .answer import Block
 from .metadata import Headers, Metadata, encode_metadata, encode_timeout
 
 #: Bound on a decoded header list, by HTTP/2's own measure (RFC 9113, 6.5.2).
@@ -20,28 +23,47 @@ MAX_HEADER_LIST = 64 << 10
 
 #: A literal field, never indexed, new name (RFC 7541, 6.2.3), up to its value's length.
 _TIMEOUT = b"\x10\x0cgrpc-timeout"
+#: What HTTP/2 counts for a field beside its name and value (RFC 9113, 6.5.2).
+_FIELD_OVERHEAD = 32
+#: The field of the timeout at its longest: its name, 8 digits, a unit.
+_TIMEOUT_SIZE = 12 + 9 + _FIELD_OVERHEAD
 #: Leases make new metadata all the time; the caches are dropped when they reach this.
 _CACHE_SIZE = 512
 #: The first byte of an indexed field, and of one whose index takes more bytes.
 _INDEXED, _LONG_INDEX = 0x80, 0xFF
 
 
-class HeaderCodec:
-    """Encodes request blocks and decodes response blocks of one connection."""
+class Fragment(NamedTuple):
+    """A part of a request's header block, and its size by HTTP/2's measure."""
 
-    def __init__(self, h2: H2Connection, authority: str, user_agent: str) -> None:
+    block: bytes
+    size: int
+
+
+class HeaderCodec:
+    """Encodes request blocks and decodes response blocks of one connection.
+
+    ``max_header_list`` is the peer's limit on what we send, ``None`` if it told none.
+    """
+
+    def __init__(
+        self, h2: H2Connection, authority: str, user_agent: str, scheme: str = "http"
+    ) -> None:
+        self.max_header_list: int | None = None
         self._encoder = h2.encoder
         self._decoder = h2.decoder
         self._decoder.max_header_list_size = MAX_HEADER_LIST
         self._authority = authority.encode("ascii")
+        self._scheme = scheme.encode("ascii")
         self._fixed: Headers = [
             (b"te", b"trailers"),
             (b"content-type", b"application/grpc"),
+            (b"grpc-accept-encoding", b"identity,gzip"),
             (b"user-agent", user_agent.encode("ascii")),
         ]
-        self._paths: dict[str, bytes] = {}
-        self._tails: dict[Metadata, bytes] = {}
-        self._known: dict[bytes, Headers] = {}
+        self._paths: dict[str, Fragment] = {}
+        self._tails: dict[tuple[Metadata, str], Fragment] = {}
+        self._known: dict[bytes, Block] = {}
         self._update = b""
 
     def table_size_changed(self) -> None:
@@ -50,23 +72,43 @@ class HeaderCodec:
         # as any, and the table is empty.
         self._update = (b"\x20" if self._update else b"") + self._encoder.encode([])
 
-    def encode(self, path: str, metadata: Metadata, timeout: float | None) -> bytes:
-        """A request's header block; the timeout stands right behind the pseudo-headers."""
-        head, tail = self.fragments(path, metadata)
+    def encode(
+        self, path: str, metadata: Metadata, timeout: float | None, encoding: str = ""
+    ) -> bytes:
+        """A request's header block; the timeout stands right behind the pseudo-headers.
+
+        Raises ``InvalidArgument`` for what HTTP/2 cannot carry, or the peer does not take.
+        """
+        head, tail = self.fragments(path, metadata, encoding)
+        if self.max_header_list is not None:
+            self._check_size(head.size + tail.size)
         update, self._update = self._update, b""
         if timeout is None:
-            return update + head + tail
+            return update + head.block + tail.block
         value = encode_timeout(timeout)
-        return b"".join((update, head, _TIMEOUT, bytes((len(value),)), value, tail))
+        return b"".join((update, head.block, _TIMEOUT, bytes((len(value),)), value, tail.block))
 
-    def fragments(self, path: str, metadata: Metadata) -> tuple[bytes, bytes]:
+    def _check_size(self, size: int) -> None:
+        size += _TIMEOUT_SIZE
+        if self.max_header_list is not None and size > self.max_header_list:
+            raise InvalidArgument(
+                f"the request's metadata comes to {size} bytes with HTTP's own, and the daemon "
+                f"takes {self.max_header_list}"
+            )
+
+    def fragments(
+        self, path: str, metadata: Metadata, encoding: str = ""
+    ) -> tuple[Fragment, Fragment]:
         """The block's two parts.  Raises ``InvalidArgument`` for what HTTP/2 cannot carry."""
         head = self._paths.get(path)
         if head is None:
-            head = self._remember(self._paths, path, self._pseudo(path))
-        tail = self._tails.get(metadata)
+            head = _remember(self._paths, path, self._fragment(self._pseudo(path)))
+        tail = self._tails.get((metadata, encoding))
         if tail is None:
-            tail = self._remember(self._tails, metadata, self._fixed + encode_metadata(metadata))
+            fields = [*self._fixed, *encode_metadata(metadata)]
+            if encoding:
+                fields.append((b"grpc-encoding", encoding.encode("ascii")))
+            tail = _remember(self._tails, (metadata, encoding), self._fragment(fields))
         return head, tail
 
     def _pseudo(self, path: str) -> Headers:
@@ -74,22 +116,20 @@ class HeaderCodec:
             raise InvalidArgument(f"{path!r} cannot be the path of a method")
         return [
             (b":method", b"POST"),
-            (b":scheme", b"http"),
+            (b":scheme", self._scheme),
             (b":path", path.encode("ascii")),
             (b":authority", self._authority),
         ]
 
-    def _remember(self, cache: dict, key: object, fields: Headers) -> bytes:  # type: ignore[type-arg]
+    def _fragment(self, fields: Headers) -> Fragment:
         block = self._encoder.encode(
             [NeverIndexedHeaderTuple(name, value) for name, value in fields], huffman=False
         )
-        if len(cache) >= _CACHE_SIZE:
-            cache.clear()
-        cache[key] = bytes(block)
-        return bytes(block)
+        size = sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
+        return Fragment(bytes(block), size)
 
-    def decode(self, block: bytes) -> Headers:
-        """A response's fields, not to be changed.
+    def decode(self, block: bytes) -> Block:
+        """What a response's header block says.
 
         Raises ``ValueError`` for a block that is broken or too large.
         """
@@ -98,7 +138,7 @@ class HeaderCodec:
             return known
         try:
             decoded = self._decoder.decode(block, raw=True)
-            fields = [(bytes(name), bytes(value)) for name, value in decoded]
+            found = Block([(bytes(name), bytes(value)) for name, value in decoded])
         except (HPACKError, IndexError, UnicodeDecodeError, OverflowError, TypeError) as error:
             raise ValueError(f"header block: {type(error).__name__}: {error}") from error
         # A block of nothing but indexed fields of one byte (RFC 7541, 6.1) leaves the table as
@@ -106,7 +146,17 @@ class HeaderCodec:
         # blocks: without this, decoding them is 83 of the 358 function calls of a unary RPC.
         if block and min(block) >= _INDEXED and max(block) < _LONG_INDEX:
             if len(self._known) < _CACHE_SIZE:
-                self._known[block] = fields
+                self._known[block] = found
         else:
             self._known.clear()
-        return fields
+        return found
+
+
+_Key = TypeVar("_Key")
+
+
+def _remember(cache: dict[_Key, Fragment], key: _Key, fragment: Fragment) -> Fragment:
+    if len(cache) >= _CACHE_SIZE:
+        cache.clear()
+    cache[key] = fragment
+    return fragment

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -131,14 +131,11 @@ def decode_binary(value: bytes) -> bytes | None:
         return None
 
 
-def status_of(fields: Headers, http_status: bytes) -> Status:
-    """The status that the last header block of a call tells."""
-    found = dict(fields)
-    code = found.get(b"grpc-status")
-    message = decode_message(found.get(b"grpc-message", b""))
-    if code is None:
-        return status_of_http(http_status)
-    details = decode_binary(found.get(b"grpc-status-details-bin", b"")) or b""
+def status_of(fields: Mapping[bytes, bytes]) -> Status:
+    """The status that fields with a ``grpc-status`` tell."""
+    code = fields[b"grpc-status"]
+    message = decode_message(fields.get(b"grpc-message", b""))
+    details = decode_binary(fields.get(b"grpc-status-details-bin", b"")) or b""
     if not code.isdigit() or len(code) > 9:
         return Status(UNKNOWN, f"grpc-status {code[:40]!r} is no number: {message}", details)
     return Status(int(code), message, details)

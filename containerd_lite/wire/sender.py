@@ -15,6 +15,8 @@ from .frames import DATA, header
 
 #: Answers to PING and SETTINGS that may wait unsent; more is a flood (CVE-2019-9512, -9515).
 MAX_UNSENT_REPLIES = 1000
+#: Bytes up to which a copy costs less than one more buffer for the kernel.
+_SMALL = 4096
 
 
 class Sender:
@@ -36,37 +38,38 @@ class Sender:
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of PING or SETTINGS")
         self.outgoing.append(data)
 
-    def offer(self, call: Call) -> list[Call]:
-        """The call has something to send, or to close."""
-        self._blocked[call.stream_id] = call
-        return self.pump()
+    def offer(self, call: Call) -> bool:
+        """Make DATA frames of what the call has queued; whether any of it went, or its end."""
+        before = call.unsent
+        while call.unsent:
+            size = min(call.unsent, call.send_window, self._window, self.max_frame)
+            if size <= 0:
+                self._blocked[call.stream_id] = call
+                return call.unsent != before
+            self._send_data(call, size)
+        if not before and not call.is_sending:
+            self.outgoing.append(header(DATA, frames.END_STREAM, call.stream_id, 0))
+        self._blocked.pop(call.stream_id, None)
+        return True
 
     def forget(self, call: Call) -> None:
         self._blocked.pop(call.stream_id, None)
 
     def pump(self) -> list[Call]:
-        """Make DATA frames of what calls have queued; returns the calls that got on."""
-        moved = []
-        for stream_id, call in list(self._blocked.items()):
-            before = call.unsent
-            while call.unsent:
-                size = min(call.unsent, call.send_window, self._window, self.max_frame)
-                if size <= 0:
-                    break
-                self._send_data(call, size)
-            if call.unsent != before:
-                moved.append(call)
-            if not call.unsent:
-                if not call.is_sending:
-                    self.outgoing.append(header(DATA, frames.END_STREAM, stream_id, 0))
-                del self._blocked[stream_id]
-        return moved
+        """As ``offer``, for all that windows have held back; returns the calls that got on."""
+        return [call for call in list(self._blocked.values()) if self.offer(call)]
 
     def _send_data(self, call: Call, size: int) -> None:
         call.unsent -= size
         call.send_window -= size
         self._window -= size
-        self.outgoing.append(header(DATA, 0, call.stream_id, size))
+        last = frames.END_STREAM if not call.unsent and not call.is_sending else 0
+        head = header(DATA, last, call.stream_id, size)
+        if size <= _SMALL and not call.unsent:
+            self.outgoing.append(b"".join((head, *call.outbox)))
+            call.outbox.clear()
+            return
+        self.outgoing.append(head)
         while size:
             piece = call.outbox.popleft()
             if len(piece) > size:

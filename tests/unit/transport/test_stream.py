@@ -84,7 +84,7 @@ def cancels(server: Peer, number: int = 0) -> list[int]:
 
 
 def is_crowded(stream: Stream, followers: int) -> bool:
-    return stream._link._is_polling and len(stream._link._waiters) == followers
+    return stream._link._is_polling and len(stream._link._followers) == followers
 
 
 def watch(server: Peer) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from containerd_lite.errors import Internal, ResourceExhausted
-from containerd_lite.wire.framing import MAX_MESSAGE, MessageReader, prefix
+from containerd_lite.wire.framing import (
+    MAX_MESSAGE,
+    Compressed,
+    MessageReader,
+    compress,
+    opened,
+    prefix,
+)
 from tests.wire.peer import message
 
 BODIES = [
@@ -84,4 +94,62 @@ def test_messages_do_not_share_the_buffer_they_came_in() -> None:
     reader.feed(memoryview(buffer))
     buffer[:] = bytes(len(buffer))
     reader.feed(memoryview(b"ond"))
-    assert [bytes(found) for found in reader.messages] == [b"whole", b"second"]
+    assert [opened(found) for found in reader.messages] == [b"whole", b"second"]
+
+
+# ---- gzip --------------------------------------------------------------------------------------
+
+
+def gzipped(data: bytes, limit: int = MAX_MESSAGE) -> Compressed:
+    return Compressed(data, limit)
+
+
+@given(st.lists(st.binary(max_size=100), max_size=3))
+def test_what_is_compressed_opens_to_what_it_was(parts: list[bytes]) -> None:
+    squeezed = compress(parts)
+    assert gzip.decompress(squeezed) == b"".join(parts)
+    assert gzipped(squeezed).opened() == b"".join(parts)
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_compressed_messages_in_any_cut(step: int) -> None:
+    reader = MessageReader()
+    reader.encoding = b"gzip"
+    body = bytes(range(256)) * 3
+    squeezed = compress([body])
+    data = message(squeezed, 1) + message(b"plain") + message(squeezed, 1)
+    for at in range(0, len(data), step):
+        reader.feed(memoryview(data)[at : at + step])
+    assert [len(found) for found in reader.messages] == [len(squeezed), 5, len(squeezed)]
+    assert [opened(found) for found in reader.messages] == [body, b"plain", body]
+
+
+def test_gzip_of_several_members() -> None:  # RFC 1952, 2.2
+    assert gzipped(gzip.compress(b"one") + gzip.compress(b"two")).opened() == b"onetwo"
+
+
+def test_a_bomb_is_refused_before_it_is_open() -> None:
+    """1000 to 1 is what deflate can do: the limit holds for what it opens to."""
+    bomb = gzip.compress(bytes(1 << 20))
+    assert len(gzipped(bomb, 1 << 20).opened()) == 1 << 20
+    with pytest.raises(ResourceExhausted, match="limit"):
+        gzipped(bomb, (1 << 20) - 1).opened()
+    with pytest.raises(ResourceExhausted, match="limit"):
+        gzipped(bomb * 3, (3 << 20) - 1).opened()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"garbage",
+        zlib.compress(b"not gzip"),
+        gzip.compress(b"cut short")[:-1],
+        gzip.compress(b"good") + b"trailing",
+        gzip.compress(b"x")[:-8] + bytes(8),
+    ],
+    ids=["nothing", "garbage", "zlib", "cut", "trailing", "wrong checksum"],
+)
+def test_what_is_no_gzip(data: bytes) -> None:
+    with pytest.raises(Internal, match="compressed"):
+        gzipped(data).opened()

@@ -38,18 +38,18 @@ def test_frames_do_not_align_with_parts(parts: tuple[bytes, ...], max_frame: int
     sender = Sender()
     sender.max_frame = max_frame
     call = new(1, 100, *parts, last=True)
-    assert sender.offer(call) == [call]
+    assert sender.offer(call)
     found = sent(sender)
     assert all(len(f.payload) <= max_frame for f in found)
     assert b"".join(f.payload for f in found) == b"abc"
-    assert [f.flags for f in found] == [0] * (len(found) - 1) + [1]
+    assert [f.flags for f in found] == [0] * (len(found) - 1) + [1]  # with the last bytes
     assert call.send_window == 97
 
 
 def test_zero_and_negative_windows() -> None:
     sender = Sender()
     call = new(1, 0, b"abcdef", last=True)
-    assert sender.offer(call) == []
+    assert not sender.offer(call)
     call.send_window -= 4
     assert sender.pump() == []
     assert sent(sender) == []
@@ -58,7 +58,7 @@ def test_zero_and_negative_windows() -> None:
     assert sent(sender) == [Frame(0, 0, 1, b"ab")]
     call.send_window += 4
     sender.pump()
-    assert sent(sender) == [Frame(0, 0, 1, b"cdef"), Frame(0, 1, 1, b"")]
+    assert sent(sender) == [Frame(0, 1, 1, b"cdef")]
     assert sender.pump() == []
 
 
@@ -72,7 +72,7 @@ def test_the_connection_window_is_shared() -> None:
     sender = Sender()
     one, two = new(1, 1 << 20, bytes(60000)), new(3, 1 << 20, bytes(60000))
     sender.offer(one)
-    assert sender.offer(two) == [two]
+    assert sender.offer(two)
     assert (one.unsent, two.unsent) == (0, 60000 - 5535)
     assert sum(len(f.payload) for f in sent(sender)) == 65535
     assert sender.widen(10)
@@ -81,6 +81,26 @@ def test_the_connection_window_is_shared() -> None:
     sender.forget(two)
     assert sender.widen(10)
     assert sender.pump() == []
+
+
+def test_large_messages_are_sent_as_they_are_and_small_ones_in_one_piece() -> None:
+    sender = Sender()
+    body = bytes(5000)
+    sender.offer(new(1, 1 << 20, b"pre", body))
+    assert [len(part) for part in sender.outgoing] == [9, 3, 5000]
+    assert sender.outgoing[2].obj is body  # type: ignore[union-attr]
+    sender.outgoing.clear()
+    sender.offer(new(3, 1 << 20, b"pre", b"body"))
+    assert [len(part) for part in sender.outgoing] == [16]
+
+
+def test_an_end_behind_a_message_that_was_sent() -> None:
+    sender = Sender()
+    call = new(1, 100, b"abc")
+    sender.offer(call)
+    call.is_sending = False
+    sender.offer(call)
+    assert sent(sender) == [Frame(0, 0, 1, b"abc"), Frame(0, 1, 1, b"")]
 
 
 def test_a_window_has_a_limit() -> None:

@@ -1,0 +1,174 @@
+"""This side of a connection's calls: begun, queued, sent to, read from, ended.
+
+What lives here: the table of calls, the queue behind the peer's MAX_CONCURRENT_STREAMS.  What may
+not: received frames (``connection`` has them), sockets, clocks, locks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..errors import InvalidArgument
+from . import call as states
+from . import frames, metadata
+from .call import Buffer, Call, Timeout, views_of
+from .credit import STREAM_WINDOW, Credit
+from .framing import MAX_MESSAGE, PREFIX_SIZE, Message, prefix
+from .headers import HeaderCodec
+from .metadata import Metadata, Status
+from .sender import Sender
+from .settings import PeerSettings
+
+_REPLACED = Status(
+    metadata.UNAVAILABLE,
+    "the connection takes no more calls",
+    b"",
+    "connection",
+    is_unprocessed=True,
+)
+
+
+class Calls:
+    """The calls of one connection, and what they have to send."""
+
+    def __init__(
+        self,
+        *,
+        authority: str = "localhost",
+        scheme: str = "http",
+        user_agent: str = "containerd-lite",
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
+        self.lost: Status | None = None
+        self.is_draining = False
+        self._settings = PeerSettings()
+        self._codec = HeaderCodec(self._settings.h2, authority, user_agent, scheme)
+        self._max_message = max_message
+        self._sender = Sender()
+        self.outgoing = self._sender.outgoing
+        self.outgoing.append(self._settings.greeting)
+        self._credit = Credit(self.outgoing)
+        self._calls: dict[int, Call] = {}
+        self._queued: deque[Call] = deque()
+        self._touched: dict[Call, None] = {}
+        self._next_id = 1
+        self._max_calls = 1 << 31
+
+    def start(
+        self, path: str, request: Metadata = (), timeout: Timeout = None, encoding: str = ""
+    ) -> Call:
+        """Begin a call of ``/package.Service/Method``; ``timeout`` in seconds goes to the peer.
+
+        ``encoding`` is the ``grpc-encoding`` of messages that are sent compressed.
+        Raises ``InvalidArgument``, and then nothing has begun.
+        """
+        call = Call(path, request, timeout, STREAM_WINDOW, self._max_message, encoding)
+        if self.lost or self.is_draining:
+            closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
+            call.end(self.lost or closing)
+        elif len(self._calls) >= self._max_calls:
+            self._codec.fragments(path, request, encoding)  # what is wrong, is wrong now
+            self._queued.append(call)
+        else:
+            self._open(call)
+        return call
+
+    def _open(self, call: Call) -> None:
+        timeout = call.timeout() if callable(call.timeout) else call.timeout
+        block = self._codec.encode(call.path, call.request, timeout, call.encoding)
+        call.stream_id, self._next_id = self._next_id, self._next_id + 2
+        if self._next_id > frames.MAX_WINDOW:
+            self.is_draining = True  # stream ids are used up
+        call.send_window = self._sender.initial_window
+        self._calls[call.stream_id] = call
+        call.advance(states.STARTED)
+        self.outgoing.append(frames.headers(call.stream_id, block, self._sender.max_frame))
+        if call.unsent or not call.is_sending:
+            self._offer(call)
+
+    def send(
+        self, call: Call, *parts: Buffer, last: bool = False, is_compressed: bool = False
+    ) -> None:
+        """Queue one message, given in parts that are sent as they are: do not change them.
+
+        ``last`` closes the sending side behind it; with no parts it only does that.
+        """
+        if call.is_done or not call.is_sending:
+            return
+        if parts:
+            views = views_of(parts)
+            length = sum(map(len, views))
+            call.outbox.append(memoryview(prefix(length, is_compressed=is_compressed)))
+            call.outbox.extend(views)
+            call.unsent += PREFIX_SIZE + length
+        call.is_sending = not last
+        if call.stream_id:
+            self._offer(call)
+
+    def cancel(self, call: Call, status: Status) -> None:
+        """End a call from this side with ``status``; does nothing to a call that is done."""
+        if call.is_done:
+            return
+        if call.stream_id:
+            self.outgoing.append(frames.rst_stream(call.stream_id, frames.CANCEL))
+        else:
+            self._queued.remove(call)
+        self._end(call, status)
+
+    def take(self, call: Call) -> Message | None:
+        """The call's oldest unread message, ``None`` if there is none; returns its credit."""
+        return self._credit.take(call)
+
+    def _offer(self, call: Call) -> None:
+        if self._sender.offer(call):
+            self._touched[call] = None
+
+    def _pump(self) -> None:
+        for call in self._sender.pump():
+            self._touched[call] = None
+
+    def _end(self, call: Call, status: Status) -> None:
+        call.end(status)
+        self._touched[call] = None
+        self._calls.pop(call.stream_id, None)
+        self._sender.forget(call)
+        if self._queued:
+            self._open_queued()
+
+    def _open_queued(self) -> None:
+        while self._queued and len(self._calls) < self._max_calls and not self.is_draining:
+            call = self._queued.popleft()
+            try:
+                self._open(call)
+            except InvalidArgument as error:  # the peer changed what it takes
+                call.end(Status(metadata.RESOURCE_EXHAUSTED, error.message, origin="local"))
+                self._touched[call] = None
+        if self.is_draining:
+            self._end_queued(self.lost or _REPLACED)
+
+    def _end_queued(self, status: Status) -> None:
+        while self._queued:
+            call = self._queued.popleft()
+            call.end(status)
+            self._touched[call] = None
+
+    def take_touched(self) -> list[Call]:
+        """The calls that something happened to since this was asked last."""
+        if not self._touched:
+            return []
+        touched, self._touched = self._touched, {}
+        return list(touched)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._calls and not self._queued
+
+    def lose(self, status: Status) -> None:
+        """The connection is gone, or given up: every call ends with ``status``."""
+        if self.lost is not None:
+            return
+        self.lost = status
+        self.is_draining = True
+        self._end_queued(status)
+        for call in list(self._calls.values()):
+            self._end(call, status)
