@@ -20,6 +20,7 @@ from . import frames, metadata
 from .answer import Block
 from .call import Call, IllegalEvent
 from .calls import Calls
+from .credit import STREAM_WINDOW
 from .frame_reader import ConnectionFault, FrameReader
 from .framing import MAX_MESSAGE
 from .metadata import Status
@@ -144,7 +145,7 @@ class Connection(Calls):
         reader.feed(body)
         if reader.messages:
             self._touched[call] = None
-        elif reader.wanted:
+        elif reader.wanted > STREAM_WINDOW // 4:
             self._credit.grant_early(call)
 
     def _on_headers(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
