@@ -11,9 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-#: One run of a contender; returns how many units of work it did (calls, bytes).
-Run = Callable[[], int]
+
+class Result(NamedTuple):
+    """What a run took that measured itself: units of work, seconds, CPU seconds."""
+
+    units: int
+    wall: float
+    cpu: float
+
+
+#: One run of a contender; returns how many units of work it did (calls, bytes), or all of it.
+Run = Callable[[], "int | Result"]
 
 
 @dataclass
@@ -22,6 +32,10 @@ class Sample:
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        self.wall.append(result.wall / result.units)
+        self.cpu.append(result.cpu / result.units)
 
     @property
     def median(self) -> float:
@@ -38,17 +52,23 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
+def timed(run: Run) -> Result:
+    """Run once."""
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    units = run()
+    if isinstance(units, Result):
+        return units
+    return Result(units, time.perf_counter() - wall, cpu_seconds() - cpu)
+
+
 def measure(contenders: Mapping[str, Run], rounds: int) -> dict[str, Sample]:
     """Run them all in turn, ``rounds`` times, after one round that does not count."""
     samples = {name: Sample() for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
-            cpu, wall = cpu_seconds(), time.perf_counter()
-            units = run()
-            wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+            result = timed(run)
             if number:
-                samples[name].wall.append(wall / units)
-                samples[name].cpu.append(cpu / units)
+                samples[name].add(result)
     return samples
 
 
@@ -56,12 +76,12 @@ def report(title: str, samples: Mapping[str, Sample], unit: str, scale: float) -
     """Print medians and our ratio to each peer; the first contender is ours."""
     ours, *_ = samples
     print(f"\n{title} (median of {len(samples[ours].wall)} paired rounds)")
-    print(f"{'':24}{unit:>14}{'CPU ' + unit:>16}{'ours/peer':>12}{'CPU':>8}")
+    print(f"{'':26}{unit:>14}{'CPU ' + unit:>16}{'ours/peer':>12}{'CPU':>8}")
     for name, sample in samples.items():
         wall = samples[ours].median / sample.median
         cpu = samples[ours].median_cpu / sample.median_cpu if sample.median_cpu else float("nan")
         print(
-            f"{name:24}{sample.median * scale:14.3f}{sample.median_cpu * scale:16.3f}"
+            f"{name:26}{sample.median * scale:14.3f}{sample.median_cpu * scale:16.3f}"
             f"{wall:12.2f}{cpu:8.2f}"
         )
         row = (title, name, sample.median, sample.median_cpu, wall, cpu)

@@ -12,25 +12,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from secrets import token_hex
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from .errors import ContainerdError, InvalidArgument, Unavailable
 from .services._base import CallContext, current_lease, joined_lease
-from .services.containers import ContainerService
-from .services.content import ContentService
-from .services.diff import DiffService
-from .services.events import EventService
-from .services.health import HealthService
-from .services.images import ImageService
-from .services.introspection import IntrospectionService
-from .services.leases import EXPIRE, LeaseService
-from .services.namespaces import NamespaceService
-from .services.snapshots import SnapshotService
-from .services.tasks import TaskService
-from .services.version import Version, VersionService
 from .transport.address import DEFAULT
 from .transport.channel import Channel
 
@@ -43,7 +30,19 @@ if TYPE_CHECKING:
     from .runtime.containers import Containers
     from .runtime.io import Sink
     from .runtime.run import CompletedContainer
+    from .services.containers import ContainerService
+    from .services.diff import DiffService
+    from .services.events import EventService
+    from .services.health import HealthService
+    from .services.images import ImageService
+    from .services.introspection import IntrospectionService
+    from .services.leases import LeaseService
+    from .services.namespaces import NamespaceService
+    from .services.snapshots import SnapshotService
+    from .services.tasks import TaskService
+    from .services.version import Version, VersionService
     from .store.daemon import DaemonStore
+    from .transport.tls import TLS
 
 _DEFAULTS = "containerd.io/defaults/"
 _SNAPSHOTTER, _RUNTIME = "overlayfs", "io.containerd.runc.v2"
@@ -60,6 +59,7 @@ class _Options:
     snapshotter: str | None
     platform: str | None
     runtime: str | None
+    tls: TLS | Literal[False] | None
 
 
 class Client:
@@ -69,6 +69,7 @@ class Client:
     ``$CONTAINERD_NAMESPACE`` or ``default``.  ``timeout`` in seconds is the deadline of calls that
     only touch metadata; ``connect_timeout`` bounds dialling.  ``snapshotter`` and ``runtime`` are
     the namespace's defaults unless given, ``platform`` (``"linux/arm64"``) this machine's.
+    ``tls`` is for addresses of TCP (containerd serves the CRI alone there).
     Nothing is dialled before the first call.  Pickles as its address and options.
     """
 
@@ -82,17 +83,19 @@ class Client:
         snapshotter: str | None = None,
         platform: str | None = None,
         runtime: str | None = None,
+        tls: TLS | Literal[False] | None = None,
         channel: Channel | None = None,
     ) -> None:
-        if channel is not None and address is not None:
+        if channel is not None and (address is not None or tls is not None):
             raise InvalidArgument("a channel has its address", remedy="Give one of the two")
         self._owns_channel = channel is None
         self._channel = channel or Channel(
             address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT,
             connect_timeout=connect_timeout,
+            tls=tls,
         )
         self.namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
-        self._options = _Options(timeout, connect_timeout, snapshotter, platform, runtime)
+        self._options = _Options(timeout, connect_timeout, snapshotter, platform, runtime, tls)
         self._context = CallContext(self.namespace, timeout=timeout)
 
     @property
@@ -101,8 +104,11 @@ class Client:
 
     def in_namespace(self, namespace: str) -> Client:
         """This client in another namespace, over the same connections; need not be closed."""
-        options = asdict(self._options)
-        return Client(channel=self._channel, namespace=namespace, **options)
+        view = Client(
+            channel=self._channel, namespace=namespace, **{**vars(self._options), "tls": None}
+        )
+        view._options = self._options
+        return view
 
     def close(self) -> None:
         """End every call and connection; may be called twice."""
@@ -129,52 +135,75 @@ class Client:
 
     @property
     def namespace_service(self) -> NamespaceService:
+        from .services.namespaces import NamespaceService
+
         return NamespaceService(self._channel, self._context)
 
     @property
     def container_service(self) -> ContainerService:
+        from .services.containers import ContainerService
+
         return ContainerService(self._channel, self._context)
 
     @property
     def image_service(self) -> ImageService:
+        from .services.images import ImageService
+
         return ImageService(self._channel, self._context)
 
     @property
     def task_service(self) -> TaskService:
+        from .services.tasks import TaskService
+
         return TaskService(self._channel, self._context)
 
     @property
     def diff_service(self) -> DiffService:
+        from .services.diff import DiffService
+
         return DiffService(self._channel, self._context)
 
     @property
     def health_service(self) -> HealthService:
+        from .services.health import HealthService
+
         return HealthService(self._channel, self._context)
 
     @property
     def event_service(self) -> EventService:
+        from .services.events import EventService
+
         return EventService(self._channel, self._context)
 
     @property
     def version_service(self) -> VersionService:
+        from .services.version import VersionService
+
         return VersionService(self._channel, self._context)
 
     @property
     def lease_service(self) -> LeaseService:
+        from .services.leases import LeaseService
+
         return LeaseService(self._channel, self._context)
 
     @property
     def introspection_service(self) -> IntrospectionService:
+        from .services.introspection import IntrospectionService
+
         return IntrospectionService(self._channel, self._context)
 
     @property
     def content_store(self) -> DaemonStore:
+        from .services.content import ContentService
         from .store.daemon import DaemonStore
 
         return DaemonStore(ContentService(self._channel, self._context))
 
     def snapshot_service(self, name: str | None = None) -> SnapshotService:
         """The snapshots of the snapshotter ``name``, the client's or the namespace's default."""
+        from .services.snapshots import SnapshotService
+
         chosen = name or self._options.snapshotter or self._default("snapshotter", _SNAPSHOTTER)
         return SnapshotService(self._channel, self._context, chosen)
 
@@ -208,10 +237,12 @@ class Client:
         if joined:
             yield joined
             return
+        from .services.leases import EXPIRE
+
         until = datetime.now(timezone.utc) + timedelta(seconds=expires)
         label = {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%SZ")}
         leases = self.lease_service
-        id = leases.create(f"lite-{token_hex(8)}", label).id
+        id = leases.create(f"lite-{os.urandom(8).hex()}", label).id
         try:
             with joined_lease(self._channel, self.namespace, id):
                 yield id
@@ -348,7 +379,7 @@ class Client:
 
         with self.lease():
             container = self.new_container(
-                id or f"run-{token_hex(8)}",
+                id or f"run-{os.urandom(8).hex()}",
                 image=image,
                 snapshotter=snapshotter,
                 args=args,
@@ -361,4 +392,4 @@ class Client:
 
 
 def _rebuild(address: str, namespace: str, options: _Options) -> Client:
-    return Client(address, namespace=namespace, **asdict(options))
+    return Client(address, namespace=namespace, **vars(options))

@@ -5,7 +5,7 @@ What lives here: ``Deadline`` and ``backoff``.  What may not: sleeping, threads.
 
 from __future__ import annotations
 
-import random
+import os
 import time
 from collections.abc import Iterator
 
@@ -46,5 +46,6 @@ def backoff(first: float, most: float) -> Iterator[float]:
     """
     bound = first
     while True:
-        yield bound * random.uniform(0.5, 1.0)
+        # Not by random, which imports hashlib, for what most programs never do.
+        yield bound * (0.5 + int.from_bytes(os.urandom(2), "big") / 0x1FFFE)
         bound = min(most, bound * 2)

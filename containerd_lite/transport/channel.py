@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING, Literal
 
 from ..deadline import Deadline, backoff
 from ..errors import Cancelled, ContainerdError, InvalidArgument, Unavailable
@@ -27,6 +28,9 @@ from ..wire.metadata import Metadata, Status
 from .address import DEFAULT, Address
 from .link import Link
 from .stream import Stream, error_of, operation, raise_status
+
+if TYPE_CHECKING:
+    from .tls import TLS
 
 #: Connections kept for the next bulk stream.
 _MOST_SPARE = 4
@@ -48,8 +52,9 @@ def _encoding(compression: str | None) -> str:
 class Channel:
     """A way to one containerd; safe to use from any number of threads, and after a fork.
 
-    ``connect_timeout`` in seconds bounds a dial and the peer's first word.  Nothing is dialled
-    before the first call.
+    ``connect_timeout`` in seconds bounds a dial and the peer's first word.  ``tls`` is for
+    addresses of TCP, which want it; ``False`` says that there is none.  Nothing is dialled before
+    the first call.
     """
 
     def __init__(
@@ -57,10 +62,15 @@ class Channel:
         address: str | Address = DEFAULT,
         *,
         connect_timeout: float | None = 10.0,
+        tls: TLS | Literal[False] | None = None,
         user_agent: str = USER_AGENT,
         max_message: int = MAX_MESSAGE,
     ) -> None:
-        self.address = address if isinstance(address, Address) else Address.parse(address)
+        if isinstance(address, str):
+            address = Address.parse(address, tls=tls)
+        elif tls is not None:
+            raise InvalidArgument("an Address has its TLS", remedy="Give one of the two")
+        self.address = address
         self.name = str(self.address)
         self.connect_timeout = connect_timeout
         self._user_agent = user_agent
@@ -237,7 +247,12 @@ class Channel:
         return shared
 
     def _dial(self, deadline: Deadline) -> Link:
-        wire = Connection(user_agent=self._user_agent, max_message=self._max_message)
+        wire = Connection(
+            authority=self.address.authority,
+            scheme=self.address.scheme,
+            user_agent=self._user_agent,
+            max_message=self._max_message,
+        )
         ready_by = Deadline(self.connect_timeout)
         sock = self.address.dial(deadline.sooner(self.connect_timeout).remaining())
         try:

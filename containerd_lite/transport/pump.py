@@ -18,6 +18,7 @@ from ..wire import metadata
 from ..wire.call import Buffer
 from ..wire.connection import Connection
 from ..wire.metadata import Status
+from .failures import TLSFault
 
 _RECEIVE_BUFFER = 256 << 10
 #: Buffers in one sendmsg; Linux takes up to 1024 (IOV_MAX).
@@ -60,7 +61,7 @@ class Pump:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
-            return self._gone(f"the connection was lost: {error.strerror or error}")
+            return self._failed(error)
         return count or self._gone("the peer closed the connection")
 
     def write(self, buffers: list[Buffer]) -> int | Status:
@@ -70,7 +71,7 @@ class Pump:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
-            return self._gone(f"the connection was lost: {error.strerror or error}")
+            return self._failed(error)
 
     # ---- with the lock ---------------------------------------------------------------------
 
@@ -139,6 +140,11 @@ class Pump:
         self.wire.outgoing.clear()
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)  # a forked child may hold it open, too
+
+    def _failed(self, error: OSError) -> Status:
+        if isinstance(error, TLSFault):
+            return error.status
+        return self._gone(f"the connection was lost: {error.strerror or error}")
 
     def _gone(self, said: str) -> Status:
         """The connection's end; a peer that never said a word provably did nothing."""

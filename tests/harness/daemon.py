@@ -90,16 +90,19 @@ class Daemon:
         *,
         cri: bool = False,
         extra: str = "",
+        grpc: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         prefer_path: bool = False,
     ) -> None:
         """Choose a generation; `extra` is TOML added to the configuration, `env` to the variables.
 
-        `cri` turns on the Kubernetes plug-in; `prefer_path` is as in `find`.
+        `grpc` has more settings of `[grpc]`, such as `tcp_address` and `tcp_tls_cert`; `cri` turns
+        on the Kubernetes plug-in; `prefer_path` is as in `find`.
         """
         self.suite = suite
         self._cri = cri
         self._extra = extra
+        self._grpc = dict(grpc or {})
         self._extra_env = dict(env or {})
         self._prefer_path = prefer_path
         self._service: Service | None = None
@@ -305,6 +308,7 @@ class Daemon:
             f"disabled_plugins = {json.dumps(disabled)}",
             "[grpc]",
             f"address = {_toml(self.socket)}",
+            *(f"{name} = {json.dumps(value)}" for name, value in self._grpc.items()),
             "[ttrpc]",
             f"address = {_toml(self.folder / 't.sock')}",
             '[plugins."io.containerd.internal.v1.opt"]',

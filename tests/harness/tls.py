@@ -1,15 +1,32 @@
-"""A key and a certificate for localhost, made when first wanted; it is its own authority."""
+"""Certificates made on the spot, and a TLS listener that stands before a Unix socket.
+
+A key and a certificate for localhost, which is its own authority, is made when first wanted and
+kept; `Authority` makes any others, for as long as its folder is there. All are good for tests only.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import select
+import socket
+import ssl
 import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import Unavailable, debian
 from .process import run
 
 _NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:127.0.0.2"
+_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-batch"]
+_YEARS = 36500
+_PATIENCE = 5.0
+_MOST_HELD = 1 << 20
+"""Bytes that the listener holds for an end that does not take them."""
 
 
 @functools.cache
@@ -17,18 +34,191 @@ def localhost_pem() -> Path:
     """Return the file that holds both; it is kept in the cache folder, and good for tests only."""
     path = debian.cache() / "localhost.pem"
     if not path.exists():
-        openssl = debian.program("openssl", "openssl", "bookworm", prefer_path=True)
         with tempfile.TemporaryDirectory(dir=debian.cache()) as scratch:
             key, certificate = Path(scratch, "key"), Path(scratch, "certificate")
-            request = f"req -x509 -newkey rsa:2048 -noenc -batch -days 36500 -addext {_NAMES}"
+            request = f"req -x509 -newkey rsa:2048 -noenc -batch -days {_YEARS} -addext {_NAMES}"
             outputs = ("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate))
-            made = run(
-                [*openssl.argv, *request.split(), *outputs],
-                timeout=60,
-            )
-            if made.returncode:
-                raise Unavailable(f"openssl made no certificate: {made.stderr.decode()}")
+            openssl(*request.split(), *outputs)
             both = Path(scratch, "both")
             both.write_bytes(key.read_bytes() + certificate.read_bytes())
             both.rename(path)
     return path
+
+
+def openssl(*args: str) -> None:
+    """Run openssl; raises `Unavailable` if it cannot."""
+    program = debian.program("openssl", "openssl", "bookworm", prefer_path=True)
+    done = run([*program.argv, *args], timeout=60)
+    if done.returncode:
+        raise Unavailable(f"openssl {args[0]} failed: {done.stderr.decode('utf-8', 'replace')}")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of a certificate and of its key."""
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """Signs certificates; `certificate` is the file by which to know them."""
+
+    def __init__(self, folder: Path, name: str = "authority") -> None:
+        """Make the authority's own files in `folder`, where the others will lie, too."""
+        self._folder, self._name = folder, name
+        self.certificate = folder / f"{name}.pem"
+        self.pair = Pair(self.certificate, folder / f"{name}.key")
+        openssl(
+            *("req", "-x509", *_KEY, "-days", str(_YEARS), "-subj", f"/CN={name}"),
+            *("-addext", "basicConstraints=critical,CA:TRUE"),
+            *("-addext", "keyUsage=critical,keyCertSign"),
+            *("-keyout", str(self.pair.key), "-out", str(self.certificate)),
+        )
+
+    def issue(
+        self,
+        name: str,
+        *,
+        names: Sequence[str] = ("DNS:localhost", "IP:127.0.0.1", "IP:::1"),
+        use: str = "serverAuth",
+        days: int = _YEARS,
+    ) -> Pair:
+        """Make a certificate that is good for `days` from now: with -1 it is over.
+
+        `name` is that of its files, `names` those that it vouches for, `use` an extended key usage
+        (RFC 5280, 4.2.1.12).
+        """
+        stem = self._folder / f"{self._name}-{name}"
+        pair = Pair(stem.with_suffix(".pem"), stem.with_suffix(".key"))
+        request = stem.with_suffix(".request")
+        openssl(
+            *("req", "-new", *_KEY, "-subj", f"/CN={name}", "-keyout", str(pair.key)),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
+            *("-addext", f"extendedKeyUsage={use}"),
+            *("-addext", f"subjectAltName={','.join(names)}", "-out", str(request)),
+        )
+        openssl(
+            *("x509", "-req", "-in", str(request), "-copy_extensions", "copyall"),
+            *("-CA", str(self.certificate), "-CAkey", str(self.pair.key)),
+            *("-days", str(days), "-out", str(pair.certificate)),
+        )
+        return pair
+
+
+class Files:
+    """What a daemon and its clients have lying about: a server's and a client's certificate.
+
+    `stranger` is a client's, too, but signed by another authority.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Make them all in `folder`."""
+        self.authority, self.other = Authority(folder), Authority(folder, "other")
+        self.server = self.authority.issue("server")
+        self.client = self.authority.issue("client", use="clientAuth")
+        self.stranger = self.other.issue("client", use="clientAuth")
+
+
+def server_context(
+    pair: Pair, *, clients: Path | None = None, alpn: Sequence[str] = ("h2",)
+) -> ssl.SSLContext:
+    """Return what a server needs; `clients` is the authority that its clients must show."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients)
+    return context
+
+
+class Front:
+    """A TLS listener on a free port of the loopback that passes everything on to a Unix socket.
+
+    It is how containerd's API is offered over TCP: the daemon's own listener offers only the CRI.
+    """
+
+    def __init__(self, target: Path, context: ssl.SSLContext | None) -> None:
+        """Choose the socket to pass on to, and how to speak TLS, if at all; `with` listens."""
+        self._target, self._context = target, context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._wake, self._woken = os.pipe()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def address(self) -> str:
+        """Return `tcp://127.0.0.1:PORT`."""
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Front:
+        """Listen."""
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close every connection."""
+        os.close(self._woken)  # every thread polls the other end
+        for thread in self._threads:
+            thread.join(2 * _PATIENCE)
+            if thread.is_alive():
+                raise RuntimeError("the TLS listener hangs")
+        os.close(self._wake)
+        self._listener.close()
+
+    def _start(self, target: object, *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._wait({self._listener: select.POLLIN}):
+            sock, _ = self._listener.accept()
+            self._start(self._serve, sock)
+
+    def _serve(self, raw: socket.socket) -> None:
+        # Errors of either end are its way of hanging up; there is nobody to report them to.
+        with raw, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as target:
+            raw.settimeout(_PATIENCE)
+            with self._context.wrap_socket(raw, server_side=True) if self._context else raw as sock:
+                target.connect(str(self._target))
+                self._relay(sock, target)
+
+    def _relay(self, sock: socket.socket, target: socket.socket) -> None:
+        """Pass on what comes from either end, until one closes."""
+        sock.setblocking(False)
+        target.setblocking(False)
+        held = {sock: bytearray(), target: bytearray()}  # what each has to be given
+        others = {sock: target, target: sock}
+        while True:
+            wanted = dict.fromkeys(held, 0)
+            for end, waiting in held.items():
+                wanted[end] |= select.POLLOUT if waiting else 0
+                wanted[others[end]] |= select.POLLIN if len(waiting) < _MOST_HELD else 0
+            if self._wait(wanted):
+                return
+            for end, waiting in held.items():
+                with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+                    while len(waiting) < _MOST_HELD:
+                        came = others[end].recv(1 << 16)
+                        if not came:
+                            return
+                        waiting += came
+                with contextlib.suppress(BlockingIOError, ssl.SSLWantWriteError):
+                    while waiting:
+                        del waiting[: end.send(waiting[: 1 << 14])]
+
+    def _wait(self, wanted: dict[socket.socket, int]) -> bool:
+        """Wait for any of the sockets; whether the listener is to end."""
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        for sock, events in wanted.items():
+            poller.register(sock, events)
+        return any(descriptor == self._wake for descriptor, _ in poller.poll())

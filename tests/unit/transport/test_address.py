@@ -7,7 +7,10 @@ import pickle
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -20,7 +23,9 @@ from containerd_lite.errors import (
     SocketPermissionDenied,
     Unavailable,
 )
-from containerd_lite.transport.address import DEFAULT, Address
+from containerd_lite.transport.address import DEFAULT, Address, UnixAddress
+from containerd_lite.transport.tcp import TcpAddress
+from containerd_lite.transport.tls import TLS
 from tests.wire.peer import Peer, Worker, descriptors, silent
 
 AS_NOBODY = """
@@ -52,7 +57,8 @@ except ContainerdError as error:
 )
 def test_parse(text: str, path: str, shown: str) -> None:
     address = Address.parse(text)
-    assert address.path == path
+    assert address == UnixAddress(path)
+    assert (address.scheme, address.authority) == ("http", "localhost")
     assert str(address) == shown
     assert Address.parse(shown) == address
     assert pickle.loads(pickle.dumps(address)) == address
@@ -67,7 +73,6 @@ def test_parse(text: str, path: str, shown: str) -> None:
         "unix://host/path",
         "unix://relative",
         "unix-abstract:",
-        "tcp://127.0.0.1:1",
         "http://x/y",
         "localhost:1234",
         "/" + "x" * 107,
@@ -77,15 +82,88 @@ def test_parse(text: str, path: str, shown: str) -> None:
     ],
 )
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        Address.parse(text)
-    assert caught.value.remedy
+    for tls in (None, False, TLS()):
+        with pytest.raises(InvalidArgument) as caught:
+            Address.parse(text, tls=tls)
+        assert caught.value.remedy
+
+
+TLS_SETTINGS = TLS("ca.pem", "client.pem", "client.key", "daemon.example")
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "authority"),
+    [
+        ("tcp://127.0.0.1:1", "127.0.0.1", 1, "127.0.0.1:1"),
+        ("tcp://localhost:65535", "localhost", 65535, "localhost:65535"),
+        ("tcp://a-b.c_d.example.:10010", "a-b.c_d.example.", 10010, "a-b.c_d.example.:10010"),
+        ("tcp://[::1]:443", "::1", 443, "[::1]:443"),
+        ("tcp://[fe80::1%eth0]:443", "fe80::1%eth0", 443, "[fe80::1]:443"),
+        ("tcp://" + "x" * 63 + ":1", "x" * 63, 1, "x" * 63 + ":1"),
+    ],
+)
+def test_parse_tcp(text: str, host: str, port: int, authority: str) -> None:
+    """RFC 3986, 3.2.2: IPv6 stands in brackets; RFC 9110, 4.2: no zone or user in an authority."""
+    cases: list[tuple[TLS | Literal[False], str]] = [(TLS_SETTINGS, "https"), (False, "http")]
+    for tls, scheme in cases:
+        address = Address.parse(text, tls=tls)
+        assert address == TcpAddress(host, port, tls)
+        assert (address.scheme, address.authority) == (scheme, authority)
+        assert str(address) == text
+        assert Address.parse(str(address), tls=tls) == address
+        assert pickle.loads(pickle.dumps(address)) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tcp:127.0.0.1:1",
+        "tcp:/127.0.0.1:1",
+        "tcp://",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:65536",
+        "tcp://127.0.0.1:http",
+        "tcp://127.0.0.1:\u0661",  # a digit, and no port
+        "tcp://127.0.0.1:1/",
+        "tcp://127.0.0.1:1\n",
+        "tcp://me@127.0.0.1:1",
+        "tcp://:1",
+        "tcp://::1:1",
+        "tcp://[::1]",
+        "tcp://[127.0.0.1]:1",
+        "tcp://[]:1",
+        "tcp://a..b:1",
+        "tcp://" + "x" * 64 + ":1",
+        "tcp://bücher.example:1",
+        "tcp://a b:1",
+        "TCP://127.0.0.1:1",
+    ],
+)
+def test_what_is_no_tcp_address(text: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"no host and port|no known form") as caught:
+        Address.parse(text, tls=TLS_SETTINGS)
+    assert "tcp://host:port" in caught.value.remedy
+
+
+@pytest.mark.parametrize("tls", [None, True, "ca.pem"])
+def test_tls_is_asked_for(tls: Any) -> None:
+    with pytest.raises(InvalidArgument, match="needs tls=") as caught:
+        Address.parse("tcp://127.0.0.1:1", tls=tls)
+    assert "TLS(" in caught.value.remedy
+
+
+@pytest.mark.parametrize("tls", [False, TLS()])
+def test_a_unix_socket_has_no_tls(tls: Any) -> None:
+    with pytest.raises(InvalidArgument, match="no TLS"):
+        Address.parse(DEFAULT, tls=tls)
 
 
 def dial(path: Path, timeout: float | None = 1.0) -> ContainerdError:
     before = descriptors()
     with pytest.raises(ContainerdError) as caught:
-        Address(str(path)).dial(timeout)
+        UnixAddress(str(path)).dial(timeout)
     assert descriptors() == before
     assert f"unix://{path}" in str(caught.value)
     return caught.value
@@ -156,7 +234,7 @@ def test_a_full_queue_is_waited_for(full: socket.socket, patience: float | None)
     path = Path(full.getsockname())
     for timeout in (0.0, 0.02):
         assert type(dial(path, timeout)) is DeadlineExceeded
-    worker = Worker(Address(str(path)).dial, patience)
+    worker = Worker(UnixAddress(str(path)).dial, patience)
     full.accept()[0].close()
     sock = worker.result()
     assert isinstance(sock, socket.socket)
@@ -170,7 +248,7 @@ def test_no_descriptors_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(socket, "socket", fail)
     with pytest.raises(Unavailable, match="Too many open files"):
-        Address(str(tmp_path / "s")).dial(1.0)
+        UnixAddress(str(tmp_path / "s")).dial(1.0)
 
 
 def test_an_interrupted_dial_leaves_nothing(full: socket.socket, monkeypatch: object) -> None:
@@ -184,5 +262,121 @@ def test_an_interrupted_dial_leaves_nothing(full: socket.socket, monkeypatch: ob
     monkeypatch.setattr("containerd_lite.transport.address.time.sleep", interrupt)
     before = descriptors()
     with pytest.raises(Interrupt):
-        Address(full.getsockname()).dial(5.0)
+        UnixAddress(full.getsockname()).dial(5.0)
     assert descriptors() == before
+
+
+# ---- TCP -------------------------------------------------------------------------------------
+
+
+def dial_tcp(where: str, timeout: float | None = 1.0) -> ContainerdError:
+    before = descriptors()
+    with pytest.raises(ContainerdError) as caught:
+        Address.parse(where, tls=False).dial(timeout)
+    assert descriptors() == before
+    assert where in str(caught.value)
+    return caught.value
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+def where(listener: socket.socket, host: str = "127.0.0.1") -> str:
+    return f"tcp://{host}:{listener.getsockname()[1]}"
+
+
+def test_tcp(listener: socket.socket) -> None:
+    """Nothing is held back for more (TCP_NODELAY), and a peer that is gone is missed."""
+    sock = Address.parse(where(listener), tls=False).dial(None)
+    with sock, listener.accept()[0] as peer:
+        assert not sock.getblocking()
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+        sock.sendmsg([b"x"])
+        assert peer.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_tcp_refused(listener: socket.socket, host: str) -> None:
+    gone = where(listener, host)
+    listener.close()
+    error = dial_tcp(gone)
+    assert type(error) is ConnectionRefused
+    assert "tcp_address" in error.remedy
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port of 127.0.0.1 where nobody answers: its queue of connections is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("timeout", [0.0, 0.05])
+def test_tcp_without_an_answer(silent_port: int, timeout: float) -> None:
+    error = dial_tcp(f"tcp://127.0.0.1:{silent_port}", timeout)
+    assert type(error) is DeadlineExceeded
+    assert "connect_timeout" in error.remedy
+
+
+def test_each_address_of_a_name_is_tried(
+    listener: socket.socket, silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is silent takes no more than its share of the time."""
+    at = listener.getsockname()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        refuses = closed.getsockname()
+    found = [refuses, ("127.0.0.1", silent_port), at]
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in found]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: list(answer))
+    sock = Address.parse("tcp://daemon.example:1", tls=False).dial(0.5)
+    assert sock.getpeername() == at
+    sock.close()
+    answer[-1] = answer[0]
+    assert type(dial_tcp("tcp://daemon.example:1", 0.5)) is ConnectionRefused
+
+
+def test_a_host_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    error = dial_tcp("tcp://daemon.example:1")
+    assert type(error) is Unavailable
+    assert "find the host" in error.message
+
+
+def test_a_socket_connected_to_itself(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux does that where nothing listens on a port that it may also choose as the client's."""
+    gone = where(listener)
+    listener.close()
+
+    class Unlucky(socket.socket):
+        def connect(self, address: Any) -> None:
+            self.bind(address)
+            super().connect(address)
+
+    monkeypatch.setattr(socket, "socket", Unlucky)
+    assert type(dial_tcp(gone)) is ConnectionRefused
+
+
+def test_no_descriptors_left_for_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> socket.socket:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", fail)
+    with pytest.raises(Unavailable, match="Too many open files"):
+        Address.parse("tcp://127.0.0.1:1", tls=False).dial(1.0)
