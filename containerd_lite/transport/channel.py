@@ -22,12 +22,12 @@ from ..version import USER_AGENT
 from ..wire import metadata as codes
 from ..wire.call import Call
 from ..wire.connection import Connection
-from ..wire.framing import MAX_MESSAGE, opened
+from ..wire.framing import MAX_MESSAGE
 from ..wire.framing import compress as squeeze
 from ..wire.metadata import Metadata, Status
 from .address import DEFAULT, Address
 from .link import Link
-from .stream import Stream, error_of, operation, raise_status
+from .stream import Stream, error_of, open_message, operation, raise_status
 
 if TYPE_CHECKING:
     from .tls import TLS
@@ -143,7 +143,7 @@ class Channel:
             else:
                 break
         raise_status(call, deadline, self.name)
-        return opened(call.reader.messages[0])
+        return open_message(call.reader.messages[0], path, self.name)
 
     def stream(
         self,

@@ -16,6 +16,7 @@ from ..errors import (
     ContainerdError,
     DeadlineExceeded,
     ProtocolError,
+    ResourceExhausted,
     Unknown,
 )
 from ..wire import metadata
@@ -124,10 +125,9 @@ class Stream:
     def _opened(self, message: Message) -> bytes | bytearray:
         """The message, decompressed; a call whose message cannot be opened is over."""
         try:
-            return opened(message)
-        except ContainerdError as error:
+            return open_message(message, self._call.path, self._address)
+        except ContainerdError:
             self.cancel()
-            error.operation, error.address = operation(self._call.path), self._address
             raise
 
     @property
@@ -187,6 +187,17 @@ def operation(path: str) -> str:
     """``Version.Version`` for ``/containerd.services.version.v1.Version/Version``."""
     service, _, method = path.rpartition("/")
     return f"{service.rpartition('.')[2]}.{method}"
+
+
+def open_message(message: Message, path: str, address: str) -> bytes | bytearray:
+    """A message as its reader wants it.  Raises ``ResourceExhausted`` or ``ProtocolError``."""
+    try:
+        return opened(message)
+    except ContainerdError as error:
+        exhausted = isinstance(error, ResourceExhausted)
+        code = metadata.RESOURCE_EXHAUSTED if exhausted else metadata.INTERNAL
+        status = Status(code, error.message, b"", "stream")
+        raise error_of(path, status, Deadline(None), address) from None
 
 
 def raise_status(call: Call, deadline: Deadline, address: str) -> None:

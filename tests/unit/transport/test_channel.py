@@ -75,6 +75,11 @@ def error_of(channel: Channel, **options: float) -> ContainerdError:
     return caught.value
 
 
+def test_an_address_has_its_tls(server: Peer) -> None:
+    with pytest.raises(InvalidArgument, match="one of the two"):
+        Channel(Address.parse(server.address), tls=False)
+
+
 # ---- calls -------------------------------------------------------------------------------------
 
 

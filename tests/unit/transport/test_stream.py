@@ -263,3 +263,60 @@ def test_one_sends_while_another_receives(server: Peer) -> None:
             got = [int(bytes(body[:-5000])) for body in stream]
             worker.result()
         assert got == list(range(300))
+
+
+# ---- retries -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_a_refused_stream_begins_once_more(refusals: int) -> None:  # gRFC A6
+    left = [refusals]
+
+    def answer(wire: Wire, request: Request) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            wire.send(peer.rst(request.stream_id, 7))
+        else:
+            serve(wire, request)
+
+    before = descriptors()
+    with Peer(answering(answer)) as server, Channel(server.address) as channel:
+        with channel.stream(PATH, b"two") as stream:
+            if refusals == 1:
+                assert list(stream) == [b"one", b"two"]
+            else:
+                with pytest.raises(Unavailable):
+                    stream.receive()
+        assert left[0] == (-1 if refusals == 1 else 0)
+        assert len(channel._links) == len(channel._spare) == 1
+    assert descriptors() == before
+
+
+def test_a_stream_that_was_answered_does_not_begin_again() -> None:
+    seen = []
+
+    def answer(wire: Wire, request: Request) -> None:
+        seen.append(request)
+        wire.send(wire.headers(request.stream_id), peer.data(request.stream_id, message(b"one")))
+        wire.send(peer.rst(request.stream_id, 7))
+
+    with Peer(answering(answer)) as server, Channel(server.address) as channel:
+        with channel.stream(PATH, b"x") as stream:
+            assert stream.receive() == b"one"
+            with pytest.raises(Unavailable):
+                stream.receive()
+        assert len(seen) == 1
+
+
+def test_a_stream_that_sends_on_does_not_begin_again() -> None:
+    """What was sent is not kept: the caller has to say it again."""
+
+    def answer(wire: Wire, request: Request) -> None:
+        wire.send(peer.rst(request.stream_id, 7))
+
+    with Peer(answering(answer)) as server, Channel(server.address) as channel:
+        with channel.stream(PATH) as stream:
+            stream.send(b"x", last=True)
+            with pytest.raises(Unavailable):
+                stream.receive()
+        assert len([f for f in server.seen[0] if f.kind == peer.HEADERS]) == 1

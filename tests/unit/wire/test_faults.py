@@ -25,6 +25,14 @@ BREAKS: dict[str, tuple[Script, int]] = {
     "idle stream, window": (lambda c: peer.window_update(5, 1), frames.PROTOCOL_ERROR),
     "a server's stream": (lambda c: c.server.headers(2), frames.PROTOCOL_ERROR),
     "push": (lambda c: frame(5, 4, 1, b"\0\0\0\2"), frames.PROTOCOL_ERROR),
+    "DATA behind the peer's end": (
+        lambda c: c.server.answer(1) + peer.data(1, b"x"),
+        frames.STREAM_CLOSED,
+    ),
+    "HEADERS behind the peer's reset": (
+        lambda c: peer.rst(1, 8) + c.server.headers(1),
+        frames.STREAM_CLOSED,
+    ),
     "broken block": (lambda c: frame(1, 4, 1, b"\xff"), frames.COMPRESSION_ERROR),
     "broken block of a closed stream": (
         lambda c: c.server.answer(1) + frame(1, 4, 1, b"\xff"),
