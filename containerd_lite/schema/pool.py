@@ -3,12 +3,13 @@
 What lives here: ``Schema`` and the one that describes containerd.  What may not: sockets, and
 the process's default descriptor pool, which belongs to the application.
 
-Every look-up and class creation stands behind one lock and one cache: protobuf's pools are not
-safe to fill from two threads, on any of its backends.
+Every look-up and class creation stands behind one lock, and each schema has one cache: protobuf's
+pools are not safe to fill from two threads, on any of its backends.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from pkgutil import get_data
@@ -33,13 +34,28 @@ class Method:
     response: type[DynamicMessage]
 
 
+#: Of all schemas.  A fork waits for it: protobuf has locks of its own, too, and a child would find
+#: held what another thread held in its parent.
+_LOCK = threading.RLock()
+_is_fork_safe = False
+
+
+def _make_fork_safe() -> None:
+    """With the lock: not done at import, which registers nothing."""
+    global _is_fork_safe
+    if not _is_fork_safe:
+        os.register_at_fork(
+            before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
+        )
+        _is_fork_safe = True
+
+
 class Schema:
     """A set of ``.binpb`` files beside an ``index.txt``, and what they describe."""
 
     def __init__(self, package: str, folder: str) -> None:
         self._package = package
         self._folder = folder
-        self._lock = threading.RLock()
         self._pool: DescriptorPool | None = None
         self._index: dict[str, str] = {}
         self._imports: dict[str, list[str]] = {}
@@ -62,7 +78,7 @@ class Schema:
         return found if found is not None else self._make_method(name)
 
     def _make_class(self, name: str) -> type[DynamicMessage]:
-        with self._lock:
+        with _LOCK:
             if name not in self._classes:
                 self._load(name)
                 try:
@@ -74,7 +90,7 @@ class Schema:
 
     def _make_method(self, name: str) -> Method:
         service, _, method = name.partition("/")
-        with self._lock:
+        with _LOCK:
             self._load(service)
             try:
                 found = self._filled_pool().FindServiceByName(service).methods_by_name[method]
@@ -89,6 +105,7 @@ class Schema:
 
     def _filled_pool(self) -> DescriptorPool:
         if self._pool is None:
+            _make_fork_safe()
             self._pool = DescriptorPool()
         return self._pool
 

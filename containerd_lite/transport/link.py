@@ -13,8 +13,6 @@ from ..wire.framing import Message
 from ..wire.metadata import Metadata, Status
 from .turns import NOW, Turns, Visit
 
-#: An empty message has no part worth sending, and is a message all the same.
-_EMPTY = memoryview(b"")
 _INTERRUPTED = Status(metadata.CANCELLED, "the caller was interrupted", origin="local")
 _EXPIRED = Status(
     metadata.DEADLINE_EXCEEDED, "the deadline passed before the daemon answered", origin="local"
@@ -77,7 +75,7 @@ class Link(Turns):
         message: Parts | None,
         encoding: str,
     ) -> Call | None:
-        views = None if message is None else views_of(message) or [_EMPTY]
+        views = None if message is None else views_of(message)
         wire, pump = self._wire, self._pump
         first = 0  # how many bytes the connection sends before this call's
 
@@ -88,7 +86,7 @@ class Link(Turns):
             if not wire.is_draining:
                 call = visit.call = wire.start(path, request, deadline.remaining, encoding)
                 if views is not None:
-                    wire.send(call, *views, last=True, is_compressed=bool(encoding))
+                    wire.send_message(call, views, True, bool(encoding))
 
         self._drive(visit, begin, deadline)
         return None if wire.lost and pump.sent <= first else visit.call
@@ -102,13 +100,16 @@ class Link(Turns):
         is_compressed: bool = False,
     ) -> bool:
         """Send one message; returns when the peer's window took it all, false at the deadline."""
-        views = views_of(parts) or ([_EMPTY] if parts else [])
-        wire = self._wire
-        return self._drive(
-            Visit(call, lambda: not call.unsent and not wire.outgoing, True),
-            lambda: wire.send(call, *views, last=last, is_compressed=is_compressed),
-            deadline,
-        )
+        views, wire = views_of(parts), self._wire
+
+        def send() -> None:
+            if parts:
+                wire.send_message(call, views, last, is_compressed)
+            elif last:
+                wire.send_end(call)
+
+        visit = Visit(call, lambda: not call.unsent and not wire.outgoing, True)
+        return self._drive(visit, send, deadline)
 
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, Message | None]:
         """The next message, ``None`` where no more will come; false at the deadline."""

@@ -21,6 +21,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -28,13 +29,15 @@ from typing import Any
 from ..deadline import Deadline
 from ..errors import ContainerdError, FailedPrecondition, Unavailable
 from ..wire import metadata
-from ..wire.call import Buffer, Call
+from ..wire.call import DONE, Buffer, Call
 from ..wire.connection import Connection
 from ..wire.metadata import Status
 from .pump import Pump, Socket
 
 #: poll takes its milliseconds as an int of 32 bits, and a lock has a limit, too: waits are cut.
 _LONGEST_WAIT = 3600.0
+#: A peer that was heard of so many seconds ago need not be looked at before a write.
+_FRESH = 0.01
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 #: What a thread does next, without the lock.
 _ACT, _WRITE, _READ, _FOLLOW, _LEAVE = range(5)
@@ -87,7 +90,8 @@ class Turns:
         self._is_urgent = False  # what waits to go out shall not wait for the next to write
         self._failure: Status | None = None  # of a write, until the reader has seen to it
         self._followers: dict[Visit, None] = {}
-        self._senders = 0  # how many of those that wait do so for room
+        self._senders = 0  # how many of those that have followed wait for room
+        self._heard = 0.0  # when somebody read, on the monotonic clock
         self._polled = select.POLLIN
         self._poller = select.poll()
         self._poller.register(sock.fileno(), select.POLLIN)
@@ -162,9 +166,10 @@ class Turns:
 
     def _next(self, me: Visit, deadline: Deadline) -> tuple[int, Any]:
         """What a thread is to do, and with what; everybody whom this concerns has been woken."""
-        self._wake()
-        pump = self._pump
-        is_over = me.is_ready is None or me.call is None or me.is_ready() or me.call.is_done
+        pump, call, is_ready = self._pump, me.call, me.is_ready
+        if pump.wire.touched or pump.has_drained or pump.is_shut:
+            self._wake()
+        is_over = is_ready is None or call is None or call.state == DONE or is_ready()
         # Acknowledgements ride on a write, or go alone before somebody blocks.
         if (self._is_urgent or not is_over) and pump.wire.outgoing:
             if not self._is_writing and not pump.is_blocked:
@@ -181,22 +186,20 @@ class Turns:
         me.is_here = True
         if self._reader is None or self._reader is me:
             return _READ, self._begin_reading(me, deadline, seconds)
-        if me.event is None:
-            self._enrol(me)
-            me.event = threading.Lock()
-            me.event.acquire()
+        if me.event is None and call is not None:
+            self._enrol(me, call)
         self._followers[me] = None
         return _FOLLOW, (me.event, seconds)
 
-    def _enrol(self, me: Visit) -> None:
-        """From now on it is woken when something happens to its call."""
-        if me.call is not None and me not in me.call.waiters:
-            me.call.waiters.append(me)
-            self._senders += me.is_sending
+    def _enrol(self, me: Visit, call: Call) -> None:
+        """From now on it is woken when something happens to its call, and may follow."""
+        me.event = threading.Lock()
+        me.event.acquire()
+        call.waiters.append(me)
+        self._senders += me.is_sending
 
     def _begin_reading(self, me: Visit, deadline: Deadline, seconds: float) -> float:
         if self._reader is None:
-            self._enrol(me)
             self._followers.pop(me, None)
             self._reader = me
         wanted = select.POLLIN | (select.POLLOUT if self._pump.is_blocked else 0)
@@ -224,6 +227,7 @@ class Turns:
     def _have_read(self, me: Visit, result: Any) -> None:
         came, has_room, was_woken = result
         me.is_moving = self._is_polling = False
+        self._heard = time.monotonic()
         if has_room:
             self._pump.is_blocked = False
         if came:
@@ -260,10 +264,10 @@ class Turns:
 
     def _leave(self, me: Visit) -> None:
         """End a visit, and see to it that somebody reads; may be done twice."""
-        if me.call is not None and me in me.call.waiters:
+        if me.event is not None and me.call is not None and me in me.call.waiters:
             me.call.waiters.remove(me)
             self._senders -= me.is_sending
-        self._followers.pop(me, None)
+            self._followers.pop(me, None)
         if self._reader is me:
             self._reader = None
             self._is_polling = False
@@ -289,7 +293,7 @@ class Turns:
 
     def _look(self) -> None:
         """Before the first write after a while: see whether the peer has gone."""
-        if self._wire.is_idle:
+        if self._wire.is_idle and time.monotonic() - self._heard > _FRESH:
             self._look_closely()
 
     def _look_closely(self) -> None:
@@ -306,16 +310,21 @@ class Turns:
 
     def _wake(self) -> None:
         """Wake whoever has something to see: of a call, or that all is sent."""
+        reader = self._reader
         for call in self._wire.take_touched():
             for waiter in call.waiters:
                 self._rouse(waiter)
+            if reader is not None and reader.call is call:
+                self._kick()
         if self._pump.has_drained:
             self._pump.has_drained = False
             if self._senders:
-                for waiter in (*self._followers, self._reader):
-                    if waiter is not None and waiter.is_sending:
-                        self._rouse(waiter)
-        if self._pump.is_shut and self._reader is None and not self._is_writing:
+                for follower in self._followers:
+                    if follower.is_sending:
+                        self._rouse(follower)
+            if reader is not None and reader.is_sending:
+                self._kick()
+        if self._pump.is_shut and reader is None and not self._is_writing:
             self.forget()
 
     def _rouse(self, waiter: Any) -> None:

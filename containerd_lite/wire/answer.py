@@ -24,7 +24,16 @@ class Block:
     there is none, as in trailers; ``status`` is ``None`` where there is no ``grpc-status``.
     """
 
-    __slots__ = ("encoding", "fields", "http_status", "is_grpc", "length", "problem", "status")
+    __slots__ = (
+        "encoding",
+        "fields",
+        "http_status",
+        "is_grpc",
+        "is_informational",
+        "length",
+        "problem",
+        "status",
+    )
 
     def __init__(self, fields: Headers) -> None:
         found = dict(fields)
@@ -34,16 +43,13 @@ class Block:
         kind = found.get(b"content-type", b"application/grpc")
         #: What is no answer of gRPC's has a body that is no messages.
         self.is_grpc = self.http_status == b"200" and kind.startswith(b"application/grpc")
+        self.is_informational = self.http_status[:1] == b"1"
         self.encoding = found.get(b"grpc-encoding", b"identity")
         self.status: Status | None = None
         if b"grpc-status" in found:
             self.status = metadata.status_of(found)
         length = found.get(b"content-length", b"")
         self.length = int(length) if length.isdigit() and len(length) < 20 else None
-
-    @property
-    def is_informational(self) -> bool:
-        return self.http_status[:1] == b"1"
 
 
 def _problem(fields: Headers) -> str:

@@ -50,7 +50,7 @@ class Calls:
         self._credit = Credit(self.outgoing)
         self._calls: dict[int, Call] = {}
         self._queued: deque[Call] = deque()
-        self._touched: dict[Call, None] = {}
+        self.touched: dict[Call, None] = {}
         self._next_id = 1
         self._max_calls = 1 << 31
 
@@ -93,17 +93,31 @@ class Calls:
 
         ``last`` closes the sending side behind it; with no parts it only does that.
         """
-        if call.is_done or not call.is_sending:
-            return
         if parts:
-            views = views_of(parts)
-            length = sum(map(len, views))
-            call.outbox.append(memoryview(prefix(length, is_compressed=is_compressed)))
-            call.outbox.extend(views)
-            call.unsent += PREFIX_SIZE + length
+            self.send_message(call, views_of(parts), last, is_compressed)
+        else:
+            self.send_end(call)
+
+    def send_message(
+        self, call: Call, views: list[memoryview], last: bool, is_compressed: bool = False
+    ) -> None:
+        """As ``send``, of what ``views_of`` makes; an empty list is an empty message."""
+        if call.state == states.DONE or not call.is_sending:
+            return
+        length = sum(map(len, views))
+        call.outbox.append(memoryview(prefix(length, is_compressed)))
+        call.outbox.extend(views)
+        call.unsent += PREFIX_SIZE + length
         call.is_sending = not last
         if call.stream_id:
             self._offer(call)
+
+    def send_end(self, call: Call) -> None:
+        """Close the sending side."""
+        if call.state != states.DONE and call.is_sending:
+            call.is_sending = False
+            if call.stream_id:
+                self._offer(call)
 
     def cancel(self, call: Call, status: Status) -> None:
         """End a call from this side with ``status``; does nothing to a call that is done."""
@@ -121,15 +135,15 @@ class Calls:
 
     def _offer(self, call: Call) -> None:
         if self._sender.offer(call):
-            self._touched[call] = None
+            self.touched[call] = None
 
     def _pump(self) -> None:
         for call in self._sender.pump():
-            self._touched[call] = None
+            self.touched[call] = None
 
     def _end(self, call: Call, status: Status) -> None:
         call.end(status)
-        self._touched[call] = None
+        self.touched[call] = None
         self._calls.pop(call.stream_id, None)
         self._sender.forget(call)
         if self._queued:
@@ -142,7 +156,7 @@ class Calls:
                 self._open(call)
             except InvalidArgument as error:  # the peer changed what it takes
                 call.end(Status(metadata.RESOURCE_EXHAUSTED, error.message, origin="local"))
-                self._touched[call] = None
+                self.touched[call] = None
         if self.is_draining:
             self._end_queued(self.lost or _REPLACED)
 
@@ -150,13 +164,13 @@ class Calls:
         while self._queued:
             call = self._queued.popleft()
             call.end(status)
-            self._touched[call] = None
+            self.touched[call] = None
 
     def take_touched(self) -> list[Call]:
         """The calls that something happened to since this was asked last."""
-        if not self._touched:
+        if not self.touched:
             return []
-        touched, self._touched = self._touched, {}
+        touched, self.touched = self.touched, {}
         return list(touched)
 
     @property

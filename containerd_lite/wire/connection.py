@@ -92,22 +92,22 @@ class Connection(Calls):
             raise ConnectionFault(frames.PROTOCOL_ERROR, f"a frame for idle stream {stream_id}")
         return call
 
-    def _receiving(self, stream_id: int) -> Call | None:
-        """As ``_live``, for DATA and HEADERS: behind its own end a peer has none of them to send.
+    def _passed_over(self, stream_id: int) -> None:
+        """DATA or HEADERS for a stream without a call; its own end is the last a peer may send.
 
-        On a stream that we ended there may be some on their way: they are passed over.
+        On a stream that we ended there may be some on their way.
         """
-        call = self._live(stream_id)
-        if call is None and stream_id in self._ended:
+        self._live(stream_id)
+        if stream_id in self._ended:
             raise ConnectionFault(
                 frames.STREAM_CLOSED, f"more came on stream {stream_id}, which the peer had ended"
             )
-        return call
 
     def _on_data(self, body: memoryview, flags: int, stream_id: int, size: int) -> None:
         self._credit.received(size)
-        call = self._receiving(stream_id)
+        call = self._calls.get(stream_id)
         if call is None:
+            self._passed_over(stream_id)
             return
         call.receive_window -= size
         last = flags & frames.END_STREAM
@@ -144,7 +144,7 @@ class Connection(Calls):
         reader = call.reader
         reader.feed(body)
         if reader.messages:
-            self._touched[call] = None
+            self.touched[call] = None
         elif reader.wanted > STREAM_WINDOW // 4:
             self._credit.grant_early(call)
 
@@ -153,16 +153,18 @@ class Connection(Calls):
             block = self._codec.decode(bytes(payload))
         except ValueError as error:
             raise ConnectionFault(frames.COMPRESSION_ERROR, str(error)) from error
-        call = self._receiving(stream_id)
+        call = self._calls.get(stream_id)
         if call is None:
+            self._passed_over(stream_id)
             return
         last = flags & frames.END_STREAM
         is_first = call.state == states.AWAITING
         problem = block.problem
         if not problem and (not block.http_status) == is_first:
             problem = "a response without :status" if is_first else "trailers with :status"
-        if problem or (last and block.is_informational):
-            problem = problem or "informational headers that end the stream"
+        if last and block.is_informational:
+            problem = "informational headers that end the stream"
+        if problem:
             self._refuse(call, frames.PROTOCOL_ERROR, f"malformed: {problem}")
         elif block.is_informational:
             call.advance(states.INFORMATIONAL)

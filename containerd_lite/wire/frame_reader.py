@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from . import frames
-from .frames import CONTINUATION, DATA, HEADER_SIZE, HEADERS, SETTINGS
+from .frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    HEADER_SIZE,
+    HEADERS,
+    MAX_FRAME_SIZE,
+    MAX_WINDOW,
+    SETTINGS,
+)
 
 #: Bound on an encoded header block, all its frames together, and on its CONTINUATION frames.
 MAX_BLOCK = 64 << 10
@@ -20,9 +29,19 @@ MAX_CONTINUATIONS = 16
 Handler = Callable[[memoryview, int, int, int], None]
 
 _UNUSUAL = frames.PADDED | frames.HAS_PRIORITY
-_SIZES = {frames.PRIORITY: 5, frames.RST_STREAM: 4, frames.PING: 8, frames.WINDOW_UPDATE: 4}
-_OF_STREAMS = frozenset({DATA, HEADERS, CONTINUATION, frames.RST_STREAM, frames.PRIORITY})
-_OF_CONNECTION = frozenset({SETTINGS, frames.PING, frames.GOAWAY})
+#: Of each type: whether it belongs to a stream, to the connection, or (None) to either; its size.
+_RULES: dict[int, tuple[bool | None, int | None]] = {
+    DATA: (True, None),
+    HEADERS: (True, None),
+    frames.PRIORITY: (True, 5),
+    frames.RST_STREAM: (True, 4),
+    SETTINGS: (False, None),
+    frames.PUSH_PROMISE: (None, None),
+    frames.PING: (False, 8),
+    frames.GOAWAY: (False, None),
+    frames.WINDOW_UPDATE: (None, 4),
+    CONTINUATION: (True, None),
+}
 
 
 class ConnectionFault(Exception):
@@ -47,22 +66,23 @@ class FrameReader:
         Raises ``ConnectionFault``.
         """
         at, end = 0, len(data)
+        unpack, handlers = frames.unpack_header, self._handlers
         while end - at >= HEADER_SIZE:
-            word, flags, stream_id = frames.unpack_header(data, at)
+            word, flags, stream_id = unpack(data, at)
             length, kind = word >> 8, word & 0xFF
             if self._first and (kind != SETTINGS or flags & frames.ACK):
                 self._not_http2(data)
-            if length > frames.MAX_FRAME_SIZE:
+            if length > MAX_FRAME_SIZE:
                 raise ConnectionFault(frames.FRAME_SIZE_ERROR, f"a frame of {length} bytes came")
             start = at + HEADER_SIZE
             if end - start < length:
                 break
             at = start + length
-            stream_id &= frames.MAX_WINDOW
-            is_whole = kind == DATA or (kind == HEADERS and flags & frames.END_HEADERS)
+            stream_id &= MAX_WINDOW
+            is_whole = kind == DATA or (kind == HEADERS and flags & END_HEADERS)
             if is_whole and not flags & _UNUSUAL and stream_id and self._block is None:
                 # Nearly all that comes, 32,768 frames for 512 MiB: no more checks than it needs.
-                self._handlers[kind](data[start:at], flags, stream_id, length)
+                handlers[kind](data[start:at], flags, stream_id, length)
                 continue
             self._first = False
             payload = data[start - HEADER_SIZE if kind == SETTINGS else start : at]
@@ -80,27 +100,30 @@ class FrameReader:
     ) -> None:
         if self._block is not None and kind != CONTINUATION:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "a header block was interrupted")
-        if kind in _OF_STREAMS if not stream_id else kind in _OF_CONNECTION:
+        if kind not in _RULES:
+            return
+        place, size = _RULES[kind]
+        if place is not None and place != bool(stream_id):
             raise ConnectionFault(
                 frames.PROTOCOL_ERROR, f"a frame of type {kind} on stream {stream_id}"
             )
-        is_ack = kind == SETTINGS and flags & frames.ACK
-        least = 8 if kind == frames.GOAWAY else 0
-        if length != (0 if is_ack else _SIZES.get(kind, length)) or length < least:
+        if kind == SETTINGS and flags & frames.ACK:
+            size = 0
+        if (size is not None and length != size) or (kind == frames.GOAWAY and length < 8):
             raise ConnectionFault(
                 frames.FRAME_SIZE_ERROR, f"a frame of type {kind} and {length} bytes"
             )
-        handler = self._handlers.get(kind)
-        if kind in (DATA, HEADERS):
+        if kind <= HEADERS:
             payload = _unpadded(payload, flags if kind == HEADERS else flags & frames.PADDED)
-            if kind == HEADERS and not flags & frames.END_HEADERS:
+            if kind == HEADERS and not flags & END_HEADERS:
                 self._block = (stream_id, flags, [bytes(payload)])
                 return
         elif kind == CONTINUATION:
             whole = self._continue(payload, flags, stream_id)
             if whole is None:
                 return
-            (payload, flags), handler = whole, self._handlers.get(HEADERS)
+            (payload, flags), kind = whole, HEADERS
+        handler = self._handlers.get(kind)
         if handler is not None:
             handler(payload, flags, stream_id, length)
 
@@ -114,7 +137,7 @@ class FrameReader:
         # An endless block costs a server of ours nothing and us everything (CVE-2024-27316).
         if len(pieces) > 1 + MAX_CONTINUATIONS or sum(map(len, pieces)) > MAX_BLOCK:
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a header block without an end")
-        if not flags & frames.END_HEADERS:
+        if not flags & END_HEADERS:
             return None
         self._block = None
         return memoryview(b"".join(pieces)), first_flags

@@ -35,7 +35,7 @@ _UNUSED = next(_count(room) for room in [object()])
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def prefix(length: int, *, is_compressed: bool = False) -> bytes:
+def prefix(length: int, is_compressed: bool = False) -> bytes:
     """The prefix of a message of ``length`` bytes."""
     return _PREFIX.pack(is_compressed, length)
 

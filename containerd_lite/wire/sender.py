@@ -57,6 +57,8 @@ class Sender:
 
     def pump(self) -> list[Call]:
         """As ``offer``, for all that windows have held back; returns the calls that got on."""
+        if not self._blocked:
+            return []
         return [call for call in list(self._blocked.values()) if self.offer(call)]
 
     def _send_data(self, call: Call, size: int) -> None:
