@@ -53,8 +53,8 @@ class Channel:
     """A way to one containerd; safe to use from any number of threads, and after a fork.
 
     ``connect_timeout`` in seconds bounds a dial and the peer's first word.  ``tls`` is for
-    addresses of TCP, which want it; ``False`` says that there is none.  Nothing is dialled before
-    the first call.
+    addresses of TCP, which want it; ``False`` says that there is none.  ``max_message`` is the
+    limit on messages in bytes, each way.  Nothing is dialled before the first call.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Link(Turns):
         """Begin a call, with its only message if it has just one; ``None``: the link is over.
 
         In the second case nothing of the call was sent.  A message with an ``encoding`` is given
-        compressed.  Raises ``InvalidArgument``.
+        compressed.  Raises ``InvalidArgument``, ``ResourceExhausted`` for a message too large.
         """
         return self._begin(Visit(), path, request, deadline, message, encoding)
 
@@ -77,6 +77,8 @@ class Link(Turns):
     ) -> Call | None:
         views = None if message is None else views_of(message)
         wire, pump = self._wire, self._pump
+        if views is not None:
+            wire.length_of(views)  # what is too large begins nothing
         first = 0  # how many bytes the connection sends before this call's
 
         def begin() -> None:
@@ -99,7 +101,10 @@ class Link(Turns):
         deadline: Deadline,
         is_compressed: bool = False,
     ) -> bool:
-        """Send one message; returns when the peer's window took it all, false at the deadline."""
+        """Send one message; returns when the peer's window took it all, false at the deadline.
+
+        Raises ``ResourceExhausted`` for a message that is too large: the call goes on.
+        """
         views, wire = views_of(parts), self._wire
 
         def send() -> None:

@@ -74,13 +74,19 @@ class Stream:
         Returns when the kernel has all of it, so that the parts may be used again.  Sending to a
         call that has ended does nothing: ``receive`` tells how it ended.  In a call with a
         ``compression`` a message is compressed unless ``compress`` is false.
-        Raises ``DeadlineExceeded``.
+        Raises ``DeadlineExceeded``, and ``ResourceExhausted`` for a message over the limit, which
+        leaves the call as it was.
         """
         is_compressed = bool(parts and self._call.encoding and compress is not False)
         if is_compressed:
             parts = (squeeze(parts),)
         self._again = None
-        self._expect(self._link.send(self._call, parts, last, self._deadline, is_compressed))
+        try:
+            in_time = self._link.send(self._call, parts, last, self._deadline, is_compressed)
+        except ContainerdError as error:
+            error.operation, error.address = operation(self._call.path), self._address
+            raise
+        self._expect(in_time)
 
     def finish_sending(self) -> None:
         self.send(last=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, ResourceExhausted
 from . import call as states
 from . import frames, metadata
 from .call import Buffer, Call, Timeout, views_of
@@ -92,6 +92,7 @@ class Calls:
         """Queue one message, given in parts that are sent as they are: do not change them.
 
         ``last`` closes the sending side behind it; with no parts it only does that.
+        Raises ``ResourceExhausted`` for a message that is too large, and then queues nothing.
         """
         if parts:
             self.send_message(call, views_of(parts), last, is_compressed)
@@ -102,15 +103,25 @@ class Calls:
         self, call: Call, views: list[memoryview], last: bool, is_compressed: bool = False
     ) -> None:
         """As ``send``, of what ``views_of`` makes; an empty list is an empty message."""
+        length = self.length_of(views)
         if call.state == states.DONE or not call.is_sending:
             return
-        length = sum(map(len, views))
         call.outbox.append(memoryview(prefix(length, is_compressed)))
         call.outbox.extend(views)
         call.unsent += PREFIX_SIZE + length
         call.is_sending = not last
         if call.stream_id:
             self._offer(call)
+
+    def length_of(self, views: list[memoryview]) -> int:
+        """Bytes in a message.  Raises ``ResourceExhausted`` for one that is too large to send."""
+        length = sum(map(len, views))
+        if length > self._max_message:
+            raise ResourceExhausted(
+                f"a message of {length} bytes cannot be sent: the limit is {self._max_message}",
+                remedy="containerd takes 16 MiB; send content in smaller pieces",
+            )
+        return length
 
     def send_end(self, call: Call) -> None:
         """Close the sending side."""

@@ -120,33 +120,35 @@ class Connection(Calls):
             except IllegalEvent as fault:
                 self._refuse(call, frames.PROTOCOL_ERROR, str(fault))
                 return
+        if call.expected is not None or call.empty_frames or not size:
+            self._count(call, len(body))
+        reader = call.reader
         try:
-            self._feed(call, body)
+            reader.feed(body)
         except ContainerdError as fault:
             exhausted = isinstance(fault, ResourceExhausted)
             code = metadata.RESOURCE_EXHAUSTED if exhausted else metadata.INTERNAL
             self._refuse(call, frames.CANCEL, fault.message, code)
             return
+        if reader.messages:
+            self.touched[call] = None
+        elif reader.wanted > STREAM_WINDOW // 4:
+            self._credit.grant_early(call)
         if size != len(body):
             self._credit.repay(call, size - len(body))
         if last:
             self._finish(call, None)
 
-    def _feed(self, call: Call, body: memoryview) -> None:
+    def _count(self, call: Call, size: int) -> None:
+        """Against content-length, if one was told, and the limit on empty frames in a row."""
         if call.expected is not None:
-            call.expected -= len(body)
-        if len(body):
+            call.expected -= size
+        if size:
             call.empty_frames = 0
-        else:
-            call.empty_frames += 1
-            if call.empty_frames > MAX_EMPTY_FRAMES:
-                raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of empty DATA frames")
-        reader = call.reader
-        reader.feed(body)
-        if reader.messages:
-            self.touched[call] = None
-        elif reader.wanted > STREAM_WINDOW // 4:
-            self._credit.grant_early(call)
+            return
+        call.empty_frames += 1
+        if call.empty_frames > MAX_EMPTY_FRAMES:
+            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of empty DATA frames")
 
     def _on_headers(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         try:  # also for calls that are gone: HPACK must stay in step

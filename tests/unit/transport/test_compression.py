@@ -102,3 +102,23 @@ def test_an_encoding_nobody_knows(channel: Channel, server: Peer) -> None:
     with pytest.raises(InvalidArgument, match="gzip"):
         channel.stream(PATH, compression="zstd")
     assert server.seen == []
+
+
+# ---- limits ------------------------------------------------------------------------------------
+
+
+def test_a_message_that_is_too_large_begins_nothing(channel: Channel, server: Peer) -> None:
+    with pytest.raises(ResourceExhausted, match=r"B\.C.*1048577 bytes"):
+        channel.unary(PATH, bytes(1 << 20), b"x")
+    assert channel.unary(PATH, b"x") == message(b"x")
+    kinds = [found.kind for found in server.seen[0]]
+    assert kinds.count(peer.HEADERS) == 1
+    assert peer.RST_STREAM not in kinds
+
+
+def test_a_stream_goes_on_after_a_message_that_was_too_large(channel: Channel) -> None:
+    with channel.stream(PATH) as stream:
+        with pytest.raises(ResourceExhausted, match="limit"):
+            stream.send(bytes((1 << 20) + 1), last=True)
+        stream.send(b"x", last=True)
+        assert stream.receive() == message(b"x")
