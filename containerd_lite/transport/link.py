@@ -24,6 +24,19 @@ _TOO_MANY = Status(metadata.INTERNAL, "several responses to a unary call", b"", 
 Parts = tuple[bytes | memoryview, ...]
 
 
+def _has_too_many(call: Call) -> bool:
+    """What a unary call waits for, beside its end."""
+    return len(call.reader.messages) > 1
+
+
+def _has_message(call: Call) -> bool:
+    return bool(call.reader.messages)
+
+
+def _at_once(call: Call) -> bool:
+    return True
+
+
 class Link(Turns):
     """One connection.  Every method may be called from any thread, without the lock."""
 
@@ -49,8 +62,7 @@ class Link(Turns):
 
         ``None`` as in ``start``.  The messages stay in the call's inbox.
         """
-        visit = Visit()
-        visit.is_ready = lambda: visit.call is None or len(visit.call.reader.messages) > 1
+        visit = Visit(None, _has_too_many)
         try:
             call = self._begin(visit, path, request, deadline, message, encoding)
         except BaseException:
@@ -113,37 +125,19 @@ class Link(Turns):
             elif last:
                 wire.send_end(call)
 
-        visit = Visit(call, lambda: not call.unsent and not wire.outgoing, True)
+        visit = Visit(call, lambda call: not call.unsent and not wire.outgoing, True)
         return self._drive(visit, send, deadline)
 
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, Message | None]:
         """The next message, ``None`` where no more will come; false at the deadline."""
-        messages = call.reader.messages
-        in_time = True
-        while True:
-            if not messages:
-                in_time = self._drive(Visit(call, lambda: call.has_news), None, deadline)
-            message = self._take(call) if messages else None
-            # Another thread may have taken it: then there is more to wait for.
-            if message is not None or not in_time or (call.is_done and not messages):
-                return in_time, message
-
-    def _take(self, call: Call) -> Message | None:
-        """Without the lock: the oldest message; its credit goes out while it is worked on."""
-        message: Message | None = None
-
-        def take() -> None:
-            nonlocal message
-            message = self._wire.take(call)
-
-        self._drive(Visit(), take, NOW)
-        return message
+        visit = Visit(call, _has_message, takes=True)
+        return self._drive(visit, None, deadline), visit.message
 
     def poll(self, call: Call) -> Message | None:
         """The next message if it is here already; never waits for the peer."""
-        if not call.reader.messages:
-            self._drive(Visit(), self._look_closely, NOW)
-        return self._take(call) if call.reader.messages else None
+        visit = Visit(call, _at_once, takes=True)
+        self._drive(visit, None if call.reader.messages else self._look_closely, NOW)
+        return visit.message
 
     def cancel(self, call: Call, status: Status) -> None:
         """End a call with ``status`` and tell the peer; wakes whoever waits for it."""

@@ -31,6 +31,7 @@ from ..errors import ContainerdError, FailedPrecondition, Unavailable
 from ..wire import metadata
 from ..wire.call import DONE, Buffer, Call
 from ..wire.connection import Connection
+from ..wire.framing import Message
 from ..wire.metadata import Status
 from .pump import Pump, Socket
 
@@ -48,17 +49,30 @@ NOW = Deadline(None)
 class Visit:
     """One thread's business with the link: what it does, and what it waits for."""
 
-    __slots__ = ("call", "event", "is_here", "is_moving", "is_ready", "is_sending", "written")
+    __slots__ = (
+        "call",
+        "event",
+        "is_here",
+        "is_moving",
+        "is_ready",
+        "is_sending",
+        "message",
+        "takes",
+        "written",
+    )
 
     def __init__(
         self,
         call: Call | None = None,
-        is_ready: Callable[[], bool] | None = None,
+        is_ready: Callable[[Call], bool] | None = None,
         is_sending: bool = False,
+        takes: bool = False,
     ) -> None:
         self.call = call
         self.is_ready = is_ready  # beside the end of the call; None: it waits for nothing
         self.is_sending = is_sending  # waits for room, too
+        self.takes = takes  # when the wait is over, the call's oldest message
+        self.message: Message | None = None
         self.is_here = False  # it has a role, or waits, and must leave
         self.is_moving = False  # bytes are between the socket and the wire
         self.written: list[Buffer] = []
@@ -161,15 +175,24 @@ class Turns:
     def _act(self, action: Callable[[], None]) -> None:
         if self._reader is None:
             self._pump.is_blocked = False  # nobody polls for room: try again
+        before = len(self._wire.outgoing)
         action()
-        self._is_urgent = self._is_urgent or bool(self._wire.outgoing)
+        if len(self._wire.outgoing) > before:
+            self._is_urgent = True
+
+    def _take(self, me: Visit, call: Call) -> None:
+        """The credit goes out at once: the peer goes on while the caller works on the message."""
+        me.message = self._wire.take(call)
 
     def _next(self, me: Visit, deadline: Deadline) -> tuple[int, Any]:
         """What a thread is to do, and with what; everybody whom this concerns has been woken."""
         pump, call, is_ready = self._pump, me.call, me.is_ready
         if pump.wire.touched or pump.has_drained or pump.is_shut:
             self._wake()
-        is_over = is_ready is None or call is None or call.state == DONE or is_ready()
+        is_over = call is None or is_ready is None or call.state == DONE or is_ready(call)
+        if is_over and me.takes and call is not None:
+            me.takes = False
+            self._act(lambda: self._take(me, call))
         # Acknowledgements ride on a write, or go alone before somebody blocks.
         if (self._is_urgent or not is_over) and pump.wire.outgoing:
             if not self._is_writing and not pump.is_blocked:

@@ -128,11 +128,6 @@ class Call:
     def is_done(self) -> bool:
         return self.state == DONE
 
-    @property
-    def has_news(self) -> bool:
-        """A message can be taken, or none will ever come."""
-        return bool(self.reader.messages) or self.state == DONE
-
     def end(self, status: Status) -> None:
         """Settle the status, once; nothing more is sent."""
         if self.state != DONE:

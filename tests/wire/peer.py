@@ -10,13 +10,11 @@ for longer than `PATIENCE` seconds fails, and its failure is raised when the pee
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import struct
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +23,12 @@ from typing import NamedTuple
 
 from hpack import Decoder, Encoder
 
+from tests.wire.workers import PATIENCE as PATIENCE
+from tests.wire.workers import Worker as Worker
+from tests.wire.workers import descriptors as descriptors
+from tests.wire.workers import eventually as eventually
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-PATIENCE = 5.0
 _MOST_CONNECTIONS = 1000
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
@@ -371,41 +373,3 @@ def _close(sock: socket.socket) -> None:
         pass
     finally:
         sock.close()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Poll a condition until it holds, for `PATIENCE` seconds at most."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it does not come true"
-        time.sleep(0.001)
-
-
-def descriptors() -> int:
-    """How many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
-
-
-class Worker(threading.Thread):
-    """A thread that keeps what its function returned or raised; `result()` waits for that."""
-
-    def __init__(self, function: Callable[..., object], *args: object) -> None:
-        super().__init__(daemon=True)
-        self._function = function
-        self._args = args
-        self._value: object = None
-        self._error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._value = self._function(*self._args)
-        except BaseException as error:
-            self._error = error
-
-    def result(self) -> object:
-        self.join(4 * PATIENCE)
-        assert not self.is_alive(), "a thread hangs"
-        if self._error is not None:
-            raise self._error
-        return self._value

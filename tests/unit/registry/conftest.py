@@ -1,4 +1,4 @@
-"""Gives each test its scripted servers."""
+"""Gives each test its scripted servers, and a client of the first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from containerd_lite.oci.reference import Reference
+from containerd_lite.registry.client import Registry
+from tests.unit.registry.samples import Naps
 from tests.unit.registry.scripted import Scripted
 
 
@@ -21,3 +24,19 @@ def another() -> Iterator[Callable[..., Scripted]]:
     """Starts further servers, closed at the end of the test."""
     with ExitStack() as stack:
         yield lambda *args, **kwargs: stack.enter_context(Scripted(*args, **kwargs))
+
+
+@pytest.fixture
+def naps() -> Naps:
+    return Naps()
+
+
+@pytest.fixture
+def registry(server: Scripted, naps: Naps) -> Iterator[Registry]:
+    with Registry(server.host, sleep=naps, stall_timeout=5, user_agent="tester/1") as found:
+        yield found
+
+
+@pytest.fixture
+def ref(server: Scripted) -> Reference:
+    return Reference.parse(f"{server.host}/app:v1")

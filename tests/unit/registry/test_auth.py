@@ -23,8 +23,8 @@ from containerd_lite.registry.auth import Challenge, parse_challenges
 from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.network import Network, Url, check_realm
+from tests.unit.registry.samples import TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Request, Scripted, challenge, reply
-from tests.unit.registry.test_client import TAGGED, TARGET, manifest
 from tests.unit.registry.test_redirects import CANARY, SECRETS, host_level
 
 ME = Credentials("canary", CANARY)

@@ -20,8 +20,8 @@ from containerd_lite.registry.client import MAX_REDIRECTS, Registry
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.network import Network, Privacy, Url
 from tests.harness.tls import localhost_pem
+from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER
 from tests.unit.registry.scripted import Scripted, challenge, reply
-from tests.unit.registry.test_client import BLOB, BLOB_PATH, LAYER
 
 CANARY = "canary-7f3a"
 SECRETS = (CANARY.encode(), b"Y2FuYXJ5", Credentials("canary", CANARY).basic().encode())

@@ -59,18 +59,6 @@ def test_an_end_is_final() -> None:
     assert (call.unsent, call.is_sending, len(call.outbox)) == (0, False, 0)
 
 
-def test_news() -> None:
-    call = new(states.RECEIVING)
-    told = [call.has_news]
-    call.reader.messages.append(b"")
-    told.append(call.has_news)
-    call.reader.messages.clear()
-    told.append(call.has_news)
-    call.end(Status(0))
-    told.append(call.has_news)
-    assert told == [False, True, False, True]
-
-
 def test_metadata() -> None:
     call = new()
     call.initial_fields = [(b":status", b"200"), (b"a", b"1")]

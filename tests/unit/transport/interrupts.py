@@ -1,0 +1,55 @@
+"""What interrupts a test's calls: by a signal, or at one line of the code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from linecache import getline
+from types import FrameType
+
+
+class Interrupt(BaseException):
+    """As KeyboardInterrupt: may come up anywhere, and is no error."""
+
+
+class Alarm:
+    """Raises `Interrupt` in the main thread some seconds from now."""
+
+    def __init__(self, seconds: float) -> None:
+        main = threading.get_ident()
+        self._timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGUSR1))
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGUSR1, self._ring)
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.join()
+        signal.signal(signal.SIGUSR1, self._before)
+
+    def _ring(self, number: int, where: FrameType | None) -> None:
+        raise Interrupt
+
+
+class Tracer:
+    """Raises `Interrupt` at one line executed in the transport, counted from the start.
+
+    Not at a `with`, which comes again just before the lock is given back, nor at a bare `try`: no
+    call is made there, so no signal's handler can run.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+        self.hit = False
+
+    def __call__(self, where: FrameType, event: str, arg: object) -> Tracer | None:
+        if os.sep + "transport" + os.sep not in where.f_code.co_filename:
+            return None
+        line = getline(where.f_code.co_filename, where.f_lineno)
+        if event == "line" and not self.hit and line.split()[0] not in ("with", "try:"):
+            self.left -= 1
+            if self.left < 0:
+                self.hit = True
+                raise Interrupt
+        return self
