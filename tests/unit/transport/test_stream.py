@@ -225,12 +225,12 @@ def test_abandoned_streams_keep_no_connections(channel: Channel) -> None:
 
 def test_an_unread_stream_starves_nobody_and_is_bounded(channel: Channel) -> None:
     with channel.stream(PATH, b"large") as stream:
-        eventually(
-            lambda: stream._call.reader.messages or stream._link.poll(stream._call) is not None
-        )
+        eventually(lambda: stream.poll() is not None)
         for _ in range(50):
             assert channel.unary(PATH, b"echo") == message(b"echo")
-            stream._link._look()
+            with stream._link._lock:
+                stream._link._look_closely()
+        assert stream._call.reader.messages
         assert sum(map(len, stream._call.reader.messages)) <= 5 << 20
 
 
