@@ -111,6 +111,7 @@ class Pump:
                 return
             went -= size
             outgoing.popleft()
+        self.wire.make_room()
         self.has_drained = not outgoing
 
     def drain(self, end: Status) -> None:

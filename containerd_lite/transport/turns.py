@@ -282,6 +282,8 @@ class Turns:
             self._kick()
             return
         self._pump.wrote(written, went)
+        if self._wire.outgoing:
+            self._is_urgent = True  # whoever left it to this thread relies on its going out
         if self._wire.lost:
             self._pump.finish(self._wire.lost)
 

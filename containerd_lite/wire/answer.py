@@ -9,10 +9,6 @@ from __future__ import annotations
 from . import metadata
 from .metadata import Headers, Status
 
-#: Fields of HTTP/1 connections, which have no place here (RFC 9113, 8.2.2).
-_OF_CONNECTIONS = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
-)
 _BAD_IN_NAMES = frozenset((*range(0x21), *range(0x41, 0x5B), *range(0x7F, 0x100), ord(":")))
 _BAD_IN_VALUES = frozenset(b"\0\r\n")
 
@@ -71,6 +67,6 @@ def _problem(fields: Headers) -> str:
             return "a field name with characters that it must not have"
         if not _BAD_IN_VALUES.isdisjoint(value):
             return "a field value with characters that it must not have"
-        if name in _OF_CONNECTIONS:
+        if name in metadata.OF_CONNECTIONS:
             return "a field that belongs to HTTP/1 connections"
     return ""

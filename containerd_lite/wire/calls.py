@@ -16,7 +16,7 @@ from .credit import STREAM_WINDOW, Credit
 from .framing import MAX_MESSAGE, PREFIX_SIZE, Message, prefix
 from .headers import HeaderCodec
 from .metadata import Metadata, Status
-from .sender import Sender
+from .sender import MAX_UNSENT, Sender
 from .settings import PeerSettings
 
 _REPLACED = Status(
@@ -66,7 +66,7 @@ class Calls:
         if self.lost or self.is_draining:
             closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
             call.end(self.lost or closing)
-        elif len(self._calls) >= self._max_calls:
+        elif len(self._calls) >= self._max_calls or len(self.outgoing) >= MAX_UNSENT:
             self._codec.fragments(path, request, encoding)  # what is wrong, is wrong now
             self._queued.append(call)
         else:
@@ -160,8 +160,17 @@ class Calls:
         if self._queued:
             self._open_queued()
 
+    def make_room(self) -> None:
+        """To be called when some of ``outgoing`` has gone: what waited for that is added."""
+        if self._sender.has_room:
+            self._pump()
+            if self._queued:
+                self._open_queued()
+
     def _open_queued(self) -> None:
         while self._queued and len(self._calls) < self._max_calls and not self.is_draining:
+            if len(self.outgoing) >= MAX_UNSENT:
+                return
             call = self._queued.popleft()
             try:
                 self._open(call)

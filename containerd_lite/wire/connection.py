@@ -11,6 +11,7 @@ drops the good events that stand before a bad frame.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from h2.settings import SettingCodes
 
@@ -120,15 +121,13 @@ class Connection(Calls):
             except IllegalEvent as fault:
                 self._refuse(call, frames.PROTOCOL_ERROR, str(fault))
                 return
-        if call.expected is not None or call.empty_frames or not size:
+        if call.expected is not None or call.empty_frames or not body:
             self._count(call, len(body))
         reader = call.reader
         try:
             reader.feed(body)
         except ContainerdError as fault:
-            exhausted = isinstance(fault, ResourceExhausted)
-            code = metadata.RESOURCE_EXHAUSTED if exhausted else metadata.INTERNAL
-            self._refuse(call, frames.CANCEL, fault.message, code)
+            self._refuse_message(call, fault)
             return
         if reader.messages:
             self.touched[call] = None
@@ -138,6 +137,20 @@ class Connection(Calls):
             self._credit.repay(call, size - len(body))
         if last:
             self._finish(call, None)
+
+    def _refuse_message(self, call: Call, fault: ContainerdError) -> None:
+        """End a call for what its body is: too large, or no messages."""
+        exhausted = isinstance(fault, ResourceExhausted)
+        status = Status(
+            metadata.RESOURCE_EXHAUSTED if exhausted else metadata.INTERNAL,
+            fault.message,
+            b"",
+            "stream",
+        )
+        if call.reader.is_discarding:
+            status = metadata.status_of_http(call.http_status)
+        self.outgoing.append(frames.rst_stream(call.stream_id, frames.CANCEL))
+        self._end(call, status)
 
     def _count(self, call: Call, size: int) -> None:
         """Against content-length, if one was told, and the limit on empty frames in a row."""
@@ -185,9 +198,8 @@ class Connection(Calls):
         call.initial_fields = block.fields
         call.expected = block.length
         call.reader.encoding = block.encoding
-        if not block.is_grpc:  # its body is no messages: end the call before that
-            self.outgoing.append(frames.rst_stream(call.stream_id, frames.CANCEL))
-            self._end(call, metadata.status_of_http(call.http_status))
+        if not block.is_grpc:  # its body is no messages; its trailers may have a status yet
+            call.reader.discard()
 
     def _finish(self, call: Call, trailers: Block | None) -> None:
         """The peer ended the stream; tell it so if our side is still open."""
@@ -207,10 +219,10 @@ class Connection(Calls):
             self.outgoing.append(frames.rst_stream(call.stream_id, frames.NO_ERROR))
         self._end(call, status)
 
-    def _refuse(self, call: Call, error: int, message: str, code: int = metadata.INTERNAL) -> None:
+    def _refuse(self, call: Call, error: int, message: str) -> None:
         """Reset a stream on which the peer broke a rule."""
         self.outgoing.append(frames.rst_stream(call.stream_id, error))
-        self._end(call, Status(code, message, b"", "stream"))
+        self._end(call, Status(metadata.INTERNAL, message, b"", "stream"))
 
     def _on_reset(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         call = self._live(stream_id)
@@ -280,13 +292,11 @@ class Connection(Calls):
         self.is_draining = True
         last_id = frames.unpack_word(payload)[0] & frames.MAX_WINDOW
         reason = bytes(payload[8:200]).decode("utf-8", "replace") or "GOAWAY"
-        status = Status(
-            metadata.UNAVAILABLE,
-            f"the peer is closing the connection ({reason})",
-            origin="connection",
-            is_unprocessed=True,
-        )
+        said = f"the peer is closing the connection ({reason})"
+        status = Status(metadata.UNAVAILABLE, said, b"", "connection", is_unprocessed=True)
         self._end_queued(status)
         for call in list(self._calls.values()):
             if call.stream_id > last_id:
-                self._end(call, status)
+                # Whoever has answered has looked at the call, whatever the GOAWAY says.
+                was_answered = call.state != states.AWAITING
+                self._end(call, replace(status, is_unprocessed=not was_answered))

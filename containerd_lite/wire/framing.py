@@ -19,6 +19,8 @@ PREFIX_SIZE = 5
 MAX_MESSAGE = 16 << 20
 
 _PREFIX = Struct(">BL")
+#: Bytes of an error page, say, that something sends which does not speak gRPC.
+_MOST_DISCARDED = 64 << 10
 #: A message in its reader's hands, the one before it, one that waits.
 _MOST_SPARES = 3
 _WORTH_KEEPING = 256 << 10
@@ -107,6 +109,7 @@ class MessageReader:
         "_spares",
         "_view",
         "encoding",
+        "is_discarding",
         "messages",
         "wanted",
     )
@@ -115,6 +118,7 @@ class MessageReader:
         self.messages: deque[Message] = deque()
         self.wanted = 0
         self.encoding = b"identity"
+        self.is_discarding = False
         self._limit = limit
         self._prefix = b""
         self._is_compressed = False
@@ -127,9 +131,19 @@ class MessageReader:
     def is_between_messages(self) -> bool:
         return self._view is None and not self._prefix
 
+    def discard(self) -> None:
+        """What comes is no messages: pass it over, up to a limit."""
+        self.is_discarding = True
+        self.wanted = _MOST_DISCARDED
+
     def feed(self, data: memoryview) -> None:
         """Take bytes.  Raises ``ResourceExhausted`` or ``Internal`` on a prefix not to be met."""
         at, end = 0, len(data)
+        if self.is_discarding:
+            self.wanted -= end
+            if self.wanted < 0:
+                raise ResourceExhausted("an answer that is not gRPC's does not end")
+            return
         while at < end:
             view = self._view
             if view is None:

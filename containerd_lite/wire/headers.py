@@ -29,6 +29,8 @@ _FIELD_OVERHEAD = 32
 _TIMEOUT_SIZE = 12 + 9 + _FIELD_OVERHEAD
 #: Leases make new metadata all the time; the caches are dropped when they reach this.
 _CACHE_SIZE = 512
+#: Bytes of a block that is remembered; one of 2 KB may open to 2,000 fields (CVE-2026-49975).
+_LARGEST_KNOWN = 32
 #: The first byte of an indexed field, and of one whose index takes more bytes.
 _INDEXED, _LONG_INDEX = 0x80, 0xFF
 
@@ -145,7 +147,7 @@ class HeaderCodec:
         # it is, and means the same until another kind of block comes.  Most answers are two such
         # blocks: without this, decoding them is 83 of the 358 function calls of a unary RPC.
         if block and min(block) >= _INDEXED and max(block) < _LONG_INDEX:
-            if len(self._known) < _CACHE_SIZE:
+            if len(block) <= _LARGEST_KNOWN and len(self._known) < _CACHE_SIZE:
                 self._known[block] = found
         else:
             self._known.clear()

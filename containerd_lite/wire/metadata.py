@@ -45,6 +45,10 @@ _FROM_RST = {
 }
 #: As urllib's unquote does, whose import would cost a program 5 ms that needs nothing else of it.
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
+#: Fields of HTTP/1 connections, which have no place in HTTP/2 (RFC 9113, 8.2.2).
+OF_CONNECTIONS = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
 _UNITS = ((1, b"S"), (60, b"M"), (3600, b"H"))
 #: What 8 digits of the largest unit can say, in seconds; an endless timeout is cut to this.
 _LONGEST = 99_999_999 * 3600
@@ -92,7 +96,7 @@ def encode_metadata(metadata: Metadata) -> Headers:
     fields: Headers = []
     for name, value in metadata:
         key = name.encode("utf-8", "replace").lower()
-        if not _is_name(key) or key.startswith(b"grpc-"):
+        if not _is_name(key) or key.startswith(b"grpc-") or key in OF_CONNECTIONS or key == b"te":
             raise InvalidArgument(f"{name!r} cannot be the name of a metadata field")
         if key.endswith(b"-bin"):
             raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")

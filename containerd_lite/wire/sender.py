@@ -15,6 +15,9 @@ from .frames import DATA, header
 
 #: Answers to PING and SETTINGS that may wait unsent; more is a flood (CVE-2019-9512, -9515).
 MAX_UNSENT_REPLIES = 1000
+#: Buffers from which on nothing is added that can wait: a peer that does not read must not make
+#: the queue grow with each call, nor with each byte of window (CVE-2019-9511).
+MAX_UNSENT = 1024
 #: Bytes up to which a copy costs less than one more buffer for the kernel.
 _SMALL = 4096
 
@@ -43,7 +46,7 @@ class Sender:
         before = call.unsent
         while call.unsent:
             size = min(call.unsent, call.send_window, self._window, self.max_frame)
-            if size <= 0:
+            if size <= 0 or len(self.outgoing) >= MAX_UNSENT:
                 self._blocked[call.stream_id] = call
                 return call.unsent != before
             self._send_data(call, size)
@@ -51,6 +54,11 @@ class Sender:
             self.outgoing.append(header(DATA, frames.END_STREAM, call.stream_id, 0))
         self._blocked.pop(call.stream_id, None)
         return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether so much has gone out that what was held back for it may be added."""
+        return len(self.outgoing) < MAX_UNSENT // 2
 
     def forget(self, call: Call) -> None:
         self._blocked.pop(call.stream_id, None)

@@ -17,6 +17,9 @@ from .credit import STREAM_WINDOW
 from .frame_reader import ConnectionFault
 from .headers import MAX_HEADER_LIST
 
+#: Bytes of a setting; the highest identifier that h2 knows, ENABLE_CONNECT_PROTOCOL.
+_ENTRY, _LAST_KNOWN = 6, b"\0\x08"
+
 
 class SettingsFault(ConnectionFault):
     """SETTINGS that break a rule; ``goaway`` is the frame that says which."""
@@ -48,7 +51,7 @@ class PeerSettings:
         Raises ``SettingsFault``.
         """
         try:
-            events = self.h2.receive_data(frame)
+            events = self.h2.receive_data(_known(frame))
         except H2Error as error:
             raise SettingsFault(error, self.h2.data_to_send()) from error
         changed: dict[int, int] = {}
@@ -62,3 +65,13 @@ class PeerSettings:
     def max_frame(self) -> int:
         """The largest frame that the peer takes, in bytes."""
         return self.h2.max_outbound_frame_size
+
+
+def _known(frame: bytes) -> bytes:
+    """The frame without settings that have no meaning, of which h2 keeps each (CVE-2019-9515)."""
+    body = frame[frames.HEADER_SIZE :]
+    if len(body) % _ENTRY:
+        return frame  # h2 says what is wrong with it
+    entries = (body[at : at + _ENTRY] for at in range(0, len(body), _ENTRY))
+    kept = b"".join(entry for entry in entries if entry[:2] <= _LAST_KNOWN)
+    return len(kept).to_bytes(3, "big") + frame[3 : frames.HEADER_SIZE] + kept

@@ -10,7 +10,7 @@ import pytest
 
 from containerd_lite.deadline import Deadline
 from containerd_lite.errors import InvalidArgument
-from containerd_lite.wire import metadata
+from containerd_lite.wire import calls, metadata
 from containerd_lite.wire.call import Buffer, Call
 from containerd_lite.wire.metadata import Status
 from tests.unit.transport.pair import CLOSED, NEVER, PATH, Pair, ended, is_crowded, is_reading
@@ -87,6 +87,34 @@ def test_the_reader_polls_for_the_room_that_another_call_wants(pair: Pair) -> No
         size += len(found.payload) if (found.kind, found.stream_id) == (peer.DATA, 1) else 0
     assert sender.result() is True
     pair.server.send(pair.server.answer(3))
+    assert reader.result() is True
+
+
+def test_what_a_caller_leaves_behind_is_sent_by_the_reader(pair: Pair) -> None:
+    """A call begins with a message that the socket does not take at once; nobody waits for it."""
+    call = clog(pair)
+    reader = Worker(ended, pair.link, call, NEVER)
+    eventually(lambda: is_reading(pair.link))
+    pair.link.start(PATH, (), NEVER, (LARGE,))
+    size = 0
+    while size < len(LARGE) + 5:
+        found = pair.server.read()
+        size += len(found.payload) if (found.kind, found.stream_id) == (peer.DATA, 3) else 0
+    pair.server.send(pair.server.answer(1))
+    assert reader.result() is True
+
+
+def test_a_call_that_waited_for_room_is_sent_by_whoever_makes_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if nothing had been read for long: then the last one to write must see to the rest."""
+    monkeypatch.setattr(calls, "MAX_UNSENT", 0)
+    reader = Worker(ended, pair.link, pair.start(b""), NEVER)
+    eventually(lambda: is_reading(pair.link))
+    monkeypatch.undo()
+    pair.start(b"")
+    assert [pair.server.request().stream_id for _ in range(2)] == [1, 3]
+    pair.server.send(pair.server.answer(1), pair.server.answer(3))
     assert reader.result() is True
 
 

@@ -166,10 +166,28 @@ def test_an_answer_that_is_not_grpc(
     body = peer.data(1, b"<html>404 page not found</html>", end=True)
     client.give(client.server.headers(1, fields), body)
     assert code(call) == expected
-    assert resets(client.sent()) == [(1, frames.CANCEL)]
+    assert client.inbox(call) == []
     other = client.start()
     client.give(client.server.headers(3, fields, end=True))
     assert code(other) == expected
+
+
+def test_an_answer_that_is_not_grpc_and_does_not_end(client: Client) -> None:
+    call = client.start()
+    client.give(client.server.headers(1, [(":status", "404")]))
+    for _ in range(4):
+        client.give(peer.data(1, bytes(16_384)))
+        assert not call.is_done
+    client.give(peer.data(1, b"x"))
+    assert code(call) == metadata.UNIMPLEMENTED
+    assert resets(client.sent()) == [(1, frames.CANCEL)]
+
+
+def test_a_grpc_status_behind_another_answer_counts(client: Client) -> None:
+    """http-grpc-status-mapping.md: if there is a grpc-status, it must be used."""
+    call = client.start()
+    client.give(client.server.headers(1, [(":status", "503")]), client.server.trailers(1, 5))
+    assert code(call) == metadata.NOT_FOUND
 
 
 @pytest.mark.parametrize("kind", ["application/grpc+proto", "application/grpc; x", None])
