@@ -191,7 +191,7 @@ class Turns:
             self._wake()
         is_over = call is None or is_ready is None or call.state == DONE or is_ready(call)
         if is_over and me.takes and call is not None:
-            me.takes = False
+            me.takes, me.is_ready = False, None  # what it waited for is gone from the inbox
             self._act(lambda: self._take(me, call))
         # Acknowledgements ride on a write, or go alone before somebody blocks.
         if (self._is_urgent or not is_over) and pump.wire.outgoing:
@@ -250,10 +250,10 @@ class Turns:
     def _have_read(self, me: Visit, result: Any) -> None:
         came, has_room, was_woken = result
         me.is_moving = self._is_polling = False
-        self._heard = time.monotonic()
         if has_room:
             self._pump.is_blocked = False
         if came:
+            self._heard = time.monotonic()
             self._take_in(came)
         elif not was_woken and not self._wire.is_ready and self._ready_by.expired:
             said = "the peer took the connection and said nothing"

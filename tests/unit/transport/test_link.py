@@ -142,6 +142,17 @@ def test_two_receivers_of_one_call_share_its_messages(pair: Pair) -> None:
     assert (True, b"b") in results
 
 
+def test_a_message_whose_credit_is_due_waits_for_no_other(pair: Pair) -> None:
+    call = pair.start(b"")
+    body = bytes(1 << 20)
+    whole = message(body)
+    parts = [peer.data(1, whole[at : at + 16384]) for at in range(0, len(whole), 16384)]
+    worker = Worker(pair.server.send, pair.server.headers(1), *parts)
+    assert pair.link.receive(call, Deadline(peer.PATIENCE)) == (True, body)
+    worker.result()
+    assert pair.server.read_until(peer.WINDOW_UPDATE, 1).word == len(whole)
+
+
 def test_poll_never_waits_and_gives_credit(pair: Pair) -> None:
     call = pair.start(b"")
     assert pair.link.poll(call) is None
