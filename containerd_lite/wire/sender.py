@@ -44,16 +44,18 @@ class Sender:
     def offer(self, call: Call) -> bool:
         """Make DATA frames of what the call has queued; whether any of it went, or its end."""
         before = call.unsent
-        while call.unsent:
-            size = min(call.unsent, call.send_window, self._window, self.max_frame)
-            if size <= 0 or len(self.outgoing) >= MAX_UNSENT:
-                self._blocked[call.stream_id] = call
-                return call.unsent != before
-            self._send_data(call, size)
-        if not before and not call.is_sending:
+        if not before:
             self.outgoing.append(header(DATA, frames.END_STREAM, call.stream_id, 0))
-        self._blocked.pop(call.stream_id, None)
-        return True
+            return True
+        size = self._send_data(call, min(before, call.send_window, self._window))
+        call.unsent = before - size
+        call.send_window -= size
+        self._window -= size
+        if call.unsent:
+            self._blocked[call.stream_id] = call
+        else:
+            self._blocked.pop(call.stream_id, None)
+        return size > 0
 
     @property
     def has_room(self) -> bool:
@@ -69,24 +71,29 @@ class Sender:
             return []
         return [call for call in list(self._blocked.values()) if self.offer(call)]
 
-    def _send_data(self, call: Call, size: int) -> None:
-        call.unsent -= size
-        call.send_window -= size
-        self._window -= size
-        last = frames.END_STREAM if not call.unsent and not call.is_sending else 0
-        head = header(DATA, last, call.stream_id, size)
-        if size <= _SMALL and not call.unsent:
-            self.outgoing.append(b"".join((head, *call.outbox)))
-            call.outbox.clear()
-            return
-        self.outgoing.append(head)
-        while size:
-            piece = call.outbox.popleft()
-            if len(piece) > size:
-                call.outbox.appendleft(piece[size:])
-                piece = piece[:size]
-            size -= len(piece)
-            self.outgoing.append(piece)
+    def _send_data(self, call: Call, budget: int) -> int:
+        """Frames of up to ``budget`` bytes, all together; how many they came to."""
+        outgoing, outbox, max_frame = self.outgoing, call.outbox, self.max_frame
+        is_all = budget == call.unsent
+        end = frames.END_STREAM if is_all and not call.is_sending else 0
+        if is_all and budget <= min(_SMALL, max_frame) and len(outgoing) < MAX_UNSENT:
+            outgoing.append(b"".join((header(DATA, end, call.stream_id, budget), *outbox)))
+            outbox.clear()
+            return budget
+        left = budget
+        while left > 0 and len(outgoing) < MAX_UNSENT:
+            size = min(left, max_frame)
+            left -= size
+            outgoing.append(header(DATA, 0 if left else end, call.stream_id, size))
+            while size:
+                piece = outbox[0]
+                if len(piece) > size:
+                    outgoing.append(piece[:size])
+                    outbox[0] = piece[size:]
+                    break
+                size -= len(piece)
+                outgoing.append(outbox.popleft())
+        return budget - left
 
     def widen(self, increment: int) -> bool:
         """The peer grants credit on the connection; false if that breaks a rule."""
