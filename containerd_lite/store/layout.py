@@ -51,13 +51,17 @@ class LayoutStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         marker = self.path / _MARKER
-        if marker.exists():
+        is_foreign = not marker.exists() and self._holds_something()
+        if marker.exists():  # by now: another writer makes it first, and then the rest
             self._check(marker)
-        elif self.path.exists() and any(map(_is_foreign, self.path.iterdir())):
+        elif is_foreign:
             raise InvalidArgument(
                 f"{self.path} holds something that is no OCI image layout",
                 remedy="Name a folder that is empty or does not exist",
             )
+
+    def _holds_something(self) -> bool:
+        return self.path.exists() and any(map(_is_foreign, self.path.iterdir()))
 
     @staticmethod
     def _check(marker: Path) -> None:

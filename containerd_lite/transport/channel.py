@@ -185,7 +185,10 @@ class Channel:
         why = _NEVER
         try:
             for _ in range(_MOST_SPARE + 2):  # each of the spare ones may be stale
-                link = self._dial_until(deadline, dedicated, waits)
+                if waits is None:
+                    link = self._link(deadline, dedicated)
+                else:
+                    link = self._dial_until(deadline, dedicated, waits)
                 try:
                     call = begin(link)
                 except BaseException:
@@ -202,14 +205,12 @@ class Channel:
             error.operation = operation(path)
             raise
 
-    def _dial_until(
-        self, deadline: Deadline, dedicated: bool, waits: Iterator[float] | None
-    ) -> Link:
+    def _dial_until(self, deadline: Deadline, dedicated: bool, waits: Iterator[float]) -> Link:
         while True:
             try:
                 return self._link(deadline, dedicated)
             except Unavailable:
-                if waits is None or deadline.expired:
+                if deadline.expired:
                     raise
                 self._pause(next(waits), deadline)
 

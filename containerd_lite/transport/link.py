@@ -63,6 +63,7 @@ class Link(Turns):
         ``None`` as in ``start``.  The messages stay in the call's inbox.
         """
         visit = Visit(None, _has_too_many)
+        visit.is_brief = True
         try:
             call = self._begin(visit, path, request, deadline, message, encoding)
         except BaseException:
@@ -96,7 +97,9 @@ class Link(Turns):
         def begin() -> None:
             nonlocal first
             self._look()
-            first = pump.sent + sum(map(len, wire.outgoing))
+            first = pump.sent
+            if wire.outgoing:
+                first += sum(map(len, wire.outgoing))
             if not wire.is_draining:
                 call = visit.call = wire.start(path, request, deadline.remaining, encoding)
                 if views is not None:

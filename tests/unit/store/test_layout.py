@@ -192,3 +192,19 @@ def test_writes_that_begin_while_others_end(store: LayoutStore) -> None:
         list(pool.map(work, range(4)))
     assert len(list(store.walk())) == 200
     assert not (store.path / ".ingest").exists()
+
+
+def test_a_folder_that_becomes_a_layout_while_it_is_looked_at(
+    store: LayoutStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer makes the marker first, and the rest behind it."""
+    store.path.mkdir()
+    looked = LayoutStore._holds_something
+
+    def slow(late: LayoutStore) -> bool:
+        monkeypatch.undo()
+        put(store, BODY)
+        return looked(late)
+
+    monkeypatch.setattr(LayoutStore, "_holds_something", slow)
+    assert LayoutStore(store.path).info(DIGEST).size == len(BODY)
