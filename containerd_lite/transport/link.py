@@ -63,7 +63,6 @@ class Link(Turns):
         ``None`` as in ``start``.  The messages stay in the call's inbox.
         """
         visit = Visit(None, _has_too_many)
-        visit.is_brief = True
         try:
             call = self._begin(visit, path, request, deadline, message, encoding)
         except BaseException:

@@ -6,9 +6,8 @@ wants of the connection (``link`` says that), HTTP/2, bytes (``pump`` has them).
 There is no thread of ours.  Whoever has something to send, and finds nobody writing, writes; a
 caller that waits and finds nobody reading becomes the reader, until it has what it came for, and
 then hands over.  Both are done without the lock: nobody holds it over a system call, where Python
-would let other threads run into it.  (With 16 threads that made a call three times as quick.)  The
-invariant: whenever the lock is free and somebody waits, there is a reader, or a waiter has been
-woken to become one.
+would let other threads run into it.  The invariant: whenever the lock is free and somebody waits,
+there is a reader, or a waiter has been woken to become one.
 
 An exception may come up anywhere (a signal handler's, KeyboardInterrupt).  While the lock is held,
 or bytes are on their way, it breaks the connection, since nobody knows how far things got; while a
@@ -39,8 +38,6 @@ from .pump import Pump, Socket
 _LONGEST_WAIT = 3600.0
 #: A peer that was heard of so many seconds ago need not be looked at before a write.
 _FRESH = 0.01
-#: How often to look before a sleep; pointless where the daemon has no other CPU to answer on.
-_GLANCES = 60 if len(os.sched_getaffinity(0)) > 1 else 0
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 #: What a thread does next, without the lock.
 _ACT, _WRITE, _READ, _FOLLOW, _LEAVE = range(5)
@@ -54,7 +51,6 @@ class Visit:
     __slots__ = (
         "call",
         "event",
-        "is_brief",
         "is_here",
         "is_moving",
         "is_ready",
@@ -74,7 +70,6 @@ class Visit:
         self.call = call
         self.is_ready = is_ready  # beside the end of the call; None: it waits for nothing
         self.is_sending = is_sending  # waits for room, too
-        self.is_brief = False  # its answer may be there in no time
         self.takes = takes  # when the wait is over, the call's oldest message
         self.message: Message | None = None
         self.is_here = False  # it has a role, or waits, and must leave
@@ -241,7 +236,7 @@ class Turns:
         """Without the lock, as the reader: what came, whether there is room, or was anything."""
         came: int | Status = 0
         has_room = False
-        ready = self._glance(me) or self._poller.poll(seconds * 1000)
+        ready = self._poller.poll(seconds * 1000)
         for descriptor, events in ready:
             if descriptor != self._descriptor:
                 self._drain_wakes()
@@ -251,21 +246,6 @@ class Turns:
                 me.is_moving = True
                 came = self._pump.read()
         return came, has_room, bool(ready)
-
-    def _glance(self, me: Visit) -> list[tuple[int, int]]:
-        """Without the lock: look for a quick answer for some 50 us before going to sleep.
-
-        The daemon's answers to metadata calls are that near, and to be woken costs as much again:
-        a call takes a tenth less, of CPU as of time.  Not for streams, whose sender wants the CPU,
-        nor beside other threads.
-        """
-        ready: list[tuple[int, int]] = []
-        if me.is_brief and not self._followers:
-            for _ in range(_GLANCES):
-                ready = self._poller.poll(0)
-                if ready:
-                    break
-        return ready
 
     def _have_read(self, me: Visit, result: Any) -> None:
         came, has_room, was_woken = result
