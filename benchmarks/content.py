@@ -150,18 +150,20 @@ def read(daemon: Daemon, client: Client, rounds: int, size: int) -> None:
         def ctr() -> int:
             return len(daemon.ctr("content", "get", digest, namespace=client.namespace).stdout)
 
-        with Child("benchmarks.content:read_ours", *where, **_PURE) as pure:
+        with (
+            Child("benchmarks.content:read_ours", *where) as ours,
+            Child("benchmarks.content:read_ours", *where, **_PURE) as pure,
+            Child("benchmarks.content:read_grpcio", *where) as grpcio,
+        ):
             contenders: dict[str, Run] = {
-                "containerd_lite": read_ours(*where),
-                "grpcio": read_grpcio(*where),
+                "containerd_lite": ours,
+                "the same, pure protobuf": pure,
+                "grpcio": grpcio,
                 "ctr content get": ctr,
                 "a bare socket": read_bare(str(daemon.socket), client.namespace, digest, size),
             }
             title = f"Content.Read of {size // MIB} MiB"
             report(title, measure(contenders, rounds), "ms/MiB", 1e3 * MIB)
-            with Child("benchmarks.content:read_grpcio", *where) as peer:
-                both: dict[str, Run] = {"containerd_lite, pure protobuf": pure, "grpcio": peer}
-                report(f"{title}, backends", measure(both, rounds), "ms/MiB", 1e3 * MIB)
 
 
 def write(daemon: Daemon, client: Client, rounds: int, size: int) -> None:
@@ -176,10 +178,14 @@ def write(daemon: Daemon, client: Client, rounds: int, size: int) -> None:
         client.content_store.delete(digest)
         return size
 
-    with client.lease():
+    with (
+        client.lease(),
+        Child("benchmarks.content:write_ours", *where) as ours,
+        Child("benchmarks.content:write_grpcio", *where) as grpcio,
+    ):
         contenders: dict[str, Run] = {
-            "containerd_lite": write_ours(*where),
-            "grpcio": write_grpcio(*where),
+            "containerd_lite": ours,
+            "grpcio": grpcio,
             "ctr content ingest": ctr,
         }
         title = f"Content.Write of {size // MIB} MiB"

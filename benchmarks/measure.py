@@ -9,6 +9,7 @@ import resource
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -62,13 +63,18 @@ def timed(run: Run) -> Result:
 
 
 def measure(contenders: Mapping[str, Run], rounds: int) -> dict[str, Sample]:
-    """Run them all in turn, ``rounds`` times, after one round that does not count."""
+    """Run them all in turn, ``rounds`` times, after one round that does not count.
+
+    Each round begins with another one: what runs behind a contender may suffer from it.
+    """
     samples = {name: Sample() for name in contenders}
+    names = deque(contenders)
     for number in range(rounds + 1):
-        for name, run in contenders.items():
-            result = timed(run)
+        for name in names:
+            result = timed(contenders[name])
             if number:
                 samples[name].add(result)
+        names.rotate(-1)
     return samples
 
 

@@ -21,7 +21,10 @@ class Deadline:
 
     def remaining(self) -> float | None:
         """Seconds left, never below 0; ``None`` for a deadline that never expires."""
-        return None if self._at is None else max(0.0, self._at - time.monotonic())
+        if self._at is None:
+            return None
+        left = self._at - time.monotonic()
+        return left if left > 0 else 0.0
 
     @property
     def expired(self) -> bool:

@@ -89,8 +89,9 @@ class Service:
         return CONTAINERD.method(f"{self._name}/{name}")
 
     def _metadata(self) -> _Metadata:
-        metadata: _Metadata = (("containerd-namespace", self._context.namespace),)
-        lease = self._context.lease or current_lease(self._channel, self._context.namespace)
+        context = self._context
+        metadata: _Metadata = (("containerd-namespace", context.namespace),)
+        lease = context.lease or current_lease(self._channel, context.namespace)
         return (*metadata, ("containerd-lease", lease)) if lease else metadata
 
     def _call(

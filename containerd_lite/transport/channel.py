@@ -122,7 +122,7 @@ class Channel:
         status says.
         """
         deadline = Deadline(timeout)
-        encoding = _encoding(compression)
+        encoding = _encoding(compression) if compression else ""
         parts = (squeeze(message),) if encoding else message
 
         def begin(link: Link) -> Call | None:
@@ -223,12 +223,12 @@ class Channel:
         if self.abandoned:
             self._collect()
         with self._lock:
+            if not dedicated and self._shared is not None and self._shared.is_usable:
+                return self._shared
             if self._closed.is_set():
                 raise Cancelled("the client is closed", remedy="Make a new one")
             if dedicated and self._spare:
                 return self._spare.pop()
-            if not dedicated and self._shared is not None and self._shared.is_usable:
-                return self._shared
         link = self._dial(deadline)
         try:
             with self._lock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..deadline import Deadline
 from ..wire import metadata
-from ..wire.call import Call, views_of
+from ..wire.call import DONE, Call, views_of
 from ..wire.framing import Message
 from ..wire.metadata import Metadata, Status
 from .turns import NOW, Turns, Visit
@@ -72,7 +72,7 @@ class Link(Turns):
         if call is None:
             return None
         answers = len(call.reader.messages)
-        if not call.is_done:
+        if call.state != DONE:
             self.cancel(call, _TOO_MANY if answers > 1 else _EXPIRED)
         elif answers != 1 and call.status is not None and call.status.code == metadata.OK:
             call.status = _TOO_MANY if answers else _NONE
@@ -89,8 +89,6 @@ class Link(Turns):
     ) -> Call | None:
         views = None if message is None else views_of(message)
         wire, pump = self._wire, self._pump
-        if views is not None:
-            wire.length_of(views)  # what is too large begins nothing
         first = 0  # how many bytes the connection sends before this call's
 
         def begin() -> None:
@@ -100,9 +98,7 @@ class Link(Turns):
             if wire.outgoing:
                 first += sum(map(len, wire.outgoing))
             if not wire.is_draining:
-                call = visit.call = wire.start(path, request, deadline.remaining, encoding)
-                if views is not None:
-                    wire.send_message(call, views, True, bool(encoding))
+                visit.call = wire.start(path, request, deadline.remaining, encoding, views)
 
         self._drive(visit, begin, deadline)
         return None if wire.lost and pump.sent <= first else visit.call

@@ -57,7 +57,8 @@ class Pump:
     def read(self) -> int | Status:
         """Read once: how many bytes came, or the end of the connection."""
         try:
-            count = self.sock.recv_into(self._buffer[self._filled :])
+            room = self._buffer[self._filled :] if self._filled else self._buffer
+            count = self.sock.recv_into(room)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:

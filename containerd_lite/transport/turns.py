@@ -168,9 +168,11 @@ class Turns:
                     else:
                         return bool(what)
             finally:
-                self._leave_late(me)
+                if me.is_here:
+                    self._leave_late(me)
         finally:
-            self._leave_late(me)  # again: a signal may have come in the middle of leaving
+            if me.is_here:  # again: a signal may have come in the middle of leaving
+                self._leave_late(me)
 
     def _act(self, action: Callable[[], None]) -> None:
         if self._reader is None:
@@ -305,20 +307,19 @@ class Turns:
         me.is_here = False
 
     def _leave_late(self, me: Visit) -> None:
-        """Without the lock: leave, if an exception came before that."""
-        if me.is_here:
-            with self._lock:
-                if me.written:
-                    self._is_writing = False
-                if me.is_moving:
-                    self._break()
-                self._leave(me)
+        """Without the lock: leave, where an exception came before that."""
+        with self._lock:
+            if me.written:
+                self._is_writing = False
+            if me.is_moving:
+                self._break()
+            self._leave(me)
 
     # ---- waking ----------------------------------------------------------------------------
 
     def _look(self) -> None:
         """Before the first write after a while: see whether the peer has gone."""
-        if self._wire.is_idle and time.monotonic() - self._heard > _FRESH:
+        if time.monotonic() - self._heard > _FRESH and self._wire.is_idle:
             self._look_closely()
 
     def _look_closely(self) -> None:
@@ -339,7 +340,7 @@ class Turns:
         for call in self._wire.take_touched():
             for waiter in call.waiters:
                 self._rouse(waiter)
-            if reader is not None and reader.call is call:
+            if self._is_polling and reader is not None and reader.call is call:
                 self._kick()
         if self._pump.has_drained:
             self._pump.has_drained = False

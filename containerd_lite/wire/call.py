@@ -43,15 +43,23 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     (RECEIVING, ENDED): DONE,
 }
 
+_NO_FIELDS: Headers = []
+
 Buffer = bytes | bytearray | memoryview
 #: Seconds that the peer is told, asked for when the stream opens: a call may have been queued.
 Timeout = Callable[[], float | None] | float | None
 
 
-def views_of(parts: Iterable[Buffer]) -> list[memoryview]:
-    """The parts as views of bytes, whatever their items are; empty ones left out."""
-    views = [memoryview(part) for part in parts]
-    return [view.cast("B") for view in views if view.nbytes]
+def views_of(parts: Iterable[Buffer]) -> list[Buffer]:
+    """The parts as bytes, or views of bytes whatever their items are; empty ones left out."""
+    views: list[Buffer] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            if part:
+                views.append(part)
+        elif (view := memoryview(part)).nbytes:
+            views.append(view.cast("B"))
+    return views
 
 
 class IllegalEvent(Exception):
@@ -106,13 +114,13 @@ class Call:
         self.stream_id = 0
         self.status: Status | None = None
         self.http_status = b""
-        self.initial_fields: Headers = []
-        self.trailing_fields: Headers = []
+        self.initial_fields: Headers = _NO_FIELDS
+        self.trailing_fields: Headers = _NO_FIELDS
         self.reader = MessageReader(max_message)
         self.debt = 0  # bytes of stream credit that the consumer has earned back
         self.empty_frames = 0
         self.is_sending = True
-        self.outbox: deque[memoryview] = deque()
+        self.outbox: deque[Buffer] = deque()
         self.unsent = 0
         self.expected: int | None = None  # bytes of the body to come, if the peer has said so
         self.waiters: list[object] = []

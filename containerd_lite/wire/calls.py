@@ -55,14 +55,23 @@ class Calls:
         self._max_calls = 1 << 31
 
     def start(
-        self, path: str, request: Metadata = (), timeout: Timeout = None, encoding: str = ""
+        self,
+        path: str,
+        request: Metadata = (),
+        timeout: Timeout = None,
+        encoding: str = "",
+        message: list[Buffer] | None = None,
     ) -> Call:
         """Begin a call of ``/package.Service/Method``; ``timeout`` in seconds goes to the peer.
 
-        ``encoding`` is the ``grpc-encoding`` of messages that are sent compressed.
-        Raises ``InvalidArgument``, and then nothing has begun.
+        ``encoding`` is the ``grpc-encoding`` of messages that are sent compressed.  ``message`` is
+        the only one, as ``views_of`` makes it; with an ``encoding`` it is compressed.
+        Raises ``InvalidArgument``, and ``ResourceExhausted`` for a message that is too large; then
+        nothing has begun.
         """
         call = Call(path, request, timeout, STREAM_WINDOW, self._max_message, encoding)
+        if message is not None:
+            self._put(call, message, True, bool(encoding))
         if self.lost or self.is_draining:
             closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
             call.end(self.lost or closing)
@@ -84,7 +93,7 @@ class Calls:
         call.advance(states.STARTED)
         self.outgoing.append(frames.headers(call.stream_id, block, self._sender.max_frame))
         if call.unsent or not call.is_sending:
-            self._offer(call)
+            self._sender.offer(call)
 
     def send(
         self, call: Call, *parts: Buffer, last: bool = False, is_compressed: bool = False
@@ -100,28 +109,27 @@ class Calls:
             self.send_end(call)
 
     def send_message(
-        self, call: Call, views: list[memoryview], last: bool, is_compressed: bool = False
+        self, call: Call, views: list[Buffer], last: bool, is_compressed: bool = False
     ) -> None:
         """As ``send``, of what ``views_of`` makes; an empty list is an empty message."""
-        length = self.length_of(views)
-        if call.state == states.DONE or not call.is_sending:
-            return
-        call.outbox.append(memoryview(prefix(length, is_compressed)))
-        call.outbox.extend(views)
-        call.unsent += PREFIX_SIZE + length
-        call.is_sending = not last
-        if call.stream_id:
+        self._put(call, views, last, is_compressed)
+        if call.unsent and call.stream_id:
             self._offer(call)
 
-    def length_of(self, views: list[memoryview]) -> int:
-        """Bytes in a message.  Raises ``ResourceExhausted`` for one that is too large to send."""
+    def _put(self, call: Call, views: list[Buffer], last: bool, is_compressed: bool) -> None:
+        """Add a message to a call's outbox, unless it has ended."""
         length = sum(map(len, views))
         if length > self._max_message:
             raise ResourceExhausted(
                 f"a message of {length} bytes cannot be sent: the limit is {self._max_message}",
                 remedy="containerd takes 16 MiB; send content in smaller pieces",
             )
-        return length
+        if call.state == states.DONE or not call.is_sending:
+            return
+        call.outbox.append(prefix(length, is_compressed))
+        call.outbox += views
+        call.unsent += PREFIX_SIZE + length
+        call.is_sending = not last
 
     def send_end(self, call: Call) -> None:
         """Close the sending side."""
@@ -149,14 +157,16 @@ class Calls:
             self.touched[call] = None
 
     def _pump(self) -> None:
-        for call in self._sender.pump():
-            self.touched[call] = None
+        if self._sender.blocked:
+            for call in self._sender.pump():
+                self.touched[call] = None
 
     def _end(self, call: Call, status: Status) -> None:
         call.end(status)
         self.touched[call] = None
         self._calls.pop(call.stream_id, None)
-        self._sender.forget(call)
+        if self._sender.blocked:
+            self._sender.forget(call)
         if self._queued:
             self._open_queued()
 
@@ -172,11 +182,11 @@ class Calls:
             if len(self.outgoing) >= MAX_UNSENT:
                 return
             call = self._queued.popleft()
+            self.touched[call] = None
             try:
                 self._open(call)
             except InvalidArgument as error:  # the peer changed what it takes
                 call.end(Status(metadata.RESOURCE_EXHAUSTED, error.message, origin="local"))
-                self.touched[call] = None
         if self.is_draining:
             self._end_queued(self.lost or _REPLACED)
 

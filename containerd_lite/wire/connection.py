@@ -21,7 +21,7 @@ from . import frames, metadata
 from .answer import Block
 from .call import Call, IllegalEvent
 from .calls import Calls
-from .credit import STREAM_WINDOW
+from .credit import RENEWED_AT, STREAM_WINDOW
 from .frame_reader import ConnectionFault, FrameReader
 from .framing import MAX_MESSAGE
 from .metadata import Status
@@ -31,6 +31,13 @@ from .settings import SettingsFault
 MAX_EMPTY_FRAMES = 100
 #: Streams that the peer ended, and on which it can say no more: so many are remembered.
 _REMEMBERED = 100
+
+
+def _bad_update(increment: int) -> tuple[int, str]:
+    """The error code, and what is wrong (RFC 9113, 6.9 and 6.9.1)."""
+    if increment:
+        return frames.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes a window over 2**31-1"
+    return frames.PROTOCOL_ERROR, "WINDOW_UPDATE of 0"
 
 
 class Connection(Calls):
@@ -83,7 +90,8 @@ class Connection(Calls):
                 self.outgoing.append(frames.goaway(fault.code))
             self.lose(Status(metadata.INTERNAL, str(fault), b"", "connection"))
             return len(data)
-        self._credit.renew()
+        if self._credit.window <= RENEWED_AT:
+            self._credit.renew()
         return used
 
     def _live(self, stream_id: int) -> Call | None:
@@ -105,7 +113,10 @@ class Connection(Calls):
             )
 
     def _on_data(self, body: memoryview, flags: int, stream_id: int, size: int) -> None:
-        self._credit.received(size)
+        credit = self._credit
+        credit.window -= size
+        if credit.window < 0:
+            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window overflowed")
         call = self._calls.get(stream_id)
         if call is None:
             self._passed_over(stream_id)
@@ -132,9 +143,9 @@ class Connection(Calls):
         if reader.messages:
             self.touched[call] = None
         elif reader.wanted > STREAM_WINDOW // 4:
-            self._credit.grant_early(call)
+            credit.grant_early(call)
         if size != len(body):
-            self._credit.repay(call, size - len(body))
+            credit.repay(call, size - len(body))
         if last:
             self._finish(call, None)
 
@@ -236,24 +247,25 @@ class Connection(Calls):
 
     def _on_ping(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         if not flags & frames.ACK:
-            self._sender.reply(frames.ping_ack(bytes(payload)))
+            self._sender.reply(frames.ping_ack(payload))
 
     def _on_window_update(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         increment = frames.unpack_word(payload)[0] & frames.MAX_WINDOW
-        error = frames.FLOW_CONTROL_ERROR if increment else frames.PROTOCOL_ERROR
-        said = "WINDOW_UPDATE of 0, or a window over 2**31-1"
+        sender = self._sender
         if not stream_id:
-            if not self._sender.widen(increment) or not increment:
-                raise ConnectionFault(error, said)
+            sender.window += increment
+            if not increment or sender.window > frames.MAX_WINDOW:
+                raise ConnectionFault(*_bad_update(increment))
         else:
             call = self._live(stream_id)
             if call is None:
                 return
             call.send_window += increment
             if not increment or call.send_window > frames.MAX_WINDOW:
-                self._refuse(call, error, said)
+                self._refuse(call, *_bad_update(increment))
                 return
-        self._pump()
+        if sender.blocked:
+            self._pump()
 
     # ---- the connection's own --------------------------------------------------------------
 

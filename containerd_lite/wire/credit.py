@@ -13,34 +13,31 @@ from collections import deque
 
 from . import frames
 from .call import Buffer, Call
-from .frame_reader import ConnectionFault
 from .framing import PREFIX_SIZE, Message
 
 #: What one stream may send unread.  containerd's reads come in messages of 1 MiB.
 STREAM_WINDOW = 4 << 20
 #: What all streams together may send before credit is returned.
 CONNECTION_WINDOW = 16 << 20
+#: What of it must be used up to be worth a frame.
+RENEWED_AT = CONNECTION_WINDOW // 2
 
 
 class Credit:
-    """Puts WINDOW_UPDATE frames into ``outgoing``, in large steps."""
+    """Puts WINDOW_UPDATE frames into ``outgoing``, in large steps.
+
+    ``window`` is what the peer may send on the connection yet; whoever takes DATA counts it down.
+    """
 
     def __init__(self, outgoing: deque[Buffer]) -> None:
         self._outgoing = outgoing
-        self._window = CONNECTION_WINDOW
+        self.window = CONNECTION_WINDOW
         outgoing.append(frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW))
 
-    def received(self, size: int) -> None:
-        """The connection took ``size`` bytes of DATA.  Raises ``ConnectionFault``."""
-        self._window -= size
-        if self._window < 0:
-            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window overflowed")
-
     def renew(self) -> None:
-        """Return what the connection has taken, once it is worth a frame."""
-        if self._window <= CONNECTION_WINDOW // 2:
-            self._outgoing.append(frames.window_update(0, CONNECTION_WINDOW - self._window))
-            self._window = CONNECTION_WINDOW
+        """Return what the connection has taken."""
+        self._outgoing.append(frames.window_update(0, CONNECTION_WINDOW - self.window))
+        self.window = CONNECTION_WINDOW
 
     def take(self, call: Call) -> Message | None:
         """The call's oldest unread message, ``None`` if there is none; returns its credit."""

@@ -17,7 +17,9 @@ from .frames import (
     HEADERS,
     MAX_FRAME_SIZE,
     MAX_WINDOW,
+    PING,
     SETTINGS,
+    WINDOW_UPDATE,
 )
 
 #: Bound on an encoded header block, all its frames together, and on its CONTINUATION frames.
@@ -37,9 +39,9 @@ _RULES: dict[int, tuple[bool | None, int | None]] = {
     frames.RST_STREAM: (True, 4),
     SETTINGS: (False, None),
     frames.PUSH_PROMISE: (None, None),
-    frames.PING: (False, 8),
+    PING: (False, 8),
     frames.GOAWAY: (False, None),
-    frames.WINDOW_UPDATE: (None, 4),
+    WINDOW_UPDATE: (None, 4),
     CONTINUATION: (True, None),
 }
 
@@ -79,11 +81,17 @@ class FrameReader:
                 break
             at = start + length
             stream_id &= MAX_WINDOW
-            is_whole = kind == DATA or (kind == HEADERS and flags & END_HEADERS)
-            if is_whole and not flags & _UNUSUAL and stream_id and self._block is None:
+            if self._block is None and not self._first:
                 # Nearly all that comes, 32,768 frames for 512 MiB: no more checks than it needs.
-                handlers[kind](data[start:at], flags, stream_id, length)
-                continue
+                if kind == DATA or (kind == HEADERS and flags & END_HEADERS):
+                    is_plain = stream_id and not flags & _UNUSUAL
+                else:  # these two come with each call
+                    is_plain = (kind == WINDOW_UPDATE and length == 4) or (
+                        kind == PING and length == 8 and not stream_id
+                    )
+                if is_plain:
+                    handlers[kind](data[start:at], flags, stream_id, length)
+                    continue
             self._first = False
             payload = data[start - HEADER_SIZE if kind == SETTINGS else start : at]
             self._take(kind, payload, flags, stream_id, length)

@@ -52,8 +52,11 @@ def goaway(code: int, debug: bytes = b"") -> bytes:
     return header(GOAWAY, 0, 0, 8 + len(debug)) + _WORD.pack(0) + _WORD.pack(code) + debug
 
 
-def ping_ack(payload: bytes) -> bytes:
-    return header(PING, ACK, 0, 8) + payload
+_PING_ACK = header(PING, ACK, 0, 8)
+
+
+def ping_ack(payload: bytes | memoryview) -> bytes:
+    return _PING_ACK + payload
 
 
 def headers(stream_id: int, block: bytes, max_frame: int) -> bytes:

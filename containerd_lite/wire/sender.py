@@ -23,14 +23,18 @@ _SMALL = 4096
 
 
 class Sender:
-    """``outgoing`` holds buffers to send as they are: headers, and views of callers' messages."""
+    """``outgoing`` holds buffers to send as they are: headers, and views of callers' messages.
+
+    ``window`` is what the peer takes on the connection yet; ``blocked`` has the calls that are held
+    back with something to send, by their stream's id.
+    """
 
     def __init__(self) -> None:
         self.outgoing: deque[Buffer] = deque()
         self.max_frame = frames.MAX_FRAME_SIZE
         self.initial_window = frames.DEFAULT_WINDOW
-        self._window = frames.DEFAULT_WINDOW
-        self._blocked: dict[int, Call] = {}  # calls with something to send, by stream id
+        self.window = frames.DEFAULT_WINDOW
+        self.blocked: dict[int, Call] = {}
         self._replies = 0
 
     def reply(self, data: bytes) -> None:
@@ -47,14 +51,22 @@ class Sender:
         if not before:
             self.outgoing.append(header(DATA, frames.END_STREAM, call.stream_id, 0))
             return True
-        size = self._send_data(call, min(before, call.send_window, self._window))
+        size = min(before, call.send_window, self.window)
+        is_small = before <= _SMALL and before <= self.max_frame
+        if size == before and is_small and len(self.outgoing) < MAX_UNSENT:
+            end = 0 if call.is_sending else frames.END_STREAM
+            frame = header(DATA, end, call.stream_id, size)
+            self.outgoing.append(b"".join((frame, *call.outbox)))
+            call.outbox.clear()
+        else:
+            size = self._send_data(call, size)
         call.unsent = before - size
         call.send_window -= size
-        self._window -= size
+        self.window -= size
         if call.unsent:
-            self._blocked[call.stream_id] = call
-        else:
-            self._blocked.pop(call.stream_id, None)
+            self.blocked[call.stream_id] = call
+        elif self.blocked:
+            self.forget(call)
         return size > 0
 
     @property
@@ -63,23 +75,16 @@ class Sender:
         return len(self.outgoing) < MAX_UNSENT // 2
 
     def forget(self, call: Call) -> None:
-        self._blocked.pop(call.stream_id, None)
+        self.blocked.pop(call.stream_id, None)
 
     def pump(self) -> list[Call]:
         """As ``offer``, for all that windows have held back; returns the calls that got on."""
-        if not self._blocked:
-            return []
-        return [call for call in list(self._blocked.values()) if self.offer(call)]
+        return [call for call in list(self.blocked.values()) if self.offer(call)]
 
     def _send_data(self, call: Call, budget: int) -> int:
         """Frames of up to ``budget`` bytes, all together; how many they came to."""
         outgoing, outbox, max_frame = self.outgoing, call.outbox, self.max_frame
-        is_all = budget == call.unsent
-        end = frames.END_STREAM if is_all and not call.is_sending else 0
-        if is_all and budget <= min(_SMALL, max_frame) and len(outgoing) < MAX_UNSENT:
-            outgoing.append(b"".join((header(DATA, end, call.stream_id, budget), *outbox)))
-            outbox.clear()
-            return budget
+        end = frames.END_STREAM if budget == call.unsent and not call.is_sending else 0
         left = budget
         while left > 0 and len(outgoing) < MAX_UNSENT:
             size = min(left, max_frame)
@@ -88,14 +93,10 @@ class Sender:
             while size:
                 piece = outbox[0]
                 if len(piece) > size:
-                    outgoing.append(piece[:size])
-                    outbox[0] = piece[size:]
+                    view = memoryview(piece)
+                    outgoing.append(view[:size])
+                    outbox[0] = view[size:]
                     break
                 size -= len(piece)
                 outgoing.append(outbox.popleft())
         return budget - left
-
-    def widen(self, increment: int) -> bool:
-        """The peer grants credit on the connection; false if that breaks a rule."""
-        self._window += increment
-        return self._window <= frames.MAX_WINDOW

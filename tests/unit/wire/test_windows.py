@@ -210,7 +210,7 @@ def test_more_than_the_connections_window(monkeypatch: pytest.MonkeyPatch) -> No
     client = Client()
     client.start()
     client.give(client.server.headers(1))
-    monkeypatch.setattr(client.wire._credit, "_window", 10)
+    monkeypatch.setattr(client.wire._credit, "window", 10)
     client.give(peer.data(1, bytes(11)))
     assert client.wire.lost is not None
     assert int.from_bytes(client.sent()[-1].payload[4:8], "big") == frames.FLOW_CONTROL_ERROR
