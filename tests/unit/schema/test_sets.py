@@ -11,6 +11,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from containerd_lite.schema.pool import CONTAINERD, Schema, decode, encode
+
 ROOT = Path(__file__).resolve().parents[3]
 SETS = ROOT / "containerd_lite" / "schema" / "sets"
 
@@ -27,6 +29,7 @@ def read_index() -> dict[str, str]:
 
 
 INDEX = read_index()
+NAMES = sorted(path.name for path in SETS.glob("*.binpb"))
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,27 @@ def closure(name: str, script: ModuleType) -> Iterator[FileDescriptorProto]:
     for dependency in file.dependency:
         yield from closure(script.set_name(dependency), script)
     yield file
+
+
+def named_in(name: str) -> list[str]:
+    """The symbols that the index has for a set."""
+    return [symbol for symbol, home in INDEX.items() if home == name]
+
+
+def use(schema: Schema, symbol: str) -> None:
+    """Make the class of a message, or the methods of a service; an enum comes with what has it."""
+    file = read(INDEX[symbol])
+    last = symbol.removeprefix(f"{file.package}.")
+    for service in file.service:
+        if service.name == last:
+            for one in service.method:
+                method = schema.method(f"{symbol}/{one.name}")
+                assert method.request.DESCRIPTOR.full_name == one.input_type[1:]
+                assert method.response.DESCRIPTOR.full_name == one.output_type[1:]
+    if any(message.name == last for message in file.message_type):
+        kind = schema.message(symbol)
+        assert kind.DESCRIPTOR.full_name == symbol
+        assert decode(kind, encode(kind())) == kind()
 
 
 def test_sets_are_what_the_sources_compile_to(compiled: Path) -> None:
@@ -114,15 +138,28 @@ def test_without_protoc_the_error_says_how_to_install_it(
     assert f"pip install {script.PROTOC_REQUIREMENT}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("symbol", sorted(INDEX))
-def test_index_entry_resolves(symbol: str, script: ModuleType) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_index_entries_resolve(name: str, script: ModuleType) -> None:
     pool = DescriptorPool()
-    for file in closure(INDEX[symbol], script):
+    for file in closure(name, script):
         pool.AddSerializedFile(file.SerializeToString())
-    found = pool.FindFileContainingSymbol(symbol)
-    assert script.set_name(found.name) == INDEX[symbol]
-    kinds = (found.message_types_by_name, found.enum_types_by_name, found.services_by_name)
-    assert symbol in [item.full_name for kind in kinds for item in kind.values()]
+    for symbol in named_in(name):
+        found = pool.FindFileContainingSymbol(symbol)
+        assert script.set_name(found.name) == name
+        kinds = (found.message_types_by_name, found.enum_types_by_name, found.services_by_name)
+        assert symbol in [item.full_name for kind in kinds for item in kind.values()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_set_loads_on_its_own(name: str) -> None:
+    schema = Schema("containerd_lite.schema", "sets")
+    for symbol in named_in(name):
+        use(schema, symbol)
+
+
+def test_all_sets_load_beside_each_other() -> None:
+    for symbol in INDEX:
+        use(CONTAINERD, symbol)
 
 
 def test_index_has_every_symbol_of_every_set(script: ModuleType) -> None:
