@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import Conflict, ContainerdError, FailedPrecondition, NotModified
@@ -40,6 +41,11 @@ class CallContext:
     timeout: float | None = 60.0
     long_timeout: float | None = None
     wait_for_ready: bool = False
+
+    @cached_property
+    def metadata(self) -> _Metadata:
+        metadata: _Metadata = (("containerd-namespace", self.namespace),)
+        return (*metadata, ("containerd-lease", self.lease)) if self.lease else metadata
 
 
 #: The lease that calls join, by daemon and namespace; threads of the pipeline copy the context.
@@ -85,25 +91,24 @@ class Service:
         """The daemon's address and the namespace."""
         return self._channel.name, self._context.namespace
 
-    def _method(self, name: str) -> Method:
-        return CONTAINERD.method(f"{self._name}/{name}")
-
     def _metadata(self) -> _Metadata:
+        """The context's, and the lease that the caller has joined, unless there is one in it."""
         context = self._context
-        metadata: _Metadata = (("containerd-namespace", context.namespace),)
-        lease = context.lease or current_lease(self._channel, context.namespace)
-        return (*metadata, ("containerd-lease", lease)) if lease else metadata
+        if context.lease or not _LEASES.get():
+            return context.metadata
+        lease = current_lease(self._channel, context.namespace)
+        return (*context.metadata, ("containerd-lease", lease)) if lease else context.metadata
 
     def _call(
         self, name: str, fields: Fields | None = None, *, is_long: bool = False
     ) -> DynamicMessage:
         """One unary RPC; ``is_long`` for those that may rightly take any time."""
-        method = self._method(name)
+        method = CONTAINERD.method(f"{self._name}/{name}")
         context = self._context
         try:
             reply = self._channel.unary(
                 method.path,
-                encode(method.request(**(fields or {}))),
+                encode(method.request(**fields)) if fields else b"",
                 metadata=self._metadata(),
                 timeout=context.long_timeout if is_long else context.timeout,
                 wait_for_ready=context.wait_for_ready,
@@ -115,7 +120,7 @@ class Service:
 
     def _stream(self, name: str, fields: Fields | None = None) -> MessageStream:
         """A streaming RPC; with ``fields`` they are its only request."""
-        method = self._method(name)
+        method = CONTAINERD.method(f"{self._name}/{name}")
         request = () if fields is None else (encode(method.request(**fields)),)
         context = self._context
         try:

@@ -142,7 +142,8 @@ class Channel:
                 self._pause(next(waits), deadline)
             else:
                 break
-        raise_status(call, deadline, self.name)
+        if call.status is None or call.status.code != codes.OK:
+            raise_status(call, deadline, self.name)
         return open_message(call.reader.messages[0], path, self.name)
 
     def stream(
@@ -219,12 +220,14 @@ class Channel:
 
     def _link(self, deadline: Deadline, dedicated: bool) -> Link:
         """A connection for a call: the shared one, a spare one, or a new one."""
-        self._check_fork()
+        if self._pid != os.getpid():
+            self._check_fork()
         if self.abandoned:
             self._collect()
+        shared = self._shared
+        if not dedicated and shared is not None and shared.is_usable:
+            return shared
         with self._lock:
-            if not dedicated and self._shared is not None and self._shared.is_usable:
-                return self._shared
             if self._closed.is_set():
                 raise Cancelled("the client is closed", remedy="Make a new one")
             if dedicated and self._spare:

