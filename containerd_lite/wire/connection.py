@@ -21,7 +21,7 @@ from . import frames, metadata
 from .answer import Block
 from .call import Call, IllegalEvent
 from .calls import Calls
-from .credit import RENEWED_AT, STREAM_WINDOW
+from .credit import EARLY_FROM, RENEWED_AT, STREAM_WINDOW
 from .frame_reader import ConnectionFault, FrameReader
 from .framing import MAX_MESSAGE
 from .metadata import Status
@@ -142,7 +142,7 @@ class Connection(Calls):
             return
         if reader.messages:
             self.touched[call] = None
-        elif reader.wanted > STREAM_WINDOW // 4:
+        elif reader.wanted >= EARLY_FROM:
             credit.grant_early(call)
         if size != len(body):
             credit.repay(call, size - len(body))

@@ -17,6 +17,8 @@ from .framing import PREFIX_SIZE, Message
 
 #: What one stream may send unread.  containerd's reads come in messages of 1 MiB.
 STREAM_WINDOW = 4 << 20
+#: Bytes of a message that might not fit what is left of a stream's window.
+EARLY_FROM = STREAM_WINDOW // 2 - PREFIX_SIZE + 1
 #: What all streams together may send before credit is returned.
 CONNECTION_WINDOW = 16 << 20
 #: What of it must be used up to be worth a frame.
@@ -59,9 +61,9 @@ class Credit:
         Only where nothing unread stands before it: else a stream that nobody reads would grow
         by the credit of each such message.  The debt goes below zero until the message is taken.
         """
-        wanted = call.reader.wanted + PREFIX_SIZE
-        if wanted > STREAM_WINDOW // 2 and call.debt >= 0 and not call.reader.messages:
-            self._grant(call, wanted)
+        reader = call.reader
+        if reader.wanted >= EARLY_FROM and call.debt >= 0 and not reader.messages:
+            self._grant(call, reader.wanted + PREFIX_SIZE)
 
     def _grant(self, call: Call, size: int) -> None:
         if not call.is_done:

@@ -139,6 +139,12 @@ class MessageReader:
     def feed(self, data: memoryview) -> None:
         """Take bytes.  Raises ``ResourceExhausted`` or ``Internal`` on a prefix not to be met."""
         at, end = 0, len(data)
+        view = self._view
+        if view is not None and self._filled + end < self.wanted:  # nearly every frame of content
+            # A view takes the bytes as they are; a bytearray would copy them first.
+            view[self._filled : self._filled + end] = data
+            self._filled += end
+            return
         if self.is_discarding:
             self.wanted -= end
             if self.wanted < 0:
@@ -149,16 +155,12 @@ class MessageReader:
             if view is None:
                 at = self._read_prefix(data, at, end)
                 continue
-            filled = self._filled + end - at
-            if filled < self.wanted:  # nearly every frame of content
-                # A view takes the bytes as they are; a bytearray would copy them first.
-                view[self._filled : filled] = data[at:] if at else data
-                self._filled = filled
-                return
-            take = self.wanted - self._filled
-            view[self._filled :] = data[at : at + take]
+            take = min(self.wanted - self._filled, end - at)
+            view[self._filled : self._filled + take] = data[at : at + take]
+            self._filled += take
             at += take
-            self._complete()
+            if self._filled == self.wanted:
+                self._complete()
 
     def _read_prefix(self, data: memoryview, at: int, end: int) -> int:
         if not self._prefix and end - at >= PREFIX_SIZE:
