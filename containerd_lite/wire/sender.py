@@ -85,18 +85,22 @@ class Sender:
         """Frames of up to ``budget`` bytes, all together; how many they came to."""
         outgoing, outbox, max_frame = self.outgoing, call.outbox, self.max_frame
         end = frames.END_STREAM if budget == call.unsent and not call.is_sending else 0
-        left = budget
+        full = header(DATA, 0, call.stream_id, max_frame)  # of nearly every frame of content
+        left, at = budget, 0  # how far the first of the outbox has gone
         while left > 0 and len(outgoing) < MAX_UNSENT:
             size = min(left, max_frame)
             left -= size
-            outgoing.append(header(DATA, 0 if left else end, call.stream_id, size))
+            is_full = left and size == max_frame
+            outgoing.append(full if is_full else header(DATA, end, call.stream_id, size))
             while size:
                 piece = outbox[0]
-                if len(piece) > size:
-                    view = memoryview(piece)
-                    outgoing.append(view[:size])
-                    outbox[0] = view[size:]
-                    break
-                size -= len(piece)
-                outgoing.append(outbox.popleft())
+                taken = memoryview(piece)[at : at + size]
+                outgoing.append(taken)
+                size -= len(taken)
+                at += len(taken)
+                if at == len(piece):
+                    outbox.popleft()
+                    at = 0
+        if at:
+            outbox[0] = memoryview(outbox[0])[at:]
         return budget - left
