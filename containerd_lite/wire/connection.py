@@ -21,7 +21,7 @@ from . import frames, metadata
 from .answer import Block
 from .call import Call, IllegalEvent
 from .calls import Calls
-from .credit import EARLY_FROM, RENEWED_AT, STREAM_WINDOW
+from .credit import EARLY_FROM, RENEWED_AT
 from .frame_reader import ConnectionFault, FrameReader
 from .framing import MAX_MESSAGE
 from .metadata import Status

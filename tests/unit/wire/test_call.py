@@ -73,6 +73,7 @@ def test_views_count_bytes_whatever_the_items_are() -> None:
         b"ab",
         bytearray(b"c"),
         b"",
+        bytearray(),
         memoryview(b"\1\0\0\0\2\0\0\0").cast("I"),
     ]
     views = views_of(parts)

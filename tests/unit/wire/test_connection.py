@@ -45,6 +45,24 @@ def test_a_request() -> None:
     assert client.sent() == []
 
 
+def test_a_request_that_has_its_message_from_the_start() -> None:
+    client = Client()
+    call = client.wire.start(PATH, message=[b"he", memoryview(b"llo")])
+    assert client.sent()[1:] == [Frame(0, 1, 1, message(b"hello"))]
+    client.wire.send(call, b"no more")
+    client.wire.start(PATH, encoding="gzip", message=[b"squeezed"])
+    assert client.sent()[1:] == [Frame(0, 1, 3, message(b"squeezed", compressed=1))]
+
+
+def test_it_waits_with_its_call() -> None:
+    client = Client({peer.MAX_CONCURRENT_STREAMS: 1})
+    client.start()
+    client.wire.start(PATH, message=[b"hello"])
+    assert client.sent() == []
+    client.give(peer.rst(1, frames.CANCEL))
+    assert client.sent()[1:] == [Frame(0, 1, 3, message(b"hello"))]
+
+
 def test_ids_are_odd_and_grow() -> None:
     client = Client()
     assert [client.start().stream_id for _ in range(3)] == [1, 3, 5]

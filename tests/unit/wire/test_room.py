@@ -83,6 +83,9 @@ def test_messages_that_are_too_large_to_send() -> None:
     with pytest.raises(ResourceExhausted, match="11 bytes"):
         wire.send(call, b"x" * 6, b"x" * 5, last=True)
     assert not wire.outgoing
+    with pytest.raises(ResourceExhausted, match="11 bytes"):
+        wire.start(PATH, message=[b"x" * 11])
+    assert not wire.outgoing
     wire.send(call, b"x" * 10, last=True)
     wire.send(call, b"x")  # behind its end: it is not sent
     assert sum(map(len, wire.outgoing)) == 9 + 5 + 10

@@ -59,6 +59,17 @@ def test_the_connection_window_wakes_streams() -> None:  # grpclib #43
     assert upload(client) == 100
 
 
+def test_a_call_that_ends_gives_its_turn_to_others() -> None:
+    client = Client({peer.INITIAL_WINDOW_SIZE: 1 << 20})
+    one, two = client.wire.start(PATH), client.wire.start(PATH)
+    client.wire.send(one, bytes(70_000))
+    client.wire.send(two, bytes(95))
+    assert upload(client) == 65535
+    client.wire.cancel(one, CANCELLED)
+    client.give(peer.window_update(0, 1000))
+    assert [(f.stream_id, len(f.payload)) for f in client.sent()] == [(1, 4), (3, 100)]
+
+
 def test_frames_are_as_large_as_the_peer_takes_them() -> None:
     client = Client({peer.MAX_FRAME_SIZE: 20000, peer.INITIAL_WINDOW_SIZE: 1 << 20})
     call = client.wire.start(PATH)
