@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pkgutil import get_data
 from typing import Any, TypeAlias
@@ -27,11 +28,13 @@ DynamicMessage: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Method:
-    """One RPC: its HTTP/2 path and the classes of its messages."""
+    """One RPC: its HTTP/2 path, the classes of its messages, and which sides send several."""
 
     path: str
     request: type[DynamicMessage]
     response: type[DynamicMessage]
+    client_streaming: bool = False
+    server_streaming: bool = False
 
 
 #: Of all schemas.  A fork waits for it: protobuf has locks of its own, too, and a child would find
@@ -52,6 +55,8 @@ def _make_fork_safe() -> None:
 
 class Schema:
     """A set of ``.binpb`` files beside an ``index.txt``, and what they describe."""
+
+    lock = _LOCK
 
     def __init__(self, package: str, folder: str) -> None:
         self._package = package
@@ -77,6 +82,26 @@ class Schema:
         found = self._methods.get(name)
         return found if found is not None else self._make_method(name)
 
+    def methods(self, service: str) -> list[str]:
+        """The names of a service's methods.  Raises ``InvalidArgument``."""
+        with _LOCK:
+            return [method.name for method in self._service(service).methods]
+
+    def names(self) -> list[str]:
+        """The full names of all messages, enums and services that are not inside others."""
+        with _LOCK:
+            if not self._index:
+                self._read_index()
+            return sorted(self._index)
+
+    def well_known(self, proto: str) -> bytes | None:
+        """One of Google's well-known files by its import path, ``google/protobuf/any.proto``."""
+        if not self._index:
+            self._read_index()
+        name = proto.removesuffix(".proto").replace("/", ".") + ".binpb"
+        is_there = name.startswith("google.protobuf.") and name in self._imports
+        return self._read(name) if is_there else None
+
     def _make_class(self, name: str) -> type[DynamicMessage]:
         with _LOCK:
             if name not in self._classes:
@@ -91,17 +116,32 @@ class Schema:
     def _make_method(self, name: str) -> Method:
         service, _, method = name.partition("/")
         with _LOCK:
-            self._load(service)
-            try:
-                found = self._filled_pool().FindServiceByName(service).methods_by_name[method]
-            except KeyError:
-                raise InvalidArgument(f"the schema has no method {name!r}") from None
+            methods = self._service(service).methods_by_name
+            if method not in methods:
+                raise InvalidArgument(
+                    f"the schema has no method {name!r}", remedy=_instead(methods)
+                )
+            found = methods[method]
+            told = found if hasattr(found, "client_streaming") else _proto_of(found)
             self._methods[name] = Method(
                 f"/{name}",
                 self.message(found.input_type.full_name),
                 self.message(found.output_type.full_name),
+                told.client_streaming,
+                told.server_streaming,
             )
             return self._methods[name]
+
+    def _service(self, name: str) -> Any:
+        self._load(name)
+        try:
+            return self._filled_pool().FindServiceByName(name)
+        except KeyError:
+            last = name.rpartition(".")[2].lower()
+            close = [one for one in self.names() if one.rpartition(".")[2].lower() == last]
+            raise InvalidArgument(
+                f"the schema has no service {name!r}", remedy=_instead(close)
+            ) from None
 
     def _filled_pool(self) -> DescriptorPool:
         if self._pool is None:
@@ -141,6 +181,20 @@ class Schema:
         if content is None:
             raise FileNotFoundError(f"{self._package} is loaded by what has no files")
         return content
+
+
+def _proto_of(method: Any) -> Any:
+    """What the attributes do not tell, in protobuf's native part before 4.22."""
+    from google.protobuf.descriptor_pb2 import MethodDescriptorProto
+
+    told = MethodDescriptorProto()
+    method.CopyToProto(told)
+    return told
+
+
+def _instead(names: Iterable[str]) -> str:
+    """What to write instead of a name that is not there."""
+    return f"There are: {', '.join(sorted(names))}" if names else ""
 
 
 def _class_of(descriptor: DynamicMessage, pool: DescriptorPool) -> type[DynamicMessage]:

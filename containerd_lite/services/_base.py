@@ -6,7 +6,7 @@ may not: any one service.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -14,14 +14,23 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import Conflict, ContainerdError, FailedPrecondition, NotModified
+from ..errors import (
+    Conflict,
+    ContainerdError,
+    FailedPrecondition,
+    NotModified,
+    Unimplemented,
+)
 from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
 from ..transport.channel import Channel
 from ..transport.stream import UNDECODED, Stream
+from .since import since
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+#: How long to ask the daemon for its version, when a call has failed already (seconds).
+_QUICK = 5.0
 _Metadata = tuple[tuple[str, str], ...]
 #: What a request's fields are made of; nested messages are dicts.
 Fields = Mapping[str, object]
@@ -104,24 +113,44 @@ class Service:
     ) -> DynamicMessage:
         """One unary RPC; ``is_long`` for those that may rightly take any time."""
         method = CONTAINERD.method(f"{self._name}/{name}")
+        return self._exchange(method, encode(method.request(**fields)) if fields else b"", is_long)
+
+    def _exchange(self, method: Method, request: bytes, is_long: bool) -> DynamicMessage:
         context = self._context
         try:
             reply = self._channel.unary(
                 method.path,
-                encode(method.request(**fields)) if fields else b"",
+                request,
                 metadata=self._metadata(),
                 timeout=context.long_timeout if is_long else context.timeout,
                 wait_for_ready=context.wait_for_ready,
                 dedicated=is_long,
             )
+        except Unimplemented as error:
+            raise self._explained(error, method) from error.__cause__
         except ContainerdError as error:
             raise translated(error) from error.__cause__
         return decode(method.response, reply)
 
+    def _explained(self, error: Unimplemented, method: Method) -> ContainerdError:
+        """With which daemon this is, and which one has the method."""
+        version = CONTAINERD.method("containerd.services.version.v1.Version/Version")
+        try:
+            reply = self._channel.unary(version.path, timeout=_QUICK)
+            daemon = f"containerd {decode(version.response, reply).version}"
+        except ContainerdError:
+            daemon = "a daemon that does not say its version"
+        came = since(method.path[1:])
+        error.remedy = f"This is {daemon}" + (f"; the method came with {came}" if came else "")
+        return translated(error)
+
     def _stream(self, name: str, fields: Fields | None = None) -> MessageStream:
         """A streaming RPC; with ``fields`` they are its only request."""
         method = CONTAINERD.method(f"{self._name}/{name}")
-        request = () if fields is None else (encode(method.request(**fields)),)
+        return self._begin(method, None if fields is None else encode(method.request(**fields)))
+
+    def _begin(self, method: Method, message: bytes | None) -> MessageStream:
+        request = () if message is None else (message,)
         context = self._context
         try:
             stream = self._channel.stream(
@@ -133,7 +162,7 @@ class Service:
             )
         except ContainerdError as error:
             raise translated(error) from error.__cause__
-        return MessageStream(stream, method)
+        return MessageStream(stream, method, self._explained)
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -143,9 +172,15 @@ class Service:
 class MessageStream:
     """A stream of messages instead of bytes; a context manager and an iterator."""
 
-    def __init__(self, stream: Stream, method: Method) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        method: Method,
+        explained: Callable[[Unimplemented, Method], ContainerdError],
+    ) -> None:
         self.raw = stream
         self.method = method
+        self._explained = explained
 
     def send(self, fields: Fields, *, last: bool = False) -> None:
         self.raw.send(encode(self.method.request(**fields)), last=last)
@@ -159,6 +194,8 @@ class MessageStream:
         """The next message as it came."""
         try:
             return self.raw.receive(timeout)
+        except Unimplemented as error:
+            raise self._explained(error, self.method) from error.__cause__
         except ContainerdError as error:
             raise translated(error) from error.__cause__
 

@@ -1,0 +1,65 @@
+"""What the tests of the services call is noted: the closing lines say how much of the API it was.
+
+Tests use ``client`` as anywhere; here its channel keeps the names of the methods that are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from containerd_lite import Client
+from containerd_lite.schema.pool import CONTAINERD
+from containerd_lite.transport.channel import Channel
+from containerd_lite.transport.stream import Stream
+from tests.harness.daemon import Daemon
+
+#: By the daemon's version: the methods that were called, ``package.Service/Method``.
+CALLED: dict[str, set[str]] = {}
+
+
+def all_methods() -> set[str]:
+    """Every method of every service that there is a descriptor for."""
+    services = [name for name in CONTAINERD.names() if _is_service(name)]
+    return {f"{name}/{method}" for name in services for method in CONTAINERD.methods(name)}
+
+
+def _is_service(name: str) -> bool:
+    # No message of a services package is called as its service is; these are all there are.
+    try:
+        return bool(CONTAINERD.methods(name))
+    except ValueError:
+        return False
+
+
+class Recorder(Channel):
+    """A channel that keeps the names of the methods that are called."""
+
+    def __init__(self, address: str, called: set[str]) -> None:
+        super().__init__(address)
+        self._called = called
+
+    def unary(self, path: str, *message: bytes | memoryview, **options: Any) -> bytes | bytearray:
+        self._called.add(path[1:])
+        return super().unary(path, *message, **options)
+
+    def stream(self, path: str, *message: bytes | memoryview, **options: Any) -> Stream:
+        self._called.add(path[1:])
+        return super().stream(path, *message, **options)
+
+
+@pytest.fixture
+def client(daemon: Daemon, namespace: str) -> Iterator[Client]:
+    with Recorder(daemon.address, CALLED.setdefault(daemon.version, set())) as channel:
+        yield Client(channel=channel, namespace=namespace)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if CALLED:
+        everything = all_methods()
+        for version, called in CALLED.items():
+            terminalreporter.write_line(
+                f"rpc: containerd {version}: {len(called & everything)} of {len(everything)} called"
+            )
