@@ -26,8 +26,9 @@ class ContainerdError(Exception):
     """The root of everything that this package raises on purpose.
 
     ``str(error)`` names the operation, the object and the remedy.  The parts are attributes:
-    ``message``, ``operation`` (``"Images.Get"``), ``address`` (redacted), ``remedy``, and
-    ``details``, the ``google.rpc.Status`` details as ``(type_url, bytes)`` pairs.  Pickles.
+    ``message``, ``operation`` (``"Images.Get"``), ``address`` (redacted), ``remedy``,
+    ``details``, the ``google.rpc.Status`` details as ``(type_url, bytes)`` pairs, and ``joined``,
+    other errors that the daemon sent along with this one.  Pickles.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ContainerdError(Exception):
         self.address = address
         self.remedy = remedy
         self.details = details
+        self.joined: tuple[ContainerdError, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.operation}: {self.message}" if self.operation else self.message

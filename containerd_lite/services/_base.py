@@ -14,16 +14,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import (
-    Conflict,
-    ContainerdError,
-    FailedPrecondition,
-    NotModified,
-    Unimplemented,
-)
+from ..errors import ContainerdError, Unimplemented
 from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
 from ..transport.channel import Channel
-from ..transport.stream import UNDECODED, Stream
+from ..transport.stream import Stream
+from ._status import translated
 from .since import since
 
 if TYPE_CHECKING:
@@ -230,25 +225,3 @@ def joined_lease(channel: Channel, namespace: str, lease: str) -> Iterator[None]
         yield
     finally:
         _LEASES.reset(token)
-
-
-def translated(error: ContainerdError) -> ContainerdError:
-    """The error with its details decoded and, where errgrpc hides it there, its class told.
-
-    containerd sends conflict and not-modified as FAILED_PRECONDITION; only the message's suffix
-    tells them apart (containerd's pkg/errgrpc).
-    """
-    if type(error) is FailedPrecondition:
-        for kind, suffix in ((Conflict, "conflict"), (NotModified, "not modified")):
-            if error.message == suffix or error.message.endswith(f": {suffix}"):
-                better = kind(error.message)
-                better.__dict__.update(error.__dict__)
-                error = better
-                break
-    if error.details and error.details[0][0] == UNDECODED:
-        try:
-            status = decode(CONTAINERD.message("google.rpc.Status"), error.details[0][1])
-            error.details = tuple((d.type_url, bytes(d.value)) for d in status.details)
-        except ContainerdError:
-            error.details = ()  # a broken detail must not hide the error that it belongs to
-    return error

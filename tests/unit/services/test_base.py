@@ -1,4 +1,4 @@
-"""Status to exception, leases in a context, call options."""
+"""Leases in a context, call options."""
 
 from __future__ import annotations
 
@@ -7,57 +7,14 @@ import threading
 
 import pytest
 
-from containerd_lite.errors import Conflict, ContainerdError, FailedPrecondition, NotModified
-from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services._base import (
     CallContext,
     current_lease,
     joined_lease,
-    translated,
 )
 from containerd_lite.services.snapshots import SnapshotService
 from containerd_lite.services.version import VersionService
 from containerd_lite.transport.channel import Channel
-from containerd_lite.transport.stream import UNDECODED
-
-
-def failed(message: str, **parts: str) -> FailedPrecondition:
-    return FailedPrecondition(message, **parts)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("message", "kind"),
-    [
-        ("conflict", Conflict),
-        ("update x: conflict", Conflict),
-        ("not modified", NotModified),
-        ("labels: not modified", NotModified),
-        ("a conflict of interest", FailedPrecondition),
-        ("the conflict", FailedPrecondition),
-        ("failed precondition", FailedPrecondition),
-        ("", FailedPrecondition),
-    ],
-)
-def test_only_the_suffix_tells_these_apart(message: str, kind: type[ContainerdError]) -> None:
-    error = translated(failed(message, operation="A.B", address="unix:///x", remedy="Do it"))
-    assert type(error) is kind
-    assert (error.message, error.operation) == (message, "A.B")
-    assert str(error).endswith("[unix:///x]. Do it")
-
-
-def test_details_are_decoded() -> None:
-    status = CONTAINERD.message("google.rpc.Status")
-    raw = status(code=9, details=[{"type_url": "a.B", "value": b"x"}]).SerializeToString()
-    error = failed("no")
-    error.details = ((UNDECODED, raw),)
-    assert translated(error).details == (("a.B", b"x"),)
-
-
-def test_broken_details_hide_nothing() -> None:
-    error = failed("no")
-    error.details = ((UNDECODED, b"\xff\xff\xff"),)
-    found = translated(error)
-    assert (found.message, found.details) == ("no", ())
 
 
 @pytest.fixture
