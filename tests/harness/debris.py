@@ -19,6 +19,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .process import wait_until
@@ -35,6 +36,8 @@ _TASKS = "io.containerd.runtime.v2.task"
 _OURS = ("containerd", "docker-registry")
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MNT_DETACH = 2
+_WRITTEN_SECONDS = 5.0
+"""For how long a program that is being ended may go on with its files."""
 _SETTLE = 0.5
 """Seconds for which other clients, that just make or delete FIFOs, are given the benefit."""
 
@@ -116,13 +119,18 @@ def remove(folder: Path) -> None:
         _unmount(mount)
     for group in groups:
         _remove_cgroup(group)
-    for place in places:
-        shutil.rmtree(RUN / "runc" / place, ignore_errors=True)
+    for place in places:  # a runc that is just being ended may yet write there
+        wait_until(partial(_is_gone, RUN / "runc" / place), _WRITTEN_SECONDS)
     for namespace, _ in containers:
         with contextlib.suppress(OSError):  # somebody else's containers are still in it
             (RUN / "runc" / namespace).rmdir()
     if not mounts(folder):  # else this would delete what is mounted there
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_gone(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def namespaces(folder: Path) -> list[str]:
