@@ -111,6 +111,10 @@ def remove(folder: Path) -> None:
     groups = [group for place in places for group in _cgroups(place)]
     doomed = [*_descendants(found), *(pid for group in groups for pid in _thawed(group))]
     _end([*doomed, *(one.pid for one in found)])
+    for _ in range(10):  # the daemon may have seen its shim end, and begun to clean up after it
+        if not (late := _owned(folder)):
+            break
+        _end([*_descendants(late), *(one.pid for one in late)])
     for path in paths:
         path.unlink(missing_ok=True)
     for path in pipes:
