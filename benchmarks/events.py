@@ -1,7 +1,7 @@
 """``Events.Subscribe`` beside grpcio: CPU for an event, and events lost.
 
 Both subscribe at once and see the same events, each in a process of its own, until an image is
-deleted; what they have not seen by then is lost.
+deleted; what they have not seen by then is lost.  Neither reads more of an event than its topic.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ def _filters(namespace: str) -> list[str]:
 
 def ours(address: str, namespace: str) -> Run:
     stream = Client(address).event_service.subscribe(*_filters(namespace))
+    stream.wait_until_subscribed()
 
     def run() -> int:
         found = 0
-        for message in stream:
-            if message.topic == _DELETE:
+        for event in stream:
+            if event.topic == _DELETE:
                 break
             found += 1
         return found

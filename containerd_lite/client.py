@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from .errors import ContainerdError, InvalidArgument, Unavailable
 from .services._base import CallContext, current_lease, joined_lease
+from .services.access import Services
 from .transport.address import DEFAULT
 from .transport.channel import Channel
 
@@ -30,22 +31,11 @@ if TYPE_CHECKING:
     from .runtime.containers import Containers
     from .runtime.io import Sink
     from .runtime.run import CompletedContainer
-    from .services.containers import ContainerService
-    from .services.diff import DiffService
-    from .services.events import EventService
-    from .services.health import HealthService
-    from .services.images import ImageService
-    from .services.introspection import IntrospectionService
-    from .services.leases import LeaseService
-    from .services.namespaces import NamespaceService
-    from .services.snapshots import SnapshotService
-    from .services.tasks import TaskService
-    from .services.version import Version, VersionService
+    from .services.version import Version
     from .store.daemon import DaemonStore
     from .transport.tls import TLS
 
-_DEFAULTS = "containerd.io/defaults/"
-_SNAPSHOTTER, _RUNTIME = "overlayfs", "io.containerd.runc.v2"
+_RUNTIME = "io.containerd.runc.v2"
 #: How long clean-up after a failure may take (seconds), garbage collection included.
 _CLEANUP_TIMEOUT = 30.0
 
@@ -62,7 +52,7 @@ class _Options:
     tls: TLS | Literal[False] | None
 
 
-class Client:
+class Client(Services):
     """One containerd, seen from one namespace; safe to share between threads, and after a fork.
 
     ``address`` is ``$CONTAINERD_ADDRESS`` or the usual socket unless given, ``namespace``
@@ -89,14 +79,12 @@ class Client:
         if channel is not None and (address is not None or tls is not None):
             raise InvalidArgument("a channel has its address", remedy="Give one of the two")
         self._owns_channel = channel is None
-        self._channel = channel or Channel(
-            address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT,
-            connect_timeout=connect_timeout,
-            tls=tls,
-        )
         self.namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
         self._options = _Options(timeout, connect_timeout, snapshotter, platform, runtime, tls)
-        self._context = CallContext(self.namespace, timeout=timeout)
+        if channel is None:
+            name = address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT
+            channel = Channel(name, connect_timeout=connect_timeout, tls=tls)
+        super().__init__(channel, CallContext(self.namespace, timeout=timeout), snapshotter)
 
     @property
     def address(self) -> str:
@@ -131,86 +119,12 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self.address} namespace={self.namespace}>"
 
-    # ---- services --------------------------------------------------------------------------
-
-    @property
-    def namespace_service(self) -> NamespaceService:
-        from .services.namespaces import NamespaceService
-
-        return NamespaceService(self._channel, self._context)
-
-    @property
-    def container_service(self) -> ContainerService:
-        from .services.containers import ContainerService
-
-        return ContainerService(self._channel, self._context)
-
-    @property
-    def image_service(self) -> ImageService:
-        from .services.images import ImageService
-
-        return ImageService(self._channel, self._context)
-
-    @property
-    def task_service(self) -> TaskService:
-        from .services.tasks import TaskService
-
-        return TaskService(self._channel, self._context)
-
-    @property
-    def diff_service(self) -> DiffService:
-        from .services.diff import DiffService
-
-        return DiffService(self._channel, self._context)
-
-    @property
-    def health_service(self) -> HealthService:
-        from .services.health import HealthService
-
-        return HealthService(self._channel, self._context)
-
-    @property
-    def event_service(self) -> EventService:
-        from .services.events import EventService
-
-        return EventService(self._channel, self._context)
-
-    @property
-    def version_service(self) -> VersionService:
-        from .services.version import VersionService
-
-        return VersionService(self._channel, self._context)
-
-    @property
-    def lease_service(self) -> LeaseService:
-        from .services.leases import LeaseService
-
-        return LeaseService(self._channel, self._context)
-
-    @property
-    def introspection_service(self) -> IntrospectionService:
-        from .services.introspection import IntrospectionService
-
-        return IntrospectionService(self._channel, self._context)
-
     @property
     def content_store(self) -> DaemonStore:
         from .services.content import ContentService
         from .store.daemon import DaemonStore
 
         return DaemonStore(ContentService(self._channel, self._context))
-
-    def snapshot_service(self, name: str | None = None) -> SnapshotService:
-        """The snapshots of the snapshotter ``name``, the client's or the namespace's default."""
-        from .services.snapshots import SnapshotService
-
-        chosen = name or self._options.snapshotter or self._default("snapshotter", _SNAPSHOTTER)
-        return SnapshotService(self._channel, self._context, chosen)
-
-    def _default(self, what: str, fallback: str) -> str:
-        """What the namespace's labels say (pkg/labels), else ``fallback``."""
-        labels = self.namespace_service.get(self.namespace).labels
-        return labels.get(_DEFAULTS + what) or fallback
 
     # ---- the daemon ------------------------------------------------------------------------
 

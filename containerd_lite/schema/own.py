@@ -1,6 +1,6 @@
 """Descriptor sets of the user's own, each in a pool of its own.
 
-What lives here: ``load``.  What may not: the package's sets.
+What lives here: what ``schema.load`` does.  What may not: the package's sets.
 """
 
 from __future__ import annotations
@@ -19,13 +19,8 @@ MAX_SIZE = 64 << 20
 _HOW = "Make it by protoc --include_imports --descriptor_set_out"
 
 
-def load(source: str | PathLike[str] | bytes) -> Schema:
-    """A schema out of a serialized ``FileDescriptorSet``, given as it is or by its path.
-
-    Whatever a file imports has to be in the set, save Google's well-known types, which are taken
-    from here where it lacks them.  Raises ``InvalidArgument`` for what is no such set, and
-    ``OSError`` for a file that cannot be read.
-    """
+def loaded(source: str | PathLike[str] | bytes) -> Schema:
+    """See ``schema.load``."""
     if isinstance(source, bytes):
         data = source
     else:
@@ -76,6 +71,7 @@ class _Loaded(Schema):
             data = file.SerializeToString()
         try:
             self._filled_pool().AddSerializedFile(data)
-        except (TypeError, ValueError) as error:
+            self._filled_pool().FindFileByName(name)  # some look at what they were given only now
+        except (TypeError, ValueError, KeyError) as error:
             raise InvalidArgument(f"{name} cannot be loaded: {error}") from None
         self._loaded.add(name)

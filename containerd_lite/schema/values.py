@@ -14,9 +14,12 @@ from ..errors import ProtocolError
 from .pool import DynamicMessage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-#: containerd's typeurl writes the runtime-spec types as JSON under these names.
-RUNTIME_SPEC = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
-RUNTIME_PROCESS = "types.containerd.io/opencontainers/runtime-spec/1/Process"
+#: Go's zero time, 1 January of the year 1, in seconds.
+_NEVER = -62_135_596_800
+#: containerd's typeurl writes types that are no messages as JSON, under names that begin so.
+JSON_TYPES = "types.containerd.io/"
+RUNTIME_SPEC = JSON_TYPES + "opencontainers/runtime-spec/1/Spec"
+RUNTIME_PROCESS = JSON_TYPES + "opencontainers/runtime-spec/1/Process"
 
 #: Wire types (protobuf's encoding.md), and the sizes of those that are fixed.
 _VARINT, _LENGTH_DELIMITED = 0, 2
@@ -27,7 +30,20 @@ Json = Mapping[str, object]
 
 def datetime_of(timestamp: DynamicMessage) -> datetime:
     """A ``google.protobuf.Timestamp`` as an aware datetime in UTC; nanoseconds are cut off."""
-    return _EPOCH + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000)
+    # By position: with names, it takes a third more, and lists are full of these.
+    return _EPOCH + timedelta(0, timestamp.seconds, timestamp.nanos // 1000)
+
+
+def moment(message: DynamicMessage, name: str) -> datetime | None:
+    """A field that is a time, ``None`` if it is absent or, as daemons send such, zero."""
+    found = getattr(message, name)
+    is_there = message.HasField(name) and (found.seconds, found.nanos) not in ((0, 0), (_NEVER, 0))
+    return datetime_of(found) if is_there else None
+
+
+def dict_of(field: DynamicMessage) -> dict[str, str]:
+    """A map of strings; most are empty, and copying nothing takes protobuf as long as something."""
+    return dict(field.items()) if field else {}
 
 
 def timestamp(moment: datetime) -> dict[str, int]:
@@ -39,6 +55,17 @@ def timestamp(moment: datetime) -> dict[str, int]:
 def json_bytes(value: Json) -> bytes:
     """A JSON document, as it stands in the ``Any`` of a runtime-spec type."""
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def json_of(value: bytes) -> dict[str, object]:
+    """The JSON object in the ``Any`` of such a type.  Raises ``ProtocolError``."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"what came is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ProtocolError(f"a JSON object should have come, and it was {found!r:.40}")
+    return found
 
 
 def message_any(message: DynamicMessage) -> dict[str, object]:

@@ -19,7 +19,7 @@ from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
 from ..transport.channel import Channel
 from ..transport.stream import Stream
 from ._status import translated
-from .since import since
+from .since import lacking
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -132,11 +132,10 @@ class Service:
         version = CONTAINERD.method("containerd.services.version.v1.Version/Version")
         try:
             reply = self._channel.unary(version.path, timeout=_QUICK)
-            daemon = f"containerd {decode(version.response, reply).version}"
+            daemon = str(decode(version.response, reply).version)
         except ContainerdError:
-            daemon = "a daemon that does not say its version"
-        came = since(method.path[1:])
-        error.remedy = f"This is {daemon}" + (f"; the method came with {came}" if came else "")
+            daemon = ""
+        error.remedy = lacking(method.path[1:], daemon)
         return translated(error)
 
     def _stream(self, name: str, fields: Fields | None = None) -> MessageStream:

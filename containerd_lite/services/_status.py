@@ -1,4 +1,4 @@
-"""What a daemon's status says beyond its code: containerd's own classes, and errors that came along.
+"""What a status says beyond its code: containerd's own classes, and errors that were joined to it.
 
 What lives here: ``translated``, after containerd's errdefs/pkg/errgrpc.  What may not: RPCs.
 """

@@ -1,6 +1,6 @@
 """Records that several services share, and their messages both ways.
 
-What lives here: descriptor, mount, Any.  What may not: RPCs.
+What lives here: descriptor, platform, mount, Any.  What may not: RPCs.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..errors import InvalidArgument
 from ..oci.descriptor import Descriptor
-from ..schema.pool import DynamicMessage
-from ..schema.values import RUNTIME_SPEC, json_bytes
+from ..oci.platform import Platform
+from ..schema.plain import fill, plain
+from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
+from ..schema.values import JSON_TYPES, RUNTIME_SPEC, dict_of, json_bytes, json_of
 from ._base import Fields
 
 
@@ -26,18 +29,46 @@ class Mount:
 
 @dataclass(frozen=True)
 class AnyValue:
-    """A ``google.protobuf.Any``: a type's bare full name, and its bytes as they came."""
+    """A ``google.protobuf.Any``: a type's bare full name, and its bytes as they came.
+
+    containerd writes the types of the runtime spec as JSON, under names that begin with
+    ``types.containerd.io/`` (containerd's typeurl).
+    """
 
     type_url: str
     value: bytes
 
+    @classmethod
+    def of(cls, type_url: str, fields: Mapping[str, object]) -> AnyValue:
+        """A value of that type with these fields.
+
+        Raises ``InvalidArgument`` for a type that the schema does not have, and for fields that
+        do not fit it.
+        """
+        if type_url.startswith(JSON_TYPES):
+            return cls(type_url, json_bytes(fields))
+        return cls(type_url, encode(fill(CONTAINERD, CONTAINERD.message(type_url), fields)))
+
+    def plain(self) -> dict[str, object] | None:
+        """The fields, in plain Python; ``None`` for a type that the schema does not have.
+
+        A message within is a dict, a timestamp an aware datetime, an enum the name of its value,
+        an ``Any`` a dict of ``type_url`` and ``value``.  Raises ``ProtocolError`` for bytes that
+        are no such value.
+        """
+        name = self.type_url.removeprefix("type.googleapis.com/")
+        if name.startswith(JSON_TYPES):
+            return json_of(self.value)
+        try:
+            kind = CONTAINERD.message(name)
+        except InvalidArgument:
+            return None
+        return plain(decode(kind, self.value))
+
 
 def descriptor_of(message: DynamicMessage) -> Descriptor:
     return Descriptor(
-        media_type=message.media_type,
-        digest=message.digest,
-        size=message.size,
-        annotations=dict(message.annotations),
+        message.media_type, message.digest, message.size, dict_of(message.annotations)
     )
 
 
@@ -59,6 +90,28 @@ def mount_fields(mounts: Iterable[Mount]) -> list[Fields]:
         {"type": m.type, "source": m.source, "target": m.target, "options": list(m.options)}
         for m in mounts
     ]
+
+
+def platform_of(message: DynamicMessage) -> Platform:
+    """A ``containerd.types.Platform``."""
+    return Platform(
+        message.os,
+        message.architecture,
+        message.variant,
+        message.os_version,
+        tuple(message.os_features),
+    )
+
+
+def platform_fields(platform: Platform) -> Fields:
+    """A platform as the fields of a ``containerd.types.Platform``."""
+    return {
+        "os": platform.os,
+        "architecture": platform.architecture,
+        "variant": platform.variant,
+        "os_version": platform.os_version,
+        "os_features": list(platform.os_features),
+    }
 
 
 def any_of(message: DynamicMessage) -> AnyValue:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
@@ -13,6 +15,9 @@ from ._base import MessageStream, Service
 #: ReadContentResponse.data.
 _READ_DATA = 2
 _STAT, _WRITE, _COMMIT = 0, 1, 2
+_ACTIONS = ("stat", "write", "commit")
+#: ReadContentResponse.offset: field 1, a varint, absent where it is 0.
+_OFFSET_TAG = 0x08
 #: WriteContentRequest.data: field 6, length-delimited.
 _DATA_TAG = b"\x32"
 
@@ -26,13 +31,21 @@ class ContentService(Service):
         """Raises ``NotFound``."""
         return _info(self._call("Info", {"digest": digest}).info)
 
-    def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
-        """Set these labels and leave the others; an empty value removes one."""
-        fields = {
-            "info": {"digest": digest, "labels": dict(labels)},
-            "update_mask": mask(f"labels.{key}" for key in labels),
-        }
-        return _info(self._call("Update", fields).info)
+    def update(
+        self, digest: str, labels: Mapping[str, str], *, fields: Iterable[str] | None = None
+    ) -> ContentInfo:
+        """Set these labels and leave the others; an empty value removes one.
+
+        ``fields`` names what to set (``labels``, ``labels.<key>``) where it is not the labels
+        given; an empty one replaces the labels whole.  Raises ``NotFound``, ``InvalidArgument``.
+        """
+        paths = [f"labels.{key}" for key in labels] if fields is None else list(fields)
+        if not paths and fields is None:
+            return self.info(digest)  # without a mask it would replace them
+        request: dict[str, object] = {"info": {"digest": digest, "labels": dict(labels)}}
+        if paths:
+            request["update_mask"] = mask(paths)
+        return _info(self._call("Update", request).info)
 
     def delete(self, digest: str) -> None:
         """Raises ``NotFound``."""
@@ -43,6 +56,7 @@ class ContentService(Service):
         return _status(self._call("Status", {"ref": ref}).status)
 
     def list_statuses(self, *filters: str) -> list[IngestStatus]:
+        """The writes under way that match one of ``filters`` (``ref``), all without any."""
         found = self._call("ListStatuses", {"filters": filters}).statuses
         return [_status(status) for status in found]
 
@@ -62,21 +76,35 @@ class ContentService(Service):
         return ContentWrite(self._stream("Write"), ref)
 
     def list(self, *filters: str) -> Iterator[ContentInfo]:
+        """The blobs that match one of ``filters``, all without any.
+
+        Fields to filter by: ``digest``, ``size``, ``labels``.  Daemons before 2.0 do not tell
+        ``updated_at`` here: it is in 1970, or in the year 1.
+        """
         with self._stream("List", {"filters": filters}) as replies:
             for reply in replies:
                 yield from map(_info, reply.info)
 
 
 class ContentRead:
-    """One ``Read`` stream: an iterator of chunks of up to 1 MiB, and a context manager."""
+    """One ``Read`` stream: an iterator of chunks of up to 1 MiB, and a context manager.
+
+    ``offset`` is where the last chunk begins, as the daemon tells it: counted from the first byte
+    that was asked for, not from the blob's.
+    """
 
     def __init__(self, stream: MessageStream) -> None:
         self._stream = stream
+        self.offset = 0
 
     def receive(self) -> memoryview | None:
         """The next chunk, ``None`` at the end."""
         data = self._stream.receive_bytes()
-        return None if data is None else bytes_field(data, _READ_DATA)
+        if data is None:
+            return None
+        chunk = bytes_field(data, _READ_DATA)
+        self.offset = _offset_of(data)
+        return chunk
 
     def __iter__(self) -> Iterator[memoryview]:
         while (chunk := self.receive()) is not None:
@@ -92,6 +120,22 @@ class ContentRead:
         self.close()
 
 
+@dataclass(frozen=True)
+class WriteStatus:
+    """What the daemon answers a ``stat``, ``write`` or ``commit``; ``offset`` is what is there.
+
+    Sizes in bytes.  Only a ``stat`` is told the times and ``total``; ``digest`` is that of what
+    is there, and always told of a ``commit`` alone.
+    """
+
+    action: str
+    offset: int
+    total: int = 0
+    digest: str = ""
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
 class ContentWrite:
     """One ``Write`` stream: ``stat``, then chunks, then ``commit``; it holds the ref's lock.
 
@@ -102,6 +146,12 @@ class ContentWrite:
     def __init__(self, stream: MessageStream, ref: str) -> None:
         self._stream = stream
         self._ref = ref
+        self._last: DynamicMessage = None
+
+    @property
+    def status(self) -> WriteStatus | None:
+        """The last answer that was read, ``None`` before the first."""
+        return None if self._last is None else _write_status(self._last)
 
     def stat(self, total: int, expected: str) -> int:
         """Take the lock; returns how many bytes are there.
@@ -113,21 +163,33 @@ class ContentWrite:
         self._stream.send(fields)
         return int(self._answer().offset)
 
-    def chunk(self, offset: int, data: memoryview) -> None:
-        """Write at ``offset``, which must be what is there; up to 16 MiB less a little."""
+    def chunk(self, offset: int, data: memoryview, *, total: int = 0, expected: str = "") -> None:
+        """Write at ``offset``, which must be what is there, or 0, which drops what was there.
+
+        ``data`` is up to 16 MiB less a little.  ``total`` and ``expected``, where they are given,
+        replace what was said before.
+        """
         # The data goes out as the view that it is: serialising it would copy it twice.
-        fields = {"action": _WRITE, "ref": self._ref, "offset": offset}
+        fields: dict[str, object] = {"action": _WRITE, "ref": self._ref, "offset": offset}
+        if total or expected:
+            fields.update(total=total, expected=expected)
         head = encode(self._stream.method.request(**fields))
         self._stream.raw.send(head + _DATA_TAG + _varint(len(data)), data)
-        while self._stream.poll() is not None:
-            pass
+        while (answer := self._stream.poll()) is not None:
+            self._last = answer
         if self._stream.raw.is_done:
             self._answer()
 
     def commit(
-        self, offset: int, total: int, expected: str, labels: Mapping[str, str] | None
+        self,
+        offset: int,
+        total: int,
+        expected: str,
+        labels: Mapping[str, str] | None,
+        *,
+        data: bytes = b"",
     ) -> str:
-        """Make the blob visible; returns its digest.
+        """Make the blob visible, ``data`` written at ``offset`` first; returns its digest.
 
         Raises ``AlreadyExists``, ``FailedPrecondition`` where size or digest is not as told.
         """
@@ -137,6 +199,7 @@ class ContentWrite:
             "offset": offset,
             "total": total,
             "expected": expected,
+            "data": data,
             "labels": dict(labels or {}),
         }
         self._stream.send(fields, last=True)
@@ -148,6 +211,7 @@ class ContentWrite:
         answer = self._stream.receive()
         if answer is None:
             raise ProtocolError(f"the daemon ended the write of {self._ref} without a word")
+        self._last = answer
         return answer
 
     def close(self) -> None:
@@ -161,6 +225,33 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _offset_of(message: bytes | bytearray) -> int:
+    """``ReadContentResponse.offset`` of a message that was read already; it stands in front."""
+    value = shift = 0
+    if message and message[0] == _OFFSET_TAG:
+        for byte in message[1:11]:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+    return value
+
+
+def _write_status(message: DynamicMessage) -> WriteStatus:
+    action = message.action
+    times = (
+        datetime_of(getattr(message, name)) if message.HasField(name) else None
+        for name in ("started_at", "updated_at")
+    )
+    return WriteStatus(
+        _ACTIONS[action] if 0 <= action < len(_ACTIONS) else str(action),
+        message.offset,
+        message.total,
+        message.digest,
+        *times,
+    )
 
 
 def _info(message: DynamicMessage) -> ContentInfo:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from ..oci.descriptor import Descriptor
+from ..schema.pool import CONTAINERD
+from ..schema.values import timestamp
 from ._base import Service
-from ._types import Mount, descriptor_fields, descriptor_of, mount_fields
+from ._types import (
+    AnyValue,
+    Mount,
+    any_fields,
+    descriptor_fields,
+    descriptor_of,
+    mount_fields,
+)
 
 
 class DiffService(Service):
@@ -14,9 +24,27 @@ class DiffService(Service):
 
     _name = "containerd.services.diff.v1.Diff"
 
-    def apply(self, layer: Descriptor, mounts: Iterable[Mount]) -> Descriptor:
-        """Unpack a layer onto mounts; returns the uncompressed layer: its digest is the diff ID."""
-        fields = {"diff": descriptor_fields(layer), "mounts": mount_fields(mounts)}
+    def apply(
+        self,
+        layer: Descriptor,
+        mounts: Iterable[Mount],
+        *,
+        payloads: Mapping[str, AnyValue] | None = None,
+        sync_fs: bool = False,
+    ) -> Descriptor:
+        """Unpack a layer onto mounts; returns the uncompressed layer: its digest is the diff ID.
+
+        ``payloads`` are for the daemon's stream processors, by the processor's id (since 1.3).
+        ``sync_fs`` flushes the filesystem afterwards (since 2.0 and 1.7.14; older daemons do not
+        look at it).  Raises ``NotFound`` where the layer's content is not there.
+        """
+        packed = CONTAINERD.message("google.protobuf.Any")
+        fields = {
+            "diff": descriptor_fields(layer),
+            "mounts": mount_fields(mounts),
+            "payloads": {id: packed(**any_fields(value)) for id, value in (payloads or {}).items()},
+            "sync_fs": sync_fs,
+        }
         return descriptor_of(self._call("Apply", fields, is_long=True).applied)
 
     def diff(
@@ -27,13 +55,21 @@ class DiffService(Service):
         media_type: str = "",
         ref: str = "",
         labels: Mapping[str, str] | None = None,
+        source_date_epoch: datetime | None = None,
     ) -> Descriptor:
-        """Write what ``upper`` changes on ``lower`` into the content store as a layer."""
-        fields = {
+        """Write what ``upper`` changes on ``lower`` into the content store as a layer.
+
+        ``media_type`` is the layer's, a gzipped OCI one unless given; ``ref`` names the ingest;
+        ``labels`` are the content's.  ``source_date_epoch``, aware, is an upper bound for the
+        times within (since 1.7; older daemons do not look at it).
+        """
+        fields: dict[str, object] = {
             "left": mount_fields(lower),
             "right": mount_fields(upper),
             "media_type": media_type,
             "ref": ref,
             "labels": dict(labels or {}),
         }
+        if source_date_epoch is not None:
+            fields["source_date_epoch"] = timestamp(source_date_epoch)
         return descriptor_of(self._call("Diff", fields, is_long=True).diff)

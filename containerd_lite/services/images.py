@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..errors import NotFound, Unimplemented
 from ..oci.descriptor import Descriptor
-from ..schema.pool import DynamicMessage
-from ..schema.values import datetime_of, mask
+from ..schema.pool import CONTAINERD, DynamicMessage
+from ..schema.values import datetime_of, mask, timestamp
 from ._base import Fields, Service
 from ._types import descriptor_fields, descriptor_of
+
+_CAME_WITH_TARGET = "containerd.services.introspection.v1.Introspection/PluginInfo"
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,22 @@ class ImageService(Service):
         return [_image(found) for found in self._call("List", {"filters": filters}).images]
 
     def create(
-        self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        target: Descriptor,
+        labels: Mapping[str, str] | None = None,
+        *,
+        source_date_epoch: datetime | None = None,
     ) -> ImageRecord:
-        """Raises ``AlreadyExists``."""
-        return _image(self._call("Create", {"image": _fields(name, target, labels)}).image)
+        """Name a descriptor; nobody looks whether its content is there.
+
+        ``source_date_epoch``, aware, stands for the time of creation, since 1.7; older daemons do
+        not look at it.  Raises ``AlreadyExists``.
+        """
+        request: dict[str, object] = {"image": _fields(name, target, labels)}
+        if source_date_epoch is not None:
+            request["source_date_epoch"] = timestamp(source_date_epoch)
+        return _image(self._call("Create", request).image)
 
     def update(
         self,
@@ -50,20 +65,46 @@ class ImageService(Service):
         labels: Mapping[str, str] | None = None,
         *,
         fields: Iterable[str] = (),
+        source_date_epoch: datetime | None = None,
     ) -> ImageRecord:
-        """Replace ``fields`` (``target``, ``labels``, ``labels.<key>``), all if none is named.
+        """Replace ``fields``, target and labels whole if none is named.
 
-        Raises ``NotFound``.
+        They are ``target``, ``annotations`` (the target's), ``labels``, ``labels.<key>``.
+        ``source_date_epoch``, aware, stands for the time of the update, since 1.7; older daemons
+        do not look at it.  Raises ``NotFound``, ``InvalidArgument``.
         """
         request: dict[str, object] = {"image": _fields(name, target, labels)}
         paths = tuple(fields)
         if paths:
             request["update_mask"] = mask(paths)
+        if source_date_epoch is not None:
+            request["source_date_epoch"] = timestamp(source_date_epoch)
         return _image(self._call("Update", request).image)
 
-    def delete(self, name: str, *, sync: bool = False) -> None:
-        """``sync`` collects garbage before it returns.  Raises ``NotFound``."""
-        self._call("Delete", {"name": name, "sync": sync}, is_long=sync)
+    def delete(self, name: str, *, sync: bool = False, target: Descriptor | None = None) -> None:
+        """``sync`` collects garbage before it returns.  Raises ``NotFound``.
+
+        With ``target``, since 2.0, the image is deleted only while it points there, else it is
+        ``NotFound``.  Older daemons would delete it regardless, so they are asked first, and
+        ``Unimplemented`` is raised for them.
+        """
+        request: dict[str, object] = {"name": name, "sync": sync}
+        if target is not None:
+            self._expect_targets()
+            request["target"] = descriptor_fields(target)
+        self._call("Delete", request, is_long=sync)
+
+    def _expect_targets(self) -> None:
+        """Whether ``Delete`` looks at ``target``: that came together with ``PluginInfo``."""
+        try:
+            self._exchange(CONTAINERD.method(_CAME_WITH_TARGET), b"", False)
+        except NotFound:
+            return  # no plugin has no name, but the method is there
+        except Unimplemented as error:
+            error.message = "this daemon would delete an image whatever it points to"
+            error.operation = "Images.Delete"
+            error.remedy = error.remedy.replace("the method", "deleting by target")
+            raise
 
 
 def _fields(name: str, target: Descriptor, labels: Mapping[str, str] | None) -> Fields:

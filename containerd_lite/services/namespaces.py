@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..schema.pool import DynamicMessage
@@ -27,21 +27,30 @@ class NamespaceService(Service):
         """containerd answers for a namespace that is not there too, with no labels."""
         return _namespace(self._call("Get", {"name": name}).namespace)
 
-    def list(self) -> list[Namespace]:
-        return [_namespace(found) for found in self._call("List").namespaces]
+    def list(self, filter: str = "") -> list[Namespace]:
+        """All of them: the message has a ``filter``, but no daemon so far looks at it."""
+        found = self._call("List", {"filter": filter}).namespaces
+        return [_namespace(namespace) for namespace in found]
 
     def create(self, name: str, labels: Mapping[str, str] | None = None) -> Namespace:
         """Raises ``AlreadyExists``."""
         fields = {"namespace": {"name": name, "labels": dict(labels or {})}}
         return _namespace(self._call("Create", fields).namespace)
 
-    def update(self, name: str, labels: Mapping[str, str]) -> Namespace:
-        """Set these labels and leave the others; an empty value removes one."""
-        fields = {
-            "namespace": {"name": name, "labels": dict(labels)},
-            "update_mask": mask(f"labels.{key}" for key in labels),
-        }
-        self._call("Update", fields)  # its response carries no labels
+    def update(
+        self, name: str, labels: Mapping[str, str], *, fields: Iterable[str] | None = None
+    ) -> Namespace:
+        """Set these labels and leave the others; an empty value removes one.
+
+        ``fields`` names the labels to set (``labels.<key>``) where it is not all that are given;
+        an empty one replaces the labels whole.  Raises ``NotFound``, ``InvalidArgument``.
+        """
+        paths = [f"labels.{key}" for key in labels] if fields is None else list(fields)
+        request: dict[str, object] = {"namespace": {"name": name, "labels": dict(labels)}}
+        if paths:
+            request["update_mask"] = mask(paths)
+        if paths or fields is not None:  # without a mask it would replace them
+            self._call("Update", request)  # its response carries no labels
         return self.get(name)
 
     def delete(self, name: str) -> None:

@@ -24,6 +24,12 @@ class RawService(Service):
         super().__init__(channel, context)
         self.schema = schema
 
+    def any(self, name: str, request: Request = None) -> DynamicMessage:
+        """Whichever of ``call`` and ``stream`` the method is for: a response, or a stream."""
+        method = self.schema.method(name)
+        is_streaming = method.client_streaming or method.server_streaming
+        return self.stream(name, request) if is_streaming else self.call(name, request)
+
     def call(self, name: str, request: Request = None) -> DynamicMessage:
         """A unary call of ``package.Service/Method``; returns the response.
 
@@ -91,24 +97,14 @@ class StubMethod:
         self._raw = raw
         self._name = name
 
-    def __call__(
-        self,
-        request: Request = None,
-        /,
-        *,
-        timeout: float | None = None,
-        **fields: object,
-    ) -> DynamicMessage | MessageStream:
-        """``timeout`` in seconds, if it is not to be the client's; a field so called goes into
-        a mapping."""
+    def __call__(self, request: Request = None, /, **fields: object) -> DynamicMessage:
+        """Call it with a message, a mapping, or fields: all keywords are the request's.
+
+        Returns the response, a message, or a ``MessageStream`` of such.
+        """
         if fields and request is not None:
             raise InvalidArgument("a request and fields of one", remedy="Give one of the two")
-        raw = self._raw if timeout is None else self._raw.with_options(timeout=timeout)
-        method = raw.schema.method(self._name)
-        given = fields or request
-        if method.client_streaming or method.server_streaming:
-            return raw.stream(self._name, given)
-        return raw.call(self._name, given)
+        return self._raw.any(self._name, fields or request)
 
     def __repr__(self) -> str:
         return f"<StubMethod {self._name}>"

@@ -6,6 +6,8 @@ decision; what a daemon can do is asked of it.
 
 from __future__ import annotations
 
+import re
+
 _SERVICES = {
     "containerd.services.sandbox.v1.Store": "1.7",
     "containerd.services.sandbox.v1.Controller": "1.7",
@@ -26,9 +28,32 @@ _METHODS = {
     "containerd.services.sandbox.v1.Controller/Metrics": "2.0",
     "containerd.services.sandbox.v1.Controller/Update": "2.0",
     "grpc.health.v1.Health/List": "2.1",
+    "runtime.v1.RuntimeService/GetContainerEvents": "1.7",
+    "runtime.v1.RuntimeService/CheckpointContainer": "2.0",
+    "runtime.v1.RuntimeService/RuntimeConfig": "2.0",
+    "runtime.v1.RuntimeService/ListMetricDescriptors": "2.2",
+    "runtime.v1.RuntimeService/ListPodSandboxMetrics": "2.2",
+    "runtime.v1.RuntimeService/UpdatePodSandboxResources": "2.2",
+    "runtime.v1.RuntimeService/StreamPodSandboxes": "2.4",
+    "runtime.v1.RuntimeService/StreamContainers": "2.4",
+    "runtime.v1.RuntimeService/StreamContainerStats": "2.4",
+    "runtime.v1.RuntimeService/StreamPodSandboxStats": "2.4",
+    "runtime.v1.RuntimeService/StreamPodSandboxMetrics": "2.4",
+    "runtime.v1.ImageService/StreamImages": "2.4",
 }
 
 
-def since(method: str) -> str:
-    """The release that brought ``package.Service/Method``, ``""`` if it is not in the table."""
-    return _METHODS.get(method) or _SERVICES.get(method.partition("/")[0], "")
+def lacking(method: str, daemon: str) -> str:
+    """What to say of ``package.Service/Method``, which a daemon of that version did not know."""
+    came = _METHODS.get(method) or _SERVICES.get(method.partition("/")[0], "")
+    said = f"This is containerd {daemon}" if daemon else "The daemon does not say its version"
+    if not came:
+        return said
+    if _release(daemon) < _release(came):
+        return f"{said}; the method came with {came}"
+    return f"{said}, which has the method: a plugin or runtime that it turns to has not"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """``1.6.20~ds1`` as (1, 6); what begins with no number comes before everything."""
+    return tuple(map(int, re.findall(r"\d+", version.partition(",")[0])[:2]))

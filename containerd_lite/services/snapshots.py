@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..schema.pool import DynamicMessage
+from ..errors import Unimplemented
+from ..schema.pool import CONTAINERD, DynamicMessage, encode
 from ..schema.values import datetime_of, mask
 from ..transport.channel import Channel
 from ._base import CallContext, Service
 from ._types import Mount, mounts_of
+from .filters import Filter
 
+_PLUGINS = "containerd.services.introspection.v1.Introspection/Plugins"
+_SNAPSHOTTER = "io.containerd.snapshotter.v1"
+_REBASE = "rebase"
 _KINDS = ("unknown", "view", "active", "committed")
 
 
@@ -68,13 +73,40 @@ class SnapshotService(Service):
         """Raises ``NotFound``."""
         return mounts_of(self._call("Mounts", self._fields(key=key)).mounts)
 
-    def commit(self, name: str, key: str, labels: Mapping[str, str] | None = None) -> None:
+    def commit(
+        self,
+        name: str,
+        key: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        parent: str = "",
+    ) -> None:
         """Make the active snapshot ``key`` the committed one ``name``.
 
-        Raises ``AlreadyExists``, ``NotFound``.
+        ``parent``, since 2.2, is put below a snapshot that was prepared without one; it takes a
+        snapshotter that can ``rebase``.  Others would not look at it, so the daemon is asked
+        first, and ``Unimplemented`` is raised for them.  Raises ``AlreadyExists``, ``NotFound``.
         """
-        fields = self._fields(name=name, key=key, labels=dict(labels or {}))
+        if parent:
+            self._expect_rebase()
+        fields = self._fields(name=name, key=key, labels=dict(labels or {}), parent=parent)
         self._call("Commit", fields, is_long=True)
+
+    def _expect_rebase(self) -> None:
+        asked = CONTAINERD.method(_PLUGINS)
+        wanted = Filter("type") == _SNAPSHOTTER, Filter("id") == self.snapshotter
+        request = asked.request(filters=[wanted[0] & wanted[1]])
+        reply = self._exchange(asked, encode(request), False)
+        if any(_REBASE in plugin.capabilities for plugin in reply.plugins):
+            return
+        error = Unimplemented(
+            f"snapshotter {self.snapshotter} cannot put a parent below a snapshot",
+            operation="Snapshots.Commit",
+            address=self._channel.name,
+        )
+        explained = self._explained(error, CONTAINERD.method(f"{self._name}/Commit"))
+        explained.remedy += "; a parent in commit came with 2.2, and takes the capability rebase"
+        raise explained
 
     def remove(self, key: str) -> None:
         """Raises ``NotFound``; ``FailedPrecondition`` for one that has children."""
@@ -84,25 +116,42 @@ class SnapshotService(Service):
         """Raises ``NotFound``."""
         return _info(self._call("Stat", self._fields(key=key)).info)
 
-    def update(self, name: str, labels: Mapping[str, str]) -> SnapshotInfo:
-        """Set these labels and leave the others; an empty value removes one."""
-        fields = self._fields(
-            info={"name": name, "labels": dict(labels)},
-            update_mask=mask(f"labels.{key}" for key in labels),
-        )
-        return _info(self._call("Update", fields).info)
+    def update(
+        self, name: str, labels: Mapping[str, str], *, fields: Iterable[str] | None = None
+    ) -> SnapshotInfo:
+        """Set these labels and leave the others; an empty value removes one.
+
+        ``fields`` names what to set (``labels``, ``labels.<key>``) where it is not the labels
+        given; an empty one replaces the labels whole.  Raises ``NotFound``, ``InvalidArgument``.
+        """
+        paths = [f"labels.{key}" for key in labels] if fields is None else list(fields)
+        if not paths and fields is None:
+            return self.stat(name)  # without a mask it would replace them
+        request = self._fields(info={"name": name, "labels": dict(labels)})
+        if paths:
+            request["update_mask"] = mask(paths)
+        return _info(self._call("Update", request).info)
 
     def list(self, *filters: str) -> Iterator[SnapshotInfo]:
+        """The snapshots that match one of ``filters`` (since 1.4), all without any.
+
+        Fields to filter by: ``name``, ``parent``, ``kind``, ``labels``.
+        """
         with self._stream("List", self._fields(filters=filters)) as replies:
             for reply in replies:
                 yield from map(_info, reply.info)
 
     def usage(self, key: str) -> Usage:
+        """What a snapshot takes; for an active one the daemon counts.  Raises ``NotFound``."""
         reply = self._call("Usage", self._fields(key=key), is_long=True)
         return Usage(reply.size, reply.inodes)
 
     def cleanup(self) -> None:
-        """Remove what removed snapshots left on disk.  Not every snapshotter needs or has it."""
+        """Remove what removed snapshots left on disk; since 1.4.
+
+        Raises ``Unimplemented`` for a snapshotter that cannot.  containerd's own are none that
+        can: their garbage collection does it.
+        """
         self._call("Cleanup", self._fields(), is_long=True)
 
     def _fields(self, **fields: object) -> dict[str, object]:

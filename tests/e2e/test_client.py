@@ -20,6 +20,7 @@ from containerd_lite.errors import (
 )
 from containerd_lite.services.leases import EXPIRE
 from containerd_lite.transport.channel import Channel
+from containerd_lite.transport.stream import Stream
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -109,6 +110,10 @@ class Recorder(Channel):
         self.called.append(path.rpartition(".")[2])
         return super().unary(path, *message, **options)
 
+    def stream(self, path: str, *message: bytes | memoryview, **options: Any) -> Stream:
+        self.called.append(path.rpartition(".")[2])
+        return super().stream(path, *message, **options)
+
 
 def test_a_list_is_one_call(daemon: Daemon, namespace: str) -> None:
     channel = Recorder(daemon.address)
@@ -118,7 +123,7 @@ def test_a_list_is_one_call(daemon: Daemon, namespace: str) -> None:
         assert client.containers() == []
         with pytest.raises(NotFound):
             client.load_container("none")
-        assert channel.called == ["Images/List", "Containers/List", "Containers/Get"]
+        assert channel.called == ["Images/List", "Containers/ListStream", "Containers/Get"]
 
 
 def test_leases(client: Client) -> None:

@@ -53,6 +53,7 @@ ROLES = {
     "reconnecter": 1,
     "canceller": 2,
 }
+_SUBSCRIBE = "containerd.services.events.v1.Events/Subscribe"
 #: Seconds for the whole, and for each round, on the slowest backend; what takes longer hangs.
 _LIMIT, _LIMIT_OF_ROUND = 60.0, 0.5
 #: Seconds for a call that only touches metadata: far more than it takes.
@@ -229,7 +230,8 @@ class Stress:
         """Wait for what never comes, until a canceller ends it."""
 
         def wait() -> None:
-            with thread.own.event_service.subscribe(f"topic=={thread.mark}") as stream:
+            filters = {"filters": [f"topic=={thread.mark}"]}
+            with thread.own.call(_SUBSCRIBE, filters) as stream:
                 self._doomed.put(stream)
                 raise AssertionError(f"there was no such event: {stream.receive()}")
 

@@ -75,7 +75,7 @@ def test_every_code(code: int, message: str, kind: type[ContainerdError]) -> Non
 
 
 def test_details_stay_as_they_are() -> None:
-    details = (
+    details: tuple[dict[str, object], ...] = (
         {"type_url": "a.B", "value": b"x"},
         {"type_url": "type.googleapis.com/google.rpc.RetryInfo", "value": b""},
         {"type_url": "google.rpc.Status", "value": b"\xff\xff"},  # is none

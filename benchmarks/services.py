@@ -1,0 +1,172 @@
+"""Lists of many images, containers and blobs, beside grpcio and ctr, on both protobuf backends.
+
+    python -m benchmarks.services [--suite bookworm] [--rounds 7] [--images N] [--content N]
+
+wants root, and grpcio installed beside the package; prints tables, and rows of TSV on stderr.  Ours
+makes dataclasses of all that comes; grpcio's contender gets the messages that generated code would
+give it, and reads a name and a digest of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import grpc
+
+from benchmarks.child import Child
+from benchmarks.measure import Run, measure, report
+from containerd_lite import Client
+from containerd_lite.oci import digest as digests
+from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.schema.pool import CONTAINERD
+from containerd_lite.services._types import runtime_spec
+from containerd_lite.services.containers import ContainerRecord
+from tests.harness.daemon import SUITES, Daemon
+
+_PURE = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+_LIMIT = [("grpc.max_receive_message_length", 16 << 20)]
+_THREADS = 8
+
+
+# ---- contenders, each in a process of its own --------------------------------------------------
+
+
+def images_ours(address: str, namespace: str) -> Run:
+    service = Client(address, namespace=namespace).image_service
+    return lambda: len(service.list())
+
+
+def containers_ours(address: str, namespace: str) -> Run:
+    service = Client(address, namespace=namespace).container_service
+    return lambda: len(service.list())
+
+
+def content_ours(address: str, namespace: str) -> Run:
+    store = Client(address, namespace=namespace).content_store
+    return lambda: sum(1 for _ in store.walk())
+
+
+def _grpcio(method: str, address: str, namespace: str, read: Callable[[object], int]) -> Run:
+    found = CONTAINERD.method(method)
+    channel = grpc.insecure_channel(address, options=_LIMIT)
+    make = channel.unary_stream if found.server_streaming else channel.unary_unary
+    call = make(
+        found.path,
+        request_serializer=found.request.SerializeToString,
+        response_deserializer=found.response.FromString,
+    )
+    metadata = (("containerd-namespace", namespace),)
+    return lambda: read(call(found.request(), metadata=metadata))
+
+
+def images_grpcio(address: str, namespace: str) -> Run:
+    def read(reply: object) -> int:
+        return len([(one.name, one.target.digest) for one in reply.images])  # type: ignore[attr-defined]
+
+    return _grpcio("containerd.services.images.v1.Images/List", address, namespace, read)
+
+
+def containers_grpcio(address: str, namespace: str) -> Run:
+    def read(replies: object) -> int:
+        return len([(one.container.id, one.container.image) for one in replies])  # type: ignore[attr-defined]
+
+    name = "containerd.services.containers.v1.Containers/ListStream"
+    return _grpcio(name, address, namespace, read)
+
+
+def content_grpcio(address: str, namespace: str) -> Run:
+    def read(replies: object) -> int:
+        return len([(one.digest, one.size) for reply in replies for one in reply.info])  # type: ignore[attr-defined]
+
+    return _grpcio("containerd.services.content.v1.Content/List", address, namespace, read)
+
+
+# ---- the work ----------------------------------------------------------------------------------
+
+
+def _fill(client: Client, many: int, content: int) -> None:
+    """Make it all; the caller's lease keeps the blobs."""
+    target = Descriptor("application/octet-stream", digests.of(b"x"), 1)
+    spec = runtime_spec({"process": {"args": ["sh"] * 200}})
+    labels = {"containerd.io/a": "b" * 40, "c": "d"}
+
+    def blob(number: int) -> None:
+        body = b"%d of many" % number
+        with client.content_store.writer(f"bench-{number}", size=len(body)) as writer:
+            writer.write(body)
+            writer.commit({"containerd.io/gc.root": "yes", **labels})
+
+    for number in range(many):
+        client.image_service.create(f"example.com/image-{number}:latest", target, labels)
+        client.container_service.create(
+            ContainerRecord(f"container-{number}", "image", "io.containerd.runc.v2", None, spec)
+        )
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(blob, range(content)))
+
+
+def _compare(
+    what: str, count: int, daemon: Daemon, namespace: str, rounds: int, command: list[str]
+) -> None:
+    where = (daemon.address, namespace)
+    contenders: Mapping[str, tuple[str, dict[str, str]]] = {
+        "containerd_lite": (f"{what}_ours", {}),
+        "grpcio": (f"{what}_grpcio", {}),
+        "containerd_lite, pure": (f"{what}_ours", _PURE),
+        "grpcio, pure": (f"{what}_grpcio", _PURE),
+    }
+
+    def ctr() -> int:
+        listed = daemon.ctr(*command, namespace=namespace).stdout.splitlines()
+        assert len(listed) >= count
+        return count
+
+    with ExitStack() as stack:
+        children = {
+            name: stack.enter_context(Child(f"benchmarks.services:{work}", *where, **env))
+            for name, (work, env) in contenders.items()
+        }
+        runs: dict[str, Run] = {**children, f"ctr {' '.join(command)}": ctr}
+        for name, child in children.items():
+            assert child().units == count, name
+        report(f"list {count} of {what}", measure(runs, rounds), "us/entry", 1e6)
+        for name, child in children.items():
+            print(f"{name:26}{(child.peak - child.idle) / 1024:10.1f} MiB over the idle process")
+
+
+def _clean(client: Client) -> Iterator[None]:
+    for image in client.image_service.list():
+        yield client.image_service.delete(image.name)
+    for container in client.container_service.list():
+        yield client.container_service.delete(container.id)
+
+
+def main() -> None:
+    """Make many of each, and list them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--images", type=int, default=2000, help="and as many containers")
+    parser.add_argument("--content", type=int, default=20_000)
+    options = parser.parse_args()
+    namespace = f"bench-{os.urandom(4).hex()}"
+    with Daemon(options.suite) as daemon, Client(daemon.address, namespace=namespace) as client:
+        print(f"containerd {client.version().version}")
+        with client.lease():
+            _fill(client, options.images, options.content)
+            for what, count, command in (
+                ("images", options.images, ["images", "ls"]),
+                ("containers", options.images, ["containers", "ls"]),
+                ("content", options.content, ["content", "ls"]),
+            ):
+                _compare(what, count, daemon, namespace, options.rounds, command)
+        for _ in _clean(client):
+            pass
+
+
+if __name__ == "__main__":
+    main()

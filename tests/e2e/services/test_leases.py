@@ -1,0 +1,96 @@
+"""Leases and what they hold, beside what ``ctr`` says of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from containerd_lite import Client
+from containerd_lite.errors import AlreadyExists, NotFound, Unimplemented
+from containerd_lite.services.filters import Filter
+from containerd_lite.services.leases import EXPIRE, Resource
+from tests.e2e.services.leftovers import (
+    labels_of,
+    nothing_stays,  # noqa: F401
+    rows,
+)
+from tests.harness.daemon import Daemon
+
+pytestmark = pytest.mark.usefixtures("nothing_stays")
+
+
+def test_create_list_delete(client: Client, daemon: Daemon, namespace: str) -> None:
+    service = client.lease_service
+    made = service.create("one", {"a": "b"})
+    assert (made.id, made.labels) == ("one", {"a": "b"})
+    daemon.ctr("leases", "create", "--id", "two", "c=d", namespace=namespace)
+    with pytest.raises(AlreadyExists):
+        service.create("two")
+    unnamed = service.create()
+    assert unnamed.id not in ("", "one", "two")
+    found = {lease.id: lease for lease in service.list()}
+    assert found["one"] == made
+    listed = {line[0]: line for line in rows(daemon, namespace, "leases", "ls")}
+    assert set(found) == {"one", "two", unnamed.id} == set(listed)
+    for id, lease in found.items():
+        when = datetime.strptime(listed[id][1], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        assert lease.created_at.replace(microsecond=0) == when
+        assert lease.labels == labels_of(listed[id][2])
+    assert found["two"].labels.pop(EXPIRE) > made.created_at.isoformat()
+    assert [lease.id for lease in service.list(Filter("labels", "a") == "b")] == ["one"]
+    assert {lease.id for lease in service.list("id==one", Filter("id") == "two")} == {"one", "two"}
+    for id in found:
+        service.delete(id)
+    assert rows(daemon, namespace, "leases", "ls") == []
+    with pytest.raises(NotFound):
+        service.delete("one")
+
+
+def test_a_lease_holds_until_it_is_deleted(client: Client, daemon: Daemon, namespace: str) -> None:
+    service = client.lease_service
+    id = service.create("holder").id
+    mine = client.snapshot_service().with_options(lease=id)
+    mine.prepare("key")
+    snapshot = Resource("key", "snapshots/overlayfs")
+    assert service.list_resources(id) == [snapshot]
+    service.delete_resource(id, snapshot)
+    assert service.list_resources(id) == []
+    service.add_resource(id, snapshot)
+    service.add_resource(id, snapshot)
+    assert service.list_resources(id) == [snapshot]
+    assert [line[0] for line in rows(daemon, namespace, "snapshots", "ls")] == ["key"]
+    service.delete(id, sync=True)  # and with it, before it returns, what it held
+    assert rows(daemon, namespace, "snapshots", "ls") == []
+
+
+def test_resources_of_every_type(client: Client, daemon: Daemon) -> None:
+    service = client.lease_service
+    id = service.create().id
+    held = [
+        Resource("sha256:" + "0" * 64, "content"),
+        Resource("ref", "ingests"),
+        Resource("key", "snapshots/native"),
+    ]
+    for resource in held:
+        service.add_resource(id, resource)
+    image = Resource("example.org/image:1", "images")
+    if daemon.version_info >= (2,):
+        service.add_resource(id, image)
+        held.append(image)
+    else:
+        for call in (service.add_resource, service.delete_resource):
+            with pytest.raises(Unimplemented) as caught:
+                call(id, image)
+            assert daemon.version in caught.value.remedy
+            assert caught.value.remedy.endswith("came with 2.0")
+    assert set(service.list_resources(id)) == set(held)
+    for resource in held:
+        service.delete_resource(id, resource)
+    assert service.list_resources(id) == []
+    service.delete(id)
+    with pytest.raises(NotFound):
+        service.list_resources(id)
+    for call in (service.add_resource, service.delete_resource):
+        with pytest.raises(NotFound):
+            call(id, held[0])
