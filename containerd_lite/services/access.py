@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .sandboxes import SandboxController, SandboxStore
     from .snapshots import SnapshotService
     from .streaming import StreamingService
+    from .subscription import EventStream
     from .tasks import TaskService
     from .transfer import TransferService
     from .version import VersionService
@@ -154,6 +155,15 @@ class Services:
         """What the namespace's labels say (pkg/labels), else ``fallback``."""
         labels = self.namespace_service.get(self._context.namespace).labels
         return labels.get(_DEFAULTS + what) or fallback
+
+    def subscribe(
+        self, *filters: str, timeout: float | None = None, reconnect: bool = False
+    ) -> EventStream:
+        """Stream the daemon's events from now on, of all namespaces: an iterator to be closed.
+
+        See ``EventService.subscribe``, which also says how to lose none.
+        """
+        return self.event_service.subscribe(*filters, timeout=timeout, reconnect=reconnect)
 
     # ---- what the daemon is ----------------------------------------------------------------
 

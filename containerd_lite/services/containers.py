@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ..errors import Unimplemented
 from ..schema.pool import DynamicMessage
-from ..schema.values import datetime_of, mask
+from ..schema.values import datetime_of, dict_of, mask
 from ._base import Fields, Service
 from ._types import AnyValue, any_fields, any_of
 
@@ -129,7 +129,7 @@ def _container(message: DynamicMessage) -> ContainerRecord:
         spec=any_of(message.spec) if message.HasField("spec") else None,
         snapshotter=message.snapshotter,
         snapshot_key=message.snapshot_key,
-        labels=dict(message.labels),
+        labels=dict_of(message.labels),
         extensions={name: any_of(value) for name, value in message.extensions.items()},
         sandbox=message.sandbox,
         created_at=datetime_of(message.created_at),

@@ -9,7 +9,7 @@ from datetime import datetime
 from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
 from ..schema.pool import DynamicMessage, encode
-from ..schema.values import bytes_field, datetime_of, mask
+from ..schema.values import bytes_field, datetime_of, dict_of, mask
 from ._base import MessageStream, Service
 
 #: ReadContentResponse.data.
@@ -260,7 +260,7 @@ def _info(message: DynamicMessage) -> ContentInfo:
         message.size,
         datetime_of(message.created_at),
         datetime_of(message.updated_at),
-        dict(message.labels),
+        dict_of(message.labels),
     )
 
 

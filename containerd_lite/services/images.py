@@ -9,7 +9,7 @@ from datetime import datetime
 from ..errors import NotFound, Unimplemented
 from ..oci.descriptor import Descriptor
 from ..schema.pool import CONTAINERD, DynamicMessage
-from ..schema.values import datetime_of, mask, timestamp
+from ..schema.values import datetime_of, dict_of, mask, timestamp
 from ._base import Fields, Service
 from ._types import descriptor_fields, descriptor_of
 
@@ -115,7 +115,7 @@ def _image(message: DynamicMessage) -> ImageRecord:
     return ImageRecord(
         message.name,
         descriptor_of(message.target),
-        dict(message.labels),
+        dict_of(message.labels),
         datetime_of(message.created_at),
         datetime_of(message.updated_at),
     )

@@ -18,6 +18,8 @@ from containerd_lite.errors import (
     NotFound,
     SocketNotFound,
 )
+from containerd_lite.services.event_types import NamespaceCreate
+from containerd_lite.services.filters import Filter
 from containerd_lite.services.leases import EXPIRE
 from containerd_lite.transport.channel import Channel
 from containerd_lite.transport.stream import Stream
@@ -124,6 +126,17 @@ def test_a_list_is_one_call(daemon: Daemon, namespace: str) -> None:
         with pytest.raises(NotFound):
             client.load_container("none")
         assert channel.called == ["Images/List", "Containers/ListStream", "Containers/Get"]
+
+
+def test_subscribe(client: Client, namespace: str) -> None:
+    with client.subscribe(Filter("namespace") == namespace) as events:
+        events.wait_until_subscribed(30)
+        client.namespace_service.create(namespace, {"a": "b"})
+        event = events.receive(30)
+        assert event is not None
+        assert (event.topic, event.namespace) == ("/namespaces/create", namespace)
+        assert event.event == NamespaceCreate(namespace, {"a": "b"})
+    client.namespace_service.delete(namespace)
 
 
 def test_leases(client: Client) -> None:
