@@ -181,7 +181,10 @@ class TaskStart:
 
 @dataclass(frozen=True)
 class TaskDelete:
-    """``/tasks/delete``; ``id`` is the exec's, ``""`` or ``container_id`` for the task's own."""
+    """``/tasks/delete``; ``id`` is the exec's, ``""`` or ``container_id`` for the task's own.
+
+    Do not count on it: the shim that sends it ends at that moment, and with 2.1 may be quicker.
+    """
 
     container_id: str = ""
     pid: int = 0
