@@ -122,6 +122,12 @@ def any_fields(value: AnyValue) -> Fields:
     return {"type_url": value.type_url, "value": value.value}
 
 
+def any_map_fields(values: Mapping[str, AnyValue]) -> dict[str, DynamicMessage]:
+    """A map of ``Any``, as messages: in maps, protobuf before 4.22 does not make any of dicts."""
+    kind = CONTAINERD.message("google.protobuf.Any")
+    return {name: kind(**any_fields(value)) for name, value in values.items()}
+
+
 def runtime_spec(spec: Mapping[str, object]) -> AnyValue:
     """A runtime spec as containerd's typeurl writes it: JSON under a name of its own."""
     return AnyValue(RUNTIME_SPEC, json_bytes(spec))

@@ -10,7 +10,7 @@ from ..errors import Unimplemented
 from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of, mask
 from ._base import Fields, Service
-from ._types import AnyValue, any_fields, any_of
+from ._types import AnyValue, any_fields, any_map_fields, any_of
 
 #: The one field that the daemon's masks call otherwise (core/metadata/containers.go).
 _IN_MASKS = {"snapshot_key": "snapshotkey"}
@@ -111,7 +111,7 @@ def _fields(container: ContainerRecord) -> Fields:
         "snapshotter": container.snapshotter,
         "snapshot_key": container.snapshot_key,
         "labels": dict(container.labels),
-        "extensions": {name: any_fields(value) for name, value in container.extensions.items()},
+        "extensions": any_map_fields(container.extensions),
         "sandbox": container.sandbox,
     }
     if container.spec is not None:

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from ..oci.descriptor import Descriptor
-from ..schema.pool import CONTAINERD
 from ..schema.values import timestamp
 from ._base import Service
 from ._types import (
     AnyValue,
     Mount,
-    any_fields,
+    any_map_fields,
     descriptor_fields,
     descriptor_of,
     mount_fields,
@@ -38,11 +37,10 @@ class DiffService(Service):
         ``sync_fs`` flushes the filesystem afterwards (since 2.0 and 1.7.14; older daemons do not
         look at it).  Raises ``NotFound`` where the layer's content is not there.
         """
-        packed = CONTAINERD.message("google.protobuf.Any")
         fields = {
             "diff": descriptor_fields(layer),
             "mounts": mount_fields(mounts),
-            "payloads": {id: packed(**any_fields(value)) for id, value in (payloads or {}).items()},
+            "payloads": any_map_fields(payloads or {}),
             "sync_fs": sync_fs,
         }
         return descriptor_of(self._call("Apply", fields, is_long=True).applied)

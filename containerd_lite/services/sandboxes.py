@@ -15,7 +15,7 @@ from ..oci.platform import Platform
 from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, moment
 from ._base import Fields, Service
-from ._types import AnyValue, Mount, any_fields, any_of, mount_fields, platform_of
+from ._types import AnyValue, Mount, any_fields, any_map_fields, any_of, mount_fields, platform_of
 from .tasks import Exit
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _fields(sandbox: SandboxRecord) -> Fields:
         "sandbox_id": sandbox.id,
         "runtime": runtime,
         "labels": dict(sandbox.labels),
-        "extensions": {name: any_fields(value) for name, value in sandbox.extensions.items()},
+        "extensions": any_map_fields(sandbox.extensions),
         "sandboxer": sandbox.sandboxer,
     }
     if sandbox.spec is not None:

@@ -29,6 +29,7 @@ from containerd_lite.services.tasks import ProcessInfo, Stdio, TaskService
 from tests.e2e.services.leftovers import nothing_stays  # noqa: F401
 from tests.harness.daemon import Daemon
 from tests.harness.leaks import Watch
+from tests.harness.process import wait_until
 
 pytestmark = pytest.mark.usefixtures("only_layers_stay")
 
@@ -83,6 +84,11 @@ def told(daemon: Daemon, namespace: str) -> Callable[[], list[list[str]]]:
     ]
 
 
+def is_running(pid: int, command: bytes) -> bool:
+    """Whether a process becomes what was to be run: when it is started, it is still runc's."""
+    return wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == command, _PATIENCE)
+
+
 def test_from_created_to_deleted(
     create: Create, tasks: TaskService, told: Callable[[], list[list[str]]]
 ) -> None:
@@ -95,7 +101,7 @@ def test_from_created_to_deleted(
         create()
     assert tasks.start("one") == pid
     assert told() == [["one", str(pid), "RUNNING"]]
-    assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x001000\x00"
+    assert is_running(pid, b"sleep\x001000\x00")
     assert [(one.container_id, one.pid, one.state) for one in tasks.list()] == [
         ("one", pid, "running")
     ]
@@ -136,7 +142,7 @@ def test_a_process_more(
     with pytest.raises(InvalidArgument):
         tasks.exec("one", "", sleep)
     pid = tasks.start("one", "more")
-    assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00999\x00"
+    assert is_running(pid, b"sleep\x00999\x00")
     lines = daemon.ctr("tasks", "ps", "one", namespace=namespace).stdout.decode().splitlines()[1:]
     found = tasks.list_pids("one")
     assert {str(one.pid) for one in found} == {line.split()[0] for line in lines}
