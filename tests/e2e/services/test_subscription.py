@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 
@@ -267,8 +268,11 @@ def test_without_reconnect_it_is_an_error(own_daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("is_frozen", [False, True], ids=["gone", "asleep"])
 def test_closed_while_it_waits_for_the_daemon(own_daemon: Daemon, is_frozen: bool) -> None:
-    with Client(own_daemon.address) as client, ThreadPoolExecutor(2) as pool:
-        stream = client.event_service.subscribe(reconnect=True)
+    with (
+        Client(own_daemon.address) as client,
+        ThreadPoolExecutor(2) as pool,
+        client.event_service.subscribe(reconnect=True) as stream,
+    ):
         stream.wait_until_subscribed(_PATIENCE)
         waiting = [pool.submit(list, stream) for _ in range(2)]
         with _away(own_daemon, client, is_frozen):
@@ -286,10 +290,17 @@ def _away(daemon: Daemon, client: Client, is_frozen: bool) -> Iterator[None]:
         return
     os.kill(daemon.pid, signal.SIGSTOP)  # it is connected to, and does not answer
     try:
+        assert wait_until(lambda: _is_stopped(daemon.pid), _PATIENCE)
         client.reconnect()
         yield
     finally:
         os.kill(daemon.pid, signal.SIGCONT)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are: one that is not yet may answer."""
+    stats = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return {stat.rpartition(")")[2].split()[0] for stat in stats} == {"T"}
 
 
 def test_patience_at_the_beginning(own_daemon: Daemon) -> None:
