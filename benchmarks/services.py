@@ -3,8 +3,8 @@
     python -m benchmarks.services [--suite bookworm] [--rounds 7] [--images N] [--content N]
 
 wants root, and grpcio installed beside the package; prints tables, and rows of TSV on stderr.  Ours
-makes dataclasses of all that comes; grpcio's contender gets the messages that generated code would
-give it, and reads a name and a digest of each.
+makes records, grpcio's contender the messages that generated code would give it; both read a name
+and a digest of each.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _THREADS = 8
 
 def images_ours(address: str, namespace: str) -> Run:
     service = Client(address, namespace=namespace).image_service
-    return lambda: len(service.list())
+    return lambda: len([(one.name, one.target.digest) for one in service.list()])
 
 
 def containers_ours(address: str, namespace: str) -> Run:
     service = Client(address, namespace=namespace).container_service
-    return lambda: len(service.list())
+    return lambda: len([(one.id, one.image) for one in service.list()])
 
 
 def content_ours(address: str, namespace: str) -> Run:
     store = Client(address, namespace=namespace).content_store
-    return lambda: sum(1 for _ in store.walk())
+    return lambda: len([(one.digest, one.size) for one in store.walk()])
 
 
 def _grpcio(method: str, address: str, namespace: str, read: Callable[[object], int]) -> Run:

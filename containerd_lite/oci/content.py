@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..unread import Unread
+
 
 @dataclass(frozen=True)
-class ContentInfo:
+class ContentInfo(Unread):
     """A blob in the store; ``size`` in bytes."""
 
     digest: str

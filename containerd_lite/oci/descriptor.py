@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..errors import InvalidArgument
+from ..unread import Unread
 from . import digest as digests
 from .document import Document, quoted
 from .platform import Platform
@@ -32,7 +33,7 @@ def check_media_type(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Descriptor:
+class Descriptor(Unread):
     """Content by its media type, digest and size (bytes).
 
     ``urls`` are further places to fetch it from, ``data`` the content itself where the document

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from datetime import datetime, timezone
-from functools import partial
 from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
@@ -81,6 +80,10 @@ def _payload_of(message: DynamicMessage) -> Payload | AnyValue:
         return any_of(message)
 
 
+#: Often the topic of an event is all that is looked at.
+_PAYLOAD = {"event": _payload_of}
+
+
 def _time_of(message: DynamicMessage) -> datetime:
     """When; whoever forwards an event may say anything, and the subscription goes on."""
     try:
@@ -92,12 +95,11 @@ def _time_of(message: DynamicMessage) -> datetime:
 
 def event_of(message: DynamicMessage) -> Event:
     """An envelope as the record."""
-    return Event._unread(
-        _time_of(message.timestamp),
-        message.namespace,
-        message.topic,
-        partial(_payload_of, message.event),
+    made = Event._unread(message.event, _PAYLOAD)
+    made.__dict__.update(
+        timestamp=_time_of(message.timestamp), namespace=message.namespace, topic=message.topic
     )
+    return made
 
 
 def payload_fields(event: Payload | Gap | AnyValue) -> Fields:

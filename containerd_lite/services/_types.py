@@ -66,10 +66,16 @@ class AnyValue:
         return plain(decode(kind, self.value))
 
 
+_DESCRIPTOR = {"annotations": lambda message: dict_of(message.annotations)}
+
+
 def descriptor_of(message: DynamicMessage) -> Descriptor:
-    return Descriptor(
-        message.media_type, message.digest, message.size, dict_of(message.annotations)
-    )
+    made = Descriptor._unread(message, _DESCRIPTOR)
+    parts = made.__dict__
+    parts["media_type"], parts["digest"] = message.media_type, message.digest
+    parts["size"] = message.size
+    made.__post_init__()
+    return made
 
 
 def descriptor_fields(descriptor: Descriptor) -> Fields:

@@ -254,14 +254,18 @@ def _write_status(message: DynamicMessage) -> WriteStatus:
     )
 
 
+_INFO = {
+    "created_at": lambda message: datetime_of(message.created_at),
+    "updated_at": lambda message: datetime_of(message.updated_at),
+    "labels": lambda message: dict_of(message.labels),
+}
+
+
 def _info(message: DynamicMessage) -> ContentInfo:
-    return ContentInfo(
-        message.digest,
-        message.size,
-        datetime_of(message.created_at),
-        datetime_of(message.updated_at),
-        dict_of(message.labels),
-    )
+    made = ContentInfo._unread(message, _INFO)
+    parts = made.__dict__
+    parts["digest"], parts["size"] = message.digest, message.size
+    return made
 
 
 def _status(message: DynamicMessage) -> IngestStatus:

@@ -8,11 +8,11 @@ daemon that does not know a field yet has it empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
+from ..unread import Unread
 from ._types import AnyValue, Mount
 
 # ---- containers, images, namespaces ----------------------------------------------------------
@@ -329,7 +329,7 @@ GAP_TOPIC = "/containerd-lite/gap"
 
 
 @dataclass(frozen=True)
-class Event:
+class Event(Unread):
     """One event, as published on ``topic`` (``/tasks/exit``) in ``namespace``.
 
     ``event`` is the record of its type.  A type that is not known here, and bytes that are not of
@@ -341,33 +341,6 @@ class Event:
     namespace: str
     topic: str
     event: Payload | Gap | AnyValue
-
-    @classmethod
-    def _unread(
-        cls,
-        timestamp: datetime,
-        namespace: str,
-        topic: str,
-        read: Callable[[], Payload | AnyValue],
-    ) -> Event:
-        """One whose ``event`` is read when it is first looked at: often the topic is enough."""
-        made = object.__new__(cls)
-        made.__dict__.update(timestamp=timestamp, namespace=namespace, topic=topic, _read=read)
-        return made
-
-    if not TYPE_CHECKING:  # to mypy, it would make any attribute a good one
-
-        def __getattr__(self, name: str) -> object:
-            parts = self.__dict__
-            if name == "event" and (read := parts.get("_read")) is not None:
-                parts[name] = read()
-                parts.pop("_read", None)
-            if name in parts:  # read by now, if by another thread
-                return parts[name]
-            raise AttributeError(f"an Event has no {name!r}")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Event, (self.timestamp, self.namespace, self.topic, self.event)
 
 
 _IMAGES, _OTHERS = "containerd.services.images.v1", "containerd.events"

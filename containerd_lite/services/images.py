@@ -10,6 +10,7 @@ from ..errors import NotFound, Unimplemented
 from ..oci.descriptor import Descriptor
 from ..schema.pool import CONTAINERD, DynamicMessage
 from ..schema.values import datetime_of, dict_of, mask, timestamp
+from ..unread import Unread, absent
 from ._base import Fields, Service
 from ._types import descriptor_fields, descriptor_of
 
@@ -17,14 +18,14 @@ _CAME_WITH_TARGET = "containerd.services.introspection.v1.Introspection/PluginIn
 
 
 @dataclass(frozen=True)
-class ImageRecord:
+class ImageRecord(Unread):
     """What containerd stores of an image: a name for a descriptor, and labels."""
 
     name: str
     target: Descriptor
     labels: dict[str, str] = field(default_factory=dict, hash=False)
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
+    created_at: datetime | None = field(default_factory=absent)
+    updated_at: datetime | None = field(default_factory=absent)
 
 
 class ImageService(Service):
@@ -111,11 +112,15 @@ def _fields(name: str, target: Descriptor, labels: Mapping[str, str] | None) -> 
     return {"name": name, "target": descriptor_fields(target), "labels": dict(labels or {})}
 
 
+_IMAGE = {
+    "target": lambda message: descriptor_of(message.target),
+    "labels": lambda message: dict_of(message.labels),
+    "created_at": lambda message: datetime_of(message.created_at),
+    "updated_at": lambda message: datetime_of(message.updated_at),
+}
+
+
 def _image(message: DynamicMessage) -> ImageRecord:
-    return ImageRecord(
-        message.name,
-        descriptor_of(message.target),
-        dict_of(message.labels),
-        datetime_of(message.created_at),
-        datetime_of(message.updated_at),
-    )
+    made = ImageRecord._unread(message, _IMAGE)
+    made.__dict__["name"] = message.name
+    return made

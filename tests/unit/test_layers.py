@@ -18,7 +18,7 @@ BESIDE = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
-EVERYBODY = {"errors", "deadline", "progress", "version"}
+EVERYBODY = {"errors", "deadline", "progress", "unread", "version"}
 _CLIENT = {"runtime", "images", "services", "registry", "store", "transport", "schema", "oci"}
 _FRONT = {"client", "layout", *_CLIENT}
 ROWS: dict[str, set[str]] = {

@@ -1,0 +1,88 @@
+"""Records that are read late look like records that are not."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
+
+import pytest
+
+from containerd_lite.unread import Unread, absent
+
+
+@dataclass(frozen=True)
+class Pair(Unread):
+    left: str
+    right: int | None = field(default_factory=absent)
+
+
+class Source:
+    """Counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def read(self) -> int:
+        self.reads += 1
+        return 7
+
+
+READERS: dict[str, Callable[[Source], object]] = {"right": Source.read}
+
+
+def unread() -> tuple[Pair, Source]:
+    source = Source()
+    made = Pair._unread(source, READERS)
+    made.__dict__["left"] = "l"
+    return made, source
+
+
+def test_a_field_is_read_once_and_then_the_source_is_let_go() -> None:
+    made, source = unread()
+    assert made.left == "l"
+    assert source.reads == 0
+    assert [made.right, made.right] == [7, 7]
+    assert source.reads == 1
+    assert vars(made) == {"left": "l", "right": 7}
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        lambda made: made,
+        copy.copy,
+        copy.deepcopy,
+        lambda made: pickle.loads(pickle.dumps(made)),
+        lambda made: replace(made),
+        lambda made: Pair(**asdict(made)),
+    ],
+)
+def test_it_is_the_same_as_one_that_was_read_at_once(same: Callable[[Pair], Pair]) -> None:
+    made = same(unread()[0])
+    assert made == Pair("l", 7)
+    assert hash(made) == hash(Pair("l", 7))
+    assert repr(made) == "Pair(left='l', right=7)"
+
+
+def test_a_default_may_be_left_out() -> None:
+    assert Pair("l") == Pair("l", None)
+
+
+def test_other_attributes_are_none() -> None:
+    made, _ = unread()
+    with pytest.raises(AttributeError, match="Pair has no 'middle'"):
+        made.middle  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(FrozenInstanceError):
+        made.right = 8  # type: ignore[misc]
+
+
+def test_a_source_that_cannot_be_read_says_so_each_time() -> None:
+    def refuse(_: object) -> object:
+        raise ValueError("unreadable")
+
+    made = Pair._unread(object(), {"right": refuse})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="unreadable"):
+            made.right  # noqa: B018
