@@ -68,11 +68,6 @@ def json_of(value: bytes) -> dict[str, object]:
     return found
 
 
-def message_any(message: DynamicMessage) -> dict[str, object]:
-    """A message as the fields of an ``Any``: containerd's type URL is its bare full name."""
-    return {"type_url": message.DESCRIPTOR.full_name, "value": message.SerializeToString()}
-
-
 def bytes_field(message: bytes | bytearray, number: int) -> memoryview:
     """A bytes field of an encoded message as a view of it, empty where it is absent.
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from ..errors import InvalidArgument
 from ..oci.platform import Platform
 from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
-from ..schema.values import datetime_of
+from ..schema.values import datetime_of, dict_of
 from ._base import Service
 from ._types import AnyValue, any_fields, any_of, platform_of
 
@@ -110,7 +110,7 @@ class RuntimeInfo:
             message.version.revision,
             _optional(message, "options"),
             _optional(message, "features"),
-            dict(message.annotations),
+            dict_of(message.annotations),
         )
 
 
@@ -149,7 +149,7 @@ def _plugin(message: DynamicMessage) -> Plugin:
         message.id,
         tuple(message.requires),
         tuple(platform_of(platform) for platform in message.platforms),
-        dict(message.exports),
+        dict_of(message.exports),
         tuple(message.capabilities),
         (message.init_err.message or f"code {message.init_err.code}") if failed else "",
         message.init_err.code if failed else 0,

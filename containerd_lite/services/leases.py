@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ..errors import Unimplemented
 from ..schema.pool import DynamicMessage
-from ..schema.values import datetime_of
+from ..schema.values import datetime_of, dict_of
 from ._base import Service
 
 #: RFC 3339 time after which garbage collection deletes the lease (docs/garbage-collection.md).
@@ -83,4 +83,4 @@ class LeaseService(Service):
 
 
 def _lease(message: DynamicMessage) -> Lease:
-    return Lease(message.id, datetime_of(message.created_at), dict(message.labels))
+    return Lease(message.id, datetime_of(message.created_at), dict_of(message.labels))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..schema.pool import CONTAINERD, DynamicMessage
-from ..schema.values import datetime_of, mask, timestamp
+from ..schema.values import datetime_of, dict_of, mask, timestamp
 from ._base import Fields, Service
 from ._types import Mount, mount_fields, mounts_of
 
@@ -95,7 +95,7 @@ def _activation(message: DynamicMessage) -> Activation:
         message.name,
         tuple(_active(found) for found in message.active),
         mounts_of(message.system),
-        dict(message.labels),
+        dict_of(message.labels),
     )
 
 
@@ -105,7 +105,7 @@ def _active(message: DynamicMessage) -> ActiveMount:
         mounts_of([message.mount])[0],
         message.mount_point,
         datetime_of(message.mounted_at) if is_told else None,
-        dict(message.data),
+        dict_of(message.data),
     )
 
 

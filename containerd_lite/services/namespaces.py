@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..schema.pool import DynamicMessage
-from ..schema.values import mask
+from ..schema.values import dict_of, mask
 from ._base import Service
 
 
@@ -59,4 +59,4 @@ class NamespaceService(Service):
 
 
 def _namespace(message: DynamicMessage) -> Namespace:
-    return Namespace(message.name, dict(message.labels))
+    return Namespace(message.name, dict_of(message.labels))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..oci.platform import Platform
 from ..schema.pool import DynamicMessage
-from ..schema.values import datetime_of, moment
+from ..schema.values import datetime_of, dict_of, moment
 from ._base import Fields, Service
 from ._types import AnyValue, Mount, any_fields, any_map_fields, any_of, mount_fields, platform_of
 from .tasks import Exit
@@ -269,7 +269,7 @@ def _sandbox(message: DynamicMessage) -> SandboxRecord:
         message.runtime.name,
         _any(message.runtime, "options"),
         _any(message, "spec"),
-        dict(message.labels),
+        dict_of(message.labels),
         {name: any_of(value) for name, value in message.extensions.items()},
         message.sandboxer,
         datetime_of(message.created_at),

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ..errors import Unimplemented
 from ..schema.pool import CONTAINERD, DynamicMessage, encode
-from ..schema.values import datetime_of, mask
+from ..schema.values import datetime_of, dict_of, mask
 from ..transport.channel import Channel
 from ._base import CallContext, Service
 from ._types import Mount, mounts_of
@@ -170,5 +170,5 @@ def _info(message: DynamicMessage) -> SnapshotInfo:
         _KINDS[message.kind] if 0 <= message.kind < len(_KINDS) else "unknown",
         datetime_of(message.created_at),
         datetime_of(message.updated_at),
-        dict(message.labels),
+        dict_of(message.labels),
     )

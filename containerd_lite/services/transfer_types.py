@@ -15,7 +15,7 @@ from ..errors import InvalidArgument
 from ..oci.descriptor import Descriptor
 from ..oci.platform import Platform
 from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
-from ..schema.values import datetime_of, timestamp
+from ..schema.values import datetime_of, dict_of, timestamp
 from ._base import Fields
 from ._types import AnyValue, descriptor_fields, descriptor_of, platform_fields, platform_of
 
@@ -91,7 +91,7 @@ class OCIRegistry(TransferValue):
         found = message.resolver
         resolver = RegistryResolver(
             found.auth_stream,
-            dict(found.headers),
+            dict_of(found.headers),
             found.host_dir,
             found.default_scheme,
             _word(_HTTP_DEBUG, found.http_debug),
@@ -159,7 +159,7 @@ class ImageStore(TransferValue):
     def _read(cls, message: DynamicMessage) -> Self:
         return cls(
             message.name,
-            dict(message.labels),
+            dict_of(message.labels),
             _platforms(message),
             message.all_metadata,
             message.manifest_limit,

@@ -60,13 +60,6 @@ def test_json() -> None:
     assert values.RUNTIME_SPEC != values.RUNTIME_PROCESS
 
 
-def test_message_any() -> None:
-    message = TIMESTAMP(seconds=7)
-    one = ANY(**values.message_any(message))
-    assert one.type_url == "google.protobuf.Timestamp"  # containerd's: no host before it
-    assert TIMESTAMP.FromString(one.value).seconds == 7
-
-
 def test_mask() -> None:
     kind = CONTAINERD.message("google.protobuf.FieldMask")
     assert list(kind(**values.mask(["labels.a", "target"])).paths) == ["labels.a", "target"]
