@@ -18,7 +18,7 @@ from ..errors import InvalidArgument, RegistryError, RegistryUnauthorized, Regis
 from ..oci.document import Document
 from .credentials import Credentials, CredentialSource
 from .failures import MAX_ERROR, status_failure
-from .hosts import Endpoint
+from .hosts import Host
 from .http import Answer, Transport
 from .network import Url, check_realm
 
@@ -94,12 +94,12 @@ class Authenticator:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        host: Host,
         transport: Transport,
         source: CredentialSource | None = None,
         realm_hosts: Iterable[str] = (),
     ) -> None:
-        self._endpoint = endpoint
+        self._host = host
         self._transport = transport
         self._source = source
         self._realm_hosts = frozenset(realm_hosts)
@@ -115,7 +115,7 @@ class Authenticator:
         """The credentials, looked for once, when first needed."""
         with self._lock:
             if not self._asked:
-                self._credentials = self._source(self._endpoint.host) if self._source else None
+                self._credentials = self._source(self._host.account) if self._source else None
                 self._asked = True
             return self._credentials
 
@@ -152,7 +152,7 @@ class Authenticator:
             slot = self._slots.setdefault(scope, _Slot())
         remaining = deadline.remaining()
         if not slot.lock.acquire(timeout=-1 if remaining is None else remaining):
-            raise RegistryUnavailable(f"{self._endpoint.host} gave no token in time")
+            raise RegistryUnavailable(f"{self._host.address} gave no token in time")
         try:
             header = slot.fresh()
             if not header or header == refused:
@@ -168,9 +168,9 @@ class Authenticator:
         try:
             realm = Url.parse(challenge.parameters["realm"])
         except InvalidArgument as error:
-            raise RegistryError(f"the token realm of {self._endpoint.host}: {error}") from None
+            raise RegistryError(f"the token realm of {self._host.address}: {error}") from None
         credentials = self.credentials
-        base = self._endpoint.base
+        base = self._host.base
         check_realm(base, realm, credentials is not None, self._realm_hosts)
         limit = None
         if realm.origin != base.origin:

@@ -29,7 +29,7 @@ from .auth import Authenticator
 from .blob import BlobReader
 from .credentials import Credentials, CredentialSource
 from .failures import MAX_ERROR, Again, naming, status_failure
-from .hosts import endpoint
+from .hosts import own_host
 from .http import Answer, Transport
 from .network import Network, check_redirect
 
@@ -86,7 +86,7 @@ class Registry:
         system's.  ``network`` and ``sleep`` are there for tests.  Raises
         InvalidArgument for a host that cannot be.
         """
-        self.endpoint = endpoint(host, plain_http)
+        self._host = own_host(host, plain_http)
         self._timeout = timeout
         self._sleep = sleep
         self._network = network or Network()
@@ -99,15 +99,15 @@ class Registry:
         )
         given = credentials
         source = (lambda _: given) if isinstance(given, Credentials) else given
-        self._auth = Authenticator(self.endpoint, self._transport, source, realm_hosts)
+        self._auth = Authenticator(self._host, self._transport, source, realm_hosts)
 
     @property
     def host(self) -> str:
         """The host as references name it."""
-        return self.endpoint.host
+        return self._host.namespace
 
     def __repr__(self) -> str:
-        return f"<Registry {self.endpoint.base.origin}>"
+        return f"<Registry {self._host.base.origin}>"
 
     def __enter__(self) -> Registry:
         return self
@@ -256,7 +256,7 @@ class Registry:
         return answer
 
     def _own(self, answer: Answer) -> bool:
-        return answer.url.origin == self.endpoint.base.origin
+        return answer.url.origin == self._host.base.origin
 
     def _failure(self, ask: _Ask, answer: Answer, body: bytes) -> Exception:
         if answer.status in (401, 403) and not self._own(answer):
@@ -276,8 +276,8 @@ class Registry:
 
     def _follow(self, ask: _Ask, authorization: str, deadline: Deadline) -> Answer:
         """Sends and follows redirects; the authorization never leaves the registry's origin."""
-        base = self.endpoint.base
-        url, limit = self.endpoint.url(ask.path), None
+        base = self._host.base
+        url, limit = self._host.url(ask.path), None
         secret = {"Authorization": authorization} if authorization else {}
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._transport.send(

@@ -1,12 +1,14 @@
-"""From the host in a reference to the endpoint that serves it.
+"""A host that serves a registry's content: the registry itself, or a mirror of it.
 
-What lives here: the rule for docker.io and for plain http; the reading of hosts.toml belongs
-here too.  What may not: sending anything.
+What lives here: the record, and the registry's own host by the rules for docker.io and for plain
+http.  What may not: sending anything; reading ``hosts.toml``, which is ``hosts_file``'s.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
 
 from ..errors import InvalidArgument
 from ..oci.document import quoted
@@ -16,30 +18,84 @@ from .network import Url, is_loopback
 #: Docker Hub's registry; docker.io itself is only its name.
 _DOCKER_ENDPOINT = "registry-1.docker.io"
 
+PULL, RESOLVE, PUSH, REFERRERS = "pull", "resolve", "push", "referrers"
+#: What a host may be asked to do (containerd's docs/hosts.md, capabilities).
+CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
+
 
 @dataclass(frozen=True)
-class Endpoint:
-    """A registry's API: ``host`` as references name it, ``base`` the URL of ``/v2/``."""
+class TlsFiles:
+    """What TLS to one host takes from files, all PEM; read when it is first spoken to.
 
-    host: str
-    base: Url
-
-    def url(self, path: str) -> Url:
-        """The URL of ``path`` (``"library/busybox/manifests/latest"``) below ``/v2/``."""
-        return self.base.join(self.base.target + path)
-
-
-def endpoint(host: str, plain_http: bool | None = None) -> Endpoint:
-    """The endpoint of ``host`` (``name``, ``name:port``, ``[IPv6]:port``).
-
-    Plain http is used for ``localhost`` and loopback addresses, as containerd does, and where
-    ``plain_http`` is true; where it is false, nowhere.  Raises InvalidArgument.
+    ``ca`` are authorities to trust beside the system's; ``client`` pairs of a certificate and
+    its key, ``None`` where one file holds both.  ``skip_verify`` believes any certificate.
     """
-    name = _DOCKER_ENDPOINT if host == DEFAULT_HOST else host
+
+    ca: tuple[Path, ...] = ()
+    client: tuple[tuple[Path, Path | None], ...] = ()
+    skip_verify: bool = False
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host: ``namespace`` is the registry as references name it (``docker.io``).
+
+    ``base`` is the URL of the API's root and ends with a slash (``https://…/v2/``); ``headers``
+    go with every request to it and may hold secrets; ``dial_timeout`` is in seconds.
+    """
+
+    namespace: str
+    base: Url
+    capabilities: frozenset[str] = CAPABILITIES
+    tls: TlsFiles = TlsFiles()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    dial_timeout: float | None = None
+
+    @property
+    def is_mirror(self) -> bool:
+        """Whether this is not the registry itself, whose credentials then do not concern it."""
+        names = {self.namespace}
+        if self.namespace == DEFAULT_HOST:
+            names.add(_DOCKER_ENDPOINT)
+        scheme, origin = self.base.scheme, self.base.origin
+        return all(Url.parse(f"{scheme}://{name}").origin != origin for name in names)
+
+    @property
+    def address(self) -> str:
+        """``name[:port]`` as a reference would write it, the scheme's own port left out."""
+        return self.base.origin.partition("://")[2]
+
+    @property
+    def account(self) -> str:
+        """The host whose credentials are meant for it: the registry's, or the mirror's own."""
+        return self.address if self.is_mirror else self.namespace
+
+    def url(self, path: str, query: dict[str, str] | None = None) -> Url:
+        """The URL of ``path`` (``"library/busybox/manifests/latest"``) below the API's root.
+
+        A mirror is told in ``ns`` what it stands for (distribution-spec, Registry Proxying).
+        """
+        fields = {**(query or {}), **({"ns": self.namespace} if self.is_mirror else {})}
+        text = f"?{urlencode(fields)}" if fields else ""
+        return self.base.join(f"{self.base.target}{path}{text}")
+
+
+def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | None = None) -> Host:
+    """The registry itself: ``namespace`` is ``name``, ``name:port`` or ``[IPv6]:port``.
+
+    Plain http is used for ``localhost`` and loopback addresses for which no ``tls`` files were
+    given, as containerd does, and where ``plain_http`` is true; where it is false, nowhere.
+    Raises InvalidArgument.
+    """
+    name = _DOCKER_ENDPOINT if namespace == DEFAULT_HOST else namespace
     try:
         base = Url.parse(f"https://{name}/v2/")
     except InvalidArgument:
-        raise InvalidArgument(f"{quoted(host)} is not the host of a registry") from None
-    if is_loopback(base.host) if plain_http is None else plain_http:
+        base = None
+    if base is None or base.target != "/v2/":
+        raise InvalidArgument(f"{quoted(namespace)} is not the host of a registry")
+    if plain_http is None:
+        plain_http = is_loopback(base.host) and tls is None
+    if plain_http:
         base = Url.parse(f"http://{name}/v2/")
-    return Endpoint(host, base)
+    return Host(namespace, base, tls=tls or TlsFiles())

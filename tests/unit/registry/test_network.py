@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnavailable
-from containerd_lite.registry.hosts import endpoint
+from containerd_lite.registry.hosts import own_host
 from containerd_lite.registry.network import Network, Privacy, Url, is_loopback, privacy
 
 
@@ -33,17 +33,17 @@ from containerd_lite.registry.network import Network, Privacy, Url, is_loopback,
     ],
 )
 def test_endpoints(host: str, plain: bool | None, base: str) -> None:
-    assert str(endpoint(host, plain).base) == base
+    assert str(own_host(host, plain).base) == base
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a:99999", "a:x", "[::1", "u@a", "a/b?c#d e"])
 def test_hosts_that_cannot_be(host: str) -> None:
     with pytest.raises(InvalidArgument):
-        endpoint(host)
+        own_host(host)
 
 
 def test_paths_below_the_base() -> None:
-    url = endpoint("quay.io").url("a/b/manifests/v1")
+    url = own_host("quay.io").url("a/b/manifests/v1")
     assert (url.origin, url.target) == ("https://quay.io", "/v2/a/b/manifests/v1")
 
 
