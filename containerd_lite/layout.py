@@ -56,13 +56,14 @@ class Layout:
         Arguments and errors as ``Client.pull``.  An index is kept whole, with the content of the
         platform asked for.
         """
+        job = Job(progress)
         try:
-            with using(resolver) as source:
+            with using(resolver, job.tell) as source:
                 pull = Pull(
                     source,
                     self.content_store,
                     platform=default() if platform is None else parse(platform),
-                    job=Job(progress),
+                    job=job,
                     max_concurrent_downloads=max_concurrent_downloads,
                 )
                 pulled = pull.run(ref)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """What one object of a pull has come to.
+    """What one object of a pull or push has come to.
 
     ``stage`` is one of ``resolving resolved waiting downloading downloaded exists unpacking
-    unpacked retrying done``; ``name`` is the reference or digest it concerns; ``offset`` and
-    ``total`` count bytes (``total`` 0: not known).
+    unpacked uploading uploaded mounted retrying done``; ``name`` is the reference or digest it
+    concerns; ``offset`` and ``total`` count bytes (``total`` 0: not known).  With ``retrying``
+    come the ``reason`` and the seconds of ``wait`` before the next try.
     """
 
     stage: str
@@ -23,10 +24,13 @@ class ProgressEvent:
     offset: int = 0
     total: int = 0
     media_type: str = ""
+    reason: str = ""
+    wait: float = 0.0
 
     def __str__(self) -> str:
         text = f"{self.stage:11} {self.name}"
-        return f"{text} {self.offset}/{self.total}" if self.total else text
+        text = f"{text} {self.offset}/{self.total}" if self.total else text
+        return f"{text} ({self.reason})" if self.reason else text
 
 
 #: Called from any of the pipeline's threads, one call at a time.

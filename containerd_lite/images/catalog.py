@@ -59,7 +59,7 @@ class Catalog:
         if unpack:
             snapshots = services.snapshots(None)
             consume = Unpacker(services.store, snapshots, services.differ, job).unpack
-        with using(resolver) as source:
+        with using(resolver, job.tell) as source:
             pull = Pull(
                 source,
                 services.store,

@@ -46,9 +46,13 @@ class Job:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def report(self, stage: str, name: str, offset: int = 0, total: int = 0) -> None:
+        self.tell(ProgressEvent(stage, name, offset, total))
+
+    def tell(self, event: ProgressEvent) -> None:
+        """Passes an event on, one at a time."""
         if self.progress is not None:
             with self._lock:
-                self.progress(ProgressEvent(stage, name, offset, total))
+                self.progress(event)
 
     def check(self) -> None:
         if self.stop.is_set():

@@ -6,14 +6,15 @@ What lives here: the protocols, and the resolver over registries.  What may not:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
-from ..registry.client import Registry
-from ..registry.credentials import Credentials, CredentialSource, docker_config
+from ..progress import ProgressCallback
+from ..registry.client import HOSTS_DIRS, Registry, StrPath
+from ..registry.credentials import Credentials, CredentialSource, default_credentials
 
 
 class Reader(Protocol):
@@ -44,19 +45,24 @@ class Resolver(Protocol):
 class RegistryResolver:
     """References to registries; keeps one ``Registry``, with its connections, for each host.
 
-    ``credentials`` is a pair for every host asked, or a function from host to pair; docker's
-    configuration unless given.  ``plain_http`` True or False overrides the rule that only
-    loopback is spoken to in the clear.
+    ``credentials`` is a pair for every host asked, or a function from host to pair; what the
+    user has logged in with unless given.  ``plain_http`` True or False overrides the rule that
+    only loopback is spoken to in the clear.  ``hosts_dirs`` are searched for ``hosts.toml``;
+    ``progress`` is told of requests that are repeated.
     """
 
     def __init__(
         self,
         *,
-        credentials: Credentials | CredentialSource | None = docker_config,
+        credentials: Credentials | CredentialSource | None = default_credentials,
         plain_http: bool | None = None,
+        hosts_dirs: Sequence[StrPath] = HOSTS_DIRS,
+        progress: ProgressCallback | None = None,
     ) -> None:
         self._credentials = credentials
         self._plain_http = plain_http
+        self._hosts_dirs = hosts_dirs
+        self._progress = progress
         self._lock = threading.Lock()
         self._registries: dict[str, Registry] = {}
 
@@ -67,6 +73,8 @@ class RegistryResolver:
                     host,
                     credentials=self._credentials,
                     plain_http=self._plain_http,
+                    hosts_dirs=self._hosts_dirs,
+                    progress=self._progress,
                 )
             return self._registries[host]
 
@@ -93,12 +101,14 @@ class RegistryResolver:
 
 
 @contextmanager
-def using(resolver: Resolver | None) -> Iterator[Resolver]:
+def using(
+    resolver: Resolver | None, progress: ProgressCallback | None = None
+) -> Iterator[Resolver]:
     """The caller's resolver, or one over registries for the length of the block."""
     if resolver is not None:
         yield resolver
         return
-    with RegistryResolver() as own:
+    with RegistryResolver(progress=progress) as own:
         yield own
 
 

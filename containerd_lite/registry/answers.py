@@ -74,10 +74,11 @@ def verified(answer: Answer, descriptor: Descriptor) -> bytes:
     return body
 
 
-def begin(answer: Answer, descriptor: Descriptor, offset: int) -> int:
+def begin(answer: Answer, descriptor: Descriptor, offset: int, last: int | None = None) -> int:
     """Where the body of an answer begins in the content: at ``offset``, or at 0.
 
-    Raises RegistryError or SizeMismatch for an answer that is about something else.
+    ``last`` is the last byte asked for, the content's own unless given.  Raises RegistryError
+    or SizeMismatch for an answer that is about something else.
     """
     media_type = media_types.bare(answer.headers.get("Content-Type", ""))
     other = media_types.is_manifest(media_type) or media_types.is_index(media_type)
@@ -85,15 +86,16 @@ def begin(answer: Answer, descriptor: Descriptor, offset: int) -> int:
         raise RegistryError(
             f"{answer.url.origin} gave {media_type} where {descriptor.media_type} was asked for"
         )
-    size, start = descriptor.size, offset if answer.status == 206 else 0
+    size = descriptor.size
+    start, end = 0, size
     if answer.status == 206:
+        start, end = offset, size if last is None else last + 1
         said = answer.headers.get("Content-Range", "").strip().lower()
-        last = f"bytes {offset}-{size - 1}/"
-        if said not in (f"{last}{size}", f"{last}*"):
+        if said not in (f"bytes {offset}-{end - 1}/{size}", f"bytes {offset}-{end - 1}/*"):
             raise RegistryError(f"{answer.url.origin} gave another range: {quoted(said)}")
-    if answer.length is not None and start + answer.length != size:
+    if answer.length is not None and start + answer.length != end:
         raise SizeMismatch(
             f"{answer.url.origin} announces {start + answer.length} bytes for "
-            f"{descriptor.digest}, promised were {size}"
+            f"{descriptor.digest}, promised were {end}"
         )
     return start

@@ -1,95 +1,61 @@
 """How a registry asks who we are, and what it is told.
 
-What lives here: challenges, Basic, and Bearer tokens with their cache (RFC 9110 section 11,
-RFC 7617, distribution's token specification).  What may not: finding credentials.
+What lives here: the choice between Basic and Bearer, and the cache of tokens (RFC 7617,
+RFC 6750).  What may not: finding credentials; reading challenges and asking realms, which are
+``challenges``' and ``tokens``'.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
 
 from ..deadline import Deadline
-from ..errors import InvalidArgument, RegistryError, RegistryUnauthorized, RegistryUnavailable
-from ..oci.document import Document
+from ..errors import InvalidArgument, RegistryError
+from ..oci.document import quoted
+from .challenges import Challenge, parse_challenges
 from .credentials import Credentials, CredentialSource
-from .failures import MAX_ERROR, status_failure
+from .failures import status_failure
 from .hosts import Host
-from .http import Answer, Transport
-from .network import Url, check_realm
+from .http import Transport
+from .network import Url
+from .tokens import Realm, held, merge_scopes
 
-#: containers/image: a token that says it lives shorter is kept this long (seconds).
-MIN_LIFETIME = 60.0
-#: A token is not believed to live longer than a day, whatever it says.
-_MAX_LIFETIME = 86400.0
-_MAX_HEADER = 16 << 10
-
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"({_TOKEN})(?=[ \t,]|$)")
-_PARAMETER = re.compile(rf'({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")(?=[ \t,]|$)')
-_GAP = re.compile(r"[ \t,]*")
-_JUNK = re.compile(r"[^,]+")
-#: What may stand in a header as a token (RFC 6750, section 2.1).
-_BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-
-
-@dataclass(frozen=True)
-class Challenge:
-    """One challenge of a ``WWW-Authenticate`` header; names are in lower case."""
-
-    scheme: str
-    parameters: dict[str, str] = field(default_factory=dict, hash=False)
-
-
-def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
-    """Reads all challenges of all ``WWW-Authenticate`` headers (RFC 9110, section 11.6.1).
-
-    What cannot be read is passed over up to the next comma; of a parameter that comes twice
-    the first counts.
-    """
-    found: list[Challenge] = []
-    for value in values:
-        text, place = value[:_MAX_HEADER], 0
-        inside = False
-        while (place := _end(_GAP, text, place)) < len(text):
-            if inside and (match := _PARAMETER.match(text, place)):
-                plain, quoted = match[2], match[3]
-                meant = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-                found[-1].parameters.setdefault(match[1].lower(), meant)
-            elif match := _SCHEME.match(text, place):
-                found.append(Challenge(match[1].lower()))
-                inside = True
-            else:
-                match = _JUNK.match(text, place)
-            place = match.end() if match else len(text)
-    return tuple(found)
-
-
-def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
-    match = pattern.match(text, place)
-    return match.end() if match else place
+#: How many sets of scopes have their tokens kept: more than a registry's mirror asks for.
+_MAX_SETS = 1024
+#: A token is renewed so long before its end (seconds), or a tenth of its life if that is less:
+#: it must not die under way.
+_EARLY = 10.0
+#: How many tokens one request gets: the second is for a registry that then wants more scopes.
+_MAX_ANSWERS = 2
+#: What a registry says of a token that it will not take (RFC 6750, section 3.1).
+_REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 
 @dataclass
 class _Slot:
-    """The token of one scope; the lock is held while it is fetched."""
+    """The token of one set of scopes; the lock is held while it is fetched."""
 
+    scopes: tuple[str, ...]
     lock: threading.Lock = field(default_factory=threading.Lock)
     header: str = field(default="", repr=False)
-    expires: float = 0.0
+    renewal: float = 0.0
 
-    def fresh(self) -> str:
-        return self.header if time.monotonic() < self.expires else ""
+
+class _Request(threading.local):
+    """How this thread's request was answered: the sets of scopes in turn, the last token."""
+
+    sets: tuple[tuple[str, ...], ...] = ()
+    header: str = ""
 
 
 class Authenticator:
-    """Answers the challenges of one registry; thread-safe.
+    """Answers the challenges of one registry; thread-safe, usable after ``fork`` if not before.
 
-    After the first challenge it asks for tokens before they are asked of it.
+    After the first challenge it asks for tokens before they are asked of it.  A request begins
+    with ``header``; each 401 that it earns goes to ``answer``, in the same thread.
     """
 
     def __init__(
@@ -98,44 +64,61 @@ class Authenticator:
         transport: Transport,
         source: CredentialSource | None = None,
         realm_hosts: Iterable[str] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``clock`` tells seconds and never goes back; it is there for tests."""
         self._host = host
         self._transport = transport
         self._source = source
         self._realm_hosts = frozenset(realm_hosts)
-        self._lock = threading.Lock()
+        self._clock = clock
+        self._asking = threading.Lock()
         self._asked = False
         self._credentials: Credentials | None = None
+        self._lock = threading.Lock()
         self._basic = False
-        self._bearer: Challenge | None = None
-        self._slots: dict[str, _Slot] = {}
+        self._realm: Realm | None = None
+        self._slots: dict[tuple[str, ...], _Slot] = {}
+        self._request = _Request()
 
     @property
     def credentials(self) -> Credentials | None:
-        """The credentials, looked for once, when first needed."""
-        with self._lock:
+        """The credentials, looked for once, when first needed; raises what the source raises."""
+        with self._asking:
             if not self._asked:
                 self._credentials = self._source(self._host.account) if self._source else None
                 self._asked = True
             return self._credentials
 
-    def header(self, scope: str, deadline: Deadline) -> str:
-        """The ``Authorization`` to send at once for ``scope``; ``""`` where none is known."""
-        if self._bearer:
-            return self._token(self._bearer, scope, "", deadline)
+    def header(self, scopes: Iterable[str], deadline: Deadline) -> str:
+        """The ``Authorization`` to send at once for ``scopes``; ``""`` where none is known.
+
+        ``scopes`` are as ``repository:app:pull``.  Raises as ``answer``.
+        """
+        self._request.header = ""
+        with self._lock:
+            realm = self._realm
+            slot = self._slot(merge_scopes(scopes)) if realm else None
+        if realm and slot:
+            return self._token(realm, slot, "", deadline)
         return self._basic_header() if self._basic else ""
 
-    def answer(self, scope: str, values: Iterable[str], refused: str, deadline: Deadline) -> str:
+    def answer(
+        self, scopes: Iterable[str], values: Iterable[str], refused: str, deadline: Deadline
+    ) -> str:
         """The ``Authorization`` that answers a 401 with these ``WWW-Authenticate`` headers.
 
-        ``refused`` is the one that earned the 401.  Gives ``""`` where there is no other, and
-        raises RegistryError for a realm that must not be asked.
+        ``refused`` is the one that earned the 401.  Gives ``""`` where there is no other.
+        Raises RegistryError for a realm that must not be asked, RegistryUnauthorized when the
+        registry refuses what its realm gave for this request, RegistryUnavailable, or
+        ``failures.Again`` with it.
         """
         challenges = parse_challenges(values)
         for challenge in challenges:
             if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
-                self._bearer = challenge
-                return self._token(challenge, scope, refused, deadline)
+                return self._bearer(challenge, merge_scopes(scopes), refused, deadline)
+        # Without TLS only where the host is loopback or was configured so: see ``hosts``.
         if any(challenge.scheme == "basic" for challenge in challenges):
             header = self._basic_header()
             self._basic = bool(header)
@@ -146,66 +129,67 @@ class Authenticator:
         credentials = self.credentials
         return credentials.basic() if credentials else ""
 
-    def _token(self, challenge: Challenge, scope: str, refused: str, deadline: Deadline) -> str:
-        """The token for ``scope``, fetched by one thread at a time."""
-        with self._lock:
-            slot = self._slots.setdefault(scope, _Slot())
-        remaining = deadline.remaining()
-        if not slot.lock.acquire(timeout=-1 if remaining is None else remaining):
-            raise RegistryUnavailable(f"{self._host.address} gave no token in time")
-        try:
-            header = slot.fresh()
-            if not header or header == refused:
-                begun = time.monotonic()
-                header, lifetime = self._fetch(challenge, scope, deadline)
-                slot.header, slot.expires = header, begun + lifetime
-            return header
-        finally:
-            slot.lock.release()
+    def _bearer(
+        self, challenge: Challenge, own: tuple[str, ...], refused: str, deadline: Deadline
+    ) -> str:
+        wanted = merge_scopes((*own, challenge.parameters.get("scope", "")))
+        realm, slot = self._remember(challenge, own, wanted)
+        request = self._request
+        sets = request.sets if refused and refused == request.header else ()
+        if wanted not in sets and len(sets) < _MAX_ANSWERS:
+            header = self._token(realm, slot, refused, deadline)
+            if header != refused:
+                request.sets, request.header = (*sets, wanted), header
+                return header
+        # What the realm gives, the registry does not take: another try would end the same way.
+        error = challenge.parameters.get("error", "")
+        if error not in _REFUSALS:
+            return ""
+        raise status_failure(
+            401,
+            {},
+            b"",
+            what=f"{quoted(' '.join(wanted))} with the token of its realm: {error}",
+            url=self._host.base,
+            known=self.credentials is not None,
+        )
 
-    def _fetch(self, challenge: Challenge, scope: str, deadline: Deadline) -> tuple[str, float]:
-        """Asks the realm for a token: the ``Authorization`` and its lifetime in seconds."""
+    def _remember(
+        self, challenge: Challenge, own: tuple[str, ...], wanted: tuple[str, ...]
+    ) -> tuple[Realm, _Slot]:
+        """The realm and the slot to answer from, now and for further requests of ``own``."""
         try:
-            realm = Url.parse(challenge.parameters["realm"])
+            url = Url.parse(challenge.parameters["realm"])
         except InvalidArgument as error:
             raise RegistryError(f"the token realm of {self._host.address}: {error}") from None
+        service = challenge.parameters.get("service", "")
         credentials = self.credentials
-        base = self._host.base
-        check_realm(base, realm, credentials is not None, self._realm_hosts)
-        limit = None
-        if realm.origin != base.origin:
-            network = self._transport.network
-            limit = network.reach(base.host)
-            network.check(realm.host, limit, "the token realm")
-        headers = {"Authorization": credentials.basic()} if credentials else {}
-        url = _question(realm, challenge, scope)
-        answer = self._transport.send("GET", url, headers, deadline, limit)
-        return _read_token(answer, scope, credentials is not None)
+        with self._lock:
+            realm = self._realm
+            if realm is None or (realm.url, realm.service) != (url, service):
+                arguments = self._host, self._transport, credentials, self._realm_hosts
+                self._realm = realm = Realm(url, service, *arguments)
+                self._slots.clear()  # no token goes from one realm to what another stands for
+            slot = self._slot(wanted)
+            self._keep(own, slot)
+            return realm, slot
 
+    def _slot(self, scopes: tuple[str, ...]) -> _Slot:
+        slot = self._slots.get(scopes)
+        return self._keep(scopes, _Slot(scopes)) if slot is None else slot
 
-def _question(realm: Url, challenge: Challenge, scope: str) -> Url:
-    """The realm's URL with service and scope (distribution, token authentication)."""
-    query = {"service": challenge.parameters.get("service", ""), "scope": scope}
-    text = urlencode({name: value for name, value in query.items() if value})
-    mark = "&" if "?" in realm.target else "?"
-    return Url(realm.scheme, realm.host, realm.port, f"{realm.target}{mark}{text}")
+    def _keep(self, scopes: tuple[str, ...], slot: _Slot) -> _Slot:
+        self._slots[scopes] = slot
+        if len(self._slots) > _MAX_SETS:
+            del self._slots[next(iter(self._slots))]
+        return slot
 
-
-def _read_token(answer: Answer, scope: str, known: bool) -> tuple[str, float]:
-    body = answer.read(MAX_ERROR, "the token")
-    what = f"a token for {scope}"
-    if 300 <= answer.status < 400:
-        raise RegistryError(f"{what}: {answer.url.origin} redirects; tokens are asked of no other")
-    if answer.status != 200:
-        raise status_failure(
-            answer.status, answer.headers, body, what=what, url=answer.url, known=known
-        )
-    try:
-        document = Document.parse(body, "the token")
-        token = document.text("token") or document.text("access_token")
-        lifetime = document.integer("expires_in", 0)
-    except InvalidArgument:  # its message may quote the token
-        raise RegistryError(f"{what}: {answer.url.origin} gave none that can be read") from None
-    if not _BEARER.fullmatch(token):
-        raise RegistryUnauthorized(f"{what}: {answer.url.origin} gave none that can be sent")
-    return f"Bearer {token}", min(max(float(lifetime), MIN_LIFETIME), _MAX_LIFETIME)
+    def _token(self, realm: Realm, slot: _Slot, refused: str, deadline: Deadline) -> str:
+        """The token of ``slot``, fetched by one thread at a time."""
+        with held(slot.lock, deadline, realm.url.origin):
+            begun = self._clock()
+            if not slot.header or slot.header == refused or begun >= slot.renewal:
+                token = realm.fetch(slot.scopes, deadline)
+                life = token.lifetime
+                slot.header, slot.renewal = token.header, begun + life - min(_EARLY, life / 10)
+            return slot.header

@@ -1,4 +1,4 @@
-"""The stream of one blob, checked while it is read.
+"""The stream of one blob, checked while it is read, and begun again where it was cut.
 
 What lives here: the reader.  What may not: requests.
 """
@@ -6,14 +6,19 @@ What lives here: the reader.  What may not: requests.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
-from ..errors import RegistryError, RegistryUnavailable, SizeMismatch
+from ..errors import Cancelled, RegistryError, RegistryUnavailable, SizeMismatch
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
 from .failures import Again, naming
 from .http import Answer
+from .session import Cuts
 
 _DISCARD = 1 << 20
+
+#: Asks for a blob from an offset on; gives the answer, and the offset at which its body begins.
+Start = Callable[[int], tuple[Answer, int]]
 
 
 class BlobReader(io.RawIOBase):
@@ -21,29 +26,41 @@ class BlobReader(io.RawIOBase):
 
     Never gives more bytes than the descriptor says.  With a verifier, the read that completes
     the blob raises SizeMismatch or DigestMismatch instead of giving the last bytes of a wrong
-    one.  A connection that breaks raises RegistryUnavailable; ``tell()`` is then where to go on.
-    Every error closes the reader.
+    one.  A connection that breaks or stalls is replaced by one that goes on from there; when
+    that does not help, RegistryUnavailable is raised, and ``tell()`` is where to go on.  Every
+    error closes the reader.
     """
 
     def __init__(
         self,
         descriptor: Descriptor,
-        answer: Answer | None,
+        start: Start,
         offset: int,
-        verify: bool,
+        *,
+        cuts: Cuts,
         operation: str,
+        verify: bool = False,
+        end: int | None = None,
+        answer: Answer | None = None,
     ) -> None:
-        """``answer`` is where the bytes come from; ``None`` if nothing is left to read.
+        """``start`` is how to ask, ``cuts`` whether to ask again, ``operation`` what errors name.
 
-        ``offset`` (bytes) is where reading begins, ``operation`` what errors name.
+        ``offset`` and ``end`` (bytes, the blob's own unless given) bound what is read.  An
+        ``answer`` stands already where reading begins.
         """
         super().__init__()
         self.descriptor = descriptor
-        self._answer = answer
+        self._start = start
         self._offset = offset
+        self._end = descriptor.size if end is None else end
+        self._cuts = cuts
         self._operation = operation
-        whole = verify and offset == 0
+        whole = verify and offset == 0 and end is None
         self._verifier = Verifier(descriptor.digest, descriptor.size) if whole else None
+        self._aborted = False
+        self._answer = answer
+        if answer is None and (offset < self._end or not self._end):
+            self._open()
 
     def readable(self) -> bool:
         return True
@@ -66,46 +83,55 @@ class BlobReader(io.RawIOBase):
             raise
 
     def _next(self, view: memoryview) -> int:
-        left = self.descriptor.size - self._offset
-        view = view[:left]
-        taken = self._take(view) if left else 0
-        if taken < len(view):
-            self._broke_off(taken)
+        view = view[: self._end - self._offset]
+        while True:
+            answer = self._answer
+            try:
+                if answer is None:
+                    answer = self._open()
+                taken = _take(answer, view) if view else 0
+                if taken == len(view) or (taken and answer.declared is not None):
+                    break
+                self._broke_off(answer, taken)
+            except RegistryUnavailable as error:
+                self._let_go()
+                if self._aborted:
+                    raise
+                self._cuts.survive(error, self._offset, self.descriptor.size)
         if self._verifier:
             self._verifier.update(view[:taken])
         self._offset += taken
-        if self._offset == self.descriptor.size:
-            self._complete()
+        if self._offset == self._end:
+            self._complete(answer)
         return taken
 
-    def _take(self, view: memoryview) -> int:
-        if self._answer is None:
-            return 0
+    def _open(self) -> Answer:
+        """Asks for the rest, and reads up to it where the registry begins before it."""
+        answer, begin = self._start(self._offset)
+        self._answer = answer
         try:
-            return self._answer.readinto(view)
-        except Again as again:
-            raise again.error from again.__cause__
+            if self._aborted:
+                raise Cancelled("the reading was given up")
+            self._skip(answer, self._offset - begin)
+        except BaseException:
+            self._let_go()
+            raise
+        return answer
 
-    def _broke_off(self, taken: int) -> None:
+    def _broke_off(self, answer: Answer, taken: int) -> None:
         """Raises for a body that ended early: cut, if more was announced, else too short."""
-        answer, at = self._answer, self._offset + taken
-        if answer is None:
-            return
-        announced = answer.declared is not None
-        digest, size = self.descriptor.digest, self.descriptor.size
-        if announced:
+        at, digest, size = self._offset + taken, self.descriptor.digest, self.descriptor.size
+        if answer.declared is not None:
             raise RegistryUnavailable(
                 f"{answer.url.origin} broke off {digest} at byte {at} of {size}",
                 remedy="Try again; what has come can be kept",
             )
         raise SizeMismatch(f"{digest} has {at} bytes, promised were {size}")
 
-    def _complete(self) -> None:
+    def _complete(self, answer: Answer) -> None:
         """Looks for bytes too many, checks the digest, and lets the connection go."""
-        answer = self._answer
-        if answer is None:
-            return
-        if answer.length != 0 and self._take(memoryview(bytearray(1))):
+        whole = self._end == self.descriptor.size
+        if whole and answer.length != 0 and _take(answer, memoryview(bytearray(1))):
             raise SizeMismatch(
                 f"{self.descriptor.digest} is longer than the {self.descriptor.size} bytes promised"
             )
@@ -114,21 +140,37 @@ class BlobReader(io.RawIOBase):
         self._answer = None
         answer.finish()
 
-    def skip(self, count: int) -> None:
+    def _skip(self, answer: Answer, count: int) -> None:
         """Reads and drops ``count`` bytes, to where a registry without ranges did not begin."""
         scratch = memoryview(bytearray(min(_DISCARD, count)))
         while count:
-            taken = self._take(scratch[:count])
+            taken = _take(answer, scratch[:count])
             if not taken:
                 raise RegistryError(f"{self.descriptor.digest} ends before the offset asked for")
             count -= taken
 
-    def close(self) -> None:
-        """Lets the connection go, in whatever state the body is."""
+    def _let_go(self) -> None:
         answer, self._answer = getattr(self, "_answer", None), None
         if answer is not None:
             answer.close()
+
+    def abort(self) -> None:
+        """Ends a read that another thread is in; that thread then sees an error."""
+        self._aborted, answer = True, self._answer
+        if answer is not None:
+            answer.abort()
+
+    def close(self) -> None:
+        """Lets the connection go, in whatever state the body is."""
+        self._let_go()
         super().close()
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _take(answer: Answer, view: memoryview) -> int:
+    try:
+        return answer.readinto(view)
+    except Again as again:
+        raise again.error from again.__cause__

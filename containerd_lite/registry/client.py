@@ -1,64 +1,50 @@
-"""The client of one registry: resolve a reference, fetch manifests and blobs.
+"""The client of one registry: resolve, fetch, upload, list, delete.
 
-What lives here: the distribution-spec's pull (spec.md, Pull), with authorization, redirects and
-retries around each request.  What may not: containerd, stores, choosing what to fetch.
+What lives here: the facade and what its parts share.  What may not: containerd, stores, choosing
+what to fetch or push.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from ..deadline import Deadline, backoff
-from ..errors import (
-    InvalidArgument,
-    OutOfRange,
-    RegistryError,
-    RegistryUnauthorized,
-    RegistryUnavailable,
-)
-from ..oci import media_types
+from ..deadline import Deadline
+from ..errors import InvalidArgument
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
+from ..progress import ProgressCallback, ProgressEvent
 from ..version import USER_AGENT
-from . import answers
+from . import fetch, listing, referrers, upload
 from .auth import Authenticator
 from .blob import BlobReader
 from .credentials import Credentials, CredentialSource
-from .failures import MAX_ERROR, Again, naming, status_failure
-from .hosts import own_host
-from .http import Answer, Transport
-from .network import Network, check_redirect
+from .failover import Failover
+from .failures import naming
+from .hosts import PUSH, Host, TlsFiles
+from .hosts_file import find_hosts
+from .http import Bounds, Transport
+from .network import Network
+from .pace import Pace
+from .parts import PartsReader
+from .proxies import Proxies
+from .session import MAX_TRIES, Cuts, Report, Session
 
-MAX_REDIRECTS = 5
-MAX_TRIES = 5
-#: Bounds of the waits between tries where the registry names none (seconds).
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+#: Where containerd's and Docker's administrators put what they say of registries.
+HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
-_Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class _Ask:
-    """One request, as often as it takes: a path below ``/v2/`` and what to call it."""
-
-    method: str
-    path: str
-    what: str
-    scope: str
-    headers: dict[str, str] = field(default_factory=dict)
+StrPath = str | os.PathLike[str]
 
 
 class Registry:
-    """One registry; thread-safe, usable after ``fork`` only if not used before it.
+    """One registry and its mirrors; thread-safe, usable after ``fork`` only if not used before.
 
     Nothing is sent before a method is called.  ``close()`` (or ``with``) closes the idle
-    connections.
+    connections.  Methods raise RegistryNotFound, RegistryUnauthorized, RegistryUnavailable, and
+    RegistryError for all else that a registry can do wrong; they take a ``deadline`` for the
+    whole of the operation, in whose place ``timeout`` bounds each request up to its body.
     """
 
     def __init__(
@@ -67,47 +53,73 @@ class Registry:
         *,
         credentials: Credentials | CredentialSource | None = None,
         plain_http: bool | None = None,
+        hosts_dirs: Sequence[StrPath] = HOSTS_DIRS,
+        tls: TlsFiles | None = None,
+        proxy: str | None = None,
         timeout: float = 60.0,
         connect_timeout: float = 10.0,
         stall_timeout: float = 30.0,
+        least_rate: float = 0.0,
+        max_rate: float | None = None,
         realm_hosts: Iterable[str] = (),
         user_agent: str = USER_AGENT,
-        ca_file: str | None = None,
+        progress: ProgressCallback | None = None,
         network: Network | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """``host`` is as references name it (``docker.io``, ``127.0.0.1:5000``).
 
-        ``credentials`` are the pair, or a function that finds it by host, asked once and only
-        when needed (``credentials.docker_config``); ``None`` is anonymous.  ``plain_http=None``
-        uses it for loopback only.  In seconds: ``timeout`` bounds a call with its tries up to
-        the body, ``stall_timeout`` any wait for a byte.  ``realm_hosts`` are further hosts that
-        may be told the credentials; ``ca_file`` (PEM) holds authorities to trust beside the
-        system's.  ``network`` and ``sleep`` are there for tests.  Raises
-        InvalidArgument for a host that cannot be.
+        ``credentials`` are the pair for it, or a function that finds one by host, asked only
+        when needed (``credentials.default_credentials``); ``None`` is anonymous.
+        ``plain_http=None`` uses it for loopback only.  ``hosts_dirs`` are searched for its
+        ``hosts.toml`` or Docker's certificates; ``tls`` adds files for the registry itself.
+        ``proxy`` is a URL, ``""`` for none, ``None`` for what the environment says.
+
+        In seconds: ``timeout`` bounds a request with its tries up to the body,
+        ``stall_timeout`` any wait for a byte.  In bytes per second: ``least_rate`` is what a
+        peer must give over the stall time-out, ``max_rate`` what this client takes and gives.
+        ``realm_hosts`` are further hosts that may be told the credentials.  ``progress`` is told
+        of tries that are repeated.  ``network`` and ``sleep`` are there for tests.  Raises
+        InvalidArgument for a host that cannot be and for files that cannot be used.
         """
-        self._host = own_host(host, plain_http)
+        self._namespace = host
         self._timeout = timeout
         self._sleep = sleep
-        self._network = network or Network()
-        self._transport = Transport(
-            connect_timeout=connect_timeout,
-            stall_timeout=stall_timeout,
-            user_agent=user_agent,
-            network=self._network,
-            ca_file=ca_file,
+        self._progress = progress
+        self._warnings: list[str] = []
+        if tls is not None and plain_http is None:
+            plain_http = False
+        *mirrors, own = find_hosts(host, hosts_dirs, plain_http)
+        if tls is not None:
+            own = replace(own, tls=own.tls.joined(tls))
+        wiring = _Wiring(
+            Bounds(connect_timeout, stall_timeout, least_rate),
+            user_agent,
+            network or Network(),
+            Pace(max_rate, sleep=sleep),
+            Proxies(proxy),
+            _source(host, credentials),
+            tuple(realm_hosts),
+            sleep,
+            self._report,
+            self._warnings,
         )
-        given = credentials
-        source = (lambda _: given) if isinstance(given, Credentials) else given
-        self._auth = Authenticator(self._host, self._transport, source, realm_hosts)
+        # A mirror that fails has another host behind it.
+        sessions = [wiring.session(mirror, 1) for mirror in mirrors]
+        self._hosts = Failover(host, [*sessions, wiring.session(own, MAX_TRIES)])
 
     @property
     def host(self) -> str:
         """The host as references name it."""
-        return self._host.namespace
+        return self._namespace
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the registry wants users to read, each once (distribution-spec, Warnings)."""
+        return tuple(self._warnings)
 
     def __repr__(self) -> str:
-        return f"<Registry {self._host.base.origin}>"
+        return f"<Registry {self._hosts.own.host.base.origin}>"
 
     def __enter__(self) -> Registry:
         return self
@@ -117,47 +129,29 @@ class Registry:
 
     def close(self) -> None:
         """Closes the idle connections; open readers go on until they are closed."""
-        self._transport.close()
+        self._hosts.close()
 
     def resolve(self, reference: Reference, *, deadline: Deadline | None = None) -> Descriptor:
         """The descriptor of the manifest or index that ``reference`` names.
 
         Asks by HEAD; where the answer does not tell digest, size and type, gets the document,
-        checks and hashes it.  Raises RegistryNotFound, RegistryUnauthorized,
-        RegistryUnavailable, DigestMismatch where the registry contradicts the reference or
-        itself, RegistryError for all else.
+        checks and hashes it.  Raises DigestMismatch where the registry contradicts the
+        reference or itself.
         """
-        deadline = deadline or Deadline(self._timeout)
+        self._check(reference)
         with naming(f"resolve {reference}"):
-            ask = self._ask(reference, "manifests", reference.target, _ACCEPT, "HEAD")
-            try:
-                found = self._send(
-                    ask, deadline, lambda answer: answers.described(answer, reference)
-                )
-            except (RegistryUnavailable, RegistryUnauthorized):
-                raise
-            except RegistryError as error:
-                if not error.status:
-                    raise
-                found = None  # HEAD has no body to say why, and not every registry knows it
-            if found is not None:
-                return found
-            ask = self._ask(reference, "manifests", reference.target, _ACCEPT)
-            return self._send(ask, deadline, lambda answer: answers.hashed(answer, reference))
+            return fetch.resolve(self._hosts, reference, self._until(deadline))
 
     def fetch_manifest(
         self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
     ) -> bytes:
         """The manifest or index of ``descriptor`` in ``reference``'s repository, verified.
 
-        At most 4 MiB.  Raises as ``resolve``, and SizeMismatch.
+        At most 4 MiB.  Raises DigestMismatch and SizeMismatch.
         """
-        deadline = deadline or Deadline(self._timeout)
+        self._check(reference)
         with naming(f"fetch {descriptor.digest} of {reference.name}"):
-            if descriptor.size > MAX_DOCUMENT:
-                raise RegistryError(f"the manifest has more than the {MAX_DOCUMENT} bytes allowed")
-            ask = self._ask(reference, "manifests", descriptor.digest, descriptor.media_type)
-            return self._send(ask, deadline, lambda answer: answers.verified(answer, descriptor))
+            return fetch.fetch_manifest(self._hosts, reference, descriptor, self._until(deadline))
 
     def open_blob(
         self,
@@ -166,136 +160,182 @@ class Registry:
         offset: int = 0,
         *,
         verify: bool = True,
+        connections: int = 1,
         deadline: Deadline | None = None,
-    ) -> BlobReader:
+    ) -> BlobReader | PartsReader:
         """The content of ``descriptor`` in ``reference``'s repository as a stream from ``offset``.
 
-        Manifests are asked for at their own endpoint.  From offset 0 the reader verifies digest
-        and size, unless ``verify`` is false because the store does; size is always kept to.
-        ``deadline`` bounds the reading too; without one it is bounded by stalls only.  Raises
-        as ``resolve``; OutOfRange for an offset beyond the end; SizeMismatch if the registry
-        announces another size.
+        Manifests are asked for at their own place.  A cut or a stall is survived by asking for
+        the rest; layers that the registry need not hold are sought at their URLs.  From offset
+        0 the reader verifies digest and size, unless ``verify`` is false because the store
+        does; size is always kept to.  With several ``connections`` a big blob comes in parts of
+        4 MiB side by side.  ``deadline`` bounds the reading too; without one it is bounded by
+        stalls only.  Raises OutOfRange for an offset beyond the end; SizeMismatch if the
+        registry announces another size.
         """
-        if not 0 <= offset <= descriptor.size:
-            raise OutOfRange(f"{descriptor.digest} has {descriptor.size} bytes, not {offset}")
-        operation = f"fetch {descriptor.digest} of {reference.name}"
-        if offset and offset == descriptor.size:
-            return BlobReader(descriptor, None, offset, verify, operation)
-        kind, accept = "blobs", "*/*"
-        if media_types.is_manifest(descriptor.media_type) or media_types.is_index(
-            descriptor.media_type
-        ):
-            kind, accept = "manifests", descriptor.media_type
-        extra = {"Range": f"bytes={offset}-"} if offset else {}
+        self._check(reference)
+        source = fetch.BlobSource(
+            self._hosts,
+            reference,
+            descriptor,
+            cuts=lambda: Cuts(self._sleep, self._report, descriptor.digest),
+            timeout=self._timeout,
+            deadline=deadline,
+        )
+        if offset or connections < 2:
+            return source.reader(offset, verify=verify)
+        return source.parallel(connections, verify=verify)
 
-        def start(answer: Answer) -> BlobReader:
-            begin = answers.begin(answer, descriptor, offset)
-            answer.renew(deadline or Deadline())
-            reader = BlobReader(descriptor, answer, offset, verify, operation)
-            reader.skip(offset - begin)
-            return reader
-
-        with naming(operation):
-            ask = self._ask(reference, kind, descriptor.digest, accept, extra=extra)
-            return self._send(ask, deadline or Deadline(self._timeout), start)
-
-    def _ask(
+    def upload_blob(
         self,
         reference: Reference,
-        kind: str,
-        name: str,
-        accept: str,
-        method: str = "GET",
-        extra: dict[str, str] | None = None,
-    ) -> _Ask:
-        if reference.host != self.host:
-            raise InvalidArgument(f"{reference} is not on the registry {self.host}")
-        return _Ask(
-            method,
-            f"{reference.repository}/{kind}/{name}",
-            f"{kind[:-1]} {name}",
-            f"repository:{reference.repository}:pull",
-            {"Accept": accept, **(extra or {})},
+        descriptor: Descriptor,
+        content: upload.Content,
+        *,
+        mount_from: Sequence[str] = (),
+        chunk_size: int | None = None,
+        single_post: bool = False,
+        deadline: Deadline | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> upload.Outcome:
+        """Brings a blob into ``reference``'s repository, unless it is there.
+
+        ``content`` is the bytes, a path, or a function that opens them as a binary file at an
+        offset in bytes.  ``mount_from`` are repositories of the same registry that may have
+        it.  The whole goes in one PUT, or in PATCHes of ``chunk_size`` bytes (at least what the
+        registry asks for); with ``single_post`` in the POST itself, where the registry knows
+        that.  A cut is survived by asking how much has come.  An upload that fails is deleted.
+        Raises SizeMismatch and DigestMismatch for content that is not the descriptor's.
+        """
+        self._check(reference)
+        task = upload.Upload(
+            self._hosts.able(PUSH)[0],
+            reference,
+            descriptor,
+            upload.opener(content),
+            deadline=deadline,
+            timeout=self._timeout,
+            cuts=Cuts(self._sleep, self._report, descriptor.digest),
+            report=progress or (lambda event: None),
         )
+        with naming(f"upload {descriptor.digest} to {reference.name}"):
+            return task.run(mount_from, chunk_size, single_post)
 
-    def _send(self, ask: _Ask, deadline: Deadline, use: Callable[[Answer], _Result]) -> _Result:
-        """What ``use`` makes of the answer, after as many tries as are allowed and needed."""
-        waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                return self._use(self._authorised(ask, deadline), use)
-            except Again as again:
-                wait = next(waits) if again.after is None else again.after
-                remaining = deadline.remaining()
-                if tries == MAX_TRIES or (remaining is not None and wait >= remaining):
-                    raise again.error from again.__cause__
-            self._sleep(wait)
+    def push_manifest(
+        self,
+        reference: Reference,
+        content: bytes,
+        media_type: str = "",
+        *,
+        deadline: Deadline | None = None,
+    ) -> Descriptor:
+        """Puts a manifest or index under ``reference``'s tag, or its digest.
 
-    def _use(self, answer: Answer, use: Callable[[Answer], _Result]) -> _Result:
-        try:
-            return use(answer)
-        except BaseException:
-            answer.close()
-            raise
-
-    def _authorised(self, ask: _Ask, deadline: Deadline) -> Answer:
-        """The answer to one try, after answering a challenge if there is one."""
-        header = self._auth.header(ask.scope, deadline)
-        answer = self._follow(ask, header, deadline)
-        if answer.status == 401 and self._own(answer):
-            values = answer.header_list("WWW-Authenticate")
-            body = answer.snippet(MAX_ERROR)
-            second = self._auth.answer(ask.scope, values, header, deadline)
-            if not second or second == header:
-                raise self._failure(ask, answer, body)
-            answer = self._follow(ask, second, deadline)
-        if answer.status != 200 and not (answer.status == 206 and "Range" in ask.headers):
-            raise self._failure(ask, answer, answer.snippet(MAX_ERROR))
-        return answer
-
-    def _own(self, answer: Answer) -> bool:
-        return answer.url.origin == self._host.base.origin
-
-    def _failure(self, ask: _Ask, answer: Answer, body: bytes) -> Exception:
-        if answer.status in (401, 403) and not self._own(answer):
-            return RegistryError(
-                f"{answer.url.origin}, where the registry redirects to, refuses {ask.what} "
-                f"(HTTP {answer.status}); credentials are not sent there",
-                status=answer.status,
+        ``media_type`` is what the document says unless given.  Where it has a subject and the
+        registry does not answer that it keeps referrers, the fallback tag is brought up to
+        date (distribution-spec, Pushing Manifests with Subject).  Raises InvalidArgument for a
+        document that is none, DigestMismatch where the reference or the registry names another.
+        """
+        self._check(reference)
+        with naming(f"push {reference}"):
+            session = self._hosts.able(PUSH)[0]
+            return referrers.push_manifest(
+                session, reference, content, media_type, self._until(deadline)
             )
-        return status_failure(
-            answer.status,
-            answer.headers,
-            body,
-            what=ask.what,
-            url=answer.url,
-            known=answer.status in (401, 403) and self._auth.credentials is not None,
+
+    def tags(self, reference: Reference, *, deadline: Deadline | None = None) -> Iterator[str]:
+        """The tags of ``reference``'s repository, page by page as they are asked for."""
+        self._check(reference)
+        return listing.tags(self._hosts, reference, self._each(deadline))
+
+    def catalog(self, *, deadline: Deadline | None = None) -> Iterator[str]:
+        """The repositories of the registry, where it tells (distribution's ``_catalog``)."""
+        return listing.catalog(self._hosts, self._each(deadline))
+
+    def referrers(
+        self, reference: Reference, artifact_type: str = "", *, deadline: Deadline | None = None
+    ) -> tuple[Descriptor, ...]:
+        """The manifests whose subject is ``reference``'s digest, of one artifact type or of all.
+
+        Falls back to the tag that stands for them where the registry has no such API.  Raises
+        InvalidArgument for a reference without a digest.
+        """
+        self._check(reference)
+        with naming(f"list referrers of {reference}"):
+            return referrers.find(self._hosts, reference, artifact_type, self._until(deadline))
+
+    def delete(
+        self,
+        reference: Reference,
+        descriptor: Descriptor | None = None,
+        *,
+        deadline: Deadline | None = None,
+    ) -> None:
+        """Deletes the manifest or the tag that ``reference`` names, or the ``descriptor``'s blob.
+
+        A tag with a digest means the digest.  Raises RegistryError with status 405 where the
+        registry does not allow it.
+        """
+        self._check(reference)
+        with naming(f"delete {descriptor.digest if descriptor else reference.target}"):
+            session = self._hosts.able(PUSH)[0]
+            listing.delete(session, reference, descriptor, self._until(deadline))
+
+    def _check(self, reference: Reference) -> None:
+        if reference.host != self._namespace:
+            raise InvalidArgument(f"{reference} is not on the registry {self._namespace}")
+
+    def _until(self, deadline: Deadline | None) -> Deadline:
+        return deadline or Deadline(self._timeout)
+
+    def _each(self, deadline: Deadline | None) -> Callable[[], Deadline]:
+        """The deadline of each page of a list."""
+        return lambda: self._until(deadline)
+
+    def _report(self, event: ProgressEvent) -> None:
+        if self._progress is not None:
+            self._progress(event)
+
+
+def _source(host: str, given: Credentials | CredentialSource | None) -> CredentialSource | None:
+    """Credentials that were given are the registry's own: no mirror is told them."""
+    if isinstance(given, Credentials):
+        pair = given
+        return lambda account: pair if account == host else None
+    return given
+
+
+@dataclass(frozen=True)
+class _Wiring:
+    """What the sessions with a registry and its mirrors have in common."""
+
+    bounds: Bounds
+    user_agent: str
+    network: Network
+    pace: Pace
+    proxies: Proxies
+    source: CredentialSource | None
+    realm_hosts: tuple[str, ...]
+    sleep: Callable[[float], object]
+    report: Report
+    warnings: list[str]
+
+    def session(self, host: Host, tries: int) -> Session:
+        transport = Transport(
+            home=host.base.host,
+            bounds=replace(self.bounds, connect=host.dial_timeout or self.bounds.connect),
+            user_agent=self.user_agent,
+            network=self.network,
+            tls=host.tls,
+            pace=self.pace,
+            proxies=self.proxies,
         )
-
-    def _follow(self, ask: _Ask, authorization: str, deadline: Deadline) -> Answer:
-        """Sends and follows redirects; the authorization never leaves the registry's origin."""
-        base = self._host.base
-        url, limit = self._host.url(ask.path), None
-        secret = {"Authorization": authorization} if authorization else {}
-        for _ in range(MAX_REDIRECTS + 1):
-            answer = self._transport.send(
-                ask.method, url, {**ask.headers, **secret}, deadline, limit
-            )
-            if answer.status not in _REDIRECTS:
-                return answer
-            location = answer.headers.get("Location")
-            answer.snippet(MAX_ERROR)
-            if not location:
-                raise RegistryError(f"{url.origin} redirects {ask.what} without saying where")
-            try:
-                target = url.join(location)
-            except InvalidArgument as error:
-                raise RegistryError(f"{url.origin} redirects {ask.what}: {error}") from None
-            check_redirect(url, target)
-            if target.origin != base.origin:
-                limit, secret = self._network.reach(base.host), {}
-                self._network.check(target.host, limit, "the redirect")
-            url = target
-        raise RegistryError(f"{base.origin} redirects {ask.what} more than {MAX_REDIRECTS} times")
+        return Session(
+            host,
+            transport,
+            Authenticator(host, transport, self.source, self.realm_hosts),
+            sleep=self.sleep,
+            report=self.report,
+            warnings=self.warnings,
+            tries=tries,
+        )

@@ -32,6 +32,7 @@ from ..errors import (
 )
 from ..oci.document import Document
 from .network import Url
+from .pace import TooSlow
 
 #: containers/image allows 1 MiB for errors and tokens.
 MAX_ERROR = 1 << 20
@@ -74,6 +75,8 @@ def transport_failure(fault: BaseException, url: Url) -> Exception:
     and a wrong certificate will be the same next time.
     """
     inner = _innermost(fault)
+    if isinstance(inner, TooSlow) or isinstance(fault, TooSlow):
+        return _unavailable(url, str(inner), "Check the network, or allow a lower least_rate")
     late = isinstance(fault, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
     if late and not isinstance(fault, NewConnectionError):  # in 1.26 one is the other
         return _unavailable(url, "did not answer in time", "Check the network, or try later")
@@ -90,6 +93,15 @@ def transport_failure(fault: BaseException, url: Url) -> Exception:
     error = _unavailable(url, f"broke the connection ({_reason(inner)})", "Try again later")
     broken = isinstance(fault, (ProtocolError, ConnectionError, HTTPException))
     return Again(error) if broken else error
+
+
+def told(fault: BaseException) -> BaseException | None:
+    """The cause to keep with an error: the system's own, which quotes nothing of the peer's.
+
+    What ``http.client`` raises may quote what came, and a peer can send back a secret.
+    """
+    inner = _innermost(fault)
+    return inner if isinstance(inner, OSError) else None
 
 
 def _unavailable(url: Url, what: str, remedy: str) -> RegistryUnavailable:
@@ -139,10 +151,10 @@ def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
         found = [(entry.text("code"), entry.text("message")) for entry in errors[:_MAX_CODES]]
     except InvalidArgument:
         return (), ""
-    return tuple(_clean(code) for code, _ in found if code), _clean(found[0][1]) if found else ""
+    return tuple(clean(code) for code, _ in found if code), clean(found[0][1]) if found else ""
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Peer's words, made fit for a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])
 

@@ -6,6 +6,7 @@ http.  What may not: sending anything; reading ``hosts.toml``, which is ``hosts_
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -34,6 +35,12 @@ class TlsFiles:
     ca: tuple[Path, ...] = ()
     client: tuple[tuple[Path, Path | None], ...] = ()
     skip_verify: bool = False
+
+    def joined(self, other: TlsFiles) -> TlsFiles:
+        """Both: all files, and ``skip_verify`` if either says so."""
+        return TlsFiles(
+            self.ca + other.ca, self.client + other.client, self.skip_verify or other.skip_verify
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Host:
         """The host whose credentials are meant for it: the registry's, or the mirror's own."""
         return self.address if self.is_mirror else self.namespace
 
-    def url(self, path: str, query: dict[str, str] | None = None) -> Url:
+    def url(self, path: str, query: Mapping[str, str] | None = None) -> Url:
         """The URL of ``path`` (``"library/busybox/manifests/latest"``) below the API's root.
 
         A mirror is told in ``ns`` what it stands for (distribution-spec, Registry Proxying).

@@ -1,168 +1,70 @@
-"""Single HTTP requests on urllib3: pools, deadlines, raw bodies.
+"""Single HTTP requests on urllib3: pools, proxies, raw bodies.
 
 What lives here: the only sending of requests; urllib3's own retries and redirects are off.
 What may not: credentials, redirects, retries, registries.
-
-Two things are not urllib3's: every receive is bounded by the deadline of the exchange, so that
-a peer that drips header lines cannot outlast it, and bodies are read straight into the caller's
-buffer.  Both hang on ``http.client``'s response, which our connection class makes.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
-import socket
-import ssl
-from collections.abc import Mapping
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util.ssl_ import create_urllib3_context
+from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
+from urllib3.exceptions import LocationParseError
+from urllib3.util import make_headers, parse_url
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
-from .failures import TRANSPORT_FAULTS, Again, transport_failure
-from .network import Network, Privacy, Url, refuse_private
+from .connection import BUFFER, POOLS, Exchange, Raw, Response, current
+from .failures import TRANSPORT_FAULTS, Again, told, transport_failure
+from .hosts import TlsFiles
+from .network import Network, Privacy, Url
+from .pace import Floor, Pace
+from .proxies import Proxies
+from .tls import Contexts
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
-#: Bytes taken from the socket at a time where nobody offers a larger buffer.
-_BUFFER = 64 << 10
 #: Idle connections kept to one host: as many as a pull has layers at a time, and then some.
 _POOLED = 16
 
 
-class _Exchange:
-    """The bounds of one request: its deadline, its stall time-out, and where it may connect."""
+@dataclass(frozen=True)
+class Body:
+    """What a request carries: ``size`` bytes in pieces, which are made once it is sent."""
 
-    __slots__ = ("deadline", "host", "limit", "network", "stall")
-
-    def __init__(
-        self,
-        host: str,
-        deadline: Deadline,
-        stall: float,
-        network: Network,
-        limit: Privacy | None,
-    ) -> None:
-        self.host = host
-        self.deadline = deadline
-        self.stall = stall
-        self.network = network
-        self.limit = limit
-
-    def patience(self) -> float:
-        """Seconds that the next receive may take.  Raises TimeoutError at the deadline."""
-        remaining = self.deadline.remaining()
-        if remaining is None:
-            return self.stall
-        if remaining <= 0:
-            raise TimeoutError
-        return min(self.stall, remaining)
+    size: int
+    pieces: Callable[[], Iterable[bytes | memoryview]]
 
 
-#: Handed past urllib3 to the connection that it picks, in the thread that asks.
-_current: ContextVar[_Exchange] = ContextVar("exchange")
+@dataclass(frozen=True)
+class Bounds:
+    """What holds for every request of a client; times in seconds, rates in bytes a second.
 
-
-class _Timed(io.RawIOBase):
-    """A socket's file of which every read is bounded by the exchange."""
-
-    def __init__(self, sock: socket.socket, file: io.RawIOBase, exchange: _Exchange) -> None:
-        self._sock = sock
-        self._file = file
-        self._exchange = exchange
-        self._patience = -1.0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
-        patience = self._exchange.patience()
-        if patience != self._patience:
-            self._sock.settimeout(patience)
-            self._patience = patience
-        return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    """``http.client``'s response on a timed file."""
-
-    exchange: _Exchange
-
-    def attach(self, sock: socket.socket, exchange: _Exchange) -> None:
-        self.exchange = exchange
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(_Timed(sock, raw, exchange), _BUFFER)
-
-
-class _Raw(Protocol):
-    """What both connection classes offer beyond urllib3's."""
-
-    raw: _Response | None
-
-
-class _Plain(HTTPConnection):
-    raw: _Response | None = None
-
-    def response_class(  # type: ignore[override]
-        self, sock: socket.socket, *args: int, **kwargs: str
-    ) -> _Response:
-        self.raw = _Response(sock, *args, **kwargs)  # type: ignore[arg-type]
-        self.raw.attach(sock, _current.get())
-        return self.raw
-
-    def connect(self) -> None:
-        super().connect()
-        _check_peer(self)
-
-
-class _Secure(_Plain, HTTPSConnection):
-    """The same over TLS: what ``_Plain`` calls ``super()`` is then urllib3's HTTPS connection."""
-
-
-def _check_peer(connection: HTTPConnection) -> None:
-    """Refuses the address connected to if it is more private than this exchange may reach.
-
-    The name was looked up and judged before, but its second look-up can say something else
-    (DNS rebinding); the socket cannot.  By the same token a registry is where its socket is.
+    ``stall`` bounds any wait for a byte, and a peer that gives less than ``least_rate`` over
+    that time is given up, too.
     """
-    exchange = _current.get()
-    address = connection.sock.getpeername()[0]
-    if exchange.limit is None:
-        exchange.network.note(exchange.host, address)
-    elif exchange.network.classify(address) > exchange.limit:
-        connection.close()
-        refuse_private(connection.host, "a host that the registry named")
 
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _Secure
+    connect: float = 10.0
+    stall: float = 30.0
+    least_rate: float = 0.0
 
 
 class Answer:
     """One response: the status, the headers, and a body that is read as it comes."""
 
-    __slots__ = ("_raw", "_response", "headers", "status", "url")
+    __slots__ = ("_pace", "_raw", "_response", "headers", "status", "url")
 
-    def __init__(self, url: Url, response: BaseHTTPResponse, raw: _Response) -> None:
+    def __init__(self, url: Url, response: BaseHTTPResponse, raw: Response, pace: Pace) -> None:
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._raw = raw
+        self._pace = pace
 
     def header_list(self, name: str) -> list[str]:
         """All values of a header that may come several times."""
@@ -188,11 +90,26 @@ class Answer:
 
         Raises RegistryUnavailable, or ``failures.Again`` with it.
         """
+        portion = self._pace.portion
         try:
-            return self._raw.readinto(buffer)
+            if portion is None:
+                return self._raw.readinto(buffer)
+            return self._read_paced(memoryview(buffer), portion)
         except TRANSPORT_FAULTS as fault:
             self.close()
-            raise transport_failure(fault, self.url) from fault
+            failure, cause = transport_failure(fault, self.url), told(fault)
+        raise failure from cause
+
+    def _read_paced(self, view: memoryview, portion: int) -> int:
+        done = 0
+        while done < len(view):
+            wanted = view[done : done + portion]
+            taken = self._raw.readinto(wanted)
+            self._pace.spend(taken)
+            done += taken
+            if taken < len(wanted):
+                break
+        return done
 
     def read(self, limit: int, what: str) -> bytes:
         """The whole body.
@@ -204,7 +121,7 @@ class Answer:
             raise RegistryError(f"{what} has more than the {limit} bytes allowed")
         expected = self.length
         body = bytearray()
-        chunk = memoryview(bytearray(min(limit + 1, _BUFFER)))
+        chunk = memoryview(bytearray(min(limit + 1, BUFFER)))
         while taken := self.readinto(chunk):
             body += chunk[:taken]
             if len(body) > limit:
@@ -230,6 +147,10 @@ class Answer:
         self.finish()
         return bytes(memoryview(buffer)[: min(taken, limit)])
 
+    def abort(self) -> None:
+        """Cuts the connection, so that a read in another thread ends."""
+        self._raw.cut()
+
     def finish(self) -> None:
         """Gives the connection back if the body has been read, else closes it."""
         if self._raw.isclosed():
@@ -248,21 +169,28 @@ class Transport:
     def __init__(
         self,
         *,
-        connect_timeout: float,
-        stall_timeout: float,
+        home: str,
+        bounds: Bounds,
         user_agent: str,
         network: Network,
-        ca_file: str | None = None,
+        tls: TlsFiles | None = None,
+        pace: Pace | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
-        """``connect_timeout`` and ``stall_timeout`` (a wait for any byte) in seconds."""
+        """``home`` is the name of the host that ``tls`` was configured for."""
         self.network = network
-        self._connect = connect_timeout
-        self._stall = stall_timeout
+        self._home = home
+        self._bounds = bounds
         self._agent = user_agent
-        self._ca_file = ca_file
-        self._tls: ssl.SSLContext | None = None
-        self._pools = PoolManager(maxsize=_POOLED, block=False)
-        self._pools.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+        self._pace = pace or Pace()
+        self._proxies = proxies or Proxies()
+        self._contexts = Contexts(tls or TlsFiles())
+        self._lock = threading.Lock()
+        self._managers: dict[str | None, PoolManager] = {}
+
+    def is_proxied(self, url: Url) -> bool:
+        """Whether requests to ``url`` go through a proxy, whose networks are not ours."""
+        return self._proxies.find(url) is not None
 
     def send(
         self,
@@ -271,71 +199,98 @@ class Transport:
         headers: Mapping[str, str],
         deadline: Deadline,
         limit: Privacy | None = None,
+        *,
+        body: bytes | Body | None = None,
     ) -> Answer:
         """Sends one request and returns the answer to it, whatever its status.
 
         ``limit`` refuses a peer whose address is more private; ``None`` is for the registry
-        itself.  The deadline bounds the body
-        too, until ``Answer.renew``.  Raises RegistryUnavailable, or ``failures.Again`` with it.
+        itself.  The deadline bounds the body too, until ``Answer.renew``.  Raises
+        RegistryUnavailable, or ``failures.Again`` with it.
         """
-        exchange = _Exchange(url.host, deadline, self._stall, self.network, limit)
-        token = _current.set(exchange)
+        bounds = self._bounds
+        floor = Floor(bounds.least_rate, bounds.stall)
+        exchange = Exchange(url.host, deadline, bounds.stall, floor, self.network, limit)
+        token = current.set(exchange)
         try:
             patience = exchange.patience()
-            pool = self._pool(url)
+            pool, target, extra = self._pool(url)
+            sent = {"User-Agent": self._agent, "Accept-Encoding": "identity", **extra, **headers}
+            if isinstance(body, Body):
+                sent["Content-Length"] = str(body.size)
             response = pool.urlopen(
                 method,
-                url.target,
-                headers={"User-Agent": self._agent, "Accept-Encoding": "identity", **headers},
+                target,
+                body=self._paced(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
+                headers=sent,
                 retries=False,
                 redirect=False,
                 preload_content=False,
                 decode_content=False,
-                timeout=Timeout(connect=min(self._connect, patience), read=patience),
+                timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
             )
+            return Answer(url, response, _raw_of(response), self._pace)
         except TRANSPORT_FAULTS as fault:
-            raise transport_failure(fault, url) from fault
+            failure, cause = transport_failure(fault, url), told(fault)
         finally:
-            _current.reset(token)
-        return Answer(url, response, _raw_of(response))
+            current.reset(token)
+        raise failure from cause
 
-    def _pool(self, url: Url) -> HTTPConnectionPool:
-        if url.scheme == "http":
-            return self._pools.connection_from_host(url.host, url.port, url.scheme)
-        if self._tls is None:  # made when first needed: it reads the system's certificates
-            self._tls = _tls_context(self._ca_file)
-        # Said here too, for urllib3 1.26 does not verify unless it is told to.
-        kwargs = {"ssl_context": self._tls, "cert_reqs": "CERT_REQUIRED"}
-        return self._pools.connection_from_host(url.host, url.port, url.scheme, kwargs)
+    def _paced(self, body: Body) -> Iterable[bytes | memoryview]:
+        pace, portion = self._pace, self._pace.portion
+        for piece in body.pieces():
+            view = memoryview(piece)
+            step = portion or len(view) or 1
+            for start in range(0, len(view), step):
+                yield view[start : start + step]
+                pace.spend(min(step, len(view) - start))
+
+    def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
+        """Where to send a request, what to ask for there, and what the proxy wants to be told."""
+        proxy = self._proxies.find(url)
+        with self._lock:
+            manager = self._managers.get(proxy)
+            if manager is None:
+                manager = self._managers[proxy] = _manager(proxy)
+        own = url.host == self._home
+        arguments = self._contexts.pool_arguments(own) if url.scheme == "https" else {}
+        pool = manager.connection_from_host(url.host, url.port, url.scheme, arguments)
+        if isinstance(manager, ProxyManager) and url.scheme == "http":
+            return pool, f"{url.origin}{url.target}", dict(manager.proxy_headers)
+        return pool, url.target, {}
 
     def close(self) -> None:
         """Closes the idle connections; those in use close with their answers."""
-        # urllib3 2 leaves it to the collector to close a pool that was cleared away.
-        for key in list(self._pools.pools.keys()):
-            pool = self._pools.pools.get(key)
-            if pool is not None:
-                pool.close()
-        self._pools.clear()
+        with self._lock:
+            managers, self._managers = list(self._managers.values()), {}
+        for manager in managers:
+            # urllib3 2 leaves it to the collector to close a pool that was cleared away.
+            for key in list(manager.pools.keys()):
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+            manager.clear()
 
 
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A context that trusts the system's authorities and those of ``ca_file``.
+def _manager(proxy: str | None) -> PoolManager:
+    """The pools for connections straight to the peer, or through a proxy."""
+    manager: PoolManager
+    if proxy is None:
+        manager = PoolManager(maxsize=_POOLED, block=False)
+    else:
+        try:
+            parts = parse_url(proxy)
+            headers = make_headers(proxy_basic_auth=parts.auth) if parts.auth else {}
+            bare = parts._replace(auth=None).url
+            manager = ProxyManager(bare, proxy_headers=headers, maxsize=_POOLED, block=False)
+        except (LocationParseError, ValueError):
+            raise InvalidArgument("the URL of the proxy cannot be parsed") from None
+    manager.pool_classes_by_scheme = POOLS
+    return manager
 
-    It is urllib3's, not ``ssl``'s: 1.26 compares host names itself, and a context that does too
-    makes it fail on IP addresses.
-    """
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.load_default_certs()
-    try:
-        if ca_file is not None:
-            context.load_verify_locations(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise InvalidArgument(f"{ca_file} is not a file of certificates") from error
-    return context
 
-
-def _raw_of(response: BaseHTTPResponse) -> _Response:
-    connection: _Raw = response.connection  # type: ignore[assignment]
+def _raw_of(response: BaseHTTPResponse) -> Response:
+    connection: Raw = response.connection  # type: ignore[assignment]
     raw = connection.raw
     if raw is None:  # urllib3 made its response from something else: not a case we know
         raise RegistryError("the HTTP library gave no response to read")

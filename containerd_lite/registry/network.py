@@ -14,10 +14,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NoReturn
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from ..errors import InvalidArgument, RegistryError, RegistryUnavailable
 from ..oci.document import quoted
@@ -86,6 +86,11 @@ class Url:
         except ValueError:  # of urljoin, and InvalidArgument is one too
             _bad_url("cannot be used")
 
+    def with_query(self, fields: dict[str, str]) -> Url:
+        """This URL with more in its query; what is there stays as it is."""
+        mark = "&" if "?" in self.target else "?"
+        return replace(self, target=f"{self.target}{mark}{urlencode(fields)}")
+
     @property
     def origin(self) -> str:
         """``scheme://host[:port]``, as a browser writes it (RFC 6454)."""
@@ -151,12 +156,15 @@ class Network:
                 remedy="Check the name and this machine's DNS",
             ) from error
 
-    def reach(self, host: str) -> Privacy:
+    def reach(self, host: str, proxied: bool = False) -> Privacy:
         """The most private level that ``host``, a registry, may send this client to.
 
         It goes by the addresses that connections to it had.  Of several the most public counts:
         a registry must not gain this machine's loopback by naming it in its own DNS entry.
+        Behind a proxy, which looks names up by itself, only a literal address says anything.
         """
+        if proxied and not is_address(host):
+            return Privacy.PUBLIC
         if host not in self._reaches:
             self._reaches[host] = min(self._levels(host), default=Privacy.PUBLIC)
         return self._reaches[host]
@@ -166,11 +174,13 @@ class Network:
         level = self.classify(address)
         self._reaches[host] = min(level, self._reaches.get(host, level))
 
-    def check(self, host: str, limit: Privacy, what: str) -> None:
+    def check(self, host: str, limit: Privacy, what: str, proxied: bool = False) -> None:
         """Refuses a target of which any address is more private than ``limit``.
 
         Raises RegistryError; ``what`` says what the target is.
         """
+        if proxied and not is_address(host):
+            return
         if max(self._levels(host), default=Privacy.PUBLIC) > limit:
             refuse_private(host, what)
 
@@ -234,7 +244,7 @@ def same_party(registry: str, realm: str) -> bool:
     """
     if registry == realm:
         return True
-    if _is_address(registry) or _is_address(realm):
+    if is_address(registry) or is_address(realm):
         return False
     if _is_shared(realm) or _is_shared(registry):
         return False
@@ -244,7 +254,8 @@ def same_party(registry: str, realm: str) -> bool:
     return not _is_shared(parent) and (realm == parent or realm.endswith(f".{parent}"))
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether ``host`` is a numeric address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

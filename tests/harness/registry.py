@@ -3,8 +3,9 @@
     with Registry() as registry:
         push(image, registry.host, "library/busybox", "latest")
 
-Plain HTTP, storage in a temporary folder, deletion allowed, schema 1 and sparse indexes as far as
-the registry takes them. Its own server tells of every request in the log.
+Storage in a temporary folder, deletion allowed, schema 1 and sparse indexes as far as the registry
+takes them. Its own server tells of every request in the log. Who may enter, and over what, is told
+when it is made; certificates are `tls`'s to make, tokens are `realm`'s to give.
 """
 
 from __future__ import annotations
@@ -13,35 +14,44 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 from . import Unavailable, debian, debris
 from .process import Service, run
+from .realm import Realm
+from .tls import Pair
 
 _START_SECONDS = 15.0
 _TRIES = 5
 _LOOPBACK = "127.0.0.1"
+_PATIENCE = 5.0
 
 
 class Registry:
     """One private registry, started by `with` or `open()`, with all traces removed at the end."""
 
-    scheme = "http"
-
     def __init__(
         self,
-        auth: tuple[str, str] | None = None,
+        auth: tuple[str, str] | Realm | None = None,
         *,
+        tls: Pair | None = None,
+        clients: Path | None = None,
+        proxy: str = "",
         overrides: Mapping[str, object] | None = None,
     ) -> None:
-        """Choose who may enter: everybody, or one user with a password (HTTP Basic).
+        """Choose who may enter: everybody, a user with a password, or whom a realm lets in.
 
-        `overrides` replaces top-level sections of the registry's configuration, such as
-        `{"auth": {"token": {…}}}` or `{"proxy": {…}}`.
+        With `tls` it speaks HTTPS only; then `clients` may be the file of an authority, whose
+        certificate each client has to show. With `proxy`, the address of a registry that runs
+        already, it is a mirror of that one: it takes nothing, and keeps what it passes on.
+        `overrides` replaces top-level sections of the configuration, such as `{"storage": {…}}`.
         """
-        self._auth = auth
+        if clients is not None and tls is None:
+            raise ValueError("clients show certificates only to a registry that has one")
+        self._auth, self._tls, self._clients, self._proxy = auth, tls, clients, proxy
         self._overrides = dict(overrides or {})
         self._service: Service | None = None
         self._folder: Path | None = None
@@ -62,9 +72,19 @@ class Registry:
         self.close()
 
     @property
+    def scheme(self) -> str:
+        """Return `http` or `https`."""
+        return "https" if self._tls else "http"
+
+    @property
     def host(self) -> str:
         """Return `127.0.0.1:PORT`, as it stands in an image's reference."""
         return f"{_LOOPBACK}:{self._port}"
+
+    @property
+    def localhost(self) -> str:
+        """Return `localhost:PORT`: the same registry, which to a client is another."""
+        return f"localhost:{self._port}"
 
     @property
     def url(self) -> str:
@@ -109,13 +129,22 @@ class Registry:
 
     def serves(self) -> bool:
         """Whether the registry answers now, if only to ask who is there."""
-        connection = http.client.HTTPConnection(self.host, timeout=5)
+        if self._tls is not None:
+            return self._greets()
+        connection = http.client.HTTPConnection(self.host, timeout=_PATIENCE)
         with contextlib.closing(connection):
             try:
                 connection.request("GET", "/v2/")
                 return connection.getresponse().status in (200, 401)
             except (OSError, http.client.HTTPException):
                 return False
+
+    def _greets(self) -> bool:
+        """Whether it shows a certificate; which one is for clients to judge, and for it, theirs."""
+        try:
+            return bool(ssl.get_server_certificate((_LOOPBACK, self._port), timeout=_PATIENCE))
+        except OSError:
+            return False
 
     def _start(self, program: debian.Program) -> bool:
         config = self.folder / "config.yml"
@@ -146,7 +175,11 @@ class Registry:
             "compatibility": {"schema1": {"enabled": True}},
             "validation": {"manifests": {"urls": {"allow": ["^https?://"]}}},
         }
-        if self._auth is not None:
+        if self._proxy:
+            config["proxy"] = {"remoteurl": self._proxy}
+        if isinstance(self._auth, Realm):
+            config["auth"] = self._auth.section
+        elif self._auth is not None:
             path = self.folder / "htpasswd"
             path.touch(mode=0o600)
             path.write_text(_htpasswd(*self._auth))
@@ -154,8 +187,13 @@ class Registry:
         return {**config, **self._overrides}
 
     def _http(self) -> dict[str, object]:
-        """Return how it listens: the place where a certificate would go."""
-        return {"addr": self.host, "secret": "known to all", "relativeurls": False}
+        """Return how it listens, and by what certificates they know each other."""
+        how: dict[str, object] = {"addr": self.host, "secret": "known to all"}
+        if self._tls is not None:
+            files = {"certificate": str(self._tls.certificate), "key": str(self._tls.key)}
+            trusted = {"clientcas": [str(self._clients)]} if self._clients else {}
+            how["tls"] = {**files, **trusted}
+        return {**how, "relativeurls": False}
 
 
 def _htpasswd(user: str, password: str) -> str:

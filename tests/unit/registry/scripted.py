@@ -20,6 +20,7 @@ class Request:
     target: str
     headers: dict[str, str]
     raw: bytes = field(repr=False, default=b"")
+    body: bytes = field(repr=False, default=b"")
 
     @property
     def path(self) -> str:
@@ -59,6 +60,8 @@ class Scripted:
         self.closing = threading.Event()
         #: Whether a stalling script was not hung up on in time.
         self.outlasted = False
+        #: Methods and paths that are answered before the body has come.
+        self.hasty: set[tuple[str, str]] = set()
         self._scripts: dict[tuple[str, str], list[Script]] = {}
         self._tls: ssl.SSLContext | None = None
         if tls:
@@ -81,7 +84,7 @@ class Scripted:
 
     @property
     def bytes_seen(self) -> bytes:
-        return b"".join(request.raw for request in self.requests)
+        return b"".join(request.raw + request.body for request in self.requests)
 
     def __enter__(self) -> Scripted:
         self._start(self._accept)
@@ -141,7 +144,11 @@ class Scripted:
         first, *lines = raw.decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ")
         pairs = (line.split(": ", 1) for line in lines if line)
-        request = Request(method, target, {k.lower(): v for k, v in pairs}, raw)
+        headers = {k.lower(): v for k, v in pairs}
+        body = b""
+        if (method, target.partition("?")[0]) not in self.hasty:
+            body = file.read(int(headers.get("content-length", "0")))
+        request = Request(method, target, headers, raw, body)
         self.requests.append(request)
         return self._play(stream, request)
 

@@ -18,8 +18,7 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry import auth
-from containerd_lite.registry.auth import Challenge, parse_challenges
+from containerd_lite.registry.challenges import Challenge, parse_challenges
 from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.network import Network, Url, check_realm
@@ -120,25 +119,6 @@ def test_tokens_are_kept_for_their_scope(server: Scripted) -> None:
     assert len(server.seen("GET", "/token")) == 2
     others = server.seen("HEAD", "/v2/other/manifests/v1")
     assert [r.headers.get("authorization") for r in others] == ["Bearer good"] * 2
-
-
-@pytest.mark.parametrize(
-    ("said", "age", "fetched"),
-    [(1, 59, 1), (1, 61, 2), (0, 61, 2), (300, 299, 1), (300, 301, 2), (None, 61, 2),
-     (10**12, 86_399, 1), (10**12, 86_401, 2)],
-)  # fmt: skip
-def test_lifetimes(
-    server: Scripted, monkeypatch: pytest.MonkeyPatch, said: int | None, age: float, fetched: int
-) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(auth.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
-    bearer(server)
-    server.on("GET", "/token", reply(200, {"token": "good", "expires_in": said}))
-    with Registry(server.host, timeout=1e9) as registry:
-        for moment in (1000.0, 1000.0 + age):
-            now[0] = moment
-            registry.resolve(Reference.parse(f"{server.host}/app:v1"))
-    assert len(server.seen("GET", "/token")) == fetched
 
 
 def test_a_token_that_is_refused_is_fetched_again_once(server: Scripted) -> None:

@@ -16,7 +16,9 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import MAX_REDIRECTS, Registry
+from containerd_lite.registry.client import Registry
+from containerd_lite.registry.hosts import TlsFiles
+from containerd_lite.registry.session import MAX_REDIRECTS
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.network import Network, Privacy, Url
 from tests.harness.tls import localhost_pem
@@ -35,7 +37,8 @@ def host_level(address: str) -> Privacy:
 
 def open_registry(server: Scripted, **options: object) -> Registry:
     options.setdefault("credentials", Credentials("canary", CANARY))
-    return Registry(server.host, ca_file=str(localhost_pem()), **options)  # type: ignore[arg-type]
+    options.setdefault("plain_http", not server.origin.startswith("https"))
+    return Registry(server.host, tls=TlsFiles(ca=(localhost_pem(),)), **options)  # type: ignore[arg-type]
 
 
 def fetch(server: Scripted, **options: object) -> bytes:
@@ -104,7 +107,7 @@ def test_a_foreign_challenge_is_not_answered(
     asked: list[str] = []
     server.on("GET", BLOB_PATH, reply(307, Location=f"{target.origin}/x"))
     target.on("GET", "/x", challenge(f'{scheme} realm="{target.origin}/token"'))
-    with pytest.raises(RegistryError, match="redirects to"):
+    with pytest.raises(RegistryError, match="points to"):
         fetch(server, credentials=asked.append)
     assert asked == []
     assert len(target.requests) == len(server.requests) == 1
@@ -224,7 +227,9 @@ def test_a_file_without_authorities(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("")
     for name in ("empty.pem", "none.pem"):
         with (
-            Registry("127.0.0.1", plain_http=False, ca_file=str(tmp_path / name)) as registry,
+            Registry(
+                "127.0.0.1", plain_http=False, tls=TlsFiles(ca=(tmp_path / name,))
+            ) as registry,
             pytest.raises(InvalidArgument, match=name),
         ):
             registry.resolve(Reference.parse("127.0.0.1/app"))

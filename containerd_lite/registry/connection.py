@@ -1,0 +1,195 @@
+"""Connections of urllib3 that keep to the bounds of one exchange, both ways.
+
+What lives here: what hangs on ``http.client``'s connection and response.  What may not: pools,
+requests, registries.
+
+Two things are not urllib3's: every send and receive is bounded by the deadline of the exchange,
+its stall time-out and its least rate, so that a peer that drips header lines or bytes cannot
+outlast it; and bodies are read straight into the caller's buffer.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import select
+import socket
+import time
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Protocol
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from ..deadline import Deadline
+from .network import Network, Privacy, refuse_private
+from .pace import Floor
+
+#: Bytes taken from the socket at a time where nobody offers a larger buffer.
+BUFFER = 64 << 10
+#: Bytes of a request's body that go out before the clock and the peer are looked at again.
+_SLICE = 256 << 10
+
+
+class Exchange:
+    """The bounds of one request: its deadline, its stall time-out, and where it may connect."""
+
+    __slots__ = ("deadline", "early", "floor", "host", "limit", "network", "stall")
+
+    def __init__(
+        self,
+        host: str,
+        deadline: Deadline,
+        stall: float,
+        floor: Floor,
+        network: Network,
+        limit: Privacy | None,
+    ) -> None:
+        self.host = host
+        self.deadline = deadline
+        self.stall = stall
+        self.floor = floor
+        self.network = network
+        self.limit = limit
+        #: Whether the peer answered before it had the whole request.
+        self.early = False
+
+    def patience(self) -> float:
+        """Seconds that the next receive may take.  Raises TimeoutError at the deadline."""
+        remaining = self.deadline.remaining()
+        if remaining is None:
+            return self.stall
+        if remaining <= 0:
+            raise TimeoutError
+        return min(self.stall, remaining)
+
+
+#: Handed past urllib3 to the connection that it picks, in the thread that asks.
+current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+class _Timed(io.RawIOBase):
+    """A socket's file of which every read is bounded by the exchange."""
+
+    def __init__(self, sock: socket.socket, file: io.RawIOBase, exchange: Exchange) -> None:
+        self._sock = sock
+        self._file = file
+        self._exchange = exchange
+        self._patience = -1.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
+        patience = self._exchange.patience()
+        if patience != self._patience:
+            self._sock.settimeout(patience)
+            self._patience = patience
+        begun = time.monotonic()
+        count = self._file.readinto(buffer)
+        self._exchange.floor.note(time.monotonic() - begun, count or 0)
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class Response(http.client.HTTPResponse):
+    """``http.client``'s response on a timed file."""
+
+    exchange: Exchange
+    _sock: socket.socket
+
+    def attach(self, sock: socket.socket, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self._sock = sock
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_Timed(sock, raw, exchange), BUFFER)
+
+    def begin(self) -> None:
+        super().begin()
+        if self.exchange.early:  # the rest of the request was not sent: nothing may follow it
+            self.will_close = True
+
+    def cut(self) -> None:
+        """Shuts the connection down, whoever reads from it."""
+        with suppress(OSError):  # TLS's own shutdown would say goodbye first, and wait
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+
+class Raw(Protocol):
+    """What both connection classes offer beyond urllib3's."""
+
+    raw: Response | None
+
+
+class _Plain(HTTPConnection):
+    raw: Response | None = None
+
+    def response_class(  # type: ignore[override]
+        self, sock: socket.socket, *args: int, **kwargs: str
+    ) -> Response:
+        self.raw = Response(sock, *args, **kwargs)  # type: ignore[arg-type]
+        self.raw.attach(sock, current.get())
+        return self.raw
+
+    def connect(self) -> None:
+        super().connect()
+        _check_peer(self)
+
+    def send(self, data: object) -> None:
+        """Sends a piece of a request in slices, each bounded as a read is."""
+        if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) <= BUFFER:
+            super().send(data)  # type: ignore[arg-type]
+            return
+        view, exchange = memoryview(data), current.get()
+        for start in range(0, len(view), _SLICE):
+            self.sock.settimeout(exchange.patience())
+            if self._has_answered():
+                exchange.early = True
+                raise BrokenPipeError  # which urllib3 takes for: read what the peer says
+            piece, begun = view[start : start + _SLICE], time.monotonic()
+            self.sock.sendall(piece)
+            exchange.floor.note(time.monotonic() - begun, len(piece))
+
+    def _has_answered(self) -> bool:
+        return bool(select.select([self.sock], [], [], 0)[0])
+
+
+class _Secure(_Plain, HTTPSConnection):
+    """The same over TLS: what ``_Plain`` calls ``super()`` is then urllib3's HTTPS connection."""
+
+    def _has_answered(self) -> bool:
+        return False  # a readable socket may hold session tickets (RFC 8446, 4.6.1) and no more
+
+
+def _check_peer(connection: HTTPConnection) -> None:
+    """Refuses the address connected to if it is more private than this exchange may reach.
+
+    The name was looked up and judged before, but its second look-up can say something else
+    (DNS rebinding); the socket cannot.  By the same token a registry is where its socket is.
+    Behind a proxy there is nothing to see, and the networks are the proxy's.
+    """
+    if connection.proxy is not None:
+        return
+    exchange = current.get()
+    address = connection.sock.getpeername()[0]
+    if exchange.limit is None:
+        exchange.network.note(exchange.host, address)
+    elif exchange.network.classify(address) > exchange.limit:
+        connection.close()
+        refuse_private(connection.host, "a host that the registry named")
+
+
+class PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+#: What a urllib3 pool manager makes its pools of.
+POOLS = {"http": PlainPool, "https": SecurePool}

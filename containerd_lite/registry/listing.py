@@ -1,0 +1,133 @@
+"""Lists, page by page, and deletion (distribution-spec, Listing Tags, Content Management).
+
+What lives here: what is asked, and the bounds of what is read.  What may not: referrers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ..deadline import Deadline
+from ..errors import InvalidArgument, RegistryError
+from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT, Document
+from ..oci.reference import Reference
+from .failover import Failover
+from .failures import MAX_ERROR, naming
+from .fetch import pull_scope
+from .hosts import PULL, RESOLVE
+from .http import Answer
+from .network import Url
+from .session import Ask, Session
+
+#: Pages of one list; a registry that has more is believed to have no end (oras-go #1215).
+MAX_PAGES = 10_000
+#: Entries of one list.
+MAX_ENTRIES = 1_000_000
+#: Pages in a row that bring nothing: a registry that filters may have some.
+_MAX_FRUITLESS = 16
+
+_LINK = re.compile(r"<([^<>]*)>([^,<]*)")
+_NEXT = re.compile(r"""(?:^|;)\s*rel\s*=\s*"?next"?\s*(?:;|$)""", re.IGNORECASE)
+
+#: The entries of one page.
+ReadPage = Callable[[Document], tuple[str, ...]]
+
+
+def tags(hosts: Failover, reference: Reference, until: Callable[[], Deadline]) -> Iterator[str]:
+    """The tags of a repository."""
+    repository = reference.repository
+    ask = Ask("GET", f"{repository}/tags/list", f"tags of {repository}", (pull_scope(repository),))
+    return _entries(hosts, ask, lambda page: page.texts("tags"), until)
+
+
+def catalog(hosts: Failover, until: Callable[[], Deadline]) -> Iterator[str]:
+    """The repositories of a registry (distribution's API)."""
+    ask = Ask("GET", "_catalog", "catalog", ("registry:catalog:*",))
+    return _entries(hosts, ask, lambda page: page.texts("repositories"), until)
+
+
+def _entries(
+    hosts: Failover, ask: Ask, read: ReadPage, until: Callable[[], Deadline]
+) -> Iterator[str]:
+    """The entries of all pages, each once; each page is asked for when it is wanted."""
+    what = f"the list of {ask.what}"
+    seen: set[str] = set()
+    fruitless = 0
+    with naming(f"list {ask.what}"):
+        # All pages come from the host that gave the first: its links lead to it.
+        session, page = hosts.first(
+            lambda session: (session, _page(session, ask, read, until())), RESOLVE, PULL
+        )
+    for _ in range(MAX_PAGES):
+        fresh = [entry for entry in dict.fromkeys(page.entries) if entry not in seen]
+        seen.update(fresh)
+        fruitless = 0 if fresh else fruitless + 1
+        if len(seen) > MAX_ENTRIES:
+            raise RegistryError(f"{what} has more than {MAX_ENTRIES} entries")
+        yield from fresh
+        if page.following is None:
+            return
+        if fruitless > _MAX_FRUITLESS:
+            raise RegistryError(f"{what} goes on without anything new")
+        with naming(f"list {ask.what}"):
+            page = _page(session, replace(ask, url=page.following), read, until())
+    raise RegistryError(f"{what} has more than {MAX_PAGES} pages")
+
+
+@dataclass(frozen=True)
+class _Page:
+    entries: tuple[str, ...]
+    following: Url | None
+
+
+def _page(session: Session, ask: Ask, read: ReadPage, deadline: Deadline) -> _Page:
+    def use(answer: Answer) -> _Page:
+        body = answer.read(MAX_DOCUMENT, ask.what)
+        try:
+            return _Page(read(Document.parse(body, ask.what)), next_page(answer))
+        except InvalidArgument as error:
+            raise RegistryError(f"{answer.url.origin} gave no list: {error}") from None
+
+    return session.send(ask, deadline, use)
+
+
+def next_page(answer: Answer) -> Url | None:
+    """The URL of the next page, where a ``Link`` names one (RFC 8288).
+
+    Raises RegistryError for one that leads to another origin: pages are asked for with
+    credentials.
+    """
+    for target, parameters in _LINK.findall(", ".join(answer.header_list("Link"))[: 16 << 10]):
+        if not _NEXT.search(parameters):
+            continue
+        try:
+            url = answer.url.join(target)
+        except InvalidArgument as error:
+            raise RegistryError(f"{answer.url.origin}: the next page is at {error}") from None
+        if url.origin != answer.url.origin:
+            raise RegistryError(
+                f"{answer.url.origin} has its next page at {url.origin}; it is not asked there"
+            )
+        return url
+    return None
+
+
+def delete(
+    session: Session, reference: Reference, descriptor: Descriptor | None, deadline: Deadline
+) -> None:
+    """Deletes a manifest, a tag or a blob."""
+    repository = reference.repository
+    kind, name = "manifests", reference.target
+    if descriptor is not None:
+        kind, name = "blobs", descriptor.digest
+    ask = Ask(
+        "DELETE",
+        f"{repository}/{kind}/{name}",
+        f"{kind[:-1]} {name}",
+        (f"repository:{repository}:delete,pull,push",),
+        expect=(202, 200, 204),
+    )
+    session.send(ask, deadline, lambda answer: answer.snippet(MAX_ERROR))

@@ -1,0 +1,196 @@
+"""Manifests that refer to others, and the tag that stands in where a registry has no list of them.
+
+What lives here: distribution-spec, Listing Referrers, Pushing Manifests with Subject, and the
+Referrers Tag Schema.  What may not: what the referrers mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+from ..deadline import Deadline
+from ..errors import DigestMismatch, InvalidArgument, RegistryError, RegistryNotFound
+from ..oci import digest as digests
+from ..oci import media_types
+from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT, quoted
+from ..oci.manifest import Index, Manifest, parse
+from ..oci.reference import Reference
+from .failover import Failover
+from .fetch import pull_scope
+from .hosts import PULL, REFERRERS
+from .http import Answer
+from .listing import MAX_PAGES, next_page
+from .network import Url
+from .session import Ask, Session
+from .upload import push_scope
+
+#: Referrers of one manifest; more are believed to be an attack (CVE-2023-46737).
+MAX_REFERRERS = 10_000
+
+
+def fallback_tag(digest: str) -> str:
+    """The tag under which a client keeps the referrers of ``digest``.
+
+    The algorithm is cut at 32 characters, the rest at 64, and what a tag cannot hold is ``-``.
+    """
+    algorithm, _, encoded = digest.partition(":")
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", f"{algorithm[:32]}-{encoded[:64]}")
+
+
+def find(
+    hosts: Failover, reference: Reference, artifact_type: str, deadline: Deadline
+) -> tuple[Descriptor, ...]:
+    """The referrers of the reference's digest, by the API or the fallback tag."""
+    digest = reference.digest
+    if not digest:
+        raise InvalidArgument(
+            f"{reference} has no digest", remedy="Resolve it first: referrers are kept by digest"
+        )
+
+    def on(session: Session) -> tuple[Descriptor, ...]:
+        try:
+            return _listed(session, reference.repository, digest, artifact_type, deadline)
+        except RegistryNotFound:
+            held = _held(session, reference.repository, digest, deadline)
+            return held.manifests if held else ()
+
+    found = hosts.first(on, REFERRERS, PULL)
+    # The registry may have filtered or not: OCI-Filters-Applied tells, and it costs nothing.
+    return tuple(d for d in found if artifact_type in ("", d.artifact_type))
+
+
+def _listed(
+    session: Session, repository: str, digest: str, artifact_type: str, deadline: Deadline
+) -> tuple[Descriptor, ...]:
+    query = {"artifactType": artifact_type} if artifact_type else {}
+    ask = Ask(
+        "GET",
+        f"{repository}/referrers/{digest}",
+        f"referrers of {digest}",
+        (pull_scope(repository),),
+        {"Accept": media_types.OCI_INDEX},
+        query,
+    )
+    found: dict[str, Descriptor] = {}
+    for _ in range(MAX_PAGES):
+        index, following = session.send(ask, deadline, _page)
+        before = len(found)
+        found.update((child.digest, child) for child in index.manifests)
+        if len(found) > MAX_REFERRERS:
+            raise RegistryError(f"{digest} has more than {MAX_REFERRERS} referrers")
+        if following is None or len(found) == before:
+            return tuple(found.values())
+        ask = replace(ask, url=following)
+    raise RegistryError(f"the list of referrers of {digest} has more than {MAX_PAGES} pages")
+
+
+def _page(answer: Answer) -> tuple[Index, Url | None]:
+    return _index(answer), next_page(answer)
+
+
+def _index(answer: Answer) -> Index:
+    """The index of an answer; refuses every other document."""
+    body = answer.read(MAX_DOCUMENT, "the list of referrers")
+    said = media_types.bare(answer.headers.get("Content-Type", ""))
+    try:
+        found = parse(body, said if media_types.is_index(said) else media_types.OCI_INDEX)
+    except (InvalidArgument, DigestMismatch) as error:
+        raise RegistryError(f"{answer.url.origin} gave no list of referrers: {error}") from error
+    if not isinstance(found, Index) or not (media_types.is_index(said) or not said):
+        raise RegistryError(f"{answer.url.origin} keeps something else than an index as referrers")
+    return found
+
+
+def _held(session: Session, repository: str, digest: str, deadline: Deadline) -> Index | None:
+    """What the fallback tag holds, if it is there."""
+    tag = fallback_tag(digest)
+    accept = {"Accept": media_types.OCI_INDEX}
+    path = f"{repository}/manifests/{tag}"
+    ask = Ask("GET", path, f"manifest {tag}", (pull_scope(repository),), accept)
+    try:
+        return session.send(ask, deadline, _index)
+    except RegistryNotFound:
+        return None
+
+
+def push_manifest(
+    session: Session, reference: Reference, content: bytes, media_type: str, deadline: Deadline
+) -> Descriptor:
+    """Puts a manifest; keeps the fallback tag of its subject where the registry does not."""
+    document = parse(content, media_type)
+    algorithm = digests.algorithm(reference.digest) if reference.digest else "sha256"
+    digest = digests.of(content, algorithm)
+    if reference.digest and reference.digest != digest:
+        raise DigestMismatch(f"the manifest's digest is {digest}, not that of {reference}")
+    descriptor = Descriptor(document.media_type, digest, len(content))
+    place = reference.tag or digest
+    handled = _put(session, reference.repository, place, content, descriptor, deadline)
+    if document.subject is not None and not handled:
+        _keep(session, reference.repository, document, descriptor, deadline)
+    return descriptor
+
+
+def _put(
+    session: Session,
+    repository: str,
+    place: str,
+    content: bytes,
+    descriptor: Descriptor,
+    deadline: Deadline,
+) -> bool:
+    """Puts a manifest; tells whether the registry keeps the referrers of its subject itself."""
+
+    def use(answer: Answer) -> bool:
+        answer.snippet(0)
+        said = answer.headers.get("Docker-Content-Digest", "").strip()
+        same_kind = said.partition(":")[0] == descriptor.digest.partition(":")[0]
+        if same_kind and said != descriptor.digest:
+            raise DigestMismatch(
+                f"{answer.url.origin} took {quoted(said)} where {descriptor.digest} was meant"
+            )
+        return "OCI-Subject" in answer.headers
+
+    ask = Ask(
+        "PUT",
+        f"{repository}/manifests/{place}",
+        f"manifest {place}",
+        (push_scope(repository),),
+        {"Content-Type": descriptor.media_type},
+        body=content,
+        expect=(201, 200, 202),
+    )
+    return session.send(ask, deadline, use)
+
+
+def _keep(
+    session: Session,
+    repository: str,
+    document: Manifest | Index,
+    descriptor: Descriptor,
+    deadline: Deadline,
+) -> None:
+    """Adds a referrer to the index under the fallback tag of its subject."""
+    subject = document.subject
+    if subject is None:
+        return
+    held = _held(session, repository, subject.digest, deadline)
+    entries = list(held.manifests) if held else []
+    if any(entry.digest == descriptor.digest for entry in entries):
+        return
+    kind = document.artifact_type
+    if not kind and isinstance(document, Manifest):
+        kind = document.config.media_type
+    entries.append(replace(descriptor, artifact_type=kind, annotations=document.annotations))
+    index = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_INDEX,
+        "manifests": [entry.to_json() for entry in entries],
+        **({"annotations": dict(held.annotations)} if held and held.annotations else {}),
+    }
+    body = json.dumps(index, separators=(",", ":")).encode()
+    place = Descriptor(media_types.OCI_INDEX, digests.of(body), len(body))
+    tag = fallback_tag(subject.digest)
+    _put(session, repository, tag, body, place, deadline)

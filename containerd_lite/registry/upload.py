@@ -1,0 +1,377 @@
+"""One blob into a repository (distribution-spec, Pushing Blobs).
+
+What lives here: mounting, one request or many, going on after a cut, clean-up.  What may not:
+which blobs belong together.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from ..deadline import Deadline
+from ..errors import (
+    ContainerdError,
+    DigestMismatch,
+    InvalidArgument,
+    RegistryError,
+    RegistryNotFound,
+    RegistryUnauthorized,
+    RegistryUnavailable,
+    SizeMismatch,
+)
+from ..oci.descriptor import Descriptor
+from ..oci.document import quoted
+from ..oci.reference import Reference
+from ..progress import ProgressCallback, ProgressEvent
+from .http import Answer, Body
+from .network import Url
+from .session import MAX_TRIES, Ask, Cuts, Session, location
+
+#: Bytes read from the content at a time.
+_PIECE = 1 << 20
+_OCTETS = "application/octet-stream"
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
+
+#: The bytes, a file's path, or a function that opens them as a binary file at an offset.
+Content = bytes | str | os.PathLike[str] | Callable[[int], BinaryIO]
+#: Seconds that the deletion of a failed upload may take.
+_GOODBYE = 5.0
+
+_T = TypeVar("_T")
+#: Opens content at an offset.
+Opener = Callable[[int], BinaryIO]
+
+
+class Outcome(Enum):
+    """How a blob came to be where it was wanted."""
+
+    EXISTS = "exists"
+    MOUNTED = "mounted"
+    UPLOADED = "uploaded"
+
+
+def opener(content: Content) -> Opener:
+    """The one form of content that uploads work with."""
+    if isinstance(content, bytes):
+        return lambda offset: io.BytesIO(memoryview(content)[offset:])
+    if callable(content):
+        return content
+    path = Path(content)
+
+    def at(offset: int) -> BinaryIO:
+        file = path.open("rb")
+        file.seek(offset)
+        return file
+
+    return at
+
+
+def push_scope(repository: str) -> str:
+    """What a token must allow for writing."""
+    return f"repository:{repository}:pull,push"
+
+
+class _OutOfStep(RegistryError):
+    """The registry holds another part of the content than this end believes."""
+
+
+class Upload:
+    """One upload: its session at the registry, and how far it has come."""
+
+    def __init__(
+        self,
+        session: Session,
+        reference: Reference,
+        descriptor: Descriptor,
+        open_at: Opener,
+        *,
+        deadline: Deadline | None,
+        timeout: float | None,
+        cuts: Cuts,
+        report: ProgressCallback,
+    ) -> None:
+        """``timeout`` (seconds) bounds the requests that carry no content."""
+        self._session = session
+        self._repository = reference.repository
+        self._descriptor = descriptor
+        self._open_at = open_at
+        self._deadline = deadline
+        self._timeout = timeout
+        self._cuts = cuts
+        self._report = report
+        self._scopes = (push_scope(reference.repository),)
+        self._url: Url | None = None
+        self._least_chunk = 0
+
+    def run(
+        self, mount_from: Sequence[str] = (), chunk_size: int | None = None, single: bool = False
+    ) -> Outcome:
+        """Does all that is needed; raises as ``Registry.upload_blob``."""
+        if chunk_size is not None and chunk_size < 1:
+            raise InvalidArgument("chunk_size must be 1 byte or more")
+        if self._exists():
+            return self._told(Outcome.EXISTS)
+        try:
+            for repository in mount_from:
+                if self._mount(repository):
+                    return self._told(Outcome.MOUNTED)
+                if self._url is not None:
+                    break  # it cannot be mounted, and the registry began an upload instead
+            if self._url is None and self._begin(single):
+                return self._told(Outcome.UPLOADED)
+            self._transfer(chunk_size)
+        except BaseException:
+            self._abandon()
+            raise
+        return self._told(Outcome.UPLOADED)
+
+    def _told(self, outcome: Outcome) -> Outcome:
+        size = self._descriptor.size
+        self._report(ProgressEvent(outcome.value, self._descriptor.digest, size, size))
+        return outcome
+
+    # What is asked
+
+    def _exists(self) -> bool:
+        ask = self._ask("HEAD", f"blobs/{self._descriptor.digest}")
+        try:
+            return self._send(ask, lambda answer: _is_whole(answer, self._descriptor))
+        except RegistryNotFound:
+            return False
+
+    def _mount(self, repository: str) -> bool:
+        """Asks for the blob of another repository; a 202 begins an ordinary upload instead."""
+        ask = self._ask(
+            "POST",
+            "blobs/uploads/",
+            query={"mount": self._descriptor.digest, "from": repository},
+            scopes=(*self._scopes, f"repository:{repository}:pull"),
+            expect=(201, 202),
+        )
+        try:
+            return self._send(ask, self._opened)
+        except (RegistryUnavailable, RegistryUnauthorized):
+            return False  # no word of the other repository: the blob goes the long way
+        except RegistryError as error:
+            if not error.status:
+                raise
+            return False
+
+    def _begin(self, single: bool) -> bool:
+        """Begins an upload; true where the content went along and was taken."""
+        query, body = {}, None
+        if single:
+            query = {"digest": self._descriptor.digest}
+            body = self._body(0, self._descriptor.size)
+            self._session.greet(self._scopes, self._soon())  # so that no 401 comes after it all
+        ask = self._ask("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
+        return self._send(ask, self._opened, bulky=single)
+
+    def _opened(self, answer: Answer) -> bool:
+        if answer.status == 201:
+            _check_digest(answer, self._descriptor.digest)
+            answer.finish()
+            return True
+        text = answer.headers.get("OCI-Chunk-Min-Length", "").strip()
+        if text.isascii() and text.isdigit() and len(text) < 12:
+            self._least_chunk = int(text)
+        self._moved(answer)
+        if self._url is None:
+            raise RegistryError(f"{answer.url.origin} began an upload without saying where")
+        return False
+
+    def _transfer(self, chunk_size: int | None) -> None:
+        """Sends the content, and what is left of it after each cut."""
+        size, offset = self._descriptor.size, 0
+        chunk = max(chunk_size, self._least_chunk) if chunk_size else 0
+        begun = False
+        while True:
+            try:
+                if not chunk and not begun:
+                    begun = True
+                    return self._close(0)
+                while offset < size:
+                    begun = True
+                    offset = self._patch(offset, min(offset + (chunk or size), size))
+                return self._close(size)
+            except (RegistryUnavailable, _OutOfStep) as error:
+                offset = self._recovered(error, offset)
+            except RegistryNotFound as error:  # the registry has lost the upload
+                self._cuts.survive(error, offset, size)
+                self._url, offset = None, 0
+                if self._begin(False):
+                    return None
+
+    def _recovered(self, error: RegistryUnavailable | _OutOfStep, offset: int) -> int:
+        """How far the upload is, as the registry says after a cut."""
+        self._cuts.survive(error, offset, self._descriptor.size)
+        ask = self._ask("GET", "", expect=(204, 200), url=self._url)
+        held = self._send(ask, lambda answer: self._held(answer, 0))
+        if held > self._descriptor.size:
+            raise SizeMismatch(f"the registry holds {held} bytes of {self._descriptor.digest}")
+        return held
+
+    def _patch(self, start: int, end: int) -> int:
+        """Sends one chunk; gives the offset that the registry has come to."""
+        ask = self._ask(
+            "PATCH",
+            "",
+            headers={"Content-Type": _OCTETS, "Content-Range": f"{start}-{end - 1}"},
+            body=self._body(start, end),
+            expect=(202, 201, 204, 416),
+            url=self._url,
+        )
+
+        def use(answer: Answer) -> int:
+            if answer.status == 416:
+                answer.snippet(0)
+                raise _OutOfStep(
+                    f"{answer.url.origin} expects another chunk than {start}-{end - 1}", status=416
+                )
+            held = self._held(answer, end)
+            return held if "Range" in answer.headers else end
+
+        held = self._send(ask, use, bulky=True)
+        if not start < held <= end:
+            raise _OutOfStep(f"the registry says it holds {held} bytes after {start}-{end - 1}")
+        return held
+
+    def _held(self, answer: Answer, sent: int) -> int:
+        """The bytes that the registry has, by the ``Range`` of an answer; notes its Location."""
+        text = answer.headers.get("Range", "").strip()
+        match = _RANGE.fullmatch(text)
+        self._moved(answer)
+        if text and not match:
+            raise RegistryError(f"{answer.url.origin} names a range that cannot be, {quoted(text)}")
+        held = int(match[1]) + 1 if match else 0
+        # "0-0" is what distribution says of nothing at all, and of a single byte.
+        return held if held > 1 else min(sent, held)
+
+    def _close(self, offset: int) -> None:
+        """Ends the upload with what is missing of the content, if anything."""
+        size = self._descriptor.size
+        if self._url is None:
+            raise RegistryError("the upload has no place")
+        body = self._body(offset, size) if offset < size else b""
+        headers = {"Content-Type": _OCTETS}
+        digest = self._descriptor.digest
+        url = self._url.with_query({"digest": digest})
+        ask = self._ask("PUT", "", headers=headers, body=body, expect=(201, 204, 416), url=url)
+
+        def use(answer: Answer) -> None:
+            answer.snippet(0)
+            if answer.status == 416:
+                raise _OutOfStep(f"{answer.url.origin} holds another part of it", status=416)
+            _check_digest(answer, digest)
+
+        self._send(ask, use, bulky=True)
+        self._url = None
+
+    def _abandon(self) -> None:
+        """Deletes an upload that failed; whether that works is not the failure to tell of."""
+        if self._url is None:
+            return
+        ask = self._ask("DELETE", "", expect=(204, 202, 200, 404), url=self._url, tries=1)
+        with suppress(ContainerdError):
+            self._session.send(ask, Deadline(_GOODBYE), lambda answer: answer.snippet(0))
+
+    # How it is asked
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+        scopes: tuple[str, ...] = (),
+        body: bytes | Body | None = None,
+        expect: tuple[int, ...] = (200,),
+        url: Url | None = None,
+        tries: int | None = None,
+    ) -> Ask:
+        if isinstance(body, Body):
+            tries = 1  # what has come of it must be asked before it is sent again
+        return Ask(
+            method,
+            f"{self._repository}/{path}",
+            f"blob {self._descriptor.digest}",
+            scopes or self._scopes,
+            headers or {},
+            query or {},
+            b"" if body is None and method in ("POST", "PUT") else body,
+            url,
+            expect,
+            tries or MAX_TRIES,
+        )
+
+    def _send(self, ask: Ask, use: Callable[[Answer], _T], bulky: bool = False) -> _T:
+        deadline = self._deadline or (Deadline() if bulky else self._soon())
+        return self._session.send(ask, deadline, use)
+
+    def _soon(self) -> Deadline:
+        return self._deadline or Deadline(self._timeout)
+
+    def _moved(self, answer: Answer) -> None:
+        """Notes where the upload goes on; the last place counts where an answer names none."""
+        found = location(answer, "the upload")
+        answer.snippet(0)
+        self._url = found or self._url
+
+    def _body(self, start: int, end: int) -> Body:
+        return Body(end - start, lambda: self._pieces(start, end))
+
+    def _pieces(self, start: int, end: int) -> Iterator[memoryview]:
+        digest, total = self._descriptor.digest, self._descriptor.size
+        buffer = memoryview(bytearray(min(_PIECE, end - start)))
+        with _opened(self._open_at, start, digest) as file:
+            while start < end:
+                piece = buffer[: end - start]
+                count = _fill(file, piece, digest)
+                if not count:
+                    raise SizeMismatch(f"the content of {digest} ends at {start} bytes of {total}")
+                yield piece[:count]
+                start += count
+                self._report(ProgressEvent("uploading", digest, start, total))
+
+
+def _opened(open_at: Opener, start: int, digest: str) -> BinaryIO:
+    try:
+        return open_at(start)
+    except OSError as error:  # a fault of this end, which must not look like one of the network
+        raise _unreadable(digest, error) from error
+
+
+def _fill(file: BinaryIO, view: memoryview, digest: str) -> int:
+    try:
+        count: int = file.readinto(view)  # type: ignore[attr-defined]
+    except OSError as error:
+        raise _unreadable(digest, error) from error
+    return count
+
+
+def _unreadable(digest: str, error: OSError) -> InvalidArgument:
+    return InvalidArgument(f"the content of {digest} cannot be read ({error.strerror})")
+
+
+def _is_whole(answer: Answer, descriptor: Descriptor) -> bool:
+    """Whether a blob that is there is the one meant."""
+    _check_digest(answer, descriptor.digest)
+    size = answer.declared
+    answer.snippet(0)
+    return size in (None, descriptor.size)
+
+
+def _check_digest(answer: Answer, digest: str) -> None:
+    """Raises DigestMismatch where an answer names other content."""
+    said = answer.headers.get("Docker-Content-Digest", "").strip()
+    same_kind = said.partition(":")[0] == digest.partition(":")[0]
+    if said != digest and same_kind:
+        raise DigestMismatch(f"{answer.url.origin} took {quoted(said)} where {digest} was meant")

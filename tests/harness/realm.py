@@ -1,0 +1,307 @@
+"""A token server on the loopback, whose tokens a private registry takes.
+
+    with Realm({"user": "password"}) as realm, Registry(realm) as registry:
+        ...
+        assert realm.asked[-1].grant == "password"
+
+It follows Docker's documents "Token Authentication Specification" and "Oauth2 Token
+Authentication". Who may do what is a rule given to it. Nothing here knows of any registry's client.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from . import debris
+from .images import Json, encode
+from .tls import Pair, localhost_pem, openssl, server_context
+
+Rule = Callable[[str, str, str], bool]
+"""Whether a user (nobody is "") may do to a thing of this name (a repository) this action."""
+
+Fields = Mapping[str, Sequence[str]]
+
+_LOOPBACK = "127.0.0.1"
+_PATH = "/token"
+_PATIENCE = 5.0
+_LONGEST_FORM = 64 << 10
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that came, without its secrets; `grant` is empty for a GET."""
+
+    method: str
+    scopes: tuple[str, ...]
+    grant: str
+    credentials: bool
+    status: int
+
+
+class _Refused(Exception):
+    """The request gets no token; the arguments are the status and OAuth's code (RFC 6749, 5.2)."""
+
+
+def users_may_all(user: str, name: str, action: str) -> bool:
+    """Let everybody pull, and those who have a name do anything."""
+    return bool(user) or action == "pull"
+
+
+class Realm:
+    """One token server, listening between `with` and its end."""
+
+    issuer = "the harness"
+    service = "registry.test"
+
+    def __init__(
+        self,
+        users: Mapping[str, str] | None = None,
+        *,
+        may: Rule = users_may_all,
+        anonymous: bool = True,
+        post: bool = True,
+        lifetime: int = 300,
+        tls: Pair | None = None,
+    ) -> None:
+        """Choose who may enter: user → password, and with `anonymous` those who give none.
+
+        A scope's actions are granted as far as `may` says. Without `post` a POST is answered
+        with 405. Tokens are good for `lifetime` seconds, to docker-registry for 60 more; with
+        -61 they are over when they come. With `tls` it speaks HTTPS.
+        """
+        self._users = dict(users or {})
+        self._may, self._anonymous, self._post = may, anonymous, post
+        self._lifetime, self._tls = lifetime, tls
+        self._lock = threading.Lock()
+        self._asked: list[Asked] = []
+        self._refresh: dict[str, str] = {}
+        self._server: _Server | None = None
+
+    def __enter__(self) -> Realm:
+        """Listen on a free port."""
+        context = server_context(self._tls, alpn=()) if self._tls else None
+        self._folder = debris.make_folder()
+        try:
+            text = localhost_pem().read_text()
+            self._certificate = text[text.index("-----BEGIN CERTIFICATE") :]
+            (self._folder / "certificate.pem").write_text(self._certificate)
+            self._server = _Server(self, context)
+            self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+            self._thread.start()
+        except BaseException:
+            debris.remove(self._folder)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let those who are being answered have their answers, then close."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+        self._server = None
+        debris.remove(self._folder)
+
+    @property
+    def url(self) -> str:
+        """Where tokens are asked for, as a registry names it in its challenge."""
+        if self._server is None:
+            raise RuntimeError("the realm is not open")
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{_LOOPBACK}:{self._server.server_address[1]}{_PATH}"
+
+    @property
+    def section(self) -> dict[str, object]:
+        """What a registry's configuration has to say under `auth`."""
+        bundle = str(self._folder / "certificate.pem")
+        about = {"realm": self.url, "service": self.service, "issuer": self.issuer}
+        return {"token": {**about, "rootcertbundle": bundle}}
+
+    @property
+    def asked(self) -> list[Asked]:
+        """All requests so far, in the order of their answers."""
+        with self._lock:
+            return list(self._asked)
+
+    def refresh_token(self, user: str) -> str:
+        """Return a new refresh token of a user, as a login leaves it in a client's files."""
+        token = secrets.token_urlsafe(24)
+        with self._lock:
+            self._refresh[token] = user
+        return token
+
+    def answer(self, method: str, fields: Fields, basic: str | None) -> tuple[int, Json]:
+        """Return the status and document for a request, and note it.
+
+        `fields` are those of the query or form, `basic` is what followed the word Basic.
+        """
+        scopes = tuple(" ".join(fields.get("scope", ())).split())
+        try:
+            status, said = 200, self._grant(method, fields, basic, scopes)
+        except _Refused as refusal:
+            status, said = refusal.args[0], {"error": refusal.args[1]}
+        came = basic is not None or "password" in fields or "refresh_token" in fields
+        noted = Asked(method, scopes, _only(fields, "grant_type"), came, status)
+        with self._lock:
+            self._asked.append(noted)
+        return status, said
+
+    def _grant(self, method: str, fields: Fields, basic: str | None, scopes: Sequence[str]) -> Json:
+        user = self._user(basic) if method == "GET" else self._user_of_form(fields)
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer,
+            "sub": user,
+            "aud": _only(fields, "service"),
+            "iat": now,
+            "nbf": now - 600,  # before the end, however short the life
+            "exp": now + self._lifetime,
+            "jti": secrets.token_hex(8),
+            "access": [self._access(user, scope) for scope in scopes],
+        }
+        issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+        said: Json = {"expires_in": self._lifetime, "issued_at": issued}
+        said["token" if method == "GET" else "access_token"] = self._signed(claims)
+        offline = (_only(fields, "offline_token"), _only(fields, "access_type"))
+        if user and (offline[0] == "true" or offline[1] == "offline"):
+            said["refresh_token"] = self.refresh_token(user)
+        return said
+
+    def _user(self, basic: str | None) -> str:
+        """Return who sent these Basic credentials, "" if nobody did."""
+        if basic is None:
+            if self._anonymous:
+                return ""
+            raise _Refused(401, "invalid_client")
+        try:
+            user, _, password = base64.b64decode(basic, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            raise _Refused(400, "invalid_request") from None
+        return self._known(user, password)
+
+    def _user_of_form(self, fields: Fields) -> str:
+        if not self._post:
+            raise _Refused(405, "invalid_request")
+        grant = _only(fields, "grant_type")
+        if grant == "password":
+            return self._known(_only(fields, "username"), _only(fields, "password"))
+        if grant == "refresh_token":
+            with self._lock:
+                user = self._refresh.get(_only(fields, "refresh_token"))
+            if user is None:
+                raise _Refused(401, "invalid_grant")
+            return user
+        raise _Refused(400, "unsupported_grant_type")
+
+    def _known(self, user: str, password: str) -> str:
+        if self._users.get(user) != password:
+            raise _Refused(401, "invalid_grant")
+        return user
+
+    def _access(self, user: str, scope: str) -> Json:
+        """Return what of a scope is granted; a name may have colons of its own."""
+        kind, _, rest = scope.partition(":")
+        name, _, actions = rest.rpartition(":")
+        granted = [one for one in actions.split(",") if self._may(user, name, one)]
+        return {"type": kind, "name": name, "actions": granted}
+
+    def _signed(self, claims: Json) -> str:
+        """Return claims as a token (RFC 7519) that bears its certificate (RFC 7515, 4.1.6)."""
+        certificate = base64.b64encode(ssl.PEM_cert_to_DER_cert(self._certificate)).decode()
+        head: Json = {"typ": "JWT", "alg": "RS256", "x5c": [certificate]}
+        signed = f"{_base64url(encode(head))}.{_base64url(encode(claims))}"
+        source = self._folder / f"{claims['jti']}.txt"
+        signature = source.with_suffix(".sig")
+        source.write_text(signed)
+        key = str(localhost_pem())
+        openssl("dgst", "-sha256", "-sign", key, "-out", str(signature), str(source))
+        return f"{signed}.{_base64url(signature.read_bytes())}"
+
+
+class _Server(ThreadingTCPServer):
+    """Serves each connection in a thread, and waits for them all when it is closed.
+
+    It is not http.server's, which asks for the machine's name, and that may take long.
+    """
+
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def __init__(self, realm: Realm, context: ssl.SSLContext | None) -> None:
+        super().__init__((_LOOPBACK, 0), partial(_Handler, realm))
+        self._context = context
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Greet a client; the handshake is left to its own thread."""
+        sock, address = super().get_request()
+        if self._context is None:
+            return sock, address
+        wrap = self._context.wrap_socket
+        return wrap(sock, server_side=True, do_handshake_on_connect=False), address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Show what is wrong here; errors of the connection are the client's hanging up."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request; HTTP/1.0, so that no idle connection is there to wait for."""
+
+    timeout = _PATIENCE
+
+    def __init__(self, realm: Realm, *args: Any) -> None:
+        self._realm = realm
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        """Take the query."""
+        self._reply(parse_qs(urlsplit(self.path).query))
+
+    def do_POST(self) -> None:
+        """Take the form."""
+        length = int(self.headers.get("Content-Length", "0"))
+        if not 0 <= length <= _LONGEST_FORM:
+            self.send_error(413)
+            return
+        self._reply(parse_qs(self.rfile.read(length).decode("utf-8", "replace")))
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet: requests bear secrets."""
+
+    def _reply(self, fields: Fields) -> None:
+        if urlsplit(self.path).path != _PATH:
+            self.send_error(404)
+            return
+        scheme, _, basic = self.headers.get("Authorization", "").partition(" ")
+        came = basic.strip() if scheme.lower() == "basic" else None
+        status, said = self._realm.answer(self.command, fields, came)
+        body = encode(said)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _only(fields: Fields, name: str) -> str:
+    """Return the first value of a field, or nothing."""
+    return next(iter(fields.get(name, ())), "")
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
