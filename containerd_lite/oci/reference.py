@@ -108,8 +108,13 @@ def _split_host(text: str) -> tuple[str, str]:
     return host, rest
 
 
+def is_host(text: str) -> bool:
+    """Whether ``text`` is what a reference may name as its host, with or without a port."""
+    return _HOST.fullmatch(text) is not None
+
+
 def _check_host(text: str, host: str) -> None:
-    if not _HOST.fullmatch(host):
+    if not is_host(host):
         _refuse(text, f"has a host that cannot be, {quoted(host)}")
 
 

@@ -176,5 +176,5 @@ def _understood(code: int, output: bytes) -> tuple[str, str] | None:
         if ":" not in username:
             return username, secret
     except InvalidArgument:
-        pass  # its message may quote the secret, and a context is kept
+        pass  # its message may quote the secret
     raise _Failure("its answer cannot be understood")

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from ..errors import InvalidArgument
 from ..oci.document import quoted
-from ..oci.reference import DEFAULT_HOST
+from ..oci.reference import DEFAULT_HOST, is_host
 from .network import Url, is_loopback
 
 #: Docker Hub's registry; docker.io itself is only its name.
@@ -96,13 +96,13 @@ def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | Non
     """
     name = _DOCKER_ENDPOINT if namespace == DEFAULT_HOST else namespace
     try:
-        base = Url.parse(f"https://{name}/v2/")
+        base = Url.parse(f"https://{name}/v2/") if is_host(name) else None
     except InvalidArgument:
         base = None
-    if base is None or base.target != "/v2/":
+    if base is None:
         raise InvalidArgument(f"{quoted(namespace)} is not the host of a registry")
     if plain_http is None:
-        plain_http = is_loopback(base.host) and tls is None
+        plain_http = is_loopback(base.host) and tls is None and not name.endswith(":443")
     if plain_http:
         base = Url.parse(f"http://{name}/v2/")
     return Host(namespace, base, tls=tls or TlsFiles())

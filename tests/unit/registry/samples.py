@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import parse_qs, urlsplit
 
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
-from tests.unit.registry.scripted import reply
+from tests.unit.registry.scripted import Request, Scripted, reply
 
 CONFIG = {"mediaType": mt.OCI_CONFIG, "digest": digests.of(b"{}"), "size": 2}
 BODY = json.dumps(
@@ -33,3 +34,68 @@ class Naps(list[float]):
 
     def __call__(self, seconds: float) -> None:
         self.append(seconds)
+
+
+class Uploads:
+    """A registry's uploads, one at a time, as the distribution-spec has them.
+
+    Each answer names another place, and the last one is the only one that takes content.
+    """
+
+    ROOT = "/v2/app/blobs/uploads/"
+    PATH = f"{ROOT}one"
+
+    def __init__(self, server: Scripted, descriptor: Descriptor = LAYER) -> None:
+        self.held = bytearray()
+        #: The blob, once it is whole.
+        self.done: bytes | None = None
+        self.descriptor = descriptor
+        #: What further headers an answer to POST has.
+        self.told: dict[str, str] = {}
+        self._state = 0
+        server.on("HEAD", f"/v2/app/blobs/{descriptor.digest}", self._head)
+        server.on("POST", self.ROOT, self.begin)
+        server.on("PATCH", self.PATH, self.patch)
+        server.on("GET", self.PATH, self.status)
+        server.on("PUT", self.PATH, self.put)
+        server.on("DELETE", self.PATH, reply(204))
+
+    @property
+    def place(self) -> str:
+        """Where the upload goes on; its query is one that no library would write so."""
+        return f"{self.PATH}?_state=a%2F{self._state}=&x"
+
+    def _head(self, _: Request) -> bytes:
+        return reply(404) if self.done is None else reply(200, self.done)
+
+    def _moved(self, status: int, **headers: str) -> bytes:
+        self._state += 1
+        held = f"0-{max(0, len(self.held) - 1)}"
+        return reply(status, Location=self.place, Range=held, **headers)
+
+    def begin(self, _: Request) -> bytes:
+        self.held.clear()
+        return self._moved(202, **self.told)
+
+    def patch(self, request: Request) -> bytes:
+        if request.target != self.place:
+            return reply(404)
+        if int(request.headers["content-range"].partition("-")[0]) != len(self.held):
+            return reply(416)
+        self.held += request.body
+        return b"" if request.cut else self._moved(202)
+
+    def status(self, _: Request) -> bytes:
+        return reply(404) if self.done is not None else self._moved(204)
+
+    def put(self, request: Request) -> bytes:
+        if not request.target.startswith(f"{self.place}&digest=") or self.done is not None:
+            return reply(404)
+        self.held += request.body
+        if request.cut:
+            return b""
+        digest = parse_qs(urlsplit(request.target).query)["digest"][0]
+        if digests.of(self.held) != digest:
+            return reply(400, {"errors": [{"code": "DIGEST_INVALID", "message": "no"}]})
+        self.done = bytes(self.held)
+        return reply(201, Docker_Content_Digest=digest)

@@ -21,6 +21,10 @@ class Request:
     headers: dict[str, str]
     raw: bytes = field(repr=False, default=b"")
     body: bytes = field(repr=False, default=b"")
+    #: Whether the body was not taken to its end.
+    cut: bool = False
+    #: The client's certificate (DER), if it showed one.
+    certificate: bytes | None = field(repr=False, default=None)
 
     @property
     def path(self) -> str:
@@ -54,7 +58,7 @@ def challenge(value: str) -> bytes:
 class Scripted:
     """One server; a path without a script, or with all of it played, is a 404."""
 
-    def __init__(self, address: str = "127.0.0.1", *, tls: bool = False) -> None:
+    def __init__(self, address: str = "127.0.0.1", *, tls: bool | ssl.SSLContext = False) -> None:
         self.requests: list[Request] = []
         #: Set when the server closes: what a stalling script waits for.
         self.closing = threading.Event()
@@ -62,9 +66,12 @@ class Scripted:
         self.outlasted = False
         #: Methods and paths that are answered before the body has come.
         self.hasty: set[tuple[str, str]] = set()
+        #: By method and path: how much is taken of one body after the other (bytes) before the
+        #: connection is cut.  The script sees what came, and its answer is lost.
+        self.cuts: dict[tuple[str, str], list[int]] = {}
         self._scripts: dict[tuple[str, str], list[Script]] = {}
-        self._tls: ssl.SSLContext | None = None
-        if tls:
+        self._tls = tls if isinstance(tls, ssl.SSLContext) else None
+        if tls is True:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(localhost_pem())
         self._lock = threading.Lock()
@@ -145,17 +152,23 @@ class Scripted:
         method, target, _ = first.split(" ")
         pairs = (line.split(": ", 1) for line in lines if line)
         headers = {k.lower(): v for k, v in pairs}
-        body = b""
-        if (method, target.partition("?")[0]) not in self.hasty:
-            body = file.read(int(headers.get("content-length", "0")))
-        request = Request(method, target, headers, raw, body)
+        key = method, target.partition("?")[0]
+        size = 0 if key in self.hasty else int(headers.get("content-length", "0"))
+        cuts = self.cuts.get(key)
+        cut = cuts.pop(0) if cuts else None
+        body = file.read(size if cut is None else min(cut, size))
+        shown = stream.getpeercert(True) if isinstance(stream, ssl.SSLSocket) else None
+        request = Request(method, target, headers, raw, body, len(body) < size, shown)
         self.requests.append(request)
-        return self._play(stream, request)
+        answer = self._answer(request)
+        return cut is None and self._play(stream, request, answer)
 
-    def _play(self, stream: socket.socket, request: Request) -> bool:
+    def _answer(self, request: Request) -> Reply:
         scripts = self._scripts.get((request.method, request.path), [reply(404)])
         script = scripts.pop(0) if len(scripts) > 1 else scripts[0]
-        answer = script(request) if callable(script) else script
+        return script(request) if callable(script) else script
+
+    def _play(self, stream: socket.socket, request: Request, answer: Reply) -> bool:
         if isinstance(answer, bytes):
             if request.method == "HEAD":
                 answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"

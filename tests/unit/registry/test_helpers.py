@@ -211,17 +211,18 @@ def ended(pid: int) -> bool:
 
 
 HANGING = {
-    "silent": "wait",
-    "closed": "exec >&-; wait",
-    "answers": f"{LOGIN}; wait",
-    "leaves": f"{LOGIN}; exit 0",
-    "deaf": "trap '' TERM INT HUP; while :; do sleep 300; done",
+    "silent": "BEGIN; wait",
+    "closed": "exec >&-; BEGIN; wait",
+    "answers": f"BEGIN; {LOGIN}; wait",
+    "leaves": f"BEGIN; {LOGIN}; exit 0",
+    "deaf": "trap '' TERM INT HUP; BEGIN; while :; do sleep 300; done",
 }
 
 
 def test_those_that_hang_are_ended_with_all_that_they_began(shelf: Shelf) -> None:
     for name, script in HANGING.items():
-        shelf.put(f'sleep 300 &\necho $$ $! > "$SHELF/pids-{name}"\n{script}', name)
+        begin = f'sleep 300 & echo $$ $! > "$SHELF/pids-{name}"'
+        shelf.put(script.replace("BEGIN", begin), name)
     before = set(open_files().items())
     names = list(HANGING)
     said = in_threads(len(names), lambda: shelf.fails(names.pop(), timeout=SOON))

@@ -25,6 +25,7 @@ from containerd_lite.registry.network import Network, Privacy, Url, is_loopback,
         ("localhost:5000", False, "https://localhost:5000/v2/"),
         ("127.0.0.1:5000", None, "http://127.0.0.1:5000/v2/"),
         ("127.255.0.1", None, "http://127.255.0.1/v2/"),
+        ("127.0.0.1:443", None, "https://127.0.0.1/v2/"),
         ("[::1]:5000", None, "http://[::1]:5000/v2/"),
         ("10.0.0.1:5000", None, "https://10.0.0.1:5000/v2/"),
         ("localhost.example", None, "https://localhost.example/v2/"),
@@ -36,7 +37,7 @@ def test_endpoints(host: str, plain: bool | None, base: str) -> None:
     assert str(own_host(host, plain).base) == base
 
 
-@pytest.mark.parametrize("host", ["", "a b", "a:99999", "a:x", "[::1", "u@a", "a/b?c#d e"])
+@pytest.mark.parametrize("host", ["", "a b", "a:99999", "a:x", "[::1", "u@a", "a/b?c#d e", "..", "a\\b", "a;b"])
 def test_hosts_that_cannot_be(host: str) -> None:
     with pytest.raises(InvalidArgument):
         own_host(host)
