@@ -5,7 +5,9 @@ The tests' fixtures use it, and so do scripts that run where nothing but the pro
 
 - `debian`: programs out of Debian's packages, in a cache folder, nothing installed.
 - `daemon`: a private containerd of one of three generations.
-- `registry`: a private docker-registry.
+- `registry`: a private docker-registry; `realm`: who may do what there, by signed tokens.
+- `judges`: skopeo, crane and oras, each asked the same things.
+- `tls`: certificates made on the spot, and a listener that wears them.
 - `images`: images as plain bytes, pushed and laid out without the product's help.
 - `process`, `debris`: starting, awaiting and ending processes; finding what they left.
 """

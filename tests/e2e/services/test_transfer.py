@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import socket
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,29 +40,13 @@ from tests.e2e.services.leftovers import (
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
-from tests.harness.tls import localhost_pem
+from tests.harness.tls import Pair, localhost_pem
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 IMAGE = images.random_image([100_000, 5], seed=4)
 USER = ("user", "the-secret")
 PLAIN = RegistryResolver(default_scheme="http")
-
-
-class TlsRegistry(Registry):
-    """The same over TLS."""
-
-    scheme = "https"
-
-    def serves(self) -> bool:
-        host, _, port = self.host.partition(":")
-        with suppress(OSError), socket.create_connection((host, int(port)), 1):
-            return True
-        return False
-
-    def _http(self) -> dict[str, object]:
-        pem = str(localhost_pem())
-        return {**super()._http(), "tls": {"certificate": pem, "key": pem}}
 
 
 @pytest.fixture(scope="module")
@@ -343,9 +326,10 @@ def test_pull_and_push_with_credentials(daemon: Daemon, registry: Registry, push
     if daemon.version_info < (1, 7):
         return
     storage = {"filesystem": {"rootdirectory": str(registry.storage)}}  # the same images
-    trust = {"SSL_CERT_FILE": str(localhost_pem())}
+    pem = localhost_pem()
+    trust = {"SSL_CERT_FILE": str(pem)}
     with (
-        TlsRegistry(USER, overrides={"storage": storage}) as guarded,
+        Registry(USER, tls=Pair(pem, pem), overrides={"storage": storage}) as guarded,
         Daemon(daemon.suite, env=trust) as own,
         Client(own.address, namespace=own.namespace) as client,
         client.streaming_service.stream() as auth,
