@@ -60,8 +60,12 @@ def hashed(answer: Answer, reference: Reference) -> Descriptor:
 def _checked(answer: Answer, body: bytes) -> str:
     """The media type of a manifest, once envelope and content agree (CVE-2021-41190)."""
     media_type = media_types.bare(answer.headers.get("Content-Type", ""))
+    return _parsed(answer, body, "" if media_type in _VAGUE else media_type).media_type
+
+
+def _parsed(answer: Answer, body: bytes, media_type: str) -> manifest.Manifest | manifest.Index:
     try:
-        return manifest.parse(body, "" if media_type in _VAGUE else media_type).media_type
+        return manifest.parse(body, media_type)
     except (InvalidArgument, DigestMismatch, SizeMismatch) as error:
         raise RegistryError(f"{answer.url.origin} gave no usable manifest: {error}") from error
 
@@ -71,6 +75,7 @@ def verified(answer: Answer, descriptor: Descriptor) -> bytes:
     begin(answer, descriptor, 0)
     body = answer.read(MAX_DOCUMENT, "the manifest")
     digests.verify(body, descriptor.digest, descriptor.size)
+    _parsed(answer, body, descriptor.media_type)
     return body
 
 

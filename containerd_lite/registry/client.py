@@ -35,6 +35,9 @@ from .session import MAX_TRIES, Cuts, Report, Session
 #: Where containerd's and Docker's administrators put what they say of registries.
 HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
 
+#: Bytes per second below which a peer is given up: less than any line that is in use gives.
+LEAST_RATE = 100.0
+
 StrPath = str | os.PathLike[str]
 
 
@@ -59,7 +62,7 @@ class Registry:
         timeout: float = 60.0,
         connect_timeout: float = 10.0,
         stall_timeout: float = 30.0,
-        least_rate: float = 0.0,
+        least_rate: float = LEAST_RATE,
         max_rate: float | None = None,
         realm_hosts: Iterable[str] = (),
         user_agent: str = USER_AGENT,

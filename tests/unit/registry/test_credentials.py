@@ -47,11 +47,7 @@ def test_it_shows_no_secret_but_to_who_asks() -> None:
     assert both.secrets == (CANARY, basic, "canary-token")
     assert TOKEN.secrets == ("refresh",)
     assert Credentials("", "").secrets == ()
-
-
-def test_basic_wants_a_password() -> None:
-    assert TOKEN.basic() == ""
-    assert Credentials("me", "", identity_token="refresh").basic() == ""
+    assert TOKEN.basic() == Credentials("me", "", identity_token="refresh").basic() == ""
 
 
 def test_it_is_a_value() -> None:
@@ -232,13 +228,10 @@ def test_no_other_secret_is_taken_where_a_helper_fails(
     auths = {host: encoded(f"me:{CANARY}"), "https://index.docker.io/v1/": encoded()}
     config = {"credHelpers": {host: name}, "credsStore": "store", "auths": auths}
     podman = write(tmp_path / "containers" / "auth.json", {"auths": auths})
+    write(tmp_path / "config.json", config)
+    folders = {"DOCKER_CONFIG": str(tmp_path), "XDG_RUNTIME_DIR": str(podman.parents[1])}
+    environ = {**folders, "PATH": f"{tmp_path}:/usr/bin:/bin"}
     for find in (docker_config, default_credentials):
-        write(tmp_path / "config.json", config)
-        environ = {
-            "DOCKER_CONFIG": str(tmp_path),
-            "XDG_RUNTIME_DIR": str(podman.parents[1]),
-            "PATH": f"{tmp_path}:/usr/bin:/bin",
-        }
         with pytest.raises(RegistryUnauthorized, match="docker-credential-") as caught:
             find(host, environ)
         assert str(tmp_path / "config.json") in caught.value.remedy
@@ -272,6 +265,7 @@ def check_quiet(error: BaseException) -> None:
         {"auths": {"a.b": {"Auth": "canary"}}}, {"credsstore": "canary"},
         {"credsStore": ["canary"]}, {"credHelpers": ["canary"]}, {"credHelpers": {"x": ["canary"]}},
         b'{"auths": {"a.b": {"auth": "canary", "auth": ""}}}',
+        {"auths": {"a.b": {"auth": "bWU6!eA=="}}},
     ],
 )  # fmt: skip
 def test_broken_files_are_named_but_not_quoted(tmp_path: Path, config: object) -> None:
@@ -292,15 +286,18 @@ def test_entries_of_other_hosts_may_be_anything(tmp_path: Path) -> None:
 @pytest.mark.parametrize("required", [False, True])
 def test_what_cannot_be_read_is_an_error(tmp_path: Path, required: bool) -> None:
     path = tmp_path / "config.json"
-    environ = {"REGISTRY_AUTH_FILE" if required else "DOCKER_CONFIG": str(tmp_path)}
-    if required:
-        environ["REGISTRY_AUTH_FILE"] += "/config.json"
+    environ = {"REGISTRY_AUTH_FILE": str(path)} if required else {"DOCKER_CONFIG": str(tmp_path)}
     path.mkdir()
     with pytest.raises(InvalidArgument, match=r"config\.json.*cannot be read \(Is a directory\)"):
         default_credentials("a.b", environ)
     path.rmdir()
     path.symlink_to(path)
     with pytest.raises(InvalidArgument, match=r"cannot be read \(Too many levels"):
+        default_credentials("a.b", environ)
+    path.unlink()
+    path.touch()
+    os.truncate(path, 1 << 40)  # far more than fits into memory
+    with pytest.raises(InvalidArgument, match="cannot be used"):
         default_credentials("a.b", environ)
     path.unlink()
     os.mkfifo(path)
@@ -323,9 +320,8 @@ def test_where_dockers_file_is(tmp_path: Path) -> None:
     write(tmp_path / ".docker" / "config.json", {"auths": {"a.b": encoded()}})
     assert docker_config("a.b", {"HOME": str(tmp_path)}) == ME
     assert docker_config("a.b", {"HOME": str(tmp_path), "REGISTRY_AUTH_FILE": "/none"}) == ME
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path / ".docker")
-    assert docker_config("a.b", {"DOCKER_CONFIG": str(link)}) == ME
+    (tmp_path / "link").symlink_to(tmp_path / ".docker")
+    assert docker_config("a.b", {"DOCKER_CONFIG": str(tmp_path / "link")}) == ME
     (tmp_path / "file").touch()
     assert docker_config("a.b", {"DOCKER_CONFIG": str(tmp_path / "file")}) is None
 
