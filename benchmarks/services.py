@@ -3,8 +3,8 @@
     python -m benchmarks.services [--suite bookworm] [--rounds 7] [--images N] [--content N]
 
 wants root, and grpcio installed beside the package; prints tables, and rows of TSV on stderr.  Ours
-makes records, grpcio's contender the messages that generated code would give it; both read a name
-and a digest of each.
+makes records, grpcio's contender the messages that generated code would give it; then both read a
+name and a digest of each, too.
 """
 
 from __future__ import annotations
@@ -35,18 +35,24 @@ _THREADS = 8
 # ---- contenders, each in a process of its own --------------------------------------------------
 
 
-def images_ours(address: str, namespace: str) -> Run:
+def images_ours(address: str, namespace: str, read: str) -> Run:
     service = Client(address, namespace=namespace).image_service
+    if not read:
+        return lambda: len(service.list())
     return lambda: len([(one.name, one.target.digest) for one in service.list()])
 
 
-def containers_ours(address: str, namespace: str) -> Run:
+def containers_ours(address: str, namespace: str, read: str) -> Run:
     service = Client(address, namespace=namespace).container_service
+    if not read:
+        return lambda: len(service.list())
     return lambda: len([(one.id, one.image) for one in service.list()])
 
 
-def content_ours(address: str, namespace: str) -> Run:
+def content_ours(address: str, namespace: str, read: str) -> Run:
     store = Client(address, namespace=namespace).content_store
+    if not read:
+        return lambda: len(list(store.walk()))
     return lambda: len([(one.digest, one.size) for one in store.walk()])
 
 
@@ -63,26 +69,29 @@ def _grpcio(method: str, address: str, namespace: str, read: Callable[[object], 
     return lambda: read(call(found.request(), metadata=metadata))
 
 
-def images_grpcio(address: str, namespace: str) -> Run:
-    def read(reply: object) -> int:
-        return len([(one.name, one.target.digest) for one in reply.images])  # type: ignore[attr-defined]
+def images_grpcio(address: str, namespace: str, read: str) -> Run:
+    def take(reply: object) -> int:
+        images = reply.images  # type: ignore[attr-defined]
+        return len([(one.name, one.target.digest) for one in images] if read else list(images))
 
-    return _grpcio("containerd.services.images.v1.Images/List", address, namespace, read)
+    return _grpcio("containerd.services.images.v1.Images/List", address, namespace, take)
 
 
-def containers_grpcio(address: str, namespace: str) -> Run:
-    def read(replies: object) -> int:
-        return len([(one.container.id, one.container.image) for one in replies])  # type: ignore[attr-defined]
+def containers_grpcio(address: str, namespace: str, read: str) -> Run:
+    def take(replies: object) -> int:
+        found = [reply.container for reply in replies]  # type: ignore[attr-defined]
+        return len([(one.id, one.image) for one in found] if read else found)
 
     name = "containerd.services.containers.v1.Containers/ListStream"
-    return _grpcio(name, address, namespace, read)
+    return _grpcio(name, address, namespace, take)
 
 
-def content_grpcio(address: str, namespace: str) -> Run:
-    def read(replies: object) -> int:
-        return len([(one.digest, one.size) for reply in replies for one in reply.info])  # type: ignore[attr-defined]
+def content_grpcio(address: str, namespace: str, read: str) -> Run:
+    def take(replies: object) -> int:
+        found = [one for reply in replies for one in reply.info]  # type: ignore[attr-defined]
+        return len([(one.digest, one.size) for one in found] if read else found)
 
-    return _grpcio("containerd.services.content.v1.Content/List", address, namespace, read)
+    return _grpcio("containerd.services.content.v1.Content/List", address, namespace, take)
 
 
 # ---- the work ----------------------------------------------------------------------------------
@@ -110,9 +119,15 @@ def _fill(client: Client, many: int, content: int) -> None:
 
 
 def _compare(
-    what: str, count: int, daemon: Daemon, namespace: str, rounds: int, command: list[str]
+    what: str,
+    count: int,
+    daemon: Daemon,
+    namespace: str,
+    rounds: int,
+    command: list[str],
+    read: str,
 ) -> None:
-    where = (daemon.address, namespace)
+    where = (daemon.address, namespace, read)
     contenders: Mapping[str, tuple[str, dict[str, str]]] = {
         "containerd_lite": (f"{what}_ours", {}),
         "grpcio": (f"{what}_grpcio", {}),
@@ -133,7 +148,7 @@ def _compare(
         runs: dict[str, Run] = {**children, f"ctr {' '.join(command)}": ctr}
         for name, child in children.items():
             assert child().units == count, name
-        report(f"list {count} of {what}", measure(runs, rounds), "us/entry", 1e6)
+        report(f"list {count} of {what}{read}", measure(runs, rounds), "us/entry", 1e6)
         for name, child in children.items():
             print(f"{name:26}{(child.peak - child.idle) / 1024:10.1f} MiB over the idle process")
 
@@ -163,7 +178,8 @@ def main() -> None:
                 ("containers", options.images, ["containers", "ls"]),
                 ("content", options.content, ["content", "ls"]),
             ):
-                _compare(what, count, daemon, namespace, options.rounds, command)
+                for read in ("", ", and read two fields of each"):
+                    _compare(what, count, daemon, namespace, options.rounds, command, read)
         for _ in _clean(client):
             pass
 
