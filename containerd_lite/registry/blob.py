@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
-from ..errors import Cancelled, RegistryError, RegistryUnavailable, SizeMismatch
+from ..errors import RegistryError, RegistryUnavailable, SizeMismatch
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
 from .failures import Again, naming
@@ -57,7 +57,6 @@ class BlobReader(io.RawIOBase):
         self._operation = operation
         whole = verify and offset == 0 and end is None
         self._verifier = Verifier(descriptor.digest, descriptor.size) if whole else None
-        self._aborted = False
         self._answer = answer
         if answer is None and (offset < self._end or not self._end):
             self._open()
@@ -95,8 +94,6 @@ class BlobReader(io.RawIOBase):
                 self._broke_off(answer, taken)
             except RegistryUnavailable as error:
                 self._let_go()
-                if self._aborted:
-                    raise
                 self._cuts.survive(error, self._offset, self.descriptor.size)
         if self._verifier:
             self._verifier.update(view[:taken])
@@ -110,8 +107,6 @@ class BlobReader(io.RawIOBase):
         answer, begin = self._start(self._offset)
         self._answer = answer
         try:
-            if self._aborted:
-                raise Cancelled("the reading was given up")
             self._skip(answer, self._offset - begin)
         except BaseException:
             self._let_go()
@@ -153,12 +148,6 @@ class BlobReader(io.RawIOBase):
         answer, self._answer = getattr(self, "_answer", None), None
         if answer is not None:
             answer.close()
-
-    def abort(self) -> None:
-        """Ends a read that another thread is in; that thread then sees an error."""
-        self._aborted, answer = True, self._answer
-        if answer is not None:
-            answer.abort()
 
     def close(self) -> None:
         """Lets the connection go, in whatever state the body is."""

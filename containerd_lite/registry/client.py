@@ -20,6 +20,7 @@ from ..version import USER_AGENT
 from . import fetch, listing, referrers, upload
 from .auth import Authenticator
 from .blob import BlobReader
+from .content import Content, opener
 from .credentials import Credentials, CredentialSource
 from .failover import Failover
 from .failures import naming
@@ -193,7 +194,7 @@ class Registry:
         self,
         reference: Reference,
         descriptor: Descriptor,
-        content: upload.Content,
+        content: Content,
         *,
         mount_from: Sequence[str] = (),
         chunk_size: int | None = None,
@@ -215,7 +216,7 @@ class Registry:
             self._hosts.able(PUSH)[0],
             reference,
             descriptor,
-            upload.opener(content),
+            opener(content),
             deadline=deadline,
             timeout=self._timeout,
             cuts=Cuts(self._sleep, self._report, descriptor.digest),
@@ -276,13 +277,17 @@ class Registry:
     ) -> None:
         """Deletes the manifest or the tag that ``reference`` names, or the ``descriptor``'s blob.
 
-        A tag with a digest means the digest.  Raises RegistryError with status 405 where the
-        registry does not allow it.
+        A tag with a digest means the digest.  A referrer is taken out of the fallback tag of its
+        subject where the registry keeps no list of them.  Raises RegistryError with status 405
+        where the registry does not allow it.
         """
         self._check(reference)
+        session, until = self._hosts.able(PUSH)[0], self._until(deadline)
         with naming(f"delete {descriptor.digest if descriptor else reference.target}"):
-            session = self._hosts.able(PUSH)[0]
-            listing.delete(session, reference, descriptor, self._until(deadline))
+            if descriptor is None:
+                referrers.delete_manifest(session, reference, until)
+            else:
+                listing.delete(session, reference.repository, "blobs", descriptor.digest, until)
 
     def _check(self, reference: Reference) -> None:
         if reference.host != self._namespace:

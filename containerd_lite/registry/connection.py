@@ -15,7 +15,8 @@ import io
 import select
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..deadline import Deadline
+from ..errors import Cancelled
 from .network import Network, Privacy, refuse_private
 from .pace import Floor
 
@@ -35,11 +37,22 @@ _SLICE = 256 << 10
 class Exchange:
     """The bounds of one request: its deadline, its stall time-out, and where it may connect."""
 
-    __slots__ = ("deadline", "early", "floor", "host", "limit", "network", "stall")
+    __slots__ = (
+        "deadline",
+        "early",
+        "floor",
+        "host",
+        "limit",
+        "network",
+        "sock",
+        "stall",
+        "target",
+    )
 
     def __init__(
         self,
         host: str,
+        target: str,
         deadline: Deadline,
         stall: float,
         floor: Floor,
@@ -47,6 +60,9 @@ class Exchange:
         limit: Privacy | None,
     ) -> None:
         self.host = host
+        #: What to ask for, as it is: urllib3 would write its escapes in another way.
+        self.target = target
+        self.sock: socket.socket | None = None
         self.deadline = deadline
         self.stall = stall
         self.floor = floor
@@ -67,6 +83,41 @@ class Exchange:
 
 #: Handed past urllib3 to the connection that it picks, in the thread that asks.
 current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+class Interrupt:
+    """Ends what one thread asks for and reads, from another thread."""
+
+    def __init__(self) -> None:
+        self._exchange: Exchange | None = None
+        self._is_set = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Lets what this thread asks for in the block be ended."""
+        token = interrupt.set(self)
+        try:
+            yield
+        finally:
+            interrupt.reset(token)
+
+    def enter(self, exchange: Exchange) -> None:
+        """Notes what is under way now.  Raises Cancelled if it is not to be."""
+        self._exchange = exchange
+        if self._is_set:
+            raise Cancelled("the reading was given up")
+
+    def set(self) -> None:
+        """Cuts the connection in use; the thread's next request is refused."""
+        self._is_set = True
+        sock = self._exchange.sock if self._exchange else None
+        if sock is not None:
+            with suppress(OSError):  # TLS's own shutdown would say goodbye first, and wait
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+#: Who may end the requests of this thread.
+interrupt: ContextVar[Interrupt | None] = ContextVar("interrupt", default=None)
 
 
 class _Timed(io.RawIOBase):
@@ -100,11 +151,9 @@ class Response(http.client.HTTPResponse):
     """``http.client``'s response on a timed file."""
 
     exchange: Exchange
-    _sock: socket.socket
 
     def attach(self, sock: socket.socket, exchange: Exchange) -> None:
         self.exchange = exchange
-        self._sock = sock
         raw = self.fp.detach()
         self.fp = io.BufferedReader(_Timed(sock, raw, exchange), BUFFER)
 
@@ -112,11 +161,6 @@ class Response(http.client.HTTPResponse):
         super().begin()
         if self.exchange.early:  # the rest of the request was not sent: nothing may follow it
             self.will_close = True
-
-    def cut(self) -> None:
-        """Shuts the connection down, whoever reads from it."""
-        with suppress(OSError):  # TLS's own shutdown would say goodbye first, and wait
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
 
 class Raw(Protocol):
@@ -137,7 +181,13 @@ class _Plain(HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
+        current.get().sock = self.sock
         _check_peer(self)
+
+    def putrequest(self, method: str, url: str, *args: bool, **kwargs: bool) -> None:
+        exchange = current.get()
+        exchange.sock = self.sock
+        super().putrequest(method, exchange.target, *args, **kwargs)
 
     def send(self, data: object) -> None:
         """Sends a piece of a request in slices, each bounded as a read is."""
@@ -160,6 +210,10 @@ class _Plain(HTTPConnection):
 
 class _Secure(_Plain, HTTPSConnection):
     """The same over TLS: what ``_Plain`` calls ``super()`` is then urllib3's HTTPS connection."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.is_verified = True  # as far as the user's files want it; urllib3 would warn
 
     def _has_answered(self) -> bool:
         return False  # a readable socket may hold session tickets (RFC 8446, 4.6.1) and no more

@@ -18,6 +18,7 @@ from urllib3.exceptions import (
     HTTPError,
     NewConnectionError,
     ProtocolError,
+    ProxyError,
     ReadTimeoutError,
     SSLError,
 )
@@ -80,11 +81,15 @@ def transport_failure(fault: BaseException, url: Url) -> Exception:
     late = isinstance(fault, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
     if late and not isinstance(fault, NewConnectionError):  # in 1.26 one is the other
         return _unavailable(url, "did not answer in time", "Check the network, or try later")
+    if isinstance(fault, ProxyError):
+        said = "cannot be reached through the proxy"
+        return _unavailable(url, said, "Check the proxy, and its user name and password")
     if isinstance(fault, NewConnectionError):
         return _unavailable(
             url, f"cannot be reached ({_reason(inner)})", "Check the host, the port and the network"
         )
-    if isinstance(fault, (SSLError, ssl.SSLError)) or isinstance(inner, ssl.SSLError):
+    cut = isinstance(inner, ssl.SSLEOFError)  # as TLS has it, in its greeting too
+    if not cut and any(isinstance(one, (SSLError, ssl.SSLError)) for one in (fault, inner)):
         return _unavailable(
             url,
             f"cannot be trusted or does not speak TLS ({_reason(inner)})",
@@ -92,7 +97,7 @@ def transport_failure(fault: BaseException, url: Url) -> Exception:
         )
     error = _unavailable(url, f"broke the connection ({_reason(inner)})", "Try again later")
     broken = isinstance(fault, (ProtocolError, ConnectionError, HTTPException))
-    return Again(error) if broken else error
+    return Again(error) if broken or cut else error
 
 
 def told(fault: BaseException) -> BaseException | None:
@@ -101,7 +106,8 @@ def told(fault: BaseException) -> BaseException | None:
     What ``http.client`` raises may quote what came, and a peer can send back a secret.
     """
     inner = _innermost(fault)
-    return inner if isinstance(inner, OSError) else None
+    own = isinstance(inner, OSError) and (inner.errno or isinstance(inner, TimeoutError))
+    return inner if own else None
 
 
 def _unavailable(url: Url, what: str, remedy: str) -> RegistryUnavailable:
@@ -112,7 +118,8 @@ def _innermost(fault: BaseException) -> BaseException:
     """The first cause that urllib3 wrapped, which it keeps among the arguments."""
     for _ in range(4):
         wrapped = [part for part in fault.args if isinstance(part, BaseException)]
-        following = wrapped[0] if wrapped else fault.__cause__ or fault.__context__
+        context = None if fault.__suppress_context__ else fault.__context__
+        following = wrapped[0] if wrapped else fault.__cause__ or context
         if following is None:
             break
         fault = following

@@ -25,6 +25,7 @@ from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
 from . import answers
 from .blob import BlobReader
+from .connection import Interrupt
 from .failover import Failover
 from .failures import naming
 from .hosts import PULL, RESOLVE
@@ -159,7 +160,8 @@ class BlobSource:
         size = self.descriptor.size
         if connections < 2 or size <= 2 * PART:
             return self.reader(0, verify=verify)
-        with naming(self.operation):
+        word = Interrupt()
+        with naming(self.operation), word.watching():
             answer, _ = self._start(0, PART)
         ranged = answer.status == 206
         first = BlobReader(
@@ -177,6 +179,7 @@ class BlobSource:
         return PartsReader(
             self.descriptor,
             first,
+            word,
             self.part,
             connections=connections,
             operation=self.operation,

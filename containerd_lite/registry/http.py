@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import LocationParseError
@@ -17,7 +18,7 @@ from urllib3.util import make_headers, parse_url
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
-from .connection import BUFFER, POOLS, Exchange, Raw, Response, current
+from .connection import BUFFER, POOLS, Exchange, Raw, Response, current, interrupt
 from .failures import TRANSPORT_FAULTS, Again, told, transport_failure
 from .hosts import TlsFiles
 from .network import Network, Privacy, Url
@@ -116,9 +117,10 @@ class Answer:
 
         Raises RegistryError if it is longer than ``limit`` bytes, as ``readinto`` if it is cut.
         """
+        too_long = f"{what} of {self.url.origin} has more than the {limit} bytes allowed"
         if (self.length or 0) > limit:
             self.close()
-            raise RegistryError(f"{what} has more than the {limit} bytes allowed")
+            raise RegistryError(too_long)
         expected = self.length
         body = bytearray()
         chunk = memoryview(bytearray(min(limit + 1, BUFFER)))
@@ -126,7 +128,7 @@ class Answer:
             body += chunk[:taken]
             if len(body) > limit:
                 self.close()
-                raise RegistryError(f"{what} has more than the {limit} bytes allowed")
+                raise RegistryError(too_long)
         if expected is not None and len(body) < expected:
             self.close()
             error = f"{self.url.origin} broke off {what} at byte {len(body)} of {expected}"
@@ -146,10 +148,6 @@ class Answer:
             return b""
         self.finish()
         return bytes(memoryview(buffer)[: min(taken, limit)])
-
-    def abort(self) -> None:
-        """Cuts the connection, so that a read in another thread ends."""
-        self._raw.cut()
 
     def finish(self) -> None:
         """Gives the connection back if the body has been read, else closes it."""
@@ -209,12 +207,14 @@ class Transport:
         RegistryUnavailable, or ``failures.Again`` with it.
         """
         bounds = self._bounds
+        pool, target, extra = self._pool(url)
         floor = Floor(bounds.least_rate, bounds.stall)
-        exchange = Exchange(url.host, deadline, bounds.stall, floor, self.network, limit)
+        exchange = Exchange(url.host, target, deadline, bounds.stall, floor, self.network, limit)
+        if (watched := interrupt.get()) is not None:
+            watched.enter(exchange)
         token = current.set(exchange)
         try:
             patience = exchange.patience()
-            pool, target, extra = self._pool(url)
             sent = {"User-Agent": self._agent, "Accept-Encoding": "identity", **extra, **headers}
             if isinstance(body, Body):
                 sent["Content-Length"] = str(body.size)
@@ -225,6 +225,7 @@ class Transport:
                 headers=sent,
                 retries=False,
                 redirect=False,
+                assert_same_host=False,  # through a proxy it is not, for urllib3
                 preload_content=False,
                 decode_content=False,
                 timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
@@ -280,7 +281,7 @@ def _manager(proxy: str | None) -> PoolManager:
     else:
         try:
             parts = parse_url(proxy)
-            headers = make_headers(proxy_basic_auth=parts.auth) if parts.auth else {}
+            headers = make_headers(proxy_basic_auth=unquote(parts.auth)) if parts.auth else {}
             bare = parts._replace(auth=None).url
             manager = ProxyManager(bare, proxy_headers=headers, maxsize=_POOLED, block=False)
         except (LocationParseError, ValueError):

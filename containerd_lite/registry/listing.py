@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError
-from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT, Document
 from ..oci.reference import Reference
 from .failover import Failover
@@ -27,10 +26,12 @@ MAX_PAGES = 10_000
 #: Entries of one list.
 MAX_ENTRIES = 1_000_000
 #: Pages in a row that bring nothing: a registry that filters may have some.
-_MAX_FRUITLESS = 16
+MAX_FRUITLESS = 16
+#: Characters of one entry: a tag has 128 at most, a repository's name 255.
+_MAX_ENTRY = 1024
 
-_LINK = re.compile(r"<([^<>]*)>([^,<]*)")
-_NEXT = re.compile(r"""(?:^|;)\s*rel\s*=\s*"?next"?\s*(?:;|$)""", re.IGNORECASE)
+_LINK = re.compile(r'<([^<>]*)>((?:[^",<]|"(?:[^"\\]|\\.)*")*)')
+_PARAMETER = re.compile(r';\s*([^\s;="]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 
 #: The entries of one page.
 ReadPage = Callable[[Document], tuple[str, ...]]
@@ -62,6 +63,8 @@ def _entries(
             lambda session: (session, _page(session, ask, read, until())), RESOLVE, PULL
         )
     for _ in range(MAX_PAGES):
+        if max(map(len, page.entries), default=0) > _MAX_ENTRY:
+            raise RegistryError(f"{what} has an entry of more than {_MAX_ENTRY} characters")
         fresh = [entry for entry in dict.fromkeys(page.entries) if entry not in seen]
         seen.update(fresh)
         fruitless = 0 if fresh else fruitless + 1
@@ -70,7 +73,7 @@ def _entries(
         yield from fresh
         if page.following is None:
             return
-        if fruitless > _MAX_FRUITLESS:
+        if fruitless > MAX_FRUITLESS:
             raise RegistryError(f"{what} goes on without anything new")
         with naming(f"list {ask.what}"):
             page = _page(session, replace(ask, url=page.following), read, until())
@@ -101,7 +104,7 @@ def next_page(answer: Answer) -> Url | None:
     credentials.
     """
     for target, parameters in _LINK.findall(", ".join(answer.header_list("Link"))[: 16 << 10]):
-        if not _NEXT.search(parameters):
+        if not _leads_on(parameters):
             continue
         try:
             url = answer.url.join(target)
@@ -115,14 +118,16 @@ def next_page(answer: Answer) -> Url | None:
     return None
 
 
-def delete(
-    session: Session, reference: Reference, descriptor: Descriptor | None, deadline: Deadline
-) -> None:
-    """Deletes a manifest, a tag or a blob."""
-    repository = reference.repository
-    kind, name = "manifests", reference.target
-    if descriptor is not None:
-        kind, name = "blobs", descriptor.digest
+def _leads_on(parameters: str) -> bool:
+    """Whether a link's parameters have the relation ``next``; the first ``rel`` counts."""
+    for match in _PARAMETER.finditer(parameters):
+        if match[1].lower() == "rel":
+            return "next" in (match[2] or match[3] or "").lower().split()
+    return False
+
+
+def delete(session: Session, repository: str, kind: str, name: str, deadline: Deadline) -> None:
+    """Deletes one of a repository's ``"manifests"``, by digest or tag, or of its ``"blobs"``."""
     ask = Ask(
         "DELETE",
         f"{repository}/{kind}/{name}",

@@ -9,16 +9,15 @@ parts since 2.1 (``ConcurrentLayerFetchBuffer``).
 from __future__ import annotations
 
 import io
-import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 
-from ..errors import Cancelled
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
 from .blob import BlobReader
+from .connection import Interrupt
 from .failures import naming
 
 #: Bytes of a part; as many parts as there are connections, and one more, are held in memory.
@@ -32,37 +31,40 @@ class PartsReader(io.RawIOBase):
     """A binary file of a whole blob whose parts come side by side.
 
     As ``BlobReader`` it verifies what it gives and goes on after a cut; ``close()`` ends what is
-    under way.  Its threads live from the first read to the end or ``close()``.
+    under way.  Its threads live to the end of the blob or ``close()``.
     """
 
     def __init__(
         self,
         descriptor: Descriptor,
         first: BlobReader,
+        word: Interrupt,
         open_part: OpenPart,
         *,
         connections: int,
         operation: str,
         verify: bool,
     ) -> None:
-        """``first`` is the first part, open already; ``connections`` bounds those in flight."""
+        """``first`` is the first part, open already, which ``word`` can end.
+
+        ``connections`` bounds the parts in flight.
+        """
         super().__init__()
         self.descriptor = descriptor
         self._open_part = open_part
         self._operation = operation
         self._verifier = Verifier(descriptor.digest, descriptor.size) if verify else None
         self._pool = ThreadPoolExecutor(connections, "containerd-lite-part")
-        self._lock = threading.Lock()
-        self._stopped = False
-        self._readers: set[BlobReader] = {first}
+        self._first: BlobReader | None = first
+        self._words: deque[Interrupt] = deque()
         self._spare: list[bytearray] = []
         self._parts: deque[Future[memoryview]] = deque()
         self._at = self._next = 0
         self._head: memoryview | None = None
         self._used = 0
-        self._submit(first)
+        self._submit(word)
         for _ in range(connections):
-            self._submit()
+            self._submit(Interrupt())
 
     def readable(self) -> bool:
         return True
@@ -87,6 +89,7 @@ class PartsReader(io.RawIOBase):
             if not self._parts:
                 return 0
             self._head, self._used = self._parts.popleft().result(), 0
+            self._words.popleft()
             if self._verifier:
                 self._verifier.update(self._head)
             if self._at + len(self._head) == self.descriptor.size and self._verifier:
@@ -104,49 +107,51 @@ class PartsReader(io.RawIOBase):
         head, self._head = self._head, None
         if head is not None and isinstance(head.obj, bytearray):
             self._spare.append(head.obj)
-        self._submit()
+        self._submit(Interrupt())
+        if not self._parts:  # the end: there is nothing left for the threads to do
+            self._pool.shutdown()
 
-    def _submit(self, first: BlobReader | None = None) -> None:
+    def _submit(self, word: Interrupt) -> None:
         start, end = self._next, min(self._next + PART, self.descriptor.size)
         if start == end:
             return
         self._next = end
         buffer = self._spare.pop() if self._spare else bytearray(PART)
         view = memoryview(buffer)[: end - start]
-        task = self._pool.submit(copy_context().run, self._fill, start, view, first)
+        task = self._pool.submit(copy_context().run, self._fill, start, view, word)
+        self._words.append(word)
         self._parts.append(task)
 
-    def _fill(self, start: int, view: memoryview, reader: BlobReader | None) -> memoryview:
+    def _fill(self, start: int, view: memoryview, word: Interrupt) -> memoryview:
         """Reads one part, in a thread of its own."""
-        if reader is None:
-            reader = self._open_part(start, start + len(view))
-        with reader:
-            with self._lock:
-                self._readers.add(reader)
-            try:
+        with word.watching():
+            reader = None
+            if not start:
+                reader, self._first = self._first, None
+            with reader or self._open_part(start, start + len(view)) as reader:
                 done = 0
                 while done < len(view):
-                    if self._stopped:
-                        raise Cancelled("the reader of the blob was closed")
                     done += reader.readinto(view[done:])
-            finally:
-                with self._lock:
-                    self._readers.discard(reader)
         return view
 
     def close(self) -> None:
         """Ends what is under way and waits for it."""
         if not self.closed:
-            with self._lock:
-                self._stopped = True
-                readers = list(self._readers)
-            for reader in readers:
-                reader.abort()
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            for reader in readers:
-                reader.close()
-            self._parts.clear()
+            self._stop(wait=True)
         super().close()
+
+    def _stop(self, wait: bool) -> None:
+        for word in self._words:
+            word.set()
+        self._pool.shutdown(wait=wait, cancel_futures=True)
+        if self._first is not None:  # no thread has come to it
+            self._first.close()
+        self._parts.clear()
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self._stop(wait=False)  # the last to drop it may be a thread of its own
+            super().close()
 
     def __exit__(self, *exception: object) -> None:
         self.close()

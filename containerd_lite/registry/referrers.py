@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 
 from ..deadline import Deadline
-from ..errors import DigestMismatch, InvalidArgument, RegistryError, RegistryNotFound
+from ..errors import DigestMismatch, InvalidArgument, RegistryError, RegistryNotFound, SizeMismatch
 from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
@@ -22,7 +22,7 @@ from .failover import Failover
 from .fetch import pull_scope
 from .hosts import PULL, REFERRERS
 from .http import Answer
-from .listing import MAX_PAGES, next_page
+from .listing import MAX_FRUITLESS, MAX_PAGES, delete, next_page
 from .network import Url
 from .session import Ask, Session
 from .upload import push_scope
@@ -75,14 +75,18 @@ def _listed(
         query,
     )
     found: dict[str, Descriptor] = {}
+    fruitless = 0
     for _ in range(MAX_PAGES):
         index, following = session.send(ask, deadline, _page)
         before = len(found)
         found.update((child.digest, child) for child in index.manifests)
         if len(found) > MAX_REFERRERS:
             raise RegistryError(f"{digest} has more than {MAX_REFERRERS} referrers")
-        if following is None or len(found) == before:
+        if following is None:
             return tuple(found.values())
+        fruitless = 0 if len(found) > before else fruitless + 1
+        if fruitless > MAX_FRUITLESS:
+            raise RegistryError(f"the list of referrers of {digest} goes on without anything new")
         ask = replace(ask, url=following)
     raise RegistryError(f"the list of referrers of {digest} has more than {MAX_PAGES} pages")
 
@@ -184,6 +188,18 @@ def _keep(
     if not kind and isinstance(document, Manifest):
         kind = document.config.media_type
     entries.append(replace(descriptor, artifact_type=kind, annotations=document.annotations))
+    _write(session, repository, subject.digest, entries, held, deadline)
+
+
+def _write(
+    session: Session,
+    repository: str,
+    subject: str,
+    entries: list[Descriptor],
+    held: Index | None,
+    deadline: Deadline,
+) -> None:
+    """Puts the index of a subject's referrers under its fallback tag, in the place of ``held``."""
     index = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_INDEX,
@@ -192,5 +208,36 @@ def _keep(
     }
     body = json.dumps(index, separators=(",", ":")).encode()
     place = Descriptor(media_types.OCI_INDEX, digests.of(body), len(body))
-    tag = fallback_tag(subject.digest)
-    _put(session, repository, tag, body, place, deadline)
+    _put(session, repository, fallback_tag(subject), body, place, deadline)
+
+
+def delete_manifest(session: Session, reference: Reference, deadline: Deadline) -> None:
+    """Deletes a manifest or a tag; a referrer is taken out of its subject's fallback tag, too."""
+    repository, digest = reference.repository, reference.digest
+    # A tag leaves the manifest where it is.
+    subject = _subject_of(session, repository, digest, deadline) if digest else None
+    delete(session, repository, "manifests", reference.target, deadline)
+    if subject is None:
+        return
+    try:
+        _listed(session, repository, subject, "", deadline)  # the registry keeps the list itself
+    except RegistryNotFound:
+        held = _held(session, repository, subject, deadline)
+        kept = [entry for entry in held.manifests if entry.digest != digest] if held else []
+        if held and len(kept) < len(held.manifests):
+            _write(session, repository, subject, kept, held, deadline)
+
+
+def _subject_of(session: Session, repository: str, digest: str, deadline: Deadline) -> str | None:
+    """The digest of a manifest's subject; ``None`` too for a manifest that cannot be read."""
+    accept = {"Accept": ", ".join(media_types.ACCEPTED)}
+    scopes = (pull_scope(repository),)
+    ask = Ask("GET", f"{repository}/manifests/{digest}", f"manifest {digest}", scopes, accept)
+    try:
+        body = session.send(ask, deadline, lambda answer: answer.read(MAX_DOCUMENT, ask.what))
+        subject = (
+            parse(body).subject if digests.of(body, digests.algorithm(digest)) == digest else None
+        )
+    except (InvalidArgument, DigestMismatch, SizeMismatch, RegistryError):
+        return None
+    return subject.digest if subject else None

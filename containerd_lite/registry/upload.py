@@ -6,14 +6,11 @@ which blobs belong together.
 
 from __future__ import annotations
 
-import io
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from enum import Enum
-from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from ..deadline import Deadline
 from ..errors import (
@@ -26,10 +23,12 @@ from ..errors import (
     RegistryUnavailable,
     SizeMismatch,
 )
+from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
 from ..oci.document import quoted
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
+from .content import Opener, fill, opened
 from .http import Answer, Body
 from .network import Url
 from .session import MAX_TRIES, Ask, Cuts, Session, location
@@ -38,15 +37,10 @@ from .session import MAX_TRIES, Ask, Cuts, Session, location
 _PIECE = 1 << 20
 _OCTETS = "application/octet-stream"
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
-
-#: The bytes, a file's path, or a function that opens them as a binary file at an offset.
-Content = bytes | str | os.PathLike[str] | Callable[[int], BinaryIO]
 #: Seconds that the deletion of a failed upload may take.
 _GOODBYE = 5.0
 
 _T = TypeVar("_T")
-#: Opens content at an offset.
-Opener = Callable[[int], BinaryIO]
 
 
 class Outcome(Enum):
@@ -55,22 +49,6 @@ class Outcome(Enum):
     EXISTS = "exists"
     MOUNTED = "mounted"
     UPLOADED = "uploaded"
-
-
-def opener(content: Content) -> Opener:
-    """The one form of content that uploads work with."""
-    if isinstance(content, bytes):
-        return lambda offset: io.BytesIO(memoryview(content)[offset:])
-    if callable(content):
-        return content
-    path = Path(content)
-
-    def at(offset: int) -> BinaryIO:
-        file = path.open("rb")
-        file.seek(offset)
-        return file
-
-    return at
 
 
 def push_scope(repository: str) -> str:
@@ -108,7 +86,9 @@ class Upload:
         self._report = report
         self._scopes = (push_scope(reference.repository),)
         self._url: Url | None = None
+        self._untouched = False  # whether the upload has been begun, and nothing sent to it
         self._least_chunk = 0
+        self._files = ExitStack()
 
     def run(
         self, mount_from: Sequence[str] = (), chunk_size: int | None = None, single: bool = False
@@ -166,13 +146,20 @@ class Upload:
 
     def _begin(self, single: bool) -> bool:
         """Begins an upload; true where the content went along and was taken."""
-        query, body = {}, None
+        algorithm = digests.algorithm(self._descriptor.digest)
+        query, body = {"digest-algorithm": algorithm} if algorithm != "sha256" else {}, None
         if single:
-            query = {"digest": self._descriptor.digest}
+            query["digest"] = self._descriptor.digest
             body = self._body(0, self._descriptor.size)
             self._session.greet(self._scopes, self._soon())  # so that no 401 comes after it all
         ask = self._ask("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
-        return self._send(ask, self._opened, bulky=single)
+        try:
+            return self._send(ask, self._opened, bulky=single)
+        except RegistryUnavailable as error:
+            if not single:
+                raise
+            self._cuts.survive(error, 0, self._descriptor.size)
+            return self._begin(False)
 
     def _opened(self, answer: Answer) -> bool:
         if answer.status == 201:
@@ -185,38 +172,41 @@ class Upload:
         self._moved(answer)
         if self._url is None:
             raise RegistryError(f"{answer.url.origin} began an upload without saying where")
+        self._untouched = True
         return False
 
     def _transfer(self, chunk_size: int | None) -> None:
         """Sends the content, and what is left of it after each cut."""
-        size, offset = self._descriptor.size, 0
-        chunk = max(chunk_size, self._least_chunk) if chunk_size else 0
-        begun = False
-        while True:
+        size, furthest = self._descriptor.size, 0
+        offset: int | None = 0
+        while offset is not None:
             try:
-                if not chunk and not begun:
-                    begun = True
+                if self._untouched and not chunk_size:
                     return self._close(0)
+                chunk = max(chunk_size, self._least_chunk) if chunk_size else size
                 while offset < size:
-                    begun = True
-                    offset = self._patch(offset, min(offset + (chunk or size), size))
+                    offset = self._patch(offset, min(offset + chunk, size))
                 return self._close(size)
-            except (RegistryUnavailable, _OutOfStep) as error:
+            except (RegistryUnavailable, RegistryNotFound, _OutOfStep) as error:
+                furthest = max(furthest, offset)  # a registry that falls back makes no headway
+                self._cuts.survive(error, furthest, size)
                 offset = self._recovered(error, offset)
-            except RegistryNotFound as error:  # the registry has lost the upload
-                self._cuts.survive(error, offset, size)
-                self._url, offset = None, 0
-                if self._begin(False):
-                    return None
 
-    def _recovered(self, error: RegistryUnavailable | _OutOfStep, offset: int) -> int:
-        """How far the upload is, as the registry says after a cut."""
-        self._cuts.survive(error, offset, self._descriptor.size)
-        ask = self._ask("GET", "", expect=(204, 200), url=self._url)
-        held = self._send(ask, lambda answer: self._held(answer, 0))
-        if held > self._descriptor.size:
-            raise SizeMismatch(f"the registry holds {held} bytes of {self._descriptor.digest}")
-        return held
+    def _recovered(self, error: RegistryError, offset: int) -> int | None:
+        """Where to go on after ``error`` at ``offset``; ``None`` if the registry has the blob."""
+        if not isinstance(error, RegistryNotFound):
+            # What begins at 0 is refused where there is something: "0-0" then is one byte.
+            least = int(error.status == 416 and not offset)
+            ask = self._ask("GET", "", expect=(204, 200), url=self._url)
+            with suppress(RegistryNotFound):
+                held = self._send(ask, lambda answer: self._held(answer, least))
+                if held > self._descriptor.size:
+                    digest = self._descriptor.digest
+                    raise SizeMismatch(f"the registry holds {held} bytes of {digest}")
+                return held
+        # The upload is lost, or has become the blob and the answer did not arrive.
+        self._url = None
+        return None if self._exists() or self._begin(False) else 0
 
     def _patch(self, start: int, end: int) -> int:
         """Sends one chunk; gives the offset that the registry has come to."""
@@ -313,8 +303,16 @@ class Upload:
         )
 
     def _send(self, ask: Ask, use: Callable[[Answer], _T], bulky: bool = False) -> _T:
-        deadline = self._deadline or (Deadline() if bulky else self._soon())
-        return self._session.send(ask, deadline, use)
+        if not bulky:
+            return self._session.send(ask, self._soon(), use)
+        self._untouched = False
+        try:
+            with self._files:
+                return self._session.send(ask, self._deadline or Deadline(), use)
+        except RegistryError as error:
+            if "DIGEST_INVALID" in error.codes:
+                raise DigestMismatch(f"the content is another: {error.message}") from error
+            raise
 
     def _soon(self) -> Deadline:
         return self._deadline or Deadline(self._timeout)
@@ -331,34 +329,16 @@ class Upload:
     def _pieces(self, start: int, end: int) -> Iterator[memoryview]:
         digest, total = self._descriptor.digest, self._descriptor.size
         buffer = memoryview(bytearray(min(_PIECE, end - start)))
-        with _opened(self._open_at, start, digest) as file:
-            while start < end:
-                piece = buffer[: end - start]
-                count = _fill(file, piece, digest)
-                if not count:
-                    raise SizeMismatch(f"the content of {digest} ends at {start} bytes of {total}")
-                yield piece[:count]
-                start += count
-                self._report(ProgressEvent("uploading", digest, start, total))
-
-
-def _opened(open_at: Opener, start: int, digest: str) -> BinaryIO:
-    try:
-        return open_at(start)
-    except OSError as error:  # a fault of this end, which must not look like one of the network
-        raise _unreadable(digest, error) from error
-
-
-def _fill(file: BinaryIO, view: memoryview, digest: str) -> int:
-    try:
-        count: int = file.readinto(view)  # type: ignore[attr-defined]
-    except OSError as error:
-        raise _unreadable(digest, error) from error
-    return count
-
-
-def _unreadable(digest: str, error: OSError) -> InvalidArgument:
-    return InvalidArgument(f"the content of {digest} cannot be read ({error.strerror})")
+        # Not closed here: who drops a half-used generator does not close it.
+        file = self._files.enter_context(opened(self._open_at, start, digest))
+        while start < end:
+            piece = buffer[: end - start]
+            count = fill(file, piece, digest)
+            if not count:
+                raise SizeMismatch(f"the content of {digest} ends at {start} bytes of {total}")
+            yield piece[:count]
+            start += count
+            self._report(ProgressEvent("uploading", digest, start, total))
 
 
 def _is_whole(answer: Answer, descriptor: Descriptor) -> bool:

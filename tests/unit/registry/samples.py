@@ -50,8 +50,8 @@ class Uploads:
         #: The blob, once it is whole.
         self.done: bytes | None = None
         self.descriptor = descriptor
-        #: What further headers an answer to POST has.
-        self.told: dict[str, str] = {}
+        #: What the registry says of the size of chunks.
+        self.least_chunk = ""
         self._state = 0
         server.on("HEAD", f"/v2/app/blobs/{descriptor.digest}", self._head)
         server.on("POST", self.ROOT, self.begin)
@@ -68,14 +68,14 @@ class Uploads:
     def _head(self, _: Request) -> bytes:
         return reply(404) if self.done is None else reply(200, self.done)
 
-    def _moved(self, status: int, **headers: str) -> bytes:
+    def _moved(self, status: int) -> bytes:
         self._state += 1
-        held = f"0-{max(0, len(self.held) - 1)}"
-        return reply(status, Location=self.place, Range=held, **headers)
+        held, least = f"0-{max(0, len(self.held) - 1)}", self.least_chunk
+        return reply(status, Location=self.place, Range=held, OCI_Chunk_Min_Length=least)
 
     def begin(self, _: Request) -> bytes:
         self.held.clear()
-        return self._moved(202, **self.told)
+        return self._moved(202)
 
     def patch(self, request: Request) -> bytes:
         if request.target != self.place:

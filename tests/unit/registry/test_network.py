@@ -37,7 +37,9 @@ def test_endpoints(host: str, plain: bool | None, base: str) -> None:
     assert str(own_host(host, plain).base) == base
 
 
-@pytest.mark.parametrize("host", ["", "a b", "a:99999", "a:x", "[::1", "u@a", "a/b?c#d e", "..", "a\\b", "a;b"])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a:99999", "a:x", "[::1", "u@a", "a/b?c#d e", "..", "a\\b", "a;b"]
+)
 def test_hosts_that_cannot_be(host: str) -> None:
     with pytest.raises(InvalidArgument):
         own_host(host)
