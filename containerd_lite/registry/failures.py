@@ -39,6 +39,7 @@ from .pace import TooSlow
 MAX_ERROR = 1 << 20
 _SHOWN = 200
 _MAX_CODES = 8
+_PROXY_REMEDY = "Check the proxy, and its user name and password"
 
 #: What connecting, sending and reading can raise, in urllib3 1.26 and 2.
 TRANSPORT_FAULTS = (HTTPError, HTTPException, OSError)
@@ -82,8 +83,7 @@ def transport_failure(fault: BaseException, url: Url) -> Exception:
     if late and not isinstance(fault, NewConnectionError):  # in 1.26 one is the other
         return _unavailable(url, "did not answer in time", "Check the network, or try later")
     if isinstance(fault, ProxyError):
-        said = "cannot be reached through the proxy"
-        return _unavailable(url, said, "Check the proxy, and its user name and password")
+        return _unavailable(url, "cannot be reached through the proxy", _PROXY_REMEDY)
     if isinstance(fault, NewConnectionError):
         return _unavailable(
             url, f"cannot be reached ({_reason(inner)})", "Check the host, the port and the network"
@@ -185,6 +185,8 @@ def status_failure(
             codes=codes,
             remedy=f"{remedy}: credentials=Credentials(user, password), or docker login",
         )
+    if status == 407:
+        return _unavailable(url, f"cannot be reached: the proxy refuses ({said})", _PROXY_REMEDY)
     if status == 404:
         return RegistryNotFound(
             f"{where} has no {what} ({said})",

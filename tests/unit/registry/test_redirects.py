@@ -17,10 +17,10 @@ from containerd_lite.errors import (
 )
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.client import Registry
-from containerd_lite.registry.hosts import TlsFiles
-from containerd_lite.registry.session import MAX_REDIRECTS
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.network import Network, Privacy, Url
+from containerd_lite.registry.session import MAX_REDIRECTS
 from tests.harness.tls import localhost_pem
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER
 from tests.unit.registry.scripted import Scripted, challenge, reply
