@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..deadline import Deadline
-from ..errors import InvalidArgument, RegistryError
+from ..errors import InvalidArgument, RegistryError, RegistryUnauthorized
 from ..oci.document import quoted
 from .challenges import Challenge, parse_challenges
 from .credentials import Credentials, CredentialSource
-from .failures import status_failure
+from .failures import Again, status_failure
 from .hosts import Host
 from .http import Transport
 from .network import Url
@@ -91,6 +91,13 @@ class Authenticator:
                 self._asked = True
             return self._credentials
 
+    def secrets(self) -> list[str]:
+        """What the registry may have been told of this user: passwords, and tokens of now."""
+        with self._lock:
+            headers = [slot.header for slot in self._slots.values() if slot.header]
+        known = list(self._credentials.secrets) if self._credentials else []
+        return known + [header.partition(" ")[2] for header in headers]
+
     def header(self, scopes: Iterable[str], deadline: Deadline) -> str:
         """The ``Authorization`` to send at once for ``scopes``; ``""`` where none is known.
 
@@ -101,8 +108,20 @@ class Authenticator:
             realm = self._realm
             slot = self._slot(merge_scopes(scopes)) if realm else None
         if realm and slot:
-            return self._token(realm, slot, "", deadline)
+            try:
+                return self._token(realm, slot, "", deadline)
+            except RegistryUnauthorized:
+                raise
+            except (RegistryError, Again):
+                # It cannot be asked, or no longer; the registry may name another by now.
+                self._forget(realm)
         return self._basic_header() if self._basic else ""
+
+    def _forget(self, realm: Realm) -> None:
+        with self._lock:
+            if self._realm is realm:
+                self._realm = None
+                self._slots.clear()
 
     def answer(
         self, scopes: Iterable[str], values: Iterable[str], refused: str, deadline: Deadline

@@ -30,6 +30,9 @@ from .pace import Floor
 
 #: Bytes taken from the socket at a time where nobody offers a larger buffer.
 BUFFER = 64 << 10
+#: Header lines of an answer that is not the last, trailers, and interim answers: as many as
+#: ``http.client`` takes headers.
+_MOST_LINES = 100
 #: Bytes of a request's body that go out before the clock and the peer are looked at again.
 _SLICE = 256 << 10
 
@@ -156,6 +159,25 @@ class Response(http.client.HTTPResponse):
         self.exchange = exchange
         raw = self.fp.detach()
         self.fp = io.BufferedReader(_Timed(sock, raw, exchange), BUFFER)
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """The status line of the answer itself: interim ones are passed over (RFC 9110, 15.2)."""
+        for _ in range(_MOST_LINES):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status == http.client.SWITCHING_PROTOCOLS or not 100 <= status < 200:
+                return version, status, reason
+            self._skip_lines()
+        raise http.client.HTTPException("too many interim answers")
+
+    def _read_and_discard_trailer(self) -> None:
+        self._skip_lines()  # http.client's own knows no end
+
+    def _skip_lines(self) -> None:
+        """Reads up to an empty line."""
+        for _ in range(_MOST_LINES):
+            if self.fp.readline(BUFFER).strip() == b"":
+                return
+        raise http.client.HTTPException("too many lines")
 
     def begin(self) -> None:
         super().begin()

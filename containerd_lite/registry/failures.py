@@ -7,7 +7,7 @@ error bodies.  What may not: deciding whether to try again; ``Again`` only says 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -148,17 +148,25 @@ def retry_after(text: str | None) -> float | None:
         return None
 
 
-def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
+def error_codes(body: bytes, secrets: Iterable[str] = ()) -> tuple[tuple[str, ...], str]:
     """The codes of an error body (distribution-spec, Error Codes) and the first message.
 
-    A body of another form gives none: proxies answer in HTML.
+    A body of another form gives none: proxies answer in HTML.  One that repeats any of
+    ``secrets``, which went along with the request, gives none either.
     """
     try:
         errors = Document.parse(body, "the error").each("errors", lambda entry: entry)
         found = [(entry.text("code"), entry.text("message")) for entry in errors[:_MAX_CODES]]
     except InvalidArgument:
         return (), ""
+    if any(repeats(text, secrets) for pair in found for text in pair):
+        return (), ""
     return tuple(clean(code) for code, _ in found if code), clean(found[0][1]) if found else ""
+
+
+def repeats(text: str, secrets: Iterable[str]) -> bool:
+    """Whether a peer's words hold any of ``secrets``."""
+    return any(secret and secret in text for secret in secrets)
 
 
 def clean(text: str) -> str:
@@ -167,13 +175,21 @@ def clean(text: str) -> str:
 
 
 def status_failure(
-    status: int, headers: Mapping[str, str], body: bytes, *, what: str, url: Url, known: bool
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    what: str,
+    url: Url,
+    known: bool,
+    secrets: Iterable[str] = (),
 ) -> Exception:
     """The error for an HTTP status, or ``Again`` with it where it may pass.
 
-    ``what`` is what was asked for; ``known`` tells whether credentials went along.
+    ``what`` is what was asked for; ``known`` tells whether credentials went along, and
+    ``secrets`` are words that must not come back.
     """
-    codes, message = error_codes(body)
+    codes, message = error_codes(body, secrets)
     said = f"HTTP {status}" + "".join(f", {code}" for code in codes)
     said += f": {message}" if message else ""
     where = url.origin

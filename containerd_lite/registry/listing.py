@@ -6,8 +6,9 @@ What lives here: what is asked, and the bounds of what is read.  What may not: r
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError
@@ -53,31 +54,58 @@ def catalog(hosts: Failover, until: Callable[[], Deadline]) -> Iterator[str]:
 def _entries(
     hosts: Failover, ask: Ask, read: ReadPage, until: Callable[[], Deadline]
 ) -> Iterator[str]:
-    """The entries of all pages, each once; each page is asked for when it is wanted."""
-    what = f"the list of {ask.what}"
-    seen: set[str] = set()
-    fruitless = 0
+    """The entries of all pages, each page once; it is asked for when it is wanted.
+
+    An entry that two pages share comes twice: to remember all would take what memory there is.
+    """
     with naming(f"list {ask.what}"):
         # All pages come from the host that gave the first: its links lead to it.
         session, page = hosts.first(
             lambda session: (session, _page(session, ask, read, until())), RESOLVE, PULL
         )
-    for _ in range(MAX_PAGES):
-        if max(map(len, page.entries), default=0) > _MAX_ENTRY:
-            raise RegistryError(f"{what} has an entry of more than {_MAX_ENTRY} characters")
-        fresh = [entry for entry in dict.fromkeys(page.entries) if entry not in seen]
-        seen.update(fresh)
-        fruitless = 0 if fresh else fruitless + 1
-        if len(seen) > MAX_ENTRIES:
-            raise RegistryError(f"{what} has more than {MAX_ENTRIES} entries")
-        yield from fresh
+    watch = Watch(f"the list of {ask.what} at {session.host.base.origin}")
+    while True:
+        with naming(f"list {ask.what}"):
+            is_new = watch.check(page.entries)
+        if is_new:
+            yield from page.entries
         if page.following is None:
             return
-        if fruitless > MAX_FRUITLESS:
-            raise RegistryError(f"{what} goes on without anything new")
         with naming(f"list {ask.what}"):
             page = _page(session, replace(ask, url=page.following), read, until())
-    raise RegistryError(f"{what} has more than {MAX_PAGES} pages")
+
+
+class Watch:
+    """Sees that a list comes to an end; keeps no more of its pages than a number each."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._marks: set[int] = set()
+        self._pages = self._entries = self._fruitless = 0
+
+    def check(self, entries: Sequence[str]) -> bool:
+        """Takes the next page; false for one that is empty or has been there.
+
+        Raises RegistryError for a page, or an entry, too many.
+        """
+        self._pages += 1
+        self._entries += len(entries)
+        if max(map(len, entries), default=0) > _MAX_ENTRY:
+            self._fail(f"has an entry of more than {_MAX_ENTRY} characters")
+        if self._entries > MAX_ENTRIES:
+            self._fail(f"has more than {MAX_ENTRIES} entries")
+        if self._pages > MAX_PAGES:
+            self._fail(f"has more than {MAX_PAGES} pages")
+        mark = hash(tuple(entries))
+        is_new = bool(entries) and mark not in self._marks
+        self._fruitless = 0 if is_new else self._fruitless + 1
+        self._marks.add(mark)
+        if self._fruitless > MAX_FRUITLESS:
+            self._fail("goes on without anything new")
+        return is_new
+
+    def _fail(self, why: str) -> NoReturn:
+        raise RegistryError(f"{self._what} {why}")
 
 
 @dataclass(frozen=True)
@@ -90,7 +118,8 @@ def _page(session: Session, ask: Ask, read: ReadPage, deadline: Deadline) -> _Pa
     def use(answer: Answer) -> _Page:
         body = answer.read(MAX_DOCUMENT, ask.what)
         try:
-            return _Page(read(Document.parse(body, ask.what)), next_page(answer))
+            entries = tuple(dict.fromkeys(read(Document.parse(body, ask.what))))
+            return _Page(entries, next_page(answer))
         except InvalidArgument as error:
             raise RegistryError(f"{answer.url.origin} gave no list: {error}") from None
 

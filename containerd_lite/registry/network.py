@@ -83,7 +83,9 @@ class Url:
             _bad_url("has characters that a URL may not have")
         try:
             return Url.parse(urljoin(self.origin + self.target, location))
-        except ValueError:  # of urljoin, and InvalidArgument is one too
+        except InvalidArgument:  # which is a ValueError, too
+            raise
+        except ValueError:
             _bad_url("cannot be used")
 
     def with_query(self, fields: dict[str, str]) -> Url:

@@ -22,7 +22,7 @@ from .failover import Failover
 from .fetch import pull_scope
 from .hosts import PULL, REFERRERS
 from .http import Answer
-from .listing import MAX_FRUITLESS, MAX_PAGES, delete, next_page
+from .listing import Watch, delete, next_page
 from .network import Url
 from .session import Ask, Session
 from .upload import push_scope
@@ -74,30 +74,31 @@ def _listed(
         {"Accept": media_types.OCI_INDEX},
         query,
     )
+    watch = Watch(f"the list of referrers of {digest} at {session.host.base.origin}")
     found: dict[str, Descriptor] = {}
-    fruitless = 0
-    for _ in range(MAX_PAGES):
-        index, following = session.send(ask, deadline, _page)
-        before = len(found)
+    room = MAX_DOCUMENT  # as much as the one index of a fallback tag may hold
+    while True:
+        index, following, size = session.send(ask, deadline, _page)
+        watch.check([child.digest for child in index.manifests])
         found.update((child.digest, child) for child in index.manifests)
-        if len(found) > MAX_REFERRERS:
-            raise RegistryError(f"{digest} has more than {MAX_REFERRERS} referrers")
+        room -= size
+        if len(found) > MAX_REFERRERS or room < 0:
+            raise RegistryError(
+                f"{digest} has more than the {MAX_REFERRERS} referrers or {MAX_DOCUMENT} bytes "
+                "of them that are allowed"
+            )
         if following is None:
             return tuple(found.values())
-        fruitless = 0 if len(found) > before else fruitless + 1
-        if fruitless > MAX_FRUITLESS:
-            raise RegistryError(f"the list of referrers of {digest} goes on without anything new")
         ask = replace(ask, url=following)
-    raise RegistryError(f"the list of referrers of {digest} has more than {MAX_PAGES} pages")
 
 
-def _page(answer: Answer) -> tuple[Index, Url | None]:
-    return _index(answer), next_page(answer)
-
-
-def _index(answer: Answer) -> Index:
-    """The index of an answer; refuses every other document."""
+def _page(answer: Answer) -> tuple[Index, Url | None, int]:
     body = answer.read(MAX_DOCUMENT, "the list of referrers")
+    return _index(answer, body), next_page(answer), len(body)
+
+
+def _index(answer: Answer, body: bytes) -> Index:
+    """The index of an answer; refuses every other document."""
     said = media_types.bare(answer.headers.get("Content-Type", ""))
     try:
         found = parse(body, said if media_types.is_index(said) else media_types.OCI_INDEX)
@@ -115,7 +116,7 @@ def _held(session: Session, repository: str, digest: str, deadline: Deadline) ->
     path = f"{repository}/manifests/{tag}"
     ask = Ask("GET", path, f"manifest {tag}", (pull_scope(repository),), accept)
     try:
-        return session.send(ask, deadline, _index)
+        return session.send(ask, deadline, _page)[0]
     except RegistryNotFound:
         return None
 

@@ -15,7 +15,7 @@ from ..deadline import Deadline, backoff
 from ..errors import ContainerdError, InvalidArgument, RegistryError
 from ..progress import ProgressEvent
 from .auth import Authenticator
-from .failures import MAX_ERROR, Again, clean, status_failure
+from .failures import MAX_ERROR, Again, clean, repeats, status_failure
 from .hosts import Host
 from .http import Answer, Body, Transport
 from .network import Privacy, Url, check_redirect
@@ -138,7 +138,9 @@ class Session:
         for value in answer.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
             text = clean(re.sub(r"\\(.)", r"\1", match[1])) if match else ""
-            if text and text not in self._warnings and len(self._warnings) < _MAX_WARNINGS:
+            if not text or text in self._warnings or repeats(value, self._secrets()):
+                continue
+            if len(self._warnings) < _MAX_WARNINGS:
                 self._warnings.append(text)
 
     def _failure(self, ask: Ask, answer: Answer, body: bytes) -> Exception:
@@ -155,7 +157,12 @@ class Session:
             what=ask.what,
             url=answer.url,
             known=answer.status in (401, 403) and self._auth.credentials is not None,
+            secrets=self._secrets(),
         )
+
+    def _secrets(self) -> list[str]:
+        """All that this host was told and may not be quoted with."""
+        return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
 
     def _follow(self, ask: Ask, authorization: str, deadline: Deadline) -> Answer:
         """Sends and follows redirects; what is secret never leaves the host's origin."""

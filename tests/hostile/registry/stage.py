@@ -132,11 +132,6 @@ class Stage:
             for form in FORMS:
                 assert form not in server.bytes_seen
 
-    def start_over(self) -> None:
-        """Lets a new client go on: what this registry said of its realm is not taken back."""
-        self.clients.clear()
-        self.client()
-
     def is_well(self) -> None:
         """Wants every client to understand a registry that has come to its senses."""
         for method in ("GET", "POST"):

@@ -271,6 +271,31 @@ def _(stage: Stage) -> None:
         assert registry.fetch_manifest(stage.ref, TARGET) == BODY
 
 
+@BOOK.case("RFC-9112-7.1.2-blob-trailers", "trailers for ever, behind a blob that is whole")
+def _(stage: Stage) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(BLOB)
+    trailers = endless(head + BLOB + b"\r\n0\r\n", b"A: b\r\n" * 9000)
+    stage.server.on("GET", BLOB_PATH, trailers)
+    with stage.refused(RegistryUnavailable):
+        read(stage)
+
+
+@BOOK.case("RFC-9110-15.2-interim", "answers before the answer are passed over")
+def _(stage: Stage) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+    early = hints + b"HTTP/1.1 102 Processing\r\n\r\n"
+    stage.server.on("GET", BLOB_PATH, early + reply(200, BLOB))
+    assert read(stage) == BLOB
+
+
+@BOOK.case("RFC-9110-15.2-endless", "answers before the answer for ever")
+def _(stage: Stage) -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    stage.server.on("GET", BLOB_PATH, endless(b"", hint * 99))
+    with stage.refused(RegistryUnavailable):
+        read(stage)
+
+
 @pytest.mark.parametrize("name", BOOK)
 def test_attack(name: str, tmp_path: Path) -> None:
     BOOK.perform(name, tmp_path)

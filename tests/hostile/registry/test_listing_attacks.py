@@ -116,7 +116,7 @@ def _(stage: Stage) -> None:
     rows = [[entry(f"{number}.{k}") for k in range(5000)] for number in range(3)]
     pages = [page(row, following(f"{REFERRERS}?n=1"), "referrers") for row in rows]
     stage.server.on("GET", REFERRERS, *pages)
-    with stage.refused(RegistryError, "more than 10000 referrers"):
+    with stage.refused(RegistryError, "more than the 10000 referrers"):
         referrers(stage)
 
 

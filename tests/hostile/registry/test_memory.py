@@ -61,8 +61,14 @@ def _following(path: str, kind: str) -> Script:
         link = f'<{path}?n={number}>; rel="next"'
         if kind == "tags":
             return reply(200, {"tags": [f"t{number}"]}, Link=link)
+        if kind == "long tags":
+            return reply(
+                200, {"tags": [f"{number}-{n}-{'x' * 900}" for n in range(4000)]}, Link=link
+            )
         digest = digests.of(str(number).encode())
-        entry = {"mediaType": mt.OCI_MANIFEST, "digest": digest, "size": 5}
+        entry: dict[str, object] = {"mediaType": mt.OCI_MANIFEST, "digest": digest, "size": 5}
+        if kind == "annotated":
+            entry["annotations"] = {"a": "x" * (3 << 20)}
         index = {"schemaVersion": 2, "manifests": [entry]}
         return reply(200, index, Content_Type=mt.OCI_INDEX, Link=link)
 
@@ -114,6 +120,9 @@ FLOODS: dict[str, Flood] = {
                            error=""),
     "list-pages": Flood("tags", TAGS, _following(TAGS, "tags"), error="RegistryUnavailable"),
     "referrers": Flood("referrers", REFERRERS, endless(OK + b"\r\n", PIECE)),
+    "list-long-entries": Flood("tags", TAGS, _following(TAGS, "long tags"),
+                               error="RegistryUnavailable"),
+    "referrers-annotated": Flood("referrers", REFERRERS, _following(REFERRERS, "annotated")),
     "referrers-pages": Flood("referrers", REFERRERS, _following(REFERRERS, "referrers"),
                              error="RegistryUnavailable"),
     "blob": Flood("drain", BLOB, endless(OK + b"\r\n", PIECE), error="RegistryUnavailable"),

@@ -21,7 +21,7 @@ from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.platform import Platform
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry import referrers
+from containerd_lite.registry import listing, referrers
 from containerd_lite.registry.client import Registry
 from containerd_lite.registry.referrers import fallback_tag
 from tests.unit.registry.samples import BODY, CONFIG, OTHER, PINNED, TAGGED, TARGET, manifest
@@ -318,9 +318,9 @@ def test_referrers_have_bounds(
 ) -> None:
     server.on("GET", LIST, listed(A, B, C))
     monkeypatch.setattr(referrers, "MAX_REFERRERS", 2)
-    with pytest.raises(RegistryError, match="more than 2"):
+    with pytest.raises(RegistryError, match="more than the 2"):
         registry.referrers(pinned)
-    monkeypatch.setattr(referrers, "MAX_PAGES", 2)
+    monkeypatch.setattr(listing, "MAX_PAGES", 2)
     link = f'<{LIST}?x>; rel="next"'
     server.on("GET", LIST, listed(A, link=link), listed(B, link=link))
     with pytest.raises(RegistryError, match="2 pages"):
