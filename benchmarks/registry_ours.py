@@ -27,9 +27,6 @@ TAG = "v1"
 def fetch(host: str, repository: str, folder: str, workers: str) -> Run:
     """Fetches an image's blobs into files of a folder that is then deleted."""
     reference = Reference.parse(f"{host}/{repository}:{TAG}")
-    # Where blobs come one after another, two connections let one be hashed while the other reads.
-    connections = 2 if workers == "1" else 1
-
     def run() -> int:
         with (
             Registry(host, hosts_dirs=()) as registry,
@@ -40,7 +37,7 @@ def fetch(host: str, repository: str, folder: str, workers: str) -> Run:
                 buffer = memoryview(bytearray(min(MIB, blob.size)))
                 path = Path(name, digests.encoded(blob.digest))
                 with (
-                    registry.open_blob(reference, blob, connections=connections) as reader,
+                    registry.open_blob(reference, blob) as reader,
                     path.open("wb", buffering=0) as file,
                 ):
                     while taken := reader.readinto(buffer):
