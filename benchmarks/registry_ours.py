@@ -27,6 +27,7 @@ TAG = "v1"
 def fetch(host: str, repository: str, folder: str, workers: str) -> Run:
     """Fetches an image's blobs into files of a folder that is then deleted."""
     reference = Reference.parse(f"{host}/{repository}:{TAG}")
+
     def run() -> int:
         with (
             Registry(host, hosts_dirs=()) as registry,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
 from ..schema.pool import DynamicMessage, encode
 from ..schema.values import bytes_field, datetime_of, dict_of, mask
+from ..unread import Readers
 from ._base import MessageStream, Service
 
 #: ReadContentResponse.data.
@@ -254,7 +256,9 @@ def _write_status(message: DynamicMessage) -> WriteStatus:
     )
 
 
-_INFO = {
+_INFO: Readers = {
+    "digest": attrgetter("digest"),
+    "size": attrgetter("size"),
     "created_at": lambda message: datetime_of(message.created_at),
     "updated_at": lambda message: datetime_of(message.updated_at),
     "labels": lambda message: dict_of(message.labels),
@@ -262,10 +266,7 @@ _INFO = {
 
 
 def _info(message: DynamicMessage) -> ContentInfo:
-    made = ContentInfo._unread(message, _INFO)
-    parts = made.__dict__
-    parts["digest"], parts["size"] = message.digest, message.size
-    return made
+    return ContentInfo._unread(message, _INFO)
 
 
 def _status(message: DynamicMessage) -> IngestStatus:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 
 from ..errors import NotFound, Unimplemented
 from ..oci.descriptor import Descriptor
 from ..schema.pool import CONTAINERD, DynamicMessage
 from ..schema.values import datetime_of, dict_of, mask, timestamp
-from ..unread import Unread, absent
+from ..unread import Readers, Unread, absent
 from ._base import Fields, Service
 from ._types import descriptor_fields, descriptor_of
 
@@ -112,7 +113,8 @@ def _fields(name: str, target: Descriptor, labels: Mapping[str, str] | None) -> 
     return {"name": name, "target": descriptor_fields(target), "labels": dict(labels or {})}
 
 
-_IMAGE = {
+_IMAGE: Readers = {
+    "name": attrgetter("name"),
     "target": lambda message: descriptor_of(message.target),
     "labels": lambda message: dict_of(message.labels),
     "created_at": lambda message: datetime_of(message.created_at),
@@ -121,6 +123,4 @@ _IMAGE = {
 
 
 def _image(message: DynamicMessage) -> ImageRecord:
-    made = ImageRecord._unread(message, _IMAGE)
-    made.__dict__["name"] = message.name
-    return made
+    return ImageRecord._unread(message, _IMAGE)
