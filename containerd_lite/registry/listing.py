@@ -56,7 +56,7 @@ def _entries(
 ) -> Iterator[str]:
     """The entries of all pages, each page once; it is asked for when it is wanted.
 
-    An entry that two pages share comes twice: to remember all would take what memory there is.
+    An entry that comes twice is given twice: to remember all would take what memory there is.
     """
     with naming(f"list {ask.what}"):
         # All pages come from the host that gave the first: its links lead to it.
@@ -118,8 +118,7 @@ def _page(session: Session, ask: Ask, read: ReadPage, deadline: Deadline) -> _Pa
     def use(answer: Answer) -> _Page:
         body = answer.read(MAX_DOCUMENT, ask.what)
         try:
-            entries = tuple(dict.fromkeys(read(Document.parse(body, ask.what))))
-            return _Page(entries, next_page(answer))
+            return _Page(read(Document.parse(body, ask.what)), next_page(answer))
         except InvalidArgument as error:
             raise RegistryError(f"{answer.url.origin} gave no list: {error}") from None
 

@@ -132,10 +132,10 @@ def test_pages_are_asked_for_when_they_are_wanted(
     assert (next(tags), len(server.requests)) == ("c", 2)
 
 
-def test_what_a_page_has_twice_is_given_once(
+def test_a_page_that_comes_twice_is_given_once(
     server: Scripted, registry: Registry, ref: Reference
 ) -> None:
-    again = page("a", "a", "b", link=following("list?n=1"))
+    again = page("a", "b", link=following("list?n=1"))
     server.on("GET", TAGS, again, again, page("c"))
     assert list(registry.tags(ref)) == ["a", "b", "c"]
 
