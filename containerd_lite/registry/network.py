@@ -1,7 +1,7 @@
 """Where requests and secrets may go.
 
 What lives here: the URL record, how private an address is, and the two rules made of it, for
-redirects and for token realms (HARDENING rows CVE-2020-15157, CVE-2026-48978, CVE-2026-33540).
+redirects and for token realms (CVE-2020-15157, CVE-2026-48978, CVE-2026-33540).
 What may not: sending anything.
 
 A registry is somebody else's program.  It names the places that this client then talks to, so

@@ -5,7 +5,7 @@ What lives here: descriptor, platform, mount, Any.  What may not: RPCs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import InvalidArgument
@@ -66,11 +66,13 @@ class AnyValue:
         return plain(decode(kind, self.value))
 
 
-_DESCRIPTOR = {"annotations": lambda message: dict_of(message.annotations)}
+_descriptor: Callable[[DynamicMessage], Descriptor] = Descriptor._read_by(
+    {"annotations": lambda message: dict_of(message.annotations)}
+)
 
 
 def descriptor_of(message: DynamicMessage) -> Descriptor:
-    made = Descriptor._unread(message, _DESCRIPTOR)
+    made = _descriptor(message)
     parts = made.__dict__
     parts["media_type"], parts["digest"] = message.media_type, message.digest
     parts["size"] = message.size

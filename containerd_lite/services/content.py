@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -11,7 +11,6 @@ from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
 from ..schema.pool import DynamicMessage, encode
 from ..schema.values import bytes_field, datetime_of, dict_of, mask
-from ..unread import Readers
 from ._base import MessageStream, Service
 
 #: ReadContentResponse.data.
@@ -256,17 +255,15 @@ def _write_status(message: DynamicMessage) -> WriteStatus:
     )
 
 
-_INFO: Readers = {
-    "digest": attrgetter("digest"),
-    "size": attrgetter("size"),
-    "created_at": lambda message: datetime_of(message.created_at),
-    "updated_at": lambda message: datetime_of(message.updated_at),
-    "labels": lambda message: dict_of(message.labels),
-}
-
-
-def _info(message: DynamicMessage) -> ContentInfo:
-    return ContentInfo._unread(message, _INFO)
+_info: Callable[[DynamicMessage], ContentInfo] = ContentInfo._read_by(
+    {
+        "digest": attrgetter("digest"),
+        "size": attrgetter("size"),
+        "created_at": lambda message: datetime_of(message.created_at),
+        "updated_at": lambda message: datetime_of(message.updated_at),
+        "labels": lambda message: dict_of(message.labels),
+    }
+)
 
 
 def _status(message: DynamicMessage) -> IngestStatus:

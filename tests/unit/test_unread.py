@@ -29,12 +29,12 @@ class Source:
         return 7
 
 
-READERS: dict[str, Callable[[Source], object]] = {"right": Source.read}
+make = Pair._read_by({"right": lambda source: source.read()})
 
 
 def unread() -> tuple[Pair, Source]:
     source = Source()
-    made = Pair._unread(source, READERS)
+    made = make(source)
     made.__dict__["left"] = "l"
     return made, source
 
@@ -79,10 +79,11 @@ def test_other_attributes_are_none() -> None:
 
 
 def test_a_source_that_cannot_be_read_says_so_each_time() -> None:
-    def refuse(_: object) -> object:
-        raise ValueError("unreadable")
+    class Unreadable(Source):
+        def read(self) -> int:
+            raise ValueError("unreadable")
 
-    made = Pair._unread(object(), {"right": refuse})
+    made = make(Unreadable())
     for _ in range(2):
         with pytest.raises(ValueError, match="unreadable"):
             made.right  # noqa: B018
