@@ -81,7 +81,7 @@ def _payload_of(message: DynamicMessage) -> Payload | AnyValue:
 
 
 #: Often the topic of an event is all that is looked at.
-_event: Callable[[DynamicMessage], Event] = Event._read_by({"event": _payload_of})
+Event._readers = {"event": _payload_of}
 
 
 def _time_of(message: DynamicMessage) -> datetime:
@@ -95,7 +95,7 @@ def _time_of(message: DynamicMessage) -> datetime:
 
 def event_of(message: DynamicMessage) -> Event:
     """An envelope as the record."""
-    made = _event(message.event)
+    (made,) = Event._made_of((message.event,))
     made.__dict__.update(
         timestamp=_time_of(message.timestamp), namespace=message.namespace, topic=message.topic
     )

@@ -5,7 +5,7 @@ What lives here: descriptor, platform, mount, Any.  What may not: RPCs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import InvalidArgument
@@ -66,13 +66,11 @@ class AnyValue:
         return plain(decode(kind, self.value))
 
 
-_descriptor: Callable[[DynamicMessage], Descriptor] = Descriptor._read_by(
-    {"annotations": lambda message: dict_of(message.annotations)}
-)
+Descriptor._readers = {"annotations": lambda message: dict_of(message.annotations)}
 
 
 def descriptor_of(message: DynamicMessage) -> Descriptor:
-    made = _descriptor(message)
+    (made,) = Descriptor._made_of((message,))
     parts = made.__dict__
     parts["media_type"], parts["digest"] = message.media_type, message.digest
     parts["size"] = message.size

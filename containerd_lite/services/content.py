@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -84,7 +84,7 @@ class ContentService(Service):
         """
         with self._stream("List", {"filters": filters}) as replies:
             for reply in replies:
-                yield from map(_info, reply.info)
+                yield from ContentInfo._made_of(reply.info)
 
 
 class ContentRead:
@@ -255,15 +255,18 @@ def _write_status(message: DynamicMessage) -> WriteStatus:
     )
 
 
-_info: Callable[[DynamicMessage], ContentInfo] = ContentInfo._read_by(
-    {
-        "digest": attrgetter("digest"),
-        "size": attrgetter("size"),
-        "created_at": lambda message: datetime_of(message.created_at),
-        "updated_at": lambda message: datetime_of(message.updated_at),
-        "labels": lambda message: dict_of(message.labels),
-    }
-)
+ContentInfo._readers = {
+    "digest": attrgetter("digest"),
+    "size": attrgetter("size"),
+    "created_at": lambda message: datetime_of(message.created_at),
+    "updated_at": lambda message: datetime_of(message.updated_at),
+    "labels": lambda message: dict_of(message.labels),
+}
+
+
+def _info(message: DynamicMessage) -> ContentInfo:
+    (made,) = ContentInfo._made_of((message,))
+    return made
 
 
 def _status(message: DynamicMessage) -> IngestStatus:

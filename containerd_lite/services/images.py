@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
@@ -40,7 +40,7 @@ class ImageService(Service):
 
     def list(self, *filters: str) -> list[ImageRecord]:
         """Filters as containerd's pkg/filters writes them; an image must match one of them."""
-        return list(map(_image, self._call("List", {"filters": filters}).images))
+        return ImageRecord._made_of(self._call("List", {"filters": filters}).images)
 
     def create(
         self,
@@ -113,12 +113,15 @@ def _fields(name: str, target: Descriptor, labels: Mapping[str, str] | None) -> 
     return {"name": name, "target": descriptor_fields(target), "labels": dict(labels or {})}
 
 
-_image: Callable[[DynamicMessage], ImageRecord] = ImageRecord._read_by(
-    {
-        "name": attrgetter("name"),
-        "target": lambda message: descriptor_of(message.target),
-        "labels": lambda message: dict_of(message.labels),
-        "created_at": lambda message: datetime_of(message.created_at),
-        "updated_at": lambda message: datetime_of(message.updated_at),
-    }
-)
+ImageRecord._readers = {
+    "name": attrgetter("name"),
+    "target": lambda message: descriptor_of(message.target),
+    "labels": lambda message: dict_of(message.labels),
+    "created_at": lambda message: datetime_of(message.created_at),
+    "updated_at": lambda message: datetime_of(message.updated_at),
+}
+
+
+def _image(message: DynamicMessage) -> ImageRecord:
+    (made,) = ImageRecord._made_of((message,))
+    return made

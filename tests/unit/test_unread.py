@@ -29,12 +29,12 @@ class Source:
         return 7
 
 
-make = Pair._read_by({"right": lambda source: source.read()})
+Pair._readers = {"right": lambda source: source.read()}
 
 
 def unread() -> tuple[Pair, Source]:
     source = Source()
-    made = make(source)
+    (made,) = Pair._made_of((source,))
     made.__dict__["left"] = "l"
     return made, source
 
@@ -83,7 +83,7 @@ def test_a_source_that_cannot_be_read_says_so_each_time() -> None:
         def read(self) -> int:
             raise ValueError("unreadable")
 
-    made = make(Unreadable())
+    (made,) = Pair._made_of((Unreadable(),))
     for _ in range(2):
         with pytest.raises(ValueError, match="unreadable"):
             made.right  # noqa: B018
