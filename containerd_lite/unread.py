@@ -47,6 +47,11 @@ class Unread:
         deque(map(_source.__set__, made, sources), 0)
         return made
 
+    @classmethod
+    def _of(cls: type[_R], source: object) -> _R:
+        """The record of one source; the caller may put into its ``__dict__`` what is at hand."""
+        return cls._made_of((source,))[0]
+
     if not TYPE_CHECKING:  # to mypy, it would make any attribute a good one
 
         def __getattr__(self, name: str) -> object:

@@ -32,6 +32,14 @@ def _digest_header(answer: Answer, reference: Reference) -> str:
     return text
 
 
+def confirm(answer: Answer, digest: str) -> None:
+    """Raises DigestMismatch where an answer to an upload names other content than ``digest``."""
+    said = answer.headers.get("Docker-Content-Digest", "").strip()
+    same_kind = said.partition(":")[0] == digest.partition(":")[0]
+    if said != digest and same_kind:
+        raise DigestMismatch(f"{answer.url.origin} took {quoted(said)} where {digest} was meant")
+
+
 def described(answer: Answer, reference: Reference) -> Descriptor | None:
     """The descriptor that the headers of an answer to HEAD give, if they do."""
     found = _digest_header(answer, reference)

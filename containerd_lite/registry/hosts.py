@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlencode
 
 from ..errors import InvalidArgument
 from ..oci.document import quoted
@@ -83,8 +82,7 @@ class Host:
         A mirror is told in ``ns`` what it stands for (distribution-spec, Registry Proxying).
         """
         fields = {**(query or {}), **({"ns": self.namespace} if self.is_mirror else {})}
-        text = f"?{urlencode(fields)}" if fields else ""
-        return self.base.join(f"{self.base.target}{path}{text}")
+        return self.base.join(f"{self.base.target}{path}").with_query(fields)
 
 
 def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | None = None) -> Host:

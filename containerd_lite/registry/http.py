@@ -176,7 +176,7 @@ class Transport:
         proxies: Proxies | None = None,
     ) -> None:
         """``home`` is the name of the host that ``tls`` was configured for."""
-        self.network = network
+        self._network = network
         self._home = home
         self._bounds = bounds
         self._agent = user_agent
@@ -186,7 +186,19 @@ class Transport:
         self._lock = threading.Lock()
         self._managers: dict[str | None, PoolManager] = {}
 
-    def is_proxied(self, url: Url) -> bool:
+    def limit(self, base: Url, target: Url, what: str) -> Privacy | None:
+        """How private an address ``target`` may have, to which the registry at ``base`` points.
+
+        ``None`` for the registry itself.  Raises RegistryError, in which ``what`` says what it
+        is, for one that is in a more private network.
+        """
+        if target.origin == base.origin:
+            return None
+        limit = self._network.reach(base.host, self._is_proxied(base))
+        self._network.check(target.host, limit, what, self._is_proxied(target))
+        return limit
+
+    def _is_proxied(self, url: Url) -> bool:
         """Whether requests to ``url`` go through a proxy, whose networks are not ours."""
         return self._proxies.find(url) is not None
 
@@ -209,7 +221,7 @@ class Transport:
         bounds = self._bounds
         pool, target, extra = self._pool(url)
         floor = Floor(bounds.least_rate, bounds.stall)
-        exchange = Exchange(url.host, target, deadline, bounds.stall, floor, self.network, limit)
+        exchange = Exchange(url.host, target, deadline, bounds.stall, floor, self._network, limit)
         if (watched := interrupt.get()) is not None:
             watched.enter(exchange)
         token = current.set(exchange)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NoReturn
@@ -88,8 +88,10 @@ class Url:
         except ValueError:
             _bad_url("cannot be used")
 
-    def with_query(self, fields: dict[str, str]) -> Url:
-        """This URL with more in its query; what is there stays as it is."""
+    def with_query(self, fields: Mapping[str, str] | Sequence[tuple[str, str]]) -> Url:
+        """This URL with more in its query, if there is more; what is there stays as it is."""
+        if not fields:
+            return self
         mark = "&" if "?" in self.target else "?"
         return replace(self, target=f"{self.target}{mark}{urlencode(fields)}")
 

@@ -15,9 +15,10 @@ from ..errors import DigestMismatch, InvalidArgument, RegistryError, RegistryNot
 from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT, quoted
+from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.reference import Reference
+from . import answers
 from .failover import Failover
 from .fetch import pull_scope
 from .hosts import PULL, REFERRERS
@@ -150,12 +151,7 @@ def _put(
 
     def use(answer: Answer) -> bool:
         answer.snippet(0)
-        said = answer.headers.get("Docker-Content-Digest", "").strip()
-        same_kind = said.partition(":")[0] == descriptor.digest.partition(":")[0]
-        if same_kind and said != descriptor.digest:
-            raise DigestMismatch(
-                f"{answer.url.origin} took {quoted(said)} where {descriptor.digest} was meant"
-            )
+        answers.confirm(answer, descriptor.digest)
         return "OCI-Subject" in answer.headers
 
     ask = Ask(

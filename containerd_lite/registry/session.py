@@ -25,6 +25,8 @@ MAX_TRIES = 5
 #: Bounds of the waits between tries where the registry names none (seconds).
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
+#: Cuts in a row, without a byte between them, after which one gives up (as containerd's reader).
+_MOST_CUTS = 3
 
 _READING = frozenset({"GET", "HEAD"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -190,13 +192,9 @@ class Session:
         Raises RegistryError for one that must not be asked.
         """
         base = self.host.base
-        if target.origin == base.origin:
-            return None
-        check_redirect(seen_from, target)
-        network = self._transport.network
-        limit = network.reach(base.host, self._transport.is_proxied(base))
-        network.check(target.host, limit, "the redirect", self._transport.is_proxied(target))
-        return limit
+        if target.origin != base.origin:
+            check_redirect(seen_from, target)
+        return self._transport.limit(base, target, "the redirect")
 
 
 def _used(answer: Answer, use: Callable[[Answer], _Result]) -> _Result:
@@ -234,8 +232,8 @@ def location(answer: Answer, what: str) -> Url | None:
 class Cuts:
     """Decides whether to go on after a cut: not after three in a row without a byte between."""
 
-    def __init__(self, session_sleep: Callable[[float], object], report: Report, name: str) -> None:
-        self._sleep = session_sleep
+    def __init__(self, sleep: Callable[[float], object], report: Report, name: str) -> None:
+        self._sleep = sleep
         self._report = report
         self._name = name
         self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
@@ -253,7 +251,3 @@ class Cuts:
             ProgressEvent("retrying", self._name, offset, total, reason=error.message, wait=wait)
         )
         self._sleep(wait)
-
-
-#: Cuts in a row, without a byte between them, after which one gives up (as containerd's reader).
-_MOST_CUTS = 3

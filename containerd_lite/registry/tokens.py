@@ -173,11 +173,9 @@ class Realm:
         query = [("scope", scope) for scope in scopes]
         if self.service:
             query.insert(0, ("service", self.service))
-        mark = "&" if "?" in self.url.target else "?"
-        target = self.url.target + (mark + urlencode(query) if query else "")
-        url = Url(self.url.scheme, self.url.host, self.url.port, target)
         headers = {"Authorization": self._basic} if self._basic else {}
-        return self._read(self._send("GET", url, headers, deadline), scopes)
+        answer = self._send("GET", self.url.with_query(query), headers, deadline)
+        return self._read(answer, scopes)
 
     def _send(
         self,
@@ -190,11 +188,7 @@ class Realm:
         """Sends once the realm was judged, so that no secret can leave before."""
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
-        limit = None
-        if realm.origin != base.origin:
-            transport, network = self._transport, self._transport.network
-            limit = network.reach(base.host, transport.is_proxied(base))
-            network.check(realm.host, limit, "the token realm", transport.is_proxied(realm))
+        limit = self._transport.limit(base, realm, "the token realm")
         return self._transport.send(method, url, headers, deadline, limit, body=body)
 
     def _not_taken(self, status: int) -> RegistryUnauthorized:

@@ -28,7 +28,9 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import quoted
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
+from . import answers
 from .content import Opener, fill, opened
+from .fetch import pull_scope
 from .http import Answer, Body
 from .network import Url
 from .session import MAX_TRIES, Ask, Cuts, Session, location
@@ -132,7 +134,7 @@ class Upload:
             "POST",
             "blobs/uploads/",
             query={"mount": self._descriptor.digest, "from": repository},
-            scopes=(*self._scopes, f"repository:{repository}:pull"),
+            scopes=(*self._scopes, pull_scope(repository)),
             expect=(201, 202),
         )
         try:
@@ -163,7 +165,7 @@ class Upload:
 
     def _opened(self, answer: Answer) -> bool:
         if answer.status == 201:
-            _check_digest(answer, self._descriptor.digest)
+            answers.confirm(answer, self._descriptor.digest)
             answer.finish()
             return True
         text = answer.headers.get("OCI-Chunk-Min-Length", "").strip()
@@ -259,7 +261,7 @@ class Upload:
             answer.snippet(0)
             if answer.status == 416:
                 raise _OutOfStep(f"{answer.url.origin} holds another part of it", status=416)
-            _check_digest(answer, digest)
+            answers.confirm(answer, digest)
 
         self._send(ask, use, bulky=True)
         self._url = None
@@ -343,15 +345,7 @@ class Upload:
 
 def _is_whole(answer: Answer, descriptor: Descriptor) -> bool:
     """Whether a blob that is there is the one meant."""
-    _check_digest(answer, descriptor.digest)
+    answers.confirm(answer, descriptor.digest)
     size = answer.declared
     answer.snippet(0)
     return size in (None, descriptor.size)
-
-
-def _check_digest(answer: Answer, digest: str) -> None:
-    """Raises DigestMismatch where an answer names other content."""
-    said = answer.headers.get("Docker-Content-Digest", "").strip()
-    same_kind = said.partition(":")[0] == digest.partition(":")[0]
-    if said != digest and same_kind:
-        raise DigestMismatch(f"{answer.url.origin} took {quoted(said)} where {digest} was meant")

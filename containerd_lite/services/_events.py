@@ -95,7 +95,7 @@ def _time_of(message: DynamicMessage) -> datetime:
 
 def event_of(message: DynamicMessage) -> Event:
     """An envelope as the record."""
-    (made,) = Event._made_of((message.event,))
+    made = Event._of(message.event)
     made.__dict__.update(
         timestamp=_time_of(message.timestamp), namespace=message.namespace, topic=message.topic
     )

@@ -70,7 +70,7 @@ Descriptor._readers = {"annotations": lambda message: dict_of(message.annotation
 
 
 def descriptor_of(message: DynamicMessage) -> Descriptor:
-    (made,) = Descriptor._made_of((message,))
+    made = Descriptor._of(message)
     parts = made.__dict__
     parts["media_type"], parts["digest"] = message.media_type, message.digest
     parts["size"] = message.size

@@ -30,7 +30,7 @@ class ContentService(Service):
 
     def info(self, digest: str) -> ContentInfo:
         """Raises ``NotFound``."""
-        return _info(self._call("Info", {"digest": digest}).info)
+        return ContentInfo._of(self._call("Info", {"digest": digest}).info)
 
     def update(
         self, digest: str, labels: Mapping[str, str], *, fields: Iterable[str] | None = None
@@ -46,7 +46,7 @@ class ContentService(Service):
         request: dict[str, object] = {"info": {"digest": digest, "labels": dict(labels)}}
         if paths:
             request["update_mask"] = mask(paths)
-        return _info(self._call("Update", request).info)
+        return ContentInfo._of(self._call("Update", request).info)
 
     def delete(self, digest: str) -> None:
         """Raises ``NotFound``."""
@@ -262,11 +262,6 @@ ContentInfo._readers = {
     "updated_at": lambda message: datetime_of(message.updated_at),
     "labels": lambda message: dict_of(message.labels),
 }
-
-
-def _info(message: DynamicMessage) -> ContentInfo:
-    (made,) = ContentInfo._made_of((message,))
-    return made
 
 
 def _status(message: DynamicMessage) -> IngestStatus:

@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from ..errors import NotFound, Unimplemented
 from ..oci.descriptor import Descriptor
-from ..schema.pool import CONTAINERD, DynamicMessage
+from ..schema.pool import CONTAINERD
 from ..schema.values import datetime_of, dict_of, mask, timestamp
 from ..unread import Unread, absent
 from ._base import Fields, Service
@@ -36,7 +36,7 @@ class ImageService(Service):
 
     def get(self, name: str) -> ImageRecord:
         """Raises ``NotFound``."""
-        return _image(self._call("Get", {"name": name}).image)
+        return ImageRecord._of(self._call("Get", {"name": name}).image)
 
     def list(self, *filters: str) -> list[ImageRecord]:
         """Filters as containerd's pkg/filters writes them; an image must match one of them."""
@@ -58,7 +58,7 @@ class ImageService(Service):
         request: dict[str, object] = {"image": _fields(name, target, labels)}
         if source_date_epoch is not None:
             request["source_date_epoch"] = timestamp(source_date_epoch)
-        return _image(self._call("Create", request).image)
+        return ImageRecord._of(self._call("Create", request).image)
 
     def update(
         self,
@@ -81,7 +81,7 @@ class ImageService(Service):
             request["update_mask"] = mask(paths)
         if source_date_epoch is not None:
             request["source_date_epoch"] = timestamp(source_date_epoch)
-        return _image(self._call("Update", request).image)
+        return ImageRecord._of(self._call("Update", request).image)
 
     def delete(self, name: str, *, sync: bool = False, target: Descriptor | None = None) -> None:
         """``sync`` collects garbage before it returns.  Raises ``NotFound``.
@@ -120,8 +120,3 @@ ImageRecord._readers = {
     "created_at": lambda message: datetime_of(message.created_at),
     "updated_at": lambda message: datetime_of(message.updated_at),
 }
-
-
-def _image(message: DynamicMessage) -> ImageRecord:
-    (made,) = ImageRecord._made_of((message,))
-    return made

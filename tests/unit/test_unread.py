@@ -34,7 +34,7 @@ Pair._readers = {"right": lambda source: source.read()}
 
 def unread() -> tuple[Pair, Source]:
     source = Source()
-    (made,) = Pair._made_of((source,))
+    made = Pair._of(source)
     made.__dict__["left"] = "l"
     return made, source
 
@@ -83,7 +83,7 @@ def test_a_source_that_cannot_be_read_says_so_each_time() -> None:
         def read(self) -> int:
             raise ValueError("unreadable")
 
-    (made,) = Pair._made_of((Unreadable(),))
+    made = Pair._of(Unreadable())
     for _ in range(2):
         with pytest.raises(ValueError, match="unreadable"):
             made.right  # noqa: B018

@@ -9,6 +9,7 @@ import pytest
 
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.client import Registry
+from tests.unit.registry.asking import Connect, connecting
 from tests.unit.registry.samples import Naps
 from tests.unit.registry.scripted import Scripted
 
@@ -40,3 +41,10 @@ def registry(server: Scripted, naps: Naps) -> Iterator[Registry]:
 @pytest.fixture
 def ref(server: Scripted) -> Reference:
     return Reference.parse(f"{server.host}/app:v1")
+
+
+@pytest.fixture
+def connect(server: Scripted) -> Iterator[Connect]:
+    """Makes authenticators of the first server."""
+    with connecting(server) as make:
+        yield make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -19,20 +19,12 @@ from tests.unit.registry.asking import (
     PATIENCE,
     PULL,
     Connect,
-    connecting,
     forms,
     granted,
     wanted,
     within,
 )
 from tests.unit.registry.scripted import Request, Scripted
-
-
-@pytest.fixture
-def connect(server: Scripted) -> Iterator[Connect]:
-    with connecting(server) as make:
-        yield make
-
 
 # who waits
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
 
 import pytest
 
@@ -24,7 +23,6 @@ from tests.unit.registry.asking import (
     OTHER,
     PULL,
     Connect,
-    connecting,
     forms,
     granted,
     queries,
@@ -33,12 +31,6 @@ from tests.unit.registry.asking import (
 )
 from tests.unit.registry.scripted import Scripted, reply
 from tests.unit.registry.test_redirects import CANARY
-
-
-@pytest.fixture
-def connect(server: Scripted) -> Iterator[Connect]:
-    with connecting(server) as make:
-        yield make
 
 
 @pytest.mark.parametrize(
