@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from .errors import ContainerdError, InvalidArgument, Unavailable
-from .services._base import CallContext, current_lease, joined_lease
+from .errors import InvalidArgument, NotFound, Unavailable
+from .images.verbs import ImageVerbs
+from .services._base import CallContext
 from .services.access import Services
 from .transport.address import DEFAULT
 from .transport.channel import Channel
 
 if TYPE_CHECKING:
-    from .images.catalog import Catalog
-    from .images.image import Image
-    from .images.resolver import Resolver
-    from .progress import ProgressCallback
+    from .images.image import Image, ImageServices
     from .runtime.container import Container
     from .runtime.containers import Containers
     from .runtime.io import Sink
@@ -36,8 +33,8 @@ if TYPE_CHECKING:
     from .transport.tls import TLS
 
 _RUNTIME = "io.containerd.runc.v2"
-#: How long clean-up after a failure may take (seconds), garbage collection included.
-_CLEANUP_TIMEOUT = 30.0
+#: How long a daemon that went away may take to come back (seconds).
+_RESTART_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class _Options:
     tls: TLS | Literal[False] | None
 
 
-class Client(Services):
+class Client(Services, ImageVerbs):
     """One containerd, seen from one namespace; safe to share between threads, and after a fork.
 
     ``address`` is ``$CONTAINERD_ADDRESS`` or the usual socket unless given, ``namespace``
@@ -147,75 +144,42 @@ class Client(Services):
         A block within another joins its lease.  ``expires`` in seconds is when the daemon may
         delete it if this process cannot.  A block that fails takes what it wrote with it.
         """
-        joined = current_lease(self._channel, self.namespace)
-        if joined:
-            yield joined
-            return
-        from .services.leases import EXPIRE
+        from .services.keeping import keeping
 
-        until = datetime.now(timezone.utc) + timedelta(seconds=expires)
-        label = {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        leases = self.lease_service
-        id = leases.create(f"lite-{os.urandom(8).hex()}", label).id
-        try:
-            with joined_lease(self._channel, self.namespace, id):
-                yield id
-        except BaseException:
-            with suppress(ContainerdError):
-                leases.with_options(timeout=_CLEANUP_TIMEOUT).delete(id, sync=True)
-            raise
-        leases.delete(id)
+        with keeping(self.lease_service, expires) as id:
+            yield id
 
     # ---- images ----------------------------------------------------------------------------
 
-    def _images(self, snapshotter: str | None = None, platform: str | None = None) -> Catalog:
-        from .images.catalog import Catalog
+    def _image_services(
+        self, snapshotter: str | None = None, platform: str | None = None
+    ) -> ImageServices:
+        from .images.image import ImageServices
+        from .images.names import DaemonNames
+        from .oci.platform import default, parse
 
-        return Catalog(
-            self.image_service,
+        wanted = platform or self._options.platform
+        return ImageServices(
+            DaemonNames(self.image_service),
             self.content_store,
+            default() if wanted is None else parse(wanted),
             lambda name: self.snapshot_service(name or snapshotter),
             self.diff_service,
-            platform or self._options.platform,
         )
 
-    def pull(
-        self,
-        ref: str,
-        *,
-        platform: str | None = None,
-        unpack: bool = True,
-        snapshotter: str | None = None,
-        resolver: Resolver | None = None,
-        labels: Mapping[str, str] | None = None,
-        progress: ProgressCallback | None = None,
-        max_concurrent_downloads: int = 3,
-    ) -> Image:
-        """Fetch an image, unpack it, and give it its name in the namespace.
+    def _keeping(self, resume: str = "") -> AbstractContextManager[object]:
+        from .services.keeping import RESUME_EXPIRES, keeping
 
-        ``progress`` is called with ``ProgressEvent``s.  ``resolver`` says where content comes from;
-        registries, with docker's credentials, unless given.  Raises ``NotFound``,
-        ``RegistryUnauthorized``, ``RegistryUnavailable``, ``NoMatchingPlatform``,
-        ``DigestMismatch``, ``DiffIDMismatch``, ``InvalidArgument``; then no name is made, and
-        what was fetched is collected.
-        """
-        with self.lease():
-            return self._images(snapshotter, platform).pull(
-                ref,
-                unpack=unpack,
-                resolver=resolver,
-                labels=labels,
-                progress=progress,
-                max_concurrent_downloads=max_concurrent_downloads,
-            )
+        if not resume:
+            return self.lease()
+        return keeping(self.lease_service, RESUME_EXPIRES, resume)
 
-    def get_image(self, name: str) -> Image:
-        """The image called ``name``, by its full or familiar name.  Raises ``NotFound``."""
-        return self._images().get(name)
+    def _is_back(self, error: BaseException) -> bool:
+        from .services.keeping import is_away, restore
 
-    def list_images(self, *filters: str) -> list[Image]:
-        """The namespace's images, those that match one of ``filters`` if some are given."""
-        return self._images().list(*filters)
+        if is_away(error):
+            return self.is_serving(timeout=_RESTART_TIMEOUT)
+        return isinstance(error, NotFound) and restore(self.lease_service)
 
     # ---- containers ------------------------------------------------------------------------
 

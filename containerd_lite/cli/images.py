@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..client import Client
 from ..images.image import Image
 from ..images.resolver import RegistryResolver
-from ..layout import Layout, LayoutImage
+from ..layout import Layout
 from .output import add_command, add_format, client_of, print_rows
 from .progress import show_progress
 
@@ -49,7 +49,7 @@ def pull(options: argparse.Namespace) -> int:
         RegistryResolver(plain_http=plain_http) as resolver,
         show_progress(options.quiet) as progress,
     ):
-        found: Image | LayoutImage
+        found: Image
         if options.to is not None:
             found = Layout(options.to).pull(
                 options.ref, platform=options.platform, resolver=resolver, progress=progress

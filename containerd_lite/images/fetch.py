@@ -6,15 +6,13 @@ not: which blobs belong together.
 
 from __future__ import annotations
 
-import threading
+import io
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 
 from ..deadline import Deadline, backoff
 from ..errors import (
     AlreadyExists,
-    Cancelled,
     ContainerdError,
     DigestMismatch,
     RegistryUnavailable,
@@ -24,39 +22,16 @@ from ..errors import (
 from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
-from ..progress import ProgressCallback, ProgressEvent
+from ..services.keeping import is_away
 from ..store.protocol import ContentStore, Writer
-from .resolver import Fetcher
+from .job import Job
+from .resolver import Fetcher, Reader
 from .turns import turn
 
 _BUFFER = 1 << 20
-#: Cuts in a row, without a byte between them, after which a blob is given up.
-_MOST_CUTS = 3
 #: How long another writer of the same blob may stand still before we give up (seconds).
 _STALL = 60.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
-
-
-@dataclass
-class Job:
-    """What the parts of one pull share: the progress callback, and the word to stop."""
-
-    progress: ProgressCallback | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def report(self, stage: str, name: str, offset: int = 0, total: int = 0) -> None:
-        self.tell(ProgressEvent(stage, name, offset, total))
-
-    def tell(self, event: ProgressEvent) -> None:
-        """Passes an event on, one at a time."""
-        if self.progress is not None:
-            with self._lock:
-                self.progress(event)
-
-    def check(self) -> None:
-        if self.stop.is_set():
-            raise Cancelled("given up, because another part failed")
 
 
 def fetch_blob(
@@ -65,15 +40,16 @@ def fetch_blob(
     descriptor: Descriptor,
     labels: Mapping[str, str],
     job: Job,
+    keep: bytearray | None = None,
 ) -> bool:
     """Bring a blob into the store, verified by it, with ``labels``; false if it was there.
 
     The write is opened even if the blob is there: that is what adds it to the lease.  Labels of
-    a blob that was there are left alone.  Raises what fetcher and store raise, with nothing
-    half-made left.
+    a blob that was there are left alone.  What is fetched is appended to ``keep``, too.  Raises
+    what fetcher and store raise, with nothing half-made left, unless the job keeps it.
     """
     with turn((store.identity, descriptor.digest), job.check):
-        is_new = _write(fetcher, store, descriptor, labels, job)
+        is_new = _write(fetcher, store, descriptor, labels, job, keep)
     stage = "downloaded" if is_new else "exists"
     job.report(stage, descriptor.digest, descriptor.size, descriptor.size)
     return is_new
@@ -85,24 +61,27 @@ def _write(
     descriptor: Descriptor,
     labels: Mapping[str, str],
     job: Job,
+    keep: bytearray | None,
 ) -> bool:
     may_restart = True
     while (writer := _open(store, descriptor, job)) is not None:
         was_begun = writer.offset > 0
         try:
             with writer:
-                _copy(fetcher, writer, descriptor, job)
+                _copy(fetcher, writer, descriptor, job, keep)
                 writer.commit(labels)
             return True
         except AlreadyExists:
             return False
-        except BaseException as error:
+        except (DigestMismatch, SizeMismatch) as error:
             _abort(store, descriptor)
-            if not isinstance(error, DigestMismatch | SizeMismatch):
-                raise
             if not (was_begun and may_restart):
                 error.remedy = "The registry has other content than its manifest names"
                 raise
+        except BaseException as error:
+            if not (job.keeps_partial or is_away(error)):
+                _abort(store, descriptor)
+            raise
         # What an earlier writer had left was not right: begin again, from nothing, once.
         may_restart = False
     return False
@@ -119,8 +98,8 @@ def _open(store: ContentStore, descriptor: Descriptor, job: Job) -> Writer | Non
         except AlreadyExists:
             return None
         except Unavailable as error:
-            if type(error) is not Unavailable:
-                raise  # not the lock of another writer: the daemon itself is away
+            if is_away(error):
+                raise
             offset = _offset_of_other(store, ref)
             if offset != seen:
                 patience, seen = Deadline(_STALL), offset
@@ -135,27 +114,39 @@ def _offset_of_other(store: ContentStore, ref: str) -> int:
     return next((status.offset for status in store.statuses() if status.ref == ref), -1)
 
 
-def _copy(fetcher: Fetcher, writer: Writer, descriptor: Descriptor, job: Job) -> None:
+def _copy(
+    fetcher: Fetcher, writer: Writer, descriptor: Descriptor, job: Job, keep: bytearray | None
+) -> None:
+    """All that the writer lacks; a fetcher that breaks off is asked again as long as bytes come.
+
+    Those of registries go on by themselves, and break off when that has been of no use.
+    """
     buffer = memoryview(bytearray(min(_BUFFER, descriptor.size or 1)))
-    cuts = 0
     waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
     while writer.offset < descriptor.size:
         before = writer.offset
         try:
-            with closing(fetcher.fetch(descriptor, writer.offset)) as reader:
+            with closing(_reader(fetcher, descriptor, writer.offset)) as reader:
                 while count := reader.readinto(buffer):
                     job.check()
                     writer.write(buffer[:count])
+                    if keep is not None:
+                        keep += buffer[:count]
                     job.report("downloading", descriptor.digest, writer.offset, descriptor.size)
             if writer.offset < descriptor.size:
                 raise SizeMismatch(f"{descriptor.digest} ended at {writer.offset} bytes")
         except RegistryUnavailable:
-            cuts = cuts + 1 if writer.offset == before else 1
-            if cuts >= _MOST_CUTS:
+            if writer.offset == before:
                 raise
             job.report("retrying", descriptor.digest, writer.offset, descriptor.size)
             job.stop.wait(next(waits))
             job.check()
+
+
+def _reader(fetcher: Fetcher, descriptor: Descriptor, offset: int) -> Reader:
+    if descriptor.data is not None:  # it came along
+        return io.BytesIO(descriptor.data[offset:])
+    return fetcher.fetch(descriptor, offset)
 
 
 def _abort(store: ContentStore, descriptor: Descriptor) -> None:

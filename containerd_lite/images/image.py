@@ -1,4 +1,4 @@
-"""An image of a daemon, as users handle it.
+"""An image, as users handle it, in a daemon or in a folder.
 
 What lives here: the object, and reading what its name stands for.  What may not: fetching.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..errors import InvalidArgument
+from ..errors import FailedPrecondition, InvalidArgument
 from ..oci import media_types
 from ..oci.config import ImageConfig
 from ..oci.descriptor import Descriptor
@@ -16,31 +16,48 @@ from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.platform import Platform
 from ..services.diff import DiffService
-from ..services.images import ImageRecord, ImageService
+from ..services.images import ImageRecord
 from ..services.snapshots import FindSnapshots
 from ..store.protocol import ContentStore, read_blob
-from .fetch import Job
+from .job import Job
+from .names import Names, full_name
 from .platforms import find_manifest
 from .unpack import Unpacker
 
 
 @dataclass(frozen=True)
 class ImageServices:
-    """The services that an image needs, all of one namespace."""
+    """What images are kept by: the services of a namespace, or a folder, which cannot unpack."""
 
-    images: ImageService
+    names: Names
     store: ContentStore
-    snapshots: FindSnapshots
-    differ: DiffService
     platform: Platform
+    snapshots: FindSnapshots | None = None
+    differ: DiffService | None = None
+
+    def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
+        """Raises ``FailedPrecondition`` for a store without snapshots."""
+        if self.snapshots is None or self.differ is None:
+            raise FailedPrecondition(
+                "a layout has no snapshots to unpack into",
+                remedy="Pull or import the image into a containerd",
+            )
+        return Unpacker(self.store, self.snapshots(snapshotter), self.differ, job or Job())
 
 
 class Image:
-    """A name in a namespace, and the content that it stood for when this object was made."""
+    """A name, and the content that it stood for when this object was made.
 
-    def __init__(self, services: ImageServices, record: ImageRecord) -> None:
+    ``is_lazy`` tells of a pull whether a snapshotter made layers' snapshots without their
+    content.
+    """
+
+    def __init__(
+        self, services: ImageServices, record: ImageRecord, *, is_lazy: bool = False
+    ) -> None:
         self._services = services
         self.record = record
+        self.is_lazy = is_lazy
 
     @property
     def name(self) -> str:
@@ -89,25 +106,38 @@ class Image:
 
     def is_unpacked(self, snapshotter: str | None = None) -> bool:
         """Whether its snapshots are there, in the default snapshotter unless one is named."""
-        return self._unpacker(snapshotter).find(self._config) is not None
+        return self._services.unpacker(snapshotter).find(self._config) is not None
 
     def unpack(self, snapshotter: str | None = None) -> str:
         """Make its snapshots, if they are not there; returns the top one's name, a chain ID.
 
-        Raises ``DiffIDMismatch``.
+        Raises ``DiffIDMismatch``, ``FailedPrecondition`` where there are no snapshotters.
         """
-        unpacker = self._unpacker(snapshotter)
+        unpacker = self._services.unpacker(snapshotter)
         top = unpacker.find(self._config)
-        return unpacker.unpack(self._manifest, self._config) if top is None else top
+        if top is not None:
+            return top
+        manifest = self._manifest
+        return unpacker.unpack(manifest.layers, manifest.config, self._config).top
 
-    def _unpacker(self, snapshotter: str | None) -> Unpacker:
+    def tag(self, name: str) -> Image:
+        """Give it a further name, which stands for it from now on.  Raises ``InvalidArgument``."""
         services = self._services
-        snapshots = services.snapshots(snapshotter)
-        return Unpacker(services.store, snapshots, services.differ, Job())
+        return Image(services, services.names.put(full_name(name), self.target, self.labels))
 
     def delete(self, *, sync: bool = False) -> None:
         """Remove the name; ``sync`` collects garbage before it returns.  Raises ``NotFound``."""
-        self._services.images.delete(self.name, sync=sync)
+        self._services.names.delete(self.name, sync=sync)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Image) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[object, ...]:
+        return self._services.store.identity, self.name, self.target
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.target.digest[:19]}>"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
@@ -17,10 +18,14 @@ _CONTENT = "containerd.io/gc.ref.content"
 _SOURCE = "containerd.io/distribution.source"
 SNAPSHOT = "containerd.io/gc.ref.snapshot"
 UNCOMPRESSED = "containerd.io/uncompressed"
+#: Characters of a referrer's digest in its label; a number would say nothing.
+_SHOWN = 12
 
 
-def child_labels(children: Iterable[Descriptor]) -> dict[str, str]:
-    """Labels of a manifest or index that keep its children alive."""
+def child_labels(
+    children: Iterable[Descriptor], referrers: Iterable[Descriptor] = ()
+) -> dict[str, str]:
+    """Labels of a manifest or index that keep its children, and its referrers, alive."""
     seen: Counter[str] = Counter()
     labels = {}
     for child in children:
@@ -31,6 +36,9 @@ def child_labels(children: Iterable[Descriptor]) -> dict[str, str]:
             labels[f"{prefix}{place}"] = child.digest
         else:
             labels[f"{prefix}.{place}" if place else prefix] = child.digest
+    for one in referrers:
+        algorithm, encoded = digests.algorithm(one.digest), digests.encoded(one.digest)
+        labels[f"{_CONTENT}.referrer.{algorithm}.{encoded[:_SHOWN]}"] = one.digest
     return labels
 
 

@@ -1,178 +1,190 @@
 """From a name to content in a store: the walk from index to layers.
 
-What lives here: choosing the manifest for a platform, fetching it with its config and layers
-side by side.  What may not: leases, image records; the unpacker is told about layers, no more.
+What lives here: one pull, its handler, and who waits for what.  What may not: leases, image
+records; how blobs move and how layers become snapshots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cached_property
 
-from ..errors import Cancelled, InvalidArgument, SizeMismatch
+from ..errors import SizeMismatch
 from ..oci import media_types
 from ..oci.config import ImageConfig
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
-from ..oci.platform import Platform, rank
-from ..oci.reference import Reference
+from ..oci.platform import Platform
 from ..store.protocol import ContentStore, read_blob
-from .fetch import Job, fetch_blob
-from .labels import child_labels, source_key, source_label
-from .platforms import find_manifest, no_match
-from .resolver import Fetcher, Resolver
+from .job import Job
+from .labels import child_labels
+from .platforms import Platforms, best
+from .resolver import Resolver
+from .source import Source
+from .unpack import Unpacked, Unpacker
+from .walk import Dispatcher, Handler, WrapHandler, chain
+
+
+@dataclass(frozen=True)
+class PullOptions:
+    """What is wanted of a pull, as ``Client.pull`` describes it.
+
+    ``usual`` is the platform that is unpacked where all are fetched.
+    """
+
+    platforms: Platforms
+    usual: Platform
+    handlers: Sequence[Handler] = ()
+    wrap: WrapHandler | None = None
+    referrers: bool = False
+    convert_schema1: bool = False
+    workers: int = 3
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull brought: the name, what it stands for, and the image for the platform."""
+    """What a pull brought: the name, what it stands for, and whether a layer is lazy."""
 
     name: str
     target: Descriptor
-    manifest: Manifest
-    config: ImageConfig | None
-
-
-#: Told the image before its layers are there, and a function that waits for the layer at a place.
-LayerConsumer = Callable[[Manifest, ImageConfig, Callable[[int], None]], object]
+    is_lazy: bool = False
 
 
 class Pull:
-    """One pull into one store."""
+    """One pull into one store; with an ``unpacker``, into snapshots too."""
 
     def __init__(
         self,
         resolver: Resolver,
         store: ContentStore,
-        *,
-        platform: Platform,
+        options: PullOptions,
         job: Job,
-        max_concurrent_downloads: int = 3,
+        unpacker: Unpacker | None = None,
     ) -> None:
-        if max_concurrent_downloads < 1:
-            raise InvalidArgument("max_concurrent_downloads must be 1 or more")
         self._resolver = resolver
         self._store = store
-        self._platform = platform
+        self._options = options
         self._job = job
-        self._workers = max_concurrent_downloads
+        self._unpacker = unpacker
 
-    def run(self, ref: str, consume_layers: LayerConsumer | None = None) -> Pulled:
-        """Fetch ``ref``; ``consume_layers`` works on the layers while they come.
+    def run(self, ref: str) -> Pulled:
+        """Fetch ``ref``, and unpack it while it comes.
 
         Raises ``NoMatchingPlatform``, ``InvalidArgument`` for documents that are not what they
-        should be, and what resolver, fetcher and store raise.  Then no download goes on.
+        should be, and what resolver, fetcher, store and handlers raise.  Then nothing goes on.
         """
         self._job.report("resolving", ref)
         name, target = self._resolver.resolve(ref)
         self._job.report("resolved", name, 0, target.size)
-        source = _Source(self._resolver.fetcher(name), name, self._store, self._job)
-        manifest = self._find_manifest(source, target)
-        config = self._fetch_config(source, manifest)
-        self._fetch_layers(source, manifest, config, consume_layers)
+        source = Source(self._resolver.fetcher(name), name, self._store, self._job)
+        walk = _Walk(self, source, target)
+        unpacked = walk.run()
         self._job.report("done", name)
-        return Pulled(name, target, manifest, config)
-
-    def _find_manifest(self, source: _Source, target: Descriptor) -> Manifest:
-        def read(target: Descriptor) -> Manifest | Index:
-            document = parse(source.document(target), target.media_type)
-            # All children are named, those not fetched too: a later pull may bring them.
-            self._store.update(target.digest, child_labels(document.children))
-            return document
-
-        return find_manifest(source.name, target, self._platform, read)
-
-    def _fetch_config(self, source: _Source, manifest: Manifest) -> ImageConfig | None:
-        if not media_types.is_config(manifest.config.media_type):
-            source.bring(manifest.config)
-            return None  # an artifact: what its config means is not ours to know
-        config = ImageConfig.parse(source.document(manifest.config))
-        if rank(self._platform, config.platform) is None:
-            raise no_match(source.name, self._platform, str(config.platform))
-        return config
-
-    def _fetch_layers(
-        self,
-        source: _Source,
-        manifest: Manifest,
-        config: ImageConfig | None,
-        consume_layers: LayerConsumer | None,
-    ) -> None:
-        pending: dict[str, Future[None]] = {}
-        with ThreadPoolExecutor(self._workers, "containerd-lite-pull") as pool:
-            try:
-                for layer in manifest.layers:
-                    if layer.digest not in pending:
-                        task = pool.submit(copy_context().run, self._layer, source, layer)
-                        pending[layer.digest] = task
-
-                def wait_for(place: int) -> None:
-                    pending[manifest.layers[place].digest].result()
-
-                if consume_layers is not None and config is not None:
-                    consume_layers(manifest, config, wait_for)
-                for task in pending.values():
-                    task.result()
-            except BaseException as error:
-                self._job.stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                cause = _cause(error, pending.values())
-                if cause is not error:
-                    raise cause from error
-                raise
-
-    def _layer(self, source: _Source, layer: Descriptor) -> None:
-        try:
-            self._job.check()
-            source.bring(layer)
-        except BaseException:
-            self._job.stop.set()  # at once: the others need not finish
-            raise
+        return Pulled(name, target, any(one.is_lazy for one in unpacked))
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where one name's content comes from, and the store that it goes to."""
+class _Walk:
+    """The walk of one pull, from its target down."""
 
-    fetcher: Fetcher
-    name: str
-    store: ContentStore
-    job: Job
+    def __init__(self, pull: Pull, source: Source, target: Descriptor) -> None:
+        self._options = pull._options
+        self._job = pull._job
+        self._store = pull._store
+        self._unpacker = pull._unpacker
+        self._source = source
+        self._target = target
+        self._root_config = ""
+        #: Of all platforms' manifests, the one that is unpacked.
+        self._usual = {target.digest}
+        self._unpacking: list[Future[Unpacked]] = []
 
-    @cached_property
-    def _reference(self) -> Reference | None:
-        """The name as a reference; a resolver may have names of another kind."""
-        with suppress(InvalidArgument):
-            return Reference.parse(self.name)
-        return None
+    def run(self) -> list[Unpacked]:
+        options = self._options
+        handler = chain(*options.handlers, self._fetch)
+        if options.wrap is not None:
+            handler = options.wrap(handler)
+        with (
+            ThreadPoolExecutor(1, "containerd-lite-unpack") as self._unpackers,
+            Dispatcher(self._withholding(handler), options.workers, self._job) as self._work,
+        ):
+            self._work.add(self._target)
+            self._work.wait()
+            found = [task.result() for task in self._unpacking]
+            self._work.wait()  # for the layers that the unpacker asked for
+        return found
 
-    def bring(self, descriptor: Descriptor) -> None:
-        """Have the blob in the store, labelled with the repository that it came from."""
-        reference = self._reference
-        labels = source_label(reference) if reference else {}
-        is_new = fetch_blob(self.fetcher, self.store, descriptor, labels, self.job)
-        if reference and not is_new:
-            present = self.store.info(descriptor.digest).labels.get(source_key(reference), "")
-            self.store.update(descriptor.digest, source_label(reference, present))
-
-    def document(self, descriptor: Descriptor) -> bytes:
-        """A manifest, index or config, brought and read whole."""
+    def _fetch(self, descriptor: Descriptor) -> Sequence[Descriptor]:
+        """Bring one descriptor's content; the last of the handlers."""
+        if not media_types.is_document(descriptor.media_type):
+            self._source.bring(descriptor)
+            if descriptor.digest == self._root_config:
+                config = ImageConfig.parse(read_blob(self._store, descriptor, MAX_DOCUMENT))
+                self._options.platforms.expect(config.platform, self._source.name)
+            return ()
         if descriptor.size > MAX_DOCUMENT:
             raise SizeMismatch(
                 f"{descriptor.digest} has {descriptor.size} bytes; {MAX_DOCUMENT} are allowed"
             )
-        self.bring(descriptor)
-        return read_blob(self.store, descriptor, MAX_DOCUMENT)
+        document = parse(self._source.document(descriptor), descriptor.media_type)
+        referrers = self._source.referrers(descriptor) if self._options.referrers else ()
+        # All children are named, those not fetched too: a later pull may bring them.
+        self._source.label(descriptor, child_labels(document.children, referrers))
+        return [*self._wanted(descriptor, document), *referrers]
 
+    def _wanted(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
+        if isinstance(document, Index):
+            usual = best(document, self._options.usual)
+            if usual is not None and target.digest in self._usual:
+                self._usual.add(usual.digest)
+            is_root = target == self._target
+            platforms = self._options.platforms
+            return platforms.choose(document, self._source.name, all_or_error=is_root)
+        if target == self._target and media_types.is_config(document.config.media_type):
+            self._root_config = document.config.digest
+        return document.children
 
-def _cause(error: BaseException, tasks: Iterable[Future[None]]) -> BaseException:
-    """What went wrong first: the others only gave up because of it."""
-    if not isinstance(error, Cancelled | CancelledError):
-        return error
-    failures = [task.exception() for task in tasks if task.done() and not task.cancelled()]
-    return next((f for f in failures if f and not isinstance(f, Cancelled)), error)
+    def _withholding(self, handler: Handler) -> Handler:
+        """Of a manifest that is unpacked the layers are not walked: the unpacker asks for them."""
+
+        def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
+            children = list(handler(descriptor))
+            if not self._is_unpacked(descriptor):
+                return children
+            config = next((c for c in children if media_types.is_config(c.media_type)), None)
+            layers = [c for c in children if media_types.is_layer(c.media_type)]
+            if config is None:
+                return children  # an artifact: what it holds is not ours to know
+            run = copy_context().run
+            task = self._unpackers.submit(run, self._unpack, config, layers)
+            self._unpacking.append(task)
+            return [child for child in children if child not in layers]
+
+        return handle
+
+    def _is_unpacked(self, descriptor: Descriptor) -> bool:
+        if self._unpacker is None or not media_types.is_manifest(descriptor.media_type):
+            return False
+        if media_types.is_attestation(descriptor.media_type, descriptor.annotations):
+            return False
+        return self._options.platforms.wanted is not None or descriptor.digest in self._usual
+
+    def _unpack(self, config: Descriptor, layers: Sequence[Descriptor]) -> Unpacked:
+        """In a thread of its own: it waits for the walk."""
+        if self._unpacker is None:
+            return Unpacked("")
+        try:
+            self._work.add(config).result()
+            body = read_blob(self._store, config, MAX_DOCUMENT)
+            return self._unpacker.unpack(
+                layers,
+                config,
+                ImageConfig.parse(body),
+                lambda needed: [self._work.add(layer) for layer in needed],
+                lambda layer: self._work.add(layer).result(),
+            )
+        except BaseException as error:
+            self._job.fail(error)
+            raise

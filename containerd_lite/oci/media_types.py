@@ -57,6 +57,11 @@ def is_manifest(media_type: str) -> bool:
     return media_type in _MANIFESTS
 
 
+def is_document(media_type: str) -> bool:
+    """Whether content of this type refers to other content: a manifest or an index."""
+    return media_type in _MANIFESTS or media_type in _INDEXES
+
+
 def is_schema1(media_type: str) -> bool:
     return media_type in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
 

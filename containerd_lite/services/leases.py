@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..errors import Unimplemented
 from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of
-from ._base import Service
+from ._base import Service, current_lease, joined_lease
 
 #: RFC 3339 time after which garbage collection deletes the lease (docs/garbage-collection.md).
 EXPIRE = "containerd.io/gc.expire"
@@ -39,6 +40,15 @@ class LeaseService(Service):
     """The leases of a namespace."""
 
     _name = "containerd.services.leases.v1.Leases"
+
+    @property
+    def joined(self) -> str:
+        """The id of the lease that the caller's block belongs to, ``""`` if there is none."""
+        return current_lease(self._channel, self._context.namespace)
+
+    def joining(self, id: str) -> AbstractContextManager[None]:
+        """Within the block all calls to this namespace belong to the lease ``id``."""
+        return joined_lease(self._channel, self._context.namespace, id)
 
     def create(self, id: str = "", labels: Mapping[str, str] | None = None) -> Lease:
         """``id`` ``""`` lets the daemon make one up.  Raises ``AlreadyExists``."""

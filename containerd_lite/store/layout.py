@@ -32,7 +32,6 @@ from ..oci.content import ContentInfo, IngestStatus
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import Index, parse
 
-REF_NAME = "org.opencontainers.image.ref.name"
 _MARKER = "oci-layout"
 _VERSION = "1.0.0"
 _MAX_INDEX = 20 << 20  # what containerd's importer allows
@@ -169,17 +168,17 @@ class LayoutStore:
             raise InvalidArgument(f"{self.path / 'index.json'} is no index")
         return found
 
-    def tag(self, name: str, target: Descriptor) -> None:
-        """Let ``name`` stand for ``target``, in place of what it stood for before."""
+    @contextmanager
+    def changing_index(self) -> Iterator[list[Descriptor]]:
+        """The entries of the index, to be changed within the block, by nobody else meanwhile."""
         self._prepare()
         with self._locked():
-            kept = [m for m in self.index().manifests if m.annotations.get(REF_NAME) != name]
-            named = target.to_json()
-            named["annotations"] = {**target.annotations, REF_NAME: name}
+            entries = list(self.index().manifests)
+            yield entries
             document = {
                 "schemaVersion": 2,
                 "mediaType": media_types.OCI_INDEX,
-                "manifests": [*(m.to_json() for m in kept), named],
+                "manifests": [entry.to_json() for entry in entries],
             }
             _write(self.path / "index.json", json.dumps(document, indent=2).encode())
         self.tidy()

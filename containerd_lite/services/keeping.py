@@ -1,0 +1,79 @@
+"""Leases over blocks of a program: what is written within one is kept.
+
+What lives here: making, joining, losing and ending them.  What may not: the RPCs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
+from hashlib import sha256
+
+from ..errors import (
+    AlreadyExists,
+    ConnectionLost,
+    ConnectionRefused,
+    ContainerdError,
+    NotFound,
+    SocketNotFound,
+)
+from .leases import EXPIRE, LeaseService
+
+#: How long clean-up after a failure may take (seconds), garbage collection included.
+_CLEANUP_TIMEOUT = 30.0
+#: How long what is to be gone on with is kept (seconds): a day was asked for, with a weekend.
+RESUME_EXPIRES = 7 * 86400.0
+
+
+@contextmanager
+def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[str]:
+    """Within the block calls belong to a lease, whose id is given; the outer one if there is one.
+
+    ``expires`` in seconds is when the daemon may delete it if nobody else does.  A block that
+    fails takes what it wrote with it; with ``resume`` its lease stays, for a block that is called
+    the same.
+    """
+    joined = leases.joined
+    if joined:
+        yield joined
+        return
+    id = f"lite-{os.urandom(8).hex()}"
+    if resume:
+        id = f"lite-resume-{sha256(resume.encode()).hexdigest()[:32]}"
+    try:
+        _create(leases, id, expires)
+    except AlreadyExists:
+        if not resume:
+            raise
+    try:
+        with leases.joining(id):
+            yield id
+    except BaseException:
+        if not resume:
+            with suppress(ContainerdError):
+                leases.with_options(timeout=_CLEANUP_TIMEOUT).delete(id, sync=True)
+        raise
+    with suppress(NotFound):  # somebody has pruned it
+        leases.delete(id)
+
+
+def _create(leases: LeaseService, id: str, expires: float) -> None:
+    until = datetime.now(timezone.utc) + timedelta(seconds=expires)
+    leases.create(id, {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%SZ")})
+
+
+def restore(leases: LeaseService) -> bool:
+    """Make the current lease anew if somebody has deleted it; true if so."""
+    id = leases.joined
+    if not id or any(found.id == id for found in leases.list()):
+        return False
+    with suppress(AlreadyExists):
+        _create(leases, id, RESUME_EXPIRES)
+    return True
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether it says that the daemon is gone, and may come back."""
+    return isinstance(error, ConnectionLost | ConnectionRefused | SocketNotFound)
