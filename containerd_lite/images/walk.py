@@ -136,9 +136,11 @@ class Dispatcher:
     def add(self, descriptor: Descriptor, depth: int = 0) -> Future[None]:
         """Handle a descriptor, and what is below it, some time; once, however often it is added.
 
-        The future is done with the descriptor, and says nothing of its children.
+        The future is done with the descriptor, and says nothing of its children.  Raises
+        ``Cancelled`` once a part has failed.
         """
         with self._lock:
+            self._job.check()
             if self._bounds.is_new(descriptor, depth):
                 run = copy_context().run  # the lease of the caller is the thread's, too
                 task = self._pool.submit(run, self._handle, descriptor, depth)
@@ -170,6 +172,8 @@ class Dispatcher:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._job.fail(error)
+        with self._lock:
+            pass  # from now on nobody adds anything
         self._pool.shutdown(wait=True, cancel_futures=error is not None)
         if error is not None:
             self._job.blame(error)

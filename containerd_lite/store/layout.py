@@ -36,6 +36,7 @@ _MARKER = "oci-layout"
 _VERSION = "1.0.0"
 _MAX_INDEX = 20 << 20  # what containerd's importer allows
 _INGEST = ".ingest"
+_PIECE = 1 << 20
 #: Before a ref in its file's name, for a ref may be ``..``.
 _REF = "ref-"
 
@@ -207,11 +208,18 @@ class LayoutWriter:
         self._file = file
         self._size = size
         self._expected = expected
-        # What an earlier run left would have to be hashed again: begin afresh.
-        self._file.truncate(0)
         algorithm = digests.algorithm(expected) if expected else "sha256"
         self._hash = hashlib.new(algorithm, usedforsecurity=False)
         self._offset = 0
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Hash what an earlier writer has left, which is faster than fetching it again."""
+        buffer = memoryview(bytearray(_PIECE))
+        with self._path.open("rb") as left:
+            while count := left.readinto(buffer):
+                self._hash.update(buffer[:count])
+                self._offset += count
 
     @property
     def offset(self) -> int:

@@ -22,6 +22,7 @@ from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.layout_names import LayoutNames
 from containerd_lite.store.protocol import ContentStore, read_blob
 
 BODY = b"some content"
@@ -107,8 +108,26 @@ def test_a_ref_has_one_writer(store: LayoutStore) -> None:
             store.writer("a")
         assert [status.ref for status in store.statuses()] == ["a"]
         store.writer("b").close()
-    with store.writer("a") as again:
-        assert again.offset == 0
+
+
+def test_the_next_writer_goes_on_where_one_stopped(store: LayoutStore) -> None:
+    with store.writer("a") as writer:
+        writer.write(BODY[:4])
+    size = len(BODY)
+    with LayoutStore(store.path).writer("a", size=size, expected=DIGEST) as again:
+        assert again.offset == 4
+        again.write(BODY[4:])
+        assert again.commit() == DIGEST
+    assert store.statuses() == []
+
+
+def test_what_a_writer_left_counts_in_the_digest(store: LayoutStore) -> None:
+    with store.writer("a") as writer:
+        writer.write(b"some lies!")
+    with store.writer("a", size=len(BODY), expected=DIGEST) as again:
+        again.write(BODY[10:])
+        with pytest.raises(DigestMismatch):
+            again.commit()
 
 
 def test_a_writer_of_another_process_counts(store: LayoutStore) -> None:
@@ -127,9 +146,10 @@ def test_names(store: LayoutStore) -> None:
     first = Descriptor(media_types.OCI_MANIFEST, DIGEST, len(BODY), annotations={"kept": "yes"})
     second = Descriptor(media_types.OCI_MANIFEST, digests.of(b"2"), 1)
     assert store.index().manifests == ()
-    store.tag("a", first)
-    store.tag("b", second)
-    store.tag("a", second)
+    names = LayoutNames(store)
+    names.put("a", first)
+    names.put("b", second)
+    names.put("a", second)
     ref = "org.opencontainers.image.ref.name"
     found = [(m.digest, m.annotations[ref]) for m in store.index().manifests]
     assert found == [(second.digest, "b"), (second.digest, "a")]
@@ -138,6 +158,14 @@ def test_names(store: LayoutStore) -> None:
     assert sorted(path.name for path in store.path.iterdir()) == [
         "blobs", "index.json", "oci-layout",
     ]  # fmt: skip
+    assert names.get("b").target == second
+    names.delete("b")
+    assert [found.name for found in names.list()] == ["a"]
+    for ask in (names.get, names.delete):
+        with pytest.raises(NotFound, match="'b'"):
+            ask("b")
+    with pytest.raises(InvalidArgument, match="filters"):
+        names.list("name==a")
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"schemaVersion": 2, "config": {}}', "\0"])
