@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
     from ..image import Image, ImageServices
 
-    #: What a verb takes for an image: one that was got, its name, or what a name would stand for.
-    Source: TypeAlias = Image | Descriptor | str
+#: What a verb takes for an image: one that was got, its name, or what a name would stand for.
+Source: TypeAlias = "Image | Descriptor | str"
 
 
 class Verbs:

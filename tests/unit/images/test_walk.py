@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -33,7 +33,7 @@ def number(descriptor: Descriptor) -> int:
     return int(descriptor.digest[7:], 16)
 
 
-def tree(children: dict[int, Sequence[int]]) -> Handler:
+def tree(children: Mapping[int, Sequence[int]]) -> Handler:
     return lambda descriptor: [named(n) for n in children.get(number(descriptor), ())]
 
 
@@ -137,7 +137,7 @@ def test_documents_have_children_and_all_else_has_none() -> None:
 # ---- side by side ------------------------------------------------------------------------------
 
 
-def collecting(children: dict[int, Sequence[int]]) -> tuple[Handler, list[int]]:
+def collecting(children: Mapping[int, Sequence[int]]) -> tuple[Handler, list[int]]:
     seen: list[int] = []
     inner = tree(children)
 
