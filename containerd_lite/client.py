@@ -10,11 +10,13 @@ the version loads neither an HTTP client nor the pipeline.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from .deadline import Deadline, backoff
 from .errors import InvalidArgument, NotFound, Unavailable
 from .images.verbs import ImageVerbs
 from .services._base import CallContext
@@ -127,11 +129,20 @@ class Client(Services, ImageVerbs):
 
     def is_serving(self, *, timeout: float | None = 10.0) -> bool:
         """Whether the daemon serves; waits up to ``timeout`` seconds for it to come up."""
-        service = self.health_service.with_options(timeout=timeout, wait_for_ready=True)
-        try:
-            return service.check() == "SERVING"
-        except (Unavailable, TimeoutError):
-            return False
+        deadline = Deadline(timeout)
+        for wait in backoff(0.02, 1.0):
+            service = self.health_service.with_options(
+                timeout=deadline.remaining(), wait_for_ready=True
+            )
+            try:
+                return service.check() == "SERVING"
+            except TimeoutError:
+                return False
+            except Unavailable:  # one that ends still answers some, and hangs up on others
+                if deadline.expired:
+                    return False
+            time.sleep(min(wait, deadline.remaining() or wait))
+        raise AssertionError("unreachable")
 
     def version(self, *, wait_for_ready: bool = False) -> Version:
         """The daemon's version and revision."""

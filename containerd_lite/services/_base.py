@@ -6,7 +6,7 @@ may not: any one service.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import ContainerdError, Unimplemented
+from ..errors import ContainerdError, DeadlineExceeded, Unavailable, Unimplemented
 from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
 from ..transport.channel import Channel
 from ..transport.stream import Stream
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: How long to ask the daemon for its version, when a call has failed already (seconds).
 _QUICK = 5.0
+#: Of a call that may rightly take any time: after how much silence (seconds) the daemon is asked
+#: for a sign of life, and how long it may take to give it.
+_SILENCE, _SIGN_OF_LIFE = 30.0, 30.0
 _Metadata = tuple[tuple[str, str], ...]
 #: What a request's fields are made of; nested messages are dicts.
 Fields = Mapping[str, object]
@@ -156,7 +159,20 @@ class Service:
             )
         except ContainerdError as error:
             raise translated(error) from error.__cause__
-        return MessageStream(stream, method, self._explained)
+        return MessageStream(stream, method, self)
+
+    def _expect_life(self) -> None:
+        """Raises ``Unavailable`` for a daemon that does not even tell its version."""
+        method = CONTAINERD.method("containerd.services.version.v1.Version/Version")
+        try:
+            self._channel.unary(method.path, timeout=_SIGN_OF_LIFE)
+        except DeadlineExceeded as error:
+            raise Unavailable(
+                f"the daemon has been silent for {_SILENCE + _SIGN_OF_LIFE:.0f} s, and does not "
+                "answer other calls either",
+                address=self._channel.name,
+                remedy="Is it stopped, or its disk stuck?",
+            ) from error
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -166,18 +182,31 @@ class Service:
 class MessageStream:
     """A stream of messages instead of bytes; a context manager and an iterator."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        method: Method,
-        explained: Callable[[Unimplemented, Method], ContainerdError],
-    ) -> None:
+    def __init__(self, stream: Stream, method: Method, service: Service) -> None:
         self.raw = stream
         self.method = method
-        self._explained = explained
+        self._service = service
 
     def send(self, fields: Fields, *, last: bool = False) -> None:
         self.raw.send(encode(self.method.request(**fields)), last=last)
+
+    def receive_patiently(self) -> DynamicMessage | None:
+        """As ``receive``, for as long as the daemon shows signs of life.
+
+        Raises ``Unavailable`` where it does not.
+        """
+        data = self.patient_bytes()
+        return None if data is None else decode(self.method.response, data)
+
+    def patient_bytes(self) -> bytes | bytearray | None:
+        """The next message as it came, waited for as ``receive_patiently`` does."""
+        while True:
+            try:
+                return self.receive_bytes(_SILENCE)
+            except DeadlineExceeded:
+                if self.raw.is_done:  # its own deadline has passed
+                    raise
+            self._service._expect_life()
 
     def receive(self, timeout: float | None = None) -> DynamicMessage | None:
         """The next message, ``None`` at the end; errors as ``transport.Stream.receive`` has."""
@@ -189,7 +218,7 @@ class MessageStream:
         try:
             return self.raw.receive(timeout)
         except Unimplemented as error:
-            raise self._explained(error, self.method) from error.__cause__
+            raise self._service._explained(error, self.method) from error.__cause__
         except ContainerdError as error:
             raise translated(error) from error.__cause__
 

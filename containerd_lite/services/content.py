@@ -16,6 +16,8 @@ from ._base import MessageStream, Service
 #: ReadContentResponse.data.
 _READ_DATA = 2
 _STAT, _WRITE, _COMMIT = 0, 1, 2
+#: How long the daemon may take to take a chunk (seconds).
+_STALL = 60.0
 _ACTIONS = ("stat", "write", "commit")
 #: ReadContentResponse.offset: field 1, a varint, absent where it is 0.
 _OFFSET_TAG = 0x08
@@ -100,7 +102,7 @@ class ContentRead:
 
     def receive(self) -> memoryview | None:
         """The next chunk, ``None`` at the end."""
-        data = self._stream.receive_bytes()
+        data = self._stream.patient_bytes()
         if data is None:
             return None
         chunk = bytes_field(data, _READ_DATA)
@@ -154,6 +156,11 @@ class ContentWrite:
         """The last answer that was read, ``None`` before the first."""
         return None if self._last is None else _write_status(self._last)
 
+    @property
+    def offset(self) -> int:
+        """Bytes that the daemon has said are there."""
+        return 0 if self._last is None else int(self._last.offset)
+
     def stat(self, total: int, expected: str) -> int:
         """Take the lock; returns how many bytes are there.
 
@@ -175,7 +182,7 @@ class ContentWrite:
         if total or expected:
             fields.update(total=total, expected=expected)
         head = encode(self._stream.method.request(**fields))
-        self._stream.raw.send(head + _DATA_TAG + _varint(len(data)), data)
+        self._stream.raw.send(head + _DATA_TAG + _varint(len(data)), data, timeout=_STALL)
         while (answer := self._stream.poll()) is not None:
             self._last = answer
         if self._stream.raw.is_done:
@@ -208,8 +215,12 @@ class ContentWrite:
             pass
         return str(answer.digest)
 
+    def await_answer(self) -> None:
+        """Wait for the daemon's next answer, which tells how much of it is there."""
+        self._answer()
+
     def _answer(self) -> DynamicMessage:
-        answer = self._stream.receive()
+        answer = self._stream.receive_patiently()
         if answer is None:
             raise ProtocolError(f"the daemon ended the write of {self._ref} without a word")
         self._last = answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from ..errors import ProtocolError
 from ..oci.descriptor import Descriptor
 from ..schema.values import timestamp
 from ._base import Service
@@ -19,7 +20,10 @@ from ._types import (
 
 
 class DiffService(Service):
-    """The daemon's differ.  Its calls have no deadline: one that passed would end a mount."""
+    """The daemon's differ.  Its calls have no deadline: one that passed would end a mount.
+
+    An ``Apply`` is given up, ``Unavailable``, when the daemon shows no sign of life.
+    """
 
     _name = "containerd.services.diff.v1.Diff"
 
@@ -43,7 +47,11 @@ class DiffService(Service):
             "payloads": any_map_fields(payloads or {}),
             "sync_fs": sync_fs,
         }
-        return descriptor_of(self._call("Apply", fields, is_long=True).applied)
+        with self._stream("Apply", fields) as call:
+            answer = call.receive_patiently()
+        if answer is None:
+            raise ProtocolError(f"the daemon ended the unpacking of {layer.digest} without a word")
+        return descriptor_of(answer.applied)
 
     def diff(
         self,

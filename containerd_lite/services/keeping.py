@@ -6,11 +6,13 @@ What lives here: making, joining, losing and ending them.  What may not: the RPC
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 
+from ..deadline import Deadline, backoff
 from ..errors import (
     AlreadyExists,
     ConnectionLost,
@@ -53,10 +55,23 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
     except BaseException:
         if not resume:
             with suppress(ContainerdError):
-                leases.with_options(timeout=_CLEANUP_TIMEOUT).delete(id, sync=True)
+                _delete(leases.with_options(timeout=_CLEANUP_TIMEOUT), id, sync=True)
         raise
-    with suppress(NotFound):  # somebody has pruned it
-        leases.delete(id)
+    _delete(leases, id)
+
+
+def _delete(leases: LeaseService, id: str, *, sync: bool = False) -> None:
+    """Delete a lease that somebody may have pruned, in a daemon that may be restarting."""
+    deadline = Deadline(_CLEANUP_TIMEOUT)
+    for wait in backoff(0.02, 1.0):
+        try:
+            with suppress(NotFound):
+                leases.delete(id, sync=sync)
+            return
+        except ContainerdError as error:
+            if deadline.expired or not is_away(error):
+                raise
+        time.sleep(wait)
 
 
 def _create(leases: LeaseService, id: str, expires: float) -> None:

@@ -14,8 +14,10 @@ from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatc
 from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
 
-#: containerd takes messages of up to 16 MiB; its own client splits at 8 MiB.
-_MAX_CHUNK = 8 << 20
+#: containerd takes messages of up to 16 MiB; this is what it sends itself.
+_MAX_CHUNK = 1 << 20
+#: Bytes under way that the daemon has not said it has: what a restart of it can cost.
+_MOST_UNDER_WAY = 4 << 20
 
 
 class DaemonStore:
@@ -135,6 +137,8 @@ class DaemonWriter:
         view = memoryview(data)
         for start in range(0, len(view), _MAX_CHUNK):
             chunk = view[start : start + _MAX_CHUNK]
+            while self._offset + len(chunk) - self._write.offset > _MOST_UNDER_WAY:
+                self._write.await_answer()
             self._write.chunk(self._offset, chunk)
             self._offset += len(chunk)
         return len(view)

@@ -67,9 +67,16 @@ class Stream:
         self._owner = self._lender = owner
 
     def send(
-        self, *parts: bytes | memoryview, last: bool = False, compress: bool | None = None
+        self,
+        *parts: bytes | memoryview,
+        last: bool = False,
+        compress: bool | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Send one message, given in parts; ``last`` says that no more will come.
+
+        ``timeout`` in seconds bounds this message alone; a call that cannot have it in that time
+        is ended.
 
         Returns when the kernel has all of it, so that the parts may be used again.  Sending to a
         call that has ended does nothing: ``receive`` tells how it ended.  In a call with a
@@ -82,7 +89,8 @@ class Stream:
             parts = (squeeze(parts),)
         self._again = None
         try:
-            in_time = self._link.send(self._call, parts, last, self._deadline, is_compressed)
+            deadline = self._deadline.sooner(timeout)
+            in_time = self._link.send(self._call, parts, last, deadline, is_compressed)
         except ContainerdError as error:
             error.operation, error.address = operation(self._call.path), self._address
             raise
