@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from ..errors import InvalidArgument
 from ..oci.descriptor import Descriptor
@@ -66,14 +67,16 @@ class AnyValue:
         return plain(decode(kind, self.value))
 
 
-Descriptor._readers = {"annotations": lambda message: dict_of(message.annotations)}
+Descriptor._readers = {
+    "media_type": attrgetter("media_type"),
+    "annotations": lambda message: dict_of(message.annotations),
+}
 
 
 def descriptor_of(message: DynamicMessage) -> Descriptor:
     made = Descriptor._of(message)
     parts = made.__dict__
-    parts["media_type"], parts["digest"] = message.media_type, message.digest
-    parts["size"] = message.size
+    parts["digest"], parts["size"] = message.digest, message.size
     made.__post_init__()
     return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import weakref
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
 
@@ -48,6 +49,52 @@ def test_a_field_is_read_once_and_then_the_source_is_let_go() -> None:
     assert vars(made) == {"left": "l", "right": 7}
 
 
+def test_of_many_each_reads_its_own() -> None:
+    sources = [Source(), Source()]
+    many = Pair._made_of(sources)
+    for made, left in zip(many, "ab", strict=True):
+        made.__dict__["left"] = left
+    assert many[1].right == 7
+    assert [source.reads for source in sources] == [0, 1]
+    assert many == [Pair("a", 7), Pair("b", 7)]
+    assert [source.reads for source in sources] == [1, 1]
+    kept = weakref.ref(sources[0])
+    del sources
+    assert kept() is None
+
+
+def test_what_has_a_plain_default_need_not_be_read() -> None:
+    @dataclass(frozen=True)
+    class Named(Unread):
+        right: int
+        name: str = ""
+
+    Named._readers = Pair._readers
+    source = Source()
+    made = Named._of(source)
+    assert made == Named(7)
+    kept = weakref.ref(source)
+    del source
+    assert kept() is None
+
+
+def test_two_may_read_at_once() -> None:
+    class Slow(Source):
+        def read(self) -> int:
+            if not self.reads:
+                self.reads += 1
+                assert made.right == 7  # as another thread would, meanwhile
+            return super().read()
+
+    source = Slow()
+    made = Pair._of(source)
+    made.__dict__["left"] = "l"
+    assert made.right == 7
+    assert source.reads == 3
+    # The other one had found nothing in the record yet, and comes to where the source was.
+    assert vars(Pair)["right"].__get__(made) == 7
+
+
 @pytest.mark.parametrize(
     "same",
     [
@@ -78,12 +125,18 @@ def test_other_attributes_are_none() -> None:
         made.right = 8  # type: ignore[misc]
 
 
-def test_a_source_that_cannot_be_read_says_so_each_time() -> None:
+@pytest.mark.parametrize("error", [ValueError, AttributeError])
+def test_a_source_that_cannot_be_read_says_so_each_time(error: type[Exception]) -> None:
     class Unreadable(Source):
         def read(self) -> int:
-            raise ValueError("unreadable")
+            raise error("unreadable")
 
     made = Pair._of(Unreadable())
     for _ in range(2):
-        with pytest.raises(ValueError, match="unreadable"):
+        with pytest.raises(error, match="unreadable"):
             made.right  # noqa: B018
+
+
+def test_the_class_has_no_such_attribute() -> None:
+    assert unread()[0].right == 7
+    assert not hasattr(Pair, "right")
