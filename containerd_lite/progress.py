@@ -14,9 +14,9 @@ class ProgressEvent:
     """What one object of a pull or push has come to.
 
     ``stage`` is one of ``resolving resolved waiting downloading downloaded exists unpacking
-    unpacked uploading uploaded mounted retrying done``; ``name`` is the reference or digest it
-    concerns; ``offset`` and ``total`` count bytes (``total`` 0: not known).  With ``retrying``
-    come the ``reason`` and the seconds of ``wait`` before the next try.
+    unpacked uploading uploaded mounted verifying verified retrying done``; ``name`` is the
+    reference or digest it concerns; ``offset`` and ``total`` count bytes (``total`` 0: not known).
+    With ``retrying`` come the ``reason`` and the seconds of ``wait`` before the next try.
     """
 
     stage: str

@@ -6,12 +6,12 @@ records; how blobs move and how layers become snapshots.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ..errors import SizeMismatch
+from ..errors import InvalidArgument, SizeMismatch
 from ..oci import media_types
 from ..oci.config import ImageConfig
 from ..oci.descriptor import Descriptor
@@ -21,8 +21,10 @@ from ..oci.platform import Platform
 from ..store.protocol import ContentStore, read_blob
 from .job import Job
 from .labels import child_labels
+from .octet import OCTET_STREAM, repair_octet_config
 from .platforms import Platforms, best
 from .resolver import Resolver
+from .schema1 import CONVERTED, convert, is_convertible
 from .source import Source
 from .unpack import Unpacked, Unpacker
 from .walk import Dispatcher, Handler, WrapHandler, chain
@@ -46,10 +48,12 @@ class PullOptions:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull brought: the name, what it stands for, and whether a layer is lazy."""
+    """What a pull brought: the name, what it stands for, labels that tell of a conversion, and
+    whether a layer is lazy."""
 
     name: str
     target: Descriptor
+    labels: Mapping[str, str] = field(default_factory=dict)
     is_lazy: bool = False
 
 
@@ -80,10 +84,25 @@ class Pull:
         name, target = self._resolver.resolve(ref)
         self._job.report("resolved", name, 0, target.size)
         source = Source(self._resolver.fetcher(name), name, self._store, self._job)
+        labels = {}
+        if is_convertible(target):
+            labels = {CONVERTED: target.digest}
+            target = self._converted(source, target)
         walk = _Walk(self, source, target)
         unpacked = walk.run()
+        if walk.has_octet_config:
+            target = repair_octet_config(self._store, target, self._job)
         self._job.report("done", name)
-        return Pulled(name, target, any(one.is_lazy for one in unpacked))
+        return Pulled(name, target, labels, any(one.is_lazy for one in unpacked))
+
+    def _converted(self, source: Source, target: Descriptor) -> Descriptor:
+        if not self._options.convert_schema1:
+            raise InvalidArgument(
+                f"{source.name} is of Docker's schema 1",
+                remedy="Pull it with convert_schema1=True, or push it again with a current tool",
+            )
+        workers = self._options.workers
+        return convert(source.fetcher, self._store, source.name, target, self._job, workers=workers)
 
 
 class _Walk:
@@ -97,6 +116,8 @@ class _Walk:
         self._source = source
         self._target = target
         self._root_config = ""
+        #: Whether the target calls its config what old registries called everything.
+        self.has_octet_config = False
         #: Of all platforms' manifests, the one that is unpacked.
         self._usual = {target.digest}
         self._unpacking: list[Future[Unpacked]] = []
@@ -142,8 +163,9 @@ class _Walk:
             is_root = target == self._target
             platforms = self._options.platforms
             return platforms.choose(document, self._source.name, all_or_error=is_root)
-        if target == self._target and media_types.is_config(document.config.media_type):
+        if target == self._target and _has_config(target, document.config):
             self._root_config = document.config.digest
+            self.has_octet_config = document.config.media_type == OCTET_STREAM
         return document.children
 
     def _withholding(self, handler: Handler) -> Handler:
@@ -153,7 +175,7 @@ class _Walk:
             children = list(handler(descriptor))
             if not self._is_unpacked(descriptor):
                 return children
-            config = next((c for c in children if media_types.is_config(c.media_type)), None)
+            config = next((c for c in children if _has_config(descriptor, c)), None)
             layers = [c for c in children if media_types.is_layer(c.media_type)]
             if config is None:
                 return children  # an artifact: what it holds is not ours to know
@@ -188,3 +210,10 @@ class _Walk:
         except BaseException as error:
             self._job.fail(error)
             raise
+
+
+def _has_config(manifest: Descriptor, child: Descriptor) -> bool:
+    """Whether a child of a manifest is an image's config, by that name or by none."""
+    is_unnamed = child.media_type == OCTET_STREAM
+    is_docker = manifest.media_type == media_types.DOCKER_MANIFEST
+    return media_types.is_config(child.media_type) or (is_docker and is_unnamed)

@@ -212,52 +212,6 @@ def index_of(images: Mapping[str, Image], *, docker: bool = False, **extra: obje
     return Image(descriptor(index["mediaType"], blob), {**blobs, digest_of(blob): blob})
 
 
-def attested(index: Image) -> Image:
-    """Add to an index an attestation of each of its manifests, marked as BuildKit marks them."""
-    document = index.json()
-    blobs = dict(index.blobs)
-    for entry in list(document["manifests"]):
-        statement = encode({"_type": "https://in-toto.io/Statement/v0.1", "of": entry["digest"]})
-        layers = [descriptor("application/vnd.in-toto+json", statement)]
-        config = encode({"architecture": "unknown", "os": "unknown", "rootfs": {}})
-        manifest = encode(
-            {
-                "schemaVersion": 2,
-                "mediaType": OCI_MANIFEST,
-                "config": descriptor(OCI_CONFIG, config),
-                "layers": layers,
-            }
-        )
-        blobs |= {digest_of(blob): blob for blob in (statement, config, manifest)}
-        marks = {
-            "vnd.docker.reference.type": "attestation-manifest",
-            "vnd.docker.reference.digest": entry["digest"],
-        }
-        unknown = {"architecture": "unknown", "os": "unknown"}
-        found = descriptor(OCI_MANIFEST, manifest)
-        document["manifests"].append({**found, "annotations": marks, "platform": unknown})
-    blob = encode(document)
-    del blobs[index.digest]
-    return Image(descriptor(index.manifest["mediaType"], blob), {**blobs, digest_of(blob): blob})
-
-
-def artifact(subject: Image, content: bytes, kind: str = "application/vnd.test.sbom") -> Image:
-    """Make an artifact that refers to another image."""
-    empty = b"{}"
-    manifest = encode(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": kind,
-            "config": descriptor("application/vnd.oci.empty.v1+json", empty),
-            "layers": [descriptor(kind, content)],
-            "subject": subject.manifest,
-        }
-    )
-    blobs = {digest_of(blob): blob for blob in (empty, content, manifest)}
-    return Image(descriptor(OCI_MANIFEST, manifest), blobs)
-
-
 def busybox(*, compression: str = "gzip", **options: Any) -> Image:
     """Make the runnable image: Debian's static busybox, its applets, root and nobody.
 

@@ -45,6 +45,10 @@ def found():
 """
 
 
+#: The verbs of a client, which import what they need when they are called.
+VERBS = "containerd_lite.images.verbs"
+
+
 def report(code: str) -> dict[str, object]:
     """Run code in a Python of its own, and return what came of it."""
     argv = [sys.executable, "-W", "error", "-c", FOUND + REPORT % code]
@@ -58,7 +62,8 @@ def rooms(told: dict[str, object]) -> set[str]:
     """Which rooms, and which of others' packages, were loaded."""
     modules = told["modules"]
     assert isinstance(modules, list)
-    inside = {name.split(".")[1] for name in modules if name.startswith("containerd_lite.")}
+    names = {name for name in modules if not name.startswith(VERBS)} - {"containerd_lite.images"}
+    inside = {name.split(".")[1] for name in names if name.startswith("containerd_lite.")}
     others = {"h2", "hpack", "google.protobuf", "urllib3", "grpc", "rich", "ssl", "http.client"}
     return inside | (others & set(modules))
 

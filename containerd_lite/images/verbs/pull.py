@@ -152,5 +152,5 @@ def _pull(
         unpacker = services.unpacker(None, job)
     with using(resolver, job.tell) as source:
         pulled = Pull(source, services.store, options, job, unpacker).run(ref)
-    record = services.names.put(pulled.name, pulled.target, labels or {})
+    record = services.names.put(pulled.name, pulled.target, {**(labels or {}), **pulled.labels})
     return Image(services, record, is_lazy=pulled.is_lazy)

@@ -13,7 +13,7 @@ from containerd_lite.errors import InvalidArgument, NoMatchingPlatform
 from containerd_lite.images.walk import Handler, SkipDescriptor, StopHandlers
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
-from tests.harness import images
+from tests.harness import artifacts, images
 from tests.harness.images import Image
 from tests.unit.images.own import OwnResolver
 
@@ -79,7 +79,7 @@ def test_what_an_index_lacks_is_told(tmp_path: Path) -> None:
 
 
 def test_attestations_come_when_asked_for_and_with_all(tmp_path: Path) -> None:
-    index = images.attested(images.index_of(dict(list(SEVERAL.items())[:2])))
+    index = artifacts.attested(images.index_of(dict(list(SEVERAL.items())[:2])))
     attestations = {
         entry["annotations"]["vnd.docker.reference.digest"]: entry["digest"]
         for entry in index.json()["manifests"]
@@ -137,9 +137,9 @@ class WithReferrers(OwnResolver):
 
 def test_referrers_of_what_was_chosen_and_theirs(tmp_path: Path) -> None:
     amd64, arm64 = SEVERAL["linux/amd64"], SEVERAL["linux/arm64"]
-    sbom = images.artifact(amd64, b"sbom")
-    signature = images.artifact(sbom, b"signature of the sbom")
-    other = images.artifact(arm64, b"of another platform")
+    sbom = artifacts.artifact(amd64, b"sbom")
+    signature = artifacts.artifact(sbom, b"signature of the sbom")
+    other = artifacts.artifact(arm64, b"of another platform")
     resolver = WithReferrers(INDEX, sbom, signature, other)
     options = {"platform": "linux/amd64", "resolver": resolver}
     Layout(tmp_path / "plain").pull("Own Name!", **options)  # type: ignore[arg-type]

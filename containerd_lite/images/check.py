@@ -1,0 +1,228 @@
+"""What of an image is here, and fetching what is not.
+
+What lives here: the report, and the walk that fetches only what is missing.  What may not: whether
+it is what its digest says (``verify``); leases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..errors import DataLoss, InvalidArgument, NotFound, RegistryUnavailable, SizeMismatch
+from ..oci import media_types
+from ..oci.config import ImageConfig
+from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT
+from ..oci.manifest import Index, Manifest, parse
+from ..oci.platform import Platform
+from ..store.protocol import ContentStore, read_blob
+from .image import ImageServices
+from .job import Job
+from .labels import child_labels
+from .platforms import Platforms
+from .resolver import Fetcher, Reader, Resolver
+from .source import Source
+from .walk import Dispatcher, walk
+
+
+@dataclass(frozen=True)
+class PlatformCheck:
+    """What is here of one manifest.
+
+    ``platform`` is the index's word or else the config's.  ``present`` of ``total`` bytes of
+    config and layers are here; ``total`` is 0 where the manifest itself is missing.
+    ``is_unpacked`` is ``None`` where it cannot be told: there are no snapshots, or no config.
+    """
+
+    platform: Platform | None
+    manifest: Descriptor
+    missing: tuple[Descriptor, ...] = ()
+    present: int = 0
+    total: int = 0
+    is_unpacked: bool | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.missing
+
+    def __repr__(self) -> str:
+        said = _told(self.missing)
+        if self.is_unpacked:
+            said = f"{said}, unpacked"
+        return f"<PlatformCheck {self.platform or self.manifest.digest[:19]} {said}>"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What is here of an image: of each manifest that is wanted, and all that is ``missing``."""
+
+    name: str
+    target: Descriptor
+    platforms: tuple[PlatformCheck, ...]
+    missing: tuple[Descriptor, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.missing
+
+    def __repr__(self) -> str:
+        return f"<CheckReport {self.name} {_told(self.missing)}>"
+
+
+def _told(missing: Sequence[Descriptor]) -> str:
+    if not missing:
+        return "complete"
+    return f"lacks {len(missing)} ({sum(one.size for one in missing)} bytes)"
+
+
+def check(
+    services: ImageServices, name: str, target: Descriptor, platforms: Platforms
+) -> CheckReport:
+    """As ``UpkeepVerbs.check``, of what ``name`` stands for."""
+    found = _Check(services, name, target, platforms)
+    below = tuple(walk(found.children, target))
+    missing = {one.digest: one for one in below if one.digest not in found.present}
+    manifests = (one for one in below if media_types.is_manifest(one.media_type))
+    entries = tuple(map(found.manifest, manifests))
+    return CheckReport(name, target, entries, tuple(missing.values()))
+
+
+@dataclass
+class _Check:
+    services: ImageServices
+    name: str
+    target: Descriptor
+    platforms: Platforms
+    present: set[str] = field(init=False)
+    _documents: dict[str, Manifest | Index] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # One listing: asking for each of 120 layers would take 120 calls.
+        self.present = {info.digest for info in self.services.store.walk()}
+
+    def children(self, descriptor: Descriptor) -> Sequence[Descriptor]:
+        if descriptor.digest not in self.present:
+            return ()
+        if not media_types.is_document(descriptor.media_type):
+            return ()
+        document = parse(self._read(descriptor), descriptor.media_type)
+        self._documents[descriptor.digest] = document
+        is_root = descriptor == self.target
+        return wanted_children(document, self.platforms, self.name, is_root=is_root)
+
+    def _read(self, descriptor: Descriptor) -> bytes:
+        try:
+            return read_blob(self.services.store, descriptor, MAX_DOCUMENT)
+        except (DataLoss, NotFound) as error:  # the listing has it
+            error.remedy = "Repair the image"
+            raise
+
+    def manifest(self, descriptor: Descriptor) -> PlatformCheck:
+        document = self._documents.get(descriptor.digest)
+        if not isinstance(document, Manifest):
+            return PlatformCheck(descriptor.platform, descriptor, (descriptor,))
+        each = {child.digest: child for child in document.children}
+        missing = tuple(child for child in each.values() if child.digest not in self.present)
+        total = sum(child.size for child in each.values())
+        platform, is_unpacked = self._config(descriptor, document.config)
+        return PlatformCheck(
+            descriptor.platform or platform,
+            descriptor,
+            missing,
+            total - sum(child.size for child in missing),
+            total,
+            is_unpacked,
+        )
+
+    def _config(
+        self, manifest: Descriptor, target: Descriptor
+    ) -> tuple[Platform | None, bool | None]:
+        """The platform that the config names, and whether its snapshots are there."""
+        is_attestation = media_types.is_attestation(manifest.media_type, manifest.annotations)
+        is_config = media_types.is_config(target.media_type) and not is_attestation
+        if not is_config or target.digest not in self.present:
+            return None, None
+        config = ImageConfig.parse(self._read(target))
+        if self.services.snapshots is None:
+            return config.platform, None
+        return config.platform, self.services.unpacker().find(config) is not None
+
+
+def wanted_children(
+    document: Manifest | Index, platforms: Platforms, name: str, *, is_root: bool
+) -> Sequence[Descriptor]:
+    """What a document refers to, of an index what ``platforms`` choose, as a pull would have it."""
+    if isinstance(document, Index):
+        return platforms.choose(document, name, all_or_error=is_root)
+    return document.children
+
+
+def fetch_missing(
+    store: ContentStore,
+    source: Source,
+    target: Descriptor,
+    platforms: Platforms,
+    job: Job,
+    workers: int,
+) -> tuple[Descriptor, ...]:
+    """As ``UpkeepVerbs.fetch_missing``, from ``source``, under the lease that the caller holds."""
+    present = {info.digest for info in store.walk()}
+    fetched: dict[str, Descriptor] = {}
+
+    def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
+        expect_bounded(descriptor)
+        if descriptor.digest not in present:
+            source.bring(descriptor)
+            fetched[descriptor.digest] = descriptor
+        if not media_types.is_document(descriptor.media_type):
+            return ()
+        document = parse(read_blob(store, descriptor, MAX_DOCUMENT), descriptor.media_type)
+        # All children are named, those not fetched too: a later call may bring them.
+        source.label(descriptor, child_labels(document.children))
+        return wanted_children(document, platforms, source.name, is_root=descriptor == target)
+
+    with Dispatcher(handle, workers, job) as work:
+        work.add(target)
+        work.wait()
+    job.report("done", source.name)
+    return tuple(fetched.values())
+
+
+def expect_bounded(descriptor: Descriptor) -> None:
+    """Raises ``SizeMismatch`` for a document too large to be read, before it is fetched."""
+    if media_types.is_document(descriptor.media_type) and descriptor.size > MAX_DOCUMENT:
+        raise SizeMismatch(
+            f"{descriptor.digest} has {descriptor.size} bytes; {MAX_DOCUMENT} are allowed"
+        )
+
+
+class LateFetcher:
+    """A ``Fetcher`` that is made when it is needed: what is complete may have any name.
+
+    A registry that has not answered is not asked again.
+    """
+
+    def __init__(self, resolver: Resolver, ref: str) -> None:
+        self._resolver = resolver
+        self._ref = ref
+        self._failure: RegistryUnavailable | None = None
+
+    @cached_property
+    def _fetcher(self) -> Fetcher:
+        if not self._ref:
+            raise InvalidArgument(
+                "a descriptor does not say where its content comes from",
+                remedy="Name a reference with ref=",
+            )
+        return self._resolver.fetcher(self._ref)
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._fetcher.fetch(descriptor, offset)
+        except RegistryUnavailable as error:
+            self._failure = error
+            raise
