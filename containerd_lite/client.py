@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from .deadline import Deadline, backoff
-from .errors import InvalidArgument, NotFound, Unavailable
+from .errors import ContainerdError, InvalidArgument, Unavailable
 from .images.verbs import ImageVerbs
 from .services._base import CallContext
 from .services.access import Services
@@ -190,7 +190,8 @@ class Client(Services, ImageVerbs):
 
         if is_away(error):
             return self.is_serving(timeout=_RESTART_TIMEOUT)
-        return isinstance(error, NotFound) and restore(self.lease_service)
+        # Without its lease a write fails in many ways, some of them unknown to the daemon, too.
+        return isinstance(error, ContainerdError) and restore(self.lease_service)
 
     # ---- containers ------------------------------------------------------------------------
 

@@ -1,0 +1,218 @@
+"""What pull's options leave in a daemon, beside what its own ctr leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from containerd_lite import Client, ProgressEvent
+from containerd_lite.errors import FailedPrecondition, NotFound
+from containerd_lite.images.walk import Handler
+from containerd_lite.oci import media_types
+from containerd_lite.oci.config import chain_ids
+from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.services.leases import LeaseService
+from tests.conftest import ROOT
+from tests.e2e.test_pull import LOCAL, content_labels, snapshots
+from tests.harness import artifacts, images
+from tests.harness.daemon import Daemon
+from tests.harness.registry import Registry
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+NAMES = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/s390x", "linux/ppc64le", "linux/386")
+SIX = {
+    name: images.random_image([800 + n, 900 + n], seed=70 + n, platform=name)
+    for n, name in enumerate(NAMES)
+}
+INDEX = artifacts.attested(images.index_of(SIX))
+
+
+@pytest.fixture
+def name(registry: Registry) -> str:
+    return images.push(INDEX, registry.host, "six-platforms", "latest")
+
+
+def test_all_platforms_are_labelled_as_ctr_labels_them(
+    daemon: Daemon, namespace: str, client: Client, name: str
+) -> None:
+    client.fetch(name)
+    theirs = daemon.new_namespace()
+    # What fetches without unpacking is another command; it takes all platforms.
+    daemon.ctr("content", "fetch", "--all-platforms", "--plain-http", name, namespace=theirs)
+    assert content_labels(daemon, namespace) == content_labels(daemon, theirs)
+    assert content_labels(daemon, namespace).keys() == INDEX.blobs.keys()
+    checked = daemon.ctr("images", "check", namespace=namespace).stdout.decode()
+    assert "incomplete" not in checked
+    daemon.ctr("images", "rm", "--sync", name, namespace=theirs)
+
+
+def test_several_platforms_are_unpacked_each(
+    daemon: Daemon, namespace: str, client: Client, name: str
+) -> None:
+    wanted = ["linux/s390x", "linux/arm/v7"]
+    image = client.pull(name, platform=wanted)
+    chosen = [SIX[one] for one in wanted]
+    expected = {INDEX.digest, *(digest for one in chosen for digest in one.blobs)}
+    assert content_labels(daemon, namespace).keys() == expected
+    chains = {chain for one in chosen for chain in chain_ids(one.config["rootfs"]["diff_ids"])}
+    assert snapshots(daemon, namespace) == chains
+    image.delete(sync=True)
+    assert snapshots(daemon, namespace) == set()
+
+
+def test_of_all_platforms_this_machines_is_unpacked(
+    daemon: Daemon, namespace: str, client: Client, name: str
+) -> None:
+    image = client.pull(name, all_platforms=True, attestations=False)
+    own = SIX[images.machine_platform()]
+    assert snapshots(daemon, namespace) == set(chain_ids(own.config["rootfs"]["diff_ids"]))
+    assert image.is_unpacked()
+
+
+def test_what_ctr_left_sparse_is_filled(
+    daemon: Daemon, namespace: str, client: Client, name: str
+) -> None:
+    local = LOCAL[daemon.suite]
+    daemon.ctr("images", "pull", *local, "--plain-http", name, namespace=namespace)
+    client.fetch(name)
+    assert content_labels(daemon, namespace).keys() == INDEX.blobs.keys()
+
+
+def test_handlers_see_and_change_what_is_fetched(
+    daemon: Daemon, namespace: str, client: Client, registry: Registry
+) -> None:
+    """A snapshotter is told the annotations of a layer that are meant for it."""
+    image = images.random_image([700, 1700], seed=80)
+    ref = images.push(image, registry.host, "handled", "latest")
+    asked = []
+
+    def see(descriptor: Descriptor) -> Sequence[Descriptor]:
+        asked.append(descriptor.digest)
+        return ()
+
+    def annotate(handler: Handler) -> Handler:
+        def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
+            children = list(handler(descriptor))
+            for child in children:
+                if media_types.is_layer(child.media_type):
+                    child.annotations["containerd.io/snapshot/test"] = child.digest
+            return children
+
+        return handle
+
+    client.pull(ref, handlers=[see], wrap_handler=annotate)
+    assert sorted(asked) == sorted(image.blobs)
+    for layer, chain in zip(
+        image.layers, chain_ids(image.config["rootfs"]["diff_ids"]), strict=True
+    ):
+        said = daemon.ctr("snapshots", "info", chain, namespace=namespace).stdout.decode()
+        assert f'"containerd.io/snapshot/test": "{layer["digest"]}"' in said
+
+
+# ---- resuming ----------------------------------------------------------------------------------
+
+#: A process that pulls until so much of a layer has come, and dies.
+DIES = """
+import os, sys
+from containerd_lite import Client
+
+def progress(event):
+    if event.stage == "downloading" and event.offset >= 2 << 20:
+        os.kill(os.getpid(), 9)
+
+with Client(sys.argv[1], namespace=sys.argv[2]) as client:
+    client.pull(sys.argv[3], resume=True, progress=progress, max_concurrent_downloads=1)
+"""
+
+
+def leases_of(client: Client) -> list[str]:
+    service: LeaseService = client.lease_service
+    return [lease.id for lease in service.list()]
+
+
+def test_another_process_goes_on_where_one_was_killed(
+    daemon: Daemon, namespace: str, client: Client, registry: Registry
+) -> None:
+    image = images.random_image([5_000_000, 6_000_000], seed=81)
+    ref = images.push(image, registry.host, "resumed", "latest")
+    done = subprocess.run(
+        [sys.executable, "-c", DIES, daemon.address, namespace, ref], cwd=ROOT, check=False
+    )
+    assert done.returncode == -9
+    (lease,) = leases_of(client)
+    assert lease.startswith("lite-resume-")
+    # Neither garbage collection nor the next process's clean-up takes it away.
+    daemon.ctr("leases", "create", "--id", "collect", namespace=namespace)
+    daemon.ctr("leases", "delete", "--sync", "collect", namespace=namespace)
+    events: list[ProgressEvent] = []
+    assert client.pull(ref, resume=True, progress=events.append).is_unpacked()
+    first = image.layers[0]["digest"]
+    offsets = [e.offset for e in events if (e.name, e.stage) == (first, "downloading")]
+    assert not offsets or offsets[0] > 1 << 20
+    assert leases_of(client) == []
+    assert client.check(ref).is_complete
+
+
+def test_a_pull_that_fails_and_is_not_resumed_leaves_nothing(
+    daemon: Daemon, namespace: str, client: Client, registry: Registry
+) -> None:
+    image = images.random_image([3_000_000], seed=82)
+    ref = images.push(image, registry.host, "fails", "latest")
+
+    def fail(event: ProgressEvent) -> None:
+        if event.stage == "downloading" and event.total > 1_000_000:
+            raise LookupError(event)
+
+    with pytest.raises(LookupError):
+        client.pull(ref, progress=fail)
+    assert content_labels(daemon, namespace) == {}
+    assert client.list_images() == []
+    with pytest.raises(LookupError):
+        client.pull(ref, progress=fail, resume=True)
+    assert len(leases_of(client)) == 1
+    assert client.pull(ref, resume=True).is_unpacked()
+    assert leases_of(client) == []
+
+
+def test_a_lease_that_somebody_prunes_is_made_again(
+    daemon: Daemon, namespace: str, client: Client, registry: Registry
+) -> None:
+    image = images.random_image([3_000_000, 100_000], seed=83)
+    ref = images.push(image, registry.host, "pruned", "latest")
+    pruned = []
+
+    def prune(event: ProgressEvent) -> None:
+        if event.stage == "downloading" and event.total > 1_000_000 and not pruned:
+            pruned.extend(leases_of(client))
+            for lease in pruned:
+                daemon.ctr("leases", "delete", "--sync", lease, namespace=namespace)
+
+    image_pulled = client.pull(ref, progress=prune)
+    assert pruned
+    assert image_pulled.is_unpacked()
+    assert client.check(ref).is_complete
+    assert leases_of(client) == []
+
+
+# ---- the object --------------------------------------------------------------------------------
+
+
+def test_tags_and_what_a_layout_cannot(client: Client, busybox: str, tmp_path: Path) -> None:
+    from containerd_lite import Layout
+
+    image = client.pull(busybox, labels={"team": "a"})
+    again = image.tag("docker.io/library/other:1")
+    assert again == client.get_image("other:1")
+    assert (again.target, again.labels) == (image.target, {"team": "a"})
+    with pytest.raises(NotFound):
+        client.get_image("nothing")
+    found = Layout(tmp_path).pull(busybox)
+    assert found == Layout(tmp_path).get_image(busybox)
+    assert found != image
+    with pytest.raises(FailedPrecondition, match="no snapshots"):
+        found.unpack()
