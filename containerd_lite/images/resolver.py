@@ -1,20 +1,34 @@
-"""Where content comes from: the seam at which a caller can put its own source.
+"""Where content comes from and goes to: the seam at which a caller can put its own.
 
 What lives here: the protocols, and the resolver over registries.  What may not: stores.
 """
 
 from __future__ import annotations
 
+import io
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
+from ..errors import RegistryNotFound
+from ..oci import media_types
 from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT
+from ..oci.manifest import parse
 from ..oci.reference import Reference
-from ..progress import ProgressCallback
+from ..progress import ProgressCallback, ProgressEvent
 from ..registry.client import HOSTS_DIRS, Registry, StrPath
 from ..registry.credentials import Credentials, CredentialSource, default_credentials
+from ..registry.hosts import TlsFiles
+from ..registry.hosts_file import find_hosts
+from ..registry.upload import Outcome
+from .turns import turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Reader(Protocol):
@@ -32,14 +46,52 @@ class Fetcher(Protocol):
         """The content from ``offset`` in bytes.  It need not be verified: the store does that."""
 
 
+class Pusher(Protocol):
+    """Brings content to where one reference is; everything that it refers to comes before it."""
+
+    def push(
+        self,
+        descriptor: Descriptor,
+        open_at: Callable[[int], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+        chunk_size: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Outcome:
+        """A blob, manifest or index under its digest, unless it is there.
+
+        ``open_at`` opens the content at an offset in bytes.  ``mount_from`` are repositories of
+        the same registry that may have it; ``chunk_size`` (bytes) is how a blob is cut.
+        ``progress`` is told ``uploading``, and in the end the outcome.
+        """
+
+    def name(
+        self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
+    ) -> Outcome:
+        """A manifest or index for which the reference is to stand from now on."""
+
+
 class Resolver(Protocol):
-    """Turns a name into content."""
+    """Turns a name into content; all that pull needs."""
 
     def resolve(self, ref: str) -> tuple[str, Descriptor]:
         """The full name and what it stands for now.  Raises ``NotFound``."""
 
     def fetcher(self, ref: str) -> Fetcher:
-        """A fetcher for what ``resolve`` found."""
+        """A fetcher for what ``resolve`` found.
+
+        Where it has a method ``referrers`` like ``RegistryFetcher``'s, these can be had too.
+        """
+
+
+class PushResolver(Resolver, Protocol):
+    """A resolver that turns content into names, too; what push and copy need."""
+
+    def pusher(self, ref: str) -> Pusher:
+        """A pusher of what ``ref`` is to stand for."""
+
+
+_R = TypeVar("_R", bound=Resolver)
 
 
 class RegistryResolver:
@@ -48,7 +100,9 @@ class RegistryResolver:
     ``credentials`` is a pair for every host asked, or a function from host to pair; what the
     user has logged in with unless given.  ``plain_http`` True or False overrides the rule that
     only loopback is spoken to in the clear.  ``hosts_dirs`` are searched for ``hosts.toml``;
-    ``progress`` is told of requests that are repeated.
+    ``tls``, ``proxy`` and ``max_rate`` (bytes per second, of each registry) are as for
+    ``registry.client.Registry``.  With several ``connections`` a big blob comes in parts side by
+    side, which helps on long lines.  ``progress`` is told of requests that are repeated.
     """
 
     def __init__(
@@ -57,25 +111,32 @@ class RegistryResolver:
         credentials: Credentials | CredentialSource | None = default_credentials,
         plain_http: bool | None = None,
         hosts_dirs: Sequence[StrPath] = HOSTS_DIRS,
+        tls: TlsFiles | None = None,
+        proxy: str | None = None,
+        max_rate: float | None = None,
+        connections: int = 1,
         progress: ProgressCallback | None = None,
     ) -> None:
-        self._credentials = credentials
         self._plain_http = plain_http
         self._hosts_dirs = hosts_dirs
-        self._progress = progress
+        self._connections = connections
+        self._new = partial(
+            Registry,
+            credentials=credentials,
+            plain_http=plain_http,
+            hosts_dirs=hosts_dirs,
+            tls=tls,
+            proxy=proxy,
+            max_rate=max_rate,
+            progress=progress,
+        )
         self._lock = threading.Lock()
         self._registries: dict[str, Registry] = {}
 
     def _registry(self, host: str) -> Registry:
         with self._lock:
             if host not in self._registries:
-                self._registries[host] = Registry(
-                    host,
-                    credentials=self._credentials,
-                    plain_http=self._plain_http,
-                    hosts_dirs=self._hosts_dirs,
-                    progress=self._progress,
-                )
+                self._registries[host] = self._new(host)
             return self._registries[host]
 
     def resolve(self, ref: str) -> tuple[str, Descriptor]:
@@ -84,7 +145,12 @@ class RegistryResolver:
 
     def fetcher(self, ref: str) -> RegistryFetcher:
         reference = Reference.parse(ref)
-        return RegistryFetcher(self._registry(reference.host), reference)
+        return RegistryFetcher(self._registry(reference.host), reference, self._connections)
+
+    def pusher(self, ref: str) -> RegistryPusher:
+        reference = Reference.parse(ref)
+        hosts = find_hosts(reference.host, self._hosts_dirs, self._plain_http)
+        return RegistryPusher(self._registry(reference.host), reference, has_mirrors=len(hosts) > 1)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -93,7 +159,7 @@ class RegistryResolver:
         for registry in registries:
             registry.close()
 
-    def __enter__(self) -> RegistryResolver:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -102,8 +168,8 @@ class RegistryResolver:
 
 @contextmanager
 def using(
-    resolver: Resolver | None, progress: ProgressCallback | None = None
-) -> Iterator[Resolver]:
+    resolver: _R | None, progress: ProgressCallback | None = None
+) -> Iterator[_R | RegistryResolver]:
     """The caller's resolver, or one over registries for the length of the block."""
     if resolver is not None:
         yield resolver
@@ -115,9 +181,104 @@ def using(
 class RegistryFetcher:
     """A ``Fetcher`` of one repository."""
 
-    def __init__(self, registry: Registry, reference: Reference) -> None:
+    def __init__(self, registry: Registry, reference: Reference, connections: int = 1) -> None:
         self._registry = registry
         self._reference = reference
+        self._connections = connections
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
-        return self._registry.open_blob(self._reference, descriptor, offset, verify=False)
+        if media_types.is_schema1(descriptor.media_type):
+            # Signed afresh each time, it has no size to read a stream by.
+            body = self._registry.fetch_manifest(self._reference, descriptor)
+            return io.BytesIO(body[offset:])
+        return self._registry.open_blob(
+            self._reference, descriptor, offset, verify=False, connections=self._connections
+        )
+
+    def size_of(self, descriptor: Descriptor) -> int:
+        """The size of a blob in bytes, whatever the descriptor says.  Raises ``NotFound``."""
+        return self._registry.blob_size(self._reference, descriptor)
+
+    def referrers(self, descriptor: Descriptor, artifact_type: str = "") -> Sequence[Descriptor]:
+        """The manifests whose subject the descriptor is, of one artifact type or of all."""
+        place = replace(self._reference, digest=descriptor.digest)
+        return self._registry.referrers(place, artifact_type)
+
+
+class RegistryPusher:
+    """A ``Pusher`` to one repository.
+
+    Where there are mirrors, manifests are sent without asking whether they are there: a mirror
+    would answer for what it has itself.
+    """
+
+    def __init__(
+        self, registry: Registry, reference: Reference, *, has_mirrors: bool = False
+    ) -> None:
+        self._registry = registry
+        self._reference = reference
+        self._has_mirrors = has_mirrors
+
+    def push(
+        self,
+        descriptor: Descriptor,
+        open_at: Callable[[int], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+        chunk_size: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Outcome:
+        if not media_types.is_document(descriptor.media_type):
+            return self._registry.upload_blob(
+                self._reference,
+                descriptor,
+                open_at,
+                mount_from=mount_from,
+                chunk_size=chunk_size,
+                progress=progress,
+            )
+        with open_at(0) as file:
+            body = file.read(MAX_DOCUMENT + 1)
+        place = replace(self._reference, tag="", digest=descriptor.digest)
+        return self._put(place, descriptor, body, progress)
+
+    def name(
+        self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
+    ) -> Outcome:
+        reference = self._reference
+        place = reference if reference.digest else reference.with_digest(descriptor.digest)
+        return self._put(place, descriptor, body, progress)
+
+    def _put(
+        self,
+        place: Reference,
+        descriptor: Descriptor,
+        body: bytes,
+        progress: ProgressCallback | None,
+    ) -> Outcome:
+        subject = parse(body, descriptor.media_type).subject
+        # A registry may keep no list of referrers: then each adds itself to one of ours.
+        with turn((place.name, subject.digest if subject else descriptor.digest), lambda: None):
+            outcome = Outcome.EXISTS
+            if not self._stands(place, subject):
+                self._registry.push_manifest(place, body, descriptor.media_type)
+                outcome = Outcome.UPLOADED
+        if progress is not None:
+            size = descriptor.size
+            progress(ProgressEvent(outcome.value, descriptor.digest, size, size))
+        return outcome
+
+    def _stands(self, place: Reference, subject: Descriptor | None) -> bool:
+        """Whether the registry has the manifest in its place, and in the list of its subject."""
+        if self._has_mirrors:
+            return False
+        asked = replace(place, digest="") if place.tag else place
+        with suppress(RegistryNotFound):
+            if self._registry.resolve(asked).digest == place.digest:
+                return subject is None or any(
+                    found.digest == place.digest
+                    for found in self._registry.referrers(
+                        replace(place, tag="", digest=subject.digest)
+                    )
+                )
+        return False
