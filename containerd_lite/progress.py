@@ -6,7 +6,7 @@ What lives here: the event and the type of its consumer.  What may not: printing
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class ProgressEvent:
     ``stage`` is one of ``resolving resolved waiting downloading downloaded exists unpacking
     unpacked uploading uploaded mounted verifying verified retrying done``; ``name`` is the
     reference or digest it concerns; ``offset`` and ``total`` count bytes (``total`` 0: not known).
-    With ``retrying`` come the ``reason`` and the seconds of ``wait`` before the next try.
+    With ``retrying`` come the ``reason`` and the seconds of ``wait`` before the next try.  While
+    bytes move ``rate`` is how many a second, on average since this process began with the object.
     """
 
     stage: str
@@ -26,6 +27,7 @@ class ProgressEvent:
     media_type: str = ""
     reason: str = ""
     wait: float = 0.0
+    rate: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
         text = f"{self.stage:11} {self.name}"

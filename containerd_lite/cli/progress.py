@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+_MOVING = ("downloading", "uploading")
+#: Stages that tell how much of an object is done.
+_COUNTED = ("downloading", "downloaded", "exists", "uploading", "uploaded", "mounted", "verifying")
+
+
 @contextmanager
 def show_progress(is_quiet: bool) -> Iterator[ProgressCallback | None]:
     """A callback for as long as the block lasts; ``None`` if nothing is to be shown."""
@@ -33,13 +38,20 @@ def show_progress(is_quiet: bool) -> Iterator[ProgressCallback | None]:
 def _bars() -> Progress | None:
     try:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TransferSpeedColumn,
+        )
     except ImportError:
         return None
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
         TextColumn("{task.fields[stage]}"),
         console=Console(stderr=True),
     )
@@ -59,7 +71,7 @@ class _Lines:
         if self._stages.get(event.name) == event.stage:
             return
         self._stages[event.name] = event.stage
-        size = f" {event.total} bytes" if event.total and event.stage == "downloading" else ""
+        size = f" {event.total} bytes" if event.total and event.stage in _MOVING else ""
         print(f"{event.stage:11} {_short(event.name)}{size}", file=sys.stderr, flush=True)
 
 
@@ -76,6 +88,6 @@ class _Bars:
                 _short(event.name), total=event.total or None, stage=event.stage
             )
         task = self._tasks[event.name]
-        if event.stage in ("downloading", "downloaded", "exists"):
+        if event.stage in _COUNTED:
             self._bars.update(task, completed=event.offset, total=event.total)
         self._bars.update(task, stage=event.stage)

@@ -7,11 +7,14 @@ operations.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import Cancelled
 from ..progress import ProgressCallback, ProgressEvent
+
+_MOVING = ("downloading", "uploading")
 
 
 @dataclass
@@ -26,15 +29,25 @@ class Job:
     stop: threading.Event = field(default_factory=threading.Event)
     failure: BaseException | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    #: When an object's bytes began to move, and from which offset on.
+    _began: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def report(self, stage: str, name: str, offset: int = 0, total: int = 0) -> None:
         self.tell(ProgressEvent(stage, name, offset, total))
 
     def tell(self, event: ProgressEvent) -> None:
-        """Passes an event on, one at a time."""
+        """Passes an event on, one at a time, with its rate."""
         if self.progress is not None:
             with self._lock:
-                self.progress(event)
+                self.progress(self._rated(event) if event.stage in _MOVING else event)
+
+    def _rated(self, event: ProgressEvent) -> ProgressEvent:
+        now = time.monotonic()
+        at, first = self._began.get(event.name, (now, event.offset))
+        if event.offset < first:  # it has begun again
+            at, first = now, event.offset
+        self._began[event.name] = at, first
+        return replace(event, rate=(event.offset - first) / (now - at)) if now > at else event
 
     def check(self) -> None:
         """Raises ``Cancelled`` once another part has failed."""
