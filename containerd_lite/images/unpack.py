@@ -1,41 +1,25 @@
-"""Layers into snapshots, by the daemon's own differ.
+"""Images into snapshots.
 
-What lives here: chain IDs to snapshots, bottom up, those that a snapshotter makes without content,
-and clean-up of a snapshot half made.  What may not: reading layers; decompression is the daemon's.
+What lives here: chain IDs to snapshots, bottom up, and which layers are applied side by side.
+What may not: how one layer is applied (``apply``).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from secrets import token_urlsafe
 
-from ..errors import (
-    AlreadyExists,
-    ContainerdError,
-    DiffIDMismatch,
-    InvalidArgument,
-    NotFound,
-)
+from ..errors import FailedPrecondition, InvalidArgument
 from ..oci.config import ImageConfig, chain_ids
 from ..oci.descriptor import Descriptor
-from ..services._types import Mount
 from ..services.diff import DiffService
 from ..services.snapshots import SnapshotInfo, SnapshotService
 from ..store.protocol import ContentStore
+from .apply import Applier, ParentGone, Prepared, Step, WaitFor
 from .job import Job
-from .labels import SNAPSHOT, UNCOMPRESSED
-
-#: Tells a snapshotter which committed snapshot this one is to become.
-_SNAPSHOT_REF = "containerd.io/snapshot.ref"
-#: A layer's annotations that a snapshotter is told (pkg/snapshotters).
-_INHERITED = "containerd.io/snapshot/"
-#: By this label snapshotters tell that they will fetch the content of a snapshot themselves.
-_REMOTE = "containerd.io/snapshot/remote"
-#: As often may a snapshot be there for the one who prepares it, and not for the one who looks.
-_MOST_TRIES = 3
+from .labels import SNAPSHOT
 
 
 @dataclass(frozen=True)
@@ -47,22 +31,33 @@ class Unpacked:
     is_lazy: bool = False
 
 
-#: Told the layers from a place on, which are needed now; waits for none.
+#: How often garbage collection may take the snapshots of others that this image is to stand on.
+_MOST_TRIES = 10
+
+#: Told layers that are needed now; waits for none.
 Need = Callable[[Sequence[Descriptor]], object]
-#: Waits until a layer's content is there.
-WaitFor = Callable[[Descriptor], object]
 
 
 class Unpacker:
-    """Unpacks images into one snapshotter."""
+    """Unpacks images into one snapshotter.
+
+    ``max_concurrent`` layers are applied side by side where the snapshotter can put one snapshot
+    below another afterwards; elsewhere each waits for the one below.
+    """
 
     def __init__(
-        self, store: ContentStore, snapshots: SnapshotService, differ: DiffService, job: Job
+        self,
+        store: ContentStore,
+        snapshots: SnapshotService,
+        differ: DiffService,
+        job: Job,
+        max_concurrent: int = 3,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
-        self._differ = differ
+        self._applier = Applier(store, snapshots, differ, job)
         self._job = job
+        self._max_concurrent = max_concurrent
 
     def unpack(
         self,
@@ -75,8 +70,8 @@ class Unpacker:
         """Make the snapshots of an image, whose config ``config_target`` names.
 
         ``need`` is told layers that are to be fetched, ``wait_for`` is called before one is
-        unpacked.  Raises ``InvalidArgument`` if config and manifest disagree,
-        ``DiffIDMismatch``.
+        unpacked, from several threads.  Raises ``InvalidArgument`` if config and manifest
+        disagree, ``DiffIDMismatch``; then no layer goes on, and nothing half-made is left.
         """
         if len(layers) != len(config.diff_ids):
             raise InvalidArgument(
@@ -84,98 +79,131 @@ class Unpacker:
                 f"{len(config.diff_ids)} diff IDs",
                 remedy="The image is broken; build it again",
             )
-        top, is_lazy, are_coming = "", False, False
         chain = chain_ids(config.diff_ids)
-        for place, (layer, name) in enumerate(zip(layers, chain, strict=True)):
-            self._job.check()
-            made = self._find(name) or self._prepare(layer, name, top)
-            if isinstance(made, SnapshotInfo):
-                is_remote = self._is_remote(made, layer)
-                is_lazy = is_lazy or is_remote
-                if not is_remote:
-                    need(layers[place : place + 1])
-            else:
-                if not are_coming:
-                    need(layers[place:])
-                are_coming = True
-                self._apply(layer, config.diff_ids[place], name, made, wait_for)
-            self._job.report("unpacked", layer.digest, layer.size, layer.size)
-            top = name
-        if top:
-            label = {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top}
-            self._store.update(config_target.digest, label)
-        return Unpacked(top, is_lazy)
+        steps = list(map(Step, layers, config.diff_ids, chain, ("", *chain)))
+        if not steps:
+            return Unpacked("")
+        # First of all: a snapshot that is there already belongs to no lease, and this keeps it.
+        top = steps[-1].name
+        self._store.update(config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top})
+        for tries_left in reversed(range(_MOST_TRIES)):
+            try:
+                return Unpacked(top, self._climb(steps, need, wait_for))
+            except ParentGone:
+                if not tries_left:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _climb(self, steps: Sequence[Step], need: Need, wait_for: WaitFor) -> bool:
+        """Whether any snapshot is lazy.  Raises ``ParentGone``."""
+        climb = _Climb(self._applier, self._job, need, wait_for)
+        rest = climb.stand(steps)
+        if len(rest) > 1 and self._snapshots.can_rebase():
+            climb.side_by_side(rest, self._max_concurrent)
+        else:
+            climb.in_turn(rest)
+        return climb.is_lazy
 
     def find(self, config: ImageConfig) -> str | None:
         """The top snapshot's name if it is there, and with it those below; ``""``: no layers."""
         top = next(reversed(chain_ids(config.diff_ids)), "")
-        return top if not top or self._find(top) else None
+        return top if not top or self._applier.find(top) else None
 
-    def _find(self, name: str) -> SnapshotInfo | None:
-        with suppress(NotFound):
-            found = self._snapshots.stat(name)
-            return found if found.kind == "committed" else None
-        return None
 
-    def _is_remote(self, snapshot: SnapshotInfo, layer: Descriptor) -> bool:
-        """Whether the snapshot stands without the layer's content, and is meant to."""
-        if _REMOTE not in snapshot.labels:
-            return False
-        with suppress(NotFound):
-            self._store.info(layer.digest)
-            return False
-        return True
+class _Climb:
+    """One image's way up its layers."""
 
-    def _prepare(self, layer: Descriptor, name: str, parent: str) -> SnapshotInfo | _Prepared:
-        """A snapshot to unpack into; or the one that is there, for somebody has been quicker, or
-        the snapshotter has it from elsewhere."""
-        inherited = {k: v for k, v in layer.annotations.items() if k.startswith(_INHERITED)}
-        labels = {**inherited, _SNAPSHOT_REF: name}
-        for _ in range(_MOST_TRIES):
-            key = f"extract-{time.time_ns() % 1_000_000_000}-{token_urlsafe(3)} {name}"
-            try:
-                return _Prepared(key, self._snapshots.prepare(key, parent, labels), labels)
-            except AlreadyExists:
-                found = self._find(name)
-                if found is not None:
-                    return found
-        raise AlreadyExists(f"snapshot {name} is there, and is not, {_MOST_TRIES} times in a row")
+    def __init__(self, applier: Applier, job: Job, need: Need, wait_for: WaitFor) -> None:
+        self._applier = applier
+        self._job = job
+        self._need = need
+        self._wait_for = wait_for
+        self._are_coming = False
+        self.is_lazy = False
 
-    def _apply(
-        self,
-        layer: Descriptor,
-        diff_id: str,
-        name: str,
-        prepared: _Prepared,
-        wait_for: WaitFor,
-    ) -> None:
-        try:
-            wait_for(layer)
+    def stand(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """Pass those whose snapshots are there; returns the others.
+
+        No snapshot is there without those below: above the first gap nobody need be asked, for
+        to prepare a snapshot tells, too.
+        """
+        for place, step in enumerate(steps):
             self._job.check()
-            self._job.report("unpacking", layer.digest, 0, layer.size)
-            applied = self._differ.apply(layer, prepared.mounts)
-            if applied.digest != diff_id:
-                raise DiffIDMismatch(
-                    f"layer {layer.digest} unpacks to {applied.digest}; the config says {diff_id}",
-                    remedy="The image is broken or forged; do not run it",
-                )
-            self._snapshots.commit(name, prepared.key, prepared.labels)
-        except BaseException as error:
-            self._remove(prepared.key)
-            if not isinstance(error, AlreadyExists):  # then somebody else was quicker
+            found = self._applier.find(step.name)
+            if found is None:
+                return steps[place:]
+            self._pass(step, found)
+        return ()
+
+    def in_turn(self, steps: Sequence[Step]) -> None:
+        """Each on the one below."""
+        for place, step in enumerate(steps):
+            self._job.check()
+            made = self._applier.prepare(step, step.parent)
+            if isinstance(made, SnapshotInfo):
+                self._pass(step, made)
+                continue
+            with self._applier.removing(made):
+                if not self._are_coming:
+                    self._fetch(steps[place:])
+                self._applier.fill(made, self._wait_for)
+                self._applier.commit(made)
+            self._report(step)
+
+    def side_by_side(self, steps: Sequence[Step], workers: int) -> None:
+        """All by themselves, ``workers`` at a time, and on top of each other when committed."""
+        with self._applier.removing() as left:
+            for step in steps:
+                self._job.check()
+                made = self._applier.prepare(step, "")
+                if isinstance(made, Prepared):
+                    left.append(made)
+                    continue
+                if step.parent and not made.parent:
+                    raise FailedPrecondition(
+                        f"snapshot {step.name} stands on nothing, not on {step.parent}",
+                        remedy="Remove it, and let the snapshotter not be configured to rebase",
+                    )
+                self._pass(step, made)
+            self._fetch([one.step for one in left])
+            try:
+                self._fill_and_commit(left, workers)
+            except BaseException as error:
+                self._job.blame(error)
                 raise
-        self._store.update(layer.digest, {UNCOMPRESSED: diff_id})
 
-    def _remove(self, key: str) -> None:
-        """Leave nothing half-made; never hide the error that led here."""
-        with suppress(ContainerdError):
-            self._snapshots.remove(key)
+    def _fill_and_commit(self, left: list[Prepared], workers: int) -> None:
+        """Takes out of the list what is committed."""
+        with ThreadPoolExecutor(workers, "containerd-lite-apply") as pool:
+            tasks = [pool.submit(copy_context().run, self._fill, one) for one in left]
+            try:
+                for task in tasks:
+                    task.result()
+                    self._applier.commit(left[0], left[0].step.parent)
+                    self._report(left.pop(0).step)
+            except BaseException as error:
+                self._job.fail(error)  # those that wait need not begin
+                raise
 
+    def _fill(self, prepared: Prepared) -> None:
+        try:
+            self._applier.fill(prepared, self._wait_for, is_alone=True)
+        except BaseException as error:
+            self._job.fail(error)  # at once: the turn of this one may be long to come
+            raise
 
-@dataclass(frozen=True)
-class _Prepared:
-    """An active snapshot that a layer goes into; ``labels`` become those of the committed one."""
+    def _pass(self, step: Step, snapshot: SnapshotInfo) -> None:
+        """The snapshot is there; its content is to be there, too, unless it is lazy."""
+        if not self._are_coming:
+            if self._applier.is_remote(snapshot, step.layer):
+                self.is_lazy = True
+            else:
+                self._need((step.layer,))
+        self._report(step)
 
-    key: str
-    mounts: tuple[Mount, ...]
-    labels: Mapping[str, str]
+    def _fetch(self, steps: Sequence[Step]) -> None:
+        self._are_coming = True
+        self._need([step.layer for step in steps])
+
+    def _report(self, step: Step) -> None:
+        self._job.report("unpacked", step.layer.digest, step.layer.size, step.layer.size)

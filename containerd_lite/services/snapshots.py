@@ -50,6 +50,7 @@ class SnapshotService(Service):
     ) -> None:
         super().__init__(channel, context)
         self.snapshotter = snapshotter
+        self._can_rebase: bool | None = None
 
     def prepare(
         self, key: str, parent: str = "", labels: Mapping[str, str] | None = None
@@ -87,26 +88,29 @@ class SnapshotService(Service):
         snapshotter that can ``rebase``.  Others would not look at it, so the daemon is asked
         first, and ``Unimplemented`` is raised for them.  Raises ``AlreadyExists``, ``NotFound``.
         """
-        if parent:
-            self._expect_rebase()
+        if parent and not self.can_rebase():
+            error = Unimplemented(
+                f"snapshotter {self.snapshotter} cannot put a parent below a snapshot",
+                operation="Snapshots.Commit",
+                address=self._channel.name,
+            )
+            explained = self._explained(error, CONTAINERD.method(f"{self._name}/Commit"))
+            explained.remedy += (
+                "; a parent in commit came with 2.2, and takes the capability rebase"
+            )
+            raise explained
         fields = self._fields(name=name, key=key, labels=dict(labels or {}), parent=parent)
         self._call("Commit", fields, is_long=True)
 
-    def _expect_rebase(self) -> None:
-        asked = CONTAINERD.method(_PLUGINS)
-        wanted = Filter("type") == _SNAPSHOTTER, Filter("id") == self.snapshotter
-        request = asked.request(filters=[wanted[0] & wanted[1]])
-        reply = self._exchange(asked, encode(request), False)
-        if any(_REBASE in plugin.capabilities for plugin in reply.plugins):
-            return
-        error = Unimplemented(
-            f"snapshotter {self.snapshotter} cannot put a parent below a snapshot",
-            operation="Snapshots.Commit",
-            address=self._channel.name,
-        )
-        explained = self._explained(error, CONTAINERD.method(f"{self._name}/Commit"))
-        explained.remedy += "; a parent in commit came with 2.2, and takes the capability rebase"
-        raise explained
+    def can_rebase(self) -> bool:
+        """Whether ``commit`` takes a parent; the daemon is asked once for this object."""
+        if self._can_rebase is None:
+            asked = CONTAINERD.method(_PLUGINS)
+            wanted = Filter("type") == _SNAPSHOTTER, Filter("id") == self.snapshotter
+            request = asked.request(filters=[wanted[0] & wanted[1]])
+            reply = self._exchange(asked, encode(request), False)
+            self._can_rebase = any(_REBASE in plugin.capabilities for plugin in reply.plugins)
+        return self._can_rebase
 
     def remove(self, key: str) -> None:
         """Raises ``NotFound``; ``FailedPrecondition`` for one that has children."""

@@ -1,0 +1,323 @@
+"""Layers into a real daemon's snapshots: what comes out, and what is left when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from containerd_lite import Client
+from containerd_lite.errors import ContainerdError, DiffIDMismatch, InvalidArgument, NotFound
+from containerd_lite.images.apply import Applier, Prepared, Step
+from containerd_lite.images.image import Image
+from containerd_lite.images.job import Job
+from containerd_lite.oci.descriptor import Descriptor
+from tests.harness import images
+from tests.harness.daemon import Daemon
+from tests.harness.registry import Registry
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+REF = "containerd.io/snapshot.ref"
+_RAW_BLOCK = 128 << 10
+
+BELOW = images.layer(
+    {
+        "w": None,
+        "w/kept": b"below",
+        "w/gone": b"below",
+        "w/changed": b"below",
+        "w/opaque": None,
+        "w/opaque/hidden": b"below",
+        "w/whole": None,
+        "w/whole/within": b"below",
+    }
+)
+ABOVE = images.layer(
+    {
+        "w/.wh.gone": b"",
+        "w/.wh.whole": b"",
+        "w/changed": b"above",
+        "w/opaque": None,
+        "w/opaque/.wh..wh..opq": b"",
+        "w/opaque/shown": b"above",
+    }
+)
+SHOWN = {"kept": b"below", "changed": b"above", "opaque/shown": b"above"}
+
+
+@pytest.fixture
+def fetched(client: Client, registry: Registry) -> Callable[[images.Image], Image]:
+    """Brings an image into the content store."""
+    return lambda image: client.pull(
+        images.push(image, registry.host, "unpack", "latest"), unpack=False
+    )
+
+
+def zstd(packed: images.Layer) -> images.Layer:
+    """A plain layer as a zstd frame (RFC 8878) of raw blocks: there may be no compressor."""
+    data = packed.blob
+    out = [bytes.fromhex("28b52ffd e0"), len(data).to_bytes(8, "little")]
+    for place in range(0, len(data), _RAW_BLOCK):
+        block = data[place : place + _RAW_BLOCK]
+        is_last = place + _RAW_BLOCK >= len(data)
+        out += [(is_last | len(block) << 3).to_bytes(3, "little"), block]
+    return images.Layer(b"".join(out), packed.diff_id, "+zstd")
+
+
+def files_in(client: Client, top: str) -> dict[str, bytes]:
+    """What is under ``w`` in the native snapshotter's snapshot, which is a plain folder."""
+    snapshots = client.snapshot_service("native")
+    (mount,) = snapshots.view("look", top)
+    try:
+        root = Path(mount.source, "w")
+        found = (path for path in root.rglob("*") if not path.is_dir())
+        return {str(path.relative_to(root)): path.read_bytes() for path in found}
+    finally:
+        snapshots.remove("look")
+
+
+def test_whiteouts(client: Client, fetched: Callable[[images.Image], Image]) -> None:
+    image = fetched(images.build([BELOW, ABOVE]))
+    with client.lease():
+        assert files_in(client, image.unpack("native")) == SHOWN
+
+
+def test_whiteouts_where_a_container_looks(client: Client, registry: Registry) -> None:
+    busybox = images.busybox()
+    (base,) = busybox.layers
+    blob = images.Layer(busybox.blobs[base["digest"]], busybox.config["rootfs"]["diff_ids"][0])
+    image = images.build([blob, BELOW, ABOVE], env=["PATH=/bin"])
+    name = images.push(image, registry.host, "whiteouts", "latest")
+    client.pull(name)
+    seen = client.run(name, ["sh", "-c", "cd /w && find . -type f | sort | xargs head -v"])
+    shown = [f"==> ./{path} <==\n{content.decode()}" for path, content in sorted(SHOWN.items())]
+    assert seen.stdout.decode() == "\n".join(shown)
+
+
+def test_a_layer_by_itself_keeps_its_whiteouts(
+    client: Client, fetched: Callable[[images.Image], Image]
+) -> None:
+    """As layers are applied where they are put on top of each other afterwards."""
+    image = fetched(images.build([BELOW, ABOVE]))
+    layer, diff_id = image.manifest().layers[1], image.rootfs()[1]
+    snapshots = client.snapshot_service("overlayfs")
+    applier = Applier(client.content_store, snapshots, client.diff_service, Job())
+    step = Step(layer, diff_id, "mine", "the one below")
+    with client.lease():
+        prepared = applier.prepare(step, "")
+        assert isinstance(prepared, Prepared)
+        applier.fill(prepared, lambda layer: None, is_alone=True)
+        (mount,) = prepared.mounts
+        root = Path(mount.source, "w")
+        assert mount.type == "bind"
+        for name in ("gone", "whole"):
+            about = (root / name).lstat()
+            assert stat.S_ISCHR(about.st_mode)
+            assert about.st_rdev == 0
+        assert os.getxattr(root / "opaque", "trusted.overlay.opaque") == b"y"
+        snapshots.remove(prepared.key)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [images.layer({})],
+        [images.layer({}), images.layer({}), images.layer({"w": None, "w/a": b"1"})],
+        [images.layer({"w": None, "w/a": b"1"}, "none"), images.layer({}, "none")],
+        [images.layer({"w": None, "w/a": b"1"}), images.layer({"w": None, "w/a": b"1"})],
+    ],
+    ids=["alone", "twice below", "a plain one above", "the same twice"],
+)
+def test_layers_that_add_nothing(
+    client: Client, fetched: Callable[[images.Image], Image], layers: list[images.Layer]
+) -> None:
+    image = fetched(images.build(layers))
+    with client.lease():
+        top = image.unpack("native")
+        assert files_in(client, top) == ({"a": b"1"} if len(layers) > 1 else {})
+
+
+def test_zstd(client: Client, fetched: Callable[[images.Image], Image]) -> None:
+    large = bytes(range(256)) * 2000
+    plain = images.layer({"w": None, "w/large": large}, "none")
+    image = fetched(images.build([zstd(plain), ABOVE]))
+    with client.lease():
+        assert files_in(client, image.unpack("native")) == {
+            "large": large, "changed": b"above", "opaque/shown": b"above",
+        }  # fmt: skip
+
+
+def test_120_layers(client: Client, daemon: Daemon, namespace: str, registry: Registry) -> None:
+    layers = [images.layer({"w": None, f"w/{n % 7}": str(n).encode()}) for n in range(120)]
+    name = images.push(images.build(layers), registry.host, "tall", "latest")
+    image = client.pull(name)
+    listed = daemon.ctr("snapshots", "ls", namespace=namespace).stdout.decode().splitlines()
+    assert len(listed) == 1 + 120
+    assert image.is_unpacked()
+    mounts = client.snapshot_service().view("look", image.unpack())
+    client.snapshot_service().remove("look")
+    (lower,) = (one for one in mounts[0].options if one.startswith("lowerdir="))
+    assert len(lower.split(":")) == 120
+
+
+def test_snapshots_are_labelled_as_the_daemon_labels_them(
+    client: Client, daemon: Daemon, namespace: str, registry: Registry
+) -> None:
+    """Which shows from 2.x on: an older ``ctr`` unpacks by a way of its own, without labels."""
+    image = images.random_image([2000, 3000], seed=90)
+    name = images.push(image, registry.host, "labels", "latest")
+    client.pull(name)
+
+    def told(where: str) -> list[images.Json]:
+        lines = daemon.ctr("snapshots", "ls", namespace=where).stdout.decode().splitlines()
+        names = sorted(line.split()[0] for line in lines[1:])
+        info = ("snapshots", "info")
+        found = [json.loads(daemon.ctr(*info, one, namespace=where).stdout) for one in names]
+        return [{**one, "Created": "", "Updated": ""} for one in found]
+
+    ours = told(namespace)
+    assert len(ours) == 2
+    assert all(one["Labels"] == {REF: one["Name"]} for one in ours)
+    theirs = daemon.new_namespace()
+    daemon.ctr("images", "pull", "--plain-http", name, namespace=theirs)
+    if daemon.version_info >= (2,):
+        assert told(theirs) == ours
+    else:
+        assert told(theirs) == [
+            {key: value for key, value in one.items() if key != "Labels"} for one in ours
+        ]
+    daemon.ctr("images", "rm", "--sync", name, namespace=theirs)
+
+
+def _one_too_few(config: images.Json) -> None:
+    del config["rootfs"]["diff_ids"][-1]
+
+
+def _upper_wrong(config: images.Json) -> None:
+    config["rootfs"]["diff_ids"][1] = images.digest_of(b"something else")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words", "stays"),
+    [
+        (images.wrong_diff_ids, DiffIDMismatch, "the config says", 0),
+        (_upper_wrong, DiffIDMismatch, "the config says", 1),
+        (_one_too_few, InvalidArgument, "2 layers, its config names 1", 0),
+    ],
+)
+def test_images_that_contradict_themselves(
+    client: Client,
+    registry: Registry,
+    change: images.Change,
+    kind: type[Exception],
+    words: str,
+    stays: int,
+) -> None:
+    image = images.random_image([1000, 2000], seed=91, change_config=change)
+    name = images.push(image, registry.host, "contradicts", "latest")
+    with client.lease():
+        with pytest.raises(kind, match=words):
+            client.pull(name)
+        assert kinds_of(client) == ["committed"] * stays  # without the help of the lease's end
+        image_of = client.pull(name, unpack=False)
+        with pytest.raises(kind, match=words):
+            image_of.unpack()
+        assert kinds_of(client) == ["committed"] * stays
+    assert not image_of.is_unpacked()
+
+
+def kinds_of(client: Client) -> list[str]:
+    return [info.kind for info in client.snapshot_service().list()]
+
+
+def _config(image: Image) -> Descriptor:
+    return image.manifest().config
+
+
+def _upper_layer(image: Image) -> Descriptor:
+    return image.manifest().layers[1]
+
+
+@pytest.mark.parametrize(
+    ("missing", "stays"), [(_config, 0), (_upper_layer, 1)], ids=["config", "layer"]
+)
+def test_content_that_is_missing(
+    client: Client,
+    fetched: Callable[[images.Image], Image],
+    missing: Callable[[Image], Descriptor],
+    stays: int,
+) -> None:
+    image = fetched(images.random_image([1000, 2000], seed=92))
+    digest = missing(image).digest
+    with client.lease():
+        client.content_store.delete(digest)
+        with pytest.raises(NotFound, match=digest.removeprefix("sha256:")):
+            image.unpack()
+        assert kinds_of(client) == ["committed"] * stays
+
+
+def test_a_layer_that_is_no_archive(client: Client, registry: Registry) -> None:
+    broken = images.Layer(b"no archive, and nothing compressed", images.digest_of(b""), "")
+    name = images.push(images.build([BELOW, broken]), registry.host, "broken", "latest")
+    with client.lease():
+        with pytest.raises(ContainerdError):
+            client.pull(name)
+        assert kinds_of(client) == ["committed"]
+
+
+_OTHER = """
+import sys
+from containerd_lite import Client
+address, namespace, name = sys.argv[1:]
+with Client(address, namespace=namespace) as client, client.lease():
+    image = client.get_image(name)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(image.unpack(), flush=True)
+"""
+
+
+@pytest.fixture
+def others(client: Client, namespace: str) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts processes that unpack an image when they are given a line."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str) -> subprocess.Popen[str]:
+        argv = [sys.executable, "-c", _OTHER, client.address, namespace, name]
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True)
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
+def test_two_processes_at_once(
+    client: Client,
+    fetched: Callable[[images.Image], Image],
+    others: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    image = fetched(images.random_image([20_000] * 12, seed=93))
+    two = [others(image.name) for _ in range(2)]
+    for child in two:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in two:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    said = [child.communicate(timeout=60)[0].strip() for child in two]
+    assert [child.returncode for child in two] == [0, 0]
+    assert said == [image.unpack()] * 2
+    assert kinds_of(client) == ["committed"] * 12
