@@ -25,6 +25,7 @@ from .transport.address import DEFAULT
 from .transport.channel import Channel
 
 if TYPE_CHECKING:
+    from .images.by_daemon import DaemonTransfers
     from .images.image import Image, ImageServices
     from .runtime.container import Container
     from .runtime.containers import Containers
@@ -176,7 +177,18 @@ class Client(Services, ImageVerbs):
             default() if wanted is None else parse(wanted),
             lambda name: self.snapshot_service(name or snapshotter),
             self.diff_service,
+            self._keeping,
         )
+
+    def _transfers(self) -> DaemonTransfers:
+        from .images.by_daemon import DaemonTransfers
+
+        return DaemonTransfers.of(self)
+
+    def _can_transfer(self) -> bool:
+        from .images.by_daemon import can_transfer
+
+        return can_transfer(self)
 
     def _keeping(self, resume: str = "") -> AbstractContextManager[object]:
         from .services.keeping import RESUME_EXPIRES, keeping

@@ -5,6 +5,8 @@ What lives here: the object, and reading what its name stands for.  What may not
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,19 +23,23 @@ from ..services.snapshots import FindSnapshots
 from ..store.protocol import ContentStore, read_blob
 from .job import Job
 from .names import Names, full_name
-from .platforms import find_manifest
+from .platforms import Platforms, find_manifest
 from .unpack import Unpacker
 
 
 @dataclass(frozen=True)
 class ImageServices:
-    """What images are kept by: the services of a namespace, or a folder, which cannot unpack."""
+    """What images are kept by: the services of a namespace, or a folder, which cannot unpack.
+
+    ``keeping`` keeps what is written within its block from garbage collection.
+    """
 
     names: Names
     store: ContentStore
     platform: Platform
     snapshots: FindSnapshots | None = None
     differ: DiffService | None = None
+    keeping: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
         """Raises ``FailedPrecondition`` for a store without snapshots."""
@@ -96,6 +102,13 @@ class Image:
             raise InvalidArgument(f"{self.name} is no image: it is {target.media_type}")
         return ImageConfig.parse(read_blob(self._services.store, target, MAX_DOCUMENT))
 
+    def expect(self, platforms: Platforms) -> None:
+        """Raises ``NoMatchingPlatform`` where it is one manifest, for none of ``platforms``."""
+        if media_types.is_manifest(self.target.media_type):
+            config = self._manifest.config
+            if media_types.is_config(config.media_type):
+                platforms.expect(self._config.platform, self.name)
+
     def rootfs(self) -> tuple[str, ...]:
         """The diff IDs of the layers, bottom first."""
         return self._config.diff_ids
@@ -118,7 +131,8 @@ class Image:
         if top is not None:
             return top
         manifest = self._manifest
-        return unpacker.unpack(manifest.layers, manifest.config, self._config).top
+        with self._services.keeping():
+            return unpacker.unpack(manifest.layers, manifest.config, self._config).top
 
     def tag(self, name: str) -> Image:
         """Give it a further name, which stands for it from now on.  Raises ``InvalidArgument``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import InvalidArgument, SizeMismatch
 from ..oci import media_types
@@ -88,6 +88,7 @@ class Pull:
         if is_convertible(target):
             labels = {CONVERTED: target.digest}
             target = self._converted(source, target)
+            source = replace(source, is_labelled=False)
         walk = _Walk(self, source, target)
         unpacked = walk.run()
         if walk.has_octet_config:

@@ -29,11 +29,15 @@ class Source:
     name: str
     store: ContentStore
     job: Job
+    #: Whether content is labelled so.
+    is_labelled: bool = True
 
     @cached_property
     def _reference(self) -> Reference | None:
         """The name as a reference; a resolver may have names of another kind."""
         with suppress(InvalidArgument):
+            if not self.is_labelled:
+                return None
             return Reference.parse(self.name)
         return None
 
@@ -57,6 +61,8 @@ class Source:
 
     def label(self, descriptor: Descriptor, labels: Mapping[str, str]) -> None:
         """Set labels that are not set."""
+        if not self.is_labelled:
+            return
         self._update(descriptor, self.store.info(descriptor.digest).labels, labels)
 
     def _update(

@@ -66,7 +66,7 @@ def parse(body: bytes, media_type: str = "") -> Manifest | Index:
     if document.fields.get("schemaVersion") == 1 or media_types.is_schema1(media_type):
         raise InvalidArgument(
             "the manifest is of Docker's schema 1, which is not read",
-            remedy="Push the image again with a current tool",
+            remedy="Pull it with convert_schema1=True, or push it again with a current tool",
         )
     media_type = _agreed(document, media_type)
     if document.integer("schemaVersion") != 2:

@@ -6,11 +6,17 @@ What may not: sending requests.
 
 from __future__ import annotations
 
-from ..errors import DigestMismatch, InvalidArgument, RegistryError, SizeMismatch
+from ..errors import (
+    ContainerdError,
+    DigestMismatch,
+    InvalidArgument,
+    RegistryError,
+    SizeMismatch,
+)
 from ..oci import digest as digests
-from ..oci import manifest, media_types
+from ..oci import manifest, media_types, schema1
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT, quoted
+from ..oci.document import MAX_DOCUMENT, MAX_INTEGER, Document, quoted
 from ..oci.reference import Reference
 from .http import Answer
 
@@ -18,14 +24,16 @@ from .http import Answer
 _VAGUE = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 
 
-def _digest_header(answer: Answer, reference: Reference) -> str:
-    """The ``Docker-Content-Digest``, ``""`` if absent.  Raises RegistryError, DigestMismatch."""
+def _digest_header(answer: Answer, wanted: str) -> str:
+    """The ``Docker-Content-Digest``, ``""`` if absent; ``wanted`` is ``""`` where any will do.
+
+    Raises RegistryError, DigestMismatch.
+    """
     text = answer.headers.get("Docker-Content-Digest", "").strip()
     if not text:
         return ""
     if not digests.is_digest(text):
         raise RegistryError(f"{answer.url.origin} names a digest that cannot be, {quoted(text)}")
-    wanted = reference.digest
     same_kind = wanted and digests.algorithm(wanted) == digests.algorithm(text)
     if same_kind and wanted != text:
         raise DigestMismatch(f"{answer.url.origin} names {text} where {wanted} was asked for")
@@ -42,11 +50,11 @@ def confirm(answer: Answer, digest: str) -> None:
 
 def described(answer: Answer, reference: Reference) -> Descriptor | None:
     """The descriptor that the headers of an answer to HEAD give, if they do."""
-    found = _digest_header(answer, reference)
+    found = _digest_header(answer, reference.digest)
     media_type = media_types.bare(answer.headers.get("Content-Type", ""))
     size = answer.declared
     answer.snippet(0)
-    known = media_types.is_manifest(media_type) or media_types.is_index(media_type)
+    known = media_types.is_document(media_type) or media_types.is_schema1(media_type)
     if not known or not size or not (reference.digest or found):
         return None
     if size > MAX_DOCUMENT:
@@ -54,36 +62,74 @@ def described(answer: Answer, reference: Reference) -> Descriptor | None:
     return Descriptor(media_type, reference.digest or found, size)
 
 
+def sized(answer: Answer, descriptor: Descriptor) -> int:
+    """The size of a blob (bytes) that the headers of an answer to HEAD give.
+
+    Raises RegistryError, DigestMismatch.
+    """
+    _digest_header(answer, descriptor.digest)
+    size = answer.declared
+    answer.snippet(0)
+    if size is None or size > MAX_INTEGER:
+        raise RegistryError(f"{answer.url.origin} does not tell the size of {descriptor.digest}")
+    return size
+
+
 def hashed(answer: Answer, reference: Reference) -> Descriptor:
     """The descriptor of a manifest that has come whole."""
-    said = _digest_header(answer, reference)
+    said = _digest_header(answer, reference.digest)
     body = answer.read(MAX_DOCUMENT, "the manifest")
-    for name in (reference.digest, said):
-        if name and digests.of(body, digests.algorithm(name)) != name:
-            raise DigestMismatch(f"the content that {answer.url.origin} gave for {name} is not it")
-    media_type = _checked(answer, body)
-    return Descriptor(media_type, reference.digest or said or digests.of(body), len(body))
-
-
-def _checked(answer: Answer, body: bytes) -> str:
-    """The media type of a manifest, once envelope and content agree (CVE-2021-41190)."""
     media_type = media_types.bare(answer.headers.get("Content-Type", ""))
-    return _parsed(answer, body, "" if media_type in _VAGUE else media_type).media_type
+    if media_type in _VAGUE:
+        media_type = media_types.DOCKER_SCHEMA1_SIGNED if _says_schema1(body) else ""
+    named = _named(answer, body, media_type)
+    for name in (reference.digest, said):
+        if name and digests.of(named, digests.algorithm(name)) != name:
+            raise DigestMismatch(f"the content that {answer.url.origin} gave for {name} is not it")
+    media_type = _checked(answer, named, media_type)
+    return Descriptor(media_type, reference.digest or said or digests.of(named), len(body))
 
 
-def _parsed(answer: Answer, body: bytes, media_type: str) -> manifest.Manifest | manifest.Index:
+def _says_schema1(body: bytes) -> bool:
     try:
-        return manifest.parse(body, media_type)
+        return Document.parse(body, "the manifest").fields.get("schemaVersion") == 1
+    except InvalidArgument:
+        return False
+
+
+def _named(answer: Answer, body: bytes, media_type: str) -> bytes:
+    """What the digest of a manifest is of: all of it, but for the signatures of schema 1."""
+    if not media_types.is_schema1(media_type):
+        return body
+    try:
+        return schema1.payload(body)
+    except InvalidArgument as error:
+        raise _unusable(answer, error) from error
+
+
+def _checked(answer: Answer, named: bytes, media_type: str) -> str:
+    """The media type of a manifest, once envelope and content agree (CVE-2021-41190)."""
+    try:
+        if media_types.is_schema1(media_type):
+            schema1.parse(named)
+            return media_type
+        return manifest.parse(named, media_type).media_type
     except (InvalidArgument, DigestMismatch, SizeMismatch) as error:
-        raise RegistryError(f"{answer.url.origin} gave no usable manifest: {error}") from error
+        raise _unusable(answer, error) from error
+
+
+def _unusable(answer: Answer, error: ContainerdError) -> RegistryError:
+    return RegistryError(f"{answer.url.origin} gave no usable manifest: {error}")
 
 
 def verified(answer: Answer, descriptor: Descriptor) -> bytes:
     """The body of a manifest, once it is what ``descriptor`` says."""
     begin(answer, descriptor, 0)
     body = answer.read(MAX_DOCUMENT, "the manifest")
-    digests.verify(body, descriptor.digest, descriptor.size)
-    _parsed(answer, body, descriptor.media_type)
+    named = _named(answer, body, descriptor.media_type)
+    has_size = not media_types.is_schema1(descriptor.media_type)
+    digests.verify(named, descriptor.digest, descriptor.size if has_size else len(named))
+    _checked(answer, named, descriptor.media_type)
     return body
 
 
@@ -94,8 +140,7 @@ def begin(answer: Answer, descriptor: Descriptor, offset: int, last: int | None 
     or SizeMismatch for an answer that is about something else.
     """
     media_type = media_types.bare(answer.headers.get("Content-Type", ""))
-    other = media_types.is_manifest(media_type) or media_types.is_index(media_type)
-    if other and media_type != descriptor.media_type:
+    if media_types.is_document(media_type) and media_type != descriptor.media_type:
         raise RegistryError(
             f"{answer.url.origin} gave {media_type} where {descriptor.media_type} was asked for"
         )
@@ -106,7 +151,9 @@ def begin(answer: Answer, descriptor: Descriptor, offset: int, last: int | None 
         said = answer.headers.get("Content-Range", "").strip().lower()
         if said not in (f"bytes {offset}-{end - 1}/{size}", f"bytes {offset}-{end - 1}/*"):
             raise RegistryError(f"{answer.url.origin} gave another range: {quoted(said)}")
-    if answer.length is not None and start + answer.length != end:
+    # A manifest of schema 1 is signed afresh whenever it is asked for: its length may differ.
+    has_size = not media_types.is_schema1(descriptor.media_type)
+    if has_size and answer.length is not None and start + answer.length != end:
         raise SizeMismatch(
             f"{answer.url.origin} announces {start + answer.length} bytes for "
             f"{descriptor.digest}, promised were {end}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument
+from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
@@ -151,11 +152,24 @@ class Registry:
     ) -> bytes:
         """The manifest or index of ``descriptor`` in ``reference``'s repository, verified.
 
-        At most 4 MiB.  Raises DigestMismatch and SizeMismatch.
+        At most 4 MiB.  One of Docker's schema 1 comes with its signatures, which the digest is
+        not of, and of whatever length these are this time.  Raises DigestMismatch and
+        SizeMismatch.
         """
         self._check(reference)
         with naming(f"fetch {descriptor.digest} of {reference.name}"):
             return fetch.fetch_manifest(self._hosts, reference, descriptor, self._until(deadline))
+
+    def blob_size(
+        self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
+    ) -> int:
+        """The size of a blob in bytes as the registry tells it, whatever the descriptor says.
+
+        Raises RegistryError where it does not tell, DigestMismatch where it names another blob.
+        """
+        self._check(reference)
+        with naming(f"find the size of {descriptor.digest} of {reference.name}"):
+            return fetch.size_of(self._hosts, reference, descriptor, self._until(deadline))
 
     def open_blob(
         self,
@@ -175,9 +189,16 @@ class Registry:
         does; size is always kept to.  With several ``connections`` a big blob comes in parts of
         4 MiB side by side.  ``deadline`` bounds the reading too; without one it is bounded by
         stalls only.  Raises OutOfRange for an offset beyond the end; SizeMismatch if the
-        registry announces another size.
+        registry announces another size; InvalidArgument for a manifest of schema 1, which is
+        ``fetch_manifest``'s.
         """
         self._check(reference)
+        if media_types.is_schema1(descriptor.media_type):
+            raise InvalidArgument(
+                f"{descriptor.digest} is of Docker's schema 1: its size and digest say nothing of "
+                "its bytes",
+                remedy="Use fetch_manifest",
+            )
         source = fetch.BlobSource(
             self._hosts,
             reference,

@@ -80,7 +80,7 @@ def resolve(hosts: Failover, reference: Reference, deadline: Deadline) -> Descri
 def fetch_manifest(
     hosts: Failover, reference: Reference, descriptor: Descriptor, deadline: Deadline
 ) -> bytes:
-    """The manifest or index of ``descriptor``, verified."""
+    """The manifest or index of ``descriptor``, or its manifest of schema 1, verified."""
     if descriptor.size > MAX_DOCUMENT:
         raise RegistryError(f"the manifest has more than the {MAX_DOCUMENT} bytes allowed")
     ask = _ask(reference, descriptor)
@@ -92,10 +92,23 @@ def fetch_manifest(
     )
 
 
+def size_of(
+    hosts: Failover, reference: Reference, descriptor: Descriptor, deadline: Deadline
+) -> int:
+    """The size of a blob in bytes, by HEAD."""
+    ask = replace(_ask(reference, descriptor), method="HEAD")
+    return hosts.first(
+        lambda session: session.send(
+            ask, deadline, lambda answer: answers.sized(answer, descriptor)
+        ),
+        PULL,
+    )
+
+
 def _ask(reference: Reference, descriptor: Descriptor, byte_range: str = "") -> Ask:
     """Asks for content by its digest, manifests at their own place."""
     media_type, kind, accept = descriptor.media_type, "blobs", "*/*"
-    if media_types.is_manifest(media_type) or media_types.is_index(media_type):
+    if media_types.is_document(media_type) or media_types.is_schema1(media_type):
         kind, accept = "manifests", media_type
     return Ask(
         "GET",

@@ -156,8 +156,12 @@ class ByteReader(io.RawIOBase):
         return size
 
     def _grant(self) -> None:
-        """Credit is given when all that came was read, so that 64 KiB is all that waits."""
-        if self._window <= WINDOW - MAX_DATA:
+        """Credit is given when all that came was read, so that 64 KiB is all that waits.
+
+        For every ``Data``, as Go's client does: of several writers in the daemon a grant wakes
+        one, and where that leaves credit the others would wait for ever.
+        """
+        if self._window < WINDOW:
             self._stream.send(_packed(_WINDOW_UPDATE, update=WINDOW - self._window))
             self._window = WINDOW
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ._base import Service
+from ._base import MessageStream, Service
 from ._types import AnyValue, any_fields
 
 
@@ -41,13 +41,26 @@ class TransferService(Service):
         Raises ``Unimplemented`` for other pairs, ``NotFound`` for an image or a stream that is
         not there, and what the registry's failures are to the daemon.
         """
+        with self.begin(source, destination, options) as call:
+            call.receive()
+
+    def begin(
+        self,
+        source: Transferable | AnyValue,
+        destination: Transferable | AnyValue,
+        options: TransferOptions | None = None,
+    ) -> MessageStream:
+        """As ``transfer``, as a stream of one answer, which any thread may cancel.
+
+        It is over when ``receive`` returns: that raises what ``transfer`` does.
+        """
         fields: dict[str, object] = {
             "source": any_fields(_any(source)),
             "destination": any_fields(_any(destination)),
         }
         if options is not None:
             fields["options"] = {"progress_stream": options.progress_stream}
-        self._call("Transfer", fields, is_long=True)
+        return self._stream("Transfer", fields)
 
 
 def _any(end: Transferable | AnyValue) -> AnyValue:

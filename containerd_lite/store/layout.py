@@ -242,6 +242,8 @@ class LayoutWriter:
             raise DigestMismatch(f"content of {self._expected} has the digest {digest}")
         target = self._store._blob(digest)
         if target.exists():
+            self._path.unlink()
+            self._file.close()
             raise AlreadyExists(f"{self._store.path} has the blob {digest}")
         os.fchmod(self._file.fileno(), 0o644)
         os.fsync(self._file.fileno())
@@ -281,7 +283,8 @@ def _open_locked(path: Path, ref: str) -> BinaryIO:
 
 def _read(path: Path, limit: int) -> bytes:
     with path.open("rb") as file:
-        body = file.read(limit + 1)
+        # Not more than there is: Python makes room for what it is asked for.
+        body = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     if len(body) > limit:
         raise SizeMismatch(f"{path} is larger than the {limit} bytes allowed")
     return body

@@ -8,14 +8,19 @@ A client that only asks for the version has them, too: what a verb needs is impo
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ...errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
+    from ..by_daemon import DaemonTransfers
     from ..image import Image, ImageServices
 
 #: What a verb takes for an image: one that was got, its name, or what a name would stand for.
 Source: TypeAlias = "Image | Descriptor | str"
+#: Who does it: this process, the daemon's transfer service, or that where it can.
+Via = Literal["client", "daemon", "auto"]
 
 
 class Verbs:
@@ -33,6 +38,31 @@ class Verbs:
         block of the same name goes on with.
         """
         raise NotImplementedError
+
+    def _transfers(self) -> DaemonTransfers:
+        """The daemon's own transfers.  Raises ``FailedPrecondition`` where there is no daemon."""
+        raise FailedPrecondition(
+            "a layout has no daemon to do it", remedy="Leave via= out, or use a Client"
+        )
+
+    def _can_transfer(self) -> bool:
+        """Whether there is a daemon that can."""
+        return False
+
+    def _is_for_daemon(self, via: Via, **options: object) -> bool:
+        """Whether the daemon is to do it; ``options`` are those that only this process knows.
+
+        Raises ``InvalidArgument`` where the daemon is to do it and one of them is given.
+        """
+        given = [name for name, value in options.items() if value]
+        if via == "daemon" and given:
+            raise InvalidArgument(
+                f"the daemon knows nothing of {', '.join(given)}",
+                remedy='Leave that out, or let via="auto" choose',
+            )
+        if via not in ("client", "daemon", "auto"):
+            raise InvalidArgument(f'via={via!r} is not "client", "daemon" or "auto"')
+        return via == "daemon" or (via == "auto" and not given and self._can_transfer())
 
     def get_image(self, name: str) -> Image:
         """The image called ``name``, by its full or familiar name.  Raises ``NotFound``."""

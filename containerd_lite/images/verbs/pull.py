@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from ...errors import Unimplemented
 from .base import Verbs
 
 if TYPE_CHECKING:
     from ...progress import ProgressCallback
     from ..image import Image, ImageServices
     from ..job import Job
-    from ..pull import PullOptions
+    from ..platforms import Platforms
     from ..resolver import Resolver
     from ..walk import Handler, WrapHandler
+    from .base import Via
 
-#: Who does it: this process, the daemon's transfer service, or whichever can.
-Via = Literal["client", "daemon", "auto"]
 #: Of a daemon that goes away again and again, as many pulls are begun anew.
 _MOST_RESTARTS = 5
 
@@ -52,54 +54,37 @@ class PullVerbs(Verbs):
         """Fetch an image, unpack it where there are snapshots, and give it its name.
 
         ``platform`` is one (``"linux/arm/v7"``) or several, this client's unless given.  An index
-        is kept whole, with the content of what was chosen; ``attestations`` brings those of it,
-        ``referrers`` what refers to it.  What is fetched is unpacked, of all platforms the
-        client's own.  ``resolver`` says where content comes from: registries, with docker's
-        credentials, unless given.
+        is kept whole, with the content of these; ``attestations`` brings theirs, ``referrers``
+        what refers to it.  What is fetched is unpacked, of all platforms the client's own.
+        ``resolver`` says where content comes from: registries, with docker's credentials, unless
+        given.  ``handlers`` and ``wrap_handler`` decide what is fetched (``images.walk``, and
+        ``images.cri_labels`` for lazy snapshotters); ``convert_schema1`` makes an image of
+        Docker's schema 1.  ``labels`` are the name's.  A daemon that restarts is waited for.
 
-        ``handlers`` are asked of each descriptor before it is fetched, for further children; they
-        raise ``SkipDescriptor`` to leave it out, ``StopHandlers`` to have its children only.
-        ``wrap_handler`` is given the whole handler and returns another.  ``convert_schema1`` makes
-        an image of a Docker schema 1 manifest.  ``labels`` are the name's.
-
-        A pull that fails leaves no name, and what it fetched is collected; with ``resume`` it is
-        kept for a week, and the next such pull fetches what is missing.  A daemon that restarts is
-        waited for.  ``via="daemon"`` has its transfer service do it (since 1.7), ``"auto"`` where
-        that can all that is asked.  Raises ``NotFound``, ``RegistryUnauthorized``,
-        ``RegistryUnavailable``, ``NoMatchingPlatform``, ``DigestMismatch``, ``DiffIDMismatch``,
-        ``InvalidArgument``.
+        A pull that fails leaves no name and no content; with ``resume`` content is kept for a
+        week, and the next such pull fetches what is missing.  ``via="daemon"`` has its transfer
+        service do it (since 1.7), ``"auto"`` where that knows all that is asked.  Raises
+        ``NotFound``, ``RegistryUnauthorized``, ``RegistryUnavailable``, ``NoMatchingPlatform``,
+        ``DigestMismatch``, ``DiffIDMismatch``, ``InvalidArgument``.
         """
-        from ..job import Job
-        from ..platforms import Platforms
-        from ..pull import PullOptions
-
-        one = platform if isinstance(platform, str) else None
-        services = self._image_services(snapshotter, one)
-        options = PullOptions(
-            Platforms.of(platform, all_platforms, services.platform, attestations=attestations),
-            services.platform,
+        request = _Request(
+            ref,
+            platform,
+            all_platforms,
+            attestations,
+            referrers,
+            unpack,
+            snapshotter,
+            resolver,
             handlers,
             wrap_handler,
-            referrers,
             convert_schema1,
+            labels,
+            progress,
             max_concurrent_downloads,
+            resume,
         )
-        with self._keeping(f"{ref} {options.platforms}" if resume else ""):
-            return self._persevering(
-                lambda job: _pull(services, ref, options, job, resolver, unpack, labels),
-                lambda: Job(progress, keeps_partial=resume),
-            )
-
-    def _persevering(self, work: Callable[[Job], Image], new_job: Callable[[], Job]) -> Image:
-        """Do it, and again if the daemon went away and came back: what is there is not fetched
-        again."""
-        for restarts_left in reversed(range(_MOST_RESTARTS)):
-            try:
-                return work(new_job())
-            except Exception as error:
-                if not restarts_left or not self._is_back(error):
-                    raise
-        raise AssertionError("unreachable")
+        return self._pull(request, via)
 
     def fetch(
         self,
@@ -133,24 +118,127 @@ class PullVerbs(Verbs):
             resume=resume,
         )
 
+    def _pull(self, request: _Request, via: Via) -> Image:
+        from ..job import Job
 
-def _pull(
-    services: ImageServices,
-    ref: str,
-    options: PullOptions,
-    job: Job,
-    resolver: Resolver | None,
-    unpack: bool,
-    labels: Mapping[str, str] | None,
-) -> Image:
+        services = self._image_services(request.snapshotter, request.one_platform)
+        by_daemon = self._is_for_daemon(via, **request.for_client())
+        with self._keeping(request.lease):
+            if by_daemon:
+                unknown = (Unimplemented,) if via == "auto" else ()
+                with suppress(*unknown):  # 1.7 does not say before what it cannot do
+                    return self._pull_by_daemon(services, request)
+            return self._persevering(
+                lambda job: _pull(services, request, job),
+                lambda: Job(request.progress, keeps_partial=request.resume),
+            )
+
+    def _pull_by_daemon(self, services: ImageServices, request: _Request) -> Image:
+        from ..image import Image
+        from ..job import Job
+        from ..names import find
+
+        platforms = request.platforms(services)
+        wanted = platforms.wanted or ()
+        unpacked = wanted[0] if len(wanted) == 1 else services.platform
+        self._transfers().pull(
+            request.ref,
+            platforms=platforms,
+            unpack=unpacked if request.unpack else None,
+            snapshotter=request.snapshotter or "",
+            labels=request.labels,
+            job=Job(request.progress),
+        )
+        image = Image(services, find(services.names, request.ref))
+        try:
+            image.expect(platforms)
+        except BaseException:
+            image.delete()
+            raise
+        return image
+
+    def _persevering(self, work: Callable[[Job], Image], new_job: Callable[[], Job]) -> Image:
+        """Do it, and again if the daemon went away and came back: what is there is not fetched
+        again."""
+        for restarts_left in reversed(range(_MOST_RESTARTS)):
+            try:
+                return work(new_job())
+            except Exception as error:
+                if not restarts_left or not self._is_back(error):
+                    raise
+        raise AssertionError("unreachable")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The arguments of ``pull``."""
+
+    ref: str
+    platform: str | Sequence[str] | None
+    all_platforms: bool
+    attestations: bool
+    referrers: bool
+    unpack: bool
+    snapshotter: str | None
+    resolver: Resolver | None
+    handlers: Sequence[Handler]
+    wrap_handler: WrapHandler | None
+    convert_schema1: bool
+    labels: Mapping[str, str] | None
+    progress: ProgressCallback | None
+    max_concurrent_downloads: int
+    resume: bool
+
+    @property
+    def one_platform(self) -> str | None:
+        return self.platform if isinstance(self.platform, str) else None
+
+    @property
+    def lease(self) -> str:
+        """What a pull that goes on with this one has in common with it; ``""`` if none does."""
+        if not self.resume:
+            return ""
+        return f"{self.ref} {self.platform} {self.all_platforms} {self.snapshotter}"
+
+    def platforms(self, services: ImageServices) -> Platforms:
+        from ..platforms import Platforms
+
+        return Platforms.of(
+            self.platform, self.all_platforms, services.platform, attestations=self.attestations
+        )
+
+    def for_client(self) -> dict[str, object]:
+        """What the daemon's transfer service knows nothing of."""
+        return {
+            "attestations": self.attestations and not self.all_platforms,
+            "referrers": self.referrers,
+            "resolver": self.resolver,
+            "handlers": self.handlers,
+            "wrap_handler": self.wrap_handler,
+            "convert_schema1": self.convert_schema1,
+            "resume": self.resume,
+        }
+
+
+def _pull(services: ImageServices, request: _Request, job: Job) -> Image:
     from ..image import Image
-    from ..pull import Pull
+    from ..pull import Pull, PullOptions
     from ..resolver import using
 
+    options = PullOptions(
+        request.platforms(services),
+        services.platform,
+        request.handlers,
+        request.wrap_handler,
+        request.referrers,
+        request.convert_schema1,
+        request.max_concurrent_downloads,
+    )
     unpacker = None
-    if unpack and services.snapshots is not None:
+    if request.unpack and services.snapshots is not None:
         unpacker = services.unpacker(None, job)
-    with using(resolver, job.tell) as source:
-        pulled = Pull(source, services.store, options, job, unpacker).run(ref)
-    record = services.names.put(pulled.name, pulled.target, {**(labels or {}), **pulled.labels})
+    with using(request.resolver, job.tell) as source:
+        pulled = Pull(source, services.store, options, job, unpacker).run(request.ref)
+    labels = {**(request.labels or {}), **pulled.labels}
+    record = services.names.put(pulled.name, pulled.target, labels)
     return Image(services, record, is_lazy=pulled.is_lazy)

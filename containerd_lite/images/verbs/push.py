@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...errors import InvalidArgument
 from .base import Verbs, target_of
 
 if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
     from ...progress import ProgressCallback
     from ..image import Image
+    from ..job import Job
     from ..platforms import Platforms
     from ..resolver import PushResolver
-    from .base import Source
+    from .base import Source, Via
 
 
 class PushVerbs(Verbs):
@@ -30,6 +32,7 @@ class PushVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_uploads: int = 3,
         chunk_size: int | None = None,
+        via: Via = "client",
     ) -> Descriptor:
         """Push an image to where ``ref`` says; returns what ``ref`` stands for there now.
 
@@ -46,16 +49,20 @@ class PushVerbs(Verbs):
         manifest ``exists``, ``mounted`` or ``uploaded`` in the end.
 
         ``resolver`` says where content goes: to registries, with docker's credentials, unless
-        given.  A push that fails leaves ``ref`` as it was, and no upload half-way.  Raises
-        ``NotFound`` with the digests that are missing, ``RegistryUnauthorized``,
+        given.  ``via`` is as for ``pull``; the daemon pushes images alone, by their names, with
+        all that the index names.  A push that fails leaves ``ref`` as it was, and no upload
+        half-way.  Raises ``NotFound`` with the digests that are missing, ``RegistryUnauthorized``,
         ``RegistryUnavailable``, ``NoMatchingPlatform``, ``DigestMismatch``, ``InvalidArgument``.
         """
         from ..job import Job
         from ..push import push
         from ..resolver import using
 
-        services = self._image_services()
         job = Job(progress)
+        for_client = {"platform": platform, "sparse": sparse, "resolver": resolver}
+        if self._is_for_daemon(via, **for_client, chunk_size=chunk_size):
+            return self._push_by_daemon(ref, ref if target is None else target, job)
+        services = self._image_services()
         with self._keeping(), using(resolver, job.tell) as registries:
             return push(
                 services.store,
@@ -68,6 +75,17 @@ class PushVerbs(Verbs):
                 chunk_size=chunk_size,
                 sparse=sparse,
             )
+
+    def _push_by_daemon(self, ref: str, source: Source, job: Job) -> Descriptor:
+        from ..image import Image
+        from ..platforms import Platforms
+
+        image = self.get_image(source) if isinstance(source, str) else source
+        if not isinstance(image, Image):
+            raise InvalidArgument("the daemon pushes what has a name", remedy="Tag it first")
+        with self._keeping():
+            self._transfers().push(ref, image.name, platforms=Platforms(None), job=job)
+        return image.target
 
     def copy(
         self,

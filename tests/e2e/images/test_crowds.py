@@ -79,22 +79,26 @@ def test_pulls_of_shared_layers_while_garbage_is_collected(
         ]
         for mine in range(pullers)
     ]
-    to_remove: SimpleQueue[str | None] = SimpleQueue()
+    to_remove: SimpleQueue[tuple[str, threading.Event] | None] = SimpleQueue()
     is_over = threading.Event()
 
     def pull(mine: int) -> None:
+        removed = [threading.Event() for _ in names[mine]]
         for number in range(rounds):
-            name = names[mine][number % 5]
+            name, event = names[mine][number % 5], removed[number % 5]
+            assert number < 5 or event.wait(60)
+            event.clear()
             image = client.pull(name)
             report = client.check(name)
             assert report.is_complete, (number, report)
             assert image.is_unpacked(), number
-            to_remove.put(name)
+            to_remove.put((name, event))
 
     def remove() -> None:
-        while (name := to_remove.get()) is not None:
-            # Its puller may have it again by now, and lose the name: not the content of others.
-            daemon.ctr("images", "rm", "--sync", name, check=False, namespace=namespace)
+        while (found := to_remove.get()) is not None:
+            name, event = found
+            daemon.ctr("images", "rm", "--sync", name, namespace=namespace)
+            event.set()
 
     def collect() -> None:
         for number in itertools.count():
@@ -115,8 +119,7 @@ def test_pulls_of_shared_layers_while_garbage_is_collected(
         for helper in helpers:
             helper.result()
     assert client.verify().is_sound
-    for image in client.list_images():
-        image.delete()
+    assert client.list_images() == []
     daemon.ctr("leases", "create", "--id", "last", namespace=namespace)
     daemon.ctr("leases", "delete", "--sync", "last", namespace=namespace)
     assert list(client.content_store.walk()) == []

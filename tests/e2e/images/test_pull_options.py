@@ -184,7 +184,7 @@ def test_a_lease_that_somebody_prunes_is_made_again(
 ) -> None:
     image = images.random_image([3_000_000, 100_000], seed=83)
     ref = images.push(image, registry.host, "pruned", "latest")
-    pruned = []
+    pruned: list[str] = []
 
     def prune(event: ProgressEvent) -> None:
         if event.stage == "downloading" and event.total > 1_000_000 and not pruned:

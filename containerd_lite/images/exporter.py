@@ -1,0 +1,319 @@
+"""Images from a store into an archive: an OCI image layout that Docker reads, too.
+
+What lives here: what goes in, in which order, and writing it verified.  What may not: registries.
+
+The bytes depend on the images alone: entries are sorted, nobody owns them, no time is told, and
+of a descriptor only what every store keeps is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO, TypeAlias
+
+from ..errors import Cancelled, InvalidArgument, NoMatchingPlatform, NotFound, SizeMismatch
+from ..oci import digest as digests
+from ..oci import media_types
+from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT
+from ..oci.manifest import Index, Manifest, parse
+from ..oci.platform import Platform
+from ..oci.reference import Reference
+from ..store.layers import Stream
+from ..store.layout_names import REF_NAME
+from ..store.protocol import ContentStore, read_blob
+from ..store.tar import BLOCK, header
+from .docker_archive import IMAGE_NAME, manifest_json
+from .image import Image, ImageServices
+from .intake import DOCKER, INDEX, OCI_LAYOUT, StrPath
+from .job import Job
+from .names import find
+from .platforms import Platforms, find_manifest
+from .walk import walk
+
+_PIECE = 1 << 20
+#: Pieces that are read ahead of the one that is written.
+_AHEAD = 3
+_SHOWN = 20
+_BLOB_MODE, _JSON_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
+
+Exported: TypeAlias = Image | Descriptor | str
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """As the arguments of ``export_images``."""
+
+    platforms: Platforms
+    skip_docker_manifest: bool = False
+    without: tuple[Exported, ...] = ()
+
+
+def export_archive(
+    services: ImageServices,
+    target: StrPath | BinaryIO,
+    images: Sequence[Exported],
+    options: ExportOptions,
+    job: Job,
+) -> None:
+    """As ``ArchiveVerbs.export_images``, under the lease that the caller holds."""
+    if not images:
+        raise InvalidArgument("there is nothing to export", remedy="Name an image")
+    usual = (options.platforms.wanted or (services.platform,))[0]
+    plan = _Plan(services.store, options.platforms, usual)
+    for name, root in (_named(services, source) for source in images):
+        plan.add(name, root)
+        plan.name(name, root)
+    plan.leave_out(_known(services, options, usual))
+    files = {OCI_LAYOUT: b'{"imageLayoutVersion":"1.0.0"}', INDEX: plan.index()}
+    if plan.saved and not options.skip_docker_manifest:
+        files[DOCKER] = manifest_json(plan.saved.values(), _place)
+    with writing_to(target) as file:
+        _write(file, plan, files, job)
+    job.report("done", os.fspath(target) if isinstance(target, str | os.PathLike) else "")
+
+
+def _named(services: ImageServices, source: Exported) -> tuple[str, Descriptor]:
+    """The name, ``""`` for a bare descriptor, and what it stands for."""
+    if isinstance(source, Descriptor):
+        return "", source
+    found = find(services.names, source) if isinstance(source, str) else source
+    return found.name, found.target
+
+
+def _known(services: ImageServices, options: ExportOptions, usual: Platform) -> set[str]:
+    """The digests of all that the other side has."""
+    found: set[str] = set()
+    for source in options.without:
+        if isinstance(source, str) and digests.is_digest(source):
+            found.add(source)
+        else:
+            other = _Plan(services.store, options.platforms, usual)
+            other.add(*_named(services, source), may_lack=True)
+            found |= other.blobs.keys()
+    return found
+
+
+@dataclass
+class _Plan:
+    """What is to be written: ``blobs`` by digest, and the entries of the two indexes."""
+
+    store: ContentStore
+    platforms: Platforms
+    usual: Platform
+    blobs: dict[str, Descriptor] = field(default_factory=dict)
+    saved: dict[object, tuple[Manifest, list[str]]] = field(default_factory=dict)
+    _entries: list[dict[str, object]] = field(default_factory=list)
+
+    def add(self, name: str, target: Descriptor, *, may_lack: bool = False) -> None:
+        """An image and what it needs.  Raises ``NotFound`` for a document that is not there,
+        unless it ``may_lack`` some."""
+        for found in walk(partial(self._children, name, may_lack), target):
+            if not (media_types.is_non_distributable(found.media_type) and found.urls):
+                self.blobs.setdefault(found.digest, found)
+
+    def name(self, name: str, target: Descriptor) -> None:
+        """Give an image its places in the indexes."""
+        entry = _entry(name, target)
+        if entry in self._entries:
+            return
+        self._entries.append(entry)
+        with suppress(NoMatchingPlatform):
+            manifest = find_manifest(name, target, self.usual, self._read)
+            if media_types.is_config(manifest.config.media_type):
+                key = (manifest.config.digest, *(layer.digest for layer in manifest.layers))
+                self.saved.setdefault(key, (manifest, []))[1].append(name)
+
+    def _read(self, target: Descriptor) -> Manifest | Index:
+        return parse(read_blob(self.store, target, MAX_DOCUMENT), target.media_type)
+
+    def _children(self, name: str, may_lack: bool, target: Descriptor) -> Sequence[Descriptor]:
+        if not media_types.is_document(target.media_type):
+            return ()
+        try:
+            document = self._read(target)
+        except NotFound:
+            if may_lack:
+                return ()
+            raise
+        if isinstance(document, Index):
+            return self.platforms.choose(document, name or target.digest)
+        return document.children
+
+    def leave_out(self, known: set[str]) -> None:
+        """Drop blobs that the other side has, and then see that all others are here.
+
+        Raises ``NotFound``, ``SizeMismatch``.
+        """
+        for digest in known & self.blobs.keys():
+            if not media_types.is_document(self.blobs[digest].media_type):
+                del self.blobs[digest]
+        missing = [found.digest for found in self.blobs.values() if not self._has(found)]
+        if missing:
+            shown = ", ".join(missing[:_SHOWN])
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            raise NotFound(
+                f"the store lacks {shown}{more}",
+                remedy="Bring it with fetch_missing, or export another platform=",
+            )
+
+    def _has(self, target: Descriptor) -> bool:
+        try:
+            size = self.store.info(target.digest).size
+        except NotFound:
+            return False
+        if size != target.size:
+            raise SizeMismatch(f"{target.digest} has {size} bytes; {target.size} are promised")
+        return True
+
+    def index(self) -> bytes:
+        document = {
+            "schemaVersion": 2,
+            "mediaType": media_types.OCI_INDEX,
+            "manifests": self._entries,
+        }
+        return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _entry(name: str, target: Descriptor) -> dict[str, object]:
+    """The entry of ``index.json``: what a daemon keeps of a descriptor, and the name."""
+    notes = {k: v for k, v in target.annotations.items() if k not in (IMAGE_NAME, REF_NAME)}
+    if name:
+        notes.update({IMAGE_NAME: name, REF_NAME: _short(name)})
+    return Descriptor(target.media_type, target.digest, target.size, notes).to_json()
+
+
+def _short(name: str) -> str:
+    """What OCI calls a reference name: containerd takes the tag, or the digest, for it."""
+    with suppress(InvalidArgument):
+        reference = Reference.parse(name)
+        return "@".join(filter(None, (reference.tag, reference.digest)))
+    return name
+
+
+def _place(digest: str) -> str:
+    return f"blobs/{digests.algorithm(digest)}/{digests.encoded(digest)}"
+
+
+# ---- writing ---------------------------------------------------------------------------------
+
+
+def _write(file: BinaryIO, plan: _Plan, files: Mapping[str, bytes], job: Job) -> None:
+    """The whole archive, in the order of its names."""
+    places = {_place(digest): found for digest, found in plan.blobs.items()}
+    folders = {"blobs", *(place.rpartition("/")[0] for place in places)}
+    order = sorted({*places, *files, *(f"{name}/" for name in folders)})
+    with _Reader(plan.store, [places[name] for name in order if name in places]) as reader:
+        for name in order:
+            if name in places:
+                _put(file, header(name, places[name].size, mode=_BLOB_MODE))
+                _put_blob(file, reader, places[name], job)
+            elif name in files:
+                _put(file, header(name, len(files[name]), mode=_JSON_MODE))
+                _put(file, files[name] + bytes(-len(files[name]) % BLOCK))
+            else:
+                _put(file, header(name, 0, mode=_FOLDER_MODE, folder=True))
+    _put(file, bytes(2 * BLOCK))
+
+
+def _put_blob(file: BinaryIO, reader: _Reader, blob: Descriptor, job: Job) -> None:
+    verifier = digests.Verifier(blob.digest, blob.size)
+    while verifier.seen < blob.size:
+        with reader.piece() as piece:
+            verifier.update(piece)
+            _put(file, piece)
+        job.report("uploading", blob.digest, verifier.seen, blob.size)
+    verifier.check()
+    _put(file, bytes(-blob.size % BLOCK))
+    job.report("uploaded", blob.digest, blob.size, blob.size)
+
+
+def _put(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write it all: a raw file may take less at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+class _Reader:
+    """Reads blobs in their order, some pieces ahead of whoever asks; a context manager."""
+
+    def __init__(self, store: ContentStore, blobs: Iterable[Descriptor]) -> None:
+        self._store = store
+        self._free: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[memoryview, int] | BaseException] = queue.SimpleQueue()
+        for _ in range(_AHEAD):
+            self._free.put(memoryview(bytearray(_PIECE)))
+        run = copy_context().run
+        self._thread = threading.Thread(
+            target=run, args=(self._run, blobs), name="containerd-lite-export", daemon=True
+        )
+
+    def _run(self, blobs: Iterable[Descriptor]) -> None:
+        try:
+            for blob in blobs:
+                with self._store.reader(blob.digest) as file:
+                    self._read(Stream(file), blob)
+        except BaseException as error:
+            self._full.put(error)
+
+    def _read(self, stream: Stream, blob: Descriptor) -> None:
+        rest = blob.size
+        while rest:
+            buffer = self._free.get()
+            if buffer is None:
+                raise Cancelled("nobody wants it any more")
+            count = stream.readinto(buffer[: min(rest, _PIECE)])
+            if not count:
+                raise SizeMismatch(f"{blob.digest} ended {rest} bytes before its end")
+            rest -= count
+            self._full.put((buffer, count))
+
+    @contextmanager
+    def piece(self) -> Iterator[memoryview]:
+        """The next bytes, which stay within a blob, for the length of the block."""
+        found = self._full.get()
+        if isinstance(found, BaseException):
+            raise found
+        buffer, count = found
+        yield buffer[:count]
+        self._free.put(buffer)
+
+    def __enter__(self) -> _Reader:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._free.put(None)
+        self._thread.join()
+
+
+@contextmanager
+def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
+    """The file to write to; a path's is replaced at the end of the block, or left as it was."""
+    if not isinstance(target, str | os.PathLike):
+        yield target
+        return
+    path = Path(target)
+    if path.exists() and not path.is_file():  # a pipe, a terminal, /dev/null
+        with path.open("wb") as file:
+            yield file
+        return
+    scratch = path.with_name(f".{path.name}.{token_hex(4)}")
+    try:
+        with scratch.open("xb") as file:
+            yield file
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

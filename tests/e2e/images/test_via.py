@@ -1,0 +1,102 @@
+"""Who does it: this process, the daemon's transfer service, or that where it can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from containerd_lite import Client, ContainerdError, Layout, ProgressEvent
+from containerd_lite.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NoMatchingPlatform,
+    Unimplemented,
+)
+from tests.harness import images
+from tests.harness.daemon import Daemon
+from tests.harness.registry import Registry
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+@pytest.fixture
+def sees_transfers(monkeypatch: pytest.MonkeyPatch, client: Client) -> list[str]:
+    """Names of the transfers that the client had the daemon do."""
+    from containerd_lite.images.by_daemon import DaemonTransfers
+
+    seen: list[str] = []
+    for name in ("pull", "push", "import_stream", "export_stream"):
+        whole = getattr(DaemonTransfers, name)
+
+        def see(self: object, *args: Any, _name: str = name, _whole: Any = whole, **kw: Any) -> Any:
+            seen.append(_name)
+            return _whole(self, *args, **kw)
+
+        monkeypatch.setattr(DaemonTransfers, name, see)
+    return seen
+
+
+def has_transfer(daemon: Daemon) -> bool:
+    return daemon.version_info >= (1, 7)
+
+
+def test_all_by_the_daemon(
+    daemon: Daemon, namespace: str, client: Client, busybox: str, registry: Registry, tmp_path: Path
+) -> None:
+    if daemon.version_info < (2,):  # 1.7 has it, for registries that speak TLS alone
+        with pytest.raises(Unimplemented, match=r"1\.7|TLS"):
+            client.pull(busybox, via="daemon")
+        return
+    events: list[ProgressEvent] = []
+    image = client.pull(busybox, via="daemon", labels={"team": "a"}, progress=events.append)
+    assert image == client.get_image(busybox)
+    assert image.is_unpacked()
+    assert image.labels == {"team": "a"}
+    assert client.check(busybox).is_complete
+    assert events[-1].stage == "done"
+    target = f"{registry.host}/by-daemon:1"
+    assert client.push(target, image, via="daemon") == image.target
+    client.export_images(tmp_path / "archive.tar", image, via="daemon")
+    image.delete(sync=True)
+    assert list(client.content_store.walk()) == []
+    (again,) = client.import_images(tmp_path / "archive.tar", via="daemon", unpack=True)
+    assert (again.name, again.target.digest) == (busybox, image.target.digest)
+    assert again.is_unpacked()
+
+
+def test_the_daemon_does_what_it_can(
+    daemon: Daemon, client: Client, busybox: str, sees_transfers: list[str]
+) -> None:
+    expected = ["pull"] if has_transfer(daemon) else []
+    assert client.pull(busybox, via="auto").is_unpacked()
+    assert sees_transfers == expected
+    client.pull(busybox, via="auto", handlers=[lambda descriptor: ()], resume=True)
+    client.pull(busybox, via="client")
+    assert sees_transfers == expected
+
+
+def test_what_it_cannot_is_told(client: Client, busybox: str) -> None:
+    with pytest.raises(InvalidArgument, match="nothing of handlers, resume"):
+        client.pull(busybox, via="daemon", handlers=[lambda descriptor: ()], resume=True)
+    with pytest.raises(InvalidArgument, match="'server'"):
+        client.pull(busybox, via="server")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="nothing of sparse"):
+        client.push(busybox, via="daemon", sparse=True)
+
+
+def test_an_image_for_others_is_refused(daemon: Daemon, client: Client, registry: Registry) -> None:
+    other = images.random_image([100], seed=7, platform="linux/s390x")
+    ref = images.push(other, registry.host, "of-others", "latest")
+    with pytest.raises((NoMatchingPlatform, ContainerdError)):
+        client.pull(ref, via="daemon", unpack=False)
+    with pytest.raises(NoMatchingPlatform):
+        client.pull(ref, via="auto", unpack=False)
+    assert client.list_images() == []
+
+
+def test_a_layout_has_no_daemon(tmp_path: Path, busybox: str) -> None:
+    with pytest.raises(FailedPrecondition, match="no daemon"):
+        Layout(tmp_path).pull(busybox, via="daemon")
+    assert Layout(tmp_path).pull(busybox, via="auto").name == busybox
