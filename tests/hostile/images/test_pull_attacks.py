@@ -233,6 +233,7 @@ def small_daemon(daemon: Daemon, tmp_path: Path) -> Iterator[Daemon]:
         with Daemon(daemon.suite) as own:
             own.stop()
             content = own.root / "io.containerd.content.v1.content"
+            content.mkdir(exist_ok=True)
             subprocess.run(["mount", "--bind", str(place), str(content)], check=True)
             try:
                 own.start()
