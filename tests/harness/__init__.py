@@ -9,6 +9,9 @@ The tests' fixtures use it, and so do scripts that run where nothing but the pro
 - `judges`: skopeo, crane and oras, each asked the same things.
 - `tls`: certificates made on the spot, and a listener that wears them.
 - `images`: images as plain bytes, pushed and laid out without the product's help.
+- `artifacts`: attestations and what else goes with images.
+- `snapshotter`: a remote snapshotter, in a process of its own; it alone takes grpcio and the
+  product's descriptor sets.
 - `process`, `debris`: starting, awaiting and ending processes; finding what they left.
 """
 
