@@ -1,0 +1,68 @@
+"""Our contenders of ``benchmarks.images``, each a library in a process that is there.
+
+What lives here: the work, on one client.  What may not: peers, tables, putting things back.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from benchmarks.measure import Result, Run, timed
+from containerd_lite import Client, Layout
+
+
+def _once(work: Callable[[], object]) -> Run:
+    """One image is the unit of work."""
+
+    def run() -> int:
+        work()
+        return 1
+
+    return run
+
+
+def pull(address: str, namespace: str, ref: str) -> Run:
+    client = Client(address, namespace=namespace)
+    return _once(lambda: client.pull(ref))
+
+
+def fetch(address: str, namespace: str, ref: str) -> Run:
+    client = Client(address, namespace=namespace)
+    return _once(lambda: client.pull(ref, unpack=False))
+
+
+def pull_by_daemon(address: str, namespace: str, ref: str) -> Run:
+    client = Client(address, namespace=namespace)
+    return _once(lambda: client.pull(ref, via="daemon"))
+
+
+def push(address: str, namespace: str, name: str, host: str) -> Run:
+    """Pushes the image ``name``, each time to a repository that is new."""
+    client, numbers = Client(address, namespace=namespace), count()
+    return _once(lambda: client.push(f"{host}/ours-{next(numbers)}:v1", name))
+
+
+def import_archive(address: str, namespace: str, path: str) -> Run:
+    client = Client(address, namespace=namespace)
+    return _once(lambda: client.import_images(path, unpack=False))
+
+
+def export(address: str, namespace: str, name: str, path: str) -> Run:
+    client = Client(address, namespace=namespace)
+    return _once(lambda: client.export_images(path, name))
+
+
+def layout(folder: str, ref: str) -> Run:
+    """Pulls into a layout, each time a new one, which is then deleted."""
+    numbers = count()
+
+    def run() -> Result:
+        target = Path(folder, f"ours-{next(numbers)}")
+        result = timed(_once(lambda: Layout(target).pull(ref)))
+        shutil.rmtree(target)
+        return result
+
+    return run

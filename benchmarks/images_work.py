@@ -1,0 +1,149 @@
+"""The works of ``benchmarks.images``.
+
+What lives here: what is done, beside whom, with what goal.  What may not: how the state is put
+back, rounds, tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+
+from benchmarks.child import Child
+from benchmarks.images_bench import FRESH, Bench, Comparison
+from benchmarks.measure import Result, Run
+from benchmarks.registry_ours import TAG
+
+
+@contextmanager
+def _fetch(bench: Bench) -> Iterator[Comparison]:
+    """Pull without unpack."""
+    with bench.ours("fetch", bench.ref) as ours:
+        peers = {"ctr content fetch": bench.ctr("content", "fetch", "--plain-http", bench.ref)}
+        yield Comparison(ours, peers, dict.fromkeys(peers, 0.75), bench.clear)
+
+
+@contextmanager
+def _pull(bench: Bench) -> Iterator[Comparison]:
+    """Pull with unpack."""
+    peers = bench.both_ctr("pull", "--plain-http", bench.ref)
+    goals = {next(iter(peers)): 0.85 if bench.has_transfer else 0.75}
+    with bench.ours("pull", bench.ref) as ours:
+        others = {**peers, FRESH: bench.fresh("pull", "-q", bench.ref)}
+        yield Comparison(ours, others, goals, bench.clear)
+
+
+@contextmanager
+def _pull_by_daemon(bench: Bench) -> Iterator[Comparison]:
+    """Pull by the daemon (since 2.0)."""
+    with bench.ours("pull_by_daemon", bench.ref) as ours:
+        peers = {"ctr images pull": bench.ctr("images", "pull", "--plain-http", bench.ref)}
+        yield Comparison(ours, peers, dict.fromkeys(peers, 1.05), bench.clear)
+
+
+@contextmanager
+def _layout(bench: Bench) -> Iterator[Comparison]:
+    """Pull into a layout."""
+    with Child("benchmarks.images_ours:layout", str(bench.folder), bench.ref) as ours:
+        yield Comparison(ours, {"skopeo copy": bench.skopeo()}, {"skopeo copy": 1.2})
+
+
+@contextmanager
+def _push(bench: Bench) -> Iterator[Comparison]:
+    """Push to a repository that is new, nothing mounted."""
+    host, numbers = bench.registry.host, count()
+
+    def ctr(*flags: str) -> Run:
+        def run() -> int | Result:
+            target = f"{host}/ctr-{next(numbers)}:{TAG}"
+            return bench.ctr("images", "push", "--plain-http", *flags, target, bench.ref)()
+
+        return run
+
+    with bench.filled(_fetch_by_ctr(bench)):
+        name = "ctr images push"
+        peers = {name: ctr()}
+        if bench.has_transfer:
+            peers = {f"{name} --local": ctr("--local"), **peers}
+        bench.forget_sources()
+        with bench.ours("push", bench.ref, host) as ours:
+            yield Comparison(ours, peers, dict.fromkeys(peers, 0.8), bench.forget_sources)
+
+
+@contextmanager
+def _import(bench: Bench) -> Iterator[Comparison]:
+    """Import without unpack."""
+    with _archive(bench) as archive, bench.ours("import_archive", archive) as ours:
+        peers = bench.both_ctr("import", "--no-unpack", archive)
+        yield Comparison(ours, peers, dict.fromkeys(peers, 0.6), bench.clear)
+
+
+@contextmanager
+def _export(bench: Bench) -> Iterator[Comparison]:
+    """Export."""
+    target = bench.folder / "exported.tar"
+
+    def take_away() -> None:
+        if target.stat().st_size < bench.size:
+            raise RuntimeError(f"{target} has {target.stat().st_size} bytes of {bench.size}")
+        target.unlink()
+
+    with (
+        bench.filled(_fetch_by_ctr(bench)),
+        bench.ours("export", bench.ref, str(target)) as ours,
+    ):
+        peers = bench.both_ctr("export", str(target), bench.ref)
+        yield Comparison(ours, peers, dict.fromkeys(peers, 0.25), take_away)
+
+
+@contextmanager
+def _again(bench: Bench) -> Iterator[Comparison]:
+    """Pull of an image that is there, unpacked."""
+    peers = bench.both_ctr("pull", "--plain-http", bench.ref)
+    with bench.filled(next(iter(peers.values()))), bench.ours("pull", bench.ref) as ours:
+        others = {FRESH: bench.fresh("pull", "-q", bench.ref), **peers}
+        yield Comparison(ours, others, dict.fromkeys(peers, 1.0), contender=FRESH)
+
+
+@contextmanager
+def _fetch_again(bench: Bench) -> Iterator[Comparison]:
+    """Pull without unpack of an image that is there."""
+    peers = {"ctr content fetch": _fetch_by_ctr(bench)}
+    with bench.filled(_fetch_by_ctr(bench)), bench.ours("fetch", bench.ref) as ours:
+        others = {FRESH: bench.fresh("pull", "-q", "--no-unpack", bench.ref), **peers}
+        yield Comparison(ours, others, dict.fromkeys(peers, 1.0), contender=FRESH)
+
+
+# ---- how content comes before the run ----------------------------------------------------------
+
+
+def _fetch_by_ctr(bench: Bench) -> Run:
+    return bench.ctr("content", "fetch", "--plain-http", bench.ref)
+
+
+@contextmanager
+def _archive(bench: Bench) -> Iterator[str]:
+    """The image as ctr exports it; the daemon has it no more."""
+    path = bench.folder / "archive.tar"
+    with bench.filled(_fetch_by_ctr(bench)):
+        bench.ctr("images", "export", *bench.local, str(path), bench.ref)()
+    try:
+        yield str(path)
+    finally:
+        path.unlink()
+
+
+WORKS: dict[str, Callable[[Bench], AbstractContextManager[Comparison]]] = {
+    "fetch": _fetch,
+    "pull": _pull,
+    "pull-by-daemon": _pull_by_daemon,
+    "layout": _layout,
+    "push": _push,
+    "import": _import,
+    "export": _export,
+    "again": _again,
+    "fetch-again": _fetch_again,
+}
+#: Those that daemons before 2.0 cannot do: 1.7's own pulls want TLS.
+NEED_2 = frozenset({"pull-by-daemon"})
