@@ -16,10 +16,10 @@ from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
-from .job import Job
+from .job import Gate, Job
 from .plan import Choice, Planner
 from .platforms import Platforms
-from .push import Delivery, parse_name
+from .push import LARGE_UPLOADS, Delivery, parse_name
 from .resolver import Fetcher, PushResolver, Reader
 
 #: Bytes of documents that are kept; what is more is fetched again when its turn comes.
@@ -34,7 +34,7 @@ def copy(
     platforms: Platforms | None,
     job: Job,
     *,
-    max_concurrent: int = 3,
+    max_concurrent: int | None = None,
     chunk_size: int | None = None,
     referrers: bool = False,
 ) -> Descriptor:
@@ -51,12 +51,13 @@ def copy(
     fetcher = resolver.fetcher(name)
     contents = _Remote(fetcher, name, target)
     find = getattr(fetcher, "referrers", None) if referrers else None
+    gate = Gate(job, max_concurrent, LARGE_UPLOADS)
     planner = Planner(
-        contents, Choice(name, platforms), job, max_concurrent, find or (lambda document: ())
+        contents, Choice(name, platforms), job, gate.workers, find or (lambda document: ())
     )
     plan = planner.plan(root)
     pusher = resolver.pusher(target)
-    Delivery(contents, pusher, job, max_concurrent, chunk_size).run(target, plan)
+    Delivery(contents, pusher, job, gate, chunk_size).run(target, plan)
     return plan.root
 
 

@@ -1,20 +1,55 @@
 """What the parts of one operation share.
 
-What lives here: the progress callback, and the word to stop with its reason.  What may not: the
-operations.
+What lives here: the progress callback, the word to stop with its reason, and how many go side by
+side.  What may not: the operations.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ..errors import Cancelled
 from ..progress import ProgressCallback, ProgressEvent
 
 _MOVING = ("downloading", "uploading")
+
+#: Blobs at once, unless the caller says how many; of the large ones, each of which keeps a line
+#: or a disk busy by itself, fewer.
+USUAL = 8
+USUAL_LARGE = 4
+LARGE = 4 << 20
+#: How often a part that waits looks whether it is to give up (seconds).
+_LOOK = 0.1
+
+
+class Gate:
+    """Lets so many large blobs through at a time, and all others.
+
+    ``workers`` is how many may stand before it: what the caller said, or what is usual.
+    """
+
+    def __init__(self, job: Job, given: int | None, large: int = USUAL_LARGE) -> None:
+        self.workers = USUAL if given is None else given
+        self._job = job
+        self._places = threading.Semaphore(max(1, large if given is None else given))
+
+    @contextmanager
+    def passing(self, size: int) -> Iterator[None]:
+        """Waits for a place, if ``size`` (bytes) wants one.  Raises ``Cancelled``."""
+        if size <= LARGE:
+            yield
+            return
+        while not self._places.acquire(timeout=_LOOK):
+            self._job.check()
+        try:
+            yield
+        finally:
+            self._places.release()
 
 
 @dataclass

@@ -23,13 +23,15 @@ from ..oci.reference import Reference
 from ..progress import ProgressEvent
 from ..registry.content import opener as content_opener
 from ..store.protocol import ContentStore, read_blob
-from .job import Job
+from .job import Gate, Job
 from .labels import source_key
 from .plan import Choice, Contents, Plan, Planner
 from .platforms import Platforms
 from .resolver import Pusher
 from .walk import Dispatcher
 
+#: Large blobs at a time, unless the caller says how many: each takes some 8 MiB of memory.
+LARGE_UPLOADS = 3
 #: Repositories that are asked for a blob before it is uploaded.
 _MOUNTS = 4
 
@@ -42,7 +44,7 @@ def push(
     platforms: Platforms | None,
     job: Job,
     *,
-    max_concurrent_uploads: int = 3,
+    max_concurrent_uploads: int | None = None,
     chunk_size: int | None = None,
     sparse: bool = False,
 ) -> Descriptor:
@@ -55,8 +57,9 @@ def push(
     """
     contents = _Stored(store, parse_name(name))
     choice = Choice(name, platforms, sparse)
-    plan = Planner(contents, choice, job, max_concurrent_uploads).plan(target)
-    Delivery(contents, pusher, job, max_concurrent_uploads, chunk_size).run(name, plan)
+    gate = Gate(job, max_concurrent_uploads, LARGE_UPLOADS)
+    plan = Planner(contents, choice, job, gate.workers).plan(target)
+    Delivery(contents, pusher, job, gate, chunk_size).run(name, plan)
     return plan.root
 
 
@@ -76,13 +79,13 @@ class Delivery:
         contents: Contents,
         pusher: Pusher,
         job: Job,
-        workers: int,
+        gate: Gate,
         chunk_size: int | None,
     ) -> None:
         self._contents = contents
         self._pusher = pusher
         self._job = job
-        self._workers = workers
+        self._gate = gate
         self._chunk_size = chunk_size
 
     def run(self, name: str, plan: Plan) -> None:
@@ -92,8 +95,8 @@ class Delivery:
             raise DigestMismatch(f"{name} cannot stand for {plan.root.digest}")
         *below, root = plan.documents
         manifests = [one for one in below if media_types.is_manifest(one.media_type)]
-        self._push(plan, plan.blobs.values(), self._workers)
-        self._push(plan, manifests, self._workers)
+        self._push(plan, plan.blobs.values(), self._gate.workers)
+        self._push(plan, manifests, self._gate.workers)
         indexes = [one for one in below if media_types.is_index(one.media_type)]
         try:
             self._push(plan, indexes, 1)  # in order
@@ -116,13 +119,14 @@ class Delivery:
                 opener = partial(self._contents.open_at, descriptor)
                 parents = plan.parents.get(descriptor.digest, ())
                 sources = self._contents.repositories(descriptor, parents)
-            self._pusher.push(
-                descriptor,
-                opener,
-                mount_from=sources,
-                chunk_size=self._chunk_size,
-                progress=self._tell,
-            )
+            with self._gate.passing(descriptor.size):
+                self._pusher.push(
+                    descriptor,
+                    opener,
+                    mount_from=sources,
+                    chunk_size=self._chunk_size,
+                    progress=self._tell,
+                )
             return ()
 
         with Dispatcher(handle, workers, self._job) as dispatcher:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Protocol, cast
 
@@ -33,8 +32,8 @@ from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import parse
 from ..progress import ProgressCallback
 from ..services.content import ContentService
-from ..services.keeping import is_away, keeping
-from ..services.leases import EXPIRE, LeaseService
+from ..services.keeping import collect, is_away, keeping
+from ..services.leases import LeaseService
 from ..services.namespaces import NamespaceService
 from ..store.daemon import DaemonStore
 from ..store.protocol import ContentStore, Writer, read_blob
@@ -266,7 +265,7 @@ class DaemonGround:
         with self._lock, ExitStack() as stack:
             for namespace in self._namespaces.list():
                 stack.enter_context(self._forgotten(namespace.name, digest))
-            self._collect()
+            collect(self._leases, _COLLECTION)
             yield
 
     @contextmanager
@@ -292,12 +291,6 @@ class DaemonGround:
             finally:
                 with suppress(NotFound):
                     store.delete(double)
-
-    def _collect(self) -> None:
-        until = datetime.now(timezone.utc) + timedelta(seconds=_KEPT)
-        label = {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        id = self._leases.create(f"lite-collect-{os.urandom(8).hex()}", label).id
-        self._leases.with_options(timeout=_COLLECTION).delete(id, sync=True)
 
 
 def _stand_in(store: ContentStore, info: ContentInfo) -> str:

@@ -12,6 +12,7 @@ to a stranger.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from ..oci.document import quoted
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16 << 10
+#: Blanks and control characters, which some parsers drop, and so see another URL.
+_UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
 _IPv4 = ipaddress.IPv4Address
 _IPv6 = ipaddress.IPv6Address
@@ -66,7 +69,7 @@ class Url:
             port = parts.port
         except ValueError:
             _bad_url("cannot be parsed")
-        if len(text) > _MAX_URL or not text.isascii() or any(c <= " " or c == "\x7f" for c in text):
+        if len(text) > _MAX_URL or not text.isascii() or _UNSAFE.search(text):
             _bad_url("is too long or has characters that a URL may not have")
         if parts.scheme not in _PORTS or not parts.hostname:
             _bad_url("is not an absolute http or https URL")
@@ -79,7 +82,7 @@ class Url:
 
     def join(self, location: str) -> Url:
         """The URL that a ``Location`` header means, seen from this one (RFC 9110, 10.2.2)."""
-        if any(character <= " " for character in location):  # urljoin would drop some
+        if _UNSAFE.search(location):  # urljoin would drop some
             _bad_url("has characters that a URL may not have")
         try:
             return Url.parse(urljoin(self.origin + self.target, location))

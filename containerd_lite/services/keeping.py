@@ -74,6 +74,16 @@ def _delete(leases: LeaseService, id: str, *, sync: bool = False) -> None:
         time.sleep(wait)
 
 
+def collect(leases: LeaseService, timeout: float) -> None:
+    """Have garbage collected now: it is the deletion of a lease that can be waited for.
+
+    ``timeout`` in seconds; raises ``DeadlineExceeded``.
+    """
+    id = f"lite-collect-{os.urandom(8).hex()}"
+    _create(leases, id, timeout)
+    _delete(leases.with_options(timeout=timeout), id, sync=True)
+
+
 def _create(leases: LeaseService, id: str, expires: float) -> None:
     until = datetime.now(timezone.utc) + timedelta(seconds=expires)
     leases.create(id, {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%SZ")})

@@ -47,7 +47,7 @@ class PullVerbs(Verbs):
         convert_schema1: bool = False,
         labels: Mapping[str, str] | None = None,
         progress: ProgressCallback | None = None,
-        max_concurrent_downloads: int = 3,
+        max_concurrent_downloads: int | None = None,
         resume: bool = False,
         via: Via = "client",
     ) -> Image:
@@ -98,7 +98,7 @@ class PullVerbs(Verbs):
         wrap_handler: WrapHandler | None = None,
         labels: Mapping[str, str] | None = None,
         progress: ProgressCallback | None = None,
-        max_concurrent_downloads: int = 3,
+        max_concurrent_downloads: int | None = None,
         resume: bool = False,
     ) -> Image:
         """As ``pull`` without unpacking; of all platforms unless some are named."""
@@ -186,7 +186,7 @@ class _Request:
     convert_schema1: bool
     labels: Mapping[str, str] | None
     progress: ProgressCallback | None
-    max_concurrent_downloads: int
+    max_concurrent_downloads: int | None
     resume: bool
 
     @property

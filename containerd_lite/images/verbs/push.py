@@ -30,7 +30,7 @@ class PushVerbs(Verbs):
         sparse: bool = False,
         resolver: PushResolver | None = None,
         progress: ProgressCallback | None = None,
-        max_concurrent_uploads: int = 3,
+        max_concurrent_uploads: int | None = None,
         chunk_size: int | None = None,
         via: Via = "client",
     ) -> Descriptor:
@@ -96,7 +96,7 @@ class PushVerbs(Verbs):
         referrers: bool = False,
         resolver: PushResolver | None = None,
         progress: ProgressCallback | None = None,
-        max_concurrent: int = 3,
+        max_concurrent: int | None = None,
         chunk_size: int | None = None,
     ) -> Descriptor:
         """Copy an image from registry to registry; returns what ``target`` stands for now.

@@ -226,11 +226,11 @@ def test_data_in_a_descriptor_is_not_fetched(tmp_path: Path) -> None:
 
 
 def test_a_pull_that_resumes_fetches_what_is_missing(tmp_path: Path) -> None:
-    image = images.random_image([3_000_000, 50])
-    big = image.layers[0]["digest"]
+    image = images.random_image([9_000_000, 50])
+    big, piece = image.layers[0]["digest"], 4 << 20
     layout = Layout(tmp_path)
     broken = OwnResolver(image)
-    at_once = ProgressEvent("downloading", big, 1 << 20, len(image.blobs[big]))
+    at_once = ProgressEvent("downloading", big, piece, len(image.blobs[big]))
 
     def give_up(event: ProgressEvent) -> None:
         if event == at_once:
@@ -239,11 +239,11 @@ def test_a_pull_that_resumes_fetches_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(LookupError):
         layout.pull("Own Name!", resolver=broken, progress=give_up, resume=True)
     (left,) = layout.content_store.statuses()
-    assert left.offset == 1 << 20
+    assert left.offset == piece
     again = OwnResolver(image)
     Layout(tmp_path).pull("Own Name!", resolver=again, resume=True)
     assert blobs_of(tmp_path) == image.blobs.keys()
-    assert (big, 1 << 20) in again.asked
+    assert (big, piece) in again.asked
     assert len(again.asked) < len(image.blobs)
     assert not (tmp_path / ".ingest").exists()
 
