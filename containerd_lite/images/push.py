@@ -31,7 +31,7 @@ from .resolver import Pusher
 from .walk import Dispatcher
 
 #: Large blobs at a time, unless the caller says how many: each takes some 8 MiB of memory.
-LARGE_UPLOADS = 3
+LARGE_UPLOADS = 4
 #: Repositories that are asked for a blob before it is uploaded.
 _MOUNTS = 4
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Hashable, Iterator, Mapping
+from contextlib import suppress
 from typing import BinaryIO, cast
 
 from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch
@@ -16,6 +17,8 @@ from ..services.content import ContentRead, ContentService, ContentWrite
 
 #: containerd takes messages of up to 16 MiB; this is what it sends itself.
 _MAX_CHUNK = 1 << 20
+#: Bytes of a blob that are read at a time at least; larger reads go past the buffer.
+_LEAST_READ = 64 << 10
 #: Bytes under way that the daemon has not said it has: what a restart of it can cost.
 _MOST_UNDER_WAY = 4 << 20
 
@@ -37,8 +40,7 @@ class DaemonStore:
         return self._service.list(*filters)
 
     def reader(self, digest: str) -> BinaryIO:
-        info = self._service.info(digest)
-        return cast(BinaryIO, io.BufferedReader(_Reader(self._service, info), 1 << 20))
+        return cast(BinaryIO, io.BufferedReader(_Reader(self._service, digest), _LEAST_READ))
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> DaemonWriter:
         return DaemonWriter(self._service.write(ref), ref, size, expected)
@@ -60,14 +62,22 @@ class DaemonStore:
 
 
 class _Reader(io.RawIOBase):
-    """A blob as a raw file: one ``Read`` stream, made anew after a seek."""
+    """A blob as a raw file: one ``Read`` stream, made anew after a seek.
 
-    def __init__(self, service: ContentService, info: ContentInfo) -> None:
+    It is opened at once, which tells whether the blob is there.
+    """
+
+    def __init__(self, service: ContentService, digest: str) -> None:
         self._service = service
-        self._info = info
+        self._digest = digest
         self._position = 0
-        self._stream: ContentRead | None = None
-        self._rest = memoryview(b"")
+        self._stream: ContentRead | None = service.read(digest)
+        self._rest: memoryview | None = None
+        try:
+            self._rest = self._stream.receive()  # none: it is over
+        except BaseException:
+            self._stream.close()
+            raise
 
     def readable(self) -> bool:
         return True
@@ -76,13 +86,14 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        while not self._rest and self._position < self._info.size:
-            if self._stream is None:
-                self._stream = self._service.read(self._info.digest, self._position)
-            chunk = self._stream.receive()
-            if chunk is None:
-                raise SizeMismatch(f"{self._info.digest} ended at byte {self._position}")
-            self._rest = chunk
+        if self._stream is None:
+            self._stream = self._service.read(self._digest, self._position)
+            with suppress(OutOfRange):  # as of any file, behind the end nothing is read
+                self._rest = self._stream.receive()
+        while self._rest is not None and not self._rest:
+            self._rest = self._stream.receive()
+        if self._rest is None:
+            return 0
         view = memoryview(buffer).cast("B")
         size = min(len(view), len(self._rest))
         view[:size] = self._rest[:size]
@@ -91,10 +102,11 @@ class _Reader(io.RawIOBase):
         return size
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._info.size}
-        target = base[whence] + offset
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
+        start = self._service.info(self._digest).size if whence == io.SEEK_END else base[whence]
+        target = start + offset
         if target < 0:
-            raise OutOfRange(f"{self._info.digest} has no offset {target}")
+            raise OutOfRange(f"{self._digest} has no offset {target}")
         if target != self._position:
             self._drop_stream()
             self._position = target
@@ -105,7 +117,7 @@ class _Reader(io.RawIOBase):
 
     def _drop_stream(self) -> None:
         stream, self._stream = self._stream, None
-        self._rest = memoryview(b"")
+        self._rest = None
         if stream is not None:
             stream.close()
 

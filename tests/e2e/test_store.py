@@ -49,6 +49,8 @@ def test_write_read_and_label(client: Client, daemon: Daemon, namespace: str) ->
             assert file.read() == body
             assert file.seek(-10, io.SEEK_END) == len(body) - 10
             assert file.read(20) == body[-10:]
+            assert file.seek(len(body) + 5) == file.tell()
+            assert file.read(1) == b""  # as of any file
             assert file.seek(1_000_001) == file.tell()
             assert file.read(3) == body[1_000_001:1_000_004]
             with pytest.raises(OutOfRange):
