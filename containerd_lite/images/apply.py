@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from secrets import token_urlsafe
 
@@ -21,6 +21,7 @@ from ..services.snapshots import SnapshotInfo, SnapshotService
 from ..store.protocol import ContentStore
 from .job import Job
 from .labels import UNCOMPRESSED
+from .turns import turn
 
 #: Tells a snapshotter which committed snapshot this one is to become.
 _SNAPSHOT_REF = "containerd.io/snapshot.ref"
@@ -86,6 +87,10 @@ class Applier:
             self._store.info(layer.digest)
             return False
         return True
+
+    def turn(self, name: str) -> AbstractContextManager[None]:
+        """The block is the only one on this machine that makes the snapshot of that name."""
+        return turn((self._store.identity, self._snapshots.snapshotter, name), self._job.check)
 
     def prepare(self, step: Step, parent: str) -> SnapshotInfo | Prepared:
         """A snapshot on ``parent`` to unpack into; or the one that is there, for somebody has

@@ -99,7 +99,8 @@ class Unpacker:
         climb = _Climb(self._applier, self._job, need, wait_for)
         rest = climb.stand(steps)
         if len(rest) > 1 and self._snapshots.can_rebase():
-            climb.side_by_side(rest, self._max_concurrent)
+            with self._applier.turn(rest[-1].name):
+                climb.side_by_side(rest, self._max_concurrent)
         else:
             climb.in_turn(rest)
         return climb.is_lazy
@@ -138,17 +139,20 @@ class _Climb:
     def in_turn(self, steps: Sequence[Step]) -> None:
         """Each on the one below."""
         for place, step in enumerate(steps):
-            self._job.check()
-            made = self._applier.prepare(step, step.parent)
-            if isinstance(made, SnapshotInfo):
-                self._pass(step, made)
-                continue
-            with self._applier.removing(made):
-                if not self._are_coming:
-                    self._fetch(steps[place:])
-                self._applier.fill(made, self._wait_for)
-                self._applier.commit(made)
-            self._report(step)
+            with self._applier.turn(step.name):
+                self._make(step, steps[place:])
+
+    def _make(self, step: Step, rest: Sequence[Step]) -> None:
+        made = self._applier.prepare(step, step.parent)
+        if isinstance(made, SnapshotInfo):
+            self._pass(step, made)
+            return
+        with self._applier.removing(made):
+            if not self._are_coming:
+                self._fetch(rest)
+            self._applier.fill(made, self._wait_for)
+            self._applier.commit(made)
+        self._report(step)
 
     def side_by_side(self, steps: Sequence[Step], workers: int) -> None:
         """All by themselves, ``workers`` at a time, and on top of each other when committed."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from containerd_lite.images import turns
 from containerd_lite.images.turns import turn
+from tests.conftest import ROOT
 
 
 def test_one_at_a_time() -> None:
@@ -68,3 +73,90 @@ def test_an_error_inside_lets_the_next_one_in() -> None:
         raise KeyError
     with turn("key", lambda: None):
         pass
+
+
+# ---- another process ---------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from containerd_lite.images.turns import turn
+
+with turn(("machine", sys.argv[1]), lambda: None):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the turn of ``("machine", …)`` for as long as it lives."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_another_process_is_waited_for(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    looks = 0
+
+    def end_it() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            holder.kill()
+            holder.wait()
+
+    with turn(("machine", str(tmp_path)), end_it):
+        assert holder.poll() is not None  # not before it was gone, and at once when it was
+    with turn(("machine", "another"), lambda: None):
+        pass
+
+
+def test_many_wait_for_another_process(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    waiting, inside = threading.Barrier(5), []
+
+    def wait(number: int) -> None:
+        is_first = True
+
+        def look() -> None:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                waiting.wait(5)
+
+        # Each by a key of its own in this process, and all by one on the machine.
+        with turns._machine_turn(turns._name(("machine", str(tmp_path))), look):
+            inside.append((number, holder.poll()))
+
+    threads = [threading.Thread(target=wait, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    waiting.wait(5)
+    holder.kill()
+    holder.wait()
+    for thread in threads:
+        thread.join(5)
+    assert sorted(number for number, _ in inside) == [0, 1, 2, 3]
+    assert all(code is not None for _, code in inside)
+
+
+def test_one_that_never_ends_is_passed_by(
+    holder: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_PATIENCE", 0.3)
+    with turn(("machine", str(tmp_path)), lambda: None):
+        assert holder.poll() is None
+
+
+def test_who_waits_for_another_process_can_give_up(
+    holder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    def check() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError), turn(("machine", str(tmp_path)), check):
+        raise AssertionError("both are inside")

@@ -186,9 +186,13 @@ def test_the_first_failure_stops_the_others_and_is_told() -> None:
             job.check()
         raise LookupError(descriptor)
 
-    with pytest.raises(LookupError), Dispatcher(handle, 2, job) as work:
-        work.add(named(1))
-        work.wait()
+    def run() -> None:
+        with Dispatcher(handle, 2, job) as work:
+            work.add(named(1))
+            work.wait()
+
+    with pytest.raises(LookupError):
+        run()
     assert stopped.is_set()
     assert isinstance(job.failure, LookupError)
 
@@ -205,11 +209,16 @@ def test_leaving_the_block_stops_all(error: Callable[[], BaseException]) -> None
         return [named(number(descriptor) + 1)]
 
     expected = error()
-    with pytest.raises(type(expected)), Dispatcher(handle, 1, job) as work:
-        work.add(named(1))
-        work.add(named(7))
-        assert begun.wait(5)
-        raise expected
+
+    def run() -> None:
+        with Dispatcher(handle, 1, job) as work:
+            work.add(named(1))
+            work.add(named(7))
+            assert begun.wait(5)
+            raise expected
+
+    with pytest.raises(type(expected)):
+        run()
     assert handled == [named(1)]
 
 
