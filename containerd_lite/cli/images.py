@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..client import Client
@@ -30,7 +31,15 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("ref", metavar="REF", help="busybox, quay.io/org/image:tag, …@sha256:…")
     parser.add_argument("--to", metavar="FOLDER", help="into an OCI image layout; no daemon needed")
-    parser.add_argument("--platform", help="linux/arm64, linux/arm/v7 (this machine's)")
+    parser.add_argument(
+        "--platform",
+        action="append",
+        help="linux/arm64, linux/arm/v7 (this machine's); may be given several times",
+    )
+    parser.add_argument("--all-platforms", action="store_true", help="whatever an index names")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what came of a pull that fails, and go on there"
+    )
     parser.add_argument("--snapshotter", help="to unpack into (the namespace's default)")
     parser.add_argument("--no-unpack", action="store_true", help="fetch only")
     parser.add_argument("--plain-http", action="store_true", help="talk to the registry in clear")
@@ -45,25 +54,20 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
 def pull(options: argparse.Namespace) -> int:
     """Fetch one image; its name and digest are all that goes to stdout."""
     plain_http = True if options.plain_http else None
-    with (
-        RegistryResolver(plain_http=plain_http) as resolver,
-        show_progress(options.quiet) as progress,
-    ):
-        found: Image
-        if options.to is not None:
-            found = Layout(options.to).pull(
-                options.ref, platform=options.platform, resolver=resolver, progress=progress
-            )
-        else:
-            with client_of(options) as client:
-                found = client.pull(
-                    options.ref,
-                    platform=options.platform,
-                    unpack=not options.no_unpack,
-                    snapshotter=options.snapshotter,
-                    resolver=resolver,
-                    progress=progress,
-                )
+    with ExitStack() as stack:
+        resolver = stack.enter_context(RegistryResolver(plain_http=plain_http))
+        progress = stack.enter_context(show_progress(options.quiet))
+        keeper = stack.enter_context(client_of(options)) if options.to is None else None
+        found = (keeper or Layout(options.to)).pull(
+            options.ref,
+            platform=options.platform,
+            all_platforms=options.all_platforms,
+            unpack=not options.no_unpack,
+            snapshotter=options.snapshotter,
+            resolver=resolver,
+            progress=progress,
+            resume=options.resume,
+        )
     print(found.name if "@" in found.name else f"{found.name}@{found.target.digest}")
     return 0
 

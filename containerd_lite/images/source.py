@@ -29,16 +29,15 @@ class Source:
     name: str
     store: ContentStore
     job: Job
-    #: Whether content is labelled so.
+    #: Whether content is labelled: what was made of something else did not come from there.
     is_labelled: bool = True
 
     @cached_property
     def _reference(self) -> Reference | None:
         """The name as a reference; a resolver may have names of another kind."""
-        with suppress(InvalidArgument):
-            if not self.is_labelled:
-                return None
-            return Reference.parse(self.name)
+        if self.is_labelled:
+            with suppress(InvalidArgument):
+                return Reference.parse(self.name)
         return None
 
     def bring(self, descriptor: Descriptor, keep: bytearray | None = None) -> None:
@@ -61,9 +60,8 @@ class Source:
 
     def label(self, descriptor: Descriptor, labels: Mapping[str, str]) -> None:
         """Set labels that are not set."""
-        if not self.is_labelled:
-            return
-        self._update(descriptor, self.store.info(descriptor.digest).labels, labels)
+        if self.is_labelled:
+            self._update(descriptor, self.store.info(descriptor.digest).labels, labels)
 
     def _update(
         self, descriptor: Descriptor, present: Mapping[str, str], wanted: Mapping[str, str]

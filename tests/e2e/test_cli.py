@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from containerd_lite import Client
+from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
@@ -133,3 +134,27 @@ def test_a_reader_that_goes_away_is_no_crash(cli: Cli, busybox: str, daemon: Dae
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read().decode() == ""
+
+
+def test_pull_several_platforms(registry: Registry, tmp_path: Path) -> None:
+    several = {
+        name: images.random_image([50], seed=n, platform=name)
+        for n, name in enumerate(("linux/amd64", "linux/arm64", "linux/s390x"))
+    }
+    index = images.index_of(several)
+    ref = images.push(index, registry.host, "several-by-command", "1")
+
+    def pull(folder: str, *flags: str) -> set[str]:
+        command = [sys.executable, "-W", "error", "-m", "containerd_lite", "pull", "-q", *flags]
+        done = subprocess.run(
+            [*command, "--to", str(tmp_path / folder), ref], capture_output=True, timeout=60
+        )
+        assert done.stderr == b""
+        assert done.stdout.decode() == f"{ref}@{index.digest}\n"
+        blobs = (tmp_path / folder / "blobs" / "sha256").iterdir()
+        return {f"sha256:{blob.name}" for blob in blobs}
+
+    two = pull("two", "--platform", "linux/s390x", "--platform", "linux/arm64")
+    chosen = (several["linux/s390x"], several["linux/arm64"])
+    assert two == {index.digest, *(digest for image in chosen for digest in image.blobs)}
+    assert pull("all", "--all-platforms", "--resume") == index.blobs.keys()

@@ -191,7 +191,9 @@ class _Request:
 
     @property
     def one_platform(self) -> str | None:
-        return self.platform if isinstance(self.platform, str) else None
+        if isinstance(self.platform, str) or self.platform is None:
+            return self.platform
+        return self.platform[0] if len(self.platform) == 1 else None
 
     @property
     def lease(self) -> str:

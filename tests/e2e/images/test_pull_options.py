@@ -16,10 +16,11 @@ from containerd_lite.oci import media_types
 from containerd_lite.oci.config import chain_ids
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.services.leases import LeaseService
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Count
 from tests.e2e.test_pull import LOCAL, content_labels, snapshots
 from tests.harness import artifacts, images
 from tests.harness.daemon import Daemon
+from tests.harness.judges import Crane
 from tests.harness.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -216,3 +217,36 @@ def test_tags_and_what_a_layout_cannot(client: Client, busybox: str, tmp_path: P
     assert found != image
     with pytest.raises(FailedPrecondition, match="no snapshots"):
         found.unpack()
+
+
+# ---- what others make of it --------------------------------------------------------------------
+
+
+def test_ctr_pushes_and_runs_what_we_pulled(
+    daemon: Daemon, namespace: str, client: Client, busybox: str, registry: Registry
+) -> None:
+    image = client.pull(busybox)
+    target = f"{registry.host}/pushed-by-ctr/{daemon.suite}:1"
+    local = ("--local",) if daemon.version_info >= (1, 7) else ()
+    daemon.ctr("images", "push", *local, "--plain-http", target, busybox, namespace=namespace)
+    assert Crane(plain=[registry.host]).digest(target) == image.target.digest
+    again = client.in_namespace(daemon.new_namespace()).pull(target)
+    assert again.target.digest == image.target.digest
+    out = daemon.ctr("run", "--rm", busybox, "judge", "echo", "hello", namespace=namespace).stdout
+    assert out == b"hello\n"
+    again.delete(sync=True)
+
+
+def test_a_large_layer(
+    daemon: Daemon, namespace: str, client: Client, registry: Registry, count: Count
+) -> None:
+    """One longer than signed 32 bits can count, in the full counts."""
+    mib = count(33, 2049)
+    plain = images.layer({"zeros": bytes(mib << 20)}, "none")
+    ref = images.push(images.build([plain]), registry.host, f"large-{mib}", "1")
+    image = client.pull(ref)
+    assert image.is_unpacked()
+    assert image.size() > mib << 20
+    (layer,) = image.manifest().layers
+    assert client.content_store.info(layer.digest).size == layer.size
+    image.delete(sync=True)
