@@ -81,17 +81,24 @@ def _hold(name: bytes, check: Callable[[], object]) -> socket.socket | None:
     patience = Deadline(_PATIENCE)
     while sys.platform == "linux" and not patience.expired:
         check()
-        own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            own.bind(name)
-            own.listen(_BACKLOG)
-            return own
+            return _bound(name)
         except OSError as error:
-            own.close()
             if error.errno != errno.EADDRINUSE:
                 return None
         _wait(name, patience, check)
     return None
+
+
+def _bound(name: bytes) -> socket.socket:
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        own.bind(name)
+        own.listen(_BACKLOG)
+    except BaseException:
+        own.close()
+        raise
+    return own
 
 
 def _wait(name: bytes, patience: Deadline, check: Callable[[], object]) -> None:
