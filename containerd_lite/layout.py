@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .images import pull  # noqa: F401  at once: root's rights may be given up before it is used
 from .images.image import ImageServices
 from .images.verbs import ImageVerbs
 from .oci.platform import default, parse

@@ -28,9 +28,9 @@ from .job import Job
 from .resolver import Fetcher, Reader
 from .turns import turn
 
-#: Bytes read at a time: with 1 MiB a pull of large layers takes 4 to 5 % longer
-#: (benchmarks/images.py), and four at once still fit into 64 MiB.
-_BUFFER = 4 << 20
+#: Bytes read at a time; what a daemon that goes away can cost is these and those that are under
+#: way to it (store/daemon.py).
+_BUFFER = 2 << 20
 #: How long another writer of the same blob may stand still before we give up (seconds).
 _STALL = 60.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048

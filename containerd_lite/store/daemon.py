@@ -19,8 +19,9 @@ from ..services.content import ContentRead, ContentService, ContentWrite
 _MAX_CHUNK = 1 << 20
 #: Bytes of a blob that are read at a time at least; larger reads go past the buffer.
 _LEAST_READ = 64 << 10
-#: Bytes under way that the daemon has not said it has: what a restart of it can cost.
-_MOST_UNDER_WAY = 4 << 20
+#: Bytes under way that the daemon has not said it has: a restart costs these, and what has been
+#: read and not sent yet, 4 MiB at most together.
+_MOST_UNDER_WAY = 2 << 20
 
 
 class DaemonStore:

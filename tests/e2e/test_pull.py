@@ -229,10 +229,10 @@ def _is_at(store: DaemonStore, digest: str, offset: int) -> bool:
 
 def test_what_an_earlier_writer_left(client: Client, registry: Registry) -> None:
     """containerd #3089: half a blob is gone on with, and begun again if it was wrong."""
-    image = images.random_image([5_000_000, 9_000_000], seed=31)
+    image = images.random_image([3_000_000, 5_000_000], seed=31)
     name = pushed(registry, image, "left")
     right, wrong = (layer["digest"] for layer in image.layers)
-    store, left, buffer = client.content_store, 100_000, 4 << 20
+    store, left, buffer = client.content_store, 100_000, 2 << 20
     events: list[ProgressEvent] = []
     with client.lease():
         for digest, data in ((right, image.blobs[right]), (wrong, bytes(left))):

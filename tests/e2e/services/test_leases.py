@@ -54,10 +54,13 @@ def test_a_lease_holds_until_it_is_deleted(client: Client, daemon: Daemon, names
     mine.prepare("key")
     snapshot = Resource("key", "snapshots/overlayfs")
     assert service.list_resources(id) == [snapshot]
+    other = service.create("other").id  # or garbage collection may take it in between
+    service.add_resource(other, snapshot)
     service.delete_resource(id, snapshot)
     assert service.list_resources(id) == []
     service.add_resource(id, snapshot)
     service.add_resource(id, snapshot)
+    service.delete(other)
     assert service.list_resources(id) == [snapshot]
     assert [line[0] for line in rows(daemon, namespace, "snapshots", "ls")] == ["key"]
     service.delete(id, sync=True)  # and with it, before it returns, what it held

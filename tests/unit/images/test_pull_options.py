@@ -227,7 +227,7 @@ def test_data_in_a_descriptor_is_not_fetched(tmp_path: Path) -> None:
 
 def test_a_pull_that_resumes_fetches_what_is_missing(tmp_path: Path) -> None:
     image = images.random_image([9_000_000, 50])
-    big, piece = image.layers[0]["digest"], 4 << 20
+    big, piece = image.layers[0]["digest"], 2 << 20
     layout = Layout(tmp_path)
     broken = OwnResolver(image)
     at_once = ProgressEvent("downloading", big, piece, len(image.blobs[big]))
