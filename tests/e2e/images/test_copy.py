@@ -159,7 +159,7 @@ def test_what_is_not_there(registry: Registry, target: Registry) -> None:
 
 @pytest.mark.parametrize("which", ["source", "target"])
 def test_a_registry_that_goes_away(which: str) -> None:
-    image = images.random_image([5_000_000] * 3, seed=32)
+    image = images.random_image([20_000_000] * 3, seed=32)  # more than sockets hold
     with Registry() as one, Registry() as other:
         source = images.push(image, one.host, "away", "1")
 

@@ -33,7 +33,8 @@ def has_streams(client: Client, daemon: Daemon) -> bool:
 def test_open_and_close(client: Client, daemon: Daemon) -> None:
     if not has_streams(client, daemon):
         return
-    service = client.streaming_service
+    lease = client.lease_service.create().id  # or garbage collection may end them
+    service = client.streaming_service.with_options(lease=lease)
     with service.stream("mine") as stream, service.stream() as other:
         assert stream.id == "mine" != other.id
         assert "mine" in repr(stream)
@@ -48,6 +49,7 @@ def test_open_and_close(client: Client, daemon: Daemon) -> None:
         stream.cancel()
         with pytest.raises(Cancelled):
             stream.receive()
+    client.lease_service.delete(lease)
 
 
 def test_a_lease_ends_its_streams(client: Client, daemon: Daemon) -> None:
