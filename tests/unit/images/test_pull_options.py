@@ -237,7 +237,13 @@ def test_a_pull_that_resumes_fetches_what_is_missing(tmp_path: Path) -> None:
             raise LookupError("enough")
 
     with pytest.raises(LookupError):
-        layout.pull("Own Name!", resolver=broken, progress=give_up, resume=True)
+        layout.pull(
+            "Own Name!",
+            resolver=broken,
+            progress=give_up,
+            resume=True,
+            max_concurrent_downloads=1,
+        )
     (left,) = layout.content_store.statuses()
     assert left.offset == piece
     again = OwnResolver(image)
