@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..errors import DataLoss, InvalidArgument, NotFound, RegistryUnavailable, SizeMismatch
+from ..errors import DataLoss, InvalidArgument, NotFound, RegistryUnavailable
 from ..oci import media_types
 from ..oci.config import ImageConfig
 from ..oci.descriptor import Descriptor
@@ -21,9 +21,9 @@ from ..store.protocol import ContentStore, read_blob
 from .image import ImageServices
 from .job import Job
 from .labels import child_labels
-from .platforms import Platforms
+from .platforms import Platforms, wanted_children
 from .resolver import Fetcher, Reader, Resolver
-from .source import Source
+from .source import Source, expect_bounded
 from .walk import Dispatcher, walk
 
 
@@ -150,15 +150,6 @@ class _Check:
         return config.platform, self.services.unpacker().find(config) is not None
 
 
-def wanted_children(
-    document: Manifest | Index, platforms: Platforms, name: str, *, is_root: bool
-) -> Sequence[Descriptor]:
-    """What a document refers to, of an index what ``platforms`` choose, as a pull would have it."""
-    if isinstance(document, Index):
-        return platforms.choose(document, name, all_or_error=is_root)
-    return document.children
-
-
 def fetch_missing(
     store: ContentStore,
     source: Source,
@@ -188,14 +179,6 @@ def fetch_missing(
         work.wait()
     job.report("done", source.name)
     return tuple(fetched.values())
-
-
-def expect_bounded(descriptor: Descriptor) -> None:
-    """Raises ``SizeMismatch`` for a document too large to be read, before it is fetched."""
-    if media_types.is_document(descriptor.media_type) and descriptor.size > MAX_DOCUMENT:
-        raise SizeMismatch(
-            f"{descriptor.digest} has {descriptor.size} bytes; {MAX_DOCUMENT} are allowed"
-        )
 
 
 class LateFetcher:

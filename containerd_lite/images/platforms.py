@@ -81,6 +81,15 @@ class Platforms:
             raise no_match(name, self.wanted[0], str(platform))
 
 
+def wanted_children(
+    document: Manifest | Index, platforms: Platforms, name: str, *, is_root: bool
+) -> Sequence[Descriptor]:
+    """What a document refers to, of an index what ``platforms`` choose, as a pull would have it."""
+    if isinstance(document, Index):
+        return platforms.choose(document, name, all_or_error=is_root)
+    return document.children
+
+
 def best(index: Index, platform: Platform) -> Descriptor | None:
     """The entry of ``index`` that serves ``platform`` best, the first of equals."""
     ranked = []

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 
-from ..errors import InvalidArgument, SizeMismatch
+from ..errors import InvalidArgument
 from ..oci import media_types
 from ..oci.config import ImageConfig
 from ..oci.descriptor import Descriptor
@@ -22,10 +22,10 @@ from ..store.protocol import ContentStore, read_blob
 from .job import USUAL_LARGE, Gate, Job
 from .labels import child_labels
 from .octet import OCTET_STREAM, repair_octet_config
-from .platforms import Platforms, best
+from .platforms import Platforms, best, wanted_children
 from .resolver import Resolver
 from .schema1 import CONVERTED, convert, is_convertible
-from .source import Source
+from .source import Source, expect_bounded
 from .unpack import Unpacked, Unpacker
 from .walk import Dispatcher, Handler, WrapHandler, chain
 
@@ -152,10 +152,7 @@ class _Walk:
                 config = ImageConfig.parse(read_blob(self._store, descriptor, MAX_DOCUMENT))
                 self._options.platforms.expect(config.platform, self._source.name)
             return ()
-        if descriptor.size > MAX_DOCUMENT:
-            raise SizeMismatch(
-                f"{descriptor.digest} has {descriptor.size} bytes; {MAX_DOCUMENT} are allowed"
-            )
+        expect_bounded(descriptor)
         document = parse(self._source.document(descriptor), descriptor.media_type)
         referrers = self._source.referrers(descriptor) if self._options.referrers else ()
         # All children are named, those not fetched too: a later pull may bring them.
@@ -163,17 +160,16 @@ class _Walk:
         return [*self._wanted(descriptor, document), *referrers]
 
     def _wanted(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
+        is_root = target == self._target
         if isinstance(document, Index):
             usual = best(document, self._options.usual)
             if usual is not None and target.digest in self._usual:
                 self._usual.add(usual.digest)
-            is_root = target == self._target
-            platforms = self._options.platforms
-            return platforms.choose(document, self._source.name, all_or_error=is_root)
-        if target == self._target and _has_config(target, document.config):
+        elif is_root and _has_config(target, document.config):
             self._root_config = document.config.digest
             self.has_octet_config = document.config.media_type == OCTET_STREAM
-        return document.children
+        platforms = self._options.platforms
+        return wanted_children(document, platforms, self._source.name, is_root=is_root)
 
     def _withholding(self, handler: Handler) -> Handler:
         """Of a manifest that is unpacked the layers are not walked: the unpacker asks for them."""

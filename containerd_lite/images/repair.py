@@ -37,13 +37,13 @@ from ..services.leases import LeaseService
 from ..services.namespaces import NamespaceService
 from ..store.daemon import DaemonStore
 from ..store.protocol import ContentStore, Writer, read_blob
-from .check import LateFetcher, expect_bounded, wanted_children
+from .check import LateFetcher
 from .fetch import fetch_blob
 from .job import Job
 from .labels import child_labels
-from .platforms import Platforms
+from .platforms import Platforms, wanted_children
 from .resolver import Resolver
-from .source import Source
+from .source import Source, expect_bounded
 from .turns import turn
 from .verify import find_fault, side_by_side
 from .walk import Dispatcher, children_in

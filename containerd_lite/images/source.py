@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, SizeMismatch
+from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
@@ -73,3 +74,11 @@ class Source:
         """What refers to the descriptor, where the fetcher can tell."""
         find = getattr(self.fetcher, "referrers", None)
         return () if find is None else tuple(find(descriptor))
+
+
+def expect_bounded(descriptor: Descriptor) -> None:
+    """Raises ``SizeMismatch`` for a document too large to be read, before it is fetched."""
+    if media_types.is_document(descriptor.media_type) and descriptor.size > MAX_DOCUMENT:
+        raise SizeMismatch(
+            f"{descriptor.digest} has {descriptor.size} bytes; {MAX_DOCUMENT} are allowed"
+        )
