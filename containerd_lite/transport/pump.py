@@ -21,9 +21,9 @@ from ..wire.metadata import Status
 from .failures import TLSFault
 
 _RECEIVE_BUFFER = 256 << 10
-#: Buffers in one sendmsg: 32 frames of 16 KiB are more than a Unix socket's 208 KiB of room, and
-#: what does not fit is looked at in vain.
-_MOST_BUFFERS = 64
+#: Buffers in one sendmsg: 64 frames of 16 KiB are all that a Unix socket of ours has room for
+#: (``address``), and what does not fit is looked at in vain.
+_MOST_BUFFERS = 128
 
 
 class Socket(Protocol):
