@@ -136,6 +136,9 @@ class Applier:
             self._snapshots.commit(step.name, prepared.key, prepared.labels, parent=parent)
         except AlreadyExists:  # somebody else was quicker
             self._remove(prepared)
+
+    def label(self, step: Step) -> None:
+        """Tell of a layer that was unpacked what it unpacks to."""
         self._store.update(step.layer.digest, {UNCOMPRESSED: step.diff_id})
 
     @contextmanager

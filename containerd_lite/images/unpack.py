@@ -7,7 +7,7 @@ What may not: how one layer is applied (``apply``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 
@@ -96,13 +96,15 @@ class Unpacker:
 
     def _climb(self, steps: Sequence[Step], need: Need, wait_for: WaitFor) -> bool:
         """Whether any snapshot is lazy.  Raises ``ParentGone``."""
-        climb = _Climb(self._applier, self._job, need, wait_for)
-        rest = climb.stand(steps)
-        if len(rest) > 1 and self._snapshots.can_rebase():
-            with self._applier.turn(rest[-1].name):
-                climb.side_by_side(rest, self._max_concurrent)
-        else:
-            climb.in_turn(rest)
+        with ThreadPoolExecutor(1, "containerd-lite-label") as labellers:
+            climb = _Climb(self._applier, self._job, need, wait_for, labellers)
+            rest = climb.stand(steps)
+            if len(rest) > 1 and self._snapshots.can_rebase():
+                with self._applier.turn(rest[-1].name):
+                    climb.side_by_side(rest, self._max_concurrent)
+            else:
+                climb.in_turn(rest)
+            climb.expect_labels()
         return climb.is_lazy
 
     def find(self, config: ImageConfig) -> str | None:
@@ -114,11 +116,21 @@ class Unpacker:
 class _Climb:
     """One image's way up its layers."""
 
-    def __init__(self, applier: Applier, job: Job, need: Need, wait_for: WaitFor) -> None:
+    def __init__(
+        self,
+        applier: Applier,
+        job: Job,
+        need: Need,
+        wait_for: WaitFor,
+        labellers: ThreadPoolExecutor,
+    ) -> None:
         self._applier = applier
         self._job = job
         self._need = need
         self._wait_for = wait_for
+        # Nobody waits for a layer's label but the end: of 60 small ones 4 % of the time.
+        self._labellers = labellers
+        self._labels: list[Future[None]] = []
         self._are_coming = False
         self.is_lazy = False
 
@@ -152,7 +164,7 @@ class _Climb:
                 self._fetch(rest)
             self._applier.fill(made, self._wait_for)
             self._applier.commit(made)
-        self._report(step)
+        self._committed(step)
 
     def side_by_side(self, steps: Sequence[Step], workers: int) -> None:
         """All by themselves, ``workers`` at a time, and on top of each other when committed."""
@@ -184,7 +196,7 @@ class _Climb:
                 for task in tasks:
                     task.result()
                     self._applier.commit(left[0], left[0].step.parent)
-                    self._report(left.pop(0).step)
+                    self._committed(left.pop(0).step)
             except BaseException as error:
                 self._job.fail(error)  # those that wait need not begin
                 raise
@@ -208,6 +220,16 @@ class _Climb:
     def _fetch(self, steps: Sequence[Step]) -> None:
         self._are_coming = True
         self._need([step.layer for step in steps])
+
+    def _committed(self, step: Step) -> None:
+        run = copy_context().run
+        self._labels.append(self._labellers.submit(run, self._applier.label, step))
+        self._report(step)
+
+    def expect_labels(self) -> None:
+        """Raises what kept a layer from its label."""
+        for label in self._labels:
+            label.result()
 
     def _report(self, step: Step) -> None:
         self._job.report("unpacked", step.layer.digest, step.layer.size, step.layer.size)
