@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 
-from containerd_lite.errors import DiffIDMismatch, FailedPrecondition, InvalidArgument, Unknown
+from containerd_lite.errors import (
+    DiffIDMismatch,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unknown,
+)
 from containerd_lite.images.apply import WaitFor
 from containerd_lite.images.job import Job
 from containerd_lite.images.unpack import Unpacked, Unpacker
@@ -121,8 +127,10 @@ def unpack(unpacker: Unpacker, size: int, wait_for: WaitFor = lambda target: Non
 def test_one_after_the_other_each_on_the_one_below() -> None:
     script = Script(rebase=False)
     assert script.unpack(3) == Unpacked(chain(3)[-1])
-    each = ["Prepare", "Apply", "Commit", "Update"]
-    assert script.names() == ["Update", "Stat", "Plugins", *each, *each, *each]
+    first, *names = script.names()
+    each = ["Prepare", "Apply", "Commit"]  # the labels come beside
+    assert first == "Update"
+    assert [one for one in names if one != "Update"] == ["Stat", "Plugins", *each, *each, *each]
     prepared = script.of("Snapshots/Prepare")
     assert [(one.parent, one.labels[REF]) for one in prepared] == [
         *zip(["", *chain(3)], chain(3), strict=False)
@@ -138,6 +146,19 @@ def test_one_after_the_other_each_on_the_one_below() -> None:
         (CONFIG.digest, {"containerd.io/gc.ref.snapshot.overlayfs": chain(3)[-1]}),
         *((layer(n).digest, {uncompressed: diff_id(n)}) for n in range(3)),
     ]
+
+
+def test_a_label_that_cannot_be_set_is_an_error() -> None:
+    script = Script(rebase=False)
+
+    def update(request: Any) -> Mapping[str, Any]:
+        if request.info.digest == layer(0).digest:
+            raise Refused(NOT_FOUND, "collected")
+        return {"info": {"digest": request.info.digest}}
+
+    script.answers["Content/Update"] = update
+    with pytest.raises(NotFound, match="collected"):
+        script.unpack(2)
 
 
 def test_what_can_be_done_is_asked_once_and_only_of_use() -> None:
