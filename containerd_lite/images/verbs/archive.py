@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
 from ...errors import InvalidArgument
-from .base import Verbs
+from .base import Verbs, only
 
 if TYPE_CHECKING:
     from ...oci.platform import Platform
@@ -67,8 +67,7 @@ class ArchiveVerbs(Verbs):
         from ..job import Job
         from ..platforms import Platforms
 
-        one = platform if isinstance(platform, str) else None
-        services = self._image_services(snapshotter, one)
+        services = self._image_services(snapshotter, only(platform))
         wanted = Platforms.of(platform, all_platforms, services.platform)
         job = Job(progress)
         if self._is_for_daemon(via, ref=ref, skip_missing=skip_missing):
@@ -136,8 +135,7 @@ class ArchiveVerbs(Verbs):
         from ..job import Job
         from ..platforms import Platforms
 
-        one = platform if isinstance(platform, str) else None
-        services = self._image_services(None, one)
+        services = self._image_services(None, only(platform))
         wanted, job = Platforms.of(platform, all_platforms, services.platform), Job(progress)
         options = ExportOptions(wanted, skip_docker_manifest, tuple(without))
         by_daemon = self._is_for_daemon(via, without=options.without)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ...errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...oci.descriptor import Descriptor
     from ..by_daemon import DaemonTransfers
     from ..image import Image, ImageServices
@@ -81,6 +83,13 @@ class Verbs:
 
         services = self._image_services()
         return [Image(services, found) for found in services.names.list(*filters)]
+
+
+def only(platform: str | Sequence[str] | None) -> str | None:
+    """The platform asked for, where it is one alone: an image is then looked at as that one's."""
+    if isinstance(platform, str) or platform is None:
+        return platform
+    return platform[0] if len(platform) == 1 else None
 
 
 def target_of(services: ImageServices, source: Source) -> Descriptor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import Unimplemented
-from .base import Verbs
+from .base import Verbs, only
 
 if TYPE_CHECKING:
     from ...progress import ProgressCallback
@@ -121,7 +121,7 @@ class PullVerbs(Verbs):
     def _pull(self, request: _Request, via: Via) -> Image:
         from ..job import Job
 
-        services = self._image_services(request.snapshotter, request.one_platform)
+        services = self._image_services(request.snapshotter, only(request.platform))
         by_daemon = self._is_for_daemon(via, **request.for_client())
         with self._keeping(request.lease):
             if by_daemon:
@@ -188,12 +188,6 @@ class _Request:
     progress: ProgressCallback | None
     max_concurrent_downloads: int | None
     resume: bool
-
-    @property
-    def one_platform(self) -> str | None:
-        if isinstance(self.platform, str) or self.platform is None:
-            return self.platform
-        return self.platform[0] if len(self.platform) == 1 else None
 
     @property
     def lease(self) -> str:

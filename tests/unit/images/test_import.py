@@ -233,6 +233,15 @@ def test_another_platform_only(layout: Layout) -> None:
     assert names_of(layout)[NAME] == THEIRS.digest
 
 
+@pytest.mark.parametrize("platform", [OTHER, [OTHER]])
+def test_an_image_is_looked_at_as_the_only_platform_asked_for(
+    layout: Layout, platform: str | list[str]
+) -> None:
+    archive = archives.oci([archives.named(INDEX, NAME)], INDEX)
+    (image,) = layout.import_images(io.BytesIO(archive), platform=platform)
+    assert str(image.config().platform) == OTHER
+
+
 def test_foreign_layers_and_embedded_data(layout: Layout) -> None:
     def change(manifest: archives.Json) -> None:
         kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
