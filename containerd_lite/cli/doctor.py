@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..client import Client
 from ..errors import ContainerdError
-from ..runtime.io import FIFO_FOLDER
-from ..services.introspection import Plugin
 from .output import add_command, add_format, client_of, print_rows
 
 if TYPE_CHECKING:
+    from ..client import Client
+    from ..services.introspection import Plugin
     from .output import Commands
 
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
@@ -147,6 +146,8 @@ def _shims() -> Finding:
 
 def _fifos() -> Finding:
     """Streams of containers are FIFOs that daemon and client both see."""
+    from ..runtime.io import FIFO_FOLDER
+
     folder = FIFO_FOLDER if FIFO_FOLDER.exists() else FIFO_FOLDER.parent
     if os.access(folder, os.W_OK | os.X_OK):
         return Finding("streams", "ok", f"{FIFO_FOLDER} can be written")

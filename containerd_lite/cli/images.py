@@ -7,14 +7,12 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ..client import Client
-from ..images.image import Image
-from ..images.resolver import RegistryResolver
-from ..layout import Layout
 from .output import add_command, add_format, client_of, print_rows
 from .progress import show_progress
 
 if TYPE_CHECKING:
+    from ..client import Client
+    from ..images.image import Image
     from .output import Commands
 
 _ELSEWHERE = "k8s.io"
@@ -53,6 +51,9 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def pull(options: argparse.Namespace) -> int:
     """Fetch one image; its name and digest are all that goes to stdout."""
+    from ..images.resolver import RegistryResolver
+    from ..layout import Layout
+
     plain_http = True if options.plain_http else None
     with ExitStack() as stack:
         resolver = stack.enter_context(RegistryResolver(plain_http=plain_http))

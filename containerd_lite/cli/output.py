@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from ..client import Client
-
 if TYPE_CHECKING:
+    from ..client import Client
+
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 #: A row of a listing: column name to value; the names are the keys of the JSON, too.
@@ -55,6 +55,8 @@ def _refuse(text: str) -> NoReturn:
 
 def client_of(options: argparse.Namespace) -> Client:
     """The client that the common options describe."""
+    from ..client import Client
+
     return Client(
         options.address,
         namespace=options.namespace,

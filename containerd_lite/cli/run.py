@@ -7,10 +7,10 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from ..errors import InvalidArgument
-from ..runtime.io import Sink
 from .output import add_command, client_of, seconds
 
 if TYPE_CHECKING:
+    from ..runtime.io import Sink
     from .output import Commands
 
 

@@ -85,6 +85,14 @@ def test_asking_the_version_loads_no_http_client_and_no_pipeline(daemon: Daemon)
     assert told["symbols"] is False
 
 
+def test_a_command_loads_what_it_needs(daemon: Daemon) -> None:
+    told = report(
+        f"from containerd_lite.cli import main\nmain(['images', '-q', '-a', {daemon.address!r}])"
+    )
+    unwanted = {"urllib3", "registry", "runtime", "layout", "http.client", "rich", "ssl"}
+    assert rooms(told) & unwanted == set()
+
+
 @pytest.fixture
 def wheel() -> importlib.metadata.Distribution:
     """The wheel that is installed here; a test run on the bare tree has none."""

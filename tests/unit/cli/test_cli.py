@@ -65,7 +65,6 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     def interrupt(options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("containerd_lite.cli.output.Client", interrupt)
     monkeypatch.setattr("containerd_lite.cli.version.client_of", interrupt)
     assert main(["version"]) == 130
     assert "interrupted" in capsys.readouterr().err
