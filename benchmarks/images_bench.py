@@ -24,6 +24,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
 OURS, FRESH = "containerd_lite", "containerd_lite, a new process"
+#: As where our program is installed: compiled once, by the round that does not count.
+COMPILED = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 _SOURCE = "containerd.io/distribution.source."
 #: Seconds that a peer may take.
 _PATIENCE = 1800.0
@@ -76,15 +78,17 @@ class Bench:
         where = (self.daemon.address, self.client.namespace)
         return Child(f"benchmarks.images_ours:{work}", *where, *arguments)
 
+    def command(self, verb: str, *arguments: str) -> list[str]:
+        """A command line of ours; to be run with ``COMPILED``."""
+        place = ("-a", self.daemon.address, "-n", self.client.namespace)
+        return [sys.executable, "-m", "containerd_lite", verb, *place, *arguments]
+
     def fresh(self, *arguments: str) -> Run:
         """Our command line, started anew each time."""
-        place = ("-a", self.daemon.address, "-n", self.client.namespace)
-        command = [sys.executable, "-m", "containerd_lite", *arguments, *place]
-        # As where it is installed: compiled once, by the round that does not count.
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+        command = self.command(*arguments)
 
         def run() -> int:
-            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command, env=COMPILED, check=True, stdout=subprocess.DEVNULL)
             return 1
 
         return run

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.child import Child
-from benchmarks.images_bench import FRESH, OURS, Bench
+from benchmarks.images_bench import COMPILED, FRESH, OURS, Bench
 from benchmarks.measure import Run, Sample, measure, report
 from containerd_lite import Client
 from tests.harness import images
@@ -49,12 +48,6 @@ class Place:
         where = (self.bench.daemon.address, self.bench.client.namespace)
         return Child(f"benchmarks.runtime_ours:{work}", *where, *arguments)
 
-    def fresh(self, verb: str, *arguments: str) -> list[str]:
-        """A command line of ours."""
-        daemon, namespace = self.bench.daemon, self.bench.client.namespace
-        place = ("-a", daemon.address, "-n", namespace)
-        return [sys.executable, "-m", "containerd_lite", verb, *place, *arguments]
-
     def ctr(self, *arguments: str) -> list[str]:
         """A command line of ctr's."""
         daemon, namespace = self.bench.daemon, self.bench.client.namespace
@@ -66,7 +59,7 @@ class Place:
 
 def said(command: list[str]) -> None:
     """Run it; it must say what is expected."""
-    _expect(subprocess.Popen(command, stdout=subprocess.PIPE))
+    _expect(subprocess.Popen(command, env=COMPILED, stdout=subprocess.PIPE))
 
 
 def _expect(process: subprocess.Popen[bytes]) -> None:
@@ -87,7 +80,7 @@ def _run(place: Place) -> dict[str, Run]:
     """One container from nothing to nothing."""
     return {
         OURS: place.ours("run", place.ref),
-        FRESH: _once(lambda: place.fresh("run", place.ref, *_SAYS)),
+        FRESH: _once(lambda: place.bench.command("run", place.ref, *_SAYS)),
         "ctr run --rm": _once(place.ctr_run),
     }
 
