@@ -42,7 +42,9 @@ _MOST_MEMORY = 64.0
 
 
 @contextmanager
-def _benches(suite: str, images: Mapping[str, list[int]]) -> Iterator[dict[str, Bench]]:
+def _benches(
+    suite: str, images: Mapping[str, list[int]], python: str = sys.executable
+) -> Iterator[dict[str, Bench]]:
     """A bench for each image, of one daemon and one registry; no sizes: the small one."""
     with (
         Daemon(suite) as daemon,
@@ -58,7 +60,7 @@ def _benches(suite: str, images: Mapping[str, list[int]]) -> Iterator[dict[str, 
             size = sum(path.stat().st_size for path in made.glob("blobs/sha256/*"))
             upload(registry.host, image, str(made), "2")()
             ref = f"{registry.host}/{image}-0:{TAG}"
-            found[image] = Bench(daemon, client, registry, folder, ref, size)
+            found[image] = Bench(daemon, client, registry, folder, ref, size, python)
         yield found
 
 
@@ -145,6 +147,7 @@ def main() -> None:
     parser.add_argument("--image", choices=_IMAGES, action="append", help="(both)")
     parser.add_argument("--memory", action="store_true", help="measure that, of ours, and no time")
     parser.add_argument("--mib", type=int, action="append", help="with --memory (100 and 1024)")
+    parser.add_argument("--python", default=sys.executable, help="runs our command line (this one)")
     parser.add_argument("work", nargs="*", help=f"{', '.join(WORKS)} (all)")
     options = parser.parse_args()
     for suite in options.suite or ("bookworm", "sid"):
@@ -152,7 +155,7 @@ def main() -> None:
             _memory(suite, options.mib or [100, 1024], options.work)
             continue
         images = {name: _LARGE if name == "large" else [] for name in options.image or _IMAGES}
-        with _benches(suite, images) as benches:
+        with _benches(suite, images, options.python) as benches:
             for image, bench in benches.items():
                 for work in _names(bench, options.work):
                     _compare(work, image, bench, options.rounds)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,7 +105,7 @@ WORKS = {"run": _run, "crowd": _crowd}
 
 
 @contextmanager
-def _place(suite: str) -> Iterator[Place]:
+def _place(suite: str, python: str) -> Iterator[Place]:
     with (
         Daemon(suite) as daemon,
         Registry() as registry,
@@ -113,7 +114,8 @@ def _place(suite: str) -> Iterator[Place]:
     ):
         ref = images.push(images.busybox(), registry.host, "runtime", "1")
         client.pull(ref)
-        yield Place(Bench(daemon, client, registry, Path(folder), ref, 0), ref, count())
+        bench = Bench(daemon, client, registry, Path(folder), ref, 0, python)
+        yield Place(bench, ref, count())
 
 
 def _judge(samples: dict[str, Sample], goals: dict[str, float]) -> None:
@@ -130,10 +132,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--suite", choices=SUITES, action="append", help="(bookworm and sid)")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--python", default=sys.executable, help="runs our command line (this one)")
     parser.add_argument("work", nargs="*", help=f"{', '.join(WORKS)} (all)")
     options = parser.parse_args()
     for suite in options.suite or ("bookworm", "sid"):
-        with _place(suite) as place:
+        with _place(suite, options.python) as place:
             for work in options.work or WORKS:
                 runs = WORKS[work](place)
                 samples = measure(runs, options.rounds)
