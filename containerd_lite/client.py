@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Literal
 
 from .deadline import Deadline, backoff
 from .errors import ContainerdError, InvalidArgument, Unavailable
 from .images.verbs import ImageVerbs
+from .runtime.verbs import ContainerVerbs
 from .services._base import CallContext
 from .services.access import Services
 from .transport.address import DEFAULT
@@ -26,11 +27,8 @@ from .transport.channel import Channel
 
 if TYPE_CHECKING:
     from .images.by_daemon import DaemonTransfers
-    from .images.image import Image, ImageServices
-    from .runtime.container import Container
+    from .images.image import ImageServices
     from .runtime.containers import Containers
-    from .runtime.io import Sink
-    from .runtime.run import CompletedContainer
     from .services.version import Version
     from .store.daemon import DaemonStore
     from .transport.tls import TLS
@@ -52,7 +50,7 @@ class _Options:
     tls: TLS | Literal[False] | None
 
 
-class Client(Services, ImageVerbs):
+class Client(Services, ImageVerbs, ContainerVerbs):
     """One containerd, seen from one namespace; safe to share between threads, and after a fork.
 
     ``address`` is ``$CONTAINERD_ADDRESS`` or the usual socket unless given, ``namespace``
@@ -214,83 +212,8 @@ class Client(Services, ImageVerbs):
         services = Services(self.container_service, self.snapshot_service, self.task_service)
         return Containers(services, self.namespace)
 
-    def containers(self, *filters: str) -> list[Container]:
-        """The namespace's containers, those that match one of ``filters`` if some are given."""
-        return self._containers().list(*filters)
-
-    def load_container(self, id: str) -> Container:
-        """Raises ``NotFound``."""
-        return self._containers().load(id)
-
-    def new_container(
-        self,
-        id: str,
-        *,
-        image: Image | str,
-        snapshotter: str | None = None,
-        args: Sequence[str] | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Container:
-        """Make a container on a snapshot of an image; nothing runs yet.
-
-        ``args`` replaces the image's command, ``env`` adds to its environment, ``user`` is ``uid``
-        or ``uid:gid``.  Raises ``AlreadyExists``, ``NotFound``, ``InvalidArgument``.
-        """
-        with self.lease():
-            found = self.get_image(image) if isinstance(image, str) else image
-            return self._containers().new(
-                id,
-                found,
-                runtime=self._options.runtime or self._default("runtime", _RUNTIME),
-                snapshotter=snapshotter,
-                args=args,
-                env=env,
-                cwd=cwd,
-                user=user,
-                labels=labels,
-            )
-
-    def run(
-        self,
-        image: Image | str,
-        args: Sequence[str] | None = None,
-        *,
-        input: bytes | None = None,
-        timeout: float | None = None,
-        stdout: BinaryIO | Sink | None = None,
-        stderr: BinaryIO | Sink | None = None,
-        max_output: int = 64 << 20,
-        id: str | None = None,
-        snapshotter: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> CompletedContainer:
-        """Run a command in a new container to its end, and remove the container.
-
-        ``input`` goes to its stdin.  What it writes is captured, up to ``max_output`` bytes a
-        stream, unless ``stdout`` or ``stderr``, a binary file or a function of bytes, takes it
-        as it comes.  After ``timeout`` seconds it is killed and ``DeadlineExceeded`` raised.
-        Other arguments and errors as ``new_container``; whatever happens, nothing is left.
-        """
-        from .runtime.run import run_container
-
-        with self.lease():
-            container = self.new_container(
-                id or f"run-{os.urandom(8).hex()}",
-                image=image,
-                snapshotter=snapshotter,
-                args=args,
-                env=env,
-                cwd=cwd,
-                user=user,
-                labels=labels,
-            )
-            return run_container(container, input, stdout, stderr, max_output, timeout)
+    def _runtime(self) -> str:
+        return self._options.runtime or self._default("runtime", _RUNTIME)
 
 
 def _rebuild(address: str, namespace: str, options: _Options) -> Client:

@@ -6,8 +6,9 @@ runs in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..errors import ContainerdError
 from ..images.image import Image
@@ -15,6 +16,11 @@ from ..services._types import runtime_spec
 from ..services.containers import ContainerRecord
 from .container import Container, Services, check_id
 from .specs import make_spec
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import ContainerOptions
 
 _STOP_SIGNAL = "io.containerd.image.config.stop-signal"
 
@@ -38,22 +44,17 @@ class Containers:
         self,
         id: str,
         image: Image,
-        *,
         runtime: str,
-        snapshotter: str | None,
         args: Sequence[str] | None,
-        env: Mapping[str, str] | None,
-        cwd: str | None,
-        user: str | None,
-        labels: Mapping[str, str] | None,
+        **options: Unpack[ContainerOptions],
     ) -> Container:
         """As ``Client.new_container``, under the lease that the caller holds."""
         check_id(id)
         config = image.config()
-        spec = make_spec(self._namespace, id, config, args=args, env=env, cwd=cwd, user=user)
+        spec = make_spec(self._namespace, id, config, args, options)
         # Of the image's labels none is copied: some of containerd's own give root (CVE-2026-53488).
         stop_signal = {_STOP_SIGNAL: config.stop_signal or "SIGTERM"}
-        snapshots = self._services.snapshots(snapshotter)
+        snapshots = self._services.snapshots(options.get("snapshotter"))
         snapshots.prepare(id, image.unpack(snapshots.snapshotter))
         try:
             record = self._services.containers.create(
@@ -64,7 +65,7 @@ class Containers:
                     spec=runtime_spec(spec),
                     snapshotter=snapshots.snapshotter,
                     snapshot_key=id,
-                    labels={**stop_signal, **(labels or {})},
+                    labels={**stop_signal, **(options.get("labels") or {})},
                 )
             )
         except BaseException:

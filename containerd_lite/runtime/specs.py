@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..errors import InvalidArgument
 from ..oci.config import ImageConfig
 from ..oci.spec import PATH, Spec, default_spec
+from .options import SpecOptions
 
 #: Linux keeps ids in 32 bits, and runc reads them into a signed one (CVE-2024-40635).
 _MAX_ID = (1 << 31) - 1
@@ -20,17 +21,17 @@ def make_spec(
     namespace: str,
     container_id: str,
     config: ImageConfig | None,
-    *,
     args: Sequence[str] | None = None,
-    env: Mapping[str, str] | None = None,
-    cwd: str | None = None,
-    user: str | None = None,
+    options: SpecOptions | None = None,
 ) -> Spec:
     """The spec of a container; what is not given, the image's config says.
 
-    ``args`` replaces the image's command and follows its entrypoint.  ``user`` is ``uid`` or
-    ``uid:gid``.  Raises ``InvalidArgument`` where nothing says what to run, or who is to.
+    ``args`` replaces the image's command and follows its entrypoint.
+
+    Raises ``InvalidArgument`` where nothing says what to run, or who is to.
     """
+    options = options or {}
+    env, user = options.get("env"), options.get("user")
     command = [*(config.entrypoint if config else ()), *_command(config, args)]
     if not command:
         raise InvalidArgument(
@@ -42,7 +43,7 @@ def make_spec(
         f"/{namespace}/{container_id}",
         args=command,
         env=_environment(config.env if config else (), env or {}),
-        cwd=cwd or image_cwd or "/",
+        cwd=options.get("cwd") or image_cwd or "/",
         uid=uid,
         gid=gid,
     )

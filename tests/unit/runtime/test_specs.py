@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from containerd_lite.errors import InvalidArgument
 from containerd_lite.oci.config import ImageConfig
 from containerd_lite.oci.platform import Platform
+from containerd_lite.runtime.options import SpecOptions
 from containerd_lite.runtime.specs import make_spec
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def process(**options: Any) -> Any:
+    args = options.pop("args", None)
     config = ImageConfig(Platform("linux", "amd64"), (), **options.pop("config", {}))
-    return make_spec("ns", "id", config, **options)["process"]
+    return make_spec("ns", "id", config, args, cast(SpecOptions, options))["process"]
 
 
 @pytest.mark.parametrize(
@@ -92,5 +94,5 @@ def test_users_that_cannot_be(user: str) -> None:
 
 
 def test_the_cgroup_is_the_namespaces() -> None:
-    linux: Any = make_spec("ns", "id", None, args=["x"])["linux"]
+    linux: Any = make_spec("ns", "id", None, ["x"])["linux"]
     assert linux["cgroupsPath"] == "/ns/id"
