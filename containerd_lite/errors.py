@@ -13,6 +13,7 @@ knowledge of who raises them.
     ├── SocketPermissionDenied      a PermissionDenied
     ├── NoMatchingPlatform          a NotFound
     ├── DigestMismatch, SizeMismatch, DiffIDMismatch            each a DataLoss
+    ├── ProcessFailed               a container's process, with another exit code than 0
     └── RegistryError               whatever a registry answered
         ├── RegistryNotFound        also a NotFound
         ├── RegistryUnauthorized    also an Unauthenticated
@@ -165,6 +166,28 @@ class SizeMismatch(DataLoss):
 
 class DiffIDMismatch(DigestMismatch):
     """A layer, unpacked, does not have the diff ID that the image config lists."""
+
+
+class ProcessFailed(ContainerdError):
+    """A container's process ended with another exit code than 0, where that was to be checked.
+
+    ``exit_code`` is ``None`` where nobody knows it; ``stdout`` and ``stderr`` are what was
+    captured.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        exit_code: int | None = None,
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+        **parts: str,
+    ) -> None:
+        super().__init__(message, **parts)  # type: ignore[arg-type]
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
 
 
 class RegistryError(ContainerdError):

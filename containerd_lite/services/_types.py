@@ -17,6 +17,8 @@ from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
 from ..schema.values import JSON_TYPES, RUNTIME_SPEC, dict_of, json_bytes, json_of
 from ._base import Fields
 
+_ANY = "google.protobuf.Any"
+
 
 @dataclass(frozen=True)
 class Mount:
@@ -49,6 +51,15 @@ class AnyValue:
         if type_url.startswith(JSON_TYPES):
             return cls(type_url, json_bytes(fields))
         return cls(type_url, encode(fill(CONTAINERD, CONTAINERD.message(type_url), fields)))
+
+    @classmethod
+    def parse(cls, body: bytes) -> AnyValue:
+        """An ``Any`` that stands for itself, as in a file.  Raises ``ProtocolError``."""
+        return any_of(decode(CONTAINERD.message(_ANY), body))
+
+    def message(self) -> bytes:
+        """What ``parse`` reads."""
+        return encode(CONTAINERD.message(_ANY)(**any_fields(self)))
 
     def plain(self) -> dict[str, object] | None:
         """The fields, in plain Python; ``None`` for a type that the schema does not have.
@@ -133,7 +144,7 @@ def any_fields(value: AnyValue) -> Fields:
 
 def any_map_fields(values: Mapping[str, AnyValue]) -> dict[str, DynamicMessage]:
     """A map of ``Any``, as messages: in maps, protobuf before 4.22 does not make any of dicts."""
-    kind = CONTAINERD.message("google.protobuf.Any")
+    kind = CONTAINERD.message(_ANY)
     return {name: kind(**any_fields(value)) for name, value in values.items()}
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ..errors import ProtocolError
 from ..oci.descriptor import Descriptor
 from ..schema.pool import CONTAINERD, DynamicMessage, decode
 from ..schema.values import JSON_TYPES, RUNTIME_PROCESS, moment
-from ._base import Fields, Service
+from ._base import Fields, MessageStream, Service
 from ._types import (
     AnyValue,
     Mount,
@@ -32,6 +33,8 @@ _STATES = ("unknown", "created", "running", "stopped", "paused", "pausing")
 #: How containerd's typeurl calls the runtime spec's resources, which are JSON.
 LINUX_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/LinuxResources"
 WINDOWS_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/WindowsResources"
+#: How long the status behind a reply may take, which comes with it (seconds).
+_TRAILERS = 5.0
 _RUNC_DETAILS = "containerd.runc.v1.ProcessDetails"
 
 
@@ -82,10 +85,11 @@ class ProcessInfo:
 class Exit:
     """How a process ended: its exit status (128 + signal if it was killed), and when.
 
-    ``exited_at`` is ``None`` for one that was never seen to end.
+    ``exited_at`` is ``None`` for one that was never seen to end.  ``exit_status`` is ``None``
+    where nobody knows, which the service never says: ``runtime`` does, of one whose shim died.
     """
 
-    exit_status: int
+    exit_status: int | None
     exited_at: datetime | None
 
 
@@ -95,6 +99,35 @@ class Deleted(Exit):
 
     pid: int = 0
     exec_id: str = ""
+
+
+class Waiting:
+    """A wait that the daemon has been told of; ``close`` it unless it was told the end."""
+
+    def __init__(self, stream: MessageStream) -> None:
+        self._stream = stream
+
+    def receive(self, timeout: float | None = None) -> Exit:
+        """Raises ``DeadlineExceeded`` after ``timeout`` seconds, and may be asked again then."""
+        reply = self._stream.receive(timeout)
+        if reply is None:
+            raise ProtocolError("the daemon ended a wait without a word")
+        return self._told(reply)
+
+    def poll(self) -> Exit | None:
+        """How it ended, if that has come already; errors as ``receive``."""
+        reply = self._stream.poll()
+        if reply is None:
+            return self.receive() if self._stream.raw.is_done else None
+        return self._told(reply)
+
+    def _told(self, reply: DynamicMessage) -> Exit:
+        with self._stream:
+            self._stream.receive(_TRAILERS)
+        return _exit(reply)
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 class TaskService(Service):
@@ -168,8 +201,11 @@ class TaskService(Service):
 
     def wait(self, container_id: str, exec_id: str = "") -> Exit:
         """Wait until the process has ended; no deadline unless one was asked for."""
-        reply = self._call("Wait", _process(container_id, exec_id), is_long=True)
-        return Exit(reply.exit_status, moment(reply, "exited_at"))
+        return _exit(self._call("Wait", _process(container_id, exec_id), is_long=True))
+
+    def begin_wait(self, container_id: str, exec_id: str = "") -> Waiting:
+        """Have the daemon wait, before ``start`` even: whatever happens then is not missed."""
+        return Waiting(self._stream("Wait", _process(container_id, exec_id)))
 
     def delete(self, container_id: str) -> Deleted:
         """Forget a task that has ended.  Raises ``Unknown`` while it runs."""
@@ -313,6 +349,10 @@ def _info(message: DynamicMessage) -> ProcessInfo:
     if message.info.type_url == _RUNC_DETAILS:
         exec_id = decode(CONTAINERD.message(_RUNC_DETAILS), message.info.value).exec_id
     return ProcessInfo(message.pid, exec_id, any_of(message.info))
+
+
+def _exit(message: DynamicMessage) -> Exit:
+    return Exit(message.exit_status, moment(message, "exited_at"))
 
 
 def _deleted(message: DynamicMessage) -> Deleted:
