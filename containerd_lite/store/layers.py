@@ -19,6 +19,8 @@ MAGIC = 4
 _MAGICS = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd"}
 #: Compressed bytes that are read at a time.
 _PIECE = 256 << 10
+#: Plain bytes that are made at a time at least: what is asked for may be a header of tar.
+_LEAST = 64 << 10
 #: Where Python has zstd: since 3.14, and what gives it to older ones.
 _ZSTD = ("compression.zstd", "backports.zstd")
 #: gzip comes to 1,032:1 at most, and zstd far beyond; real images stay far below.
@@ -124,22 +126,30 @@ class Decompressor:
         self._free = free
         self._piece = memoryview(bytearray(_PIECE))
         self._pending = b""
+        self._plain = memoryview(b"")
         self._read = self._written = 0
 
     def readinto(self, buffer: memoryview) -> int:
         """The next bytes, 0 at the end.  Raises as ``Stream.readinto``."""
+        if not self._plain:
+            self._plain = memoryview(self._next(max(len(buffer), _LEAST)))
+        count = min(len(buffer), len(self._plain))
+        buffer[:count] = self._plain[:count]
+        self._plain = self._plain[count:]
+        return count
+
+    def _next(self, most: int) -> bytes:
         while self._begin():
             codec = self._codec
             is_hungry = getattr(codec, "needs_input", True)
             data = self._pending or (self._more() if is_hungry else b"")
-            plain = self._decompress(codec, data, len(buffer))
+            plain = self._decompress(codec, data, most)
             if plain:
-                buffer[: len(plain)] = plain
                 self._count(len(plain))
-                return len(plain)
+                return plain
             if is_hungry and not data:
                 raise DataLoss("the compressed stream is cut off", remedy="Fetch it again")
-        return 0
+        return b""
 
     def _begin(self) -> bool:
         """Go on to the next member if one has ended; false at the end of the last."""

@@ -232,3 +232,60 @@ def test_headers_without_end(blocks: bytes, most: int) -> None:
         next(entries)
     with pytest.raises(InvalidArgument, match=r"more than|too long"):
         next(entries)
+
+
+LAYERS: dict[str, tuple[bytes, list[Entry]]] = {
+    "absolute": (block(b"/etc/a") + END, [Entry("etc/a", tar.FILE, offset=512)]),
+    "leading out": (block(b"../a/../../b") + END, [Entry("b", tar.FILE, offset=512)]),
+    "not utf-8": (block(b"\xff") + END, [Entry("\udcff", tar.FILE, offset=512)]),
+    "data of a link": (
+        block(b"a", kind=b"1", target=b"/b", size=b"0001000") + END,
+        [Entry("a", tar.LINK, 0, "/b", 512)],
+    ),
+    "two paths": (
+        pax(record("path=a") + record("path=b")) + block(b"c") + END,
+        [Entry("b", tar.FILE, offset=1536)],
+    ),
+    "two headers": (
+        pax(record("path=a")) + pax(record("path=b")) + block(b"c") + END,
+        [Entry("b", tar.FILE, offset=2560)],
+    ),
+    "global path": (
+        pax(record("path=a"), b"g") + block(b"c") + END,
+        [Entry("c", tar.FILE, offset=1536)],
+    ),
+    "sparse": (
+        pax(record("path=x") + record("GNU.sparse.name=y") + record("GNU.sparse.major=1"))
+        + block(b"a") + END,
+        [Entry("y", tar.SPARSE, offset=1536)],
+    ),
+    "no end": (block(b"a"), [Entry("a", tar.FILE, offset=512)]),
+    "half an end": (block(b"a") + bytes(512), [Entry("a", tar.FILE, offset=512)]),
+    "garbage behind": (block(b"a") + END + b"garbage", [Entry("a", tar.FILE, offset=512)]),
+    "nothing": (b"", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("archive", "entries"), LAYERS.values(), ids=LAYERS.keys())
+def test_what_is_a_layer_all_the_same(archive: bytes, entries: list[Entry]) -> None:
+    """As Go's archive/tar and containerd's pkg/archive take it."""
+    assert list(TarReader(Stream(io.BytesIO(archive)), is_layer=True)) == entries
+    with pytest.raises(ContainerdError):
+        read(archive)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["negative", "minus", "digits", "huge", "sparse", "unknown type", "checksum", "long name",
+     "endless pax", "pax length", "one zero block", "header without entry", "no tar"],
+)  # fmt: skip
+def test_what_is_no_layer_either(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"the archive has"):
+        list(TarReader(Stream(io.BytesIO(FORGED[name])), is_layer=True))
+
+
+def test_a_layer_that_is_cut_off() -> None:
+    archive = written(tarfile.PAX_FORMAT, "a", "b")
+    for length in (100, 600, 512 + 699, 1536 + 300):  # in a header, and in data
+        with pytest.raises(DataLoss):
+            list(TarReader(Stream(io.BytesIO(archive[:length])), is_layer=True))
