@@ -209,8 +209,17 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         from .runtime.container import Services
         from .runtime.containers import Containers
 
-        services = Services(self.container_service, self.snapshot_service, self.task_service)
-        return Containers(services, self.namespace)
+        return Containers(
+            Services(
+                self.namespace,
+                self.container_service,
+                self.snapshot_service,
+                self.task_service,
+                self.diff_service,
+                lambda: self.introspection_service,
+                self._image_services(),
+            )
+        )
 
     def _runtime(self) -> str:
         return self._options.runtime or self._default("runtime", _RUNTIME)

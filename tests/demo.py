@@ -107,7 +107,7 @@ def first_line(reason: Exception) -> str:
     return str(reason).splitlines()[0].rstrip(":")
 
 
-def show_output(exit_code: int, stdout: bytes, stderr: bytes) -> None:
+def show_output(exit_code: int | None, stdout: bytes, stderr: bytes) -> None:
     for name, data in (("stdout", stdout), ("stderr", stderr)):
         for line in data.decode("utf-8", "replace").splitlines():
             say(f"   {name} | {line}")

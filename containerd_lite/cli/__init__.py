@@ -28,8 +28,8 @@ from .output import seconds
 
 OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
 TERMINATED = 143
-#: What ``run`` ends with where the failure is ours, not the container's.
-RUN_FAILED = 125
+#: Commands that end with a container's code.
+_OF_CONTAINERS = ("run", "exec")
 
 _CODES: tuple[tuple[type[ContainerdError], int], ...] = (
     (NotFound, NOT_FOUND),
@@ -41,11 +41,14 @@ _CODES: tuple[tuple[type[ContainerdError], int], ...] = (
 )
 _EPILOG = f"""exit codes: {OK} done, {FAILED} failed, {USAGE} wrong usage, {NOT_FOUND} not found,
 {AUTH} not permitted, {UNREACHABLE} unreachable, {TIMEOUT} timed out, {INTERRUPTED} interrupted;
-run: the container's, {RUN_FAILED} where it is ours"""
+run and exec: the container's; 125 where the failure is ours, 126 where the command cannot be run,
+127 where it is not there"""
 
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM came: what was begun is cleaned up, as after Ctrl-C."""
+
+    number = signal.SIGTERM
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"containerd-lite: {error}", file=sys.stderr)
-        return RUN_FAILED if options.name == "run" else exit_code(error)
+        return exit_code(error, options.name)
     except _Terminated:
         print("containerd-lite: terminated", file=sys.stderr)
         return TERMINATED
@@ -80,7 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
-def exit_code(error: ContainerdError) -> int:
+def exit_code(error: ContainerdError, command: str) -> int:
+    if command in _OF_CONTAINERS:
+        from . import attached
+
+        return attached.exit_code(error)
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 

@@ -1,69 +1,85 @@
-"""``containerd-lite run``: one command in a new container."""
+"""``containerd-lite run`` and ``exec``: a command in a new container, or in one that runs."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import TYPE_CHECKING, TextIO
+import os
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
-from .output import add_command, client_of, seconds
+from .output import add_command, client_of
 
 if TYPE_CHECKING:
-    from ..runtime.io import Sink
     from .output import Commands
+
+_RUN = """Run a command in a new container, show its output, remove the container, and end with
+its exit code."""
+_EXEC = """Run a further command in a container that runs, show its output, and end with its exit
+code."""
 
 
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command's parser."""
-    parser = add_command(
-        commands,
-        common,
-        "run",
-        run,
-        "Run a command in a new container, show its output, remove the container, and end with "
-        "its exit code.",
-    )
-    parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--cwd", help="working directory in the container")
-    parser.add_argument("--user", help="uid or uid:gid")
-    parser.add_argument("--snapshotter", help="(the namespace's default)")
-    parser.add_argument(
-        "--stop-after", type=seconds, metavar="SECONDS", help="kill it then, and end with 125"
-    )
+    """Add the parsers."""
+    from .attached import add_options
+    from .container_options import add_container, add_process
+
+    parser = add_command(commands, common, "run", run, " ".join(_RUN.split()))
+    add_options(parser)
+    parser.add_argument("-d", "--detach", action="store_true", help="print its id and leave it")
+    parser.add_argument("--name", dest="id", metavar="ID", help="the container's id (made up)")
+    parser.add_argument("--keep", action="store_true", help="do not remove the container")
+    parser.add_argument("--log", metavar="PATH", help="with --detach: its output, in a file")
+    add_process(parser)
+    add_container(parser)
     parser.add_argument("ref", metavar="REF", help="an image that was pulled")
+    parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="what to run")
+
+    parser = add_command(commands, common, "exec", execute, " ".join(_EXEC.split()))
+    add_options(parser)
+    add_process(parser)
+    parser.add_argument("container", metavar="ID", help="a container that runs")
     parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="what to run")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run to the end; the container's streams are this program's."""
+    from ..runtime.io import LogFile
+    from ..runtime.popen import prepare
+    from .attached import attend, streams
+    from .container_options import of_container
+
+    if options.log and not options.detach:
+        raise InvalidArgument("--log is for --detach", remedy="Else the output is shown")
+    chosen = of_container(options)
     with client_of(options) as client:
-        done = client.run(
-            options.ref,
-            options.args or None,
-            stdout=_unbuffered(sys.stdout),
-            stderr=_unbuffered(sys.stderr),
-            timeout=options.stop_after,
-            snapshotter=options.snapshotter,
-            env=dict(map(_pair, options.env)),
-            cwd=options.cwd,
-            user=options.user,
-        )
-    return done.exit_code
+        if options.detach:
+            log = LogFile(options.log) if options.log else None
+            container = client.run(
+                options.ref,
+                options.args or None,
+                detach=True,
+                id=options.id,
+                streams=log,
+                **chosen,
+            )
+            print(container.id)
+            return 0
+        id = options.id or f"run-{os.urandom(8).hex()}"
+        container = client.new_container(id, image=options.ref, args=options.args or None, **chosen)
+        running = prepare(container, streams(options), remove=not options.keep)
+        return attend(running, options)
 
 
-def _unbuffered(stream: TextIO) -> Sink:
-    """What comes is shown at once, not when a buffer is full."""
+def execute(options: argparse.Namespace) -> int:
+    """Run to the end; the process's streams are this program's."""
+    from ..runtime.popen import Running
+    from .attached import attend, streams
+    from .container_options import of_process
 
-    def write(data: bytes) -> None:
-        stream.buffer.write(data)
-        stream.buffer.flush()
-
-    return write
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidArgument(f"--env {text!r} has no value", remedy="Write NAME=VALUE")
-    return name, value
+    if not options.args:
+        raise InvalidArgument("there is nothing to run", remedy="Write a command behind the ID")
+    chosen = of_process(options)
+    with client_of(options) as client:
+        container = client.load_container(options.container)
+        process = container.task().exec(options.args, streams(options), **chosen)
+        return attend(Running(process, container), options)

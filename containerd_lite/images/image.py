@@ -102,8 +102,10 @@ class Image:
             raise InvalidArgument(f"{self.name} is no image: it is {target.media_type}")
         return ImageConfig.parse(read_blob(self._services.store, target, MAX_DOCUMENT))
 
-    def expect(self, platforms: Platforms) -> None:
-        """Raises ``NoMatchingPlatform`` where it is one manifest, for none of ``platforms``."""
+    def expect(self, platforms: Platforms | None = None) -> None:
+        """Raises ``NoMatchingPlatform`` where it is one manifest, for none of ``platforms``, the
+        client's unless given."""
+        platforms = platforms or Platforms((self._services.platform,))
         if media_types.is_manifest(self.target.media_type):
             config = self._manifest.config
             if media_types.is_config(config.media_type):

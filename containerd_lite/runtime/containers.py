@@ -1,36 +1,32 @@
 """The containers of one namespace of a daemon.
 
-What lives here: making one from an image, and finding those that there are.  What may not: what
-runs in them.
+What lives here: making one, and finding those that there are.  What may not: what runs in them,
+what is in a spec.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from ..errors import ContainerdError
+from ..errors import ContainerdError, InvalidArgument
 from ..images.image import Image
-from ..services._types import runtime_spec
+from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
-from .container import Container, Services, check_id
+from .container import Container, Services, check_id, runtime_options_of
+from .image_users import ImageUsers
+from .labels import STOP_SIGNAL, is_reserved
+from .options import ContainerOptions
+from .restart import check_monitor, restart_labels
+from .rootfs import Rootfs
 from .specs import make_spec
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from .options import ContainerOptions
-
-_STOP_SIGNAL = "io.containerd.image.config.stop-signal"
 
 
 class Containers:
     """Containers by id."""
 
-    def __init__(self, services: Services, namespace: str) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._namespace = namespace
 
     def list(self, *filters: str) -> list[Container]:
         found = self._services.containers.list(*filters)
@@ -40,36 +36,85 @@ class Containers:
         """Raises ``NotFound``."""
         return Container(self._services, self._services.containers.get(id))
 
+    def restore(self, id: str, image: Image, *, rw: bool) -> Container:
+        """As ``Client.restore``, under the lease that the caller holds."""
+        from .checkpoint import Checkpoint, restore
+
+        checkpoint = Checkpoint(image, self._services.images.store)
+        return Container(self._services, restore(self._services, check_id(id), checkpoint, rw=rw))
+
     def new(
         self,
         id: str,
-        image: Image,
-        runtime: str,
+        image: Image | None,
         args: Sequence[str] | None,
-        **options: Unpack[ContainerOptions],
+        options: ContainerOptions,
     ) -> Container:
         """As ``Client.new_container``, under the lease that the caller holds."""
         check_id(id)
-        config = image.config()
-        spec = make_spec(self._namespace, id, config, args, options)
-        # Of the image's labels none is copied: some of containerd's own give root (CVE-2026-53488).
-        stop_signal = {_STOP_SIGNAL: config.stop_signal or "SIGTERM"}
-        snapshots = self._services.snapshots(options.get("snapshotter"))
-        snapshots.prepare(id, image.unpack(snapshots.snapshotter))
+        services = self._services
+        if image is not None:
+            image.expect()
+        find_user = None if image is None else ImageUsers(image).find
+        config = None if image is None else image.config()
+        options, extensions = _networked(options)
+        spec = make_spec(services.namespace, id, config, args, options, find_user)
+        labels = _labels(image, options)
+        if options.get("restart") is not None:
+            check_monitor(services.introspection(), str(options.get("restart")))
+        rootfs = Rootfs.of(services, id, image, options)
         try:
-            record = self._services.containers.create(
+            record = services.containers.create(
                 ContainerRecord(
                     id=id,
-                    image=image.name,
-                    runtime=runtime,
+                    image="" if image is None else image.name,
+                    runtime=options.get("runtime") or "",
+                    runtime_options=runtime_options_of(options.get("runtime_options")),
                     spec=runtime_spec(spec),
-                    snapshotter=snapshots.snapshotter,
-                    snapshot_key=id,
-                    labels={**stop_signal, **(options.get("labels") or {})},
+                    snapshotter=rootfs.snapshotter,
+                    snapshot_key=rootfs.key,
+                    labels=labels,
+                    extensions={**(options.get("extensions") or {}), **extensions},
+                    sandbox=options.get("sandbox") or "",
                 )
             )
         except BaseException:
             with suppress(ContainerdError):
-                snapshots.remove(id)
+                rootfs.remove()
             raise
-        return Container(self._services, record)
+        return Container(services, record)
+
+
+def _networked(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
+    """The options of a container that has a network of its own, and what says which it is on."""
+    network, ports = options.get("network"), options.get("ports") or ()
+    if not ports and (network is None or isinstance(network, str)):
+        return options, {}
+    from .attachment import wanted
+    from .network import Network
+
+    if network is None or isinstance(network, str):
+        return options, wanted((), ports)
+    networks = [network] if isinstance(network, Network) else network
+    changed: ContainerOptions = {**options, "network": "private"}
+    return changed, wanted(networks, ports)
+
+
+def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:
+    """Those of the user go before those that are said of it, and these before the image's.
+
+    Of the image's no reserved one is copied: some of containerd's own give root (CVE-2026-53488).
+    """
+    labels: dict[str, str] = {}
+    if image is not None:
+        config = image.config()
+        if options.get("image_labels"):
+            labels = {key: text for key, text in config.labels.items() if not is_reserved(key)}
+        labels[STOP_SIGNAL] = config.stop_signal or "SIGTERM"
+    policy, log = options.get("restart"), options.get("restart_log")
+    if policy is not None:
+        labels.update(restart_labels(policy, log or ""))
+    elif log is not None:
+        raise InvalidArgument("restart_log= is for containers that are restarted")
+    labels.update(options.get("labels") or {})
+    return {key: text for key, text in labels.items() if text}

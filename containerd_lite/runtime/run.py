@@ -1,96 +1,86 @@
 """One process from start to end: the ``subprocess.run`` of containers.
 
-What lives here: create, start, serve the streams, wait, and clean up whatever happens.  What may
-not: making the container.
+What lives here: what is done with its streams, how it ended.  What may not: starting it.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
 
-from ..errors import ContainerdError, DeadlineExceeded
-from ..services.tasks import Exit
-from .container import Container
-from .io import Capture, ProcessIO, Sink, sink_of
-from .task import Task, delete_quietly
+from ..errors import ProcessFailed
+from .io import INHERIT, Capture, Source, Streams, Target
+from .popen import Running
 
-#: How long streams may stay open, without a byte, after the process has ended (seconds): a child
-#: that outlives it may hold them for ever.
-_DRAIN = 2.0
+#: Takes what comes of ``"stdout"`` or ``"stderr"``, in the order in which it comes.
+OnOutput = Callable[[str, bytes], object]
+#: How much is captured of a stream (bytes), and how much of it an error shows.
+_MAX_OUTPUT, _SHOWN = 64 << 20, 500
 
 
 @dataclass(frozen=True)
-class CompletedContainer:
-    """How a run ended; ``exit_code`` is 128 + signal for a process that one killed.
+class CompletedProcess:
+    """How a process ended; ``exit_code`` is 128 + signal for one that was killed.
 
-    ``stdout`` and ``stderr`` are what was captured of its output.
+    It is ``None`` where nobody knows it, as where the shim was killed.  ``stdout`` and ``stderr``
+    are what was captured of its output.
     """
 
-    exit_code: int
+    exit_code: int | None
     stdout: bytes
     stderr: bytes
 
-
-def run_container(
-    container: Container,
-    input: bytes | None,
-    stdout: BinaryIO | Sink | None,
-    stderr: BinaryIO | Sink | None,
-    max_output: int,
-    timeout: float | None,
-) -> CompletedContainer:
-    """As ``Client.run``, for a container that was made for it; removes it."""
-    captures = Capture(max_output), Capture(max_output)
-    sinks = [
-        capture if given is None else sink_of(given)
-        for capture, given in zip(captures, (stdout, stderr), strict=True)
-    ]
-    try:
-        with ProcessIO(input, *sinks) as streams:
-            exit_code = _run_process(container, streams, timeout)
-    except BaseException:
-        with suppress(ContainerdError):
-            container.delete()
-        raise
-    container.delete()
-    return CompletedContainer(exit_code, *(capture.data for capture in captures))
+    def check(self, what: str = "the process") -> None:
+        """Raises ``ProcessFailed`` unless the exit code is 0."""
+        if self.exit_code != 0:
+            how = "in an unknown way" if self.exit_code is None else f"with code {self.exit_code}"
+            last = self.stderr[-_SHOWN:].decode("utf-8", "replace").strip()
+            raise ProcessFailed(
+                f"{what} ended {how}" + (f": {last}" if last else ""),
+                exit_code=self.exit_code,
+                stdout=self.stdout,
+                stderr=self.stderr,
+            )
 
 
-def _run_process(container: Container, streams: ProcessIO, timeout: float | None) -> int:
-    """Run a container's process to its end and delete the task; returns the exit code.
+@dataclass(frozen=True)
+class CompletedContainer(CompletedProcess):
+    """How a container's first process ended."""
 
-    Raises ``DeadlineExceeded`` after ``timeout`` seconds, or what a sink raised; the process is
-    killed then.
+
+class Capturing:
+    """Streams to run a process with, and what they captured of its output.
+
+    ``stdout`` and ``stderr`` say where it goes; what has no target is captured, up to
+    ``max_output`` bytes each, or with ``capture=False`` goes to this process's own.  ``stream``
+    is called with the name and the bytes of what has no target.
     """
-    task = container.new_task(streams.stdio)
 
-    def kill() -> None:
-        with suppress(ContainerdError):
-            task.kill("SIGKILL", all=True)
+    def __init__(
+        self,
+        input: Source | None = None,
+        *,
+        stdout: Target | None = None,
+        stderr: Target | None = None,
+        capture: bool = True,
+        stream: OnOutput | None = None,
+        max_output: int = _MAX_OUTPUT,
+    ) -> None:
+        self._captures: list[Capture] = []
 
-    streams.on_failure = kill
-    streams.on_input_done = task.close_stdin
-    try:
-        task.start()
-        streams.start()
-        ended = _wait(task, timeout)
-        streams.wait(_DRAIN)
-    except BaseException:
-        delete_quietly(task)
-        raise
-    task.delete()
-    if streams.failure is not None:
-        raise streams.failure
-    return ended.exit_status
+        def target(name: str, given: Target | None) -> Target:
+            self._captures.append(Capture(max_output))
+            if given is not None:
+                return given
+            captured: Target = self._captures[-1] if capture else INHERIT
+            return captured if stream is None else partial(stream, name)
 
+        self.streams = Streams(input, target("stdout", stdout), target("stderr", stderr))
 
-def _wait(task: Task, timeout: float | None) -> Exit:
-    try:
-        return task.wait(timeout)
-    except DeadlineExceeded as error:
-        raise DeadlineExceeded(
-            f"container {task.container_id} still ran after {timeout} s and was killed",
-            remedy="Raise timeout=",
-        ) from error
+    def finish(self, running: Running, timeout: float | None) -> tuple[int | None, bytes, bytes]:
+        """Wait for its end and remove it; the exit code, and what was captured."""
+        with running:
+            ended = running.finish(timeout)
+        out, err = (capture.data for capture in self._captures)
+        return ended.exit_status, out, err

@@ -1,84 +1,155 @@
-"""A container's first process.
+"""A container's first process, and what concerns all of its processes.
 
-What lives here: its life from created to deleted.  What may not: streams beyond their paths.
+What lives here: pausing, measuring, limiting and saving a container that runs, and further
+processes in it.  What may not: the life of one process, which ``process`` has.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import signal as signals
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from ..errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
-from ..services.tasks import Exit, ProcessStatus, TaskService
+from ..errors import NotFound
+from ..services._types import AnyValue
+from ..services.tasks import Exit, ProcessInfo
+from .labels import STOP_SIGNAL
+from .process import Process
+from .specs import exec_process
 
-#: How long a killed process may take to be gone (seconds); only the kernel can hold it up.
-_KILL_TIMEOUT = 30.0
-_LAST_SIGNAL = 64
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..oci.descriptor import Descriptor
+    from ..services.metrics import Metric
+    from .container import Container
+    from .io import ProcessStreams
+    from .options import ProcessOptions
+    from .stats import Stats
+    from .top import TopProcess
 
 
-class Task:
-    """The first process of a container; ``pid`` is the daemon's view of it."""
+class Task(Process):
+    """The first process of a container."""
 
-    def __init__(self, service: TaskService, container_id: str, pid: int) -> None:
-        self._service = service
-        self.container_id = container_id
-        self.pid = pid
+    def __init__(
+        self, container: Container, pid: int = 0, streams: ProcessStreams | None = None
+    ) -> None:
+        super().__init__(container.services.tasks, container.id, "", pid, streams)
+        self._container = container
 
-    def start(self) -> None:
-        self._service.start(self.container_id)
+    # ---- further processes -----------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None) -> Exit:
-        """Wait until the process has ended; ``timeout`` in seconds, none if ``None``.
+    def exec(
+        self,
+        args: Sequence[str],
+        streams: ProcessStreams | None = None,
+        *,
+        id: str | None = None,
+        **options: Unpack[ProcessOptions],
+    ) -> Process:
+        """Add a process, which is not yet running, to a container that runs.
 
-        Raises ``DeadlineExceeded``; the process goes on.
+        It is as the container's own but for ``args`` and ``options``
+        (``runtime.options.ProcessOptions``).  ``streams`` are closed with it; without any it has
+        none.  Raises ``AlreadyExists`` for an ``id`` that is taken, ``FailedPrecondition``,
+        ``InvalidArgument``.
         """
-        service = self._service if timeout is None else self._service.with_options(timeout=timeout)
-        return service.wait(self.container_id)
-
-    def status(self) -> ProcessStatus:
-        """Raises ``NotFound`` for a task that was deleted."""
-        return self._service.get(self.container_id)
-
-    def kill(self, signal: int | str = signals.SIGTERM, *, all: bool = False) -> None:
-        """Send a signal by number or name (``"SIGTERM"``, ``"TERM"``); ``all``: to every process.
-
-        Raises ``NotFound`` for a process that has ended, ``InvalidArgument`` for no signal.
-        """
-        self._service.kill(self.container_id, signal_number(signal), all=all)
-
-    def close_stdin(self) -> None:
-        """Tell the shim that no more input comes."""
-        self._service.close_io(self.container_id)
-
-    def delete(self, *, force: bool = False) -> Exit | None:
-        """Forget the task, and with ``force`` kill it first; returns how it ended, if it is known.
-
-        Raises ``FailedPrecondition`` for one that runs, without ``force``.
-        """
-        if force:
-            with suppress(NotFound, FailedPrecondition):
-                self.kill(signals.SIGKILL, all=True)
-                self.wait(_KILL_TIMEOUT)
+        container = self._container
+        exec_id = id or f"exec-{os.urandom(8).hex()}"
         try:
-            return self._service.delete(self.container_id)
-        except NotFound:
-            return None
+            if streams is not None and streams.stdio.terminal:
+                options.setdefault("terminal", True)
+            spec = exec_process(container.spec(), args, options, container.find_user)
+            stdio = None if streams is None else streams.stdio
+            self._service.exec(self.container_id, exec_id, spec, stdio)
+        except BaseException:
+            if streams is not None:
+                streams.close()
+            raise
+        return Process(self._service, self.container_id, exec_id, streams=streams)
 
-    def __repr__(self) -> str:
-        return f"<Task {self.container_id} pid={self.pid}>"
+    def process(self, exec_id: str) -> Process:
+        """A process that was added before.  Raises ``NotFound``."""
+        status = self._service.get(self.container_id, exec_id)
+        return Process(self._service, self.container_id, exec_id, status.pid)
+
+    def pids(self) -> list[ProcessInfo]:
+        """Every process of the container, as the daemon's machine numbers them."""
+        return self._service.list_pids(self.container_id)
+
+    # ---- all of them -----------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Freeze every process."""
+        self._service.pause(self.container_id)
+
+    def resume(self) -> None:
+        """Let those that were paused go on."""
+        self._service.resume(self.container_id)
+
+    def update(
+        self, resources: Mapping[str, object], annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """Change the limits of what runs: ``{"pids": {"limit": 10}}``.
+
+        ``resources`` are the runtime spec's for Linux.  The container's spec stays as it is.
+        """
+        self._service.update(self.container_id, resources, annotations)
+
+    def stats(self, before: Stats | None = None) -> Stats:
+        """What it uses now, in few numbers; ``before`` is an earlier look, for the share of CPU.
+
+        Raises as ``metrics``.
+        """
+        from .stats import Stats
+
+        return Stats.of(self.metrics(), before)
+
+    def top(self) -> list[TopProcess]:
+        """Its processes, as this machine's ``/proc`` shows them: the daemon's machine's.
+
+        Those that end meanwhile are left out.  Raises ``FailedPrecondition`` where this process
+        does not see the daemon's.
+        """
+        from .top import top
+
+        return top(self.pids(), self.pid)
+
+    def metrics(self) -> Metric:
+        """What it uses now.  Raises ``NotFound`` where it cannot be measured, or does not run."""
+        found = self._service.metrics(f"id=={json.dumps(self.container_id)}")
+        if not found:
+            raise NotFound(f"there are no metrics of task {self.container_id}: does it run?")
+        return found[0]
+
+    def checkpoint(
+        self, options: Mapping[str, object] | None = None, *, parent: str = ""
+    ) -> tuple[Descriptor, ...]:
+        """Save it with CRIU; returns what was written to the content store.
+
+        ``options`` are runc's: ``{"exit": True}`` ends it; with ``image_path`` it is saved there.
+        The content belongs to the caller's lease.  ``parent`` is a checkpoint's digest.
+        """
+        made = None if options is None else AnyValue.of(_CHECKPOINT_OPTIONS, options)
+        return self._service.checkpoint(self.container_id, made, parent_checkpoint=parent)
+
+    # ---- the end ---------------------------------------------------------------------------
+
+    @property
+    def _stop_signal(self) -> int | str:
+        return self._container.labels.get(STOP_SIGNAL) or super()._stop_signal
+
+    def _kill_hard(self) -> None:
+        # Those that were added need not die with the first: they may be in another pid namespace.
+        self.kill(signals.SIGKILL, all=True)
+
+    def _forget(self) -> Exit:
+        ended = self._service.delete(self.container_id)
+        self._container.disconnect()
+        return ended
 
 
-def signal_number(signal: int | str) -> int:
-    """A signal's number on Linux.  Raises ``InvalidArgument``."""
-    name = str(signal).upper()
-    with suppress(KeyError):
-        return signals.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
-    if name.isascii() and name.isdigit() and int(name) <= _LAST_SIGNAL:
-        return int(name)
-    raise InvalidArgument(f"{signal!r} is no signal", remedy="Write SIGTERM, TERM or 15")
-
-
-def delete_quietly(task: Task) -> None:
-    """Kill and delete on the way out of a failure; never hides it."""
-    with suppress(ContainerdError):
-        task.delete(force=True)
+_CHECKPOINT_OPTIONS = "containerd.runc.v1.CheckpointOptions"

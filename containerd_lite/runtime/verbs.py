@@ -8,19 +8,25 @@ A client that only asks for the version has them, too: what a verb needs is impo
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Literal, overload
+
+from ..errors import InvalidArgument
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..images.image import Image
+    from ..services._types import AnyValue
+    from ..services.sandboxes import SandboxController, SandboxRecord, SandboxStore
     from .container import Container
     from .containers import Containers
-    from .io import Sink
-    from .options import ContainerOptions
+    from .io import ProcessStreams, Source, Target
+    from .options import ContainerOptions, RunOptions
+    from .popen import Running
     from .run import CompletedContainer
+    from .sandbox import Sandbox
 
 
 class ContainerVerbs:
@@ -31,6 +37,14 @@ class ContainerVerbs:
 
     def _runtime(self) -> str:
         """The name of the runtime that new containers have."""
+        raise NotImplementedError
+
+    @property
+    def sandbox_store(self) -> SandboxStore:
+        raise NotImplementedError
+
+    @property
+    def sandbox_controller(self) -> SandboxController:
         raise NotImplementedError
 
     def lease(self, *, expires: float = 86400) -> AbstractContextManager[str]:
@@ -51,43 +65,186 @@ class ContainerVerbs:
         self,
         id: str,
         *,
-        image: Image | str,
+        image: Image | str | None = None,
         args: Sequence[str] | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Container:
         """Make a container on a snapshot of an image; nothing runs yet.
 
         ``args`` replaces the image's command and follows its entrypoint; ``options`` are those of
-        ``runtime.options.ContainerOptions``.  Raises ``AlreadyExists``, ``NotFound``,
-        ``InvalidArgument``.
+        ``runtime.options.ContainerOptions``.  Without an image it stands on the ``snapshot`` or
+        the ``rootfs`` that they name.  Raises ``AlreadyExists``, ``NotFound``,
+        ``InvalidArgument``, ``TypeError`` for an option that there is not.
         """
         with self.lease():
             found = self.get_image(image) if isinstance(image, str) else image
-            return self._containers().new(id, found, self._runtime(), args, **options)
+            options["runtime"] = options.get("runtime") or self._runtime()
+            return self._containers().new(id, found, args, options)
+
+    def restore(self, id: str, checkpoint: Image | str, *, rw: bool = True) -> Container:
+        """Make a container as it was when ``Container.checkpoint``, or ``ctr``, saved it.
+
+        ``rw``: with what it had changed in its root filesystem.  The image that it was made of
+        must be there.  What ran in it, ``new_task(checkpoint=…)`` makes run again.  Raises
+        ``AlreadyExists``, ``NotFound`` for what was not saved, ``InvalidArgument``.
+        """
+        with self.lease():
+            image = self.get_image(checkpoint) if isinstance(checkpoint, str) else checkpoint
+            return self._containers().restore(id, image, rw=rw)
+
+    def popen(
+        self,
+        image: Image | str,
+        args: Sequence[str] | None = None,
+        *,
+        stdin: Source | None = None,
+        stdout: Target | None = None,
+        stderr: Target | None = None,
+        streams: ProcessStreams | None = None,
+        id: str | None = None,
+        remove: bool = True,
+        **options: Unpack[ContainerOptions],
+    ) -> Running:
+        """Run a command in a new container, and give it while it runs: use it with ``with``.
+
+        ``stdin`` is nothing unless given, ``stdout`` and ``stderr`` are ``PIPE``s, which must be
+        read; ``streams`` are instead of these three (``runtime.io`` has kinds of them).
+        ``remove``: the container goes when it is closed.  Other arguments and errors as
+        ``new_container``; where it cannot be started, nothing is left.
+        """
+        from .io import PIPE, Streams
+        from .popen import prepare
+
+        if streams is None:
+            out, err = (PIPE if target is None else target for target in (stdout, stderr))
+            streams = Streams(stdin, out, err)
+        try:
+            container = self.new_container(_id(id), image=image, args=args, **options)
+        except BaseException:
+            streams.close()
+            raise
+        return prepare(container, streams, remove=remove).start()
+
+    @overload
+    def run(
+        self,
+        image: Image | str,
+        args: Sequence[str] | None = None,
+        *,
+        detach: Literal[True],
+        id: str | None = None,
+        streams: ProcessStreams | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Container: ...
+
+    @overload
+    def run(
+        self,
+        image: Image | str,
+        args: Sequence[str] | None = None,
+        *,
+        input: Source | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        detach: Literal[False] = False,
+        remove: bool = True,
+        id: str | None = None,
+        **options: Unpack[RunOptions],
+    ) -> CompletedContainer: ...
 
     def run(
         self,
         image: Image | str,
         args: Sequence[str] | None = None,
         *,
-        input: bytes | None = None,
+        input: Source | None = None,
         timeout: float | None = None,
-        stdout: BinaryIO | Sink | None = None,
-        stderr: BinaryIO | Sink | None = None,
-        max_output: int = 64 << 20,
+        check: bool = False,
+        detach: bool = False,
+        remove: bool = True,
         id: str | None = None,
-        **options: Unpack[ContainerOptions],
-    ) -> CompletedContainer:
+        streams: ProcessStreams | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Container | CompletedContainer:
         """Run a command in a new container to its end, and remove the container.
 
-        ``input`` goes to its stdin.  What it writes is captured, up to ``max_output`` bytes a
-        stream, unless ``stdout`` or ``stderr``, a binary file or a function of bytes, takes it
-        as it comes.  After ``timeout`` seconds it is killed and ``DeadlineExceeded`` raised.
+        ``input``, bytes or a binary file, goes to its stdin.  What it writes is captured, up to
+        ``max_output`` bytes a stream, unless ``stdout`` or ``stderr``, a binary file, a
+        descriptor or a function of bytes, takes it as it comes; ``stream`` is called with the
+        name of the stream and bytes instead; ``capture=False`` shows it as this process's own.
+        After ``timeout`` seconds it is killed and ``DeadlineExceeded`` raised; with ``check`` an
+        exit code that is not 0 is ``ProcessFailed``.  Without ``remove`` the container stays.
+
+        With ``detach`` the container is returned as it runs, and stays; its output goes nowhere
+        unless ``streams`` say so (``runtime.io.LogFile``).
+
         Other arguments and errors as ``new_container``; whatever happens, nothing is left.
         """
-        from .run import run_container
+        from .io import NullIO
+        from .options import split_run
+        from .run import Capturing, CompletedContainer
 
-        with self.lease():
-            name = id or f"run-{os.urandom(8).hex()}"
-            container = self.new_container(name, image=image, args=args, **options)
-            return run_container(container, input, stdout, stderr, max_output, timeout)
+        outputs, others = split_run(options)
+        if detach and (outputs or input is not None or timeout is not None or check):
+            raise InvalidArgument(
+                "what is detached has no input, no output and no end here",
+                remedy="Leave that out, give streams=, or use popen",
+            )
+        if detach:
+            given = NullIO() if streams is None else streams
+            return self.popen(image, args, streams=given, id=id, **others).leave()
+        capturing = Capturing(input, **outputs)
+        running = self.popen(image, args, streams=capturing.streams, id=id, remove=remove, **others)
+        done = CompletedContainer(*capturing.finish(running, timeout))
+        if check:
+            done.check(f"container {running.id}")
+        return done
+
+    # ---- sandboxes -------------------------------------------------------------------------
+
+    def new_sandbox(
+        self,
+        id: str,
+        *,
+        runtime: str | None = None,
+        runtime_options: Mapping[str, object] | AnyValue | None = None,
+        spec: Mapping[str, object] | None = None,
+        labels: Mapping[str, str] | None = None,
+        extensions: Mapping[str, AnyValue] | None = None,
+        sandboxer: str = "shim",
+    ) -> Sandbox:
+        """Make a sandbox's record; ``Sandbox.start`` runs it.  Since containerd 1.7.
+
+        ``sandboxer`` names the controller that will, since 2.0: ``shim`` leaves it to the
+        runtime's shim, ``podsandbox`` is the CRI's own.  ``spec`` is for the runtime.  Raises
+        ``AlreadyExists``, ``InvalidArgument``, ``Unimplemented``.
+        """
+        from ..services._types import runtime_spec
+        from ..services.sandboxes import SandboxRecord
+        from .container import check_id, runtime_options_of
+
+        record = SandboxRecord(
+            check_id(id),
+            runtime or self._runtime(),
+            runtime_options_of(runtime_options),
+            runtime_spec(spec or {}),  # shims want one, if there is nothing in it
+            dict(labels or {}),
+            dict(extensions or {}),
+            sandboxer,
+        )
+        return self._sandbox(self.sandbox_store.create(record), sandboxer)
+
+    def load_sandbox(self, id: str) -> Sandbox:
+        """The sandbox that there is.  Raises ``NotFound``, ``Unimplemented``."""
+        record = self.sandbox_store.get(id)
+        return self._sandbox(record, record.sandboxer or "shim")
+
+    def _sandbox(self, record: SandboxRecord, sandboxer: str) -> Sandbox:
+        from .sandbox import Sandbox
+
+        store, controller = self.sandbox_store, self.sandbox_controller
+        return Sandbox(store, controller, record, sandboxer, self.new_container)
+
+
+def _id(given: str | None) -> str:
+    return given or f"run-{os.urandom(8).hex()}"

@@ -10,6 +10,7 @@ The tests' fixtures use it, and so do scripts that run where nothing but the pro
 - `tls`: certificates made on the spot, and a listener that wears them.
 - `images`: images as plain bytes, pushed and laid out without the product's help.
 - `artifacts`: attestations and what else goes with images.
+- `cni`: network plugins, and a machine's network that ends with the test.
 - `snapshotter`: a remote snapshotter, in a process of its own; it alone takes grpcio and the
   product's descriptor sets.
 - `process`, `debris`: starting, awaiting and ending processes; finding what they left.

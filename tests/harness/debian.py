@@ -31,6 +31,7 @@ CACHE_VARIABLE = "CONTAINERD_LITE_CACHE"
 HOMES = {
     "busybox": ("busybox-static", "bookworm"),
     "crane": ("crane", "sid"),
+    "criu": ("criu", "trixie"),
     "docker-registry": ("docker-registry", "bookworm"),
     "htpasswd": ("apache2-utils", "bookworm"),
     "oras": ("oras", "sid"),

@@ -46,7 +46,7 @@ def found():
 
 
 #: The verbs of a client, which import what they need when they are called.
-VERBS = "containerd_lite.images.verbs"
+VERBS = ("containerd_lite.images.verbs", "containerd_lite.runtime.verbs")
 
 
 def report(code: str) -> dict[str, object]:
@@ -62,7 +62,8 @@ def rooms(told: dict[str, object]) -> set[str]:
     """Which rooms, and which of others' packages, were loaded."""
     modules = told["modules"]
     assert isinstance(modules, list)
-    names = {name for name in modules if not name.startswith(VERBS)} - {"containerd_lite.images"}
+    packages = {"containerd_lite.images", "containerd_lite.runtime"}
+    names = {name for name in modules if not name.startswith(VERBS)} - packages
     inside = {name.split(".")[1] for name in names if name.startswith("containerd_lite.")}
     others = {"h2", "hpack", "google.protobuf", "urllib3", "grpc", "rich", "ssl", "http.client"}
     return inside | (others & set(modules))

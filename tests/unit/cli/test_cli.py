@@ -41,7 +41,8 @@ from containerd_lite.progress import ProgressEvent
     ],
 )
 def test_exit_codes(error: ContainerdError, code: int) -> None:
-    assert exit_code(error) == code
+    assert exit_code(error, "pull") == code
+    assert exit_code(error, "run") == exit_code(error, "exec") == 125
 
 
 def test_an_error_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,8 +48,14 @@ def test_something_must_run() -> None:
 def test_environment() -> None:
     config = {"env": ("A=1", "B=2", "EMPTY=", "NAKED"), "cmd": ("x",)}
     env = process(config=config, env={"B": "3", "C": "x=y"})["env"]
-    assert env == [PATH, "A=1", "B=3", "EMPTY=", "NAKED=", "C=x=y"]
+    assert env == ["A=1", "B=3", "EMPTY=", "NAKED=", "C=x=y"]
     assert process(config={"env": ("PATH=/bin",), "cmd": ("x",)})["env"] == ["PATH=/bin"]
+    assert process(args=["x"], env={"A": "1"})["env"] == [PATH, "A=1"]
+    assert process(config=config, env={"A": None, "PATH": None})["env"] == [
+        "B=2",
+        "EMPTY=",
+        "NAKED=",
+    ]
     for bad in ({"": "x"}, {"A=": "x"}, {"A": "\0"}):
         with pytest.raises(InvalidArgument, match="environment"):
             process(args=["x"], env=bad)

@@ -6,7 +6,7 @@ plain values.  What may not: images, users' options.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from .check import Spec
 
 #: Every runc that a supported containerd brings reads this version.
 VERSION = "1.0.2"
@@ -38,31 +38,18 @@ _MOUNTS = (
 #: null, random, full, tty, zero, urandom, console, every pts, ptmx.
 _DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
 
-Spec = dict[str, object]
 
-
-def default_spec(
-    cgroups_path: str,
-    *,
-    args: Sequence[str],
-    env: Sequence[str] = (PATH,),
-    cwd: str = "/",
-    uid: int = 0,
-    gid: int = 0,
-) -> Spec:
-    """The spec as a JSON object; ``cgroups_path`` is ``/<namespace>/<container id>``."""
-    capabilities = list(CAPABILITIES)
+def default_spec(cgroups_path: str) -> Spec:
+    """The spec as a JSON object, without what to run; ``cgroups_path`` is ``/<namespace>/<id>``."""
     return {
         "ociVersion": VERSION,
         "process": {
-            "user": {"uid": uid, "gid": gid, "additionalGids": [gid]},
-            "args": list(args),
-            "env": list(env),
-            "cwd": cwd,
+            "user": {"uid": 0, "gid": 0},
+            "args": [],
+            "env": [PATH],
+            "cwd": "/",
             "capabilities": {
-                "bounding": capabilities,
-                "effective": capabilities,
-                "permitted": capabilities,
+                name: list(CAPABILITIES) for name in ("bounding", "effective", "permitted")
             },
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,

@@ -1,0 +1,107 @@
+"""A container's process whose streams are this program's.
+
+What lives here: its streams, signals on the way to it, and the exit code.  What may not: how it
+came to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ..errors import Cancelled, ContainerdError
+from .output import seconds
+
+if TYPE_CHECKING:
+    from ..runtime.io import ProcessStreams
+    from ..runtime.popen import Running
+
+#: What ``run`` and ``exec`` end with where the failure is ours, where the command cannot be run,
+#: and where it is not there.
+FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+#: The runtime has no codes for what kept a process from starting: it passes on what execve and
+#: the search in PATH said, in words that are Go's.
+_WORDS = (
+    ("executable file not found in", NOT_FOUND),
+    ("no such file or directory", NOT_FOUND),
+    ("permission denied", NOT_EXECUTABLE),
+    ("exec format error", NOT_EXECUTABLE),
+)
+_STARTING = ("Tasks.Create", "Tasks.Start", "Tasks.Exec")
+_KILLED = 128 + 9
+DETACH_KEYS = "ctrl-p,ctrl-q"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that runs a process."""
+    parser.add_argument("-i", "--interactive", action="store_true", help="give it our stdin")
+    parser.add_argument("-t", "--tty", action="store_true", help="give it a terminal")
+    parser.add_argument(
+        "--detach-keys",
+        default=DETACH_KEYS,
+        metavar="KEYS",
+        help=f"leave a terminal by these ({DETACH_KEYS})",
+    )
+    parser.add_argument(
+        "--stop-after", type=seconds, metavar="SECONDS", help="kill it then, and end with 125"
+    )
+    parser.add_argument(
+        "--stop-timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long it may go on after a signal was passed on to it (10)",
+    )
+
+
+def streams(options: argparse.Namespace) -> ProcessStreams:
+    """This program's streams, as the options have them."""
+    from ..runtime.io import INHERIT, Streams, Terminal
+
+    if options.tty and options.interactive:
+        return Terminal(detach_keys=options.detach_keys)
+    stdin = INHERIT if options.interactive else None
+    if options.tty:
+        return Streams(stdin, INHERIT, terminal=True)
+    return Streams(stdin, INHERIT, INHERIT)
+
+
+def attend(running: Running, options: argparse.Namespace) -> int:
+    """Start it and wait for its end; signals that come are passed on.  Returns the exit code.
+
+    A signal gives it ``--stop-timeout`` seconds; a second one kills it.  One that its user
+    detaches from goes on.
+    """
+    from ..runtime.io import Terminal
+
+    own = running.process.streams
+    terminal = own if isinstance(own, Terminal) else None
+    if terminal is not None:
+        terminal.on_detach = running.process.cancel_wait
+    with running:
+        try:
+            running.process.start()
+            ended = running.finish(options.stop_after)
+        except Cancelled:
+            if terminal is None or not terminal.detached:
+                raise
+            running.leave()
+            print(f"\r\ncontainerd-lite: left {running.id}, which goes on", file=sys.stderr)
+            return 0
+        except KeyboardInterrupt as interrupt:
+            ended = running.stop(options.stop_timeout, signal=getattr(interrupt, "number", 2))
+            if ended.exit_status in (None, _KILLED):
+                raise
+    if ended.exit_status is None:
+        print(f"containerd-lite: how {running.id} ended is not known", file=sys.stderr)
+        return FAILED
+    return ended.exit_status
+
+
+def exit_code(error: ContainerdError) -> int:
+    """What a command that runs a process ends with, where it could not."""
+    if error.operation in _STARTING:
+        said = error.message.lower()
+        return next((code for words, code in _WORDS if words in said), FAILED)
+    return FAILED

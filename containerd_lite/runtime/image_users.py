@@ -1,0 +1,142 @@
+"""The users of images and of snapshots.
+
+What lives here: where the passwd and group files come from, and keeping them.  What may not: what
+they say, and how a file is found.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, suppress
+from threading import Lock
+
+from ..errors import FailedPrecondition, InvalidArgument, NotFound
+from ..images.image import Image
+from ..oci import media_types
+from ..oci.config import chain_ids
+from ..services.diff import DiffService
+from ..services.snapshots import SnapshotService
+from ..store.protocol import ContentStore
+from .image_files import read_layer_files, read_snapshot_files
+from .rootfs import changes
+from .users import GROUP, PASSWD, User, find_user, is_told_by_ids
+
+_Files = tuple[bytes | None, bytes | None]
+
+#: Images whose files are kept, and the bytes that those of one may have to be.
+_MAX_IMAGES, _MAX_KEPT = 64, 64 << 10
+
+
+class ImageUsers:
+    """The users of an image: its layers have the files, or else its snapshot in the daemon."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+
+    def find(self, user: str | None, groups: Sequence[str] = ()) -> User:
+        """As ``find_user``; ``None`` is the image's own user.
+
+        Raises what ``find_user`` does, and ``FailedPrecondition`` for layers that cannot be read
+        where there is no daemon that can.
+        """
+        own = self._image.config().user
+        user = own if user is None else user
+        if user != own and is_told_by_ids(user, groups):
+            return find_user(None, None, user, groups)
+        return find_user(*self._files(), user, groups, is_images=user == own)
+
+    def _files(self) -> _Files:
+        services = self._image._services
+        layers = self._image.manifest().layers
+        key = (services.store.identity, *(layer.digest for layer in layers))
+        files = _kept.get(key)
+        if files is None:
+            try:
+                found = read_layer_files(services.store, layers, (PASSWD, GROUP))
+                files = found[PASSWD], found[GROUP]
+            except (FailedPrecondition, InvalidArgument, NotFound):
+                if services.snapshots is None or services.differ is None:
+                    raise
+                files = self._unpacked_files(services.snapshots(None), services.differ)
+            _kept.put(key, files)
+        return files
+
+    def _unpacked_files(self, snapshots: SnapshotService, differ: DiffService) -> _Files:
+        services = self._image._services
+        with services.keeping():
+            top = self._image.unpack(snapshots.snapshotter)
+            return _of_snapshot(snapshots, differ, services.store, top)
+
+
+class SnapshotUsers:
+    """The users of a root filesystem that may have been changed: a container's."""
+
+    def __init__(
+        self,
+        snapshots: SnapshotService,
+        differ: DiffService,
+        store: ContentStore,
+        key: str,
+        keeping: AbstractContextManager[object],
+        image: Image | None = None,
+    ) -> None:
+        """``image`` is what the snapshot may stand on, of which less is written down then."""
+        self._place = (snapshots, differ, store, key)
+        self._keeping = keeping
+        self._image = image
+
+    def find(self, user: str, groups: Sequence[str] = ()) -> User:
+        """As ``find_user``; the daemon writes the filesystem down for it, under a lease.
+
+        Above the layers of the image, that is only what was changed; but not where the image's
+        name stands for another one by now.
+        """
+        if is_told_by_ids(user, groups):
+            return find_user(None, None, user, groups)
+        with self._keeping:
+            return find_user(*self._files(), user, groups)
+
+    def _files(self) -> _Files:
+        snapshots, differ, store, key = self._place
+        if self._image is not None:
+            with suppress(FailedPrecondition, InvalidArgument, NotFound):
+                top = chain_ids(self._image.rootfs())[-1:]
+                if top == (snapshots.stat(key).parent,):
+                    changed = changes(snapshots, differ, key, media_types.OCI_LAYER)
+                    layers = (*self._image.manifest().layers, changed)
+                    found = read_layer_files(store, layers, (PASSWD, GROUP))
+                    return found[PASSWD], found[GROUP]
+        return _of_snapshot(*self._place)
+
+
+def _of_snapshot(
+    snapshots: SnapshotService, differ: DiffService, store: ContentStore, key: str
+) -> _Files:
+    found = read_snapshot_files(snapshots, differ, store, key, (PASSWD, GROUP))
+    return found[PASSWD], found[GROUP]
+
+
+class _Kept:
+    """The files of the images that were asked for last, by their store and layers."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._files: OrderedDict[Hashable, _Files] = OrderedDict()
+
+    def get(self, key: Hashable) -> _Files | None:
+        with self._lock:
+            if key in self._files:
+                self._files.move_to_end(key)
+            return self._files.get(key)
+
+    def put(self, key: Hashable, files: _Files) -> None:
+        if sum(len(file or b"") for file in files) > _MAX_KEPT:
+            return
+        with self._lock:
+            self._files[key] = files
+            while len(self._files) > _MAX_IMAGES:
+                self._files.popitem(last=False)
+
+
+_kept = _Kept()

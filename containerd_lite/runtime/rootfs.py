@@ -1,0 +1,129 @@
+"""The snapshot that a container stands on.
+
+What lives here: preparing it, from an image or from what the user has.  What may not: mounting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from ..errors import ContainerdError, InvalidArgument, Unimplemented
+from ..images.image import Image
+from .image_files import read_only
+from .options import ContainerOptions
+
+if TYPE_CHECKING:
+    from ..oci.descriptor import Descriptor
+    from ..services._types import Mount
+    from ..services.diff import DiffService
+    from ..services.snapshots import SnapshotService
+    from .container import Services
+
+#: core/snapshots; each is ``container:host:size``, several with commas between.
+_UID_MAPPING = "containerd.io/snapshot/uidmapping"
+_GID_MAPPING = "containerd.io/snapshot/gidmapping"
+_REMAPS = "remap-ids"
+
+#: Ids of a container, those of the machine that they are, and how many.
+IdMap = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Rootfs:
+    """A snapshot by its key, ``""`` for none; ``snapshots`` removes what was made for it."""
+
+    snapshotter: str = ""
+    key: str = ""
+    snapshots: SnapshotService | None = None
+
+    @classmethod
+    def of(
+        cls, services: Services, id: str, image: Image | None, options: ContainerOptions
+    ) -> Rootfs:
+        """A snapshot for the container ``id``, on that of its image.
+
+        Without an image it is the one that ``options`` name, or none: then the spec's root is a
+        folder.  Raises ``AlreadyExists``, ``NotFound``, ``Unimplemented``.
+        """
+        given = options.get("snapshot")
+        if given is None and image is None:
+            return cls()
+        snapshots = services.snapshots(options.get("snapshotter"))
+        if given is not None:
+            snapshots.stat(given)
+            return cls(snapshots.snapshotter, given)
+        if image is None:
+            raise InvalidArgument("there is no image to make a snapshot of")
+        labels = _remapping(services, snapshots.snapshotter, options)
+        parent = image.unpack(snapshots.snapshotter)
+        make = snapshots.view if options.get("view") else snapshots.prepare
+        make(id, parent, labels)
+        return cls(snapshots.snapshotter, id, snapshots)
+
+    def remove(self) -> None:
+        """Remove what ``of`` made."""
+        if self.snapshots is not None:
+            self.snapshots.remove(self.key)
+
+
+def changes(
+    snapshots: SnapshotService, differ: DiffService, key: str, media_type: str = ""
+) -> Descriptor:
+    """What a snapshot changes on its parent, as a layer in the content store.
+
+    ``media_type`` is the layer's, a gzipped one unless given.  The caller holds a
+    lease.  Raises ``NotFound``.
+    """
+    info = snapshots.stat(key)
+    suffix = token_hex(8)
+    views: list[str] = []
+
+    def view(name: str, parent: str) -> tuple[Mount, ...]:
+        views.append(f"{name}-view-{suffix}")
+        return snapshots.view(views[-1], parent)
+
+    try:
+        lower = view(f"{key}-parent", info.parent)
+        upper = snapshots.mounts(key) if info.kind == "active" else view(key, key)
+        shown = [read_only(mount) for mount in upper]
+        return differ.diff(lower, shown, media_type=media_type, ref=f"changes-{key}-{suffix}")
+    finally:
+        for name in views:
+            with suppress(ContainerdError):
+                snapshots.remove(name)
+
+
+def _remapping(
+    services: Services, snapshotter: str, options: ContainerOptions
+) -> dict[str, str] | None:
+    """Labels that have a snapshotter show files under the ids of a user namespace.
+
+    Raises ``Unimplemented`` for a snapshotter that cannot: Go's client then mounts and changes a
+    copy, which takes root beside the daemon.
+    """
+    uids, gids = options.get("uid_map"), options.get("gid_map")
+    if not uids and not gids:
+        return None
+    filter = f"type==io.containerd.snapshotter.v1,id=={snapshotter}"
+    plugins = services.introspection().plugins(filter)
+    if not any(_REMAPS in plugin.capabilities for plugin in plugins):
+        raise Unimplemented(
+            f"snapshotter {snapshotter} cannot map ids for a user namespace",
+            remedy="It takes containerd 2.0, its overlayfs, and a kernel of 5.19 or later",
+        )
+    return {
+        _UID_MAPPING: _mapping(uids or (), "uid_map"),
+        _GID_MAPPING: _mapping(gids or (), "gid_map"),
+    }
+
+
+def _mapping(ids: Sequence[IdMap], option: str) -> str:
+    if not any(inside == 0 for inside, _, _ in ids):
+        raise InvalidArgument(
+            f"{option} does not say who is 0 in the container", remedy="Map it, as (0, 100000, 1)"
+        )
+    return ",".join(f"{inside}:{outside}:{size}" for inside, outside, size in ids)

@@ -1,0 +1,236 @@
+"""``containerd-lite run`` and ``exec`` from outside: exit codes, streams, signals, terminals."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from containerd_lite import Client
+from containerd_lite.errors import NotFound
+from tests.e2e.runtime.conftest import Make
+from tests.harness.daemon import Daemon
+from tests.harness.process import wait_until
+
+pytestmark = pytest.mark.usefixtures("nothing_left", "image")
+_PATIENCE = 20.0
+Command = Callable[..., list[str]]
+Cli = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def command(daemon: Daemon, namespace: str) -> Command:
+    place = ["-a", daemon.address, "-n", namespace]
+    return lambda *args: [sys.executable, "-W", "error", "-m", "containerd_lite", *place, *args]
+
+
+@pytest.fixture
+def cli(command: Command) -> Cli:
+    def run(*args: str, input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(command(*args), input=input, capture_output=True, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def sleeping(make: Make) -> str:
+    container = make("sleep", "1000", id="sleeping")
+    container.new_task().start()
+    return container.id
+
+
+def test_run_ends_with_the_container_s_code(cli: Cli, busybox: str) -> None:
+    done = cli("run", busybox, "sh", "-c", "echo out; echo err >&2; exit 42")
+    assert (done.returncode, done.stdout, done.stderr) == (42, b"out\n", b"err\n")
+    assert cli("run", busybox, "sh", "-c", "kill -9 $$; kill -9 1; exit 5").returncode in (5, 137)
+
+
+def test_failures_of_ours(cli: Cli, busybox: str) -> None:
+    for args, code in (
+        (("run", "never/pulled"), 125),
+        (("run", busybox, "nosuch"), 127),
+        (("run", busybox, "/nosuch"), 127),
+        (("run", busybox, "/etc/passwd"), 126),
+        (("run", "--user", "nosuch", busybox, "true"), 125),
+        (("run", "--stop-after", "0.2", busybox, "sleep", "1000"), 125),
+        (("run", "--env", "A", busybox, "true"), 125),
+        (("run", "--log", "/tmp/x", busybox, "true"), 125),
+        (("exec", "nosuch", "true"), 125),
+        (("exec", "nosuch"), 125),
+        (("run", "--memory", "much", busybox), 2),
+    ):
+        done = cli(*args)
+        assert (done.returncode, done.stdout) == (code, b""), (args, done.stderr)
+        assert b"containerd-lite" in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_exec(cli: Cli, sleeping: str) -> None:
+    script = "cat; echo $A; id -u; echo err >&2; exit 9"
+    done = cli("exec", "-i", "-e", "A=b", "--user", "nobody", sleeping, "sh", "-c", script,
+               input=b"in\n")  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (9, b"in\nb\n65534\n", b"err\n")
+    assert cli("exec", sleeping, "nosuch").returncode == 127
+    assert cli("exec", sleeping, "/etc/passwd").returncode == 126
+
+
+def test_options_reach_the_container(cli: Cli, busybox: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "env").write_text("FROM_FILE=yes\n")
+    script = (
+        "echo $A $FROM_FILE; pwd; id -u; hostname; cat /sys/fs/cgroup/pids/pids.max 2>/dev/null; "
+        "ulimit -n; cat /here/env; touch /x 2>&1"
+    )
+    done = cli(
+        "run", "-e", "A=b", "--env-file", str(tmp_path / "env"), "--cwd", "/tmp", "--user", "7:8",
+        "--hostname", "box", "--ulimit", "nofile=77:78", "--read-only", "--mount",
+        f"type=bind,src={tmp_path},dst=/here,options=rbind:ro", "--label", "x=y", "--memory", "64m",
+        busybox, "sh", "-c", script,
+    )  # fmt: skip
+    assert done.stdout.decode().splitlines() == [
+        "b yes", "/tmp", "7", "box", "77", "FROM_FILE=yes",
+        "touch: /x: Read-only file system",
+    ]  # fmt: skip
+
+
+def test_input_is_given_if_asked_for(cli: Cli, busybox: str) -> None:
+    assert cli("run", "-i", busybox, "cat", input=b"hello").stdout == b"hello"
+    assert cli("run", busybox, "cat", input=b"hello").stdout == b""
+
+
+def test_detached(cli: Cli, client: Client, busybox: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = cli("run", "-d", "--name", "away", "--log", str(log), busybox, "sh", "-c", "echo hi")
+    assert (done.returncode, done.stdout) == (0, b"away\n")
+    container = client.load_container("away")
+    container.task().wait(_PATIENCE)
+    container.task().delete()
+    container.delete()
+    assert log.read_bytes() == b"hi\n"
+
+
+def test_keep(cli: Cli, client: Client, busybox: str) -> None:
+    assert cli("run", "--keep", "--name", "kept", busybox, "true").returncode == 0
+    client.load_container("kept").delete()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_passed_on(command: Command, busybox: str, number: signal.Signals) -> None:
+    script = (
+        f"trap 'echo caught; exit 3' {number.name[3:]}; echo ready; while :; do sleep 0.01; done"
+    )
+    with subprocess.Popen(
+        command("run", busybox, "sh", "-c", script), stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=_PATIENCE)[0] == b"caught\n"
+    assert process.returncode == 3
+
+
+def test_who_does_not_listen_is_killed(command: Command, client: Client, busybox: str) -> None:
+    with subprocess.Popen(
+        command("run", "--stop-timeout", "0.2", busybox, "sh", "-c", "echo ready; sleep 1000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=_PATIENCE)
+    assert (process.returncode, said) == (143, b"containerd-lite: terminated\n")
+    assert client.containers() == []
+
+
+# ---- terminals -----------------------------------------------------------------------------
+
+
+class Screen:
+    """A command in a terminal of its own."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (33, 101)) if hasattr(termios, "tcsetwinsize") else None
+        self.before = termios.tcgetattr(theirs)
+        self.theirs = theirs
+        self.process = subprocess.Popen(
+            argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+
+    def type(self, text: bytes) -> None:
+        os.write(self.ours, text)
+
+    def expect(self, text: bytes) -> bytes:
+        found = b""
+        while text not in found:
+            assert select.select([self.ours], [], [], _PATIENCE)[0], found
+            found += os.read(self.ours, 4096)
+        return found
+
+    def end(self) -> int:
+        code = self.process.wait(_PATIENCE)
+        assert termios.tcgetattr(self.theirs) == self.before
+        return code
+
+    def close(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+def test_a_shell_in_a_terminal(command: Command, busybox: str) -> None:
+    screen = Screen(command("run", "-it", busybox, "sh"))
+    try:
+        screen.expect(b"/ # ")
+        screen.type(b"stty size; tty; echo $TERM\n")
+        said = screen.expect(b"xterm")
+        assert b"/dev/pts/" in said
+        screen.type(b"exit 6\n")
+        assert screen.end() == 6
+    finally:
+        screen.close()
+
+
+def test_detaching_and_coming_back(
+    command: Command, client: Client, busybox: str, sleeping: str
+) -> None:
+    screen = Screen(command("run", "-it", "--name", "shell", busybox, "sh"))
+    try:
+        screen.expect(b"/ # ")
+        screen.type(b"echo $((40 + 2))\n")
+        screen.expect(b"42")
+        screen.type(b"\x10\x11")  # ctrl-p, ctrl-q
+        screen.expect(b"left shell, which goes on")
+        assert screen.end() == 0
+    finally:
+        screen.close()
+    container = client.load_container("shell")
+    assert container.task().status().state == "running"
+    container.task().delete(force=True)
+    container.delete()
+
+
+def test_exec_in_a_terminal(command: Command, sleeping: str, client: Client) -> None:
+    screen = Screen(command("exec", "-it", sleeping, "sh"))
+    try:
+        screen.expect(b"/ # ")
+        screen.type(b"exit 7\n")
+        assert screen.end() == 7
+    finally:
+        screen.close()
+    assert wait_until(lambda: len(client.load_container(sleeping).task().pids()) == 1, _PATIENCE)
+    with pytest.raises(NotFound):
+        client.load_container(sleeping).task().process("nosuch")

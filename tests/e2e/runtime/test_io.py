@@ -1,0 +1,341 @@
+"""Streams of real processes, and what is left of them: nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from containerd_lite import Client
+from containerd_lite.errors import ContainerdError, FailedPrecondition
+from containerd_lite.runtime.container import Container
+from containerd_lite.runtime.io import (
+    PIPE,
+    STDOUT,
+    BinaryLogger,
+    Capture,
+    Fifos,
+    LogFile,
+    NullIO,
+    Streams,
+    Terminal,
+    attach,
+    attach_terminal,
+    discard_fifos,
+    fifos,
+)
+from containerd_lite.runtime.process import Process
+from tests.harness.daemon import Daemon
+from tests.harness.process import wait_until
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+#: A client that runs a process and waits for what is typed to it.
+_CLIENT = """
+import sys
+from containerd_lite import Client
+address, namespace, image = sys.argv[1:]
+with Client(address, namespace=namespace) as client:
+    client.run(image, ["sh", "-c", "echo up; sleep 1000"], id="victim",
+               stdout=lambda data: print(data.decode(), end="", flush=True))
+"""
+
+
+@pytest.fixture
+def box(client: Client, busybox: str) -> Iterator[Container]:
+    """A container that runs, for others to be executed in."""
+    container = client.new_container("box", image=client.pull(busybox), args=["sleep", "1000"])
+    task = container.new_task()
+    try:
+        task.start()
+        yield container
+    finally:
+        task.delete(force=True)
+        container.delete()
+
+
+def execute(
+    client: Client, streams: Streams | Terminal | NullIO, script: str, name: str = "more"
+) -> Process:
+    args = ["sh", "-c", script] if script else ["sh", "-i"]
+    task = client.load_container("box").task()
+    return task.exec(args, streams, id=name, env={"TERM": "dumb"})
+
+
+def run(client: Client, streams: Streams | Terminal | NullIO, script: str) -> int | None:
+    """Run a script to its end; streams stay open."""
+    process = execute(client, streams, script)
+    process.start()
+    status = process.wait(30).exit_status
+    assert streams.wait(5)
+    process.delete()
+    return status
+
+
+def test_much_output_is_what_was_written(client: Client, box: Container, tmp_path: Path) -> None:
+    size = 100 << 20
+    script = f"head -c {size} /dev/urandom | tee /tmp/file; sha256sum < /tmp/file >&2"
+    digest, err = hashlib.sha256(), Capture(100)
+    with Streams(None, digest.update, err) as streams:
+        assert run(client, streams, script) == 0
+    assert err.data.decode().split()[0] == digest.hexdigest()
+    with (tmp_path / "out").open("wb") as file, Streams(None, file) as streams:
+        assert run(client, streams, "cat /tmp/file; rm /tmp/file") == 0
+    assert hashlib.sha256((tmp_path / "out").read_bytes()).digest() == digest.digest()
+
+
+def test_pipes(client: Client, box: Container) -> None:
+    with Streams(PIPE, PIPE, PIPE) as streams:
+        process = execute(client, streams, "read a; echo got $a; cat >&2; exit 3")
+        process.start()
+        assert streams.stdin is not None
+        assert streams.stdout is not None
+        assert streams.stderr is not None
+        streams.stdin.write(b"one\n")
+        assert streams.stdout.readline() == b"got one\n"
+        streams.stdin.write(b"two")
+        streams.stdin.close()
+        assert (streams.stdout.read(), streams.stderr.read()) == (b"", b"two")
+        assert process.wait(30).exit_status == 3
+        process.delete()
+
+
+def test_both_outputs_together(client: Client, box: Container) -> None:
+    out = Capture(100)
+    with Streams(b"in", out, STDOUT) as streams:
+        assert run(client, streams, "cat; echo err >&2") == 0
+    assert sorted(out.data.split()) in ([b"err", b"in"], [b"inerr"])
+
+
+def test_streams_that_are_thrown_away(client: Client, box: Container) -> None:
+    err = Capture(100)
+    for streams in (Streams(), NullIO(), Streams(b"in", None, err)):
+        with streams:
+            assert run(client, streams, "cat; echo out; echo err >&2; exit 5") == 5
+    assert err.data == b"err\n"
+
+
+def test_a_log_file(client: Client, box: Container, tmp_path: Path) -> None:
+    path = tmp_path / "sub folder" / "a#b%.log"  # the shim makes the folder, too
+    for word in ("one", "two"):
+        with LogFile(path) as streams:
+            assert run(client, streams, f"echo {word}; echo error >&2") == 0
+    assert sorted(path.read_text().split()) == ["error", "error", "one", "two"]
+    assert path.read_text().index("one") < path.read_text().index("two")
+    with pytest.raises(FailedPrecondition, match="output goes to file://"):
+        attach(streams.stdio)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_logger(client: Client, box: Container, tmp_path: Path, terminal: bool) -> None:
+    program = tmp_path / "log ger"
+    program.write_text(
+        "#!/bin/sh\nexec 5>&-\n"
+        f"{{ echo $CONTAINER_ID $CONTAINER_NAMESPACE \"$@\"; cat <&3; }} > '{tmp_path}/log'\n"
+    )
+    program.chmod(0o755)
+    with BinaryLogger(program, {"to": "a b&c"}, terminal=terminal) as streams:
+        assert run(client, streams, "echo out") == 0
+    log = tmp_path / "log"
+    assert wait_until(lambda: "out" in log.read_text(), 5)
+    lines = log.read_text().splitlines()
+    assert lines[0].split()[1:] == [client.namespace, "to", "a", "b&c"]
+    assert lines[1:] == ["out"]
+
+
+def test_fifos_of_somebody_else(client: Client, box: Container, tmp_path: Path) -> None:
+    path = str(tmp_path / "out")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with Fifos("", path) as streams:
+        assert run(client, streams, "echo out; echo err >&2") == 0
+    assert os.read(reader, 100) == b"out\n"
+    os.close(reader)
+    assert Path(path).is_fifo()
+
+
+# ---- attaching -------------------------------------------------------------------------------
+
+
+def test_attaching_to_a_running_process(client: Client, busybox: str) -> None:
+    script = "while read a; do echo got $a; done; echo end >&2"
+    image = client.pull(busybox)
+    container = client.new_container("attached", image=image, args=["sh", "-c", script])
+    with Streams(PIPE, PIPE, PIPE) as streams:
+        task = container.new_task(streams)
+        task.start()
+        stdio = task.status().stdio
+        assert stdio == streams.stdio
+        with pytest.raises(FailedPrecondition, match="another client"):
+            attach(stdio)
+        folder = streams._ends._folder
+        assert folder is not None
+        streams._ends._folder = None  # as if it had been killed
+    os.close(folder._lock)
+    with attach(stdio, PIPE, PIPE) as again:
+        again.start(task)
+        assert again.stdin is not None
+        assert again.stdout is not None
+        again.stdin.write(b"x\n")
+        assert again.stdout.readline() == b"got x\n"
+    err = Capture(10)
+    with attach(stdio, b"y\n", PIPE, err) as last:
+        last.start(task)
+        assert last.stdout is not None
+        assert last.stdout.read() == b"got y\n"
+        assert task.wait(30).exit_status == 0
+        assert last.wait(5)
+    assert err.data == b"end\n"
+    task.delete()
+    discard_fifos(stdio)
+    container.delete()
+
+
+# ---- terminals -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pty() -> Iterator[tuple[int, int]]:
+    keyboard, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
+    yield keyboard, terminal
+    os.close(keyboard)
+    os.close(terminal)
+
+
+def read_until(descriptor: int, text: bytes) -> bytes:
+    got = b""
+    while text not in got:
+        assert select.select([descriptor], [], [], 10)[0], got
+        got += os.read(descriptor, 4096)
+    return got
+
+
+def test_detaching_and_coming_back(client: Client, box: Container, pty: tuple[int, int]) -> None:
+    keyboard, terminal = pty
+    with Terminal(terminal, terminal) as streams:
+        process = execute(client, streams, "")
+        process.start()
+        os.write(keyboard, b"A=kept\r")
+        read_until(keyboard, b"A=kept")
+        os.write(keyboard, b"\x10\x11")
+        assert streams.wait(5)
+        assert streams.detached
+    fifos._remove_abandoned.cache_clear()
+    Streams(None, PIPE).close()  # a later client leaves what the shim uses
+    stdio = client.task_service.get("box", "more").stdio
+    assert stdio == streams.stdio
+    with attach_terminal(stdio, terminal, terminal) as again:
+        again.start(process)
+        os.write(keyboard, b"echo was $A\r")
+        read_until(keyboard, b"was kept")
+        os.write(keyboard, b"exit\r")
+        assert process.wait(30).exit_status == 0
+        assert again.wait(5)
+        process.delete()
+    discard_fifos(stdio)
+
+
+def test_a_terminal_for_a_program(client: Client, box: Container) -> None:
+    out = Capture(1000)
+    with Streams(b"hello\n", out, terminal=True) as streams:
+        assert run(client, streams, "test -t 0 && test -t 2 && cat") == 0
+    assert out.data.replace(b"^D\b\b", b"") == b"hello\r\nhello\r\n"
+
+
+# ---- failures --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pipes", "pumped", "terminal"])
+def test_a_process_that_cannot_start(
+    client: Client, busybox: str, kind: str, pty: tuple[int, int]
+) -> None:
+    container = client.new_container("bad", image=client.pull(busybox), args=["/nosuch"])
+    makers: dict[str, Callable[[], Streams | Terminal]] = {
+        "pipes": lambda: Streams(PIPE, PIPE, PIPE),
+        "pumped": lambda: Streams(b"x", Capture(1), Capture(1)),
+        "terminal": lambda: Terminal(pty[1], pty[1]),
+    }
+    with pytest.raises(ContainerdError), makers[kind]() as streams:
+        container.new_task(streams)
+    container.delete()
+
+
+def test_a_pipe_to_a_process_that_ended_is_broken(client: Client, box: Container) -> None:
+    with Streams(PIPE) as streams:
+        process = execute(client, streams, "exec <&-; echo")
+        process.start()
+        process.wait(30)
+        assert streams.stdin is not None
+        with pytest.raises(BrokenPipeError):  # once all that lies between them is full
+            streams.stdin.write(bytes(1 << 20))
+        process.delete()
+
+
+def test_a_shell_in_our_terminal(client: Client, box: Container, pty: tuple[int, int]) -> None:
+    keyboard, terminal = pty
+    before = termios.tcgetattr(terminal)
+    with Terminal(terminal, terminal) as streams:
+        process = execute(client, streams, "")
+        process.start()
+        read_until(keyboard, b"# ")
+        os.write(keyboard, b"echo $((40+2)); tty\r")
+        shown = read_until(keyboard, b"/dev/pts/")
+        assert b"echo $((40+2))" in shown  # the echo is that of the process's terminal
+        assert b"\r\n42\r\n" in shown
+        os.write(keyboard, b"until stty size | grep '^33 111$'; do :; done\r")
+        read_until(keyboard, b"33 111\r\n")
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 99, 0, 0))
+        signal.raise_signal(signal.SIGWINCH)
+        os.write(keyboard, b"until stty size | grep '^44 99$'; do :; done\r")
+        read_until(keyboard, b"44 99\r\n")
+        os.write(keyboard, b"cat\r")
+        read_until(keyboard, b"cat\r\n")
+        os.write(keyboard, b"hello\n")  # whatever mode it is in
+        read_until(keyboard, b"hello\r\nhello\r\n")
+        os.write(keyboard, b"\x03")  # is for the process
+        read_until(keyboard, b"# ")
+        os.write(keyboard, b"exit 7\r")
+        assert process.wait(30).exit_status == 7
+        assert streams.wait(5)
+        process.delete()
+    assert termios.tcgetattr(terminal) == before
+
+
+def test_a_client_that_was_killed(
+    daemon: Daemon, client: Client, busybox: str, namespace: str
+) -> None:
+    image = client.pull(busybox)
+    with subprocess.Popen(
+        [sys.executable, "-c", _CLIENT, daemon.address, namespace, image.name],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as victim:
+        try:
+            assert victim.stdout is not None
+            assert victim.stdout.readline() == b"up\n"
+        finally:
+            victim.kill()
+    container = client.load_container("victim")
+    task = container.task()
+    stdio = task.status().stdio
+    assert Path(stdio.stdout).is_fifo()
+    fifos._remove_abandoned.cache_clear()
+    assert client.run(image, ["echo", "next"]).stdout == b"next\n"
+    assert Path(stdio.stdout).is_fifo()  # the process is there, and can be attached to
+    task.delete(force=True)
+    container.delete()
+    fifos._remove_abandoned.cache_clear()
+    assert client.run(image, ["echo", "next"]).stdout == b"next\n"
+    assert not Path(stdio.stdout).parent.exists()

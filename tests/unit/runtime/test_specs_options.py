@@ -1,0 +1,200 @@
+"""What options do to a spec, what they refuse, and the process of an exec."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from containerd_lite.errors import InvalidArgument
+from containerd_lite.oci.config import ImageConfig
+from containerd_lite.oci.platform import Platform
+from containerd_lite.oci.spec import Mount
+from containerd_lite.oci.spec.seccomp import default_profile
+from containerd_lite.runtime.options import ProcessOptions, SpecOptions
+from containerd_lite.runtime.specs import exec_process, make_spec
+from containerd_lite.runtime.users import User
+
+CONFIG = ImageConfig(Platform("linux", "amd64"), (), cmd=("image",), user="bob")
+
+
+def spec(**options: Any) -> Any:
+    return make_spec("ns", "id", None, ["x"], cast(SpecOptions, options))
+
+
+def bob(user: str, groups: Sequence[str]) -> User:
+    return User(7, 8, tuple(map(len, groups)), f"/home/{user}")
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"cwd": "relative"}, "cwd"),
+    ({"cwd": "/a\0b"}, "cwd"),
+    ({"env": {"A=": "x"}}, "environment"),
+    ({"env": ["A=1"]}, "env"),
+    ({"env_files": "/etc/env"}, "env_files"),
+    ({"env_files": ["/nowhere/at/all"]}, "env_files.*No such file"),
+    ({"env_files": ["/dev/zero"]}, "env_files.*regular file"),
+    ({"user": "2147483648"}, "not made of numbers"),
+    ({"groups": ["4294967296"]}, "not made of numbers"),
+    ({"groups": "wheel"}, "groups.*list of strings"),
+    ({"entrypoint": "sh"}, "entrypoint.*list of strings"),
+    ({"entrypoint": ["sh", "\udcff"]}, "entrypoint"),
+    ({"terminal": "yes"}, "terminal"),
+    ({"terminal_size": (80,)}, "terminal_size"),
+    ({"terminal_size": (80, 65536)}, "terminal_size"),
+    ({"mounts": "type=bind,src=/a,dst=/b"}, "mounts"),
+    ({"mounts": ["/a:/b"]}, "mounts.*type=bind"),
+    ({"mounts": ["type=bind,src=/a"]}, "dst="),
+    ({"mounts": ['type=bind,src="/a,dst=/b']}, "mounts"),
+    ({"mounts": ["type=bind,src=/a,dst=b"]}, "absolute path"),
+    ({"mounts": [Mount("/b", "a")]}, "source of a bind mount"),
+    ({"mounts": [Mount("/b", "/a", options="ro")]}, "list of strings"),
+    ({"tmpfs": {"run": ""}}, "tmpfs"),
+    ({"tmpfs": ["/run"]}, "tmpfs.*mapping"),
+    ({"devices": ["/dev/null:rwx"]}, "devices.*made of r, w and m"),
+    ({"devices": ["/dev/null:rr"]}, "devices"),
+    ({"devices": ["/etc/passwd"]}, "devices"),
+    ({"devices": ["/nowhere"]}, "devices.*No such file"),
+    ({"cap_add": ["NET_ADMINN"]}, "cap_add.*NET_ADMINN"),
+    ({"cap_drop": "ALL"}, "cap_drop.*list of strings"),
+    ({"rlimits": {"nofiles": 1}}, "rlimits.*nofiles"),
+    ({"rlimits": {"nofile": (2, 1)}}, "not above the hard"),
+    ({"rlimits": {"nofile": -2}}, "rlimits"),
+    ({"cpus": 0}, "cpus"),
+    ({"cpus": -1.0}, "cpus"),
+    ({"cpus": float("nan")}, "cpus"),
+    ({"cpus": 1, "cpu_quota": 5}, "same as cpu_quota"),
+    ({"cpu_shares": True}, "cpu_shares"),
+    ({"memory": "64m"}, "memory"),
+    ({"memory": 0}, "memory"),
+    ({"memory_swappiness": 101}, "memory_swappiness"),
+    ({"oom_score_adj": 1001}, "oom_score_adj"),
+    ({"blkio_weight": 1}, "blkio_weight"),
+    ({"cgroup_path": "/a", "cgroup_parent": "/b"}, "cgroup_parent"),
+    ({"cgroup_parent": "b"}, "cgroup_parent"),
+    ({"masked_paths": "/proc"}, "masked_paths"),
+    ({"namespaces": {"net": "host"}}, "namespaces.*network"),
+    ({"namespaces": {"pid": "shared"}}, "host, private or"),
+    ({"namespaces": {"user": "private"}}, "uid_map"),
+    ({"network": "bridge"}, "network"),
+    ({"network": "host", "namespaces": {"network": "host"}}, "which network"),
+    ({"uid_map": [(0, 0, 1)]}, "belong together"),
+    ({"uid_map": [(0, 1)], "gid_map": [(0, 0, 1)]}, "uid_map"),
+    ({"uid_map": [(0, 1, 1 << 32)], "gid_map": [(0, 0, 1)]}, "uid_map"),
+    ({"host_files": ["passwd"]}, "host_files"),
+    ({"sysctls": {"a": 1}}, "sysctls"),
+    ({"annotations": {"a": None}}, "annotations"),
+    ({"rootfs_propagation": "public"}, "rootfs_propagation"),
+    ({"seccomp": 5}, "seccomp"),
+    ({"seccomp": "/etc/passwd"}, "seccomp.*JSON"),
+    ({"spec": "/nowhere"}, "spec.*No such file"),
+    ({"spec": {"process": 5}}, "spec: process"),
+    ({"spec": {"process": {1, 2}}}, "JSON"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), REFUSED, ids=lambda value: str(value)[:40])
+def test_what_cannot_be(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"(?s){says}") as caught:
+        spec(**options)
+    assert caught.value.remedy
+
+
+def test_a_word_that_is_no_option() -> None:
+    with pytest.raises(TypeError, match="no option memmory"):
+        spec(memmory=1)
+
+
+def test_files_have_a_bound(tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"A=1\n" * (1 << 18) + b"B")
+    with pytest.raises(InvalidArgument, match="more than 1048576 bytes"):
+        spec(env_files=[tmp_path / "env"])
+    os.mkfifo(tmp_path / "fifo")  # nobody will ever write to it
+    with pytest.raises(InvalidArgument, match="regular file"):
+        spec(env_files=[tmp_path / "fifo"])
+
+
+def test_who_it_is_to_be_is_asked() -> None:
+    asked: list[tuple[str, Sequence[str]]] = []
+
+    def find(user: str, groups: Sequence[str]) -> User:
+        asked.append((user, groups))
+        return bob(user, groups)
+
+    process: Any = make_spec("ns", "id", CONFIG, find_user=find)["process"]
+    assert process["user"] == {"uid": 7, "gid": 8, "additionalGids": [8]}
+    process = make_spec("ns", "id", CONFIG, options={"groups": ["a", "bb"]}, find_user=find)
+    assert process["process"]["user"]["additionalGids"] == [8, 1, 2]
+    make_spec("ns", "id", None, ["x"], find_user=find)  # root may be in groups, too
+    assert asked == [("bob", []), ("bob", ["a", "bb"]), ("", [])]
+
+
+def test_an_entrypoint_leaves_the_images_command_out() -> None:
+    process: Any = make_spec("ns", "id", CONFIG, options={"entrypoint": ["e"], "user": "1"})
+    assert process["process"]["args"] == ["e"]
+
+
+def test_a_mount_takes_the_place_of_the_default_one() -> None:
+    mounts = spec(mounts=[Mount("/run/", "/a")], tmpfs={"/t": "exec"})["mounts"]
+    assert [mount for mount in mounts if mount["destination"].startswith("/run")] == [
+        {"destination": "/run/", "type": "bind", "source": "/a", "options": ["rbind"]}
+    ]
+    assert mounts[-1]["options"] == ["noexec", "nosuid", "nodev", "exec"]
+
+
+def test_all_capabilities_are_dropped_before_one_is_added() -> None:
+    held = spec(cap_drop=["all"], cap_add=["kill"])["process"]["capabilities"]
+    assert held == {kind: ["CAP_KILL"] for kind in ("bounding", "effective", "permitted")}
+    assert spec(cap_drop=["ALL"])["process"]["capabilities"] == {}
+
+
+def test_a_spec_of_ones_own_is_not_changed(tmp_path: Path) -> None:
+    own: dict[str, Any] = {"process": {"args": ["a"], "user": {"uid": 3}}, "ociVersion": "1.0.2"}
+    before = json.dumps(own)
+    made: Any = make_spec("ns", "id", CONFIG, options={"spec": own, "env": {"A": "1"}})
+    assert made["process"]["user"] == {"uid": 3}
+    assert (made["process"]["args"], made["process"]["env"]) == (["a"], ["A=1"])
+    assert json.dumps(own) == before
+    (tmp_path / "spec.json").write_text(before)
+    again: Any = make_spec("ns", "id", CONFIG, options={"spec": tmp_path / "spec.json"})
+    assert again["process"]["args"] == ["a"]
+
+
+def test_the_process_of_an_exec() -> None:
+    container = spec(env={"A": "1"}, user="5:6", terminal=True, cwd="/c")
+    before = json.dumps(container)
+    process: Any = exec_process(container, ["y"])
+    assert (process["args"], process["cwd"], process.get("terminal")) == (["y"], "/c", None)
+    assert process["user"] == {"uid": 5, "gid": 6, "additionalGids": [6]}
+    options: ProcessOptions = {"groups": ["9"], "env": {"A": None, "B": "2"}, "terminal": True,
+                               "terminal_size": (80, 24), "cap_drop": ["all"]}  # fmt: skip
+    process = exec_process(container, ["y"], options)
+    assert process["user"] == {"uid": 5, "gid": 6, "additionalGids": [6, 9]}
+    assert "A=1" not in process["env"]
+    assert "B=2" in process["env"]
+    assert (process["terminal"], process["consoleSize"]) == (True, {"width": 80, "height": 24})
+    assert process["capabilities"] == {}
+    assert json.dumps(container) == before
+    with pytest.raises(TypeError, match="no option hostname"):
+        exec_process(container, ["y"], cast(ProcessOptions, {"hostname": "h"}))
+    with pytest.raises(InvalidArgument, match="what to run"):
+        exec_process(container, [])
+
+
+def test_the_profile_goes_by_machine_kernel_and_capabilities() -> None:
+    def names(*given: Any) -> set[str]:
+        rules: Any = default_profile(*given)["syscalls"]
+        return {name for rule in rules if "args" not in rule for name in rule["names"]}
+
+    assert "ptrace" not in names((), "x86_64", (4, 7))
+    assert "ptrace" in names((), "x86_64", (4, 8))
+    assert "ptrace" in names(("CAP_SYS_PTRACE",), "x86_64", (4, 7))
+    assert "arch_prctl" in names((), "x86_64", (6, 1))
+    assert "arch_prctl" not in names((), "ppc64le", (6, 1))
+    assert "swapcontext" in names((), "ppc64le", (6, 1))
+    assert "mount" not in names((), "x86_64", (6, 1))
+    assert "mount" in names(("CAP_SYS_ADMIN",), "x86_64", (6, 1))
