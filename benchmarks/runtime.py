@@ -86,6 +86,22 @@ def _run(place: Place) -> dict[str, Run]:
     }
 
 
+def _exec(place: Place) -> dict[str, Run]:
+    """One more process in a container that runs."""
+    id = f"busy-{next(place.numbers)}"
+    place.bench.client.run(place.ref, ["sleep", "100000"], detach=True, id=id)
+
+    def theirs() -> list[str]:
+        exec_id = f"theirs-{next(place.numbers)}"
+        return place.ctr("tasks", "exec", "--exec-id", exec_id, id, *_SAYS)
+
+    return {
+        OURS: place.ours("exec", id),
+        FRESH: _once(lambda: place.bench.command("exec", id, *_SAYS)),
+        "ctr task exec": _once(theirs),
+    }
+
+
 def _crowd(place: Place) -> dict[str, Run]:
     """Eight of them at once."""
 
@@ -101,7 +117,7 @@ def _crowd(place: Place) -> dict[str, Run]:
     return {OURS: ours, f"{_AT_ONCE} of ctr run --rm": theirs}
 
 
-WORKS = {"run": _run, "crowd": _crowd}
+WORKS = {"run": _run, "exec": _exec, "crowd": _crowd}
 
 
 @contextmanager

@@ -45,6 +45,18 @@ def run_many(address: str, namespace: str, ref: str, number: str) -> Run:
     return _all(pool, one, int(number))
 
 
+def exec(address: str, namespace: str, id: str) -> Run:
+    """One more process in a container that runs."""
+    client = Client(address, namespace=namespace)
+    container = client.load_container(id)
+
+    def once() -> int:
+        _said(container.exec(["echo", "hello"]).stdout)
+        return 1
+
+    return once
+
+
 def _all(pool: ThreadPoolExecutor, one: Callable[[int], None], number: int) -> Run:
     def run() -> int:
         list(pool.map(one, range(number)))
