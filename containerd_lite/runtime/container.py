@@ -196,34 +196,10 @@ class Container:
         it instead of the container's: a mapping is of runc's (``{"no_pivot_root": True}``).
         Raises ``AlreadyExists``; ``Unknown`` with the runtime's words where it cannot be made.
         """
-        from .task import Task
+        from .task import create_task
 
-        services = self.services
-        try:
-            if isinstance(checkpoint, Image):
-                from .checkpoint import Checkpoint
-
-                checkpoint = Checkpoint(checkpoint, services.images.store).task()
-            mounts = services.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
-            pid = services.tasks.create(
-                self.id,
-                mounts,
-                None if streams is None else streams.stdio,
-                runtime_options_of(runtime_options),
-                checkpoint=checkpoint,
-                runtime_path=runtime_path,
-            )
-        except BaseException:
-            if streams is not None:
-                streams.close()
-            raise
-        task = Task(self, pid, streams)
-        try:
-            self._connect(pid)
-        except BaseException:
-            task.delete_quietly()
-            raise
-        return task
+        options = runtime_options_of(runtime_options)
+        return create_task(self, streams, checkpoint, runtime_path, options)
 
     def task(self) -> Task:
         """The task that there is; its streams are whoever made it's.  Raises ``NotFound``."""
@@ -248,13 +224,16 @@ class Container:
         """
         from .popen import Running
 
-        given = Streams(stdin, stdout, stderr) if streams is None else streams
+        if streams is None:
+            terminal = bool(options.get("terminal"))
+            error = None if terminal and stderr == PIPE else stderr
+            streams = Streams(stdin, stdout, error, terminal=terminal)
         try:
             task = self.task()
         except BaseException:
-            given.close()
+            streams.close()
             raise
-        return Running(task.exec(args, given, id=id, **options), self).start()
+        return Running(task.exec(args, streams, id=id, **options), self).start()
 
     def exec(
         self,
@@ -273,7 +252,7 @@ class Container:
         from .run import Capturing, CompletedProcess
 
         outputs, others = split_exec(options)
-        capturing = Capturing(input, **outputs)
+        capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
         running = self.popen(args, streams=capturing.streams, id=id, **others)
         done = CompletedProcess(*capturing.finish(running, timeout))
         if check:
@@ -318,14 +297,6 @@ class Container:
         key = info.snapshot_key
         users = SnapshotUsers(snapshots, services.differ, store, key, keeping, image)
         return users.find(user, groups)
-
-    def _connect(self, pid: int) -> None:
-        if WANTED_NETWORKS in self.info.extensions:
-            from .attachment import connect, wanted_of
-
-            containers, namespace = self.services.containers, self.services.namespace
-            connect(containers, namespace, self.id, pid, wanted_of(self.info))
-            self.reload()
 
     def disconnect(self) -> None:
         """Take it off the networks that its record names, as deleting its task does.

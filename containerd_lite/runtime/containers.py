@@ -18,7 +18,7 @@ from .image_users import ImageUsers
 from .labels import STOP_SIGNAL, is_reserved
 from .options import ContainerOptions
 from .restart import check_monitor, restart_labels
-from .rootfs import Rootfs
+from .rootfs import Rootfs, set_rootfs
 from .specs import make_spec
 
 
@@ -59,6 +59,7 @@ class Containers:
         config = None if image is None else image.config()
         options, extensions = _networked(options)
         spec = make_spec(services.namespace, id, config, args, options, find_user)
+        set_rootfs(spec, image, options)
         labels = _labels(image, options)
         if options.get("restart") is not None:
             check_monitor(services.introspection(), str(options.get("restart")))

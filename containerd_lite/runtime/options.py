@@ -117,6 +117,8 @@ class ContainerOptions(SpecOptions, total=False):
     image_labels: bool | None
     #: An active snapshot that is there already, instead of one made of the image.
     snapshot: str | None
+    #: A folder on the daemon's machine, instead of an image and a snapshot.
+    rootfs: str | PathLike[str] | None
     #: A snapshot that cannot be written to.
     view: bool | None
     runtime: str | None

@@ -121,7 +121,10 @@ class Process:
             if deadline is None:
                 return self._waiting.poll()
             return self._waiting.receive(deadline.remaining())
-        except (DeadlineExceeded, Cancelled):
+        except DeadlineExceeded:
+            raise
+        except Cancelled:
+            self._stop_waiting()
             raise
         except ContainerdError as error:
             self._stop_waiting()
@@ -172,7 +175,7 @@ class Process:
         """Have whoever waits get ``Cancelled``; from any thread.  The process goes on."""
         waiting = self._waiting
         if waiting is not None:
-            waiting.close()
+            waiting.cancel()
 
     def _overdue(self, timeout: float | None) -> DeadlineExceeded:
         return DeadlineExceeded(

@@ -5,6 +5,7 @@ What lives here: preparing it, from an image or from what the user has.  What ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ContainerdError, InvalidArgument, Unimplemented
 from ..images.image import Image
+from ..oci.spec.check import Spec, section
 from .image_files import read_only
 from .options import ContainerOptions
 
@@ -68,6 +70,27 @@ class Rootfs:
         """Remove what ``of`` made."""
         if self.snapshots is not None:
             self.snapshots.remove(self.key)
+
+
+def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> None:
+    """Have a spec's root be the folder that ``options`` name, if there is no image.
+
+    Raises ``InvalidArgument`` where nothing says on what a container is to stand.
+    """
+    folder = options.get("rootfs")
+    if folder is None:
+        if image is None and options.get("snapshot") is None and options.get("spec") is None:
+            raise InvalidArgument(
+                "nothing says what the root filesystem is to be",
+                remedy="Give image=, snapshot= or rootfs=",
+            )
+        return
+    path = os.fspath(folder)
+    if image is not None or options.get("snapshot") is not None or not os.path.isabs(path):
+        raise InvalidArgument(
+            f"rootfs={path!r} is to be an absolute path, and all that the container stands on"
+        )
+    section(spec, "root")["path"] = path
 
 
 def changes(

@@ -54,7 +54,8 @@ class Capturing:
 
     ``stdout`` and ``stderr`` say where it goes; what has no target is captured, up to
     ``max_output`` bytes each, or with ``capture=False`` goes to this process's own.  ``stream``
-    is called with the name and the bytes of what has no target.
+    is called with the name and the bytes of what has no target.  With a ``terminal`` all of it is
+    ``stdout``'s.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Capturing:
         capture: bool = True,
         stream: OnOutput | None = None,
         max_output: int = _MAX_OUTPUT,
+        terminal: bool | None = False,
     ) -> None:
         self._captures: list[Capture] = []
 
@@ -76,7 +78,8 @@ class Capturing:
             captured: Target = self._captures[-1] if capture else INHERIT
             return captured if stream is None else partial(stream, name)
 
-        self.streams = Streams(input, target("stdout", stdout), target("stderr", stderr))
+        out, err = target("stdout", stdout), target("stderr", stderr)
+        self.streams = Streams(input, out, None if terminal else err, terminal=bool(terminal))
 
     def finish(self, running: Running, timeout: float | None) -> tuple[int | None, bytes, bytes]:
         """Wait for its end and remove it; the exit code, and what was captured."""

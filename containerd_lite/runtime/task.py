@@ -12,10 +12,11 @@ import signal as signals
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound
-from ..services._types import AnyValue
+from ..errors import InvalidArgument, NotFound
+from ..images.image import Image
+from ..services._types import AnyValue, Mount
 from ..services.tasks import Exit, ProcessInfo
-from .labels import STOP_SIGNAL
+from .labels import STOP_SIGNAL, WANTED_NETWORKS
 from .process import Process
 from .specs import exec_process
 
@@ -61,7 +62,7 @@ class Task(Process):
         exec_id = id or f"exec-{os.urandom(8).hex()}"
         try:
             if streams is not None and streams.stdio.terminal:
-                options.setdefault("terminal", True)
+                options["terminal"] = True
             spec = exec_process(container.spec(), args, options, container.find_user)
             stdio = None if streams is None else streams.stdio
             self._service.exec(self.container_id, exec_id, spec, stdio)
@@ -150,6 +151,70 @@ class Task(Process):
         ended = self._service.delete(self.container_id)
         self._container.disconnect()
         return ended
+
+
+def create_task(
+    container: Container,
+    streams: ProcessStreams | None,
+    checkpoint: Image | Descriptor | None,
+    runtime_path: str,
+    runtime_options: AnyValue | None,
+) -> Task:
+    """As ``Container.new_task``."""
+    services, info = container.services, container.info
+    try:
+        _expect_terminal(container, streams is not None and streams.stdio.terminal)
+        if isinstance(checkpoint, Image):
+            from .checkpoint import Checkpoint
+
+            checkpoint = Checkpoint(checkpoint, services.images.store).task()
+        mounts: tuple[Mount, ...] = ()
+        if info.snapshot_key:
+            mounts = services.snapshots(info.snapshotter).mounts(info.snapshot_key)
+        pid = services.tasks.create(
+            info.id,
+            mounts,
+            None if streams is None else streams.stdio,
+            runtime_options,
+            checkpoint=checkpoint,
+            runtime_path=runtime_path,
+        )
+    except BaseException:
+        if streams is not None:
+            streams.close()
+        raise
+    task = Task(container, pid, streams)
+    try:
+        _connect(container, pid)
+    except BaseException:
+        task.delete_quietly()
+        raise
+    return task
+
+
+def _expect_terminal(container: Container, given: bool) -> None:
+    """The shim would say of it only that a console socket is missing, or one too many."""
+    wanted = False
+    if container.info.spec is not None:
+        process = container.spec().get("process")
+        wanted = isinstance(process, dict) and bool(process.get("terminal"))
+    if wanted != given:
+        raise InvalidArgument(
+            f"the process of container {container.id} has {'a' if wanted else 'no'} terminal, "
+            f"its streams have {'one' if given else 'none'}",
+            remedy="Give terminal=True to new_container and to Streams, or to neither",
+        )
+
+
+def _connect(container: Container, pid: int) -> None:
+    """Put a container on the networks that its record wants it to be on."""
+    if WANTED_NETWORKS in container.info.extensions:
+        from .attachment import connect, wanted_of
+
+        services = container.services
+        networks = wanted_of(container.info)
+        connect(services.containers, services.namespace, container.id, pid, networks)
+        container.reload()
 
 
 _CHECKPOINT_OPTIONS = "containerd.runc.v1.CheckpointOptions"

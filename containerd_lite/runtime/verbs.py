@@ -116,9 +116,13 @@ class ContainerVerbs:
         from .popen import prepare
 
         if streams is None:
-            out, err = (PIPE if target is None else target for target in (stdout, stderr))
-            streams = Streams(stdin, out, err)
+            terminal = bool(options.get("terminal"))
+            out = PIPE if stdout is None else stdout
+            err = PIPE if stderr is None and not terminal else stderr
+            streams = Streams(stdin, out, err, terminal=terminal)
         try:
+            if streams.stdio.terminal:
+                options["terminal"] = True
             container = self.new_container(_id(id), image=image, args=args, **options)
         except BaseException:
             streams.close()
@@ -193,7 +197,7 @@ class ContainerVerbs:
         if detach:
             given = NullIO() if streams is None else streams
             return self.popen(image, args, streams=given, id=id, **others).leave()
-        capturing = Capturing(input, **outputs)
+        capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
         running = self.popen(image, args, streams=capturing.streams, id=id, remove=remove, **others)
         done = CompletedContainer(*capturing.finish(running, timeout))
         if check:

@@ -126,6 +126,10 @@ class Waiting:
             self._stream.receive(_TRAILERS)
         return _exit(reply)
 
+    def cancel(self) -> None:
+        """Have whoever is in ``receive`` get ``Cancelled``; from any thread."""
+        self._stream.raw.cancel()
+
     def close(self) -> None:
         self._stream.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +19,11 @@ from containerd_lite.errors import (
     Unimplemented,
 )
 from containerd_lite.images.image import Image
+from containerd_lite.runtime.io import Streams
 from containerd_lite.services._types import AnyValue
 from containerd_lite.services.containers import ContainerRecord
 from tests.e2e.runtime.conftest import Make
-from tests.harness import images
+from tests.harness import debian, images
 from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
@@ -172,6 +175,42 @@ def test_a_snapshot_that_is_there(client: Client, image: Image) -> None:
             snapshots.stat("kept")
         with pytest.raises(NotFound):
             client.new_container("c", image=image, args=["true"], snapshot="nowhere")
+
+
+def test_a_folder_of_ones_own(client: Client, image: Image, tmp_path: Path) -> None:
+    program = debian.program("busybox").path
+    (tmp_path / "bin").mkdir()
+    shutil.copy(program, tmp_path / "bin" / "sh")
+    container = client.new_container(
+        "own", args=["/bin/sh", "-c", "echo hi > /left; exit 4"], rootfs=tmp_path
+    )
+    assert (container.info.image, container.info.snapshot_key) == ("", "")
+    with pytest.raises(NotFound, match="made of no image"):
+        container.image()
+    with container.new_task() as task:
+        task.start()
+        assert task.wait(10).exit_status == 4
+    container.delete()
+    assert (tmp_path / "left").read_text() == "hi\n"
+    for bad in ({"rootfs": "here"}, {"rootfs": "/x", "image": image}, {}):
+        with pytest.raises(InvalidArgument):
+            client.new_container("bad", args=["true"], **bad)
+
+
+def test_streams_and_spec_agree_on_a_terminal(client: Client, image: Image, make: Make) -> None:
+    with pytest.raises(InvalidArgument, match="has a terminal, its streams have none"):
+        client.run(image, ["true"], terminal=True, detach=True)
+    with pytest.raises(InvalidArgument, match="has no terminal, its streams have one"):
+        make("true").new_task(Streams(terminal=True))
+    with client.popen(image, ["tty"], terminal=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.read() == b"/dev/pts/0\r\n"
+    done = client.run(image, ["sh", "-c", "tty; tty >&2"], terminal=True)
+    assert (done.stdout, done.stderr) == (b"/dev/pts/0\r\n" * 2, b"")
+    container = make("sleep", "1000")
+    with container.new_task() as task:
+        task.start()
+        assert container.exec(["tty"], terminal=True).stdout == b"/dev/pts/0\r\n"
 
 
 def test_another_snapshotter(client: Client, image: Image) -> None:
