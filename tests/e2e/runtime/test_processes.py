@@ -239,6 +239,20 @@ def test_a_shim_that_is_killed_with_what_it_ran(
         assert running.stdout.read() == b""
 
 
+def test_all_is_deleted_under_a_run(
+    daemon: Daemon, namespace: str, client: Client, image: Image
+) -> None:
+    with client.popen(image, ["sh", "-c", "echo up; sleep 1000"]) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"up\n"
+        daemon.ctr("tasks", "delete", "--force", running.id, namespace=namespace)
+        daemon.ctr("containers", "delete", running.id, namespace=namespace)
+        assert running.wait(_PATIENCE).exit_status == 137  # it was being waited for
+        assert running.stdout.read() == b""
+        with pytest.raises(NotFound):
+            running.process.status()
+
+
 def test_a_daemon_that_restarts_is_waited_through(own_daemon: Daemon, busybox: str) -> None:
     with Client(own_daemon.address, namespace=own_daemon.namespace) as client:
         client.pull(busybox)
