@@ -41,7 +41,10 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--entrypoint", help="instead of the image's")
     group.add_argument("--env-file", action="append", dest="env_files", metavar="PATH")
     group.add_argument("--hostname")
-    group.add_argument("--network", metavar="host|none|private", help="(private)")
+    group.add_argument("--network", metavar="host|none|NAME", help="NAME is a network of CNI's")
+    group.add_argument(
+        "-p", "--publish", action="append", dest="ports", metavar="[IP:]PORT:PORT[/udp]"
+    )
     group.add_argument("--mount", action="append", dest="mounts", help="type=bind,src=…,dst=…")
     group.add_argument("--tmpfs", action="append", metavar="PATH[:OPTIONS]")
     group.add_argument("--device", action="append", dest="devices", metavar="PATH[:PATH][:rwm]")
@@ -77,7 +80,8 @@ def of_container(options: argparse.Namespace) -> ContainerOptions:
 _PROCESS = ("env", "cwd", "user", "groups", "cap_add", "cap_drop", "privileged",
             "no_new_privileges")  # fmt: skip
 _CONTAINER = (
-    "snapshotter", "runtime", "entrypoint", "env_files", "hostname", "network", "mounts", "tmpfs",
+    "snapshotter", "runtime", "entrypoint", "env_files", "hostname", "network", "ports",
+    "mounts", "tmpfs",
     "devices", "read_only", "labels", "annotations", "sysctls", "rlimits", "cpus", "cpu_shares",
     "cpuset_cpus", "cpuset_mems", "memory", "memory_swap", "pids_limit", "cgroup_path", "seccomp",
     "apparmor", "spec", "restart",
@@ -122,6 +126,31 @@ def _limits(texts: list[str]) -> dict[str, tuple[int, int]]:
     return found
 
 
+def _network(text: str) -> object:
+    """``host`` and its like as they are; any other is a network's name."""
+    from ..runtime.network import Network
+
+    return text if text in ("host", "none", "private") else Network.load(text)
+
+
+def _ports(texts: list[str]) -> list[object]:
+    return [_port(text) for text in texts]
+
+
+def _port(text: str) -> object:
+    from ..runtime.network import PortMapping
+
+    place, _, protocol = text.partition("/")
+    address, _, inside = place.rpartition(":")
+    ip, _, outside = address.rpartition(":")
+    try:
+        return PortMapping(int(outside), int(inside), protocol or "tcp", ip.strip("[]"))
+    except ValueError as error:
+        if isinstance(error, InvalidArgument):
+            raise
+        raise InvalidArgument(f"--publish {text!r} is no port", remedy="Write 8080:80") from None
+
+
 def _tmpfs(texts: list[str]) -> dict[str, str]:
     return {path: options for path, _, options in (text.partition(":") for text in texts)}
 
@@ -137,6 +166,8 @@ _READERS: dict[str, Callable[..., object]] = {
     "sysctls": _pairs("sysctl"),
     "rlimits": _limits,
     "tmpfs": _tmpfs,
+    "network": _network,
+    "ports": _ports,
     "entrypoint": _words,
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from containerd_lite.errors import NotFound
 from tests.e2e.runtime.conftest import Make
 from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
+from tests.harness.screen import Screen
 
 pytestmark = pytest.mark.usefixtures("nothing_left", "image")
 _PATIENCE = 20.0
@@ -64,6 +64,9 @@ def test_failures_of_ours(cli: Cli, busybox: str) -> None:
         (("run", "--stop-after", "0.2", busybox, "sleep", "1000"), 125),
         (("run", "--env", "A", busybox, "true"), 125),
         (("run", "--log", "/tmp/x", busybox, "true"), 125),
+        (("run", "--network", "nosuch", busybox, "true"), 125),
+        (("run", "--publish", "80", busybox, "true"), 125),
+        (("run", "--publish", "8080:80", busybox, "true"), 125),
         (("exec", "nosuch", "true"), 125),
         (("exec", "nosuch"), 125),
         (("run", "--memory", "much", busybox), 2),
@@ -100,6 +103,13 @@ def test_options_reach_the_container(cli: Cli, busybox: str, tmp_path: Path) -> 
         "b yes", "/tmp", "7", "box", "77", "FROM_FILE=yes",
         "touch: /x: Read-only file system",
     ]  # fmt: skip
+
+
+def test_the_machine_s_network(cli: Cli, busybox: str) -> None:
+    done = cli("run", "--network", "host", busybox, "readlink", "/proc/self/ns/net")
+    assert done.stdout.decode().strip() == os.readlink("/proc/self/ns/net")
+    other = cli("run", "--network", "none", busybox, "readlink", "/proc/self/ns/net")
+    assert other.stdout != done.stdout
 
 
 def test_input_is_given_if_asked_for(cli: Cli, busybox: str) -> None:
@@ -156,27 +166,20 @@ def test_who_does_not_listen_is_killed(command: Command, client: Client, busybox
 # ---- terminals -----------------------------------------------------------------------------
 
 
-class Screen:
+class Terminal(Screen):
     """A command in a terminal of its own."""
 
     def __init__(self, argv: list[str]) -> None:
-        self.ours, theirs = pty.openpty()
-        termios.tcsetwinsize(theirs, (33, 101)) if hasattr(termios, "tcsetwinsize") else None
-        self.before = termios.tcgetattr(theirs)
-        self.theirs = theirs
+        self.ours, self.theirs = pty.openpty()
+        super().__init__(self.ours)
+        self.before = termios.tcgetattr(self.theirs)
         self.process = subprocess.Popen(
-            argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+            argv,
+            stdin=self.theirs,
+            stdout=self.theirs,
+            stderr=self.theirs,
+            start_new_session=True,
         )
-
-    def type(self, text: bytes) -> None:
-        os.write(self.ours, text)
-
-    def expect(self, text: bytes) -> bytes:
-        found = b""
-        while text not in found:
-            assert select.select([self.ours], [], [], _PATIENCE)[0], found
-            found += os.read(self.ours, 4096)
-        return found
 
     def end(self) -> int:
         code = self.process.wait(_PATIENCE)
@@ -192,7 +195,7 @@ class Screen:
 
 
 def test_a_shell_in_a_terminal(command: Command, busybox: str) -> None:
-    screen = Screen(command("run", "-it", busybox, "sh"))
+    screen = Terminal(command("run", "-it", busybox, "sh"))
     try:
         screen.expect(b"/ # ")
         screen.type(b"stty size; tty; echo $TERM\n")
@@ -207,7 +210,7 @@ def test_a_shell_in_a_terminal(command: Command, busybox: str) -> None:
 def test_detaching_and_coming_back(
     command: Command, client: Client, busybox: str, sleeping: str
 ) -> None:
-    screen = Screen(command("run", "-it", "--name", "shell", busybox, "sh"))
+    screen = Terminal(command("run", "-it", "--name", "shell", busybox, "sh"))
     try:
         screen.expect(b"/ # ")
         screen.type(b"echo $((40 + 2))\n")
@@ -224,7 +227,7 @@ def test_detaching_and_coming_back(
 
 
 def test_exec_in_a_terminal(command: Command, sleeping: str, client: Client) -> None:
-    screen = Screen(command("exec", "-it", sleeping, "sh"))
+    screen = Terminal(command("exec", "-it", sleeping, "sh"))
     try:
         screen.expect(b"/ # ")
         screen.type(b"exit 7\n")
