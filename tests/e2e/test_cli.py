@@ -76,7 +76,7 @@ def test_failures(cli: Cli, busybox: str, registry: Registry) -> None:
     assert not_pulled.returncode == 125
     assert "Pull it" in not_pulled.stderr
     cli("pull", "-q", busybox)
-    assert cli("run", busybox, "nosuch").returncode == 125
+    assert cli("run", busybox, "nosuch").returncode == 127
     assert cli("run", "--stop-after", "0.2", busybox, "sleep", "1000").returncode == 125
     assert cli("run", "--env", "A", busybox, "true").returncode == 125
 
@@ -112,7 +112,7 @@ def test_a_signal_leaves_nothing(
     command = [sys.executable, "-m", "containerd_lite", "-a", daemon.address, "-n", namespace]
     script = "echo started; sleep 1000"
     with subprocess.Popen(
-        [*command, "run", busybox, "sh", "-c", script],
+        [*command, "run", "--stop-timeout", "0.1", busybox, "sh", "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -148,21 +148,6 @@ def test_a_signal_is_passed_on(command: Command, busybox: str, number: signal.Si
     assert process.returncode == 3
 
 
-def test_who_does_not_listen_is_killed(command: Command, client: Client, busybox: str) -> None:
-    with subprocess.Popen(
-        command("run", "--stop-timeout", "0.2", busybox, "sh", "-c", "echo ready; sleep 1000"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=_PATIENCE)
-    assert (process.returncode, said) == (143, b"containerd-lite: terminated\n")
-    assert client.containers() == []
-
-
 # ---- terminals -----------------------------------------------------------------------------
 
 
