@@ -236,6 +236,8 @@ class Process:
         if self.streams is None:  # somebody else's, who may have left its FIFOs to us
             with suppress(NotFound):
                 stdio = self.status().stdio
+        else:
+            self.streams.drain()
         ended = self._delete()
         self._stop_waiting()
         if self.streams is not None:

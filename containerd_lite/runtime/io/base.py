@@ -56,6 +56,12 @@ class ProcessStreams(Protocol):
         nothing comes for ``idle`` seconds; ``None`` never does.
         """
 
+    def drain(self) -> None:
+        """Throw away what is still to come and nobody reads; before a process is deleted.
+
+        The shim wants to get rid of all output first, and may wait for that for ten seconds.
+        """
+
     def close(self) -> None:
         """Stop serving and let go of everything; may be called twice, and without a start."""
 

@@ -35,6 +35,9 @@ class NullIO:
         """Nothing to wait for: true."""
         return True
 
+    def drain(self) -> None:
+        """Nothing comes here."""
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -46,6 +46,9 @@ class Served:
         """
         return self._pump.wait(idle)
 
+    def drain(self) -> None:
+        """Nothing to do: the pump reads on, whatever becomes of its sinks."""
+
     def close(self) -> None:
         """Stop serving, and remove the FIFOs, unless others made them or go on with them."""
         self._pump.stop()

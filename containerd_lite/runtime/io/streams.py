@@ -10,14 +10,15 @@ import io
 import os
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from ...errors import InvalidArgument
+from ...errors import InvalidArgument, NotFound
 from ...services.tasks import Stdio
 from .base import Process
 from .ends import FoundEnds, NewEnds
 from .fifos import open_output
-from .pump import Input, Pump
+from .pump import Input, Output, Pump
 from .served import Served, nothing, quietly
 from .sinks import CHUNK, Target, descriptor_of, discard, duplicate, writer_of
 
@@ -71,6 +72,8 @@ class Streams(Served):
         targets = _targets(stdout, stderr, terminal)
         #: Descriptors that nobody else closes yet, by what they are.
         self._held: dict[str, int] = {}
+        self._pipes: list[str] = []
+        self._drain = Pump()
         super().__init__(ends, Pump())
         try:
             # First what was given: a number that is free may soon be one of ours.
@@ -95,6 +98,7 @@ class Streams(Served):
         for name, path in self._ends.outputs.items():
             if _is(targets[name], PIPE):
                 self._held[name] = open_output(path)
+                self._pipes.append(name)
             elif name in self._writers:
                 self._add_output(name, path)
             else:
@@ -129,6 +133,15 @@ class Streams(Served):
             read, finish = _typed(read), nothing
         self._pump.add(Input(given, read, descriptor, self._fail, finish))
 
+    def drain(self) -> None:
+        """Throw away what comes by the ``PIPE``s from now on, for nobody may read it."""
+        for name in self._pipes:
+            with suppress(NotFound):
+                descriptor = open_output(self._ends.outputs[name])
+                self._drain.add(Output(descriptor, writer_of(discard), _ignore))
+        self._pipes.clear()
+        self._drain.start()
+
     def close(self) -> None:
         """Stop serving, close our files, and remove the FIFOs, unless others made them."""
         if isinstance(self.stdin, _InputPipe):
@@ -139,6 +152,7 @@ class Streams(Served):
         held, self._held = self._held, {}
         for descriptor in held.values():
             os.close(descriptor)
+        self._drain.stop()
         super().close()
 
     def __enter__(self) -> Streams:
@@ -200,6 +214,10 @@ class _InputPipe(io.FileIO):
     def __del__(self) -> None:
         self.finish = nothing  # no RPC while garbage is collected
         super().__del__()
+
+
+def _ignore(error: BaseException) -> None:
+    """What is thrown away cannot fail."""
 
 
 def _is(given: object, *numbers: int) -> bool:

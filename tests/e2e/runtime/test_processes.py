@@ -191,6 +191,17 @@ def test_pause_and_resume(sleeping: Container) -> None:
     assert task.status().state == "running"
 
 
+def test_what_is_paused_can_be_ended(make: Make) -> None:
+    container = make("sleep", "1000")
+    with container.new_task() as task:
+        task.start()
+        task.pause()
+        assert task.stop(0.1).exit_status == 137
+    with container.new_task() as task:
+        task.start()
+        task.pause()  # and is deleted so
+
+
 def test_limits_and_what_is_used(sleeping: Container) -> None:
     task = sleeping.task()
     task.update({"pids": {"limit": 77}, "memory": {"limit": 64 << 20}})

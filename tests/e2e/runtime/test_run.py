@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -246,6 +247,17 @@ def test_communicate(client: Client, image: Image) -> None:
             running.communicate(timeout=0.1)
     with client.popen(image, ["cat", "/dev/zero"]) as running, pytest.raises(ResourceExhausted):
         running.communicate(timeout=_PATIENCE, limit=1 << 20)
+
+
+def test_output_that_nobody_reads_holds_nobody_up(client: Client, image: Image) -> None:
+    """The shim would wait for it to be read, from 2.0 on for ten seconds."""
+    script = "cat /dev/zero & cat /dev/zero >&2"
+    with client.popen(image, ["sh", "-c", script]) as running:
+        assert running.stdout is not None
+        assert running.stdout.read(4) == bytes(4)
+        begun = time.monotonic()
+        running.close()
+        assert time.monotonic() - begun < 5
 
 
 def test_signals(client: Client, image: Image) -> None:
