@@ -236,7 +236,7 @@ class Process:
         if self.streams is None:  # somebody else's, who may have left its FIFOs to us
             with suppress(NotFound):
                 stdio = self.status().stdio
-        else:
+        elif force or self.poll() is not None:  # of one that runs on, nothing must be lost
             self.streams.drain()
         ended = self._delete()
         self._stop_waiting()

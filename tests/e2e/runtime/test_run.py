@@ -260,6 +260,16 @@ def test_output_that_nobody_reads_holds_nobody_up(client: Client, image: Image) 
         assert time.monotonic() - begun < 5
 
 
+def test_a_deletion_that_is_refused_loses_no_output(client: Client, image: Image) -> None:
+    with client.popen(image, ["sh", "-c", "echo one; read x; echo two"], stdin=PIPE) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        with pytest.raises(FailedPrecondition, match="it is running"):
+            running.process.delete()
+        running.stdin.write(b"\n")
+        assert running.stdout.read() == b"one\ntwo\n"
+
+
 def test_signals(client: Client, image: Image) -> None:
     script = "trap 'exit 4' TERM; echo ready; while :; do sleep 0.01; done"
     with client.popen(image, ["sh", "-c", script]) as running:
