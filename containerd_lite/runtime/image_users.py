@@ -6,10 +6,8 @@ they say, and how a file is found.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
-from threading import Lock
 
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..images.image import Image
@@ -19,13 +17,11 @@ from ..services.diff import DiffService
 from ..services.snapshots import SnapshotService
 from ..store.protocol import ContentStore
 from .image_files import read_layer_files, read_snapshot_files
+from .kept_users import Files, KeptUsers
 from .rootfs import changes
 from .users import GROUP, PASSWD, User, find_user, is_told_by_ids
 
-_Files = tuple[bytes | None, bytes | None]
-
-#: Images whose files are kept, and the bytes that those of one may have to be.
-_MAX_IMAGES, _MAX_KEPT = 64, 64 << 10
+_kept = KeptUsers()
 
 
 class ImageUsers:
@@ -46,23 +42,22 @@ class ImageUsers:
             return find_user(None, None, user, groups)
         return find_user(*self._files(), user, groups, is_images=user == own)
 
-    def _files(self) -> _Files:
+    def _files(self) -> Files:
         services = self._image._services
-        layers = self._image.manifest().layers
-        key = (services.store.identity, *(layer.digest for layer in layers))
-        files = _kept.get(key)
+        manifest = self._image.manifest()
+        files = _kept.get(services.store, manifest)
         if files is None:
             try:
-                found = read_layer_files(services.store, layers, (PASSWD, GROUP))
+                found = read_layer_files(services.store, manifest.layers, (PASSWD, GROUP))
                 files = found[PASSWD], found[GROUP]
             except (FailedPrecondition, InvalidArgument, NotFound):
                 if services.snapshots is None or services.differ is None:
                     raise
                 files = self._unpacked_files(services.snapshots(None), services.differ)
-            _kept.put(key, files)
+            _kept.put(services.store, manifest, files)
         return files
 
-    def _unpacked_files(self, snapshots: SnapshotService, differ: DiffService) -> _Files:
+    def _unpacked_files(self, snapshots: SnapshotService, differ: DiffService) -> Files:
         services = self._image._services
         with services.keeping():
             top = self._image.unpack(snapshots.snapshotter)
@@ -97,7 +92,7 @@ class SnapshotUsers:
         with self._keeping:
             return find_user(*self._files(), user, groups)
 
-    def _files(self) -> _Files:
+    def _files(self) -> Files:
         snapshots, differ, store, key = self._place
         if self._image is not None:
             with suppress(FailedPrecondition, InvalidArgument, NotFound):
@@ -112,31 +107,6 @@ class SnapshotUsers:
 
 def _of_snapshot(
     snapshots: SnapshotService, differ: DiffService, store: ContentStore, key: str
-) -> _Files:
+) -> Files:
     found = read_snapshot_files(snapshots, differ, store, key, (PASSWD, GROUP))
     return found[PASSWD], found[GROUP]
-
-
-class _Kept:
-    """The files of the images that were asked for last, by their store and layers."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._files: OrderedDict[Hashable, _Files] = OrderedDict()
-
-    def get(self, key: Hashable) -> _Files | None:
-        with self._lock:
-            if key in self._files:
-                self._files.move_to_end(key)
-            return self._files.get(key)
-
-    def put(self, key: Hashable, files: _Files) -> None:
-        if sum(len(file or b"") for file in files) > _MAX_KEPT:
-            return
-        with self._lock:
-            self._files[key] = files
-            while len(self._files) > _MAX_IMAGES:
-                self._files.popitem(last=False)
-
-
-_kept = _Kept()
