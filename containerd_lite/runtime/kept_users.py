@@ -31,8 +31,8 @@ _MAX_IMAGES, _MAX_KEPT = 64, 64 << 10
 _LABEL = "containerd-lite/users"
 #: containerd allows a label 4096 bytes, its name included.
 _MAX_LABEL = 4000
-#: Layers of fewer bytes are read in less time than it takes to tell.
-_WORTH = 4 << 20
+#: Layers of fewer bytes are read in less time than it takes to tell: a MB takes some 30 ms.
+_WORTH = 256 << 10
 
 
 class KeptUsers:
