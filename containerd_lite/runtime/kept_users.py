@@ -73,14 +73,14 @@ def _key(store: ContentStore, layers: Sequence[Descriptor]) -> Hashable:
     return store.identity, *(layer.digest for layer in layers)
 
 
-def _fingerprint(layers: Sequence[Descriptor]) -> str:
+def _digest_of(layers: Sequence[Descriptor]) -> str:
     return sha256(" ".join(layer.digest for layer in layers).encode()).hexdigest()
 
 
 def _value(layers: Sequence[Descriptor], files: Files) -> str:
     text = json.dumps([None if file is None else file.decode("latin-1") for file in files])
     packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-    return f"{_fingerprint(layers)}.{packed}"
+    return f"{_digest_of(layers)}.{packed}"
 
 
 def _labelled(store: ContentStore, manifest: Manifest) -> Files | None:
@@ -89,8 +89,8 @@ def _labelled(store: ContentStore, manifest: Manifest) -> Files | None:
         return None
     try:
         value = store.info(manifest.config.digest).labels.get(_LABEL, "")
-        fingerprint, _, packed = value.partition(".")
-        if fingerprint != _fingerprint(manifest.layers):
+        told, _, packed = value.partition(".")
+        if told != _digest_of(manifest.layers):
             return None
         plain = zlib.decompressobj().decompress(base64.b64decode(packed), 4 * _MAX_KEPT)
         passwd, group = (
