@@ -287,7 +287,8 @@ def _open_files(pid: int) -> set[str]:
 
 def _fifos(pid: int) -> set[Path]:
     """Return the folders under /run/containerd/fifo in which a process has something open."""
-    folders = {Path(name).parent for name in _open_files(pid)}
+    found = [Path(name) for name in _open_files(pid)]
+    folders = {*found, *(path.parent for path in found)}  # some clients lock the folder itself
     return {path for path in folders if path.parent == RUN / "fifo"}
 
 
