@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
@@ -44,7 +43,6 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run to the end; the container's streams are this program's."""
     from ..runtime.io import LogFile
-    from ..runtime.popen import prepare
     from .attached import attend, streams
     from .container_options import of_container
 
@@ -64,15 +62,20 @@ def run(options: argparse.Namespace) -> int:
             )
             print(container.id)
             return 0
-        id = options.id or f"run-{os.urandom(8).hex()}"
-        container = client.new_container(id, image=options.ref, args=options.args or None, **chosen)
-        running = prepare(container, streams(options), remove=not options.keep)
+        running = client.popen(
+            options.ref,
+            options.args or None,
+            streams=streams(options),
+            id=options.id,
+            remove=not options.keep,
+            start=False,
+            **chosen,
+        )
         return attend(running, options)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run to the end; the process's streams are this program's."""
-    from ..runtime.popen import Running
     from .attached import attend, streams
     from .container_options import of_process
 
@@ -81,5 +84,6 @@ def execute(options: argparse.Namespace) -> int:
     chosen = of_process(options)
     with client_of(options) as client:
         container = client.load_container(options.container)
-        process = container.task().exec(options.args, streams(options), **chosen)
-        return attend(Running(process, container), options)
+        given = streams(options)
+        running = container.popen(options.args, streams=given, start=False, **chosen)
+        return attend(running, options)

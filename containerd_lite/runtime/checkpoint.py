@@ -26,6 +26,7 @@ from ..services._types import AnyValue
 from ..services.containers import ContainerRecord
 from ..store.protocol import ContentStore, read_blob
 from .rootfs import changes
+from .task import checkpoint_options
 
 if TYPE_CHECKING:
     from .container import Container, Services
@@ -39,7 +40,6 @@ _RUNTIME_OPTIONS = _KIND + "checkpoint.runtime.options+proto"
 _IMAGE_NAME = "org.opencontainers.image.ref.name"
 _RUNTIME = "io.containerd.checkpoint.runtime"
 _SNAPSHOTTER = "io.containerd.checkpoint.snapshotter"
-_CHECKPOINT_OPTIONS = "containerd.runc.v1.CheckpointOptions"
 
 
 def save(
@@ -56,7 +56,7 @@ def save(
         if image:
             parts.append(container.image().target)
         if task:
-            told = AnyValue.of(_CHECKPOINT_OPTIONS, {"exit": exit, "file_locks": True})
+            told = checkpoint_options({"exit": exit, "file_locks": True})
             parts += services.tasks.checkpoint(container.id, told)
             parts.append(_write(store, _OPTIONS, told.message()))
         if info.runtime_options is not None:

@@ -20,7 +20,6 @@ from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord, ContainerService
 from ..services.snapshots import FindSnapshots
 from ..services.tasks import TaskService
-from .io import PIPE, Source, Streams, Target
 from .labels import NETWORKS, WANTED_NETWORKS
 from .options import split_exec
 from .restart import LOG_URI, check_monitor, restart_labels
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from ..oci.descriptor import Descriptor
     from ..services.diff import DiffService
     from ..services.introspection import IntrospectionService
-    from .io import ProcessStreams
+    from .io import ProcessStreams, Source, Target
     from .options import ExecOptions, ProcessOptions
     from .popen import Running
     from .run import CompletedProcess
@@ -140,8 +139,7 @@ class Container:
         for name, value in (extensions or {}).items():
             record = replace(record, extensions={**record.extensions, name: value})
             fields.append(f"extensions.{name}")
-        if fields:
-            self._update(record, fields)
+        self._update(record, fields)
         return self
 
     def set_restart(self, policy: str, log: str = "") -> None:
@@ -212,28 +210,28 @@ class Container:
         args: Sequence[str],
         *,
         stdin: Source | None = None,
-        stdout: Target = PIPE,
-        stderr: Target = PIPE,
+        stdout: Target | None = None,
+        stderr: Target | None = None,
         streams: ProcessStreams | None = None,
         id: str | None = None,
+        start: bool = True,
         **options: Unpack[ProcessOptions],
     ) -> Running:
         """Run a further command in it, and give it while it runs.
 
         As ``Client.popen`` for a container; ``options`` as ``Task.exec``.
         """
-        from .popen import Running
+        from .popen import Running, open_pipes
 
         if streams is None:
-            terminal = bool(options.get("terminal"))
-            error = None if terminal and stderr == PIPE else stderr
-            streams = Streams(stdin, stdout, error, terminal=terminal)
+            streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         try:
             task = self.task()
         except BaseException:
             streams.close()
             raise
-        return Running(task.exec(args, streams, id=id, **options), self).start()
+        running = Running(task.exec(args, streams, id=id, **options), self)
+        return running.start() if start else running
 
     def exec(
         self,

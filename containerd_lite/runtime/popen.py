@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, DeadlineExceeded, FailedPrecondition, NotFound
-from .io import Capture, Streams
+from .io import PIPE, Capture, Source, Streams, Target
 from .process import Process
 
 if TYPE_CHECKING:
@@ -80,14 +80,10 @@ class Running:
         try:
             self.process.start()
         except BaseException:
-            self._removes |= self._is_first
+            self._removes |= not self.process.exec_id
             self.close_quietly()
             raise
         return self
-
-    @property
-    def _is_first(self) -> bool:
-        return not self.process.exec_id
 
     # ---- its end ---------------------------------------------------------------------------
 
@@ -206,6 +202,15 @@ class Running:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} pid={self.pid}>"
+
+
+def open_pipes(
+    stdin: Source | None, stdout: Target | None, stderr: Target | None, *, terminal: bool | None
+) -> Streams:
+    """Streams whose outputs are ``PIPE``s unless told otherwise; a terminal has one output."""
+    out = PIPE if stdout is None else stdout
+    err = PIPE if stderr is None and not terminal else stderr
+    return Streams(stdin, out, err, terminal=bool(terminal))
 
 
 def prepare(container: Container, streams: ProcessStreams, *, remove: bool) -> Running:

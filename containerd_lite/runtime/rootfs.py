@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 #: core/snapshots; each is ``container:host:size``, several with commas between.
 _UID_MAPPING = "containerd.io/snapshot/uidmapping"
 _GID_MAPPING = "containerd.io/snapshot/gidmapping"
-_REMAPS = "remap-ids"
 
 #: Ids of a container, those of the machine that they are, and how many.
 IdMap = tuple[int, int, int]
@@ -51,16 +50,15 @@ class Rootfs:
         Without an image it is the one that ``options`` name, or none: then the spec's root is a
         folder.  Raises ``AlreadyExists``, ``NotFound``, ``Unimplemented``.
         """
-        given = options.get("snapshot")
-        if given is None and image is None:
-            return cls()
-        snapshots = services.snapshots(options.get("snapshotter"))
+        given, snapshotter = options.get("snapshot"), options.get("snapshotter")
         if given is not None:
+            snapshots = services.snapshots(snapshotter)
             snapshots.stat(given)
             return cls(snapshots.snapshotter, given)
         if image is None:
-            raise InvalidArgument("there is no image to make a snapshot of")
-        labels = _remapping(services, snapshots.snapshotter, options)
+            return cls()
+        snapshots = services.snapshots(snapshotter)
+        labels = _remapping(snapshots, options)
         parent = image.unpack(snapshots.snapshotter)
         make = snapshots.view if options.get("view") else snapshots.prepare
         make(id, parent, labels)
@@ -120,9 +118,7 @@ def changes(
                 snapshots.remove(name)
 
 
-def _remapping(
-    services: Services, snapshotter: str, options: ContainerOptions
-) -> dict[str, str] | None:
+def _remapping(snapshots: SnapshotService, options: ContainerOptions) -> dict[str, str] | None:
     """Labels that have a snapshotter show files under the ids of a user namespace.
 
     Raises ``Unimplemented`` for a snapshotter that cannot: Go's client then mounts and changes a
@@ -131,11 +127,9 @@ def _remapping(
     uids, gids = options.get("uid_map"), options.get("gid_map")
     if not uids and not gids:
         return None
-    filter = f"type==io.containerd.snapshotter.v1,id=={snapshotter}"
-    plugins = services.introspection().plugins(filter)
-    if not any(_REMAPS in plugin.capabilities for plugin in plugins):
+    if not snapshots.can_remap():
         raise Unimplemented(
-            f"snapshotter {snapshotter} cannot map ids for a user namespace",
+            f"snapshotter {snapshots.snapshotter} cannot map ids for a user namespace",
             remedy="It takes containerd 2.0, its overlayfs, and a kernel of 5.19 or later",
         )
     return {

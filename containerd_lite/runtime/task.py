@@ -6,7 +6,6 @@ processes in it.  What may not: the life of one process, which ``process`` has.
 
 from __future__ import annotations
 
-import json
 import os
 import signal as signals
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidArgument, NotFound
 from ..images.image import Image
 from ..services._types import AnyValue, Mount
+from ..services.filters import Filter
 from ..services.tasks import Exit, ProcessInfo
 from .labels import STOP_SIGNAL, WANTED_NETWORKS
 from .process import Process
@@ -121,7 +121,7 @@ class Task(Process):
 
     def metrics(self) -> Metric:
         """What it uses now.  Raises ``NotFound`` where it cannot be measured, or does not run."""
-        found = self._service.metrics(f"id=={json.dumps(self.container_id)}")
+        found = self._service.metrics(Filter("id") == self.container_id)
         if not found:
             raise NotFound(f"there are no metrics of task {self.container_id}: does it run?")
         return found[0]
@@ -134,7 +134,7 @@ class Task(Process):
         ``options`` are runc's: ``{"exit": True}`` ends it; with ``image_path`` it is saved there.
         The content belongs to the caller's lease.  ``parent`` is a checkpoint's digest.
         """
-        made = None if options is None else AnyValue.of(_CHECKPOINT_OPTIONS, options)
+        made = None if options is None else checkpoint_options(options)
         return self._service.checkpoint(self.container_id, made, parent_checkpoint=parent)
 
     # ---- the end ---------------------------------------------------------------------------
@@ -217,4 +217,6 @@ def _connect(container: Container, pid: int) -> None:
         container.reload()
 
 
-_CHECKPOINT_OPTIONS = "containerd.runc.v1.CheckpointOptions"
+def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
+    """What runc is told of a checkpoint.  Raises ``InvalidArgument``."""
+    return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)

@@ -103,23 +103,21 @@ class ContainerVerbs:
         streams: ProcessStreams | None = None,
         id: str | None = None,
         remove: bool = True,
+        start: bool = True,
         **options: Unpack[ContainerOptions],
     ) -> Running:
         """Run a command in a new container, and give it while it runs: use it with ``with``.
 
         ``stdin`` is nothing unless given, ``stdout`` and ``stderr`` are ``PIPE``s, which must be
         read; ``streams`` are instead of these three (``runtime.io`` has kinds of them).
-        ``remove``: the container goes when it is closed.  Other arguments and errors as
+        ``remove``: the container goes when it is closed.  Without ``start`` it does not run yet,
+        until ``Running.start`` is called.  Other arguments and errors as
         ``new_container``; where it cannot be started, nothing is left.
         """
-        from .io import PIPE, Streams
-        from .popen import prepare
+        from .popen import open_pipes, prepare
 
         if streams is None:
-            terminal = bool(options.get("terminal"))
-            out = PIPE if stdout is None else stdout
-            err = PIPE if stderr is None and not terminal else stderr
-            streams = Streams(stdin, out, err, terminal=terminal)
+            streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         try:
             if streams.stdio.terminal:
                 options["terminal"] = True
@@ -127,7 +125,8 @@ class ContainerVerbs:
         except BaseException:
             streams.close()
             raise
-        return prepare(container, streams, remove=remove).start()
+        running = prepare(container, streams, remove=remove)
+        return running.start() if start else running
 
     @overload
     def run(

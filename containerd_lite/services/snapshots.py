@@ -16,7 +16,7 @@ from .filters import Filter
 
 _PLUGINS = "containerd.services.introspection.v1.Introspection/Plugins"
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
-_REBASE = "rebase"
+_REBASE, _REMAP = "rebase", "remap-ids"
 _KINDS = ("unknown", "view", "active", "committed")
 
 
@@ -50,7 +50,7 @@ class SnapshotService(Service):
     ) -> None:
         super().__init__(channel, context)
         self.snapshotter = snapshotter
-        self._can_rebase: bool | None = None
+        self._capabilities: frozenset[str] | None = None
 
     def prepare(
         self, key: str, parent: str = "", labels: Mapping[str, str] | None = None
@@ -103,14 +103,24 @@ class SnapshotService(Service):
         self._call("Commit", fields, is_long=True)
 
     def can_rebase(self) -> bool:
-        """Whether ``commit`` takes a parent; the daemon is asked once for this object."""
-        if self._can_rebase is None:
+        """Whether ``commit`` takes a parent."""
+        return _REBASE in self.capabilities()
+
+    def can_remap(self) -> bool:
+        """Whether labels have it show files under the ids of a user namespace; since 2.0."""
+        return _REMAP in self.capabilities()
+
+    def capabilities(self) -> frozenset[str]:
+        """What the snapshotter says that it can do; the daemon is asked once for this object."""
+        if self._capabilities is None:
             asked = CONTAINERD.method(_PLUGINS)
             wanted = Filter("type") == _SNAPSHOTTER, Filter("id") == self.snapshotter
             request = asked.request(filters=[wanted[0] & wanted[1]])
             reply = self._exchange(asked, encode(request), False)
-            self._can_rebase = any(_REBASE in plugin.capabilities for plugin in reply.plugins)
-        return self._can_rebase
+            self._capabilities = frozenset(
+                name for plugin in reply.plugins for name in plugin.capabilities
+            )
+        return self._capabilities
 
     def remove(self, key: str) -> None:
         """Raises ``NotFound``; ``FailedPrecondition`` for one that has children."""

@@ -67,6 +67,7 @@ def test_failures_of_ours(cli: Cli, busybox: str) -> None:
         (("run", "--network", "nosuch", busybox, "true"), 125),
         (("run", "--publish", "80", busybox, "true"), 125),
         (("run", "--publish", "8080:80", busybox, "true"), 125),
+        (("run", "-it", "--detach-keys", "nokey", busybox, "true"), 125),
         (("exec", "nosuch", "true"), 125),
         (("exec", "nosuch"), 125),
         (("run", "--memory", "much", busybox), 2),
