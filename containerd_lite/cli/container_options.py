@@ -7,6 +7,7 @@ they do.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,8 @@ from ..errors import InvalidArgument
 if TYPE_CHECKING:
     from ..runtime.options import ContainerOptions, ProcessOptions
 
-_SIZES = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_SIZE = re.compile(r"([0-9]{1,18})([kmgt]?)b?")
 
 
 def add_process(parser: argparse.ArgumentParser) -> None:
@@ -144,11 +146,10 @@ def _port(text: str) -> object:
     address, _, inside = place.rpartition(":")
     ip, _, outside = address.rpartition(":")
     try:
-        return PortMapping(int(outside), int(inside), protocol or "tcp", ip.strip("[]"))
-    except ValueError as error:
-        if isinstance(error, InvalidArgument):
-            raise
+        numbers = int(outside), int(inside)
+    except ValueError:
         raise InvalidArgument(f"--publish {text!r} is no port", remedy="Write 8080:80") from None
+    return PortMapping(*numbers, protocol or "tcp", ip.strip("[]"))
 
 
 def _tmpfs(texts: list[str]) -> dict[str, str]:
@@ -174,10 +175,9 @@ _READERS: dict[str, Callable[..., object]] = {
 
 def size(text: str) -> int:
     """A number of bytes, with ``k``, ``m``, ``g`` or ``t`` behind it; -1 is no limit."""
-    digits = text.lower().removesuffix("b").rstrip("kmgt")
-    suffix = text.lower().removesuffix("b")[len(digits) :]
     if text == "-1":
         return -1
-    if not (digits.isascii() and digits.isdigit()) or suffix not in _SIZES or len(digits) > 18:
+    found = _SIZE.fullmatch(text.lower())
+    if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size")
-    return int(digits) << _SIZES[suffix]
+    return int(found[1]) << _SHIFTS[found[2]]

@@ -10,6 +10,8 @@ The tests' fixtures use it, and so do scripts that run where nothing but the pro
 - `tls`: certificates made on the spot, and a listener that wears them.
 - `images`: images as plain bytes, pushed and laid out without the product's help.
 - `artifacts`: attestations and what else goes with images.
+- `criu`: what saves running containers, where the machine can.
+- `shim`, `screen`: the other end of a process's FIFOs, and of a terminal.
 - `cni`: network plugins, and a machine's network that ends with the test.
 - `snapshotter`: a remote snapshotter, in a process of its own; it alone takes grpcio and the
   product's descriptor sets.
