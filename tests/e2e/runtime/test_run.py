@@ -213,6 +213,18 @@ def test_what_cannot_be_started_is_not_left_detached(client: Client, image: Imag
         client.run(image, ["nosuch"], detach=True)
 
 
+@pytest.mark.parametrize("remove", [True, False])
+def test_what_is_gone_before_its_start_leaves_nothing(
+    daemon: Daemon, namespace: str, client: Client, image: Image, remove: bool
+) -> None:
+    running = client.popen(image, ["true"], start=False, remove=remove)
+    assert running.process.status().state == "created"
+    daemon.ctr("tasks", "delete", "--force", running.id, namespace=namespace)
+    with pytest.raises(NotFound):
+        running.start()
+    assert client.containers() == []
+
+
 # ---- while it runs -------------------------------------------------------------------------
 
 
