@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # last: the package that is installed is the one under test
 
-from tests.harness import Unavailable, images  # noqa: E402
+from tests.harness import Unavailable, images, kernel  # noqa: E402
 from tests.harness.daemon import SUITES, Daemon  # noqa: E402
 from tests.harness.leaks import Watch  # noqa: E402
 from tests.harness.registry import Registry  # noqa: E402
@@ -48,6 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=",".join(SUITES),
         help="the Debian releases whose containerd to test with (%(default)s)",
     )
+
+
+def pytest_sessionstart() -> None:
+    with suppress(Unavailable):  # a daemon cannot run there either, and says so
+        kernel.own_run()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

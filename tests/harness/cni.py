@@ -9,18 +9,14 @@ Nothing in there is seen outside, and no packet leaves.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from . import Unavailable, debian
+from .kernel import own_network
 from .process import run
-
-_NEW_NETWORK = 0x40000000
-"""CLONE_NEWNET."""
 
 
 def plugins() -> Path:
@@ -51,24 +47,9 @@ def iptables(folder: Path) -> None:
 @contextlib.contextmanager
 def machine() -> Iterator[None]:
     """Let this thread, and what it starts, have a network of its own with a loopback alone."""
-    if os.geteuid() != 0:
-        raise Unavailable("a network namespace needs root")
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _call("unshare", _NEW_NETWORK)
-        try:
-            said("ip", "link", "set", "lo", "up")
-            yield
-        finally:
-            _call("setns", before, _NEW_NETWORK)
-    finally:
-        os.close(before)
-
-
-def _call(name: str, *args: int) -> None:
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*args):
-        number = ctypes.get_errno()
-        raise Unavailable(f"{name} of a network namespace: {os.strerror(number)}")
+    with own_network():
+        said("ip", "link", "set", "lo", "up")
+        yield
 
 
 def said(*argv: str) -> str:

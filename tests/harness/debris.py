@@ -9,7 +9,6 @@ that a machine's real containerd, and other tests' daemons, are never touched.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import re
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .kernel import RUN, unmount
 from .process import wait_until
 
 PREFIX = "ctd-"
@@ -30,16 +30,12 @@ SOCKET = "c.sock"
 
 _LONGEST = 80
 
-RUN = Path("/run/containerd")
 _CGROUPS = Path("/sys/fs/cgroup")
 _TASKS = "io.containerd.runtime.v2.task"
 _OURS = ("containerd", "docker-registry")
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_MNT_DETACH = 2
 _WRITTEN_SECONDS = 5.0
 """For how long a program that is being ended may go on with its files."""
-_SETTLE = 0.5
-"""Seconds for which other clients, that just make or delete FIFOs, are given the benefit."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ def remove(folder: Path) -> None:
     for path in pipes:
         shutil.rmtree(path, ignore_errors=True)
     for mount in reversed(mounts(folder)):
-        _unmount(mount)
+        unmount(mount)
     for group in groups:
         _remove_cgroup(group)
     for place in places:  # a runc that is just being ended may yet write there
@@ -171,27 +167,16 @@ def namespace_of(mount: Path) -> str:
 
 
 def fifos(folder: Path, namespace: str | None = None) -> set[str]:
-    """Return the folders of FIFOs that clients made, but for those that others use.
+    """Return the folders of FIFOs that clients made, but for those that others' shims use.
 
-    Others are the shims of other daemons, and of other namespaces if one is given, and processes
-    that this one did not start. The folders bear no such name themselves: one that nobody uses
-    may be anybody's, and is believed to be left over when it stays for `_SETTLE` seconds.
+    Others are other daemons and, if a namespace is given, other namespaces. The folders bear no
+    such name themselves: one that no shim uses counts wherever it is asked for.
     """
     place = RUN / "fifo"
-    found: set[str] = set()
-
-    def settled() -> bool:
-        served = shims(folder, namespace)
-        own = {one.pid for one in served} | set(_descendants(served))
-        kin = {os.getpid(), *_descendants([Process(os.getpid(), 0, ())])}
-        used = {one.pid: {path.name for path in _fifos(one.pid)} for one in _processes()}
-        foreign = set().union(*(used[pid] for pid in used.keys() - own - kin))
-        found.clear()
-        found.update(set(os.listdir(place)) - foreign if place.is_dir() else ())
-        return found <= set().union(*(used[pid] for pid in used.keys() & own))
-
-    wait_until(settled, _SETTLE)
-    return found
+    own = {one.pid for one in shims(folder, namespace)}
+    others = (one for one in _processes() if one.option("-address") and one.pid not in own)
+    foreign = {path.name for shim in others for path in _fifos(shim.pid)}
+    return set(os.listdir(place)) - foreign if place.is_dir() else set()
 
 
 def runc_states(namespace: str) -> list[str]:
@@ -290,12 +275,6 @@ def _fifos(pid: int) -> set[Path]:
     found = [Path(name) for name in _open_files(pid)]
     folders = {*found, *(path.parent for path in found)}  # some clients lock the folder itself
     return {path for path in folders if path.parent == RUN / "fifo"}
-
-
-def _unmount(point: Path) -> None:
-    """Detach a mount; the machine may be too bare to have umount."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.umount2(os.fsencode(point), _MNT_DETACH)
 
 
 def _cgroups(place: str) -> list[Path]:

@@ -51,6 +51,16 @@ def plugins() -> Path:
 
 
 @pytest.fixture
+def iptables(tmp_path: Path) -> Path:
+    """A folder with iptables; it comes from Debian's archive, which the plugins' machine lacks."""
+    try:
+        cni.iptables(tmp_path / "bin")
+    except Unavailable as reason:
+        pytest.skip(f"portmap: {reason}")
+    return tmp_path / "bin"
+
+
+@pytest.fixture
 def image(client: Client, busybox: str) -> Image:
     return client.pull(busybox)
 
@@ -218,14 +228,11 @@ def test_a_port_of_the_machine(
     image: Image,
     plugins: Path,
     tmp_path: Path,
+    iptables: Path,
     machine: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    try:
-        cni.iptables(tmp_path / "bin")
-    except Unavailable as reason:
-        pytest.skip(f"portmap: {reason}")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{iptables}:{os.environ['PATH']}")
     config = bridge("web", tmp_path)
     config["plugins"].append({"type": "portmap", "capabilities": {"portMappings": True}})
     network = Network.of(config, plugins=[plugins])
@@ -233,10 +240,10 @@ def test_a_port_of_the_machine(
         put_on(client, task, network, ports=[PortMapping(8080, 80)])
         task.start()
         assert ask("10.99.0.2", 80) == b"hello\n"
-        rules = cni.said(str(tmp_path / "bin/iptables"), "-t", "nat", "-S")
+        rules = cni.said(str(iptables / "iptables"), "-t", "nat", "-S")
         assert "--dport 8080 -j DNAT --to-destination 10.99.0.2:80" in rules
         disconnect(client.container_service, "one")
-        rules = cni.said(str(tmp_path / "bin/iptables"), "-t", "nat", "-S")
+        rules = cni.said(str(iptables / "iptables"), "-t", "nat", "-S")
         assert "8080" not in rules
 
 
