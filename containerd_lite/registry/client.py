@@ -220,6 +220,7 @@ class Registry:
         mount_from: Sequence[str] = (),
         chunk_size: int | None = None,
         single_post: bool = False,
+        ask: bool = True,
         deadline: Deadline | None = None,
         progress: ProgressCallback | None = None,
     ) -> upload.Outcome:
@@ -227,10 +228,11 @@ class Registry:
 
         ``content`` is the bytes, a path, or a function that opens them as a binary file at an
         offset in bytes.  ``mount_from`` are repositories of the same registry that may have
-        it.  The whole goes in one PUT, or in PATCHes of ``chunk_size`` bytes (at least what the
-        registry asks for); with ``single_post`` in the POST itself, where the registry knows
-        that.  A cut is survived by asking how much has come.  An upload that fails is deleted.
-        Raises SizeMismatch and DigestMismatch for content that is not the descriptor's.
+        it; without ``ask`` it is not looked for first.  The whole goes in one PUT, or in PATCHes
+        of ``chunk_size`` bytes (at least what the registry asks for); with ``single_post`` in the
+        POST itself, where the registry knows that.  A cut is survived by asking how much has
+        come.  An upload that fails is deleted.  Raises SizeMismatch and DigestMismatch for
+        content that is not the descriptor's.
         """
         self._check(reference)
         task = upload.Upload(
@@ -244,7 +246,7 @@ class Registry:
             report=progress or (lambda event: None),
         )
         with naming(f"upload {descriptor.digest} to {reference.name}"):
-            return task.run(mount_from, chunk_size, single_post)
+            return task.run(mount_from, chunk_size, single_post, ask)
 
     def push_manifest(
         self,

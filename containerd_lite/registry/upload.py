@@ -93,12 +93,16 @@ class Upload:
         self._files = ExitStack()
 
     def run(
-        self, mount_from: Sequence[str] = (), chunk_size: int | None = None, single: bool = False
+        self,
+        mount_from: Sequence[str] = (),
+        chunk_size: int | None = None,
+        single: bool = False,
+        ask: bool = True,
     ) -> Outcome:
-        """Does all that is needed; raises as ``Registry.upload_blob``."""
+        """Does all that is needed; arguments and errors as of ``Registry.upload_blob``."""
         if chunk_size is not None and chunk_size < 1:
             raise InvalidArgument("chunk_size must be 1 byte or more")
-        if self._exists():
+        if ask and self._exists():
             return self._told(Outcome.EXISTS)
         try:
             for repository in mount_from:

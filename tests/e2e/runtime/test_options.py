@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from containerd_lite import Client
+from containerd_lite.errors import ContainerdError
 from containerd_lite.images.image import Image
 from containerd_lite.oci.spec import Mount
+from containerd_lite.runtime.options import ContainerOptions
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -138,7 +140,10 @@ def test_limits_and_namespaces(client: Client, image: Image, namespace: str) -> 
         "memory": (
             "memory.limit_in_bytes",
             "memory.soft_limit_in_bytes",
+            "memory.memsw.limit_in_bytes",
+            "memory.swappiness",
         ),
+        "blkio": ("blkio.bfq.weight",),
         "pids": ("pids.max",),
     }
     looks = [f"cat /cg/{name}/{place}/{file}" for name, some in files.items() for file in some]
@@ -160,6 +165,9 @@ def test_limits_and_namespaces(client: Client, image: Image, namespace: str) -> 
         cpuset_cpus="0",
         memory=64 << 20,
         memory_reservation=32 << 20,
+        memory_swap=96 << 20,
+        memory_swappiness=10,
+        blkio_weight=200,
         pids_limit=50,
         hostname="lite",
         domainname="example.test",
@@ -169,8 +177,8 @@ def test_limits_and_namespaces(client: Client, image: Image, namespace: str) -> 
         annotations={"a": "b"},
     )
     seen = sections(done.stdout)
-    sizes = [str(size << 20) for size in (64, 32)]
-    assert seen["limits"].split() == ["50000", "100000", "300", "0", *sizes, "50"]
+    sizes = [str(size << 20) for size in (64, 32, 96)]
+    assert seen["limits"].split() == ["50000", "100000", "300", "0", *sizes, "10", "200", "50"]
     assert seen["names"].split()[0] == "lite"
     assert seen["sysctl"] == "1"
     assert seen["net"] == "lo"
@@ -178,6 +186,24 @@ def test_limits_and_namespaces(client: Client, image: Image, namespace: str) -> 
     inside = seen["ns"].split()
     assert [name.partition(":")[0] for name in inside] == ["net", "ipc", "cgroup"]
     assert not set(inside) & set(own)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "kernel_part"),
+    [
+        ({"hugepage_limits": {"2MB": 4 << 20}}, "hugetlb limit", f"{CGROUPS}/hugetlb"),
+        ({"selinux_label": "system_u:system_r:container_t:s0"}, "selinux", "/sys/fs/selinux"),
+        ({"apparmor": "lite"}, "apparmor", "/sys/kernel/security/apparmor"),
+    ],
+)
+def test_what_the_kernel_lacks_is_refused(
+    client: Client, image: Image, options: ContainerOptions, reason: str, kernel_part: str
+) -> None:
+    """runc has read it in the spec, and says so: no machine of the tests has these."""
+    if Path(kernel_part).exists():
+        pytest.skip(f"this kernel has {kernel_part}")
+    with pytest.raises(ContainerdError, match=f"runc create failed: .*{reason}"):
+        client.run(image, ["true"], **options)
 
 
 def test_the_hosts_own(client: Client, image: Image) -> None:
