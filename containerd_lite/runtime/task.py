@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal as signals
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, NotFound
@@ -163,17 +164,15 @@ def create_task(
     """As ``Container.new_task``."""
     services, info = container.services, container.info
     try:
-        _expect_terminal(container, streams is not None and streams.stdio.terminal)
+        spec: Mapping[str, object] = {} if info.spec is None else container.spec()
+        _expect_terminal(container, spec, streams is not None and streams.stdio.terminal)
         if isinstance(checkpoint, Image):
             from .checkpoint import Checkpoint
 
             checkpoint = Checkpoint(checkpoint, services.images.store).task()
-        mounts: tuple[Mount, ...] = ()
-        if info.snapshot_key:
-            mounts = services.snapshots(info.snapshotter).mounts(info.snapshot_key)
         pid = services.tasks.create(
             info.id,
-            mounts,
+            _root_mounts(container, spec),
             None if streams is None else streams.stdio,
             runtime_options,
             checkpoint=checkpoint,
@@ -192,12 +191,24 @@ def create_task(
     return task
 
 
-def _expect_terminal(container: Container, given: bool) -> None:
+def _root_mounts(container: Container, spec: Mapping[str, object]) -> tuple[Mount, ...]:
+    """Those of its snapshot, under the SELinux label that the spec has for all of them."""
+    info = container.info
+    if not info.snapshot_key:
+        return ()
+    mounts = container.services.snapshots(info.snapshotter).mounts(info.snapshot_key)
+    linux = spec.get("linux")
+    label = linux.get("mountLabel") if isinstance(linux, dict) else None
+    if not label:
+        return mounts
+    context = f'context="{label}"'
+    return tuple(replace(mount, options=(*mount.options, context)) for mount in mounts)
+
+
+def _expect_terminal(container: Container, spec: Mapping[str, object], given: bool) -> None:
     """The shim would say of it only that a console socket is missing, or one too many."""
-    wanted = False
-    if container.info.spec is not None:
-        process = container.spec().get("process")
-        wanted = isinstance(process, dict) and bool(process.get("terminal"))
+    process = spec.get("process")
+    wanted = isinstance(process, dict) and bool(process.get("terminal"))
     if wanted != given:
         raise InvalidArgument(
             f"the process of container {container.id} has {'a' if wanted else 'no'} terminal, "

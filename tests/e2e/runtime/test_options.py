@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from containerd_lite.errors import ContainerdError
 from containerd_lite.images.image import Image
 from containerd_lite.oci.spec import Mount
 from containerd_lite.runtime.options import ContainerOptions
+from tests.harness.daemon import Daemon
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -204,6 +206,21 @@ def test_what_the_kernel_lacks_is_refused(
         pytest.skip(f"this kernel has {kernel_part}")
     with pytest.raises(ContainerdError, match=f"runc create failed: .*{reason}"):
         client.run(image, ["true"], **options)
+
+
+@pytest.mark.skipif(Path("/sys/fs/selinux").exists(), reason="this kernel has SELinux")
+def test_the_label_of_its_mounts_goes_to_the_root(
+    daemon: Daemon, client: Client, image: Image
+) -> None:
+    """A kernel without SELinux does not know the option; all but 1.7 tell which it was."""
+    label = "system_u:object_r:container_file_t:s0"
+
+    def add(spec: dict[str, Any]) -> None:
+        spec["linux"]["mountLabel"] = label
+
+    with pytest.raises(ContainerdError, match=r"mount rootfs component.*invalid argument") as told:
+        client.run(image, ["true"], edit=add)
+    assert daemon.suite == "trixie" or f'context="{label}"' in str(told.value).replace("\\", "")
 
 
 def test_the_hosts_own(client: Client, image: Image) -> None:
