@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from ..errors import (
     ContainerdError,
@@ -25,9 +23,9 @@ from ..errors import (
 from ..version import VERSION
 from . import doctor, images, run, version
 from .output import seconds
+from .signals import Interrupted, handled
 
 OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
-TERMINATED = 143
 #: Commands that end with a container's code.
 _OF_CONTAINERS = ("run", "exec")
 
@@ -45,42 +43,27 @@ run and exec: the container's; 125 where the failure is ours, 126 where the comm
 127 where it is not there"""
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM came: what was begun is cleaned up, as after Ctrl-C."""
-
-    number = signal.SIGTERM
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
-    raise _Terminated
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(argv)
-    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = options.command(options)
-        sys.stdout.flush()
-        return int(code)
+        with handled():
+            code = options.command(options)
+            sys.stdout.flush()
+            return int(code)
     except ContainerdError as error:
         if options.debug:
             raise
         print(f"containerd-lite: {error}", file=sys.stderr)
         return exit_code(error, options.name)
-    except _Terminated:
-        print("containerd-lite: terminated", file=sys.stderr)
-        return TERMINATED
-    except KeyboardInterrupt:
-        print("containerd-lite: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except Interrupted as interrupt:
+        print(f"containerd-lite: {interrupt}", file=sys.stderr)
+        return interrupt.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone: that is no failure, and not worth a second one.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def exit_code(error: ContainerdError, command: str) -> int:

@@ -1,7 +1,6 @@
 """A container's process whose streams are this program's.
 
-What lives here: its streams, signals on the way to it, and the exit code.  What may not: how it
-came to be.
+What lives here: its streams and the exit code.  What may not: how it came to be.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from .output import seconds
 if TYPE_CHECKING:
     from ..runtime.io import ProcessStreams
     from ..runtime.popen import Running
+    from .signals import Relay
 
 #: What ``run`` and ``exec`` end with where the failure is ours, where the command cannot be run,
 #: and where it is not there.
@@ -51,7 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="how long it may go on after a signal was passed on to it (10)",
+        help="how long it may go on after a signal was passed on to it (10); a second signal "
+        "kills it, a third ends this program",
     )
 
 
@@ -67,11 +68,10 @@ def streams(options: argparse.Namespace) -> ProcessStreams:
     return Streams(stdin, INHERIT, INHERIT)
 
 
-def attend(running: Running, options: argparse.Namespace) -> int:
-    """Start it and wait for its end; signals that come are passed on.  Returns the exit code.
+def attend(running: Running, options: argparse.Namespace, relay: Relay) -> int:
+    """Start it and wait for its end, while ``relay`` passes signals on.  Returns the exit code.
 
-    A signal gives it ``--stop-timeout`` seconds; a second one kills it.  One that its user
-    detaches from goes on.
+    One that its user detaches from goes on.
     """
     from ..runtime.io import Terminal
 
@@ -82,6 +82,7 @@ def attend(running: Running, options: argparse.Namespace) -> int:
     with running:
         try:
             running.process.start()
+            relay.serve(running.process)
             ended = running.finish(options.stop_after)
         except Cancelled:
             if terminal is None or not terminal.detached:
@@ -89,10 +90,8 @@ def attend(running: Running, options: argparse.Namespace) -> int:
             running.leave()
             print(f"\r\ncontainerd-lite: left {running.id}, which goes on", file=sys.stderr)
             return 0
-        except KeyboardInterrupt as interrupt:
-            ended = running.stop(options.stop_timeout, signal=getattr(interrupt, "number", 2))
-            if ended.exit_status in (None, _KILLED):
-                raise
+    if ended.exit_status in (None, _KILLED):
+        relay.check()
     if ended.exit_status is None:
         print(f"containerd-lite: how {running.id} ended is not known", file=sys.stderr)
         return FAILED

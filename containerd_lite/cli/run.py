@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
 from .output import add_command, client_of
+from .signals import Relay
 
 if TYPE_CHECKING:
     from .output import Commands
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if options.log and not options.detach:
         raise InvalidArgument("--log is for --detach", remedy="Else the output is shown")
     chosen = of_container(options)
-    with client_of(options) as client:
+    with client_of(options) as client, Relay(options.stop_timeout) as relay:
         if options.detach:
             log = LogFile(options.log) if options.log else None
             container = client.run(
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             start=False,
             **chosen,
         )
-        return attend(running, options)
+        return attend(running, options, relay)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -82,8 +83,8 @@ def execute(options: argparse.Namespace) -> int:
     if not options.args:
         raise InvalidArgument("there is nothing to run", remedy="Write a command behind the ID")
     chosen = of_process(options)
-    with client_of(options) as client:
+    with client_of(options) as client, Relay(options.stop_timeout) as relay:
         container = client.load_container(options.container)
         given = streams(options)
         running = container.popen(options.args, streams=given, start=False, **chosen)
-        return attend(running, options)
+        return attend(running, options, relay)

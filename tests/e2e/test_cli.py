@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from containerd_lite import Client
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -102,28 +100,6 @@ def test_pull_into_a_folder_needs_no_daemon(busybox: str, tmp_path: Path) -> Non
     )
     assert (done.returncode, done.stdout.partition("@")[0]) == (0, busybox)
     assert (tmp_path / "layout" / "index.json").exists()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_nothing(
-    busybox: str, daemon: Daemon, namespace: str, client: Client, number: int, code: int
-) -> None:
-    client.pull(busybox)
-    command = [sys.executable, "-m", "containerd_lite", "-a", daemon.address, "-n", namespace]
-    script = "echo started; sleep 1000"
-    with subprocess.Popen(
-        [*command, "run", "--stop-timeout", "0.1", busybox, "sh", "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"started\n"
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert err.startswith(b"containerd-lite: ")
-    assert client.containers() == []
 
 
 def test_a_reader_that_goes_away_is_no_crash(cli: Cli, busybox: str, daemon: Daemon) -> None:

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tests.harness.screen import Screen
 pytestmark = pytest.mark.usefixtures("nothing_left", "image")
 _PATIENCE = 20.0
 Command = Callable[..., list[str]]
+Program = subprocess.Popen[bytes]
 Cli = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
@@ -147,6 +149,70 @@ def test_a_signal_is_passed_on(command: Command, busybox: str, number: signal.Si
         process.send_signal(number)
         assert process.communicate(timeout=_PATIENCE)[0] == b"caught\n"
     assert process.returncode == 3
+
+
+@contextmanager
+def ignoring(command: Command, image: str, *options: str, nohup: bool = False) -> Iterator[Program]:
+    """The command line with a container that ends by SIGKILL alone, and has said that it runs."""
+    script = "trap '' INT TERM HUP QUIT; echo ready; while :; do sleep 0.01; done"
+    with subprocess.Popen(
+        command("run", *options, image, "sh", "-c", script),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_IGN) if nohup else None,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "terminated"),
+        (signal.SIGHUP, "the terminal is gone"),
+    ],
+)
+def test_what_ignores_a_signal_is_killed(
+    command: Command, busybox: str, number: signal.Signals, said: str
+) -> None:
+    with ignoring(command, busybox, "--stop-timeout", "0.1") as process:
+        process.send_signal(number)
+        err = process.communicate(timeout=_PATIENCE)[1]
+    assert (process.returncode, err.decode()) == (128 + number, f"containerd-lite: {said}\n")
+
+
+def test_a_second_signal_kills(command: Command, busybox: str) -> None:
+    with ignoring(command, busybox, "--stop-timeout", "1000") as process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=_PATIENCE)
+    assert process.returncode == 143
+
+
+def test_a_signal_that_is_ignored_stays_so(command: Command, busybox: str) -> None:
+    with ignoring(command, busybox, "--stop-timeout", "0.1", nohup=True) as process:
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=_PATIENCE)
+    assert process.returncode == 143
+
+
+def test_the_third_signal_waits_for_no_daemon(own_daemon: Daemon, busybox: str) -> None:
+    own_daemon.ctr("images", "pull", "--plain-http", busybox)
+    line = [sys.executable, "-W", "error", "-m", "containerd_lite"]
+    line += ["--timeout", "1", "-a", own_daemon.address, "-n", own_daemon.namespace]
+    with ignoring(lambda *args: [*line, *args], busybox, "--stop-timeout", "1000") as process:
+        os.kill(own_daemon.pid, signal.SIGSTOP)
+        try:
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+                process.send_signal(number)
+            process.communicate(timeout=_PATIENCE)
+        finally:
+            os.kill(own_daemon.pid, signal.SIGCONT)
+    assert process.returncode == 143
 
 
 # ---- terminals -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -62,13 +63,30 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         main(["--debug", "-a", f"{tmp_path}/none", "version"])
 
 
-def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "terminated"),
+        (signal.SIGHUP, "the terminal is gone"),
+        (signal.SIGQUIT, "quit"),
+    ],
+)
+def test_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    said: str,
+) -> None:
     def interrupt(options: object) -> int:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
+        raise AssertionError("it went on")
 
+    former = signal.getsignal(number)
     monkeypatch.setattr("containerd_lite.cli.version.client_of", interrupt)
-    assert main(["version"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert main(["version"]) == 128 + number
+    assert capsys.readouterr().err == f"containerd-lite: {said}\n"
+    assert signal.getsignal(number) is former
 
 
 @pytest.mark.parametrize(
