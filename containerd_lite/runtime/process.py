@@ -61,7 +61,10 @@ class Process:
         self.streams = streams
         self._waiting: Waiting | None = None
         self._exit: Exit | None = None
-        self._lock = threading.Lock()  # of the two above
+        # The thread that asks, one at a time.  It may come back: an interrupt may have come up
+        # anywhere, and with a lock, behind ``acquire(timeout=)``, would leave that taken.
+        self._asker = 0
+        self._changed = threading.Condition()
 
     @property
     def id(self) -> str:
@@ -92,25 +95,39 @@ class Process:
         deleted the process before we asked.  Raises ``DeadlineExceeded``; the process goes on.
         """
         deadline = Deadline(timeout)
-        if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
-            raise self._overdue(timeout)
         try:
+            if not self._take(timeout):
+                raise self._overdue(timeout)
             while self._exit is None:
                 self._exit = self._ask(deadline)
         except DeadlineExceeded:
             raise self._overdue(timeout) from None
         finally:
-            self._lock.release()
+            self._leave()
         return self._exit
 
     def poll(self) -> Exit | None:
         """How it ended, ``None`` while it runs; does not wait."""
-        if self._exit is None and self._lock.acquire(blocking=False):  # else somebody waits
-            try:
+        try:
+            if self._take(0) and self._exit is None:  # else somebody waits
                 self._exit = self._ask(None)
-            finally:
-                self._lock.release()
+        finally:
+            self._leave()
         return self._exit
+
+    def _take(self, timeout: float | None) -> bool:
+        me = threading.get_ident()
+        with self._changed:
+            is_free = self._changed.wait_for(lambda: self._asker in (0, me), timeout)
+            if is_free:
+                self._asker = me
+            return is_free
+
+    def _leave(self) -> None:
+        with self._changed:
+            if self._asker == threading.get_ident():
+                self._asker = 0
+                self._changed.notify()
 
     def _ask(self, deadline: Deadline | None) -> Exit | None:
         """How it ended, if that is known without a deadline; ``None`` where the daemon has to be
