@@ -240,8 +240,9 @@ class Daemon:
         of unpacked images included. Folders of FIFOs bear no namespace: all that came since the
         daemon started are listed, but for those that other daemons' or namespaces' shims use.
         """
-        chosen = [namespace] if namespace else sorted({*self.namespaces(), self.namespace})
-        lines = [line for name in chosen for line in self._left_in(name)]
+        known = self.namespaces()  # one that was never used has nothing, and need not be asked of
+        chosen = [namespace] if namespace else sorted({*known, self.namespace})
+        lines = [line for name in chosen if name in known for line in self._left_in(name)]
         for mount in debris.mounts(self.folder):
             if debris.namespace_of(mount) in ("", *chosen):
                 lines.append(f"mount {mount.relative_to(self.folder)}")
