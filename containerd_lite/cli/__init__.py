@@ -25,7 +25,7 @@ from . import doctor, images, run, version
 from .output import seconds
 from .signals import Interrupted, handled
 
-OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
+OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT = 0, 1, 2, 3, 4, 5, 6
 #: Commands that end with a container's code.
 _OF_CONTAINERS = ("run", "exec")
 
@@ -38,7 +38,7 @@ _CODES: tuple[tuple[type[ContainerdError], int], ...] = (
     (InvalidArgument, USAGE),
 )
 _EPILOG = f"""exit codes: {OK} done, {FAILED} failed, {USAGE} wrong usage, {NOT_FOUND} not found,
-{AUTH} not permitted, {UNREACHABLE} unreachable, {TIMEOUT} timed out, {INTERRUPTED} interrupted;
+{AUTH} not permitted, {UNREACHABLE} unreachable, {TIMEOUT} timed out, 128+N ended by signal N;
 run and exec: the container's; 125 where the failure is ours, 126 where the command cannot be run,
 127 where it is not there"""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NAMES = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated",
-    signal.SIGHUP: "the terminal is gone",
+    signal.SIGHUP: "hung up",
     signal.SIGQUIT: "quit",
 }
 #: How long a process that is killed may go on until it is killed again (seconds): the daemon may

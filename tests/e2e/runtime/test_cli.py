@@ -172,7 +172,7 @@ def ignoring(command: Command, image: str, *options: str, nohup: bool = False) -
     [
         (signal.SIGINT, "interrupted"),
         (signal.SIGTERM, "terminated"),
-        (signal.SIGHUP, "the terminal is gone"),
+        (signal.SIGHUP, "hung up"),
     ],
 )
 def test_what_ignores_a_signal_is_killed(

@@ -68,7 +68,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     [
         (signal.SIGINT, "interrupted"),
         (signal.SIGTERM, "terminated"),
-        (signal.SIGHUP, "the terminal is gone"),
+        (signal.SIGHUP, "hung up"),
         (signal.SIGQUIT, "quit"),
     ],
 )
