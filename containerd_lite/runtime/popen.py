@@ -172,17 +172,17 @@ class Running:
         """Kill what still runs and remove all that was made for it; may be done twice."""
         self.process.delete(force=True)
         if self._removes:
-            self._removes = False
             with suppress(NotFound):
                 self.container.remove()
+            self._removes = False
 
     def close_quietly(self) -> None:
         """As ``close``, on the way out of a failure, which it never hides."""
         self.process.delete_quietly()
         if self._removes:
-            self._removes = False
             with suppress(ContainerdError):
                 self.container.delete()
+            self._removes = False
 
     def __enter__(self) -> Running:
         return self
@@ -195,10 +195,14 @@ class Running:
     ) -> None:
         if self._is_left:
             return
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self.close_quietly()
+            return
+        try:
+            self.close()
+        except BaseException:  # an interrupt, say, in the middle of it
+            self.close_quietly()
+            raise
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} pid={self.pid}>"

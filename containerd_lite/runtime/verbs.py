@@ -8,11 +8,11 @@ A client that only asks for the version has them, too: what a verb needs is impo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, overload
 
-from ..errors import InvalidArgument
+from ..errors import ContainerdError, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -118,15 +118,38 @@ class ContainerVerbs:
 
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
+        with self._or_nothing(id) as name:
+            try:
+                if streams.stdio.terminal:
+                    options["terminal"] = True
+                container = self.new_container(name, image=image, args=args, **options)
+                running = prepare(container, streams, remove=remove)
+            except BaseException:
+                streams.close()
+                raise
+            return running.start() if start else running
+
+    @contextmanager
+    def _or_nothing(self, given: str | None, *, keep: bool = False) -> Iterator[str]:
+        """The id of a container that is made in the block, of which nothing stays if it fails.
+
+        What is made sees to that itself, but for an interrupt: that may come between making a
+        thing and noting it.  Only an id that was not given is surely not somebody else's.  With
+        ``keep`` the container stays.
+        """
+        name = given or f"run-{os.urandom(8).hex()}"
         try:
-            if streams.stdio.terminal:
-                options["terminal"] = True
-            container = self.new_container(_id(id), image=image, args=args, **options)
-        except BaseException:
-            streams.close()
+            yield name
+        except ContainerdError:
             raise
-        running = prepare(container, streams, remove=remove)
-        return running.start() if start else running
+        except BaseException:
+            if not given and not keep:
+                with suppress(ContainerdError):
+                    container = self.load_container(name)
+                    with suppress(NotFound):
+                        container.task().delete(force=True)
+                    container.delete()
+            raise
 
     @overload
     def run(
@@ -197,10 +220,12 @@ class ContainerVerbs:
             given = NullIO() if streams is None else streams
             return self.popen(image, args, streams=given, id=id, **others).leave()
         capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
-        running = self.popen(image, args, streams=capturing.streams, id=id, remove=remove, **others)
-        done = CompletedContainer(*capturing.finish(running, timeout))
+        streams = capturing.streams
+        with self._or_nothing(id, keep=not remove) as name:
+            running = self.popen(image, args, streams=streams, id=name, remove=remove, **others)
+            done = CompletedContainer(*capturing.finish(running, timeout))
         if check:
-            done.check(f"container {running.id}")
+            done.check(f"container {name}")
         return done
 
     # ---- sandboxes -------------------------------------------------------------------------
@@ -247,7 +272,3 @@ class ContainerVerbs:
 
         store, controller = self.sandbox_store, self.sandbox_controller
         return Sandbox(store, controller, record, sandboxer, self.new_container)
-
-
-def _id(given: str | None) -> str:
-    return given or f"run-{os.urandom(8).hex()}"

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -136,13 +136,22 @@ def test_keep(cli: Cli, client: Client, busybox: str) -> None:
     client.load_container("kept").delete()
 
 
+def set_signals(ignored: Sequence[int]) -> None:
+    """Whatever whoever runs the tests has done with them; for a child, before its program."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_passed_on(command: Command, busybox: str, number: signal.Signals) -> None:
     script = (
         f"trap 'echo caught; exit 3' {number.name[3:]}; echo ready; while :; do sleep 0.01; done"
     )
     with subprocess.Popen(
-        command("run", busybox, "sh", "-c", script), stdout=subprocess.PIPE, start_new_session=True
+        command("run", busybox, "sh", "-c", script),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=partial(set_signals, ()),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -160,7 +169,7 @@ def ignoring(command: Command, image: str, *options: str, nohup: bool = False) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_IGN) if nohup else None,
+        preexec_fn=partial(set_signals, [signal.SIGHUP] if nohup else []),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
