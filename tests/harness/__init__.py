@@ -15,7 +15,7 @@ The tests' fixtures use it, and so do scripts that run where nothing but the pro
 - `cni`: network plugins, and a machine's network that ends with the test.
 - `snapshotter`: a remote snapshotter, in a process of its own; it alone takes grpcio and the
   product's descriptor sets.
-- `kernel`: mounts and a network of the tests' own.
+- `kernel`: mounts and a network of the tests' own; `interrupts`: signals in the midst of it.
 - `process`, `debris`: starting, awaiting and ending processes; finding what they left.
 """
 

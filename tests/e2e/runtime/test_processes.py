@@ -6,9 +6,6 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -22,12 +19,12 @@ from containerd_lite.errors import (
     NotFound,
 )
 from containerd_lite.images.image import Image
-from containerd_lite.runtime import process
 from containerd_lite.runtime.container import Container
 from containerd_lite.services import cgroups1
 from containerd_lite.services.tasks import Exit
 from tests.e2e.runtime.conftest import Make, kill_shim
 from tests.harness.daemon import Daemon
+from tests.harness.interrupts import Interrupt, Tracer
 from tests.harness.process import wait_until
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -118,49 +115,26 @@ def test_several_wait_for_one(sleeping: Container) -> None:
         assert {wait.result().exit_status for wait in waits} == {137}
 
 
-def interrupted_at(step: int, do: Callable[[], object]) -> bool:
-    """Whether ``do`` came as far as its ``step``th line in ``process``, and was interrupted."""
-    lines = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
-        nonlocal lines
-        if frame.f_code.co_filename != process.__file__:
-            return None
-        lines += event == "line"
-        if lines == step + 1:
-            sys.settrace(None)
-            raise KeyboardInterrupt
-        return trace
-
-    former = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        do()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(former)
-    return False
-
-
 @pytest.mark.parametrize("verb", ["poll", "wait"])
 def test_an_interrupt_anywhere_leaves_it_free_to_be_waited_for(
     sleeping: Container, verb: str
 ) -> None:
     task = sleeping.task()
-
-    def ask() -> object:
-        with suppress(DeadlineExceeded):
-            return getattr(task, verb)(*([0.001] if verb == "wait" else []))
-        return None
-
-    step = 0
-    while interrupted_at(step, ask):
+    for at in range(1000):
+        tracer, traced = Tracer("runtime", at), sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            getattr(task, verb)(*([0.001] if verb == "wait" else []))
+        except (Interrupt, DeadlineExceeded):
+            pass
+        finally:
+            sys.settrace(traced)
         assert task.poll() is None
         with pytest.raises(DeadlineExceeded):
             task.wait(0.001)
-        step += 1
-    assert step > 5
+        if not tracer.hit:
+            break
+    assert at > 5
     assert task.stop(0.001) == Exit(137, task.status().exited_at)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -26,10 +27,11 @@ from containerd_lite.errors import (
     ResourceExhausted,
 )
 from containerd_lite.images.image import Image
-from containerd_lite.runtime.io import PIPE, STDOUT, LogFile
+from containerd_lite.runtime.io import DEVNULL, PIPE, STDOUT, LogFile
 from containerd_lite.runtime.run import CompletedContainer
 from tests.harness import images
 from tests.harness.daemon import Daemon
+from tests.harness.interrupts import Interrupt, Tracer
 from tests.harness.registry import Registry
 
 _PATIENCE = 10.0
@@ -306,6 +308,23 @@ def test_bad_streams_leave_no_container(client: Client, image: Image) -> None:
 
 
 # ---- many ----------------------------------------------------------------------------------
+
+
+def test_an_interrupt_anywhere_leaves_nothing(client: Client, image: Image, count: Count) -> None:
+    hits = []
+    for at in range(0, 10_000, count(71, 7)):
+        tracer, traced = Tracer("runtime", at), sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            client.run(image, ["true"], stdout=DEVNULL, stderr=DEVNULL)
+        except Interrupt:
+            hits.append(at)
+        finally:
+            sys.settrace(traced)
+        assert client.containers() == []
+        if not tracer.hit:
+            break
+    assert len(hits) > 5
 
 
 def test_many_in_a_row(client: Client, image: Image, count: Count) -> None:

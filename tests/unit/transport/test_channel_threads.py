@@ -14,8 +14,8 @@ import pytest
 
 from containerd_lite.errors import Cancelled, DeadlineExceeded, Unavailable
 from containerd_lite.transport.channel import Channel
+from tests.harness.interrupts import Interrupt
 from tests.unit.transport.channels import PATH, echo_script, hang
-from tests.unit.transport.interrupts import Interrupt
 from tests.wire import peer
 from tests.wire.peer import Peer, Worker, answering, echo, eventually
 

@@ -13,7 +13,7 @@ from containerd_lite.transport.link import Link
 from containerd_lite.transport.turns import Visit
 from containerd_lite.wire import metadata
 from containerd_lite.wire.call import Call
-from tests.unit.transport.interrupts import Alarm, Interrupt, Tracer
+from tests.harness.interrupts import Alarm, Interrupt, Tracer
 from tests.unit.transport.pair import CLOSED, NEVER, PATH, Pair, ended, is_reading
 from tests.wire import peer
 from tests.wire.peer import Worker, descriptors, eventually
@@ -136,7 +136,7 @@ def test_an_interrupt_at_each_line_hangs_nobody(
         pair.link.__class__ = Watched
         if twice:
             pair.link._poller = Raiser()  # type: ignore[assignment]
-        tracer, traced = Tracer(at), sys.gettrace()
+        tracer, traced = Tracer("transport", at), sys.gettrace()
         sys.settrace(tracer)
         try:
             job(pair.link, calls[1] if job is JOBS["receive"] else calls[2])

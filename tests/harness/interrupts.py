@@ -33,23 +33,30 @@ class Alarm:
 
 
 class Tracer:
-    """Raises `Interrupt` at one line executed in the transport, counted from the start.
+    """Raises `Interrupt` at one line executed in a part of the product, counted from the start.
 
-    Not at a `with`, which comes again just before the lock is given back, nor at a bare `try`: no
-    call is made there, so no signal's handler can run.
+    Not at a `with`, whose line comes again just before the lock is given back, nor at a `try:`
+    right behind one: no call is made there, so no signal's handler can run.
     """
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, part: str, at: int) -> None:
+        """`part` is a module or a folder by its name."""
+        self._part = f"{os.sep}containerd_lite{os.sep}{part}"
+        self._was_with = False
         self.left = at
         self.hit = False
 
     def __call__(self, where: FrameType, event: str, arg: object) -> Tracer | None:
-        if os.sep + "transport" + os.sep not in where.f_code.co_filename:
+        if self._part not in where.f_code.co_filename:
             return None
-        line = getline(where.f_code.co_filename, where.f_lineno)
-        if event == "line" and not self.hit and line.split()[0] not in ("with", "try:"):
+        if event == "line" and not self.hit and self._counts(where):
             self.left -= 1
             if self.left < 0:
                 self.hit = True
                 raise Interrupt
         return self
+
+    def _counts(self, where: FrameType) -> bool:
+        word = getline(where.f_code.co_filename, where.f_lineno).split()[0]
+        was_with, self._was_with = self._was_with, word == "with"
+        return word != "with" and not (was_with and word == "try:")
