@@ -310,10 +310,15 @@ def test_bad_streams_leave_no_container(client: Client, image: Image) -> None:
 # ---- many ----------------------------------------------------------------------------------
 
 
-def test_an_interrupt_anywhere_leaves_nothing(client: Client, image: Image, count: Count) -> None:
+@pytest.mark.parametrize(
+    ("part", "few", "many"), [("runtime", 71, 7), ("services/containers", 3, 1)]
+)
+def test_an_interrupt_anywhere_leaves_nothing(
+    client: Client, image: Image, count: Count, part: str, few: int, many: int
+) -> None:
     hits = []
-    for at in range(0, 10_000, count(71, 7)):
-        tracer, traced = Tracer("runtime", at), sys.gettrace()
+    for at in range(0, 10_000, count(few, many)):
+        tracer, traced = Tracer(part, at), sys.gettrace()
         sys.settrace(tracer)
         try:
             client.run(image, ["true"], stdout=DEVNULL, stderr=DEVNULL)
