@@ -200,7 +200,9 @@ class Running:
             return
         try:
             self.close()
-        except BaseException:  # an interrupt, say, in the middle of it
+        except ContainerdError:
+            raise
+        except BaseException:  # an interrupt in the middle of it
             self.close_quietly()
             raise
 

@@ -296,10 +296,16 @@ class Process:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if exception[0] is None:
-            self.delete(force=True)
-        else:
+        if exception[0] is not None:
             self.delete_quietly()
+            return
+        try:
+            self.delete(force=True)
+        except ContainerdError:
+            raise
+        except BaseException:  # an interrupt in the middle of it
+            self.delete_quietly()
+            raise
 
     def delete_quietly(self) -> None:
         """Kill and delete on the way out of a failure; never hides it."""
