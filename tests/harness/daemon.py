@@ -220,6 +220,15 @@ class Daemon:
             raise RuntimeError(f"ctr {args[0]} ended with code {done.returncode}: {said}")
         return done
 
+    def export(self, name: str, namespace: str, path: str = "-") -> bytes:
+        """Have ctr write an image's archive; returns it unless it goes to a `path`.
+
+        By way of the transfer service ctr ends, well, before it has written all that came: of a
+        thousand archives on a busy machine 2.1.9 cut off a tenth.
+        """
+        local = ("--local",) if self.version_info >= (1, 7) else ()
+        return self.ctr("images", "export", *local, path, name, namespace=namespace).stdout
+
     def namespaces(self) -> list[str]:
         """Return the namespaces that the daemon has now."""
         return self._list("namespaces", "ls", "-q")

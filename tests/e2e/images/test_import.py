@@ -138,10 +138,7 @@ def test_what_ctr_exports(
     given.write_bytes(archives.oci([archives.named(image, NAME)], image))
     theirs = daemon.new_namespace()
     daemon.ctr("images", "import", str(given), namespace=theirs)
-    # By way of the transfer service ctr 2.1.9 ends, well, before it has written all that came:
-    # of a thousand archives on a busy machine a tenth were cut off.
-    local = ("--local",) if daemon.version_info >= (1, 7) else ()
-    daemon.ctr("images", "export", *local, str(path), NAME, namespace=theirs)
+    daemon.export(NAME, theirs, str(path))
     assert client.import_images(path, unpack=True)[0].target.digest == image.digest
     folder = Layout(tmp_path / "layout")
     assert folder.import_images(path)[0].name == NAME

@@ -190,8 +190,7 @@ def test_import_of_what_ctr_exported(
     if not has_transfer(client, daemon):
         return
     path = tmp_path / "archive.tar"
-    local = ("--local",) if daemon.version_info >= (2,) else ()
-    daemon.ctr("images", "export", *local, str(path), there, namespace=client.namespace)
+    daemon.export(there, client.namespace, str(path))
     other = client.in_namespace(daemon.new_namespace())
 
     def send(stream: Stream) -> None:

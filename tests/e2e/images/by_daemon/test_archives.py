@@ -84,7 +84,7 @@ def archive(mover: Daemon, everybody: Registry) -> bytes:
     name = f"{everybody.host}/library/image:1"
     local = ("--local",) if mover.version_info >= (2,) else ()
     mover.ctr("images", "pull", "--skip-verify", *local, name, namespace=namespace)
-    said = mover.ctr("images", "export", *local, "-", name, namespace=namespace).stdout
+    said = mover.export(name, namespace)
     mover.ctr("images", "rm", "--sync", name, namespace=namespace)
     return said
 
