@@ -55,6 +55,8 @@ class LogFile(NullIO):
     """Both outputs are appended to a file on the daemon's machine; its shim makes it.
 
     ``path`` is absolute.  Raises ``InvalidArgument``.  A process with a terminal cannot have it.
+    runc's shim closes the file when stdout ends, and loses what has not yet come of stderr then,
+    for ``ctr``, too (containerd #3118); where those words count, have a ``BinaryLogger``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
