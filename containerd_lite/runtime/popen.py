@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: How long streams may stay open, without a byte, after the process has ended (seconds): a child
 #: that outlives it may hold them for ever.
 DRAIN = 2.0
+#: How long to wait at a time (seconds): Python runs handlers of signals between its steps, and a
+#: signal that came right before a wait would wait for the end of it.
+_SIGNALS = 0.5
 #: What a FIFO takes at a time, and gives (bytes).
 _PIECE = 64 << 10
 #: How often to look whether a process has ended that does not read (seconds).
@@ -100,14 +103,18 @@ class Running:
 
         Raises ``DeadlineExceeded`` then, and what a sink of its output raised.
         """
-        try:
-            ended = self.wait(timeout)
-        except DeadlineExceeded as error:
-            self.close()
-            raise DeadlineExceeded(
-                f"process {self.id} still ran after {timeout} s and was killed",
-                remedy="Raise timeout=",
-            ) from error
+        deadline, ended = Deadline(timeout), None
+        while ended is None:
+            try:
+                ended = self.wait(deadline.sooner(_SIGNALS).remaining())
+            except DeadlineExceeded as error:
+                if not deadline.expired:
+                    continue
+                self.close()
+                raise DeadlineExceeded(
+                    f"process {self.id} still ran after {timeout} s and was killed",
+                    remedy="Raise timeout=",
+                ) from error
         streams = self.process.streams
         if streams is not None:
             streams.wait(DRAIN)
