@@ -156,7 +156,8 @@ def test_what_runs_goes_on(client: Client, counting: Container) -> None:
     again = client.restore("counting", saved)
     with again.new_task(checkpoint=saved) as task:
         task.start()
-        assert again.exec(["touch", "/tmp/stop"]).exit_code == 0
+        # The first process sees the file, and with its end the other may be killed.
+        assert again.exec(["touch", "/tmp/stop"]).exit_code in (0, 137)
         assert task.wait(_PATIENCE).exit_status == 0
     again.update(spec=_says(again, "cat /tmp/count"))
     assert int(_output(client, again)) > 0
