@@ -131,6 +131,11 @@ class Upload:
             return self._send(ask, lambda answer: _is_whole(answer, self._descriptor))
         except RegistryNotFound:
             return False
+        except RegistryUnavailable as error:
+            # One that was killed may have half a blob, and fails of that until it is sent anew.
+            if error.status < 500:
+                raise
+            return False
 
     def _mount(self, repository: str) -> bool:
         """Asks for the blob of another repository; a 202 begins an ordinary upload instead."""

@@ -333,6 +333,18 @@ def test_a_registry_that_goes_away(client: Client, registry: Registry) -> None:
         _judged(gone, ref, image)
 
 
+def test_what_a_registry_has_half_of_is_sent_anew(client: Client, registry: Registry) -> None:
+    """As docker-registry leaves it that is killed while it writes where a blob is."""
+    name = _given(client, registry, AMD, "half/given")
+    ref = f"{registry.host}/half/pushed:1"
+    client.push(ref, name)
+    layer = AMD.layers[0]["digest"].partition(":")[2]
+    (link,) = registry.storage.rglob(f"half/pushed/_layers/sha256/{layer}/link")
+    link.write_bytes(b"")
+    client.push(ref, name)
+    _judged(registry, ref, AMD)
+
+
 def test_who_ends_it_leaves_nothing(client: Client, registry: Registry) -> None:
     """Of Debian's registry no more can be had than that it is asked to drop what had begun."""
     image = images.random_image([5_000_000] * 3, seed=10)
