@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from linecache import getline
 from types import FrameType
@@ -35,8 +36,12 @@ class Alarm:
 class Tracer:
     """Raises `Interrupt` at one line executed in a part of the product, counted from the start.
 
-    Not at a `with`, whose line comes again just before the lock is given back, nor at a `try:`
-    right behind one: no call is made there, so no signal's handler can run.
+        with suppress(Interrupt), Tracer("transport", 7) as tracer:
+            ...
+
+    `hit` tells whether it came so far. It raises not at a `with`, whose line comes again just
+    before the lock is given back, nor at a `try:` right behind one: no call is made there, so no
+    signal's handler can run.
     """
 
     def __init__(self, part: str, at: int) -> None:
@@ -45,6 +50,14 @@ class Tracer:
         self._was_with = False
         self.left = at
         self.hit = False
+
+    def __enter__(self) -> Tracer:
+        self._former = sys.gettrace()
+        sys.settrace(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._former)
 
     def __call__(self, where: FrameType, event: str, arg: object) -> Tracer | None:
         if self._part not in where.f_code.co_filename:

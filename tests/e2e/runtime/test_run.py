@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import pickle
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -318,14 +317,11 @@ def test_an_interrupt_anywhere_leaves_nothing(
 ) -> None:
     hits = []
     for at in range(0, 10_000, count(few, many)):
-        tracer, traced = Tracer(part, at), sys.gettrace()
-        sys.settrace(tracer)
         try:
-            client.run(image, ["true"], stdout=DEVNULL, stderr=DEVNULL)
+            with Tracer(part, at) as tracer:
+                client.run(image, ["true"], stdout=DEVNULL, stderr=DEVNULL)
         except Interrupt:
             hits.append(at)
-        finally:
-            sys.settrace(traced)
         assert client.containers() == []
         if not tracer.hit:
             break
