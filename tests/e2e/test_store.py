@@ -124,3 +124,31 @@ def test_the_daemon_verifies(client: Client, start: int, kind: type[Exception]) 
         store.abort("ref")
         with pytest.raises(NotFound):
             store.abort("ref")
+
+
+def test_a_buffer_may_be_used_again_and_its_content_comes_whole(client: Client) -> None:
+    store, body = client.content_store, own(client) * 10_000
+    digest, buffer = digests.of(body), bytearray(len(body) // 3)
+    with client.lease():
+        with store.writer("ref", size=len(body), expected=digest) as writer:
+            for start in range(0, len(body), len(buffer)):
+                piece = body[start : start + len(buffer)]
+                buffer[: len(piece)] = piece
+                writer.write(memoryview(buffer)[: len(piece)])
+                buffer[:] = bytes(len(buffer))
+            assert writer.offset == len(body)
+            assert writer.commit() == digest
+        with store.reader(digest) as file:
+            assert file.read() == body
+
+
+def test_more_than_was_promised(client: Client) -> None:
+    store, body = client.content_store, own(client)
+    with client.lease():
+        with store.writer("ref", size=len(body), expected=digests.of(body)) as writer:
+            writer.write(body)
+            writer.write(b"more")
+            assert writer.offset == len(body) + 4
+            with pytest.raises(SizeMismatch, match=f"{len(body) + 4} != {len(body)}"):
+                writer.commit()
+        store.abort("ref")
