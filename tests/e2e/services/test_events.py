@@ -210,13 +210,13 @@ def test_it_stands_when_it_says_so(client: Client, namespace: str, count: Count)
 
 
 class Ctr:
-    """``ctr events`` with a filter, into a file."""
+    """``ctr events`` with a filter, into a file; what it warns of goes beside."""
 
     def __init__(self, daemon: Daemon, path: Path, filter: str) -> None:
         argv = [*daemon.programs.ctr.argv, "--address", str(daemon.socket), "events", filter]
         self._path = path
-        with path.open("wb") as sink:
-            self._process = subprocess.Popen(argv, stdout=sink, stderr=subprocess.STDOUT)
+        with path.open("wb") as sink, path.with_suffix(".err").open("wb") as warnings:
+            self._process = subprocess.Popen(argv, stdout=sink, stderr=warnings)
 
     def events(self) -> list[tuple[datetime, str, str, dict[str, object]]]:
         found = []
