@@ -25,6 +25,8 @@ from .leases import EXPIRE, LeaseService
 
 #: How long clean-up after a failure may take (seconds), garbage collection included.
 _CLEANUP_TIMEOUT = 30.0
+#: The same (seconds) for an interrupt before anything was written, or when all was.
+_INTERRUPTED_TIMEOUT = 2.0
 #: How long what is to be gone on with is kept (seconds): a day was asked for, with a weekend.
 RESUME_EXPIRES = 7 * 86400.0
 
@@ -44,20 +46,31 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
     id = f"lite-{os.urandom(8).hex()}"
     if resume:
         id = f"lite-resume-{sha256(resume.encode()).hexdigest()[:32]}"
+    is_open = False
     try:
-        _create(leases, id, expires)
-    except AlreadyExists:
-        if not resume:
-            raise
-    try:
+        _create(leases, id, expires, may_exist=bool(resume))
+        is_open = True
         with leases.joining(id):
             yield id
-    except BaseException:
+        is_open = False
+        _delete(leases, id)
+    except BaseException as error:
         if not resume:
             with suppress(ContainerdError):
-                _delete(leases.with_options(timeout=_CLEANUP_TIMEOUT), id, sync=True)
+                if is_open:
+                    _delete(leases.with_options(timeout=_CLEANUP_TIMEOUT), id, sync=True)
+                elif not isinstance(error, ContainerdError):
+                    _forget(leases.with_options(timeout=_INTERRUPTED_TIMEOUT), id)
         raise
-    _delete(leases, id)
+
+
+def _forget(leases: LeaseService, id: str) -> None:
+    """Delete a lease of which an interrupt keeps us from knowing whether it is there.
+
+    It may still be about to be made: once it can be made again, or cannot, that is over.
+    """
+    _create(leases, id, _INTERRUPTED_TIMEOUT, may_exist=True)
+    leases.delete(id)
 
 
 def _delete(leases: LeaseService, id: str, *, sync: bool = False) -> None:
@@ -84,9 +97,13 @@ def collect(leases: LeaseService, timeout: float) -> None:
     _delete(leases.with_options(timeout=timeout), id, sync=True)
 
 
-def _create(leases: LeaseService, id: str, expires: float) -> None:
+def _create(leases: LeaseService, id: str, expires: float, *, may_exist: bool = False) -> None:
     until = datetime.now(timezone.utc) + timedelta(seconds=expires)
-    leases.create(id, {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%SZ")})
+    try:
+        leases.create(id, {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%SZ")})
+    except AlreadyExists:
+        if not may_exist:
+            raise
 
 
 def restore(leases: LeaseService) -> bool:
@@ -94,8 +111,7 @@ def restore(leases: LeaseService) -> bool:
     id = leases.joined
     if not id or any(found.id == id for found in leases.list()):
         return False
-    with suppress(AlreadyExists):
-        _create(leases, id, RESUME_EXPIRES)
+    _create(leases, id, RESUME_EXPIRES, may_exist=True)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timezone
 
 import pytest
@@ -16,6 +17,7 @@ from tests.e2e.services.leftovers import (
     rows,
 )
 from tests.harness.daemon import Daemon
+from tests.harness.interrupts import Interrupt, Tracer
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 
@@ -65,6 +67,19 @@ def test_a_lease_holds_until_it_is_deleted(client: Client, daemon: Daemon, names
     assert [line[0] for line in rows(daemon, namespace, "snapshots", "ls")] == ["key"]
     service.delete(id, sync=True)  # and with it, before it returns, what it held
     assert rows(daemon, namespace, "snapshots", "ls") == []
+
+
+@pytest.mark.parametrize("part", ["services", "transport"])
+def test_an_interrupt_anywhere_leaves_no_lease(client: Client, part: str) -> None:
+    hits = 0
+    for at in range(10_000):
+        with suppress(Interrupt), Tracer(part, at) as tracer, client.lease():
+            pass
+        assert client.lease_service.list() == []
+        if not tracer.hit:
+            break
+        hits += 1
+    assert hits > 30
 
 
 def test_resources_of_every_type(client: Client, daemon: Daemon) -> None:
