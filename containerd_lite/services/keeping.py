@@ -27,6 +27,8 @@ from .leases import EXPIRE, LeaseService
 _CLEANUP_TIMEOUT = 30.0
 #: The same (seconds) for an interrupt before anything was written, or when all was.
 _INTERRUPTED_TIMEOUT = 2.0
+#: When a lease is looked for that was asked for and interrupted (seconds between).
+_MAY_COME = (0.01, 0.03, 0.1, 0.1, 0.0)
 #: How long what is to be gone on with is kept (seconds): a day was asked for, with a weekend.
 RESUME_EXPIRES = 7 * 86400.0
 
@@ -67,10 +69,13 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
 def _forget(leases: LeaseService, id: str) -> None:
     """Delete a lease of which an interrupt keeps us from knowing whether it is there.
 
-    It may still be about to be made: once it can be made again, or cannot, that is over.
+    A busy daemon may be about to make it: it is looked for until it cannot come any more.
     """
-    _create(leases, id, _INTERRUPTED_TIMEOUT, may_exist=True)
-    leases.delete(id)
+    for wait in _MAY_COME:
+        with suppress(NotFound):
+            leases.delete(id)
+            return
+        time.sleep(wait)
 
 
 def _delete(leases: LeaseService, id: str, *, sync: bool = False) -> None:
