@@ -1,6 +1,7 @@
 """The pipeline beside ctr and skopeo: a private daemon and a local registry, in the same run.
 
     TMPDIR=/dev/shm python -m benchmarks.images [--suite bookworm] [--image large] [WORK…]
+    TMPDIR=/dev/shm python -m benchmarks.images --line 40 [WORK…]
     TMPDIR=/dev/shm python -m benchmarks.images --memory [--mib 100 --mib 1024] [WORK…]
 
 wants root; prints tables with goals, and rows of TSV on stderr.  All that is read and written,
@@ -10,6 +11,13 @@ takes part, and makes the rounds differ more.
 Two images: ``large`` is four layers of 96 MiB, ``small`` sixty of small files (``images_made``).
 Ours is a library in a process that is there, as it is to who imports it, unless the row says
 otherwise; the peers are programs, and their start is in their figures.  CPU is the client's.
+Beside pulls stands a loop of urllib3 and grpcio, likewise a library in a process that is there,
+that does the least (``images_bare``): what a client of well-known parts could reach; and what
+unpacking alone takes, with all content there.  Beside a new process stands one that imports our
+dependencies, and ends.
+
+On the loopback the line is quicker than the daemon.  With ``--line`` each connection to the
+registry gives so many MB a second; the goals are for the loopback.
 
 Each run begins with a store that is empty, or holds the image where it is to be there.  Between
 runs all images are deleted, garbage is collected, and the daemon's folder is looked into: content
@@ -23,14 +31,15 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from benchmarks import images_made
 from benchmarks.images_bench import Bench, Comparison
-from benchmarks.images_work import NEED_2, WORKS
+from benchmarks.images_work import NEED_2, PULLS, WORKS
 from benchmarks.measure import Result, Run, Sample, measure, report, timed
 from benchmarks.registry_ours import MIB, TAG, upload
+from benchmarks.slow_line import slow_line
 from containerd_lite import Client
 from tests.harness.daemon import SUITES, Daemon
 from tests.harness.registry import Registry
@@ -43,7 +52,7 @@ _MOST_MEMORY = 64.0
 
 @contextmanager
 def _benches(
-    suite: str, images: Mapping[str, list[int]], python: str = sys.executable
+    suite: str, images: Mapping[str, list[int]], python: str = sys.executable, line: float = 0
 ) -> Iterator[dict[str, Bench]]:
     """A bench for each image, of one daemon and one registry; no sizes: the small one."""
     with (
@@ -51,25 +60,27 @@ def _benches(
         Registry() as registry,
         Client(daemon.address, namespace=daemon.namespace) as client,
         tempfile.TemporaryDirectory() as name,
+        slow_line(registry.host, line * 1e6) if line else nullcontext(registry.host) as host,
     ):
-        print(f"containerd {daemon.version}, all in {tempfile.gettempdir()}")
+        where = f"{line:g} MB/s a connection" if line else "the loopback"
+        print(f"containerd {daemon.version}, {where}, all in {tempfile.gettempdir()}")
         folder, found = Path(name), {}
         for image, sizes in images.items():
             layout = folder / image
             made = images_made.large(layout, sizes) if sizes else images_made.small(layout)
             size = sum(path.stat().st_size for path in made.glob("blobs/sha256/*"))
             upload(registry.host, image, str(made), "2")()
-            ref = f"{registry.host}/{image}-0:{TAG}"
+            ref = f"{host}/{image}-0:{TAG}"
             found[image] = Bench(daemon, client, registry, folder, ref, size, python)
         yield found
 
 
-def _names(bench: Bench, chosen: list[str]) -> list[str]:
-    names = chosen or list(WORKS)
+def _names(bench: Bench, chosen: list[str], line: float = 0) -> list[str]:
+    names = chosen or list(PULLS if line else WORKS)
     return [name for name in names if bench.daemon.version_info >= (2,) or name not in NEED_2]
 
 
-def _compare(work: str, image: str, bench: Bench, rounds: int) -> None:
+def _compare(work: str, image: str, bench: Bench, rounds: int, has_goals: bool) -> None:
     with WORKS[work](bench) as comparison:
         served: dict[str, list[float]] = {name: [] for name in comparison.runs}
         runs = {
@@ -80,7 +91,9 @@ def _compare(work: str, image: str, bench: Bench, rounds: int) -> None:
         samples = measure(runs, rounds)
         report(title, samples, "ms", 1e3)
         _report_served(title, samples, served)
-        _judge(comparison, samples)
+        if has_goals:
+            _judge(comparison, samples)
+        print(f"peak memory of the library's process: {comparison.ours.peak / 1024:.1f} MiB")
 
 
 def _restoring(
@@ -118,7 +131,6 @@ def _judge(comparison: Comparison, samples: Mapping[str, Sample]) -> None:
         ratio = ours / samples[peer].median
         verdict = "met" if ratio <= most else "MISSED"
         print(f"goal: {ratio:.2f} of {peer}, {most} at most: {verdict}")
-    print(f"peak memory of the library's process: {comparison.ours.peak / 1024:.1f} MiB")
 
 
 def _memory(suite: str, sizes: list[int], chosen: list[str]) -> None:
@@ -145,6 +157,7 @@ def main() -> None:
     parser.add_argument("--suite", choices=SUITES, action="append", help="(bookworm and sid)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--image", choices=_IMAGES, action="append", help="(both)")
+    parser.add_argument("--line", type=float, default=0, help="MB/s a connection (no limit)")
     parser.add_argument("--memory", action="store_true", help="measure that, of ours, and no time")
     parser.add_argument("--mib", type=int, action="append", help="with --memory (100 and 1024)")
     parser.add_argument("--python", default=sys.executable, help="runs our command line (this one)")
@@ -155,10 +168,10 @@ def main() -> None:
             _memory(suite, options.mib or [100, 1024], options.work)
             continue
         images = {name: _LARGE if name == "large" else [] for name in options.image or _IMAGES}
-        with _benches(suite, images, options.python) as benches:
+        with _benches(suite, images, options.python, options.line) as benches:
             for image, bench in benches.items():
-                for work in _names(bench, options.work):
-                    _compare(work, image, bench, options.rounds)
+                for work in _names(bench, options.work, options.line):
+                    _compare(work, image, bench, options.rounds, not options.line)
 
 
 if __name__ == "__main__":

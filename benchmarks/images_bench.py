@@ -24,9 +24,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
 OURS, FRESH = "containerd_lite", "containerd_lite, a new process"
+BARE, IMPORTS = "urllib3 and grpcio", "our dependencies, imported"
 #: As where our program is installed: compiled once, by the round that does not count.
 COMPILED = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 _SOURCE = "containerd.io/distribution.source."
+#: What the wire, the messages and the registry stand on.
+_IMPORTS = ("h2.connection", "google.protobuf.message_factory", "urllib3")
 #: Seconds that a peer may take.
 _PATIENCE = 1800.0
 
@@ -80,8 +83,14 @@ class Bench:
 
     def ours(self, work: str, *arguments: str) -> AbstractContextManager[Child]:
         """A child that does ``work`` of ``images_ours`` on the daemon."""
-        where = (self.daemon.address, self.client.namespace)
-        return Child(f"benchmarks.images_ours:{work}", *where, *arguments)
+        return self._child(f"images_ours:{work}", *arguments)
+
+    def bare(self, work: str) -> AbstractContextManager[Child]:
+        """A child that does ``work`` of ``images_bare``."""
+        return self._child(f"images_bare:{work}", self.ref)
+
+    def _child(self, work: str, *arguments: str) -> Child:
+        return Child(f"benchmarks.{work}", self.daemon.address, self.client.namespace, *arguments)
 
     def command(self, verb: str, *arguments: str) -> list[str]:
         """A command line of ours; to be run with ``COMPILED``."""
@@ -90,13 +99,11 @@ class Bench:
 
     def fresh(self, *arguments: str) -> Run:
         """Our command line, started anew each time."""
-        command = self.command(*arguments)
+        return _program(self.command(*arguments))
 
-        def run() -> int:
-            subprocess.run(command, env=COMPILED, check=True, stdout=subprocess.DEVNULL)
-            return 1
-
-        return run
+    def imports(self) -> Run:
+        """A process that imports what no client on our dependencies does without, and ends."""
+        return _program([self.python, "-c", f"import {', '.join(_IMPORTS)}"])
 
     def ctr(self, *arguments: str) -> Run:
         def run() -> int:
@@ -181,3 +188,11 @@ class Bench:
             sources = [key for key in info.labels if key.startswith(_SOURCE)]
             if sources:
                 store.update(info.digest, dict.fromkeys(sources, ""))
+
+
+def _program(command: list[str]) -> Run:
+    def run() -> int:
+        subprocess.run(command, env=COMPILED, check=True, stdout=subprocess.DEVNULL)
+        return 1
+
+    return run

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 
 from benchmarks.child import Child
-from benchmarks.images_bench import FRESH, Bench, Comparison
+from benchmarks.images_bench import BARE, FRESH, IMPORTS, Bench, Comparison
 from benchmarks.measure import Result, Run
 from benchmarks.registry_ours import TAG
 
@@ -19,9 +19,10 @@ from benchmarks.registry_ours import TAG
 @contextmanager
 def _fetch(bench: Bench) -> Iterator[Comparison]:
     """Pull without unpack."""
-    with bench.ours("fetch", bench.ref) as ours:
-        peers = {"ctr content fetch": bench.ctr("content", "fetch", "--plain-http", bench.ref)}
-        yield Comparison(ours, peers, dict.fromkeys(peers, 0.75), bench.clear)
+    peers = {"ctr content fetch": _fetch_by_ctr(bench)}
+    with bench.ours("fetch", bench.ref) as ours, bench.bare("fetch") as bare:
+        others: dict[str, Run] = {**peers, BARE: bare}
+        yield Comparison(ours, others, dict.fromkeys(peers, 0.75), bench.clear)
 
 
 @contextmanager
@@ -29,8 +30,13 @@ def _pull(bench: Bench) -> Iterator[Comparison]:
     """Pull with unpack."""
     peers = bench.both_ctr("pull", "--plain-http", bench.ref)
     goals = {next(iter(peers)): 0.85 if bench.has_transfer else 0.75}
-    with bench.ours("pull", bench.ref) as ours:
-        others = {**peers, FRESH: bench.fresh("pull", "-q", bench.ref)}
+    with (
+        bench.ours("pull", bench.ref) as ours,
+        bench.bare("pull") as bare,
+        bench.bare("unpack") as unpack,
+    ):
+        fresh = bench.fresh("pull", "-q", bench.ref)
+        others: dict[str, Run] = {**peers, BARE: bare, "unpacking alone": unpack, FRESH: fresh}
         yield Comparison(ours, others, goals, bench.clear)
 
 
@@ -102,7 +108,8 @@ def _again(bench: Bench) -> Iterator[Comparison]:
     """Pull of an image that is there, unpacked."""
     peers = bench.both_ctr("pull", "--plain-http", bench.ref)
     with bench.filled(next(iter(peers.values()))), bench.ours("pull", bench.ref) as ours:
-        others = {FRESH: bench.fresh("pull", "-q", bench.ref), **peers}
+        fresh = bench.fresh("pull", "-q", bench.ref)
+        others = {FRESH: fresh, IMPORTS: bench.imports(), **peers}
         yield Comparison(ours, others, dict.fromkeys(peers, 1.0), contender=FRESH)
 
 
@@ -111,7 +118,8 @@ def _fetch_again(bench: Bench) -> Iterator[Comparison]:
     """Pull without unpack of an image that is there."""
     peers = {"ctr content fetch": _fetch_by_ctr(bench)}
     with bench.filled(_fetch_by_ctr(bench)), bench.ours("fetch", bench.ref) as ours:
-        others = {FRESH: bench.fresh("pull", "-q", "--no-unpack", bench.ref), **peers}
+        fresh = bench.fresh("pull", "-q", "--no-unpack", bench.ref)
+        others = {FRESH: fresh, IMPORTS: bench.imports(), **peers}
         yield Comparison(ours, others, dict.fromkeys(peers, 1.0), contender=FRESH)
 
 
@@ -145,5 +153,7 @@ WORKS: dict[str, Callable[[Bench], AbstractContextManager[Comparison]]] = {
     "again": _again,
     "fetch-again": _fetch_again,
 }
+#: Those for which it matters what a line gives.
+PULLS = ("fetch", "pull", "layout")
 #: Those that daemons before 2.0 cannot do: 1.7's own pulls want TLS.
 NEED_2 = frozenset({"pull-by-daemon"})

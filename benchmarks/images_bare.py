@@ -1,0 +1,170 @@
+"""A pull in a loop of urllib3 and grpcio: the least that leaves an image with a daemon.
+
+What lives here: a peer of ``benchmarks.images``.  What may not: rounds and tables.
+
+It knows what it will be asked for, and neither checks, reports, resumes, renews nor cleans up.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import grpc
+import urllib3
+
+from benchmarks.measure import Result, Run, timed
+from benchmarks.registry_ours import MIB
+from containerd_lite.oci import digest as digests
+from containerd_lite.oci.config import chain_ids
+from containerd_lite.oci.media_types import OCI_MANIFEST
+from containerd_lite.schema.pool import CONTAINERD, Method
+
+Json = Mapping[str, Any]
+
+#: Chunks of a layer that are under way to the daemon.
+_AHEAD = 2
+_LEASE = "bare"
+_SNAPSHOTTER = "overlayfs"
+_GC = "containerd.io/gc.ref"
+
+
+def fetch(address: str, namespace: str, ref: str) -> Run:
+    return _Bare(address, namespace, ref, 4).fetch
+
+
+def pull(address: str, namespace: str, ref: str) -> Run:
+    """Two layers at a time: with four, what is unpacked is longer on its way."""
+    return _Bare(address, namespace, ref, 2).pull
+
+
+def unpack(address: str, namespace: str, ref: str) -> Run:
+    """The daemon's own part of a pull, which no client can make shorter: one layer on the other."""
+    return _Bare(address, namespace, ref, 4).unpack
+
+
+class _Bare:
+    def __init__(self, address: str, namespace: str, ref: str, workers: int) -> None:
+        self._ref = ref
+        host, _, self._rest = ref.partition("/")
+        name, port = host.split(":")
+        self._http = urllib3.HTTPConnectionPool(name, int(port), maxsize=workers)
+        self._channel = grpc.insecure_channel(
+            address, options=[("grpc.max_receive_message_length", 16 * MIB)]
+        )
+        self._metadata = (("containerd-namespace", namespace), ("containerd-lease", _LEASE))
+        self._workers = workers
+
+    def fetch(self) -> int:
+        self._image(unpacks=False)
+        return 1
+
+    def pull(self) -> int:
+        self._image(unpacks=True)
+        return 1
+
+    def unpack(self) -> Result:
+        return self._image(unpacks=True, fetches_first=True)
+
+    # ---- the daemon ------------------------------------------------------------------------
+
+    def _call(self, path: str, **fields: object) -> Any:
+        method = _method(path)
+        call = self._channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        return call(method.request(**fields), metadata=self._metadata)
+
+    def _write(self, blob: Json, data: Iterator[bytes], labels: Json) -> None:
+        method = _method("content.v1.Content/Write")
+        write = self._channel.stream_stream(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        what = {"ref": blob["digest"], "total": blob["size"], "expected": blob["digest"]}
+        requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        replies = write(iter(requests.get, None), metadata=self._metadata)
+        requests.put(method.request(action=0, **what))
+        next(replies)
+        offset = ahead = 0
+        for piece in data:
+            requests.put(method.request(action=1, offset=offset, data=piece, **what))
+            offset += len(piece)
+            ahead += 1
+            if ahead > _AHEAD:
+                next(replies)
+                ahead -= 1
+        requests.put(method.request(action=2, offset=offset, labels=labels, **what))
+        for _ in range(ahead + 1):
+            next(replies)
+        requests.put(None)
+        for _ in replies:
+            pass
+
+    # ---- the image -------------------------------------------------------------------------
+
+    def _get(self, kind: str, reference: str) -> urllib3.BaseHTTPResponse:
+        path = f"/v2/{self._rest.rpartition(':')[0]}/{kind}/{reference}"
+        headers = {"Accept": OCI_MANIFEST}
+        return self._http.request("GET", path, headers=headers, preload_content=False)
+
+    def _read(self, kind: str, reference: str) -> bytes:
+        response = self._get(kind, reference)
+        body = response.read()
+        response.release_conn()
+        return body
+
+    def _bring(self, layer: Json) -> None:
+        response = self._get("blobs", layer["digest"])
+        self._write(layer, iter(lambda: response.read(MIB), b""), {})
+        response.release_conn()
+
+    def _image(self, unpacks: bool, fetches_first: bool = False) -> Result:
+        """What unpacking took: while layers come, or with all of them there."""
+        body = self._read("manifests", self._rest.rpartition(":")[2])
+        manifest = json.loads(body)
+        target = {"media_type": OCI_MANIFEST, "digest": digests.of(body), "size": len(body)}
+        layers = manifest["layers"]
+        self._call("leases.v1.Leases/Create", id=_LEASE)
+        below = enumerate([manifest["config"], *layers])
+        self._write(target, iter([body]), {f"{_GC}.content.{n}": one["digest"] for n, one in below})
+        config = self._read("blobs", manifest["config"]["digest"])
+        names = chain_ids(json.loads(config)["rootfs"]["diff_ids"]) if unpacks else ()
+        with ThreadPoolExecutor(self._workers) as pool:
+            tasks = [pool.submit(self._bring, layer) for layer in layers]
+            if fetches_first:
+                wait(tasks)
+            taken = timed(lambda: self._unpack(layers, names, tasks))
+            for task in tasks:
+                task.result()
+        labels = {f"{_GC}.snapshot.{_SNAPSHOTTER}": names[-1]} if unpacks else {}
+        self._write(manifest["config"], iter([config]), labels)
+        self._call("images.v1.Images/Create", image={"name": self._ref, "target": target})
+        self._call("leases.v1.Leases/Delete", id=_LEASE)
+        return taken
+
+    def _unpack(
+        self, layers: Sequence[Json], names: Sequence[str], tasks: Sequence[Future[None]]
+    ) -> int:
+        """Layers become snapshots of those names, each when its task is done."""
+        parent = ""
+        for layer, name, task in zip(layers, names, tasks, strict=False):
+            where = {"snapshotter": _SNAPSHOTTER, "key": f"extract-{name}"}
+            prepared = self._call("snapshots.v1.Snapshots/Prepare", parent=parent, **where)
+            task.result()
+            diff = {"media_type": layer["mediaType"], "digest": layer["digest"]}
+            diff["size"] = layer["size"]
+            self._call("diff.v1.Diff/Apply", diff=diff, mounts=prepared.mounts)
+            self._call("snapshots.v1.Snapshots/Commit", name=name, **where)
+            parent = name
+        return 1
+
+
+def _method(path: str) -> Method:
+    return CONTAINERD.method(f"containerd.services.{path}")
