@@ -152,7 +152,8 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         """Keep what is written within the block from garbage collection; gives the lease's id.
 
         A block within another joins its lease.  ``expires`` in seconds is when the daemon may
-        delete it if this process cannot.  A block that fails takes what it wrote with it.
+        delete it once this process is gone; while the block runs it is renewed.  A block that
+        fails takes what it wrote with it.  Raises ``InvalidArgument``.
         """
         from .services.keeping import keeping
 

@@ -214,7 +214,12 @@ class RegistryUnauthorized(RegistryError, Unauthenticated):
 
 
 class RegistryUnavailable(RegistryError, Unavailable):
-    """The registry cannot be reached, or says that it cannot serve now."""
+    """The registry cannot be reached, or says that it cannot serve now.
+
+    ``retry_after`` is the wait in seconds that it asks for, ``None`` where it does not.
+    """
+
+    retry_after: float | None = None
 
 
 #: gRPC status codes, in the order of their numbers (grpc's statuscodes.md); 0 is OK.

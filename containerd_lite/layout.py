@@ -23,6 +23,11 @@ class Layout(ImageVerbs):
 
     ``platform`` (``"linux/arm64"``) is this machine's unless given.  Raises ``InvalidArgument``
     for a folder that holds something else.
+
+    Images are called by ``io.containerd.image.name``, where ``index.json`` has it, else by
+    ``org.opencontainers.image.ref.name``, which is what other tools look for; new ones have their
+    full name there.  A name that others gave to two images raises ``FailedPrecondition``, save
+    where it is given anew.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, platform: str | None = None) -> None:

@@ -7,6 +7,7 @@ A machine that cannot have a daemon skips its tests, and the closing lines say s
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -51,6 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionstart() -> None:
+    # Who is begun in the background has ignored what tests send to themselves and others.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with suppress(Unavailable):  # a daemon cannot run there either, and says so
         kernel.own_run()
 

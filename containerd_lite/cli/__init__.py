@@ -7,7 +7,6 @@ Data goes to stdout, all else to stderr.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -20,10 +19,12 @@ from ..errors import (
     Unauthenticated,
     Unavailable,
 )
+from ..system import of_system
 from ..version import VERSION
 from . import doctor, images, run, version
 from .output import seconds
 from .signals import Interrupted, handled
+from .streams import standard_streams
 
 OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT = 0, 1, 2, 3, 4, 5, 6
 #: Commands that end with a container's code.
@@ -45,25 +46,43 @@ run and exec: the container's; 125 where the failure is ours, 126 where the comm
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    with standard_streams():
+        options = argparse.Namespace(name="", debug=False)
+        try:
+            with handled():
+                return _run(argv, options)
+        except ContainerdError as error:
+            if options.debug:
+                raise
+            _say(error)
+            return exit_code(error, options.name)
+        except Interrupted as interrupt:
+            _say(interrupt)
+            return interrupt.exit_code
+        except OSError as error:
+            failure = of_system(error, options.name)
+            # Whoever read our output has gone: that is no failure, and not worth a word.
+            if not isinstance(error, BrokenPipeError):
+                if options.debug:
+                    raise
+                _say(failure)
+            return exit_code(failure, options.name)
+
+
+def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
+    """The exit code, once all of the output is written; ``options`` are filled in."""
     try:
-        with handled():
-            code = options.command(options)
-            sys.stdout.flush()
-            return int(code)
-    except ContainerdError as error:
-        if options.debug:
-            raise
-        print(f"containerd-lite: {error}", file=sys.stderr)
-        return exit_code(error, options.name)
-    except Interrupted as interrupt:
-        print(f"containerd-lite: {interrupt}", file=sys.stderr)
-        return interrupt.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone: that is no failure, and not worth a second one.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        _parser().parse_args(argv, options)
+    except SystemExit:  # with help, too
+        sys.stdout.flush()
+        raise
+    code = options.command(options)
+    sys.stdout.flush()
+    return int(code)
+
+
+def _say(failure: BaseException) -> None:
+    print(f"containerd-lite: {failure}", file=sys.stderr)
 
 
 def exit_code(error: ContainerdError, command: str) -> int:

@@ -47,7 +47,7 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-p", "--publish", action="append", dest="ports", metavar="[IP:]PORT:PORT[/udp]"
     )
-    group.add_argument("--mount", action="append", dest="mounts", help="type=bind,src=…,dst=…")
+    group.add_argument("--mount", action="append", dest="mounts", help="type=bind,src=...,dst=...")
     group.add_argument("--tmpfs", action="append", metavar="PATH[:OPTIONS]")
     group.add_argument("--device", action="append", dest="devices", metavar="PATH[:PATH][:rwm]")
     group.add_argument("--read-only", action="store_true", default=None)

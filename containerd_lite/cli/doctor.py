@@ -60,7 +60,7 @@ def doctor(options: argparse.Namespace) -> int:
         for finding in findings:
             print(f"{finding.state:8} {finding.check}: {finding.found}")
             if finding.remedy:
-                print(f"{'':8} → {finding.remedy}")
+                print(f"{'':8} -> {finding.remedy}")
     else:
         print_rows([asdict(finding) for finding in findings], (), options.format)
     return 1 if any(finding.state == "missing" for finding in findings) else 0
@@ -148,7 +148,7 @@ def _fifos() -> Finding:
     """Streams of containers are FIFOs that daemon and client both see."""
     from ..runtime.io import FIFO_FOLDER
 
-    folder = FIFO_FOLDER if FIFO_FOLDER.exists() else FIFO_FOLDER.parent
+    folder = FIFO_FOLDER if os.path.exists(FIFO_FOLDER) else FIFO_FOLDER.parent
     if os.access(folder, os.W_OK | os.X_OK):
         return Finding("streams", "ok", f"{FIFO_FOLDER} can be written")
     remedy = "Pulling works; running wants root, on the daemon's own machine"

@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from .output import add_command, add_format, client_of, print_rows
+from .output import add_command, add_format, client_of, print_names, print_rows
 from .progress import show_progress
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
         pull,
         "Fetch an image; unpack it unless it goes into a folder. Prints its name and digest.",
     )
-    parser.add_argument("ref", metavar="REF", help="busybox, quay.io/org/image:tag, …@sha256:…")
+    parser.add_argument("ref", metavar="REF", help="busybox, quay.io/org/image:tag, ...@sha256:...")
     parser.add_argument("--to", metavar="FOLDER", help="into an OCI image layout; no daemon needed")
     parser.add_argument(
         "--platform",
@@ -44,7 +44,9 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     parser = add_command(commands, common, "images", images, "List images.")
     parser.add_argument("filters", metavar="FILTER", nargs="*", help="as containerd's: name==x")
-    parser.add_argument("-q", "--quiet", action="store_true", help="names only")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="names only; strings with --format json"
+    )
     parser.add_argument("--no-trunc", action="store_true", help="whole digests")
     add_format(parser)
 
@@ -56,8 +58,8 @@ def pull(options: argparse.Namespace) -> int:
 
     plain_http = True if options.plain_http else None
     with ExitStack() as stack:
-        resolver = stack.enter_context(RegistryResolver(plain_http=plain_http))
         progress = stack.enter_context(show_progress(options.quiet))
+        resolver = stack.enter_context(RegistryResolver(plain_http=plain_http, progress=progress))
         keeper = stack.enter_context(client_of(options)) if options.to is None else None
         found = (keeper or Layout(options.to)).pull(
             options.ref,
@@ -80,8 +82,7 @@ def images(options: argparse.Namespace) -> int:
         if not found and not options.filters:
             _hint(client)
     if options.quiet:
-        for image in found:
-            print(image.name)
+        print_names([image.name for image in found], options.format)
         return 0
     rows = [_row(image, options.no_trunc or options.format != "table") for image in found]
     print_rows(rows, ("name", "digest", "media_type", "updated_at"), options.format)

@@ -67,13 +67,27 @@ def client_of(options: argparse.Namespace) -> Client:
 
 def print_rows(rows: Sequence[Row], columns: Sequence[str], format: str) -> None:
     """Print a listing; ``columns`` are those of the table, JSON has every key."""
-    if format == "json":
-        print(json.dumps([dict(row) for row in rows], indent=2, default=str))
-    elif format == "jsonl":
-        for row in rows:
-            print(json.dumps(dict(row), default=str))
-    else:
+    if format == "table":
         _print_table(rows, columns)
+    else:
+        _print_json([dict(row) for row in rows], format)
+
+
+def print_names(names: Sequence[str], format: str) -> None:
+    """Print nothing but names: a line each, JSON has strings."""
+    if format == "table":
+        for name in names:
+            print(name)
+    else:
+        _print_json(names, format)
+
+
+def _print_json(values: Sequence[object], format: str) -> None:
+    if format == "json":
+        print(json.dumps(values, indent=2, default=str))
+    else:
+        for value in values:
+            print(json.dumps(value, default=str))
 
 
 def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:

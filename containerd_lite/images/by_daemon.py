@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import BinaryIO
-from weakref import WeakKeyDictionary
 
 from ..errors import ContainerdError, InvalidArgument
 from ..oci.platform import Platform
@@ -31,23 +30,18 @@ from ..services.transfer_types import (
 from ..services.version import VersionService
 from .job import Job
 from .platforms import Platforms
-from .transfer_registry import Answers, explained
+from .transfer_registry import Answers, explained, unpack_failure
 from .transfer_run import LEAST_RATE, Account, Patience, Run
 
 STALL_TIMEOUT = 60.0
 #: How long the daemon may take to tell its version (seconds).
 _QUICK = 5.0
 
-#: By the channel, which is a client's, and those of its views of other namespaces.
-_can: WeakKeyDictionary[object, bool] = WeakKeyDictionary()
-
 
 def can_transfer(services: Services) -> bool:
-    """Whether the daemon moves images itself, by its own account: one call for each channel."""
-    channel = services._channel
-    if channel not in _can:
-        _can[channel] = services.capabilities().transfer
-    return _can[channel]
+    """Whether the daemon moves images itself, by its own account; asked each time, for it may
+    have been replaced by another."""
+    return services.capabilities().transfer
 
 
 class DaemonTransfers:
@@ -173,6 +167,7 @@ class DaemonTransfers:
     ) -> None:
         answers = Answers(credentials or default_credentials)
         scheme = {None: "", True: "http", False: "https"}[plain_http]
+        failure = None
         try:
             with self._run(account) as run:
                 auth = run.open_beside(answers.give)  # while the other is opened, too
@@ -182,10 +177,11 @@ class DaemonTransfers:
                 run.follow(progress)
                 run.answer()
         except ContainerdError as error:
-            better = explained(error, reference, plain_http, answers)
-            if better is error:
+            failure = explained(error, reference, plain_http, answers)
+            if failure is error:
                 raise
-            raise better from error.__cause__
+        if failure is not None:  # here, or the daemon's own words would be its context
+            raise failure
         account.job.report("done", account.name)
 
     def import_stream(
@@ -220,7 +216,12 @@ class DaemonTransfers:
             run.begin(ImageImportStream(data.id), store, progress.result())
             run.send(source, data)
             run.join()
-            run.answer()
+            try:
+                run.answer()
+            except ContainerdError as error:
+                if (refusal := unpack_failure(error)) is not None:
+                    raise refusal from error
+                raise
         for name in account.saved:
             account.job.report("done", name)
         return account.saved

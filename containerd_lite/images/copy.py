@@ -13,13 +13,13 @@ from typing import BinaryIO, cast
 
 from ..errors import NotFound, RegistryNotFound, SizeMismatch
 from ..oci import digest as digests
-from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
-from .job import Gate, Job
+from .gate import Gate
+from .job import Job
 from .plan import Choice, Planner
 from .platforms import Platforms
-from .push import LARGE_UPLOADS, Delivery, parse_name
+from .push import Delivery, parse_name
 from .resolver import Fetcher, PushResolver, Reader
 
 #: Bytes of documents that are kept; what is more is fetched again when its turn comes.
@@ -51,7 +51,7 @@ def copy(
     fetcher = resolver.fetcher(name)
     contents = _Remote(fetcher, name, target)
     find = getattr(fetcher, "referrers", None) if referrers else None
-    gate = Gate(job, max_concurrent, LARGE_UPLOADS)
+    gate = Gate(job, max_concurrent)
     planner = Planner(
         contents, Choice(name, platforms), job, gate.workers, find or (lambda document: ())
     )
@@ -77,7 +77,7 @@ class _Remote:
 
     def has(self, blob: Descriptor) -> bool:
         """Foreign layers stay where their URLs are; of all else the registry has to say."""
-        return not (blob.urls and media_types.is_non_distributable(blob.media_type))
+        return not blob.is_foreign
 
     def read(self, document: Descriptor) -> bytes:
         body = self._kept.get(document.digest, document.data)

@@ -21,12 +21,11 @@ from ..oci.document import MAX_DOCUMENT, Document, quoted
 from ..oci.manifest import Manifest
 from ..oci.reference import Reference
 from ..store.layers import MAGIC, Stream, detect
+from ..store.layout_names import IMAGE_NAME
 from ..store.protocol import ContentStore, read_blob
 from ..store.tar import cleaned
 from .intake import MAX_JSON, Intake
 
-#: containerd's annotation of an index's entry: the full name of the image.
-IMAGE_NAME = "io.containerd.image.name"
 _FIELDS = ("Config", "RepoTags", "Layers")
 _LAYERS = {
     "": media_types.DOCKER_LAYER,
@@ -53,8 +52,12 @@ def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor
     ``InvalidArgument``, ``NotFound`` for a file that is named and not there.
     """
     found = []
+    made: dict[_Saved, Descriptor] = {}
     for saved in _parse(body):
-        target = _manifest(intake, store, saved)
+        alike = replace(saved, tags=())
+        if alike not in made:
+            made[alike] = _manifest(intake, store, saved)
+        target = made[alike]
         for tag in saved.tags:
             name = str(Reference.parse(tag))
             found.append(replace(target, annotations={IMAGE_NAME: name}))
@@ -81,8 +84,13 @@ def _saved(document: Document) -> _Saved:
 def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
     config = Descriptor(media_types.DOCKER_CONFIG, *_find(intake, saved.config))
     parsed = ImageConfig.parse(read_blob(store, config, MAX_DOCUMENT))
+    if len(saved.layers) != len(parsed.diff_ids):  # before each of them is looked into
+        raise InvalidArgument(
+            f"{quoted(saved.config)} names {len(parsed.diff_ids)} layers, and manifest.json "
+            f"{len(saved.layers)}"
+        )
     layers = [_layer(store, *_find(intake, name)) for name in saved.layers]
-    _compare(saved, layers, parsed)
+    _compare(layers, parsed)
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.DOCKER_MANIFEST,
@@ -111,12 +119,7 @@ def _layer(store: ContentStore, digest: str, size: int) -> Descriptor:
         return Descriptor(_LAYERS[detect(file.read(MAGIC))], digest, size)
 
 
-def _compare(saved: _Saved, layers: list[Descriptor], config: ImageConfig) -> None:
-    if len(layers) != len(config.diff_ids):
-        raise InvalidArgument(
-            f"{quoted(saved.config)} names {len(config.diff_ids)} layers, and manifest.json "
-            f"{len(layers)}"
-        )
+def _compare(layers: list[Descriptor], config: ImageConfig) -> None:
     for layer, diff_id in zip(layers, config.diff_ids, strict=True):
         if layer.media_type == media_types.DOCKER_LAYER and layer.digest != diff_id:
             raise DiffIDMismatch(f"a layer is {layer.digest}; its image's config says {diff_id}")
@@ -143,5 +146,6 @@ def manifest_json(
 def _tag(name: str) -> str:
     with suppress(InvalidArgument):
         reference = Reference.parse(name)
-        return replace(reference, digest="").familiar if reference.tag else ""
+        if reference.tag and name.partition("@")[0].endswith(f":{reference.tag}"):
+            return replace(reference, digest="").familiar
     return ""

@@ -17,8 +17,6 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO, TypeAlias
 
 from ..errors import Cancelled, InvalidArgument, NoMatchingPlatform, NotFound, SizeMismatch
@@ -29,22 +27,24 @@ from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.platform import Platform
 from ..oci.reference import Reference
+from ..services.images import ImageRecord
 from ..store.layers import Stream
-from ..store.layout_names import REF_NAME
+from ..store.layout_names import IMAGE_NAME, REF_NAME
 from ..store.protocol import ContentStore, read_blob
 from ..store.tar import BLOCK, header
-from .docker_archive import IMAGE_NAME, manifest_json
+from .docker_archive import manifest_json
 from .image import Image, ImageServices
 from .intake import DOCKER, INDEX, OCI_LAYOUT, StrPath
 from .job import Job
 from .names import find
 from .platforms import Platforms, find_manifest
+from .target import put, writing_to
 from .walk import walk
 
 _PIECE = 1 << 20
 #: Pieces that are read ahead of the one that is written.
 _AHEAD = 3
-_SHOWN = 20
+_BRING = "Bring it with fetch_missing, or export another platform="
 _BLOB_MODE, _JSON_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 Exported: TypeAlias = Image | Descriptor | str
@@ -52,9 +52,10 @@ Exported: TypeAlias = Image | Descriptor | str
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """As the arguments of ``export_images``."""
+    """As the arguments of ``export_images``; ``is_chosen``: the platforms were asked for."""
 
     platforms: Platforms
+    is_chosen: bool = False
     skip_docker_manifest: bool = False
     without: tuple[Exported, ...] = ()
 
@@ -71,8 +72,11 @@ def export_archive(
         raise InvalidArgument("there is nothing to export", remedy="Name an image")
     usual = (options.platforms.wanted or (services.platform,))[0]
     plan = _Plan(services.store, options.platforms, usual)
-    for name, root in (_named(services, source) for source in images):
+    # Sorted, for the archive is to depend on the images, and not on who names them how.
+    for name, root in sorted((_named(services, source) for source in images), key=_place_of):
         plan.add(name, root)
+        if options.is_chosen:
+            _expect(services, name, root, options.platforms)
         plan.name(name, root)
     plan.leave_out(_known(services, options, usual))
     files = {OCI_LAYOUT: b'{"imageLayoutVersion":"1.0.0"}', INDEX: plan.index()}
@@ -89,6 +93,21 @@ def _named(services: ImageServices, source: Exported) -> tuple[str, Descriptor]:
         return "", source
     found = find(services.names, source) if isinstance(source, str) else source
     return found.name, found.target
+
+
+def _expect(services: ImageServices, name: str, root: Descriptor, platforms: Platforms) -> None:
+    """Raises ``NoMatchingPlatform`` for a manifest that is for none of ``platforms``."""
+    try:
+        Image(services, ImageRecord(name, root, {}, None, None)).expect(platforms)
+    except NoMatchingPlatform:
+        raise
+    except NotFound:
+        pass  # a config, which will be told of with all else that is missing
+
+
+def _place_of(named: tuple[str, Descriptor]) -> tuple[str, str]:
+    name, target = named
+    return name, target.digest
 
 
 def _known(services: ImageServices, options: ExportOptions, usual: Platform) -> set[str]:
@@ -116,10 +135,10 @@ class _Plan:
     _entries: list[dict[str, object]] = field(default_factory=list)
 
     def add(self, name: str, target: Descriptor, *, may_lack: bool = False) -> None:
-        """An image and what it needs.  Raises ``NotFound`` for a document that is not there,
-        unless it ``may_lack`` some."""
+        """An image and what it needs.  Raises ``NotFound`` for a document that is not there, and
+        ``NoMatchingPlatform``, unless it ``may_lack`` some."""
         for found in walk(partial(self._children, name, may_lack), target):
-            if not (media_types.is_non_distributable(found.media_type) and found.urls):
+            if not found.is_foreign:
                 self.blobs.setdefault(found.digest, found)
 
     def name(self, name: str, target: Descriptor) -> None:
@@ -142,12 +161,13 @@ class _Plan:
             return ()
         try:
             document = self._read(target)
-        except NotFound:
+            if isinstance(document, Index):
+                return self.platforms.choose(document, name or target.digest)
+        except NotFound as error:  # or NoMatchingPlatform
             if may_lack:
                 return ()
+            error.remedy = error.remedy or _BRING
             raise
-        if isinstance(document, Index):
-            return self.platforms.choose(document, name or target.digest)
         return document.children
 
     def leave_out(self, known: set[str]) -> None:
@@ -160,11 +180,9 @@ class _Plan:
                 del self.blobs[digest]
         missing = [found.digest for found in self.blobs.values() if not self._has(found)]
         if missing:
-            shown = ", ".join(missing[:_SHOWN])
-            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
             raise NotFound(
-                f"the store lacks {shown}{more}",
-                remedy="Bring it with fetch_missing, or export another platform=",
+                f"the store lacks {digests.listed(missing)}",
+                remedy=_BRING,
             )
 
     def _has(self, target: Descriptor) -> bool:
@@ -194,10 +212,14 @@ def _entry(name: str, target: Descriptor) -> dict[str, object]:
 
 
 def _short(name: str) -> str:
-    """What OCI calls a reference name: containerd takes the tag, or the digest, for it."""
+    """What OCI calls a reference name: containerd takes the tag, or the digest, for it.
+
+    A name that is none in full, such as those of other layouts, is that itself.
+    """
     with suppress(InvalidArgument):
         reference = Reference.parse(name)
-        return "@".join(filter(None, (reference.tag, reference.digest)))
+        if str(reference) == name:
+            return "@".join(filter(None, (reference.tag, reference.digest)))
     return name
 
 
@@ -216,14 +238,14 @@ def _write(file: BinaryIO, plan: _Plan, files: Mapping[str, bytes], job: Job) ->
     with _Reader(plan.store, [places[name] for name in order if name in places]) as reader:
         for name in order:
             if name in places:
-                _put(file, header(name, places[name].size, mode=_BLOB_MODE))
+                put(file, header(name, places[name].size, mode=_BLOB_MODE))
                 _put_blob(file, reader, places[name], job)
             elif name in files:
-                _put(file, header(name, len(files[name]), mode=_JSON_MODE))
-                _put(file, files[name] + bytes(-len(files[name]) % BLOCK))
+                put(file, header(name, len(files[name]), mode=_JSON_MODE))
+                put(file, files[name] + bytes(-len(files[name]) % BLOCK))
             else:
-                _put(file, header(name, 0, mode=_FOLDER_MODE, folder=True))
-    _put(file, bytes(2 * BLOCK))
+                put(file, header(name, 0, mode=_FOLDER_MODE, folder=True))
+    put(file, bytes(2 * BLOCK))
 
 
 def _put_blob(file: BinaryIO, reader: _Reader, blob: Descriptor, job: Job) -> None:
@@ -231,18 +253,11 @@ def _put_blob(file: BinaryIO, reader: _Reader, blob: Descriptor, job: Job) -> No
     while verifier.seen < blob.size:
         with reader.piece() as piece:
             verifier.update(piece)
-            _put(file, piece)
+            put(file, piece)
         job.report("uploading", blob.digest, verifier.seen, blob.size)
     verifier.check()
-    _put(file, bytes(-blob.size % BLOCK))
+    put(file, bytes(-blob.size % BLOCK))
     job.report("uploaded", blob.digest, blob.size, blob.size)
-
-
-def _put(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write it all: a raw file may take less at a time."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
 
 
 class _Reader:
@@ -290,30 +305,14 @@ class _Reader:
         self._free.put(buffer)
 
     def __enter__(self) -> _Reader:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._free.put(None)
-        self._thread.join()
-
-
-@contextmanager
-def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
-    """The file to write to; a path's is replaced at the end of the block, or left as it was."""
-    if not isinstance(target, str | os.PathLike):
-        yield target
-        return
-    path = Path(target)
-    if path.exists() and not path.is_file():  # a pipe, a terminal, /dev/null
-        with path.open("wb") as file:
-            yield file
-        return
-    scratch = path.with_name(f".{path.name}.{token_hex(4)}")
-    try:
-        with scratch.open("xb") as file:
-            yield file
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+        with suppress(RuntimeError):  # an interrupt came before it had begun
+            self._thread.join()

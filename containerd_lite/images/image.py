@@ -5,7 +5,7 @@ What lives here: the object, and reading what its name stands for.  What may not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from ..services.images import ImageRecord
 from ..services.snapshots import FindSnapshots
 from ..store.protocol import ContentStore, read_blob
 from .job import Job
-from .names import Names, full_name
+from .names import Names, name_of
 from .platforms import Platforms, find_manifest
 from .unpack import Unpacker
 
@@ -86,10 +86,10 @@ class Image:
 
     @cached_property
     def _manifest(self) -> Manifest:
-        def read(target: Descriptor) -> Manifest | Index:
-            return parse(read_blob(self._services.store, target, MAX_DOCUMENT), target.media_type)
+        return find_manifest(self.name, self.target, self._services.platform, self._read)
 
-        return find_manifest(self.name, self.target, self._services.platform, read)
+    def _read(self, target: Descriptor) -> Manifest | Index:
+        return parse(read_blob(self._services.store, target, MAX_DOCUMENT), target.media_type)
 
     def config(self) -> ImageConfig:
         """The image config.  Raises ``InvalidArgument`` for an artifact that is no image."""
@@ -103,13 +103,19 @@ class Image:
         return ImageConfig.parse(read_blob(self._services.store, target, MAX_DOCUMENT))
 
     def expect(self, platforms: Platforms | None = None) -> None:
-        """Raises ``NoMatchingPlatform`` where it is one manifest, for none of ``platforms``, the
-        client's unless given."""
-        platforms = platforms or Platforms((self._services.platform,))
+        """Raises ``NoMatchingPlatform`` where it has not got ``platforms``, the client's unless
+        given, or as one manifest none of them."""
         if media_types.is_manifest(self.target.media_type):
             config = self._manifest.config
             if media_types.is_config(config.media_type):
-                platforms.expect(self._config.platform, self.name)
+                wanted = platforms or Platforms((self._services.platform,))
+                wanted.expect(self._config.platform, self.name)
+        elif platforms is None:
+            _ = self._manifest
+        else:
+            document = self._read(self.target)
+            if isinstance(document, Index):
+                platforms.choose(document, self.name)
 
     def rootfs(self) -> tuple[str, ...]:
         """The diff IDs of the layers, bottom first."""
@@ -137,9 +143,12 @@ class Image:
             return unpacker.unpack(manifest.layers, manifest.config, self._config).top
 
     def tag(self, name: str) -> Image:
-        """Give it a further name, which stands for it from now on.  Raises ``InvalidArgument``."""
-        services = self._services
-        return Image(services, services.names.put(full_name(name), self.target, self.labels))
+        """Give it a further name, which stands for it from now on.
+
+        Raises ``NotFound`` if its content is gone, ``InvalidArgument`` for a name that cannot
+        be, ``DigestMismatch`` for one with the digest of something else.
+        """
+        return tag(self._services, self.target, name, self.labels)
 
     def delete(self, *, sync: bool = False) -> None:
         """Remove the name; ``sync`` collects garbage before it returns.  Raises ``NotFound``."""
@@ -157,3 +166,11 @@ class Image:
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.target.digest[:19]}>"
+
+
+def tag(
+    services: ImageServices, target: Descriptor, name: str, labels: Mapping[str, str] | None
+) -> Image:
+    """As ``Image.tag``, for whatever is in the store."""
+    services.store.info(target.digest)  # a name for what is not here would be of no use
+    return Image(services, services.names.put(name_of(target, name), target, labels))

@@ -21,12 +21,12 @@ from ..oci.manifest import Index, Manifest, parse
 from ..oci.reference import MAX_REFERENCE, Reference
 from ..services.images import ImageRecord
 from ..store.layers import Stream
-from ..store.layout_names import REF_NAME
+from ..store.layout_index import parse_index
+from ..store.layout_names import IMAGE_NAME, REF_NAME
 from ..store.protocol import ContentStore, read_blob
 from . import docker_archive
-from .docker_archive import IMAGE_NAME
 from .image import Image, ImageServices
-from .intake import DOCKER, INDEX, MAX_JSON, OCI_LAYOUT, Intake, StrPath
+from .intake import DOCKER, INDEX, OCI_LAYOUT, Intake, StrPath
 from .job import Job
 from .labels import child_labels
 from .names import full_name
@@ -35,11 +35,6 @@ from .unpack import Unpacker
 from .walk import walk
 
 _VERSION = "1.0.0"
-_INDEX_FIELDS = ("schemaVersion", "mediaType", "artifactType", "manifests", "subject")
-#: Fields by which another reader could take the index for something else (CVE-2021-41190).
-_NOT_IN_INDEX = ("config", "layers", "fsLayers")
-#: Of digests that an error lists.
-_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -105,22 +100,12 @@ def _entries(intake: Intake, store: ContentStore) -> Sequence[Descriptor]:
             raise InvalidArgument(f"the layout's version is {quoted(version)}, not {_VERSION}")
         if INDEX not in documents:
             raise InvalidArgument(f"the archive has an {OCI_LAYOUT} and no {INDEX}")
-        return _parse_index(documents[INDEX])
+        return parse_index(documents[INDEX]).each("manifests", Descriptor.read)
     if DOCKER in documents:
         return docker_archive.entries(intake, store, documents[DOCKER])
     raise InvalidArgument(
         "this holds no images", remedy="Give an OCI layout, or what docker save writes"
     )
-
-
-def _parse_index(body: bytes) -> tuple[Descriptor, ...]:
-    """As any other index, but larger."""
-    document = Document.parse(body, INDEX, limit=MAX_JSON).known(_INDEX_FIELDS)
-    kind = document.text("mediaType", media_types.OCI_INDEX)
-    is_other = any(name in document.fields for name in _NOT_IN_INDEX)
-    if document.integer("schemaVersion") != 2 or not media_types.is_index(kind) or is_other:
-        raise InvalidArgument(f"{INDEX} is no index, or not that alone")
-    return document.each("manifests", Descriptor.read)
 
 
 def _named(entries: Iterable[Descriptor], ref: str | None) -> dict[str, Descriptor]:
@@ -151,15 +136,17 @@ def _name_under(base: Reference | None, short: str) -> str:
         name = _checked(short)
         is_below = base is None or name.startswith(tuple(f"{base.name}{m}" for m in "/:@"))
         return name if is_below else ""
-    return full_name(f"{base.name}:{short}") if base is not None and short else ""
+    return _checked(f"{base.name}:{short}") if base is not None and short else ""
 
 
 def _checked(name: str) -> str:
     """A name in full; some, like those of Kubernetes' image IDs, are no references."""
     if not name.isprintable() or len(name) > MAX_REFERENCE:
         raise InvalidArgument(f"{quoted(name)} is no name for an image")
+    if digests.is_digest(name) or not any(mark in name for mark in "/:@"):
+        return name  # a bare word is no repository's latest, but what somebody called it
     try:
-        return name if digests.is_digest(name) else full_name(name)
+        return full_name(name)
     except InvalidArgument:
         return name
 
@@ -181,16 +168,22 @@ class _Census:
 
         Raises ``NoMatchingPlatform`` if none has.
         """
-        found, error = {}, None
+        refusals: dict[str, NoMatchingPlatform | None] = {}
         for name, target in named.items():
-            try:
-                self._expect(name, target)
-                found[name] = target
-            except NoMatchingPlatform as refusal:
-                error = refusal
-        if not found and error is not None:
-            raise error
+            if target.digest not in refusals:  # one image may have very many names
+                refusals[target.digest] = self._refusal(name, target)
+        found = {name: one for name, one in named.items() if refusals[one.digest] is None}
+        if not found:
+            for refusal in filter(None, refusals.values()):
+                raise refusal
         return found
+
+    def _refusal(self, name: str, target: Descriptor) -> NoMatchingPlatform | None:
+        try:
+            self._expect(name, target)
+        except NoMatchingPlatform as refusal:
+            return refusal
+        return None
 
     def _expect(self, name: str, target: Descriptor) -> None:
         if not media_types.is_document(target.media_type) or not self._is_there(target):
@@ -207,17 +200,15 @@ class _Census:
         for _ in walk(self._children, *targets):
             pass
         if self._missing and not skip_missing:
-            shown = ", ".join(list(self._missing)[:_SHOWN])
-            more = f" and {len(self._missing) - _SHOWN} more" if len(self._missing) > _SHOWN else ""
             raise NotFound(
-                f"the archive lacks {shown}{more}",
+                f"the archive lacks {digests.listed(list(self._missing))}",
                 remedy="Import what it builds on first, ask for another platform=, "
                 "or have what is there with skip_missing=True",
             )
 
     def _children(self, target: Descriptor) -> Sequence[Descriptor]:
         if not self._is_there(target):
-            if not (media_types.is_non_distributable(target.media_type) and target.urls):
+            if not target.is_foreign:
                 self._missing[target.digest] = target
             return ()
         if not media_types.is_document(target.media_type):

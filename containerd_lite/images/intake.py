@@ -16,13 +16,11 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from ..errors import AlreadyExists, ContainerdError, DataLoss, InvalidArgument, SizeMismatch
 from ..oci import digest as digests
@@ -30,7 +28,7 @@ from ..oci.document import quoted
 from ..store.layers import MAGIC, Stream, decompressed, detect
 from ..store.protocol import ContentStore, Writer
 from ..store.tar import FILE, LINK, SYMLINK, Source, TarReader, linked
-from .job import Job
+from .job import Job, side_by_side
 
 OCI_LAYOUT, INDEX, DOCKER = "oci-layout", "index.json", "manifest.json"
 _DOCUMENTS = (OCI_LAYOUT, INDEX, DOCKER)
@@ -98,12 +96,14 @@ class Intake:
             expected = _expected(name)
             self._once(self.blobs, name, (self.put(expected, size, data, name), size))
 
-    def _once(self, table: dict[str, bytes] | dict[str, tuple[str, int]], name: str,
-              value: bytes | tuple[str, int]) -> None:  # fmt: skip
+    def _once(self, table: dict[str, Any], name: str, value: object) -> None:
+        """Raises ``InvalidArgument`` for a name that has stood for something else: of two
+        readers each could take another one."""
         with self._lock:
-            known = cast("dict[str, object]", table)
-            if known.setdefault(name, value) is not value and known[name] != value:
-                raise InvalidArgument(f"the archive has two files {quoted(name)}")
+            for known in (self.documents, self.blobs, self.links):
+                if known.get(name, value) != value:
+                    raise InvalidArgument(f"the archive has two files {quoted(name)}")
+            table[name] = value
 
     @staticmethod
     def _read(name: str, size: int, data: Source) -> bytes:
@@ -167,7 +167,7 @@ class Intake:
         if not isinstance(source, str | os.PathLike):
             self._take_file(source, workers)
         elif os.path.isdir(source):
-            self._take_parts(_parts_of_folder(Path(source)), workers)
+            side_by_side(self._take_part, _parts_of_folder(Path(source)), self._job, workers)
         else:
             with open(source, "rb", buffering=0) as file:
                 self._take_file(cast(BinaryIO, file), workers)
@@ -179,7 +179,7 @@ class Intake:
         elif detect(os.pread(*place[:1], MAGIC, place[1])):
             self._take_stream(decompressed(Stream(FileStream(*place))))
         else:
-            self._take_parts(self._parts_of_archive(*place), workers)
+            side_by_side(self._take_part, self._parts_of_archive(*place), self._job, workers)
 
     def _take_stream(self, stream: Source) -> None:
         reader = TarReader(stream)
@@ -187,7 +187,7 @@ class Intake:
             if entry.kind == FILE:
                 self.take(entry.name, entry.size, reader)
             elif entry.kind in (LINK, SYMLINK):
-                self.links[entry.name] = linked(entry)
+                self._once(self.links, entry.name, linked(entry))
 
     def _parts_of_archive(self, descriptor: int, offset: int) -> Iterator[Part]:
         """The files of a plain archive; only its headers are read for this."""
@@ -196,30 +196,11 @@ class Intake:
                 data = FileStream(descriptor, offset + entry.offset)
                 yield Part(entry.name, entry.size, nullcontext(data))
             elif entry.kind in (LINK, SYMLINK):
-                self.links[entry.name] = linked(entry)
+                self._once(self.links, entry.name, linked(entry))
 
-    def _take_parts(self, parts: Iterator[Part], workers: int) -> None:
-        with ThreadPoolExecutor(workers, "containerd-lite-import") as pool:
-            run = (copy_context().run for _ in range(workers))  # each in the caller's lease
-            tasks = [pool.submit(one, self._take_some, parts) for one in run]
-        for task in tasks:
-            if (error := task.exception()) is not None:
-                self._job.blame(error)
-                raise error
-
-    def _take_some(self, parts: Iterator[Part]) -> None:
-        try:
-            while (part := self._next_of(parts)) is not None:
-                self._job.check()
-                with part.data as data:
-                    self.take(part.name, part.size, data)
-        except BaseException as error:
-            self._job.fail(error)  # at once: the others need not finish
-            raise
-
-    def _next_of(self, parts: Iterator[Part]) -> Part | None:
-        with self._lock:
-            return next(parts, None)
+    def _take_part(self, part: Part) -> None:
+        with part.data as data:
+            self.take(part.name, part.size, data)
 
 
 def _place(file: BinaryIO) -> tuple[int, int] | None:

@@ -1,55 +1,26 @@
 """What the parts of one operation share.
 
-What lives here: the progress callback, the word to stop with its reason, and how many go side by
-side.  What may not: the operations.
+What lives here: the progress callback, the word to stop with its reason, and having parts
+go side by side.  What may not: the operations.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ..errors import Cancelled
+from ..interrupt import Interrupt
 from ..progress import ProgressCallback, ProgressEvent
+from ..workers import Workers
+
+_T = TypeVar("_T")
 
 _MOVING = ("downloading", "uploading")
-
-#: Blobs at once, unless the caller says how many; of the large ones, each of which keeps a line
-#: or a disk busy by itself, fewer.
-USUAL = 8
-USUAL_LARGE = 4
-LARGE = 4 << 20
-#: How often a part that waits looks whether it is to give up (seconds).
-_LOOK = 0.1
-
-
-class Gate:
-    """Lets so many large blobs through at a time, and all others.
-
-    ``workers`` is how many may stand before it: what the caller said, or what is usual.
-    """
-
-    def __init__(self, job: Job, given: int | None, large: int = USUAL_LARGE) -> None:
-        self.workers = USUAL if given is None else given
-        self._job = job
-        self._places = threading.Semaphore(max(1, large if given is None else given))
-
-    @contextmanager
-    def passing(self, size: int) -> Iterator[None]:
-        """Waits for a place, if ``size`` (bytes) wants one.  Raises ``Cancelled``."""
-        if size <= LARGE:
-            yield
-            return
-        while not self._places.acquire(timeout=_LOOK):
-            self._job.check()
-        try:
-            yield
-        finally:
-            self._places.release()
 
 
 @dataclass
@@ -61,7 +32,7 @@ class Job:
 
     progress: ProgressCallback | None = None
     keeps_partial: bool = False
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Interrupt = field(default_factory=Interrupt)
     failure: BaseException | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: When an object's bytes began to move, and from which offset on.
@@ -97,7 +68,50 @@ class Job:
         self.stop.set()
 
     def blame(self, error: BaseException) -> None:
-        """Raise what went wrong first, if that is not ``error`` itself."""
+        """Raise what went wrong first, as it was, if that is not ``error`` itself."""
         failure = self.failure
-        if failure is not None and failure is not error:
-            raise failure from error
+        if failure is None or failure is error:
+            return
+        context = failure.__context__
+        try:
+            raise failure
+        finally:
+            failure.__context__ = context  # that the others gave up is no reason of it
+
+
+def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, workers: int) -> None:
+    """Do ``work`` on each item, in so many threads, as part of the caller's lease.
+
+    The first failure, or an interrupt of the caller, stops it all.  Items may come lazily; none
+    is asked for while another is.
+    """
+    waiting, lock = iter(items), threading.Lock()
+
+    def next_ones() -> Iterator[_T]:
+        while True:
+            with lock:
+                job.check()
+                try:
+                    item = next(waiting)
+                except StopIteration:
+                    return
+            yield item
+
+    def run() -> None:
+        try:
+            with job.stop.watching():
+                for item in next_ones():
+                    work(item)
+        except BaseException as error:
+            job.fail(error)  # at once: the others need not finish
+            raise
+
+    with Workers(workers, "containerd-lite-side") as pool:
+        try:
+            tasks = [pool.submit(run) for _ in range(workers)]
+            for task in tasks:
+                task.result()
+        except BaseException as error:
+            job.fail(error)
+            job.blame(error)
+            raise

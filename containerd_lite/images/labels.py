@@ -18,6 +18,8 @@ _CONTENT = "containerd.io/gc.ref.content"
 _SOURCE = "containerd.io/distribution.source"
 SNAPSHOT = "containerd.io/gc.ref.snapshot"
 UNCOMPRESSED = "containerd.io/uncompressed"
+#: Bytes of a label, key and value together; containerd's labels package.
+_MAX_LABEL = 4096
 #: Characters of a referrer's digest in its label; a number would say nothing.
 _SHOWN = 12
 
@@ -53,9 +55,13 @@ def _prefix(media_type: str) -> str:
 
 
 def source_label(reference: Reference, present: str = "") -> dict[str, str]:
-    """The label that says which repository has a blob; ``present`` is its value so far."""
+    """The label that says which repository has a blob; ``present`` is its value so far.
+
+    Where that is full it stays as it is: it helps with mounts, and is worth no pull.
+    """
     repositories = {reference.repository, *filter(None, present.split(","))}
-    return {source_key(reference): ",".join(sorted(repositories))}
+    key, value = source_key(reference), ",".join(sorted(repositories))
+    return {key: value} if len(key) + len(value) <= _MAX_LABEL else {}
 
 
 def source_key(reference: Reference) -> str:

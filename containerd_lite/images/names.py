@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from ..errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from ..errors import AlreadyExists, DigestMismatch, InvalidArgument, NotFound, Unavailable
 from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
 from ..services.images import ImageRecord, ImageService
@@ -20,6 +20,10 @@ _MOST_TRIES = 10
 
 class Names(Protocol):
     """Names and the descriptors that they stand for; ``DaemonNames``, ``LayoutNames``."""
+
+    @property
+    def elsewhere(self) -> str:
+        """Where to look for an image that is not here, in words that follow "Pull it, or"."""
 
     def get(self, name: str) -> ImageRecord:
         """Raises ``NotFound``."""
@@ -41,6 +45,8 @@ class Names(Protocol):
 
 class DaemonNames:
     """The image records of a namespace; ``Names``."""
+
+    elsewhere = "look in another namespace, such as k8s.io or moby"
 
     def __init__(self, service: ImageService) -> None:
         self._service = service
@@ -78,10 +84,21 @@ def find(names: Names, name: str) -> ImageRecord:
     raise NotFound(
         f"there is no image {candidates[-1]!r} here",
         operation="Images.Get",
-        remedy="Pull it, or look in another namespace, such as k8s.io or moby",
+        remedy=f"Pull it, or {names.elsewhere}",
     )
 
 
 def full_name(name: str) -> str:
     """The full form of a name that is to be given.  Raises ``InvalidArgument``."""
     return str(Reference.parse(name))
+
+
+def name_of(target: Descriptor, name: str) -> str:
+    """The full form of a name that ``target`` is to be given.
+
+    Raises ``InvalidArgument``, and ``DigestMismatch`` where the name has another digest.
+    """
+    reference = Reference.parse(name)
+    if reference.digest not in ("", target.digest):
+        raise DigestMismatch(f"{name} cannot stand for {target.digest}")
+    return str(reference)

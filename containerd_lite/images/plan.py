@@ -16,11 +16,8 @@ from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import Index, Manifest, parse
 from .job import Job
-from .platforms import Platforms
+from .platforms import Platforms, wanted_children
 from .walk import Dispatcher, Handler, key
-
-#: Digests that an error names; more tell nobody more.
-_SHOWN = 20
 
 _Key = tuple[str, str]
 
@@ -53,10 +50,11 @@ class Choice:
     platforms: Platforms | None = None
     sparse: bool = False
 
-    def of(self, index: Index) -> Sequence[Descriptor]:
-        """The entries that are wanted."""
-        chosen = self.platforms.choose(index, self.name) if self.platforms else index.manifests
-        return tuple(chosen)
+    def of(self, document: Manifest | Index, is_root: bool) -> Sequence[Descriptor]:
+        """What a document refers to and is wanted."""
+        if self.platforms is None:
+            return document.children
+        return wanted_children(document, self.platforms, self.name, is_root=is_root)
 
     def may_lack(self, entry: Descriptor) -> bool:
         """Whether an entry stays behind where its content is not all there."""
@@ -116,18 +114,19 @@ class Planner:
         self._lacks: dict[_Key, set[str]] = {}
         self._placed: dict[_Key, Descriptor] = {}
         self._plan = Plan()
+        self._target: Descriptor | None = None
 
     def plan(self, target: Descriptor) -> Plan:
         """Raises ``NotFound``, ``NoMatchingPlatform``, and what the contents raise."""
         if not media_types.is_document(target.media_type):
             raise InvalidArgument(f"{target.digest} is no manifest or index: {target.media_type}")
+        self._target = target
         with Dispatcher(self._look, self._workers, self._job) as dispatcher:
             dispatcher.add(target)
             dispatcher.wait()
         if missing := sorted(self._lacking(target)):
-            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
             raise NotFound(
-                f"{self._choice.name} lacks {', '.join(missing[:_SHOWN])}{more}",
+                f"{self._choice.name} lacks {digests.listed(missing)}",
                 remedy=self._contents.remedy,
             )
         self._place(target)
@@ -138,15 +137,15 @@ class Planner:
         media_type = descriptor.media_type
         if not media_types.is_document(media_type):
             if not self._contents.has(descriptor):
-                is_foreign = descriptor.urls and media_types.is_non_distributable(media_type)
-                (self._away if is_foreign else self._absent).add(descriptor.digest)
+                absent = self._away if descriptor.is_foreign else self._absent
+                absent.add(descriptor.digest)
             return ()
         try:
             document = parse(self._contents.read(descriptor), media_type)
         except NotFound:
             self._absent.add(descriptor.digest)
             return ()
-        wanted = self._choice.of(document) if isinstance(document, Index) else document.children
+        wanted = self._choice.of(document, is_root=descriptor == self._target)
         node = _Node(document, wanted, tuple(self._referrers(descriptor)))
         self._nodes[key(descriptor)] = node
         return (*node.children, *node.referrers)

@@ -76,7 +76,12 @@ class Platforms:
         return entry.digest in chosen
 
     def expect(self, platform: Platform, name: str) -> None:
-        """Raises ``NoMatchingPlatform`` if an image for ``platform`` serves none wanted."""
+        """Raises ``NoMatchingPlatform`` if an image for ``platform`` serves none wanted.
+
+        The config of what is no image to run, such as a signature, names none.
+        """
+        if not (platform.os or platform.architecture):
+            return
         if self.wanted is not None and all(rank(one, platform) is None for one in self.wanted):
             raise no_match(name, self.wanted[0], str(platform))
 
@@ -119,7 +124,8 @@ def find_manifest(
         document = read(target)
         if isinstance(document, Manifest):
             return document
-        (target,) = Platforms((platform,)).choose(document, name)
+        # The first: an index may name one manifest for several platforms.
+        target = Platforms((platform,)).choose(document, name)[0]
     raise InvalidArgument(f"{name} nests indexes more than {MAX_DEPTH} deep")
 
 

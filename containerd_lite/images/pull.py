@@ -7,8 +7,8 @@ records; how blobs move and how layers become snapshots.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from ..errors import InvalidArgument
@@ -19,7 +19,9 @@ from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.platform import Platform
 from ..store.protocol import ContentStore, read_blob
-from .job import USUAL_LARGE, Gate, Job
+from ..workers import Workers
+from .gate import USUAL_LARGE, Gate
+from .job import Job
 from .labels import child_labels
 from .octet import OCTET_STREAM, repair_octet_config
 from .platforms import Platforms, best, wanted_children
@@ -120,13 +122,12 @@ class _Walk:
         self._root_config = ""
         #: Whether the target calls its config what old registries called everything.
         self.has_octet_config = False
+        #: What refers to others of the walk, and what is below that: for no platform.
+        self._aside: set[str] = set()
         #: Of all platforms' manifests, the one that is unpacked.
         self._usual = {target.digest}
         self._unpacking: list[Future[Unpacked]] = []
-        # The sooner the lowest layer is here, the more of the others come while it is unpacked:
-        # benchmarks/images.py has 0.75 of ctr with two large ones at a time, 0.85 with four.
-        large = USUAL_LARGE if self._unpacker is None else 2
-        self._gate = Gate(self._job, self._options.workers, large)
+        self._gate = Gate(self._job, self._options.workers, unpacks=self._unpacker is not None)
 
     def run(self) -> list[Unpacked]:
         options = self._options
@@ -134,7 +135,7 @@ class _Walk:
         if options.wrap is not None:
             handler = options.wrap(handler)
         with (
-            ThreadPoolExecutor(1, "containerd-lite-unpack") as self._unpackers,
+            Workers(1, "containerd-lite-unpack") as self._unpackers,
             Dispatcher(self._withholding(handler), self._gate.workers, self._job) as self._work,
         ):
             self._work.add(self._target)
@@ -146,7 +147,7 @@ class _Walk:
     def _fetch(self, descriptor: Descriptor) -> Sequence[Descriptor]:
         """Bring one descriptor's content; the last of the handlers."""
         if not media_types.is_document(descriptor.media_type):
-            with self._gate.passing(descriptor.size):
+            with self._gate.passing(descriptor):
                 self._source.bring(descriptor)
             if descriptor.digest == self._root_config:
                 config = ImageConfig.parse(read_blob(self._store, descriptor, MAX_DOCUMENT))
@@ -155,11 +156,15 @@ class _Walk:
         expect_bounded(descriptor)
         document = parse(self._source.document(descriptor), descriptor.media_type)
         referrers = self._source.referrers(descriptor) if self._options.referrers else ()
+        below = document.children if descriptor.digest in self._aside else ()
+        self._aside.update(one.digest for one in (*referrers, *below))
         # All children are named, those not fetched too: a later pull may bring them.
         self._source.label(descriptor, child_labels(document.children, referrers))
         return [*self._wanted(descriptor, document), *referrers]
 
     def _wanted(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
+        if target.digest in self._aside:
+            return document.children
         is_root = target == self._target
         if isinstance(document, Index):
             usual = best(document, self._options.usual)
@@ -180,17 +185,17 @@ class _Walk:
                 return children
             config = next((c for c in children if _has_config(descriptor, c)), None)
             layers = [c for c in children if media_types.is_layer(c.media_type)]
-            if config is None:
+            if config is None or (not layers and len(children) > 1):
                 return children  # an artifact: what it holds is not ours to know
-            run = copy_context().run
-            task = self._unpackers.submit(run, self._unpack, config, layers)
-            self._unpacking.append(task)
+            self._unpacking.append(self._unpackers.submit(self._unpack, config, layers))
             return [child for child in children if child not in layers]
 
         return handle
 
     def _is_unpacked(self, descriptor: Descriptor) -> bool:
         if self._unpacker is None or not media_types.is_manifest(descriptor.media_type):
+            return False
+        if descriptor.digest in self._aside:
             return False
         if media_types.is_attestation(descriptor.media_type, descriptor.annotations):
             return False
@@ -203,16 +208,23 @@ class _Walk:
         try:
             self._work.add(config).result()
             body = read_blob(self._store, config, MAX_DOCUMENT)
-            return self._unpacker.unpack(
-                layers,
-                config,
-                ImageConfig.parse(body),
-                lambda needed: [self._work.add(layer) for layer in needed],
-                lambda layer: self._work.add(layer).result(),
-            )
+            with self._gate.unpacking():
+                return self._unpacker.unpack(
+                    layers,
+                    config,
+                    ImageConfig.parse(body),
+                    lambda needed: [self._work.add(layer) for layer in needed],
+                    self._await,
+                )
         except BaseException as error:
             self._job.fail(error)
             raise
+
+    def _await(self, layer: Descriptor) -> None:
+        coming = self._work.add(layer)
+        # What is there is not waited for: for a moment it would make room for another.
+        with nullcontext() if coming.done() else self._gate.awaiting(layer):
+            coming.result()
 
 
 def _has_config(manifest: Descriptor, child: Descriptor) -> bool:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import takewhile
 from typing import BinaryIO
 
-from ..errors import DigestMismatch, InvalidArgument, NotFound, RegistryError
+from ..errors import InvalidArgument, NotFound, RegistryError
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
@@ -23,15 +23,15 @@ from ..oci.reference import Reference
 from ..progress import ProgressEvent
 from ..registry.content import opener as content_opener
 from ..store.protocol import ContentStore, read_blob
-from .job import Gate, Job
+from .gate import Gate
+from .job import Job
 from .labels import source_key
+from .names import name_of
 from .plan import Choice, Contents, Plan, Planner
 from .platforms import Platforms
 from .resolver import Pusher
 from .walk import Dispatcher
 
-#: Large blobs at a time, unless the caller says how many: each takes some 8 MiB of memory.
-LARGE_UPLOADS = 4
 #: Repositories that are asked for a blob before it is uploaded.
 _MOUNTS = 4
 
@@ -57,7 +57,7 @@ def push(
     """
     contents = _Stored(store, parse_name(name))
     choice = Choice(name, platforms, sparse)
-    gate = Gate(job, max_concurrent_uploads, LARGE_UPLOADS)
+    gate = Gate(job, max_concurrent_uploads)
     plan = Planner(contents, choice, job, gate.workers).plan(target)
     Delivery(contents, pusher, job, gate, chunk_size).run(name, plan)
     return plan.root
@@ -90,9 +90,8 @@ class Delivery:
 
     def run(self, name: str, plan: Plan) -> None:
         """Raises ``DigestMismatch`` where ``name`` has another digest than the root."""
-        reference = parse_name(name)
-        if reference and reference.digest not in ("", plan.root.digest):
-            raise DigestMismatch(f"{name} cannot stand for {plan.root.digest}")
+        if parse_name(name) is not None:
+            name_of(plan.root, name)
         *below, root = plan.documents
         manifests = [one for one in below if media_types.is_manifest(one.media_type)]
         self._push(plan, plan.blobs.values(), self._gate.workers)
@@ -119,7 +118,7 @@ class Delivery:
                 opener = partial(self._contents.open_at, descriptor)
                 parents = plan.parents.get(descriptor.digest, ())
                 sources = self._contents.repositories(descriptor, parents)
-            with self._gate.passing(descriptor.size):
+            with self._gate.passing(descriptor):
                 self._pusher.push(
                     descriptor,
                     opener,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
@@ -36,16 +36,17 @@ from ..services.keeping import collect, is_away, keeping
 from ..services.leases import LeaseService
 from ..services.namespaces import NamespaceService
 from ..store.daemon import DaemonStore
+from ..store.layout import LayoutStore
 from ..store.protocol import ContentStore, Writer, read_blob
 from .check import LateFetcher
 from .fetch import fetch_blob
-from .job import Job
+from .job import Job, side_by_side
 from .labels import child_labels
 from .platforms import Platforms, wanted_children
 from .resolver import Resolver
 from .source import Source, expect_bounded
 from .turns import turn
-from .verify import find_fault, side_by_side
+from .verify import HASHERS, find_fault
 from .walk import Dispatcher, children_in
 
 _BUFFER = 1 << 20
@@ -205,7 +206,8 @@ class Repair:
                     f"{info.digest} is broken, and no image refers to it", remedy="Delete it"
                 )
 
-        side_by_side(look, [one for one in self._store.walk() if one.digest not in seen], job)
+        unseen = [one for one in self._store.walk() if one.digest not in seen]
+        side_by_side(look, unseen, job, HASHERS)
 
     def report(self) -> RepairReport:
         """Raises ``DataLoss`` if anything could not be mended; ``joined`` says why, of each."""
@@ -226,21 +228,18 @@ class Repair:
 class Ground(Protocol):
     """What lies below a store."""
 
-    def cleared(self, digest: str) -> AbstractContextManager[object]:
-        """Within the block the content of ``digest`` is gone, so that it can be written anew."""
+    def writer(self, ref: str, *, size: int, expected: str) -> Writer:
+        """Begin or resume a write of what is there, broken, and stays until the commit."""
 
 
 class FolderGround:
     """The files of a layout."""
 
     def __init__(self, store: ContentStore) -> None:
-        self._store = store
+        self._store = cast(LayoutStore, store)
 
-    @contextmanager
-    def cleared(self, digest: str) -> Iterator[None]:
-        with suppress(NotFound):
-            self._store.delete(digest)
-        yield
+    def writer(self, ref: str, *, size: int, expected: str) -> Writer:
+        return self._store.replacing_writer(ref, size=size, expected=expected)
 
 
 class DaemonGround:
@@ -259,9 +258,17 @@ class DaemonGround:
         self._namespaces = namespaces
         self._lock = threading.Lock()
 
+    def writer(self, ref: str, *, size: int, expected: str) -> Writer:
+        return _StagedWriter(
+            DaemonStore(self._content).writer(ref, size=size), self, expected, size
+        )
+
     @contextmanager
     def cleared(self, digest: str) -> Iterator[None]:
-        """Every namespace that had the content has it, with its labels, after the block."""
+        """Within the block the content of ``digest`` is gone, so that it can be written anew.
+
+        Every namespace that had it has it, with its labels, after the block.
+        """
         with self._lock, ExitStack() as stack:
             for namespace in self._namespaces.list():
                 stack.enter_context(self._forgotten(namespace.name, digest))
@@ -319,10 +326,7 @@ def _give_back(source: ContentStore, store: ContentStore, info: ContentInfo) -> 
 
 
 class _Staging:
-    """A store in which a digest that is there, broken, can be written; made for ``fetch_blob``.
-
-    The broken content goes at the last moment: where the good is not to be had, nothing changes.
-    """
+    """A store in which a digest that is there, broken, can be written; made for ``fetch_blob``."""
 
     def __init__(self, store: ContentStore, ground: Ground) -> None:
         self._store = store
@@ -332,17 +336,16 @@ class _Staging:
         return getattr(self._store, name)
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> Writer:
-        if digests.algorithm(expected) == "sha256":
-            return _StagedWriter(self._store.writer(ref, size=size), self._ground, expected, size)
-        # A layout (daemons hold sha256 alone) hashes by what it expects: here it has to go first.
-        with self._ground.cleared(expected):
-            return self._store.writer(ref, size=size, expected=expected)
+        return self._ground.writer(ref, size=size, expected=expected)
 
 
 class _StagedWriter:
-    """A ``Writer`` that verifies by itself: a store that expected the digest would refuse it."""
+    """A ``Writer`` that verifies by itself: a daemon that expected the digest would refuse it.
 
-    def __init__(self, writer: Writer, ground: Ground, digest: str, size: int) -> None:
+    The broken content goes at the last moment: where the good is not to be had, nothing changes.
+    """
+
+    def __init__(self, writer: Writer, ground: DaemonGround, digest: str, size: int) -> None:
         self._writer = writer
         self._ground = ground
         self._digest = digest

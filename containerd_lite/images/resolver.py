@@ -8,12 +8,13 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
-from ..errors import RegistryNotFound
+from ..errors import DataLoss, RegistryError, RegistryUnauthorized, RegistryUnavailable
+from ..interrupt import check
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
@@ -267,7 +268,7 @@ class RegistryPusher:
     ) -> Outcome:
         subject = parse(body, descriptor.media_type).subject
         # A registry may keep no list of referrers: then each adds itself to one of ours.
-        with turn((place.name, subject.digest if subject else descriptor.digest), lambda: None):
+        with turn((place.name, subject.digest if subject else descriptor.digest), check):
             outcome = Outcome.EXISTS
             if not self._stands(place, subject):
                 self._registry.push_manifest(place, body, descriptor.media_type)
@@ -282,7 +283,7 @@ class RegistryPusher:
         if self._has_mirrors:
             return False
         asked = replace(place, digest="") if place.tag else place
-        with suppress(RegistryNotFound):
+        try:
             if self._registry.resolve(asked).digest == place.digest:
                 return subject is None or any(
                     found.digest == place.digest
@@ -290,4 +291,17 @@ class RegistryPusher:
                         replace(place, tag="", digest=subject.digest)
                     )
                 )
+        except (RegistryError, DataLoss) as error:
+            if not _may_be_replaced(error):
+                raise
         return False
+
+
+def _may_be_replaced(error: RegistryError | DataLoss) -> bool:
+    """Whether to push over what cannot be read: nobody can use it, and a push may be the cure.
+
+    Where the registry refuses us, or says nothing at all, the push would end in the same way.
+    """
+    if isinstance(error, RegistryUnavailable):
+        return error.status >= 500
+    return not isinstance(error, RegistryUnauthorized)

@@ -60,6 +60,16 @@ class Answers:
             return AuthResponse("credentials", found.password, found.username)
         return AuthResponse("refresh", found.identity_token)
 
+    def cleaned(self, error: ContainerdError) -> ContainerdError:
+        """An error of the daemon's, with what it joins, without what nobody may be shown."""
+        error.message = self.safe(error.message)
+        error.args = (error.message,)
+        error.joined = tuple(map(self.cleaned, error.joined))
+        kept = (value for _, value in error.details)
+        if any(secret.encode() in value for value in kept for secret in self._secrets):
+            error.details = ()
+        return error
+
     def safe(self, message: str) -> str:
         """A sentence of the daemon's, without what nobody may be shown."""
         if any(secret in message for secret in self._secrets):
@@ -80,17 +90,16 @@ def explained(
         better = _registry_failure(error, reference, plain_http, answers.are_given)
     else:
         better = _known_failure(error, reference)
-    better.message = answers.safe(error.message)
+    better.message = error.message
     better.operation, better.address = error.operation, error.address
     better.details, better.joined = error.details, error.joined
-    return better
+    return answers.cleaned(better)
 
 
 def _known_failure(error: ContainerdError, reference: Reference) -> ContainerdError:
     said = error.message
-    if "no unpack platforms defined" in said:
-        remedy = f"Its transfer service is not configured to; unpack=False, or {_CLIENT}"
-        return Unimplemented(remedy=remedy)
+    if (refusal := unpack_failure(error)) is not None:
+        return refusal
     if type(error) is not NotFound:
         return error
     if "no match for platform" in said:
@@ -123,3 +132,15 @@ def _registry_failure(
     if "failed to do request" in said or "failed to authorize" in said or "dial tcp" in said:
         return RegistryUnavailable(remedy="Check the host, its certificate and the network")
     return error
+
+
+def unpack_failure(error: ContainerdError) -> Unimplemented | None:
+    """The error for what the daemon says that does not unpack so."""
+    if "no unpack platforms defined" not in error.message:
+        return None
+    return Unimplemented(
+        error.message,
+        operation=error.operation,
+        address=error.address,
+        remedy='Its transfer service is not configured to unpack so; unpack=False, or via="client"',
+    )

@@ -29,6 +29,7 @@ from ..services.streaming import ByteReader, ByteWriter, Stream, StreamingServic
 from ..services.transfer import Transferable, TransferOptions, TransferService
 from ..services.transfer_types import Progress, transfer_value
 from .job import Job
+from .target import put
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -273,9 +274,7 @@ class Run:
         receive = partial(reader.readinto, view)
         while size := self._patiently(receive, lambda: stream.is_done):
             self._patience.hold()
-            rest = view[:size]
-            while rest:
-                rest = rest[target.write(rest) :]
+            put(target, view[:size])
             self._patience.sign()
 
     def send(self, source: BinaryIO, stream: Stream) -> None:

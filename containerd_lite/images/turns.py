@@ -23,8 +23,9 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 from ..deadline import Deadline
+from ..locks import holding
 
-#: How often a waiting thread looks whether it is to give up (seconds).
+#: How often who waits for another process looks whether it is to give up (seconds).
 _LOOK = 0.1
 #: How long another process is waited for (seconds): it may have been stopped, or forked a child
 #: that keeps its sockets.
@@ -34,7 +35,7 @@ _BACKLOG = 128
 
 _guard = threading.Lock()
 #: What is being written, and by how many it is wanted.
-_turns: dict[Hashable, tuple[threading.Lock, int]] = {}
+_turns: dict[Hashable, tuple[threading.RLock, int]] = {}
 
 
 @contextmanager
@@ -45,16 +46,11 @@ def turn(key: Hashable, check: Callable[[], object]) -> Iterator[None]:
     raises to give up.
     """
     with _guard:
-        lock, wanted = _turns.get(key, (threading.Lock(), 0))
+        lock, wanted = _turns.get(key, (threading.RLock(), 0))
         _turns[key] = (lock, wanted + 1)
     try:
-        while not lock.acquire(timeout=_LOOK):
-            check()
-        try:
-            with _machine_turn(_name(key), check):
-                yield
-        finally:
-            lock.release()
+        with holding(lock, check=check), _machine_turn(_name(key), check):
+            yield
     finally:
         with _guard:
             lock, wanted = _turns.pop(key)

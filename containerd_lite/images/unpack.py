@@ -7,8 +7,7 @@ What may not: how one layer is applied (``apply``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from ..errors import FailedPrecondition, InvalidArgument
@@ -17,6 +16,7 @@ from ..oci.descriptor import Descriptor
 from ..services.diff import DiffService
 from ..services.snapshots import SnapshotInfo, SnapshotService
 from ..store.protocol import ContentStore
+from ..workers import Workers
 from .apply import Applier, ParentGone, Prepared, Step, WaitFor
 from .job import Job
 from .labels import SNAPSHOT
@@ -96,7 +96,7 @@ class Unpacker:
 
     def _climb(self, steps: Sequence[Step], need: Need, wait_for: WaitFor) -> bool:
         """Whether any snapshot is lazy.  Raises ``ParentGone``."""
-        with ThreadPoolExecutor(1, "containerd-lite-label") as labellers:
+        with Workers(1, "containerd-lite-label") as labellers:
             climb = _Climb(self._applier, self._job, need, wait_for, labellers)
             rest = climb.stand(steps)
             if len(rest) > 1 and self._snapshots.can_rebase():
@@ -122,7 +122,7 @@ class _Climb:
         job: Job,
         need: Need,
         wait_for: WaitFor,
-        labellers: ThreadPoolExecutor,
+        labellers: Workers,
     ) -> None:
         self._applier = applier
         self._job = job
@@ -190,9 +190,9 @@ class _Climb:
 
     def _fill_and_commit(self, left: list[Prepared], workers: int) -> None:
         """Takes out of the list what is committed."""
-        with ThreadPoolExecutor(workers, "containerd-lite-apply") as pool:
-            tasks = [pool.submit(copy_context().run, self._fill, one) for one in left]
+        with Workers(workers, "containerd-lite-apply") as pool:
             try:
+                tasks = [pool.submit(self._fill, one) for one in left]
                 for task in tasks:
                     task.result()
                     self._applier.commit(left[0], left[0].step.parent)
@@ -222,8 +222,7 @@ class _Climb:
         self._need([step.layer for step in steps])
 
     def _committed(self, step: Step) -> None:
-        run = copy_context().run
-        self._labels.append(self._labellers.submit(run, self._applier.label, step))
+        self._labels.append(self._labellers.submit(self._applier.label, step))
         self._report(step)
 
     def expect_labels(self) -> None:

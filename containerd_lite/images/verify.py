@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ..errors import ContainerdError, DataLoss, Internal, InvalidArgument, NotFound, Unknown
 from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
 from ..store.protocol import ContentStore
-from .job import Job
+from .job import Job, side_by_side
 from .walk import children_in, walk
 
-_T = TypeVar("_T")
-
 _BUFFER = 1 << 20
-#: Hashing lets go of the interpreter: two threads use two cores, more would only seek on disks.
-_HASHERS = 2
+#: Threads that hash.  Hashing lets go of the interpreter: two use two cores, more would only seek
+#: on disks.
+HASHERS = 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def verify(store: ContentStore, targets: Sequence[Descriptor] | None, job: Job) 
         if find_fault(store, digest, sizes[digest], job) is not None:
             broken.append(digest)
 
-    side_by_side(look, sizes, job)
+    side_by_side(look, sizes, job, HASHERS)
     return VerifyReport(len(sizes), sum(sizes.values()), tuple(sorted(broken)))
 
 
@@ -101,27 +97,3 @@ def _hash(store: ContentStore, digest: str, size: int, job: Job) -> None:
             job.report("verifying", digest, verifier.seen, size)
     verifier.check()
     job.report("verified", digest, size, size)
-
-
-def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job) -> None:
-    """Do ``work`` on each item, in two threads; the first failure stops it all."""
-    pending = iter(tuple(items))  # which threads may share
-
-    def run() -> None:
-        try:
-            for item in pending:
-                job.check()
-                work(item)
-        except BaseException as error:
-            job.fail(error)
-            raise
-
-    with ThreadPoolExecutor(_HASHERS, "containerd-lite-hash") as pool:
-        tasks = [pool.submit(copy_context().run, run) for _ in range(_HASHERS)]
-        try:
-            for task in tasks:
-                task.result()
-        except BaseException as error:
-            job.fail(error)
-            job.blame(error)
-            raise

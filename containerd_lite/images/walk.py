@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from concurrent.futures import Future
 
 from ..errors import InvalidArgument
 from ..oci import media_types
@@ -20,6 +19,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import parse
 from ..store.protocol import ContentStore, read_blob
+from ..workers import Workers
 from .job import Job
 
 #: Told a descriptor, does what it is for, and gives its children.
@@ -127,7 +127,7 @@ class Dispatcher:
             raise InvalidArgument("max_concurrent must be 1 or more")
         self._handler = handler
         self._job = job
-        self._pool = ThreadPoolExecutor(workers, "containerd-lite")
+        self._pool = Workers(workers, "containerd-lite")
         self._lock = threading.Lock()
         self._bounds = _Bounds()
         self._tasks: dict[_Key, Future[None]] = {}
@@ -142,17 +142,17 @@ class Dispatcher:
         with self._lock:
             self._job.check()
             if self._bounds.is_new(descriptor, depth):
-                run = copy_context().run  # the lease of the caller is the thread's, too
-                task = self._pool.submit(run, self._handle, descriptor, depth)
+                # The lease of the caller is the thread's, too.
+                task = self._pool.submit(self._handle, descriptor, depth)
                 self._tasks[key(descriptor)] = task
                 self._order.append(task)
             return self._tasks[key(descriptor)]
 
     def _handle(self, descriptor: Descriptor, depth: int) -> None:
         try:
-            self._job.check()
-            for child in self._handler(descriptor):
-                self.add(child, depth + 1)
+            with self._job.stop.watching():
+                for child in self._handler(descriptor):
+                    self.add(child, depth + 1)
         except SkipDescriptor:
             pass
         except BaseException as error:

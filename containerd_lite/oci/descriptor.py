@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ..errors import InvalidArgument
 from ..unread import Unread
 from . import digest as digests
+from . import media_types
 from .document import Document, quoted
 from .platform import Platform
 
@@ -53,6 +54,11 @@ class Descriptor(Unread):
         digests.validate(self.digest)
         if self.size < 0:
             raise InvalidArgument(f"{self.digest} cannot have a size of {self.size} bytes")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a layer that registries need not hold: it is where its ``urls`` are."""
+        return bool(self.urls) and media_types.is_non_distributable(self.media_type)
 
     @classmethod
     def from_json(cls, value: object, what: str = "descriptor") -> Descriptor:

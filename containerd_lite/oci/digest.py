@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from ..errors import DigestMismatch, InvalidArgument, SizeMismatch
 from .document import quoted
 
 #: The registered algorithms (image-spec, descriptor.md) and their lengths in hex digits.
 ALGORITHMS = {"sha256": 64, "sha512": 128}
+#: Digests that an error names; more tell nobody more.
+_SHOWN = 20
 
 _is_form = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}").fullmatch
 
@@ -89,3 +92,9 @@ def verify(data: Buffer, digest: str, size: int) -> None:
     verifier = Verifier(digest, size)
     verifier.update(data)
     verifier.check()
+
+
+def listed(digests: Sequence[str]) -> str:
+    """Digests as an error names them: the first twenty, and how many more there are."""
+    more = f" and {len(digests) - _SHOWN} more" if len(digests) > _SHOWN else ""
+    return f"{', '.join(digests[:_SHOWN])}{more}"

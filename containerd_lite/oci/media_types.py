@@ -39,8 +39,17 @@ _INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 _MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 _FOREIGN = (OCI_FOREIGN_LAYER, DOCKER_FOREIGN_LAYER)
-_LAYERS = (OCI_LAYER, DOCKER_LAYER, *_FOREIGN)
-_SUFFIXES = {"": "", "+gzip": "gzip", ".gzip": "gzip", "+zstd": "zstd", ".zstd": "zstd"}
+_OCI_ARCHIVES = frozenset(
+    {f"{base}{end}" for base in (OCI_LAYER, OCI_FOREIGN_LAYER) for end in ("", "+gzip", "+zstd")}
+)
+_OCI_LAYERS = "application/vnd.oci.image.layer."
+_DOCKER_LAYERS = frozenset(
+    {
+        f"{base}{end}"
+        for base in (DOCKER_LAYER, DOCKER_FOREIGN_LAYER)
+        for end in ("", ".gzip", ".zstd")
+    }
+)
 
 
 def bare(content_type: str) -> str:
@@ -70,27 +79,22 @@ def is_config(media_type: str) -> bool:
     return media_type in _CONFIGS
 
 
-def _layer_suffix(media_type: str) -> str | None:
-    for base in _LAYERS:
-        suffix = media_type[len(base) :] if media_type.startswith(base) else None
-        if suffix in _SUFFIXES:
-            return suffix
-    return None
-
-
 def is_layer(media_type: str) -> bool:
-    """Whether this is a root file system layer, of whatever compression."""
-    return _layer_suffix(media_type) is not None
+    """Whether this is a root file system layer, of whatever compression or encryption.
+
+    As containerd has it (images.IsLayerType): what a layer holds is for who unpacks it.
+    """
+    return media_type.startswith(_OCI_LAYERS) or media_type.partition("+")[0] in _DOCKER_LAYERS
+
+
+def is_archive(media_type: str) -> bool:
+    """Whether this is a layer that anybody can read: a tar, plain, or gzip's or zstd's."""
+    return media_type in _OCI_ARCHIVES or media_type in _DOCKER_LAYERS
 
 
 def is_non_distributable(media_type: str) -> bool:
     """Whether this is a layer that registries need not hold (a foreign layer, by its URLs)."""
     return is_layer(media_type) and media_type.startswith(_FOREIGN)
-
-
-def layer_compression(media_type: str) -> str:
-    """``""``, ``"gzip"`` or ``"zstd"``; ``""`` too for what is not a layer."""
-    return _SUFFIXES.get(_layer_suffix(media_type) or "", "")
 
 
 def is_attestation(media_type: str, annotations: dict[str, str] | None = None) -> bool:

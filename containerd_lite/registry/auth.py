@@ -39,7 +39,7 @@ class _Slot:
     """The token of one set of scopes; the lock is held while it is fetched."""
 
     scopes: tuple[str, ...]
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
     header: str = field(default="", repr=False)
     renewal: float = 0.0
 

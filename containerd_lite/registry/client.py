@@ -7,12 +7,12 @@ what to fetch or push.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument
+from ..interrupt import pause
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
@@ -32,7 +32,7 @@ from .network import Network
 from .pace import Pace
 from .parts import PartsReader
 from .proxies import Proxies
-from .session import MAX_TRIES, Cuts, Report, Session
+from .session import MAX_TRIES, MOST_CUTS, Cuts, Report, Session
 
 #: Where containerd's and Docker's administrators put what they say of registries.
 HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
@@ -70,7 +70,7 @@ class Registry:
         user_agent: str = USER_AGENT,
         progress: ProgressCallback | None = None,
         network: Network | None = None,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] = pause,
     ) -> None:
         """``host`` is as references name it (``docker.io``, ``127.0.0.1:5000``).
 
@@ -145,7 +145,7 @@ class Registry:
         """
         self._check(reference)
         with naming(f"resolve {reference}"):
-            return fetch.resolve(self._hosts, reference, self._until(deadline))
+            return fetch.resolve(self._hosts, reference, self._each(deadline))
 
     def fetch_manifest(
         self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
@@ -158,7 +158,7 @@ class Registry:
         """
         self._check(reference)
         with naming(f"fetch {descriptor.digest} of {reference.name}"):
-            return fetch.fetch_manifest(self._hosts, reference, descriptor, self._until(deadline))
+            return fetch.fetch_manifest(self._hosts, reference, descriptor, self._each(deadline))
 
     def blob_size(
         self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
@@ -169,7 +169,7 @@ class Registry:
         """
         self._check(reference)
         with naming(f"find the size of {descriptor.digest} of {reference.name}"):
-            return fetch.size_of(self._hosts, reference, descriptor, self._until(deadline))
+            return fetch.size_of(self._hosts, reference, descriptor, self._each(deadline))
 
     def open_blob(
         self,
@@ -203,7 +203,7 @@ class Registry:
             self._hosts,
             reference,
             descriptor,
-            cuts=lambda: Cuts(self._sleep, self._report, descriptor.digest),
+            cuts=lambda: self._cuts(descriptor, deadline),
             timeout=self._timeout,
             deadline=deadline,
         )
@@ -242,7 +242,7 @@ class Registry:
             opener(content),
             deadline=deadline,
             timeout=self._timeout,
-            cuts=Cuts(self._sleep, self._report, descriptor.digest),
+            cuts=self._cuts(descriptor, deadline, MAX_TRIES),
             report=progress or (lambda event: None),
         )
         with naming(f"upload {descriptor.digest} to {reference.name}"):
@@ -289,7 +289,7 @@ class Registry:
         """
         self._check(reference)
         with naming(f"list referrers of {reference}"):
-            return referrers.find(self._hosts, reference, artifact_type, self._until(deadline))
+            return referrers.find(self._hosts, reference, artifact_type, self._each(deadline))
 
     def delete(
         self,
@@ -316,11 +316,14 @@ class Registry:
         if reference.host != self._namespace:
             raise InvalidArgument(f"{reference} is not on the registry {self._namespace}")
 
+    def _cuts(self, blob: Descriptor, deadline: Deadline | None, refusals: int = MOST_CUTS) -> Cuts:
+        return Cuts(self._sleep, self._report, blob.digest, self._each(deadline), refusals=refusals)
+
     def _until(self, deadline: Deadline | None) -> Deadline:
         return deadline or Deadline(self._timeout)
 
     def _each(self, deadline: Deadline | None) -> Callable[[], Deadline]:
-        """The deadline of each page of a list."""
+        """The deadline of each page of a list, or of each try."""
         return lambda: self._until(deadline)
 
     def _report(self, event: ProgressEvent) -> None:

@@ -24,7 +24,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..deadline import Deadline
-from ..errors import Cancelled
+from ..interrupt import current_word
 from .network import Network, Privacy, refuse_private
 from .pace import Floor
 
@@ -50,6 +50,7 @@ class Exchange:
         "sock",
         "stall",
         "target",
+        "word",
     )
 
     def __init__(
@@ -73,6 +74,43 @@ class Exchange:
         self.limit = limit
         #: Whether the peer answered before it had the whole request.
         self.early = False
+        #: What may end it.
+        self.word = current_word()
+
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Asks, in this thread; what fails in the block is over.  Raises Cancelled."""
+        token = current.set(self)
+        try:
+            if self.word is not None:
+                self.word.add(self._cut)
+            self.check()
+            yield
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            current.reset(token)
+
+    def use(self, sock: socket.socket) -> None:
+        """Notes the connection that was found for it.  Raises Cancelled if it is not to go on."""
+        self.sock = sock
+        self.check()
+
+    def check(self) -> None:
+        """Raises Cancelled if it is not to go on."""
+        if self.word is not None:
+            self.word.check()
+
+    def end(self) -> None:
+        """Lets go of the connection, which may be another's from now on."""
+        if self.word is not None:
+            self.word.drop(self._cut)
+
+    def _cut(self) -> None:
+        if self.sock is not None:
+            with suppress(OSError):  # TLS's own shutdown would say goodbye first, and wait
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def patience(self) -> float:
         """Seconds that the next receive may take.  Raises TimeoutError at the deadline."""
@@ -86,41 +124,6 @@ class Exchange:
 
 #: Handed past urllib3 to the connection that it picks, in the thread that asks.
 current: ContextVar[Exchange] = ContextVar("exchange")
-
-
-class Interrupt:
-    """Ends what one thread asks for and reads, from another thread."""
-
-    def __init__(self) -> None:
-        self._exchange: Exchange | None = None
-        self._is_set = False
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Lets what this thread asks for in the block be ended."""
-        token = interrupt.set(self)
-        try:
-            yield
-        finally:
-            interrupt.reset(token)
-
-    def enter(self, exchange: Exchange) -> None:
-        """Notes what is under way now.  Raises Cancelled if it is not to be."""
-        self._exchange = exchange
-        if self._is_set:
-            raise Cancelled("the reading was given up")
-
-    def set(self) -> None:
-        """Cuts the connection in use; the thread's next request is refused."""
-        self._is_set = True
-        sock = self._exchange.sock if self._exchange else None
-        if sock is not None:
-            with suppress(OSError):  # TLS's own shutdown would say goodbye first, and wait
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-#: Who may end the requests of this thread.
-interrupt: ContextVar[Interrupt | None] = ContextVar("interrupt", default=None)
 
 
 class _Timed(io.RawIOBase):
@@ -142,6 +145,8 @@ class _Timed(io.RawIOBase):
             self._patience = patience
         begun = time.monotonic()
         count = self._file.readinto(buffer)
+        if not count:
+            self._exchange.check()  # a connection that was cut from this end gives nothing, too
         self._exchange.floor.note(time.monotonic() - begun, count or 0)
         return count
 
@@ -202,13 +207,18 @@ class _Plain(HTTPConnection):
         return self.raw
 
     def connect(self) -> None:
-        super().connect()
-        current.get().sock = self.sock
+        try:
+            super().connect()
+        except BaseException:
+            if self.raw is not None:  # a proxy's refusal, which http.client closes since 3.11 only
+                self.raw.close()
+            raise
+        current.get().use(self.sock)
         _check_peer(self)
 
     def putrequest(self, method: str, url: str, *args: bool, **kwargs: bool) -> None:
         exchange = current.get()
-        exchange.sock = self.sock
+        exchange.use(self.sock)
         super().putrequest(method, exchange.target, *args, **kwargs)
 
     def send(self, data: object) -> None:

@@ -49,15 +49,21 @@ PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Again(Exception):
-    """A failure that may pass: ``error`` is what to raise in the end.
+    """A failure that may pass: ``error`` is what to raise in the end."""
 
-    ``after`` is the wait in seconds that the registry asks for, if it does.
-    """
-
-    def __init__(self, error: ContainerdError, after: float | None = None) -> None:
+    def __init__(self, error: ContainerdError) -> None:
         super().__init__(error)
         self.error = error
-        self.after = after
+
+    @property
+    def after(self) -> float | None:
+        """The wait in seconds that the registry asks for, if it does."""
+        return wait_asked(self.error)
+
+
+def wait_asked(error: ContainerdError) -> float | None:
+    """The wait in seconds that the registry asks for with this error, if it does."""
+    return error.retry_after if isinstance(error, RegistryUnavailable) else None
 
 
 @contextmanager
@@ -70,13 +76,14 @@ def naming(operation: str) -> Iterator[None]:
         raise
 
 
-def transport_failure(fault: BaseException, url: Url) -> Exception:
+def transport_failure(fault: BaseException, url: Url, around: BaseException | None) -> Exception:
     """The error for a fault on the way to ``url``: a RegistryUnavailable, or ``Again`` with one.
 
-    Only a connection that broke is worth another try at once; a refused one, an unknown name
-    and a wrong certificate will be the same next time.
+    ``around`` is what was being handled before, which is no cause of the fault.  Only a
+    connection that broke is worth another try at once; a refused one, an unknown name and a
+    wrong certificate will be the same next time.
     """
-    inner = _innermost(fault)
+    inner = _innermost(fault, around)
     if isinstance(inner, TooSlow) or isinstance(fault, TooSlow):
         return _unavailable(url, str(inner), "Check the network, or allow a lower least_rate")
     late = isinstance(fault, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
@@ -100,12 +107,12 @@ def transport_failure(fault: BaseException, url: Url) -> Exception:
     return Again(error) if broken or cut else error
 
 
-def told(fault: BaseException) -> BaseException | None:
+def told(fault: BaseException, around: BaseException | None) -> BaseException | None:
     """The cause to keep with an error: the system's own, which quotes nothing of the peer's.
 
     What ``http.client`` raises may quote what came, and a peer can send back a secret.
     """
-    inner = _innermost(fault)
+    inner = _innermost(fault, around)
     own = isinstance(inner, OSError) and (inner.errno or isinstance(inner, TimeoutError))
     return inner if own else None
 
@@ -114,13 +121,13 @@ def _unavailable(url: Url, what: str, remedy: str) -> RegistryUnavailable:
     return RegistryUnavailable(f"{url.origin} {what}", remedy=remedy)
 
 
-def _innermost(fault: BaseException) -> BaseException:
+def _innermost(fault: BaseException, around: BaseException | None) -> BaseException:
     """The first cause that urllib3 wrapped, which it keeps among the arguments."""
     for _ in range(4):
         wrapped = [part for part in fault.args if isinstance(part, BaseException)]
         context = None if fault.__suppress_context__ else fault.__context__
         following = wrapped[0] if wrapped else fault.__cause__ or context
-        if following is None:
+        if following is None or following is around:
             break
         fault = following
     return fault
@@ -217,5 +224,6 @@ def status_failure(
             codes=codes,
             remedy="Try again later",
         )
-        return Again(error, retry_after(headers.get("Retry-After")))
+        error.retry_after = retry_after(headers.get("Retry-After"))
+        return Again(error)
     return RegistryError(f"{where} answered {said} for {what}", status=status, codes=codes)

@@ -7,6 +7,7 @@ stores, choosing what to fetch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,13 +20,13 @@ from ..errors import (
     RegistryUnauthorized,
     RegistryUnavailable,
 )
+from ..interrupt import Interrupt
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
 from . import answers
 from .blob import BlobReader
-from .connection import Interrupt
 from .failover import Failover
 from .failures import naming
 from .hosts import PULL, RESOLVE
@@ -37,8 +38,13 @@ from .session import Ask, Cuts, Session
 _ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
 #: Of a descriptor's URLs no more are tried: their number is somebody else's choice.
 _MOST_URLS = 8
+#: How a registry answers that cannot give the rest of a blob; 0 is for a range that is another.
+_NO_RANGE = frozenset({0, 400, 416, 501})
 
 _Result = TypeVar("_Result")
+#: The deadline of what begins now: each host has one of its own, or two that are silent would
+#: leave none to the registry behind them.
+Until = Callable[[], Deadline]
 
 
 def pull_scope(repository: str) -> str:
@@ -46,7 +52,7 @@ def pull_scope(repository: str) -> str:
     return f"repository:{repository}:pull"
 
 
-def resolve(hosts: Failover, reference: Reference, deadline: Deadline) -> Descriptor:
+def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
     """The descriptor of what ``reference`` names, by HEAD, else by GET and hashing."""
 
     def ask(method: str) -> Ask:
@@ -59,6 +65,7 @@ def resolve(hosts: Failover, reference: Reference, deadline: Deadline) -> Descri
         )
 
     def on(session: Session) -> Descriptor:
+        deadline = until()
         try:
             found = session.send(
                 ask("HEAD"), deadline, lambda answer: answers.described(answer, reference)
@@ -78,7 +85,7 @@ def resolve(hosts: Failover, reference: Reference, deadline: Deadline) -> Descri
 
 
 def fetch_manifest(
-    hosts: Failover, reference: Reference, descriptor: Descriptor, deadline: Deadline
+    hosts: Failover, reference: Reference, descriptor: Descriptor, until: Until
 ) -> bytes:
     """The manifest or index of ``descriptor``, or its manifest of schema 1, verified."""
     if descriptor.size > MAX_DOCUMENT:
@@ -86,20 +93,18 @@ def fetch_manifest(
     ask = _ask(reference, descriptor)
     return hosts.first(
         lambda session: session.send(
-            ask, deadline, lambda answer: answers.verified(answer, descriptor)
+            ask, until(), lambda answer: answers.verified(answer, descriptor)
         ),
         PULL,
     )
 
 
-def size_of(
-    hosts: Failover, reference: Reference, descriptor: Descriptor, deadline: Deadline
-) -> int:
+def size_of(hosts: Failover, reference: Reference, descriptor: Descriptor, until: Until) -> int:
     """The size of a blob in bytes, by HEAD."""
     ask = replace(_ask(reference, descriptor), method="HEAD")
     return hosts.first(
         lambda session: session.send(
-            ask, deadline, lambda answer: answers.sized(answer, descriptor)
+            ask, until(), lambda answer: answers.sized(answer, descriptor)
         ),
         PULL,
     )
@@ -203,13 +208,26 @@ class BlobSource:
         """Asks for the bytes from ``offset``; gives the answer and where its body begins."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
-        byte_range = ""
         if end is not None:
-            byte_range = f"bytes={offset}-{last}"
-        elif offset:
-            byte_range = f"bytes={offset}-"
+            return self._ask_for(f"bytes={offset}-{last}", offset, last)
+        if not offset:
+            return self._ask_for("", offset, last)
+        try:
+            return self._ask_for(f"bytes={offset}-", offset, last)
+        except RegistryError as error:
+            if type(error) is not RegistryError or error.status not in _NO_RANGE:
+                raise
+            # The rest is more than it can give: then all, of which what is here is passed over.
+            with suppress(RegistryError):
+                return self._ask_for("", offset, last)
+            raise
+
+    def _ask_for(self, byte_range: str, offset: int, last: int) -> tuple[Answer, int]:
+        descriptor = self.descriptor
         ask = _ask(self._reference, descriptor, byte_range)
-        deadline = self._deadline or Deadline(self._timeout)
+
+        def until() -> Deadline:
+            return self._deadline or Deadline(self._timeout)
 
         def begun(answer: Answer) -> tuple[Answer, int]:
             begin = answers.begin(answer, descriptor, offset, last)
@@ -217,17 +235,17 @@ class BlobSource:
             return answer, begin
 
         def registry() -> tuple[Answer, int]:
-            return self._hosts.first(lambda session: session.send(ask, deadline, begun), PULL)
+            return self._hosts.first(lambda session: session.send(ask, until(), begun), PULL)
 
-        if not (descriptor.urls and media_types.is_non_distributable(descriptor.media_type)):
+        if not descriptor.is_foreign:
             try:
                 return registry()
             except RegistryNotFound:
                 if not descriptor.urls:
                     raise
-                return self._foreign(ask, deadline, begun)
+                return self._foreign(ask, until(), begun)
         try:
-            return self._foreign(ask, deadline, begun)
+            return self._foreign(ask, until(), begun)
         except RegistryError as error:
             foreign = error
         try:

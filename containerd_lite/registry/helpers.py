@@ -22,6 +22,7 @@ from typing import IO
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryUnauthorized
+from ..locks import holding
 from ..oci.document import Document, quoted
 
 #: A helper may ask its user something (seconds).
@@ -45,7 +46,7 @@ class _Failure(Exception):
 class _Slot:
     """The answer to one question; the lock is held while it is asked."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
     answered: bool = False
     login: tuple[str, str] | None = field(default=None, repr=False)
 
@@ -87,16 +88,13 @@ def _ask(
     """The answer to a question that one thread asks at a time."""
     program = _find(name, environ)
     slot = _slots.setdefault((os.getpid(), program, server, str(config)), _Slot())
-    remaining = deadline.remaining()
-    if not slot.lock.acquire(timeout=-1 if remaining is None else remaining):
-        raise _Failure("it did not answer in time")
-    try:
+    with holding(slot.lock, deadline) as is_ours:
+        if not is_ours:
+            raise _Failure("it did not answer in time")
         if not slot.answered:
             slot.login = _understood(*_run(program, server, environ, deadline))
             slot.answered = True
         return slot.login
-    finally:
-        slot.lock.release()
 
 
 def _find(name: str, environ: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ What may not: credentials, redirects, retries, registries.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from urllib3.util import make_headers, parse_url
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
-from .connection import BUFFER, POOLS, Exchange, Raw, Response, current, interrupt
+from .connection import BUFFER, POOLS, Exchange, Raw, Response
 from .failures import TRANSPORT_FAULTS, Again, told, transport_failure
 from .hosts import TlsFiles
 from .network import Network, Privacy, Url
@@ -92,13 +93,15 @@ class Answer:
         Raises RegistryUnavailable, or ``failures.Again`` with it.
         """
         portion = self._pace.portion
+        around = sys.exc_info()[1]
         try:
             if portion is None:
                 return self._raw.readinto(buffer)
             return self._read_paced(memoryview(buffer), portion)
         except TRANSPORT_FAULTS as fault:
             self.close()
-            failure, cause = transport_failure(fault, self.url), told(fault)
+            failure, cause = transport_failure(fault, self.url, around), told(fault, around)
+        self._raw.exchange.check()
         raise failure from cause
 
     def _read_paced(self, view: memoryview, portion: int) -> int:
@@ -151,12 +154,14 @@ class Answer:
 
     def finish(self) -> None:
         """Gives the connection back if the body has been read, else closes it."""
+        self._raw.exchange.end()
         if self._raw.isclosed():
             self._response.release_conn()
         self.close()
 
     def close(self) -> None:
         """Ends the exchange; a connection that is not idle is closed."""
+        self._raw.exchange.end()
         self._raw.close()
         self._response.close()
 
@@ -222,31 +227,30 @@ class Transport:
         pool, target, extra = self._pool(url)
         floor = Floor(bounds.least_rate, bounds.stall)
         exchange = Exchange(url.host, target, deadline, bounds.stall, floor, self._network, limit)
-        if (watched := interrupt.get()) is not None:
-            watched.enter(exchange)
-        token = current.set(exchange)
+        around = sys.exc_info()[1]
         try:
-            patience = exchange.patience()
-            sent = {"User-Agent": self._agent, "Accept-Encoding": "identity", **extra, **headers}
-            if isinstance(body, Body):
-                sent["Content-Length"] = str(body.size)
-            response = pool.urlopen(
-                method,
-                target,
-                body=self._paced(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
-                headers=sent,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,  # through a proxy it is not, for urllib3
-                preload_content=False,
-                decode_content=False,
-                timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
-            )
-            return Answer(url, response, _raw_of(response), self._pace)
+            with exchange.beginning():
+                patience = exchange.patience()
+                agent = {"User-Agent": self._agent, "Accept-Encoding": "identity"}
+                sent = {**agent, **extra, **headers}
+                if isinstance(body, Body):
+                    sent["Content-Length"] = str(body.size)
+                response = pool.urlopen(
+                    method,
+                    target,
+                    body=self._paced(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
+                    headers=sent,
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,  # through a proxy it is not, for urllib3
+                    preload_content=False,
+                    decode_content=False,
+                    timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
+                )
+                return Answer(url, response, _raw_of(response), self._pace)
         except TRANSPORT_FAULTS as fault:
-            failure, cause = transport_failure(fault, url), told(fault)
-        finally:
-            current.reset(token)
+            failure, cause = transport_failure(fault, url, around), told(fault, around)
+        exchange.check()
         raise failure from cause
 
     def _paced(self, body: Body) -> Iterable[bytes | memoryview]:

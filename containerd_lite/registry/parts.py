@@ -11,13 +11,13 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from concurrent.futures import Future
 
+from ..interrupt import Interrupt
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
+from ..workers import Workers
 from .blob import BlobReader
-from .connection import Interrupt
 from .failures import naming
 
 #: Bytes of a part; as many parts as there are connections, and one more, are held in memory.
@@ -54,7 +54,7 @@ class PartsReader(io.RawIOBase):
         self._open_part = open_part
         self._operation = operation
         self._verifier = Verifier(descriptor.digest, descriptor.size) if verify else None
-        self._pool = ThreadPoolExecutor(connections, "containerd-lite-part")
+        self._pool = Workers(connections, "containerd-lite-part")
         self._first: BlobReader | None = first
         self._words: deque[Interrupt] = deque()
         self._spare: list[bytearray] = []
@@ -118,9 +118,8 @@ class PartsReader(io.RawIOBase):
         self._next = end
         buffer = self._spare.pop() if self._spare else bytearray(PART)
         view = memoryview(buffer)[: end - start]
-        task = self._pool.submit(copy_context().run, self._fill, start, view, word)
-        self._words.append(word)
-        self._parts.append(task)
+        self._words.append(word)  # first, for an interrupt may come in between
+        self._parts.append(self._pool.submit(self._fill, start, view, word))
 
     def _fill(self, start: int, view: memoryview, word: Interrupt) -> memoryview:
         """Reads one part, in a thread of its own."""

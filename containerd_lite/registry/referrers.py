@@ -20,7 +20,7 @@ from ..oci.manifest import Index, Manifest, parse
 from ..oci.reference import Reference
 from . import answers
 from .failover import Failover
-from .fetch import pull_scope
+from .fetch import Until, pull_scope
 from .hosts import PULL, REFERRERS
 from .http import Answer
 from .listing import Watch, delete, next_page
@@ -42,7 +42,7 @@ def fallback_tag(digest: str) -> str:
 
 
 def find(
-    hosts: Failover, reference: Reference, artifact_type: str, deadline: Deadline
+    hosts: Failover, reference: Reference, artifact_type: str, until: Until
 ) -> tuple[Descriptor, ...]:
     """The referrers of the reference's digest, by the API or the fallback tag."""
     digest = reference.digest
@@ -52,6 +52,7 @@ def find(
         )
 
     def on(session: Session) -> tuple[Descriptor, ...]:
+        deadline = until()
         try:
             return _listed(session, reference.repository, digest, artifact_type, deadline)
         except RegistryNotFound:

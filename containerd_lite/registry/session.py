@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..deadline import Deadline, backoff
-from ..errors import ContainerdError, InvalidArgument, RegistryError
+from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..progress import ProgressEvent
 from .auth import Authenticator
-from .failures import MAX_ERROR, Again, clean, repeats, status_failure
+from .failures import MAX_ERROR, Again, clean, repeats, status_failure, wait_asked
 from .hosts import Host
 from .http import Answer, Body, Transport
 from .network import Privacy, Url, check_redirect
@@ -26,7 +26,9 @@ MAX_TRIES = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
 #: Cuts in a row, without a byte between them, after which one gives up (as containerd's reader).
-_MOST_CUTS = 3
+MOST_CUTS = 3
+#: What a registry answers that has not looked at the request: too many of them, or too much to do.
+_REFUSALS = frozenset({429, 503})
 
 _READING = frozenset({"GET", "HEAD"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -230,23 +232,45 @@ def location(answer: Answer, what: str) -> Url | None:
 
 
 class Cuts:
-    """Decides whether to go on after a cut: not after three in a row without a byte between."""
+    """Decides whether to go on after a cut: not after three in a row without a byte between.
 
-    def __init__(self, sleep: Callable[[float], object], report: Report, name: str) -> None:
+    Who answers that it is busy has cut nothing, and may do so more often, where that is said.
+    """
+
+    def __init__(
+        self,
+        sleep: Callable[[float], object],
+        report: Report,
+        name: str,
+        until: Callable[[], Deadline],
+        *,
+        refusals: int = MOST_CUTS,
+    ) -> None:
+        """``until`` gives the deadline for the next try to begin."""
         self._sleep = sleep
         self._report = report
         self._name = name
+        self._until = until
+        self._most_refusals = refusals
         self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
-        self._row = 0
+        self._row = self._refusals = 0
         self._last = -1
 
     def survive(self, error: ContainerdError, offset: int, total: int) -> None:
         """Waits before the next try from ``offset`` bytes; raises ``error`` where there is none."""
-        self._row = self._row + 1 if offset == self._last else 1
+        if offset != self._last:
+            self._row = self._refusals = 0
         self._last = offset
-        if self._row >= _MOST_CUTS:
+        if isinstance(error, RegistryUnavailable) and error.status in _REFUSALS:
+            self._refusals += 1
+        else:
+            self._row += 1
+        if self._row >= MOST_CUTS or self._refusals >= self._most_refusals:
             raise error
-        wait = next(self._waits)
+        wait = max(next(self._waits), wait_asked(error) or 0.0)
+        remaining = self._until().remaining()
+        if remaining is not None and wait >= remaining:
+            raise error
         self._report(
             ProgressEvent("retrying", self._name, offset, total, reason=error.message, wait=wait)
         )

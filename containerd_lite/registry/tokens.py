@@ -24,6 +24,8 @@ from ..errors import (
     RegistryUnauthorized,
     RegistryUnavailable,
 )
+from ..interrupt import check
+from ..locks import holding
 from ..oci.document import Document, quoted
 from .credentials import Credentials
 from .failures import MAX_ERROR, Again, status_failure
@@ -69,19 +71,15 @@ def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def held(lock: threading.Lock, deadline: Deadline, address: str) -> Iterator[None]:
+def held(lock: threading.RLock, deadline: Deadline, address: str) -> Iterator[None]:
     """Holds ``lock`` while others that want a token wait for it, each until its deadline.
 
-    Raises RegistryUnavailable, naming ``address``, if it was not free in time.
+    Raises RegistryUnavailable, naming ``address``, if it was not free in time, and Cancelled.
     """
-    remaining = deadline.remaining()
-    patience = -1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
-    if not lock.acquire(timeout=patience):
-        raise RegistryUnavailable(f"{address} gave no token in time", remedy="Try again later")
-    try:
+    with holding(lock, deadline, check) as is_ours:
+        if not is_ours:
+            raise RegistryUnavailable(f"{address} gave no token in time", remedy="Try again later")
         yield
-    finally:
-        lock.release()
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Realm:
         self._basic = self._user.basic()
         self._refresh_token = self._user.identity_token
         self._has_secret = bool(self._basic or self._refresh_token)
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
 
     def fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
         """A token for ``scopes``.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from enum import Enum
 from typing import TypeVar
 
@@ -23,13 +23,14 @@ from ..errors import (
     RegistryUnavailable,
     SizeMismatch,
 )
+from ..interrupt import heard_late, unheard
 from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
 from ..oci.document import quoted
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
 from . import answers
-from .content import Opener, fill, opened
+from .content import Opener, OwnFault, fill, opened, own
 from .fetch import pull_scope
 from .http import Answer, Body
 from .network import Url
@@ -39,8 +40,8 @@ from .session import MAX_TRIES, Ask, Cuts, Session, location
 _PIECE = 1 << 20
 _OCTETS = "application/octet-stream"
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
-#: Seconds that the deletion of a failed upload may take.
-_GOODBYE = 5.0
+#: Seconds that the deletion of a failed upload may take: whoever stopped it waits for that.
+_GOODBYE = 1.5
 
 _T = TypeVar("_T")
 
@@ -105,18 +106,23 @@ class Upload:
         if ask and self._exists():
             return self._told(Outcome.EXISTS)
         try:
-            for repository in mount_from:
-                if self._mount(repository):
-                    return self._told(Outcome.MOUNTED)
-                if self._url is not None:
-                    break  # it cannot be mounted, and the registry began an upload instead
-            if self._url is None and self._begin(single):
-                return self._told(Outcome.UPLOADED)
-            self._transfer(chunk_size)
-        except BaseException:
+            return self._told(self._brought(mount_from, chunk_size, single))
+        except BaseException as error:
             self._abandon()
-            raise
-        return self._told(Outcome.UPLOADED)
+            if not isinstance(error, OwnFault):
+                raise
+            fault = error.error
+        raise fault  # from here, so that it comes out as it was
+
+    def _brought(self, mount_from: Sequence[str], chunk_size: int | None, single: bool) -> Outcome:
+        for repository in mount_from:
+            if self._mount(repository):
+                return Outcome.MOUNTED
+            if self._url is not None:
+                break  # it cannot be mounted, and the registry began an upload instead
+        if self._url is not None or not self._begin(single):
+            self._transfer(chunk_size)
+        return Outcome.UPLOADED
 
     def _told(self, outcome: Outcome) -> Outcome:
         size = self._descriptor.size
@@ -131,9 +137,10 @@ class Upload:
             return self._send(ask, lambda answer: _is_whole(answer, self._descriptor))
         except RegistryNotFound:
             return False
-        except RegistryUnavailable as error:
-            # One that was killed may have half a blob, and fails of that until it is sent anew.
-            if error.status < 500:
+        except RegistryError as error:
+            # One that was killed may have half a blob, and fails of that until it is sent anew;
+            # another may not know the method.
+            if error.status < 500 and error.status != 405:
                 raise
             return False
 
@@ -147,7 +154,8 @@ class Upload:
             expect=(201, 202),
         )
         try:
-            return self._send(ask, self._opened)
+            with heard_late(_GOODBYE):  # or the upload that it begins could not be ended
+                return self._send(ask, self._opened)
         except (RegistryUnavailable, RegistryUnauthorized):
             return False  # no word of the other repository: the blob goes the long way
         except RegistryError as error:
@@ -165,7 +173,8 @@ class Upload:
             self._session.greet(self._scopes, self._soon())  # so that no 401 comes after it all
         ask = self._ask("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
         try:
-            return self._send(ask, self._opened, bulky=single)
+            with nullcontext() if single else heard_late(_GOODBYE):
+                return self._send(ask, self._opened, bulky=single)
         except RegistryUnavailable as error:
             if not single:
                 raise
@@ -205,6 +214,8 @@ class Upload:
 
     def _recovered(self, error: RegistryError, offset: int) -> int | None:
         """Where to go on after ``error`` at ``offset``; ``None`` if the registry has the blob."""
+        if offset == self._descriptor.size and isinstance(error, RegistryUnavailable):
+            return offset  # there is nothing to send but the word that this was all
         if not isinstance(error, RegistryNotFound):
             # What begins at 0 is refused where there is something: "0-0" then is one byte.
             least = int(error.status == 416 and not offset)
@@ -264,7 +275,8 @@ class Upload:
         headers = {"Content-Type": _OCTETS}
         digest = self._descriptor.digest
         url = self._url.with_query({"digest": digest})
-        ask = self._ask("PUT", "", headers=headers, body=body, expect=(201, 204, 416), url=url)
+        expect = (201, 204, 416)
+        ask = self._ask("PUT", "", headers=headers, body=body, expect=expect, url=url, tries=1)
 
         def use(answer: Answer) -> None:
             answer.snippet(0)
@@ -280,7 +292,7 @@ class Upload:
         if self._url is None:
             return
         ask = self._ask("DELETE", "", expect=(204, 202, 200, 404), url=self._url, tries=1)
-        with suppress(ContainerdError):
+        with suppress(ContainerdError), unheard():
             self._session.send(ask, Deadline(_GOODBYE), lambda answer: answer.snippet(0))
 
     # How it is asked
@@ -349,7 +361,8 @@ class Upload:
                 raise SizeMismatch(f"the content of {digest} ends at {start} bytes of {total}")
             yield piece[:count]
             start += count
-            self._report(ProgressEvent("uploading", digest, start, total))
+            with own():
+                self._report(ProgressEvent("uploading", digest, start, total))
 
 
 def _is_whole(answer: Answer, descriptor: Descriptor) -> bool:

@@ -6,13 +6,14 @@ What lives here: looking at one, changing its record, removing it.  What may not
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import FailedPrecondition, InvalidArgument, NotFound
+from ..errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
 from ..images.image import Image, ImageServices
 from ..images.names import find
 from ..oci.document import Document
@@ -225,13 +226,32 @@ class Container:
 
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
+        with self._process_or_nothing(id) as name:
+            try:
+                task = self.task()
+            except BaseException:
+                streams.close()
+                raise
+            running = Running(task.exec(args, streams, id=name, **options), self)
+            return running.start() if start else running
+
+    @contextmanager
+    def _process_or_nothing(self, given: str | None) -> Iterator[str]:
+        """The id of a process that is added in the block, of which no interrupt leaves anything.
+
+        As ``Client.popen`` sees to that for containers: where the id was not given.
+        """
+        from .process import Process
+
+        name = given or f"exec-{os.urandom(8).hex()}"
         try:
-            task = self.task()
-        except BaseException:
-            streams.close()
+            yield name
+        except ContainerdError:
             raise
-        running = Running(task.exec(args, streams, id=id, **options), self)
-        return running.start() if start else running
+        except BaseException:
+            if not given:
+                Process(self.services.tasks, self.id, name).delete_quietly()
+            raise
 
     def exec(
         self,
@@ -251,8 +271,9 @@ class Container:
 
         outputs, others = split_exec(options)
         capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
-        running = self.popen(args, streams=capturing.streams, id=id, **others)
-        done = CompletedProcess(*capturing.finish(running, timeout))
+        with self._process_or_nothing(id) as name:
+            running = self.popen(args, streams=capturing.streams, id=name, **others)
+            done = CompletedProcess(*capturing.finish(running, timeout))
         if check:
             done.check(f"{args[0]} in container {self.id}")
         return done

@@ -185,7 +185,7 @@ class _LayerFiles:
         return self._trees[place]
 
     def _read(self, layer: Descriptor) -> Folder:
-        if not media_types.is_layer(layer.media_type):
+        if not media_types.is_archive(layer.media_type):
             raise FailedPrecondition(
                 f"{layer.digest} is {layer.media_type}, which is not read here"
             )

@@ -24,6 +24,7 @@ from ..errors import (
     Unavailable,
     Unknown,
 )
+from ..locks import holding
 from ..services.keeping import is_away
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from .io import ProcessStreams, discard_fifos
@@ -61,10 +62,7 @@ class Process:
         self.streams = streams
         self._waiting: Waiting | None = None
         self._exit: Exit | None = None
-        # The thread that asks, one at a time.  It may come back: an interrupt may have come up
-        # anywhere, and with a lock, behind ``acquire(timeout=)``, would leave that taken.
-        self._asker = 0
-        self._changed = threading.Condition()
+        self._asking = threading.RLock()  # one thread at a time
 
     @property
     def id(self) -> str:
@@ -96,38 +94,21 @@ class Process:
         """
         deadline = Deadline(timeout)
         try:
-            if not self._take(timeout):
-                raise self._overdue(timeout)
-            while self._exit is None:
-                self._exit = self._ask(deadline)
+            with holding(self._asking, deadline) as is_ours:
+                if not is_ours:
+                    raise self._overdue(timeout)
+                while self._exit is None:
+                    self._exit = self._ask(deadline)
         except DeadlineExceeded:
             raise self._overdue(timeout) from None
-        finally:
-            self._leave()
         return self._exit
 
     def poll(self) -> Exit | None:
         """How it ended, ``None`` while it runs; does not wait."""
-        try:
-            if self._take(0) and self._exit is None:  # else somebody waits
+        with holding(self._asking, Deadline(0)) as is_ours:
+            if is_ours and self._exit is None:  # else somebody waits
                 self._exit = self._ask(None)
-        finally:
-            self._leave()
         return self._exit
-
-    def _take(self, timeout: float | None) -> bool:
-        me = threading.get_ident()
-        with self._changed:
-            is_free = self._changed.wait_for(lambda: self._asker in (0, me), timeout)
-            if is_free:
-                self._asker = me
-            return is_free
-
-    def _leave(self) -> None:
-        with self._changed:
-            if self._asker == threading.get_ident():
-                self._asker = 0
-                self._changed.notify()
 
     def _ask(self, deadline: Deadline | None) -> Exit | None:
         """How it ended, if that is known without a deadline; ``None`` where the daemon has to be

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..deadline import Deadline, backoff
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, Unknown
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _NOTICE = 10.0
 
 NewContainer = Callable[..., "Container"]
+_T = TypeVar("_T")
 
 
 class Sandbox:
@@ -112,21 +113,19 @@ class Sandbox:
         try:
             self._controller.stop(self.id, timeout, sandboxer=self._sandboxer)
         except Unknown:  # a shim may be gone before it has answered
-            if self.status().exited_at is None:
+            if not self._has_ended():
                 raise
+
+    def _has_ended(self) -> bool:
+        try:
+            return _noticed(self.status).exited_at is not None
+        except NotFound:
+            return True
 
     def shutdown(self) -> None:
         """Remove it, with what it left and its record; one that is gone is no error."""
-        deadline = Deadline(_NOTICE)
-        for wait in backoff(0.02, 0.5):
-            try:
-                with suppress(NotFound):
-                    self._controller.shutdown(self.id, sandboxer=self._sandboxer)
-                break
-            except Unknown:  # a shim that has just ended, which the daemon has yet to notice
-                if deadline.expired:
-                    raise
-            time.sleep(wait)
+        with suppress(NotFound):
+            _noticed(lambda: self._controller.shutdown(self.id, sandboxer=self._sandboxer))
         try:
             self._store.delete(self.id)
         except ContainerdError:
@@ -155,3 +154,16 @@ class Sandbox:
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.id}>"
+
+
+def _noticed(ask: Callable[[], _T]) -> _T:
+    """What the daemon says once it has noticed that a shim has ended, if one just has."""
+    deadline = Deadline(_NOTICE)
+    for wait in backoff(0.02, 0.5):
+        try:
+            return ask()
+        except Unknown:
+            if deadline.expired:
+                raise
+        time.sleep(wait)
+    raise AssertionError("unreachable")

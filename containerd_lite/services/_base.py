@@ -14,10 +14,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import ContainerdError, DeadlineExceeded, Unavailable, Unimplemented
+from ..errors import (
+    ContainerdError,
+    DeadlineExceeded,
+    InvalidArgument,
+    Unavailable,
+    Unimplemented,
+)
+from ..oci.document import quoted
 from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
 from ..transport.channel import Channel
-from ..transport.stream import Stream
+from ..transport.stream import Stream, operation
 from ._status import translated
 from .since import lacking
 
@@ -111,7 +118,7 @@ class Service:
     ) -> DynamicMessage:
         """One unary RPC; ``is_long`` for those that may rightly take any time."""
         method = CONTAINERD.method(f"{self._name}/{name}")
-        return self._exchange(method, encode(method.request(**fields)) if fields else b"", is_long)
+        return self._exchange(method, request_of(method, fields) if fields else b"", is_long)
 
     def _exchange(self, method: Method, request: bytes, is_long: bool) -> DynamicMessage:
         context = self._context
@@ -144,7 +151,7 @@ class Service:
     def _stream(self, name: str, fields: Fields | None = None) -> MessageStream:
         """A streaming RPC; with ``fields`` they are its only request."""
         method = CONTAINERD.method(f"{self._name}/{name}")
-        return self._begin(method, None if fields is None else encode(method.request(**fields)))
+        return self._begin(method, None if fields is None else request_of(method, fields))
 
     def _begin(self, method: Method, message: bytes | None) -> MessageStream:
         request = () if message is None else (message,)
@@ -188,7 +195,7 @@ class MessageStream:
         self._service = service
 
     def send(self, fields: Fields, *, last: bool = False) -> None:
-        self.raw.send(encode(self.method.request(**fields)), last=last)
+        self.raw.send(request_of(self.method, fields), last=last)
 
     def receive_patiently(self) -> DynamicMessage | None:
         """As ``receive``, for as long as the daemon shows signs of life.
@@ -238,6 +245,19 @@ class MessageStream:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def request_of(method: Method, fields: Fields) -> bytes:
+    """A request as it is sent.  Raises ``InvalidArgument`` for values that no message can hold."""
+    try:
+        return encode(method.request(**fields))
+    except ValueError as error:
+        text = quoted(error.object) if isinstance(error, UnicodeEncodeError) else ""
+        raise InvalidArgument(
+            f"{text} is no Unicode text" if text else str(error),
+            operation=operation(method.path),
+            remedy="Give Unicode text, and numbers in their bounds",
+        ) from error
 
 
 def current_lease(channel: Channel, namespace: str) -> str:

@@ -30,6 +30,7 @@ from ..errors import (
     Unavailable,
     Unknown,
 )
+from ..locks import holding
 from ..transport.stream import Stream
 from ._base import MessageStream, Service
 from ._events import event_of
@@ -73,7 +74,7 @@ class EventStream:
         self._pid = os.getpid()
         self._is_closed = False
         self._closed = threading.Event()  # the same, to be waited for
-        self._renewing = threading.Lock()  # held by whoever subscribes again
+        self._renewing = threading.RLock()  # held by whoever subscribes again
         self._state = threading.Lock()  # of the two below
         self._lost: ContainerdError | None = None  # until the next subscription stands
         self._stream: MessageStream
@@ -218,17 +219,15 @@ class EventStream:
                 "the subscription belongs to the process that this one was forked from",
                 remedy="Subscribe in the process that reads it",
             )
-        left = deadline.remaining()
-        if not self._renewing.acquire(timeout=-1 if left is None else left):
-            raise self._late(self._lost)
-        try:
-            if self._lost is not None:
-                self._persist(lambda: self._begin_again(deadline), deadline)
-        except ContainerdError:
-            if not self._is_closed:
-                raise
-        finally:
-            self._renewing.release()
+        with holding(self._renewing, deadline) as is_ours:
+            if not is_ours:
+                raise self._late(self._lost)
+            try:
+                if self._lost is not None:
+                    self._persist(lambda: self._begin_again(deadline), deadline)
+            except ContainerdError:
+                if not self._is_closed:
+                    raise
 
     def _begin_again(self, deadline: Deadline) -> None:
         self._stream.close()

@@ -7,11 +7,13 @@ not wait for each answer.  What may not: what is worth fetching.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from typing import BinaryIO, cast
 
-from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch
+from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch, Unknown
+from ..oci import digest as digests
 from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
 
@@ -23,6 +25,8 @@ _LEAST_READ = 64 << 10
 #: Bytes under way that the daemon has not said it has: a restart costs these, and what has been
 #: read and not sent yet, 4 MiB at most together.
 _MOST_UNDER_WAY = 2 << 20
+#: When a write is aborted again into whose folder a daemon still writes (seconds between).
+_WRITTEN = (0.01, 0.03, 0.1, 0.3, 0.0)
 
 
 class DaemonStore:
@@ -57,7 +61,14 @@ class DaemonStore:
         return self._service.list_statuses()
 
     def abort(self, ref: str) -> None:
-        self._service.abort(ref)
+        """Raises ``NotFound``.  A write that was let go just now may still be on its way."""
+        for wait in _WRITTEN:
+            try:
+                return self._service.abort(ref)
+            except Unknown as error:
+                if not wait or "directory not empty" not in error.message:
+                    raise
+            time.sleep(wait)
 
     def __repr__(self) -> str:
         return f"<DaemonStore {self._service!r}>"
@@ -149,6 +160,8 @@ class DaemonWriter:
 
     def write(self, data: bytes | memoryview) -> int:
         view = memoryview(data)
+        if self._size and self._offset + len(view) > self._size:
+            raise SizeMismatch(f"{self._expected} is longer than the {self._size} bytes promised")
         for start in range(0, len(view), _MAX_CHUNK):
             chunk = view[start : start + _MAX_CHUNK]
             while self._offset + len(chunk) - self._write.offset > _MOST_UNDER_WAY:
@@ -164,6 +177,8 @@ class DaemonWriter:
             # The daemon has one code for both; which it is, our own count tells.
             kind = SizeMismatch if self._size and self._offset != self._size else DigestMismatch
             said = kind(error.message, operation=error.operation, address=error.address)
+            if kind is DigestMismatch and self._expected and not _is_sha256(self._expected):
+                said.remedy = "containerd names content by sha256 alone: pull it into a layout"
             raise said from error
         self.close()
         return digest
@@ -179,3 +194,7 @@ class DaemonWriter:
 
     def __repr__(self) -> str:
         return f"<DaemonWriter {self._ref} {self._offset}/{self._size}>"
+
+
+def _is_sha256(digest: str) -> bool:
+    return digests.algorithm(digest) == "sha256"

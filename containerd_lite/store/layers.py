@@ -17,6 +17,9 @@ from ..errors import DataLoss, FailedPrecondition, ResourceExhausted
 #: How many bytes ``detect`` wants to see.
 MAGIC = 4
 _MAGICS = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd"}
+#: Of a zstd frame that is skipped (RFC 8878, section 3.1.2), behind a byte of 0x50 to 0x5f: pzstd
+#: begins with one.
+_SKIPPABLE = b"\x2a\x4d\x18"
 #: Compressed bytes that are read at a time.
 _PIECE = 256 << 10
 #: Plain bytes that are made at a time at least: what is asked for may be a header of tar.
@@ -76,6 +79,8 @@ class Stream:
 
 def detect(head: bytes) -> str:
     """``"gzip"``, ``"zstd"``, or ``""`` for anything else, by the first ``MAGIC`` bytes."""
+    if head[:1] and head[0] >> 4 == 5 and head[1:4] == _SKIPPABLE:
+        return "zstd"
     return next((kind for kind, magic in _MAGICS.items() if head.startswith(magic)), "")
 
 

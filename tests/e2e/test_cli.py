@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,11 +22,19 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def cli(daemon: Daemon, namespace: str) -> Cli:
-    def run(*args: str, namespace: str = namespace) -> subprocess.CompletedProcess[str]:
+    def run(
+        *args: str, namespace: str = namespace, redirection: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """``redirection`` is what a shell is to do with its streams."""
+        shell = ["sh", "-c", f'exec "$@" {redirection}', "sh"] if redirection else []
         command = [sys.executable, "-W", "error", "-m", "containerd_lite"]
         common = ["-a", daemon.address, "-n", namespace]
         return subprocess.run(
-            [*command, *common, *args], capture_output=True, text=True, timeout=60, check=False
+            [*shell, *command, *common, *args],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     return run
@@ -41,6 +50,8 @@ def test_from_pull_to_run(cli: Cli, busybox: str, daemon: Daemon) -> None:
     assert pulled.stdout.strip() == f"{busybox}@{listed[0]['digest']}"
     assert cli("images", "-q").stdout == busybox + "\n"
     assert cli("images", "-q", "name==other").stdout == ""
+    assert json.loads(cli("images", "-q", "--format", "json").stdout) == [busybox]
+    assert cli("images", "-q", "--format", "jsonl").stdout == f'"{busybox}"\n'
     table = cli("images").stdout.splitlines()
     assert table[0].split() == ["NAME", "DIGEST", "MEDIA", "TYPE", "UPDATED", "AT"]
     assert table[1].startswith(busybox)
@@ -69,6 +80,8 @@ def test_failures(cli: Cli, busybox: str, registry: Registry) -> None:
     assert missing.stdout == ""
     assert cli("pull", "127.0.0.1:1/x").returncode == 5
     assert cli("pull", "Not A Name").returncode == 2
+    no_text = cli("images", "name==\udcff")
+    assert (no_text.returncode, no_text.stderr.count("\n")) == (2, 1)
     assert cli("pull", "--platform", "linux/s390x", busybox).returncode == 3
     not_pulled = cli("run", "never/pulled")
     assert not_pulled.returncode == 125
@@ -102,6 +115,16 @@ def test_pull_into_a_folder_needs_no_daemon(busybox: str, tmp_path: Path) -> Non
     assert (tmp_path / "layout" / "index.json").exists()
 
 
+def test_a_folder_that_cannot_be_made(cli: Cli, busybox: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place, code in (("/sys/folder", 4), ("/proc/folder", 3), (f"{tmp_path}/file/folder", 2)):
+        done = cli("pull", "-q", busybox, "--to", place)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert done.stderr.startswith("containerd-lite: ")
+        assert done.stderr.count("\n") == 1
+        assert str(Path(place).parent) in done.stderr
+
+
 def test_a_reader_that_goes_away_is_no_crash(cli: Cli, busybox: str, daemon: Daemon) -> None:
     cli("pull", "-q", busybox)
     command = [sys.executable, "-m", "containerd_lite", "-a", daemon.address, "images"]
@@ -110,6 +133,38 @@ def test_a_reader_that_goes_away_is_no_crash(cli: Cli, busybox: str, daemon: Dae
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read().decode() == ""
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&- 2>&-", ">&- 2>&-"])
+def test_a_pull_needs_nobody_to_listen(cli: Cli, busybox: str, redirection: str) -> None:
+    done = cli("pull", busybox, redirection=redirection)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.partition("@")[0] == ("" if ">&- " in redirection else busybox)
+    assert cli("images", "-q").stdout == busybox + "\n"
+
+
+def test_a_pull_goes_on_when_the_reader_of_its_progress_goes(
+    cli: Cli, busybox: str, daemon: Daemon, namespace: str
+) -> None:
+    command = [sys.executable, "-W", "error", "-m", "containerd_lite", "-a", daemon.address]
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [*command, "-n", namespace, "pull", busybox], stdout=subprocess.PIPE, stderr=writer
+    ) as process:
+        os.close(writer)
+        os.close(reader)  # long before it says a word
+        out = process.communicate(timeout=60)[0].decode()
+    assert (process.returncode, out.partition("@")[0]) == (0, busybox)
+    assert cli("images", "-q").stdout == busybox + "\n"
+
+
+def test_output_that_cannot_be_written(cli: Cli, busybox: str) -> None:
+    cli("pull", "-q", busybox)
+    for command in (["pull", "-q", busybox], ["images"], ["images", "--format", "json"]):
+        done = cli(*command, redirection=">/dev/full")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"containerd-lite: {command[0]}: standard output: No space")
+        assert done.stderr.count("\n") == 1
 
 
 def test_pull_several_platforms(registry: Registry, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from contextlib import suppress
 
@@ -147,8 +148,19 @@ def test_more_than_was_promised(client: Client) -> None:
     with client.lease():
         with store.writer("ref", size=len(body), expected=digests.of(body)) as writer:
             writer.write(body)
-            writer.write(b"more")
-            assert writer.offset == len(body) + 4
-            with pytest.raises(SizeMismatch, match=f"{len(body) + 4} != {len(body)}"):
+            with pytest.raises(SizeMismatch, match=f"longer than the {len(body)} bytes"):
+                writer.write(b"more")
+        store.abort("ref")
+
+
+def test_a_digest_of_another_kind(client: Client) -> None:
+    """The daemon names content by sha256 alone, and says that the digest is wrong."""
+    store, body = client.content_store, own(client)
+    expected = f"sha512:{hashlib.sha512(body).hexdigest()}"
+    with client.lease():
+        with store.writer("ref", size=len(body), expected=expected) as writer:
+            writer.write(body)
+            with pytest.raises(DigestMismatch) as told:
                 writer.commit()
+        assert "sha256 alone" in told.value.remedy
         store.abort("ref")

@@ -6,8 +6,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from linecache import getline
 from types import FrameType
+from typing import Any
+
+import pytest
+
+#: Seconds; against hanging.
+_PATIENCE = 5.0
 
 
 class Interrupt(BaseException):
@@ -31,6 +38,35 @@ class Alarm:
 
     def _ring(self, number: int, where: FrameType | None) -> None:
         raise Interrupt
+
+
+class InterruptedStart:
+    """From now on the first thread of a name starts, and who started it is interrupted."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, seen: Callable[[], object]
+    ) -> None:
+        """`name` is the beginning of it; `seen` is called before the interrupt."""
+        self.thread: threading.Thread | None = None
+        #: What the thread waits for before it does anything.
+        self.may_begin = threading.Event()
+        original = threading.Thread.start
+
+        def start(thread: Any) -> None:
+            if self.thread is not None or not thread.name.startswith(name):
+                return original(thread)
+            self.thread, run = thread, thread.run
+            thread.run = lambda: self.may_begin.wait(_PATIENCE) and run()
+            original(thread)
+            seen()
+            raise Interrupt
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    def join(self) -> None:
+        assert self.thread is not None
+        self.thread.join(_PATIENCE)
+        assert not self.thread.is_alive()
 
 
 class Tracer:

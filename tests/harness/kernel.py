@@ -3,6 +3,8 @@
     own_run()
     with own_network():
         ...  # bridges are made in a namespace that ends here
+    with small_disk(folder, 1 << 20):
+        ...  # what is written there fills it
 
 What is mounted or made in there is not seen outside, and goes with the last process.
 """
@@ -46,6 +48,19 @@ def unmount(point: Path) -> None:
     """Detach a mount, if it is there; the machine may be too bare to have umount."""
     with contextlib.suppress(Unavailable):
         _call("umount2", bytes(point), _DETACH)
+
+
+@contextlib.contextmanager
+def small_disk(point: Path, size: int) -> Iterator[None]:
+    """Let a folder be a disk of so many bytes, empty.
+
+    Raises `Unavailable` where the process may not mount.
+    """
+    _call("mount", b"tmpfs", bytes(point), b"tmpfs", 0, b"size=%d" % size)
+    try:
+        yield
+    finally:
+        unmount(point)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,17 @@ BESIDE = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
-EVERYBODY = {"errors", "deadline", "progress", "unread", "version"}
+EVERYBODY = {
+    "deadline",
+    "errors",
+    "interrupt",
+    "locks",
+    "progress",
+    "system",
+    "unread",
+    "version",
+    "workers",
+}
 _CLIENT = {"runtime", "images", "services", "registry", "store", "transport", "schema", "oci"}
 _FRONT = {"client", "layout", *_CLIENT}
 ROWS: dict[str, set[str]] = {
@@ -124,3 +134,9 @@ def test_only_the_command_line_prints() -> None:
         if room(path) not in ("cli", "__main__"):
             for node in ast.walk(ast.parse(path.read_text())):
                 assert not (isinstance(node, ast.Name) and node.id == "print"), path
+
+
+def test_pools_of_threads_are_those_that_an_interrupt_leaves_nothing_of() -> None:
+    for path in FILES:
+        if room(path) != "workers":
+            assert "ThreadPoolExecutor" not in path.read_text(), f"{path}: make it of Workers"

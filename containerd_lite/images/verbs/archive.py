@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ...errors import InvalidArgument
-from .base import Verbs, only
+from .base import Verbs, falling_back, only
 
 if TYPE_CHECKING:
     from ...oci.platform import Platform
     from ...progress import ProgressCallback
-    from ..image import Image
+    from ..exporter import ExportOptions
+    from ..image import Image, ImageServices
     from ..job import Job
     from ..platforms import Platforms
     from .base import Source, Via
@@ -69,18 +70,23 @@ class ArchiveVerbs(Verbs):
 
         services = self._image_services(snapshotter, only(platform))
         wanted = Platforms.of(platform, all_platforms, services.platform)
-        job = Job(progress)
-        if self._is_for_daemon(via, ref=ref, skip_missing=skip_missing):
+        is_path = isinstance(source, str | os.PathLike)
+        is_folder = is_path and os.path.isdir(cast("str", source))
+        if self._is_for_daemon(via, ref=ref, skip_missing=skip_missing, folders=is_folder):
             usual = services.platform if unpack else None
-            return self._import_by_daemon(source, wanted, usual, snapshotter, labels, job)
+            with falling_back(via if is_path else "daemon"):  # a pipe is read once
+                return self._import_by_daemon(
+                    services, source, wanted, usual, snapshotter, labels, Job(progress)
+                )
         options = ImportOptions(
             wanted, ref, skip_missing, unpack, snapshotter, labels, max_concurrent
         )
         with self._keeping():
-            return import_archive(services, source, options, job)
+            return import_archive(services, source, options, Job(progress))
 
     def _import_by_daemon(
         self,
+        services: ImageServices,
         source: str | os.PathLike[str] | BinaryIO,
         platforms: Platforms,
         unpack: Platform | None,
@@ -88,8 +94,12 @@ class ArchiveVerbs(Verbs):
         labels: Mapping[str, str] | None,
         job: Job,
     ) -> list[Image]:
+        from ..taken import Taken
+
         with ExitStack() as stack:
             stack.enter_context(self._keeping())
+            taken = Taken(services)
+            taken.remember_all()
             if isinstance(source, str | os.PathLike):
                 source = stack.enter_context(open(source, "rb"))
             names = self._transfers().import_stream(
@@ -100,7 +110,7 @@ class ArchiveVerbs(Verbs):
                 labels=labels,
                 job=job,
             )
-            return [self.get_image(name) for name in names]
+            return taken.accept(names, platforms, is_whole=False)
 
     def export_images(
         self,
@@ -131,35 +141,50 @@ class ArchiveVerbs(Verbs):
         broken: every blob is verified.  Then no file is left; a binary file has what came before.
         Source: containerd's core/images/archive/exporter.go.
         """
+        from ...oci.descriptor import Descriptor
         from ..exporter import ExportOptions, export_archive
         from ..job import Job
         from ..platforms import Platforms
 
         services = self._image_services(None, only(platform))
-        wanted, job = Platforms.of(platform, all_platforms, services.platform), Job(progress)
-        options = ExportOptions(wanted, skip_docker_manifest, tuple(without))
+        wanted = Platforms.of(platform, all_platforms, services.platform)
+        others = (without,) if isinstance(without, str) else tuple(without)
+        options = ExportOptions(wanted, platform is not None, skip_docker_manifest, others)
+        if via == "auto" and any(isinstance(one, Descriptor) for one in images):
+            via = "client"  # the daemon exports what has a name
         by_daemon = self._is_for_daemon(via, without=options.without)
         with self._keeping():
             if by_daemon:
-                self._export_by_daemon(target, images, wanted, skip_docker_manifest, job)
-            else:
-                export_archive(services, target, images, options, job)
+                with falling_back(via):
+                    return self._export_by_daemon(services, target, images, options, Job(progress))
+            export_archive(services, target, images, options, Job(progress))
 
     def _export_by_daemon(
         self,
+        services: ImageServices,
         target: str | os.PathLike[str] | BinaryIO,
         images: Sequence[Source],
-        platforms: Platforms,
-        skip_docker_manifest: bool,
+        options: ExportOptions,
         job: Job,
     ) -> None:
-        from ..exporter import writing_to
+        from ...oci import media_types
+        from ..image import Image
+        from ..names import find
+        from ..target import writing_to
 
-        found = [self.get_image(one) if isinstance(one, str) else one for one in images]
-        names = [getattr(one, "name", "") for one in found]
-        if not all(names):
-            raise InvalidArgument("the daemon exports what has a name", remedy="Tag it first")
+        names = []
+        for one in images:
+            image = Image(services, find(services.names, one)) if isinstance(one, str) else one
+            if not isinstance(image, Image):
+                raise InvalidArgument("the daemon exports what has a name", remedy="Tag it first")
+            if options.is_chosen or media_types.is_index(image.target.media_type):
+                image.expect(options.platforms)
+            names.append(image.name)
         with writing_to(target) as file:
             self._transfers().export_stream(
-                file, names, platforms=platforms, skip_manifest_json=skip_docker_manifest, job=job
+                file,
+                names,
+                platforms=options.platforms,
+                skip_manifest_json=options.skip_docker_manifest,
+                job=job,
             )

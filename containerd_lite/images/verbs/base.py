@@ -7,10 +7,10 @@ A client that only asks for the version has them, too: what a verb needs is impo
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ...errors import FailedPrecondition, InvalidArgument
+from ...errors import FailedPrecondition, InvalidArgument, Unimplemented
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +83,12 @@ class Verbs:
 
         services = self._image_services()
         return [Image(services, found) for found in services.names.list(*filters)]
+
+
+def falling_back(via: Via) -> AbstractContextManager[object]:
+    """With ``"auto"`` the block may turn out to be more than the daemon can: what follows it does
+    the same."""
+    return suppress(Unimplemented) if via == "auto" else nullcontext()
 
 
 def only(platform: str | Sequence[str] | None) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import Unimplemented
-from .base import Verbs, only
+from ...errors import InvalidArgument
+from .base import Verbs, falling_back, only
 
 if TYPE_CHECKING:
     from ...progress import ProgressCallback
@@ -60,9 +60,12 @@ class PullVerbs(Verbs):
         given.  ``handlers`` and ``wrap_handler`` decide what is fetched (``images.walk``, and
         ``images.cri_labels`` for lazy snapshotters); ``convert_schema1`` makes an image of
         Docker's schema 1.  ``labels`` are the name's.  A daemon that restarts is waited for.
+        ``max_concurrent_downloads`` blobs come at a time; unless given eight, and of those above
+        4 MiB four: as long as lines are quick fewer, if they are unpacked.
 
         A pull that fails leaves no name and no content; with ``resume`` content is kept for a
-        week, and the next such pull fetches what is missing.  ``via="daemon"`` has its transfer
+        week, by the caller's lease if it is within one, and the next such pull fetches what is
+        missing; of two at once one waits for the other.  ``via="daemon"`` has its transfer
         service do it (since 1.7), ``"auto"`` where that knows all that is asked.  Raises
         ``NotFound``, ``RegistryUnauthorized``, ``RegistryUnavailable``, ``NoMatchingPlatform``,
         ``DigestMismatch``, ``DiffIDMismatch``, ``InvalidArgument``.
@@ -120,13 +123,17 @@ class PullVerbs(Verbs):
 
     def _pull(self, request: _Request, via: Via) -> Image:
         from ..job import Job
+        from ..turns import turn
 
         services = self._image_services(request.snapshotter, only(request.platform))
         by_daemon = self._is_for_daemon(via, **request.for_client())
-        with self._keeping(request.lease):
+        lease = request.lease(services)
+        # Two that would go on with one another's content share a lease, which the first to end
+        # deletes: so one after the other.
+        alone = turn(("resume", services.store.identity, lease), lambda: None)
+        with alone if lease else nullcontext(), self._keeping(lease):
             if by_daemon:
-                unknown = (Unimplemented,) if via == "auto" else ()
-                with suppress(*unknown):  # 1.7 does not say before what it cannot do
+                with falling_back(via):  # 1.7 does not say before what it cannot do
                     return self._pull_by_daemon(services, request)
             return self._persevering(
                 lambda job: _pull(services, request, job),
@@ -134,13 +141,15 @@ class PullVerbs(Verbs):
             )
 
     def _pull_by_daemon(self, services: ImageServices, request: _Request) -> Image:
-        from ..image import Image
         from ..job import Job
-        from ..names import find
+        from ..names import full_name
+        from ..taken import Taken
 
         platforms = request.platforms(services)
         wanted = platforms.wanted or ()
         unpacked = wanted[0] if len(wanted) == 1 else services.platform
+        taken, name = Taken(services), full_name(request.ref)
+        taken.remember(name)
         self._transfers().pull(
             request.ref,
             platforms=platforms,
@@ -149,12 +158,7 @@ class PullVerbs(Verbs):
             labels=request.labels,
             job=Job(request.progress),
         )
-        image = Image(services, find(services.names, request.ref))
-        try:
-            image.expect(platforms)
-        except BaseException:
-            image.delete()
-            raise
+        (image,) = taken.accept([name], platforms)
         return image
 
     def _persevering(self, work: Callable[[Job], Image], new_job: Callable[[], Job]) -> Image:
@@ -189,12 +193,17 @@ class _Request:
     max_concurrent_downloads: int | None
     resume: bool
 
-    @property
-    def lease(self) -> str:
+    def lease(self, services: ImageServices) -> str:
         """What a pull that goes on with this one has in common with it; ``""`` if none does."""
         if not self.resume:
             return ""
-        return f"{self.ref} {self.platform} {self.all_platforms} {self.snapshotter}"
+        from ..names import full_name
+
+        name = self.ref
+        with suppress(InvalidArgument):  # a resolver may have names of another kind
+            name = full_name(name)
+        platforms = sorted(map(str, self.platforms(services).wanted or ("all",)))
+        return f"{name} {platforms} {self.snapshotter}"
 
     def platforms(self, services: ImageServices) -> Platforms:
         from ..platforms import Platforms

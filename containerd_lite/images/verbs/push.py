@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidArgument
-from .base import Verbs, target_of
+from .base import Verbs, falling_back, target_of
 
 if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
@@ -45,8 +45,10 @@ class PushVerbs(Verbs):
         What the registry has is not sent again; what another of its repositories has, as far as
         the store knows, is mounted from there.  Foreign layers that are not in the store stay
         where their URLs are.  ``chunk_size`` (bytes) sends blobs in pieces, for proxies that
-        allow no more at once.  ``progress`` is called with ``ProgressEvent``s: for each blob and
-        manifest ``exists``, ``mounted`` or ``uploaded`` in the end.
+        allow no more at once.  ``max_concurrent_uploads`` blobs go at a time; unless given eight,
+        and of those above 4 MiB four.  ``progress`` is called with
+        ``ProgressEvent``s: for each blob and manifest ``exists``, ``mounted`` or ``uploaded`` in
+        the end.
 
         ``resolver`` says where content goes: to registries, with docker's credentials, unless
         given.  ``via`` is as for ``pull``; the daemon pushes images alone, by their names, with
@@ -54,21 +56,25 @@ class PushVerbs(Verbs):
         half-way.  Raises ``NotFound`` with the digests that are missing, ``RegistryUnauthorized``,
         ``RegistryUnavailable``, ``NoMatchingPlatform``, ``DigestMismatch``, ``InvalidArgument``.
         """
+        from ...oci.descriptor import Descriptor
         from ..job import Job
         from ..push import push
         from ..resolver import using
 
-        job = Job(progress)
+        source = ref if target is None else target
         for_client = {"platform": platform, "sparse": sparse, "resolver": resolver}
+        if via == "auto" and isinstance(source, Descriptor):
+            via = "client"  # the daemon pushes what has a name
         if self._is_for_daemon(via, **for_client, chunk_size=chunk_size):
-            return self._push_by_daemon(ref, ref if target is None else target, job)
-        services = self._image_services()
+            with falling_back(via):
+                return self._push_by_daemon(ref, source, Job(progress))
+        services, job = self._image_services(), Job(progress)
         with self._keeping(), using(resolver, job.tell) as registries:
             return push(
                 services.store,
                 registries.pusher(ref),
                 ref,
-                target_of(services, ref if target is None else target),
+                target_of(services, source),
                 _platforms(platform),
                 job,
                 max_concurrent_uploads=max_concurrent_uploads,
@@ -78,11 +84,13 @@ class PushVerbs(Verbs):
 
     def _push_by_daemon(self, ref: str, source: Source, job: Job) -> Descriptor:
         from ..image import Image
+        from ..names import name_of
         from ..platforms import Platforms
 
         image = self.get_image(source) if isinstance(source, str) else source
         if not isinstance(image, Image):
             raise InvalidArgument("the daemon pushes what has a name", remedy="Tag it first")
+        name_of(image.target, ref)
         with self._keeping():
             self._transfers().push(ref, image.name, platforms=Platforms(None), job=job)
         return image.target
@@ -104,7 +112,8 @@ class PushVerbs(Verbs):
         Nothing of it comes into the store.  All platforms are copied, or of an index those of
         ``platform``, with their attestations: then ``target`` is an index of these alone.
         ``referrers`` brings what refers to the image, such as signatures.  Within one registry
-        blobs are mounted, and no byte of them moves.  Other arguments and errors as ``push``'s.
+        blobs are mounted, and no byte of them moves.  ``max_concurrent`` is as
+        ``max_concurrent_uploads`` of ``push``, as are other arguments and errors.
         """
         from ..copy import copy
         from ..job import Job
@@ -127,19 +136,17 @@ class PushVerbs(Verbs):
         """Let ``name`` stand for an image from now on, in place of what it stood for.
 
         It has the labels that the image has.  Raises ``NotFound`` for a name, or content, that
-        is not here, and ``InvalidArgument`` for a name that cannot be.
+        is not here, ``InvalidArgument`` for a name that cannot be, and ``DigestMismatch`` for one
+        with another digest.
         """
         from ...oci.descriptor import Descriptor
-        from ..image import Image
-        from ..names import full_name
+        from ..image import tag
 
         services = self._image_services()
         if isinstance(source, str):
             source = self.get_image(source)
         labels = None if isinstance(source, Descriptor) else source.labels
-        target = target_of(services, source)
-        services.store.info(target.digest)  # a name for what is not here would be of no use
-        return Image(services, services.names.put(full_name(name), target, labels))
+        return tag(services, target_of(services, source), name, labels)
 
 
 def _platforms(platform: str | Sequence[str] | None) -> Platforms | None:

@@ -58,8 +58,9 @@ class UpkeepVerbs(Verbs):
 
         An image that was pulled for one platform gets others by this.  Content comes from
         ``ref``, the image's name unless given, by digest: what the name stands for now does not
-        matter.  Nothing is unpacked.  ``resolver`` and ``progress`` are as for ``pull``.  Raises
-        what ``check`` and ``pull`` raise; then a daemon drops what was fetched.
+        matter, ``max_concurrent_downloads`` blobs at a time.  Nothing is unpacked.  ``resolver``
+        and ``progress`` are as for ``pull``.  Raises what ``check`` and ``pull`` raise; then a
+        daemon drops what was fetched.
         """
         from ..check import LateFetcher, fetch_missing
         from ..job import Job
@@ -110,7 +111,7 @@ class UpkeepVerbs(Verbs):
         by digest.  The broken bytes go when the good ones are here, and keep their labels and
         what these keep alive; without the good ones nothing changes.  A daemon keeps one copy of
         a blob for all namespaces: each that has it broken has it whole afterwards.  Snapshots
-        are left alone.
+        are left alone.  ``max_concurrent_downloads`` is as for ``fetch_missing``.
 
         Raises ``DataLoss`` at the end if something could not be repaired, when all else is; its
         ``joined`` errors say what and why.  That includes, if no image is given, broken content

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from containerd_lite.images.walk import Handler
 from containerd_lite.oci import media_types
 from containerd_lite.oci.config import chain_ids
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.services.leases import LeaseService
+from containerd_lite.services.leases import EXPIRE, LeaseService
 from tests.conftest import ROOT, Count
 from tests.e2e.test_pull import LOCAL, content_labels, snapshots
 from tests.harness import artifacts, images
@@ -177,6 +179,48 @@ def test_a_pull_that_fails_and_is_not_resumed_leaves_nothing(
         client.pull(ref, progress=fail, resume=True)
     assert len(leases_of(client)) == 1
     assert client.pull(ref, resume=True).is_unpacked()
+    assert leases_of(client) == []
+
+
+def test_each_try_keeps_what_has_come_for_as_long(client: Client, registry: Registry) -> None:
+    ref = images.push(images.random_image([3_000_000], seed=84), registry.host, "again", "1")
+
+    def fail(event: ProgressEvent) -> None:
+        if event.stage == "downloading" and event.total > 1_000_000:
+            raise LookupError(event)
+
+    seen = []
+    # Spelt otherwise it is the same pull.
+    for platform in (images.machine_platform(), [images.machine_platform()]):
+        with pytest.raises(LookupError):
+            client.pull(ref, platform=platform, resume=True, progress=fail)
+        (lease,) = client.lease_service.list()
+        seen.append((lease.labels[EXPIRE], client.lease_service.list_resources(lease.id)))
+        time.sleep(1.1)  # what the daemon is told has no fraction
+    (first, held), (second, still_held) = seen
+    assert first < second
+    assert held
+    assert set(held) <= set(still_held)
+    assert client.pull(ref, resume=True).is_unpacked()
+    assert leases_of(client) == []
+
+
+def test_two_that_resume_one_after_the_other(client: Client, registry: Registry) -> None:
+    """They share a lease, which the first one to end deletes."""
+    ref = images.push(images.random_image([3_000_000], seed=85), registry.host, "two", "1")
+    told: list[tuple[str, str]] = []
+
+    def pull(who: str) -> None:
+        def progress(event: ProgressEvent) -> None:
+            told.append((who, event.stage))
+            time.sleep(0.02)
+
+        client.pull(ref, resume=True, progress=progress)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(pull, "ab"))
+    order = [who for who, _ in told]
+    assert order == sorted(order, reverse=order[0] == "b")
     assert leases_of(client) == []
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from containerd_lite import Client
 from containerd_lite.errors import Aborted, DataLoss, RegistryNotFound
+from containerd_lite.images.repair import DaemonGround
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -304,6 +305,7 @@ def test_a_blob_that_another_client_holds(
         assert [type(one) for one in failure.value.joined] == [Aborted]
         assert content(daemon, namespace) == before
         ground = client._ground(client._image_services())
+        assert isinstance(ground, DaemonGround)
         with pytest.raises(KeyError), client.lease(), ground.cleared(digest):
             raise KeyError  # when it is forgotten already
         assert content(daemon, namespace) == before

@@ -70,7 +70,9 @@ def test_failures_of_ours(cli: Cli, busybox: str) -> None:
         (("run", "--publish", "80", busybox, "true"), 125),
         (("run", "--publish", "8080:80", busybox, "true"), 125),
         (("run", "-it", "--detach-keys", "nokey", busybox, "true"), 125),
+        (("run", "--label", "a=\udcff", busybox, "true"), 125),
         (("exec", "nosuch", "true"), 125),
+        (("exec", "\udcff", "true"), 125),
         (("exec", "nosuch"), 125),
         (("run", "--memory", "much", busybox), 2),
     ):
@@ -118,6 +120,40 @@ def test_the_machine_s_network(cli: Cli, busybox: str) -> None:
 def test_input_is_given_if_asked_for(cli: Cli, busybox: str) -> None:
     assert cli("run", "-i", busybox, "cat", input=b"hello").stdout == b"hello"
     assert cli("run", busybox, "cat", input=b"hello").stdout == b""
+
+
+def test_streams_that_are_closed_or_full(command: Command, sleeping: str) -> None:
+    script = "read word; echo $word out; echo err >&2; exit 7"
+    argv = command("exec", "-i", sleeping, "sh", "-c", script)
+    for redirection, expected in (
+        (">&-", (7, b"", b"err\n")),
+        ("2>&-", (7, b"in out\n", b"")),
+        ("<&-", (7, b"out\n", b"err\n")),
+        ("<&- >&- 2>&-", (7, b"", b"")),
+        ("2>/dev/full", (125, b"in out\n", b"")),
+    ):
+        shell = ["sh", "-c", f'exec "$@" {redirection}', "sh"]
+        done = subprocess.run([*shell, *argv], input=b"in\n", capture_output=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == expected, redirection
+
+
+def test_output_that_is_not_written(command: Command, busybox: str) -> None:
+    shell = ["sh", "-c", 'exec "$@" >/dev/full', "sh"]
+    argv = command("run", busybox, "echo", "hello")
+    done = subprocess.run([*shell, *argv], stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 125
+    assert done.stderr.startswith(b"containerd-lite: run: ")
+    assert b"No space left" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    with subprocess.Popen(
+        command("run", busybox, "yes"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"y\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 125
 
 
 def test_detached(cli: Cli, client: Client, busybox: str, tmp_path: Path) -> None:

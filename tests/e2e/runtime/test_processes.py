@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +21,7 @@ from containerd_lite.errors import (
 )
 from containerd_lite.images.image import Image
 from containerd_lite.runtime.container import Container
+from containerd_lite.runtime.io import DEVNULL
 from containerd_lite.services import cgroups1
 from containerd_lite.services.tasks import Exit
 from tests.e2e.runtime.conftest import Make, kill_shim
@@ -185,6 +187,24 @@ def test_exec_to_the_end(sleeping: Container) -> None:
     with pytest.raises(InvalidArgument, match="list of strings"):
         sleeping.exec("true")
     assert [one.exec_id for one in sleeping.task().pids()] == [""]
+
+
+def test_an_interrupt_anywhere_leaves_no_process(
+    sleeping: Container, monkeypatch: pytest.MonkeyPatch, count: Callable[[int, int], int]
+) -> None:
+    task, hits = sleeping.task(), 0
+    for at in range(0, 10_000, count(13, 2)):
+        # So that its name is known: of one that was not started nothing else tells.
+        monkeypatch.setattr(os, "urandom", lambda size, at=at: at.to_bytes(size, "big"))
+        with suppress(Interrupt), Tracer("runtime", at) as tracer:
+            sleeping.exec(["sleep", "0.01"], stdout=DEVNULL, stderr=DEVNULL)
+        with pytest.raises(NotFound):
+            task.process(f"exec-{at:016x}")
+        if not tracer.hit:
+            break
+        hits += 1
+    assert hits > 10
+    assert [one.pid for one in task.pids()] == [task.pid]
 
 
 def test_exec_takes_a_task_that_runs(make: Make) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import suppress
 from datetime import datetime, timezone
 
 import pytest
 
 from containerd_lite import Client
-from containerd_lite.errors import AlreadyExists, NotFound, Unimplemented
+from containerd_lite.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
 from containerd_lite.services.filters import Filter
 from containerd_lite.services.leases import EXPIRE, Resource
 from tests.conftest import Count
@@ -68,6 +70,44 @@ def test_a_lease_holds_until_it_is_deleted(client: Client, daemon: Daemon, names
     assert [line[0] for line in rows(daemon, namespace, "snapshots", "ls")] == ["key"]
     service.delete(id, sync=True)  # and with it, before it returns, what it held
     assert rows(daemon, namespace, "snapshots", "ls") == []
+
+
+def renewing() -> bool:
+    return "containerd-lite-lease" in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_lease_is_renewed_while_its_block_runs(
+    client: Client, daemon: Daemon, namespace: str
+) -> None:
+    service, expires = client.lease_service, 2.0
+    with client.lease(expires=expires) as id:
+        snapshot = client.snapshot_service()
+        snapshot.prepare("before")
+        time.sleep(expires * 1.2)
+        assert [lease.id for lease in service.list()] == [id]
+        snapshot.prepare("after")
+        time.sleep(expires)
+        service.delete(service.create().id, sync=True)  # and what nothing holds
+        held = sorted(line[0] for line in rows(daemon, namespace, "snapshots", "ls"))
+        assert held == ["after", "before"]
+    assert service.list() == []
+    assert not renewing()
+
+
+def test_a_lease_that_somebody_deletes_is_not_renewed(client: Client) -> None:
+    service = client.lease_service
+    with client.lease(expires=1.0) as id:
+        assert renewing()
+        service.delete(id)
+        time.sleep(0.8)
+        assert service.list() == []
+        assert not renewing()
+
+
+@pytest.mark.parametrize("expires", [-1, 0, 0.99, float("nan"), float("inf"), 1e30])
+def test_a_time_that_no_lease_can_have(client: Client, expires: float) -> None:
+    with pytest.raises(InvalidArgument, match="1 at least"), client.lease(expires=expires):
+        pytest.fail("it was made")
 
 
 @pytest.mark.parametrize(("part", "few"), [("services", 3), ("transport", 29)])

@@ -114,10 +114,34 @@ def test_paths_in_a_docker_manifest(layout: Layout, tmp_path: Path, place: str, 
 
 
 def test_links_in_a_circle(layout: Layout, tmp_path: Path) -> None:
-    loop = docker({"Layers": ["a"]}, {"a": "b", "b": "c", "c": "a"})
-    assert isinstance(sure_to_fail(layout, loop, tmp_path), InvalidArgument)
-    nowhere = docker({"Layers": ["a"]}, {"a": "b"})
+    named = ["a"] * len(IMAGE.layers)
+    loop = docker({"Layers": named}, {"a": "b", "b": "c", "c": "a"})
+    assert "nowhere" in str(sure_to_fail(layout, loop, tmp_path))
+    nowhere = docker({"Layers": named}, {"a": "b"})
     assert isinstance(sure_to_fail(layout, nowhere, tmp_path), NotFound)
+
+
+@pytest.mark.parametrize("first", ["link", "file"])
+def test_two_things_of_one_name(layout: Layout, tmp_path: Path, first: str) -> None:
+    """Of two readers each could take another one."""
+    files, saved = archives.docker_files(IMAGE, "app:1")
+    place = saved["Layers"][0]
+    link = member(place, tarfile.SYMTYPE, "VERSION")
+    file = archives.packed({place: files[place]}.items())[: -2 * 512].rstrip(b"\0")
+    file += bytes(-len(file) % 512)
+    parts = [link, file] if first == "link" else [file, link]
+    told = sure_to_fail(layout, b"".join(parts) + docker({}), tmp_path)
+    assert "two files" in str(told)
+    links = member("a", tarfile.SYMTYPE, "b") + member("a", tarfile.SYMTYPE, "c")
+    assert "two files" in str(sure_to_fail(layout, links + docker({}), tmp_path))
+    same = member("a", tarfile.SYMTYPE, "b") * 2
+    assert layout.import_images(io.BytesIO(same + docker({})))
+
+
+def test_too_many_layers_are_not_looked_into(layout: Layout, tmp_path: Path) -> None:
+    """Their number is compared before any of them is looked for."""
+    many = docker({"Layers": ["not/there"] * 100_000})
+    assert "and manifest.json 100000" in str(sure_to_fail(layout, many, tmp_path))
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])

@@ -140,7 +140,7 @@ def test_into_a_folder(tmp_path: Path, case: str) -> None:
     assert layout.list_images() == []
     assert layout.content_store.statuses() == []
     assert {path.name for path in tmp_path.rglob("*")} <= {
-        "canary", "inner", "layout", "oci-layout", "blobs", "sha256",
+        "canary", "inner", "layout", "oci-layout", "index.json", "blobs", "sha256",
         *(info.digest[7:] for info in layout.content_store.walk()),
     }  # fmt: skip
     for info in layout.content_store.walk():
@@ -198,6 +198,7 @@ def test_a_layer_that_the_registry_lost(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from containerd_lite import Layout
+from containerd_lite.errors import ResourceExhausted
 from tests.unit.images.own import OwnResolver
 from tests.harness import images
 
@@ -205,8 +206,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 layout = Layout(sys.argv[1])
 try:
     layout.pull("Own Name!", resolver=OwnResolver(images.random_image([100, 3_000_000])))
-except OSError as error:
-    print(error.errno)
+except ResourceExhausted as error:
+    print(error.__cause__.errno)
 print(layout.content_store.statuses(), layout.list_images())
 """
 

@@ -141,6 +141,15 @@ for _status in (400, 416, 501):
         assert stage.server.requests[0].headers.get("range") is None
 
 
+for _name, _answer in {"refused": reply(416), "other": _WRONG_PARTS["other"]}.items():
+
+    @BOOK.case(f"containerd-11953-{_name}-rest", "it has the whole, and not the rest")
+    def _(stage: Stage, answer: bytes = _answer) -> None:
+        stage.server.on("GET", BLOB_PATH, _CUT, answer, reply(200, BLOB))
+        assert read(stage) == BLOB
+        assert stage.server.requests[-1].headers.get("range") is None
+
+
 def parallel(stage: Stage) -> bytes:
     with stage.client().open_blob(stage.ref, BIG_LAYER, connections=3) as reader:
         return reader.readall() or b""

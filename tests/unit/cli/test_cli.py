@@ -10,7 +10,7 @@ import pytest
 
 from containerd_lite import cli
 from containerd_lite.cli import exit_code, main
-from containerd_lite.cli.output import print_rows
+from containerd_lite.cli.output import print_names, print_rows
 from containerd_lite.cli.progress import show_progress
 from containerd_lite.errors import (
     ContainerdError,
@@ -25,6 +25,7 @@ from containerd_lite.errors import (
     SocketPermissionDenied,
 )
 from containerd_lite.progress import ProgressEvent
+from tests.unit.registry.scripted import Scripted, reply
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert "usage: containerd-lite" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "version", "pull", "images", "run", "doctor"])
+@pytest.mark.parametrize("command", ["", "version", "pull", "images", "run", "exec", "doctor"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*([command] if command else []), "--help"])
@@ -120,6 +121,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "--address" in out
     assert "$CONTAINERD_ADDRESS" in out
+    assert out.isascii()  # what any terminal can show
 
 
 def test_version_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +137,9 @@ def test_doctor_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert all(finding["state"] == "missing" and finding["remedy"] for finding in findings)
     (tmp_path / "file").write_text("")
     assert main(["doctor", "-a", f"{tmp_path}/file"]) == 1
-    assert "is no socket" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "is no socket" in out
+    assert out.isascii()
 
 
 def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,6 +157,16 @@ def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "NAME\n"
 
 
+def test_names(capsys: pytest.CaptureFixture[str]) -> None:
+    for names in (["a", "b\u00e9"], []):
+        print_names(names, "table")
+        assert capsys.readouterr().out.splitlines() == names
+        print_names(names, "json")
+        assert json.loads(capsys.readouterr().out) == names
+        print_names(names, "jsonl")
+        assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == names
+
+
 def test_progress_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with show_progress(False) as progress:
         assert progress is not None
@@ -167,6 +181,15 @@ def test_progress_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixt
     ]
     with show_progress(True) as quiet:
         assert quiet is None
+
+
+def test_a_pull_that_waits_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Scripted() as server:
+        busy = reply(429, "wait", Retry_After="1")
+        server.on("HEAD", "/v2/a/manifests/1", busy, reply(404))
+        code = main(["pull", f"{server.host}/a:1", "--to", str(tmp_path / "layout")])
+    assert code == 3
+    assert "retrying" in capsys.readouterr().err
 
 
 def test_nothing_else_prints() -> None:

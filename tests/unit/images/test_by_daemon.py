@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -121,6 +122,10 @@ def test_secrets_do_not_come_back() -> None:
         said = str(explained(Unknown(words), REF, None, answers))
         assert "repeats a secret" in said
         assert words not in said
+    error = Unknown("failed", details=(("type", b"hidden-word"),))
+    error.joined = (Unknown("said hidden-word twice"),)
+    told = explained(error, REF, None, answers)
+    assert b"hidden-word" not in pickle.dumps(told)
     signed = "unexpected status from GET request to https://cdn.example/b?Signature=x&y=z: 403 No"
     said = str(explained(Unknown(signed), REF, None, answers))
     assert "https://cdn.example/b: 403 No" in said

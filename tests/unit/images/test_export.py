@@ -110,9 +110,34 @@ def test_several_images(tmp_path: Path) -> None:
     pinned = f"docker.io/library/app@{OURS.digest}"
     files = archives.unpacked(exported(layout, NAME, "host.example/app:2", pinned, NAME))
     entries = json.loads(files["index.json"])["manifests"]
-    assert [entry["annotations"][archives.REF_NAME] for entry in entries] == ["1", "2", OURS.digest]
+    assert [entry["annotations"][archives.REF_NAME] for entry in entries] == ["1", OURS.digest, "2"]
     (saved,) = json.loads(files["manifest.json"])
     assert saved["RepoTags"] == ["app:1", "host.example/app:2"]
+
+
+def test_the_order_in_which_images_are_named_does_not_matter(tmp_path: Path) -> None:
+    layout = layout_of(OURS, tmp_path / "layout", NAME, "host.example/app:2")
+    names = [NAME, "host.example/app:2"]
+    assert exported(layout, *names) == exported(layout, *reversed(names))
+
+
+def test_names_that_are_tags_stay_so(tmp_path: Path) -> None:
+    """As skopeo and umoci name what is in a layout."""
+    archive = exported(layout_of(OURS, tmp_path / "layout", "v1"), "v1")
+    files = archives.unpacked(archive)
+    (entry,) = json.loads(files["index.json"])["manifests"]
+    assert entry["annotations"][archives.REF_NAME] == "v1"
+    assert json.loads(files["manifest.json"])[0]["RepoTags"] == []
+    back = Layout(tmp_path / "back")
+    back.import_images(io.BytesIO(archive))
+    assert [image.name for image in back.list_images()] == ["v1"]
+
+
+def test_a_platform_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    layout = layout_of(THEIRS, tmp_path / "layout")
+    assert exported(layout, NAME) == exported(layout, NAME, platform=OTHER)
+    with pytest.raises(NoMatchingPlatform):
+        exported(layout, NAME, platform=HERE)
 
 
 def test_a_descriptor_has_no_name(layout: Layout) -> None:
@@ -206,46 +231,6 @@ def test_a_callback_that_raises(layout: Layout, tmp_path: Path) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("containerd-lite-export")]
 
 
-# ---- targets ---------------------------------------------------------------------------------
-
-
-def test_a_file_is_replaced_whole(layout: Layout, tmp_path: Path) -> None:
-    path = tmp_path / "out.tar"
-    path.write_bytes(bytes(10_000_000))
-    layout.export_images(path, NAME)
-    assert path.read_bytes() == exported(layout, NAME)
-    mask = os.umask(0)
-    os.umask(mask)
-    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
-
-
-def test_a_pipe_is_written_to(layout: Layout, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    found: list[bytes] = []
-    thread = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
-    thread.start()
-    layout.export_images(tmp_path / "pipe", NAME)
-    thread.join(5)
-    assert found == [exported(layout, NAME)]
-    assert (tmp_path / "pipe").is_fifo()
-
-
-def test_a_raw_file_may_take_less_at_a_time(layout: Layout) -> None:
-    class Slow(io.RawIOBase):
-        taken = b""
-
-        def writable(self) -> bool:
-            return True
-
-        def write(self, data: memoryview) -> int:  # type: ignore[override]
-            self.taken += bytes(data[:100_000])
-            return min(len(data), 100_000)
-
-    slow = Slow()
-    layout.export_images(slow, NAME)  # type: ignore[arg-type]
-    assert slow.taken == exported(layout, NAME)
-
-
 # ---- deltas ----------------------------------------------------------------------------------
 
 
@@ -268,6 +253,14 @@ def test_a_delta(tmp_path: Path) -> None:
     other.import_images(io.BytesIO(exported(layout, "base:1")))
     other.import_images(io.BytesIO(delta))
     assert exported(other, NAME) == exported(layout, NAME)
+
+
+def test_a_delta_to_what_has_nothing_for_the_platform(tmp_path: Path) -> None:
+    foreign = images.index_of({OTHER: THEIRS})
+    layout = layout_of(foreign, tmp_path / "layout", "docker.io/library/other:1")
+    layout.import_images(io.BytesIO(archives.oci([archives.named(OURS, NAME)], OURS)))
+    assert exported(layout, NAME, without=["other:1"]) == exported(layout, NAME)
+    assert blobs_in(exported(layout, NAME, without=NAME)) == {OURS.digest}  # one may be alone
 
 
 def test_a_delta_has_all_manifests(layout: Layout) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,7 @@ from containerd_lite.errors import (
     SizeMismatch,
 )
 from tests.harness import images
+from tests.harness.interrupts import Alarm, Interrupt
 from tests.unit.images import archives
 
 HERE = images.machine_platform()
@@ -149,6 +151,8 @@ def test_what_is_there_is_not_written_again(layout: Layout, tmp_path: Path) -> N
         ({archives.REF_NAME: "host.example/apps:1"}, "host.example/app", ""),
         ({archives.REF_NAME: "1"}, None, ""),
         ({archives.REF_NAME: "1"}, "app:ignored", NAME),
+        ({archives.REF_NAME: "1.0+build"}, "app", "docker.io/library/app:1.0+build"),
+        ({archives.IMAGE_NAME: "v1"}, None, "v1"),
         ({}, None, ""),
         ({}, "app:1", NAME),
         ({archives.IMAGE_NAME: "Own Name!"}, None, "Own Name!"),
@@ -362,4 +366,20 @@ def test_a_callback_that_raises(layout: Layout, tmp_path: Path, give: Give) -> N
         layout.import_images(give(archive, tmp_path), progress=stop)
     assert layout.content_store.statuses() == []
     assert names_of(layout) == {}
-    assert not [t for t in threading.enumerate() if t.name.startswith("containerd-lite-import")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("containerd-lite-side")]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_an_interrupt_stops_those_who_read(layout: Layout, tmp_path: Path, is_folder: bool) -> None:
+    many = images.random_image([3_000_000] * 8)
+    source = tmp_path / "given"
+    if is_folder:
+        images.write_layout(many, source, NAME)
+    else:
+        source.write_bytes(archives.oci([archives.named(many, NAME)], many))
+    before = set(threading.enumerate())
+    with pytest.raises(Interrupt), Alarm(0.2):
+        layout.import_images(source, progress=lambda event: time.sleep(0.05))
+    assert set(threading.enumerate()) <= before
+    assert len(list(layout.content_store.walk())) < len(many.blobs)
+    assert layout.content_store.statuses() == []

@@ -38,3 +38,23 @@ def test_the_first_failure_counts_and_cancellations_do_not() -> None:
     with pytest.raises(LookupError) as caught:
         job.blame(second)
     assert caught.value is first
+
+
+def test_the_failure_keeps_its_own_reasons() -> None:
+    job, cause, context = Job(), OSError(1), OSError(2)
+    for failure in (LookupError(1), LookupError(2), LookupError(3)):
+        job.failure = failure
+        failure.__cause__ = cause if failure.args == (1,) else None
+        failure.__context__ = context if failure.args == (2,) else None
+        before = failure.__cause__, failure.__context__
+        with pytest.raises(LookupError):
+            blame(job)
+        assert (failure.__cause__, failure.__context__) == before
+
+
+def blame(job: Job) -> None:
+    """As one part does that gave up because of another."""
+    try:
+        raise Cancelled("because of another")
+    except Cancelled as error:
+        job.blame(error)

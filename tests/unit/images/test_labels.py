@@ -56,3 +56,12 @@ def test_the_source_leaves_the_port_out(ref: str, key: str) -> None:
 def test_sources_are_sorted_and_named_once() -> None:
     (value,) = source_label(Reference.parse("x.example/b/c"), "z,a,b/c").values()
     assert value == "a,b/c,z"
+
+
+def test_a_source_label_that_is_full_stays_as_it_is() -> None:
+    """containerd takes 4096 bytes of key and value."""
+    reference, key = Reference.parse("x.example/b/c"), "containerd.io/distribution.source.x.example"
+    room = 4096 - len(key) - len("b/c,")
+    fits, full = "d" * room, "d" * (room + 1)
+    assert source_label(reference, fits) == {key: f"b/c,{fits}"}
+    assert source_label(reference, full) == {}

@@ -55,6 +55,7 @@ def choose(platform: str, *entries: Descriptor) -> int:
         ("linux/amd64", [(1, None), (2, "linux/s390x")], 1),
         ("linux/amd64", [(1, "linux/amd64"), (2, "linux/amd64")], 1),
         ("linux/amd64", [(1, "linux/386")], 1),
+        ("linux/arm/v7", [(1, "linux/arm/v6"), (1, "linux/arm/v7")], 1),
     ],
 )
 def test_the_best_fit_is_chosen(

@@ -212,3 +212,12 @@ def test_tag(tmp_path: Path) -> None:
         layout.tag(Descriptor.from_json(ARM.manifest), "x")
     with pytest.raises(InvalidArgument):
         layout.tag(tagged, "No Name!")
+    for tag in (tagged.tag, lambda name: layout.tag(tagged, name)):
+        assert tag(f"localhost/it@{AMD.digest}").target.digest == AMD.digest
+        with pytest.raises(DigestMismatch):
+            tag(f"localhost/it@{ARM.digest}")
+        layout.content_store.delete(AMD.digest)
+        with pytest.raises(NotFound):
+            tag("localhost/fifth:1")
+        (tmp_path / "more").mkdir(exist_ok=True)
+        layout_of(tmp_path, AMD)

@@ -75,6 +75,19 @@ def test_a_reduced_index(tmp_path: Path) -> None:
         layout.push("localhost/it:1", platform="linux/s390x", resolver=shelf)
 
 
+def test_platforms_of_which_one_is_in_an_index_below(tmp_path: Path) -> None:
+    """As for a pull, of those asked for an index below need not have all."""
+    inner = images.index_of({"linux/amd64": AMD, "linux/ppc64le": PPC})
+    outer = with_entries(images.index_of({"linux/arm64": ARM}), inner.manifest)
+    whole = images.Image(outer.manifest, {**outer.blobs, **inner.blobs})
+    shelf = Shelf()
+    wanted = ["linux/arm64", "linux/amd64"]
+    layout_of(tmp_path, whole).push("localhost/it:1", platform=wanted, resolver=shelf)
+    assert AMD.digest in shelf.bodies
+    assert ARM.digest in shelf.bodies
+    assert PPC.digest not in shelf.bodies
+
+
 def test_an_index_that_loses_nothing_is_not_reduced(tmp_path: Path) -> None:
     index = images.index_of({"linux/amd64": AMD}, unknown={"kept": " as it is"})
     shelf = Shelf()

@@ -20,6 +20,7 @@ from containerd_lite.errors import (
 )
 from containerd_lite.images.repair import RepairReport
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.store.layout import LayoutStore
 from tests.harness import images
 from tests.unit.images.own import OwnResolver
 from tests.unit.images.test_check import (
@@ -192,7 +193,8 @@ def test_one_odd_image_keeps_nobody_from_mending(tmp_path: Path) -> None:
     assert contents(tmp_path)[LAYER] == AMD.blobs[LAYER]
 
 
-def test_blobs_of_sha512(tmp_path: Path) -> None:
+def of_sha512() -> tuple[images.Image, str]:
+    """An image, and the digest of its layer."""
     body = bytes(100_000)
     digest = "sha512:" + hashlib.sha512(body).hexdigest()
 
@@ -200,9 +202,42 @@ def test_blobs_of_sha512(tmp_path: Path) -> None:
         manifest["layers"] = [{"mediaType": images.OCI_LAYER, "digest": digest, "size": len(body)}]
 
     image = images.build([], change_manifest=change)
-    image = images.Image(image.manifest, {**image.blobs, digest: body})
+    return images.Image(image.manifest, {**image.blobs, digest: body}), digest
+
+
+def test_blobs_of_sha512(tmp_path: Path) -> None:
+    image, digest = of_sha512()
     found = layout(tmp_path, image)
     spoil(tmp_path, digest)
+    assert found.repair(NAME, resolver=OwnResolver(image)).repaired == (digest,)
+    assert contents(tmp_path) == image.blobs
+    assert not (tmp_path / ".ingest").exists()
+
+
+@pytest.mark.parametrize("how", ["cut", "forged"])
+def test_a_broken_blob_of_sha512_stays_until_the_good_one_is_here(tmp_path: Path, how: str) -> None:
+    image, digest = of_sha512()
+    found = layout(tmp_path, image)
+    spoil(tmp_path, digest)
+    before = contents(tmp_path)
+    resolver = OwnResolver(image, cuts=[50_000, 0] if how == "cut" else None)
+    if how == "forged":
+        resolver = forged(image, {digest: b"?" * len(image.blobs[digest])})
+    with pytest.raises(DataLoss, match=digest):
+        found.repair(NAME, resolver=resolver)
+    assert contents(tmp_path) == before
+    assert not (tmp_path / ".ingest").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_a_broken_blob_is_there_until_the_good_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """The one takes the other's place at once: whoever is killed in between has lost nothing."""
+    image, digest = of_sha512() if algorithm == "sha512" else (AMD, LAYER)
+    found = layout(tmp_path, image)
+    spoil(tmp_path, digest)
+    monkeypatch.delattr(LayoutStore, "delete")
     assert found.repair(NAME, resolver=OwnResolver(image)).repaired == (digest,)
     assert contents(tmp_path) == image.blobs
 

@@ -5,38 +5,42 @@ from __future__ import annotations
 import pytest
 
 from containerd_lite.oci import media_types as mt
+from containerd_lite.oci.descriptor import Descriptor
 
 OCI, DOCKER = "application/vnd.oci.image.", "application/vnd.docker."
 ROOTFS = DOCKER + "image.rootfs."
 
-# media type → kind, compression, non-distributable
+# media type → kind, non-distributable
 ROWS = [
-    (OCI + "index.v1+json", "index", "", False),
-    (DOCKER + "distribution.manifest.list.v2+json", "index", "", False),
-    (OCI + "manifest.v1+json", "manifest", "", False),
-    (DOCKER + "distribution.manifest.v2+json", "manifest", "", False),
-    (OCI + "config.v1+json", "config", "", False),
-    (DOCKER + "container.image.v1+json", "config", "", False),
-    (OCI + "layer.v1.tar", "layer", "", False),
-    (OCI + "layer.v1.tar+gzip", "layer", "gzip", False),
-    (OCI + "layer.v1.tar+zstd", "layer", "zstd", False),
-    (OCI + "layer.nondistributable.v1.tar", "layer", "", True),
-    (OCI + "layer.nondistributable.v1.tar+gzip", "layer", "gzip", True),
-    (OCI + "layer.nondistributable.v1.tar+zstd", "layer", "zstd", True),
-    (ROOTFS + "diff.tar", "layer", "", False),
-    (ROOTFS + "diff.tar.gzip", "layer", "gzip", False),
-    (ROOTFS + "diff.tar.zstd", "layer", "zstd", False),
-    (ROOTFS + "foreign.diff.tar.gzip", "layer", "gzip", True),
-    (OCI + "layer.v1.tar+bzip2", "", "", False),
-    (OCI + "layer.v1.tarball", "", "", False),
-    ("application/vnd.in-toto+json", "", "", False),
-    ("application/octet-stream", "", "", False),
-    ("", "", "", False),
+    (OCI + "index.v1+json", "index", False),
+    (DOCKER + "distribution.manifest.list.v2+json", "index", False),
+    (OCI + "manifest.v1+json", "manifest", False),
+    (DOCKER + "distribution.manifest.v2+json", "manifest", False),
+    (OCI + "config.v1+json", "config", False),
+    (DOCKER + "container.image.v1+json", "config", False),
+    (OCI + "layer.v1.tar", "layer", False),
+    (OCI + "layer.v1.tar+gzip", "layer", False),
+    (OCI + "layer.v1.tar+zstd", "layer", False),
+    (OCI + "layer.nondistributable.v1.tar", "layer", True),
+    (OCI + "layer.nondistributable.v1.tar+gzip", "layer", True),
+    (OCI + "layer.nondistributable.v1.tar+zstd", "layer", True),
+    (ROOTFS + "diff.tar", "layer", False),
+    (ROOTFS + "diff.tar.gzip", "layer", False),
+    (ROOTFS + "diff.tar.zstd", "layer", False),
+    (ROOTFS + "foreign.diff.tar.gzip", "layer", True),
+    (OCI + "layer.v1.tar+gzip+encrypted", "layer", False),
+    (OCI + "layer.nydus.blob.v1", "layer", False),
+    (ROOTFS + "diff.tar.gzip+encrypted", "layer", False),
+    (ROOTFS + "diff.tarball", "", False),
+    (OCI + "layers.v1.tar", "", False),
+    ("application/vnd.in-toto+json", "", False),
+    ("application/octet-stream", "", False),
+    ("", "", False),
 ]
 
 
-@pytest.mark.parametrize(("media_type", "kind", "compression", "foreign"), ROWS)
-def test_kinds(media_type: str, kind: str, compression: str, foreign: bool) -> None:
+@pytest.mark.parametrize(("media_type", "kind", "foreign"), ROWS)
+def test_kinds(media_type: str, kind: str, foreign: bool) -> None:
     found = {
         "index": mt.is_index(media_type),
         "manifest": mt.is_manifest(media_type),
@@ -44,8 +48,18 @@ def test_kinds(media_type: str, kind: str, compression: str, foreign: bool) -> N
         "layer": mt.is_layer(media_type),
     }
     assert [name for name, holds in found.items() if holds] == ([kind] if kind else [])
-    assert mt.layer_compression(media_type) == compression
     assert mt.is_non_distributable(media_type) is foreign
+    for urls in ((), ("https://example.org/layer",)):
+        layer = Descriptor(media_type, "sha256:" + "0" * 64, 1, urls=urls)
+        assert layer.is_foreign is (foreign and bool(urls))
+
+
+def test_archives_are_layers_that_anybody_can_read() -> None:
+    layers = [media_type for media_type, kind, _ in ROWS if kind == "layer"]
+    others = [one for one in layers if not mt.is_archive(one)]
+    encrypted = [OCI + "layer.v1.tar+gzip+encrypted", ROOTFS + "diff.tar.gzip+encrypted"]
+    assert others == [encrypted[0], OCI + "layer.nydus.blob.v1", encrypted[1]]
+    assert not any(mt.is_archive(media_type) for media_type, kind, _ in ROWS if kind != "layer")
 
 
 def test_schema1_and_attestations() -> None:

@@ -93,6 +93,11 @@ class Scripted:
     def bytes_seen(self) -> bytes:
         return b"".join(request.raw + request.body for request in self.requests)
 
+    def let_nobody_in(self) -> None:
+        """From now on connections are refused."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
     def __enter__(self) -> Scripted:
         self._start(self._accept)
         return self

@@ -52,6 +52,29 @@ def test_retry_after_is_kept_to(
     assert naps == [7.0, 0.0]
 
 
+def test_a_wait_that_is_too_long_is_told(
+    server: Scripted, registry: Registry, ref: Reference, naps: Naps
+) -> None:
+    server.on("HEAD", TAGGED, reply(429, Retry_After="86400"))
+    with pytest.raises(RegistryUnavailable) as told:
+        registry.resolve(ref)
+    assert told.value.retry_after == 86400
+    assert (len(server.requests), len(naps)) == (1, 0)
+
+
+def test_retry_after_is_kept_to_when_what_was_cut_is_gone_on_with(
+    server: Scripted, registry: Registry, ref: Reference, naps: Naps
+) -> None:
+    def cut(_: Request) -> Iterator[bytes]:
+        yield reply(200, BLOB)[:-1]
+
+    server.on("GET", BLOB_PATH, cut, reply(429, Retry_After="2"))
+    with registry.open_blob(ref, LAYER) as reader, pytest.raises(RegistryUnavailable):
+        reader.readall()
+    assert naps[0] < 1
+    assert set(naps[1:]) == {2.0}
+
+
 @pytest.mark.parametrize("value", ["soon", "-1", "9" * 5000, "1e9", "²"])
 def test_retry_after_that_cannot_be_read(
     server: Scripted, registry: Registry, ref: Reference, naps: Naps, value: str
@@ -156,3 +179,38 @@ def test_an_expired_deadline_sends_nothing(
     with pytest.raises(RegistryUnavailable):
         registry.resolve(ref, deadline=Deadline(0))
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "earlier", [FileNotFoundError(2, "No such file"), RegistryUnavailable("earlier")]
+)
+def test_what_the_caller_was_about_is_not_the_cause(
+    server: Scripted, registry: Registry, ref: Reference, earlier: Exception
+) -> None:
+    """Of a connection that is refused, and of a body that stalls."""
+
+    def stall(_: Request) -> Iterator[bytes]:
+        yield reply(200, BLOB)[:-1]
+        server.outlasted |= not server.closing.wait(5)
+
+    server.on("GET", BLOB_PATH, stall)
+    with (
+        Registry(server.host, stall_timeout=0.1, sleep=lambda _: None) as hasty,
+        hasty.open_blob(ref, LAYER) as reader,
+    ):
+        stalled = failure(earlier, reader.readall)
+    assert isinstance(stalled.__cause__, TimeoutError)
+    server.let_nobody_in()
+    refused = failure(earlier, lambda: registry.resolve(ref))
+    assert isinstance(refused.__cause__, ConnectionRefusedError)
+    assert "(Connection refused)" in str(refused)
+
+
+def failure(earlier: Exception, work: Callable[[], object]) -> RegistryUnavailable:
+    """Of work that is done while an earlier error is handled."""
+    try:
+        raise earlier
+    except (FileNotFoundError, RegistryUnavailable):
+        with pytest.raises(RegistryUnavailable) as caught:
+            work()
+    return caught.value

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from containerd_lite.errors import (
+    Cancelled,
     DigestMismatch,
     RegistryError,
     RegistryNotFound,
     RegistryUnavailable,
 )
+from containerd_lite.interrupt import Interrupt
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
@@ -280,6 +282,32 @@ def test_closing_ends_parts_that_stall(
     assert reader.closed
     with pytest.raises(ValueError, match="closed"):
         reader.read(1)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_word_to_who_reads_ends_parts_that_stall(
+    server: Scripted, registry: Registry, ref: Reference, silent: bool
+) -> None:
+    host, word = Host(server, 9 * PART), Interrupt()
+    begun = threading.Semaphore(0)
+    for at in range(CONNECTIONS):
+        stalling(server, host, at * PART, begun, silent)
+    ended: list[bool] = []
+
+    def read() -> None:
+        with word.watching(), opened(registry, ref, host) as reader:
+            with pytest.raises(Cancelled):
+                reader.readall()
+            ended.append(reader.closed)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _ in range(CONNECTIONS):
+        assert begun.acquire(timeout=PATIENCE)
+    word.set()
+    thread.join(PATIENCE)
+    assert ended == [True]
+    assert not server.outlasted
 
 
 def test_closing_twice_is_closing_once(

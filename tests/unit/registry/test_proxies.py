@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import select
 import socket
@@ -269,6 +270,8 @@ def test_a_proxy_that_refuses(proxy: Proxy, plain: bool, caplog: pytest.LogCaptu
     assert CANARY not in text
     assert Credentials("you", CANARY).basic().removeprefix("Basic ") not in text
     assert NAME in str(caught.value)
+    del caught
+    gc.collect()  # a connection that was left open would say so now
 
 
 @pytest.mark.parametrize("plain", [True, False])

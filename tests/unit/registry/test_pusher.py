@@ -1,7 +1,10 @@
-"""Many blobs into one repository: which of them are asked for."""
+"""Many blobs into one repository, and a name: what is asked for, and what is sent."""
 
 from __future__ import annotations
 
+import pytest
+
+from containerd_lite.errors import RegistryError, RegistryUnauthorized, RegistryUnavailable
 from containerd_lite.images.resolver import RegistryPusher
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
@@ -10,8 +13,8 @@ from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.client import Registry
 from containerd_lite.registry.content import opener
 from containerd_lite.registry.upload import Outcome
-from tests.unit.registry.samples import Uploads
-from tests.unit.registry.scripted import Scripted
+from tests.unit.registry.samples import BODY, OTHER, TAGGED, TARGET, Uploads, manifest
+from tests.unit.registry.scripted import Scripted, reply
 
 
 def test_a_pusher_stops_asking_for_small_blobs_that_are_never_there(
@@ -38,3 +41,60 @@ def test_a_pusher_stops_asking_for_small_blobs_that_are_never_there(
     assert push(bytes((1 << 20) + 1)) == asked
     assert push(bytes((1 << 20) + 2), there=True) == ["HEAD"]
     assert push(b"new") == asked
+
+
+def name(server: Scripted, registry: Registry, ref: Reference, there: bytes) -> Outcome:
+    """Pushes to a name under which the registry has something."""
+    for method in ("HEAD", "GET"):
+        server.on(method, TAGGED, there)
+    server.on("PUT", TAGGED, reply(201))
+    return RegistryPusher(registry, ref).name(TARGET, BODY)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        reply(200, "<html>", Content_Type="text/html"),
+        manifest(b""),
+        manifest(b"no json", "text/plain"),
+        manifest(b"{}", "application/vnd.oci.artifact.manifest.v1+json"),
+        manifest(b" " * (5 << 20)),
+        reply(200, BODY, Docker_Content_Digest=OTHER),
+        *map(reply, (400, 404, 405, 410, 500, 502, 503)),
+    ],
+    ids=lambda there: there[9:].replace(b"\r\n", b" ")[:60],
+)
+def test_a_name_of_what_cannot_be_read_is_replaced(
+    server: Scripted, registry: Registry, ref: Reference, there: bytes
+) -> None:
+    assert name(server, registry, ref, there) is Outcome.UPLOADED
+    assert [request.body for request in server.seen("PUT", TAGGED)] == [BODY]
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        (reply(401), RegistryUnauthorized),
+        (reply(403), RegistryUnauthorized),
+        (reply(429), RegistryUnavailable),
+        (b"", RegistryUnavailable),
+    ],
+    ids=repr,
+)
+def test_a_registry_that_refuses_to_tell_is_sent_nothing(
+    server: Scripted,
+    registry: Registry,
+    ref: Reference,
+    there: bytes,
+    expected: type[RegistryError],
+) -> None:
+    with pytest.raises(expected):
+        name(server, registry, ref, there)
+    assert server.seen("PUT", TAGGED) == []
+
+
+def test_a_name_that_stands_already_is_left_alone(
+    server: Scripted, registry: Registry, ref: Reference
+) -> None:
+    assert name(server, registry, ref, manifest()) is Outcome.EXISTS
+    assert server.seen("PUT", TAGGED) == []

@@ -64,6 +64,16 @@ def test_a_head_that_names_another_digest(
     assert said(server) == ["HEAD"]
 
 
+@pytest.mark.parametrize("status", [405, 500, 501])
+def test_a_registry_that_cannot_say_whether_it_has_a_blob_is_sent_it(
+    server: Scripted, registry: Registry, ref: Reference, status: int
+) -> None:
+    uploads = Uploads(server)
+    server.on("HEAD", BLOB_PATH, reply(status))
+    assert registry.upload_blob(ref, LAYER, BLOB) is Outcome.UPLOADED
+    assert uploads.done == BLOB
+
+
 def test_a_head_that_names_another_size_is_no_reason_not_to_send(
     server: Scripted, registry: Registry, ref: Reference
 ) -> None:

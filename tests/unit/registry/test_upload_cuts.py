@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from containerd_lite.deadline import Deadline
 from containerd_lite.errors import (
     RegistryError,
     RegistryUnavailable,
@@ -237,6 +240,19 @@ def test_a_blob_whose_last_answer_was_lost_is_not_sent_again(
     assert uploads.done == BLOB
 
 
+def test_a_registry_that_goes_away_is_said_to_be_away(
+    server: Scripted, registry: Registry, ref: Reference, uploads: Uploads
+) -> None:
+    def leave(request: Request) -> bytes:
+        server.let_nobody_in()
+        return uploads.put(request)
+
+    server.cuts["PUT", ONE] = [5000]
+    server.on("PUT", ONE, leave)
+    with pytest.raises(RegistryUnavailable, match=r"cannot be reached \(Connection refused\)"):
+        registry.upload_blob(ref, LAYER, BLOB)
+
+
 def test_an_upload_that_is_always_lost_is_given_up(
     server: Scripted, registry: Registry, ref: Reference, uploads: Uploads
 ) -> None:
@@ -262,3 +278,85 @@ def test_a_registry_that_cannot_serve_now_is_asked_again_where_it_is(
     server.on("PUT", ONE, reply(503), uploads.put)
     registry.upload_blob(ref, LAYER, BLOB)
     assert uploads.done == BLOB
+
+
+# Registries that have too much to do
+
+#: What carries content, or ends it, by how the upload goes.
+BUSY = [
+    ("PUT", ONE, {}),
+    ("PATCH", ONE, {"chunk_size": 4096}),
+    ("PUT", ONE, {"chunk_size": 4096}),
+    ("POST", ROOT, {"single_post": True}),
+]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("method", "path", "options"), BUSY)
+def test_a_registry_that_says_when_to_come_again_is_heard(
+    server: Scripted,
+    registry: Registry,
+    ref: Reference,
+    naps: Naps,
+    uploads: Uploads,
+    method: str,
+    path: str,
+    options: dict[str, Any],
+    status: int,
+) -> None:
+    """More often than a cut without a byte between would be survived."""
+    scripts = {"PUT": uploads.put, "PATCH": uploads.patch, "POST": uploads.begin}
+    server.on("GET", "/v2/", reply(200))
+    server.on(method, path, *[reply(status, Retry_After="2")] * 4, scripts[method])
+    registry.upload_blob(ref, LAYER, BLOB, **options)
+    assert uploads.done == BLOB
+    assert naps == [2.0] * 4
+
+
+@pytest.mark.parametrize(("method", "path", "options"), BUSY[1:3])
+def test_a_registry_that_is_busy_for_good_is_given_up(
+    server: Scripted,
+    registry: Registry,
+    ref: Reference,
+    naps: Naps,
+    uploads: Uploads,
+    method: str,
+    path: str,
+    options: dict[str, Any],
+) -> None:
+    server.on(method, path, reply(429, Retry_After="2"))
+    with pytest.raises(RegistryUnavailable, match="429"):
+        registry.upload_blob(ref, LAYER, BLOB, **options)
+    assert naps == [2.0] * 4
+    assert len(server.seen(method, path)) == 5
+    assert len(server.seen("DELETE", ONE)) == 1
+
+
+@pytest.mark.parametrize("seconds", [None, 50])
+@pytest.mark.parametrize(("method", "path", "options"), BUSY)
+def test_a_registry_that_asks_for_a_longer_wait_than_there_is_time(
+    server: Scripted,
+    registry: Registry,
+    ref: Reference,
+    naps: Naps,
+    uploads: Uploads,
+    method: str,
+    path: str,
+    options: dict[str, Any],
+    seconds: float | None,
+) -> None:
+    server.on("GET", "/v2/", reply(200))
+    server.on(method, path, reply(429, Retry_After="3600"))
+    deadline = None if seconds is None else Deadline(seconds)
+    with pytest.raises(RegistryUnavailable, match="429"):
+        registry.upload_blob(ref, LAYER, BLOB, deadline=deadline, **options)
+    assert naps == []
+
+
+def test_a_busy_registry_does_not_excuse_cuts(
+    server: Scripted, registry: Registry, ref: Reference, uploads: Uploads
+) -> None:
+    server.on("PATCH", ONE, b"", reply(503), b"", reply(429), b"", uploads.patch)
+    with pytest.raises(RegistryUnavailable, match="broke"):
+        registry.upload_blob(ref, LAYER, BLOB, chunk_size=SIZE)
+    assert len(server.seen("PATCH", ONE)) == 5

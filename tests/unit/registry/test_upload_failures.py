@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import traceback
 from collections.abc import Iterator
+from http.client import IncompleteRead
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from containerd_lite.errors import (
     DigestMismatch,
     InvalidArgument,
     RegistryError,
+    RegistryNotFound,
     RegistryUnauthorized,
     RegistryUnavailable,
     SizeMismatch,
@@ -100,6 +103,60 @@ def test_content_that_cannot_be_read(
             registry.upload_blob(ref, LAYER, content, single_post=single_post)
     assert uploads.done is None
     assert len(server.seen("DELETE", ONE)) == (0 if single_post else 3)
+
+
+def test_content_that_fails_in_another_way(
+    server: Scripted, registry: Registry, ref: Reference, uploads: Uploads
+) -> None:
+    """As content that comes over HTTP itself does."""
+    error = IncompleteRead(b"")
+
+    class Broken(io.BytesIO):
+        def readinto(self, buffer: object) -> int:
+            raise error
+
+    with pytest.raises(IncompleteRead) as caught:
+        registry.upload_blob(ref, LAYER, lambda offset: Broken(BLOB))
+    assert caught.value is error
+    assert len(server.seen("PUT", ONE)) == len(server.seen("DELETE", ONE)) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokenPipeError(32, "Broken pipe"),
+        ConnectionResetError("mine"),
+        TimeoutError("mine"),
+        OSError(28, "No space left on device"),
+        RegistryUnavailable("mine"),
+        RegistryNotFound("mine"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 4096}, {"single_post": True}], ids=str)
+def test_a_callback_that_raises_ends_it_and_is_told_as_it_is(
+    server: Scripted,
+    registry: Registry,
+    ref: Reference,
+    uploads: Uploads,
+    naps: Naps,
+    options: dict[str, Any],
+    error: Exception,
+) -> None:
+    server.on("GET", "/v2/", reply(200))
+    events: list[ProgressEvent] = []
+
+    def complain(event: ProgressEvent) -> None:
+        events.append(event)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        registry.upload_blob(ref, LAYER, BLOB, progress=complain, **options)
+    assert caught.value is error
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert len(events) == 1
+    assert naps == []
+    assert len(server.seen("DELETE", ONE)) == (0 if "single_post" in options else 1)
 
 
 def test_content_that_the_registry_finds_to_be_another(

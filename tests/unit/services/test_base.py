@@ -7,12 +7,15 @@ import threading
 
 import pytest
 
+from containerd_lite.errors import InvalidArgument
 from containerd_lite.services._base import (
     CallContext,
     current_lease,
     joined_lease,
 )
+from containerd_lite.services.images import ImageService
 from containerd_lite.services.snapshots import SnapshotService
+from containerd_lite.services.tasks import TaskService
 from containerd_lite.services.version import VersionService
 from containerd_lite.transport.channel import Channel
 
@@ -51,6 +54,22 @@ def test_the_lease_goes_with_the_call(channel: Channel) -> None:
         assert service._metadata()[1:] == (("containerd-lease", "one"),)
         given = service.with_options(lease="mine")
         assert given._metadata()[1:] == (("containerd-lease", "mine"),)
+
+
+def test_what_no_message_can_hold(channel: Channel) -> None:
+    images = ImageService(channel, CallContext("ns"))
+    snapshots = SnapshotService(channel, CallContext("ns"), "\udcff")
+    tasks = TaskService(channel, CallContext("ns"))
+    for call, operation in (
+        (lambda: images.get("\udcff"), "Images.Get"),
+        (lambda: images.list("name==\udcff"), "Images.List"),
+        (lambda: list(snapshots.list()), "Snapshots.List"),
+        (lambda: tasks.kill("x", 1 << 40), "Tasks.Kill"),
+    ):
+        with pytest.raises(InvalidArgument) as caught:
+            call()
+        assert caught.value.operation == operation
+        assert caught.value.remedy
 
 
 def test_options_make_another_service_of_the_same_kind(channel: Channel) -> None:

@@ -56,6 +56,8 @@ def zstd() -> ModuleType:
 def test_detect() -> None:
     assert detect(gzip.compress(b"")[: layers.MAGIC]) == "gzip"
     assert detect(b"\x28\xb5\x2f\xfd") == "zstd"
+    assert detect(b"\x50\x2a\x4d\x18") == detect(b"\x5f\x2a\x4d\x18") == "zstd"
+    assert detect(b"\x60\x2a\x4d\x18") == detect(b"\x50\x2a\x4d") == ""
     assert [detect(head) for head in (b"", b"\x1f", b"\x1f\x8b\x09", b"BZh9")] == [""] * 4
 
 
@@ -84,6 +86,8 @@ def test_zstd(zstd: ModuleType) -> None:
     assert plain(packed) == BODY
     assert whole(decompressed(Stream(Trickle(packed, 1000))), 1000) == BODY
     assert plain(packed + zstd.compress(b"more")) == BODY + b"more"
+    skipped = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"pzst"
+    assert plain(skipped + packed + skipped + zstd.compress(b"more")) == BODY + b"more"
     for broken in (packed[:-3], packed[:200] + b"x" * 50 + packed[250:], packed + b"x"):
         with pytest.raises(DataLoss):
             plain(broken)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,28 @@ def test_sha512(store: LayoutStore) -> None:
     assert [info.digest for info in store.walk()] == [digest]
 
 
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_what_is_broken_stays_until_the_good_is_there(store: LayoutStore, algorithm: str) -> None:
+    digest, size = digests.of(BODY, algorithm), len(BODY)
+    with store.writer("a", expected=digest) as writer:
+        writer.write(BODY)
+        writer.commit()
+    for broken in (b"broken", BODY):  # the latter is not
+        store._blob(digest).write_bytes(broken)
+        with store.replacing_writer("a", size=size, expected=digest) as writer:
+            writer.write(BODY[::-1])
+            with pytest.raises(DigestMismatch):
+                writer.commit()
+        store.abort("a")
+        assert store._blob(digest).read_bytes() == broken
+        with store.replacing_writer("a", size=size, expected=digest) as writer:
+            writer.write(BODY)
+            assert store._blob(digest).read_bytes() == broken
+            assert writer.commit() == digest
+        assert store._blob(digest).read_bytes() == BODY
+        assert store.statuses() == []
+
+
 def test_a_ref_has_one_writer(store: LayoutStore) -> None:
     with store.writer("a") as writer:
         writer.write(b"half")
@@ -145,15 +168,15 @@ def test_a_writer_of_another_process_counts(store: LayoutStore) -> None:
 def test_names(store: LayoutStore) -> None:
     first = Descriptor(media_types.OCI_MANIFEST, DIGEST, len(BODY), annotations={"kept": "yes"})
     second = Descriptor(media_types.OCI_MANIFEST, digests.of(b"2"), 1)
-    assert store.index().manifests == ()
+    assert store.entries() == []
     names = LayoutNames(store)
     names.put("a", first)
     names.put("b", second)
     names.put("a", second)
     ref = "org.opencontainers.image.ref.name"
-    found = [(m.digest, m.annotations[ref]) for m in store.index().manifests]
-    assert found == [(second.digest, "b"), (second.digest, "a")]
     index = json.loads((store.path / "index.json").read_bytes())
+    found = [(one["digest"], one["annotations"][ref]) for one in index["manifests"]]
+    assert found == [(second.digest, "b"), (second.digest, "a")]
     assert index["schemaVersion"] == 2
     assert sorted(path.name for path in store.path.iterdir()) == [
         "blobs", "index.json", "oci-layout",
@@ -173,7 +196,7 @@ def test_a_broken_index(store: LayoutStore, body: str) -> None:
     put(store, BODY)
     (store.path / "index.json").write_text(body)
     with pytest.raises(InvalidArgument):
-        store.index()
+        store.entries()
 
 
 def test_a_digest_is_no_path(store: LayoutStore) -> None:
@@ -201,6 +224,40 @@ def test_refs_are_no_paths(store: LayoutStore, ref: str) -> None:
     store.abort(ref)
 
 
+@pytest.mark.parametrize("ref", ["", "r" * 252, "/" * 84])
+def test_refs_that_name_no_file(store: LayoutStore, ref: str) -> None:
+    """A daemon takes long ones; here ``statuses`` tells the ref by the name of the file."""
+    for call in (store.writer, store.abort):
+        with pytest.raises(InvalidArgument, match=r"ref of a write.*1 to 251"):
+            call(ref)
+    store.writer(ref[1:] or "a").close()
+    assert [status.ref for status in store.statuses()] == [ref[1:] or "a"]
+
+
+def test_a_write_that_is_thrown_away_is_not_there(store: LayoutStore) -> None:
+    with store.writer("a") as writer:
+        writer.write(BODY)
+        store.abort("a")
+        with pytest.raises(NotFound, match=r"write a .*Begin it again"):
+            writer.commit()
+    assert list(store.walk()) == []
+
+
+def test_a_writer_that_lost_its_ref_takes_not_the_next_ones(store: LayoutStore) -> None:
+    with store.writer("a") as writer:
+        writer.write(BODY)
+        store.abort("a")
+        with store.writer("a") as other:
+            other.write(b"half")
+            with pytest.raises(NotFound, match="thrown away"):
+                writer.commit()
+            assert list(store.walk()) == []
+            put(store, BODY)
+            with pytest.raises(AlreadyExists):
+                writer.commit()
+            assert [status.offset for status in store.statuses()] == [4]
+
+
 def test_filters_are_refused(store: LayoutStore) -> None:
     with pytest.raises(InvalidArgument, match="labels"):
         list(store.walk("labels.a==b"))
@@ -220,6 +277,31 @@ def test_writes_that_begin_while_others_end(store: LayoutStore) -> None:
         list(pool.map(work, range(4)))
     assert len(list(store.walk())) == 200
     assert not (store.path / ".ingest").exists()
+
+
+def test_the_first_write_makes_all_that_a_layout_has(store: LayoutStore) -> None:
+    store.writer("a").close()
+    names = sorted(path.name for path in store.path.iterdir())
+    assert names == [".ingest", "blobs", "index.json", "oci-layout"]
+    index = json.loads((store.path / "index.json").read_bytes())
+    assert index == {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
+
+
+def test_names_are_given_while_the_first_write_makes_the_index(
+    store: LayoutStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one names an image after this one has seen that there is no index."""
+    locked = LayoutStore._locked
+
+    def late(self: LayoutStore) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        names = LayoutNames(LayoutStore(store.path))
+        names.put("a", Descriptor(media_types.OCI_MANIFEST, DIGEST, 5))
+        return locked(self)
+
+    monkeypatch.setattr(LayoutStore, "_locked", late)
+    store.writer("a").close()
+    assert [found.name for found in LayoutNames(store).list()] == ["a"]
 
 
 def test_a_folder_that_becomes_a_layout_while_it_is_looked_at(

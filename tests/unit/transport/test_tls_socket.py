@@ -386,7 +386,7 @@ def test_a_channel(files: Files, version: ssl.TLSVersion | None) -> None:
         context = server_context(files.server, clients=files.authority.certificate)
         context.minimum_version = context.maximum_version = version
         tls = TLS(files.authority.certificate, files.client.certificate, files.client.key)
-    body = random.Random(0).randbytes(1 << 20)
+    body = random.Random(0).randbytes(256 << 10)
     with (
         Peer(answering(echo)) as peer,
         Front(peer.path, context) as front,

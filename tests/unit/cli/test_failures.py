@@ -1,0 +1,112 @@
+"""What this machine refuses: a line with a remedy, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from containerd_lite.cli import exit_code, main
+from containerd_lite.errors import ContainerdError, PermissionDenied, ResourceExhausted
+from containerd_lite.system import of_system
+
+BECOME_NOBODY = """
+import os
+import sys
+import containerd_lite.images.resolver
+import containerd_lite.layout
+import containerd_lite.runtime.io
+from containerd_lite.cli import doctor, main
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+"""
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+
+
+def as_nobody(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BECOME_NOBODY + script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.EACCES, 4),
+        (errno.EPERM, 4),
+        (errno.EROFS, 4),
+        (errno.ENOTDIR, 2),
+        (errno.EISDIR, 2),
+        (errno.EEXIST, 2),
+        (errno.ENOENT, 3),
+        (errno.ENAMETOOLONG, 2),
+        (errno.ELOOP, 2),
+        (errno.ENOSPC, 1),
+        (errno.EDQUOT, 1),
+        (errno.EMFILE, 1),
+        (errno.EIO, 1),
+    ],
+)
+def test_exit_codes(number: int, code: int) -> None:
+    failure = of_system(OSError(number, os.strerror(number), "/some/file"), "pull")
+    assert exit_code(failure, "pull") == code
+    assert exit_code(failure, "run") == exit_code(failure, "exec") == 125
+    assert str(failure).startswith(f"pull: /some/file: {os.strerror(number)}")
+    assert failure.remedy
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (PermissionError(errno.EACCES, "no", b"/\xff"), PermissionDenied, "pull: /\udcff: no"),
+        (OSError(errno.ENOSPC, "full"), ResourceExhausted, "pull: full"),
+        (OSError("only words"), ContainerdError, "pull: only words"),
+        (TimeoutError(), ContainerdError, "pull: TimeoutError"),
+    ],
+)
+def test_what_is_said(error: OSError, kind: type[ContainerdError], said: str) -> None:
+    failure = of_system(error, "pull")
+    assert isinstance(failure, kind)
+    assert str(failure).startswith(said)
+
+
+def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("file", "x" * 300):
+        command = ["pull", "-q", "127.0.0.1:1/x", "--to", f"{tmp_path}/{place}"]
+        assert main(command) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("containerd-lite: ")
+        assert f"{tmp_path}/{place}" in err
+        assert err.count("\n") == 1
+        with pytest.raises((OSError, ContainerdError)):
+            main(["--debug", *command])
+
+
+@only_root
+def test_a_folder_that_one_may_not_enter(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    for place in (tmp_path / "closed", tmp_path / "closed" / "below"):
+        command = ["pull", "-q", "127.0.0.1:1/x", "--to", str(place)]
+        done = as_nobody("raise SystemExit(main())", *command)
+        assert (done.returncode, done.stdout) == (4, ""), done.stderr
+        assert done.stderr.startswith("containerd-lite: ")
+        assert done.stderr.count("\n") == 1
+        assert str(place) in done.stderr
+        assert "Permission denied" in done.stderr
+
+
+@only_root
+def test_doctor_tells_of_a_folder_that_one_may_not_enter(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    script = """
+containerd_lite.runtime.io.FIFO_FOLDER = doctor.Path(sys.argv[1])
+print(doctor._fifos())
+"""
+    done = as_nobody(script, f"{tmp_path}/closed/fifo")
+    assert "cannot be written" in done.stdout, done.stderr
