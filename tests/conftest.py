@@ -6,13 +6,18 @@ A machine that cannot have a daemon skips its tests, and the closing lines say s
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
+import subprocess
 import sys
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,8 +26,9 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # last: the package that is installed is the one under test
 
 from tests.harness import Unavailable, images, kernel  # noqa: E402
-from tests.harness.daemon import SUITES, Daemon  # noqa: E402
+from tests.harness.daemon import SUITES, Daemon, Programs, available  # noqa: E402
 from tests.harness.leaks import Watch  # noqa: E402
+from tests.harness.outcomes import CLOSING, Recorder, keep_failed  # noqa: E402
 from tests.harness.registry import Registry  # noqa: E402
 
 if TYPE_CHECKING:
@@ -30,11 +36,11 @@ if TYPE_CHECKING:
 
 IN_CI = os.environ.get("CI") == "true"
 REQUIRED = SUITES[0]
+SERVICES = "tests/e2e/services/"
+#: The marks of the tests that have these fixtures.
+MARKS = {"daemon": "daemon", "busybox": "registry"}
 
 Count = Callable[[int, int], int]
-
-#: What the closing lines say of each generation that a test asked for.
-_daemons: dict[str, str] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,25 +55,105 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=",".join(SUITES),
         help="the Debian releases whose containerd to test with (%(default)s)",
     )
+    parser.addoption(
+        "--generations",
+        choices=("chosen", "all"),
+        default="chosen",
+        help="chosen: only tests marked `generations` run on each daemon, the others on one that"
+        " the commit and the name of the test choose",
+    )
+    parser.addoption("--commit", default=_commit(), help="chooses the daemons (this commit)")
+    parser.addoption("--outcomes", type=Path, help="the file to write the tests' outcomes into")
+    parser.addoption("--again", type=Path, help="run what failed in the run that wrote this file")
+
+
+def _commit() -> str:
+    """Return the commit that is tested, or an empty string without git."""
+    argv = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist, which reports to its controller
+    if not is_worker and (path := config.getoption("outcomes")):
+        config.pluginmanager.register(Recorder(path))
+    if end := os.environ.get("CONTAINERD_LITE_END"):
+        # descriptor 2 is still the lane's: pytest captures while it loads and runs tests
+        seconds = max(1.0, float(end) - time.monotonic())
+        faulthandler.dump_traceback_later(seconds, file=os.dup(2))
 
 
 def pytest_sessionstart() -> None:
-    # Who is begun in the background has ignored what tests send to themselves and others.
+    # A shell lets background jobs ignore these signals; tests send them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with suppress(Unavailable):  # a daemon cannot run there either, and says so
         kernel.own_run()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture, mark in MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()) and not item.get_closest_marker(mark):
+                raise pytest.UsageError(f"{item.nodeid} has {fixture}: mark it with {mark}")
+    if path := config.getoption("again"):
+        keep_failed(items, path)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "daemon" in metafunc.fixturenames:
-        suites = metafunc.config.getoption("--daemons").split(",")
+        suites = metafunc.config.getoption("daemons").split(",")
+        if not _runs_on_all(metafunc):
+            name = f"{metafunc.config.getoption('commit')} {metafunc.definition.nodeid}"
+            suites = [one for one in suites if one in _had()] or [REQUIRED]
+            suites = [suites[zlib.crc32(name.encode()) % len(suites)]]
         metafunc.parametrize("daemon", suites, indirect=True, scope="session")
 
 
+def _runs_on_all(metafunc: pytest.Metafunc) -> bool:
+    marked = metafunc.definition.get_closest_marker("generations") is not None
+    return marked or metafunc.config.getoption("generations") == "all"
+
+
+@cache
+def _had() -> frozenset[str]:
+    """The generations that this machine can have."""
+    return frozenset(name for name, found in available().items() if isinstance(found, Programs))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["closing"] = sorted(CLOSING)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give each worker of pytest-xdist the next test, but one worker all tests of the services.
+
+    Their last test checks which methods the others called, in the memory of its process.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return SERVICES if nodeid.startswith(SERVICES) else nodeid
+
+    return Scheduler(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker of pytest-xdist has to say in the closing lines."""
+    CLOSING.update(getattr(node, "workeroutput", {}).get("closing", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _daemons:
-        terminalreporter.write_line(f"containerd: {', '.join(_daemons.values())}")
+    for line in sorted(CLOSING):
+        terminalreporter.write_line(line)
 
 
 def _missing(what: str, reason: Unavailable, *, required: bool) -> None:
@@ -94,10 +180,11 @@ def _running() -> Iterator[Callable[[str], Daemon | Unavailable]]:
             if suite not in found:
                 try:
                     found[suite] = daemon = stack.enter_context(Daemon(suite))
-                    _daemons[suite] = f"{daemon.version} ran"
+                    CLOSING.add(f"containerd: {daemon.version} ran")
                 except Unavailable as reason:
                     found[suite] = reason
-                    _daemons[suite] = f"{suite}'s did NOT run ({str(reason).splitlines()[0]})"
+                    why = str(reason).splitlines()[0]
+                    CLOSING.add(f"containerd: {suite}'s did NOT run ({why})")
             return found[suite]
 
         yield running

@@ -37,7 +37,8 @@ class StreamingService(Service):
         """Open a stream, and wait until the daemon has it; ``""`` makes an id up.
 
         In a lease (``with_options(lease=)``) the daemon ends it when the lease is collected.
-        Out of one it remembers the id of a stream that no other call has taken.  Raises
+        Out of one it remembers the id of a stream that no other call has taken, and garbage
+        collection ends the stream if the namespace does not exist yet.  Raises
         ``Unknown`` for an id that is in use: that is all that daemons tell, up to 2.1 at least.
         """
         id = id or f"lite-{token_urlsafe(12)}"

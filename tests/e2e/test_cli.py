@@ -15,7 +15,7 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -40,6 +40,9 @@ def cli(daemon: Daemon, namespace: str) -> Cli:
     return run
 
 
+@pytest.mark.generations
+@pytest.mark.backend
+@pytest.mark.dependencies
 def test_from_pull_to_run(cli: Cli, busybox: str, daemon: Daemon) -> None:
     pulled = cli("pull", busybox)
     assert (pulled.returncode, pulled.stdout.partition("@")[0]) == (0, busybox)
@@ -61,6 +64,7 @@ def test_from_pull_to_run(cli: Cli, busybox: str, daemon: Daemon) -> None:
     assert (again.returncode, again.stderr) == (0, "")
 
 
+@pytest.mark.generations
 def test_version_and_doctor(cli: Cli, daemon: Daemon, namespace: str) -> None:
     rows = json.loads(cli("version", "--format", "json").stdout)
     assert [row["what"] for row in rows] == ["client", "daemon"]

@@ -27,9 +27,15 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 
+@pytest.mark.generations
 def test_version_and_health(daemon: Daemon, client: Client) -> None:
     assert client.version().version.startswith(daemon.version)
     assert client.is_serving()
@@ -37,6 +43,7 @@ def test_version_and_health(daemon: Daemon, client: Client) -> None:
     assert client.introspection_service.server().uuid
 
 
+@pytest.mark.generations
 def test_plugins(client: Client) -> None:
     kinds = {plugin.type for plugin in client.introspection_service.plugins()}
     assert "io.containerd.content.v1" in kinds
@@ -71,6 +78,7 @@ def test_namespaces(client: Client, namespace: str) -> None:
         service.delete(namespace)
 
 
+@pytest.mark.registry
 def test_the_namespace_says_which_snapshotter(client: Client, namespace: str, busybox: str) -> None:
     label = {"containerd.io/defaults/snapshotter": "native"}
     client.namespace_service.create(namespace, label)
@@ -82,6 +90,7 @@ def test_the_namespace_says_which_snapshotter(client: Client, namespace: str, bu
     assert kinds == {"committed"}
 
 
+@pytest.mark.registry
 def test_a_snapshotter_of_ones_own_choice(client: Client, busybox: str) -> None:
     image = client.pull(busybox)
     assert (image.is_unpacked(), image.is_unpacked("native")) == (True, False)
@@ -128,6 +137,7 @@ def test_a_list_is_one_call(daemon: Daemon, namespace: str) -> None:
         assert channel.called == ["Images/List", "Containers/ListStream", "Containers/Get"]
 
 
+@pytest.mark.generations
 def test_subscribe(client: Client, namespace: str) -> None:
     with client.subscribe(Filter("namespace") == namespace) as events:
         events.wait_until_subscribed(30)
@@ -151,6 +161,7 @@ def test_leases(client: Client) -> None:
     assert leases.list() == []
 
 
+@pytest.mark.registry
 def test_a_block_that_fails_takes_its_content_with_it(client: Client, registry: Registry) -> None:
     name = images.push(images.random_image([100], seed=8), registry.host, "failing", "latest")
 
@@ -166,6 +177,8 @@ def test_a_block_that_fails_takes_its_content_with_it(client: Client, registry: 
     assert list(client.content_store.walk()) == []
 
 
+@pytest.mark.registry
+@pytest.mark.generations
 def test_events(client: Client, busybox: str) -> None:
     with client.event_service.subscribe('topic~="/images/.*"') as stream:
         client.pull(busybox, unpack=False)
@@ -186,6 +199,7 @@ def test_is_serving_waits_for_the_daemon(own_daemon: Daemon) -> None:
         starter.join()
 
 
+@pytest.mark.generations
 def test_it_connects_again_after_a_restart(own_daemon: Daemon) -> None:
     with Client(own_daemon.address) as client:
         client.version()

@@ -17,6 +17,8 @@ from tests.harness import Unavailable, debian, images, kernel
 from tests.harness.registry import Registry
 from tests.unit.images import archives
 
+pytestmark = pytest.mark.registry
+
 
 def judge(program: str, *args: str) -> bytes:
     done = subprocess.run(

@@ -19,7 +19,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 #: `ctr images pull` of 1.7 and later goes through the daemon unless told not to; that of 2.x
 #: fetches other platforms' manifests and configs, too, unless told not to.
@@ -50,6 +50,9 @@ def two_layers() -> images.Image:
     return images.random_image([70_000, 3 << 20])
 
 
+@pytest.mark.generations
+@pytest.mark.backend
+@pytest.mark.dependencies
 def test_ctr_accepts_what_pull_left(
     daemon: Daemon, namespace: str, client: Client, busybox: str
 ) -> None:
@@ -62,10 +65,12 @@ def test_ctr_accepts_what_pull_left(
     row = next(line for line in checked.splitlines() if line.startswith(busybox))
     assert re.search(r"complete \((\d+)/\1\)", row)
     assert row.split()[-1] == "true"  # unpacked
-    out = daemon.ctr("run", "--rm", busybox, "judge", "echo", "hello", namespace=namespace).stdout
-    assert out == b"hello\n"
+    assert daemon.run(busybox, "echo", "hello", namespace=namespace) == b"hello\n"
 
 
+@pytest.mark.generations
+@pytest.mark.backend
+@pytest.mark.dependencies
 @pytest.mark.parametrize("kind", ["oci", "docker", "index"])
 def test_content_and_snapshots_are_labelled_as_ctr_labels_them(
     daemon: Daemon, namespace: str, client: Client, registry: Registry, kind: str
@@ -84,6 +89,9 @@ def test_content_and_snapshots_are_labelled_as_ctr_labels_them(
     daemon.ctr("images", "rm", "--sync", name, namespace=theirs)
 
 
+@pytest.mark.generations
+@pytest.mark.backend
+@pytest.mark.dependencies
 def test_nothing_of_it_is_lost_to_garbage_collection(
     daemon: Daemon, namespace: str, client: Client, registry: Registry, two_layers: images.Image
 ) -> None:

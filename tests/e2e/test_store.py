@@ -22,7 +22,13 @@ from containerd_lite.store.daemon import DaemonWriter
 from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 
 def own(client: Client) -> bytes:

@@ -10,6 +10,7 @@ import random
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -25,12 +26,17 @@ from containerd_lite.oci import digest as digests
 from containerd_lite.transport.address import Address
 from containerd_lite.transport.channel import Channel
 from containerd_lite.transport.tls import TLS
+from tests.harness import Unavailable as NotHere
 from tests.harness.daemon import Daemon
 from tests.harness.tls import Files, Front, server_context
+
+pytestmark = pytest.mark.daemon
 
 CRI_VERSION = "/runtime.v1.RuntimeService/Version"
 VERSION = "/containerd.services.version.v1.Version/Version"
 PATIENCE = 30.0
+#: Ports that are tried.
+TRIES = 5
 #: Of the daemon's listener with plug-ins of every generation.
 CRI_OVER_TCP = '[plugins."io.containerd.grpc.v1.cri"]\ndisable_tcp_service = false\n'
 
@@ -45,25 +51,35 @@ def tls(files: Files) -> TLS:
     return TLS(files.authority.certificate, files.client.certificate, files.client.key)
 
 
-def listening(suite: str, **settings: str) -> tuple[Daemon, str]:
-    """A daemon that is to listen on a free port, and its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    grpc = {"tcp_address": f"127.0.0.1:{port}", **settings}
-    return Daemon(suite, cri=True, extra=CRI_OVER_TCP, grpc=grpc), f"tcp://127.0.0.1:{port}"
+@contextmanager
+def listening(suite: str, **settings: str) -> Iterator[tuple[Daemon, str]]:
+    """A daemon that listens on a free port, and its address."""
+    for tries_left in reversed(range(TRIES)):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        grpc = {"tcp_address": f"127.0.0.1:{port}", **settings}
+        daemon = Daemon(suite, cri=True, extra=CRI_OVER_TCP, grpc=grpc)
+        try:
+            daemon.open()
+        except NotHere as reason:  # somebody else may have taken the port meanwhile
+            if not tries_left or "address already in use" not in str(reason):
+                raise
+        else:
+            break
+    with closing(daemon):
+        yield daemon, f"tcp://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
 def listener(daemon: Daemon, files: Files) -> Iterator[tuple[Daemon, str]]:
     """A daemon of the same generation that wants a client's certificate, and its address."""
-    own, address = listening(
+    with listening(
         daemon.suite,
         tcp_tls_ca=str(files.authority.certificate),
         tcp_tls_cert=str(files.server.certificate),
         tcp_tls_key=str(files.server.key),
-    )
-    with own:
-        yield own, address
+    ) as found:
+        yield found
 
 
 @pytest.fixture
@@ -89,6 +105,7 @@ def ask(channel: Channel, asked: bytes = b"", *, wait_for_ready: bool = False) -
 # ---- the daemon's own listener ---------------------------------------------------------------
 
 
+@pytest.mark.generations
 def test_the_daemons_listener(channel: Channel) -> None:
     assert b"containerd" in ask(channel)
     with pytest.raises(Unimplemented):
@@ -147,8 +164,7 @@ def test_a_daemon_that_comes_back(listener: tuple[Daemon, str], channel: Channel
 
 
 def test_a_listener_without_tls(daemon: Daemon, listener: tuple[Daemon, str], tls: TLS) -> None:
-    own, address = listening(daemon.suite)
-    with own:
+    with listening(daemon.suite) as (_, address):
         with Channel(Address.parse(address, tls=False)) as channel:
             assert b"containerd" in ask(channel, b"v" * (1 << 20))
         with Channel(Address.parse(address, tls=tls)) as channel:
@@ -169,6 +185,8 @@ def front(daemon: Daemon, files: Files) -> Iterator[Front]:
         yield front
 
 
+@pytest.mark.backend
+@pytest.mark.dependencies
 @pytest.mark.usefixtures("no_leftovers")
 def test_the_whole_api(front: Front, tls: TLS, daemon: Daemon, namespace: str) -> None:
     bodies = [random.Random(number).randbytes(6 << 20) for number in range(4)]

@@ -19,10 +19,15 @@ from tests.harness import Unavailable, debian, debris
 from tests.harness.daemon import find
 from tests.harness.leaks import traces
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry]
+
 ROOT = Path(__file__).resolve().parents[2]
 ARGV = [sys.executable, "-u", str(ROOT / "tests" / "demo.py")]
 STEPS = 6
 LINES = 36
+
+#: What the demo looks for on the PATH.
+HIDDEN = {"containerd", "containerd-shim-runc-v2", "ctr", "docker-registry", "runc"}
 
 #: Nobody may be unable to read the interpreter or this tree: so all is imported before.
 AS_NOBODY = """
@@ -148,23 +153,34 @@ def test_without_root_it_fills_a_folder(place: Path) -> None:
 
 @pytest.fixture
 def no_debian(place: Path) -> dict[str, str]:
-    """A machine whose apt names no archive, and that has nothing in the cache."""
+    """A machine without the programs, whose apt names no archive, and with nothing in the cache."""
     (place / "apt.conf").write_text(
         'Dir::Etc::main "/dev/null"; Dir::Etc::parts "/dev/null"; Dir::State "/dev/null";\n'
         'Dir::Etc::sourcelist "/dev/null"; Dir::Etc::sourceparts "/dev/null";\n'
     )
-    (place / "cache").mkdir()
+    for name in ("cache", "bin"):
+        (place / name).mkdir()
+    for program in [*Path("/bin").iterdir(), *Path("/usr/bin").iterdir()]:
+        link = place / "bin" / program.name
+        if program.name not in HIDDEN and not link.is_symlink():
+            link.symlink_to(program)
     return {
         "APT_CONFIG": str(place / "apt.conf"),
         "CONTAINERD_LITE_CACHE": str(place / "cache"),
-        "PATH": "/usr/bin:/bin",
+        "PATH": str(place / "bin"),
     }
+
+
+def forget(place: Path) -> None:
+    """Take away what ``no_debian`` made."""
+    for name in ("cache", "bin"):
+        shutil.rmtree(place / name)
+    (place / "apt.conf").unlink()
 
 
 def test_without_anything_it_says_what_is_missing(place: Path, no_debian: dict[str, str]) -> None:
     code, said = run(environment(place, **no_debian))
-    shutil.rmtree(place / "cache")
-    (place / "apt.conf").unlink()
+    forget(place)
     assert code == 1
     assert "No containerd (this machine's apt names no Debian archive" in said
     assert "docker-registry: this machine's apt names no Debian archive" in said
@@ -177,8 +193,7 @@ def test_without_a_daemon_it_fills_a_folder(place: Path, no_debian: dict[str, st
         for source in home.glob(f"{package}_*"):
             shutil.copytree(source, place / "cache" / "packages" / "bookworm" / source.name)
     code, said = run(environment(place, **no_debian))
-    shutil.rmtree(place / "cache")
-    (place / "apt.conf").unlink()
+    forget(place)
     assert code == 0, said
     assert "the image goes into a folder instead" in said
     assert "   exit code 3\n" in said

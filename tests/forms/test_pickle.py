@@ -12,6 +12,8 @@ import pytest
 from containerd_lite import Client, ContainerdError, ProgressEvent, errors
 from tests.harness.daemon import Daemon
 
+pytestmark = [pytest.mark.backend, pytest.mark.dependencies, pytest.mark.interpreter]
+
 AFTER_FORK = """
 import os, sys
 from containerd_lite import Client
@@ -65,6 +67,7 @@ def test_what_an_error_adds() -> None:
     assert (copy.status, copy.codes) == (404, ("MANIFEST_UNKNOWN",))
 
 
+@pytest.mark.daemon
 def test_an_error_of_a_daemon(client: Client) -> None:
     with pytest.raises(ContainerdError) as caught:
         client.load_container("no-such")
@@ -73,6 +76,8 @@ def test_an_error_of_a_daemon(client: Client) -> None:
     assert str(copy) == str(caught.value)
 
 
+@pytest.mark.daemon
+@pytest.mark.registry
 def test_records_and_progress(client: Client, busybox: str) -> None:
     events: list[ProgressEvent] = []
     image = client.pull(busybox, progress=events.append)
@@ -93,6 +98,7 @@ def test_records_and_progress(client: Client, busybox: str) -> None:
         assert pickle.loads(pickle.dumps(record)) == record
 
 
+@pytest.mark.daemon
 def test_a_client_connects_again_elsewhere(client: Client) -> None:
     told = client.version()
     done = subprocess.run(
@@ -105,6 +111,7 @@ def test_a_client_connects_again_elsewhere(client: Client) -> None:
     assert pickle.loads(done.stdout) == (client.namespace, told)
 
 
+@pytest.mark.daemon
 def test_a_client_in_a_forked_child(daemon: Daemon, namespace: str) -> None:
     argv = [sys.executable, "-W", "error", "-c", AFTER_FORK, daemon.address, namespace]
     done = subprocess.run(argv, capture_output=True, timeout=60)

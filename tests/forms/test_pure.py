@@ -15,6 +15,8 @@ import pytest
 from containerd_lite import Client
 from tests.harness.daemon import Daemon
 
+pytestmark = pytest.mark.backend
+
 NATIVE = {"google", "zstd"}
 IN_PURE_LANE = os.environ.get("CONTAINERD_LITE_PURE") == "1"
 
@@ -42,6 +44,8 @@ print(json.dumps({
 """
 
 
+@pytest.mark.daemon
+@pytest.mark.registry
 def test_pulling_and_running_loads_nothing_compiled(
     daemon: Daemon, client: Client, busybox: str
 ) -> None:

@@ -13,6 +13,13 @@ import pytest
 import containerd_lite
 from tests.harness.daemon import Daemon
 
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.interpreter,
+]
+
 #: Registers what a package of generated modules would, with other fields than ours.
 OTHERS = """
 import sys

@@ -14,6 +14,14 @@ import pytest
 
 from tests.harness.daemon import Daemon
 
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.interpreter,
+]
+
 #: What a vendoring tool ships; only the Python of it.
 PARTS = ("containerd_lite", "h2", "hpack", "hyperframe", "google.protobuf", "urllib3")
 ARCHIVE_MAX = 4 << 20

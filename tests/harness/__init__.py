@@ -15,8 +15,10 @@ The tests' fixtures use it, and so do scripts that run where nothing but the pro
 - `cni`: network plugins, and a machine's network that ends with the test.
 - `snapshotter`: a remote snapshotter, in a process of its own; it alone takes grpcio and the
   product's descriptor sets.
-- `kernel`: mounts and a network of the tests' own; `interrupts`: signals in the midst of it.
+- `kernel`: processes, mounts and a network of the tests' own.
+- `interrupts`: signals in the midst of a call.
 - `process`, `debris`: starting, awaiting and ending processes; finding what they left.
+- `outcomes`: what became of a run's tests, for who runs the failed ones again.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ SNAPSHOTTERS = ("overlayfs", "native")
 """Those whose snapshots count as leftovers: every generation has them."""
 
 _START_SECONDS = 30.0
+_RUNS = 3
 _SHIM = "containerd-shim-runc-v2"
 _NAMES = ("containerd", "ctr", _SHIM, "runc")
 
@@ -219,6 +220,24 @@ class Daemon:
             said = done.stderr.decode("utf-8", "replace").strip()
             raise RuntimeError(f"ctr {args[0]} ended with code {done.returncode}: {said}")
         return done
+
+    def run(
+        self,
+        image: str,
+        *args: str,
+        id: str = "judge",
+        flags: Sequence[str] = (),
+        namespace: str | None = None,
+    ) -> bytes:
+        """Have ctr run a container that writes something; returns what it wrote to stdout.
+
+        On a busy machine ctr ends, now and then, before the output has come: it runs again then.
+        """
+        for _ in range(_RUNS):
+            argv = ("run", "--rm", *flags, image, id, *args)
+            if said := self.ctr(*argv, namespace=namespace).stdout:
+                return said
+        raise RuntimeError(f"ctr run {image} wrote nothing, {_RUNS} times")
 
     def export(self, name: str, namespace: str, path: str = "-") -> bytes:
         """Have ctr write an image's archive; returns it unless it goes to a `path`.

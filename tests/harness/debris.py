@@ -9,6 +9,7 @@ that a machine's real containerd, and other tests' daemons, are never touched.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .kernel import RUN, unmount
+from .kernel import INTERRUPTS, RUN, unmount
 from .process import wait_until
 
 PREFIX = "ctd-"
@@ -33,9 +34,10 @@ _LONGEST = 80
 _CGROUPS = Path("/sys/fs/cgroup")
 _TASKS = "io.containerd.runtime.v2.task"
 _OURS = ("containerd", "docker-registry")
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WRITTEN_SECONDS = 5.0
 """For how long a program that is being ended may go on with its files."""
+_owned: dict[Path, int] = {}
+"""The folders that this process made, with the descriptors that hold their locks."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +55,28 @@ class Process:
 
 
 def make_folder() -> Path:
-    """Make a private folder marked with its owner, after removing those of dead owners.
+    """Make a private folder that its owner holds, after removing those whose owners are gone.
 
-    A test run that was killed cannot clean up; the next one does it for it.
+    A test run that was killed cannot clean up; the next one does it for it. The owner holds a lock
+    on a file in the folder for as long as it lives: a process id would say nothing to those who
+    look from another process namespace.
     """
     place = _place()
     for mark in place.glob(f"{PREFIX}*/owner"):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             about = mark.parent.lstat()
             if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
-                continue  # another user's, whose word is not to be taken for what to remove
-            pid, started = mark.read_text().split()
-            if _started(int(pid)) != started:
+                continue  # another user's, who may have prepared it
+            with mark.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 remove(mark.parent)
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)  # no folder without a mark
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)  # no folder without a mark
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-        (folder / "owner").write_text(f"{os.getpid()} {_started(os.getpid())}")
+        draft = folder / "draft"
+        _owned[folder] = descriptor = os.open(draft, os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        draft.rename(folder / "owner")  # seen only when it is locked
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return folder
@@ -80,11 +87,8 @@ def sweep() -> None:
 
     It is for a process that was interrupted, somewhere between making a thing and noting it.
     """
-    own = f"{os.getpid()} {_started(os.getpid())}"
-    for mark in _place().glob(f"{PREFIX}*/owner"):
-        with contextlib.suppress(OSError):
-            if mark.read_text() == own:
-                remove(mark.parent)
+    for folder in tuple(_owned):
+        remove(folder)
 
 
 def _place() -> Path:
@@ -94,9 +98,11 @@ def _place() -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Take away a private folder and all that its daemon left anywhere on the machine."""
+    """Take away a private folder, those in it, and all that their daemons left on the machine."""
+    for mark in folder.glob(f"{PREFIX}*/owner"):
+        remove(mark.parent)
     containers = _containers(folder)
-    found = _owned(folder)
+    found = _programs(folder)
     pipes = {path for one in found for path in _fifos(one.pid)}
     paths = {path for one in found for path in sockets(one.pid)}
     address = folder / SOCKET
@@ -108,7 +114,7 @@ def remove(folder: Path) -> None:
     doomed = [*_descendants(found), *(pid for group in groups for pid in _thawed(group))]
     _end([*doomed, *(one.pid for one in found)])
     for _ in range(10):  # the daemon may have seen its shim end, and begun to clean up after it
-        if not (late := _owned(folder)):
+        if not (late := _programs(folder)):
             break
         _end([*_descendants(late), *(one.pid for one in late)])
     for path in paths:
@@ -126,6 +132,8 @@ def remove(folder: Path) -> None:
             (RUN / "runc" / namespace).rmdir()
     if not mounts(folder):  # else this would delete what is mounted there
         shutil.rmtree(folder, ignore_errors=True)
+    if (held := _owned.pop(folder, None)) is not None:
+        os.close(held)
 
 
 def _is_gone(folder: Path) -> bool:
@@ -143,7 +151,7 @@ def shims(folder: Path, namespace: str | None = None) -> list[Process]:
     """Return the shims of this folder's daemon, of one namespace or of all."""
     return [
         one
-        for one in _processes()
+        for one in processes()
         if one.option("-address") == str(folder / SOCKET)
         and namespace in (None, one.option("-namespace"))
     ]
@@ -174,7 +182,7 @@ def fifos(folder: Path, namespace: str | None = None) -> set[str]:
     """
     place = RUN / "fifo"
     own = {one.pid for one in shims(folder, namespace)}
-    others = (one for one in _processes() if one.option("-address") and one.pid not in own)
+    others = (one for one in processes() if one.option("-address") and one.pid not in own)
     foreign = {path.name for shim in others for path in _fifos(shim.pid)}
     return set(os.listdir(place)) - foreign if place.is_dir() else set()
 
@@ -199,7 +207,7 @@ def _containers(folder: Path) -> list[tuple[str, str]]:
     return sorted({(bundle.parent.name, bundle.name) for bundle in bundles})
 
 
-def _processes() -> Iterator[Process]:
+def processes() -> Iterator[Process]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError, IndexError):
@@ -212,19 +220,11 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def _started(pid: int) -> str:
-    """Return when a process started, which tells it from a later one with its number."""
-    try:
-        return _stat(pid)[19]
-    except OSError:
-        return ""
-
-
-def _owned(folder: Path) -> list[Process]:
+def _programs(folder: Path) -> list[Process]:
     """Return daemons, shims and registries that were started with a path in this folder."""
     return [
         one
-        for one in _processes()
+        for one in processes()
         if one.argv
         and Path(one.argv[0]).name.startswith(_OURS)
         and any(argument.startswith(f"{folder}/") for argument in one.argv[1:])
@@ -233,7 +233,7 @@ def _owned(folder: Path) -> list[Process]:
 
 def _descendants(roots: Iterable[Process]) -> list[int]:
     """Return the children of these processes, and theirs: containers end before their shims."""
-    everybody = list(_processes())
+    everybody = list(processes())
     found: list[int] = []
     pending = [one.pid for one in roots]
     while pending:

@@ -18,6 +18,8 @@ from tests.hostile.conversation import Conversation, record
 from tests.hostile.replay import replay_cut
 from tests.wire.peer import PATIENCE, descriptors
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.dependencies]
+
 #: How far from a frame's boundary to cut.
 _NEAR = range(-2, 3)
 

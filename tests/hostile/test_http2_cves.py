@@ -38,6 +38,8 @@ from tests.wire.peer import (
     word,
 )
 
+pytestmark = pytest.mark.dependencies
+
 #: Less than any of the floods would take at 30 bytes a frame.
 LITTLE = 256 << 10
 #: A few header lists of 64 KiB by HTTP/2's measure, each of some 2,000 Python objects.

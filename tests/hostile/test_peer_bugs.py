@@ -45,6 +45,8 @@ from tests.wire.peer import (
     settings,
 )
 
+pytestmark = pytest.mark.dependencies
+
 PATH = "/a.v1.Things/Get"
 
 Outcome = bytes | type[ContainerdError]

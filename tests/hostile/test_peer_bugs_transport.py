@@ -48,6 +48,8 @@ from tests.wire.peer import (
     settings,
 )
 
+pytestmark = pytest.mark.dependencies
+
 PATH = "/a.v1.Things/Get"
 # ---- calls that fail ---------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ from tests.wire.peer import (
     window_update,
 )
 
+pytestmark = pytest.mark.dependencies
+
 UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 

@@ -39,6 +39,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 from tests.hostile.conftest import LOCK
 
+pytestmark = [pytest.mark.registry, pytest.mark.dependencies]
+
 Pull = Callable[..., object]
 
 
@@ -73,6 +75,7 @@ def test_a_socket_that_nobody_listens_on(tmp_path: Path) -> None:
         refused(client.version, ConnectionRefused, "stale.sock")
 
 
+@pytest.mark.daemon
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become nobody")
 def test_no_permission(daemon: Daemon) -> None:
     with Client(daemon.address) as client:
@@ -178,6 +181,7 @@ def pull(
     assert list(client.content_store.walk()) == []
 
 
+@pytest.mark.daemon
 def test_an_unknown_image(pull: Pull, registry: Registry) -> None:
     name = f"{registry.host}/no/such:tag"
     error = refused(lambda: pull(name), RegistryNotFound, name)
@@ -185,11 +189,13 @@ def test_an_unknown_image(pull: Pull, registry: Registry) -> None:
     assert isinstance(error, NotFound)
 
 
+@pytest.mark.daemon
 def test_a_name_that_is_none(pull: Pull) -> None:
     refused(lambda: pull("Not A Name"), InvalidArgument, "Not A Name")
     refused(lambda: pull("a/b@sha256:../../etc"), InvalidArgument)
 
 
+@pytest.mark.daemon
 def test_unauthorised(pull: Pull, locked_registry: Registry) -> None:
     user, secret = LOCK
     name = images.push(images.random_image([10]), locked_registry.host, "x", "1", (user, secret))
@@ -202,6 +208,7 @@ def test_unauthorised(pull: Pull, locked_registry: Registry) -> None:
     assert secret not in repr(error.__dict__)
 
 
+@pytest.mark.daemon
 def test_with_credentials_it_works(client: Client, locked_registry: Registry) -> None:
     user, secret = LOCK
     name = images.push(images.random_image([10]), locked_registry.host, "x", "2", (user, secret))
@@ -209,6 +216,7 @@ def test_with_credentials_it_works(client: Client, locked_registry: Registry) ->
         assert client.pull(name, resolver=resolver).is_unpacked()
 
 
+@pytest.mark.daemon
 def test_the_wrong_platform(pull: Pull, registry: Registry) -> None:
     other = images.random_image([10], platform="linux/s390x")
     index = images.index_of({"linux/s390x": other})
@@ -218,6 +226,7 @@ def test_the_wrong_platform(pull: Pull, registry: Registry) -> None:
     refused(lambda: pull(plain), NoMatchingPlatform, plain, "linux/s390x")
 
 
+@pytest.mark.daemon
 def test_a_registry_that_is_down(pull: Pull) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -233,6 +242,7 @@ def spoil(registry: Registry, digest: str, body: bytes) -> None:
     data.write_bytes(body)
 
 
+@pytest.mark.daemon
 def test_a_blob_with_a_wrong_digest(pull: Pull, registry: Registry) -> None:
     image = images.random_image([100_000, 3_000_000], seed=21)
     name = images.push(image, registry.host, "wrong-digest", "latest")
@@ -241,6 +251,7 @@ def test_a_blob_with_a_wrong_digest(pull: Pull, registry: Registry) -> None:
     refused(lambda: pull(name), DigestMismatch, layer)
 
 
+@pytest.mark.daemon
 @pytest.mark.parametrize("part", ["config", "manifest"])
 def test_a_document_with_a_wrong_digest(pull: Pull, registry: Registry, part: str) -> None:
     image = images.random_image([100], seed=22)
@@ -251,6 +262,7 @@ def test_a_document_with_a_wrong_digest(pull: Pull, registry: Registry, part: st
         pull(name)
 
 
+@pytest.mark.daemon
 def test_a_blob_cut_short(pull: Pull, registry: Registry) -> None:
     image = images.random_image([2_000_000], seed=23)
     name = images.push(image, registry.host, "short", "latest")
@@ -260,6 +272,7 @@ def test_a_blob_cut_short(pull: Pull, registry: Registry) -> None:
         pull(name)
 
 
+@pytest.mark.daemon
 def test_a_layer_whose_diff_id_does_not_match(client: Client, registry: Registry) -> None:
     image = images.random_image([10, 10], seed=24, change_config=images.wrong_diff_ids)
     name = images.push(image, registry.host, "diff-id", "latest")
@@ -271,6 +284,7 @@ def test_a_layer_whose_diff_id_does_not_match(client: Client, registry: Registry
     assert list(client.content_store.walk()) == []
 
 
+@pytest.mark.daemon
 def test_fewer_diff_ids_than_layers(client: Client, registry: Registry) -> None:
     def drop(config: dict[str, Any]) -> None:
         config["rootfs"]["diff_ids"].pop()
@@ -281,6 +295,7 @@ def test_fewer_diff_ids_than_layers(client: Client, registry: Registry) -> None:
     assert list(client.snapshot_service().list()) == []
 
 
+@pytest.mark.daemon
 def test_a_layer_that_is_no_archive(client: Client, registry: Registry) -> None:
     junk = images.Layer(b"this is no gzip", "sha256:" + "1" * 64)
     name = images.push(images.build([junk]), registry.host, "junk", "latest")
@@ -290,6 +305,7 @@ def test_a_layer_that_is_no_archive(client: Client, registry: Registry) -> None:
     assert client.lease_service.list() == []
 
 
+@pytest.mark.daemon
 def test_another_writer_has_the_blob_and_gives_up(client: Client, registry: Registry) -> None:
     """containerd #1545: the lock on a ref is waited for, not failed on."""
     image = images.random_image([500_000], seed=26)

@@ -24,6 +24,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.leaks import Watch, open_files
 from tests.wire.peer import Worker
 
+pytestmark = [pytest.mark.daemon, pytest.mark.dependencies]
+
 _MIB = 1 << 20
 _THREADS = 8
 #: What a soak may add to the memory that the process had after a warm-up.

@@ -29,6 +29,8 @@ from tests.harness.leaks import Watch
 from tests.hostile.stress import ROLES
 from tests.wire.peer import PATIENCE, Worker
 
+pytestmark = pytest.mark.dependencies
+
 #: What Debian 12's Python needs to run the package, out of that release's packages.
 _PACKAGES = ("protobuf", "h2", "hpack", "hyperframe", "urllib3", "six")
 _DEBIANS_PYTHON = "/usr/bin/python3"
@@ -106,6 +108,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return found
 
 
+@pytest.mark.daemon
 def test_many_threads_on_one_client(
     request: pytest.FixtureRequest, daemon: Daemon, backend: Backend, count: Count
 ) -> None:
@@ -172,6 +175,7 @@ def others(*works: Callable[[], object]) -> Iterator[None]:
             worker.result()
 
 
+@pytest.mark.daemon
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forks_in_the_midst_of_calls(
     client: Client, namespace: str, no_leftovers: Watch, count: Count

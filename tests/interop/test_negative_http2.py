@@ -41,6 +41,8 @@ from tests.wire.peer import (
     window_update,
 )
 
+pytestmark = pytest.mark.interpreter
+
 UNARY = path("UnaryCall")
 REQUEST = large_request()
 RESPONSE = message(large_response())

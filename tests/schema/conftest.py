@@ -6,20 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-_compared: list[str] = []
+from tests.harness.outcomes import CLOSING
 
 
 @pytest.fixture
 def compared() -> Callable[[str], None]:
     """``compared(line)`` has the closing lines say so."""
-
-    def compared(line: str) -> None:
-        if line not in _compared:
-            _compared.append(line)
-
-    return compared
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for line in _compared:
-        terminalreporter.write_line(f"schema: {line}")
+    return lambda line: CLOSING.add(f"schema: {line}")

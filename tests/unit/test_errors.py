@@ -11,6 +11,8 @@ import pytest
 from containerd_lite import errors
 from containerd_lite.errors import BY_CODE, ContainerdError
 
+pytestmark = pytest.mark.interpreter
+
 PARTS = {
     "operation": "Images.Get",
     "address": "unix:///a",

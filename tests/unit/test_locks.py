@@ -17,6 +17,8 @@ from containerd_lite.deadline import Deadline
 from containerd_lite.locks import holding
 from tests.harness.interrupts import Interrupt
 
+pytestmark = pytest.mark.interpreter
+
 
 @contextmanager
 def taken_elsewhere(lock: threading.RLock) -> Iterator[threading.Event]:

@@ -13,6 +13,8 @@ import pytest
 from containerd_lite.version import VERSION
 from tests.harness.daemon import Daemon
 
+pytestmark = [pytest.mark.interpreter, pytest.mark.backend]
+
 ROOT = Path(__file__).resolve().parents[2]
 
 REPORT = """
@@ -75,6 +77,7 @@ def test_importing_does_no_work() -> None:
     assert (told["threads"], told["handlers"], told["signals"]) == (1, 0, [])
 
 
+@pytest.mark.daemon
 def test_asking_the_version_loads_no_http_client_and_no_pipeline(daemon: Daemon) -> None:
     told = report(
         f"with containerd_lite.Client({daemon.address!r}) as client:\n"
@@ -86,6 +89,7 @@ def test_asking_the_version_loads_no_http_client_and_no_pipeline(daemon: Daemon)
     assert told["symbols"] is False
 
 
+@pytest.mark.daemon
 def test_a_command_loads_what_it_needs(daemon: Daemon) -> None:
     told = report(
         f"from containerd_lite.cli import main\nmain(['images', '-q', '-a', {daemon.address!r}])"
@@ -117,9 +121,3 @@ def test_the_wheel_holds_the_whole_package(wheel: importlib.metadata.Distributio
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {name for name in files if "__pycache__" not in name} == tree
-
-
-def test_the_lanes_have_the_compiler_of_the_sets() -> None:
-    source = (ROOT / "descriptors" / "compile.py").read_text()
-    (line,) = [line for line in source.splitlines() if line.startswith("PROTOC_REQUIREMENT")]
-    assert f"\n    {line.split(chr(34))[1]}\n" in (ROOT / "tox.ini").read_text()

@@ -11,6 +11,8 @@ from containerd_lite.images.exporter import _Reader
 from containerd_lite.workers import Workers
 from tests.harness.interrupts import Interrupt, InterruptedStart
 
+pytestmark = pytest.mark.interpreter
+
 #: Seconds; against hanging.
 PATIENCE = 5.0
 name: ContextVar[str] = ContextVar("name", default="nobody")

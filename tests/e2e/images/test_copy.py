@@ -19,6 +19,8 @@ from tests.harness import images
 from tests.harness.judges import Crane
 from tests.harness.registry import Registry
 
+pytestmark = pytest.mark.registry
+
 LOGIN = ("user", "hush-canary")
 #: Copying asks no store; so a folder that cannot be is as good as any.
 NOWHERE = Layout("/dev/null/x")
@@ -186,6 +188,7 @@ def test_memory_is_flat(registry: Registry, target: Registry) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.daemon
 def test_a_client_copies_and_its_store_stays_empty(
     client: Client, registry: Registry, target: Registry, no_leftovers: object
 ) -> None:

@@ -18,7 +18,7 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 
 def test_fifty_pulls_of_one_image_from_four_processes(
@@ -66,6 +66,7 @@ def _begun(crowd: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
     return crowd
 
 
+@pytest.mark.generations
 def test_pulls_of_shared_layers_while_garbage_is_collected(
     daemon: Daemon, namespace: str, client: Client, registry: Registry, count: Count
 ) -> None:

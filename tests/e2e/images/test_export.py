@@ -15,7 +15,7 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.unit.images import archives
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("nothing_left")]
 
 HERE = images.machine_platform()
 OTHER = "linux/s390x"
@@ -40,6 +40,7 @@ def exported(client: Client | Layout, *names: str, all_platforms: bool = False) 
     return target.getvalue()
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("kind", ["manifest", "docker", "index"])
 def test_ctr_imports_it(client: Client, daemon: Daemon, tmp_path: Path, kind: str) -> None:
     image = made(kind)
@@ -50,8 +51,7 @@ def test_ctr_imports_it(client: Client, daemon: Daemon, tmp_path: Path, kind: st
     daemon.ctr("images", "import", str(path), namespace=theirs)
     assert listed(daemon, theirs) == {NAME: image.digest}
     assert is_complete(daemon, theirs, NAME)
-    argv = ("run", "--rm", NAME, "judged", "echo", "it runs")
-    assert daemon.ctr(*argv, namespace=theirs).stdout == b"it runs\n"
+    assert daemon.run(NAME, "echo", "it runs", namespace=theirs) == b"it runs\n"
     daemon.ctr("images", "rm", "--sync", NAME, namespace=theirs)
 
 
@@ -83,6 +83,7 @@ def test_umoci_unpacks_it(client: Client, tmp_path: Path) -> None:
     assert (bundle / "rootfs" / "bin" / "busybox").stat().st_mode & 0o111
 
 
+@pytest.mark.registry
 @pytest.mark.parametrize("kind", ["manifest", "index"])
 def test_every_store_makes_the_same_archive(
     client: Client, registry_of: str, tmp_path: Path, kind: str

@@ -19,7 +19,7 @@ from tests.harness import debian, images
 from tests.harness.daemon import Daemon
 from tests.unit.images import archives
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("nothing_left")]
 
 HERE = images.machine_platform()
 OTHER = "linux/s390x"
@@ -58,6 +58,7 @@ def runs(client: Client, name: str) -> bool:
     return client.run(name, ["echo", "it", "runs"]).stdout == b"it runs\n"
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("kind", ["oci", "docker", "plain docker", "index"])
 def test_it_runs(client: Client, daemon: Daemon, namespace: str, tmp_path: Path, kind: str) -> None:
     image = images.busybox(
@@ -127,6 +128,7 @@ def _has(name: str) -> bool:
     return True
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("kind", ["manifest", "index"])
 def test_what_ctr_exports(
     client: Client, daemon: Daemon, namespace: str, tmp_path: Path, kind: str
@@ -146,6 +148,7 @@ def test_what_ctr_exports(
     daemon.ctr("images", "rm", "--sync", NAME, namespace=theirs)
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_docker_archives_have_the_digests_that_ctr_gives(
     client: Client, daemon: Daemon, namespace: str, tmp_path: Path, compression: str

@@ -12,6 +12,8 @@ from tests.harness.images import Image, Json, Layer
 from tests.harness.registry import Registry
 from tests.unit.images.own import OwnResolver
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 SCRAMBLED = f"{GZIP}+scrambled"
 #: Takes what is scrambled for what it is.

@@ -17,6 +17,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 from tests.harness.snapshotter import REF, REMOTE, Snapshotter
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+
 IMAGE = images.random_image([50_000, 60_000, 70_000], seed=80)
 LAYERS = [layer["digest"] for layer in IMAGE.layers]
 CRI = "containerd.io/snapshot/cri"
@@ -76,6 +78,18 @@ def client(lazy: Daemon, snapshotter: Snapshotter) -> Iterator[Client]:
         assert kinds <= {"committed"}
         assert client.lease_service.list() == []
         assert client.content_store.statuses() == []
+        collect_all(client)
+
+
+def collect_all(client: Client) -> None:
+    """Take every image away, so that the next test finds nothing in the snapshotter.
+
+    It would, for that knows no namespaces.
+    """
+    for namespace in client.namespace_service.list():
+        images_of = client.in_namespace(namespace.name).image_service
+        for image in images_of.list():
+            images_of.delete(image.name, sync=True)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.judges import Crane
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 NAMES = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/s390x", "linux/ppc64le", "linux/386")
 SIX = {
@@ -40,6 +40,7 @@ def name(registry: Registry) -> str:
     return images.push(INDEX, registry.host, "six-platforms", "latest")
 
 
+@pytest.mark.generations
 def test_all_platforms_are_labelled_as_ctr_labels_them(
     daemon: Daemon, namespace: str, client: Client, name: str
 ) -> None:
@@ -77,6 +78,7 @@ def test_of_all_platforms_this_machines_is_unpacked(
     assert image.is_unpacked()
 
 
+@pytest.mark.generations
 def test_what_ctr_left_sparse_is_filled(
     daemon: Daemon, namespace: str, client: Client, name: str
 ) -> None:
@@ -266,6 +268,7 @@ def test_tags_and_what_a_layout_cannot(client: Client, busybox: str, tmp_path: P
 # ---- what others make of it --------------------------------------------------------------------
 
 
+@pytest.mark.generations
 def test_ctr_pushes_and_runs_what_we_pulled(
     daemon: Daemon, namespace: str, client: Client, busybox: str, registry: Registry
 ) -> None:
@@ -276,8 +279,7 @@ def test_ctr_pushes_and_runs_what_we_pulled(
     assert Crane(plain=[registry.host]).digest(target) == image.target.digest
     again = client.in_namespace(daemon.new_namespace()).pull(target)
     assert again.target.digest == image.target.digest
-    out = daemon.ctr("run", "--rm", busybox, "judge", "echo", "hello", namespace=namespace).stdout
-    assert out == b"hello\n"
+    assert daemon.run(busybox, "echo", "hello", namespace=namespace) == b"hello\n"
     again.delete(sync=True)
 
 

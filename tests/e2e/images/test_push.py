@@ -31,7 +31,7 @@ from tests.harness.registry import Registry
 Json = dict[str, Any]
 LOGIN = ("user", "hush-canary")
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 
 @pytest.fixture
@@ -150,6 +150,8 @@ def _pushed(store: Client | Layout, registry: Registry, image: images.Image, kin
     return ref
 
 
+@pytest.mark.daemon
+@pytest.mark.generations
 @pytest.mark.parametrize("kind", KINDS)
 def test_others_read_what_a_daemon_has(
     client: Client, daemon: Daemon, namespace: str, registry: Registry, kind: str
@@ -189,6 +191,7 @@ def test_a_subject_is_told_of_its_referrer(
     assert (found.digest, found.artifact_type) == (image.digest, "application/vnd.example.thing")
 
 
+@pytest.mark.daemon
 def test_what_a_pull_noted_is_mounted(
     client: Client, daemon: Daemon, namespace: str, own_registry: Registry
 ) -> None:
@@ -216,6 +219,7 @@ def _labels(client: Client) -> dict[str, dict[str, str]]:
     return {info.digest: dict(info.labels) for info in client.content_store.walk()}
 
 
+@pytest.mark.daemon
 def test_nothing_is_mounted_from_another_registry(
     client: Client, registry: Registry, own_registry: Registry
 ) -> None:
@@ -228,6 +232,7 @@ def test_nothing_is_mounted_from_another_registry(
     _judged(own_registry, ref, AMD)
 
 
+@pytest.mark.daemon
 def test_one_platform_of_an_index(client: Client, registry: Registry) -> None:
     """After the usual pull the rest is not here: that is said, and there are ways out."""
     image = KINDS["attested"]
@@ -248,6 +253,7 @@ def test_one_platform_of_an_index(client: Client, registry: Registry) -> None:
     assert set(again.outcomes.values()) == {"exists"}
 
 
+@pytest.mark.daemon
 def test_a_sparse_index(client: Client, own_registry: Registry) -> None:
     """Debian's registry takes none, and leaves the tag as it was; its successors can be told to."""
     name = images.push(BOTH, own_registry.host, "sparse/given", "1")
@@ -266,6 +272,7 @@ def test_a_sparse_index(client: Client, own_registry: Registry) -> None:
     assert Crane().digest(ref) == BOTH.digest
 
 
+@pytest.mark.daemon
 @pytest.mark.parametrize("chunk_size", [None, 1 << 20, 300_000])
 def test_chunks_and_cuts(
     client: Client, registry: Registry, own_registry: Registry, chunk_size: int | None
@@ -301,6 +308,7 @@ def test_a_mirror_is_not_asked_what_is_there(
     _judged(own_registry, ref, BOTH)
 
 
+@pytest.mark.daemon
 def test_credentials(client: Client, registry: Registry) -> None:
     name = _given(client, registry, AMD, "credentials/given")
     with ExitStack() as stack:
@@ -316,6 +324,7 @@ def test_credentials(client: Client, registry: Registry) -> None:
         assert Crane(logins={closed.host: LOGIN}).digest(ref) == AMD.digest
 
 
+@pytest.mark.daemon
 def test_a_registry_that_goes_away(client: Client, registry: Registry) -> None:
     image = images.random_image([5_000_000] * 3, seed=9)
     name = _given(client, registry, image, "away/given")
@@ -333,6 +342,7 @@ def test_a_registry_that_goes_away(client: Client, registry: Registry) -> None:
         _judged(gone, ref, image)
 
 
+@pytest.mark.daemon
 def test_what_a_registry_has_half_of_is_sent_anew(client: Client, registry: Registry) -> None:
     """As docker-registry leaves it that is killed while it writes where a blob is."""
     name = _given(client, registry, AMD, "half/given")
@@ -345,6 +355,7 @@ def test_what_a_registry_has_half_of_is_sent_anew(client: Client, registry: Regi
     _judged(registry, ref, AMD)
 
 
+@pytest.mark.daemon
 def test_who_ends_it_leaves_nothing(client: Client, registry: Registry) -> None:
     """Of Debian's registry no more can be had than that it is asked to drop what had begun."""
     image = images.random_image([5_000_000] * 3, seed=10)
@@ -364,6 +375,7 @@ def test_who_ends_it_leaves_nothing(client: Client, registry: Registry) -> None:
             Crane().digest(f"{other.host}/a/b:1")
 
 
+@pytest.mark.daemon
 def test_tag_and_push_by_the_new_name(client: Client, daemon: Daemon, namespace: str,
                                       registry: Registry) -> None:  # fmt: skip
     name = images.push(AMD, registry.host, "tag/given", "1")
@@ -390,6 +402,7 @@ def _peak(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.daemon
 def test_memory_is_flat(client: Client, registry: Registry, own_registry: Registry) -> None:
     image = images.random_image([20_000_000] * 3, seed=11)
     name = _given(client, registry, image, "memory/given")

@@ -22,6 +22,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry]
+
 #: Bytes of a layer that may be sent again, for each time that the daemon went away.
 _AGAIN = 4 << 20
 _IMAGE = images.random_image([7_000_000, 9_000_000, 5_000, 12_000_000], seed=60)

@@ -19,7 +19,12 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 EMPTY = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 
@@ -64,8 +69,7 @@ def test_it_runs(daemon: Daemon, namespace: str, client: Client, registry: Regis
     assert [step.empty_layer for step in found.config().history] == [True, False, True, True]
     checked = daemon.ctr("images", "check", namespace=namespace).stdout.decode()
     assert "incomplete" not in checked
-    out = daemon.ctr("run", "--rm", name, "judge", "echo", "hello", namespace=namespace).stdout
-    assert out == b"hello\n"
+    assert daemon.run(name, "echo", "hello", namespace=namespace) == b"hello\n"
 
 
 def test_it_is_what_ctr_makes_of_it(

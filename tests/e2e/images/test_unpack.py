@@ -22,7 +22,7 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 REF = "containerd.io/snapshot.ref"
 _RAW_BLOCK = 128 << 10
@@ -83,6 +83,7 @@ def files_in(client: Client, top: str) -> dict[str, bytes]:
         snapshots.remove("look")
 
 
+@pytest.mark.generations
 def test_whiteouts(client: Client, fetched: Callable[[images.Image], Image]) -> None:
     image = fetched(images.build([BELOW, ABOVE]))
     with client.lease():
@@ -125,6 +126,7 @@ def test_a_layer_by_itself_keeps_its_whiteouts(
         snapshots.remove(prepared.key)
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize(
     "layers",
     [
@@ -167,6 +169,7 @@ def test_120_layers(client: Client, daemon: Daemon, namespace: str, registry: Re
     assert len(lower.split(":")) == 120
 
 
+@pytest.mark.generations
 def test_snapshots_are_labelled_as_the_daemon_labels_them(
     client: Client, daemon: Daemon, namespace: str, registry: Registry
 ) -> None:
@@ -303,6 +306,7 @@ def others(client: Client, namespace: str) -> Iterator[Callable[[str], subproces
         child.communicate()
 
 
+@pytest.mark.generations
 def test_two_processes_at_once(
     client: Client,
     fetched: Callable[[images.Image], Image],

@@ -15,7 +15,7 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 HERE = images.machine_platform()
 OTHER = "linux/s390x"
@@ -97,6 +97,7 @@ def own_check(client: Client, name: str, image: images.Image) -> tuple[str, int,
 # ---- check and fetch_missing ---------------------------------------------------------------
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("unpack", [True, False])
 @pytest.mark.parametrize("kind", ["manifest", "index"])
 def test_check_agrees_with_ctr(
@@ -192,8 +193,7 @@ def test_what_is_broken_is_mended_and_nothing_else_changes(
     assert client.verify().is_sound
     assert client.get_image(name).is_unpacked()
     assert ctr_check(daemon, namespace, name) == ("complete", 2, 2, True)
-    out = daemon.ctr("run", "--rm", name, "judge", "echo", "well", namespace=namespace).stdout
-    assert out == b"well\n"
+    assert daemon.run(name, "echo", "well", namespace=namespace) == b"well\n"
 
 
 def test_all_images_at_once(
@@ -224,6 +224,7 @@ def sharing(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[Daemon]:
         yield own
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("kind", ["layer", "config"])
 def test_a_blob_of_two_namespaces(sharing: Daemon, registry: Registry, kind: str) -> None:
     """There is one file: it is mended for both, or for none."""

@@ -18,7 +18,12 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 
 @pytest.fixture

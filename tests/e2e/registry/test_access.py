@@ -17,6 +17,8 @@ from tests.e2e.registry.rounds import asked, fetch, named, note, push, whole_rou
 from tests.harness.images import Image
 from tests.harness.registry import Registry as Server
 
+pytestmark = pytest.mark.registry
+
 Open = Callable[[Any], Any]
 
 SECRET = "hush-canary"

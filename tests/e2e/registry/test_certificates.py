@@ -19,6 +19,8 @@ from tests.harness.realm import Realm
 from tests.harness.registry import Registry as Server
 from tests.harness.tls import Files, Pair
 
+pytestmark = pytest.mark.registry
+
 Open = Callable[[Any], Any]
 
 USER = Credentials("user", "hush-canary")

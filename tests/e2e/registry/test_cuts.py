@@ -22,6 +22,8 @@ from tests.harness.images import digest_of
 from tests.harness.registry import Registry as Server
 from tests.harness.tls import Files
 
+pytestmark = pytest.mark.registry
+
 Open = Callable[[Any], Any]
 Meanwhile = Callable[[Server], None]
 

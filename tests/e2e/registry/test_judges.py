@@ -21,6 +21,8 @@ from tests.harness.realm import Realm
 from tests.harness.registry import Registry as Server
 from tests.harness.tls import Files
 
+pytestmark = pytest.mark.registry
+
 Open = Callable[[Any], Any]
 
 LOGIN = ("user", "hush-canary")

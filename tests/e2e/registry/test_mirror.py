@@ -15,6 +15,8 @@ from tests.e2e.registry.rounds import asked, fetch, named, note, parts, push
 from tests.harness.images import Image
 from tests.harness.registry import Registry as Server
 
+pytestmark = pytest.mark.registry
+
 Open = Callable[[Any], Any]
 
 SECRET = "hush-canary"

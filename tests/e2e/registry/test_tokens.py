@@ -18,6 +18,8 @@ from tests.harness.process import wait_until
 from tests.harness.realm import Asked, Realm
 from tests.harness.registry import Registry as Server
 
+pytestmark = pytest.mark.registry
+
 Open = Callable[[Any], Any]
 
 SECRET = "hush-canary"

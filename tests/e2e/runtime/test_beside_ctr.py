@@ -11,7 +11,12 @@ from containerd_lite import Client
 from containerd_lite.images.image import Image
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 #: All that a process can easily tell of what it was given.
 _REPORT = """
@@ -57,11 +62,11 @@ def test_it_sees_what_ctr_s_sees(
 ) -> None:
     flags, options = CASES[name]
     args = ["sh", "-c", _REPORT]
-    theirs = daemon.ctr("run", "--rm", *flags, image.name, "same", *args, namespace=namespace)
+    theirs = daemon.run(image.name, *args, id="same", flags=flags, namespace=namespace)
     ours = client.run(image, args, id="same", **options)
     assert ours.exit_code == 0
     assert len(_lines(ours.stdout)) > 60
-    assert _lines(ours.stdout) == _lines(theirs.stdout)
+    assert _lines(ours.stdout) == _lines(theirs)
 
 
 def _lines(said: bytes) -> list[str]:

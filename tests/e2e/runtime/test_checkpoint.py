@@ -19,7 +19,7 @@ from tests.e2e.runtime.conftest import Make
 from tests.harness import Unavailable, criu
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 _PATIENCE = 30.0
 #: Counts in memory; says how far it is, once a file tells it to.
 _COUNTER = "n=0; while [ ! -e /tmp/stop ]; do n=$((n+1)); sleep 0.01; done; echo $n > /tmp/count"
@@ -91,6 +91,7 @@ def test_an_image_that_is_no_checkpoint(client: Client, image: Image, changed: C
     saved.delete(sync=True)
 
 
+@pytest.mark.generations
 def test_what_ctr_saves_is_restored(
     daemon: Daemon, namespace: str, client: Client, changed: Container
 ) -> None:
@@ -165,6 +166,7 @@ def test_what_runs_goes_on(client: Client, counting: Container) -> None:
     saved.delete(sync=True)
 
 
+@pytest.mark.generations
 def test_ctr_restores_what_we_saved(
     daemon: Daemon, namespace: str, client: Client, counting: Container
 ) -> None:
@@ -183,6 +185,7 @@ def test_ctr_restores_what_we_saved(
     saved.delete(sync=True)
 
 
+@pytest.mark.generations
 def test_without_criu_it_says_so(client: Client, own_daemon: Daemon, busybox: str) -> None:
     with Client(own_daemon.address, namespace=own_daemon.namespace) as client:
         client.pull(busybox)

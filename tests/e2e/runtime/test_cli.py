@@ -22,7 +22,11 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.screen import Screen
 
-pytestmark = pytest.mark.usefixtures("nothing_left", "image")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.usefixtures("nothing_left", "image"),
+]
 _PATIENCE = 20.0
 Command = Callable[..., list[str]]
 Program = subprocess.Popen[bytes]
@@ -50,6 +54,7 @@ def sleeping(make: Make) -> str:
     return container.id
 
 
+@pytest.mark.generations
 def test_run_ends_with_the_container_s_code(cli: Cli, busybox: str) -> None:
     done = cli("run", busybox, "sh", "-c", "echo out; echo err >&2; exit 42")
     assert (done.returncode, done.stdout, done.stderr) == (42, b"out\n", b"err\n")
@@ -82,6 +87,7 @@ def test_failures_of_ours(cli: Cli, busybox: str) -> None:
         assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.generations
 def test_exec(cli: Cli, sleeping: str) -> None:
     script = "cat; echo $A; id -u; echo err >&2; exit 9"
     done = cli("exec", "-i", "-e", "A=b", "--user", "nobody", sleeping, "sh", "-c", script,

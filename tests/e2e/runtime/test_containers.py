@@ -28,13 +28,14 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 
 def told(daemon: Daemon, namespace: str, id: str) -> Any:
     return json.loads(daemon.ctr("containers", "info", id, namespace=namespace).stdout)
 
 
+@pytest.mark.generations
 def test_the_record(daemon: Daemon, namespace: str, image: Image, make: Make) -> None:
     value = AnyValue("example.com/thing", b"{}")
     container = make("true", labels={"a": "b"}, extensions={"thing": value})
@@ -111,6 +112,7 @@ def test_labels_of_an_image_are_copied_if_they_may_be(client: Client, registry: 
         container.delete()
 
 
+@pytest.mark.generations
 def test_restarted_by_the_daemon(daemon: Daemon, client: Client, image: Image) -> None:
     daemon_knows = daemon.version_info >= (1, 7)
     container = client.new_container(
@@ -296,6 +298,7 @@ def _bare(client: Client) -> str:
 # ---- user namespaces -----------------------------------------------------------------------
 
 
+@pytest.mark.generations
 def test_a_user_namespace(daemon: Daemon, client: Client, image: Image) -> None:
     maps: Any = {"uid_map": [(0, 100_000, 65_536)], "gid_map": [(0, 200_000, 65_536)]}
     script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; ls -ln /etc/passwd"

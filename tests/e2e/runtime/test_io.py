@@ -38,7 +38,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.screen import Screen
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 
 #: A client that runs a process and waits for what is typed to it.
@@ -118,6 +118,7 @@ def test_both_outputs_together(client: Client, box: Container) -> None:
     assert sorted(out.data.split()) in ([b"err", b"in"], [b"inerr"])
 
 
+@pytest.mark.generations
 def test_streams_that_are_thrown_away(client: Client, box: Container) -> None:
     err = Capture(100)
     for streams in (Streams(), NullIO(), Streams(b"in", None, err)):
@@ -126,6 +127,7 @@ def test_streams_that_are_thrown_away(client: Client, box: Container) -> None:
     assert err.data == b"err\n"
 
 
+@pytest.mark.generations
 def test_a_log_file(client: Client, box: Container, tmp_path: Path) -> None:
     path = tmp_path / "sub folder" / "a#b%.log"  # the shim makes the folder, too
     words: list[str] = []
@@ -144,6 +146,7 @@ def test_a_log_file(client: Client, box: Container, tmp_path: Path) -> None:
         attach(streams.stdio)
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_logger(client: Client, box: Container, tmp_path: Path, terminal: bool) -> None:
     program = tmp_path / "log ger"
@@ -246,6 +249,7 @@ def test_detaching_and_coming_back(client: Client, box: Container, pty: tuple[in
     discard_fifos(stdio)
 
 
+@pytest.mark.generations
 def test_a_terminal_for_a_program(client: Client, box: Container) -> None:
     out = Capture(1000)
     with Streams(b"hello\n", out, terminal=True) as streams:

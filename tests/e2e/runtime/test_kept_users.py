@@ -14,7 +14,7 @@ from containerd_lite.oci.manifest import Manifest
 from containerd_lite.runtime.kept_users import Files, KeptUsers
 from containerd_lite.store.daemon import DaemonStore
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("nothing_left")]
 
 LABEL = "containerd-lite/users"
 FILES: Files = (b"root:x:0:0::/:\n\xff", None)

@@ -35,9 +35,12 @@ from containerd_lite.runtime.task import Task
 from tests.harness import Unavailable, cni
 from tests.harness.cni import bridge, leased
 from tests.harness.daemon import Daemon
+from tests.harness.process import wait_until
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
+#: Seconds; against hanging.
+PATIENCE = 20.0
 #: Says hello to whoever comes first, and ends.
 _SCRIPT = "nc -l -p 80 -e echo hello"
 
@@ -148,14 +151,19 @@ def put_on(
 
 def ask(address: str, port: int) -> bytes:
     """What a server says that may not be there yet."""
-    for _ in range(1000):
+    said: list[bytes] = []
+
+    def listens() -> bool:
         try:
             with socket.create_connection((address, port), timeout=5) as conversation:
-                return conversation.recv(100)
+                said.append(conversation.recv(100))
         except OSError as error:
             if error.errno not in (errno.ECONNREFUSED, errno.EHOSTUNREACH):
                 raise
-    raise AssertionError("nobody listens")
+        return bool(said)
+
+    assert wait_until(listens, PATIENCE), "nobody listens"
+    return said[0]
 
 
 def kept(client: Client, id: str = "one") -> tuple[dict[str, str], tuple[Attachment, ...]]:
@@ -223,6 +231,7 @@ def _ip(task: Task, *args: str) -> str:
     return cni.said("nsenter", f"--net=/proc/{task.pid}/ns/net", "ip", *args)
 
 
+@pytest.mark.generations
 def test_a_port_of_the_machine(
     client: Client,
     image: Image,

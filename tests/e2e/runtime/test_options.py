@@ -15,7 +15,7 @@ from containerd_lite.oci.spec import Mount
 from containerd_lite.runtime.options import ContainerOptions
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 CGROUPS = "/sys/fs/cgroup"
 
@@ -127,6 +127,7 @@ def test_files(client: Client, image: Image, tmp_path: Path) -> None:
     assert seen["hosts"] == Path("/etc/hosts").read_text().strip()
 
 
+@pytest.mark.generations
 @pytest.mark.skipif(
     not Path(f"{CGROUPS}/memory").is_dir(), reason="the files of cgroup v1 are looked at"
 )
@@ -208,6 +209,7 @@ def test_what_the_kernel_lacks_is_refused(
         client.run(image, ["true"], **options)
 
 
+@pytest.mark.generations
 @pytest.mark.skipif(Path("/sys/fs/selinux").exists(), reason="this kernel has SELinux")
 def test_the_label_of_its_mounts_goes_to_the_root(
     daemon: Daemon, client: Client, image: Image

@@ -29,7 +29,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.interrupts import Interrupt, Tracer
 from tests.harness.process import wait_until
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 _PATIENCE = 10.0
 
 
@@ -41,6 +41,7 @@ def sleeping(make: Make) -> Container:
     return container
 
 
+@pytest.mark.generations
 def test_from_created_to_deleted(make: Make) -> None:
     container = make("sleep", "1000")
     task = container.new_task()
@@ -175,6 +176,7 @@ def test_a_process_more(sleeping: Container) -> None:
     assert task.status().state == "running"
 
 
+@pytest.mark.generations
 def test_exec_to_the_end(sleeping: Container) -> None:
     done = sleeping.exec(["sh", "-c", "cat; echo $A; pwd; exit 4"], input=b"in\n", env={"A": "b"})
     assert (done.exit_code, done.stdout, done.stderr) == (4, b"in\nb\n/\n", b"")
@@ -222,6 +224,7 @@ def test_exec_takes_a_task_that_runs(make: Make) -> None:
 # ---- all of them ---------------------------------------------------------------------------
 
 
+@pytest.mark.generations
 def test_pause_and_resume(sleeping: Container) -> None:
     task = sleeping.task()
     task.pause()
@@ -241,6 +244,7 @@ def test_what_is_paused_can_be_ended(make: Make) -> None:
         task.pause()  # and is deleted so
 
 
+@pytest.mark.generations
 def test_limits_and_what_is_used(sleeping: Container) -> None:
     task = sleeping.task()
     task.update({"pids": {"limit": 77}, "memory": {"limit": 64 << 20}})
@@ -260,6 +264,7 @@ def test_limits_and_what_is_used(sleeping: Container) -> None:
 # ---- when others die -----------------------------------------------------------------------
 
 
+@pytest.mark.generations
 def test_a_shim_that_is_killed_leaves_an_unknown_end(
     daemon: Daemon, namespace: str, make: Make, count: Callable[[int, int], int]
 ) -> None:
@@ -278,6 +283,7 @@ def test_a_shim_that_is_killed_leaves_an_unknown_end(
         assert deleted is None or deleted.exit_status is None
 
 
+@pytest.mark.generations
 def test_a_shim_that_is_killed_with_what_it_ran(
     daemon: Daemon, namespace: str, client: Client, image: Image
 ) -> None:
@@ -303,6 +309,7 @@ def test_all_is_deleted_under_a_run(
             running.process.status()
 
 
+@pytest.mark.generations
 def test_a_daemon_that_restarts_is_waited_through(own_daemon: Daemon, busybox: str) -> None:
     with Client(own_daemon.address, namespace=own_daemon.namespace) as client:
         client.pull(busybox)

@@ -36,9 +36,12 @@ from tests.harness.registry import Registry
 _PATIENCE = 10.0
 Count = Callable[[int, int], int]
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 
+@pytest.mark.generations
+@pytest.mark.backend
+@pytest.mark.dependencies
 def test_output_and_exit_code(client: Client, image: Image) -> None:
     done = client.run(image, ["sh", "-c", "echo hello; echo oops >&2; exit 3"])
     assert (done.exit_code, done.stdout, done.stderr) == (3, b"hello\n", b"oops\n")
@@ -77,6 +80,7 @@ def test_a_sink_that_fails_kills(client: Client, image: Image) -> None:
         client.run(image, ["sh", "-c", "echo hello; sleep 1000"], stdout=fail)
 
 
+@pytest.mark.generations
 def test_timeout_kills(client: Client, image: Image) -> None:
     with pytest.raises(DeadlineExceeded, match=r"still ran after 0\.3 s"):
         client.run(image, ["sleep", "1000"], timeout=0.3)
@@ -99,6 +103,9 @@ def test_the_image_says_what_to_run(client: Client, registry: Registry) -> None:
     assert client.run(image, ["other"]).stdout == b"other"
 
 
+@pytest.mark.generations
+@pytest.mark.backend
+@pytest.mark.dependencies
 def test_the_spec_is_the_one_that_ctr_makes(
     daemon: Daemon, namespace: str, client: Client, image: Image
 ) -> None:
@@ -125,12 +132,14 @@ def test_the_spec_is_the_one_that_ctr_makes(
     daemon.ctr("containers", "rm", "theirs", namespace=namespace)
 
 
+@pytest.mark.generations
 def test_what_ctr_pulled_runs(daemon: Daemon, namespace: str, client: Client, busybox: str) -> None:
     local = () if daemon.suite == "bookworm" else ("--local",)
     daemon.ctr("images", "pull", *local, "--plain-http", busybox, namespace=namespace)
     assert client.run(busybox, ["echo", "hi"]).stdout == b"hi\n"
 
 
+@pytest.mark.generations
 def test_no_such_command(client: Client, image: Image) -> None:
     with pytest.raises(ContainerdError, match="nosuch"):
         client.run(image, ["nosuch"])
@@ -193,6 +202,7 @@ def test_a_container_that_stays(client: Client, image: Image) -> None:
     container.delete()
 
 
+@pytest.mark.generations
 def test_detached(client: Client, image: Image, tmp_path: Path) -> None:
     log = tmp_path / "log"
     script = ["sh", "-c", "echo logged; exit 6"]

@@ -14,6 +14,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
+pytestmark = [pytest.mark.daemon, pytest.mark.generations]
+
 _PATIENCE = 10.0
 nothing_left = pytest.mark.usefixtures("nothing_left")
 
@@ -49,6 +51,7 @@ def test_a_record(daemon: Daemon, client: Client) -> None:
         client.load_sandbox("pod")
 
 
+@pytest.mark.registry
 @nothing_left
 def test_runc_s_shim_of_1_7(daemon: Daemon, namespace: str, client: Client, image: Image) -> None:
     if not (1, 7) <= daemon.version_info < (2,):
@@ -75,6 +78,7 @@ def _ended(daemon: Daemon, namespace: str, sandbox: Sandbox) -> None:
     sandbox.shutdown()
 
 
+@pytest.mark.registry
 def test_a_pod_of_2(daemon: Daemon, registry: Registry) -> None:
     if daemon.version_info < (2,):
         return

@@ -18,7 +18,12 @@ from containerd_lite.oci.spec import Mount
 from containerd_lite.runtime.options import ContainerOptions
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 Flags = tuple[str, ...]
 Case = tuple[Flags, Mapping[str, Any]]

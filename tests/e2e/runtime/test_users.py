@@ -24,7 +24,7 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 ROOT = Path(__file__).resolve().parents[3]
 #: As Alpine has them: root is in many groups.
@@ -77,6 +77,7 @@ def as_spec(user: User) -> dict[str, object]:
     return {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)}
 
 
+@pytest.mark.generations
 def test_a_callers_user_is_the_one_that_ctr_finds(
     daemon: Daemon, namespace: str, image: Image
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_callers_user_is_the_one_that_ctr_finds(
         assert as_spec(users.find(user)) == theirs(daemon, namespace, image, "--user", user), user
 
 
+@pytest.mark.generations
 def test_an_images_own_user_is_the_one_that_ctr_finds(
     daemon: Daemon, namespace: str, client: Client, registry: Registry
 ) -> None:

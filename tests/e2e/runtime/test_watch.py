@@ -15,7 +15,12 @@ from containerd_lite.runtime.io import LogFile
 from tests.e2e.runtime.conftest import Make
 from tests.harness.process import wait_until
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.usefixtures("nothing_left"),
+]
 _PATIENCE = 10.0
 
 

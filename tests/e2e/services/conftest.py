@@ -15,6 +15,7 @@ from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.transport.channel import Channel
 from containerd_lite.transport.stream import Stream
 from tests.harness.daemon import Daemon
+from tests.harness.outcomes import CLOSING
 
 #: By the daemon's version: the methods that were called, ``package.Service/Method``.
 CALLED: dict[str, set[str]] = {}
@@ -61,10 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name == "test_everything.py")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if CALLED:
-        everything = all_methods()
-        for version, called in CALLED.items():
-            terminalreporter.write_line(
-                f"rpc: containerd {version}: {len(called & everything)} of {len(everything)} called"
-            )
+def pytest_sessionfinish() -> None:
+    everything = all_methods() if CALLED else set()
+    for version, called in CALLED.items():
+        count = f"{len(called & everything)} of {len(everything)} called"
+        CLOSING.add(f"rpc: containerd {version}: {count}")

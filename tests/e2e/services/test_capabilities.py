@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from containerd_lite import Client
 from tests.harness.daemon import Daemon
+
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+]
 
 
 def plugins(daemon: Daemon, status: str) -> set[tuple[str, str]]:

@@ -17,7 +17,13 @@ from containerd_lite.services.filters import Filter
 from tests.e2e.services.leftovers import nothing_stays  # noqa: F401
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 SPEC = runtime_spec({"ociVersion": "1.0.2", "hostname": "a"})
 FULL = ContainerRecord(

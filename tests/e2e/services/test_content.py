@@ -27,7 +27,13 @@ from tests.e2e.services.leftovers import (
 )
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 ROOT = {"containerd.io/gc.root": "kept"}
 

@@ -23,6 +23,14 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+]
+
 #: What not all generations have, and since which release one does (by containerd's sources).
 _SINCE = {
     "GetContainerEvents": (1, 7),

@@ -18,7 +18,13 @@ from tests.e2e.services.leftovers import nothing_stays  # noqa: F401
 from tests.harness import images
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 ROOT = {"containerd.io/gc.root": "kept"}
 FILES: images.Files = {"folder": None, "folder/file": b"content", "link": "folder/file"}

@@ -35,7 +35,13 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 
 __all__ = ["nothing_stays"]
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 _PATIENCE = 10.0
 _HOWS = ("create", "update", "delete")
@@ -324,6 +330,7 @@ def _topics(daemon: Daemon) -> set[str]:
     }
 
 
+@pytest.mark.registry
 def test_what_ctr_says_of_the_same(
     daemon: Daemon, client: Client, namespace: str, busybox: str, tmp_path: Path
 ) -> None:

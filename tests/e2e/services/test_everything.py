@@ -9,6 +9,13 @@ import pytest
 from tests.e2e.services.conftest import CALLED, all_methods
 from tests.harness.daemon import Daemon
 
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+]
+
 FILES = {path.name for path in Path(__file__).parent.glob("test_*.py")}
 
 

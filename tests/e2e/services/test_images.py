@@ -22,7 +22,13 @@ from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, 789000, tzinfo=timezone.utc)
 TARGET = Descriptor(images.OCI_MANIFEST, "sha256:" + "1" * 64, 17, {"note": "x"})
@@ -39,6 +45,7 @@ def listed(daemon: Daemon, namespace: str) -> dict[str, list[str]]:
     return {line[0]: line for line in rows(daemon, namespace, "images", "ls")}
 
 
+@pytest.mark.registry
 def test_what_ctr_pulled(client: Client, daemon: Daemon, namespace: str, small: str) -> None:
     if daemon.version_info < (2,):
         daemon.ctr("images", "pull", "--plain-http", small, namespace=namespace)

@@ -20,7 +20,13 @@ from tests.e2e.services.leftovers import (
 )
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 SNAPSHOTTER = "io.containerd.snapshotter.v1"
 #: A setting that 1.7 and 2.x warn of, and cannot use: nobody listens there.

@@ -22,7 +22,13 @@ from tests.e2e.services.leftovers import (
 from tests.harness.daemon import Daemon
 from tests.harness.interrupts import Interrupt, Tracer
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 
 def test_create_list_delete(client: Client, daemon: Daemon, namespace: str) -> None:

@@ -14,7 +14,13 @@ from tests.e2e.services.leftovers import (
 )
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 
 def listed(daemon: Daemon, namespace: str) -> dict[str, dict[str, str]]:

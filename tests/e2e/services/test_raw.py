@@ -10,6 +10,13 @@ from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services._base import MessageStream
 from tests.harness.daemon import Daemon
 
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+]
+
 _NAMESPACES = "containerd.services.namespaces.v1.Namespaces"
 
 
@@ -25,6 +32,7 @@ def test_call(daemon: Daemon, client: Client, namespace: str) -> None:
         client.call(f"{_NAMESPACES}/Delete", {"name": namespace}, timeout=30)
 
 
+@pytest.mark.registry
 def test_a_stream_of_messages(client: Client, busybox: str) -> None:
     image = client.pull(busybox)
     found = client.call("containerd.services.content.v1.Content/List", {"filters": []})

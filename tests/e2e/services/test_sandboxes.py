@@ -32,7 +32,13 @@ from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 FULL = SandboxRecord(
     "full",
@@ -305,6 +311,7 @@ def pod(id: str) -> SandboxRecord:
     )
 
 
+@pytest.mark.registry
 def test_a_pod_from_created_to_gone(daemon: Daemon, registry: Registry) -> None:
     if daemon.version_info < (2,):
         return

@@ -21,7 +21,13 @@ from containerd_lite.services.snapshots import SnapshotInfo, SnapshotService
 from tests.e2e.services.leftovers import nothing_stays  # noqa: F401
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 ROOT = {"containerd.io/gc.root": "kept"}
 

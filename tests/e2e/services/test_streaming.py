@@ -17,7 +17,13 @@ from tests.e2e.services.leftovers import (
 )
 from tests.harness.daemon import Daemon
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 
 def has_streams(client: Client, daemon: Daemon) -> bool:
@@ -77,7 +83,12 @@ def test_bytes_through_the_daemon(client: Client, daemon: Daemon, size: int) -> 
         writer.finish()
 
     service = client.streaming_service
-    with service.stream() as up, service.stream() as down, ThreadPoolExecutor(2) as pool:
+    with (
+        client.lease(),
+        service.stream() as up,
+        service.stream() as down,
+        ThreadPoolExecutor(2) as pool,
+    ):
         sent = pool.submit(send, up)
         came = pool.submit(ByteReader(down, timeout=10).readall)
         client.transfer_service.transfer(ImageImportStream(up.id), ImageExportStream(down.id))

@@ -32,7 +32,13 @@ from tests.harness.leaks import open_files
 from tests.harness.process import wait_until
 
 __all__ = ["nothing_stays"]
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 _PATIENCE = 10.0
 

@@ -31,7 +31,14 @@ from tests.harness.daemon import Daemon
 from tests.harness.leaks import Watch
 from tests.harness.process import wait_until
 
-pytestmark = pytest.mark.usefixtures("only_layers_stay")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("only_layers_stay"),
+]
 
 _PATIENCE = 10.0
 Create = Callable[..., int]

@@ -1,4 +1,8 @@
-"""Images moved by the daemon, beside what ``ctr`` and the registry say of them."""
+"""Images moved by the daemon, beside what ``ctr`` and the registry say of them.
+
+Streams are opened within a lease: garbage collection ends a stream outside one if its namespace
+does not exist yet.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,14 @@ from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 from tests.harness.tls import Pair, localhost_pem
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.backend,
+    pytest.mark.dependencies,
+    pytest.mark.usefixtures("nothing_stays"),
+]
 
 IMAGE = images.random_image([100_000, 5], seed=4)
 USER = ("user", "the-secret")
@@ -115,7 +126,7 @@ def test_what_cannot_be(client: Client, daemon: Daemon) -> None:
         transfer(ImageStore("a"), ImageStore("b"), TransferOptions("no-such-stream"))
     with pytest.raises(ContainerdError):
         transfer(AnyValue("no.such.Type", b""), ImageStore("a"))
-    with client.streaming_service.stream() as stream:
+    with client.lease(), client.streaming_service.stream() as stream:
         with pytest.raises(ContainerdError, match=r"127\.0\.0\.1:1"):
             transfer(one, ImageStore("a"), TransferOptions(stream.id))
         assert progress(stream)[0].event.startswith("Resolving")  # and its stream was ended
@@ -198,7 +209,11 @@ def test_import_of_what_ctr_exported(
         writer.write(path.read_bytes())
         writer.finish()
 
-    with other.streaming_service.stream() as up, other.streaming_service.stream() as told:
+    with (
+        other.lease(),
+        other.streaming_service.stream() as up,
+        other.streaming_service.stream() as told,
+    ):
         with ThreadPoolExecutor(1) as pool:
             sent = pool.submit(send, up)
             other.transfer_service.transfer(
@@ -265,7 +280,7 @@ def test_pull_over_plain_http(
         ("scheme:1", PLAIN),
         ("folder:1", RegistryResolver(host_dir=str(tmp_path), headers={"X-Test": "sent"})),
     ):
-        with client.streaming_service.stream() as stream:
+        with client.lease(), client.streaming_service.stream() as stream:
             client.transfer_service.transfer(
                 OCIRegistry(pushed, resolver), ImageStore(name), TransferOptions(stream.id)
             )
@@ -294,7 +309,11 @@ def test_pull_with_unpacking(client: Client, daemon: Daemon, pushed: str) -> Non
 def test_logs_of_http(client: Client, daemon: Daemon, pushed: str) -> None:
     if not has_transfer(client, daemon) or daemon.version_info < (2, 1):
         return
-    with client.streaming_service.stream() as logs, ThreadPoolExecutor(1) as pool:
+    with (
+        client.lease(),
+        client.streaming_service.stream() as logs,
+        ThreadPoolExecutor(1) as pool,
+    ):
         said = pool.submit(ByteReader(logs, timeout=20).readall)
         resolver = RegistryResolver(default_scheme="http", http_debug="debug", logs_stream=logs.id)
         client.transfer_service.transfer(OCIRegistry(pushed, resolver), ImageStore(pushed))
@@ -331,6 +350,7 @@ def test_pull_and_push_with_credentials(daemon: Daemon, registry: Registry, push
         Registry(USER, tls=Pair(pem, pem), overrides={"storage": storage}) as guarded,
         Daemon(daemon.suite, env=trust) as own,
         Client(own.address, namespace=own.namespace) as client,
+        client.lease(),
         client.streaming_service.stream() as auth,
         ThreadPoolExecutor(1) as pool,
     ):

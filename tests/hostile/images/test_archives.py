@@ -335,6 +335,7 @@ def test_a_folder_of_links_and_pipes(layout: Layout, tmp_path: Path, canary: Pat
     assert layout.list_images() == []
 
 
+@pytest.mark.daemon
 @pytest.mark.usefixtures("no_leftovers")
 def test_a_daemon_keeps_nothing(client: Client, tmp_path: Path) -> None:
     """What of an archive is good is collected, when something of it is not."""

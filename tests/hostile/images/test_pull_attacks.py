@@ -148,6 +148,7 @@ def test_into_a_folder(tmp_path: Path, case: str) -> None:
             assert images.digest_of(file.read()) == info.digest
 
 
+@pytest.mark.daemon
 @pytest.mark.usefixtures("no_leftovers")
 @pytest.mark.parametrize("case", _CASES)
 def test_into_a_daemon(daemon: Daemon, namespace: str, client: Client, case: str) -> None:
@@ -173,6 +174,7 @@ def test_the_same_content_again_and_again_is_fetched_once(tmp_path: Path) -> Non
 # ---- what may happen to the best of images -----------------------------------------------------
 
 
+@pytest.mark.daemon
 def test_the_registry_goes_half_way(daemon: Daemon, namespace: str, client: Client) -> None:
     image = images.random_image([2_500_000, 3_500_000], seed=91)
     resolver = OwnResolver(image, cuts=[10**9] * 2 + [0] * 9)
@@ -246,6 +248,8 @@ def small_daemon(daemon: Daemon, tmp_path: Path) -> Iterator[Daemon]:
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.daemon
+@pytest.mark.generations
 def test_a_disk_that_is_full(small_daemon: Daemon) -> None:
     image = images.random_image([3_000_000, 20_000_000, 3_000_000], seed=92)
     namespace = small_daemon.new_namespace()

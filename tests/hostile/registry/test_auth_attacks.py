@@ -31,6 +31,8 @@ from tests.hostile.registry.stage import (
 from tests.unit.registry.samples import BLOB, BLOB_PATH, TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Request, Script, challenge, reply
 
+pytestmark = pytest.mark.dependencies
+
 BOOK = Book()
 
 OWN = "http://{server}/token"

@@ -34,6 +34,8 @@ from tests.hostile.registry.stage import (
 from tests.unit.registry.samples import BLOB, BLOB_PATH, BODY, LAYER, PINNED, TAGGED, TARGET
 from tests.unit.registry.scripted import Request, Script, reply
 
+pytestmark = pytest.mark.dependencies
+
 BOOK = Book()
 
 _OK = b"HTTP/1.1 200 OK\r\n"

@@ -20,6 +20,8 @@ from tests.hostile.registry.stage import Book, Stage, locked, read, redirect, re
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Request, Script, challenge, reply
 
+pytestmark = pytest.mark.dependencies
+
 BOOK = Book()
 
 BIG = bytes(range(256)) * (5 * PART // 512)

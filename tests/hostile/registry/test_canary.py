@@ -34,6 +34,8 @@ from tests.hostile.registry.stage import Stage, locked
 from tests.unit.registry.samples import TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Scripted, reply
 
+pytestmark = pytest.mark.dependencies
+
 _DEEP = 12
 
 

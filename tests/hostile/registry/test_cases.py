@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.hostile.registry import (
     test_auth_attacks,
     test_body_attacks,
@@ -11,6 +13,8 @@ from tests.hostile.registry import (
     test_redirect_attacks,
     test_upload_attacks,
 )
+
+pytestmark = pytest.mark.dependencies
 
 BOOKS = [
     test_auth_attacks.BOOK,

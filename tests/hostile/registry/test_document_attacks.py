@@ -23,6 +23,8 @@ from tests.hostile.registry.stage import Book, Stage, fetch, resolve
 from tests.unit.registry.samples import BODY, CONFIG, OTHER, PINNED, TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import reply
 
+pytestmark = pytest.mark.dependencies
+
 BOOK = Book()
 
 LAYER = {"mediaType": mt.OCI_LAYER, "digest": OTHER, "size": 5}

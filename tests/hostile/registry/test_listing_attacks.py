@@ -18,6 +18,8 @@ from tests.hostile.registry.stage import FORMS, Book, Play, Stage, locked, refer
 from tests.unit.registry.samples import OTHER, TARGET, manifest
 from tests.unit.registry.scripted import Request, Script, reply
 
+pytestmark = pytest.mark.dependencies
+
 BOOK = Book()
 
 TAGS = "/v2/app/tags/list"

@@ -24,6 +24,8 @@ from tests.hostile.registry.stage import endless
 from tests.unit.registry.samples import manifest
 from tests.unit.registry.scripted import Request, Script, Scripted, challenge, reply
 
+pytestmark = pytest.mark.dependencies
+
 #: What the client may grow by, in KiB: a few documents of 4 MiB, and what is made of them.
 ALLOWED = 32 << 10
 #: Bounds one attack and one child (seconds).

@@ -30,6 +30,8 @@ from tests.hostile.registry.stage import (
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, PINNED, TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Scripted, challenge, reply
 
+pytestmark = pytest.mark.dependencies
+
 BOOK = Book()
 
 

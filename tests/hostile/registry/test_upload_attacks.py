@@ -27,6 +27,8 @@ from tests.unit.registry.samples import BLOB, BLOB_PATH, BODY, CONFIG, LAYER, OT
 from tests.unit.registry.samples import manifest as sent
 from tests.unit.registry.scripted import Request, Script, challenge, reply
 
+pytestmark = pytest.mark.dependencies
+
 BOOK = Book()
 
 START = "/v2/app/blobs/uploads/"

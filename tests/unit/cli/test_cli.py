@@ -27,6 +27,8 @@ from containerd_lite.errors import (
 from containerd_lite.progress import ProgressEvent
 from tests.unit.registry.scripted import Scripted, reply
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.mark.parametrize(
     ("error", "code"),

@@ -14,6 +14,8 @@ from containerd_lite.cli import exit_code, main
 from containerd_lite.errors import ContainerdError, PermissionDenied, ResourceExhausted
 from containerd_lite.system import of_system
 
+pytestmark = pytest.mark.interpreter
+
 BECOME_NOBODY = """
 import os
 import sys

@@ -15,6 +15,8 @@ import pytest
 
 from containerd_lite.cli import main
 
+pytestmark = pytest.mark.interpreter
+
 Done = subprocess.CompletedProcess[str]
 Command = tuple[str, ...]
 Variables = dict[str, str]

@@ -21,6 +21,8 @@ from tests.harness.daemon import SUITES, Daemon, available
 from tests.harness.leaks import traces
 from tests.harness.registry import Registry
 
+pytestmark = [pytest.mark.registry, pytest.mark.daemon]
+
 SCRIPT = "echo hello; exit 3"
 ROOT = Path(__file__).parents[3]
 

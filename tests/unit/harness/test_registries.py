@@ -27,6 +27,8 @@ from tests.harness.realm import Asked, Realm
 from tests.harness.registry import Registry
 from tests.harness.tls import Files
 
+pytestmark = pytest.mark.registry
+
 T = TypeVar("T")
 Open = Callable[[AbstractContextManager[T]], T]
 

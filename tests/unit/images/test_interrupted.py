@@ -23,6 +23,8 @@ from tests.unit.images.shelf import AMD, layout_of
 from tests.unit.registry.samples import Uploads, manifest
 from tests.unit.registry.scripted import Reply, Request, Scripted, reply
 
+pytestmark = pytest.mark.interpreter
+
 #: Against hanging (seconds): less than any time-out of the client's.
 PATIENCE = 5.0
 FIRST, SECOND = (Descriptor.from_json(layer) for layer in AMD.layers[:2])

@@ -16,6 +16,8 @@ from containerd_lite.registry.helpers import ask
 from tests.harness.leaks import open_files
 from tests.harness.process import wait_until
 
+pytestmark = pytest.mark.interpreter
+
 HOST = "registry.example:5000"
 LOGIN = """echo '{"ServerURL":"registry.example:5000","Username":"me","Secret":"canary"}'"""
 #: In all that a broken helper writes, and in nothing that we say.

@@ -19,6 +19,8 @@ from containerd_lite.errors import InvalidArgument
 from containerd_lite.registry.hosts import CAPABILITIES, Host, TlsFiles, own_host
 from containerd_lite.registry.hosts_file import find_hosts
 
+pytestmark = pytest.mark.interpreter
+
 HUB = "https://registry-1.docker.io"
 LOCAL = "127.0.0.1:5000"
 MIRROR = "[host.'https://m.example']\n"

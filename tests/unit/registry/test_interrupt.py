@@ -33,6 +33,8 @@ from tests.unit.registry.samples import (
 )
 from tests.unit.registry.scripted import Reply, Request, Scripted, challenge, reply
 
+pytestmark = pytest.mark.interpreter
+
 ROOT, ONE = Uploads.ROOT, Uploads.PATH
 #: More than the sockets of both ends hold, so that sending it has to wait for the peer.
 BIG = b"\0" * (24 << 20)

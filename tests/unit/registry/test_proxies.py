@@ -33,6 +33,8 @@ from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, TARGET, 
 from tests.unit.registry.scripted import Scripted, challenge, reply
 from tests.unit.registry.test_redirects import host_level
 
+pytestmark = pytest.mark.interpreter
+
 #: A host that only the proxy knows.
 NAME = "registry.test"
 REF = Reference.parse(f"{NAME}/app:v1")

@@ -18,6 +18,8 @@ from tests.harness.tls import Authority, Files, Pair, openssl, server_context
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Scripted, reply
 
+pytestmark = pytest.mark.interpreter
+
 Start = Callable[..., Scripted]
 
 

@@ -21,6 +21,8 @@ from containerd_lite.registry.upload import Outcome
 from tests.unit.registry.samples import BLOB, LAYER, Naps, Uploads
 from tests.unit.registry.scripted import Request, Scripted, reply
 
+pytestmark = pytest.mark.interpreter
+
 ROOT, ONE = Uploads.ROOT, Uploads.PATH
 SIZE = len(BLOB)
 

@@ -29,6 +29,7 @@ from containerd_lite.oci.reference import Reference
 from containerd_lite.progress import ProgressEvent
 from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from tests.harness.process import wait_until
 from tests.unit.registry.samples import BLOB, LAYER, OTHER, Naps, Uploads
 from tests.unit.registry.scripted import Request, Scripted, challenge, reply
 
@@ -36,6 +37,8 @@ ROOT, ONE = Uploads.ROOT, Uploads.PATH
 SIZE = len(BLOB)
 #: More than the sockets of both ends hold, so that sending it has to wait for the peer.
 BIG = b"\0" * (24 << 20)
+#: Seconds; against hanging.
+PATIENCE = 5.0
 BIG_LAYER = Descriptor(mt.OCI_LAYER, digests.of(BIG), len(BIG))
 
 
@@ -118,7 +121,9 @@ def test_content_that_fails_in_another_way(
     with pytest.raises(IncompleteRead) as caught:
         registry.upload_blob(ref, LAYER, lambda offset: Broken(BLOB))
     assert caught.value is error
-    assert len(server.seen("PUT", ONE)) == len(server.seen("DELETE", ONE)) == 1
+    # the server notices only after a moment that the upload was cut off
+    assert wait_until(lambda: len(server.seen("PUT", ONE)) == 1, PATIENCE)
+    assert len(server.seen("DELETE", ONE)) == 1
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from containerd_lite.runtime.io import (
 from containerd_lite.services.tasks import Stdio
 from tests.harness.shim import Shim
 
-pytestmark = pytest.mark.usefixtures("fifo_folder")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("fifo_folder")]
 
 
 def test_both_streams_to_their_sinks() -> None:

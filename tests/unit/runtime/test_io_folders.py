@@ -28,7 +28,7 @@ from containerd_lite.runtime.io import (
 from containerd_lite.services.tasks import Stdio
 from tests.harness.shim import Shim
 
-pytestmark = pytest.mark.usefixtures("fifo_folder")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("fifo_folder")]
 
 #: A client that makes streams, says which, and waits to be killed.
 _CLIENT = """

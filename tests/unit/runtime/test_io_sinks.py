@@ -23,7 +23,7 @@ from containerd_lite.runtime.io import (
 from tests.harness.process import wait_until
 from tests.harness.shim import Shim
 
-pytestmark = pytest.mark.usefixtures("fifo_folder")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("fifo_folder")]
 
 
 def test_files_and_sockets_as_outputs(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from containerd_lite.services.tasks import Stdio
 from tests.harness.process import wait_until
 from tests.harness.shim import Shim
 
-pytestmark = pytest.mark.usefixtures("fifo_folder")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("fifo_folder")]
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from containerd_lite.schema import load, own
 from containerd_lite.schema.plain import fill, plain
 from containerd_lite.schema.pool import CONTAINERD, Schema
 
+pytestmark = pytest.mark.backend
+
 FDSET_FILE = b"\x0a"  # FileDescriptorSet.file, length-delimited
 
 

@@ -10,6 +10,8 @@ from containerd_lite.errors import InvalidArgument
 from containerd_lite.schema.plain import fill, plain
 from containerd_lite.schema.pool import CONTAINERD
 
+pytestmark = pytest.mark.backend
+
 NOON = datetime(2026, 1, 2, 12, 0, 0, 250_000, timezone.utc)
 
 

@@ -12,6 +12,8 @@ from containerd_lite.errors import InvalidArgument, ProtocolError
 from containerd_lite.schema.pool import CONTAINERD, Schema, decode, encode
 from tests.wire.peer import PATIENCE, Worker
 
+pytestmark = pytest.mark.backend
+
 NAMES = [
     "containerd.services.version.v1.VersionResponse",
     "containerd.types.Descriptor",

@@ -1,4 +1,4 @@
-"""The descriptor sets in the package: what the sources compile to, and whole."""
+"""The descriptor sets in the package are whole, and their index agrees with them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from containerd_lite.schema.pool import CONTAINERD, Schema, decode, encode
+
+pytestmark = pytest.mark.backend
 
 ROOT = Path(__file__).resolve().parents[3]
 SETS = ROOT / "containerd_lite" / "schema" / "sets"
@@ -41,19 +43,6 @@ def script() -> ModuleType:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture
-def compiled(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A fresh copy of the sets; without protoc this fails, and says how to install it."""
-    if script.main(["--sets", str(tmp_path)]) != 0:
-        pytest.fail(capsys.readouterr().err)
-    capsys.readouterr()
-    return tmp_path
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def read(name: str) -> FileDescriptorProto:
@@ -87,55 +76,6 @@ def use(schema: Schema, symbol: str) -> None:
         kind = schema.message(symbol)
         assert kind.DESCRIPTOR.full_name == symbol
         assert decode(kind, encode(kind())) == kind()
-
-
-def test_sets_are_what_the_sources_compile_to(compiled: Path) -> None:
-    fresh, kept = content(compiled), content(SETS)
-    assert fresh.keys() == kept.keys(), "run python descriptors/compile.py"
-    assert [name for name in fresh if fresh[name] != kept[name]] == []
-
-
-def test_check_passes_on_fresh_sets_and_writes_nothing(
-    script: ModuleType, compiled: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {path: path.stat().st_mtime_ns for path in compiled.iterdir()}
-    assert script.main(["--check", "--sets", str(compiled)]) == 0
-    assert capsys.readouterr().out == ""
-    assert {path: path.stat().st_mtime_ns for path in compiled.iterdir()} == before
-
-
-def test_check_lists_every_difference(
-    script: ModuleType, compiled: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (compiled / "google.rpc.status.binpb").unlink()
-    (compiled / "types.gone.binpb").write_bytes(b"")
-    (compiled / "types.mount.binpb").write_bytes(b"\xff")
-    (compiled / "types.platform.binpb").write_bytes(read("types.metrics.binpb").SerializeToString())
-    assert script.main(["--check", "--sets", str(compiled)]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if not line.startswith(" ")] == [
-        "missing: google.rpc.status.binpb",
-        "has no source: types.gone.binpb",
-        "differs: types.mount.binpb",
-        "differs: types.platform.binpb",
-    ]
-    assert "  -1 bytes that are no FileDescriptorProto" in lines
-    assert '  +name: "types/platform.proto"' in lines
-
-
-def test_compiling_again_mends_the_folder(script: ModuleType, compiled: Path) -> None:
-    (compiled / "types.gone.binpb").write_bytes(b"")
-    (compiled / "types.mount.binpb").unlink()
-    assert script.main(["--sets", str(compiled)]) == 0
-    assert content(compiled) == content(SETS)
-
-
-def test_without_protoc_the_error_says_how_to_install_it(
-    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(script.shutil, "which", lambda name, path=None: None)
-    assert script.main(["--check"]) == 2
-    assert f"pip install {script.PROTOC_REQUIREMENT}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,6 +14,8 @@ from containerd_lite.schema import values
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.schema.values import bytes_field
 
+pytestmark = pytest.mark.backend
+
 UTC = timezone.utc
 TIMESTAMP = CONTAINERD.message("google.protobuf.Timestamp")
 ANY = CONTAINERD.message("google.protobuf.Any")

@@ -19,6 +19,8 @@ from containerd_lite.services.tasks import TaskService
 from containerd_lite.services.version import VersionService
 from containerd_lite.transport.channel import Channel
 
+pytestmark = pytest.mark.backend
+
 
 @pytest.fixture
 def channel() -> Channel:

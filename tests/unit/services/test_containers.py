@@ -16,6 +16,8 @@ from containerd_lite.transport.channel import Channel
 from tests.wire.peer import Peer, Request, Wire, answering, data
 from tests.wire.peer import message as framed
 
+pytestmark = pytest.mark.backend
+
 PACKAGE = "containerd.services.containers.v1"
 STREAM, LIST = f"/{PACKAGE}.Containers/ListStream", f"/{PACKAGE}.Containers/List"
 VERSION = "/containerd.services.version.v1.Version/Version"

@@ -26,6 +26,8 @@ from containerd_lite.services.event_types import (
     TaskOOM,
 )
 
+pytestmark = pytest.mark.backend
+
 _NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, timezone.utc)
 OOM = TaskOOM("c")
 _ENVELOPE = "containerd.types.Envelope"

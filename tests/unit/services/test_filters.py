@@ -7,6 +7,8 @@ import pytest
 from containerd_lite.errors import InvalidArgument
 from containerd_lite.services.filters import Filter
 
+pytestmark = pytest.mark.backend
+
 
 @pytest.mark.parametrize(
     ("made", "text"),

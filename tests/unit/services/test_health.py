@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from containerd_lite.schema.plain import plain
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services.health import HealthService
 from tests.unit.services.scripted import Answers, serving
+
+pytestmark = pytest.mark.backend
 
 NAME = "grpc.health.v1.Health"
 WORDS = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN", "STATUS_7"]

@@ -24,6 +24,8 @@ from containerd_lite.services.introspection import (
 from containerd_lite.services.snapshots import SnapshotService
 from tests.unit.services.scripted import Answers, serving
 
+pytestmark = pytest.mark.backend
+
 NAME = "containerd.services.introspection.v1.Introspection"
 OPTION = AnyValue("a.B", b"c")
 PLUGIN: dict[str, Any] = {

@@ -13,6 +13,8 @@ from containerd_lite.services.leases import LeaseService
 from tests.harness.interrupts import Interrupt, InterruptedStart
 from tests.unit.services.scripted_daemon import Answer, Calls, serving
 
+pytestmark = pytest.mark.backend
+
 
 def test_what_is_written_meanwhile_is_kept_too() -> None:
     calls: Calls = []

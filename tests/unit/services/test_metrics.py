@@ -17,6 +17,8 @@ from containerd_lite.services import cgroups1, cgroups2
 from containerd_lite.services._types import AnyValue
 from containerd_lite.services.metrics import measured, metric_of
 
+pytestmark = pytest.mark.backend
+
 V1, V2 = "io.containerd.cgroups.v1", "io.containerd.cgroups.v2"
 
 

@@ -18,6 +18,8 @@ from containerd_lite.transport.channel import Channel
 from tests.unit.services.scripted import Answers, serving
 from tests.wire.peer import Peer, Request, Wire, answering, descriptors
 
+pytestmark = pytest.mark.backend
+
 NAME = "containerd.services.mounts.v1.Mounts"
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=timezone.utc)
 LOOP = Mount("loop", "/image", "sub", ("ro", "offset=1"))

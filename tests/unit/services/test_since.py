@@ -10,6 +10,8 @@ from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services import since
 from containerd_lite.services.since import lacking
 
+pytestmark = pytest.mark.backend
+
 TRANSFER = "containerd.services.transfer.v1.Transfer/Transfer"
 CRI = "runtime.v1.RuntimeService/Version"
 

@@ -14,6 +14,8 @@ from containerd_lite.services._status import translated
 from containerd_lite.transport.stream import UNDECODED, error_of
 from containerd_lite.wire.metadata import Status
 
+pytestmark = pytest.mark.backend
+
 STATUS = CONTAINERD.message("google.rpc.Status")
 
 

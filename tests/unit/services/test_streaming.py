@@ -24,6 +24,8 @@ from containerd_lite.transport.channel import Channel
 from tests.wire.peer import DATA, END_STREAM, HEADERS, Peer, Wire, descriptors, message, settings
 from tests.wire.peer import data as frame
 
+pytestmark = pytest.mark.backend
+
 EMPTY = AnyValue("google.protobuf.Empty", b"")
 OTHER = AnyValue("some.Other", b"x")
 

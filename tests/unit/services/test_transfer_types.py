@@ -34,6 +34,8 @@ from containerd_lite.services.transfer_types import (
 )
 from tests.unit.services.scripted import serving
 
+pytestmark = pytest.mark.backend
+
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 DIGEST = "sha256:" + "1" * 64
 ARM = Platform("linux", "arm", "v7", "6.1", ("a", "b"))

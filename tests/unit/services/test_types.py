@@ -10,6 +10,8 @@ from containerd_lite.errors import InvalidArgument, ProtocolError
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services._types import AnyValue, runtime_spec
 
+pytestmark = pytest.mark.backend
+
 #: Every option that containerd takes as an Any, with each of its fields.
 OPTIONS: dict[str, dict[str, object]] = {
     "containerd.runc.v1.Options": {

@@ -17,6 +17,8 @@ from containerd_lite.errors import DataLoss, FailedPrecondition, ResourceExhaust
 from containerd_lite.store import layers
 from containerd_lite.store.layers import Decompressor, Stream, decompressed, detect
 
+pytestmark = pytest.mark.interpreter
+
 BODY = random.Random(1).randbytes(700_000) + bytes(3_000_000) + b"the end"
 
 

@@ -28,6 +28,8 @@ from containerd_lite.transport.tcp import TcpAddress
 from containerd_lite.transport.tls import TLS
 from tests.wire.peer import Peer, Worker, descriptors, silent
 
+pytestmark = pytest.mark.interpreter
+
 AS_NOBODY = """
 import os, sys
 from containerd_lite.errors import ContainerdError

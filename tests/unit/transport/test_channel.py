@@ -29,7 +29,7 @@ from tests.unit.transport.channels import PATH, echo_script, error_of, hang
 from tests.wire import peer
 from tests.wire.peer import Peer, Request, Wire, answering, descriptors, message
 
-pytestmark = pytest.mark.usefixtures("leaks_nothing")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("leaks_nothing")]
 
 
 def test_an_address_has_its_tls(server: Peer) -> None:

@@ -12,7 +12,7 @@ from containerd_lite.transport.channel import Channel
 from tests.unit.transport.channels import PATH
 from tests.wire.peer import Peer
 
-pytestmark = pytest.mark.usefixtures("leaks_nothing")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("leaks_nothing")]
 
 
 FORK = """

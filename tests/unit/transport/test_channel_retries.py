@@ -21,7 +21,7 @@ from tests.unit.transport.channels import PATH, echo_script, error_of, hang
 from tests.wire import peer
 from tests.wire.peer import Peer, Request, Wire, Worker, answering, echo, eventually
 
-pytestmark = pytest.mark.usefixtures("leaks_nothing")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("leaks_nothing")]
 
 
 @pytest.mark.parametrize("refusals", [1, 2])

@@ -19,7 +19,7 @@ from tests.unit.transport.channels import PATH, echo_script, hang
 from tests.wire import peer
 from tests.wire.peer import Peer, Worker, answering, echo, eventually
 
-pytestmark = pytest.mark.usefixtures("leaks_nothing")
+pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("leaks_nothing")]
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from containerd_lite.transport.channel import Channel
 from tests.wire import peer
 from tests.wire.peer import RESPONSE, Peer, Request, Wire, answering, message
 
+pytestmark = pytest.mark.interpreter
+
 PATH = "/a.B/C"
 GZIP = (*RESPONSE, ("grpc-encoding", "gzip"))
 

@@ -14,6 +14,8 @@ from tests.unit.transport.pair import CLOSED, NEVER, PATH, Pair, ended, is_crowd
 from tests.wire import peer
 from tests.wire.peer import Worker, eventually, message
 
+pytestmark = pytest.mark.interpreter
+
 
 def test_one_call(pair: Pair) -> None:
     call = pair.start(b"ping")

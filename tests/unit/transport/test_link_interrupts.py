@@ -18,6 +18,8 @@ from tests.unit.transport.pair import CLOSED, NEVER, PATH, Pair, ended, is_readi
 from tests.wire import peer
 from tests.wire.peer import Worker, descriptors, eventually
 
+pytestmark = pytest.mark.interpreter
+
 
 def test_an_interrupted_reader_hands_over(pair: Pair) -> None:
     mine, other = pair.start(b""), pair.start(b"")

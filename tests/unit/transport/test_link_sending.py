@@ -17,6 +17,8 @@ from tests.unit.transport.pair import CLOSED, NEVER, PATH, Pair, ended, is_crowd
 from tests.wire import peer
 from tests.wire.peer import Frame, Worker, eventually
 
+pytestmark = pytest.mark.interpreter
+
 LARGE = bytes(1 << 20)
 
 

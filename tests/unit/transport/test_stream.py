@@ -25,6 +25,8 @@ from tests.wire.peer import (
     message,
 )
 
+pytestmark = pytest.mark.interpreter
+
 PATH = "/a.v1.Things/Watch"
 
 

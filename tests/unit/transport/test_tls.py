@@ -29,6 +29,8 @@ from containerd_lite.wire import metadata
 from tests.harness.tls import Files, Front, Pair, server_context
 from tests.wire.peer import PATIENCE, Peer, Worker, answering, descriptors, echo
 
+pytestmark = pytest.mark.interpreter
+
 #: Of what link reads into.
 BUFFER = 256 << 10
 #: Plain bytes in one record (RFC 8446, 5.1).

@@ -14,6 +14,8 @@ from containerd_lite.transport.tls import TLS
 from tests.harness.tls import Files, openssl
 from tests.unit.transport.test_tls import Listener, settings, until_closed
 
+pytestmark = pytest.mark.interpreter
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:

@@ -26,6 +26,8 @@ from containerd_lite.wire import metadata
 from tests.harness.tls import Files, Front, server_context
 from tests.wire.peer import PATIENCE, Peer, Worker, answering, echo
 
+pytestmark = pytest.mark.interpreter
+
 #: Plain bytes in one record (RFC 8446, 5.1).
 RECORD = 16384
 #: The smallest buffer that is promised to hold all; what pump has at least; and at most.

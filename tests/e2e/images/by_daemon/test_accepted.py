@@ -16,6 +16,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 from tests.unit.images import archives
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+
 HERE, OTHER = images.machine_platform(), "linux/s390x"
 NAME = "localhost/x:1"
 IMAGE = images.random_image([1000, 2000], seed=11)

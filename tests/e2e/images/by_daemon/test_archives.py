@@ -29,6 +29,8 @@ from tests.e2e.images.by_daemon.moving import (
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+
 
 def test_export(
     mover: Daemon, client: Client, transfers: DaemonTransfers, everybody: Registry

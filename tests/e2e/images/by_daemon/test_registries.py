@@ -44,6 +44,8 @@ from tests.harness.daemon import Daemon
 from tests.harness.leaks import Watch
 from tests.harness.registry import Registry
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+
 
 def test_who_can(daemon: Daemon, stored: Registry, namespace: str) -> None:
     """By the daemon's account; one that cannot says so, and which can."""

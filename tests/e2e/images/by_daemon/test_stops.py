@@ -20,6 +20,8 @@ from tests.e2e.registry.relay import DOWN, Relay
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
+pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+
 
 class Held(Relay):
     """Passes on some bytes, and no more before it is released."""
@@ -99,6 +101,7 @@ def test_a_daemon_that_stands_still(mover: Daemon) -> None:
         Daemon(mover.suite) as own,
         Client(own.address, namespace=own.namespace) as client,
     ):
+        client.namespace_service.create(own.namespace)  # until then its streams are garbage
         ref = f"127.0.0.1:{silent.getsockname()[1]}/a/b:1"
         try:
             with pytest.raises(DeadlineExceeded, match="does not answer"):
@@ -114,11 +117,12 @@ def test_a_daemon_that_dies(mover: Daemon) -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         Daemon(mover.suite) as own,
         Client(own.address, namespace=own.namespace) as client,
-        pytest.raises(ContainerdError, match="connection"),
     ):
-        DaemonTransfers.of(client).pull(
-            f"127.0.0.1:{silent.getsockname()[1]}/a/b:1",
-            platforms=ALL,
-            credentials=nobody,
-            job=Job(lambda event: own.kill()),
-        )
+        client.namespace_service.create(own.namespace)  # until then its streams are garbage
+        with pytest.raises(ContainerdError, match="connection"):
+            DaemonTransfers.of(client).pull(
+                f"127.0.0.1:{silent.getsockname()[1]}/a/b:1",
+                platforms=ALL,
+                credentials=nobody,
+                job=Job(lambda event: own.kill()),
+            )
