@@ -293,16 +293,22 @@ class Daemon:
         self._service = self._folder = None
 
     def _left_in(self, name: str) -> Iterator[str]:
-        for kind in ("leases", "containers", "tasks"):
+        """Ask ctr, but not for what has no files: each answer is a process."""
+        kinds = ["leases", "containers"]
+        if _has_entries(self.state / debris.TASKS / name):
+            kinds.append("tasks")
+        for kind in kinds:
             for line in self._list(kind, "ls", "-q", namespace=name):
                 yield f"{name}: {kind[:-1]} {line}"
-        for line in self._list("content", "active", namespace=name)[1:]:
-            yield f"{name}: ingest {line.split()[0]}"
+        if _has_entries(self.root / "io.containerd.content.v1.content" / "ingest"):
+            for line in self._list("content", "active", namespace=name)[1:]:
+                yield f"{name}: ingest {line.split()[0]}"
         for driver in SNAPSHOTTERS:
-            listing = self._list("snapshots", "--snapshotter", driver, "ls", namespace=name)
-            for line in listing[1:]:
-                key, *_, kind = line.split()
-                yield f"{name}: {driver} snapshot {key} {kind.lower()}"
+            if _has_entries(self.root / f"io.containerd.snapshotter.v1.{driver}" / "snapshots"):
+                listing = self._list("snapshots", "--snapshotter", driver, "ls", namespace=name)
+                for line in listing[1:]:
+                    key, *_, kind = line.split()
+                    yield f"{name}: {driver} snapshot {key} {kind.lower()}"
         for line in debris.runc_states(name):
             yield f"{name}: runc state {line}"
 
@@ -350,6 +356,10 @@ class Daemon:
             lines += [f'[plugins."io.containerd.{part}".cni]']
             lines += [f"conf_dir = {_toml(self.folder / 'cni')}"]
         return "\n".join([*lines, self._extra, ""])
+
+
+def _has_entries(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _toml(path: Path) -> str:

@@ -32,7 +32,8 @@ SOCKET = "c.sock"
 _LONGEST = 80
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_TASKS = "io.containerd.runtime.v2.task"
+TASKS = "io.containerd.runtime.v2.task"
+"""The folder of bundles within the state of each daemon: one a namespace, in it one a task."""
 _OURS = ("containerd", "docker-registry")
 _WRITTEN_SECONDS = 5.0
 """For how long a program that is being ended may go on with its files."""
@@ -171,7 +172,7 @@ def mounts(folder: Path) -> list[Path]:
 def namespace_of(mount: Path) -> str:
     """Return the namespace of a task whose root file system is mounted here, or nothing."""
     parts = mount.parts
-    return parts[parts.index(_TASKS) + 1] if _TASKS in parts[:-1] else ""
+    return parts[parts.index(TASKS) + 1] if TASKS in parts[:-1] else ""
 
 
 def fifos(folder: Path, namespace: str | None = None) -> set[str]:
@@ -203,7 +204,7 @@ def sockets(pid: int) -> list[Path]:
 
 def _containers(folder: Path) -> list[tuple[str, str]]:
     """Return (namespace, id) of the containers whose bundles the daemon still has."""
-    bundles = folder.glob(f"*/{_TASKS}/*/*")
+    bundles = folder.glob(f"*/{TASKS}/*/*")
     return sorted({(bundle.parent.name, bundle.name) for bundle in bundles})
 
 

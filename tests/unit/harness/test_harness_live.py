@@ -115,6 +115,25 @@ def test_a_container_runs_and_leaves_nothing(suite: str, busybox: str) -> None:
     assert not sockets & set(os.listdir("/run/containerd/s"))
 
 
+@pytest.mark.parametrize("suite", SUITES)
+def test_what_is_left_is_told(suite: str) -> None:
+    with ExitStack() as stack:
+        daemon = started(stack, suite)
+        name = daemon.namespace
+        daemon.ctr("leases", "create", "--id", "kept")
+        wrong = ("--expected-digest", "sha256:" + "0" * 64)
+        daemon.ctr("content", "ingest", *wrong, "half", input=b"x", check=False)
+        for driver in ("native", "overlayfs"):
+            daemon.ctr("snapshots", "--snapshotter", driver, "prepare", f"of-{driver}")
+        assert daemon.leftovers(name) == [
+            f"{name}: ingest half",
+            f"{name}: lease kept",
+            f"{name}: native snapshot of-native active",
+            f"{name}: overlayfs snapshot of-overlayfs active",
+        ]
+        assert daemon.leftovers(daemon.new_namespace()) == []
+
+
 def test_all_generations_run_side_by_side(busybox: str) -> None:
     with ExitStack() as stack:
         daemons = [started(stack, suite) for suite in SUITES]
