@@ -83,6 +83,11 @@ def make_folder() -> Path:
     return folder
 
 
+def locks() -> set[int]:
+    """Return the descriptors that hold the locks of this process's private folders."""
+    return set(_owned.values())
+
+
 def sweep() -> None:
     """Remove every private folder of this process, with all that its daemons left.
 

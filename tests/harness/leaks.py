@@ -7,6 +7,7 @@ import os
 import threading
 from pathlib import Path
 
+from . import debris
 from .daemon import Daemon
 from .process import wait_until
 
@@ -15,12 +16,15 @@ _SETTLE_SECONDS = 5.0
 
 
 def open_files() -> dict[int, str]:
-    """Return what this process has open: descriptor → what it is, as the kernel names it."""
+    """Return what this process has open: descriptor → what it is, as the kernel names it.
+
+    The locks of the harness's own folders are left out: a fixture may come in the midst of a test.
+    """
     found = {}
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the listing's own
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-    return found
+    return {number: what for number, what in found.items() if number not in debris.locks()}
 
 
 def traces(folder: Path, namespace: str) -> list[str]:
