@@ -20,8 +20,6 @@ from tests.interop.messages import (
 from tests.interop.relay import flags_and_sizes
 from tests.wire.peer import Peer
 
-pytestmark = pytest.mark.interpreter
-
 PROBE = "compressed[?]"  # what the server says of a message that is not as it says of itself
 
 

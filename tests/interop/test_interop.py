@@ -32,8 +32,6 @@ from tests.interop.messages import (
 from tests.interop.relay import Relay, flags_and_sizes
 from tests.wire.peer import DATA, HEADERS, RST_STREAM, descriptors, eventually
 
-pytestmark = pytest.mark.interpreter
-
 CANCEL = 8  # RFC 9113, 7
 REQUEST_SIZES = (27182, 8, 1828, 45904)
 RESPONSE_SIZES = (31415, 9, 2653, 58979)

@@ -41,8 +41,6 @@ from tests.wire.peer import (
     window_update,
 )
 
-pytestmark = pytest.mark.interpreter
-
 UNARY = path("UnaryCall")
 REQUEST = large_request()
 RESPONSE = message(large_response())

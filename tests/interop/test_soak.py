@@ -11,14 +11,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from containerd_lite.transport.channel import Channel
 from tests.conftest import Count
 from tests.interop.messages import check_large, large_request, path
 from tests.wire.peer import descriptors
-
-pytestmark = pytest.mark.interpreter
 
 REQUEST = large_request()
 WARM_UP = 20

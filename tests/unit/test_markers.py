@@ -13,13 +13,15 @@ pytestmark = pytest.mark.source
 TESTS = Path(__file__).resolve().parents[1]
 FILES = sorted(TESTS.rglob("test_*.py"))
 
+#: The files whose tests read the source text.
+SOURCE = {TESTS / "unit" / name for name in ("test_layers.py", "test_markers.py")}
 #: By folder: of each set, every test in it has at least one mark.
 DEMANDS: dict[str, list[set[str]]] = {
     "e2e/images": [{"daemon", "registry"}],
     "e2e/images/by_daemon": [{"daemon"}, {"registry"}, {"generations"}],
     "e2e/registry": [{"registry"}],
     "e2e/runtime": [{"daemon"}],
-    "e2e/services": [{"daemon"}, {"generations"}, {"backend"}, {"dependencies"}],
+    "e2e/services": [{"daemon"}, {"generations"}, {"backend"}],
     "hostile": [{"dependencies"}],
     "hostile/registry": [{"dependencies"}],
     "unit/schema": [{"backend"}],
@@ -57,6 +59,7 @@ def test_each_test_has_what_its_folder_demands(path: Path) -> None:
     for name, found in marked(ast.parse(path.read_text())):
         for demand in demands:
             assert found & demand, f"{name} needs one of the marks {', '.join(sorted(demand))}"
+        assert ("source" in found) == (path in SOURCE), f"{name}: lint runs only {SOURCE}"
         if "generations" in found:
             assert "daemon" in found, f"{name} depends on a daemon's version and has no daemon"
 

@@ -11,7 +11,6 @@ pytestmark = [
     pytest.mark.daemon,
     pytest.mark.generations,
     pytest.mark.backend,
-    pytest.mark.dependencies,
 ]
 
 

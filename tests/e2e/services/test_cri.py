@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.registry,
     pytest.mark.generations,
     pytest.mark.backend,
-    pytest.mark.dependencies,
 ]
 
 #: What not all generations have, and since which release one does (by containerd's sources).

@@ -13,7 +13,6 @@ pytestmark = [
     pytest.mark.daemon,
     pytest.mark.generations,
     pytest.mark.backend,
-    pytest.mark.dependencies,
 ]
 
 FILES = {path.name for path in Path(__file__).parent.glob("test_*.py")}

@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.daemon,
     pytest.mark.generations,
     pytest.mark.backend,
-    pytest.mark.dependencies,
     pytest.mark.usefixtures("nothing_stays"),
 ]
 

@@ -14,7 +14,6 @@ pytestmark = [
     pytest.mark.daemon,
     pytest.mark.generations,
     pytest.mark.backend,
-    pytest.mark.dependencies,
 ]
 
 _NAMESPACES = "containerd.services.namespaces.v1.Namespaces"

@@ -36,7 +36,6 @@ pytestmark = [
     pytest.mark.registry,
     pytest.mark.generations,
     pytest.mark.backend,
-    pytest.mark.dependencies,
     pytest.mark.usefixtures("only_layers_stay"),
 ]
 

@@ -51,7 +51,6 @@ pytestmark = [
     pytest.mark.registry,
     pytest.mark.generations,
     pytest.mark.backend,
-    pytest.mark.dependencies,
     pytest.mark.usefixtures("nothing_stays"),
 ]
 
