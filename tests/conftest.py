@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # last: the package that is installed is the one under test
 
-from tests.harness import Unavailable, images, kernel  # noqa: E402
+from tests.harness import Unavailable, debian, images, kernel  # noqa: E402
 from tests.harness.daemon import SUITES, Daemon, Programs, available  # noqa: E402
 from tests.harness.leaks import Watch  # noqa: E402
 from tests.harness.outcomes import CLOSING, Recorder, keep_failed  # noqa: E402
@@ -120,7 +120,13 @@ def _runs_on_all(metafunc: pytest.Metafunc) -> bool:
 
 @cache
 def _had() -> frozenset[str]:
-    """The generations that this machine can have."""
+    """The generations that this machine can have.
+
+    What is not in the cache is fetched here, where no test's time runs.
+    """
+    for name in debian.HOMES:
+        with suppress(Unavailable):  # the fixture that wants it says so
+            debian.program(name)
     return frozenset(name for name, found in available().items() if isinstance(found, Programs))
 
 
