@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -114,6 +115,22 @@ def test_another_process_is_waited_for(holder: subprocess.Popen[str], tmp_path: 
         assert holder.poll() is not None  # not before it was gone, and at once when it was
     with turn(("machine", "another"), lambda: None):
         pass
+
+
+def test_a_process_that_does_not_listen_yet_is_waited_for(tmp_path: Path) -> None:
+    """It is between its two calls, bind and listen."""
+    key, looks = ("machine", str(tmp_path)), 0
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(turns._name(key))
+
+        def end_it() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 3:
+                other.close()
+
+        with turn(key, end_it):
+            assert looks == 3
 
 
 def test_many_wait_for_another_process(holder: subprocess.Popen[str], tmp_path: Path) -> None:
