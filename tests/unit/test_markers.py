@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ FILES = sorted(TESTS.rglob("test_*.py"))
 SOURCE = {TESTS / "unit" / name for name in ("test_layers.py", "test_markers.py")}
 #: By folder: of each set, every test in it has at least one mark.
 DEMANDS: dict[str, list[set[str]]] = {
+    "e2e/client": [{"daemon", "registry"}],
     "e2e/images": [{"daemon", "registry"}],
     "e2e/images/by_daemon": [{"daemon"}, {"registry"}, {"generations"}],
     "e2e/registry": [{"registry"}],
@@ -62,6 +64,16 @@ def test_each_test_has_what_its_folder_demands(path: Path) -> None:
         assert ("source" in found) == (path in SOURCE), f"{name}: lint runs only {SOURCE}"
         if "generations" in found:
             assert "daemon" in found, f"{name} depends on a daemon's version and has no daemon"
+
+
+def test_every_file_has_a_lane() -> None:
+    """The lanes of the newest Python share the folders."""
+    tox = ConfigParser(interpolation=None)
+    tox.read(TESTS.parent / "tox.ini")
+    lanes = tox["testenv:{images,runtime,py}"]["folders"].split()
+    shared = [TESTS.parent / word for word in lanes if word.startswith("tests/")]
+    for path in FILES:
+        assert len([folder for folder in shared if folder in path.parents]) == 1, path
 
 
 def test_every_folder_with_demands_is_there() -> None:

@@ -19,7 +19,7 @@ from containerd_lite.oci.config import chain_ids
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.services.leases import EXPIRE, LeaseService
 from tests.conftest import ROOT, Count
-from tests.e2e.test_pull import LOCAL, content_labels, snapshots
+from tests.e2e.client.test_pull import LOCAL, content_labels, snapshots
 from tests.harness import artifacts, images
 from tests.harness.daemon import Daemon
 from tests.harness.judges import Crane

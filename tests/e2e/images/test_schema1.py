@@ -14,7 +14,7 @@ from containerd_lite.images.octet import repair_octet_config
 from containerd_lite.images.schema1 import CONVERTED
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
-from tests.e2e.test_pull import LOCAL, content_labels
+from tests.e2e.client.test_pull import LOCAL, content_labels
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry

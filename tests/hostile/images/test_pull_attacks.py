@@ -26,7 +26,7 @@ from containerd_lite.errors import (
 from containerd_lite.images.walk import MAX_DEPTH
 from containerd_lite.oci.descriptor import Descriptor
 from tests.conftest import ROOT
-from tests.e2e.test_pull import content_labels
+from tests.e2e.client.test_pull import content_labels
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.images import Image, Json
