@@ -107,7 +107,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "daemon" in metafunc.fixturenames:
         suites = metafunc.config.getoption("daemons").split(",")
         if not _runs_on_all(metafunc):
-            name = f"{metafunc.config.getoption('commit')} {metafunc.definition.nodeid}"
+            commit = metafunc.config.getoption("commit")
+            CLOSING.add(f"generations: chosen by --commit={commit}")
+            name = f"{commit} {metafunc.definition.nodeid}"
             suites = [one for one in suites if one in _had()] or [REQUIRED]
             suites = [suites[zlib.crc32(name.encode()) % len(suites)]]
         metafunc.parametrize("daemon", suites, indirect=True, scope="session")
