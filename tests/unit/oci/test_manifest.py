@@ -76,6 +76,7 @@ def test_the_envelope_says_the_type_where_the_body_does_not() -> None:
         (MANIFEST, mt.DOCKER_MANIFEST),
         (change(MANIFEST, Layers=[LAYER]), mt.OCI_MANIFEST),
         (change(MANIFEST, MANIFESTS=[CHILD]), mt.OCI_MANIFEST),
+        (change(MANIFEST, **{"layer\u017f": [LAYER]}), mt.OCI_MANIFEST),  # for Go a spelling of s
         (change(MANIFEST, fsLayers=[]), mt.OCI_MANIFEST),
     ],
 )
