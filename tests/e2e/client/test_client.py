@@ -149,6 +149,7 @@ def test_subscribe(client: Client, namespace: str) -> None:
     client.namespace_service.delete(namespace)
 
 
+@pytest.mark.generations
 def test_leases(client: Client) -> None:
     leases = client.lease_service
     with client.lease(expires=60) as id:

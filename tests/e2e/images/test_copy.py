@@ -188,6 +188,7 @@ def test_memory_is_flat(registry: Registry, target: Registry) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.generations
 @pytest.mark.daemon
 def test_a_client_copies_and_its_store_stays_empty(
     client: Client, registry: Registry, target: Registry, no_leftovers: object

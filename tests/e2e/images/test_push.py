@@ -375,6 +375,7 @@ def test_who_ends_it_leaves_nothing(client: Client, registry: Registry) -> None:
             Crane().digest(f"{other.host}/a/b:1")
 
 
+@pytest.mark.generations
 @pytest.mark.daemon
 def test_tag_and_push_by_the_new_name(client: Client, daemon: Daemon, namespace: str,
                                       registry: Registry) -> None:  # fmt: skip

@@ -196,6 +196,7 @@ def test_what_is_broken_is_mended_and_nothing_else_changes(
     assert daemon.run(name, "echo", "well", namespace=namespace) == b"well\n"
 
 
+@pytest.mark.generations
 def test_all_images_at_once(
     daemon: Daemon, namespace: str, client: Client, registry: Registry
 ) -> None:

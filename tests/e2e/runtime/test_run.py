@@ -239,6 +239,7 @@ def test_what_is_gone_before_its_start_leaves_nothing(
 # ---- while it runs -------------------------------------------------------------------------
 
 
+@pytest.mark.generations
 def test_talking_to_it(client: Client, image: Image) -> None:
     with client.popen(image, ["cat"], stdin=PIPE) as running:
         assert running.stdin is not None
