@@ -41,7 +41,8 @@ def localhost_pem() -> Path:
             openssl(*request.split(), *outputs)
             both = Path(scratch, "both")
             both.write_bytes(key.read_bytes() + certificate.read_bytes())
-            both.rename(path)
+            with contextlib.suppress(FileExistsError):  # another process was first
+                path.hardlink_to(both)
     return path
 
 
