@@ -207,11 +207,11 @@ class Client(Services, ImageVerbs, ContainerVerbs):
     # ---- containers ------------------------------------------------------------------------
 
     def _containers(self) -> Containers:
-        from .runtime.container import Services
         from .runtime.containers import Containers
+        from .runtime.record import RuntimeServices
 
         return Containers(
-            Services(
+            RuntimeServices(
                 self.namespace,
                 self.container_service,
                 self.snapshot_service,

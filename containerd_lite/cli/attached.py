@@ -13,6 +13,7 @@ from ..errors import Cancelled, ContainerdError
 from .output import seconds
 
 if TYPE_CHECKING:
+    from ..runtime.container import Container
     from ..runtime.io import ProcessStreams
     from ..runtime.popen import Running
     from .signals import Relay
@@ -68,7 +69,7 @@ def streams(options: argparse.Namespace) -> ProcessStreams:
     return Streams(stdin, INHERIT, INHERIT)
 
 
-def attend(running: Running, options: argparse.Namespace, relay: Relay) -> int:
+def attend(running: Running[Container], options: argparse.Namespace, relay: Relay) -> int:
     """Start it and wait for its end, while ``relay`` passes signals on.  Returns the exit code.
 
     One that its user detaches from goes on.

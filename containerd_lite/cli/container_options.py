@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from ..errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from ..runtime.options import ContainerOptions, ProcessOptions
+    from ..runtime.spec.options import ContainerOptions, ProcessOptions
 
 _SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _SIZE = re.compile(r"([0-9]{1,18})([kmgt]?)b?")
@@ -130,7 +130,7 @@ def _limits(texts: list[str]) -> dict[str, tuple[int, int]]:
 
 def _network(text: str) -> object:
     """``host`` and its like as they are; any other is a network's name."""
-    from ..runtime.network import Network
+    from ..runtime.network.network import Network
 
     return text if text in ("host", "none", "private") else Network.load(text)
 
@@ -140,7 +140,7 @@ def _ports(texts: list[str]) -> list[object]:
 
 
 def _port(text: str) -> object:
-    from ..runtime.network import PortMapping
+    from ..runtime.network.network import PortMapping
 
     place, _, protocol = text.partition("/")
     address, _, inside = place.rpartition(":")

@@ -10,11 +10,12 @@ image, the runtime and the snapshotter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ..errors import AlreadyExists, InvalidArgument, NotFound
+from ..images.files.changes import changes
 from ..images.image import Image
 from ..images.job import Job
 from ..images.octet import indented, write
@@ -25,11 +26,8 @@ from ..oci.manifest import Index, parse
 from ..services._types import AnyValue
 from ..services.containers import ContainerRecord
 from ..store.protocol import ContentStore, read_blob
-from .rootfs import changes
-from .task import checkpoint_options
-
-if TYPE_CHECKING:
-    from .container import Container, Services
+from ..undo import Undo
+from .record import RuntimeServices, StoredContainer
 
 _KIND = "application/vnd.containerd.container."
 #: Processes as CRIU saved them, and the spec and the options of that.
@@ -43,7 +41,7 @@ _SNAPSHOTTER = "io.containerd.checkpoint.snapshotter"
 
 
 def save(
-    container: Container, name: str, *, task: bool, image: bool, rw: bool, exit: bool
+    container: StoredContainer, name: str, *, task: bool, image: bool, rw: bool, exit: bool
 ) -> Image:
     """As ``Container.checkpoint``."""
     services, info = container.services, container.info
@@ -158,7 +156,9 @@ class Checkpoint:
         return AnyValue.parse(read_blob(self._store, found, MAX_DOCUMENT))
 
 
-def restore(services: Services, id: str, checkpoint: Checkpoint, *, rw: bool) -> ContainerRecord:
+def restore(
+    services: RuntimeServices, id: str, checkpoint: Checkpoint, *, rw: bool
+) -> ContainerRecord:
     """Make the record and the snapshot of a container anew; nothing runs yet.
 
     The caller holds a lease.  Raises ``AlreadyExists``, ``NotFound``.
@@ -166,7 +166,7 @@ def restore(services: Services, id: str, checkpoint: Checkpoint, *, rw: bool) ->
     image = services.image(checkpoint.image_name)
     snapshots = services.snapshots(checkpoint.snapshotter or None)
     mounts = snapshots.prepare(id, image.unpack(snapshots.snapshotter))
-    try:
+    with Undo(lambda: snapshots.remove(id)):
         if rw:
             services.differ.apply(checkpoint.changes(), mounts)
         return services.containers.create(
@@ -180,6 +180,8 @@ def restore(services: Services, id: str, checkpoint: Checkpoint, *, rw: bool) ->
                 snapshot_key=id,
             )
         )
-    except BaseException:
-        snapshots.remove(id)
-        raise
+
+
+def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
+    """What runc is told of a checkpoint.  Raises ``InvalidArgument``."""
+    return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)

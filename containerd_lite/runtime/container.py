@@ -1,161 +1,40 @@
-"""A container: its record, its root filesystem, its task.
-
-What lives here: looking at one, changing its record, removing it.  What may not: making one, which
-``containers`` does; what runs in it.
-"""
+"""A container of a daemon: its record, its task, the processes in it."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
-from ..images.image import Image, ImageServices
-from ..images.names import find
-from ..oci.document import Document
-from ..services._types import AnyValue, runtime_spec
-from ..services.containers import ContainerRecord, ContainerService
-from ..services.snapshots import FindSnapshots
-from ..services.tasks import TaskService
-from .labels import NETWORKS, WANTED_NETWORKS
-from .options import split_exec
-from .restart import LOG_URI, check_monitor, restart_labels
+from ..errors import InvalidArgument, NotFound
+from ..images.image import Image
+from ..services._types import AnyValue, Mount
+from ..undo import Undo
+from .io import closing_on_failure
+from .labels import WANTED_NETWORKS
+from .process import Process
+from .record import StoredContainer, runtime_options_of
+from .restart import LOG_URI
+from .spec.options import split_exec
+from .task import Task
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..oci.descriptor import Descriptor
-    from ..services.diff import DiffService
-    from ..services.introspection import IntrospectionService
     from .io import ProcessStreams, Source, Target
-    from .options import ExecOptions, ProcessOptions
     from .popen import Running
     from .run import CompletedProcess
-    from .task import Task
-    from .users import User
-
-#: containerd's pkg/identifiers.
-_ID = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
-_MAX_ID = 76
-#: Of a runtime spec; what the daemon can store is less (bytes).
-_MAX_SPEC = 16 << 20
-_RUNC_OPTIONS = "containerd.runc.v1.Options"
+    from .spec.options import ExecOptions, ProcessOptions
 
 
-@dataclass(frozen=True)
-class Services:
-    """What containers are made of: the services of one namespace."""
+class Container(StoredContainer):
+    """A container as the daemon has it.
 
-    namespace: str
-    containers: ContainerService
-    snapshots: FindSnapshots
-    tasks: TaskService
-    differ: DiffService
-    introspection: Callable[[], IntrospectionService]
-    images: ImageServices
-
-    def image(self, name: str) -> Image:
-        """As ``Client.get_image``."""
-        return Image(self.images, find(self.images.names, name))
-
-
-def check_id(id: str) -> str:
-    """Returns ``id`` if containerd takes it.  Raises ``InvalidArgument``."""
-    if len(id) > _MAX_ID or not _ID.fullmatch(id):
-        raise InvalidArgument(
-            f"{id[:100]!r} cannot be an id",
-            remedy=f"Use up to {_MAX_ID} letters and digits, with single . _ - between them",
-        )
-    return id
-
-
-class Container:
-    """A container as the daemon has it; ``info`` is its record when this object was made, or last
-    changed it."""
-
-    def __init__(self, services: Services, info: ContainerRecord) -> None:
-        self.services = services
-        self.info = info
-
-    @property
-    def id(self) -> str:
-        return self.info.id
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return self.info.labels
-
-    @property
-    def extensions(self) -> dict[str, AnyValue]:
-        return self.info.extensions
-
-    def reload(self) -> Container:
-        """Ask the daemon for the record again; returns this object.  Raises ``NotFound``."""
-        self.info = self.services.containers.get(self.id)
-        return self
-
-    def spec(self) -> dict[str, object]:
-        """The runtime spec, anew each time.  Raises ``NotFound`` for a container without one."""
-        if self.info.spec is None:
-            raise NotFound(f"container {self.id} has no spec")
-        what = f"the spec of container {self.id}"
-        return dict(Document.parse(self.info.spec.value, what, limit=_MAX_SPEC).fields)
-
-    def image(self) -> Image:
-        """The image that it was made of, as its name stands for now.  Raises ``NotFound``."""
-        if not self.info.image:
-            raise NotFound(f"container {self.id} was made of no image")
-        return self.services.image(self.info.image)
-
-    # ---- the record ------------------------------------------------------------------------
-
-    def set_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Set these and leave the others, an empty value removes one; returns all there are."""
-        given = {key: value for key, value in labels.items() if value}
-        record = replace(self.info, labels=given)
-        return self._update(record, [f"labels.{key}" for key in labels]).labels
-
-    def update(
-        self,
-        *,
-        spec: Mapping[str, object] | None = None,
-        image: str | None = None,
-        extensions: Mapping[str, AnyValue] | None = None,
-    ) -> Container:
-        """Change what is given of the record; returns this object.
-
-        A new spec is for tasks that are made from now on; ``Task.update`` changes one that runs.
-        """
-        record, fields = self.info, list[str]()
-        if spec is not None:
-            record = replace(record, spec=runtime_spec(spec))
-            fields.append("spec")
-        if image is not None:
-            record = replace(record, image=image)
-            fields.append("image")
-        for name, value in (extensions or {}).items():
-            record = replace(record, extensions={**record.extensions, name: value})
-            fields.append(f"extensions.{name}")
-        self._update(record, fields)
-        return self
-
-    def set_restart(self, policy: str, log: str = "") -> None:
-        """Have the daemon start it again and again, or with ``no`` no more.
-
-        Policies and errors as ``new_container(restart=…)``.
-        """
-        if policy != "no":
-            check_monitor(self.services.introspection(), policy)
-        self.set_labels({**restart_labels("no"), **restart_labels(policy, log)})
-
-    def _update(self, record: ContainerRecord, fields: Sequence[str]) -> ContainerRecord:
-        if fields:
-            self.info = self.services.containers.update(record, fields)
-        return self.info
+    ``info`` is its record when this object was made, or last changed it.
+    """
 
     def checkpoint(
         self,
@@ -177,7 +56,7 @@ class Container:
 
         return save(self, name, task=task, image=image, rw=rw, exit=exit)
 
-    # ---- what runs -------------------------------------------------------------------------
+    # ---- its task --------------------------------------------------------------------------
 
     def new_task(
         self,
@@ -195,16 +74,73 @@ class Container:
         it instead of the container's: a mapping is of runc's (``{"no_pivot_root": True}``).
         Raises ``AlreadyExists``; ``Unknown`` with the runtime's words where it cannot be made.
         """
-        from .task import create_task
+        with closing_on_failure(streams):
+            self._expect_terminal(streams is not None and streams.stdio.terminal)
+            if isinstance(checkpoint, Image):
+                from .checkpoint import Checkpoint
 
-        options = runtime_options_of(runtime_options)
-        return create_task(self, streams, checkpoint, runtime_path, options)
+                checkpoint = Checkpoint(checkpoint, self.services.images.store).task()
+            pid = self.services.tasks.create(
+                self.id,
+                self._root_mounts(),
+                None if streams is None else streams.stdio,
+                runtime_options_of(runtime_options),
+                checkpoint=checkpoint,
+                runtime_path=runtime_path,
+            )
+        task = Task(self, pid, streams)
+        with Undo(task.delete_quietly):
+            self._connect(pid)
+        return task
 
     def task(self) -> Task:
-        """The task that there is; its streams are whoever made it's.  Raises ``NotFound``."""
-        from .task import Task
-
+        """The task that there is; its streams belong to whoever made it.  Raises ``NotFound``."""
         return Task(self, self.services.tasks.get(self.id).pid)
+
+    def discard(self) -> None:
+        """Kill what runs in the container, and delete it; what is gone already is no error."""
+        with suppress(NotFound):
+            self.task().delete(force=True)
+        with suppress(NotFound):
+            self.delete()
+
+    def _root_mounts(self) -> tuple[Mount, ...]:
+        """The mounts of its snapshot, with the SELinux label that the spec has for them."""
+        if not self.info.snapshot_key:
+            return ()
+        mounts = self.services.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
+        linux = self.known_spec().get("linux")
+        label = linux.get("mountLabel") if isinstance(linux, dict) else None
+        if not label:
+            return mounts
+        context = f'context="{label}"'
+        return tuple(replace(mount, options=(*mount.options, context)) for mount in mounts)
+
+    def _expect_terminal(self, given: bool) -> None:
+        """Raises ``InvalidArgument`` where spec and streams do not both have a terminal.
+
+        The shim's error would only say that there is one console socket too few or too many.
+        """
+        process = self.known_spec().get("process")
+        wanted = isinstance(process, dict) and bool(process.get("terminal"))
+        if wanted != given:
+            raise InvalidArgument(
+                f"the process of container {self.id} has {'a' if wanted else 'no'} terminal, "
+                f"its streams have {'one' if given else 'none'}",
+                remedy="Give terminal=True to new_container and to Streams, or to neither",
+            )
+
+    def _connect(self, pid: int) -> None:
+        """Put the container on the networks that its record names."""
+        if WANTED_NETWORKS in self.info.extensions:
+            from .network.attachment import connect, wanted_of
+
+            services = self.services
+            networks = wanted_of(self.info)
+            connect(services.containers, services.namespace, self.id, pid, networks)
+            self.reload()
+
+    # ---- more processes --------------------------------------------------------------------
 
     def popen(
         self,
@@ -217,41 +153,18 @@ class Container:
         id: str | None = None,
         start: bool = True,
         **options: Unpack[ProcessOptions],
-    ) -> Running:
+    ) -> Running[Container]:
         """Run a further command in it, and give it while it runs.
 
         As ``Client.popen`` for a container; ``options`` as ``Task.exec``.
         """
-        from .popen import Running, open_pipes
+        from .popen import open_pipes
 
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
-        with self._process_or_nothing(id) as name:
-            try:
-                task = self.task()
-            except BaseException:
-                streams.close()
-                raise
-            running = Running(task.exec(args, streams, id=name, **options), self)
+        with Undo(streams.close) as undo:
+            running = self._add(undo, args, streams, id, options)
             return running.start() if start else running
-
-    @contextmanager
-    def _process_or_nothing(self, given: str | None) -> Iterator[str]:
-        """The id of a process that is added in the block, of which no interrupt leaves anything.
-
-        As ``Client.popen`` sees to that for containers: where the id was not given.
-        """
-        from .process import Process
-
-        name = given or f"exec-{os.urandom(8).hex()}"
-        try:
-            yield name
-        except ContainerdError:
-            raise
-        except BaseException:
-            if not given:
-                Process(self.services.tasks, self.id, name).delete_quietly()
-            raise
 
     def exec(
         self,
@@ -271,12 +184,32 @@ class Container:
 
         outputs, others = split_exec(options)
         capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
-        with self._process_or_nothing(id) as name:
-            running = self.popen(args, streams=capturing.streams, id=name, **others)
+        with Undo(capturing.streams.close) as undo:
+            running = self._add(undo, args, capturing.streams, id, others).start()
             done = CompletedProcess(*capturing.finish(running, timeout))
         if check:
             done.check(f"{args[0]} in container {self.id}")
         return done
+
+    def _add(
+        self,
+        undo: Undo,
+        args: Sequence[str],
+        streams: ProcessStreams,
+        id: str | None,
+        options: ProcessOptions,
+    ) -> Running[Container]:
+        """A further process, which does not run yet; ``undo`` is told how to remove it.
+
+        A process with a random id is removed by that id, before it is known to be there: an
+        interrupt may come between the daemon's making it and our noting that.
+        """
+        from .popen import Running
+
+        name = id or f"exec-{os.urandom(8).hex()}"
+        if not id:
+            undo.add(Process(self.services.tasks, self.id, name).delete_quietly)
+        return Running(self.task().exec(args, streams, id=name, **options), self)
 
     def logs(
         self, *, tail: int | None = None, follow: bool = False, timeout: float | None = None
@@ -287,7 +220,7 @@ class Container:
         is no task, it is the file that the restart monitor writes to.  Raises
         ``FailedPrecondition`` where the output goes elsewhere, ``NotFound``.
         """
-        from .logs import log_path, read_log
+        from .watch.logs import log_path, read_log
 
         uri, task = self.labels.get(LOG_URI, ""), None
         with suppress(NotFound):
@@ -298,74 +231,3 @@ class Container:
             return task is not None and task.poll() is None
 
         return read_log(log_path(uri), tail=tail, follow=runs if follow else None, timeout=timeout)
-
-    def find_user(self, user: str, groups: Sequence[str] = ()) -> User:
-        """Who a user of the container is now, by name or number.
-
-        Names are looked up in its image and in what it has changed since, without a mount here.
-        Raises ``NotFound``, ``InvalidArgument``.
-        """
-        from .image_users import SnapshotUsers
-
-        info, services = self.info, self.services
-        image = None
-        with suppress(NotFound):
-            image = self.image()
-        snapshots = services.snapshots(info.snapshotter)
-        store, keeping = services.images.store, services.images.keeping()
-        key = info.snapshot_key
-        users = SnapshotUsers(snapshots, services.differ, store, key, keeping, image)
-        return users.find(user, groups)
-
-    def disconnect(self) -> None:
-        """Take it off the networks that its record names, as deleting its task does.
-
-        Raises what plugins say; those that failed stay in the record.
-        """
-        if self.info.extensions.keys() & (NETWORKS, WANTED_NETWORKS):
-            from .attachment import disconnect
-
-            disconnect(self.services.containers, self.id)
-
-    # ---- the end ---------------------------------------------------------------------------
-
-    def delete(self, *, snapshot: bool = True) -> None:
-        """Remove the root filesystem, unless it is to stay, and the record.
-
-        Raises ``FailedPrecondition`` while there is a task, ``NotFound``.
-        """
-        with suppress(NotFound):
-            status = self.services.tasks.get(self.id)
-            raise FailedPrecondition(
-                f"container {self.id} has a task, which is {status.state}",
-                remedy="Delete the task first, with force=True if it runs",
-            )
-        self.disconnect()
-        self.remove(snapshot=snapshot)
-
-    def remove(self, *, snapshot: bool = True) -> None:
-        """As ``delete``, of one whose task the caller has deleted."""
-        if snapshot and self.info.snapshot_key:
-            with suppress(NotFound):
-                self.services.snapshots(self.info.snapshotter).remove(self.info.snapshot_key)
-        self.services.containers.delete(self.id)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Container) and self._identity == other._identity
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
-
-    @property
-    def _identity(self) -> tuple[object, ...]:
-        return self.services.containers.identity, self.id
-
-    def __repr__(self) -> str:
-        return f"<Container {self.id}>"
-
-
-def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyValue | None:
-    """What the runtime is told: a mapping is of runc's options.  Raises ``InvalidArgument``."""
-    if options is None or isinstance(options, AnyValue):
-        return options
-    return AnyValue.of(_RUNC_OPTIONS, options)

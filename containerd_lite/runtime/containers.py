@@ -7,25 +7,26 @@ what is in a spec.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
-from ..errors import ContainerdError, InvalidArgument
+from ..errors import InvalidArgument
 from ..images.image import Image
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
-from .container import Container, Services, check_id, runtime_options_of
-from .image_users import ImageUsers
+from ..undo import Undo
+from .container import Container
 from .labels import STOP_SIGNAL, is_reserved
-from .options import ContainerOptions
+from .record import RuntimeServices, check_id, runtime_options_of
 from .restart import check_monitor, restart_labels
 from .rootfs import Rootfs, set_rootfs
-from .specs import make_spec
+from .spec.options import ContainerOptions
+from .spec.specs import make_spec
+from .users.image_users import ImageUsers
 
 
 class Containers:
     """Containers by id."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: RuntimeServices) -> None:
         self._services = services
 
     def list(self, *filters: str) -> list[Container]:
@@ -64,7 +65,7 @@ class Containers:
         if options.get("restart") is not None:
             check_monitor(services.introspection(), str(options.get("restart")))
         rootfs = Rootfs.of(services, id, image, options)
-        try:
+        with Undo(rootfs.remove):
             record = services.containers.create(
                 ContainerRecord(
                     id=id,
@@ -79,11 +80,7 @@ class Containers:
                     sandbox=options.get("sandbox") or "",
                 )
             )
-        except BaseException:
-            with suppress(ContainerdError):
-                rootfs.remove()
-            raise
-        return Container(services, record)
+        return Container(services, record, spec)
 
 
 def _networked(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
@@ -91,8 +88,8 @@ def _networked(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, A
     network, ports = options.get("network"), options.get("ports") or ()
     if not ports and (network is None or isinstance(network, str)):
         return options, {}
-    from .attachment import wanted
-    from .network import Network
+    from .network.attachment import wanted
+    from .network.network import Network
 
     if network is None or isinstance(network, str):
         return options, wanted((), ports)

@@ -10,17 +10,17 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, DeadlineExceeded, FailedPrecondition, NotFound
+from ..undo import Undo, end_block
 from .io import PIPE, Capture, Source, Streams, Target
 from .process import Process
+from .record import StoredContainer
 
 if TYPE_CHECKING:
     from ..services.tasks import Exit
-    from .container import Container
-    from .io import ProcessStreams
 
 #: How long streams may stay open, without a byte, after the process has ended (seconds): a child
 #: that outlives it may hold them for ever.
@@ -34,7 +34,10 @@ _PIECE = 64 << 10
 _LOOK = 0.05
 
 
-class Running:
+_Container = TypeVar("_Container", bound=StoredContainer)
+
+
+class Running(Generic[_Container]):
     """A process under way, and what is to be removed with it.
 
     A context manager: at its end the process is killed if it still runs, and forgotten, and its
@@ -42,7 +45,7 @@ class Running:
     files where ``PIPE`` was asked for.
     """
 
-    def __init__(self, process: Process, container: Container, *, removes: bool = False) -> None:
+    def __init__(self, process: Process, container: _Container, *, removes: bool = False) -> None:
         """``removes``: the container goes with the process."""
         self.process = process
         self.container = container
@@ -78,15 +81,15 @@ class Running:
         found: BinaryIO | None = getattr(streams, name) if isinstance(streams, Streams) else None
         return found
 
-    def start(self) -> Running:
+    def start(self) -> Running[_Container]:
         """Start a process that was made, and return this object; where that fails, it goes."""
-        try:
+        with Undo(self._remove_all):
             self.process.start()
-        except BaseException:
-            self._removes |= not self.process.exec_id
-            self.close_quietly()
-            raise
         return self
+
+    def _remove_all(self) -> None:
+        self._removes |= not self.process.exec_id
+        self.close_quietly()
 
     # ---- its end ---------------------------------------------------------------------------
 
@@ -167,7 +170,7 @@ class Running:
 
     # ---- cleaning up -----------------------------------------------------------------------
 
-    def leave(self) -> Container:
+    def leave(self) -> _Container:
         """Let it go on, and its container stay, which is returned; the streams are closed."""
         self._is_left = True
         self.process.cancel_wait()
@@ -191,7 +194,7 @@ class Running:
                 self.container.delete()
             self._removes = False
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> Running[_Container]:
         return self
 
     def __exit__(
@@ -200,18 +203,8 @@ class Running:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_left:
-            return
-        if kind is not None:
-            self.close_quietly()
-            return
-        try:
-            self.close()
-        except ContainerdError:
-            raise
-        except BaseException:  # an interrupt in the middle of it
-            self.close_quietly()
-            raise
+        if not self._is_left:
+            end_block(kind, self.close, self.close_quietly)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} pid={self.pid}>"
@@ -224,20 +217,6 @@ def open_pipes(
     out = PIPE if stdout is None else stdout
     err = PIPE if stderr is None and not terminal else stderr
     return Streams(stdin, out, err, terminal=bool(terminal))
-
-
-def prepare(container: Container, streams: ProcessStreams, *, remove: bool) -> Running:
-    """Make the first process of a container that was made for it; ``remove``: it goes with it.
-
-    It does not run yet.  Where it cannot be made, or ``start``ed, nothing is left of either.
-    """
-    try:
-        task = container.new_task(streams)
-    except BaseException:
-        with suppress(ContainerdError):
-            container.delete()
-        raise
-    return Running(task, container, removes=remove)
 
 
 class _Exchange:

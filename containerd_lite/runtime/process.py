@@ -27,6 +27,7 @@ from ..errors import (
 from ..locks import holding
 from ..services.keeping import is_away
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
+from ..undo import Undo, end_block
 from .io import ProcessStreams, discard_fifos
 
 if TYPE_CHECKING:
@@ -77,13 +78,10 @@ class Process:
         Raises ``NotFound`` or ``Unknown``, with the runtime's words, where it cannot be run.
         """
         waiting = self._service.begin_wait(self.container_id, self.exec_id)
-        try:
+        with Undo(waiting.close):
             self.pid = self._service.start(self.container_id, self.exec_id)
             if self.streams is not None:
                 self.streams.start(self)
-        except BaseException:
-            waiting.close()
-            raise
         self._waiting = waiting
 
     def wait(self, timeout: float | None = None) -> Exit:
@@ -276,17 +274,8 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        if exception[0] is not None:
-            self.delete_quietly()
-            return
-        try:
-            self.delete(force=True)
-        except ContainerdError:
-            raise
-        except BaseException:  # an interrupt in the middle of it
-            self.delete_quietly()
-            raise
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        end_block(kind, lambda: self.delete(force=True), self.delete_quietly)
 
     def delete_quietly(self) -> None:
         """Kill and delete on the way out of a failure; never hides it."""

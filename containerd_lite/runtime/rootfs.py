@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from ..errors import ContainerdError, InvalidArgument, Unimplemented
+from ..errors import InvalidArgument, Unimplemented
 from ..images.image import Image
 from ..oci.spec.check import Spec, section
-from .image_files import read_only
-from .options import ContainerOptions
+from .record import RuntimeServices
+from .spec.options import ContainerOptions
 
 if TYPE_CHECKING:
-    from ..oci.descriptor import Descriptor
-    from ..services._types import Mount
-    from ..services.diff import DiffService
     from ..services.snapshots import SnapshotService
-    from .container import Services
 
 #: core/snapshots; each is ``container:host:size``, several with commas between.
 _UID_MAPPING = "containerd.io/snapshot/uidmapping"
@@ -43,7 +37,7 @@ class Rootfs:
 
     @classmethod
     def of(
-        cls, services: Services, id: str, image: Image | None, options: ContainerOptions
+        cls, services: RuntimeServices, id: str, image: Image | None, options: ContainerOptions
     ) -> Rootfs:
         """A snapshot for the container ``id``, on that of its image.
 
@@ -89,33 +83,6 @@ def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> No
             f"rootfs={path!r} is to be an absolute path, and all that the container stands on"
         )
     section(spec, "root")["path"] = path
-
-
-def changes(
-    snapshots: SnapshotService, differ: DiffService, key: str, media_type: str = ""
-) -> Descriptor:
-    """What a snapshot changes on its parent, as a layer in the content store.
-
-    ``media_type`` is the layer's, a gzipped one unless given.  The caller holds a
-    lease.  Raises ``NotFound``.
-    """
-    info = snapshots.stat(key)
-    suffix = token_hex(8)
-    views: list[str] = []
-
-    def view(name: str, parent: str) -> tuple[Mount, ...]:
-        views.append(f"{name}-view-{suffix}")
-        return snapshots.view(views[-1], parent)
-
-    try:
-        lower = view(f"{key}-parent", info.parent)
-        upper = snapshots.mounts(key) if info.kind == "active" else view(key, key)
-        shown = [read_only(mount) for mount in upper]
-        return differ.diff(lower, shown, media_type=media_type, ref=f"changes-{key}-{suffix}")
-    finally:
-        for name in views:
-            with suppress(ContainerdError):
-                snapshots.remove(name)
 
 
 def _remapping(snapshots: SnapshotService, options: ContainerOptions) -> dict[str, str] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ..errors import ProcessFailed
 from .io import INHERIT, Capture, Source, Streams, Target
@@ -81,7 +82,9 @@ class Capturing:
         out, err = target("stdout", stdout), target("stderr", stderr)
         self.streams = Streams(input, out, None if terminal else err, terminal=bool(terminal))
 
-    def finish(self, running: Running, timeout: float | None) -> tuple[int | None, bytes, bytes]:
+    def finish(
+        self, running: Running[Any], timeout: float | None
+    ) -> tuple[int | None, bytes, bytes]:
         """Wait for its end and remove it; the exit code, and what was captured."""
         with running:
             ended = running.finish(timeout)

@@ -9,35 +9,33 @@ from __future__ import annotations
 import os
 import signal as signals
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidArgument, NotFound
-from ..images.image import Image
-from ..services._types import AnyValue, Mount
+from ..errors import NotFound
 from ..services.filters import Filter
 from ..services.tasks import Exit, ProcessInfo
-from .labels import STOP_SIGNAL, WANTED_NETWORKS
+from .checkpoint import checkpoint_options
+from .io import ProcessStreams, closing_on_failure
+from .labels import STOP_SIGNAL
 from .process import Process
-from .specs import exec_process
+from .record import StoredContainer
+from .spec.specs import exec_process
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..oci.descriptor import Descriptor
     from ..services.metrics import Metric
-    from .container import Container
-    from .io import ProcessStreams
-    from .options import ProcessOptions
-    from .stats import Stats
-    from .top import TopProcess
+    from .spec.options import ProcessOptions
+    from .watch.stats import Stats
+    from .watch.top import TopProcess
 
 
 class Task(Process):
     """The first process of a container."""
 
     def __init__(
-        self, container: Container, pid: int = 0, streams: ProcessStreams | None = None
+        self, container: StoredContainer, pid: int = 0, streams: ProcessStreams | None = None
     ) -> None:
         super().__init__(container.services.tasks, container.id, "", pid, streams)
         self._container = container
@@ -61,16 +59,12 @@ class Task(Process):
         """
         container = self._container
         exec_id = id or f"exec-{os.urandom(8).hex()}"
-        try:
+        with closing_on_failure(streams):
             if streams is not None and streams.stdio.terminal:
                 options["terminal"] = True
-            spec = exec_process(container.spec(), args, options, container.find_user)
+            spec = exec_process(container.known_spec(), args, options, container.find_user)
             stdio = None if streams is None else streams.stdio
             self._service.exec(self.container_id, exec_id, spec, stdio)
-        except BaseException:
-            if streams is not None:
-                streams.close()
-            raise
         return Process(self._service, self.container_id, exec_id, streams=streams)
 
     def process(self, exec_id: str) -> Process:
@@ -106,7 +100,7 @@ class Task(Process):
 
         Raises as ``metrics``.
         """
-        from .stats import Stats
+        from .watch.stats import Stats
 
         return Stats.of(self.metrics(), before)
 
@@ -116,7 +110,7 @@ class Task(Process):
         Those that end meanwhile are left out.  Raises ``FailedPrecondition`` where this process
         does not see the daemon's.
         """
-        from .top import top
+        from .watch.top import top
 
         return top(self.pids(), self.pid)
 
@@ -152,82 +146,3 @@ class Task(Process):
         ended = self._service.delete(self.container_id)
         self._container.disconnect()
         return ended
-
-
-def create_task(
-    container: Container,
-    streams: ProcessStreams | None,
-    checkpoint: Image | Descriptor | None,
-    runtime_path: str,
-    runtime_options: AnyValue | None,
-) -> Task:
-    """As ``Container.new_task``."""
-    services, info = container.services, container.info
-    try:
-        spec: Mapping[str, object] = {} if info.spec is None else container.spec()
-        _expect_terminal(container, spec, streams is not None and streams.stdio.terminal)
-        if isinstance(checkpoint, Image):
-            from .checkpoint import Checkpoint
-
-            checkpoint = Checkpoint(checkpoint, services.images.store).task()
-        pid = services.tasks.create(
-            info.id,
-            _root_mounts(container, spec),
-            None if streams is None else streams.stdio,
-            runtime_options,
-            checkpoint=checkpoint,
-            runtime_path=runtime_path,
-        )
-    except BaseException:
-        if streams is not None:
-            streams.close()
-        raise
-    task = Task(container, pid, streams)
-    try:
-        _connect(container, pid)
-    except BaseException:
-        task.delete_quietly()
-        raise
-    return task
-
-
-def _root_mounts(container: Container, spec: Mapping[str, object]) -> tuple[Mount, ...]:
-    """Those of its snapshot, under the SELinux label that the spec has for all of them."""
-    info = container.info
-    if not info.snapshot_key:
-        return ()
-    mounts = container.services.snapshots(info.snapshotter).mounts(info.snapshot_key)
-    linux = spec.get("linux")
-    label = linux.get("mountLabel") if isinstance(linux, dict) else None
-    if not label:
-        return mounts
-    context = f'context="{label}"'
-    return tuple(replace(mount, options=(*mount.options, context)) for mount in mounts)
-
-
-def _expect_terminal(container: Container, spec: Mapping[str, object], given: bool) -> None:
-    """The shim would say of it only that a console socket is missing, or one too many."""
-    process = spec.get("process")
-    wanted = isinstance(process, dict) and bool(process.get("terminal"))
-    if wanted != given:
-        raise InvalidArgument(
-            f"the process of container {container.id} has {'a' if wanted else 'no'} terminal, "
-            f"its streams have {'one' if given else 'none'}",
-            remedy="Give terminal=True to new_container and to Streams, or to neither",
-        )
-
-
-def _connect(container: Container, pid: int) -> None:
-    """Put a container on the networks that its record wants it to be on."""
-    if WANTED_NETWORKS in container.info.extensions:
-        from .attachment import connect, wanted_of
-
-        services = container.services
-        networks = wanted_of(container.info)
-        connect(services.containers, services.namespace, container.id, pid, networks)
-        container.reload()
-
-
-def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
-    """What runc is told of a checkpoint.  Raises ``InvalidArgument``."""
-    return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)

@@ -8,11 +8,12 @@ A client that only asks for the version has them, too: what a verb needs is impo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal, overload
 
-from ..errors import ContainerdError, InvalidArgument, NotFound
+from ..errors import InvalidArgument
+from ..undo import Undo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from .container import Container
     from .containers import Containers
     from .io import ProcessStreams, Source, Target
-    from .options import ContainerOptions, RunOptions
     from .popen import Running
     from .run import CompletedContainer
     from .sandbox import Sandbox
+    from .spec.options import ContainerOptions, RunOptions
 
 
 class ContainerVerbs:
@@ -105,7 +106,7 @@ class ContainerVerbs:
         remove: bool = True,
         start: bool = True,
         **options: Unpack[ContainerOptions],
-    ) -> Running:
+    ) -> Running[Container]:
         """Run a command in a new container, and give it while it runs: use it with ``with``.
 
         ``stdin`` is nothing unless given, ``stdout`` and ``stderr`` are ``PIPE``s, which must be
@@ -114,42 +115,42 @@ class ContainerVerbs:
         until ``Running.start`` is called.  Other arguments and errors as
         ``new_container``; where it cannot be started, nothing is left.
         """
-        from .popen import open_pipes, prepare
+        from .popen import open_pipes
 
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
-        with self._or_nothing(id) as name:
-            try:
-                if streams.stdio.terminal:
-                    options["terminal"] = True
-                container = self.new_container(name, image=image, args=args, **options)
-                running = prepare(container, streams, remove=remove)
-            except BaseException:
-                streams.close()
-                raise
+        with Undo(streams.close) as undo:
+            running = self._launch(undo, image, args, streams, id=id, remove=remove, **options)
             return running.start() if start else running
 
-    @contextmanager
-    def _or_nothing(self, given: str | None, *, keep: bool = False) -> Iterator[str]:
-        """The id of a container that is made in the block, of which nothing stays if it fails.
+    def _launch(
+        self,
+        undo: Undo,
+        image: Image | str,
+        args: Sequence[str] | None,
+        streams: ProcessStreams,
+        *,
+        id: str | None,
+        remove: bool,
+        **options: Unpack[ContainerOptions],
+    ) -> Running[Container]:
+        """A new container and its first process, which does not run yet.
 
-        What is made sees to that itself, but for an interrupt: that may come between making a
-        thing and noting it.  Only an id that was not given is surely not somebody else's.  With
-        ``keep`` the container stays.
+        ``undo`` is told how to remove the container.  One with a random id is removed by that id,
+        before it is known to be there: an interrupt may come between the daemon's making it and
+        our noting that.  One whose id was given may be somebody else's until we have made it.
         """
-        name = given or f"run-{os.urandom(8).hex()}"
-        try:
-            yield name
-        except ContainerdError:
-            raise
-        except BaseException:
-            if not given and not keep:
-                with suppress(ContainerdError):
-                    container = self.load_container(name)
-                    with suppress(NotFound):
-                        container.task().delete(force=True)
-                    container.delete()
-            raise
+        from .popen import Running
+
+        name = id or f"run-{os.urandom(8).hex()}"
+        if not id:
+            undo.add(lambda: self.load_container(name).discard())
+        if streams.stdio.terminal:
+            options["terminal"] = True
+        container = self.new_container(name, image=image, args=args, **options)
+        if id:
+            undo.add(container.discard)
+        return Running(container.new_task(streams), container, removes=remove)
 
     @overload
     def run(
@@ -207,8 +208,8 @@ class ContainerVerbs:
         Other arguments and errors as ``new_container``; whatever happens, nothing is left.
         """
         from .io import NullIO
-        from .options import split_run
         from .run import Capturing, CompletedContainer
+        from .spec.options import split_run
 
         outputs, others = split_run(options)
         if detach and (outputs or input is not None or timeout is not None or check):
@@ -217,15 +218,21 @@ class ContainerVerbs:
                 remedy="Leave that out, give streams=, or use popen",
             )
         if detach:
-            given = NullIO() if streams is None else streams
-            return self.popen(image, args, streams=given, id=id, **others).leave()
+            streams = NullIO() if streams is None else streams
+            with Undo(streams.close) as undo:
+                running = self._launch(undo, image, args, streams, id=id, remove=remove, **others)
+                return running.start().leave()
         capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
-        streams = capturing.streams
-        with self._or_nothing(id, keep=not remove) as name:
-            running = self.popen(image, args, streams=streams, id=name, remove=remove, **others)
+        with Undo(capturing.streams.close) as undo:
+            running = self._launch(
+                undo, image, args, capturing.streams, id=id, remove=remove, **others
+            )
+            running.start()
+            if not remove:
+                undo.clear()  # it stays, however its process ends
             done = CompletedContainer(*capturing.finish(running, timeout))
         if check:
-            done.check(f"container {name}")
+            done.check(f"container {running.id}")
         return done
 
     # ---- sandboxes -------------------------------------------------------------------------
@@ -249,7 +256,7 @@ class ContainerVerbs:
         """
         from ..services._types import runtime_spec
         from ..services.sandboxes import SandboxRecord
-        from .container import check_id, runtime_options_of
+        from .record import check_id, runtime_options_of
 
         record = SandboxRecord(
             check_id(id),

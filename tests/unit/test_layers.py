@@ -27,6 +27,7 @@ EVERYBODY = {
     "locks",
     "progress",
     "system",
+    "undo",
     "unread",
     "version",
     "workers",

@@ -7,7 +7,7 @@ those of ``elsewhere`` are served by others.  What may not: making processes.
 
 from __future__ import annotations
 
-from .base import Process, ProcessStreams
+from .base import Process, ProcessStreams, closing_on_failure
 from .elsewhere import BinaryLogger, Fifos, LogFile, NullIO
 from .fifos import FIFO_FOLDER, discard_fifos
 from .sinks import Capture, Sink, Target, sink_of
@@ -34,6 +34,7 @@ __all__ = [
     "Terminal",
     "attach",
     "attach_terminal",
+    "closing_on_failure",
     "discard_fifos",
     "sink_of",
 ]

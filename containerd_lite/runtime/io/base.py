@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Protocol
 
 from ...services.tasks import Stdio
+from ...undo import Undo
 
 
 class Process(Protocol):
@@ -73,3 +74,8 @@ class ProcessStreams(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+def closing_on_failure(streams: ProcessStreams | None) -> Undo:
+    """Closes ``streams``, if there are any, where the block fails."""
+    return Undo() if streams is None else Undo(streams.close)

@@ -11,7 +11,7 @@ import pytest
 from containerd_lite import Client
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.manifest import Manifest
-from containerd_lite.runtime.kept_users import Files, KeptUsers
+from containerd_lite.runtime.users.kept_users import Files, KeptUsers
 from containerd_lite.store.daemon import DaemonStore
 
 pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("nothing_left")]

@@ -22,15 +22,15 @@ from containerd_lite.errors import (
     Unknown,
 )
 from containerd_lite.images.image import Image
-from containerd_lite.runtime.attachment import (
+from containerd_lite.runtime.labels import NETWORKS
+from containerd_lite.runtime.network.attachment import (
     LABEL,
     Attachment,
     attachments_of,
     connect,
     disconnect,
 )
-from containerd_lite.runtime.labels import NETWORKS
-from containerd_lite.runtime.network import Network, PortMapping
+from containerd_lite.runtime.network.network import Network, PortMapping
 from containerd_lite.runtime.task import Task
 from tests.harness import Unavailable, cni
 from tests.harness.cni import bridge, leased

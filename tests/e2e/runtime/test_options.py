@@ -12,7 +12,7 @@ from containerd_lite import Client
 from containerd_lite.errors import ContainerdError
 from containerd_lite.images.image import Image
 from containerd_lite.oci.spec import Mount
-from containerd_lite.runtime.options import ContainerOptions
+from containerd_lite.runtime.spec.options import ContainerOptions
 from tests.harness.daemon import Daemon
 
 pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]

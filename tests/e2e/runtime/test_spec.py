@@ -15,7 +15,7 @@ from containerd_lite import Client
 from containerd_lite.errors import Unimplemented
 from containerd_lite.images.image import Image
 from containerd_lite.oci.spec import Mount
-from containerd_lite.runtime.options import ContainerOptions
+from containerd_lite.runtime.spec.options import ContainerOptions
 from tests.harness.daemon import Daemon
 
 pytestmark = [

@@ -15,11 +15,11 @@ import pytest
 
 from containerd_lite import Client, Layout
 from containerd_lite.errors import NotFound
+from containerd_lite.images.files.image_files import read_layer_files, read_snapshot_files
 from containerd_lite.images.image import Image
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.runtime.image_files import read_layer_files, read_snapshot_files
-from containerd_lite.runtime.image_users import ImageUsers, SnapshotUsers
-from containerd_lite.runtime.users import User
+from containerd_lite.runtime.users.image_users import ImageUsers, SnapshotUsers
+from containerd_lite.runtime.users.users import User
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -179,7 +179,7 @@ def test_layers_whose_content_is_gone(client: Client, image: Image) -> None:
 LOOK_UP = """
 import os, sys
 from containerd_lite import Client, Layout
-from containerd_lite.runtime.image_users import ImageUsers
+from containerd_lite.runtime.users.image_users import ImageUsers
 place, name, namespace, whoami = sys.argv[1:]
 if whoami == "nobody":
     Client(place, namespace=namespace).version() if namespace else Layout(place).list_images()

@@ -23,10 +23,16 @@ from containerd_lite.errors import (
     Unknown,
 )
 from containerd_lite.oci.document import Document
-from containerd_lite.runtime.attachment import Attachment
-from containerd_lite.runtime.cni import Address, Dns, Interface, NetworkResult, result_of
-from containerd_lite.runtime.cni_plugin import find_plugin, run_plugin
-from containerd_lite.runtime.network import Network
+from containerd_lite.runtime.network.attachment import Attachment
+from containerd_lite.runtime.network.cni import (
+    Address,
+    Dns,
+    Interface,
+    NetworkResult,
+    result_of,
+)
+from containerd_lite.runtime.network.cni_plugin import find_plugin, run_plugin
+from containerd_lite.runtime.network.network import Network
 from tests.harness.leaks import open_files
 
 Write = Callable[..., Path]

@@ -20,10 +20,10 @@ from containerd_lite.errors import (
     NotFound,
     ResourceExhausted,
 )
+from containerd_lite.images.files.image_files import read_layer_files
+from containerd_lite.images.files.layer_tree import MAX_FILE
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.runtime.image_files import read_layer_files
-from containerd_lite.runtime.layer_tree import MAX_FILE
 from containerd_lite.store.layout import LayoutStore
 
 from .overlay_model import LAYERS, LINK, SYMLINK, Item, Refused, expected, packed

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from containerd_lite.errors import FailedPrecondition, NotFound
-from containerd_lite.runtime.logs import log_path, read_log
+from containerd_lite.runtime.watch.logs import log_path, read_log
 
 
 def read(path: Path, tail: int | None = None) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from containerd_lite.errors import InvalidArgument, NotFound
-from containerd_lite.runtime.network import Network, PortMapping
+from containerd_lite.runtime.network.network import Network, PortMapping
 
 CONFIG: dict[str, Any] = {
     "cniVersion": "1.0.0",

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from containerd_lite.errors import InvalidArgument
-from containerd_lite.runtime.container import check_id
 from containerd_lite.runtime.process import signal_number
+from containerd_lite.runtime.record import check_id
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from containerd_lite.errors import InvalidArgument
 from containerd_lite.oci.config import ImageConfig
 from containerd_lite.oci.platform import Platform
-from containerd_lite.runtime.options import SpecOptions
-from containerd_lite.runtime.specs import make_spec
+from containerd_lite.runtime.spec.options import SpecOptions
+from containerd_lite.runtime.spec.specs import make_spec
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -15,9 +15,9 @@ from containerd_lite.oci.config import ImageConfig
 from containerd_lite.oci.platform import Platform
 from containerd_lite.oci.spec import Mount
 from containerd_lite.oci.spec.seccomp import default_profile
-from containerd_lite.runtime.options import ProcessOptions, SpecOptions
-from containerd_lite.runtime.specs import exec_process, make_spec
-from containerd_lite.runtime.users import User
+from containerd_lite.runtime.spec.options import ProcessOptions, SpecOptions
+from containerd_lite.runtime.spec.specs import exec_process, make_spec
+from containerd_lite.runtime.users.users import User
 
 CONFIG = ImageConfig(Platform("linux", "amd64"), (), cmd=("image",), user="bob")
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from containerd_lite.errors import Unimplemented
-from containerd_lite.runtime.stats import Stats
+from containerd_lite.runtime.watch.stats import Stats
 from containerd_lite.services import cgroups1, cgroups2
 from containerd_lite.services._types import AnyValue
 from containerd_lite.services.metrics import Metric

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containerd_lite.errors import ContainerdError, InvalidArgument, NotFound, ResourceExhausted
-from containerd_lite.runtime.users import MAX_FILE, MAX_ID, User, find_user, is_told_by_ids
+from containerd_lite.runtime.users.users import (
+    MAX_FILE,
+    MAX_ID,
+    User,
+    find_user,
+    is_told_by_ids,
+)
 
 PASSWD = b"""\
 # comment:x:no:0

@@ -19,10 +19,10 @@ from contextlib import suppress
 from hashlib import sha256
 from threading import Lock
 
-from ..errors import ContainerdError
-from ..oci.descriptor import Descriptor
-from ..oci.manifest import Manifest
-from ..store.protocol import ContentStore
+from ...errors import ContainerdError
+from ...oci.descriptor import Descriptor
+from ...oci.manifest import Manifest
+from ...store.protocol import ContentStore
 
 Files = tuple[bytes | None, bytes | None]
 

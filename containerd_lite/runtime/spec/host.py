@@ -12,10 +12,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InvalidArgument, PermissionDenied
-from ..oci.document import quoted
-from ..oci.spec.capabilities import of_mask
-from ..oci.spec.check import Spec, refuse, text
+from ...errors import InvalidArgument, PermissionDenied
+from ...oci.document import quoted
+from ...oci.spec.capabilities import of_mask
+from ...oci.spec.check import Spec, refuse, text
 
 _KINDS = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}
 #: Folders below /dev that are file systems of their own, or other programs' (runc #2093).

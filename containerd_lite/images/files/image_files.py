@@ -11,27 +11,17 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 
-from ..errors import ContainerdError, FailedPrecondition, NotFound, ResourceExhausted
-from ..oci import media_types
-from ..oci.descriptor import Descriptor
-from ..oci.document import quoted
-from ..services._types import Mount
-from ..services.diff import DiffService
-from ..services.snapshots import SnapshotService
-from ..store.layers import Stream, decompressed
-from ..store.protocol import ContentStore
-from ..store.tar import rooted
-from .layer_tree import (
-    MAX_HOPS,
-    File,
-    Folder,
-    Lost,
-    Node,
-    Symlink,
-    Wanted,
-    follow,
-    read_tree,
-)
+from ...errors import ContainerdError, FailedPrecondition, NotFound, ResourceExhausted
+from ...oci import media_types
+from ...oci.descriptor import Descriptor
+from ...oci.document import quoted
+from ...services._types import Mount
+from ...services.diff import DiffService
+from ...services.snapshots import SnapshotService
+from ...store.layers import Stream, decompressed
+from ...store.protocol import ContentStore
+from ...store.tar import rooted
+from .layer_tree import MAX_HOPS, File, Folder, Lost, Node, Symlink, Wanted, follow, read_tree
 
 #: How often layers are read anew for what a link in another one leads to.
 _MAX_ROUNDS = 4

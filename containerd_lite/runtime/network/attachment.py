@@ -22,14 +22,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..deadline import Deadline
-from ..errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
-from ..oci.document import Document
-from ..services._types import AnyValue
-from ..services.containers import ContainerRecord, ContainerService
+from ...deadline import Deadline
+from ...errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
+from ...oci.document import Document
+from ...services._types import AnyValue
+from ...services.containers import ContainerRecord, ContainerService
+from ..labels import NETWORKS, WANTED_NETWORKS
 from .cni import Json, NetworkResult, check_name, result_of
 from .cni_plugin import find_plugin, run_plugin
-from .labels import NETWORKS, WANTED_NETWORKS
 from .network import Network, PortMapping
 
 LABEL = "containerd-lite/network."

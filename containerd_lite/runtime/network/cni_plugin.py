@@ -17,8 +17,8 @@ from subprocess import PIPE, Popen, TimeoutExpired
 from tempfile import TemporaryFile
 from typing import IO
 
-from ..deadline import Deadline
-from ..errors import (
+from ...deadline import Deadline
+from ...errors import (
     ContainerdError,
     DeadlineExceeded,
     InvalidArgument,
@@ -27,7 +27,7 @@ from ..errors import (
     Unavailable,
     Unknown,
 )
-from ..oci.document import Document
+from ...oci.document import Document
 from .cni import MAX_DOCUMENT, Json, check_name
 
 _MAX_WORDS = 500

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
-from ..errors import InvalidArgument
-from ..oci.document import Document, quoted
+from ...errors import InvalidArgument
+from ...oci.document import Document, quoted
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 
 #: Where libcni's users keep networks and plugins; the last is Debian's.

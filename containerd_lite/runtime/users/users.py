@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from ..errors import InvalidArgument, NotFound, ResourceExhausted
-from ..oci.document import quoted
+from ...errors import InvalidArgument, NotFound, ResourceExhausted
+from ...oci.document import quoted
 
 #: Linux keeps ids in 32 bits, and runc reads them into a signed one.
 MAX_ID = (1 << 31) - 1

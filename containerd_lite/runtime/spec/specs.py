@@ -11,20 +11,20 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from ..errors import InvalidArgument
-from ..oci.config import ImageConfig
-from ..oci.document import MAX_DOCUMENT, Document
-from ..oci.spec import linux as linuxes
-from ..oci.spec import mounts
-from ..oci.spec import process as processes
-from ..oci.spec.capabilities import change_capabilities, set_capabilities
-from ..oci.spec.check import Spec, flag, mapping, refuse, section, several, table, text, texts
-from ..oci.spec.default import default_spec
-from ..oci.spec.resources import set_resources
-from ..oci.spec.seccomp import default_profile
+from ...errors import InvalidArgument
+from ...oci.config import ImageConfig
+from ...oci.document import MAX_DOCUMENT, Document
+from ...oci.spec import linux as linuxes
+from ...oci.spec import mounts
+from ...oci.spec import process as processes
+from ...oci.spec.capabilities import change_capabilities, set_capabilities
+from ...oci.spec.check import Spec, flag, mapping, refuse, section, several, table, text, texts
+from ...oci.spec.default import default_spec
+from ...oci.spec.resources import set_resources
+from ...oci.spec.seccomp import default_profile
+from ..users.users import User
 from . import host
 from .options import ContainerOptions, ProcessOptions, SpecOptions
-from .users import User
 
 #: Who a user's string and the names of more groups stand for.
 FindUser = Callable[[str, Sequence[str]], User]

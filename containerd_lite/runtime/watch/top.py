@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import FailedPrecondition
-from ..services.tasks import ProcessInfo
+from ...errors import FailedPrecondition
+from ...services.tasks import ProcessInfo
 
 #: Of a process's command line, and of its status (bytes).
 _MAX_READ = 64 << 10

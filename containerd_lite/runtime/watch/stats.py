@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..errors import Unimplemented
-from ..services import cgroups1, cgroups2
-from ..services.metrics import Metric
+from ...errors import Unimplemented
+from ...services import cgroups1, cgroups2
+from ...services.metrics import Metric
 
 #: Both versions write a limit that is none as a number near the largest there is.
 _NO_LIMIT = 1 << 60

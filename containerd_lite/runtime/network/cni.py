@@ -21,8 +21,8 @@ from ipaddress import (
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import InvalidArgument, NotFound, Unknown
-from ..oci.document import Document, quoted
+from ...errors import InvalidArgument, NotFound, Unknown
+from ...oci.document import Document, quoted
 
 #: Those with results of one shape, which plugins of a chain hand on; the older have another.
 _VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")

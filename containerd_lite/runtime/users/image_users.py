@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 
-from ..errors import FailedPrecondition, InvalidArgument, NotFound
-from ..images.image import Image
-from ..oci import media_types
-from ..oci.config import chain_ids
-from ..services.diff import DiffService
-from ..services.snapshots import SnapshotService
-from ..store.protocol import ContentStore
-from .image_files import read_layer_files, read_snapshot_files
+from ...errors import FailedPrecondition, InvalidArgument, NotFound
+from ...images.files.changes import changes
+from ...images.files.image_files import read_layer_files, read_snapshot_files
+from ...images.image import Image
+from ...oci import media_types
+from ...oci.config import chain_ids
+from ...services.diff import DiffService
+from ...services.snapshots import SnapshotService
+from ...store.protocol import ContentStore
 from .kept_users import Files, KeptUsers
-from .rootfs import changes
 from .users import GROUP, PASSWD, User, find_user, is_told_by_ids
 
 _kept = KeptUsers()

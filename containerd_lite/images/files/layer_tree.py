@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import FailedPrecondition, ResourceExhausted
-from ..store.tar import FILE, FOLDER, LINK, SPARSE, SYMLINK, Entry, Source, TarReader
+from ...errors import FailedPrecondition, ResourceExhausted
+from ...store.tar import FILE, FOLDER, LINK, SPARSE, SYMLINK, Entry, Source, TarReader
 
 #: Of a file that is read (bytes): CVE-2026-47262.
 MAX_FILE = 4 << 20

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from ..deadline import Deadline
-from ..errors import FailedPrecondition, NotFound, PermissionDenied
+from ...deadline import Deadline
+from ...errors import FailedPrecondition, NotFound, PermissionDenied
 
 _PIECE = 64 << 10
 #: How often to look for more (seconds).

@@ -10,10 +10,10 @@ from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 if TYPE_CHECKING:
-    from ..oci.spec import Mount
-    from ..services._types import AnyValue
-    from .io import Target
-    from .network import Network, PortMapping
+    from ...oci.spec import Mount
+    from ...services._types import AnyValue
+    from ..io import Target
+    from ..network.network import Network, PortMapping
 
 
 class ProcessOptions(TypedDict, total=False):

@@ -1,0 +1,1 @@
+"""Files in images and snapshots, read without a mount."""

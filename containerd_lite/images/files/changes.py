@@ -1,0 +1,40 @@
+"""What a snapshot changes on its parent, written down as a layer by the daemon."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from secrets import token_hex
+
+from ...errors import ContainerdError
+from ...oci.descriptor import Descriptor
+from ...services._types import Mount
+from ...services.diff import DiffService
+from ...services.snapshots import SnapshotService
+from .image_files import read_only
+
+
+def changes(
+    snapshots: SnapshotService, differ: DiffService, key: str, media_type: str = ""
+) -> Descriptor:
+    """What a snapshot changes on its parent, as a layer in the content store.
+
+    ``media_type`` is the layer's, a gzipped one unless given.  The caller holds a
+    lease.  Raises ``NotFound``.
+    """
+    info = snapshots.stat(key)
+    suffix = token_hex(8)
+    views: list[str] = []
+
+    def view(name: str, parent: str) -> tuple[Mount, ...]:
+        views.append(f"{name}-view-{suffix}")
+        return snapshots.view(views[-1], parent)
+
+    try:
+        lower = view(f"{key}-parent", info.parent)
+        upper = snapshots.mounts(key) if info.kind == "active" else view(key, key)
+        shown = [read_only(mount) for mount in upper]
+        return differ.diff(lower, shown, media_type=media_type, ref=f"changes-{key}-{suffix}")
+    finally:
+        for name in views:
+            with suppress(ContainerdError):
+                snapshots.remove(name)
