@@ -32,6 +32,7 @@ from ..store.layers import Stream
 from ..store.layout_names import IMAGE_NAME, REF_NAME
 from ..store.protocol import ContentStore, read_blob
 from ..store.tar import BLOCK, header
+from ..undo import Undo
 from .docker_archive import manifest_json
 from .image import Image, ImageServices
 from .intake import DOCKER, INDEX, OCI_LAYOUT, StrPath
@@ -305,11 +306,8 @@ class _Reader:
         self._free.put(buffer)
 
     def __enter__(self) -> _Reader:
-        try:
+        with Undo(self.__exit__):
             self._thread.start()
-        except BaseException:
-            self.__exit__()
-            raise
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -14,6 +14,7 @@ from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
 from ..services.images import ImageRecord
 from ..store.protocol import ContentStore
+from ..undo import Undo
 from .check import check
 from .fetch import ingest_ref
 from .image import Image, ImageServices
@@ -50,7 +51,7 @@ class Taken:
         found = [Image(self._services, self._services.names.get(name)) for name in names]
         fitting: list[Image] = []
         refusal = None
-        try:
+        with Undo(lambda: self._take_back(found)):
             for image in found:
                 try:
                     image.expect(platforms)
@@ -62,9 +63,6 @@ class Taken:
             if not is_whole:
                 for image in fitting:
                     self._expect_whole(image, platforms)
-        except BaseException:
-            self._take_back(found)
-            raise
         self._take_back([image for image in found if image not in fitting])
         return fitting
 

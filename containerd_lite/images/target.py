@@ -16,6 +16,7 @@ from secrets import token_hex
 from typing import BinaryIO
 
 from ..errors import InvalidArgument
+from ..undo import Undo
 from .intake import StrPath
 
 #: Links that lead to links; Linux allows a path as many.
@@ -37,15 +38,12 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
             yield file
         return
     scratch = path.with_name(f".{path.name}.{token_hex(4)}")
-    try:
+    with Undo(lambda: scratch.unlink(missing_ok=True)):
         with scratch.open("xb") as file:
             if path.exists():
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             yield file
         scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
 
 
 def _followed(path: Path) -> Path | None:

@@ -24,6 +24,7 @@ from hashlib import sha256
 
 from ..deadline import Deadline
 from ..locks import holding
+from ..undo import Undo
 
 #: How often who waits for another process looks whether it is to give up (seconds).
 _LOOK = 0.1
@@ -88,12 +89,9 @@ def _hold(name: bytes, check: Callable[[], object]) -> socket.socket | None:
 
 def _bound(name: bytes) -> socket.socket:
     own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with Undo(own.close):
         own.bind(name)
         own.listen(_BACKLOG)
-    except BaseException:
-        own.close()
-        raise
     return own
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from ..deadline import Deadline, backoff
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..progress import ProgressEvent
+from ..undo import Undo
 from .auth import Authenticator
 from .failures import MAX_ERROR, Again, clean, repeats, status_failure, wait_asked
 from .hosts import Host
@@ -200,11 +201,8 @@ class Session:
 
 
 def _used(answer: Answer, use: Callable[[Answer], _Result]) -> _Result:
-    try:
+    with Undo(answer.close):
         return use(answer)
-    except BaseException:
-        answer.close()
-        raise
 
 
 def _target(ask: Ask, answer: Answer) -> Url:

@@ -12,6 +12,7 @@ from secrets import token_urlsafe
 
 from ..errors import Aborted, ProtocolError
 from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
+from ..undo import Undo
 from ._base import MessageStream, Service
 from ._types import AnyValue, any_fields, any_of
 
@@ -44,15 +45,12 @@ class StreamingService(Service):
         id = id or f"lite-{token_urlsafe(12)}"
         messages = self._begin(CONTAINERD.method(f"{self._name}/Stream"), None)
         stream = Stream(messages, id)
-        try:
+        with Undo(stream.close):
             stream.send(AnyValue(_INIT, encode(CONTAINERD.message(_INIT)(id=id))))
             answer = stream.receive(self._context.timeout)
             if answer is None or answer.type_url != _EMPTY:
                 said = "nothing" if answer is None else f"a {answer.type_url}"
                 raise ProtocolError(f"the daemon answered the opening of stream {id} by {said}")
-        except BaseException:
-            stream.close()
-            raise
         return stream
 
 

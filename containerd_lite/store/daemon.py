@@ -16,6 +16,7 @@ from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatc
 from ..oci import digest as digests
 from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
+from ..undo import Undo
 
 #: containerd takes messages of up to 16 MiB, and sends 1 MiB itself.  Two of 2 MiB under way made a
 #: fetch of large layers take 5 % less time than four of half the size.
@@ -148,11 +149,8 @@ class DaemonWriter:
         self._ref = ref
         self._size = size
         self._expected = expected
-        try:
+        with Undo(write.close):
             self._offset = write.stat(size, expected)
-        except BaseException:
-            write.close()
-            raise
 
     @property
     def offset(self) -> int:

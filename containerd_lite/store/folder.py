@@ -13,6 +13,7 @@ from secrets import token_hex
 
 from ..errors import ContainerdError, SizeMismatch
 from ..system import of_system
+from ..undo import Undo
 
 
 @contextmanager
@@ -43,12 +44,9 @@ def read(path: Path, limit: int) -> bytes:
 def replace(path: Path, body: bytes) -> None:
     """Replace a file whole: a reader sees the old one or the new one."""
     scratch = path.with_name(f"{scratch_of(path.name)}{token_hex(4)}")
-    try:
+    with Undo(lambda: scratch.unlink(missing_ok=True)):
         scratch.write_bytes(body)
         scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
 
 
 def scratch_of(name: str) -> str:

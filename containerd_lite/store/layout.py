@@ -30,6 +30,7 @@ from ..errors import (
 from ..oci import digest as digests
 from ..oci.content import ContentInfo, IngestStatus
 from ..oci.document import Document, quoted
+from ..undo import Undo
 from . import layout_index
 from .folder import explained, read, replace, scratch_of
 from .layout_index import INDEX
@@ -256,11 +257,8 @@ class LayoutWriter:
         algorithm = digests.algorithm(expected) if expected else "sha256"
         self._hash = hashlib.new(algorithm, usedforsecurity=False)
         self._offset = 0
-        try:
+        with Undo(file.close):
             self._take_up()
-        except BaseException:
-            file.close()
-            raise
 
     def _take_up(self) -> None:
         """Hash what an earlier writer has left, which is faster than fetching it again."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..deadline import Deadline, backoff
 from ..errors import Cancelled, ContainerdError, InvalidArgument, Unavailable
+from ..undo import Undo
 from ..version import USER_AGENT
 from ..wire import metadata as codes
 from ..wire.call import Call
@@ -25,7 +26,8 @@ from ..wire.connection import Connection
 from ..wire.framing import MAX_MESSAGE
 from ..wire.framing import compress as squeeze
 from ..wire.metadata import Metadata, Status
-from .address import DEFAULT, Address
+from .address import DEFAULT, parse_address
+from .base import Address
 from .link import Link
 from .stream import Stream, error_of, open_message, operation, raise_status
 
@@ -67,7 +69,7 @@ class Channel:
         max_message: int = MAX_MESSAGE,
     ) -> None:
         if isinstance(address, str):
-            address = Address.parse(address, tls=tls)
+            address = parse_address(address, tls=tls)
         elif tls is not None:
             raise InvalidArgument("an Address has its TLS", remedy="Give one of the two")
         self.address = address
@@ -190,7 +192,7 @@ class Channel:
                     link = self._link(deadline, dedicated)
                 else:
                     link = self._dial_until(deadline, dedicated, waits)
-                try:
+                try:  # not an Undo: every call comes by
                     call = begin(link)
                 except BaseException:
                     self.release(link)
@@ -233,18 +235,14 @@ class Channel:
             if dedicated and self._spare:
                 return self._spare.pop()
         link = self._dial(deadline)
-        try:
-            with self._lock:
-                shared = self._shared  # another thread may have been quicker
-                is_late = not dedicated and shared is not None and shared.is_usable
-                is_closed = self._closed.is_set()
-                if not is_closed and not is_late:
-                    self._links.add(link)
-                    self._shared = shared if dedicated else link
-                    return link
-        except BaseException:
-            link.close(_INTERRUPTED)
-            raise
+        with Undo(lambda: link.close(_INTERRUPTED)), self._lock:
+            shared = self._shared  # another thread may have been quicker
+            is_late = not dedicated and shared is not None and shared.is_usable
+            is_closed = self._closed.is_set()
+            if not is_closed and not is_late:
+                self._links.add(link)
+                self._shared = shared if dedicated else link
+                return link
         link.close(_CLOSED)
         if is_closed or shared is None:
             raise Cancelled("the client was closed")
@@ -259,11 +257,8 @@ class Channel:
         )
         ready_by = Deadline(self.connect_timeout)
         sock = self.address.dial(deadline.sooner(self.connect_timeout).remaining())
-        try:
+        with Undo(sock.close):
             return Link(sock, wire, ready_by)
-        except BaseException:
-            sock.close()
-            raise
 
     def _collect(self) -> None:
         """Settle what dropped streams have left."""

@@ -17,8 +17,9 @@ from typing import Any, Literal, cast
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument
+from ..undo import Undo
 from . import failures
-from .address import Address, closed_on_error
+from .base import Address
 from .tls import TLS, secure
 
 _LABEL = "[-_a-zA-Z0-9]{1,63}"
@@ -55,7 +56,7 @@ class TcpAddress(Address):
 
     def _open(self, deadline: Deadline) -> socket.socket:
         sock = self._connect(deadline)
-        with closed_on_error(sock):
+        with Undo(sock.close):
             if self.tls:
                 secured = secure(sock, self.tls, self._name.rstrip("."), deadline)
                 return cast(socket.socket, secured)  # it has what link and pump use
@@ -80,7 +81,7 @@ def _connected(found: tuple[Any, ...], deadline: Deadline, more: int) -> socket.
     """A socket connected to one of ``getaddrinfo``'s; ``more`` others want some time, too."""
     family, kind, protocol, _, where = found
     sock = socket.socket(family, kind, protocol)
-    with closed_on_error(sock):
+    with Undo(sock.close):
         # A call may wait for days, and a machine that is gone says nothing: after half a minute
         # of silence, the kernel asks.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

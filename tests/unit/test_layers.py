@@ -106,6 +106,41 @@ def test_a_file_imports_only_what_its_row_allows(path: Path) -> None:
         assert name != "importlib.metadata"
 
 
+def files_imported(path: Path) -> set[Path]:
+    """The files of the house that a file imports: at its top, in functions, for type checkers."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = node.module.split(".") if node.module else []
+            place = path.parents[node.level - 1].joinpath(*parts)
+            for alias in node.names:
+                candidates = (
+                    place / f"{alias.name}.py",
+                    place / alias.name / "__init__.py",
+                    place.with_suffix(".py"),
+                    place / "__init__.py",
+                )
+                found.add(next(one for one in candidates if one.exists()))
+    return found - {path}
+
+
+def test_no_file_imports_what_imports_it() -> None:
+    """Within a room, too, and by whatever way round: each file can be read before its users."""
+    arrows = {path: files_imported(path) for path in FILES}
+    while True:  # drop files that import none of the rest, or that none of the rest imports
+        imported = set().union(*arrows.values())
+        circle = {a: b & arrows.keys() for a, b in arrows.items() if b & arrows.keys()}
+        circle = {path: targets for path, targets in circle.items() if path in imported}
+        if circle == arrows:
+            break
+        arrows = circle
+    assert not arrows, "\n".join(
+        f"{path.relative_to(PACKAGE)} imports {target.relative_to(PACKAGE)}"
+        for path, targets in arrows.items()
+        for target in sorted(targets)
+    )
+
+
 def test_third_parties_are_imported_by_name_only() -> None:
     """``import h2.connection`` would bind ``h2``, which a vendoring tool cannot rewrite."""
     for path in FILES:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from ...errors import FailedPrecondition
 from ...services.tasks import Stdio
+from ...undo import Undo
 from .fifos import FifoFolder, FoundFolder, await_input, open_input
 
 #: An output that is thrown away: the shim opens it as any file.
@@ -30,11 +31,8 @@ class NewEnds:
         self.stdio = Stdio()
         self._folder = FifoFolder() if names else None
         if self._folder is not None:
-            try:
+            with Undo(self._folder.close):
                 paths = {name: self._folder.add(name) for name in names}
-            except BaseException:
-                self._folder.close()
-                raise
             # runc's shim wants both outputs as soon as there is one stream.
             stdout = paths.get("stdout", NULL_DEVICE)
             stderr = "" if terminal else paths.get("stderr", stdout if joined else NULL_DEVICE)

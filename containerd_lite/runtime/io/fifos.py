@@ -22,6 +22,7 @@ from pathlib import Path
 from ...deadline import Deadline, backoff
 from ...errors import FailedPrecondition, NotFound, PermissionDenied
 from ...services.tasks import Stdio
+from ...undo import Undo
 
 #: Where containerd's own clients make them; the daemon must see the same folder.
 FIFO_FOLDER = Path("/run/containerd/fifo")
@@ -96,11 +97,8 @@ def _lock(path: Path, mode: int) -> int:
     """A descriptor that holds the lock of a folder until it is closed."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags)
-    try:
+    with Undo(lambda: os.close(descriptor)):
         fcntl.flock(descriptor, mode)
-    except BaseException:
-        os.close(descriptor)
-        raise
     return descriptor
 
 
@@ -235,11 +233,8 @@ def _open_fifo(path: str, mode: int) -> int:
         descriptor = os.open(path, mode | _OPEN)
     except FileNotFoundError as error:
         raise _gone(path) from error
-    try:
+    with Undo(lambda: os.close(descriptor)):
         _check_mode(path, os.fstat(descriptor).st_mode)
-    except BaseException:
-        os.close(descriptor)
-        raise
     return descriptor
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ...errors import InvalidArgument, NotFound
 from ...services.tasks import Stdio
+from ...undo import Undo
 from .base import Process
 from .ends import FoundEnds, NewEnds
 from .fifos import open_output
@@ -75,15 +76,12 @@ class Streams(Served):
         self._pipes: list[str] = []
         self._drain = Pump()
         super().__init__(ends, Pump())
-        try:
+        with Undo(self.close):
             # First what was given: a number that is free may soon be one of ours.
             self._take(targets)
             if ends is None:
                 self._ends = _new_ends(self._source, targets, terminal)
             self._open(targets)
-        except BaseException:
-            self.close()
-            raise
 
     def _take(self, targets: dict[str, Target]) -> None:
         given = None if _is(self._source, PIPE) else descriptor_of(self._source)

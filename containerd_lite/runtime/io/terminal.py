@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from ...errors import ContainerdError, FailedPrecondition
 from ...services.tasks import Stdio
+from ...undo import Undo
 from .base import Process
 from .detach import DetachKeys
 from .ends import FoundEnds, NewEnds
@@ -54,7 +55,7 @@ class Terminal(Served):
         self._source = self._input = -1
         self._last = iter((_END,))
         super().__init__(ends, Pump(ends_with_outputs=True))
-        try:
+        with Undo(self.close):
             self._local = LocalTerminal(input_fd, output_fd)
             self._source = duplicate(input_fd)
             self._writers["stdout"] = writer_of(output_fd)
@@ -63,9 +64,6 @@ class Terminal(Served):
             self._add_output("stdout", self._ends.stdio.stdout)
             if self._ends.is_attached:
                 self._input = self._ends.open_input()
-        except BaseException:
-            self.close()
-            raise
 
     def start(self, process: Process) -> None:
         """Serve the process, which has been started, and tell it its size."""

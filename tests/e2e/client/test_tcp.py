@@ -23,7 +23,7 @@ from containerd_lite.errors import (
     Unimplemented,
 )
 from containerd_lite.oci import digest as digests
-from containerd_lite.transport.address import Address
+from containerd_lite.transport.address import parse_address
 from containerd_lite.transport.channel import Channel
 from containerd_lite.transport.tls import TLS
 from tests.harness import Unavailable as NotHere
@@ -84,7 +84,7 @@ def listener(daemon: Daemon, files: Files) -> Iterator[tuple[Daemon, str]]:
 
 @pytest.fixture
 def channel(listener: tuple[Daemon, str], tls: TLS) -> Iterator[Channel]:
-    with Channel(Address.parse(listener[1], tls=tls)) as channel:
+    with Channel(parse_address(listener[1], tls=tls)) as channel:
         yield channel
 
 
@@ -140,7 +140,7 @@ def test_who_is_not_trusted(listener: tuple[Daemon, str], files: Files) -> None:
         "refused the client certificate": TLS(ca, files.stranger.certificate, files.stranger.key),
     }
     for said, tls in cases.items():
-        with Channel(Address.parse(listener[1], tls=tls)) as channel:
+        with Channel(parse_address(listener[1], tls=tls)) as channel:
             for wait_for_ready in (False, True):
                 with pytest.raises(Unauthenticated, match=said) as caught:
                     ask(channel, wait_for_ready=wait_for_ready)
@@ -165,13 +165,13 @@ def test_a_daemon_that_comes_back(listener: tuple[Daemon, str], channel: Channel
 
 def test_a_listener_without_tls(daemon: Daemon, listener: tuple[Daemon, str], tls: TLS) -> None:
     with listening(daemon.suite) as (_, address):
-        with Channel(Address.parse(address, tls=False)) as channel:
+        with Channel(parse_address(address, tls=False)) as channel:
             assert b"containerd" in ask(channel, b"v" * (1 << 20))
-        with Channel(Address.parse(address, tls=tls)) as channel:
+        with Channel(parse_address(address, tls=tls)) as channel:
             with pytest.raises(ProtocolError, match="TLS failed") as caught:
                 ask(channel, wait_for_ready=True)
             assert "tls=False" in caught.value.remedy
-    with Channel(Address.parse(listener[1], tls=False)) as channel, pytest.raises(Unavailable):
+    with Channel(parse_address(listener[1], tls=False)) as channel, pytest.raises(Unavailable):
         ask(channel)
 
 
@@ -191,7 +191,7 @@ def front(daemon: Daemon, files: Files) -> Iterator[Front]:
 def test_the_whole_api(front: Front, tls: TLS, daemon: Daemon, namespace: str) -> None:
     bodies = [random.Random(number).randbytes(6 << 20) for number in range(4)]
     with (
-        Channel(Address.parse(front.address, tls=tls)) as channel,
+        Channel(parse_address(front.address, tls=tls)) as channel,
         ThreadPoolExecutor(len(bodies)) as pool,
     ):
         client = Client(channel=channel, namespace=namespace)

@@ -23,9 +23,10 @@ from containerd_lite.errors import (
     SocketPermissionDenied,
     Unavailable,
 )
-from containerd_lite.transport.address import DEFAULT, Address, UnixAddress
+from containerd_lite.transport.address import DEFAULT, parse_address
 from containerd_lite.transport.tcp import TcpAddress
 from containerd_lite.transport.tls import TLS
+from containerd_lite.transport.unix import UnixAddress
 from tests.wire.peer import Peer, Worker, descriptors, silent
 
 pytestmark = pytest.mark.interpreter
@@ -33,8 +34,8 @@ pytestmark = pytest.mark.interpreter
 AS_NOBODY = """
 import os, sys
 from containerd_lite.errors import ContainerdError
-from containerd_lite.transport.address import Address
-address = Address.parse(sys.argv[1])
+from containerd_lite.transport.address import parse_address
+address = parse_address(sys.argv[1])
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
     address.dial(1.0)
@@ -58,11 +59,11 @@ except ContainerdError as error:
     ],
 )
 def test_parse(text: str, path: str, shown: str) -> None:
-    address = Address.parse(text)
+    address = parse_address(text)
     assert address == UnixAddress(path)
     assert (address.scheme, address.authority) == ("http", "localhost")
     assert str(address) == shown
-    assert Address.parse(shown) == address
+    assert parse_address(shown) == address
     assert pickle.loads(pickle.dumps(address)) == address
 
 
@@ -86,7 +87,7 @@ def test_parse(text: str, path: str, shown: str) -> None:
 def test_what_is_no_address(text: str) -> None:
     for tls in (None, False, TLS()):
         with pytest.raises(InvalidArgument) as caught:
-            Address.parse(text, tls=tls)
+            parse_address(text, tls=tls)
         assert caught.value.remedy
 
 
@@ -108,11 +109,11 @@ def test_parse_tcp(text: str, host: str, port: int, authority: str) -> None:
     """RFC 3986, 3.2.2: IPv6 stands in brackets; RFC 9110, 4.2: no zone or user in an authority."""
     cases: list[tuple[TLS | Literal[False], str]] = [(TLS_SETTINGS, "https"), (False, "http")]
     for tls, scheme in cases:
-        address = Address.parse(text, tls=tls)
+        address = parse_address(text, tls=tls)
         assert address == TcpAddress(host, port, tls)
         assert (address.scheme, address.authority) == (scheme, authority)
         assert str(address) == text
-        assert Address.parse(str(address), tls=tls) == address
+        assert parse_address(str(address), tls=tls) == address
         assert pickle.loads(pickle.dumps(address)) == address
 
 
@@ -145,21 +146,21 @@ def test_parse_tcp(text: str, host: str, port: int, authority: str) -> None:
 )
 def test_what_is_no_tcp_address(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"no host and port|no known form") as caught:
-        Address.parse(text, tls=TLS_SETTINGS)
+        parse_address(text, tls=TLS_SETTINGS)
     assert "tcp://host:port" in caught.value.remedy
 
 
 @pytest.mark.parametrize("tls", [None, True, "ca.pem"])
 def test_tls_is_asked_for(tls: Any) -> None:
     with pytest.raises(InvalidArgument, match="needs tls=") as caught:
-        Address.parse("tcp://127.0.0.1:1", tls=tls)
+        parse_address("tcp://127.0.0.1:1", tls=tls)
     assert "TLS(" in caught.value.remedy
 
 
 @pytest.mark.parametrize("tls", [False, TLS()])
 def test_a_unix_socket_has_no_tls(tls: Any) -> None:
     with pytest.raises(InvalidArgument, match="no TLS"):
-        Address.parse(DEFAULT, tls=tls)
+        parse_address(DEFAULT, tls=tls)
 
 
 def dial(path: Path, timeout: float | None = 1.0) -> ContainerdError:
@@ -261,7 +262,7 @@ def test_an_interrupted_dial_leaves_nothing(full: socket.socket, monkeypatch: ob
         raise Interrupt
 
     assert isinstance(monkeypatch, pytest.MonkeyPatch)
-    monkeypatch.setattr("containerd_lite.transport.address.time.sleep", interrupt)
+    monkeypatch.setattr("containerd_lite.transport.unix.time.sleep", interrupt)
     before = descriptors()
     with pytest.raises(Interrupt):
         UnixAddress(full.getsockname()).dial(5.0)
@@ -274,7 +275,7 @@ def test_an_interrupted_dial_leaves_nothing(full: socket.socket, monkeypatch: ob
 def dial_tcp(where: str, timeout: float | None = 1.0) -> ContainerdError:
     before = descriptors()
     with pytest.raises(ContainerdError) as caught:
-        Address.parse(where, tls=False).dial(timeout)
+        parse_address(where, tls=False).dial(timeout)
     assert descriptors() == before
     assert where in str(caught.value)
     return caught.value
@@ -292,7 +293,7 @@ def where(listener: socket.socket, host: str = "127.0.0.1") -> str:
 
 def test_tcp(listener: socket.socket) -> None:
     """Nothing is held back for more (TCP_NODELAY), and a peer that is gone is missed."""
-    sock = Address.parse(where(listener), tls=False).dial(None)
+    sock = parse_address(where(listener), tls=False).dial(None)
     with sock, listener.accept()[0] as peer:
         assert not sock.getblocking()
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -342,7 +343,7 @@ def test_each_address_of_a_name_is_tried(
     found = [refuses, ("127.0.0.1", silent_port), at]
     answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in found]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: list(answer))
-    sock = Address.parse("tcp://daemon.example:1", tls=False).dial(0.5)
+    sock = parse_address("tcp://daemon.example:1", tls=False).dial(0.5)
     assert sock.getpeername() == at
     sock.close()
     answer[-1] = answer[0]
@@ -381,4 +382,4 @@ def test_no_descriptors_left_for_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "socket", fail)
     with pytest.raises(Unavailable, match="Too many open files"):
-        Address.parse("tcp://127.0.0.1:1", tls=False).dial(1.0)
+        parse_address("tcp://127.0.0.1:1", tls=False).dial(1.0)

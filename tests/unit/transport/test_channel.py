@@ -21,7 +21,7 @@ from containerd_lite.errors import (
     SocketNotFound,
     Unimplemented,
 )
-from containerd_lite.transport.address import Address
+from containerd_lite.transport.address import parse_address
 from containerd_lite.transport.channel import Channel
 from containerd_lite.transport.link import Link
 from containerd_lite.wire.call import Call
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("leaks_nothing")]
 
 def test_an_address_has_its_tls(server: Peer) -> None:
     with pytest.raises(InvalidArgument, match="one of the two"):
-        Channel(Address.parse(server.address), tls=False)
+        Channel(parse_address(server.address), tls=False)
 
 
 def test_nothing_happens_before_the_first_call(server: Peer) -> None:

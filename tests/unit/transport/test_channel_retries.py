@@ -15,7 +15,7 @@ from containerd_lite.errors import (
     SocketNotFound,
     Unavailable,
 )
-from containerd_lite.transport.address import Address
+from containerd_lite.transport.base import Address
 from containerd_lite.transport.channel import Channel
 from tests.unit.transport.channels import PATH, echo_script, error_of, hang
 from tests.wire import peer

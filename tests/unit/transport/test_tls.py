@@ -21,7 +21,7 @@ from containerd_lite.errors import (
     Unauthenticated,
     Unavailable,
 )
-from containerd_lite.transport.address import Address
+from containerd_lite.transport.address import parse_address
 from containerd_lite.transport.channel import Channel
 from containerd_lite.transport.failures import TLSFault
 from containerd_lite.transport.tls import TLS, TLSSocket
@@ -79,7 +79,7 @@ class Listener:
             self._worker.result()
 
     def dial(self, tls: TLS, host: str = "127.0.0.1", timeout: float = PATIENCE) -> TLSSocket:
-        sock = Address.parse(f"tcp://{host}:{self.port}", tls=tls).dial(timeout)
+        sock = parse_address(f"tcp://{host}:{self.port}", tls=tls).dial(timeout)
         assert isinstance(sock, TLSSocket)
         return sock
 
@@ -380,7 +380,7 @@ def test_a_channel_that_is_not_let_in(files: Files, version: ssl.TLSVersion) -> 
     context.maximum_version = version
     with Peer(answering(echo)) as peer, Front(peer.path, context) as front:
         for tls in (settings(files), settings(files, files.stranger)):
-            with Channel(Address.parse(front.address, tls=tls)) as channel:
+            with Channel(parse_address(front.address, tls=tls)) as channel:
                 for wait_for_ready in (False, True):
                     with pytest.raises(Unauthenticated, match="client certificate"):
                         channel.unary(

@@ -18,7 +18,7 @@ from typing import Literal
 import pytest
 
 from containerd_lite.deadline import Deadline
-from containerd_lite.transport.address import Address
+from containerd_lite.transport.address import parse_address
 from containerd_lite.transport.channel import Channel
 from containerd_lite.transport.failures import TLSFault
 from containerd_lite.transport.tls import TLS, TLSSocket, secure
@@ -392,7 +392,7 @@ def test_a_channel(files: Files, version: ssl.TLSVersion | None) -> None:
     with (
         Peer(answering(echo)) as peer,
         Front(peer.path, context) as front,
-        Channel(Address.parse(front.address, tls=tls)) as channel,
+        Channel(parse_address(front.address, tls=tls)) as channel,
     ):
         assert channel.unary("/a.B/C") == b""
         workers = [Worker(channel.unary, "/a.B/C", body[number:]) for number in range(8)]
