@@ -1,7 +1,7 @@
 """A containerd client in pure Python.
 
-What lives here: the public names.  Importing does no work: no thread, no log handler, no
-global registration, and what a program does not use it does not load.
+Importing it does no work: no thread, no log handler, no global registration, and what a program
+does not use is not loaded.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import ContainerdError
+from .lazy import lazy_names
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -19,14 +20,11 @@ if TYPE_CHECKING:
 __version__ = VERSION
 __all__ = ["Client", "ContainerdError", "Layout", "ProgressEvent", "__version__"]
 
-_LAZY = {"Client": "client", "Layout": "layout", "ProgressEvent": "progress"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "client": ["Client"],
+        "layout": ["Layout"],
+        "progress": ["ProgressEvent"],
+    },
+)

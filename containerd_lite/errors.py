@@ -241,3 +241,8 @@ BY_CODE: dict[int, type[ContainerdError]] = {
     15: DataLoss,
     16: Unauthenticated,
 }
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether ``error`` says that the daemon is gone, and may come back."""
+    return isinstance(error, ConnectionLost | ConnectionRefused | SocketNotFound)

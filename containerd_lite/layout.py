@@ -1,7 +1,4 @@
-"""Images in a folder, without a daemon: the embedded default.
-
-What lives here: the verbs of ``Client`` on an OCI image layout.  What may not: how they are done.
-"""
+"""Images in a folder, without a daemon: ``Client``'s verbs of images on an OCI image layout."""
 
 from __future__ import annotations
 
@@ -10,12 +7,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .images import pull  # noqa: F401  at once: root's rights may be given up before it is used
-from .images.image import ImageServices
+from .images.backend import ImageBackend, Replacer
+from .images.pull import pull  # noqa: F401  at once: root's rights may be given up before it is used
 from .images.verbs import ImageVerbs
-from .oci.platform import default, parse
+from .oci.platform import Platform, parse, parse_or_default
 from .store.layout import LayoutStore
 from .store.layout_names import LayoutNames
+
+
+class LayoutBackend(ImageBackend):
+    """The image names and content of a folder."""
+
+    def __init__(self, store: LayoutStore, platform: Platform) -> None:
+        self.names = LayoutNames(store)
+        self.store: LayoutStore = store
+        self.platform = platform
+
+    def with_defaults(
+        self, *, platform: Platform | str | None = None, snapshotter: str | None = None
+    ) -> LayoutBackend:
+        wanted = parse(platform) if isinstance(platform, str) else platform
+        return LayoutBackend(self.store, wanted or self.platform)
+
+    @contextmanager
+    def keeping(self, resume: str = "") -> Iterator[None]:
+        """Nothing is collected in a folder.  Incomplete writes stay, if at all, in ``.ingest/``."""
+        try:
+            yield
+        finally:
+            self.store.tidy()
+
+    def replacer(self) -> Replacer:
+        return self.store
 
 
 class Layout(ImageVerbs):
@@ -32,26 +55,15 @@ class Layout(ImageVerbs):
 
     def __init__(self, path: str | os.PathLike[str], *, platform: str | None = None) -> None:
         self.content_store = LayoutStore(path)
-        self._platform = default() if platform is None else parse(platform)
+        self._platform = parse_or_default(platform)
 
     @property
     def path(self) -> Path:
         return self.content_store.path
 
-    def _image_services(
-        self, snapshotter: str | None = None, platform: str | None = None
-    ) -> ImageServices:
-        wanted = self._platform if platform is None else parse(platform)
-        return ImageServices(LayoutNames(self.content_store), self.content_store, wanted)
-
-    @contextmanager
-    def _keeping(self, resume: str = "") -> Iterator[None]:
-        """Nothing is collected in a folder; what is half-made of a write stays, if at all, in a
-        folder of its own."""
-        try:
-            yield
-        finally:
-            self.content_store.tidy()
+    @property
+    def _images(self) -> LayoutBackend:
+        return LayoutBackend(self.content_store, self._platform)
 
     def __repr__(self) -> str:
         return f"<Layout {self.path}>"

@@ -1,9 +1,50 @@
-"""The content-addressed pipeline, the same on every store.
+"""Images: names, content and what is done with them, in a daemon or in a folder."""
 
-What lives here: on top ``verbs``, what users call, and ``image``, what they get; ``walk``,
-descriptor to children, and ``job``, what its parts share; ``platforms``, ``names``, ``labels``.
-From registries ``resolver``, ``source``, ``fetch``, ``turns``, ``pull``, ``octet``, ``schema1``; to
-them ``plan``, ``push``, ``copy``; into snapshots ``unpack``, ``apply``, ``cri_labels``; archives by
-``importer``, ``exporter`` and theirs; upkeep by ``check``, ``verify``, ``repair``; the daemon's own
-transfers by ``by_daemon`` and its ``transfer_*``.  What may not: sockets.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .backend import ImageBackend as ImageBackend
+    from .daemon.backend import DaemonBackend as DaemonBackend
+    from .image import Image as Image
+    from .image import ImageLike as ImageLike
+    from .image import find_image as find_image
+    from .image import list_images as list_images
+    from .image import name_and_target as name_and_target
+    from .image import tag_image as tag_image
+    from .job import Job as Job
+    from .names import Names as Names
+    from .resolver import Fetcher as Fetcher
+    from .resolver import Pusher as Pusher
+    from .resolver import PushResolver as PushResolver
+    from .resolver import RegistryResolver as RegistryResolver
+    from .resolver import Resolver as Resolver
+    from .via import Via as Via
+    from .walk import Handler as Handler
+    from .walk import SkipDescriptor as SkipDescriptor
+    from .walk import StopHandlers as StopHandlers
+    from .walk import WrapHandler as WrapHandler
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "backend": ["ImageBackend"],
+        "daemon.backend": ["DaemonBackend"],
+        "image": [
+            "Image",
+            "ImageLike",
+            "find_image",
+            "list_images",
+            "name_and_target",
+            "tag_image",
+        ],
+        "job": ["Job"],
+        "names": ["Names"],
+        "resolver": ["Fetcher", "PushResolver", "Pusher", "RegistryResolver", "Resolver"],
+        "via": ["Via"],
+        "walk": ["Handler", "SkipDescriptor", "StopHandlers", "WrapHandler"],
+    },
+)

@@ -5,50 +5,24 @@ What lives here: the object, and reading what its name stands for.  What may not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
+from typing import TypeAlias
 
-from ..errors import FailedPrecondition, InvalidArgument
+from ..errors import InvalidArgument
 from ..oci import media_types
 from ..oci.config import ImageConfig
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
+from ..oci.image_record import ImageRecord
 from ..oci.manifest import Index, Manifest, parse
-from ..oci.platform import Platform
-from ..services.diff import DiffService
-from ..services.images import ImageRecord
-from ..services.snapshots import FindSnapshots
-from ..store.protocol import ContentStore, read_blob
-from .job import Job
-from .names import Names, name_of
+from ..store.protocol import read_blob
+from .backend import ImageBackend
+from .names import find, name_of
 from .platforms import Platforms, find_manifest
-from .unpack import Unpacker
 
-
-@dataclass(frozen=True)
-class ImageServices:
-    """What images are kept by: the services of a namespace, or a folder, which cannot unpack.
-
-    ``keeping`` keeps what is written within its block from garbage collection.
-    """
-
-    names: Names
-    store: ContentStore
-    platform: Platform
-    snapshots: FindSnapshots | None = None
-    differ: DiffService | None = None
-    keeping: Callable[[], AbstractContextManager[object]] = nullcontext
-
-    def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
-        """Raises ``FailedPrecondition`` for a store without snapshots."""
-        if self.snapshots is None or self.differ is None:
-            raise FailedPrecondition(
-                "a layout has no snapshots to unpack into",
-                remedy="Pull or import the image into a containerd",
-            )
-        return Unpacker(self.store, self.snapshots(snapshotter), self.differ, job or Job())
+#: What a verb takes for an image: one that was got, its name, or what a name would stand for.
+ImageLike: TypeAlias = "Image | Descriptor | str"
 
 
 class Image:
@@ -59,9 +33,10 @@ class Image:
     """
 
     def __init__(
-        self, services: ImageServices, record: ImageRecord, *, is_lazy: bool = False
+        self, backend: ImageBackend, record: ImageRecord, *, is_lazy: bool = False
     ) -> None:
-        self._services = services
+        #: Where it is kept.
+        self.backend = backend
         self.record = record
         self.is_lazy = is_lazy
 
@@ -86,10 +61,10 @@ class Image:
 
     @cached_property
     def _manifest(self) -> Manifest:
-        return find_manifest(self.name, self.target, self._services.platform, self._read)
+        return find_manifest(self.name, self.target, self.backend.platform, self._read)
 
     def _read(self, target: Descriptor) -> Manifest | Index:
-        return parse(read_blob(self._services.store, target, MAX_DOCUMENT), target.media_type)
+        return parse(read_blob(self.backend.store, target, MAX_DOCUMENT), target.media_type)
 
     def config(self) -> ImageConfig:
         """The image config.  Raises ``InvalidArgument`` for an artifact that is no image."""
@@ -100,7 +75,7 @@ class Image:
         target = self._manifest.config
         if not media_types.is_config(target.media_type):
             raise InvalidArgument(f"{self.name} is no image: it is {target.media_type}")
-        return ImageConfig.parse(read_blob(self._services.store, target, MAX_DOCUMENT))
+        return ImageConfig.parse(read_blob(self.backend.store, target, MAX_DOCUMENT))
 
     def expect(self, platforms: Platforms | None = None) -> None:
         """Raises ``NoMatchingPlatform`` where it has not got ``platforms``, the client's unless
@@ -108,7 +83,7 @@ class Image:
         if media_types.is_manifest(self.target.media_type):
             config = self._manifest.config
             if media_types.is_config(config.media_type):
-                wanted = platforms or Platforms((self._services.platform,))
+                wanted = platforms or Platforms((self.backend.platform,))
                 wanted.expect(self._config.platform, self.name)
         elif platforms is None:
             _ = self._manifest
@@ -127,19 +102,19 @@ class Image:
 
     def is_unpacked(self, snapshotter: str | None = None) -> bool:
         """Whether its snapshots are there, in the default snapshotter unless one is named."""
-        return self._services.unpacker(snapshotter).find(self._config) is not None
+        return self.backend.unpacker(snapshotter).find(self._config) is not None
 
     def unpack(self, snapshotter: str | None = None) -> str:
         """Make its snapshots, if they are not there; returns the top one's name, a chain ID.
 
         Raises ``DiffIDMismatch``, ``FailedPrecondition`` where there are no snapshotters.
         """
-        unpacker = self._services.unpacker(snapshotter)
+        unpacker = self.backend.unpacker(snapshotter)
         top = unpacker.find(self._config)
         if top is not None:
             return top
         manifest = self._manifest
-        with self._services.keeping():
+        with self.backend.keeping():
             return unpacker.unpack(manifest.layers, manifest.config, self._config).top
 
     def tag(self, name: str) -> Image:
@@ -148,11 +123,11 @@ class Image:
         Raises ``NotFound`` if its content is gone, ``InvalidArgument`` for a name that cannot
         be, ``DigestMismatch`` for one with the digest of something else.
         """
-        return tag(self._services, self.target, name, self.labels)
+        return tag_image(self.backend, self, name)
 
     def delete(self, *, sync: bool = False) -> None:
         """Remove the name; ``sync`` collects garbage before it returns.  Raises ``NotFound``."""
-        self._services.names.delete(self.name, sync=sync)
+        self.backend.names.delete(self.name, sync=sync)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Image) and self._identity == other._identity
@@ -162,15 +137,44 @@ class Image:
 
     @property
     def _identity(self) -> tuple[object, ...]:
-        return self._services.store.identity, self.name, self.target
+        return self.backend.store.identity, self.name, self.target
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.target.digest[:19]}>"
 
 
-def tag(
-    services: ImageServices, target: Descriptor, name: str, labels: Mapping[str, str] | None
+def find_image(backend: ImageBackend, name: str) -> Image:
+    """As ``Client.get_image``."""
+    return Image(backend, find(backend.names, name))
+
+
+def list_images(backend: ImageBackend, *filters: str) -> list[Image]:
+    """As ``Client.list_images``."""
+    return [Image(backend, record) for record in backend.names.list(*filters)]
+
+
+def tag_image(
+    backend: ImageBackend,
+    source: ImageLike,
+    name: str,
+    labels: Mapping[str, str] | None = None,
 ) -> Image:
-    """As ``Image.tag``, for whatever is in the store."""
-    services.store.info(target.digest)  # a name for what is not here would be of no use
-    return Image(services, services.names.put(name_of(target, name), target, labels))
+    """As ``Client.tag``; ``labels`` are the image's own unless given."""
+    if isinstance(source, str):
+        source = find_image(backend, source)
+    target = source if isinstance(source, Descriptor) else source.target
+    if labels is None and isinstance(source, Image):
+        labels = source.labels
+    backend.store.info(target.digest)  # a name for what is not here would be of no use
+    return Image(backend, backend.names.put(name_of(target, name), target, labels))
+
+
+def name_and_target(backend: ImageBackend, source: ImageLike) -> tuple[str, Descriptor]:
+    """The name of an image, ``""`` for a bare descriptor, and what it stands for.
+
+    Raises ``NotFound`` for a name that is not there.
+    """
+    if isinstance(source, Descriptor):
+        return "", source
+    found = find(backend.names, source) if isinstance(source, str) else source
+    return found.name, found.target

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import AlreadyExists, DigestMismatch, InvalidArgument, NotFound, Unavailable
 from ..oci.descriptor import Descriptor
+from ..oci.image_record import ImageRecord
 from ..oci.reference import Reference
-from ..services.images import ImageRecord, ImageService
+
+if TYPE_CHECKING:
+    from ..services.images import ImageService
 
 #: Create and update lose against somebody who deletes and creates; not this often in a row.
 _MOST_TRIES = 10
@@ -102,3 +105,11 @@ def name_of(target: Descriptor, name: str) -> str:
     if reference.digest not in ("", target.digest):
         raise DigestMismatch(f"{name} cannot stand for {target.digest}")
     return str(reference)
+
+
+def parse_name(name: str) -> Reference | None:
+    """The name as a reference; a resolver may have names of another kind."""
+    try:
+        return Reference.parse(name)
+    except InvalidArgument:
+        return None

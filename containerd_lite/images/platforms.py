@@ -86,6 +86,13 @@ class Platforms:
             raise no_match(name, self.wanted[0], str(platform))
 
 
+def only_one(platform: str | Sequence[str] | None) -> str | None:
+    """The platform asked for, where it is one alone."""
+    if isinstance(platform, str) or platform is None:
+        return platform
+    return platform[0] if len(platform) == 1 else None
+
+
 def wanted_children(
     document: Manifest | Index, platforms: Platforms, name: str, *, is_root: bool
 ) -> Sequence[Descriptor]:

@@ -26,7 +26,7 @@ from ..registry.credentials import Credentials, CredentialSource, default_creden
 from ..registry.hosts import TlsFiles
 from ..registry.hosts_file import find_hosts
 from ..registry.upload import Outcome
-from .turns import turn
+from .write_locks import write_lock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -268,7 +268,7 @@ class RegistryPusher:
     ) -> Outcome:
         subject = parse(body, descriptor.media_type).subject
         # A registry may keep no list of referrers: then each adds itself to one of ours.
-        with turn((place.name, subject.digest if subject else descriptor.digest), check):
+        with write_lock((place.name, subject.digest if subject else descriptor.digest), check):
             outcome = Outcome.EXISTS
             if not self._stands(place, subject):
                 self._registry.push_manifest(place, body, descriptor.media_type)

@@ -122,6 +122,11 @@ def default() -> Platform:
     return Platform(system, architecture, variant)
 
 
+def parse_or_default(text: str | None) -> Platform:
+    """``parse``, or the platform of this machine for ``None``."""
+    return default() if text is None else parse(text)
+
+
 def parse(text: str) -> Platform:
     """Reads ``os[(version)]``, ``architecture``, or ``os/architecture[/variant]``.
 

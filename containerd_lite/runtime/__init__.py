@@ -1,8 +1,48 @@
-"""Containers and their processes on a daemon.
+"""Containers and their processes on a daemon."""
 
-What lives here: ``verbs`` (what a client does with them), ``options`` and ``specs`` (what may be
-asked of one, as a spec), ``users`` (who its process is), ``container`` and ``containers``,
-``process`` and ``task``, ``io`` (streams), ``popen`` and ``run``, ``network`` (CNI),
-``checkpoint``, ``sandbox``, and ``logs``, ``stats`` and ``top`` to look at what runs.  What may
-not: registries.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .backend import RuntimeBackend as RuntimeBackend
+    from .container import Container as Container
+    from .containers import Containers as Containers
+    from .io import NullIO as NullIO
+    from .popen import Running as Running
+    from .popen import open_pipes as open_pipes
+    from .run import Capturing as Capturing
+    from .run import CompletedContainer as CompletedContainer
+    from .run import CompletedProcess as CompletedProcess
+    from .sandbox import Sandbox as Sandbox
+    from .sandbox import create_sandbox as create_sandbox
+    from .sandbox import load_sandbox as load_sandbox
+    from .spec.options import ContainerOptions as ContainerOptions
+    from .spec.options import ExecOptions as ExecOptions
+    from .spec.options import ProcessOptions as ProcessOptions
+    from .spec.options import RunOptions as RunOptions
+    from .spec.options import split_exec as split_exec
+    from .spec.options import split_run as split_run
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "backend": ["RuntimeBackend"],
+        "container": ["Container"],
+        "containers": ["Containers"],
+        "io": ["NullIO"],
+        "popen": ["Running", "open_pipes"],
+        "run": ["Capturing", "CompletedContainer", "CompletedProcess"],
+        "sandbox": ["Sandbox", "create_sandbox", "load_sandbox"],
+        "spec.options": [
+            "ContainerOptions",
+            "ExecOptions",
+            "ProcessOptions",
+            "RunOptions",
+            "split_exec",
+            "split_run",
+        ],
+    },
+)

@@ -18,7 +18,7 @@ from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..images.files.changes import changes
 from ..images.image import Image
 from ..images.job import Job
-from ..images.octet import indented, write
+from ..images.pull.convert_manifest import indented, write
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
@@ -27,7 +27,8 @@ from ..services._types import AnyValue
 from ..services.containers import ContainerRecord
 from ..store.protocol import ContentStore, read_blob
 from ..undo import Undo
-from .record import RuntimeServices, StoredContainer
+from .backend import RuntimeBackend
+from .record import StoredContainer
 
 _KIND = "application/vnd.containerd.container."
 #: Processes as CRIU saved them, and the spec and the options of that.
@@ -44,8 +45,8 @@ def save(
     container: StoredContainer, name: str, *, task: bool, image: bool, rw: bool, exit: bool
 ) -> Image:
     """As ``Container.checkpoint``."""
-    services, info = container.services, container.info
-    images, store, platform = services.images, services.images.store, services.images.platform
+    backend, info = container.backend, container.info
+    images, store, platform = backend.images, backend.images.store, backend.images.platform
     with suppress(NotFound):
         images.names.get(name)
         raise AlreadyExists(f"there is an image {name} already", remedy="Choose another name")
@@ -55,13 +56,13 @@ def save(
             parts.append(container.image().target)
         if task:
             told = checkpoint_options({"exit": exit, "file_locks": True})
-            parts += services.tasks.checkpoint(container.id, told)
+            parts += backend.tasks.checkpoint(container.id, told)
             parts.append(_write(store, _OPTIONS, told.message()))
         if info.runtime_options is not None:
             parts.append(_write(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
         if rw:
-            snapshots = services.snapshots(info.snapshotter)
-            parts.append(changes(snapshots, services.differ, info.snapshot_key))
+            snapshots = backend.snapshots(info.snapshotter)
+            parts.append(changes(snapshots, backend.differ, info.snapshot_key))
         if info.spec is not None and not any(part.media_type == _SPEC for part in parts):
             parts.append(_write(store, _SPEC, info.spec.message()))
         parts = [part if part.platform else replace(part, platform=platform) for part in parts]
@@ -157,19 +158,19 @@ class Checkpoint:
 
 
 def restore(
-    services: RuntimeServices, id: str, checkpoint: Checkpoint, *, rw: bool
+    backend: RuntimeBackend, id: str, checkpoint: Checkpoint, *, rw: bool
 ) -> ContainerRecord:
     """Make the record and the snapshot of a container anew; nothing runs yet.
 
     The caller holds a lease.  Raises ``AlreadyExists``, ``NotFound``.
     """
-    image = services.image(checkpoint.image_name)
-    snapshots = services.snapshots(checkpoint.snapshotter or None)
+    image = backend.image(checkpoint.image_name)
+    snapshots = backend.snapshots(checkpoint.snapshotter or None)
     mounts = snapshots.prepare(id, image.unpack(snapshots.snapshotter))
     with Undo(lambda: snapshots.remove(id)):
         if rw:
-            services.differ.apply(checkpoint.changes(), mounts)
-        return services.containers.create(
+            backend.differ.apply(checkpoint.changes(), mounts)
+        return backend.containers.create(
             ContainerRecord(
                 id,
                 image=image.name,

@@ -79,8 +79,8 @@ class Container(StoredContainer):
             if isinstance(checkpoint, Image):
                 from .checkpoint import Checkpoint
 
-                checkpoint = Checkpoint(checkpoint, self.services.images.store).task()
-            pid = self.services.tasks.create(
+                checkpoint = Checkpoint(checkpoint, self.backend.images.store).task()
+            pid = self.backend.tasks.create(
                 self.id,
                 self._root_mounts(),
                 None if streams is None else streams.stdio,
@@ -95,7 +95,7 @@ class Container(StoredContainer):
 
     def task(self) -> Task:
         """The task that there is; its streams belong to whoever made it.  Raises ``NotFound``."""
-        return Task(self, self.services.tasks.get(self.id).pid)
+        return Task(self, self.backend.tasks.get(self.id).pid)
 
     def discard(self) -> None:
         """Kill what runs in the container, and delete it; what is gone already is no error."""
@@ -108,7 +108,7 @@ class Container(StoredContainer):
         """The mounts of its snapshot, with the SELinux label that the spec has for them."""
         if not self.info.snapshot_key:
             return ()
-        mounts = self.services.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
+        mounts = self.backend.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
         linux = self.known_spec().get("linux")
         label = linux.get("mountLabel") if isinstance(linux, dict) else None
         if not label:
@@ -135,9 +135,9 @@ class Container(StoredContainer):
         if WANTED_NETWORKS in self.info.extensions:
             from .network.attachment import connect, wanted_of
 
-            services = self.services
+            backend = self.backend
             networks = wanted_of(self.info)
-            connect(services.containers, services.namespace, self.id, pid, networks)
+            connect(backend.containers, backend.namespace, self.id, pid, networks)
             self.reload()
 
     # ---- more processes --------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Container(StoredContainer):
 
         name = id or f"exec-{os.urandom(8).hex()}"
         if not id:
-            undo.add(Process(self.services.tasks, self.id, name).delete_quietly)
+            undo.add(Process(self.backend.tasks, self.id, name).delete_quietly)
         return Running(self.task().exec(args, streams, id=name, **options), self)
 
     def logs(

@@ -13,9 +13,10 @@ from ..images.image import Image
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
 from ..undo import Undo
+from .backend import RuntimeBackend
 from .container import Container
 from .labels import STOP_SIGNAL, is_reserved
-from .record import RuntimeServices, check_id, runtime_options_of
+from .record import check_id, runtime_options_of
 from .restart import check_monitor, restart_labels
 from .rootfs import Rootfs, set_rootfs
 from .spec.options import ContainerOptions
@@ -26,23 +27,23 @@ from .users.image_users import ImageUsers
 class Containers:
     """Containers by id."""
 
-    def __init__(self, services: RuntimeServices) -> None:
-        self._services = services
+    def __init__(self, backend: RuntimeBackend) -> None:
+        self._backend = backend
 
     def list(self, *filters: str) -> list[Container]:
-        found = self._services.containers.list(*filters)
-        return [Container(self._services, record) for record in found]
+        found = self._backend.containers.list(*filters)
+        return [Container(self._backend, record) for record in found]
 
     def load(self, id: str) -> Container:
         """Raises ``NotFound``."""
-        return Container(self._services, self._services.containers.get(id))
+        return Container(self._backend, self._backend.containers.get(id))
 
     def restore(self, id: str, image: Image, *, rw: bool) -> Container:
         """As ``Client.restore``, under the lease that the caller holds."""
         from .checkpoint import Checkpoint, restore
 
-        checkpoint = Checkpoint(image, self._services.images.store)
-        return Container(self._services, restore(self._services, check_id(id), checkpoint, rw=rw))
+        checkpoint = Checkpoint(image, self._backend.images.store)
+        return Container(self._backend, restore(self._backend, check_id(id), checkpoint, rw=rw))
 
     def new(
         self,
@@ -53,20 +54,20 @@ class Containers:
     ) -> Container:
         """As ``Client.new_container``, under the lease that the caller holds."""
         check_id(id)
-        services = self._services
+        backend = self._backend
         if image is not None:
             image.expect()
         find_user = None if image is None else ImageUsers(image).find
         config = None if image is None else image.config()
         options, extensions = _networked(options)
-        spec = make_spec(services.namespace, id, config, args, options, find_user)
+        spec = make_spec(backend.namespace, id, config, args, options, find_user)
         set_rootfs(spec, image, options)
         labels = _labels(image, options)
         if options.get("restart") is not None:
-            check_monitor(services.introspection(), str(options.get("restart")))
-        rootfs = Rootfs.of(services, id, image, options)
+            check_monitor(backend.introspection, str(options.get("restart")))
+        rootfs = Rootfs.of(backend, id, image, options)
         with Undo(rootfs.remove):
-            record = services.containers.create(
+            record = backend.containers.create(
                 ContainerRecord(
                     id=id,
                     image="" if image is None else image.name,
@@ -80,7 +81,7 @@ class Containers:
                     sandbox=options.get("sandbox") or "",
                 )
             )
-        return Container(services, record, spec)
+        return Container(backend, record, spec)
 
 
 def _networked(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:

@@ -23,9 +23,9 @@ from ..errors import (
     NotFound,
     Unavailable,
     Unknown,
+    is_away,
 )
 from ..locks import holding
-from ..services.keeping import is_away
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
 from .io import ProcessStreams, discard_fifos

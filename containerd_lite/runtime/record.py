@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
-from ..images.image import Image, ImageServices
-from ..images.names import find
+from ..images.image import Image
 from ..oci.document import Document
 from ..services._types import AnyValue, runtime_spec
-from ..services.containers import ContainerRecord, ContainerService
-from ..services.snapshots import FindSnapshots
-from ..services.tasks import TaskService
+from ..services.containers import ContainerRecord
+from .backend import RuntimeBackend
 from .labels import NETWORKS, WANTED_NETWORKS
 from .restart import check_monitor, restart_labels
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..services.diff import DiffService
-    from ..services.introspection import IntrospectionService
     from .users.users import User
 
 #: containerd's pkg/identifiers.
@@ -32,23 +28,6 @@ _MAX_ID = 76
 #: Bytes of a runtime spec that are parsed; the daemon itself stores less.
 _MAX_SPEC = 16 << 20
 _RUNC_OPTIONS = "containerd.runc.v1.Options"
-
-
-@dataclass(frozen=True)
-class RuntimeServices:
-    """The services of one namespace that containers are made with."""
-
-    namespace: str
-    containers: ContainerService
-    snapshots: FindSnapshots
-    tasks: TaskService
-    differ: DiffService
-    introspection: Callable[[], IntrospectionService]
-    images: ImageServices
-
-    def image(self, name: str) -> Image:
-        """As ``Client.get_image``."""
-        return Image(self.images, find(self.images.names, name))
 
 
 def check_id(id: str) -> str:
@@ -76,12 +55,12 @@ class StoredContainer:
 
     def __init__(
         self,
-        services: RuntimeServices,
+        backend: RuntimeBackend,
         info: ContainerRecord,
         spec: Mapping[str, object] | None = None,
     ) -> None:
         """``spec``: the record's, where the caller has it already and nobody changes it."""
-        self.services = services
+        self.backend = backend
         self.info = info
         self._known_spec = spec
 
@@ -99,7 +78,7 @@ class StoredContainer:
 
     def reload(self) -> Self:
         """Ask the daemon for the record again; returns this object.  Raises ``NotFound``."""
-        self.info = self.services.containers.get(self.id)
+        self.info = self.backend.containers.get(self.id)
         self._known_spec = None
         return self
 
@@ -123,7 +102,7 @@ class StoredContainer:
         """
         if not self.info.image:
             raise NotFound(f"container {self.id} was made of no image")
-        return self.services.image(self.info.image)
+        return self.backend.image(self.info.image)
 
     def find_user(self, user: str, groups: Sequence[str] = ()) -> User:
         """The ids of a user of the container, by name or number.
@@ -137,11 +116,11 @@ class StoredContainer:
         with suppress(NotFound):
             image = self.image()
         return SnapshotUsers(
-            snapshots=self.services.snapshots(self.info.snapshotter),
-            differ=self.services.differ,
-            store=self.services.images.store,
+            snapshots=self.backend.snapshots(self.info.snapshotter),
+            differ=self.backend.differ,
+            store=self.backend.images.store,
             key=self.info.snapshot_key,
-            keeping=self.services.images.keeping(),
+            keeping=self.backend.images.keeping(),
             image=image,
         ).find(user, groups)
 
@@ -183,12 +162,12 @@ class StoredContainer:
         Policies and errors as ``new_container(restart=…)``.
         """
         if policy != "no":
-            check_monitor(self.services.introspection(), policy)
+            check_monitor(self.backend.introspection, policy)
         self.set_labels({**restart_labels("no"), **restart_labels(policy, log)})
 
     def _update(self, record: ContainerRecord, fields: Sequence[str]) -> ContainerRecord:
         if fields:
-            self.info = self.services.containers.update(record, fields)
+            self.info = self.backend.containers.update(record, fields)
             self._known_spec = None
         return self.info
 
@@ -200,7 +179,7 @@ class StoredContainer:
         if self.info.extensions.keys() & (NETWORKS, WANTED_NETWORKS):
             from .network.attachment import disconnect
 
-            disconnect(self.services.containers, self.id)
+            disconnect(self.backend.containers, self.id)
 
     # ---- removing it -----------------------------------------------------------------------
 
@@ -210,7 +189,7 @@ class StoredContainer:
         Raises ``FailedPrecondition`` while there is a task, ``NotFound``.
         """
         with suppress(NotFound):
-            status = self.services.tasks.get(self.id)
+            status = self.backend.tasks.get(self.id)
             raise FailedPrecondition(
                 f"container {self.id} has a task, which is {status.state}",
                 remedy="Delete the task first, with force=True if it runs",
@@ -222,8 +201,8 @@ class StoredContainer:
         """As ``delete``, for a caller that has deleted the task."""
         if snapshot and self.info.snapshot_key:
             with suppress(NotFound):
-                self.services.snapshots(self.info.snapshotter).remove(self.info.snapshot_key)
-        self.services.containers.delete(self.id)
+                self.backend.snapshots(self.info.snapshotter).remove(self.info.snapshot_key)
+        self.backend.containers.delete(self.id)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredContainer) and self._identity == other._identity
@@ -233,7 +212,7 @@ class StoredContainer:
 
     @property
     def _identity(self) -> tuple[object, ...]:
-        return self.services.containers.identity, self.id
+        return self.backend.containers.identity, self.id
 
     def __repr__(self) -> str:
         return f"<Container {self.id}>"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidArgument, Unimplemented
 from ..images.image import Image
 from ..oci.spec.check import Spec, section
-from .record import RuntimeServices
+from .backend import RuntimeBackend
 from .spec.options import ContainerOptions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Rootfs:
 
     @classmethod
     def of(
-        cls, services: RuntimeServices, id: str, image: Image | None, options: ContainerOptions
+        cls, backend: RuntimeBackend, id: str, image: Image | None, options: ContainerOptions
     ) -> Rootfs:
         """A snapshot for the container ``id``, on that of its image.
 
@@ -46,12 +46,12 @@ class Rootfs:
         """
         given, snapshotter = options.get("snapshot"), options.get("snapshotter")
         if given is not None:
-            snapshots = services.snapshots(snapshotter)
+            snapshots = backend.snapshots(snapshotter)
             snapshots.stat(given)
             return cls(snapshots.snapshotter, given)
         if image is None:
             return cls()
-        snapshots = services.snapshots(snapshotter)
+        snapshots = backend.snapshots(snapshotter)
         labels = _remapping(snapshots, options)
         parent = image.unpack(snapshots.snapshotter)
         make = snapshots.view if options.get("view") else snapshots.prepare

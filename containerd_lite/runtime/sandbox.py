@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..deadline import Deadline, backoff
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, Unknown
-from ..services._types import AnyValue
+from ..services._types import AnyValue, runtime_spec
 from ..services.sandboxes import (
     SandboxController,
     SandboxInstance,
@@ -27,6 +27,8 @@ from ..services.sandboxes import (
     SandboxStore,
 )
 from ..services.tasks import Exit
+from .backend import RuntimeBackend
+from .record import check_id, runtime_options_of
 
 if TYPE_CHECKING:
     from ..images.image import Image
@@ -39,6 +41,49 @@ NewContainer = Callable[..., "Container"]
 _T = TypeVar("_T")
 
 
+def create_sandbox(
+    backend: RuntimeBackend,
+    id: str,
+    *,
+    runtime: str | None,
+    runtime_options: Mapping[str, object] | AnyValue | None,
+    spec: Mapping[str, object] | None,
+    labels: Mapping[str, str] | None,
+    extensions: Mapping[str, AnyValue] | None,
+    sandboxer: str,
+    new_container: NewContainer,
+) -> Sandbox:
+    """As ``Client.new_sandbox``."""
+    record = SandboxRecord(
+        id=check_id(id),
+        runtime=runtime or backend.runtime,
+        runtime_options=runtime_options_of(runtime_options),
+        spec=runtime_spec(spec or {}),  # shims want one, if there is nothing in it
+        labels=dict(labels or {}),
+        extensions=dict(extensions or {}),
+        sandboxer=sandboxer,
+    )
+    return Sandbox(
+        backend.sandbox_store,
+        backend.sandbox_controller,
+        backend.sandbox_store.create(record),
+        sandboxer=sandboxer,
+        new_container=new_container,
+    )
+
+
+def load_sandbox(backend: RuntimeBackend, id: str, new_container: NewContainer) -> Sandbox:
+    """As ``Client.load_sandbox``."""
+    record = backend.sandbox_store.get(id)
+    return Sandbox(
+        backend.sandbox_store,
+        backend.sandbox_controller,
+        record,
+        sandboxer=record.sandboxer or "shim",
+        new_container=new_container,
+    )
+
+
 class Sandbox:
     """A sandbox by its record; ``sandboxer`` in that names the controller that runs it."""
 
@@ -47,6 +92,7 @@ class Sandbox:
         store: SandboxStore,
         controller: SandboxController,
         record: SandboxRecord,
+        *,
         sandboxer: str,
         new_container: NewContainer,
     ) -> None:

@@ -37,7 +37,7 @@ class Task(Process):
     def __init__(
         self, container: StoredContainer, pid: int = 0, streams: ProcessStreams | None = None
     ) -> None:
-        super().__init__(container.services.tasks, container.id, "", pid, streams)
+        super().__init__(container.backend.tasks, container.id, "", pid, streams)
         self._container = container
 
     # ---- further processes -----------------------------------------------------------------

@@ -1,17 +1,13 @@
-"""What a client does with containers.
-
-What lives here: the verbs, and what their arguments mean.  What may not: how any of it is done.
-
-A client that only asks for the version has them, too: what a verb needs is imported in it.
-"""
+"""What a client does with containers, and what the arguments mean."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal, overload
 
+from .. import runtime as package
 from ..errors import InvalidArgument
 from ..undo import Undo
 
@@ -20,9 +16,8 @@ if TYPE_CHECKING:
 
     from ..images.image import Image
     from ..services._types import AnyValue
-    from ..services.sandboxes import SandboxController, SandboxRecord, SandboxStore
+    from .backend import RuntimeBackend
     from .container import Container
-    from .containers import Containers
     from .io import ProcessStreams, Source, Target
     from .popen import Running
     from .run import CompletedContainer
@@ -30,37 +25,21 @@ if TYPE_CHECKING:
     from .spec.options import ContainerOptions, RunOptions
 
 
-class ContainerVerbs:
-    """Base of ``Client``, which says where its containers are."""
-
-    def _containers(self) -> Containers:
-        raise NotImplementedError
-
-    def _runtime(self) -> str:
-        """The name of the runtime that new containers have."""
-        raise NotImplementedError
+class ContainerVerbs(ABC):
+    """Base of ``Client``, which says what containers are made with."""
 
     @property
-    def sandbox_store(self) -> SandboxStore:
-        raise NotImplementedError
-
-    @property
-    def sandbox_controller(self) -> SandboxController:
-        raise NotImplementedError
-
-    def lease(self, *, expires: float = 86400) -> AbstractContextManager[str]:
-        raise NotImplementedError
-
-    def get_image(self, name: str) -> Image:
-        raise NotImplementedError
+    @abstractmethod
+    def _runtime(self) -> RuntimeBackend:
+        """The services and images that containers are made with."""
 
     def containers(self, *filters: str) -> list[Container]:
         """The namespace's containers, those that match one of ``filters`` if some are given."""
-        return self._containers().list(*filters)
+        return package.Containers(self._runtime).list(*filters)
 
     def load_container(self, id: str) -> Container:
         """Raises ``NotFound``."""
-        return self._containers().load(id)
+        return package.Containers(self._runtime).load(id)
 
     def new_container(
         self,
@@ -77,10 +56,11 @@ class ContainerVerbs:
         the ``rootfs`` that they name.  Raises ``AlreadyExists``, ``NotFound``,
         ``InvalidArgument``, ``TypeError`` for an option that there is not.
         """
-        with self.lease():
-            found = self.get_image(image) if isinstance(image, str) else image
-            options["runtime"] = options.get("runtime") or self._runtime()
-            return self._containers().new(id, found, args, options)
+        backend = self._runtime
+        with backend.images.keeping():
+            found = backend.image(image) if isinstance(image, str) else image
+            options["runtime"] = options.get("runtime") or backend.runtime
+            return package.Containers(backend).new(id, found, args, options)
 
     def restore(self, id: str, checkpoint: Image | str, *, rw: bool = True) -> Container:
         """Make a container as it was when ``Container.checkpoint``, or ``ctr``, saved it.
@@ -89,9 +69,10 @@ class ContainerVerbs:
         must be there.  What ran in it, ``new_task(checkpoint=…)`` makes run again.  Raises
         ``AlreadyExists``, ``NotFound`` for what was not saved, ``InvalidArgument``.
         """
-        with self.lease():
-            image = self.get_image(checkpoint) if isinstance(checkpoint, str) else checkpoint
-            return self._containers().restore(id, image, rw=rw)
+        backend = self._runtime
+        with backend.images.keeping():
+            image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
+            return package.Containers(backend).restore(id, image, rw=rw)
 
     def popen(
         self,
@@ -115,10 +96,8 @@ class ContainerVerbs:
         until ``Running.start`` is called.  Other arguments and errors as
         ``new_container``; where it cannot be started, nothing is left.
         """
-        from .popen import open_pipes
-
         if streams is None:
-            streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
+            streams = package.open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:
             running = self._launch(undo, image, args, streams, id=id, remove=remove, **options)
             return running.start() if start else running
@@ -140,8 +119,6 @@ class ContainerVerbs:
         before it is known to be there: an interrupt may come between the daemon's making it and
         our noting that.  One whose id was given may be somebody else's until we have made it.
         """
-        from .popen import Running
-
         name = id or f"run-{os.urandom(8).hex()}"
         if not id:
             undo.add(lambda: self.load_container(name).discard())
@@ -150,7 +127,7 @@ class ContainerVerbs:
         container = self.new_container(name, image=image, args=args, **options)
         if id:
             undo.add(container.discard)
-        return Running(container.new_task(streams), container, removes=remove)
+        return package.Running(container.new_task(streams), container, removes=remove)
 
     @overload
     def run(
@@ -207,22 +184,18 @@ class ContainerVerbs:
 
         Other arguments and errors as ``new_container``; whatever happens, nothing is left.
         """
-        from .io import NullIO
-        from .run import Capturing, CompletedContainer
-        from .spec.options import split_run
-
-        outputs, others = split_run(options)
+        outputs, others = package.split_run(options)
         if detach and (outputs or input is not None or timeout is not None or check):
             raise InvalidArgument(
                 "what is detached has no input, no output and no end here",
                 remedy="Leave that out, give streams=, or use popen",
             )
         if detach:
-            streams = NullIO() if streams is None else streams
+            streams = package.NullIO() if streams is None else streams
             with Undo(streams.close) as undo:
                 running = self._launch(undo, image, args, streams, id=id, remove=remove, **others)
                 return running.start().leave()
-        capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
+        capturing = package.Capturing(input, terminal=others.get("terminal"), **outputs)
         with Undo(capturing.streams.close) as undo:
             running = self._launch(
                 undo, image, args, capturing.streams, id=id, remove=remove, **others
@@ -230,7 +203,7 @@ class ContainerVerbs:
             running.start()
             if not remove:
                 undo.clear()  # it stays, however its process ends
-            done = CompletedContainer(*capturing.finish(running, timeout))
+            done = package.CompletedContainer(*capturing.finish(running, timeout))
         if check:
             done.check(f"container {running.id}")
         return done
@@ -254,28 +227,18 @@ class ContainerVerbs:
         runtime's shim, ``podsandbox`` is the CRI's own.  ``spec`` is for the runtime.  Raises
         ``AlreadyExists``, ``InvalidArgument``, ``Unimplemented``.
         """
-        from ..services._types import runtime_spec
-        from ..services.sandboxes import SandboxRecord
-        from .record import check_id, runtime_options_of
-
-        record = SandboxRecord(
-            check_id(id),
-            runtime or self._runtime(),
-            runtime_options_of(runtime_options),
-            runtime_spec(spec or {}),  # shims want one, if there is nothing in it
-            dict(labels or {}),
-            dict(extensions or {}),
-            sandboxer,
+        return package.create_sandbox(
+            self._runtime,
+            id,
+            runtime=runtime,
+            runtime_options=runtime_options,
+            spec=spec,
+            labels=labels,
+            extensions=extensions,
+            sandboxer=sandboxer,
+            new_container=self.new_container,
         )
-        return self._sandbox(self.sandbox_store.create(record), sandboxer)
 
     def load_sandbox(self, id: str) -> Sandbox:
         """The sandbox that there is.  Raises ``NotFound``, ``Unimplemented``."""
-        record = self.sandbox_store.get(id)
-        return self._sandbox(record, record.sandboxer or "shim")
-
-    def _sandbox(self, record: SandboxRecord, sandboxer: str) -> Sandbox:
-        from .sandbox import Sandbox
-
-        store, controller = self.sandbox_store, self.sandbox_controller
-        return Sandbox(store, controller, record, sandboxer, self.new_container)
+        return package.load_sandbox(self._runtime, id, self.new_container)

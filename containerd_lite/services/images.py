@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 
 from ..errors import NotFound, Unimplemented
 from ..oci.descriptor import Descriptor
+from ..oci.image_record import ImageRecord
 from ..schema.pool import CONTAINERD
 from ..schema.values import datetime_of, dict_of, mask, timestamp
-from ..unread import Unread, absent
 from ._base import Fields, Service
 from ._types import descriptor_fields, descriptor_of
 
 _CAME_WITH_TARGET = "containerd.services.introspection.v1.Introspection/PluginInfo"
-
-
-@dataclass(frozen=True)
-class ImageRecord(Unread):
-    """What containerd stores of an image: a name for a descriptor, and labels."""
-
-    name: str
-    target: Descriptor
-    labels: dict[str, str] = field(default_factory=dict, hash=False)
-    created_at: datetime | None = field(default_factory=absent)
-    updated_at: datetime | None = field(default_factory=absent)
 
 
 class ImageService(Service):

@@ -20,9 +20,11 @@ Request = DynamicMessage | Mapping[str, object] | None
 class RawService(Service):
     """Calls methods by name; the client's namespace, lease and deadlines go with them."""
 
-    def __init__(self, channel: Channel, context: CallContext, schema: Schema = CONTAINERD) -> None:
+    def __init__(
+        self, channel: Channel, context: CallContext, schema: Schema | None = None
+    ) -> None:
         super().__init__(channel, context)
-        self.schema = schema
+        self.schema = schema or CONTAINERD
 
     def any(self, name: str, request: Request = None) -> DynamicMessage:
         """Whichever of ``call`` and ``stream`` the method is for: a response, or a stream."""

@@ -1,5 +1,20 @@
-"""Content stores: blobs by digest, wherever they are kept.
+"""Content stores: blobs by digest, wherever they are kept."""
 
-What lives here: ``protocol`` (what a store can do), ``daemon`` (containerd's), ``layout`` (an OCI
-image layout, no daemon needed).  What may not: HTTP.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .daemon import DaemonStore as DaemonStore
+    from .protocol import ContentStore as ContentStore
+    from .protocol import Writer as Writer
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "daemon": ["DaemonStore"],
+        "protocol": ["ContentStore", "Writer"],
+    },
+)

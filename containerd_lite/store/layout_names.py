@@ -11,7 +11,7 @@ from dataclasses import replace
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..oci.descriptor import Descriptor
 from ..oci.document import Document
-from ..services.images import ImageRecord
+from ..oci.image_record import ImageRecord
 from .layout import LayoutStore
 
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -24,6 +24,7 @@ EVERYBODY = {
     "deadline",
     "errors",
     "interrupt",
+    "lazy",
     "locks",
     "progress",
     "system",
@@ -139,6 +140,37 @@ def test_no_file_imports_what_imports_it() -> None:
         for path, targets in arrows.items()
         for target in sorted(targets)
     )
+
+
+def lazy_table(path: Path) -> dict[str, list[str]] | None:
+    """The modules of a package that are loaded when they are first used, and their names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_names":
+            table: dict[str, list[str]] = ast.literal_eval(node.args[1])
+            return table
+    return None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_loaded_late_is_what_type_checkers_see(path: Path) -> None:
+    """Else the tests above would not see what a package loads when it is first used."""
+    table = lazy_table(path)
+    if table is None:
+        # The other one asks for modules of others: which zstd there is.
+        may_import = path.relative_to(PACKAGE).parts in (("lazy.py",), ("store", "layers.py"))
+        assert may_import or "import_module" not in path.read_text()
+        return
+    seen: dict[str, list[str]] = {}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module in table:
+            seen.setdefault(node.module, []).extend(alias.name for alias in node.names)
+    assert {m: sorted(names) for m, names in table.items()} == {
+        m: sorted(names) for m, names in seen.items()
+    }
+    modules = {module.split(".")[0] for module in table}
+    names = [name for names in table.values() for name in names]
+    assert not modules & set(names), "importing the module would hide the name"
+    assert len(set(names)) == len(names)
 
 
 def test_third_parties_are_imported_by_name_only() -> None:

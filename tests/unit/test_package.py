@@ -12,6 +12,7 @@ import pytest
 
 from containerd_lite.version import VERSION
 from tests.harness.daemon import Daemon
+from tests.harness.images import random_image, write_layout
 
 pytestmark = [pytest.mark.interpreter, pytest.mark.backend]
 
@@ -25,6 +26,7 @@ import containerd_lite
 %s
 print(json.dumps({
     "modules": sorted(set(sys.modules) - before),
+    "packages": sorted(name for name in sys.modules if hasattr(sys.modules[name], "__path__")),
     "threads": threading.active_count(),
     "handlers": len(logging.root.handlers) + sum(
         len(logger.handlers) for logger in logging.root.manager.loggerDict.values()
@@ -47,8 +49,8 @@ def found():
 """
 
 
-#: The verbs of a client, which import what they need when they are called.
-VERBS = ("containerd_lite.images.verbs", "containerd_lite.runtime.verbs")
+#: The verbs of a client, whose packages import what they need when it is first used.
+VERBS = (".verbs", "images.base")
 
 
 def report(code: str) -> dict[str, object]:
@@ -62,10 +64,10 @@ def report(code: str) -> dict[str, object]:
 
 def rooms(told: dict[str, object]) -> set[str]:
     """Which rooms, and which of others' packages, were loaded."""
-    modules = told["modules"]
+    modules, packages = told["modules"], told["packages"]
     assert isinstance(modules, list)
-    packages = {"containerd_lite.images", "containerd_lite.runtime"}
-    names = {name for name in modules if not name.startswith(VERBS)} - packages
+    assert isinstance(packages, list)
+    names = {name for name in modules if not name.endswith(VERBS)} - set(packages)
     inside = {name.split(".")[1] for name in names if name.startswith("containerd_lite.")}
     others = {"h2", "hpack", "google.protobuf", "urllib3", "grpc", "rich", "ssl", "http.client"}
     return inside | (others & set(modules))
@@ -73,7 +75,7 @@ def rooms(told: dict[str, object]) -> set[str]:
 
 def test_importing_does_no_work() -> None:
     told = report("")
-    assert rooms(told) == {"errors", "version"}
+    assert rooms(told) == {"errors", "lazy", "version"}
     assert (told["threads"], told["handlers"], told["signals"]) == (1, 0, [])
 
 
@@ -87,6 +89,24 @@ def test_asking_the_version_loads_no_http_client_and_no_pipeline(daemon: Daemon)
     assert rooms(told) & (unwanted | {"grpc", "rich", "ssl"}) == set()
     assert (told["threads"], told["handlers"], told["signals"]) == (1, 0, [])
     assert told["symbols"] is False
+
+
+def test_a_layout_loads_nothing_of_a_daemon(tmp_path: Path) -> None:
+    write_layout(random_image([5000]), tmp_path, "localhost/it:1")
+    told = report(
+        f"layout = containerd_lite.Layout({str(tmp_path)!r})\n"
+        "(image,) = layout.list_images()\n"
+        "layout.tag(image, 'localhost/other:1')\n"
+        "assert layout.check(image).is_complete and layout.verify().is_sound\n"
+        f"layout.export_images({str(tmp_path / 'archive')!r}, image)\n"
+        f"layout.import_images({str(tmp_path / 'archive')!r})\n"
+        "try:\n"
+        "    layout.pull('localhost:1/nothing')\n"
+        "except containerd_lite.ContainerdError:\n"
+        "    pass\n"
+    )
+    of_daemons = {"wire", "services", "schema", "transport", "runtime", "client"}
+    assert rooms(told) & (of_daemons | {"h2", "hpack", "google.protobuf", "grpc", "rich"}) == set()
 
 
 @pytest.mark.daemon

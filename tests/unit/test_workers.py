@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from containerd_lite.images.exporter import _Reader
+from containerd_lite.images.archive.exporter import _Reader
 from containerd_lite.workers import Workers
 from tests.harness.interrupts import Interrupt, InterruptedStart
 

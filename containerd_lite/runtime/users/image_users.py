@@ -43,25 +43,26 @@ class ImageUsers:
         return find_user(*self._files(), user, groups, is_images=user == own)
 
     def _files(self) -> Files:
-        services = self._image._services
+        store = self._image.backend.store
         manifest = self._image.manifest()
-        files = _kept.get(services.store, manifest)
+        files = _kept.get(store, manifest)
         if files is None:
             try:
-                found = read_layer_files(services.store, manifest.layers, (PASSWD, GROUP))
+                found = read_layer_files(store, manifest.layers, (PASSWD, GROUP))
                 files = found[PASSWD], found[GROUP]
             except (FailedPrecondition, InvalidArgument, NotFound):
-                if services.snapshots is None or services.differ is None:
+                if not self._image.backend.has_snapshots:
                     raise
-                files = self._unpacked_files(services.snapshots(None), services.differ)
-            _kept.put(services.store, manifest, files)
+                files = self._unpacked_files()
+            _kept.put(store, manifest, files)
         return files
 
-    def _unpacked_files(self, snapshots: SnapshotService, differ: DiffService) -> Files:
-        services = self._image._services
-        with services.keeping():
+    def _unpacked_files(self) -> Files:
+        backend = self._image.backend
+        snapshots = backend.snapshots()
+        with backend.keeping():
             top = self._image.unpack(snapshots.snapshotter)
-            return _of_snapshot(snapshots, differ, services.store, top)
+            return _of_snapshot(snapshots, backend.differ(), backend.store, top)
 
 
 class SnapshotUsers:

@@ -11,7 +11,7 @@ from itertools import accumulate
 import pytest
 
 from containerd_lite import Client, ProgressEvent
-from containerd_lite.images.cri_labels import append_info
+from containerd_lite.images.pull.cri_labels import append_info
 from tests.harness import Unavailable, images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry

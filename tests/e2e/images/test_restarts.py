@@ -15,7 +15,8 @@ from containerd_lite import Client, ProgressEvent
 from containerd_lite.errors import DeadlineExceeded, Unavailable, Unknown
 from containerd_lite.images.resolver import Fetcher, Reader, RegistryResolver
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.services import _base, content, keeping
+from containerd_lite.services import _base, content
+from containerd_lite.services import lease_keeping as keeping
 from tests.conftest import Count
 from tests.harness import images
 from tests.harness.daemon import Daemon

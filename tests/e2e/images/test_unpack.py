@@ -14,9 +14,9 @@ import pytest
 
 from containerd_lite import Client
 from containerd_lite.errors import ContainerdError, DiffIDMismatch, InvalidArgument, NotFound
-from containerd_lite.images.apply import Applier, Prepared, Step
 from containerd_lite.images.image import Image
 from containerd_lite.images.job import Job
+from containerd_lite.images.unpack.apply import Applier, Prepared, Step
 from containerd_lite.oci.descriptor import Descriptor
 from tests.harness import images
 from tests.harness.daemon import Daemon

@@ -10,7 +10,7 @@ import pytest
 
 from containerd_lite import Client
 from containerd_lite.errors import Aborted, DataLoss, RegistryNotFound
-from containerd_lite.images.repair import DaemonGround
+from containerd_lite.images.upkeep.replacement import DaemonReplacer
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -306,9 +306,10 @@ def test_a_blob_that_another_client_holds(
             client.repair(name)
         assert [type(one) for one in failure.value.joined] == [Aborted]
         assert content(daemon, namespace) == before
-        ground = client._ground(client._image_services())
-        assert isinstance(ground, DaemonGround)
-        with pytest.raises(KeyError), client.lease(), ground.cleared(digest):
+        replacer = DaemonReplacer(
+            client.content_service, client.lease_service, client.namespace_service
+        )
+        with pytest.raises(KeyError), client.lease(), replacer.cleared(digest):
             raise KeyError  # when it is forgotten already
         assert content(daemon, namespace) == before
         writer.close()

@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.fixture
 def sees_transfers(monkeypatch: pytest.MonkeyPatch, client: Client) -> list[str]:
     """Names of the transfers that the client had the daemon do."""
-    from containerd_lite.images.by_daemon import DaemonTransfers
+    from containerd_lite.images.daemon.by_daemon import DaemonTransfers
 
     seen: list[str] = []
     for name in ("pull", "push", "import_stream", "export_stream"):

@@ -286,7 +286,7 @@ def test_bad_requests(client: Client, image: Image) -> None:
 
 def test_a_record_without_a_spec(client: Client) -> None:
     with pytest.raises(NotFound, match="made of no image"):
-        client._containers().load(_bare(client)).image()
+        client.load_container(_bare(client)).image()
     client.container_service.delete("bare")
 
 

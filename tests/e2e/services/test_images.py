@@ -10,8 +10,8 @@ import pytest
 from containerd_lite import Client
 from containerd_lite.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.oci.image_record import ImageRecord
 from containerd_lite.services.filters import Filter
-from containerd_lite.services.images import ImageRecord
 from tests.e2e.services.leftovers import (
     labels_of,
     lacks,

@@ -20,9 +20,9 @@ from containerd_lite.errors import (
     Unimplemented,
     Unknown,
 )
-from containerd_lite.images.by_daemon import DaemonTransfers
+from containerd_lite.images.daemon.by_daemon import DaemonTransfers
+from containerd_lite.images.daemon.transfer_registry import Answers, explained
 from containerd_lite.images.platforms import Platforms
-from containerd_lite.images.transfer_registry import Answers, explained
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.services.transfer_types import AuthResponse

@@ -20,7 +20,7 @@ from containerd_lite.errors import (
     RegistryUnavailable,
     SizeMismatch,
 )
-from containerd_lite.images.check import LateFetcher
+from containerd_lite.images.upkeep.missing import LateFetcher
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.platform import parse
 from containerd_lite.store.layout import LayoutStore

@@ -18,7 +18,7 @@ from containerd_lite.errors import (
     RegistryUnavailable,
     SizeMismatch,
 )
-from containerd_lite.images import copy as copying
+from containerd_lite.images.push import copy as copying
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.registry.upload import Outcome
 from tests.harness import images

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 
-from containerd_lite.images.cri_labels import append_info
+from containerd_lite.images.pull.cri_labels import append_info
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from containerd_lite.errors import Cancelled
-from containerd_lite.images import gate
-from containerd_lite.images.gate import LARGE, USUAL_LARGE, Gate
+from containerd_lite.images import concurrency as gate
+from containerd_lite.images.concurrency import LARGE, USUAL_LARGE, Gate
 from containerd_lite.images.job import Job
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor

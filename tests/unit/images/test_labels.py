@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from containerd_lite.images.labels import child_labels, source_key, source_label
+from containerd_lite.images.gc_labels import child_labels, source_key, source_label
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference

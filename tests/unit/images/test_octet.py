@@ -8,7 +8,7 @@ import pytest
 
 from containerd_lite.errors import NotFound
 from containerd_lite.images.job import Job
-from containerd_lite.images.octet import indented, repair_octet_config
+from containerd_lite.images.pull.convert_manifest import indented, repair_octet_config
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT

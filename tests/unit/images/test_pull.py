@@ -17,8 +17,8 @@ from containerd_lite.errors import (
     RegistryUnavailable,
     SizeMismatch,
 )
-from containerd_lite.images.fetch import fetch_blob, ingest_ref
 from containerd_lite.images.job import Job
+from containerd_lite.images.pull.fetch_blob import fetch_blob, ingest_ref
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor

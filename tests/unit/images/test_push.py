@@ -18,7 +18,7 @@ from containerd_lite.errors import (
 )
 from containerd_lite.images.job import Job
 from containerd_lite.images.platforms import Platforms
-from containerd_lite.images.push import push
+from containerd_lite.images.push.push import push
 from containerd_lite.oci.content import ContentInfo
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.registry.upload import Outcome
@@ -133,7 +133,15 @@ def test_the_first_failure_is_told_and_stops_the_others(tmp_path: Path) -> None:
     store = layout_of(tmp_path, image).content_store
     root = Descriptor.from_json(image.manifest)
     with pytest.raises(RegistryUnavailable, match="gone"):
-        push(store, shelf, "localhost/it:1", root, None, job, max_concurrent_uploads=4)
+        push(
+            store,
+            shelf,
+            "localhost/it:1",
+            target=root,
+            platforms=None,
+            job=job,
+            max_concurrent_uploads=4,
+        )
     assert len(ended) == 2
     assert image.digest not in shelf.bodies
     assert not any(t.name.startswith("containerd-lite") for t in threading.enumerate())
@@ -174,11 +182,19 @@ def test_where_it_may_be_mounted_from(tmp_path: Path) -> None:
     }
     shelf = Shelf()
     root = Descriptor.from_json(AMD.manifest)
-    push(store, shelf, "registry.example:5000/team/app/new:1", root, None, Job(), chunk_size=9)
+    push(
+        store,
+        shelf,
+        "registry.example:5000/team/app/new:1",
+        target=root,
+        platforms=None,
+        job=Job(),
+        chunk_size=9,
+    )
     assert shelf.asked[config] == ("team/app", "team/app/base", "team/app/web", "team/other")
     assert shelf.asked[first] == shelf.asked[second] == ("team/app/web", "a/b")
     assert shelf.chunks == {9}
-    push(store, shelf := Shelf(), "A name of another kind", root, None, Job())
+    push(store, shelf := Shelf(), "A name of another kind", target=root, platforms=None, job=Job())
     assert set(shelf.asked.values()) == {()}
 
 
@@ -187,7 +203,12 @@ def test_platforms_of_a_single_manifest_are_not_looked_at(tmp_path: Path) -> Non
     layout = layout_of(tmp_path, ARM)
     root = Descriptor.from_json(ARM.manifest)
     wanted = Platforms.of("linux/amd64")
-    assert push(layout.content_store, Shelf(), "localhost/it", root, wanted, Job()) == root
+    assert (
+        push(
+            layout.content_store, Shelf(), "localhost/it", target=root, platforms=wanted, job=Job()
+        )
+        == root
+    )
 
 
 def test_documents_are_believed_only_if_they_are_right(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from containerd_lite.errors import (
     NotFound,
     RegistryUnavailable,
 )
-from containerd_lite.images.repair import RepairReport
+from containerd_lite.images.upkeep.repair import RepairReport
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.store.layout import LayoutStore
 from tests.harness import images

@@ -21,7 +21,7 @@ from containerd_lite.errors import (
     SizeMismatch,
 )
 from containerd_lite.images.job import Job
-from containerd_lite.images.schema1 import convert, is_convertible
+from containerd_lite.images.pull.convert_schema1 import convert, is_convertible
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.config import ImageConfig

@@ -15,10 +15,10 @@ from containerd_lite.errors import (
     ProtocolError,
     RegistryUnavailable,
 )
-from containerd_lite.images.by_daemon import DaemonTransfers
+from containerd_lite.images.daemon.by_daemon import DaemonTransfers
+from containerd_lite.images.daemon.transfer_run import QUIET, Account, Patience
 from containerd_lite.images.job import Job
 from containerd_lite.images.platforms import Platforms
-from containerd_lite.images.transfer_run import QUIET, Account, Patience
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.progress import ProgressEvent
 from containerd_lite.schema.pool import CONTAINERD

@@ -20,9 +20,9 @@ from containerd_lite.errors import (
     NotFound,
     Unknown,
 )
-from containerd_lite.images.apply import WaitFor
 from containerd_lite.images.job import Job
-from containerd_lite.images.unpack import Unpacked, Unpacker
+from containerd_lite.images.unpack.apply import WaitFor
+from containerd_lite.images.unpack.unpack import Unpacked, Unpacker
 from containerd_lite.oci import media_types
 from containerd_lite.oci.config import ImageConfig
 from containerd_lite.oci.descriptor import Descriptor

@@ -10,7 +10,7 @@ import pytest
 
 from containerd_lite.errors import Cancelled
 from containerd_lite.images.resolver import RegistryPusher
-from containerd_lite.images.turns import turn
+from containerd_lite.images.write_locks import write_lock
 from containerd_lite.interrupt import Interrupt, check, pause, unheard
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
@@ -232,7 +232,7 @@ def test_who_waits_for_anothers_token_ends(
 
 def test_who_waits_for_a_turn_ends(server: Scripted, registry: Registry, ref: Reference) -> None:
     pusher = RegistryPusher(registry, ref)
-    with turn((ref.name, TARGET.digest), check):
+    with write_lock((ref.name, TARGET.digest), check):
         worker = Worker(lambda: pusher.name(TARGET, BODY))
         worker.stop()
     assert server.requests == []

@@ -18,8 +18,8 @@ from containerd_lite.errors import (
     RegistryUnauthorized,
     RegistryUnavailable,
 )
+from containerd_lite.images.pull.convert_schema1 import SizedFetcher
 from containerd_lite.images.resolver import RegistryFetcher
-from containerd_lite.images.schema1 import SizedFetcher
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from containerd_lite.services.keeping import keeping
+from containerd_lite.services.lease_keeping import keeping
 from containerd_lite.services.leases import LeaseService
 from tests.harness.interrupts import Interrupt, InterruptedStart
 from tests.unit.services.scripted_daemon import Answer, Calls, serving

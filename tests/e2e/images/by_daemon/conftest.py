@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from containerd_lite import Client
-from containerd_lite.images.by_daemon import DaemonTransfers
+from containerd_lite.images.daemon.by_daemon import DaemonTransfers
 from tests.e2e.images.by_daemon.moving import IMAGE, INDEX, LARGE, USER
 from tests.harness import images
 from tests.harness.daemon import Daemon

@@ -9,7 +9,8 @@ import pytest
 
 from containerd_lite import Client
 from containerd_lite.errors import DigestMismatch, InvalidArgument, NoMatchingPlatform, NotFound
-from containerd_lite.images.verbs.base import Via
+from containerd_lite.images.daemon.by_daemon import can_transfer
+from containerd_lite.images.via import Via
 from tests.e2e.images.by_daemon.moving import INDEX, PARTS
 from tests.harness import images
 from tests.harness.daemon import Daemon
@@ -136,8 +137,8 @@ def test_a_daemon_in_the_place_of_another_is_asked_again(mover: Daemon, tmp_path
     with Daemon("bookworm") as old:
         socket.symlink_to(old.socket)
         with Client(f"unix://{socket}", namespace=mover.new_namespace()) as client:
-            assert not client._can_transfer()
+            assert not can_transfer(client)
             socket.unlink()
             socket.symlink_to(mover.socket)
             client.reconnect()
-            assert client._can_transfer()
+            assert can_transfer(client)

@@ -18,7 +18,7 @@ from containerd_lite.errors import (
     RegistryUnavailable,
     Unimplemented,
 )
-from containerd_lite.images.by_daemon import DaemonTransfers, can_transfer
+from containerd_lite.images.daemon.by_daemon import DaemonTransfers, can_transfer
 from containerd_lite.images.job import Job
 from containerd_lite.images.platforms import Platforms
 from containerd_lite.oci import platform as known

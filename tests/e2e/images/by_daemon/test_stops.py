@@ -11,7 +11,7 @@ import pytest
 
 from containerd_lite import Client
 from containerd_lite.errors import ContainerdError, DeadlineExceeded, RegistryUnavailable
-from containerd_lite.images.by_daemon import DaemonTransfers
+from containerd_lite.images.daemon.by_daemon import DaemonTransfers
 from containerd_lite.images.job import Job
 from containerd_lite.oci import platform as known
 from containerd_lite.progress import ProgressEvent

@@ -1,0 +1,20 @@
+"""Images moved by the daemon itself, through its Transfer service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .by_daemon import DaemonTransfers as DaemonTransfers
+    from .by_daemon import can_transfer as can_transfer
+    from .name_changes import NameChanges as NameChanges
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "by_daemon": ["DaemonTransfers", "can_transfer"],
+        "name_changes": ["NameChanges"],
+    },
+)

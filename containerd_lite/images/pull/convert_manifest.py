@@ -1,0 +1,96 @@
+"""Manifests whose config is called ``application/octet-stream``, as old registries did.
+
+What lives here: the repair, and JSON as containerd prints what it rewrites.  What may not:
+fetching.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from ...oci import digest as digests
+from ...oci import media_types
+from ...oci.descriptor import Descriptor
+from ...oci.document import MAX_DOCUMENT, Document
+from ...oci.manifest import Manifest, parse
+from ...store.protocol import ContentStore, read_blob
+from ..job import Job
+from ..resolver import Fetcher, Reader
+from .fetch_blob import fetch_blob
+
+OCTET_STREAM = "application/octet-stream"
+#: Go escapes these, lest somebody pastes the text into a page.
+_ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
+
+
+def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> Descriptor:
+    """The target with its config called what it is, or ``target`` where that is so already.
+
+    As containerd's ``ConvertManifest``, to the same bytes: an index is left alone, and the old
+    manifest to garbage collection.  Raises ``NotFound``, ``InvalidArgument``.
+    """
+    if not media_types.is_manifest(target.media_type):
+        return target
+    body = read_blob(store, target, MAX_DOCUMENT)
+    manifest = parse(body, target.media_type)
+    if not isinstance(manifest, Manifest) or manifest.config.media_type != OCTET_STREAM:
+        return target
+    manifest = replace(
+        manifest, config=replace(manifest.config, media_type=media_types.DOCKER_CONFIG)
+    )
+    says_type = Document.parse(body, "the manifest").has("mediaType")
+    written = write_manifest(store, target.media_type, _json(manifest, says_type), manifest, job)
+    return replace(target, digest=written.digest, size=written.size, data=None)
+
+
+def write_manifest(
+    store: ContentStore, media_type: str, value: object, manifest: Manifest, job: Job
+) -> Descriptor:
+    """Write ``value``, the JSON of ``manifest``, with labels that keep its children alive."""
+    written = write(store, media_type, indented(value), job)
+    store.update(
+        written.digest,
+        {f"containerd.io/gc.ref.content.{n}": c.digest for n, c in enumerate(manifest.children)},
+    )
+    return written
+
+
+def write(store: ContentStore, media_type: str, body: bytes, job: Job) -> Descriptor:
+    """Have ``body`` in the store; returns its descriptor."""
+    descriptor = Descriptor(media_type, digests.of(body), len(body))
+    fetch_blob(_Nowhere(), store, replace(descriptor, data=body), {}, job)
+    return descriptor
+
+
+class _Nowhere(Fetcher):
+    """Where nothing is fetched from: the descriptor has its content with it."""
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        raise AssertionError(descriptor)
+
+
+def _json(manifest: Manifest, says_type: bool) -> dict[str, object]:
+    value: dict[str, object] = {"schemaVersion": 2}
+    if says_type:
+        value["mediaType"] = manifest.media_type
+    if manifest.artifact_type:
+        value["artifactType"] = manifest.artifact_type
+    value["config"] = _sorted(manifest.config).to_json()
+    value["layers"] = [_sorted(layer).to_json() for layer in manifest.layers]
+    if manifest.subject is not None:
+        value["subject"] = _sorted(manifest.subject).to_json()
+    if manifest.annotations:
+        value["annotations"] = dict(sorted(manifest.annotations.items()))
+    return value
+
+
+def _sorted(descriptor: Descriptor) -> Descriptor:
+    """With its annotations in the order in which Go writes maps."""
+    return replace(descriptor, annotations=dict(sorted(descriptor.annotations.items())))
+
+
+def indented(value: object) -> bytes:
+    """JSON as Go's ``json.MarshalIndent`` writes it with three spaces."""
+    text = json.dumps(value, ensure_ascii=False, indent=3)
+    return text.translate(_ESCAPES).encode()

@@ -1,0 +1,113 @@
+"""One pull: from a name to an image in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+
+from ...errors import InvalidArgument
+from ...oci.descriptor import Descriptor
+from .. import daemon
+from ..backend import ImageBackend
+from ..concurrency import USUAL_LARGE
+from ..image import Image
+from ..job import Job
+from ..names import full_name
+from ..resolver import using
+from ..via import Via, falling_back, is_for_daemon
+from ..write_locks import write_lock
+from .convert_manifest import repair_octet_config
+from .convert_schema1 import CONVERTED, convert, is_convertible
+from .fetch_walk import FetchWalk
+from .request import PullRequest
+from .store_fetcher import StoreFetcher
+
+#: How often a pull starts again when the daemon restarts.
+_MOST_RESTARTS = 5
+
+
+def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
+    """As ``Client.pull``."""
+    backend = backend.with_defaults(platform=request.one_platform, snapshotter=request.snapshotter)
+    by_daemon = is_for_daemon(backend, via, **request.only_for_client())
+    lease = request.lease(backend)
+    # Two that would go on with one another's content share a lease, which the first to end
+    # deletes: so one after the other.
+    alone = write_lock(("resume", backend.store.identity, lease), lambda: None)
+    with alone if lease else nullcontext(), backend.keeping(lease):
+        if by_daemon:
+            with falling_back(via):  # 1.7 does not say before what it cannot do
+                return _pull_by_daemon(backend, request)
+        return _persevering(
+            backend,
+            lambda job: _pull_here(backend, request, job),
+            lambda: Job(request.progress, keeps_partial=request.resume),
+        )
+
+
+def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
+    platforms = request.platforms(backend)
+    wanted = platforms.wanted or ()
+    unpacked = wanted[0] if len(wanted) == 1 else backend.platform
+    changes, name = daemon.NameChanges(backend), full_name(request.ref)
+    changes.remember(name)
+    backend.transfers().pull(
+        request.ref,
+        platforms=platforms,
+        unpack=unpacked if request.unpack else None,
+        snapshotter=request.snapshotter or "",
+        labels=request.labels,
+        job=Job(request.progress),
+    )
+    (image,) = changes.accept([name], platforms)
+    return image
+
+
+def _persevering(
+    backend: ImageBackend, work: Callable[[Job], Image], new_job: Callable[[], Job]
+) -> Image:
+    """Do it, and again if the daemon went away and came back: what is there is not fetched
+    again."""
+    for restarts_left in reversed(range(_MOST_RESTARTS)):
+        try:
+            return work(new_job())
+        except Exception as error:
+            if not restarts_left or not backend.is_back(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
+    """Fetch what the name stands for, unpack it while it comes, and give it its name.
+
+    Raises ``NoMatchingPlatform``, ``InvalidArgument`` for documents that are not what they
+    should be, and what resolver, fetcher, store and handlers raise.  Then nothing goes on.
+    """
+    with using(request.resolver, job.tell) as resolver:
+        job.report("resolving", request.ref)
+        name, target = resolver.resolve(request.ref)
+        job.report("resolved", name, 0, target.size)
+        source = StoreFetcher(resolver.fetcher(name), name, backend.store, job)
+        labels = dict(request.labels or {})
+        if is_convertible(target):
+            labels[CONVERTED] = target.digest
+            target = _converted(source, target, request)
+            source = replace(source, is_labelled=False)
+        walk = FetchWalk(request, backend, source, target)
+        unpacked = walk.run()
+        if walk.has_octet_config:
+            target = repair_octet_config(backend.store, target, job)
+        job.report("done", name)
+    record = backend.names.put(name, target, labels)
+    return Image(backend, record, is_lazy=any(one.is_lazy for one in unpacked))
+
+
+def _converted(source: StoreFetcher, target: Descriptor, request: PullRequest) -> Descriptor:
+    if not request.convert_schema1:
+        raise InvalidArgument(
+            f"{source.name} is of Docker's schema 1",
+            remedy="Pull it with convert_schema1=True, or push it again with a current tool",
+        )
+    workers = request.max_concurrent_downloads or USUAL_LARGE
+    return convert(source.fetcher, source.store, source.name, target, source.job, workers=workers)

@@ -1,0 +1,68 @@
+"""What is asked of a pull."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ...errors import InvalidArgument
+from ...progress import ProgressCallback
+from ..backend import ImageBackend
+from ..names import full_name
+from ..platforms import Platforms, only_one
+from ..resolver import Resolver
+from ..walk import Handler, WrapHandler
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """The arguments of ``Client.pull``, which says what they mean."""
+
+    ref: str
+    platform: str | Sequence[str] | None = None
+    all_platforms: bool = False
+    attestations: bool = False
+    referrers: bool = False
+    unpack: bool = True
+    snapshotter: str | None = None
+    resolver: Resolver | None = None
+    handlers: Sequence[Handler] = ()
+    wrap_handler: WrapHandler | None = None
+    convert_schema1: bool = False
+    labels: Mapping[str, str] | None = None
+    progress: ProgressCallback | None = None
+    max_concurrent_downloads: int | None = None
+    resume: bool = False
+
+    @property
+    def one_platform(self) -> str | None:
+        """The platform asked for, where it is one alone: the image is looked at as that one's."""
+        return only_one(self.platform)
+
+    def lease(self, backend: ImageBackend) -> str:
+        """What a pull that goes on with this one has in common with it; ``""`` if none does."""
+        if not self.resume:
+            return ""
+        name = self.ref
+        with suppress(InvalidArgument):  # a resolver may have names of another kind
+            name = full_name(name)
+        platforms = sorted(map(str, self.platforms(backend).wanted or ("all",)))
+        return f"{name} {platforms} {self.snapshotter}"
+
+    def platforms(self, backend: ImageBackend) -> Platforms:
+        return Platforms.of(
+            self.platform, self.all_platforms, backend.platform, attestations=self.attestations
+        )
+
+    def only_for_client(self) -> dict[str, object]:
+        """What the daemon's transfer service knows nothing of."""
+        return {
+            "attestations": self.attestations and not self.all_platforms,
+            "referrers": self.referrers,
+            "resolver": self.resolver,
+            "handlers": self.handlers,
+            "wrap_handler": self.wrap_handler,
+            "convert_schema1": self.convert_schema1,
+            "resume": self.resume,
+        }

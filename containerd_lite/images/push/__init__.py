@@ -1,0 +1,22 @@
+"""From a store, or from elsewhere, to registries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .copy import copy_image as copy_image
+    from .push import push_image as push_image
+    from .request import CopyRequest as CopyRequest
+    from .request import PushRequest as PushRequest
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "copy": ["copy_image"],
+        "push": ["push_image"],
+        "request": ["CopyRequest", "PushRequest"],
+    },
+)

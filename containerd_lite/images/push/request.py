@@ -1,0 +1,62 @@
+"""What is asked of a push, and of a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...progress import ProgressCallback
+from ..image import ImageLike
+from ..platforms import Platforms
+from ..resolver import PushResolver
+
+
+@dataclass(frozen=True)
+class PushRequest:
+    """The arguments of ``Client.push``, which says what they mean."""
+
+    ref: str
+    target: ImageLike
+    platform: str | Sequence[str] | None = None
+    sparse: bool = False
+    resolver: PushResolver | None = None
+    progress: ProgressCallback | None = None
+    max_concurrent_uploads: int | None = None
+    chunk_size: int | None = None
+
+    @property
+    def platforms(self) -> Platforms | None:
+        """The platforms to push; ``None`` for all."""
+        return _platforms(self.platform)
+
+    def only_for_client(self) -> dict[str, object]:
+        """What the daemon's transfer service knows nothing of."""
+        return {
+            "platform": self.platform,
+            "sparse": self.sparse,
+            "resolver": self.resolver,
+            "chunk_size": self.chunk_size,
+        }
+
+
+@dataclass(frozen=True)
+class CopyRequest:
+    """The arguments of ``Client.copy``, which says what they mean."""
+
+    source: str
+    target: str
+    platform: str | Sequence[str] | None = None
+    referrers: bool = False
+    resolver: PushResolver | None = None
+    progress: ProgressCallback | None = None
+    max_concurrent: int | None = None
+    chunk_size: int | None = None
+
+    @property
+    def platforms(self) -> Platforms | None:
+        """The platforms to copy; ``None`` for all."""
+        return _platforms(self.platform)
+
+
+def _platforms(platform: str | Sequence[str] | None) -> Platforms | None:
+    return None if platform is None else Platforms.of(platform, attestations=True)

@@ -1,0 +1,90 @@
+"""Fetching what of an image is not here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from ...errors import InvalidArgument, RegistryUnavailable
+from ...oci import media_types
+from ...oci.descriptor import Descriptor
+from ...oci.document import MAX_DOCUMENT
+from ...oci.manifest import parse
+from ...store.protocol import read_blob
+from ..backend import ImageBackend
+from ..gc_labels import child_labels
+from ..image import ImageLike, name_and_target
+from ..job import Job
+from ..platforms import Platforms, wanted_children
+from ..pull.store_fetcher import StoreFetcher, expect_bounded
+from ..resolver import Fetcher, Reader, Resolver, using
+from ..walk import Dispatcher
+from .request import FetchRequest
+
+
+def fetch_missing(
+    backend: ImageBackend, source: ImageLike, request: FetchRequest
+) -> tuple[Descriptor, ...]:
+    """As ``Client.fetch_missing``."""
+    name, target = name_and_target(backend, source)
+    platforms = request.platforms(backend)
+    ref, job = request.ref or name, Job(request.progress)
+    with backend.keeping(), using(request.resolver, job.tell) as resolver:
+        fetcher = StoreFetcher(LateFetcher(resolver, ref), ref, backend.store, job)
+        return _fetch_missing(fetcher, target, platforms, workers=request.max_concurrent_downloads)
+
+
+def _fetch_missing(
+    source: StoreFetcher, target: Descriptor, platforms: Platforms, *, workers: int
+) -> tuple[Descriptor, ...]:
+    store, job = source.store, source.job
+    present = {info.digest for info in store.walk()}
+    fetched: dict[str, Descriptor] = {}
+
+    def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
+        expect_bounded(descriptor)
+        if descriptor.digest not in present:
+            source.bring(descriptor)
+            fetched[descriptor.digest] = descriptor
+        if not media_types.is_document(descriptor.media_type):
+            return ()
+        document = parse(read_blob(store, descriptor, MAX_DOCUMENT), descriptor.media_type)
+        # All children are named, those not fetched too: a later call may bring them.
+        source.label(descriptor, child_labels(document.children))
+        return wanted_children(document, platforms, source.name, is_root=descriptor == target)
+
+    with Dispatcher(handle, workers, job) as work:
+        work.add(target)
+        work.wait()
+    job.report("done", source.name)
+    return tuple(fetched.values())
+
+
+class LateFetcher:
+    """A ``Fetcher`` that is made when it is needed: what is complete may have any name.
+
+    A registry that has not answered is not asked again.
+    """
+
+    def __init__(self, resolver: Resolver, ref: str) -> None:
+        self._resolver = resolver
+        self._ref = ref
+        self._failure: RegistryUnavailable | None = None
+
+    @cached_property
+    def _fetcher(self) -> Fetcher:
+        if not self._ref:
+            raise InvalidArgument(
+                "a descriptor does not say where its content comes from",
+                remedy="Name a reference with ref=",
+            )
+        return self._resolver.fetcher(self._ref)
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._fetcher.fetch(descriptor, offset)
+        except RegistryUnavailable as error:
+            self._failure = error
+            raise

@@ -1,0 +1,26 @@
+"""What is asked of a fetch of what is missing, and of a repair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...progress import ProgressCallback
+from ..backend import ImageBackend
+from ..platforms import Platforms
+from ..resolver import Resolver
+
+
+@dataclass(frozen=True)
+class FetchRequest:
+    """The arguments of ``Client.fetch_missing`` and ``Client.repair``."""
+
+    ref: str | None = None
+    platform: str | Sequence[str] | None = None
+    all_platforms: bool = False
+    resolver: Resolver | None = None
+    progress: ProgressCallback | None = None
+    max_concurrent_downloads: int = 3
+
+    def platforms(self, backend: ImageBackend) -> Platforms:
+        return Platforms.of(self.platform, self.all_platforms, backend.platform)
