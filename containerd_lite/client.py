@@ -62,7 +62,9 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             raise InvalidArgument("a channel has its address", remedy="Give one of the two")
         self._owns_channel = channel is None
         namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
-        self._options = _Options(timeout, connect_timeout, snapshotter, platform, runtime, tls)
+        self._options = _Options(
+            timeout, connect_timeout, snapshotter, platform=platform, runtime=runtime, tls=tls
+        )
         if channel is None:
             name = address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT
             channel = Channel(name, connect_timeout=connect_timeout, tls=tls)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+from typing import BinaryIO
 
 from .errors import (
     ContainerdError,
@@ -59,3 +61,20 @@ def of_system(error: OSError, operation: str = "", place: object = None) -> Cont
 
 def _name(filename: object) -> str:
     return os.fsdecode(filename) if isinstance(filename, bytes) else str(filename)
+
+
+def open_file(path: str | bytes | os.PathLike[str], flags: int = 0) -> BinaryIO:
+    """A file to read; of a FIFO it does not wait for somebody to write into it.
+
+    ``flags`` are added to those of ``os.open``.  Raises ``OSError``.
+    """
+
+    def opener(path: str, usual: int) -> int:
+        return os.open(path, usual | os.O_NONBLOCK | flags)
+
+    return open(path, "rb", opener=opener)
+
+
+def is_regular(file: BinaryIO) -> bool:
+    """Whether it is a plain file: no folder, FIFO or device."""
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)

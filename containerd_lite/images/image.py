@@ -15,7 +15,8 @@ from ..oci.config import ImageConfig
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.image_record import ImageRecord
-from ..oci.manifest import Index, Manifest, parse
+from ..oci.manifest import Index, Manifest
+from ..store.documents import read_document
 from ..store.protocol import read_blob
 from .backend import ImageBackend
 from .names import find, name_of
@@ -64,7 +65,7 @@ class Image:
         return find_manifest(self.name, self.target, self.backend.platform, self._read)
 
     def _read(self, target: Descriptor) -> Manifest | Index:
-        return parse(read_blob(self.backend.store, target, MAX_DOCUMENT), target.media_type)
+        return read_document(self.backend.store, target)
 
     def config(self) -> ImageConfig:
         """The image config.  Raises ``InvalidArgument`` for an artifact that is no image."""

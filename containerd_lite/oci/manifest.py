@@ -117,9 +117,9 @@ def _manifest(document: Document, media_type: str) -> Manifest:
         media_type,
         Descriptor.read(config),
         document.each("layers", Descriptor.read),
-        document.table("annotations"),
-        _subject(document),
-        _artifact_type(document),
+        annotations=document.table("annotations"),
+        subject=_subject(document),
+        artifact_type=_artifact_type(document),
     )
 
 

@@ -101,13 +101,13 @@ class Registry:
             Bounds(connect_timeout, stall_timeout, least_rate),
             user_agent,
             network or Network(),
-            Pace(max_rate, sleep=sleep),
-            Proxies(proxy),
-            _source(host, credentials),
-            tuple(realm_hosts),
-            sleep,
-            self._report,
-            self._warnings,
+            pace=Pace(max_rate, sleep=sleep),
+            proxies=Proxies(proxy),
+            source=_source(host, credentials),
+            realm_hosts=tuple(realm_hosts),
+            sleep=sleep,
+            report=self._report,
+            warnings=self._warnings,
         )
         # A mirror that fails has another host behind it.
         sessions = [wiring.session(mirror, 1) for mirror in mirrors]

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..errors import InvalidArgument
 from ..oci.document import Document
 from ..oci.reference import DEFAULT_HOST
+from ..system import open_file
 from . import helpers
 
 #: Docker's own file has some kilobytes; the bound is that of manifests.
@@ -166,10 +167,7 @@ def _look(file: _File, host: str, environ: Mapping[str, str]) -> Credentials | N
 def _read(file: _File) -> bytes | None:
     """The content; ``None`` where there may be no file and is none."""
     try:
-        # Non-blocking: to open a named pipe would wait for its writer.
-        with open(
-            file.path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
-        ) as source:
+        with open_file(file.path) as source:
             return source.read(_MAX_CONFIG + 1) or b""
     except (FileNotFoundError, NotADirectoryError) as error:
         if not file.required:

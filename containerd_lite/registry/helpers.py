@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import os
 import re
-import selectors
 import shutil
-import signal
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
-from typing import IO
 
+from ..child import Ended, run_child
 from ..deadline import Deadline
-from ..errors import InvalidArgument, RegistryUnauthorized
+from ..errors import ContainerdError, InvalidArgument, RegistryUnauthorized
 from ..locks import holding
 from ..oci.document import Document, quoted
 
@@ -31,7 +27,6 @@ TIME_LIMIT = 30.0
 _MAX_ANSWER = 1 << 20
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-#: Short enough for a pipe to take it whole, read or not.
 _SERVER = re.compile(r"[!-~]{1,1024}")
 _FIELDS = ("ServerURL", "Username", "Secret")
 #: credentials/error.go; on the standard output, with an exit code that is not 0.
@@ -92,7 +87,7 @@ def _ask(
         if not is_ours:
             raise _Failure("it did not answer in time")
         if not slot.answered:
-            slot.login = _understood(*_run(program, server, environ, deadline))
+            slot.login = _understood(_run(program, server, environ, deadline))
             slot.answered = True
         return slot.login
 
@@ -109,67 +104,28 @@ def _find(name: str, environ: Mapping[str, str]) -> str:
     return program
 
 
-def _run(
-    program: str, server: str, environ: Mapping[str, str], deadline: Deadline
-) -> tuple[int, bytes]:
-    """The exit code and the standard output; a helper that goes on is ended with all its group."""
+def _run(program: str, server: str, environ: Mapping[str, str], deadline: Deadline) -> Ended:
     try:
-        # What goes to stderr may quote a secret.
-        child = Popen(
+        # Its standard error, which may quote a secret, is thrown away.
+        return run_child(
             [program, "get"],
-            bufsize=0,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            env=environ,
-            start_new_session=True,
+            "it",
+            input=server.encode(),
+            environment=environ,
+            deadline=deadline,
+            max_output=_MAX_ANSWER,
         )
-    except OSError as error:
-        raise _Failure(f"it cannot be started ({error.strerror})") from None
-    with child:
-        try:
-            output = _talk(child, server, deadline)
-            return child.wait(deadline.remaining()), output
-        except TimeoutExpired:
-            raise _Failure("it did not end in time") from None
-        finally:
-            # A child that was not waited for still holds its group's number.
-            if child.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+    except ContainerdError as error:
+        raise _Failure(error.message) from None
 
 
-def _talk(child: Popen[bytes], server: str, deadline: Deadline) -> bytes:
-    assert child.stdin is not None  # both were asked for
-    assert child.stdout is not None
-    with suppress(BrokenPipeError), child.stdin:
-        child.stdin.write(server.encode())
-    return _read(child.stdout, deadline)
-
-
-def _read(pipe: IO[bytes], deadline: Deadline) -> bytes:
-    """All that comes up to the end of the stream."""
-    found = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while selector.select(deadline.remaining()):
-            part = os.read(pipe.fileno(), 64 << 10)
-            if not part:
-                return found
-            found += part
-            if len(found) > _MAX_ANSWER:
-                raise _Failure("it wrote too much")
-    raise _Failure("it did not answer in time")
-
-
-def _understood(code: int, output: bytes) -> tuple[str, str] | None:
-    if code:
-        if output.strip() == _NOT_FOUND:
+def _understood(ended: Ended) -> tuple[str, str] | None:
+    if ended.code:
+        if ended.stdout.strip() == _NOT_FOUND:
             return None
-        how = f"exit code {code}" if code > 0 else f"signal {-code}"
-        raise _Failure(f"it ended with {how}")
+        raise _Failure(f"it ended with {ended.how}")
     try:
-        answer = Document.parse(output, "the answer", limit=_MAX_ANSWER).known(_FIELDS)
+        answer = Document.parse(ended.stdout, "the answer", limit=_MAX_ANSWER).known(_FIELDS)
         username, secret = answer.text("Username", None), answer.text("Secret", None)
         if ":" not in username:
             return username, secret

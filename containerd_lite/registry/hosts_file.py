@@ -207,9 +207,9 @@ class _HostsFile:
             self.namespace,
             self._base(table, name, url, tls),
             _capabilities(table),
-            tls or TlsFiles(),
-            _headers(table),
-            _dial_timeout(table),
+            tls=tls or TlsFiles(),
+            headers=_headers(table),
+            dial_timeout=_dial_timeout(table),
         )
 
     def _base(self, table: _Table, name: str, url: str, tls: TlsFiles | None) -> Url:

@@ -226,7 +226,15 @@ class Transport:
         bounds = self._bounds
         pool, target, extra = self._pool(url)
         floor = Floor(bounds.least_rate, bounds.stall)
-        exchange = Exchange(url.host, target, deadline, bounds.stall, floor, self._network, limit)
+        exchange = Exchange(
+            url.host,
+            target,
+            deadline,
+            stall=bounds.stall,
+            floor=floor,
+            network=self._network,
+            limit=limit,
+        )
         around = sys.exc_info()[1]
         try:
             with exchange.beginning():

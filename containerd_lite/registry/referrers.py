@@ -72,9 +72,9 @@ def _listed(
         "GET",
         f"{repository}/referrers/{digest}",
         f"referrers of {digest}",
-        (pull_scope(repository),),
-        {"Accept": media_types.OCI_INDEX},
-        query,
+        scopes=(pull_scope(repository),),
+        headers={"Accept": media_types.OCI_INDEX},
+        query=query,
     )
     watch = Watch(f"the list of referrers of {digest} at {session.host.base.origin}")
     found: dict[str, Descriptor] = {}
@@ -134,7 +134,14 @@ def push_manifest(
         raise DigestMismatch(f"the manifest's digest is {digest}, not that of {reference}")
     descriptor = Descriptor(document.media_type, digest, len(content))
     place = reference.tag or digest
-    handled = _put(session, reference.repository, place, content, descriptor, deadline)
+    handled = _put(
+        session,
+        reference.repository,
+        place,
+        content=content,
+        descriptor=descriptor,
+        deadline=deadline,
+    )
     if document.subject is not None and not handled:
         _keep(session, reference.repository, document, descriptor, deadline)
     return descriptor
@@ -186,7 +193,7 @@ def _keep(
     if not kind and isinstance(document, Manifest):
         kind = document.config.media_type
     entries.append(replace(descriptor, artifact_type=kind, annotations=document.annotations))
-    _write(session, repository, subject.digest, entries, held, deadline)
+    _write(session, repository, subject.digest, entries=entries, held=held, deadline=deadline)
 
 
 def _write(
@@ -206,7 +213,14 @@ def _write(
     }
     body = json.dumps(index, separators=(",", ":")).encode()
     place = Descriptor(media_types.OCI_INDEX, digests.of(body), len(body))
-    _put(session, repository, fallback_tag(subject), body, place, deadline)
+    _put(
+        session,
+        repository,
+        fallback_tag(subject),
+        content=body,
+        descriptor=place,
+        deadline=deadline,
+    )
 
 
 def delete_manifest(session: Session, reference: Reference, deadline: Deadline) -> None:
@@ -223,7 +237,7 @@ def delete_manifest(session: Session, reference: Reference, deadline: Deadline) 
         held = _held(session, repository, subject, deadline)
         kept = [entry for entry in held.manifests if entry.digest != digest] if held else []
         if held and len(kept) < len(held.manifests):
-            _write(session, repository, subject, kept, held, deadline)
+            _write(session, repository, subject, entries=kept, held=held, deadline=deadline)
 
 
 def _subject_of(session: Session, repository: str, digest: str, deadline: Deadline) -> str | None:

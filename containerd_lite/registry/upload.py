@@ -316,13 +316,13 @@ class Upload:
             method,
             f"{self._repository}/{path}",
             f"blob {self._descriptor.digest}",
-            scopes or self._scopes,
-            headers or {},
-            query or {},
-            b"" if body is None and method in ("POST", "PUT") else body,
-            url,
-            expect,
-            tries or MAX_TRIES,
+            scopes=scopes or self._scopes,
+            headers=headers or {},
+            query=query or {},
+            body=b"" if body is None and method in ("POST", "PUT") else body,
+            url=url,
+            expect=expect,
+            tries=tries or MAX_TRIES,
         )
 
     def _send(self, ask: Ask, use: Callable[[Answer], _T], bulky: bool = False) -> _T:

@@ -17,14 +17,13 @@ from dataclasses import replace
 from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..images.files.changes import changes
 from ..images.image import Image
-from ..images.job import Job
-from ..images.pull.convert_manifest import indented, write
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
-from ..oci.manifest import Index, parse
+from ..oci.manifest import Index
 from ..services._types import AnyValue
 from ..services.containers import ContainerRecord
+from ..store.documents import indented_json, read_document, write_document
 from ..store.protocol import ContentStore, read_blob
 from ..undo import Undo
 from .backend import RuntimeBackend
@@ -57,22 +56,18 @@ def save(
         if task:
             told = checkpoint_options({"exit": exit, "file_locks": True})
             parts += backend.tasks.checkpoint(container.id, told)
-            parts.append(_write(store, _OPTIONS, told.message()))
+            parts.append(write_document(store, _OPTIONS, told.message()))
         if info.runtime_options is not None:
-            parts.append(_write(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
+            parts.append(write_document(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
         if rw:
             snapshots = backend.snapshots(info.snapshotter)
             parts.append(changes(snapshots, backend.differ, info.snapshot_key))
         if info.spec is not None and not any(part.media_type == _SPEC for part in parts):
-            parts.append(_write(store, _SPEC, info.spec.message()))
+            parts.append(write_document(store, _SPEC, info.spec.message()))
         parts = [part if part.platform else replace(part, platform=platform) for part in parts]
         index = _write_index(store, parts, info)
         record = images.names.put(name, index)
     return Image(images, record)
-
-
-def _write(store: ContentStore, media_type: str, body: bytes) -> Descriptor:
-    return write(store, media_type, body, Job())
 
 
 def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRecord) -> Descriptor:
@@ -87,7 +82,7 @@ def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRe
         "manifests": [part.to_json() for part in parts],
         "annotations": annotations,
     }
-    written = _write(store, media_types.OCI_INDEX, indented(value))
+    written = write_document(store, media_types.OCI_INDEX, indented_json(value))
     labels = {f"containerd.io/gc.ref.content.{n}": part.digest for n, part in enumerate(parts)}
     store.update(written.digest, labels)
     return written
@@ -101,7 +96,7 @@ class Checkpoint:
 
     def __init__(self, image: Image, store: ContentStore) -> None:
         """Raises ``InvalidArgument`` for an image that is none such, ``NotFound``."""
-        document = parse(read_blob(store, image.target, MAX_DOCUMENT), image.target.media_type)
+        document = read_document(store, image.target)
         if not isinstance(document, Index) or _RUNTIME not in document.annotations:
             raise InvalidArgument(
                 f"{image.name} is no container that was saved",

@@ -60,7 +60,9 @@ class Containers:
         find_user = None if image is None else ImageUsers(image).find
         config = None if image is None else image.config()
         options, extensions = _networked(options)
-        spec = make_spec(backend.namespace, id, config, args, options, find_user)
+        spec = make_spec(
+            backend.namespace, id, config, args=args, options=options, find_user=find_user
+        )
         set_rootfs(spec, image, options)
         labels = _labels(image, options)
         if options.get("restart") is not None:

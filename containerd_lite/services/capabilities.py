@@ -66,7 +66,9 @@ def capabilities_of(introspection: IntrospectionService) -> Capabilities:
         frozenset(ids(_GRPC)),
         {one.id: one.capabilities for one in snapshotters},
         ids(_DIFFER),
-        (*ids(_POD), *ids(_SANDBOXER)),
-        tuple(sorted({str(platform) for one in snapshotters for platform in one.platforms})),
-        {f"{one.type}.{one.id}": one.error for one in plugins if one.error},
+        sandboxers=(*ids(_POD), *ids(_SANDBOXER)),
+        platforms=tuple(
+            sorted({str(platform) for one in snapshotters for platform in one.platforms})
+        ),
+        failed={f"{one.type}.{one.id}": one.error for one in plugins if one.error},
     )

@@ -280,7 +280,7 @@ def _status(message: DynamicMessage) -> IngestStatus:
         message.ref,
         message.offset,
         message.total,
-        message.expected,
-        datetime_of(message.started_at),
-        datetime_of(message.updated_at),
+        expected=message.expected,
+        started_at=datetime_of(message.started_at),
+        updated_at=datetime_of(message.updated_at),
     )

@@ -108,9 +108,9 @@ class RuntimeInfo:
             message.name,
             message.version.version,
             message.version.revision,
-            _optional(message, "options"),
-            _optional(message, "features"),
-            dict_of(message.annotations),
+            options=_optional(message, "options"),
+            features=_optional(message, "features"),
+            annotations=dict_of(message.annotations),
         )
 
 
@@ -148,12 +148,14 @@ def _plugin(message: DynamicMessage) -> Plugin:
         message.type,
         message.id,
         tuple(message.requires),
-        tuple(platform_of(platform) for platform in message.platforms),
-        dict_of(message.exports),
-        tuple(message.capabilities),
-        (message.init_err.message or f"code {message.init_err.code}") if failed else "",
-        message.init_err.code if failed else 0,
-        tuple(any_of(detail) for detail in message.init_err.details) if failed else (),
+        platforms=tuple(platform_of(platform) for platform in message.platforms),
+        exports=dict_of(message.exports),
+        capabilities=tuple(message.capabilities),
+        error=(message.init_err.message or f"code {message.init_err.code}") if failed else "",
+        error_code=message.init_err.code if failed else 0,
+        error_details=tuple(any_of(detail) for detail in message.init_err.details)
+        if failed
+        else (),
     )
 
 

@@ -166,10 +166,10 @@ class SandboxController(Service):
             reply.sandbox_id,
             reply.pid,
             moment(reply, "created_at"),
-            dict(reply.labels),
-            reply.address,
-            reply.version,
-            _any(reply, "spec"),
+            labels=dict(reply.labels),
+            address=reply.address,
+            version=reply.version,
+            spec=_any(reply, "spec"),
         )
 
     def platform(self, id: str, *, sandboxer: str = SHIM) -> Platform:
@@ -205,12 +205,12 @@ class SandboxController(Service):
             reply.sandbox_id,
             reply.pid,
             reply.state,
-            dict(reply.info),
-            moment(reply, "created_at"),
-            moment(reply, "exited_at"),
-            _any(reply, "extra"),
-            reply.address,
-            reply.version,
+            info=dict(reply.info),
+            created_at=moment(reply, "created_at"),
+            exited_at=moment(reply, "exited_at"),
+            extra=_any(reply, "extra"),
+            address=reply.address,
+            version=reply.version,
         )
 
     def shutdown(self, id: str, *, sandboxer: str = SHIM) -> None:
@@ -268,12 +268,12 @@ def _sandbox(message: DynamicMessage) -> SandboxRecord:
         message.sandbox_id,
         message.runtime.name,
         _any(message.runtime, "options"),
-        _any(message, "spec"),
-        dict_of(message.labels),
-        {name: any_of(value) for name, value in message.extensions.items()},
-        message.sandboxer,
-        datetime_of(message.created_at),
-        datetime_of(message.updated_at),
+        spec=_any(message, "spec"),
+        labels=dict_of(message.labels),
+        extensions={name: any_of(value) for name, value in message.extensions.items()},
+        sandboxer=message.sandboxer,
+        created_at=datetime_of(message.created_at),
+        updated_at=datetime_of(message.updated_at),
     )
 
 

@@ -182,7 +182,7 @@ def _info(message: DynamicMessage) -> SnapshotInfo:
         message.name,
         message.parent,
         _KINDS[message.kind] if 0 <= message.kind < len(_KINDS) else "unknown",
-        datetime_of(message.created_at),
-        datetime_of(message.updated_at),
-        dict_of(message.labels),
+        created_at=datetime_of(message.created_at),
+        updated_at=datetime_of(message.updated_at),
+        labels=dict_of(message.labels),
     )

@@ -93,9 +93,9 @@ class OCIRegistry(TransferValue):
             found.auth_stream,
             dict_of(found.headers),
             found.host_dir,
-            found.default_scheme,
-            _word(_HTTP_DEBUG, found.http_debug),
-            found.logs_stream,
+            default_scheme=found.default_scheme,
+            http_debug=_word(_HTTP_DEBUG, found.http_debug),
+            logs_stream=found.logs_stream,
         )
         return cls(message.reference, resolver)
 
@@ -161,9 +161,9 @@ class ImageStore(TransferValue):
             message.name,
             dict_of(message.labels),
             _platforms(message),
-            message.all_metadata,
-            message.manifest_limit,
-            tuple(
+            all_metadata=message.all_metadata,
+            manifest_limit=message.manifest_limit,
+            extra_references=tuple(
                 ImageReference(
                     one.name,
                     one.is_prefix,
@@ -173,7 +173,7 @@ class ImageStore(TransferValue):
                 )
                 for one in message.extra_references
             ),
-            tuple(
+            unpacks=tuple(
                 UnpackConfiguration(platform_of(one.platform), one.snapshotter)
                 for one in message.unpacks
             ),
@@ -222,9 +222,9 @@ class ImageExportStream(TransferValue):
             message.stream,
             message.media_type,
             _platforms(message),
-            message.all_platforms,
-            message.skip_compatibility_manifest,
-            message.skip_non_distributable,
+            all_platforms=message.all_platforms,
+            skip_compatibility_manifest=message.skip_compatibility_manifest,
+            skip_non_distributable=message.skip_non_distributable,
         )
 
 
@@ -293,9 +293,9 @@ class Progress(TransferValue):
             message.event,
             message.name,
             tuple(message.parents),
-            message.progress,
-            message.total,
-            descriptor_of(message.desc) if message.HasField("desc") else None,
+            progress=message.progress,
+            total=message.total,
+            descriptor=descriptor_of(message.desc) if message.HasField("desc") else None,
         )
 
 

@@ -145,7 +145,7 @@ class LayoutStore:
             with self._locked():  # or the folder may be tidied away before the file is in it
                 path.parent.mkdir(exist_ok=True)
                 file = _open_locked(path, ref)
-            return LayoutWriter(self, ref, file, size, expected, replaces)
+            return LayoutWriter(self, ref, file, size=size, expected=expected, replaces=replaces)
 
     def _has(self, digest: str) -> bool:
         with explained(self.path):
@@ -180,7 +180,11 @@ class LayoutStore:
                     stat = file.stat()
                 when = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
                 ref = unquote(file.name.removeprefix(_REF))
-                found.append(IngestStatus(ref, stat.st_size, 0, "", when, when))
+                found.append(
+                    IngestStatus(
+                        ref, stat.st_size, 0, expected="", started_at=when, updated_at=when
+                    )
+                )
         return found
 
     def abort(self, ref: str) -> None:

@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol
 
 from ..errors import SizeMismatch
 from ..oci import digest as digests
+from ..oci import media_types
 from ..oci.content import ContentInfo, IngestStatus
 from ..oci.descriptor import Descriptor
 
@@ -85,3 +86,17 @@ def read_blob(store: ContentStore, descriptor: Descriptor, limit: int) -> bytes:
         body = file.read(descriptor.size + 1)
     digests.verify(body, descriptor.digest, descriptor.size)
     return body
+
+
+def ingest_ref(descriptor: Descriptor) -> str:
+    """The name of a write, as containerd's own clients spell it (remotes.MakeRefKey)."""
+    media_type = descriptor.media_type
+    if media_types.is_manifest(media_type):
+        kind = "manifest"
+    elif media_types.is_index(media_type):
+        kind = "index"
+    elif media_types.is_layer(media_type):
+        kind = "layer"
+    else:
+        kind = "config" if media_types.is_config(media_type) else "unknown"
+    return f"{kind}-{digests.validate(descriptor.digest)}"

@@ -53,7 +53,9 @@ class Link(Turns):
         In the second case nothing of the call was sent.  A message with an ``encoding`` is given
         compressed.  Raises ``InvalidArgument``, ``ResourceExhausted`` for a message too large.
         """
-        return self._begin(Visit(), path, request, deadline, message, encoding)
+        return self._begin(
+            Visit(), path, request, deadline=deadline, message=message, encoding=encoding
+        )
 
     def unary(
         self, path: str, request: Metadata, deadline: Deadline, message: Parts, encoding: str = ""
@@ -64,7 +66,9 @@ class Link(Turns):
         """
         visit = Visit(None, _has_too_many)
         try:
-            call = self._begin(visit, path, request, deadline, message, encoding)
+            call = self._begin(
+                visit, path, request, deadline=deadline, message=message, encoding=encoding
+            )
         except BaseException:
             if visit.call is not None:
                 self.cancel(visit.call, _INTERRUPTED)

@@ -69,7 +69,14 @@ class Calls:
         Raises ``InvalidArgument``, and ``ResourceExhausted`` for a message that is too large; then
         nothing has begun.
         """
-        call = Call(path, request, timeout, STREAM_WINDOW, self._max_message, encoding)
+        call = Call(
+            path,
+            request,
+            timeout,
+            receive_window=STREAM_WINDOW,
+            max_message=self._max_message,
+            encoding=encoding,
+        )
         if message is not None:
             self._put(call, message, True, bool(encoding))
         if self.lost or self.is_draining:

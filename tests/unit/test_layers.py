@@ -21,6 +21,7 @@ BESIDE = [
 ]
 
 EVERYBODY = {
+    "child",
     "deadline",
     "errors",
     "interrupt",

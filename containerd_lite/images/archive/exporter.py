@@ -23,14 +23,14 @@ from ...errors import Cancelled, InvalidArgument, NoMatchingPlatform, NotFound, 
 from ...oci import digest as digests
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
-from ...oci.document import MAX_DOCUMENT
 from ...oci.image_record import ImageRecord
-from ...oci.manifest import Index, Manifest, parse
+from ...oci.manifest import Index, Manifest
 from ...oci.platform import Platform
 from ...oci.reference import Reference
+from ...store.documents import read_document
 from ...store.layers import Stream
 from ...store.layout_names import IMAGE_NAME, REF_NAME
-from ...store.protocol import ContentStore, read_blob
+from ...store.protocol import ContentStore
 from ...store.tar import BLOCK, header
 from ...undo import Undo
 from ..backend import ImageBackend
@@ -165,7 +165,7 @@ class _Plan:
                 self.saved.setdefault(key, (manifest, []))[1].append(name)
 
     def _read(self, target: Descriptor) -> Manifest | Index:
-        return parse(read_blob(self.store, target, MAX_DOCUMENT), target.media_type)
+        return read_document(self.store, target)
 
     def _children(self, name: str, may_lack: bool, target: Descriptor) -> Sequence[Descriptor]:
         if not media_types.is_document(target.media_type):

@@ -20,8 +20,9 @@ from ...oci.config import ImageConfig
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT, Document, quoted
 from ...oci.image_record import ImageRecord
-from ...oci.manifest import Index, Manifest, parse
+from ...oci.manifest import Index, Manifest
 from ...oci.reference import MAX_REFERENCE, Reference
+from ...store.documents import read_document
 from ...store.layers import Stream
 from ...store.layout_index import parse_index
 from ...store.layout_names import IMAGE_NAME, REF_NAME
@@ -246,7 +247,7 @@ class _Census:
         return chosen
 
     def _read(self, target: Descriptor) -> Manifest | Index:
-        return parse(read_blob(self._store, target, MAX_DOCUMENT), target.media_type)
+        return read_document(self._store, target)
 
     def _label(self, target: Descriptor, document: Manifest | Index, chosen: set[str]) -> None:
         """What was not chosen may be collected; its number stays free for a later pull."""

@@ -28,6 +28,7 @@ from ...oci.document import quoted
 from ...store.layers import MAGIC, Stream, decompressed, detect
 from ...store.protocol import ContentStore, Writer
 from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, linked
+from ...system import is_regular, open_file
 from ..job import Job, side_by_side
 
 OCI_LAYOUT, INDEX, DOCKER = "oci-layout", "index.json", "manifest.json"
@@ -227,15 +228,13 @@ def _parts_of_folder(folder: Path) -> Iterator[Part]:
 def _regular(path: Path) -> Iterator[Source]:
     """A file, and never a link out of the folder, or a pipe that nobody writes to."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_file(path, os.O_NOFOLLOW)
     except OSError as error:
         raise InvalidArgument(f"{path} is no plain file: {error.strerror}") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with file:
+        if not is_regular(file):
             raise InvalidArgument(f"{path} is no plain file")
-        yield FileStream(descriptor)
-    finally:
-        os.close(descriptor)
+        yield FileStream(file.fileno())
 
 
 def _expected(name: str) -> str:

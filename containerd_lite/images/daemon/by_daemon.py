@@ -125,9 +125,9 @@ class DaemonTransfers:
             reference,
             lambda registry: (registry, store),
             self._account(job, name, "downloaded"),
-            credentials,
-            plain_http,
-            hosts_dir,
+            credentials=credentials,
+            plain_http=plain_http,
+            hosts_dir=hosts_dir,
         )
 
     def push(
@@ -151,9 +151,9 @@ class DaemonTransfers:
             reference,
             lambda registry: (store, registry),
             self._account(job, str(reference), "uploaded"),
-            credentials,
-            plain_http,
-            hosts_dir,
+            credentials=credentials,
+            plain_http=plain_http,
+            hosts_dir=hosts_dir,
         )
 
     def _with_registry(

@@ -13,13 +13,12 @@ from ...errors import AlreadyExists, ContainerdError, NoMatchingPlatform, NotFou
 from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
 from ...oci.image_record import ImageRecord
-from ...store.protocol import ContentStore
+from ...store.protocol import ContentStore, ingest_ref
 from ...undo import Undo
 from ..backend import ImageBackend
 from ..image import Image
 from ..names import find
 from ..platforms import Platforms
-from ..pull.fetch_blob import ingest_ref
 from ..upkeep.check import check_target
 
 

@@ -6,22 +6,17 @@ fetching.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
-from ...oci import digest as digests
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT, Document
 from ...oci.manifest import Manifest, parse
+from ...store.documents import indented_json, write_document
 from ...store.protocol import ContentStore, read_blob
 from ..job import Job
-from ..resolver import Fetcher, Reader
-from .fetch_blob import fetch_blob
 
 OCTET_STREAM = "application/octet-stream"
-#: Go escapes these, lest somebody pastes the text into a page.
-_ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
 
 
 def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> Descriptor:
@@ -48,7 +43,7 @@ def write_manifest(
     store: ContentStore, media_type: str, value: object, manifest: Manifest, job: Job
 ) -> Descriptor:
     """Write ``value``, the JSON of ``manifest``, with labels that keep its children alive."""
-    written = write(store, media_type, indented(value), job)
+    written = write_reported(store, media_type, value, job)
     store.update(
         written.digest,
         {f"containerd.io/gc.ref.content.{n}": c.digest for n, c in enumerate(manifest.children)},
@@ -56,18 +51,11 @@ def write_manifest(
     return written
 
 
-def write(store: ContentStore, media_type: str, body: bytes, job: Job) -> Descriptor:
-    """Have ``body`` in the store; returns its descriptor."""
-    descriptor = Descriptor(media_type, digests.of(body), len(body))
-    fetch_blob(_Nowhere(), store, replace(descriptor, data=body), {}, job)
-    return descriptor
-
-
-class _Nowhere(Fetcher):
-    """Where nothing is fetched from: the descriptor has its content with it."""
-
-    def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
-        raise AssertionError(descriptor)
+def write_reported(store: ContentStore, media_type: str, value: object, job: Job) -> Descriptor:
+    """Write a document that was made here, and report it like one that was fetched."""
+    written = write_document(store, media_type, indented_json(value))
+    job.report("downloaded", written.digest, written.size, written.size)
+    return written
 
 
 def _json(manifest: Manifest, says_type: bool) -> dict[str, object]:
@@ -88,9 +76,3 @@ def _json(manifest: Manifest, says_type: bool) -> dict[str, object]:
 def _sorted(descriptor: Descriptor) -> Descriptor:
     """With its annotations in the order in which Go writes maps."""
     return replace(descriptor, annotations=dict(sorted(descriptor.annotations.items())))
-
-
-def indented(value: object) -> bytes:
-    """JSON as Go's ``json.MarshalIndent`` writes it with three spaces."""
-    text = json.dumps(value, ensure_ascii=False, indent=3)
-    return text.translate(_ESCAPES).encode()

@@ -25,7 +25,7 @@ from ..gc_labels import UNCOMPRESSED
 from ..job import Job
 from ..resolver import Fetcher
 from ..walk import Dispatcher
-from .convert_manifest import indented, write, write_manifest
+from .convert_manifest import write_manifest, write_reported
 from .fetch_blob import fetch_blob
 
 #: Names, on the image, the digest of the manifest that it was made of.
@@ -183,7 +183,7 @@ def _write(
             raise InvalidArgument(f"the history calls {step.blob} empty, which it is not")
     layers = [found[step.blob] for step in manifest.steps if not empty[step.blob]]
     value = manifest.config([layer.diff_id for layer in layers], empty)
-    config = write(store, media_types.OCI_CONFIG, indented(value), job)
+    config = write_reported(store, media_types.OCI_CONFIG, value, job)
     made = Manifest(media_types.OCI_MANIFEST, config, tuple(one.descriptor for one in layers))
     document = {
         "schemaVersion": 2,

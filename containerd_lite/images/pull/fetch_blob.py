@@ -20,10 +20,8 @@ from ...errors import (
     Unavailable,
     is_away,
 )
-from ...oci import digest as digests
-from ...oci import media_types
 from ...oci.descriptor import Descriptor
-from ...store.protocol import ContentStore, Writer
+from ...store.protocol import ContentStore, Writer, ingest_ref
 from ..job import Job
 from ..resolver import Fetcher, Reader
 from ..write_locks import write_lock
@@ -51,7 +49,7 @@ def fetch_blob(
     what fetcher and store raise, with nothing half-made left, unless the job keeps it.
     """
     with write_lock((store.identity, descriptor.digest), job.check):
-        is_new = _write(fetcher, store, descriptor, labels, job, keep)
+        is_new = _write(fetcher, store, descriptor, labels=labels, job=job, keep=keep)
     stage = "downloaded" if is_new else "exists"
     job.report(stage, descriptor.digest, descriptor.size, descriptor.size)
     return is_new
@@ -155,17 +153,3 @@ def _abort(store: ContentStore, descriptor: Descriptor) -> None:
     """Leave nothing half-made; never hide the error that led here."""
     with suppress(ContainerdError):
         store.abort(ingest_ref(descriptor))
-
-
-def ingest_ref(descriptor: Descriptor) -> str:
-    """The name of a write, as containerd's own clients spell it (remotes.MakeRefKey)."""
-    media_type = descriptor.media_type
-    if media_types.is_manifest(media_type):
-        kind = "manifest"
-    elif media_types.is_index(media_type):
-        kind = "index"
-    elif media_types.is_layer(media_type):
-        kind = "layer"
-    else:
-        kind = "config" if media_types.is_config(media_type) else "unknown"
-    return f"{kind}-{digests.validate(descriptor.digest)}"

@@ -45,7 +45,9 @@ class StoreFetcher:
         """Have the blob in the store, labelled with the repository that it came from."""
         reference = self._reference
         labels = source_label(reference) if reference else {}
-        is_new = fetch_blob(self.fetcher, self.store, descriptor, labels, self.job, keep)
+        is_new = fetch_blob(
+            self.fetcher, self.store, descriptor, labels=labels, job=self.job, keep=keep
+        )
         if reference and not is_new:
             present = self.store.info(descriptor.digest).labels
             wanted = source_label(reference, present.get(source_key(reference), ""))

@@ -140,9 +140,9 @@ class _Check:
             descriptor.platform or platform,
             descriptor,
             missing,
-            total - sum(child.size for child in missing),
-            total,
-            is_unpacked,
+            present=total - sum(child.size for child in missing),
+            total=total,
+            is_unpacked=is_unpacked,
         )
 
     def _config(

@@ -8,9 +8,7 @@ from functools import cached_property
 from ...errors import InvalidArgument, RegistryUnavailable
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
-from ...oci.document import MAX_DOCUMENT
-from ...oci.manifest import parse
-from ...store.protocol import read_blob
+from ...store.documents import read_document
 from ..backend import ImageBackend
 from ..gc_labels import child_labels
 from ..image import ImageLike, name_and_target
@@ -48,7 +46,7 @@ def _fetch_missing(
             fetched[descriptor.digest] = descriptor
         if not media_types.is_document(descriptor.media_type):
             return ()
-        document = parse(read_blob(store, descriptor, MAX_DOCUMENT), descriptor.media_type)
+        document = read_document(store, descriptor)
         # All children are named, those not fetched too: a later call may bring them.
         source.label(descriptor, child_labels(document.children))
         return wanted_children(document, platforms, source.name, is_root=descriptor == target)

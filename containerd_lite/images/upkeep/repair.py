@@ -25,9 +25,8 @@ from ...errors import (
 from ...oci import media_types
 from ...oci.content import ContentInfo
 from ...oci.descriptor import Descriptor
-from ...oci.document import MAX_DOCUMENT
-from ...oci.manifest import parse
-from ...store.protocol import ContentStore, Writer, read_blob
+from ...store.documents import read_document
+from ...store.protocol import ContentStore, Writer
 from ..backend import ImageBackend, Replacer
 from ..gc_labels import child_labels
 from ..image import ImageLike, name_and_target
@@ -131,7 +130,7 @@ class Repair:
         tried.add(one.digest)
         if not self._mend(source, one, fetch=True) or not media_types.is_document(one.media_type):
             return ()
-        document = parse(read_blob(self._store, one, MAX_DOCUMENT), one.media_type)
+        document = read_document(self._store, one)
         source.label(one, child_labels(document.children))
         return wanted_children(document, self._platforms, source.name, is_root=one == root)
 

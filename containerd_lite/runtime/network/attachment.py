@@ -139,9 +139,9 @@ class Attachment:
             Network.read(document),
             document.text("container", None),
             document.text("netns", None),
-            document.text("netnsId", None),
-            document.text("ifname", None),
-            NetworkResult.of(result) if result else None,
+            netns_id=document.text("netnsId", None),
+            ifname=document.text("ifname", None),
+            result=NetworkResult.of(result) if result else None,
         )
 
 

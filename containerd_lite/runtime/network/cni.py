@@ -6,7 +6,6 @@ containers, the running of plugins.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import TypeVar
 
 from ...errors import InvalidArgument, NotFound, Unknown
 from ...oci.document import Document, quoted
+from ...system import open_file
 
 #: Those with results of one shape, which plugins of a chain hand on; the older have another.
 _VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -152,10 +152,7 @@ def _config_files(folder: Path, remedy: str) -> list[Path]:
 
 def _read_config(path: Path) -> NetworkConfig:
     try:
-        # Without waiting for somebody to write into what may be a FIFO.
-        with open(
-            path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
-        ) as source:
+        with open_file(path) as source:
             body = source.read(MAX_DOCUMENT + 1) or b""
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be read ({error.strerror})") from None

@@ -16,6 +16,7 @@ from ...errors import InvalidArgument, PermissionDenied
 from ...oci.document import quoted
 from ...oci.spec.capabilities import of_mask
 from ...oci.spec.check import Spec, refuse, text
+from ...system import is_regular, open_file
 
 _KINDS = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}
 #: Folders below /dev that are file systems of their own, or other programs' (runc #2093).
@@ -33,12 +34,11 @@ def read_file(option: str, path: str | os.PathLike[str], limit: int) -> bytes:
     if "\0" in name:
         refuse(option, name, "the path of a file")
     try:
-        # A FIFO would make us wait for its other end.
-        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_file(name)
     except OSError as error:
         raise _unreadable(option, name, error) from error
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with file:
+        if not is_regular(file):
             refuse(option, name, "the path of a regular file")
         data = file.read(limit + 1)
     if len(data) > limit:

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from ...deadline import Deadline
 from ...errors import FailedPrecondition, NotFound, PermissionDenied
+from ...system import open_file
 
 _PIECE = 64 << 10
 #: How often to look for more (seconds).
@@ -56,15 +57,13 @@ def read_log(
 
 def _opened(path: bytes) -> BinaryIO:
     try:
-        # A FIFO would make us wait for its other end.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_file(path)
     except FileNotFoundError as error:
         raise NotFound(
             f"there is no log {os.fsdecode(path)}", remedy="Logs are on the daemon's machine"
         ) from error
     except PermissionError as error:
         raise PermissionDenied(f"{os.fsdecode(path)} may not be read") from error
-    return open(descriptor, "rb")
 
 
 def _tail_offset(file: BinaryIO, lines: int) -> int:

@@ -52,13 +52,13 @@ class Stats:
             metric.id,
             metric.timestamp,
             _share(before, metric.timestamp, cpu_time),
-            cpu_time,
-            memory,
-            _limit(limit),
-            pids[0],
-            _limit(pids[1]) or None,
-            read,
-            written,
+            cpu_time=cpu_time,
+            memory=memory,
+            memory_limit=_limit(limit),
+            pids=pids[0],
+            pids_limit=_limit(pids[1]) or None,
+            block_read=read,
+            block_written=written,
         )
 
 

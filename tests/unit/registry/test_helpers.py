@@ -138,8 +138,8 @@ def test_none_is_an_answer_too(shelf: Shelf) -> None:
         (f"""echo '{{"Username":"me","Secret":"{CANARY}","secret":"x"}}'""", "understood"),
         (f"""echo '{{"Username":"a:b","Secret":"{CANARY}"}}'""", "understood"),
         (f"{LOGIN}; echo {CANARY}", "understood"),
-        (f"while :; do echo {CANARY}; done", "too much"),
-        ("head -c 1048577 /dev/zero", "too much"),
+        (f"while :; do echo {CANARY}; done", "more than 1048576 bytes"),
+        ("head -c 1048577 /dev/zero", "more than 1048576 bytes"),
     ],
 )
 def test_a_failure_is_told_without_its_words_and_not_kept(

@@ -176,7 +176,7 @@ def test_what_cannot_be_started(tmp_path: Path) -> None:
     program = tmp_path / "plugin"
     program.write_bytes(b"\x7fELF")
     program.chmod(0o755)
-    with pytest.raises(Unknown, match="it cannot be started"):
+    with pytest.raises(Unknown, match="cannot be started"):
         run(program)
 
 

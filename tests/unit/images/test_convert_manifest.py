@@ -8,10 +8,11 @@ import pytest
 
 from containerd_lite.errors import NotFound
 from containerd_lite.images.job import Job
-from containerd_lite.images.pull.convert_manifest import indented, repair_octet_config
+from containerd_lite.images.pull.convert_manifest import repair_octet_config
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT
+from containerd_lite.store.documents import indented_json
 from containerd_lite.store.layout import LayoutStore
 from containerd_lite.store.protocol import read_blob
 from tests.harness import images
@@ -106,6 +107,6 @@ def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
 
 def test_json_as_go_writes_it() -> None:
     value = {"a": [], "b": {}, "c": ["é<\u2029"], "d": True}
-    assert indented(value).decode() == (
+    assert indented_json(value).decode() == (
         '{\n   "a": [],\n   "b": {},\n   "c": [\n      "é\\u003c\\u2029"\n   ],\n   "d": true\n}'
     )
