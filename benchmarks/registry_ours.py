@@ -18,7 +18,7 @@ from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
+from containerd_lite.registry.registry import Registry
 
 MIB = 1 << 20
 TAG = "v1"

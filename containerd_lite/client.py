@@ -16,8 +16,8 @@ from .transport.address import DEFAULT
 from .transport.channel import Channel
 
 if TYPE_CHECKING:
-    from .images.daemon.backend import DaemonBackend
-    from .runtime.backend import RuntimeBackend
+    from .images.daemon.daemon_backend import DaemonBackend
+    from .runtime.runtime_backend import RuntimeBackend
     from .store.daemon import DaemonStore
     from .transport.tls import TLS
 

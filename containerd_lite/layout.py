@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .images.backend import ImageBackend, Replacer
+from .images.image_backend import ImageBackend, Replacer
 from .images.pull import pull  # noqa: F401  at once: root's rights may be given up before it is used
 from .images.verbs import ImageVerbs
 from .oci.platform import Platform, parse, parse_or_default
-from .store.layout import LayoutStore
 from .store.layout_names import LayoutNames
+from .store.layout_store import LayoutStore
 
 
 class LayoutBackend(ImageBackend):

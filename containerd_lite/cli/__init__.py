@@ -23,8 +23,8 @@ from ..system import of_system
 from ..version import VERSION
 from . import doctor, images, run, version
 from .output import seconds
+from .own_streams import standard_streams
 from .signals import Interrupted, handled
-from .streams import standard_streams
 
 OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT = 0, 1, 2, 3, 4, 5, 6
 #: Commands that end with a container's code.

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from .output import add_command, add_format, client_of, print_names, print_rows
-from .progress import show_progress
+from .progress_display import show_progress
 
 if TYPE_CHECKING:
     from ..client import Client

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .backend import ImageBackend as ImageBackend
-    from .daemon.backend import DaemonBackend as DaemonBackend
+    from .daemon.daemon_backend import DaemonBackend as DaemonBackend
     from .image import Image as Image
     from .image import ImageLike as ImageLike
     from .image import find_image as find_image
     from .image import list_images as list_images
     from .image import name_and_target as name_and_target
     from .image import tag_image as tag_image
+    from .image_backend import ImageBackend as ImageBackend
     from .job import Job as Job
     from .names import Names as Names
     from .resolver import Fetcher as Fetcher
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "backend": ["ImageBackend"],
-        "daemon.backend": ["DaemonBackend"],
+        "image_backend": ["ImageBackend"],
+        "daemon.daemon_backend": ["DaemonBackend"],
         "image": [
             "Image",
             "ImageLike",

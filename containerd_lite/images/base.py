@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .. import images
 
 if TYPE_CHECKING:
-    from .backend import ImageBackend
+    from .image_backend import ImageBackend
 
 
 class Verbs(ABC):

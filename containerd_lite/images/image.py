@@ -18,7 +18,7 @@ from ..oci.image_record import ImageRecord
 from ..oci.manifest import Index, Manifest
 from ..store.documents import read_document
 from ..store.protocol import read_blob
-from .backend import ImageBackend
+from .image_backend import ImageBackend
 from .names import find, name_of
 from .platforms import Platforms, find_manifest
 

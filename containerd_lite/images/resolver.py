@@ -21,10 +21,10 @@ from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import parse
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
-from ..registry.client import HOSTS_DIRS, Registry, StrPath
 from ..registry.credentials import Credentials, CredentialSource, default_credentials
 from ..registry.hosts import TlsFiles
 from ..registry.hosts_file import find_hosts
+from ..registry.registry import HOSTS_DIRS, Registry, StrPath
 from ..registry.upload import Outcome
 from .write_locks import write_lock
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Literal
 
 from ..errors import InvalidArgument, Unimplemented
-from .backend import ImageBackend
+from .image_backend import ImageBackend
 
 #: This process, the daemon's transfer service, or the latter where it can.
 Via = Literal["client", "daemon", "auto"]

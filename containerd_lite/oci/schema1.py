@@ -51,7 +51,7 @@ _NO_TIME = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
-class Step:
+class HistoryStep:
     """One step of the build: the digest of its blob, and its history.
 
     ``history.empty_layer`` is what the manifest says; a step not said to be empty may be.
@@ -65,7 +65,7 @@ class Step:
 class Schema1:
     """One image: its steps, oldest first, and the document of the newest, which describes it."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[HistoryStep, ...]
     newest: Document
 
     def config(self, diff_ids: Sequence[str], empty: Mapping[str, bool]) -> dict[str, object]:
@@ -144,7 +144,7 @@ def parse(body: bytes) -> Schema1:
             f"as many of the one as of the other, and 1 to {MAX_STEPS}"
         )
     steps = tuple(
-        Step(blob, _history(blob, image)) for blob, image in zip(blobs, images, strict=True)
+        HistoryStep(blob, _history(blob, image)) for blob, image in zip(blobs, images, strict=True)
     )
     return Schema1(steps[::-1], images[0])
 

@@ -17,10 +17,10 @@ from ..errors import InvalidArgument, RegistryError, RegistryUnauthorized
 from ..oci.document import quoted
 from .challenges import Challenge, parse_challenges
 from .credentials import Credentials, CredentialSource
-from .failures import Again, status_failure
+from .destinations import Url
 from .hosts import Host
 from .http import Transport
-from .network import Url
+from .http_errors import Again, status_failure
 from .tokens import Realm, held, merge_scopes
 
 #: How many sets of scopes have their tokens kept: more than a registry's mirror asks for.
@@ -35,7 +35,7 @@ _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 
 @dataclass
-class _Slot:
+class _TokenSlot:
     """The token of one set of scopes; the lock is held while it is fetched."""
 
     scopes: tuple[str, ...]
@@ -44,7 +44,7 @@ class _Slot:
     renewal: float = 0.0
 
 
-class _Request(threading.local):
+class _TokenRequest(threading.local):
     """How this thread's request was answered: the sets of scopes in turn, the last token."""
 
     sets: tuple[tuple[str, ...], ...] = ()
@@ -79,8 +79,8 @@ class Authenticator:
         self._lock = threading.Lock()
         self._basic = False
         self._realm: Realm | None = None
-        self._slots: dict[tuple[str, ...], _Slot] = {}
-        self._request = _Request()
+        self._slots: dict[tuple[str, ...], _TokenSlot] = {}
+        self._request = _TokenRequest()
 
     @property
     def credentials(self) -> Credentials | None:
@@ -175,7 +175,7 @@ class Authenticator:
 
     def _remember(
         self, challenge: Challenge, own: tuple[str, ...], wanted: tuple[str, ...]
-    ) -> tuple[Realm, _Slot]:
+    ) -> tuple[Realm, _TokenSlot]:
         """The realm and the slot to answer from, now and for further requests of ``own``."""
         try:
             url = Url.parse(challenge.parameters["realm"])
@@ -193,17 +193,17 @@ class Authenticator:
             self._keep(own, slot)
             return realm, slot
 
-    def _slot(self, scopes: tuple[str, ...]) -> _Slot:
+    def _slot(self, scopes: tuple[str, ...]) -> _TokenSlot:
         slot = self._slots.get(scopes)
-        return self._keep(scopes, _Slot(scopes)) if slot is None else slot
+        return self._keep(scopes, _TokenSlot(scopes)) if slot is None else slot
 
-    def _keep(self, scopes: tuple[str, ...], slot: _Slot) -> _Slot:
+    def _keep(self, scopes: tuple[str, ...], slot: _TokenSlot) -> _TokenSlot:
         self._slots[scopes] = slot
         if len(self._slots) > _MAX_SETS:
             del self._slots[next(iter(self._slots))]
         return slot
 
-    def _token(self, realm: Realm, slot: _Slot, refused: str, deadline: Deadline) -> str:
+    def _token(self, realm: Realm, slot: _TokenSlot, refused: str, deadline: Deadline) -> str:
         """The token of ``slot``, fetched by one thread at a time."""
         with held(slot.lock, deadline, realm.url.origin):
             begun = self._clock()

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from ..errors import RegistryError, RegistryUnavailable, SizeMismatch
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
-from .failures import Again, naming
-from .http import Answer
+from .http import Response
+from .http_errors import Again, naming
 from .session import Cuts
 
 _DISCARD = 1 << 20
 
 #: Asks for a blob from an offset on; gives the answer, and the offset at which its body begins.
-Start = Callable[[int], tuple[Answer, int]]
+Start = Callable[[int], tuple[Response, int]]
 
 
 class BlobReader(io.RawIOBase):
@@ -41,7 +41,7 @@ class BlobReader(io.RawIOBase):
         operation: str,
         verify: bool = False,
         end: int | None = None,
-        answer: Answer | None = None,
+        answer: Response | None = None,
     ) -> None:
         """``start`` is how to ask, ``cuts`` whether to ask again, ``operation`` what errors name.
 
@@ -102,7 +102,7 @@ class BlobReader(io.RawIOBase):
             self._complete(answer)
         return taken
 
-    def _open(self) -> Answer:
+    def _open(self) -> Response:
         """Asks for the rest, and reads up to it where the registry begins before it."""
         answer, begin = self._start(self._offset)
         self._answer = answer
@@ -113,7 +113,7 @@ class BlobReader(io.RawIOBase):
             raise
         return answer
 
-    def _broke_off(self, answer: Answer, taken: int) -> None:
+    def _broke_off(self, answer: Response, taken: int) -> None:
         """Raises for a body that ended early: cut, if more was announced, else too short."""
         at, digest, size = self._offset + taken, self.descriptor.digest, self.descriptor.size
         if answer.declared is not None:
@@ -123,7 +123,7 @@ class BlobReader(io.RawIOBase):
             )
         raise SizeMismatch(f"{digest} has {at} bytes, promised were {size}")
 
-    def _complete(self, answer: Answer) -> None:
+    def _complete(self, answer: Response) -> None:
         """Looks for bytes too many, checks the digest, and lets the connection go."""
         whole = self._end == self.descriptor.size
         if whole and answer.length != 0 and _take(answer, memoryview(bytearray(1))):
@@ -135,7 +135,7 @@ class BlobReader(io.RawIOBase):
         self._answer = None
         answer.finish()
 
-    def _skip(self, answer: Answer, count: int) -> None:
+    def _skip(self, answer: Response, count: int) -> None:
         """Reads and drops ``count`` bytes, to where a registry without ranges did not begin."""
         scratch = memoryview(bytearray(min(_DISCARD, count)))
         while count:
@@ -158,7 +158,7 @@ class BlobReader(io.RawIOBase):
         self.close()
 
 
-def _take(answer: Answer, view: memoryview) -> int:
+def _take(answer: Response, view: memoryview) -> int:
     try:
         return answer.readinto(view)
     except Again as again:

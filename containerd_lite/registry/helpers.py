@@ -38,7 +38,7 @@ class _Failure(Exception):
 
 
 @dataclass
-class _Slot:
+class _AnswerSlot:
     """The answer to one question; the lock is held while it is asked."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -47,7 +47,7 @@ class _Slot:
 
 
 #: By process, program, server and config file: a forked child has locks of its own.
-_slots: dict[tuple[int, str, str, str], _Slot] = {}
+_slots: dict[tuple[int, str, str, str], _AnswerSlot] = {}
 
 
 def ask(
@@ -82,7 +82,7 @@ def _ask(
 ) -> tuple[str, str] | None:
     """The answer to a question that one thread asks at a time."""
     program = _find(name, environ)
-    slot = _slots.setdefault((os.getpid(), program, server, str(config)), _Slot())
+    slot = _slots.setdefault((os.getpid(), program, server, str(config)), _AnswerSlot())
     with holding(slot.lock, deadline) as is_ours:
         if not is_ours:
             raise _Failure("it did not answer in time")

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import InvalidArgument
 from ..oci.document import quoted
 from ..oci.reference import DEFAULT_HOST, is_host
-from .network import Url, is_loopback
+from .destinations import Url, is_loopback
 
 #: Docker Hub's registry; docker.io itself is only its name.
 _DOCKER_ENDPOINT = "registry-1.docker.io"

@@ -22,8 +22,8 @@ from typing import NoReturn
 
 from ..errors import InvalidArgument
 from ..oci.document import Document, quoted
+from .destinations import Url
 from .hosts import CAPABILITIES, Host, TlsFiles, own_host
-from .network import Url
 
 #: Real files have a few kilobytes.
 _MAX_FILE = 1 << 20

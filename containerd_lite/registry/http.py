@@ -19,13 +19,13 @@ from urllib3.util import make_headers, parse_url
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
-from .connection import BUFFER, POOLS, Exchange, Raw, Response
-from .failures import TRANSPORT_FAULTS, Again, told, transport_failure
+from .destinations import Destinations, Privacy, Url
 from .hosts import TlsFiles
-from .network import Network, Privacy, Url
+from .http_connection import BUFFER, POOLS, BoundedResponse, Exchange, Raw
+from .http_errors import TRANSPORT_FAULTS, Again, told, transport_failure
 from .pace import Floor, Pace
 from .proxies import Proxies
-from .tls import Contexts
+from .tls_contexts import Contexts
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -55,12 +55,14 @@ class Bounds:
     least_rate: float = 0.0
 
 
-class Answer:
+class Response:
     """One response: the status, the headers, and a body that is read as it comes."""
 
     __slots__ = ("_pace", "_raw", "_response", "headers", "status", "url")
 
-    def __init__(self, url: Url, response: BaseHTTPResponse, raw: Response, pace: Pace) -> None:
+    def __init__(
+        self, url: Url, response: BaseHTTPResponse, raw: BoundedResponse, pace: Pace
+    ) -> None:
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -175,7 +177,7 @@ class Transport:
         home: str,
         bounds: Bounds,
         user_agent: str,
-        network: Network,
+        network: Destinations,
         tls: TlsFiles | None = None,
         pace: Pace | None = None,
         proxies: Proxies | None = None,
@@ -216,11 +218,11 @@ class Transport:
         limit: Privacy | None = None,
         *,
         body: bytes | Body | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Sends one request and returns the answer to it, whatever its status.
 
         ``limit`` refuses a peer whose address is more private; ``None`` is for the registry
-        itself.  The deadline bounds the body too, until ``Answer.renew``.  Raises
+        itself.  The deadline bounds the body too, until ``Response.renew``.  Raises
         RegistryUnavailable, or ``failures.Again`` with it.
         """
         bounds = self._bounds
@@ -255,7 +257,7 @@ class Transport:
                     decode_content=False,
                     timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
                 )
-                return Answer(url, response, _raw_of(response), self._pace)
+                return Response(url, response, _raw_of(response), self._pace)
         except TRANSPORT_FAULTS as fault:
             failure, cause = transport_failure(fault, url, around), told(fault, around)
         exchange.check()
@@ -314,7 +316,7 @@ def _manager(proxy: str | None) -> PoolManager:
     return manager
 
 
-def _raw_of(response: BaseHTTPResponse) -> Response:
+def _raw_of(response: BaseHTTPResponse) -> BoundedResponse:
     connection: Raw = response.connection  # type: ignore[assignment]
     raw = connection.raw
     if raw is None:  # urllib3 made its response from something else: not a case we know

@@ -14,12 +14,12 @@ from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError
 from ..oci.document import MAX_DOCUMENT, Document
 from ..oci.reference import Reference
+from .destinations import Url
+from .download import pull_scope
 from .failover import Failover
-from .failures import MAX_ERROR, naming
-from .fetch import pull_scope
 from .hosts import PULL, RESOLVE
-from .http import Answer
-from .network import Url
+from .http import Response
+from .http_errors import MAX_ERROR, naming
 from .session import Ask, Session
 
 #: Pages of one list; a registry that has more is believed to have no end (oras-go #1215).
@@ -115,7 +115,7 @@ class _Page:
 
 
 def _page(session: Session, ask: Ask, read: ReadPage, deadline: Deadline) -> _Page:
-    def use(answer: Answer) -> _Page:
+    def use(answer: Response) -> _Page:
         body = answer.read(MAX_DOCUMENT, ask.what)
         try:
             return _Page(read(Document.parse(body, ask.what)), next_page(answer))
@@ -125,7 +125,7 @@ def _page(session: Session, ask: Ask, read: ReadPage, deadline: Deadline) -> _Pa
     return session.send(ask, deadline, use)
 
 
-def next_page(answer: Answer) -> Url | None:
+def next_page(answer: Response) -> Url | None:
     """The URL of the next page, where a ``Link`` names one (RFC 8288).
 
     Raises RegistryError for one that leads to another origin: pages are asked for with

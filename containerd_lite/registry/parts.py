@@ -18,7 +18,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
 from ..workers import Workers
 from .blob import BlobReader
-from .failures import naming
+from .http_errors import naming
 
 #: Bytes of a part; as many parts as there are connections, and one more, are held in memory.
 PART = 4 << 20

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 
 from ..errors import InvalidArgument
-from .network import Url, is_loopback
+from .destinations import Url, is_loopback
 
 
 class Proxies:

@@ -18,13 +18,13 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.reference import Reference
-from . import answers
+from . import responses as answers
+from .destinations import Url
+from .download import Until, pull_scope
 from .failover import Failover
-from .fetch import Until, pull_scope
 from .hosts import PULL, REFERRERS
-from .http import Answer
+from .http import Response
 from .listing import Watch, delete, next_page
-from .network import Url
 from .session import Ask, Session
 from .upload import push_scope
 
@@ -94,12 +94,12 @@ def _listed(
         ask = replace(ask, url=following)
 
 
-def _page(answer: Answer) -> tuple[Index, Url | None, int]:
+def _page(answer: Response) -> tuple[Index, Url | None, int]:
     body = answer.read(MAX_DOCUMENT, "the list of referrers")
     return _index(answer, body), next_page(answer), len(body)
 
 
-def _index(answer: Answer, body: bytes) -> Index:
+def _index(answer: Response, body: bytes) -> Index:
     """The index of an answer; refuses every other document."""
     said = media_types.bare(answer.headers.get("Content-Type", ""))
     try:
@@ -157,7 +157,7 @@ def _put(
 ) -> bool:
     """Puts a manifest; tells whether the registry keeps the referrers of its subject itself."""
 
-    def use(answer: Answer) -> bool:
+    def use(answer: Response) -> bool:
         answer.snippet(0)
         answers.confirm(answer, descriptor.digest)
         return "OCI-Subject" in answer.headers

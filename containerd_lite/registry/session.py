@@ -16,10 +16,10 @@ from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUn
 from ..progress import ProgressEvent
 from ..undo import Undo
 from .auth import Authenticator
-from .failures import MAX_ERROR, Again, clean, repeats, status_failure, wait_asked
+from .destinations import Privacy, Url, check_redirect
 from .hosts import Host
-from .http import Answer, Body, Transport
-from .network import Privacy, Url, check_redirect
+from .http import Body, Response, Transport
+from .http_errors import MAX_ERROR, Again, clean, repeats, status_failure, wait_asked
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
@@ -95,7 +95,7 @@ class Session:
         if not self._auth.header(scopes, deadline):
             self.send(Ask("GET", "", "its API", scopes), deadline, lambda answer: answer.snippet(0))
 
-    def send(self, ask: Ask, deadline: Deadline, use: Callable[[Answer], _Result]) -> _Result:
+    def send(self, ask: Ask, deadline: Deadline, use: Callable[[Response], _Result]) -> _Result:
         """What ``use`` makes of the answer, after as many tries as are allowed and needed.
 
         Raises RegistryError and its kinds, and what ``use`` raises; an ``Again`` of it is a
@@ -118,7 +118,7 @@ class Session:
             self._report(ProgressEvent("retrying", ask.what, reason=reason, wait=wait))
             self._sleep(wait)
 
-    def _authorised(self, ask: Ask, deadline: Deadline) -> Answer:
+    def _authorised(self, ask: Ask, deadline: Deadline) -> Response:
         """The answer to one try, after answering a challenge if there is one."""
         header = "" if ask.anonymous else self._auth.header(ask.scopes, deadline)
         answer = self._follow(ask, header, deadline)
@@ -136,10 +136,10 @@ class Session:
             self._note_warnings(answer)
         return answer
 
-    def _is_own(self, answer: Answer) -> bool:
+    def _is_own(self, answer: Response) -> bool:
         return answer.url.origin == self.host.base.origin
 
-    def _note_warnings(self, answer: Answer) -> None:
+    def _note_warnings(self, answer: Response) -> None:
         for value in answer.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
             text = clean(re.sub(r"\\(.)", r"\1", match[1])) if match else ""
@@ -148,7 +148,7 @@ class Session:
             if len(self._warnings) < _MAX_WARNINGS:
                 self._warnings.append(text)
 
-    def _failure(self, ask: Ask, answer: Answer, body: bytes) -> Exception:
+    def _failure(self, ask: Ask, answer: Response, body: bytes) -> Exception:
         if answer.status in (401, 403) and (ask.anonymous or not self._is_own(answer)):
             return RegistryError(
                 f"{answer.url.origin}, where the registry points to, refuses {ask.what} "
@@ -169,7 +169,7 @@ class Session:
         """All that this host was told and may not be quoted with."""
         return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
 
-    def _follow(self, ask: Ask, authorization: str, deadline: Deadline) -> Answer:
+    def _follow(self, ask: Ask, authorization: str, deadline: Deadline) -> Response:
         """Sends and follows redirects; what is secret never leaves the host's origin."""
         secret = dict(self.host.headers)
         if authorization:
@@ -200,12 +200,12 @@ class Session:
         return self._transport.limit(base, target, "the redirect")
 
 
-def _used(answer: Answer, use: Callable[[Answer], _Result]) -> _Result:
+def _used(answer: Response, use: Callable[[Response], _Result]) -> _Result:
     with Undo(answer.close):
         return use(answer)
 
 
-def _target(ask: Ask, answer: Answer) -> Url:
+def _target(ask: Ask, answer: Response) -> Url:
     """Where a redirect leads.  Raises RegistryError."""
     target = location(answer, ask.what)
     answer.snippet(MAX_ERROR)
@@ -214,7 +214,7 @@ def _target(ask: Ask, answer: Answer) -> Url:
     return target
 
 
-def location(answer: Answer, what: str) -> Url | None:
+def location(answer: Response, what: str) -> Url | None:
     """The ``Location`` of an answer, relative or absolute, its query verbatim; or ``None``.
 
     Raises RegistryError for one that cannot be.

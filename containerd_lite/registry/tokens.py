@@ -28,10 +28,10 @@ from ..interrupt import check
 from ..locks import holding
 from ..oci.document import Document, quoted
 from .credentials import Credentials
-from .failures import MAX_ERROR, Again, status_failure
+from .destinations import Url, check_realm
 from .hosts import Host
-from .http import Answer, Transport
-from .network import Url, check_realm
+from .http import Response, Transport
+from .http_errors import MAX_ERROR, Again, status_failure
 
 #: By what name a token server may note this client (RFC 6749, appendix A.1).
 CLIENT_ID = "containerd_lite"
@@ -160,7 +160,7 @@ class Realm:
 
     def _post(
         self, grant: Mapping[str, str], scopes: tuple[str, ...], deadline: Deadline
-    ) -> Answer:
+    ) -> Response:
         fields = {"service": self.service, "scope": " ".join(scopes), "client_id": CLIENT_ID}
         # An empty value means the same as none (RFC 6749, section 3.2).
         form = urlencode({**grant, **{name: value for name, value in fields.items() if value}})
@@ -182,7 +182,7 @@ class Realm:
         headers: Mapping[str, str],
         deadline: Deadline,
         body: bytes | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Sends once the realm was judged, so that no secret can leave before."""
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
@@ -197,7 +197,7 @@ class Realm:
             remedy="Log in again, or give a user name and a password",
         )
 
-    def _read(self, answer: Answer, scopes: tuple[str, ...]) -> Token:
+    def _read(self, answer: Response, scopes: tuple[str, ...]) -> Token:
         """The token in an answer of at most 1 MiB, and perhaps the next refresh token."""
         what = f"a token for {quoted(' '.join(scopes))}" if scopes else "a token"
         origin, known = answer.url.origin, self._has_secret

@@ -29,11 +29,11 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import quoted
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
-from . import answers
-from .content import Opener, OwnFault, fill, opened, own
-from .fetch import pull_scope
-from .http import Answer, Body
-from .network import Url
+from . import responses as answers
+from .destinations import Url
+from .download import pull_scope
+from .http import Body, Response
+from .openers import Opener, OwnFault, fill, opened, own
 from .session import MAX_TRIES, Ask, Cuts, Session, location
 
 #: Bytes read from the content at a time.
@@ -181,7 +181,7 @@ class Upload:
             self._cuts.survive(error, 0, self._descriptor.size)
             return self._begin(False)
 
-    def _opened(self, answer: Answer) -> bool:
+    def _opened(self, answer: Response) -> bool:
         if answer.status == 201:
             answers.confirm(answer, self._descriptor.digest)
             answer.finish()
@@ -241,7 +241,7 @@ class Upload:
             url=self._url,
         )
 
-        def use(answer: Answer) -> int:
+        def use(answer: Response) -> int:
             if answer.status == 416:
                 answer.snippet(0)
                 raise _OutOfStep(
@@ -255,7 +255,7 @@ class Upload:
             raise _OutOfStep(f"the registry says it holds {held} bytes after {start}-{end - 1}")
         return held
 
-    def _held(self, answer: Answer, sent: int) -> int:
+    def _held(self, answer: Response, sent: int) -> int:
         """The bytes that the registry has, by the ``Range`` of an answer; notes its Location."""
         text = answer.headers.get("Range", "").strip()
         match = _RANGE.fullmatch(text)
@@ -278,7 +278,7 @@ class Upload:
         expect = (201, 204, 416)
         ask = self._ask("PUT", "", headers=headers, body=body, expect=expect, url=url, tries=1)
 
-        def use(answer: Answer) -> None:
+        def use(answer: Response) -> None:
             answer.snippet(0)
             if answer.status == 416:
                 raise _OutOfStep(f"{answer.url.origin} holds another part of it", status=416)
@@ -325,7 +325,7 @@ class Upload:
             tries=tries or MAX_TRIES,
         )
 
-    def _send(self, ask: Ask, use: Callable[[Answer], _T], bulky: bool = False) -> _T:
+    def _send(self, ask: Ask, use: Callable[[Response], _T], bulky: bool = False) -> _T:
         if not bulky:
             return self._session.send(ask, self._soon(), use)
         self._untouched = False
@@ -340,7 +340,7 @@ class Upload:
     def _soon(self) -> Deadline:
         return self._deadline or Deadline(self._timeout)
 
-    def _moved(self, answer: Answer) -> None:
+    def _moved(self, answer: Response) -> None:
         """Notes where the upload goes on; the last place counts where an answer names none."""
         found = location(answer, "the upload")
         answer.snippet(0)
@@ -365,7 +365,7 @@ class Upload:
                 self._report(ProgressEvent("uploading", digest, start, total))
 
 
-def _is_whole(answer: Answer, descriptor: Descriptor) -> bool:
+def _is_whole(answer: Response, descriptor: Descriptor) -> bool:
     """Whether a blob that is there is the one meant."""
     answers.confirm(answer, descriptor.digest)
     size = answer.declared

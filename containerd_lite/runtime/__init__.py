@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .backend import RuntimeBackend as RuntimeBackend
     from .container import Container as Container
     from .containers import Containers as Containers
     from .io import NullIO as NullIO
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from .run import Capturing as Capturing
     from .run import CompletedContainer as CompletedContainer
     from .run import CompletedProcess as CompletedProcess
+    from .runtime_backend import RuntimeBackend as RuntimeBackend
     from .sandbox import Sandbox as Sandbox
     from .sandbox import create_sandbox as create_sandbox
     from .sandbox import load_sandbox as load_sandbox
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "backend": ["RuntimeBackend"],
+        "runtime_backend": ["RuntimeBackend"],
         "container": ["Container"],
         "containers": ["Containers"],
         "io": ["NullIO"],

@@ -26,8 +26,8 @@ from ..services.containers import ContainerRecord
 from ..store.documents import indented_json, read_document, write_document
 from ..store.protocol import ContentStore, read_blob
 from ..undo import Undo
-from .backend import RuntimeBackend
 from .record import StoredContainer
+from .runtime_backend import RuntimeBackend
 
 _KIND = "application/vnd.containerd.container."
 #: Processes as CRIU saved them, and the spec and the options of that.

@@ -13,12 +13,12 @@ from ..images.image import Image
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
 from ..undo import Undo
-from .backend import RuntimeBackend
 from .container import Container
 from .labels import STOP_SIGNAL, is_reserved
 from .record import check_id, runtime_options_of
 from .restart import check_monitor, restart_labels
 from .rootfs import Rootfs, set_rootfs
+from .runtime_backend import RuntimeBackend
 from .spec.options import ContainerOptions
 from .spec.specs import make_spec
 from .users.image_users import ImageUsers

@@ -13,9 +13,9 @@ from ..images.image import Image
 from ..oci.document import Document
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
-from .backend import RuntimeBackend
 from .labels import NETWORKS, WANTED_NETWORKS
 from .restart import check_monitor, restart_labels
+from .runtime_backend import RuntimeBackend
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, Unimplemented
 from ..images.image import Image
-from ..oci.spec.check import Spec, section
-from .backend import RuntimeBackend
+from ..oci.spec.fields import Spec, section
+from .runtime_backend import RuntimeBackend
 from .spec.options import ContainerOptions
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from ..services.sandboxes import (
     SandboxStore,
 )
 from ..services.tasks import Exit
-from .backend import RuntimeBackend
 from .record import check_id, runtime_options_of
+from .runtime_backend import RuntimeBackend
 
 if TYPE_CHECKING:
     from ..images.image import Image

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from ..images.image import Image
     from ..services._types import AnyValue
-    from .backend import RuntimeBackend
     from .container import Container
     from .io import ProcessStreams, Source, Target
     from .popen import Running
     from .run import CompletedContainer
+    from .runtime_backend import RuntimeBackend
     from .sandbox import Sandbox
     from .spec.options import ContainerOptions, RunOptions
 

@@ -46,7 +46,7 @@ class TransferValue:
 
 
 @dataclass(frozen=True)
-class RegistryResolver:
+class TransferResolver:
     """How the daemon talks to a registry.
 
     ``auth_stream`` is the id of an open stream, on which each ``AuthRequest`` wants an
@@ -72,7 +72,7 @@ class OCIRegistry(TransferValue):
     _name = "OCIRegistry"
 
     reference: str
-    resolver: RegistryResolver | None = None
+    resolver: TransferResolver | None = None
 
     def _fields(self) -> Fields:
         if self.resolver is None:
@@ -89,7 +89,7 @@ class OCIRegistry(TransferValue):
         if not message.HasField("resolver"):
             return cls(message.reference)
         found = message.resolver
-        resolver = RegistryResolver(
+        resolver = TransferResolver(
             found.auth_stream,
             dict_of(found.headers),
             found.host_dir,

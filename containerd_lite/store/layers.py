@@ -38,7 +38,7 @@ class Readable(Protocol):
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
-class Stream:
+class PlainStream:
     """The plain bytes of a file, compressed or not, in their order; for the tar reader.
 
     ``head`` are its first bytes, where they were read already to look at them.
@@ -84,7 +84,7 @@ def detect(head: bytes) -> str:
     return next((kind for kind, magic in _MAGICS.items() if head.startswith(magic)), "")
 
 
-def decompressed(stream: Stream) -> Stream:
+def decompressed(stream: PlainStream) -> PlainStream:
     """The plain bytes of ``stream``: itself, if it is not compressed.
 
     Raises ``FailedPrecondition`` for zstd where this Python has none.
@@ -92,10 +92,10 @@ def decompressed(stream: Stream) -> Stream:
     head = bytearray(MAGIC)
     seen = bytes(head[: stream.readinto(memoryview(head))])
     kind = detect(seen)
-    whole = Stream(stream, seen)
+    whole = PlainStream(stream, seen)
     if not kind:
         return whole
-    return Stream(Decompressor(whole, _gzip if kind == "gzip" else _zstd_of(_zstd())))
+    return PlainStream(Decompressor(whole, _gzip if kind == "gzip" else _zstd_of(_zstd())))
 
 
 class Codec(Protocol):
@@ -118,7 +118,7 @@ class Decompressor:
 
     def __init__(
         self,
-        source: Stream,
+        source: PlainStream,
         new: Callable[[], Codec],
         *,
         max_ratio: int = MAX_RATIO,
@@ -135,7 +135,7 @@ class Decompressor:
         self._read = self._written = 0
 
     def readinto(self, buffer: memoryview) -> int:
-        """The next bytes, 0 at the end.  Raises as ``Stream.readinto``."""
+        """The next bytes, 0 at the end.  Raises as ``PlainStream.readinto``."""
         if not self._plain:
             self._plain = memoryview(self._next(max(len(buffer), _LEAST)))
         count = min(len(buffer), len(self._plain))

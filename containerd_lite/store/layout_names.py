@@ -12,7 +12,7 @@ from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..oci.descriptor import Descriptor
 from ..oci.document import Document
 from ..oci.image_record import ImageRecord
-from .layout import LayoutStore
+from .layout_store import LayoutStore
 
 REF_NAME = "org.opencontainers.image.ref.name"
 #: containerd's annotation of an index's entry: the full name of the image.

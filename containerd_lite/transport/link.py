@@ -11,7 +11,7 @@ from ..wire import metadata
 from ..wire.call import DONE, Call, views_of
 from ..wire.framing import Message
 from ..wire.metadata import Metadata, Status
-from .turns import NOW, Turns, Visit
+from .multiplexer import NOW, Multiplexer, Waiter
 
 _INTERRUPTED = Status(metadata.CANCELLED, "the caller was interrupted", origin="local")
 _EXPIRED = Status(
@@ -37,7 +37,7 @@ def _at_once(call: Call) -> bool:
     return True
 
 
-class Link(Turns):
+class Link(Multiplexer):
     """One connection.  Every method may be called from any thread, without the lock."""
 
     def start(
@@ -54,7 +54,7 @@ class Link(Turns):
         compressed.  Raises ``InvalidArgument``, ``ResourceExhausted`` for a message too large.
         """
         return self._begin(
-            Visit(), path, request, deadline=deadline, message=message, encoding=encoding
+            Waiter(), path, request, deadline=deadline, message=message, encoding=encoding
         )
 
     def unary(
@@ -64,7 +64,7 @@ class Link(Turns):
 
         ``None`` as in ``start``.  The messages stay in the call's inbox.
         """
-        visit = Visit(None, _has_too_many)
+        visit = Waiter(None, _has_too_many)
         try:
             call = self._begin(
                 visit, path, request, deadline=deadline, message=message, encoding=encoding
@@ -84,7 +84,7 @@ class Link(Turns):
 
     def _begin(
         self,
-        visit: Visit,
+        visit: Waiter,
         path: str,
         request: Metadata,
         deadline: Deadline,
@@ -127,23 +127,23 @@ class Link(Turns):
             elif last:
                 wire.send_end(call)
 
-        visit = Visit(call, lambda call: not call.unsent and not wire.outgoing, True)
+        visit = Waiter(call, lambda call: not call.unsent and not wire.outgoing, True)
         return self._drive(visit, send, deadline)
 
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, Message | None]:
         """The next message, ``None`` where no more will come; false at the deadline."""
-        visit = Visit(call, _has_message, takes=True)
+        visit = Waiter(call, _has_message, takes=True)
         return self._drive(visit, None, deadline), visit.message
 
     def poll(self, call: Call) -> Message | None:
         """The next message if it is here already; never waits for the peer."""
-        visit = Visit(call, _at_once, takes=True)
+        visit = Waiter(call, _at_once, takes=True)
         self._drive(visit, None if call.reader.messages else self._look_closely, NOW)
         return visit.message
 
     def cancel(self, call: Call, status: Status) -> None:
         """End a call with ``status`` and tell the peer; wakes whoever waits for it."""
-        self._drive(Visit(), lambda: self._wire.cancel(call, status), NOW)
+        self._drive(Waiter(), lambda: self._wire.cancel(call, status), NOW)
 
     def expire(self, call: Call) -> None:
         """End a call whose deadline passed here, before the peer said so."""
@@ -151,7 +151,7 @@ class Link(Turns):
 
     def close(self, status: Status) -> None:
         """End the connection and every call on it, whoever waits for them."""
-        self._drive(Visit(), lambda: self._finish(status), NOW)
+        self._drive(Waiter(), lambda: self._finish(status), NOW)
 
     @property
     def is_usable(self) -> bool:

@@ -18,12 +18,12 @@ from h2.settings import SettingCodes
 from ..errors import ContainerdError, ResourceExhausted
 from . import call as states
 from . import frames, metadata
-from .answer import Block
 from .call import Call, IllegalEvent
 from .calls import Calls
 from .credit import EARLY_FROM, RENEWED_AT
 from .frame_reader import ConnectionFault, FrameReader
 from .framing import MAX_MESSAGE
+from .header_block import HeaderBlock
 from .metadata import Status
 from .settings import SettingsFault
 
@@ -203,7 +203,7 @@ class Connection(Calls):
         else:
             self._answered(call, block)
 
-    def _answered(self, call: Call, block: Block) -> None:
+    def _answered(self, call: Call, block: HeaderBlock) -> None:
         call.advance(states.RESPONSE)
         call.http_status = block.http_status
         call.initial_fields = block.fields
@@ -212,7 +212,7 @@ class Connection(Calls):
         if not block.is_grpc:  # its body is no messages; its trailers may have a status yet
             call.reader.discard()
 
-    def _finish(self, call: Call, trailers: Block | None) -> None:
+    def _finish(self, call: Call, trailers: HeaderBlock | None) -> None:
         """The peer ended the stream; tell it so if our side is still open."""
         self._ended.append(call.stream_id)
         if call.expected:

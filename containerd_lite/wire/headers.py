@@ -15,7 +15,7 @@ from h2.connection import H2Connection
 from hpack import HPACKError, NeverIndexedHeaderTuple
 
 from ..errors import InvalidArgument
-from .answer import Block
+from .header_block import HeaderBlock
 from .metadata import Headers, Metadata, encode_metadata, encode_timeout
 
 #: Bound on a decoded header list, by HTTP/2's own measure (RFC 9113, 6.5.2).
@@ -65,7 +65,7 @@ class HeaderCodec:
         ]
         self._paths: dict[str, Fragment] = {}
         self._tails: dict[tuple[Metadata, str], Fragment] = {}
-        self._known: dict[bytes, Block] = {}
+        self._known: dict[bytes, HeaderBlock] = {}
         self._update = b""
 
     def table_size_changed(self) -> None:
@@ -132,7 +132,7 @@ class HeaderCodec:
         size = sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
         return Fragment(bytes(block), size)
 
-    def decode(self, block: bytes) -> Block:
+    def decode(self, block: bytes) -> HeaderBlock:
         """What a response's header block says.
 
         Raises ``ValueError`` for a block that is broken or too large.
@@ -142,7 +142,7 @@ class HeaderCodec:
             return known
         try:
             decoded = self._decoder.decode(block, raw=True)
-            found = Block([(bytes(name), bytes(value)) for name, value in decoded])
+            found = HeaderBlock([(bytes(name), bytes(value)) for name, value in decoded])
         except (HPACKError, IndexError, UnicodeDecodeError, OverflowError, TypeError) as error:
             raise ValueError(f"header block: {type(error).__name__}: {error}") from error
         # A block of nothing but indexed fields of one byte (RFC 7541, 6.1) leaves the table as

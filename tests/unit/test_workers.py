@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from containerd_lite.images.archive.exporter import _Reader
+from containerd_lite.images.archive.exporter import _ReadAhead
 from containerd_lite.workers import Workers
 from tests.harness.interrupts import Interrupt, InterruptedStart
 
@@ -80,7 +80,7 @@ def test_an_export_that_is_interrupted_as_it_begins_leaves_no_thread(
     started = InterruptedStart(
         monkeypatch, "containerd-lite-export", lambda: started.may_begin.set()
     )
-    with pytest.raises(Interrupt), _Reader(None, ()):  # type: ignore[arg-type]
+    with pytest.raises(Interrupt), _ReadAhead(None, ()):  # type: ignore[arg-type]
         pass
     assert started.thread is not None
     assert not started.thread.is_alive()

@@ -20,7 +20,7 @@ from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT, Document, quoted
 from ...oci.manifest import Manifest
 from ...oci.reference import Reference
-from ...store.layers import MAGIC, Stream, detect
+from ...store.layers import MAGIC, PlainStream, detect
 from ...store.layout_names import IMAGE_NAME
 from ...store.protocol import ContentStore, read_blob
 from ...store.tar import cleaned
@@ -98,7 +98,7 @@ def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
         "layers": [layer.to_json() for layer in layers],
     }
     body = json.dumps(manifest, separators=(",", ":")).encode()
-    digest = intake.put(digests.of(body), len(body), Stream(io.BytesIO(body)))
+    digest = intake.put(digests.of(body), len(body), PlainStream(io.BytesIO(body)))
     return Descriptor(media_types.DOCKER_MANIFEST, digest, len(body), platform=parsed.platform)
 
 

@@ -28,21 +28,21 @@ from ...oci.manifest import Index, Manifest
 from ...oci.platform import Platform
 from ...oci.reference import Reference
 from ...store.documents import read_document
-from ...store.layers import Stream
+from ...store.layers import PlainStream
 from ...store.layout_names import IMAGE_NAME, REF_NAME
 from ...store.protocol import ContentStore
 from ...store.tar import BLOCK, header
 from ...undo import Undo
-from ..backend import ImageBackend
 from ..image import Image, find_image, name_and_target
+from ..image_backend import ImageBackend
 from ..job import Job
 from ..platforms import Platforms, find_manifest
 from ..via import Via, falling_back, is_for_daemon
 from ..walk import walk
+from .archive_requests import ExportRequest
 from .destination import put, writing_to
 from .docker_archive import manifest_json
 from .intake import DOCKER, INDEX, OCI_LAYOUT
-from .request import ExportRequest
 
 _PIECE = 1 << 20
 #: Pieces that are read ahead of the one that is written.
@@ -246,7 +246,7 @@ def _write(file: BinaryIO, plan: _Plan, files: Mapping[str, bytes], job: Job) ->
     places = {_place(digest): found for digest, found in plan.blobs.items()}
     folders = {"blobs", *(place.rpartition("/")[0] for place in places)}
     order = sorted({*places, *files, *(f"{name}/" for name in folders)})
-    with _Reader(plan.store, [places[name] for name in order if name in places]) as reader:
+    with _ReadAhead(plan.store, [places[name] for name in order if name in places]) as reader:
         for name in order:
             if name in places:
                 put(file, header(name, places[name].size, mode=_BLOB_MODE))
@@ -259,7 +259,7 @@ def _write(file: BinaryIO, plan: _Plan, files: Mapping[str, bytes], job: Job) ->
     put(file, bytes(2 * BLOCK))
 
 
-def _put_blob(file: BinaryIO, reader: _Reader, blob: Descriptor, job: Job) -> None:
+def _put_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) -> None:
     verifier = digests.Verifier(blob.digest, blob.size)
     while verifier.seen < blob.size:
         with reader.piece() as piece:
@@ -271,7 +271,7 @@ def _put_blob(file: BinaryIO, reader: _Reader, blob: Descriptor, job: Job) -> No
     job.report("uploaded", blob.digest, blob.size, blob.size)
 
 
-class _Reader:
+class _ReadAhead:
     """Reads blobs in their order, some pieces ahead of whoever asks; a context manager."""
 
     def __init__(self, store: ContentStore, blobs: Iterable[Descriptor]) -> None:
@@ -289,11 +289,11 @@ class _Reader:
         try:
             for blob in blobs:
                 with self._store.reader(blob.digest) as file:
-                    self._read(Stream(file), blob)
+                    self._read(PlainStream(file), blob)
         except BaseException as error:
             self._full.put(error)
 
-    def _read(self, stream: Stream, blob: Descriptor) -> None:
+    def _read(self, stream: PlainStream, blob: Descriptor) -> None:
         rest = blob.size
         while rest:
             buffer = self._free.get()
@@ -315,7 +315,7 @@ class _Reader:
         yield buffer[:count]
         self._free.put(buffer)
 
-    def __enter__(self) -> _Reader:
+    def __enter__(self) -> _ReadAhead:
         with Undo(self.__exit__):
             self._thread.start()
         return self

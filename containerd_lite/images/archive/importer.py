@@ -23,22 +23,22 @@ from ...oci.image_record import ImageRecord
 from ...oci.manifest import Index, Manifest
 from ...oci.reference import MAX_REFERENCE, Reference
 from ...store.documents import read_document
-from ...store.layers import Stream
+from ...store.layers import PlainStream
 from ...store.layout_index import parse_index
 from ...store.layout_names import IMAGE_NAME, REF_NAME
 from ...store.protocol import ContentStore, read_blob
 from .. import daemon
-from ..backend import ImageBackend
 from ..gc_labels import child_labels
 from ..image import Image
+from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import full_name
 from ..platforms import Platforms
 from ..via import Via, falling_back, is_for_daemon
 from ..walk import walk
 from . import docker_archive
+from .archive_requests import ImportRequest
 from .intake import DOCKER, INDEX, OCI_LAYOUT, Intake
-from .request import ImportRequest
 
 if TYPE_CHECKING:
     from ..unpack.unpack import Unpacker
@@ -89,7 +89,7 @@ def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> lis
         raise InvalidArgument(
             "the archive has no image with a name", remedy="Give a name for it with ref="
         )
-    census = _Census(backend.store, platforms, intake)
+    census = _Completeness(backend.store, platforms, intake)
     named = census.fitting(named)
     census.check(named.values(), request.skip_missing)
     if unpacker is not None:
@@ -180,7 +180,7 @@ def _checked(name: str) -> str:
 # ---- whether it is whole ---------------------------------------------------------------------
 
 
-class _Census:
+class _Completeness:
     """Looks for what images need, and labels what it finds."""
 
     def __init__(self, store: ContentStore, platforms: Platforms, intake: Intake) -> None:
@@ -260,7 +260,7 @@ class _Census:
         """Whether the store has it, from now on as part of our lease."""
         known = self._intake.sizes
         if target.digest not in known and not self._may_keep(target) and target.data is not None:
-            self._intake.put(target.digest, target.size, Stream(io.BytesIO(target.data)))
+            self._intake.put(target.digest, target.size, PlainStream(io.BytesIO(target.data)))
         size = known.get(target.digest, target.size)
         if size != target.size:
             raise SizeMismatch(f"{target.digest} has {size} bytes; {target.size} are promised")
@@ -274,5 +274,5 @@ class _Census:
             return False
         # Nothing of it is read if the store still has it, and that is what adds it to the lease.
         with self._store.reader(target.digest) as file:
-            self._intake.put(target.digest, target.size, Stream(file))
+            self._intake.put(target.digest, target.size, PlainStream(file))
         return True

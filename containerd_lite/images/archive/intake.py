@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 from ...errors import AlreadyExists, ContainerdError, DataLoss, InvalidArgument, SizeMismatch
 from ...oci import digest as digests
 from ...oci.document import quoted
-from ...store.layers import MAGIC, Stream, decompressed, detect
+from ...store.layers import MAGIC, PlainStream, decompressed, detect
 from ...store.protocol import ContentStore, Writer
 from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, linked
 from ...system import is_regular, open_file
@@ -176,9 +176,9 @@ class Intake:
     def _take_file(self, file: BinaryIO, workers: int) -> None:
         place = _place(file)
         if place is None:
-            self._take_stream(decompressed(Stream(file)))
+            self._take_stream(decompressed(PlainStream(file)))
         elif detect(os.pread(*place[:1], MAGIC, place[1])):
-            self._take_stream(decompressed(Stream(FileStream(*place))))
+            self._take_stream(decompressed(PlainStream(FileStream(*place))))
         else:
             side_by_side(self._take_part, self._parts_of_archive(*place), self._job, workers)
 

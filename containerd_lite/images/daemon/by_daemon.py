@@ -24,7 +24,7 @@ from ...services.transfer_types import (
     ImageReference,
     ImageStore,
     OCIRegistry,
-    RegistryResolver,
+    TransferResolver,
     UnpackConfiguration,
 )
 from ...services.version import VersionService
@@ -172,7 +172,7 @@ class DaemonTransfers:
             with self._run(account) as run:
                 auth = run.open_beside(answers.give)  # while the other is opened, too
                 progress = run.open()
-                resolver = RegistryResolver(auth.result().id, {}, hosts_dir, scheme)
+                resolver = TransferResolver(auth.result().id, {}, hosts_dir, scheme)
                 run.begin(*ends(OCIRegistry(str(reference), resolver)), progress)
                 run.follow(progress)
                 run.answer()

@@ -15,8 +15,8 @@ from ...oci.descriptor import Descriptor
 from ...oci.image_record import ImageRecord
 from ...store.protocol import ContentStore, ingest_ref
 from ...undo import Undo
-from ..backend import ImageBackend
 from ..image import Image
+from ..image_backend import ImageBackend
 from ..names import find
 from ..platforms import Platforms
 from ..upkeep.check import check_target

@@ -22,8 +22,8 @@ from ...errors import (
 )
 from ...oci.reference import DEFAULT_HOST, Reference
 from ...registry.credentials import CredentialSource
+from ...registry.destinations import is_loopback
 from ...registry.hosts import own_host
-from ...registry.network import is_loopback
 from ...services.streaming import Stream
 from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value
 

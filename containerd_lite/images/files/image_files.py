@@ -18,7 +18,7 @@ from ...oci.document import quoted
 from ...services._types import Mount
 from ...services.diff import DiffService
 from ...services.snapshots import SnapshotService
-from ...store.layers import Stream, decompressed
+from ...store.layers import PlainStream, decompressed
 from ...store.protocol import ContentStore
 from ...store.tar import rooted
 from .layer_tree import MAX_HOPS, File, Folder, Lost, Node, Symlink, Wanted, follow, read_tree
@@ -180,7 +180,7 @@ class _LayerFiles:
                 f"{layer.digest} is {layer.media_type}, which is not read here"
             )
         with closing(self._store.reader(layer.digest)) as file:
-            return read_tree(decompressed(Stream(file)), self._asked)
+            return read_tree(decompressed(PlainStream(file)), self._asked)
 
 
 def _walk(tree: Folder, path: list[str]) -> tuple[Node | None, bool]:

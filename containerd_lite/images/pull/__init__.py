@@ -8,12 +8,12 @@ from ...lazy import lazy_names
 
 if TYPE_CHECKING:
     from .pull import pull_image as pull_image
-    from .request import PullRequest as PullRequest
+    from .pull_request import PullRequest as PullRequest
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "pull": ["pull_image"],
-        "request": ["PullRequest"],
+        "pull_request": ["PullRequest"],
     },
 )

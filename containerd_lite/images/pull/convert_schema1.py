@@ -19,7 +19,7 @@ from ...oci.content import ContentInfo
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.manifest import Manifest
-from ...store.layers import Readable, Stream, decompressed
+from ...store.layers import PlainStream, Readable, decompressed
 from ...store.protocol import ContentStore
 from ..gc_labels import UNCOMPRESSED
 from ..job import Job
@@ -140,14 +140,14 @@ class _Layers:
     def _examined(self, layer: Descriptor) -> _Layer:
         try:
             with closing(self._store.reader(layer.digest)) as file:
-                diff_id, is_empty = self._content(Stream(cast(Readable, file)))
+                diff_id, is_empty = self._content(PlainStream(cast(Readable, file)))
         except DataLoss as error:
             raise DataLoss(f"layer {layer.digest}: {error.message}") from error
         labels = {UNCOMPRESSED: diff_id, EMPTY_LAYER: str(is_empty).lower()}
         self._store.update(layer.digest, labels)
         return _layer(layer, diff_id, is_empty)
 
-    def _content(self, stream: Stream) -> tuple[str, bool]:
+    def _content(self, stream: PlainStream) -> tuple[str, bool]:
         """The diff ID, and whether there is nothing but zeros, of which ends of tars are made."""
         content, is_empty = hashlib.sha256(usedforsecurity=False), True
         plain, buffer = decompressed(stream), memoryview(bytearray(_BUFFER))

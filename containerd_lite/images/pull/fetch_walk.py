@@ -14,13 +14,13 @@ from ...oci.document import MAX_DOCUMENT
 from ...oci.manifest import Index, Manifest, parse
 from ...store.protocol import read_blob
 from ...workers import Workers
-from ..backend import ImageBackend
 from ..concurrency import Gate
 from ..gc_labels import child_labels
+from ..image_backend import ImageBackend
 from ..platforms import best, wanted_children
 from ..walk import Dispatcher, Handler, chain
 from .convert_manifest import OCTET_STREAM
-from .request import PullRequest
+from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher, expect_bounded
 
 if TYPE_CHECKING:

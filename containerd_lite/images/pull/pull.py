@@ -9,9 +9,9 @@ from dataclasses import replace
 from ...errors import InvalidArgument
 from ...oci.descriptor import Descriptor
 from .. import daemon
-from ..backend import ImageBackend
 from ..concurrency import USUAL_LARGE
 from ..image import Image
+from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import full_name
 from ..resolver import using
@@ -20,7 +20,7 @@ from ..write_locks import write_lock
 from .convert_manifest import repair_octet_config
 from .convert_schema1 import CONVERTED, convert, is_convertible
 from .fetch_walk import FetchWalk
-from .request import PullRequest
+from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher
 
 #: How often a pull starts again when the daemon restarts.

@@ -9,14 +9,14 @@ from ...lazy import lazy_names
 if TYPE_CHECKING:
     from .copy import copy_image as copy_image
     from .push import push_image as push_image
-    from .request import CopyRequest as CopyRequest
-    from .request import PushRequest as PushRequest
+    from .push_requests import CopyRequest as CopyRequest
+    from .push_requests import PushRequest as PushRequest
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "copy": ["copy_image"],
         "push": ["push_image"],
-        "request": ["CopyRequest", "PushRequest"],
+        "push_requests": ["CopyRequest", "PushRequest"],
     },
 )

@@ -21,7 +21,7 @@ from ..names import parse_name
 from ..resolver import Fetcher, Reader, using
 from .delivery import Delivery
 from .plan import Choice, Planner
-from .request import CopyRequest
+from .push_requests import CopyRequest
 
 #: Bytes of documents that are kept; what is more is fetched again when its turn comes.
 _ROOM = 16 << 20
@@ -99,13 +99,13 @@ class _Remote:
             return io.BytesIO(memoryview(blob.data)[offset:])
         with _of_the_source():
             reader = self._fetcher.fetch(blob, offset)
-        return cast(BinaryIO, _Stream(reader, blob, offset))
+        return cast(BinaryIO, _RemoteFile(reader, blob, offset))
 
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
         return self._repositories
 
 
-class _Stream(io.RawIOBase):
+class _RemoteFile(io.RawIOBase):
     """A fetcher's reader as a binary file, verified if it begins at the blob's beginning."""
 
     def __init__(self, reader: Reader, blob: Descriptor, offset: int) -> None:

@@ -14,7 +14,7 @@ from ...errors import RegistryError
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...progress import ProgressEvent
-from ...registry.content import opener as content_opener
+from ...registry.openers import opener as content_opener
 from ..concurrency import Gate
 from ..job import Job
 from ..names import name_of, parse_name

@@ -10,12 +10,12 @@ from ...errors import InvalidArgument, NotFound
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.reference import Reference
-from ...registry.content import opener as content_opener
+from ...registry.openers import opener as content_opener
 from ...store.protocol import ContentStore, read_blob
-from ..backend import ImageBackend
 from ..concurrency import Gate
 from ..gc_labels import source_key
 from ..image import Image, find_image, name_and_target
+from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import name_of, parse_name
 from ..platforms import Platforms
@@ -23,7 +23,7 @@ from ..resolver import Pusher, using
 from ..via import Via, falling_back, is_for_daemon
 from .delivery import Delivery
 from .plan import Choice, Planner
-from .request import PushRequest
+from .push_requests import PushRequest
 
 #: Repositories that are asked for a blob before it is uploaded.
 _MOUNTS = 4

@@ -97,7 +97,7 @@ class Unpacker:
     def _climb(self, steps: Sequence[Step], need: Need, wait_for: WaitFor) -> bool:
         """Whether any snapshot is lazy.  Raises ``ParentGone``."""
         with Workers(1, "containerd-lite-label") as labellers:
-            climb = _Climb(self._applier, self._job, need, wait_for, labellers)
+            climb = _ImageUnpacking(self._applier, self._job, need, wait_for, labellers)
             rest = climb.stand(steps)
             if len(rest) > 1 and self._snapshots.can_rebase():
                 with self._applier.lock(rest[-1].name):
@@ -113,7 +113,7 @@ class Unpacker:
         return top if not top or self._applier.find(top) else None
 
 
-class _Climb:
+class _ImageUnpacking:
     """One image's way up its layers."""
 
     def __init__(

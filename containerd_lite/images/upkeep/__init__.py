@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .missing import fetch_missing as fetch_missing
     from .repair import repair_images as repair_images
     from .replacement import DaemonReplacer as DaemonReplacer
-    from .request import FetchRequest as FetchRequest
+    from .upkeep_request import FetchRequest as FetchRequest
     from .verify import verify_images as verify_images
 
 __getattr__, __dir__ = lazy_names(
@@ -21,7 +21,7 @@ __getattr__, __dir__ = lazy_names(
         "missing": ["fetch_missing"],
         "repair": ["repair_images"],
         "replacement": ["DaemonReplacer"],
-        "request": ["FetchRequest"],
+        "upkeep_request": ["FetchRequest"],
         "verify": ["verify_images"],
     },
 )

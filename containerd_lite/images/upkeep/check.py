@@ -17,8 +17,8 @@ from ...oci.document import MAX_DOCUMENT
 from ...oci.manifest import Index, Manifest, parse
 from ...oci.platform import Platform
 from ...store.protocol import read_blob
-from ..backend import ImageBackend
 from ..image import ImageLike, name_and_target
+from ..image_backend import ImageBackend
 from ..platforms import Platforms, wanted_children
 from ..walk import walk
 

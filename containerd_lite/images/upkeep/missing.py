@@ -9,15 +9,15 @@ from ...errors import InvalidArgument, RegistryUnavailable
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...store.documents import read_document
-from ..backend import ImageBackend
 from ..gc_labels import child_labels
 from ..image import ImageLike, name_and_target
+from ..image_backend import ImageBackend
 from ..job import Job
 from ..platforms import Platforms, wanted_children
 from ..pull.store_fetcher import StoreFetcher, expect_bounded
 from ..resolver import Fetcher, Reader, Resolver, using
 from ..walk import Dispatcher
-from .request import FetchRequest
+from .upkeep_request import FetchRequest
 
 
 def fetch_missing(

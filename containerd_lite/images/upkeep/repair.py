@@ -27,9 +27,9 @@ from ...oci.content import ContentInfo
 from ...oci.descriptor import Descriptor
 from ...store.documents import read_document
 from ...store.protocol import ContentStore, Writer
-from ..backend import ImageBackend, Replacer
 from ..gc_labels import child_labels
 from ..image import ImageLike, name_and_target
+from ..image_backend import ImageBackend, Replacer
 from ..job import Job, side_by_side
 from ..platforms import wanted_children
 from ..pull.fetch_blob import fetch_blob
@@ -38,7 +38,7 @@ from ..resolver import Resolver, using
 from ..walk import Dispatcher, children_in
 from ..write_locks import write_lock
 from .missing import LateFetcher
-from .request import FetchRequest
+from .upkeep_request import FetchRequest
 from .verify import HASHERS, find_fault
 
 _Found = Sequence[Descriptor]

@@ -16,8 +16,8 @@ from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
 from ...progress import ProgressCallback
 from ...store.protocol import ContentStore
-from ..backend import ImageBackend
 from ..image import ImageLike, name_and_target
+from ..image_backend import ImageBackend
 from ..job import Job, side_by_side
 from ..walk import children_in, walk
 

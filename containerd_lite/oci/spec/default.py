@@ -6,7 +6,7 @@ plain values.  What may not: images, users' options.
 
 from __future__ import annotations
 
-from .check import Spec
+from .fields import Spec
 
 #: Every runc that a supported containerd brings reads this version.
 VERSION = "1.0.2"

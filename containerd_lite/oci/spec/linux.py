@@ -9,7 +9,19 @@ import posixpath
 from collections.abc import Sequence
 
 from ...errors import InvalidArgument
-from .check import Spec, entries, mapping, path, refuse, section, several, table, text, texts, whole
+from .fields import (
+    Spec,
+    entries,
+    mapping,
+    path,
+    refuse,
+    section,
+    several,
+    table,
+    text,
+    texts,
+    whole,
+)
 
 NAMESPACES = ("pid", "ipc", "uts", "mount", "network", "user", "cgroup", "time")
 _PROPAGATIONS = (

@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .check import Spec, entries, mapping, path, refuse, several, text, texts
+from .fields import Spec, entries, mapping, path, refuse, several, text, texts
 
 #: Files that ``host_files`` may name.
 HOST_FILES = {

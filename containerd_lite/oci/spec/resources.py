@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 
 from ...errors import InvalidArgument
-from .check import Spec, mapping, refuse, section, text, whole
+from .fields import Spec, mapping, refuse, section, text, whole
 
 _MAX = (1 << 63) - 1
 #: The scheduler's period unless told otherwise, and its shortest quota (microseconds).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from .check import Spec
+from .fields import Spec
 
 _ALWAYS = """
 _llseek _newselect accept accept4 access adjtimex alarm bind brk cachestat capget capset

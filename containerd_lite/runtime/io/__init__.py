@@ -7,7 +7,7 @@ those of ``elsewhere`` are served by others.  What may not: making processes.
 
 from __future__ import annotations
 
-from .base import Process, ProcessStreams, closing_on_failure
+from .base import ProcessStreams, StreamedProcess, closing_on_failure
 from .elsewhere import BinaryLogger, Fifos, LogFile, NullIO
 from .fifos import FIFO_FOLDER, discard_fifos
 from .sinks import Capture, Sink, Target, sink_of
@@ -25,10 +25,10 @@ __all__ = [
     "Fifos",
     "LogFile",
     "NullIO",
-    "Process",
     "ProcessStreams",
     "Sink",
     "Source",
+    "StreamedProcess",
     "Streams",
     "Target",
     "Terminal",

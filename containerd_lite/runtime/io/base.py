@@ -20,7 +20,7 @@ from ...services.tasks import Stdio
 from ...undo import Undo
 
 
-class Process(Protocol):
+class StreamedProcess(Protocol):
     """What streams ask of the process that they belong to."""
 
     def poll(self) -> object | None:
@@ -47,7 +47,7 @@ class ProcessStreams(Protocol):
     def failure(self) -> BaseException | None:
         """What went wrong with a source or a sink: output that comes after it is thrown away."""
 
-    def start(self, process: Process) -> None:
+    def start(self, process: StreamedProcess) -> None:
         """Serve the streams; called once, when the process has been started."""
 
     def wait(self, idle: float | None) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import InvalidArgument
 from ...services.tasks import Stdio
-from .base import Process
+from .base import StreamedProcess
 from .ends import NULL_DEVICE
 from .fifos import check_fifo
 
@@ -28,7 +28,7 @@ class NullIO:
         self.failure: BaseException | None = None
         self.on_failure: Callable[[], object] = lambda: None
 
-    def start(self, process: Process) -> None:
+    def start(self, process: StreamedProcess) -> None:
         """Nothing to do."""
 
     def wait(self, idle: float | None) -> bool:

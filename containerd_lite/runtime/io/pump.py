@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...deadline import Deadline
-from .sinks import CHUNK, Writer
+from .sinks import CHUNK, SinkWriter
 
 #: How long a function that is a sink may go on after ``stop`` (seconds); then it is left behind.
 _STOP_PATIENCE = 2.0
@@ -44,7 +44,9 @@ class Output:
 
     is_output = True
 
-    def __init__(self, descriptor: int, writer: Writer, fail: Callable[[BaseException], object]):
+    def __init__(
+        self, descriptor: int, writer: SinkWriter, fail: Callable[[BaseException], object]
+    ):
         self._descriptor = descriptor
         self._writer = writer
         self._fail = fail

@@ -10,11 +10,11 @@ from contextlib import suppress
 
 from ...errors import ContainerdError
 from ...services.tasks import Stdio
-from .base import Process
+from .base import StreamedProcess
 from .ends import NewEnds
 from .fifos import open_output
 from .pump import Output, Pump
-from .sinks import Writer
+from .sinks import SinkWriter
 
 
 class Served:
@@ -27,14 +27,14 @@ class Served:
         self._ends = ends or NewEnds()
         self._pump = pump
         #: Those that no flow closes yet, by the stream.
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[str, SinkWriter] = {}
 
     @property
     def stdio(self) -> Stdio:
         """What the daemon is told."""
         return self._ends.stdio
 
-    def start(self, process: Process) -> None:
+    def start(self, process: StreamedProcess) -> None:
         """Serve the streams of a process that has been started."""
         self._pump.start(look_first=self._ends.is_attached)
 

@@ -79,7 +79,7 @@ def discard(data: bytes) -> None:
     """The sink of what nobody wants."""
 
 
-class Writer(Protocol):
+class SinkWriter(Protocol):
     """Something to write to; ``descriptor`` is -1 for what cannot be waited for."""
 
     descriptor: int
@@ -106,7 +106,7 @@ class _Call:
         pass
 
 
-class Descriptor:
+class DescriptorSink:
     """Writes to a descriptor without ever blocking on it, and without changing it for others.
 
     A pipe or a terminal is opened once more, with a flag of its own; a socket has a flag for each
@@ -155,12 +155,12 @@ class Descriptor:
         self.descriptor, self._socket = -1, None
 
 
-def writer_of(target: Target) -> Writer:
+def writer_of(target: Target) -> SinkWriter:
     """What the pump writes to, to be closed by it; the target itself stays open."""
     descriptor = descriptor_of(target)
     if descriptor is None:
         return _Call(target if callable(target) else _FileSink(target))  # type: ignore[arg-type]
-    return Descriptor(descriptor)
+    return DescriptorSink(descriptor)
 
 
 def descriptor_of(target: object) -> int | None:

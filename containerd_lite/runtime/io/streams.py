@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ...errors import InvalidArgument, NotFound
 from ...services.tasks import Stdio
 from ...undo import Undo
-from .base import Process
+from .base import StreamedProcess
 from .ends import FoundEnds, NewEnds
 from .fifos import open_output
 from .pump import Input, Output, Pump
@@ -107,7 +107,7 @@ class Streams(Served):
         if self._source is not None and self._ends.is_attached:
             self._held["stdin"] = self._ends.open_input()
 
-    def start(self, process: Process) -> None:
+    def start(self, process: StreamedProcess) -> None:
         """Serve the streams of a process that has been started."""
         if self._source is not None:
             self._start_input(self._source, process)
@@ -117,7 +117,7 @@ class Streams(Served):
             self.stderr = _blocking(self._held.pop("stderr"))
         super().start(process)
 
-    def _start_input(self, source: Source, process: Process) -> None:
+    def _start_input(self, source: Source, process: StreamedProcess) -> None:
         finish = quietly(process.close_io)
         if "stdin" not in self._held:
             self._held["stdin"] = self._ends.open_input()

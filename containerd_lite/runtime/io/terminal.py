@@ -12,7 +12,7 @@ from contextlib import suppress
 from ...errors import ContainerdError, FailedPrecondition
 from ...services.tasks import Stdio
 from ...undo import Undo
-from .base import Process
+from .base import StreamedProcess
 from .detach import DetachKeys
 from .ends import FoundEnds, NewEnds
 from .local import LocalTerminal
@@ -49,7 +49,7 @@ class Terminal(Served):
     ) -> None:
         self.on_detach: Callable[[], object] = lambda: None
         self._keys = DetachKeys(detach_keys)
-        self._process: Process | None = None
+        self._process: StreamedProcess | None = None
         self._local: LocalTerminal | None = None
         #: Descriptors that nobody else closes yet: what is typed, and where it goes.
         self._source = self._input = -1
@@ -65,7 +65,7 @@ class Terminal(Served):
             if self._ends.is_attached:
                 self._input = self._ends.open_input()
 
-    def start(self, process: Process) -> None:
+    def start(self, process: StreamedProcess) -> None:
         """Serve the process, which has been started, and tell it its size."""
         if self._local is None:
             raise FailedPrecondition("these streams are closed", remedy="Make new ones")

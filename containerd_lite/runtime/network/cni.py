@@ -176,7 +176,7 @@ class Interface:
 
 
 @dataclass(frozen=True)
-class Address:
+class IPConfig:
     """``address`` has its prefix length; ``interface`` is a place in the result's ``interfaces``.
 
     ``address.ip`` is the address alone.
@@ -202,7 +202,7 @@ class NetworkResult:
     """What a network's plugins made; ``raw`` is their last answer, all of it."""
 
     interfaces: tuple[Interface, ...] = ()
-    ips: tuple[Address, ...] = ()
+    ips: tuple[IPConfig, ...] = ()
     dns: Dns = Dns()
     raw: dict[str, object] = field(default_factory=dict, hash=False, repr=False)
 
@@ -221,10 +221,10 @@ def _interface(document: Document) -> Interface:
     return Interface(document.text("name"), document.text("mac"), document.text("sandbox"))
 
 
-def _address(document: Document) -> Address:
+def _address(document: Document) -> IPConfig:
     place = document.integer("interface") if document.has("interface") else None
     gateway = _ip(document, "gateway", ip_address) if document.text("gateway") else None
-    return Address(_ip(document, "address", ip_interface), gateway, place)
+    return IPConfig(_ip(document, "address", ip_interface), gateway, place)
 
 
 def _ip(document: Document, name: str, make: Callable[[str], _Value]) -> _Value:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ...errors import InvalidArgument, PermissionDenied
 from ...oci.document import quoted
-from ...oci.spec.capabilities import of_mask
-from ...oci.spec.check import Spec, refuse, text
+from ...oci.spec.fields import Spec, refuse, text
+from ...oci.spec.linux_capabilities import of_mask
 from ...system import is_regular, open_file
 
 _KINDS = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}

@@ -16,10 +16,10 @@ from ...oci.config import ImageConfig
 from ...oci.document import MAX_DOCUMENT, Document
 from ...oci.spec import linux as linuxes
 from ...oci.spec import mounts
-from ...oci.spec import process as processes
-from ...oci.spec.capabilities import change_capabilities, set_capabilities
-from ...oci.spec.check import Spec, flag, mapping, refuse, section, several, table, text, texts
+from ...oci.spec import process_object as processes
 from ...oci.spec.default import default_spec
+from ...oci.spec.fields import Spec, flag, mapping, refuse, section, several, table, text, texts
+from ...oci.spec.linux_capabilities import change_capabilities, set_capabilities
 from ...oci.spec.resources import set_resources
 from ...oci.spec.seccomp import default_profile
 from ..users.users import User

@@ -18,7 +18,7 @@ from containerd_lite.errors import RegistryError, RegistryNotFound
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
+from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.upload import Outcome
 from tests.harness import images
 from tests.harness.process import wait_until

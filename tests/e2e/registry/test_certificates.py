@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from containerd_lite.errors import RegistryUnavailable
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.hosts import TlsFiles
+from containerd_lite.registry.registry import Registry
 from tests.e2e.registry.rounds import fetch, named, push, whole_round
 from tests.harness.images import Image
 from tests.harness.realm import Realm

@@ -13,8 +13,8 @@ from containerd_lite.errors import RegistryUnavailable
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.progress import ProgressEvent
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.hosts import TlsFiles
+from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.upload import Outcome
 from tests.e2e.registry.relay import DOWN, UP, Relay
 from tests.e2e.registry.rounds import asked, named

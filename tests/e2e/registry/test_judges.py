@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.hosts import TlsFiles
+from containerd_lite.registry.registry import Registry
 from tests.e2e.registry.conftest import have
 from tests.e2e.registry.rounds import KIND, fetch, named, note, push
 from tests.harness.images import Image, digest_of, random_image, write_layout

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from containerd_lite.errors import RegistryError, RegistryNotFound, RegistryUnauthorized
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.registry import Registry
 from tests.e2e.registry.rounds import asked, fetch, named, note, parts, push
 from tests.harness.images import Image
 from tests.harness.registry import Registry as Server

@@ -9,8 +9,8 @@ import pytest
 
 from containerd_lite.errors import RegistryNotFound, RegistryUnauthorized
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.upload import Outcome
 from tests.e2e.registry.rounds import fetch, named, push, whole_round
 from tests.harness.images import Image

@@ -31,7 +31,7 @@ from containerd_lite.services.transfer_types import (
     ImageStore,
     OCIRegistry,
     Progress,
-    RegistryResolver,
+    TransferResolver,
     UnpackConfiguration,
     transfer_value,
 )
@@ -56,7 +56,7 @@ pytestmark = [
 
 IMAGE = images.random_image([100_000, 5], seed=4)
 USER = ("user", "the-secret")
-PLAIN = RegistryResolver(default_scheme="http")
+PLAIN = TransferResolver(default_scheme="http")
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +277,7 @@ def test_pull_over_plain_http(
     (folder / "hosts.toml").write_text(f'server = "http://{registry.host}"\n')
     for name, resolver in (
         ("scheme:1", PLAIN),
-        ("folder:1", RegistryResolver(host_dir=str(tmp_path), headers={"X-Test": "sent"})),
+        ("folder:1", TransferResolver(host_dir=str(tmp_path), headers={"X-Test": "sent"})),
     ):
         with client.lease(), client.streaming_service.stream() as stream:
             client.transfer_service.transfer(
@@ -314,7 +314,7 @@ def test_logs_of_http(client: Client, daemon: Daemon, pushed: str) -> None:
         ThreadPoolExecutor(1) as pool,
     ):
         said = pool.submit(ByteReader(logs, timeout=20).readall)
-        resolver = RegistryResolver(default_scheme="http", http_debug="debug", logs_stream=logs.id)
+        resolver = TransferResolver(default_scheme="http", http_debug="debug", logs_stream=logs.id)
         client.transfer_service.transfer(OCIRegistry(pushed, resolver), ImageStore(pushed))
         assert b"HEAD /v2/library/two-layers/manifests/1" in said.result()
     collect(client)
@@ -356,7 +356,7 @@ def test_pull_and_push_with_credentials(daemon: Daemon, registry: Registry, push
         asked: list[AuthRequest] = []
         answering = pool.submit(answer, auth, asked)
         place = f"{guarded.host}/library/two-layers"
-        resolver = RegistryResolver(auth_stream=auth.id)
+        resolver = TransferResolver(auth_stream=auth.id)
         try:
             with client.streaming_service.stream() as stream:
                 client.transfer_service.transfer(

@@ -17,8 +17,8 @@ from containerd_lite.deadline import Deadline
 from containerd_lite.errors import ContainerdError
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.registry import Registry
 
 DIGEST = "sha256:" + "0" * 64
 LAYER = Descriptor("application/vnd.oci.image.layer.v1.tar", DIGEST, 1 << 40)

@@ -14,8 +14,8 @@ from functools import partial
 from urllib.parse import quote, quote_plus
 
 from containerd_lite.oci import media_types as mt
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials, CredentialSource, docker_config
+from containerd_lite.registry.registry import Registry
 from tests.harness.tls import localhost_pem
 from tests.hostile.registry.stage import STATUSES, Stage, locked, redirect
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, manifest

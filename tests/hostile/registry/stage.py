@@ -19,10 +19,10 @@ import pytest
 from containerd_lite.deadline import Deadline
 from containerd_lite.errors import ContainerdError
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.destinations import Destinations, Privacy, addresses, privacy
 from containerd_lite.registry.hosts import TlsFiles
-from containerd_lite.registry.network import Network, Privacy, addresses, privacy
+from containerd_lite.registry.registry import Registry
 from tests.harness.tls import localhost_pem
 from tests.unit.registry.samples import BLOB, LAYER, TARGET, Naps, manifest
 from tests.unit.registry.scripted import Request, Script, Scripted, challenge, reply
@@ -95,7 +95,7 @@ class Stage:
             "connect_timeout": 2.0,
             "stall_timeout": STALL,
             "sleep": self.naps,
-            "network": Network(classify, look_up),
+            "network": Destinations(classify, look_up),
             **options,
         }
         registry = self._stack.enter_context(Registry(self.server.host, **given))  # type: ignore[arg-type]

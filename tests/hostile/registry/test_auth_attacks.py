@@ -15,7 +15,7 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.registry.credentials import docker_config
-from containerd_lite.registry.network import Network
+from containerd_lite.registry.destinations import Destinations
 from tests.hostile.registry.stage import (
     FORMS,
     ME,
@@ -88,7 +88,7 @@ for _name, (_about, _realm) in _INSIDE.items():
 @BOOK.case("ggcr-2440-rebinding", "the realm's name leads inside once it was judged")
 def _(stage: Stage) -> None:
     inner = stage.another("127.0.0.2")
-    fickle = Network(classify, lambda host: ["127.0.0.1"])
+    fickle = Destinations(classify, lambda host: ["127.0.0.1"])
     with stage.refused(RegistryError, "more private network"):
         ask(stage, f"{inner.origin}/token", credentials=None, network=fickle)
     assert inner.requests == []

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from containerd_lite.errors import ContainerdError
-from containerd_lite.registry.client import Registry
+from containerd_lite.registry.registry import Registry
 from tests.hostile.registry.roads import (
     ALL,
     BEARER,

@@ -11,7 +11,7 @@ import pytest
 
 from containerd_lite.errors import DigestMismatch, RegistryError, RegistryNotFound
 from containerd_lite.oci import media_types as mt
-from containerd_lite.registry.network import Network
+from containerd_lite.registry.destinations import Destinations
 from tests.hostile.registry.stage import (
     FORMS,
     STATUSES,
@@ -184,7 +184,7 @@ def _(stage: Stage) -> None:
     inner = stage.another("127.0.0.2")
     stage.server.on("GET", BLOB_PATH, redirect(f"{inner.origin}/x"))
     with stage.refused(RegistryError, "more private network"):
-        read(stage, network=Network(classify, lambda host: ["127.0.0.1"]))
+        read(stage, network=Destinations(classify, lambda host: ["127.0.0.1"]))
     assert inner.requests == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from containerd_lite import cli
 from containerd_lite.cli import exit_code, main
 from containerd_lite.cli.output import print_names, print_rows
-from containerd_lite.cli.progress import show_progress
+from containerd_lite.cli.progress_display import show_progress
 from containerd_lite.errors import (
     ContainerdError,
     DeadlineExceeded,

@@ -13,7 +13,7 @@ from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT
 from containerd_lite.store.documents import indented_json
-from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.protocol import read_blob
 from tests.harness import images
 

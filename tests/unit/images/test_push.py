@@ -22,7 +22,7 @@ from containerd_lite.images.push.push import push
 from containerd_lite.oci.content import ContentInfo
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.registry.upload import Outcome
-from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.layout_store import LayoutStore
 from tests.harness import images
 from tests.unit.images.shelf import (
     AMD,

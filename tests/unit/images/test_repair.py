@@ -20,7 +20,7 @@ from containerd_lite.errors import (
 )
 from containerd_lite.images.upkeep.repair import RepairReport
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.layout_store import LayoutStore
 from tests.harness import images
 from tests.unit.images.own import OwnResolver
 from tests.unit.images.test_check import (

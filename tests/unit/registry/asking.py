@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 from containerd_lite.deadline import Deadline
 from containerd_lite.registry.auth import Authenticator
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.destinations import Destinations
 from containerd_lite.registry.hosts import own_host
 from containerd_lite.registry.http import Bounds, Transport
-from containerd_lite.registry.network import Network
 from tests.unit.registry.scripted import Scripted, reply
 from tests.unit.registry.test_redirects import CANARY
 
@@ -37,7 +37,7 @@ def connecting(server: Scripted) -> Iterator[Connect]:
         ) -> Authenticator:
             host = own_host(server.host)
             transport = Transport(
-                home=host.base.host, bounds=Bounds(), user_agent="tester/1", network=Network()
+                home=host.base.host, bounds=Bounds(), user_agent="tester/1", network=Destinations()
             )
             stack.callback(transport.close)
             found = source or (lambda _: credentials)

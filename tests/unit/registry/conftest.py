@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
+from containerd_lite.registry.registry import Registry
 from tests.unit.registry.asking import Connect, connecting
 from tests.unit.registry.samples import Naps
 from tests.unit.registry.scripted import Scripted

@@ -19,9 +19,9 @@ from containerd_lite.errors import (
 )
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.challenges import Challenge, parse_challenges
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
-from containerd_lite.registry.network import Network, Url, check_realm
+from containerd_lite.registry.destinations import Destinations, Url, check_realm
+from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Request, Scripted, challenge, reply
 from tests.unit.registry.test_redirects import CANARY, SECRETS, host_level
@@ -328,7 +328,7 @@ def test_cve_2026_33540_a_realm_in_a_more_private_network(
     """Judged by what its name resolves to, and again by the address connected to."""
     inner = another("127.0.0.2")
     bearer(server, f"{inner.origin}/token")
-    network = Network(host_level, lambda host: [resolved])
+    network = Destinations(host_level, lambda host: [resolved])
     with pytest.raises(RegistryError, match="private"):
         resolve(server, None, network=network)
     assert inner.requests == []
@@ -340,7 +340,7 @@ def test_cve_2026_33540_a_realm_in_a_more_private_network(
      "http://[::ffff:10.0.0.1]/x", "http://0.0.0.0/x", "http://[64:ff9b::a00:1]/x"],
 )  # fmt: skip
 def test_realms_inside_as_a_public_registry_would_name_them(server: Scripted, realm: str) -> None:
-    from containerd_lite.registry.network import Privacy, privacy
+    from containerd_lite.registry.destinations import Privacy, privacy
 
     def classify(address: str) -> Privacy:
         return Privacy.PUBLIC if address == "127.0.0.1" else privacy(address)
@@ -350,7 +350,7 @@ def test_realms_inside_as_a_public_registry_would_name_them(server: Scripted, re
 
     bearer(server, realm)
     with pytest.raises(RegistryError, match="private"):
-        resolve(server, None, network=Network(classify, addresses))
+        resolve(server, None, network=Destinations(classify, addresses))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.referrers import fallback_tag
+from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.upload import Outcome
 from tests.unit.registry.samples import (
     BLOB,

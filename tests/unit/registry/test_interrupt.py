@@ -18,8 +18,8 @@ from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
 from containerd_lite.progress import ProgressEvent
 from containerd_lite.registry import upload
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.hosts import TlsFiles
+from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import (
     BLOB,
     BLOB_PATH,

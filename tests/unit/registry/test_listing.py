@@ -16,8 +16,8 @@ from containerd_lite.errors import (
 )
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry import listing
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import BLOB_PATH, LAYER, PINNED, TAGGED, TARGET
 from tests.unit.registry.scripted import Request, Scripted, challenge, reply
 

@@ -9,8 +9,8 @@ import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnavailable
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.pace import Floor, Pace, TooSlow
+from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, Naps, manifest
 from tests.unit.registry.scripted import Request, Scripted, reply
 

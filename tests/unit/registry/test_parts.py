@@ -19,10 +19,11 @@ from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry import fetch, parts
+from containerd_lite.registry import download as fetch
+from containerd_lite.registry import parts
 from containerd_lite.registry.blob import BlobReader
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.parts import PartsReader
+from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import Naps
 from tests.unit.registry.scripted import Reply, Request, Scripted, reply
 

@@ -23,11 +23,11 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.destinations import Destinations, Url
 from containerd_lite.registry.hosts import TlsFiles
-from containerd_lite.registry.network import Network, Url
 from containerd_lite.registry.proxies import Proxies
+from containerd_lite.registry.registry import Registry
 from tests.harness.tls import Authority, server_context
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, TARGET, Uploads, manifest
 from tests.unit.registry.scripted import Scripted, challenge, reply
@@ -232,7 +232,7 @@ def test_who_is_asked_without_the_proxy_is_not_told_its_credentials(
 ) -> None:
     server.on("GET", BLOB_PATH, reply(307, Location=f"{server.origin}/x"))
     server.on("GET", "/x", reply(200, BLOB))
-    network = Network(host_level, lambda host: [host])
+    network = Destinations(host_level, lambda host: [host])
     with (
         Registry(NAME, plain_http=True, proxy=proxy.url(ME), network=network) as registry,
         registry.open_blob(REF, LAYER) as reader,

@@ -10,8 +10,8 @@ from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
-from containerd_lite.registry.content import opener
+from containerd_lite.registry.openers import opener
+from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.upload import Outcome
 from tests.unit.registry.samples import BODY, OTHER, TAGGED, TARGET, Uploads, manifest
 from tests.unit.registry.scripted import Scripted, reply

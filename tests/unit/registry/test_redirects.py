@@ -16,10 +16,10 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.destinations import Destinations, Privacy, Url
 from containerd_lite.registry.hosts import TlsFiles
-from containerd_lite.registry.network import Network, Privacy, Url
+from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.session import MAX_REDIRECTS
 from tests.harness.tls import localhost_pem
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER
@@ -177,7 +177,7 @@ def test_a_more_private_network_is_refused(
     port = inner.host.rpartition(":")[2]
     server.on("GET", BLOB_PATH, reply(307, Location=location.format(port)))
     names = {"inner.test": ["127.0.0.1", "127.0.0.2"], "::ffff:127.0.0.2": ["127.0.0.2"]}
-    network = Network(host_level, lambda host: names.get(host, [host]))
+    network = Destinations(host_level, lambda host: names.get(host, [host]))
     with pytest.raises(RegistryError, match="private"):
         fetch(server, network=network)
     assert inner.connections == 0
@@ -194,7 +194,7 @@ def test_dns_rebinding_is_seen_at_the_socket(
     inner = another("127.0.0.2")
     server.on("GET", BLOB_PATH, reply(307, Location=f"{inner.origin}/x"))
     with pytest.raises(RegistryError, match="private"):
-        fetch(server, network=Network(host_level, lambda host: ["127.0.0.1"]))
+        fetch(server, network=Destinations(host_level, lambda host: ["127.0.0.1"]))
     assert inner.requests == []
 
 

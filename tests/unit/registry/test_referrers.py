@@ -22,8 +22,8 @@ from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.platform import Platform
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry import listing, referrers
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.referrers import fallback_tag
+from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import BODY, CONFIG, OTHER, PINNED, TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Scripted, reply
 

@@ -25,8 +25,8 @@ from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.registry import Registry
 from tests.unit.oci.test_schema1 import (
     END,
     PAYLOAD,

@@ -14,7 +14,7 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.registry.credentials import Credentials
-from containerd_lite.registry.failures import Again
+from containerd_lite.registry.http_errors import Again
 from containerd_lite.registry.tokens import merge_scopes
 from tests.unit.registry.asking import (
     FALLBACK,

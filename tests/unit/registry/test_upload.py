@@ -21,10 +21,10 @@ from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
 from containerd_lite.progress import ProgressEvent
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.destinations import Destinations
 from containerd_lite.registry.hosts import TlsFiles
-from containerd_lite.registry.network import Network
+from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.upload import Outcome
 from tests.harness.tls import localhost_pem
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, OTHER, Uploads
@@ -252,7 +252,7 @@ def test_into_a_more_private_network_nothing_is_uploaded(
 ) -> None:
     target = another("127.0.0.2")
     server.on("POST", ROOT, begun(f"{target.origin}/u"))
-    network = Network(host_level, lambda host: [host])
+    network = Destinations(host_level, lambda host: [host])
     with (
         opening(server, tmp_path, network=network) as registry,
         pytest.raises(RegistryError, match="private"),

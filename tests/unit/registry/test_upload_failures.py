@@ -27,8 +27,8 @@ from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
 from containerd_lite.progress import ProgressEvent
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.registry import Registry
 from tests.harness.process import wait_until
 from tests.unit.registry.samples import BLOB, LAYER, OTHER, Naps, Uploads
 from tests.unit.registry.scripted import Request, Scripted, challenge, reply

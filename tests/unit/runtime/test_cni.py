@@ -25,9 +25,9 @@ from containerd_lite.errors import (
 from containerd_lite.oci.document import Document
 from containerd_lite.runtime.network.attachment import Attachment
 from containerd_lite.runtime.network.cni import (
-    Address,
     Dns,
     Interface,
+    IPConfig,
     NetworkResult,
     result_of,
 )
@@ -74,8 +74,8 @@ def test_a_result() -> None:
     assert found == NetworkResult(
         (Interface("br0", "02:00:00:00:00:01"), Interface("eth0", "", "/n")),
         (
-            Address(ip_interface("10.0.0.2/24"), ip_address("10.0.0.1"), 1),
-            Address(ip_interface("fd00::2/64")),
+            IPConfig(ip_interface("10.0.0.2/24"), ip_address("10.0.0.1"), 1),
+            IPConfig(ip_interface("fd00::2/64")),
         ),
         Dns(("10.0.0.1",), "x", ("y",), ("z",)),
         ANSWER,
@@ -276,7 +276,7 @@ def test_another_namespace_at_the_path_is_left_alone(tmp_path: Path, write: Writ
 def test_a_summary_fits_into_a_label(tmp_path: Path, write: Write) -> None:
     planned = chain(write, tmp_path, "true")
     assert planned.summary() == "eth0"
-    ips = tuple(Address(ip_interface(f"10.0.{n >> 8}.{n & 255}/8")) for n in range(1000))
+    ips = tuple(IPConfig(ip_interface(f"10.0.{n >> 8}.{n & 255}/8")) for n in range(1000))
     many = replace(planned, result=NetworkResult(ips=ips)).summary()
     assert many.startswith("eth0 10.0.0.0 10.0.0.1 ")
     assert 2000 < len(many) <= 2048

@@ -24,7 +24,7 @@ from containerd_lite.images.files.image_files import read_layer_files
 from containerd_lite.images.files.layer_tree import MAX_FILE
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.layout_store import LayoutStore
 
 from .overlay_model import LAYERS, LINK, SYMLINK, Item, Refused, expected, packed
 

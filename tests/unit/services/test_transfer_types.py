@@ -26,7 +26,7 @@ from containerd_lite.services.transfer_types import (
     OCIRegistry,
     Progress,
     ReadStream,
-    RegistryResolver,
+    TransferResolver,
     TransferValue,
     UnpackConfiguration,
     WriteStream,
@@ -48,7 +48,7 @@ ARM_FIELDS = {
 }
 CASES: list[tuple[TransferValue, str, dict[str, Any]]] = [
     (
-        OCIRegistry("r/a:1", RegistryResolver("s", {"h": "v"}, "/d", "http", "both", "l")),
+        OCIRegistry("r/a:1", TransferResolver("s", {"h": "v"}, "/d", "http", "both", "l")),
         "OCIRegistry",
         {
             "reference": "r/a:1",
@@ -171,7 +171,7 @@ def test_what_is_not_told() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    shown = repr([AuthResponse("refresh", "hush"), RegistryResolver(headers={"a": "hush"})])
+    shown = repr([AuthResponse("refresh", "hush"), TransferResolver(headers={"a": "hush"})])
     assert "hush" not in shown
     assert "refresh" in shown
 
@@ -181,7 +181,7 @@ def test_words_that_are_none(word: str) -> None:
     with pytest.raises(InvalidArgument, match="none, credentials, refresh, header"):
         AuthResponse(word).to_any()
     with pytest.raises(InvalidArgument, match="disabled"):
-        OCIRegistry("r", RegistryResolver(http_debug=word)).to_any()
+        OCIRegistry("r", TransferResolver(http_debug=word)).to_any()
 
 
 def test_what_nobody_knows_stays() -> None:

@@ -23,8 +23,8 @@ from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.store.folder import explained
-from containerd_lite.store.layout import LayoutStore
 from containerd_lite.store.layout_names import LayoutNames
+from containerd_lite.store.layout_store import LayoutStore
 
 BODY = b"some content" * 1000
 DIGEST = digests.of(BODY)

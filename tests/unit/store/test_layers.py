@@ -15,7 +15,7 @@ import pytest
 
 from containerd_lite.errors import DataLoss, FailedPrecondition, ResourceExhausted
 from containerd_lite.store import layers
-from containerd_lite.store.layers import Decompressor, Stream, decompressed, detect
+from containerd_lite.store.layers import Decompressor, PlainStream, decompressed, detect
 
 pytestmark = pytest.mark.interpreter
 
@@ -33,7 +33,7 @@ class Trickle(io.RawIOBase):
         return self._file.readinto(buffer[: self._step])
 
 
-def whole(stream: Stream, piece: int = 1 << 20) -> bytes:
+def whole(stream: PlainStream, piece: int = 1 << 20) -> bytes:
     found = io.BytesIO()
     buffer = memoryview(bytearray(piece))
     while count := stream.readinto(buffer):
@@ -42,7 +42,7 @@ def whole(stream: Stream, piece: int = 1 << 20) -> bytes:
 
 
 def plain(packed: bytes) -> bytes:
-    return whole(decompressed(Stream(io.BytesIO(packed))))
+    return whole(decompressed(PlainStream(io.BytesIO(packed))))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_gzip(piece: int) -> None:
     body = BODY if piece > 1 else BODY[-5000:]
     packed = gzip.compress(body)
     for source in (io.BytesIO(packed), Trickle(packed, 1000)):
-        assert whole(decompressed(Stream(source)), piece) == body
+        assert whole(decompressed(PlainStream(source)), piece) == body
     assert plain(gzip.compress(b"")) == b""
 
 
@@ -86,7 +86,7 @@ def test_all_members() -> None:
 def test_zstd(zstd: ModuleType) -> None:
     packed = zstd.compress(BODY, options={zstd.CompressionParameter.checksum_flag: 1})
     assert plain(packed) == BODY
-    assert whole(decompressed(Stream(Trickle(packed, 1000))), 1000) == BODY
+    assert whole(decompressed(PlainStream(Trickle(packed, 1000))), 1000) == BODY
     assert plain(packed + zstd.compress(b"more")) == BODY + b"more"
     skipped = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"pzst"
     assert plain(skipped + packed + skipped + zstd.compress(b"more")) == BODY + b"more"
@@ -121,11 +121,11 @@ def test_other_bytes_are_told(place: int) -> None:
 
 
 def test_skip() -> None:
-    stream = decompressed(Stream(io.BytesIO(gzip.compress(BODY))))
+    stream = decompressed(PlainStream(io.BytesIO(gzip.compress(BODY))))
     stream.skip(len(BODY) - 7)
     assert whole(stream) == b"the end"
     stream.skip(1 << 60)  # no further than the end
-    stream = Stream(io.BytesIO(b"456789"), b"0123")
+    stream = PlainStream(io.BytesIO(b"456789"), b"0123")
     stream.skip(3)
     assert whole(stream) == b"3456789"
 
@@ -138,7 +138,7 @@ class ReadOnly:
 
 
 def test_a_file_without_readinto() -> None:
-    assert whole(Stream(ReadOnly(BODY))) == BODY  # type: ignore[arg-type]
+    assert whole(PlainStream(ReadOnly(BODY))) == BODY  # type: ignore[arg-type]
 
 
 def bomb(size: int) -> bytes:
@@ -150,7 +150,7 @@ def bomb(size: int) -> bytes:
 def test_a_bomb() -> None:
     packed = bomb(64 << 20)
     free = 16 << 20
-    source = Decompressor(Stream(io.BytesIO(packed)), layers._gzip, free=free)
+    source = Decompressor(PlainStream(io.BytesIO(packed)), layers._gzip, free=free)
     buffer = memoryview(bytearray(1 << 20))
     total = 0
     tracemalloc.start()
@@ -168,12 +168,12 @@ def test_a_bomb() -> None:
 
 def test_a_bomb_by_zstd(zstd: ModuleType) -> None:
     source = Decompressor(
-        Stream(io.BytesIO(zstd.compress(bytes(64 << 20)))), zstd.ZstdDecompressor, free=1 << 20
+        PlainStream(io.BytesIO(zstd.compress(bytes(64 << 20)))), zstd.ZstdDecompressor, free=1 << 20
     )
     tracemalloc.start()
     try:
         with pytest.raises(ResourceExhausted):
-            whole(Stream(source))
+            whole(PlainStream(source))
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()

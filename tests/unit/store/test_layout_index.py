@@ -12,8 +12,8 @@ from containerd_lite.errors import InvalidArgument, NotFound, ResourceExhausted
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.store.layout import LayoutStore
 from containerd_lite.store.layout_names import LayoutNames
+from containerd_lite.store.layout_store import LayoutStore
 
 REF_NAME = "org.opencontainers.image.ref.name"
 ONE = Descriptor(media_types.OCI_MANIFEST, digests.of(b"one"), 3)

@@ -10,8 +10,8 @@ import pytest
 from containerd_lite import Layout
 from containerd_lite.errors import FailedPrecondition, NotFound
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.store.layout import LayoutStore
 from containerd_lite.store.layout_names import IMAGE_NAME, REF_NAME, LayoutNames
+from containerd_lite.store.layout_store import LayoutStore
 from tests.unit.store.test_layout_index import ONE, TWO, found, written
 
 APP, WEB = "docker.io/library/app:1", "docker.io/library/web:1"

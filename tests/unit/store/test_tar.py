@@ -9,7 +9,7 @@ import pytest
 
 from containerd_lite.errors import ContainerdError, DataLoss, InvalidArgument
 from containerd_lite.store import tar
-from containerd_lite.store.layers import Stream
+from containerd_lite.store.layers import PlainStream
 from containerd_lite.store.tar import Entry, TarReader, cleaned, header, linked
 
 END = bytes(1024)
@@ -27,7 +27,7 @@ def written(form: int, *names: str, size: int = 700) -> bytes:
 
 
 def read(archive: bytes) -> list[Entry]:
-    return list(TarReader(Stream(io.BytesIO(archive))))
+    return list(TarReader(PlainStream(io.BytesIO(archive))))
 
 
 def block(name: bytes, *, kind: bytes = b"0", size: bytes = b"0", magic: bytes = b"ustar\x0000",
@@ -58,7 +58,7 @@ def record(text: str) -> bytes:
 def test_it_reads_every_form(form: int) -> None:
     names = ["a", "b/c", "./d", "x/" * 70 + "y", *([] if form == tarfile.USTAR_FORMAT else [LONG])]
     archive = written(form, *names)
-    reader = TarReader(Stream(io.BytesIO(archive)))
+    reader = TarReader(PlainStream(io.BytesIO(archive)))
     found = []
     for entry in reader:
         data = memoryview(bytearray(1000))
@@ -102,7 +102,7 @@ def test_sizes_beyond_octal() -> None:
     for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         info = tarfile.TarInfo("big")
         info.size = size
-        reader = TarReader(Stream(io.BytesIO(info.tobuf(form))))
+        reader = TarReader(PlainStream(io.BytesIO(info.tobuf(form))))
         assert next(iter(reader)).size == size
     forged = pax(record("size=512")) + block(b"a") + b"a" * 512 + block(b"b") + END
     assert [(entry.name, entry.size) for entry in read(forged)] == [("a", 512), ("b", 0)]
@@ -227,7 +227,7 @@ class Endless(io.RawIOBase):
     ids=["entries", "global headers", "names"],
 )
 def test_headers_without_end(blocks: bytes, most: int) -> None:
-    entries = iter(TarReader(Stream(Endless(blocks))))
+    entries = iter(TarReader(PlainStream(Endless(blocks))))
     for _ in range(most):
         next(entries)
     with pytest.raises(InvalidArgument, match=r"more than|too long"):
@@ -269,7 +269,7 @@ LAYERS: dict[str, tuple[bytes, list[Entry]]] = {
 @pytest.mark.parametrize(("archive", "entries"), LAYERS.values(), ids=LAYERS.keys())
 def test_what_is_a_layer_all_the_same(archive: bytes, entries: list[Entry]) -> None:
     """As Go's archive/tar and containerd's pkg/archive take it."""
-    assert list(TarReader(Stream(io.BytesIO(archive)), is_layer=True)) == entries
+    assert list(TarReader(PlainStream(io.BytesIO(archive)), is_layer=True)) == entries
     with pytest.raises(ContainerdError):
         read(archive)
 
@@ -281,11 +281,11 @@ def test_what_is_a_layer_all_the_same(archive: bytes, entries: list[Entry]) -> N
 )  # fmt: skip
 def test_what_is_no_layer_either(name: str) -> None:
     with pytest.raises(InvalidArgument, match=r"the archive has"):
-        list(TarReader(Stream(io.BytesIO(FORGED[name])), is_layer=True))
+        list(TarReader(PlainStream(io.BytesIO(FORGED[name])), is_layer=True))
 
 
 def test_a_layer_that_is_cut_off() -> None:
     archive = written(tarfile.PAX_FORMAT, "a", "b")
     for length in (100, 600, 512 + 699, 1536 + 300):  # in a header, and in data
         with pytest.raises(DataLoss):
-            list(TarReader(Stream(io.BytesIO(archive[:length])), is_layer=True))
+            list(TarReader(PlainStream(io.BytesIO(archive[:length])), is_layer=True))

@@ -10,7 +10,7 @@ import pytest
 
 from containerd_lite.deadline import Deadline
 from containerd_lite.transport.link import Link
-from containerd_lite.transport.turns import Visit
+from containerd_lite.transport.multiplexer import Waiter
 from containerd_lite.wire import metadata
 from containerd_lite.wire.call import Call
 from tests.harness.interrupts import Alarm, Interrupt, Tracer
@@ -107,7 +107,7 @@ class Raiser:
 
 def follow(link: Link, call: Call) -> threading.Lock:
     """Have a visit wait for a call; the lock is free once that was woken."""
-    visit = Visit(call, lambda call: False)
+    visit = Waiter(call, lambda call: False)
     visit.event = threading.Lock()
     visit.event.acquire()
     call.waiters.append(visit)

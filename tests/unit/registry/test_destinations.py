@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnavailable
+from containerd_lite.registry.destinations import Destinations, Privacy, Url, is_loopback, privacy
 from containerd_lite.registry.hosts import own_host
-from containerd_lite.registry.network import Network, Privacy, Url, is_loopback, privacy
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_privacy(address: str, level: Privacy) -> None:
 
 
 def test_a_registry_does_not_gain_by_adding_addresses() -> None:
-    network = Network(resolve=lambda host: ["8.8.8.8", "127.0.0.1"])
+    network = Destinations(resolve=lambda host: ["8.8.8.8", "127.0.0.1"])
     assert network.reach("registry.test") is Privacy.PUBLIC
-    assert Network(resolve=lambda host: []).reach("registry.test") is Privacy.PUBLIC
+    assert Destinations(resolve=lambda host: []).reach("registry.test") is Privacy.PUBLIC
 
 
 def test_loopback_is_told_without_a_look_up() -> None:
@@ -83,7 +83,7 @@ def test_loopback_is_told_without_a_look_up() -> None:
 @pytest.mark.parametrize("host", ["a" * 70 + ".test", "nowhere.invalid", ".."])
 def test_names_without_addresses(host: str) -> None:
     with pytest.raises(RegistryUnavailable):
-        Network().reach(host)
+        Destinations().reach(host)
 
 
 def test_url_forms() -> None:
@@ -95,7 +95,7 @@ def test_url_forms() -> None:
 
 def test_importing_does_no_work() -> None:
     code = (
-        "import sys, threading, logging; import containerd_lite.registry.client as c;"
+        "import sys, threading, logging; import containerd_lite.registry.registry as c;"
         "assert threading.active_count() == 1 and not logging.root.handlers;"
         "assert not any(n.split('.')[0] in ('h2', 'google') for n in sys.modules)"
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...progress import ProgressCallback
-from ..backend import ImageBackend
+from ..image_backend import ImageBackend
 from ..platforms import Platforms
 from ..resolver import Resolver
 

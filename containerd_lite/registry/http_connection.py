@@ -25,7 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..deadline import Deadline
 from ..interrupt import current_word
-from .network import Network, Privacy, refuse_private
+from .destinations import Destinations, Privacy, refuse_private
 from .pace import Floor
 
 #: Bytes taken from the socket at a time where nobody offers a larger buffer.
@@ -60,7 +60,7 @@ class Exchange:
         deadline: Deadline,
         stall: float,
         floor: Floor,
-        network: Network,
+        network: Destinations,
         limit: Privacy | None,
     ) -> None:
         self.host = host
@@ -155,7 +155,7 @@ class _Timed(io.RawIOBase):
         super().close()
 
 
-class Response(http.client.HTTPResponse):
+class BoundedResponse(http.client.HTTPResponse):
     """``http.client``'s response on a timed file."""
 
     exchange: Exchange
@@ -193,16 +193,16 @@ class Response(http.client.HTTPResponse):
 class Raw(Protocol):
     """What both connection classes offer beyond urllib3's."""
 
-    raw: Response | None
+    raw: BoundedResponse | None
 
 
 class _Plain(HTTPConnection):
-    raw: Response | None = None
+    raw: BoundedResponse | None = None
 
     def response_class(  # type: ignore[override]
         self, sock: socket.socket, *args: int, **kwargs: str
-    ) -> Response:
-        self.raw = Response(sock, *args, **kwargs)  # type: ignore[arg-type]
+    ) -> BoundedResponse:
+        self.raw = BoundedResponse(sock, *args, **kwargs)  # type: ignore[arg-type]
         self.raw.attach(sock, current.get())
         return self.raw
 

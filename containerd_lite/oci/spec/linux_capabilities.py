@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .check import Spec, refuse, section, texts
+from .fields import Spec, refuse, section, texts
 
 #: In the order of their bits.
 _BITS = """

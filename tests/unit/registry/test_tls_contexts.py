@@ -11,9 +11,9 @@ import pytest
 
 from containerd_lite.errors import ContainerdError, InvalidArgument, RegistryUnavailable
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
 from containerd_lite.registry.hosts import TlsFiles
-from containerd_lite.registry.tls import Contexts
+from containerd_lite.registry.registry import Registry
+from containerd_lite.registry.tls_contexts import Contexts
 from tests.harness.tls import Authority, Files, Pair, openssl, server_context
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Scripted, reply

@@ -32,7 +32,7 @@ from ..errors import (
     RegistryUnavailable,
 )
 from ..oci.document import Document
-from .network import Url
+from .destinations import Url
 from .pace import TooSlow
 
 #: containers/image allows 1 MiB for errors and tokens.

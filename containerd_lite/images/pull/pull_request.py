@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import InvalidArgument
 from ...progress import ProgressCallback
-from ..backend import ImageBackend
+from ..image_backend import ImageBackend
 from ..names import full_name
 from ..platforms import Platforms, only_one
 from ..resolver import Resolver

@@ -25,13 +25,13 @@ from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
-from . import answers
+from . import responses as answers
 from .blob import BlobReader
+from .destinations import Url
 from .failover import Failover
-from .failures import naming
 from .hosts import PULL, RESOLVE
-from .http import Answer
-from .network import Url
+from .http import Response
+from .http_errors import naming
 from .parts import PART, PartsReader
 from .session import Ask, Cuts, Session
 
@@ -204,7 +204,7 @@ class BlobSource:
             verify=verify,
         )
 
-    def _start(self, offset: int, end: int | None) -> tuple[Answer, int]:
+    def _start(self, offset: int, end: int | None) -> tuple[Response, int]:
         """Asks for the bytes from ``offset``; gives the answer and where its body begins."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
@@ -222,19 +222,19 @@ class BlobSource:
                 return self._ask_for("", offset, last)
             raise
 
-    def _ask_for(self, byte_range: str, offset: int, last: int) -> tuple[Answer, int]:
+    def _ask_for(self, byte_range: str, offset: int, last: int) -> tuple[Response, int]:
         descriptor = self.descriptor
         ask = _ask(self._reference, descriptor, byte_range)
 
         def until() -> Deadline:
             return self._deadline or Deadline(self._timeout)
 
-        def begun(answer: Answer) -> tuple[Answer, int]:
+        def begun(answer: Response) -> tuple[Response, int]:
             begin = answers.begin(answer, descriptor, offset, last)
             answer.renew(self._deadline or Deadline())
             return answer, begin
 
-        def registry() -> tuple[Answer, int]:
+        def registry() -> tuple[Response, int]:
             return self._hosts.first(lambda session: session.send(ask, until(), begun), PULL)
 
         if not descriptor.is_foreign:
@@ -253,7 +253,9 @@ class BlobSource:
         except RegistryNotFound:
             raise foreign from None
 
-    def _foreign(self, ask: Ask, deadline: Deadline, begun: Callable[[Answer], _Result]) -> _Result:
+    def _foreign(
+        self, ask: Ask, deadline: Deadline, begun: Callable[[Response], _Result]
+    ) -> _Result:
         """The same from the URLs in the descriptor: strangers, who are told no secret."""
         failed: RegistryError | None = None
         for text in self.descriptor.urls[:_MOST_URLS]:

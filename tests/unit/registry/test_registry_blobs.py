@@ -20,7 +20,7 @@ from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
+from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import (
     BLOB,
     BLOB_PATH,

@@ -18,17 +18,18 @@ from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
 from ..version import USER_AGENT
-from . import fetch, listing, referrers, upload
+from . import download as fetch
+from . import listing, referrers, upload
 from .auth import Authenticator
 from .blob import BlobReader
-from .content import Content, opener
 from .credentials import Credentials, CredentialSource
+from .destinations import Destinations
 from .failover import Failover
-from .failures import naming
 from .hosts import PUSH, Host, TlsFiles
 from .hosts_file import find_hosts
 from .http import Bounds, Transport
-from .network import Network
+from .http_errors import naming
+from .openers import Content, opener
 from .pace import Pace
 from .parts import PartsReader
 from .proxies import Proxies
@@ -69,7 +70,7 @@ class Registry:
         realm_hosts: Iterable[str] = (),
         user_agent: str = USER_AGENT,
         progress: ProgressCallback | None = None,
-        network: Network | None = None,
+        network: Destinations | None = None,
         sleep: Callable[[float], object] = pause,
     ) -> None:
         """``host`` is as references name it (``docker.io``, ``127.0.0.1:5000``).
@@ -100,7 +101,7 @@ class Registry:
         wiring = _Wiring(
             Bounds(connect_timeout, stall_timeout, least_rate),
             user_agent,
-            network or Network(),
+            network or Destinations(),
             pace=Pace(max_rate, sleep=sleep),
             proxies=Proxies(proxy),
             source=_source(host, credentials),
@@ -345,7 +346,7 @@ class _Wiring:
 
     bounds: Bounds
     user_agent: str
-    network: Network
+    network: Destinations
     pace: Pace
     proxies: Proxies
     source: CredentialSource | None

@@ -1,8 +1,4 @@
-"""What a header block of a response says: HTTP's rules for it, and what gRPC reads from it.
-
-What lives here: ``Block``, made once for each distinct header block.  What may not: HPACK, the
-state of a call.
-"""
+"""What a header block of a response says: HTTP's rules for it, and what gRPC reads from it."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ _BAD_IN_NAMES = frozenset((*range(0x21), *range(0x41, 0x5B), *range(0x7F, 0x100)
 _BAD_IN_VALUES = frozenset(b"\0\r\n")
 
 
-class Block:
+class HeaderBlock:
     """The fields of one header block; not to be changed, since it is used again.
 
     ``problem`` says which rule of HTTP's it breaks, ``""`` if none.  ``http_status`` is empty where
@@ -37,7 +33,7 @@ class Block:
         self.problem = _problem(fields)
         self.http_status = found.get(b":status", b"")
         kind = found.get(b"content-type", b"application/grpc")
-        #: What is no answer of gRPC's has a body that is no messages.
+        #: A response that is not gRPC has no messages in its body.
         self.is_grpc = self.http_status == b"200" and kind.startswith(b"application/grpc")
         self.is_informational = self.http_status[:1] == b"1"
         self.encoding = found.get(b"grpc-encoding", b"identity")

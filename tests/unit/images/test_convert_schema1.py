@@ -28,7 +28,7 @@ from containerd_lite.oci.config import ImageConfig
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT
 from containerd_lite.oci.manifest import Manifest, parse
-from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.protocol import read_blob
 from tests.harness import images
 from tests.unit.oci.test_schema1 import EMPTY, payload_of, signed

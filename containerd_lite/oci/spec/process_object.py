@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ...errors import InvalidArgument
 from ..document import quoted
-from .check import Spec, entries, flag, mapping, path, refuse, section, several, text, texts, whole
+from .fields import Spec, entries, flag, mapping, path, refuse, section, several, text, texts, whole
 
 #: What the kernel takes for no limit.
 INFINITY = (1 << 64) - 1

@@ -9,7 +9,7 @@ import pytest
 from containerd_lite.deadline import Deadline
 from containerd_lite.errors import RegistryUnavailable
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.client import Registry
+from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.session import MAX_TRIES
 from tests.unit.registry.samples import (
     BLOB,

@@ -146,7 +146,7 @@ def addresses(host: str) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-class Network:
+class Destinations:
     """Judges hosts by their addresses; the two look-ups can be replaced."""
 
     def __init__(self, classify: Classifier = privacy, resolve: HostResolver = addresses) -> None:

@@ -22,8 +22,8 @@ from containerd_lite.errors import (
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.store.layout import LayoutStore
 from containerd_lite.store.layout_names import LayoutNames
+from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.protocol import ContentStore, read_blob
 
 BODY = b"some content"
@@ -156,7 +156,7 @@ def test_what_a_writer_left_counts_in_the_digest(store: LayoutStore) -> None:
 def test_a_writer_of_another_process_counts(store: LayoutStore) -> None:
     with store.writer("a"):
         code = (
-            "import sys; from containerd_lite.store.layout import LayoutStore\n"
+            "import sys; from containerd_lite.store.layout_store import LayoutStore\n"
             "from containerd_lite.errors import Unavailable\n"
             "try: LayoutStore(sys.argv[1]).writer('a')\n"
             "except Unavailable: sys.exit(7)"

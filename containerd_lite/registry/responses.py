@@ -18,13 +18,13 @@ from ..oci import manifest, media_types, schema1
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT, MAX_INTEGER, Document, quoted
 from ..oci.reference import Reference
-from .http import Answer
+from .http import Response
 
 #: What servers say who do not know what they serve.
 _VAGUE = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 
 
-def _digest_header(answer: Answer, wanted: str) -> str:
+def _digest_header(answer: Response, wanted: str) -> str:
     """The ``Docker-Content-Digest``, ``""`` if absent; ``wanted`` is ``""`` where any will do.
 
     Raises RegistryError, DigestMismatch.
@@ -40,7 +40,7 @@ def _digest_header(answer: Answer, wanted: str) -> str:
     return text
 
 
-def confirm(answer: Answer, digest: str) -> None:
+def confirm(answer: Response, digest: str) -> None:
     """Raises DigestMismatch where an answer to an upload names other content than ``digest``."""
     said = answer.headers.get("Docker-Content-Digest", "").strip()
     same_kind = said.partition(":")[0] == digest.partition(":")[0]
@@ -48,7 +48,7 @@ def confirm(answer: Answer, digest: str) -> None:
         raise DigestMismatch(f"{answer.url.origin} took {quoted(said)} where {digest} was meant")
 
 
-def described(answer: Answer, reference: Reference) -> Descriptor | None:
+def described(answer: Response, reference: Reference) -> Descriptor | None:
     """The descriptor that the headers of an answer to HEAD give, if they do."""
     found = _digest_header(answer, reference.digest)
     media_type = media_types.bare(answer.headers.get("Content-Type", ""))
@@ -62,7 +62,7 @@ def described(answer: Answer, reference: Reference) -> Descriptor | None:
     return Descriptor(media_type, reference.digest or found, size)
 
 
-def sized(answer: Answer, descriptor: Descriptor) -> int:
+def sized(answer: Response, descriptor: Descriptor) -> int:
     """The size of a blob (bytes) that the headers of an answer to HEAD give.
 
     Raises RegistryError, DigestMismatch.
@@ -75,7 +75,7 @@ def sized(answer: Answer, descriptor: Descriptor) -> int:
     return size
 
 
-def hashed(answer: Answer, reference: Reference) -> Descriptor:
+def hashed(answer: Response, reference: Reference) -> Descriptor:
     """The descriptor of a manifest that has come whole."""
     said = _digest_header(answer, reference.digest)
     body = answer.read(MAX_DOCUMENT, "the manifest")
@@ -97,7 +97,7 @@ def _says_schema1(body: bytes) -> bool:
         return False
 
 
-def _named(answer: Answer, body: bytes, media_type: str) -> bytes:
+def _named(answer: Response, body: bytes, media_type: str) -> bytes:
     """What the digest of a manifest is of: all of it, but for the signatures of schema 1."""
     if not media_types.is_schema1(media_type):
         return body
@@ -107,7 +107,7 @@ def _named(answer: Answer, body: bytes, media_type: str) -> bytes:
         raise _unusable(answer, error) from error
 
 
-def _checked(answer: Answer, named: bytes, media_type: str) -> str:
+def _checked(answer: Response, named: bytes, media_type: str) -> str:
     """The media type of a manifest, once envelope and content agree (CVE-2021-41190)."""
     try:
         if media_types.is_schema1(media_type):
@@ -118,11 +118,11 @@ def _checked(answer: Answer, named: bytes, media_type: str) -> str:
         raise _unusable(answer, error) from error
 
 
-def _unusable(answer: Answer, error: ContainerdError) -> RegistryError:
+def _unusable(answer: Response, error: ContainerdError) -> RegistryError:
     return RegistryError(f"{answer.url.origin} gave no usable manifest: {error}")
 
 
-def verified(answer: Answer, descriptor: Descriptor) -> bytes:
+def verified(answer: Response, descriptor: Descriptor) -> bytes:
     """The body of a manifest, once it is what ``descriptor`` says."""
     begin(answer, descriptor, 0)
     body = answer.read(MAX_DOCUMENT, "the manifest")
@@ -133,7 +133,7 @@ def verified(answer: Answer, descriptor: Descriptor) -> bytes:
     return body
 
 
-def begin(answer: Answer, descriptor: Descriptor, offset: int, last: int | None = None) -> int:
+def begin(answer: Response, descriptor: Descriptor, offset: int, last: int | None = None) -> int:
     """Where the body of an answer begins in the content: at ``offset``, or at 0.
 
     ``last`` is the last byte asked for, the content's own unless given.  Raises RegistryError

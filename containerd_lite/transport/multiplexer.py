@@ -32,7 +32,7 @@ from ..wire.call import DONE, Buffer, Call
 from ..wire.connection import Connection
 from ..wire.framing import Message
 from ..wire.metadata import Status
-from .pump import Pump, Socket
+from .socket_io import Socket, SocketIO
 
 #: poll takes its milliseconds as an int of 32 bits, and a lock has a limit, too: waits are cut.
 _LONGEST_WAIT = 3600.0
@@ -45,7 +45,7 @@ _ACT, _WRITE, _READ, _FOLLOW, _LEAVE = range(5)
 NOW = Deadline(None)
 
 
-class Visit:
+class Waiter:
     """One thread's business with the link: what it does, and what it waits for."""
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Visit:
         self.event: threading.Lock | None = None  # once it follows
 
 
-class Turns:
+class Multiplexer:
     """A socket, a ``wire.Connection`` and the lock around both.
 
     Methods want the lock, save those that say that they do not.
@@ -93,16 +93,16 @@ class Turns:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._pid = os.getpid()
-        self._pump = Pump(sock, wire)
+        self._pump = SocketIO(sock, wire)
         self._wire = wire
         self._ready_by = ready_by
         self._lock = threading.Lock()
-        self._reader: Visit | None = None
+        self._reader: Waiter | None = None
         self._is_polling = False  # the reader is, and has not been told to look again
         self._is_writing = False
         self._is_urgent = False  # what waits to go out shall not wait for the next to write
         self._failure: Status | None = None  # of a write, until the reader has seen to it
-        self._followers: dict[Visit, None] = {}
+        self._followers: dict[Waiter, None] = {}
         self._senders = 0  # how many of those that have followed wait for room
         self._heard = 0.0  # when somebody read, on the monotonic clock
         self._polled = select.POLLIN
@@ -131,7 +131,7 @@ class Turns:
 
     # ---- the turns of a visit --------------------------------------------------------------
 
-    def _drive(self, me: Visit, act: Callable[[], None] | None, deadline: Deadline) -> bool:
+    def _drive(self, me: Waiter, act: Callable[[], None] | None, deadline: Deadline) -> bool:
         """Without the lock: do something, send what is to be sent, and wait; false at the deadline.
 
         What ``act`` refuses with a ``ContainerdError`` has not happened, and harms nobody.
@@ -182,11 +182,11 @@ class Turns:
         if len(self._wire.outgoing) > before:
             self._is_urgent = True
 
-    def _take(self, me: Visit, call: Call) -> None:
+    def _take(self, me: Waiter, call: Call) -> None:
         """The credit goes out at once: the peer goes on while the caller works on the message."""
         me.message = self._wire.take(call)
 
-    def _next(self, me: Visit, deadline: Deadline) -> tuple[int, Any]:
+    def _next(self, me: Waiter, deadline: Deadline) -> tuple[int, Any]:
         """What a thread is to do, and with what; everybody whom this concerns has been woken."""
         pump, call, is_ready = self._pump, me.call, me.is_ready
         if pump.wire.touched or pump.has_drained or pump.is_shut:
@@ -216,14 +216,14 @@ class Turns:
         self._followers[me] = None
         return _FOLLOW, (me.event, seconds)
 
-    def _enrol(self, me: Visit, call: Call) -> None:
+    def _enrol(self, me: Waiter, call: Call) -> None:
         """From now on it is woken when something happens to its call, and may follow."""
         me.event = threading.Lock()
         me.event.acquire()
         call.waiters.append(me)
         self._senders += me.is_sending
 
-    def _begin_reading(self, me: Visit, deadline: Deadline, seconds: float) -> float:
+    def _begin_reading(self, me: Waiter, deadline: Deadline, seconds: float) -> float:
         if self._reader is None:
             self._followers.pop(me, None)
             self._reader = me
@@ -234,7 +234,7 @@ class Turns:
         self._is_polling = True
         return seconds if self._wire.is_ready else min(seconds, _seconds(self._ready_by))
 
-    def _read(self, me: Visit, seconds: float) -> tuple[int | Status, bool, bool]:
+    def _read(self, me: Waiter, seconds: float) -> tuple[int | Status, bool, bool]:
         """Without the lock, as the reader: what came, whether there is room, or was anything."""
         came: int | Status = 0
         has_room = False
@@ -249,7 +249,7 @@ class Turns:
                 came = self._pump.read()
         return came, has_room, bool(ready)
 
-    def _have_read(self, me: Visit, result: Any) -> None:
+    def _have_read(self, me: Waiter, result: Any) -> None:
         came, has_room, was_woken = result
         me.is_moving = self._is_polling = False
         if has_room:
@@ -275,7 +275,7 @@ class Turns:
         if not self._is_writing:
             self._pump.finish(status)
 
-    def _wrote(self, me: Visit, went: Any) -> None:
+    def _wrote(self, me: Waiter, went: Any) -> None:
         self._is_writing = me.is_moving = False
         written, me.written = me.written, []
         if isinstance(went, Status) and self._reader not in (me, None):
@@ -289,7 +289,7 @@ class Turns:
         if self._wire.lost:
             self._pump.finish(self._wire.lost)
 
-    def _leave(self, me: Visit) -> None:
+    def _leave(self, me: Waiter) -> None:
         """End a visit, and see to it that somebody reads; may be done twice."""
         if me.event is not None and me.call is not None and me in me.call.waiters:
             me.call.waiters.remove(me)
@@ -306,7 +306,7 @@ class Turns:
                 break
         me.is_here = False
 
-    def _leave_late(self, me: Visit) -> None:
+    def _leave_late(self, me: Waiter) -> None:
         """Without the lock: leave, where an exception came before that."""
         with self._lock:
             if me.written:

@@ -11,7 +11,7 @@ from ...services.access import Services
 from ...services.lease_keeping import RESUME_EXPIRES, keeping, restore
 from ...store.daemon import DaemonStore
 from .. import daemon, unpack, upkeep
-from ..backend import ImageBackend, Replacer
+from ..image_backend import ImageBackend, Replacer
 from ..job import Job
 from ..names import DaemonNames
 

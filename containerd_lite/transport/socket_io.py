@@ -36,7 +36,7 @@ class Socket(Protocol):
     def close(self) -> None: ...
 
 
-class Pump:
+class SocketIO:
     """Moves bytes as far as the socket lets it.
 
     ``sent`` counts bytes; ``is_shut`` says that the socket is.  ``is_blocked`` says that it took

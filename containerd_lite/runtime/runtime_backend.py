@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from .. import images
 
 if TYPE_CHECKING:
-    from ..images.backend import ImageBackend
     from ..images.image import Image
+    from ..images.image_backend import ImageBackend
     from ..services.access import Services
     from ..services.containers import ContainerService
     from ..services.diff import DiffService

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ...progress import ProgressCallback
-from ..backend import ImageBackend
 from ..image import ImageLike
+from ..image_backend import ImageBackend
 from ..platforms import Platforms, only_one
 from .intake import StrPath
 
