@@ -1,26 +1,41 @@
-"""Typed progress events: a side channel that never carries an error.
-
-What lives here: the event and the type of its consumer.  What may not: printing.
-"""
+"""Typed progress events: a side channel that never carries an error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
+
+Stage = Literal[
+    "resolving",
+    "resolved",
+    "waiting",
+    "downloading",
+    "downloaded",
+    "exists",
+    "unpacking",
+    "unpacked",
+    "uploading",
+    "uploaded",
+    "mounted",
+    "verifying",
+    "verified",
+    "retrying",
+    "done",
+]
 
 
 @dataclass(frozen=True)
 class ProgressEvent:
     """What one object of a pull or push has come to.
 
-    ``stage`` is one of ``resolving resolved waiting downloading downloaded exists unpacking
-    unpacked uploading uploaded mounted verifying verified retrying done``; ``name`` is the
-    reference or digest it concerns; ``offset`` and ``total`` count bytes (``total`` 0: not known).
-    With ``retrying`` come the ``reason`` and the seconds of ``wait`` before the next try.  While
-    bytes move ``rate`` is how many a second, on average since this process began with the object.
+    ``name`` is the reference or digest that ``stage`` concerns.  ``offset`` and ``total`` count
+    bytes; a ``total`` of 0 is not known.  With ``retrying`` come the ``reason`` and the seconds to
+    ``wait`` before the next try.  While bytes move, ``rate`` is how many a second, on average since
+    this process began with the object.
     """
 
-    stage: str
+    stage: Stage
     name: str
     offset: int = 0
     total: int = 0

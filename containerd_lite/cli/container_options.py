@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from ..errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from ..runtime.network.network import PortProtocol
     from ..runtime.spec.options import ContainerOptions, ProcessOptions
 
 _SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
@@ -149,7 +150,8 @@ def _port(text: str) -> object:
         numbers = int(outside), int(inside)
     except ValueError:
         raise InvalidArgument(f"--publish {text!r} is no port", remedy="Write 8080:80") from None
-    return PortMapping(*numbers, protocol or "tcp", ip.strip("[]"))
+    # PortMapping says what is wrong with another protocol.
+    return PortMapping(*numbers, cast("PortProtocol", protocol or "tcp"), ip.strip("[]"))
 
 
 def _tmpfs(texts: list[str]) -> dict[str, str]:

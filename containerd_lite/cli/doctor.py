@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import ContainerdError
 from .output import add_command, add_format, client_of, print_rows
@@ -31,10 +31,10 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; ``state`` is ``ok``, ``warning`` or ``missing``."""
+    """One thing looked at."""
 
     check: str
-    state: str
+    state: Literal["ok", "warning", "missing"]
     found: str
     remedy: str = ""
 

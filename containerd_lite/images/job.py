@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ..errors import Cancelled
 from ..interrupt import Interrupt
-from ..progress import ProgressCallback, ProgressEvent
+from ..progress import ProgressCallback, ProgressEvent, Stage
 from ..workers import Workers
 
 _T = TypeVar("_T")
@@ -38,7 +38,7 @@ class Job:
     #: When an object's bytes began to move, and from which offset on.
     _began: dict[str, tuple[float, int]] = field(default_factory=dict)
 
-    def report(self, stage: str, name: str, offset: int = 0, total: int = 0) -> None:
+    def report(self, stage: Stage, name: str, offset: int = 0, total: int = 0) -> None:
         self.tell(ProgressEvent(stage, name, offset, total))
 
     def tell(self, event: ProgressEvent) -> None:

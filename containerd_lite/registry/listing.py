@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError
@@ -154,7 +154,11 @@ def _leads_on(parameters: str) -> bool:
     return False
 
 
-def delete(session: Session, repository: str, kind: str, name: str, deadline: Deadline) -> None:
+#: What of a repository can be deleted.
+Kind = Literal["manifests", "blobs"]
+
+
+def delete(session: Session, repository: str, kind: Kind, name: str, deadline: Deadline) -> None:
     """Deletes one of a repository's ``"manifests"``, by digest or tag, or of its ``"blobs"``."""
     ask = Ask(
         "DELETE",

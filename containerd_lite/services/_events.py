@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 from ..errors import InvalidArgument, ProtocolError
 from ..schema.pool import CONTAINERD, DynamicMessage, decode
 from ..schema.values import datetime_of, dict_of
+from ..unread import Readers, read_late
 from ._base import Fields
 from ._types import AnyValue, any_fields, any_of, mounts_of
 from .event_types import TYPES, ContainerRuntime, Event, Gap, Payload, TaskIO
@@ -81,7 +82,7 @@ def _payload_of(message: DynamicMessage) -> Payload | AnyValue:
 
 
 #: Often the topic of an event is all that is looked at.
-Event._readers = {"event": _payload_of}
+_EVENT: Readers = {"event": _payload_of}
 
 
 def _time_of(message: DynamicMessage) -> datetime:
@@ -95,7 +96,7 @@ def _time_of(message: DynamicMessage) -> datetime:
 
 def event_of(message: DynamicMessage) -> Event:
     """An envelope as the record."""
-    made = Event._of(message.event)
+    made = read_late(Event, message.event, _EVENT)
     made.__dict__.update(
         timestamp=_time_of(message.timestamp), namespace=message.namespace, topic=message.topic
     )

@@ -15,6 +15,7 @@ from ..oci.platform import Platform
 from ..schema.plain import fill, plain
 from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
 from ..schema.values import JSON_TYPES, RUNTIME_SPEC, dict_of, json_bytes, json_of
+from ..unread import Readers, read_late
 from ._base import Fields
 
 _ANY = "google.protobuf.Any"
@@ -78,14 +79,14 @@ class AnyValue:
         return plain(decode(kind, self.value))
 
 
-Descriptor._readers = {
+_DESCRIPTOR: Readers = {
     "media_type": attrgetter("media_type"),
     "annotations": lambda message: dict_of(message.annotations),
 }
 
 
 def descriptor_of(message: DynamicMessage) -> Descriptor:
-    made = Descriptor._of(message)
+    made = read_late(Descriptor, message, _DESCRIPTOR)
     parts = made.__dict__
     parts["digest"], parts["size"] = message.digest, message.size
     made.__post_init__()

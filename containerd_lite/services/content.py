@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
+from typing import Literal
 
 from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
 from ..schema.pool import DynamicMessage, encode
 from ..schema.values import bytes_field, datetime_of, dict_of, mask
+from ..unread import Readers, list_read_late, read_late
 from ._base import MessageStream, Service
 
 #: ReadContentResponse.data.
@@ -18,7 +20,8 @@ _READ_DATA = 2
 _STAT, _WRITE, _COMMIT = 0, 1, 2
 #: How long the daemon may take to take a chunk (seconds).
 _STALL = 60.0
-_ACTIONS = ("stat", "write", "commit")
+WriteAction = Literal["stat", "write", "commit", "unknown"]
+_ACTIONS: tuple[WriteAction, ...] = ("stat", "write", "commit")
 #: ReadContentResponse.offset: field 1, a varint, absent where it is 0.
 _OFFSET_TAG = 0x08
 #: WriteContentRequest.data: field 6, length-delimited.
@@ -32,7 +35,7 @@ class ContentService(Service):
 
     def info(self, digest: str) -> ContentInfo:
         """Raises ``NotFound``."""
-        return ContentInfo._of(self._call("Info", {"digest": digest}).info)
+        return read_late(ContentInfo, self._call("Info", {"digest": digest}).info, _INFO)
 
     def update(
         self, digest: str, labels: Mapping[str, str], *, fields: Iterable[str] | None = None
@@ -48,7 +51,7 @@ class ContentService(Service):
         request: dict[str, object] = {"info": {"digest": digest, "labels": dict(labels)}}
         if paths:
             request["update_mask"] = mask(paths)
-        return ContentInfo._of(self._call("Update", request).info)
+        return read_late(ContentInfo, self._call("Update", request).info, _INFO)
 
     def delete(self, digest: str) -> None:
         """Raises ``NotFound``."""
@@ -86,7 +89,7 @@ class ContentService(Service):
         """
         with self._stream("List", {"filters": filters}) as replies:
             for reply in replies:
-                yield from ContentInfo._made_of(reply.info)
+                yield from list_read_late(ContentInfo, reply.info, _INFO)
 
 
 class ContentRead:
@@ -131,7 +134,7 @@ class WriteStatus:
     is there, and always told of a ``commit`` alone.
     """
 
-    action: str
+    action: WriteAction
     offset: int
     total: int = 0
     digest: str = ""
@@ -258,7 +261,7 @@ def _write_status(message: DynamicMessage) -> WriteStatus:
         for name in ("started_at", "updated_at")
     )
     return WriteStatus(
-        _ACTIONS[action] if 0 <= action < len(_ACTIONS) else str(action),
+        _ACTIONS[action] if 0 <= action < len(_ACTIONS) else "unknown",
         message.offset,
         message.total,
         message.digest,
@@ -266,7 +269,7 @@ def _write_status(message: DynamicMessage) -> WriteStatus:
     )
 
 
-ContentInfo._readers = {
+_INFO: Readers = {
     "digest": attrgetter("digest"),
     "size": attrgetter("size"),
     "created_at": lambda message: datetime_of(message.created_at),

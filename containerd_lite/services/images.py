@@ -11,6 +11,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.image_record import ImageRecord
 from ..schema.pool import CONTAINERD
 from ..schema.values import datetime_of, dict_of, mask, timestamp
+from ..unread import Readers, list_read_late, read_late
 from ._base import Fields, Service
 from ._types import descriptor_fields, descriptor_of
 
@@ -24,11 +25,11 @@ class ImageService(Service):
 
     def get(self, name: str) -> ImageRecord:
         """Raises ``NotFound``."""
-        return ImageRecord._of(self._call("Get", {"name": name}).image)
+        return read_late(ImageRecord, self._call("Get", {"name": name}).image, _IMAGE)
 
     def list(self, *filters: str) -> list[ImageRecord]:
         """Filters as containerd's pkg/filters writes them; an image must match one of them."""
-        return ImageRecord._made_of(self._call("List", {"filters": filters}).images)
+        return list_read_late(ImageRecord, self._call("List", {"filters": filters}).images, _IMAGE)
 
     def create(
         self,
@@ -46,7 +47,7 @@ class ImageService(Service):
         request: dict[str, object] = {"image": _fields(name, target, labels)}
         if source_date_epoch is not None:
             request["source_date_epoch"] = timestamp(source_date_epoch)
-        return ImageRecord._of(self._call("Create", request).image)
+        return read_late(ImageRecord, self._call("Create", request).image, _IMAGE)
 
     def update(
         self,
@@ -69,7 +70,7 @@ class ImageService(Service):
             request["update_mask"] = mask(paths)
         if source_date_epoch is not None:
             request["source_date_epoch"] = timestamp(source_date_epoch)
-        return ImageRecord._of(self._call("Update", request).image)
+        return read_late(ImageRecord, self._call("Update", request).image, _IMAGE)
 
     def delete(self, name: str, *, sync: bool = False, target: Descriptor | None = None) -> None:
         """``sync`` collects garbage before it returns.  Raises ``NotFound``.
@@ -101,7 +102,7 @@ def _fields(name: str, target: Descriptor, labels: Mapping[str, str] | None) -> 
     return {"name": name, "target": descriptor_fields(target), "labels": dict(labels or {})}
 
 
-ImageRecord._readers = {
+_IMAGE: Readers = {
     "name": attrgetter("name"),
     "target": lambda message: descriptor_of(message.target),
     "labels": lambda message: dict_of(message.labels),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from ..errors import Unimplemented
 from ..schema.pool import CONTAINERD, DynamicMessage, encode
@@ -17,16 +18,17 @@ from .filters import Filter
 _PLUGINS = "containerd.services.introspection.v1.Introspection/Plugins"
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 _REBASE, _REMAP = "rebase", "remap-ids"
-_KINDS = ("unknown", "view", "active", "committed")
+SnapshotKind = Literal["unknown", "view", "active", "committed"]
+_KINDS: tuple[SnapshotKind, ...] = ("unknown", "view", "active", "committed")
 
 
 @dataclass(frozen=True)
 class SnapshotInfo:
-    """A snapshot; ``kind`` is ``view``, ``active`` or ``committed``."""
+    """A snapshot by its name."""
 
     name: str
     parent: str
-    kind: str
+    kind: SnapshotKind
     created_at: datetime
     updated_at: datetime
     labels: dict[str, str] = field(default_factory=dict, hash=False)

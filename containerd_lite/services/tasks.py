@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import ProtocolError
 from ..oci.descriptor import Descriptor
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .metrics import Metric
 
 #: types/task/task.proto, Status.
-_STATES = ("unknown", "created", "running", "stopped", "paused", "pausing")
+TaskState = Literal["unknown", "created", "running", "stopped", "paused", "pausing"]
+_STATES: tuple[TaskState, ...] = ("unknown", "created", "running", "stopped", "paused", "pausing")
 #: How containerd's typeurl calls the runtime spec's resources, which are JSON.
 LINUX_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/LinuxResources"
 WINDOWS_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/WindowsResources"
@@ -54,7 +55,7 @@ class Stdio:
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """A process: ``state`` is ``created running stopped paused pausing`` or ``unknown``.
+    """A process and its state.
 
     ``exit_status`` means something when it is stopped, and ``exited_at`` is ``None`` before.
     """
@@ -62,7 +63,7 @@ class ProcessStatus:
     container_id: str
     exec_id: str
     pid: int
-    state: str
+    state: TaskState
     exit_status: int
     exited_at: datetime | None
     stdio: Stdio

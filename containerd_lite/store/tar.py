@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import NoReturn, Protocol
+from typing import Literal, NoReturn, Protocol
 
 from ..errors import DataLoss, InvalidArgument
 from ..oci.document import quoted
@@ -34,10 +34,15 @@ MAX_PADDING = 1 << 20
 #: Larger than any file (the widest integer of a Go peer, less a block).
 _MAX_SIZE = (1 << 63) - 1 - BLOCK
 
-FILE, LINK, SYMLINK, FOLDER, OTHER = "file", "link", "symlink", "folder", "other"
+EntryKind = Literal["file", "link", "symlink", "folder", "sparse", "other"]
+FILE: EntryKind = "file"
+LINK: EntryKind = "link"
+SYMLINK: EntryKind = "symlink"
+FOLDER: EntryKind = "folder"
+OTHER: EntryKind = "other"
 #: A file whose data has holes, as pax tells of it; in layers alone.
-SPARSE = "sparse"
-_KINDS = {
+SPARSE: EntryKind = "sparse"
+_KINDS: dict[bytes, EntryKind] = {
     b"0": FILE, b"\0": FILE, b"7": FILE, b"1": LINK, b"2": SYMLINK, b"5": FOLDER,
     b"3": OTHER, b"4": OTHER, b"6": OTHER,
 }  # fmt: skip
@@ -64,7 +69,7 @@ class Entry:
     bytes; ``target`` is what a link names, as written."""
 
     name: str
-    kind: str
+    kind: EntryKind
     size: int = 0
     target: str = ""
     offset: int = 0

@@ -12,6 +12,7 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from ..errors import InvalidArgument
 from . import frames
@@ -55,19 +56,23 @@ _UNITS = ((1, b"S"), (60, b"M"), (3600, b"H"))
 _LONGEST = 99_999_999 * 3600
 
 
+#: Who ended a call: the server by its trailers, its stream or its connection, which was reset or
+#: broke a rule, or this end.
+Origin = Literal["peer", "stream", "connection", "local"]
+
+
 @dataclass(frozen=True)
 class Status:
     """How a call ended: the code, its message, ``google.rpc.Status`` in bytes, and where from.
 
-    ``origin`` is ``peer`` (the server said so), ``stream`` (it was reset, or broke a rule),
-    ``connection`` (likewise) or ``local`` (this end gave up).  ``is_unprocessed`` says that the
-    server provably did not start on the call, so that it may be sent again.
+    ``is_unprocessed`` says that the server provably did not start on the call, so that it may be
+    sent again.
     """
 
     code: int
     message: str = ""
     details: bytes = b""
-    origin: str = "peer"
+    origin: Origin = "peer"
     is_unprocessed: bool = False
 
 

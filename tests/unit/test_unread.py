@@ -10,7 +10,7 @@ from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
 
 import pytest
 
-from containerd_lite.unread import Unread, absent
+from containerd_lite.unread import Unread, absent, list_read_late, read_late
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Source:
         return 7
 
 
-Pair._readers = {"right": lambda source: source.read()}
+READERS = {"right": lambda source: source.read()}
 
 
 def unread() -> tuple[Pair, Source]:
     source = Source()
-    made = Pair._of(source)
+    made = read_late(Pair, source, READERS)
     made.__dict__["left"] = "l"
     return made, source
 
@@ -51,7 +51,7 @@ def test_a_field_is_read_once_and_then_the_source_is_let_go() -> None:
 
 def test_of_many_each_reads_its_own() -> None:
     sources = [Source(), Source()]
-    many = Pair._made_of(sources)
+    many = list_read_late(Pair, sources, READERS)
     for made, left in zip(many, "ab", strict=True):
         made.__dict__["left"] = left
     assert many[1].right == 7
@@ -69,9 +69,8 @@ def test_what_has_a_plain_default_need_not_be_read() -> None:
         right: int
         name: str = ""
 
-    Named._readers = Pair._readers
     source = Source()
-    made = Named._of(source)
+    made = read_late(Named, source, READERS)
     assert made == Named(7)
     kept = weakref.ref(source)
     del source
@@ -87,7 +86,7 @@ def test_two_may_read_at_once() -> None:
             return super().read()
 
     source = Slow()
-    made = Pair._of(source)
+    made = read_late(Pair, source, READERS)
     made.__dict__["left"] = "l"
     assert made.right == 7
     assert source.reads == 3
@@ -131,7 +130,7 @@ def test_a_source_that_cannot_be_read_says_so_each_time(error: type[Exception]) 
         def read(self) -> int:
             raise error("unreadable")
 
-    made = Pair._of(Unreadable())
+    made = read_late(Pair, Unreadable(), READERS)
     for _ in range(2):
         with pytest.raises(error, match="unreadable"):
             made.right  # noqa: B018

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 from ...errors import AlreadyExists, ContainerdError, DataLoss, InvalidArgument, SizeMismatch
 from ...oci import digest as digests
 from ...oci.document import quoted
+from ...progress import Stage
 from ...store.layers import MAGIC, PlainStream, decompressed, detect
 from ...store.protocol import ContentStore, Writer
 from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, linked
@@ -121,7 +122,7 @@ class Intake:
         """
         ref = f"tar-{self._token}-{next(self._count)}"
         hasher = None if expected else hashlib.sha256(usedforsecurity=False)
-        stage = "exists"
+        stage: Stage = "exists"
         try:
             with self._store.writer(ref, size=size, expected=expected) as writer:
                 self._copy(writer, size, data, expected or name, hasher)

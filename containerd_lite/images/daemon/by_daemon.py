@@ -14,6 +14,7 @@ from typing import BinaryIO
 from ...errors import ContainerdError, InvalidArgument
 from ...oci.platform import Platform
 from ...oci.reference import Reference
+from ...progress import Stage
 from ...registry.credentials import CredentialSource, default_credentials
 from ...services.access import Services
 from ...services.streaming import StreamingService
@@ -264,7 +265,7 @@ class DaemonTransfers:
         patience = Patience(self._ask, self._stall)
         return Run(self._transfer, self._streaming, account, patience)
 
-    def _account(self, job: Job | None, name: str, complete: str) -> Account:
+    def _account(self, job: Job | None, name: str, complete: Stage) -> Account:
         return Account(job or Job(), name, complete, LEAST_RATE * self._stall)
 
     def _ask(self) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from ...deadline import Deadline
 from ...errors import Aborted, Cancelled, ContainerdError, DeadlineExceeded, RegistryUnavailable
-from ...progress import ProgressEvent
+from ...progress import ProgressEvent, Stage
 from ...services._base import MessageStream
 from ...services._types import AnyValue
 from ...services.streaming import ByteReader, ByteWriter, Stream, StreamingService
@@ -44,7 +44,7 @@ QUIET = 10
 _SLICE, _UNWIND = 1.0, 10.0
 _PIECE = 64 << 10
 
-_STAGES = {
+_STAGES: dict[str, Stage] = {
     "waiting": "waiting",
     "resolving": "resolving",
     "downloading": "downloading",
@@ -61,7 +61,7 @@ _DUE = frozenset({"waiting", "resolving", "downloading", "uploading"})
 class Account:
     """What a transfer tells, passed on as our events; ``saved`` are the names of its images."""
 
-    def __init__(self, job: Job, name: str, complete: str, least: float) -> None:
+    def __init__(self, job: Job, name: str, complete: Stage, least: float) -> None:
         """``name`` stands in where none is told; ``complete`` is our word for the daemon's.
 
         ``least`` is how many bytes are a sign of life.
@@ -69,7 +69,7 @@ class Account:
         self.job = job
         self.saved: list[str] = []
         self.name = name
-        self._stages = {**_STAGES, "complete": complete}
+        self._stages: dict[str, Stage] = {**_STAGES, "complete": complete}
         self._least = least
         self._moved = 0
         self._is_resolving = True
@@ -102,7 +102,7 @@ class Account:
             self.job.report("resolved", self.name)
         return True
 
-    def _take_stage(self, stage: str, told: Progress) -> bool:
+    def _take_stage(self, stage: Stage, told: Progress) -> bool:
         found = told.descriptor
         name = found.digest if found else told.name
         before, offset = self._seen.get(name, ("", 0))

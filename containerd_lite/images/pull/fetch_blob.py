@@ -21,6 +21,7 @@ from ...errors import (
     is_away,
 )
 from ...oci.descriptor import Descriptor
+from ...progress import Stage
 from ...store.protocol import ContentStore, Writer, ingest_ref
 from ..job import Job
 from ..resolver import Fetcher, Reader
@@ -50,7 +51,7 @@ def fetch_blob(
     """
     with write_lock((store.identity, descriptor.digest), job.check):
         is_new = _write(fetcher, store, descriptor, labels=labels, job=job, keep=keep)
-    stage = "downloaded" if is_new else "exists"
+    stage: Stage = "downloaded" if is_new else "exists"
     job.report(stage, descriptor.digest, descriptor.size, descriptor.size)
     return is_new
 

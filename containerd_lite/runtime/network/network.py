@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
+from typing import Literal, get_args
 
 from ...errors import InvalidArgument
 from ...oci.document import Document, quoted
@@ -21,7 +22,8 @@ from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 CONFIG_FOLDER = Path("/etc/cni/net.d")
 PLUGIN_FOLDERS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
-_PROTOCOLS = ("tcp", "udp", "sctp")
+PortProtocol = Literal["tcp", "udp", "sctp"]
+_PROTOCOLS = get_args(PortProtocol)
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 
@@ -34,7 +36,7 @@ class PortMapping:
 
     host_port: int
     container_port: int
-    protocol: str = "tcp"
+    protocol: PortProtocol = "tcp"
     host_ip: str = ""
 
     def __post_init__(self) -> None:

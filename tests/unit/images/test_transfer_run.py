@@ -20,7 +20,7 @@ from containerd_lite.images.daemon.transfer_run import QUIET, Account, Patience
 from containerd_lite.images.job import Job
 from containerd_lite.images.platforms import Platforms
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.progress import ProgressEvent
+from containerd_lite.progress import ProgressEvent, Stage
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services._base import CallContext, joined_lease
 from containerd_lite.services._types import AnyValue
@@ -53,7 +53,7 @@ LAYER = Descriptor("application/vnd.oci.image.layer.v1.tar+gzip", DIGEST, 1000)
 
 
 def taken(
-    *told: Progress, complete: str = "downloaded", least: float = 1e9
+    *told: Progress, complete: Stage = "downloaded", least: float = 1e9
 ) -> tuple[list[ProgressEvent], list[bool], Account]:
     events: list[ProgressEvent] = []
     account = Account(Job(events.append), "ref:1", complete, least)

@@ -133,7 +133,7 @@ def test_names_that_lead_out(name: str) -> None:
     ("target", "kind"), [("../../x", tar.SYMLINK), ("/x", tar.SYMLINK), ("../x", tar.LINK),
                          ("/x", tar.LINK), ("a/../../../x", tar.SYMLINK)]
 )  # fmt: skip
-def test_links_that_lead_out(target: str, kind: str) -> None:
+def test_links_that_lead_out(target: str, kind: tar.EntryKind) -> None:
     with pytest.raises(InvalidArgument, match="out"):
         linked(Entry("f/link", kind, target=target))
 
