@@ -56,18 +56,23 @@ def save(
         if task:
             told = checkpoint_options({"exit": exit, "file_locks": True})
             parts += backend.tasks.checkpoint(container.id, told)
-            parts.append(write_document(store, _OPTIONS, told.message()))
+            parts.append(_write(store, _OPTIONS, told.message()))
         if info.runtime_options is not None:
-            parts.append(write_document(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
+            parts.append(_write(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
         if rw:
             snapshots = backend.snapshots(info.snapshotter)
             parts.append(changes(snapshots, backend.differ, info.snapshot_key))
         if info.spec is not None and not any(part.media_type == _SPEC for part in parts):
-            parts.append(write_document(store, _SPEC, info.spec.message()))
+            parts.append(_write(store, _SPEC, info.spec.message()))
         parts = [part if part.platform else replace(part, platform=platform) for part in parts]
         index = _write_index(store, parts, info)
         record = images.names.put(name, index)
     return Image(images, record)
+
+
+def _write(store: ContentStore, media_type: str, body: bytes) -> Descriptor:
+    written, _ = write_document(store, media_type, body)
+    return written
 
 
 def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRecord) -> Descriptor:
@@ -82,7 +87,7 @@ def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRe
         "manifests": [part.to_json() for part in parts],
         "annotations": annotations,
     }
-    written = write_document(store, media_types.OCI_INDEX, indented_json(value))
+    written = _write(store, media_types.OCI_INDEX, indented_json(value))
     labels = {f"containerd.io/gc.ref.content.{n}": part.digest for n, part in enumerate(parts)}
     store.update(written.digest, labels)
     return written

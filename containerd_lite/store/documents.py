@@ -28,8 +28,11 @@ def read_document(store: ContentStore, descriptor: Descriptor) -> Manifest | Ind
     return parse(read_blob(store, descriptor, MAX_DOCUMENT), descriptor.media_type)
 
 
-def write_document(store: ContentStore, media_type: str, body: bytes) -> Descriptor:
-    """Have ``body`` in the store, without labels; returns its descriptor."""
+def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[Descriptor, bool]:
+    """Have ``body`` in the store, without labels.
+
+    Returns its descriptor, and whether it was not there before.
+    """
     descriptor = Descriptor(media_type, digests.of(body), len(body))
     ref, patience = ingest_ref(descriptor), Deadline(_PATIENCE)
     for wait in backoff(0.016, 2.048):
@@ -42,9 +45,9 @@ def write_document(store: ContentStore, media_type: str, body: bytes) -> Descrip
                 was_begun = writer.offset > 0
                 writer.write(body[writer.offset :])
                 writer.commit()
-            return descriptor
+            return descriptor, True
         except AlreadyExists:
-            return descriptor
+            return descriptor, False
         except (DigestMismatch, SizeMismatch):
             if not was_begun:  # else an earlier writer left something wrong, which is gone now
                 raise

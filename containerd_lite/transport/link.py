@@ -75,11 +75,12 @@ class Link(Multiplexer):
             raise
         if call is None:
             return None
-        answers = len(call.reader.messages)
         if call.state != DONE:
-            self.cancel(call, _TOO_MANY if answers > 1 else _EXPIRED)
-        elif answers != 1 and call.status is not None and call.status.code == metadata.OK:
-            call.status = _TOO_MANY if answers else _NONE
+            self.cancel(call, _TOO_MANY if _has_too_many(call) else _EXPIRED)
+        # Only now: until it was done, another thread may have read its response.
+        responses = len(call.reader.messages)
+        if responses != 1 and call.status is not None and call.status.code == metadata.OK:
+            call.status = _TOO_MANY if responses else _NONE
         return call
 
     def _begin(

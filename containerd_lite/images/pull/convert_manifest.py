@@ -12,6 +12,7 @@ from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT, Document
 from ...oci.manifest import Manifest, parse
+from ...progress import Stage
 from ...store.documents import indented_json, write_document
 from ...store.protocol import ContentStore, read_blob
 from ..job import Job
@@ -53,8 +54,9 @@ def write_manifest(
 
 def write_reported(store: ContentStore, media_type: str, value: object, job: Job) -> Descriptor:
     """Write a document that was made here, and report it like one that was fetched."""
-    written = write_document(store, media_type, indented_json(value))
-    job.report("downloaded", written.digest, written.size, written.size)
+    written, is_new = write_document(store, media_type, indented_json(value))
+    stage: Stage = "downloaded" if is_new else "exists"
+    job.report(stage, written.digest, written.size, written.size)
     return written
 
 

@@ -125,7 +125,7 @@ def test_a_reader_that_has_gone_is_not_talked_of(command: Command, unbuffered: s
 #: Writes much to a stream that does not block, and a little to the other.
 _NON_BLOCKING = """
 import os, sys
-from containerd_lite.cli.streams import standard_streams
+from containerd_lite.cli.own_streams import standard_streams
 much, little = sys.argv[1:]
 os.set_blocking(getattr(sys, much).fileno(), False)
 with standard_streams():

@@ -32,7 +32,7 @@ DIGEST = digests.of(BODY)
 #: A folder, relative, and who goes there; prints what each call is refused with.
 AS_NOBODY = """
 import os, sys
-from containerd_lite.store.layout import LayoutStore
+from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.layout_names import LayoutNames
 from containerd_lite.oci.descriptor import Descriptor
 os.chdir(sys.argv[1])

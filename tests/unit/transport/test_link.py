@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import pytest
 
 from containerd_lite.deadline import Deadline
+from containerd_lite.transport import link
 from containerd_lite.wire import metadata
 from containerd_lite.wire.call import Call
 from containerd_lite.wire.metadata import Status
@@ -219,3 +221,29 @@ def test_eof_before_settings() -> None:
     assert call.status is not None
     assert call.status.is_unprocessed
     pair.close()
+
+
+def test_a_response_that_comes_at_the_deadline_is_not_lost(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread reads it behind the deadline, while this one looks what has come."""
+    other = pair.start(b"")
+    looked: list[object] = []
+
+    def look(things: list[object]) -> int:
+        count = things.__len__()
+        callers = {sys._getframe(1).f_code.co_name, sys._getframe(2).f_code.co_name}
+        if not looked and "unary" in callers:
+            looked.append(things)
+            pair.server.request()
+            pair.server.request()
+            pair.server.send(pair.server.answer(3, b"pong"), pair.server.answer(1, b""))
+            assert ended(pair.link, other, NEVER)  # the reader of both
+        return count
+
+    monkeypatch.setattr(link, "len", look, raising=False)
+    call = pair.link.unary(PATH, (), Deadline(0.01), (b"ping",))
+    assert looked
+    assert call is not None
+    assert call.status is not None
+    assert (call.status.code, list(call.reader.messages)) == (metadata.OK, [b"pong"])
