@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from . import images, runtime, store
 from .errors import InvalidArgument
 from .images.verbs import ImageVerbs
+from .records import record
 from .runtime.verbs import ContainerVerbs
 from .services._base import CallContext
 from .services.access import Services
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .transport.tls import TLS
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Options:
     """What a client was made with; it pickles as this."""
 

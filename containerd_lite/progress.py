@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal
+
+from .records import field, record
 
 Stage = Literal[
     "resolving",
@@ -25,7 +26,7 @@ Stage = Literal[
 ]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ProgressEvent:
     """What one object of a pull or push has come to.
 

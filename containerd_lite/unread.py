@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from .records import has_default, names_of
 
 _R = TypeVar("_R", bound="Unread")
 
@@ -42,14 +43,14 @@ class Unread:
             A reader that raises ``AttributeError`` ends up here too, and is asked again.
             """
             kind = type(self)
-            if name not in getattr(kind, "__dataclass_fields__", ()):
+            if name not in names_of(kind):
                 raise AttributeError(f"{kind.__name__} has no {name!r}", name=name, obj=self)
             found = _Field(kind, name)
             setattr(kind, name, found)
             return found.__get__(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), tuple(getattr(self, one.name) for one in fields(self))  # type: ignore[arg-type]
+        return type(self), tuple(getattr(self, name) for name in names_of(type(self)))
 
 
 #: A frozen dataclass lets nobody set anything, save by its slots.
@@ -94,7 +95,7 @@ class _Field:
     def __init__(self, kind: type[Unread], name: str) -> None:
         self._name = name
         #: So many fields are in the ``__dict__`` of a record that has all.
-        self._whole = sum(one.default is MISSING for one in fields(kind))  # type: ignore[arg-type]
+        self._whole = sum(not has_default(kind, one) for one in names_of(kind))
 
     def __get__(self, record: Unread, kind: type[Unread] | None = None) -> object:
         parts = record.__dict__  # of None, if it is the class that is asked: it has no such thing

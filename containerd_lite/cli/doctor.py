@@ -6,11 +6,12 @@ import argparse
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ContainerdError
+from ..records import record
 from .output import add_command, add_format, client_of, print_rows
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _NEEDED = {
 }
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Finding:
     """One thing looked at."""
 

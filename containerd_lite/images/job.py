@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..errors import Cancelled
 from ..interrupt import Interrupt
 from ..progress import ProgressCallback, ProgressEvent, Stage
+from ..records import field, record, replace
 from ..workers import Workers
 
 _T = TypeVar("_T")
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 _MOVING = ("downloading", "uploading")
 
 
-@dataclass
+@record
 class Job:
     """One pull, push or the like: who is told of it, and whether it goes on.
 

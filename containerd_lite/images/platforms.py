@@ -7,13 +7,13 @@ not: where documents come from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ..errors import InvalidArgument, NoMatchingPlatform
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import Index, Manifest
 from ..oci.platform import Platform, default, parse, rank
+from ..records import record
 from .walk import MAX_DEPTH
 
 #: The fit of a manifest that names no platform: behind all that do.
@@ -22,7 +22,7 @@ _LAST = 1 << 10
 _ATTESTED = "vnd.docker.reference.digest"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Platforms:
     """The platforms asked for; ``wanted`` ``None`` is every one.
 

@@ -9,7 +9,6 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
@@ -21,6 +20,7 @@ from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import parse
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
+from ..records import replace
 from ..registry.credentials import Credentials, CredentialSource, default_credentials
 from ..registry.hosts import TlsFiles
 from ..registry.hosts_file import find_hosts

@@ -6,9 +6,9 @@ What lives here: the record and its strict reading.  What may not: making a runt
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from ..errors import InvalidArgument
+from ..records import field, record
 from . import digest as digests
 from .document import Document, quoted
 from .platform import Platform
@@ -23,7 +23,7 @@ _PROCESS_FIELDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class History:
     """How one layer came to be; ``empty_layer`` entries have no layer."""
 
@@ -34,7 +34,7 @@ class History:
     empty_layer: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageConfig:
     """What an image is for and how it is run: the platform, the layers, the process.
 

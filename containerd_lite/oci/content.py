@@ -5,13 +5,13 @@ What lives here: the two records.  What may not: stores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..records import field, record
 from ..unread import Unread
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContentInfo(Unread):
     """A blob in the store; ``size`` in bytes."""
 
@@ -22,7 +22,7 @@ class ContentInfo(Unread):
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class IngestStatus:
     """A write under way: ``offset`` of ``total`` bytes are there (``total`` 0: not known)."""
 

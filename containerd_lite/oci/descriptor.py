@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
 
 from ..errors import InvalidArgument
+from ..records import field, record
 from ..unread import Unread
 from . import digest as digests
 from . import media_types
@@ -33,7 +33,7 @@ def check_media_type(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Descriptor(Unread):
     """Content by its media type, digest and size (bytes).
 

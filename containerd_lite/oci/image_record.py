@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..records import field, record
 from ..unread import Unread, absent
 from .descriptor import Descriptor
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageRecord(Unread):
     """What containerd stores of an image: a name for a descriptor, and labels."""
 

@@ -6,9 +6,8 @@ among platforms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from ..errors import InvalidArgument
+from ..records import field, record
 from . import media_types
 from .descriptor import Descriptor, check_media_type
 from .document import MAX_DOCUMENT, Document, quoted
@@ -22,7 +21,7 @@ _NOT_IN_INDEX = ("config", "layers", "fsLayers")
 _NOT_IN_MANIFEST = ("manifests", "fsLayers")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Manifest:
     """One image, or one artifact: a config and layers."""
 
@@ -39,7 +38,7 @@ class Manifest:
         return (self.config, *self.layers)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Index:
     """A list of manifests, usually one for each platform."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import platform as machine
 import re
 import sys
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NoReturn
 
 from ..errors import InvalidArgument
+from ..records import record, replace
 from .document import Document, quoted
 
 _SYSTEMS = frozenset(
@@ -43,7 +43,7 @@ _FIELDS = ("architecture", "os", "os.version", "os.features", "variant")
 _ARM64_OFFSET = 5
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Platform:
     """An operating system, an architecture and, where they matter, their variants."""
 

@@ -7,10 +7,10 @@ What lives here: the grammar and the normalisation of distribution's ``reference
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from ..errors import InvalidArgument
+from ..records import record, replace
 from . import digest as digests
 from .document import quoted
 
@@ -31,7 +31,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Reference:
     """A full reference; ``str()`` gives ``docker.io/library/busybox:latest``.
 

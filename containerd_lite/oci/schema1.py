@@ -13,9 +13,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ..errors import InvalidArgument
+from ..records import record
 from . import digest as digests
 from . import media_types
 from .config import History
@@ -50,7 +50,7 @@ _TIME = re.compile(
 _NO_TIME = "0001-01-01T00:00:00Z"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class HistoryStep:
     """One step of the build: the digest of its blob, and its history.
 
@@ -61,7 +61,7 @@ class HistoryStep:
     history: History
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Schema1:
     """One image: its steps, oldest first, and the document of the newest, which describes it."""
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError, RegistryUnauthorized
 from ..oci.document import quoted
+from ..records import field, record
 from .challenges import Challenge, parse_challenges
 from .credentials import Credentials, CredentialSource
 from .destinations import Url
@@ -34,7 +34,7 @@ _MAX_ANSWERS = 2
 _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 
-@dataclass
+@record
 class _TokenSlot:
     """The token of one set of scopes; the lock is held while it is fetched."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from ..records import field, record
 
 _MAX_HEADER = 16 << 10
 
@@ -19,7 +20,7 @@ _GAP = re.compile(r"[ \t,]*")
 _JUNK = re.compile(r"[^,]+")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Challenge:
     """One challenge of a ``WWW-Authenticate`` header; names are in lower case."""
 

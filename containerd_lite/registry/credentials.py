@@ -11,12 +11,12 @@ import base64
 import binascii
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InvalidArgument
 from ..oci.document import Document
 from ..oci.reference import DEFAULT_HOST
+from ..records import field, record
 from ..system import open_file
 from . import helpers
 
@@ -33,7 +33,7 @@ _FIELDS = ("auths", "credHelpers", "credsStore")
 _ENTRY_FIELDS = ("auth", "username", "password", "identitytoken")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Credentials:
     """A user name and a password (or an access token in its place); the repr shows neither.
 
@@ -71,7 +71,7 @@ class Credentials:
 CredentialSource = Callable[[str], "Credentials | None"]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _File:
     """A file that may hold credentials; one that is ``required`` must be there.
 

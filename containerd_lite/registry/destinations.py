@@ -15,13 +15,13 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NoReturn
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from ..errors import InvalidArgument, RegistryError, RegistryUnavailable
 from ..oci.document import quoted
+from ..records import record, replace
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16 << 10
@@ -48,7 +48,7 @@ Classifier = Callable[[str], Privacy]
 HostResolver = Callable[[str], Iterable[str]]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Url:
     """An absolute http or https URL; ``target`` is its path and query, verbatim.
 

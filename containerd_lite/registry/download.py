@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import TypeVar
 
 from ..deadline import Deadline
@@ -25,6 +24,7 @@ from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
+from ..records import replace
 from . import responses as answers
 from .blob import BlobReader
 from .destinations import Url

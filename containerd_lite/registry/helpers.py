@@ -12,7 +12,6 @@ import re
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..child import Ended, run_child
@@ -20,6 +19,7 @@ from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, RegistryUnauthorized
 from ..locks import holding
 from ..oci.document import Document, quoted
+from ..records import field, record
 
 #: A helper may ask its user something (seconds).
 TIME_LIMIT = 30.0
@@ -37,7 +37,7 @@ class _Failure(Exception):
     """Why a helper gave no answer, in our words: its own may quote a secret."""
 
 
-@dataclass
+@record
 class _AnswerSlot:
     """The answer to one question; the lock is held while it is asked."""
 

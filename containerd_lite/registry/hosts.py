@@ -7,12 +7,12 @@ http.  What may not: sending anything; reading ``hosts.toml``, which is ``hosts_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InvalidArgument
 from ..oci.document import quoted
 from ..oci.reference import DEFAULT_HOST, is_host
+from ..records import field, record
 from .destinations import Url, is_loopback
 
 #: Docker Hub's registry; docker.io itself is only its name.
@@ -23,7 +23,7 @@ PULL, RESOLVE, PUSH, REFERRERS = "pull", "resolve", "push", "referrers"
 CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TlsFiles:
     """What TLS to one host takes from files, all PEM; read when it is first spoken to.
 
@@ -42,7 +42,7 @@ class TlsFiles:
         )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Host:
     """One host: ``namespace`` is the registry as references name it (``docker.io``).
 

@@ -15,13 +15,13 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from posixpath import normpath
 from typing import NoReturn
 
 from ..errors import InvalidArgument
 from ..oci.document import Document, quoted
+from ..records import record, replace
 from .destinations import Url
 from .hosts import CAPABILITIES, Host, TlsFiles, own_host
 
@@ -159,7 +159,7 @@ class _Table(Document):
         return value
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _HostsFile:
     """One ``hosts.toml``, and the registry that it is read for."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -19,6 +18,7 @@ from urllib3.util import make_headers, parse_url
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
+from ..records import record
 from .destinations import Destinations, Privacy, Url
 from .hosts import TlsFiles
 from .http_connection import BUFFER, POOLS, BoundedResponse, Exchange, Raw
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _POOLED = 16
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Body:
     """What a request carries: ``size`` bytes in pieces, which are made once it is sent."""
 
@@ -42,7 +42,7 @@ class Body:
     pieces: Callable[[], Iterable[bytes | memoryview]]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Bounds:
     """What holds for every request of a client; times in seconds, rates in bytes a second.
 

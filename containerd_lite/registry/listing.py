@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError
 from ..oci.document import MAX_DOCUMENT, Document
 from ..oci.reference import Reference
+from ..records import record, replace
 from .destinations import Url
 from .download import pull_scope
 from .failover import Failover
@@ -108,7 +108,7 @@ class Watch:
         raise RegistryError(f"{self._what} {why}")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Page:
     entries: tuple[str, ...]
     following: Url | None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 
 from ..deadline import Deadline
 from ..errors import DigestMismatch, InvalidArgument, RegistryError, RegistryNotFound, SizeMismatch
@@ -18,6 +17,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.reference import Reference
+from ..records import replace
 from . import responses as answers
 from .destinations import Url
 from .download import Until, pull_scope

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument
@@ -17,6 +16,7 @@ from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
+from ..records import record, replace
 from ..version import USER_AGENT
 from . import download as fetch
 from . import listing, referrers, upload
@@ -340,7 +340,7 @@ def _source(host: str, given: Credentials | CredentialSource | None) -> Credenti
     return given
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Wiring:
     """What the sessions with a registry and its mirrors have in common."""
 

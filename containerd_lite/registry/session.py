@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..deadline import Deadline, backoff
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..progress import ProgressEvent
+from ..records import field, record
 from ..undo import Undo
 from .auth import Authenticator
 from .destinations import Privacy, Url, check_redirect
@@ -42,7 +42,7 @@ Report = Callable[[ProgressEvent], object]
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Ask:
     """One request: what to do, and what to call it in errors.
 

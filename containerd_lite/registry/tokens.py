@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime
 from time import time
 from urllib.parse import urlencode
@@ -27,6 +26,7 @@ from ..errors import (
 from ..interrupt import check
 from ..locks import holding
 from ..oci.document import Document, quoted
+from ..records import field, record
 from .credentials import Credentials
 from .destinations import Url, check_realm
 from .hosts import Host
@@ -82,7 +82,7 @@ def held(lock: threading.RLock, deadline: Deadline, address: str) -> Iterator[No
         yield
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Token:
     """The ``Authorization`` that a realm gave, and its lifetime in seconds."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..images.files.changes import changes
@@ -21,6 +20,7 @@ from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index
+from ..records import replace
 from ..services._types import AnyValue
 from ..services.containers import ContainerRecord
 from ..store.documents import indented_json, read_document, write_document

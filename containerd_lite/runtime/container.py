@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, NotFound
 from ..images.image import Image
+from ..records import replace
 from ..services._types import AnyValue, Mount
 from ..undo import Undo
 from .io import closing_on_failure

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..images.image import Image
 from ..oci.document import Document
+from ..records import replace
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
 from .labels import NETWORKS, WANTED_NETWORKS

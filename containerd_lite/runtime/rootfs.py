@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, Unimplemented
 from ..images.image import Image
 from ..oci.spec.fields import Spec, section
+from ..records import record
 from .runtime_backend import RuntimeBackend
 from .spec.options import ContainerOptions
 
@@ -27,7 +27,7 @@ _GID_MAPPING = "containerd.io/snapshot/gidmapping"
 IdMap = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Rootfs:
     """A snapshot by its key, ``""`` for none; ``snapshots`` removes what was made for it."""
 

@@ -6,11 +6,11 @@ What lives here: what is done with its streams, how it ended.  What may not: sta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ..errors import ProcessFailed
+from ..records import record
 from .io import INHERIT, Capture, Source, Streams, Target
 from .popen import Running
 
@@ -20,7 +20,7 @@ OnOutput = Callable[[str, bytes], object]
 _MAX_OUTPUT, _SHOWN = 64 << 20, 500
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CompletedProcess:
     """How a process ended; ``exit_code`` is 128 + signal for one that was killed.
 
@@ -45,7 +45,7 @@ class CompletedProcess:
             )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CompletedContainer(CompletedProcess):
     """How a container's first process ended."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pkgutil import get_data
 from typing import Any, TypeAlias
 
@@ -21,12 +20,13 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
 from ..errors import InvalidArgument, ProtocolError
+from ..records import record
 
 #: A message whose fields are known at run time only; never leaves the package but by ``call``.
 DynamicMessage: TypeAlias = Any
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Method:
     """One RPC: its HTTP/2 path, the classes of its messages, and which sides send several."""
 

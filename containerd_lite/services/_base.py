@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,6 +21,7 @@ from ..errors import (
     Unimplemented,
 )
 from ..oci.document import quoted
+from ..records import record, replace
 from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
 from ..transport.channel import Channel
 from ..transport.stream import Stream, operation
@@ -41,7 +41,7 @@ _Metadata = tuple[tuple[str, str], ...]
 Fields = Mapping[str, object]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CallContext:
     """What goes with each call: namespace, lease, and how long it may take.
 

@@ -6,12 +6,12 @@ What lives here: descriptor, platform, mount, Any.  What may not: RPCs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
 
 from ..errors import InvalidArgument
 from ..oci.descriptor import Descriptor
 from ..oci.platform import Platform
+from ..records import record
 from ..schema.plain import fill, plain
 from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
 from ..schema.values import JSON_TYPES, RUNTIME_SPEC, dict_of, json_bytes, json_of
@@ -21,7 +21,7 @@ from ._base import Fields
 _ANY = "google.protobuf.Any"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Mount:
     """A mount that a snapshotter asks for: as ``mount -t type -o options source target``."""
 
@@ -31,7 +31,7 @@ class Mount:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class AnyValue:
     """A ``google.protobuf.Any``: a type's bare full name, and its bytes as they came.
 

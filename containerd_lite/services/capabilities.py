@@ -5,8 +5,7 @@ What lives here: ``Capabilities``, read from the list of plugins.  What may not:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from ..records import field, record
 from .introspection import IntrospectionService
 
 _GRPC, _SNAPSHOTTER = "io.containerd.grpc.v1", "io.containerd.snapshotter.v1"
@@ -14,7 +13,7 @@ _DIFFER = "io.containerd.differ.v1"
 _SANDBOXER, _POD = "io.containerd.sandbox.controller.v1", "io.containerd.podsandbox.controller.v1"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Capabilities:
     """What a daemon's plugins offer; what failed to start is in ``failed`` alone.
 

@@ -8,10 +8,10 @@ Times are nanoseconds, sizes bytes, and what nothing was counted of is 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class HugetlbStat:
     """Huge pages of one size (``pagesize``, "2MB"): bytes now and at most, refusals."""
 
@@ -21,7 +21,7 @@ class HugetlbStat:
     pagesize: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PidsStat:
     """Processes and threads: how many, and how many may be (0: any number)."""
 
@@ -29,7 +29,7 @@ class PidsStat:
     limit: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CPUUsage:
     """CPU time in nanoseconds, ``per_cpu`` for each CPU of the machine."""
 
@@ -39,7 +39,7 @@ class CPUUsage:
     per_cpu: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Throttle:
     """How often, and for how many nanoseconds, the CPU quota was used up."""
 
@@ -48,7 +48,7 @@ class Throttle:
     throttled_time: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CPUStat:
     """CPU time, and what was held back."""
 
@@ -56,7 +56,7 @@ class CPUStat:
     throttling: Throttle | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MemoryEntry:
     """One account of memory in bytes: ``max`` is the most it was, ``failcnt`` counts refusals."""
 
@@ -66,7 +66,7 @@ class MemoryEntry:
     failcnt: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MemoryStat:
     """memory.stat: bytes, but for counts of pages (``pg_pg_in``) and of faults.
 
@@ -112,7 +112,7 @@ class MemoryStat:
     kernel_tcp: MemoryEntry | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class BlkIOEntry:
     """A number of one block device, for one kind of operation (``Read``, ``Total``, …)."""
 
@@ -123,7 +123,7 @@ class BlkIOEntry:
     value: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class BlkIOStat:
     """Block devices: bytes, operations, times in nanoseconds, sectors; groups below counted."""
 
@@ -137,7 +137,7 @@ class BlkIOStat:
     sectors_recursive: tuple[BlkIOEntry, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RdmaEntry:
     """One RDMA device: handles of its adapter and objects of it, used or allowed."""
 
@@ -146,7 +146,7 @@ class RdmaEntry:
     hca_objects: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RdmaStat:
     """RDMA devices: what is used, and how much may be."""
 
@@ -154,7 +154,7 @@ class RdmaStat:
     limit: tuple[RdmaEntry, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NetworkStat:
     """One network interface, as it sees its traffic: bytes, packets, errors."""
 
@@ -169,7 +169,7 @@ class NetworkStat:
     tx_dropped: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CgroupStats:
     """How many tasks are in which state; the kernel must keep account of delays."""
 
@@ -180,7 +180,7 @@ class CgroupStats:
     nr_io_wait: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MemoryOomControl:
     """memory.oom_control: flags of 0 and 1, and how many were killed for want of memory."""
 
@@ -189,7 +189,7 @@ class MemoryOomControl:
     oom_kill: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Metrics:
     """All of it; ``None`` or ``()`` is what the daemon did not measure."""
 

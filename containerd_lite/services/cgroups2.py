@@ -10,10 +10,10 @@ on a machine that has cgroups of version 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PidsStat:
     """Processes and threads: how many, and how many may be."""
 
@@ -21,7 +21,7 @@ class PidsStat:
     limit: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PSIData:
     """Percent of time lost, over the last 10, 60 and 300 seconds; ``total`` in microseconds."""
 
@@ -31,7 +31,7 @@ class PSIData:
     total: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PSIStats:
     """Pressure: time in which some, or all, had to wait."""
 
@@ -39,7 +39,7 @@ class PSIStats:
     full: PSIData | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CPUStat:
     """CPU time and throttling in microseconds; ``psi`` since 2.0, bursts since 2.2."""
 
@@ -54,7 +54,7 @@ class CPUStat:
     burst_usec: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MemoryStat:
     """memory.stat, and memory and swap as a whole: bytes, but for counts of pages and faults.
 
@@ -101,7 +101,7 @@ class MemoryStat:
     psi: PSIStats | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RdmaEntry:
     """One RDMA device: handles of its adapter and objects of it, used or allowed."""
 
@@ -110,7 +110,7 @@ class RdmaEntry:
     hca_objects: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RdmaStat:
     """RDMA devices: what is used, and how much may be."""
 
@@ -118,7 +118,7 @@ class RdmaStat:
     limit: tuple[RdmaEntry, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class IOEntry:
     """One block device: bytes and operations, read and written."""
 
@@ -130,7 +130,7 @@ class IOEntry:
     wios: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class IOStat:
     """Block devices; ``psi`` since 2.0."""
 
@@ -138,7 +138,7 @@ class IOStat:
     psi: PSIStats | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class HugeTlbStat:
     """Huge pages of one size (``pagesize``, "2MB"): bytes now, at most; refusals since 2.2."""
 
@@ -148,7 +148,7 @@ class HugeTlbStat:
     failcnt: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MemoryEvents:
     """How often a limit of memory was met; ``oom_group_kill`` since 2.3."""
 
@@ -160,7 +160,7 @@ class MemoryEvents:
     oom_group_kill: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NetworkStat:
     """One network interface, as it sees its traffic: bytes, packets, errors."""
 
@@ -175,7 +175,7 @@ class NetworkStat:
     tx_dropped: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Metrics:
     """All of it; ``None`` or ``()`` is what the daemon did not measure.  ``network`` since 2.2."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..errors import Unimplemented
+from ..records import field, record
 from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of, mask
 from ._base import Fields, Service
@@ -16,7 +16,7 @@ from ._types import AnyValue, any_fields, any_map_fields, any_of
 _IN_MASKS = {"snapshot_key": "snapshotkey"}
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContainerRecord:
     """What containerd stores of a container.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Literal
 
 from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
+from ..records import record
 from ..schema.pool import DynamicMessage, encode
 from ..schema.values import bytes_field, datetime_of, dict_of, mask
 from ..unread import Readers, list_read_late, read_late
@@ -126,7 +126,7 @@ class ContentRead:
         self.close()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class WriteStatus:
     """What the daemon answers a ``stat``, ``write`` or ``commit``; ``offset`` is what is there.
 

@@ -8,17 +8,17 @@ daemon that does not know a field yet has it empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias, get_args
 
+from ..records import field, record
 from ..unread import Unread
 from ._types import AnyValue, Mount
 
 # ---- containers, images, namespaces ----------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContainerRuntime:
     """The runtime of a container, and its options if it has some."""
 
@@ -26,7 +26,7 @@ class ContainerRuntime:
     options: AnyValue | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContainerCreate:
     """``/containers/create``; ``image`` is the image's name."""
 
@@ -35,7 +35,7 @@ class ContainerCreate:
     runtime: ContainerRuntime | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContainerUpdate:
     """``/containers/update``"""
 
@@ -45,14 +45,14 @@ class ContainerUpdate:
     snapshot_key: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContainerDelete:
     """``/containers/delete``"""
 
     id: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageCreate:
     """``/images/create``"""
 
@@ -60,7 +60,7 @@ class ImageCreate:
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageUpdate:
     """``/images/update``"""
 
@@ -68,14 +68,14 @@ class ImageUpdate:
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageDelete:
     """``/images/delete``"""
 
     name: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NamespaceCreate:
     """``/namespaces/create``"""
 
@@ -83,7 +83,7 @@ class NamespaceCreate:
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NamespaceUpdate:
     """``/namespaces/update``"""
 
@@ -91,7 +91,7 @@ class NamespaceUpdate:
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NamespaceDelete:
     """``/namespaces/delete``"""
 
@@ -101,7 +101,7 @@ class NamespaceDelete:
 # ---- content, snapshots ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContentCreate:
     """``/content/create``, since 2.1; ``size`` in bytes, ``mediaType`` since 2.4."""
 
@@ -110,14 +110,14 @@ class ContentCreate:
     mediaType: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContentDelete:
     """``/content/delete``"""
 
     digest: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SnapshotPrepare:
     """``/snapshot/prepare``: an active snapshot, or (``/snapshot/view``) one to look at."""
 
@@ -126,7 +126,7 @@ class SnapshotPrepare:
     snapshotter: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SnapshotCommit:
     """``/snapshot/commit``: what was ``key`` is now ``name``."""
 
@@ -135,7 +135,7 @@ class SnapshotCommit:
     snapshotter: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SnapshotRemove:
     """``/snapshot/remove``"""
 
@@ -146,7 +146,7 @@ class SnapshotRemove:
 # ---- tasks -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskIO:
     """Where a task's input and output go: paths of FIFOs, or URIs."""
 
@@ -156,7 +156,7 @@ class TaskIO:
     terminal: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskCreate:
     """``/tasks/create``; ``bundle`` is the folder with the runtime spec.
 
@@ -171,7 +171,7 @@ class TaskCreate:
     pid: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskStart:
     """``/tasks/start``"""
 
@@ -179,7 +179,7 @@ class TaskStart:
     pid: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskDelete:
     """``/tasks/delete``; ``id`` is the exec's, ``""`` or ``container_id`` for the task's own.
 
@@ -193,7 +193,7 @@ class TaskDelete:
     id: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskExit:
     """``/tasks/exit``; ``id`` is the exec's, ``container_id`` for the task's first process."""
 
@@ -204,14 +204,14 @@ class TaskExit:
     exited_at: datetime | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskOOM:
     """``/tasks/oom``"""
 
     container_id: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskExecAdded:
     """``/tasks/exec-added``"""
 
@@ -219,7 +219,7 @@ class TaskExecAdded:
     exec_id: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskExecStarted:
     """``/tasks/exec-started``"""
 
@@ -228,21 +228,21 @@ class TaskExecStarted:
     pid: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskPaused:
     """``/tasks/paused``"""
 
     container_id: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskResumed:
     """``/tasks/resumed``"""
 
     container_id: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TaskCheckpointed:
     """``/tasks/checkpointed``"""
 
@@ -253,21 +253,21 @@ class TaskCheckpointed:
 # ---- sandboxes -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SandboxCreate:
     """``/sandboxes/create``, since 1.7, as all of sandboxes."""
 
     sandbox_id: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SandboxStart:
     """``/sandboxes/start``"""
 
     sandbox_id: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SandboxExit:
     """``/sandboxes/exit``"""
 
@@ -310,7 +310,7 @@ Payload: TypeAlias = (
 )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Gap:
     """The daemon was away, and what happened between ``since`` and ``until`` is not known.
 
@@ -328,7 +328,7 @@ class Gap:
 GAP_TOPIC = "/containerd-lite/gap"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Event(Unread):
     """One event, as published on ``topic`` (``/tasks/exit``) in ``namespace``.
 

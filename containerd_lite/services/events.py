@@ -7,8 +7,8 @@ goes on (``subscription``).
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 
+from ..records import replace
 from ..schema.values import timestamp
 from ._base import Service
 from ._events import payload_fields

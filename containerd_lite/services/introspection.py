@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..errors import InvalidArgument
 from ..oci.platform import Platform
+from ..records import field, record
 from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
 from ..schema.values import datetime_of, dict_of
 from ._base import Service
@@ -16,7 +16,7 @@ _RUNTIME_REQUEST = "containerd.types.RuntimeRequest"
 _RUNTIME_INFO = "containerd.types.RuntimeInfo"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Plugin:
     """A plugin; ``error`` says why it is not usable, ``""`` if it is.
 
@@ -35,7 +35,7 @@ class Plugin:
     error_details: tuple[AnyValue, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Deprecation:
     """A deprecated feature that the daemon saw in use, and when it did last."""
 
@@ -44,7 +44,7 @@ class Deprecation:
     last_occurrence: datetime | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Server:
     """The daemon's id, and its warnings of what is deprecated (since 1.7.9 and 1.6.25).
 
@@ -57,7 +57,7 @@ class Server:
     pidns: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PluginInfo:
     """A plugin, and what it tells of itself: ``RuntimeInfo.from_any`` reads a runtime's."""
 
@@ -65,7 +65,7 @@ class PluginInfo:
     extra: AnyValue | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RuntimeRequest:
     """What to ask the runtime plugin (``io.containerd.runtime.v2``, ``task``); since 2.0.
 
@@ -83,7 +83,7 @@ class RuntimeRequest:
         return AnyValue(_RUNTIME_REQUEST, encode(CONTAINERD.message(_RUNTIME_REQUEST)(**fields)))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RuntimeInfo:
     """What a runtime tells of itself.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..errors import Unimplemented
+from ..records import field, record
 from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of
 from ._base import Service, current_lease, joined_lease
@@ -18,7 +18,7 @@ EXPIRE = "containerd.io/gc.expire"
 _TYPES = "content, ingests and snapshots/<snapshotter>"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Lease:
     """A lease; all that is written under it is kept until it is deleted or expires."""
 
@@ -27,7 +27,7 @@ class Lease:
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Resource:
     """Something a lease holds: ``type`` is ``content``, ``ingests``, ``snapshots/<snapshotter>``
     or, since 2.0, ``images``; ``id`` its digest, ref, key or name."""

@@ -7,11 +7,12 @@ may not: RPCs, which belong to tasks and sandboxes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, get_args, get_type_hints
 
+from ..records import record
 from ..schema.plain import plain
 from ..schema.pool import CONTAINERD, DynamicMessage, decode
 from ..schema.values import datetime_of
@@ -24,7 +25,7 @@ _KINDS: Mapping[str, type] = {
 }
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Metric:
     """One sample: ``id`` is the container's or the sandbox's.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..records import field, record
 from ..schema.pool import CONTAINERD, DynamicMessage
 from ..schema.values import datetime_of, dict_of, mask, timestamp
 from ._base import Fields, Service
 from ._types import Mount, mount_fields, mounts_of
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ActiveMount:
     """A mount that the daemon has made at ``mount_point``.
 
@@ -25,7 +25,7 @@ class ActiveMount:
     data: dict[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Activation:
     """What came of mounts: those that are ``active``, and those left for the system to make."""
 

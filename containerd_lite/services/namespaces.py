@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
+from ..records import field, record
 from ..schema.pool import DynamicMessage
 from ..schema.values import dict_of, mask
 from ._base import Service
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Namespace:
     """A namespace; labels under ``containerd.io/defaults/`` set defaults for its clients."""
 

@@ -7,11 +7,11 @@ The store keeps records, the controller runs them; neither looks after the other
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..oci.platform import Platform
+from ..records import field, record
 from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of, moment
 from ._base import Fields, Service
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHIM = "shim"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SandboxRecord:
     """What containerd stores of a sandbox.
 
@@ -45,7 +45,7 @@ class SandboxRecord:
     updated_at: datetime | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SandboxInstance:
     """A sandbox that was started; ``pid`` is 0 where no process is it.
 
@@ -62,7 +62,7 @@ class SandboxInstance:
     spec: AnyValue | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SandboxStatus:
     """How a sandbox is: ``state`` is a word of the controller's own, ``info`` what else it says.
 

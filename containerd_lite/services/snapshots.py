@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from ..errors import Unimplemented
+from ..records import field, record
 from ..schema.pool import CONTAINERD, DynamicMessage, encode
 from ..schema.values import datetime_of, dict_of, mask
 from ..transport.channel import Channel
@@ -22,7 +22,7 @@ SnapshotKind = Literal["unknown", "view", "active", "committed"]
 _KINDS: tuple[SnapshotKind, ...] = ("unknown", "view", "active", "committed")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SnapshotInfo:
     """A snapshot by its name."""
 
@@ -34,7 +34,7 @@ class SnapshotInfo:
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Usage:
     """What a snapshot takes, its parents not counted: bytes and inodes."""
 

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ProtocolError
 from ..oci.descriptor import Descriptor
+from ..records import record
 from ..schema.pool import CONTAINERD, DynamicMessage, decode
 from ..schema.values import JSON_TYPES, RUNTIME_PROCESS, moment
 from ._base import Fields, MessageStream, Service
@@ -39,7 +39,7 @@ _TRAILERS = 5.0
 _RUNC_DETAILS = "containerd.runc.v1.ProcessDetails"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Stdio:
     """Where a process's streams go: FIFOs' paths, ``file://`` or ``binary://`` URIs, or ``""``.
 
@@ -53,7 +53,7 @@ class Stdio:
     terminal: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ProcessStatus:
     """A process and its state.
 
@@ -69,7 +69,7 @@ class ProcessStatus:
     stdio: Stdio
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ProcessInfo:
     """A process that a container has, ``pid`` as the daemon's machine numbers it.
 
@@ -82,7 +82,7 @@ class ProcessInfo:
     info: AnyValue | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Exit:
     """How a process ended: its exit status (128 + signal if it was killed), and when.
 
@@ -94,7 +94,7 @@ class Exit:
     exited_at: datetime | None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Deleted(Exit):
     """How a process ended that is forgotten now, and which one it was."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from ..records import record
 from ._base import MessageStream, Service
 from ._types import AnyValue, any_fields
 
@@ -15,7 +15,7 @@ class Transferable(Protocol):
     def to_any(self) -> AnyValue: ...
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TransferOptions:
     """``progress_stream`` is the id of an open stream, which gets ``Progress`` and is ended by
     the daemon with the transfer; ``""`` for none."""

@@ -7,13 +7,14 @@ back from one.  What may not: RPCs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import InvalidArgument
 from ..oci.descriptor import Descriptor
 from ..oci.platform import Platform
+from ..records import field, record
 from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
 from ..schema.values import datetime_of, dict_of, timestamp
 from ._base import Fields
@@ -26,7 +27,7 @@ _HTTP_DEBUG = ("disabled", "debug", "trace", "both")
 _AUTH = ("none", "credentials", "refresh", "header")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TransferValue:
     """What all of them have: ``to_any``."""
 
@@ -45,7 +46,7 @@ class TransferValue:
         return cls(**{one.name: getattr(message, one.name) for one in fields(cls)})
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TransferResolver:
     """How the daemon talks to a registry.
 
@@ -65,7 +66,7 @@ class TransferResolver:
     logs_stream: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class OCIRegistry(TransferValue):
     """A registry's image, as either end of a transfer."""
 
@@ -100,7 +101,7 @@ class OCIRegistry(TransferValue):
         return cls(message.reference, resolver)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class UnpackConfiguration:
     """Unpack what is for ``platform``, into the platform's usual snapshotter unless given."""
 
@@ -108,7 +109,7 @@ class UnpackConfiguration:
     snapshotter: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageReference:
     """How to name an image that comes in, or which name to look for.
 
@@ -124,7 +125,7 @@ class ImageReference:
     skip_named_digest: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageStore(TransferValue):
     """The daemon's images, as either end of a transfer.
 
@@ -180,7 +181,7 @@ class ImageStore(TransferValue):
         )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageImportStream(TransferValue):
     """An archive that is sent through an open stream (``ByteWriter``): a source.
 
@@ -195,7 +196,7 @@ class ImageImportStream(TransferValue):
     force_compress: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImageExportStream(TransferValue):
     """An archive that comes through an open stream (``ByteReader``): a destination.
 
@@ -228,7 +229,7 @@ class ImageExportStream(TransferValue):
         )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ContainerPath(TransferValue):
     """Files in a running container, as either end of a transfer; since 2.3.
 
@@ -244,7 +245,7 @@ class ContainerPath(TransferValue):
     preserve_ownership: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ReadStream(TransferValue):
     """Bytes from the client to the daemon, through an open stream; since 2.3."""
 
@@ -254,7 +255,7 @@ class ReadStream(TransferValue):
     media_type: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class WriteStream(TransferValue):
     """Bytes from the daemon to the client, through an open stream; since 2.3."""
 
@@ -264,7 +265,7 @@ class WriteStream(TransferValue):
     media_type: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Progress(TransferValue):
     """What a transfer says on its progress stream.
 
@@ -299,7 +300,7 @@ class Progress(TransferValue):
         )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class AuthRequest(TransferValue):
     """The daemon asks on an auth stream who is at ``host``.
 
@@ -320,7 +321,7 @@ class AuthRequest(TransferValue):
         return cls(message.host, message.reference, tuple(message.wwwauthenticate))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class AuthResponse(TransferValue):
     """What the daemon may say at a registry.
 

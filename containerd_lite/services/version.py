@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..records import record
 from ._base import Service
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Version:
     """The daemon's version and the revision that it was built from."""
 

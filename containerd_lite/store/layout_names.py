@@ -6,12 +6,12 @@ What lives here: what a name stands for, and changing that.  What may not: blobs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..oci.descriptor import Descriptor
 from ..oci.document import Document
 from ..oci.image_record import ImageRecord
+from ..records import replace
 from .layout_store import LayoutStore
 
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -13,12 +13,12 @@ from __future__ import annotations
 import posixpath
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal, NoReturn, Protocol
 
 from ..errors import DataLoss, InvalidArgument
 from ..oci.document import quoted
+from ..records import field, record
 
 BLOCK = 512
 #: An index of 20 platforms with 127 layers each has 2,600 blobs.
@@ -63,7 +63,7 @@ class Source(Protocol):
         """Passes over ``count`` bytes.  At the end it may go further: a read tells."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Entry:
     """One member: its clean relative name, what it is, its size and the place of its data, in
     bytes; ``target`` is what a link names, as written."""
@@ -75,7 +75,7 @@ class Entry:
     offset: int = 0
 
 
-@dataclass
+@record
 class TarReader:
     """The entries of an archive in their order; ``readinto`` gives the data of the last one.
 

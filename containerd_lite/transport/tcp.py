@@ -11,12 +11,12 @@ import os
 import re
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any, Literal, cast
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument
+from ..records import record
 from ..undo import Undo
 from . import failures
 from .base import Address
@@ -28,7 +28,7 @@ _TCP = re.compile(rf"tcp://(?:\[(.+)\]|({_LABEL}(?:\.{_LABEL})*\.?)):([0-9]{{1,5
 _LONGEST_WAIT = 3600.0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TcpAddress(Address):
     """A TCP port, with TLS over it unless ``tls`` is false."""
 

@@ -16,10 +16,10 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, ProtocolError
+from ..records import record
 from ..wire.call import Buffer
 from .failures import TLSFault, of_tls
 
@@ -35,7 +35,7 @@ _RECEIVE_BUFFER = 128 << 10
 _LONGEST_WAIT = 3600.0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TLS:
     """How to speak TLS with a daemon; every file is in PEM, and is read at each dial.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import dataclass
 
 from ..deadline import Deadline, backoff
 from ..errors import InvalidArgument
+from ..records import record
 from ..undo import Undo
 from . import failures
 from .base import Address
@@ -21,7 +21,7 @@ _SEND_BUFFER = 1 << 20
 _FORMS = "Write unix:///path, unix:path, a plain path, unix-abstract:name or tcp://host:port"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class UnixAddress(Address):
     """A Unix socket: a path, or an abstract name (``path`` begins with a NUL)."""
 

@@ -11,11 +11,11 @@ drops the good events that stand before a bad frame.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 
 from h2.settings import SettingCodes
 
 from ..errors import ContainerdError, ResourceExhausted
+from ..records import replace
 from . import call as states
 from . import frames, metadata
 from .call import Call, IllegalEvent

@@ -10,11 +10,11 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from ..errors import InvalidArgument
+from ..records import record
 from . import frames
 
 Headers = list[tuple[bytes, bytes]]
@@ -61,7 +61,7 @@ _LONGEST = 99_999_999 * 3600
 Origin = Literal["peer", "stream", "connection", "local"]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Status:
     """How a call ended: the code, its message, ``google.rpc.Status`` in bytes, and where from.
 

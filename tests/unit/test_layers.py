@@ -28,6 +28,7 @@ EVERYBODY = {
     "lazy",
     "locks",
     "progress",
+    "records",
     "system",
     "undo",
     "unread",

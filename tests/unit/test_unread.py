@@ -6,14 +6,15 @@ import copy
 import pickle
 import weakref
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
+from containerd_lite.records import field, record
 from containerd_lite.unread import Unread, absent, list_read_late, read_late
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Pair(Unread):
     left: str
     right: int | None = field(default_factory=absent)
@@ -64,7 +65,7 @@ def test_of_many_each_reads_its_own() -> None:
 
 
 def test_what_has_a_plain_default_need_not_be_read() -> None:
-    @dataclass(frozen=True)
+    @record(frozen=True)
     class Named(Unread):
         right: int
         name: str = ""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from ...progress import ProgressCallback
+from ...records import record
 from ..image import ImageLike
 from ..image_backend import ImageBackend
 from ..platforms import Platforms, only_one
 from .intake import StrPath
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ImportRequest:
     """The arguments of ``Client.import_images``, which says what they mean."""
 
@@ -37,7 +37,7 @@ class ImportRequest:
         return Platforms.of(self.platform, self.all_platforms, backend.platform)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ExportRequest:
     """The arguments of ``Client.export_images``, which says what they mean."""
 

@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from ...errors import DiffIDMismatch, InvalidArgument, NotFound
 from ...oci import digest as digests
@@ -20,6 +19,7 @@ from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT, Document, quoted
 from ...oci.manifest import Manifest
 from ...oci.reference import Reference
+from ...records import record, replace
 from ...store.layers import MAGIC, PlainStream, detect
 from ...store.layout_names import IMAGE_NAME
 from ...store.protocol import ContentStore, read_blob
@@ -36,7 +36,7 @@ _LAYERS = {
 _MOST_LINKS = 40
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Saved:
     """One image of ``manifest.json``; its names of files are the archive's."""
 

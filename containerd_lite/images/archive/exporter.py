@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
 
@@ -27,6 +26,7 @@ from ...oci.image_record import ImageRecord
 from ...oci.manifest import Index, Manifest
 from ...oci.platform import Platform
 from ...oci.reference import Reference
+from ...records import field, record
 from ...store.documents import read_document
 from ...store.layers import PlainStream
 from ...store.layout_names import IMAGE_NAME, REF_NAME
@@ -134,7 +134,7 @@ def _known(backend: ImageBackend, request: ExportRequest, plan: _Plan) -> set[st
     return found
 
 
-@dataclass
+@record
 class _Plan:
     """What is to be written: ``blobs`` by digest, and the entries of the two indexes."""
 

@@ -10,7 +10,6 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from ...errors import InvalidArgument, NoMatchingPlatform, NotFound, SizeMismatch
@@ -22,6 +21,7 @@ from ...oci.document import MAX_DOCUMENT, Document, quoted
 from ...oci.image_record import ImageRecord
 from ...oci.manifest import Index, Manifest
 from ...oci.reference import MAX_REFERENCE, Reference
+from ...records import replace
 from ...store.documents import read_document
 from ...store.layers import PlainStream
 from ...store.layout_index import parse_index

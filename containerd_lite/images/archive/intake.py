@@ -17,7 +17,6 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO, TypeAlias, cast
@@ -26,6 +25,7 @@ from ...errors import AlreadyExists, ContainerdError, DataLoss, InvalidArgument,
 from ...oci import digest as digests
 from ...oci.document import quoted
 from ...progress import Stage
+from ...records import record
 from ...store.layers import MAGIC, PlainStream, decompressed, detect
 from ...store.protocol import ContentStore, Writer
 from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, linked
@@ -65,7 +65,7 @@ class FileStream:
         self._offset = min(self._offset + count, self._size)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Part:
     """A file of an archive or folder that can be read when one likes."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 
 from ...errors import ContainerdError, FailedPrecondition, NotFound, ResourceExhausted
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import quoted
+from ...records import replace
 from ...services._types import Mount
 from ...services.diff import DiffService
 from ...services.snapshots import SnapshotService

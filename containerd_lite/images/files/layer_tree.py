@@ -7,9 +7,9 @@ them to the upper directory of an overlay.  What may not: other layers, a file o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from ...errors import FailedPrecondition, ResourceExhausted
+from ...records import field, record
 from ...store.tar import FILE, FOLDER, LINK, SPARSE, SYMLINK, Entry, Source, TarReader
 
 #: Of a file that is read (bytes): CVE-2026-47262.
@@ -23,7 +23,7 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
 
-@dataclass
+@record
 class Folder:
     """A folder; what an ``opaque`` one has in lower layers is gone."""
 
@@ -31,7 +31,7 @@ class Folder:
     opaque: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class File:
     """A regular file by the ``path`` where it came; ``data`` is ``None`` if it was not asked for
     there, or has holes."""
@@ -41,19 +41,19 @@ class File:
     is_sparse: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Symlink:
     target: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Lost:
     """A hard link to what the layer was not asked for, or does not have, by its ``path``."""
 
     path: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Gone:
     """A whiteout, or what is no file: a device, say."""
 
@@ -61,7 +61,7 @@ class Gone:
 Node = Folder | File | Symlink | Lost | Gone
 
 
-@dataclass
+@record
 class Wanted:
     """What is asked of layers: ``paths`` whose data is to be kept, and ``parts``, the names of
     everything that may be looked up on the way."""

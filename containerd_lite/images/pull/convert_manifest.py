@@ -6,13 +6,12 @@ fetching.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT, Document
 from ...oci.manifest import Manifest, parse
 from ...progress import Stage
+from ...records import replace
 from ...store.documents import indented_json, write_document
 from ...store.protocol import ContentStore, read_blob
 from ..job import Job

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass, replace
 from typing import Protocol, cast, runtime_checkable
 
 from ...errors import DataLoss, InvalidArgument, NotFound, SizeMismatch
@@ -19,6 +18,7 @@ from ...oci.content import ContentInfo
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.manifest import Manifest
+from ...records import record, replace
 from ...store.layers import PlainStream, Readable, decompressed
 from ...store.protocol import ContentStore
 from ..gc_labels import UNCOMPRESSED
@@ -46,7 +46,7 @@ class SizedFetcher(Fetcher, Protocol):
         """The size of the content in bytes, whatever the descriptor says.  Raises ``NotFound``."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Layer:
     """A layer in the store; one without content has no place in the image."""
 

@@ -7,10 +7,10 @@ What may not: handing them on, which unpacking does with all that begin so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
+from ...records import replace
 from ..names import full_name
 from ..walk import Handler, WrapHandler
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 
 from ...errors import InvalidArgument
 from ...oci.descriptor import Descriptor
+from ...records import replace
 from .. import daemon
 from ..concurrency import USUAL_LARGE
 from ..image import Image

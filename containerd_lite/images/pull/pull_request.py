@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from ...errors import InvalidArgument
 from ...progress import ProgressCallback
+from ...records import record
 from ..image_backend import ImageBackend
 from ..names import full_name
 from ..platforms import Platforms, only_one
@@ -15,7 +15,7 @@ from ..resolver import Resolver
 from ..walk import Handler, WrapHandler
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PullRequest:
     """The arguments of ``Client.pull``, which says what they mean."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 
 from ...errors import InvalidArgument, SizeMismatch
@@ -15,6 +14,7 @@ from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.reference import Reference
+from ...records import record
 from ...store.protocol import ContentStore, read_blob
 from ..gc_labels import source_key, source_label
 from ..job import Job
@@ -22,7 +22,7 @@ from ..resolver import Fetcher
 from .fetch_blob import fetch_blob
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class StoreFetcher:
     """Brings what belongs to ``name`` from a fetcher into a store."""
 

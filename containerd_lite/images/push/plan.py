@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
 from ...errors import InvalidArgument, NotFound
@@ -15,6 +14,7 @@ from ...oci import digest as digests
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.manifest import Index, Manifest, parse
+from ...records import field, record, replace
 from ..job import Job
 from ..platforms import Platforms, wanted_children
 from ..walk import Dispatcher, Handler, key
@@ -42,7 +42,7 @@ class Contents(Protocol):
         """Repositories of the target's registry that may have it, the likeliest first."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Choice:
     """What of a target is to go along; ``name`` is for errors."""
 
@@ -63,7 +63,7 @@ class Choice:
         return media_types.is_attestation(entry.media_type, entry.annotations)
 
 
-@dataclass
+@record
 class Plan:
     """What is to be pushed; ``documents`` are in order, the last one is the root.
 
@@ -82,7 +82,7 @@ class Plan:
         return self.documents[-1]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Node:
     """A document, what of it is wanted, and what refers to it and is wanted, too."""
 

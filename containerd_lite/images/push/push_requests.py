@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...progress import ProgressCallback
+from ...records import record
 from ..image import ImageLike
 from ..platforms import Platforms
 from ..resolver import PushResolver
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PushRequest:
     """The arguments of ``Client.push``, which says what they mean."""
 
@@ -39,7 +39,7 @@ class PushRequest:
         }
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CopyRequest:
     """The arguments of ``Client.copy``, which says what they mean."""
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from secrets import token_urlsafe
 
 from ...errors import AlreadyExists, ContainerdError, DiffIDMismatch, NotFound
 from ...oci.descriptor import Descriptor
+from ...records import record
 from ...services._types import Mount
 from ...services.diff import DiffService
 from ...services.snapshots import SnapshotInfo, SnapshotService
@@ -37,7 +37,7 @@ _MOST_TRIES = 3
 WaitFor = Callable[[Descriptor], object]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Step:
     """A layer, and the committed snapshot that it becomes: ``name``, a chain ID, on ``parent``."""
 
@@ -47,7 +47,7 @@ class Step:
     parent: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Prepared:
     """An active snapshot that a layer goes into; ``labels`` become those of the committed one."""
 

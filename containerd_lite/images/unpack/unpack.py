@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from ...errors import FailedPrecondition, InvalidArgument
 from ...oci.config import ImageConfig, chain_ids
 from ...oci.descriptor import Descriptor
+from ...records import record
 from ...services.diff import DiffService
 from ...services.snapshots import SnapshotInfo, SnapshotService
 from ...store.protocol import ContentStore
@@ -22,7 +22,7 @@ from ..job import Job
 from .apply import Applier, ParentGone, Prepared, Step, WaitFor
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Unpacked:
     """The top snapshot's name, a chain ID, ``""`` without layers; whether any is lazy: made by
     the snapshotter without the layer's content."""

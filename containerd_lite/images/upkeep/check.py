@@ -7,7 +7,6 @@ it is what its digest says (``verify``); leases.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ...errors import DataLoss, NotFound
 from ...oci import media_types
@@ -16,6 +15,7 @@ from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.manifest import Index, Manifest, parse
 from ...oci.platform import Platform
+from ...records import field, record
 from ...store.protocol import read_blob
 from ..image import ImageLike, name_and_target
 from ..image_backend import ImageBackend
@@ -23,7 +23,7 @@ from ..platforms import Platforms, wanted_children
 from ..walk import walk
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PlatformCheck:
     """What is here of one manifest.
 
@@ -50,7 +50,7 @@ class PlatformCheck:
         return f"<PlatformCheck {self.platform or self.manifest.digest[:19]} {said}>"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CheckReport:
     """What is here of an image: of each manifest that is wanted, and all that is ``missing``."""
 
@@ -98,7 +98,7 @@ def check_target(
     return CheckReport(name, target, entries, tuple(missing.values()))
 
 
-@dataclass
+@record
 class _Check:
     backend: ImageBackend
     name: str

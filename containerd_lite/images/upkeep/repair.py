@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -25,6 +24,7 @@ from ...errors import (
 from ...oci import media_types
 from ...oci.content import ContentInfo
 from ...oci.descriptor import Descriptor
+from ...records import record
 from ...store.documents import read_document
 from ...store.protocol import ContentStore, Writer
 from ..gc_labels import child_labels
@@ -44,7 +44,7 @@ from .verify import HASHERS, find_fault
 _Found = Sequence[Descriptor]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RepairReport:
     """Digests: ``repaired`` had other bytes, ``fetched`` was missing; ``checked`` counts all."""
 

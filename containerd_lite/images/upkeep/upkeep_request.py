@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...progress import ProgressCallback
+from ...records import record
 from ..image_backend import ImageBackend
 from ..platforms import Platforms
 from ..resolver import Resolver
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class FetchRequest:
     """The arguments of ``Client.fetch_missing`` and ``Client.repair``."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from ...errors import ContainerdError, DataLoss, Internal, InvalidArgument, NotFound, Unknown
 from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
 from ...progress import ProgressCallback
+from ...records import record
 from ...store.protocol import ContentStore
 from ..image import ImageLike, name_and_target
 from ..image_backend import ImageBackend
@@ -27,7 +27,7 @@ _BUFFER = 1 << 20
 HASHERS = 2
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class VerifyReport:
     """What hashing found: ``checked`` blobs of ``size`` bytes, and the digests of the broken."""
 

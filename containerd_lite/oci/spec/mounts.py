@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from ...records import record
 from .fields import Spec, entries, mapping, path, refuse, several, text, texts
 
 #: Files that ``host_files`` may name.
@@ -31,7 +31,7 @@ _KEYS = {
 _TMPFS = ("noexec", "nosuid", "nodev")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Mount:
     """Something to be seen at ``destination`` within a container.
 

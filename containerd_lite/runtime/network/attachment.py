@@ -19,12 +19,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...deadline import Deadline
 from ...errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
 from ...oci.document import Document
+from ...records import record, replace
 from ...services._types import AnyValue
 from ...services.containers import ContainerRecord, ContainerService
 from ..labels import NETWORKS, WANTED_NETWORKS
@@ -44,7 +44,7 @@ _TIMEOUT = 60.0
 # ---- a container's place on a network ------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Attachment:
     """A container on a network, as interface ``ifname``; without a ``result`` it is not yet.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -22,6 +21,7 @@ from typing import TypeVar
 
 from ...errors import InvalidArgument, NotFound, Unknown
 from ...oci.document import Document, quoted
+from ...records import field, record
 from ...system import open_file
 
 #: Those with results of one shape, which plugins of a chain hand on; the older have another.
@@ -49,7 +49,7 @@ def check_name(name: str, what: str) -> str:
 # ---- networks as files describe them -------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NetworkConfig:
     """A network's configuration; ``plugins`` are JSON objects, in the order in which they add."""
 
@@ -166,7 +166,7 @@ def _read_config(path: Path) -> NetworkConfig:
 # ---- what a network gave a container -------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Interface:
     """``sandbox`` is the path of its network namespace, ``""`` for one of the machine's."""
 
@@ -175,7 +175,7 @@ class Interface:
     sandbox: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class IPConfig:
     """``address`` has its prefix length; ``interface`` is a place in the result's ``interfaces``.
 
@@ -187,7 +187,7 @@ class IPConfig:
     interface: int | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Dns:
     """What the network says of names; it is the caller's to make a ``resolv.conf`` of it."""
 
@@ -197,7 +197,7 @@ class Dns:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NetworkResult:
     """What a network's plugins made; ``raw`` is their last answer, all of it."""
 

@@ -9,13 +9,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Literal, get_args
 
 from ...errors import InvalidArgument
 from ...oci.document import Document, quoted
+from ...records import field, record, replace
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 
 #: Where libcni's users keep networks and plugins; the last is Debian's.
@@ -27,7 +27,7 @@ _PROTOCOLS = get_args(PortProtocol)
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PortMapping:
     """A port of the machine's that leads to one of the container's.
 
@@ -58,7 +58,7 @@ class PortMapping:
         }
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Network:
     """A network to put containers on; ``folders`` have the programs of its plugins.
 

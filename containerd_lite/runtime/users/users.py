@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from ...errors import InvalidArgument, NotFound, ResourceExhausted
 from ...oci.document import quoted
+from ...records import record
 
 #: Linux keeps ids in 32 bits, and runc reads them into a signed one.
 MAX_ID = (1 << 31) - 1
@@ -27,7 +27,7 @@ PASSWD, GROUP = "etc/passwd", "etc/group"
 _NUMERIC = re.compile(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class User:
     """The ids of a process, as the runtime spec has them; ``home`` is ``""`` where none is known.
 
@@ -41,7 +41,7 @@ class User:
     home: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Account:
     """A line of passwd(5); an id is ``None`` where the file has none that can be."""
 
@@ -51,7 +51,7 @@ class _Account:
     home: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Group:
     """A line of group(5)."""
 

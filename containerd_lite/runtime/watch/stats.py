@@ -6,10 +6,10 @@ two looks.  What may not: asking the daemon, which ``Task`` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from ...errors import Unimplemented
+from ...records import record
 from ...services import cgroups1, cgroups2
 from ...services.metrics import Metric
 
@@ -17,7 +17,7 @@ from ...services.metrics import Metric
 _NO_LIMIT = 1 << 60
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Stats:
     """One look at a container: bytes, and CPU time in nanoseconds.
 

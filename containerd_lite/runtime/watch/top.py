@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import FailedPrecondition
+from ...records import record
 from ...services.tasks import ProcessInfo
 
 #: Of a process's command line, and of its status (bytes).
@@ -21,7 +21,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TopProcess:
     """A process as the machine sees it: ids are the machine's, not the container's.
 

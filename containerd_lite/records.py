@@ -1,0 +1,258 @@
+"""Dataclasses that cost little to define: their methods are compiled when a class is much used.
+
+``dataclasses.dataclass`` compiles the methods of a class when it is defined, which takes 0.3 to 1
+ms; a program that starts, does one thing and ends defines more classes than it makes objects.
+``record`` takes its place here.  The first objects of a class are made by general methods; after
+these, and as soon as somebody asks for ``__dataclass_fields__``, the class gets the methods that
+``dataclass`` compiles.  So ``dataclasses.fields``, ``asdict``, ``replace``, ``copy.replace``,
+``match``, pickling, equality and ``repr`` work as on any dataclass, and type checkers see one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["field", "has_default", "names_of", "record", "replace"]
+
+#: So many objects of a class are made without compiling anything; the general way takes 4 us.
+_FEW = 16
+_MISSING: Any = object()
+
+
+class _Field:
+    """The arguments of ``dataclasses.field``."""
+
+    def __init__(
+        self,
+        default: Any = _MISSING,
+        default_factory: Any = _MISSING,
+        init: bool = True,
+        repr: bool = True,
+        hash: bool | None = None,
+        compare: bool = True,
+        kw_only: bool = False,
+    ) -> None:
+        self.default = default
+        self.default_factory = default_factory
+        self.init = init
+        self.repr = repr
+        self.hash = hash
+        self.compare = compare
+        self.kw_only = kw_only
+
+    def compiled(self) -> Any:
+        """The same as ``dataclasses`` has it."""
+        from dataclasses import field  # with all it needs: 13 ms, where h2 has not loaded it
+
+        given = {key: value for key, value in vars(self).items() if value is not _MISSING}
+        return field(**given)
+
+
+class _Layout:
+    """The fields of a class, those of its bases included, by name, in order."""
+
+    def __init__(self, fields: dict[str, _Field], *, frozen: bool) -> None:
+        self.fields = fields
+        self.frozen = frozen
+        self.made = 0
+        self.positional = [name for name, one in fields.items() if one.init and not one.kw_only]
+        self.compared = [name for name, one in fields.items() if one.compare]
+        self.hashed = [
+            name for name, one in fields.items() if (one.compare if one.hash is None else one.hash)
+        ]
+        self.shown = [name for name, one in fields.items() if one.repr]
+
+    def values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        """All fields' values; ``None`` where the arguments do not fit."""
+        values = dict(zip(self.positional, args, strict=False))
+        if len(args) > len(values) or not values.keys().isdisjoint(kwargs):
+            return None
+        values.update(kwargs)
+        for name, one in self.fields.items():
+            if name in values:
+                if not one.init:
+                    return None
+            elif one.default_factory is not _MISSING:
+                values[name] = one.default_factory()
+            elif one.default is not _MISSING:
+                values[name] = one.default
+            elif one.init:
+                return None
+        return values if values.keys() <= self.fields.keys() else None
+
+
+def _owner(kind: type) -> type:
+    """The class that ``record`` was applied to, of which ``kind`` may be a plain subclass."""
+    return next(one for one in kind.__mro__ if "__record_fields__" in vars(one))
+
+
+def _layout(kind: type) -> _Layout:
+    owner = _owner(kind)
+    found: _Layout | None = vars(owner).get("__record_layout__")
+    if found is None:
+        fields: dict[str, _Field] = {}
+        for base in reversed(owner.__mro__):
+            fields.update(vars(base).get("__record_fields__", {}))
+        found = _Layout(fields, frozen=owner.__record_frozen__)  # type: ignore[attr-defined]
+        owner.__record_layout__ = found  # type: ignore[attr-defined]
+    return found
+
+
+def names_of(kind: type) -> Iterable[str]:
+    """The names of a record's fields, in order; compiles nothing."""
+    return _layout(kind).fields
+
+
+def has_default(kind: type, name: str) -> bool:
+    """Whether a field has a default that is a plain value, which the class has then, too."""
+    return _layout(kind).fields[name].default is not _MISSING
+
+
+def _compile(kind: type) -> type:
+    """Give a class the methods that ``dataclass`` compiles, made for a class like it."""
+    from dataclasses import dataclass
+
+    owner, layout = _owner(kind), _layout(kind)
+    types = {name: text for base in reversed(owner.__mro__) for name, text in _types(base)}
+    parts: dict[str, Any] = {
+        "__annotations__": {name: types[name] for name in layout.fields},
+        "__module__": owner.__module__,
+        "__qualname__": owner.__qualname__,
+        "__doc__": owner.__doc__ or "",
+        **{name: one.compiled() for name, one in layout.fields.items()},
+    }
+    if hasattr(owner, "__post_init__"):
+        parts["__post_init__"] = owner.__post_init__
+    like: Any = dataclass(frozen=layout.frozen)(type(owner.__name__, (), parts))
+    for name in _COMPILED:
+        if vars(owner).get(name) is _GENERAL.get(name):
+            setattr(owner, name, getattr(like, name))
+    for name in _LATE:
+        setattr(owner, name, getattr(like, name))
+    return owner
+
+
+def _types(kind: type) -> Iterator[tuple[str, str]]:
+    """The fields that a class itself declares; annotations are text everywhere here."""
+    for name, text in kind.__annotations__.items() if kind is not object else ():
+        if isinstance(text, str) and not text.startswith("ClassVar"):
+            yield name, text
+
+
+# ---- the general methods ----------------------------------------------------------------------
+
+
+def _init(self: Any, *args: Any, **kwargs: Any) -> None:
+    kind = type(self)
+    layout = _layout(kind)
+    layout.made += 1
+    values = layout.values(args, kwargs) if layout.made <= _FEW else None
+    if values is None:  # it is much used, or the arguments are wrong, which that one explains
+        vars(_compile(kind))["__init__"](self, *args, **kwargs)
+        return
+    vars(self).update(values)
+    if hasattr(kind, "__post_init__"):
+        self.__post_init__()
+
+
+def _repr(self: Any) -> str:
+    shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in _layout(type(self)).shown)
+    return f"{type(self).__qualname__}({shown})"
+
+
+def _eq(self: Any, other: object) -> Any:
+    if other.__class__ is not self.__class__:
+        return NotImplemented
+    names = _layout(type(self)).compared
+    return tuple(getattr(self, n) for n in names) == tuple(getattr(other, n) for n in names)
+
+
+def _hash(self: Any) -> int:
+    return hash(tuple(getattr(self, name) for name in _layout(type(self)).hashed))
+
+
+def _set(self: Any, name: str, value: object) -> None:
+    _check_frozen(type(self), name, "assign to")
+    object.__setattr__(self, name, value)
+
+
+def _delete(self: Any, name: str) -> None:
+    _check_frozen(type(self), name, "delete")
+    object.__delattr__(self, name)
+
+
+def _check_frozen(kind: type, name: str, what: str) -> None:
+    """Raises ``FrozenInstanceError``, but not for what a plain subclass adds."""
+    if kind is _owner(kind) or name in _layout(kind).fields:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot {what} field {name!r}")
+
+
+def _replace(self: Any, /, **changes: Any) -> Any:
+    fields = _layout(type(self)).fields
+    kept = {n: getattr(self, n) for n, one in fields.items() if one.init and n not in changes}
+    return type(self)(**kept, **changes)
+
+
+class _Late:
+    """An attribute of a class that is there once it is compiled."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, record: object, kind: type) -> Any:
+        return vars(_compile(kind))[self._name]
+
+
+#: What a class gets at once, and what takes its place, unless the class has methods of its own.
+_GENERAL: dict[str, Any] = {
+    "__init__": _init,
+    "__repr__": _repr,
+    "__eq__": _eq,
+    "__hash__": _hash,
+}
+_COMPILED = tuple(_GENERAL)
+_FROZEN: dict[str, Any] = {"__setattr__": _set, "__delattr__": _delete}
+_LATE = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
+
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass as record
+    from dataclasses import field, replace
+else:
+    field = _Field
+    replace = _replace
+
+    def record(kind: type | None = None, /, *, frozen: bool = False) -> Any:
+        """As ``dataclasses.dataclass``."""
+        if kind is None:
+            return lambda kind: _record(kind, frozen)
+        return _record(kind, frozen)
+
+
+def _record(kind: type, frozen: bool) -> type:
+    own: dict[str, _Field] = {}
+    for name, _ in _types(kind):
+        given = vars(kind).get(name, _MISSING)
+        if isinstance(given, _Field):
+            own[name] = given
+            if given.default is _MISSING:
+                delattr(kind, name)
+            else:
+                setattr(kind, name, given.default)
+        else:
+            own[name] = _Field(given)
+    methods = {**_GENERAL, "__replace__": _replace, **(_FROZEN if frozen else {"__hash__": None})}
+    if vars(kind).get("__hash__") is None and "__hash__" in vars(kind):
+        del kind.__hash__  # Python has put it there, beside an __eq__ of the class
+    for name, method in methods.items():
+        if name not in vars(kind):
+            setattr(kind, name, method)
+    for name in _LATE:
+        setattr(kind, name, _Late(name))
+    kind.__record_fields__ = own  # type: ignore[attr-defined]
+    kind.__record_frozen__ = frozen  # type: ignore[attr-defined]
+    kind.__record_layout__ = None  # type: ignore[attr-defined]
+    return kind
