@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .images.image_backend import ImageBackend, Replacer
-from .images.pull import pull  # noqa: F401  at once: root's rights may be given up before it is used
 from .images.verbs import ImageVerbs
 from .oci.platform import Platform, parse, parse_or_default
 from .store.layout_names import LayoutNames

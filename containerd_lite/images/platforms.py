@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from ..errors import InvalidArgument, NoMatchingPlatform
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
-from ..oci.manifest import Index, Manifest
+from ..oci.manifest import MAX_DEPTH, Index, Manifest
 from ..oci.platform import Platform, default, parse, rank
 from ..records import record
-from .walk import MAX_DEPTH
 
 #: The fit of a manifest that names no platform: behind all that do.
 _LAST = 1 << 10

@@ -17,7 +17,7 @@ from ..errors import InvalidArgument
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
-from ..oci.manifest import parse
+from ..oci.manifest import MAX_DEPTH, parse
 from ..store.protocol import ContentStore, read_blob
 from ..workers import Workers
 from .job import Job
@@ -27,8 +27,6 @@ Handler = Callable[[Descriptor], Iterable[Descriptor]]
 #: Makes another handler of one, which may ask it and change what it gives.
 WrapHandler = Callable[[Handler], Handler]
 
-#: Indexes in indexes: nobody needs more, and a hostile registry could serve them without end.
-MAX_DEPTH = 8
 #: Descriptors of one walk; an index of 20 platforms with 127 layers each has 2,600.
 MAX_DESCRIPTORS = 50_000
 

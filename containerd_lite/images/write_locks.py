@@ -20,10 +20,10 @@ import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 
 from ..deadline import Deadline
 from ..locks import holding
+from ..oci import digest as digests
 from ..undo import Undo
 
 #: How often who waits for another process looks whether it is to give up (seconds).
@@ -60,7 +60,7 @@ def write_lock(key: Hashable, check: Callable[[], object]) -> Iterator[None]:
 
 
 def _name(key: Hashable) -> bytes:
-    return b"\0containerd-lite/" + sha256(repr(key).encode()).hexdigest().encode()
+    return b"\0containerd-lite/" + digests.encoded(digests.of(repr(key).encode())).encode()
 
 
 @contextmanager

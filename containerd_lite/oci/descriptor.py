@@ -5,7 +5,6 @@ What lives here: the record and its JSON, both ways.  What may not: fetching.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 
@@ -100,7 +99,7 @@ class Descriptor(Unread):
         if self.annotations:
             value["annotations"] = dict(self.annotations)
         if self.data is not None:
-            value["data"] = base64.b64encode(self.data).decode("ascii")
+            value["data"] = binascii.b2a_base64(self.data, newline=False).decode("ascii")
         if self.platform is not None:
             value["platform"] = self.platform.to_json()
         if self.artifact_type:
@@ -111,7 +110,9 @@ class Descriptor(Unread):
 def _decoded(document: Document) -> bytes | None:
     if not document.has("data"):
         return None
+    from base64 import b64decode  # binascii of Python 3.10 takes what is not base64
+
     try:
-        return base64.b64decode(document.text("data"), validate=True)
+        return b64decode(document.text("data"), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidArgument(f"{document.what}: 'data' is not base64") from None

@@ -20,6 +20,9 @@ _FIELDS = (
 _NOT_IN_INDEX = ("config", "layers", "fsLayers")
 _NOT_IN_MANIFEST = ("manifests", "fsLayers")
 
+#: Indexes in indexes: nobody needs more, and a hostile registry could serve them without end.
+MAX_DEPTH = 8
+
 
 @record(frozen=True)
 class Manifest:

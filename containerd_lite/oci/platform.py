@@ -6,7 +6,7 @@ containerd's ``platforms`` module.  What may not: looking at images.
 
 from __future__ import annotations
 
-import platform as machine
+import os
 import re
 import sys
 from functools import lru_cache
@@ -114,7 +114,7 @@ def normalise(platform: Platform) -> Platform:
 def default() -> Platform:
     """The platform of this machine, in canonical form."""
     system = "windows" if sys.platform == "win32" else sys.platform.rstrip("0123456789")
-    kernel = machine.machine()
+    kernel = os.uname().machine
     variant = _ARM_KERNELS.get(kernel[:5].lower())
     if variant is not None:
         return Platform(system, "arm", variant)

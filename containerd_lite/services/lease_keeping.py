@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
-from hashlib import sha256
 
 from ..deadline import Deadline, backoff
 from ..errors import (
@@ -21,6 +20,7 @@ from ..errors import (
     NotFound,
     is_away,
 )
+from ..oci import digest as digests
 from .leases import EXPIRE, LeaseService, Resource
 
 #: How long clean-up after a failure may take (seconds), garbage collection included.
@@ -56,7 +56,7 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
         )
     id = f"lite-{os.urandom(8).hex()}"
     if resume:
-        id = f"lite-resume-{sha256(resume.encode()).hexdigest()[:32]}"
+        id = f"lite-resume-{digests.encoded(digests.of(resume.encode()))[:32]}"
     is_open = False
     try:
         if not _create(leases, id, expires, may_exist=bool(resume)):

@@ -7,8 +7,8 @@ What lives here: ``Stream``, and on it bytes under credit, as transfers move arc
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
-from secrets import token_urlsafe
 
 from ..errors import Aborted, ProtocolError
 from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
@@ -42,7 +42,7 @@ class StreamingService(Service):
         collection ends the stream if the namespace does not exist yet.  Raises
         ``Unknown`` for an id that is in use: that is all that daemons tell, up to 2.1 at least.
         """
-        id = id or f"lite-{token_urlsafe(12)}"
+        id = id or f"lite-{os.urandom(12).hex()}"
         messages = self._begin(CONTAINERD.method(f"{self._name}/Stream"), None)
         stream = Stream(messages, id)
         with Undo(stream.close):

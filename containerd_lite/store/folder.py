@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 
 from ..errors import ContainerdError, SizeMismatch
 from ..system import of_system
@@ -43,7 +42,7 @@ def read(path: Path, limit: int) -> bytes:
 
 def replace(path: Path, body: bytes) -> None:
     """Replace a file whole: a reader sees the old one or the new one."""
-    scratch = path.with_name(f"{scratch_of(path.name)}{token_hex(4)}")
+    scratch = path.with_name(f"{scratch_of(path.name)}{os.urandom(4).hex()}")
     with Undo(lambda: scratch.unlink(missing_ok=True)):
         scratch.write_bytes(body)
         scratch.replace(path)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -210,7 +210,7 @@ def test_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             workers = [Worker(work) for _ in range(8)]
             made: set[object] = set()
             for worker in workers:
-                made.update(worker.result())
+                made.update(cast("set[object]", worker.result()))
             assert len(made) == 1
     finally:
         sys.setswitchinterval(interval)

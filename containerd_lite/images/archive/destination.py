@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO
 
 from ...errors import InvalidArgument
@@ -37,7 +36,7 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
         with open(target, "wb") as file:
             yield file
         return
-    scratch = path.with_name(f".{path.name}.{token_hex(4)}")
+    scratch = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     with Undo(lambda: scratch.unlink(missing_ok=True)):
         with scratch.open("xb") as file:
             if path.exists():

@@ -9,7 +9,6 @@ nobody says what they are.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import os
@@ -18,8 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from ...errors import AlreadyExists, ContainerdError, DataLoss, InvalidArgument, SizeMismatch
 from ...oci import digest as digests
@@ -31,6 +29,9 @@ from ...store.protocol import ContentStore, Writer
 from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, linked
 from ...system import is_regular, open_file
 from ..job import Job, side_by_side
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 OCI_LAYOUT, INDEX, DOCKER = "oci-layout", "index.json", "manifest.json"
 _DOCUMENTS = (OCI_LAYOUT, INDEX, DOCKER)
@@ -85,7 +86,7 @@ class Intake:
         self.sizes: dict[str, int] = {}
         self._store = store
         self._job = job
-        self._token = token_hex(8)
+        self._token = os.urandom(8).hex()
         self._count = itertools.count()
         self._lock = threading.Lock()
 
@@ -121,7 +122,7 @@ class Intake:
         Each write has a ref of its own: nobody waits for another's, and none is resumed.
         """
         ref = f"tar-{self._token}-{next(self._count)}"
-        hasher = None if expected else hashlib.sha256(usedforsecurity=False)
+        hasher = None if expected else digests.hasher()
         stage: Stage = "exists"
         try:
             with self._store.writer(ref, size=size, expected=expected) as writer:
@@ -145,7 +146,7 @@ class Intake:
         self.sizes[digest] = size
 
     def _copy(
-        self, writer: Writer, size: int, data: Source, name: str, hasher: hashlib._Hash | None
+        self, writer: Writer, size: int, data: Source, name: str, hasher: _Hash | None
     ) -> None:
         if writer.offset > size:
             raise SizeMismatch(f"{name} has {writer.offset} bytes here, and {size} in the archive")

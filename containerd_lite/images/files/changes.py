@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
-from secrets import token_hex
 
 from ...errors import ContainerdError
 from ...oci.descriptor import Descriptor
@@ -22,7 +22,7 @@ def changes(
     lease.  Raises ``NotFound``.
     """
     info = snapshots.stat(key)
-    suffix = token_hex(8)
+    suffix = os.urandom(8).hex()
     views: list[str] = []
 
     def view(name: str, parent: str) -> tuple[Mount, ...]:

@@ -7,7 +7,6 @@ diff IDs, writing config and manifest.  What may not: reading the manifest, whic
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
 from typing import Protocol, cast, runtime_checkable
 
@@ -149,7 +148,7 @@ class _Layers:
 
     def _content(self, stream: PlainStream) -> tuple[str, bool]:
         """The diff ID, and whether there is nothing but zeros, of which ends of tars are made."""
-        content, is_empty = hashlib.sha256(usedforsecurity=False), True
+        content, is_empty = digests.hasher(), True
         plain, buffer = decompressed(stream), memoryview(bytearray(_BUFFER))
         while count := plain.readinto(buffer):
             self._job.check()

@@ -7,10 +7,10 @@ layers: decompression is the daemon's.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from secrets import token_urlsafe
 
 from ...errors import AlreadyExists, ContainerdError, DiffIDMismatch, NotFound
 from ...oci.descriptor import Descriptor
@@ -99,7 +99,7 @@ class Applier:
         been quicker, or the snapshotter has it from elsewhere.  Raises ``ParentGone``."""
         labels = {**_inherited(step.layer), _SNAPSHOT_REF: step.name}
         for _ in range(_MOST_TRIES):
-            key = f"extract-{time.time_ns() % 1_000_000_000}-{token_urlsafe(3)} {step.name}"
+            key = f"extract-{time.time_ns() % 1_000_000_000}-{os.urandom(3).hex()} {step.name}"
             try:
                 return Prepared(step, key, self._snapshots.prepare(key, parent, labels), labels)
             except NotFound as error:

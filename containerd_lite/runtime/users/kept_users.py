@@ -16,10 +16,10 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from threading import Lock
 
 from ...errors import ContainerdError
+from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
 from ...oci.manifest import Manifest
 from ...store.protocol import ContentStore
@@ -74,7 +74,7 @@ def _key(store: ContentStore, layers: Sequence[Descriptor]) -> Hashable:
 
 
 def _digest_of(layers: Sequence[Descriptor]) -> str:
-    return sha256(" ".join(layer.digest for layer in layers).encode()).hexdigest()
+    return digests.encoded(digests.of(" ".join(layer.digest for layer in layers).encode()))
 
 
 def _value(layers: Sequence[Descriptor], files: Files) -> str:

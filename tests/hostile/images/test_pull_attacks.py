@@ -23,8 +23,8 @@ from containerd_lite.errors import (
     RegistryUnavailable,
     SizeMismatch,
 )
-from containerd_lite.images.walk import MAX_DEPTH
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.oci.manifest import MAX_DEPTH
 from tests.conftest import ROOT
 from tests.e2e.client.test_pull import content_labels
 from tests.harness import images

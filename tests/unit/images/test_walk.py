@@ -10,7 +10,6 @@ import pytest
 from containerd_lite.errors import Cancelled, InvalidArgument
 from containerd_lite.images.job import Job
 from containerd_lite.images.walk import (
-    MAX_DEPTH,
     MAX_DESCRIPTORS,
     Dispatcher,
     Handler,
@@ -22,6 +21,7 @@ from containerd_lite.images.walk import (
 )
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.oci.manifest import MAX_DEPTH
 from tests.harness import images
 
 
