@@ -69,7 +69,7 @@ def _expect(process: subprocess.Popen[bytes]) -> None:
         raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {output!r}")
 
 
-def _once(command: Callable[[], list[str]]) -> Run:
+def once(command: Callable[[], list[str]]) -> Run:
     def run() -> int:
         said(command())
         return 1
@@ -81,8 +81,8 @@ def _run(place: Place) -> dict[str, Run]:
     """One container from nothing to nothing."""
     return {
         OURS: place.ours("run", place.ref),
-        FRESH: _once(lambda: place.bench.command("run", place.ref, *_SAYS)),
-        "ctr run --rm": _once(place.ctr_run),
+        FRESH: once(lambda: place.bench.command("run", place.ref, *_SAYS)),
+        "ctr run --rm": once(place.ctr_run),
     }
 
 
@@ -97,8 +97,8 @@ def _exec(place: Place) -> dict[str, Run]:
 
     return {
         OURS: place.ours("exec", id),
-        FRESH: _once(lambda: place.bench.command("exec", id, *_SAYS)),
-        "ctr task exec": _once(theirs),
+        FRESH: once(lambda: place.bench.command("exec", id, *_SAYS)),
+        "ctr task exec": once(theirs),
     }
 
 
@@ -121,9 +121,9 @@ WORKS = {"run": _run, "exec": _exec, "crowd": _crowd}
 
 
 @contextmanager
-def _place(suite: str, python: str) -> Iterator[Place]:
+def place(suite: str, python: str, *, prefer_path: bool = False) -> Iterator[Place]:
     with (
-        Daemon(suite) as daemon,
+        Daemon(suite, prefer_path=prefer_path) as daemon,
         Registry() as registry,
         Client(daemon.address, namespace=daemon.namespace) as client,
         tempfile.TemporaryDirectory() as folder,
@@ -152,11 +152,11 @@ def main() -> None:
     parser.add_argument("work", nargs="*", help=f"{', '.join(WORKS)} (all)")
     options = parser.parse_args()
     for suite in options.suite or ("bookworm", "sid"):
-        with _place(suite, options.python) as place:
+        with place(suite, options.python) as where:
             for work in options.work or WORKS:
-                runs = WORKS[work](place)
+                runs = WORKS[work](where)
                 samples = measure(runs, options.rounds)
-                report(f"{work}, {place.bench.daemon.version}", samples, "ms", 1e3)
+                report(f"{work}, {where.bench.daemon.version}", samples, "ms", 1e3)
                 _judge(samples, _CROWD_GOALS if work == "crowd" else _GOALS)
                 for one in runs.values():
                     if isinstance(one, Child):

@@ -1,77 +1,157 @@
-"""A fresh process: imports and the first call, beside the same with grpcio.
+"""What a fresh process pays: our command line and library, started anew, beside ctr.
 
-What generated code would do is done by hand for grpcio: the serialized descriptors go into
-protobuf's default pool.
+    TMPDIR=/dev/shm python -m benchmarks.start [--suite bookworm] [--path] [--rounds 11]
+
+wants root, and builds a wheel of the tree into a fresh venv, so that what runs is what users have:
+compiled, with the console script.  Prints tables with goals, and rows of TSV on stderr.
+
+"imports" is a process that imports what the work cannot do without, and ends.  ``run`` and
+``exec`` are also measured less the same work in a process that is there: what is left is the
+start.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
 import subprocess
 import sys
-import time
-from importlib.resources import files
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import Result, Sample, cpu_seconds, report
-from tests.harness.daemon import Daemon
+from benchmarks.images_bench import COMPILED
+from benchmarks.measure import Run, Sample, measure, report
+from benchmarks.runtime import Place, once, place
+from tests.harness.daemon import SUITES
 
-_OURS = """
-import sys
-from containerd_lite import Client
-with Client(sys.argv[1]) as client:
-    client.version()
-"""
-_GRPCIO = """
-import sys
-import grpc
-from google.protobuf import descriptor_pool, message_factory
-pool = descriptor_pool.Default()
-for name in sys.argv[2:]:
-    pool.AddSerializedFile(open(name, "rb").read())
-def message(name):
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
-with grpc.insecure_channel(sys.argv[1]) as channel:
-    channel.unary_unary(
-        "/containerd.services.version.v1.Version/Version",
-        request_serializer=message("google.protobuf.Empty").SerializeToString,
-        response_deserializer=message("containerd.services.version.v1.VersionResponse").FromString,
-    )(message("google.protobuf.Empty")())
-"""
-#: The most memory that the process held.
-_PEAK = """
-print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
-"""
-_SETS = ("google.protobuf.empty.binpb", "services.version.v1.version.binpb")
 _ROOT = Path(__file__).resolve().parents[1]
+_WIRE = "h2.connection, google.protobuf.message_factory"
+_HTTP = "urllib3"
+_SAYS = ("echo", "hello")
+_LIST = "import sys; from containerd_lite import Layout; Layout(sys.argv[1]).list_images()"
+_PULL = (
+    "import sys; from containerd_lite import Layout; from containerd_lite.images import "
+    "RegistryResolver\nwith RegistryResolver(plain_http=True) as resolver:\n"
+    "    Layout(sys.argv[1]).pull(sys.argv[2], resolver=resolver)"
+)
+#: Contender, what it is measured by, and how many times as long it may take.
+_GOALS = (
+    ("version", "imports h2, protobuf", 1.3),
+    ("run", "ctr run --rm", 1.6),
+    ("exec", "ctr task exec", 2.3),
+    ("Layout.list_images", "imports urllib3", 0.6),
+    ("Layout.pull, all there", "imports urllib3", 1.35),
+    ("pull, all there", "imports all three", 1.35),
+)
+#: The same, of what is left of a process that is there: the start.
+_START_GOALS = (("run", "imports h2, protobuf", 1.6), ("exec", "imports h2, protobuf", 1.6))
 
 
-def _run(script: str, *arguments: str) -> tuple[Result, float]:
-    """How long a process took, and the MiB that it held at most."""
-    begin, cpu = time.perf_counter(), cpu_seconds()
-    command = [sys.executable, "-c", script + _PEAK, *arguments]
-    # As where both are installed: compiled once, by the round that does not count.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    done = subprocess.run(command, cwd=_ROOT, env=environment, check=True, stdout=subprocess.PIPE)
-    result = Result(1, time.perf_counter() - begin, cpu_seconds() - cpu)
-    return result, int(done.stdout) / 1024
+@dataclass(frozen=True)
+class Installed:
+    """The package in a venv of its own."""
+
+    folder: Path
+
+    def python(self, code: str, *arguments: str) -> list[str]:
+        return [str(self.folder / "bin" / "python"), "-I", "-c", code, *arguments]
+
+    def program(self, where: Place, verb: str, *arguments: str) -> list[str]:
+        daemon, namespace = where.bench.daemon, where.bench.client.namespace
+        program = str(self.folder / "bin" / "containerd-lite")
+        return [program, verb, "-a", daemon.address, "-n", namespace, *arguments]
 
 
-def start(daemon: Daemon, rounds: int) -> None:
-    """Import, connect, ``version()``, end."""
-    folder = Path(str(files("containerd_lite.schema"))) / "sets"
-    contenders = {
-        "containerd_lite": (_OURS, daemon.address),
-        "grpcio": (_GRPCIO, daemon.address, *(str(folder / name) for name in _SETS)),
+@contextmanager
+def installed() -> Iterator[Installed]:
+    """The tree's wheel, in a fresh venv."""
+    with tempfile.TemporaryDirectory() as name:
+        subprocess.run([sys.executable, "-m", "venv", name], check=True)
+        # From a copy: setuptools builds in the tree, and leaves it there.
+        source = Path(name) / "source"
+        subprocess.run(["git", "clone", "-q", str(_ROOT), str(source)], check=True)
+        pip = [str(Path(name) / "bin" / "python"), "-m", "pip", "install", "-q", str(source)]
+        subprocess.run(pip, check=True)
+        yield Installed(Path(name))
+
+
+def quiet(command: list[str]) -> Run:
+    """A process whose output nobody looks at."""
+
+    def run() -> int:
+        subprocess.run(command, env=COMPILED, check=True, stdout=subprocess.DEVNULL)
+        return 1
+
+    return run
+
+
+def contenders(where: Place, package: Installed, stack: ExitStack) -> dict[str, Run]:
+    """All of them; ``stack`` ends those that go on between rounds."""
+    client, ref = where.bench.client, where.ref
+    busy = f"busy-{next(where.numbers)}"
+    client.run(ref, ["sleep", "100000"], detach=True, id=busy)
+    layout = stack.enter_context(tempfile.TemporaryDirectory())
+    subprocess.run(package.python(_PULL, layout, ref), check=True)
+
+    def ctr_exec() -> list[str]:
+        id = f"theirs-{next(where.numbers)}"
+        return where.ctr("tasks", "exec", "--exec-id", id, busy, *_SAYS)
+
+    # In this order: what a daemon does right after another one of the kind takes it half as long.
+    return {
+        "imports h2, protobuf": quiet(package.python(f"import {_WIRE}")),
+        "run": once(lambda: package.program(where, "run", ref, *_SAYS)),
+        "version": quiet(package.program(where, "version")),
+        "run, in a process that is there": stack.enter_context(where.ours("run", ref)),
+        "imports urllib3": quiet(package.python(f"import {_HTTP}")),
+        "ctr run --rm": once(where.ctr_run),
+        "Layout.list_images": quiet(package.python(_LIST, layout)),
+        "exec": once(lambda: package.program(where, "exec", busy, *_SAYS)),
+        "imports all three": quiet(package.python(f"import {_WIRE}, {_HTTP}")),
+        "exec, in a process that is there": stack.enter_context(where.ours("exec", busy)),
+        "Layout.pull, all there": quiet(package.python(_PULL, layout, ref)),
+        "ctr task exec": once(ctr_exec),
+        "pull, all there": quiet(package.program(where, "pull", "-q", "--plain-http", ref)),
+        **where.bench.both_ctr("pull", "--plain-http", ref),
     }
-    samples = {name: Sample() for name in contenders}
-    peaks: dict[str, float] = {}
-    for number in range(rounds + 1):
-        for name, what in contenders.items():
-            result, peak = _run(*what)
-            if number:
-                samples[name].add(result)
-                peaks[name] = peak
-    report("import and first call", samples, "ms", 1e3)
-    ours, peer = peaks.values()
-    print(f"peak memory: {ours:.1f} MiB, grpcio {peer:.1f} MiB: {ours / peer:.2f}")
+
+
+def judge(samples: Mapping[str, Sample]) -> None:
+    """Say which goals are met."""
+    for name, peer, most in _GOALS:
+        _say(name, samples[name].median / samples[peer].median, peer, most)
+    for name, peer, most in _START_GOALS:
+        start = samples[name].median - samples[f"{name}, in a process that is there"].median
+        _say(f"{name}, less the work", start / samples[peer].median, peer, most)
+
+
+def _say(name: str, ratio: float, peer: str, most: float) -> None:
+    verdict = "met" if ratio <= most else "MISSED"
+    print(f"goal: {name}: {ratio:.2f} of {peer}, {most} at most: {verdict}")
+
+
+def main() -> None:
+    """Run all of it, on each of the daemons."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--suite", choices=SUITES, action="append", help="(bookworm)")
+    parser.add_argument("--path", action="store_true", help="the containerd on PATH, too")
+    parser.add_argument("--rounds", type=int, default=11)
+    options = parser.parse_args()
+    suites = [(suite, False) for suite in options.suite or ("bookworm",)]
+    if options.path:
+        suites.append((SUITES[-1], True))
+    with installed() as package:
+        for suite, prefer_path in suites:
+            with (
+                place(suite, sys.executable, prefer_path=prefer_path) as where,
+                ExitStack() as stack,
+            ):
+                samples = measure(contenders(where, package, stack), options.rounds)
+                report(f"start, {where.bench.daemon.version}", samples, "ms", 1e3)
+                judge(samples)
+
+
+if __name__ == "__main__":
+    main()

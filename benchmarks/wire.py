@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from benchmarks import content
 from benchmarks.events import subscribe
-from benchmarks.start import start
+from benchmarks.first_call import first_call
 from benchmarks.unary import unary
 from containerd_lite import Client
 from tests.harness.daemon import SUITES, Daemon
@@ -49,7 +49,7 @@ def main() -> None:
             # The daemon's disk makes these rounds differ more than the others'.
             "write": lambda: content.write(daemon, client, 2 * rounds + 1, size),
             "events": lambda: subscribe(daemon, client, rounds, options.events),
-            "start": lambda: start(daemon, rounds),
+            "start": lambda: first_call(daemon, rounds),
             "memory": lambda: content.memory(daemon, client, options.stream * content.MIB),
         }
         for name in options.work or work:

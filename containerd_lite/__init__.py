@@ -15,16 +15,18 @@ from .version import VERSION
 if TYPE_CHECKING:
     from .client import Client as Client
     from .layout import Layout as Layout
+    from .preload import load as load
     from .progress import ProgressEvent as ProgressEvent
 
 __version__ = VERSION
-__all__ = ["Client", "ContainerdError", "Layout", "ProgressEvent", "__version__"]
+__all__ = ["Client", "ContainerdError", "Layout", "ProgressEvent", "__version__", "load"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "client": ["Client"],
         "layout": ["Layout"],
+        "preload": ["load"],
         "progress": ["ProgressEvent"],
     },
 )

@@ -113,7 +113,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
 
     @property
     def _runtime(self) -> RuntimeBackend:
-        return runtime.RuntimeBackend(self, self._images, self._options.runtime)
+        return runtime.RuntimeBackend(self, lambda: self._images, self._options.runtime)
 
 
 def _rebuild(address: str, namespace: str, options: _Options) -> Client:

@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when they are first used.
+"""Packages whose names are loaded when they are first used, and patterns that are compiled then.
 
 A package lists its modules, and the names that each defines, in one table::
 
@@ -14,9 +14,14 @@ the package: importing the module would put it in the name's place.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+#: The table of each package that has one and was imported, by the package's name.
+TABLES: dict[str, Mapping[str, Sequence[str]]] = {}
 
 
 def lazy_names(
@@ -32,6 +37,7 @@ def lazy_names(
         ``__getattr__``, which imports a name's module at its first use, and ``__dir__``, which
         lists all names, loaded or not.
     """
+    TABLES[package] = table
     loaded = vars(sys.modules[package])
     modules = {name: module for module, names in table.items() for name in names}
 
@@ -45,3 +51,21 @@ def lazy_names(
         return sorted({*loaded, *modules})
 
     return load, list_names
+
+
+class _Pattern:
+    """A regular expression that is compiled when it is first used."""
+
+    def __init__(self, text: str, flags: int = 0) -> None:
+        self._parts = text, flags
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(re.compile(*self._parts), name)
+        setattr(self, name, found)  # from now on this is not called
+        return found
+
+
+if TYPE_CHECKING:
+    lazy_pattern = re.compile
+else:
+    lazy_pattern = _Pattern

@@ -20,7 +20,7 @@ _FEW = 16
 _MISSING: Any = object()
 
 
-class _Field:
+class _FieldArguments:
     """The arguments of ``dataclasses.field``."""
 
     def __init__(
@@ -52,7 +52,7 @@ class _Field:
 class _Layout:
     """The fields of a class, those of its bases included, by name, in order."""
 
-    def __init__(self, fields: dict[str, _Field], *, frozen: bool) -> None:
+    def __init__(self, fields: dict[str, _FieldArguments], *, frozen: bool) -> None:
         self.fields = fields
         self.frozen = frozen
         self.made = 0
@@ -91,7 +91,7 @@ def _layout(kind: type) -> _Layout:
     owner = _owner(kind)
     found: _Layout | None = vars(owner).get("__record_layout__")
     if found is None:
-        fields: dict[str, _Field] = {}
+        fields: dict[str, _FieldArguments] = {}
         for base in reversed(owner.__mro__):
             fields.update(vars(base).get("__record_fields__", {}))
         found = _Layout(fields, frozen=owner.__record_frozen__)  # type: ignore[attr-defined]
@@ -222,7 +222,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as record
     from dataclasses import field, replace
 else:
-    field = _Field
+    field = _FieldArguments
     replace = _replace
 
     def record(kind: type | None = None, /, *, frozen: bool = False) -> Any:
@@ -233,17 +233,17 @@ else:
 
 
 def _record(kind: type, frozen: bool) -> type:
-    own: dict[str, _Field] = {}
+    own: dict[str, _FieldArguments] = {}
     for name, _ in _types(kind):
         given = vars(kind).get(name, _MISSING)
-        if isinstance(given, _Field):
+        if isinstance(given, _FieldArguments):
             own[name] = given
             if given.default is _MISSING:
                 delattr(kind, name)
             else:
                 setattr(kind, name, given.default)
         else:
-            own[name] = _Field(given)
+            own[name] = _FieldArguments(given)
     methods = {**_GENERAL, "__replace__": _replace, **(_FROZEN if frozen else {"__hash__": None})}
     if vars(kind).get("__hash__") is None and "__hash__" in vars(kind):
         del kind.__hash__  # Python has put it there, beside an __eq__ of the class

@@ -22,11 +22,14 @@ from types import FrameType
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from containerd_lite import Client, ContainerdError, Layout, ProgressEvent
+from containerd_lite import Client, ContainerdError, Layout, ProgressEvent, load
 from tests.harness import Unavailable, debian, debris, images
 from tests.harness.daemon import SUITES, Daemon, Programs
 from tests.harness.daemon import find as find_daemon
 from tests.harness.registry import Registry
+
+# Now, so that no step pays for it, and for whoever gives up rights before main().
+load()
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SCRIPT = 'echo "hello from $0, process $$"; echo "this is stderr" >&2; exit 3'

@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from ..errors import Cancelled, ContainerdError
+from ..errors import Cancelled
+from ..runtime import io
+from .exit_codes import FAILED_HERE
 from .output import seconds
 
 if TYPE_CHECKING:
     from ..runtime.container import Container
-    from ..runtime.io import ProcessStreams
+    from ..runtime.io import ProcessStreams, Terminal
     from ..runtime.popen import Running
     from .signals import Relay
 
-#: What ``run`` and ``exec`` end with where the failure is ours, where the command cannot be run,
-#: and where it is not there.
-FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
-#: The runtime has no codes for what kept a process from starting: it passes on what execve and
-#: the search in PATH said, in words that are Go's.
-_WORDS = (
-    ("executable file not found in", NOT_FOUND),
-    ("no such file or directory", NOT_FOUND),
-    ("permission denied", NOT_EXECUTABLE),
-    ("exec format error", NOT_EXECUTABLE),
-)
-_STARTING = ("Tasks.Create", "Tasks.Start", "Tasks.Exec")
 _KILLED = 128 + 9
 DETACH_KEYS = "ctrl-p,ctrl-q"
 
@@ -59,14 +49,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def streams(options: argparse.Namespace) -> ProcessStreams:
     """This program's streams, as the options have them."""
-    from ..runtime.io import INHERIT, Streams, Terminal
-
     if options.tty and options.interactive:
-        return Terminal(detach_keys=options.detach_keys)
-    stdin = INHERIT if options.interactive else None
+        return io.Terminal(detach_keys=options.detach_keys)
+    stdin = io.INHERIT if options.interactive else None
     if options.tty:
-        return Streams(stdin, INHERIT, terminal=True)
-    return Streams(stdin, INHERIT, INHERIT)
+        return io.Streams(stdin, io.INHERIT, terminal=True)
+    return io.Streams(stdin, io.INHERIT, io.INHERIT)
 
 
 def attend(running: Running[Container], options: argparse.Namespace, relay: Relay) -> int:
@@ -74,11 +62,9 @@ def attend(running: Running[Container], options: argparse.Namespace, relay: Rela
 
     One that its user detaches from goes on.
     """
-    from ..runtime.io import Terminal
-
-    own = running.process.streams
-    terminal = own if isinstance(own, Terminal) else None
-    if terminal is not None:
+    terminal = None
+    if options.tty and options.interactive:
+        terminal = cast("Terminal", running.process.streams)
         terminal.on_detach = running.process.cancel_wait
     with running:
         try:
@@ -95,13 +81,5 @@ def attend(running: Running[Container], options: argparse.Namespace, relay: Rela
         relay.check()
     if ended.exit_status is None:
         print(f"containerd-lite: how {running.id} ended is not known", file=sys.stderr)
-        return FAILED
+        return FAILED_HERE
     return ended.exit_status
-
-
-def exit_code(error: ContainerdError) -> int:
-    """What a command that runs a process ends with, where it could not."""
-    if error.operation in _STARTING:
-        said = error.message.lower()
-        return next((code for words, code in _WORDS if words in said), FAILED)
-    return FAILED

@@ -7,18 +7,19 @@ they do.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
+from ..runtime import network
 
 if TYPE_CHECKING:
     from ..runtime.network.network import PortProtocol
     from ..runtime.spec.options import ContainerOptions, ProcessOptions
 
 _SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-_SIZE = re.compile(r"([0-9]{1,18})([kmgt]?)b?")
+_SIZE = lazy_pattern(r"([0-9]{1,18})([kmgt]?)b?")
 
 
 def add_process(parser: argparse.ArgumentParser) -> None:
@@ -131,9 +132,7 @@ def _limits(texts: list[str]) -> dict[str, tuple[int, int]]:
 
 def _network(text: str) -> object:
     """``host`` and its like as they are; any other is a network's name."""
-    from ..runtime.network.network import Network
-
-    return text if text in ("host", "none", "private") else Network.load(text)
+    return text if text in ("host", "none", "private") else network.Network.load(text)
 
 
 def _ports(texts: list[str]) -> list[object]:
@@ -141,8 +140,6 @@ def _ports(texts: list[str]) -> list[object]:
 
 
 def _port(text: str) -> object:
-    from ..runtime.network.network import PortMapping
-
     place, _, protocol = text.partition("/")
     address, _, inside = place.rpartition(":")
     ip, _, outside = address.rpartition(":")
@@ -151,7 +148,7 @@ def _port(text: str) -> object:
     except ValueError:
         raise InvalidArgument(f"--publish {text!r} is no port", remedy="Write 8080:80") from None
     # PortMapping says what is wrong with another protocol.
-    return PortMapping(*numbers, cast("PortProtocol", protocol or "tcp"), ip.strip("[]"))
+    return network.PortMapping(*numbers, cast("PortProtocol", protocol or "tcp"), ip.strip("[]"))
 
 
 def _tmpfs(texts: list[str]) -> dict[str, str]:

@@ -7,33 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from ..client import Client
-
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+from ..client import Client
 
 #: A row of a listing: column name to value; the names are the keys of the JSON, too.
 Row = Mapping[str, object]
 FORMATS = ("table", "json", "jsonl")
-
-
-def add_command(
-    commands: Commands,
-    common: argparse.ArgumentParser,
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    description: str,
-) -> argparse.ArgumentParser:
-    """A parser for one command; ``command`` takes its options and returns the exit code."""
-    summary = description.partition(".")[0].partition(";")[0]
-    parser = commands.add_parser(
-        name, parents=[common], help=summary[0].lower() + summary[1:], description=description
-    )
-    parser.set_defaults(command=command)
-    return parser
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +36,6 @@ def _refuse(text: str) -> NoReturn:
 
 def client_of(options: argparse.Namespace) -> Client:
     """The client that the common options describe."""
-    from ..client import Client
-
     return Client(
         options.address,
         namespace=options.namespace,

@@ -18,6 +18,8 @@ _CONTENT = "containerd.io/gc.ref.content"
 _SOURCE = "containerd.io/distribution.source"
 SNAPSHOT = "containerd.io/gc.ref.snapshot"
 UNCOMPRESSED = "containerd.io/uncompressed"
+#: Names, on an image, the digest of the manifest of schema 1 that it was made of.
+CONVERTED = "io.containerd.image/converted-docker-schema1"
 #: Bytes of a label, key and value together; containerd's labels package.
 _MAX_LABEL = 4096
 #: Characters of a referrer's digest in its label; a number would say nothing.

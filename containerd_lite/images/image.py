@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from ..errors import InvalidArgument
 from ..oci import media_types
-from ..oci.config import ImageConfig
+from ..oci.config import ImageConfig, chain_ids
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.image_record import ImageRecord
@@ -103,18 +103,17 @@ class Image:
 
     def is_unpacked(self, snapshotter: str | None = None) -> bool:
         """Whether its snapshots are there, in the default snapshotter unless one is named."""
-        return self.backend.unpacker(snapshotter).find(self._config) is not None
+        return top_snapshot(self.backend, self._config, snapshotter) is not None
 
     def unpack(self, snapshotter: str | None = None) -> str:
         """Make its snapshots, if they are not there; returns the top one's name, a chain ID.
 
         Raises ``DiffIDMismatch``, ``FailedPrecondition`` where there are no snapshotters.
         """
-        unpacker = self.backend.unpacker(snapshotter)
-        top = unpacker.find(self._config)
+        top = top_snapshot(self.backend, self._config, snapshotter)
         if top is not None:
             return top
-        manifest = self._manifest
+        manifest, unpacker = self._manifest, self.backend.unpacker(snapshotter)
         with self.backend.keeping():
             return unpacker.unpack(manifest.layers, manifest.config, self._config).top
 
@@ -142,6 +141,18 @@ class Image:
 
     def __repr__(self) -> str:
         return f"<Image {self.name} {self.target.digest[:19]}>"
+
+
+def top_snapshot(
+    backend: ImageBackend, config: ImageConfig, snapshotter: str | None = None
+) -> str | None:
+    """The name of an image's top snapshot, ``""`` without layers, ``None`` if it is not there.
+
+    With it those below are there, too.
+    """
+    snapshots = backend.snapshots(snapshotter)
+    top = next(reversed(chain_ids(config.diff_ids)), "")
+    return top if not top or snapshots.find(top) is not None else None
 
 
 def find_image(backend: ImageBackend, name: str) -> Image:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
+from .. import registry as package
 from ..errors import DataLoss, RegistryError, RegistryUnauthorized, RegistryUnavailable
 from ..interrupt import check
 from ..oci import media_types
@@ -25,7 +26,6 @@ from ..registry.credentials import Credentials, CredentialSource, default_creden
 from ..registry.hosts import TlsFiles
 from ..registry.hosts_file import find_hosts
 from ..registry.registry import HOSTS_DIRS, Registry, StrPath
-from ..registry.upload import Outcome
 from .write_locks import write_lock
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Pusher(Protocol):
         mount_from: Sequence[str] = (),
         chunk_size: int | None = None,
         progress: ProgressCallback | None = None,
-    ) -> Outcome:
+    ) -> package.Outcome:
         """A blob, manifest or index under its digest, unless it is there.
 
         ``open_at`` opens the content at an offset in bytes.  ``mount_from`` are repositories of
@@ -73,7 +73,7 @@ class Pusher(Protocol):
 
     def name(
         self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
-    ) -> Outcome:
+    ) -> package.Outcome:
         """A manifest or index for which the reference is to stand from now on."""
 
 
@@ -234,7 +234,7 @@ class RegistryPusher:
         mount_from: Sequence[str] = (),
         chunk_size: int | None = None,
         progress: ProgressCallback | None = None,
-    ) -> Outcome:
+    ) -> package.Outcome:
         if not media_types.is_document(descriptor.media_type):
             outcome = self._registry.upload_blob(
                 self._reference,
@@ -245,7 +245,7 @@ class RegistryPusher:
                 ask=descriptor.size > _SMALL or self._missed < _MISSES,
                 progress=progress,
             )
-            self._missed = 0 if outcome is Outcome.EXISTS else self._missed + 1
+            self._missed = 0 if outcome is package.Outcome.EXISTS else self._missed + 1
             return outcome
         with open_at(0) as file:
             body = file.read(MAX_DOCUMENT + 1)
@@ -254,7 +254,7 @@ class RegistryPusher:
 
     def name(
         self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
-    ) -> Outcome:
+    ) -> package.Outcome:
         reference = self._reference
         place = reference if reference.digest else reference.with_digest(descriptor.digest)
         return self._put(place, descriptor, body, progress)
@@ -265,14 +265,14 @@ class RegistryPusher:
         descriptor: Descriptor,
         body: bytes,
         progress: ProgressCallback | None,
-    ) -> Outcome:
+    ) -> package.Outcome:
         subject = parse(body, descriptor.media_type).subject
         # A registry may keep no list of referrers: then each adds itself to one of ours.
         with write_lock((place.name, subject.digest if subject else descriptor.digest), check):
-            outcome = Outcome.EXISTS
+            outcome = package.Outcome.EXISTS
             if not self._stands(place, subject):
                 self._registry.push_manifest(place, body, descriptor.media_type)
-                outcome = Outcome.UPLOADED
+                outcome = package.Outcome.UPLOADED
         if progress is not None:
             size = descriptor.size
             progress(ProgressEvent(outcome.value, descriptor.digest, size, size))

@@ -6,9 +6,9 @@ What lives here: the record and its JSON, both ways.  What may not: fetching.
 from __future__ import annotations
 
 import binascii
-import re
 
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
 from ..records import field, record
 from ..unread import Unread
 from . import digest as digests
@@ -18,7 +18,7 @@ from .platform import Platform
 
 #: RFC 6838, section 4.2: a type and a subtype of at most 127 characters each.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
-_MEDIA_TYPE = re.compile(f"{_NAME}/{_NAME}")
+_MEDIA_TYPE = lazy_pattern(f"{_NAME}/{_NAME}")
 
 _FIELDS = (
     "mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType",

@@ -50,6 +50,8 @@ _DOCKER_LAYERS = frozenset(
         for end in ("", ".gzip", ".zstd")
     }
 )
+#: What some registries call a manifest of schema 1.
+VAGUE_SCHEMA1 = "text/plain"
 
 
 def bare(content_type: str) -> str:
@@ -73,6 +75,11 @@ def is_document(media_type: str) -> bool:
 
 def is_schema1(media_type: str) -> bool:
     return media_type in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
+
+
+def may_be_schema1(media_type: str) -> bool:
+    """Whether a manifest of this type is of schema 1, or is called what some registries call it."""
+    return is_schema1(media_type) or media_type == VAGUE_SCHEMA1
 
 
 def is_config(media_type: str) -> bool:

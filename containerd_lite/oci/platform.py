@@ -7,12 +7,12 @@ containerd's ``platforms`` module.  What may not: looking at images.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from functools import lru_cache
 from typing import NoReturn
 
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
 from ..records import record, replace
 from .document import Document, quoted
 
@@ -36,8 +36,8 @@ _ARM_KERNELS = {"armv5": "v5", "armv6": "v6", "armv7": "v7", "armv8": "v8"}
 #: Variants that say what the bare architecture says.
 _IMPLIED = {("amd64", "v1"): "", ("arm64", "v8"): "", ("arm64", "8"): "", ("arm", ""): "v7"}
 
-_SYSTEM = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?")
-_PART = re.compile(r"[A-Za-z0-9_.-]+")
+_SYSTEM = lazy_pattern(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?")
+_PART = lazy_pattern(r"[A-Za-z0-9_.-]+")
 _FIELDS = ("architecture", "os", "os.version", "os.features", "variant")
 #: v9.x of arm64 can do all that v8.(x+5) can.
 _ARM64_OFFSET = 5

@@ -6,10 +6,10 @@ What lives here: the grammar and the normalisation of distribution's ``reference
 
 from __future__ import annotations
 
-import re
 from typing import NoReturn
 
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
 from ..records import record, replace
 from . import digest as digests
 from .document import quoted
@@ -25,10 +25,10 @@ _LEGACY_HOST = "index.docker.io"
 _OFFICIAL = "library/"
 
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_HOST = lazy_pattern(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_COMPONENT = lazy_pattern(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
+_TAG = lazy_pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_IDENTIFIER = lazy_pattern(r"[a-f0-9]{64}")
 
 
 @record(frozen=True)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
 from ..records import record
 from . import digest as digests
 from . import media_types
@@ -41,9 +42,9 @@ _IMAGE_FIELDS = (
 
 #: The tar without entries, as Docker has it gzipped.
 _EMPTY_BLOB = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+_BASE64URL = lazy_pattern(r"[A-Za-z0-9_-]*")
 #: RFC 3339, and as much of a fraction as Go keeps.
-_TIME = re.compile(
+_TIME = lazy_pattern(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:(\.\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
 #: What Go writes for a time that is not known.

@@ -1,5 +1,26 @@
-"""The registry client: resolve and fetch by the OCI distribution-spec, on urllib3.
+"""Registries: the distribution API over urllib3."""
 
-What lives here: hosts, credentials, tokens, requests and streams.  What may not: anything of
-containerd.  Importing does no work, and nothing is sent before it is needed.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .listing import delete_content as delete_content
+    from .listing import list_catalog as list_catalog
+    from .listing import list_tags as list_tags
+    from .referrers import delete_manifest as delete_manifest
+    from .referrers import find_referrers as find_referrers
+    from .referrers import push_manifest as push_manifest
+    from .upload import Outcome as Outcome
+    from .upload import Upload as Upload
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "listing": ["delete_content", "list_catalog", "list_tags"],
+        "referrers": ["delete_manifest", "find_referrers", "push_manifest"],
+        "upload": ["Outcome", "Upload"],
+    },
+)

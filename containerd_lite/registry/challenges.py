@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ..lazy import lazy_pattern
 from ..records import field, record
 
 _MAX_HEADER = 16 << 10
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"({_TOKEN})(?=[ \t,]|$)")
-_PARAMETER = re.compile(rf'({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")(?=[ \t,]|$)')
-_GAP = re.compile(r"[ \t,]*")
-_JUNK = re.compile(r"[^,]+")
+_SCHEME = lazy_pattern(rf"({_TOKEN})(?=[ \t,]|$)")
+_PARAMETER = lazy_pattern(rf'({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")(?=[ \t,]|$)')
+_GAP = lazy_pattern(r"[ \t,]*")
+_JUNK = lazy_pattern(r"[^,]+")
 
 
 @record(frozen=True)

@@ -18,7 +18,6 @@ from ..oci.document import Document
 from ..oci.reference import DEFAULT_HOST
 from ..records import field, record
 from ..system import open_file
-from . import helpers
 
 #: Docker's own file has some kilobytes; the bound is that of manifests.
 _MAX_CONFIG = 4 << 20
@@ -155,7 +154,9 @@ def _look(file: _File, host: str, environ: Mapping[str, str]) -> Credentials | N
     helper, found = _understood(file, body, host)
     if not helper:
         return found
-    login = helpers.ask(helper, _server(host), file.path, environ)
+    from .helpers import ask_helper  # and subprocess with it: 3 ms
+
+    login = ask_helper(helper, _server(host), file.path, environ)
     if login is None:
         return None
     username, secret = login

@@ -12,7 +12,6 @@ to a stranger.
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
@@ -20,13 +19,14 @@ from typing import NoReturn
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from ..errors import InvalidArgument, RegistryError, RegistryUnavailable
+from ..lazy import lazy_pattern
 from ..oci.document import quoted
 from ..records import record, replace
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16 << 10
 #: Blanks and control characters, which some parsers drop, and so see another URL.
-_UNSAFE = re.compile(r"[\x00-\x20\x7f]")
+_UNSAFE = lazy_pattern(r"[\x00-\x20\x7f]")
 
 _IPv4 = ipaddress.IPv4Address
 _IPv6 = ipaddress.IPv6Address

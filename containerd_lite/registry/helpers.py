@@ -8,7 +8,6 @@ docker-credential-helpers (credentials/credentials.go, client/client.go).
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import threading
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from ..child import Ended, run_child
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, RegistryUnauthorized
+from ..lazy import lazy_pattern
 from ..locks import holding
 from ..oci.document import Document, quoted
 from ..records import field, record
@@ -26,8 +26,8 @@ TIME_LIMIT = 30.0
 #: Tokens of the clouds have some kilobytes.
 _MAX_ANSWER = 1 << 20
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_SERVER = re.compile(r"[!-~]{1,1024}")
+_NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_SERVER = lazy_pattern(r"[!-~]{1,1024}")
 _FIELDS = ("ServerURL", "Username", "Secret")
 #: credentials/error.go; on the standard output, with an exit code that is not 0.
 _NOT_FOUND = b"credentials not found in native keychain"
@@ -50,7 +50,7 @@ class _AnswerSlot:
 _slots: dict[tuple[int, str, str, str], _AnswerSlot] = {}
 
 
-def ask(
+def ask_helper(
     name: str,
     server: str,
     config: Path,

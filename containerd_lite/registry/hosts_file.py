@@ -11,7 +11,6 @@ value, for a header may hold a secret, and so may what was meant for one.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from posixpath import normpath
 from typing import NoReturn
 
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
 from ..oci.document import Document, quoted
 from ..records import record, replace
 from .destinations import Url
@@ -41,18 +41,19 @@ _FORMS = {
 }
 _MEND = "Mend the file; containerd's docs/hosts.md says how it is written"
 #: Where in a file the TOML breaks; the rest of the parser's message may quote the file.
-_PLACE = re.compile(r"at line [0-9]+, column [0-9]+|at end of document")
+_PLACE = lazy_pattern(r"at line [0-9]+, column [0-9]+|at end of document")
 
 #: A header's name (RFC 9110, section 5.6.2) and value, and names that frame the request.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t -~]*")
+_TOKEN = lazy_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = lazy_pattern(r"[\t -~]*")
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "trailer"})
 
 #: Go's units of time in seconds (time.ParseDuration); micro has two signs.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0}
 _UNITS |= {"m": 60.0, "h": 3600.0}
-_PART = re.compile(rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)({'|'.join(_UNITS)})")
-_DURATION = re.compile(rf"\+?(?:{_PART.pattern})+")
+_QUANTITY = rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)({'|'.join(_UNITS)})"
+_PART = lazy_pattern(_QUANTITY)
+_DURATION = lazy_pattern(rf"\+?(?:{_QUANTITY})+")
 #: A socket's time-out has a limit; nobody waits as long for a connection.
 _LONGEST_DIAL = 3600.0
 

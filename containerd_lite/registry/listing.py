@@ -5,12 +5,12 @@ What lives here: what is asked, and the bounds of what is read.  What may not: r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NoReturn
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError
+from ..lazy import lazy_pattern
 from ..oci.document import MAX_DOCUMENT, Document
 from ..oci.reference import Reference
 from ..records import record, replace
@@ -31,21 +31,23 @@ MAX_FRUITLESS = 16
 #: Characters of one entry: a tag has 128 at most, a repository's name 255.
 _MAX_ENTRY = 1024
 
-_LINK = re.compile(r'<([^<>]*)>((?:[^",<]|"(?:[^"\\]|\\.)*")*)')
-_PARAMETER = re.compile(r';\s*([^\s;="]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
+_LINK = lazy_pattern(r'<([^<>]*)>((?:[^",<]|"(?:[^"\\]|\\.)*")*)')
+_PARAMETER = lazy_pattern(r';\s*([^\s;="]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 
 #: The entries of one page.
 ReadPage = Callable[[Document], tuple[str, ...]]
 
 
-def tags(hosts: Failover, reference: Reference, until: Callable[[], Deadline]) -> Iterator[str]:
+def list_tags(
+    hosts: Failover, reference: Reference, until: Callable[[], Deadline]
+) -> Iterator[str]:
     """The tags of a repository."""
     repository = reference.repository
     ask = Ask("GET", f"{repository}/tags/list", f"tags of {repository}", (pull_scope(repository),))
     return _entries(hosts, ask, lambda page: page.texts("tags"), until)
 
 
-def catalog(hosts: Failover, until: Callable[[], Deadline]) -> Iterator[str]:
+def list_catalog(hosts: Failover, until: Callable[[], Deadline]) -> Iterator[str]:
     """The repositories of a registry (distribution's API)."""
     ask = Ask("GET", "_catalog", "catalog", ("registry:catalog:*",))
     return _entries(hosts, ask, lambda page: page.texts("repositories"), until)
@@ -158,7 +160,9 @@ def _leads_on(parameters: str) -> bool:
 Kind = Literal["manifests", "blobs"]
 
 
-def delete(session: Session, repository: str, kind: Kind, name: str, deadline: Deadline) -> None:
+def delete_content(
+    session: Session, repository: str, kind: Kind, name: str, deadline: Deadline
+) -> None:
     """Deletes one of a repository's ``"manifests"``, by digest or tag, or of its ``"blobs"``."""
     ask = Ask(
         "DELETE",

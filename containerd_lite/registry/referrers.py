@@ -24,7 +24,7 @@ from .download import Until, pull_scope
 from .failover import Failover
 from .hosts import PULL, REFERRERS
 from .http import Response
-from .listing import Watch, delete, next_page
+from .listing import Watch, delete_content, next_page
 from .session import Ask, Session
 from .upload import push_scope
 
@@ -41,7 +41,7 @@ def fallback_tag(digest: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", f"{algorithm[:32]}-{encoded[:64]}")
 
 
-def find(
+def find_referrers(
     hosts: Failover, reference: Reference, artifact_type: str, until: Until
 ) -> tuple[Descriptor, ...]:
     """The referrers of the reference's digest, by the API or the fallback tag."""
@@ -228,7 +228,7 @@ def delete_manifest(session: Session, reference: Reference, deadline: Deadline) 
     repository, digest = reference.repository, reference.digest
     # A tag leaves the manifest where it is.
     subject = _subject_of(session, repository, digest, deadline) if digest else None
-    delete(session, repository, "manifests", reference.target, deadline)
+    delete_content(session, repository, "manifests", reference.target, deadline)
     if subject is None:
         return
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from .. import registry as package
 from ..deadline import Deadline
 from ..errors import InvalidArgument
 from ..interrupt import pause
@@ -19,7 +20,6 @@ from ..progress import ProgressCallback, ProgressEvent
 from ..records import record, replace
 from ..version import USER_AGENT
 from . import download as fetch
-from . import listing, referrers, upload
 from .auth import Authenticator
 from .blob import BlobReader
 from .credentials import Credentials, CredentialSource
@@ -224,7 +224,7 @@ class Registry:
         ask: bool = True,
         deadline: Deadline | None = None,
         progress: ProgressCallback | None = None,
-    ) -> upload.Outcome:
+    ) -> package.Outcome:
         """Brings a blob into ``reference``'s repository, unless it is there.
 
         ``content`` is the bytes, a path, or a function that opens them as a binary file at an
@@ -236,7 +236,7 @@ class Registry:
         content that is not the descriptor's.
         """
         self._check(reference)
-        task = upload.Upload(
+        task = package.Upload(
             self._hosts.able(PUSH)[0],
             reference,
             descriptor,
@@ -267,18 +267,18 @@ class Registry:
         self._check(reference)
         with naming(f"push {reference}"):
             session = self._hosts.able(PUSH)[0]
-            return referrers.push_manifest(
+            return package.push_manifest(
                 session, reference, content, media_type, self._until(deadline)
             )
 
     def tags(self, reference: Reference, *, deadline: Deadline | None = None) -> Iterator[str]:
         """The tags of ``reference``'s repository, page by page as they are asked for."""
         self._check(reference)
-        return listing.tags(self._hosts, reference, self._each(deadline))
+        return package.list_tags(self._hosts, reference, self._each(deadline))
 
     def catalog(self, *, deadline: Deadline | None = None) -> Iterator[str]:
         """The repositories of the registry, where it tells (distribution's ``_catalog``)."""
-        return listing.catalog(self._hosts, self._each(deadline))
+        return package.list_catalog(self._hosts, self._each(deadline))
 
     def referrers(
         self, reference: Reference, artifact_type: str = "", *, deadline: Deadline | None = None
@@ -290,7 +290,9 @@ class Registry:
         """
         self._check(reference)
         with naming(f"list referrers of {reference}"):
-            return referrers.find(self._hosts, reference, artifact_type, self._each(deadline))
+            return package.find_referrers(
+                self._hosts, reference, artifact_type, self._each(deadline)
+            )
 
     def delete(
         self,
@@ -309,9 +311,11 @@ class Registry:
         session, until = self._hosts.able(PUSH)[0], self._until(deadline)
         with naming(f"delete {descriptor.digest if descriptor else reference.target}"):
             if descriptor is None:
-                referrers.delete_manifest(session, reference, until)
+                package.delete_manifest(session, reference, until)
             else:
-                listing.delete(session, reference.repository, "blobs", descriptor.digest, until)
+                package.delete_content(
+                    session, reference.repository, "blobs", descriptor.digest, until
+                )
 
     def _check(self, reference: Reference) -> None:
         if reference.host != self._namespace:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from ..deadline import Deadline, backoff
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
+from ..lazy import lazy_pattern
 from ..progress import ProgressEvent
 from ..records import field, record
 from ..undo import Undo
@@ -36,7 +37,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: Those that keep the method and the body (RFC 9110, section 15.4).
 _KEEPING = frozenset({307, 308})
 #: distribution-spec, Warnings: only these are meant for users.
-_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+_WARNING = lazy_pattern(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 Report = Callable[[ProgressEvent], object]
 _Result = TypeVar("_Result")

@@ -7,7 +7,6 @@ not: challenges, the keeping of tokens.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,6 +23,7 @@ from ..errors import (
     RegistryUnavailable,
 )
 from ..interrupt import check
+from ..lazy import lazy_pattern
 from ..locks import holding
 from ..oci.document import Document, quoted
 from ..records import field, record
@@ -46,11 +46,11 @@ _NO_POST = frozenset({400, 401, 404, 405})
 _REFUSED = frozenset({400, 401})
 
 #: What may stand in a header as a token (RFC 6750, section 2.1).
-_BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_BEARER = lazy_pattern(r"[A-Za-z0-9._~+/-]+=*")
 #: ``type:name:action,action``, where the name may have colons of its own.
-_SCOPE = re.compile(r"([^:]+:.+):([A-Za-z0-9_.*-]+(?:,[A-Za-z0-9_.*-]+)*)")
+_SCOPE = lazy_pattern(r"([^:]+:.+):([A-Za-z0-9_.*-]+(?:,[A-Za-z0-9_.*-]+)*)")
 #: RFC 3339; its fraction does not matter, and Go writes more digits than Python 3.10 reads.
-_MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9:]{5})")
+_MOMENT = lazy_pattern(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9:]{5})")
 
 
 def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:

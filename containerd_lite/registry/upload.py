@@ -6,7 +6,6 @@ which blobs belong together.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from enum import Enum
@@ -24,6 +23,7 @@ from ..errors import (
     SizeMismatch,
 )
 from ..interrupt import heard_late, unheard
+from ..lazy import lazy_pattern
 from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
 from ..oci.document import quoted
@@ -39,7 +39,7 @@ from .session import MAX_TRIES, Ask, Cuts, Session, location
 #: Bytes read from the content at a time.
 _PIECE = 1 << 20
 _OCTETS = "application/octet-stream"
-_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
+_RANGE = lazy_pattern(r"(?:bytes=)?0-([0-9]{1,19})")
 #: Seconds that the deletion of a failed upload may take: whoever stopped it waits for that.
 _GOODBYE = 1.5
 

@@ -8,7 +8,10 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .container import Container as Container
-    from .containers import Containers as Containers
+    from .container import list_containers as list_containers
+    from .container import load_container as load_container
+    from .creation import create_container as create_container
+    from .creation import restore_container as restore_container
     from .io import NullIO as NullIO
     from .popen import Running as Running
     from .popen import open_pipes as open_pipes
@@ -30,8 +33,8 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "runtime_backend": ["RuntimeBackend"],
-        "container": ["Container"],
-        "containers": ["Containers"],
+        "container": ["Container", "list_containers", "load_container"],
+        "creation": ["create_container", "restore_container"],
         "io": ["NullIO"],
         "popen": ["Running", "open_pipes"],
         "run": ["Capturing", "CompletedContainer", "CompletedProcess"],

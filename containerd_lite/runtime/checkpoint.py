@@ -10,11 +10,10 @@ image, the runtime and the snapshotter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 
 from ..errors import AlreadyExists, InvalidArgument, NotFound
-from ..images.files.changes import changes
+from ..images import files
 from ..images.image import Image
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
@@ -26,7 +25,7 @@ from ..services.containers import ContainerRecord
 from ..store.documents import indented_json, read_document, write_document
 from ..store.protocol import ContentStore, read_blob
 from ..undo import Undo
-from .record import StoredContainer
+from .record import StoredContainer, checkpoint_options
 from .runtime_backend import RuntimeBackend
 
 _KIND = "application/vnd.containerd.container."
@@ -61,7 +60,7 @@ def save(
             parts.append(_write(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
         if rw:
             snapshots = backend.snapshots(info.snapshotter)
-            parts.append(changes(snapshots, backend.differ, info.snapshot_key))
+            parts.append(files.write_changes(snapshots, backend.differ, info.snapshot_key))
         if info.spec is not None and not any(part.media_type == _SPEC for part in parts):
             parts.append(_write(store, _SPEC, info.spec.message()))
         parts = [part if part.platform else replace(part, platform=platform) for part in parts]
@@ -181,8 +180,3 @@ def restore(
                 snapshot_key=id,
             )
         )
-
-
-def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
-    """What runc is told of a checkpoint.  Raises ``InvalidArgument``."""
-    return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)

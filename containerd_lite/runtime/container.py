@@ -7,26 +7,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .. import images
 from ..errors import InvalidArgument, NotFound
-from ..images.image import Image
 from ..records import replace
 from ..services._types import AnyValue, Mount
 from ..undo import Undo
-from .io import closing_on_failure
+from . import network, watch
+from .io.base import closing_on_failure
 from .labels import WANTED_NETWORKS
+from .popen import Running, open_pipes
 from .process import Process
 from .record import StoredContainer, runtime_options_of
 from .restart import LOG_URI
+from .run import Capturing, CompletedProcess
 from .spec.options import split_exec
 from .task import Task
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ..images.image import Image
     from ..oci.descriptor import Descriptor
-    from .io import ProcessStreams, Source, Target
-    from .popen import Running
-    from .run import CompletedProcess
+    from .io.base import ProcessStreams
+    from .io.sinks import Target
+    from .io.streams import Source
+    from .runtime_backend import RuntimeBackend
     from .spec.options import ExecOptions, ProcessOptions
 
 
@@ -76,7 +81,7 @@ class Container(StoredContainer):
         """
         with closing_on_failure(streams):
             self._expect_terminal(streams is not None and streams.stdio.terminal)
-            if isinstance(checkpoint, Image):
+            if checkpoint is not None and isinstance(checkpoint, images.Image):
                 from .checkpoint import Checkpoint
 
                 checkpoint = Checkpoint(checkpoint, self.backend.images.store).task()
@@ -133,11 +138,9 @@ class Container(StoredContainer):
     def _connect(self, pid: int) -> None:
         """Put the container on the networks that its record names."""
         if WANTED_NETWORKS in self.info.extensions:
-            from .network.attachment import connect, wanted_of
-
             backend = self.backend
-            networks = wanted_of(self.info)
-            connect(backend.containers, backend.namespace, self.id, pid, networks)
+            networks = network.wanted_of(self.info)
+            network.connect(backend.containers, backend.namespace, self.id, pid, networks)
             self.reload()
 
     # ---- more processes --------------------------------------------------------------------
@@ -158,8 +161,6 @@ class Container(StoredContainer):
 
         As ``Client.popen`` for a container; ``options`` as ``Task.exec``.
         """
-        from .popen import open_pipes
-
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:
@@ -180,8 +181,6 @@ class Container(StoredContainer):
 
         As ``Client.run`` for a container; ``options`` as ``Task.exec``.
         """
-        from .run import Capturing, CompletedProcess
-
         outputs, others = split_exec(options)
         capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
         with Undo(capturing.streams.close) as undo:
@@ -204,8 +203,6 @@ class Container(StoredContainer):
         A process with a random id is removed by that id, before it is known to be there: an
         interrupt may come between the daemon's making it and our noting that.
         """
-        from .popen import Running
-
         name = id or f"exec-{os.urandom(8).hex()}"
         if not id:
             undo.add(Process(self.backend.tasks, self.id, name).delete_quietly)
@@ -220,8 +217,6 @@ class Container(StoredContainer):
         is no task, it is the file that the restart monitor writes to.  Raises
         ``FailedPrecondition`` where the output goes elsewhere, ``NotFound``.
         """
-        from .watch.logs import log_path, read_log
-
         uri, task = self.labels.get(LOG_URI, ""), None
         with suppress(NotFound):
             task = self.task()
@@ -230,4 +225,15 @@ class Container(StoredContainer):
         def runs() -> bool:
             return task is not None and task.poll() is None
 
-        return read_log(log_path(uri), tail=tail, follow=runs if follow else None, timeout=timeout)
+        path = watch.log_path(uri)
+        return watch.read_log(path, tail=tail, follow=runs if follow else None, timeout=timeout)
+
+
+def list_containers(backend: RuntimeBackend, *filters: str) -> list[Container]:
+    """As ``Client.containers``."""
+    return [Container(backend, record) for record in backend.containers.list(*filters)]
+
+
+def load_container(backend: RuntimeBackend, id: str) -> Container:
+    """As ``Client.load_container``."""
+    return Container(backend, backend.containers.get(id))

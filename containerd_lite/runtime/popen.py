@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 from ..deadline import Deadline
 from ..errors import ContainerdError, DeadlineExceeded, FailedPrecondition, NotFound
 from ..undo import Undo, end_block
-from .io import PIPE, Capture, Source, Streams, Target
+from .io.sinks import Capture, Target
+from .io.streams import PIPE, Source, Streams
 from .process import Process
 from .record import StoredContainer
 

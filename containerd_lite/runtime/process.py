@@ -6,7 +6,6 @@ not: what only the first has, which ``task`` has; how streams are served.
 
 from __future__ import annotations
 
-import re
 import signal as signals
 import threading
 import time
@@ -25,10 +24,12 @@ from ..errors import (
     Unknown,
     is_away,
 )
+from ..lazy import lazy_pattern
 from ..locks import holding
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
-from .io import ProcessStreams, discard_fifos
+from .io.base import ProcessStreams
+from .io.fifos import discard_fifos
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -39,7 +40,7 @@ _KILL_TIMEOUT = 30.0
 _RESTART_TIMEOUT = 30.0
 #: Real-time signals as Go's clients number them, whatever libc keeps for itself.
 _RTMIN, _RTMAX = 34, 64
-_REAL_TIME = re.compile(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,2}))?)")
+_REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,2}))?)")
 
 
 class Process:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
-from ..images.image import Image
+from ..lazy import lazy_pattern
 from ..oci.document import Document
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
+from . import network, users
 from .labels import NETWORKS, WANTED_NETWORKS
 from .restart import check_monitor, restart_labels
 from .runtime_backend import RuntimeBackend
@@ -20,10 +20,11 @@ from .runtime_backend import RuntimeBackend
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ..images.image import Image
     from .users.users import User
 
 #: containerd's pkg/identifiers.
-_ID = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
+_ID = lazy_pattern(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _MAX_ID = 76
 #: Bytes of a runtime spec that are parsed; the daemon itself stores less.
 _MAX_SPEC = 16 << 20
@@ -45,6 +46,11 @@ def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyVa
     if options is None or isinstance(options, AnyValue):
         return options
     return AnyValue.of(_RUNC_OPTIONS, options)
+
+
+def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
+    """What runc is told of a checkpoint.  Raises ``InvalidArgument``."""
+    return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)
 
 
 class StoredContainer:
@@ -110,12 +116,10 @@ class StoredContainer:
         Names are looked up in its image and in what it has changed since, without a mount here.
         Raises ``NotFound``, ``InvalidArgument``.
         """
-        from .users.image_users import SnapshotUsers
-
         image = None
         with suppress(NotFound):
             image = self.image()
-        return SnapshotUsers(
+        return users.SnapshotUsers(
             snapshots=self.backend.snapshots(self.info.snapshotter),
             differ=self.backend.differ,
             store=self.backend.images.store,
@@ -177,9 +181,7 @@ class StoredContainer:
         Raises what plugins say; those that failed stay in the record.
         """
         if self.info.extensions.keys() & (NETWORKS, WANTED_NETWORKS):
-            from .network.attachment import disconnect
-
-            disconnect(self.backend.containers, self.id)
+            network.disconnect(self.backend.containers, self.id)
 
     # ---- removing it -----------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ the daemon's (core/runtime/restart, plugins/restart).
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, Unimplemented
+from ..lazy import lazy_pattern
 
 if TYPE_CHECKING:
     from ..services.introspection import IntrospectionService
@@ -18,7 +18,7 @@ _PREFIX = "containerd.io/restart."
 STATUS, POLICY, LOG_URI, COUNT, STOPPED = (
     _PREFIX + name for name in ("status", "policy", "loguri", "count", "explicitly-stopped")
 )
-_POLICY = re.compile(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,8})?")
+_POLICY = lazy_pattern(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,8})?")
 
 
 def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import ProcessFailed
 from ..records import record
-from .io import INHERIT, Capture, Source, Streams, Target
+from .io.sinks import Capture, Target
+from .io.streams import INHERIT, Source, Streams
 from .popen import Running
 
 #: Takes what comes of ``"stdout"`` or ``"stderr"``, in the order in which it comes.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .. import images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..images.image import Image
     from ..images.image_backend import ImageBackend
     from ..services.access import Services
@@ -24,12 +26,19 @@ class RuntimeBackend:
     """The services of one namespace, each asked for when it is needed."""
 
     def __init__(
-        self, services: Services, images: ImageBackend, runtime: str | None = None
+        self,
+        services: Services,
+        new_images: Callable[[], ImageBackend],
+        runtime: str | None = None,
     ) -> None:
-        """``runtime`` is the client's default, if it has one."""
+        """``new_images`` is called when images are needed; ``runtime`` is the client's default."""
         self._services = services
         self._runtime = runtime
-        self.images = images
+        self._new_images = new_images
+
+    @property
+    def images(self) -> ImageBackend:
+        return self._new_images()
 
     @property
     def namespace(self) -> str:

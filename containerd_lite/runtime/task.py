@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from ..errors import NotFound
 from ..services.filters import Filter
 from ..services.tasks import Exit, ProcessInfo
-from .checkpoint import checkpoint_options
-from .io import ProcessStreams, closing_on_failure
+from . import watch
+from .io.base import ProcessStreams, closing_on_failure
 from .labels import STOP_SIGNAL
 from .process import Process
-from .record import StoredContainer
-from .spec.specs import exec_process
+from .record import StoredContainer, checkpoint_options
+from .spec.process_spec import exec_process
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -100,9 +100,7 @@ class Task(Process):
 
         Raises as ``metrics``.
         """
-        from .watch.stats import Stats
-
-        return Stats.of(self.metrics(), before)
+        return watch.Stats.of(self.metrics(), before)
 
     def top(self) -> list[TopProcess]:
         """Its processes, as this machine's ``/proc`` shows them: the daemon's machine's.
@@ -110,9 +108,7 @@ class Task(Process):
         Those that end meanwhile are left out.  Raises ``FailedPrecondition`` where this process
         does not see the daemon's.
         """
-        from .watch.top import top
-
-        return top(self.pids(), self.pid)
+        return watch.list_processes(self.pids(), self.pid)
 
     def metrics(self) -> Metric:
         """What it uses now.  Raises ``NotFound`` where it cannot be measured, or does not run."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..images.image import Image
     from ..services._types import AnyValue
     from .container import Container
-    from .io import ProcessStreams, Source, Target
+    from .io.base import ProcessStreams
+    from .io.sinks import Target
+    from .io.streams import Source
     from .popen import Running
     from .run import CompletedContainer
     from .runtime_backend import RuntimeBackend
@@ -35,11 +37,11 @@ class ContainerVerbs(ABC):
 
     def containers(self, *filters: str) -> list[Container]:
         """The namespace's containers, those that match one of ``filters`` if some are given."""
-        return package.Containers(self._runtime).list(*filters)
+        return package.list_containers(self._runtime, *filters)
 
     def load_container(self, id: str) -> Container:
         """Raises ``NotFound``."""
-        return package.Containers(self._runtime).load(id)
+        return package.load_container(self._runtime, id)
 
     def new_container(
         self,
@@ -56,11 +58,7 @@ class ContainerVerbs(ABC):
         the ``rootfs`` that they name.  Raises ``AlreadyExists``, ``NotFound``,
         ``InvalidArgument``, ``TypeError`` for an option that there is not.
         """
-        backend = self._runtime
-        with backend.images.keeping():
-            found = backend.image(image) if isinstance(image, str) else image
-            options["runtime"] = options.get("runtime") or backend.runtime
-            return package.Containers(backend).new(id, found, args, options)
+        return package.create_container(self._runtime, id, image, args, options)
 
     def restore(self, id: str, checkpoint: Image | str, *, rw: bool = True) -> Container:
         """Make a container as it was when ``Container.checkpoint``, or ``ctr``, saved it.
@@ -69,10 +67,7 @@ class ContainerVerbs(ABC):
         must be there.  What ran in it, ``new_task(checkpoint=…)`` makes run again.  Raises
         ``AlreadyExists``, ``NotFound`` for what was not saved, ``InvalidArgument``.
         """
-        backend = self._runtime
-        with backend.images.keeping():
-            image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
-            return package.Containers(backend).restore(id, image, rw=rw)
+        return package.restore_container(self._runtime, id, checkpoint, rw=rw)
 
     def popen(
         self,

@@ -19,8 +19,13 @@ MAX_SIZE = 64 << 20
 _HOW = "Make it by protoc --include_imports --descriptor_set_out"
 
 
-def loaded(source: str | PathLike[str] | bytes) -> Schema:
-    """See ``schema.load``."""
+def load(source: str | PathLike[str] | bytes) -> Schema:
+    """A schema out of a serialized ``FileDescriptorSet``, given as it is or by its path.
+
+    For ``Client.call`` and ``Client.stub``.  Whatever a file imports has to be in the set, save
+    Google's well-known types, which are taken from here where it lacks them.  Raises
+    ``InvalidArgument`` for what is no such set, and ``OSError`` for a file that cannot be read.
+    """
     if isinstance(source, bytes):
         data = source
     else:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Any
 
 from ..errors import InvalidArgument
@@ -40,6 +39,8 @@ def fill(
 
 
 def _unknown(descriptor: Any, name: str, where: str) -> InvalidArgument:
+    from difflib import get_close_matches  # for the hint alone
+
     names = sorted(descriptor.fields_by_name)
     close = get_close_matches(name, names, 1)
     hint = f"Did you mean {close[0]!r}? " if close else ""

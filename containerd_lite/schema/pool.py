@@ -94,6 +94,12 @@ class Schema:
                 self._read_index()
             return sorted(self._index)
 
+    def load_all(self) -> None:
+        """Read every set now, so that no file need be read later."""
+        for name in self.names():
+            with _LOCK:
+                self._load(name)
+
     def well_known(self, proto: str) -> bytes | None:
         """One of Google's well-known files by its import path, ``google/protobuf/any.proto``."""
         if not self._index:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_UNPRINTABLE = re.compile(r'["\\]|[^ -~]')
+_PLAIN = lazy_pattern(r"[A-Za-z][A-Za-z0-9_]*")
+_UNPRINTABLE = lazy_pattern(r'["\\]|[^ -~]')
 
 
 class Expression(str):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
-from ..errors import Unimplemented
+from ..errors import NotFound, Unimplemented
 from ..records import field, record
 from ..schema.pool import CONTAINERD, DynamicMessage, encode
 from ..schema.values import datetime_of, dict_of, mask
@@ -127,6 +128,13 @@ class SnapshotService(Service):
     def remove(self, key: str) -> None:
         """Raises ``NotFound``; ``FailedPrecondition`` for one that has children."""
         self._call("Remove", self._fields(key=key))
+
+    def find(self, name: str) -> SnapshotInfo | None:
+        """The committed snapshot of that name, ``None`` if there is none."""
+        with suppress(NotFound):
+            found = self.stat(name)
+            return found if found.kind == "committed" else None
+        return None
 
     def stat(self, key: str) -> SnapshotInfo:
         """Raises ``NotFound``."""

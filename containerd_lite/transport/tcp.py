@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 from contextlib import suppress
 from ipaddress import IPv6Address
@@ -16,6 +15,7 @@ from typing import Any, Literal, cast
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument
+from ..lazy import lazy_pattern
 from ..records import record
 from ..undo import Undo
 from . import failures
@@ -23,7 +23,7 @@ from .base import Address
 from .tls import TLS, secure
 
 _LABEL = "[-_a-zA-Z0-9]{1,63}"
-_TCP = re.compile(rf"tcp://(?:\[(.+)\]|({_LABEL}(?:\.{_LABEL})*\.?)):([0-9]{{1,5}})")
+_TCP = lazy_pattern(rf"tcp://(?:\[(.+)\]|({_LABEL}(?:\.{_LABEL})*\.?)):([0-9]{{1,5}})")
 #: A socket's time-out has a limit; waits are cut.
 _LONGEST_WAIT = 3600.0
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from containerd_lite import preload
+
 pytestmark = pytest.mark.source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,11 +52,12 @@ ROWS: dict[str, set[str]] = {
     "runtime": {"images", "store", "services", "oci"},
     "client": _CLIENT,
     "layout": _CLIENT,
+    "preload": _FRONT,
     "aio": _FRONT,
     "fleet": _FRONT,
     "testing": _FRONT,
     "cli": {"aio", "fleet", "testing", *_FRONT},
-    "__init__": {"client", "layout"},
+    "__init__": {"client", "layout", "preload"},
     "__main__": {"cli"},
     **{name: set() for name in EVERYBODY},
 }
@@ -159,7 +162,11 @@ def test_what_is_loaded_late_is_what_type_checkers_see(path: Path) -> None:
     table = lazy_table(path)
     if table is None:
         # The other one asks for modules of others: which zstd there is.
-        may_import = path.relative_to(PACKAGE).parts in (("lazy.py",), ("store", "layers.py"))
+        may_import = path.relative_to(PACKAGE).parts in (
+            ("lazy.py",),
+            ("preload.py",),
+            ("store", "layers.py"),
+        )
         assert may_import or "import_module" not in path.read_text()
         return
     seen: dict[str, list[str]] = {}
@@ -220,3 +227,78 @@ def test_the_lanes_have_the_compiler_of_the_sets() -> None:
     assert (
         line.split('"')[1] in (ROOT / "tests" / "requirements" / "all.txt").read_text().splitlines()
     )
+
+
+def imports_in_functions() -> dict[str, str]:
+    """Where a function imports something, and what: the module as ``import_module`` takes it."""
+    found = {}
+    for path in FILES:
+        folder = path.relative_to(PACKAGE).parts[:-1]
+        tree = ast.parse(path.read_text())
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        for node in (inner for function in functions for inner in ast.walk(function)):
+            where = f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import):
+                found[where] = node.names[0].name
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                base = folder[: len(folder) - node.level + 1]
+                found[where] = "." + ".".join((*base, node.module or ""))
+            elif isinstance(node, ast.ImportFrom):
+                found[where] = node.module or ""
+    return found
+
+
+def test_few_functions_import_something() -> None:
+    """Each says why, beside it or above; families are loaded by the tables of packages."""
+    found = imports_in_functions()
+    assert len(found) <= 25, "\n".join(f"{where} {what}" for where, what in found.items())
+
+
+def test_what_functions_import_can_be_loaded_before() -> None:
+    late = set(imports_in_functions().values())
+    by_programs = {".layout", "rich.console", "rich.progress"}  # of the command line
+    assert late - by_programs <= set(preload._IN_FUNCTIONS)
+    assert {name for name in preload._IN_FUNCTIONS if name.startswith(".")} <= late
+
+
+def test_no_two_modules_bear_one_name() -> None:
+    """But for names that the field gives: of services, of commands, of what a room stands on."""
+    seen: dict[str, Path] = {}
+    for path in FILES:
+        parts = path.relative_to(PACKAGE).parts
+        is_given = path.stem in ("__init__", "verbs", "base")
+        if is_given or parts[0] == "services" or parts[:2] == ("cli", "commands"):
+            continue
+        assert path.stem not in seen, f"{path} and {seen[path.stem]}"
+        seen[path.stem] = path
+
+
+#: Classes that the field itself has twice, such as the mounts of snapshots and of runtime specs.
+_TWICE = {
+    "Mount",
+    "Stream",
+    *("CPUStat", "MemoryStat", "Metrics", "NetworkStat", "PidsStat", "RdmaEntry", "RdmaStat"),
+}
+
+
+def test_no_two_classes_bear_one_name() -> None:
+    seen: dict[str, Path] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name not in _TWICE:
+                assert node.name not in seen, f"{node.name}: {path} and {seen[node.name]}"
+                seen[node.name] = path
+
+
+def test_calls_with_many_arguments_name_them() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                assert len(node.args) < 6, f"{path}:{node.lineno}: name them from the fourth on"
+
+
+def test_a_room_has_few_files() -> None:
+    for folder in {path.parent for path in FILES}:
+        files = [path for path in FILES if path.parent == folder and path.stem != "__init__"]
+        most = {"images": 16, "runtime": 18}.get(folder.name, 32)
+        assert len(files) <= most, folder

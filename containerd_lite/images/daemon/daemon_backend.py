@@ -12,12 +12,12 @@ from ...services.lease_keeping import RESUME_EXPIRES, keeping, restore
 from ...store.daemon import DaemonStore
 from .. import daemon, unpack, upkeep
 from ..image_backend import ImageBackend, Replacer
-from ..job import Job
 from ..names import DaemonNames
 
 if TYPE_CHECKING:
     from ...services.diff import DiffService
     from ...services.snapshots import SnapshotService
+    from ..job import Job
     from ..unpack.unpack import Unpacker
     from .by_daemon import DaemonTransfers
 
@@ -74,7 +74,7 @@ class DaemonBackend(ImageBackend):
         return self._services.diff_service
 
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
-        return unpack.Unpacker(self.store, self.snapshots(snapshotter), self.differ(), job or Job())
+        return unpack.Unpacker(self.store, self.snapshots(snapshotter), self.differ(), job)
 
     def can_transfer(self) -> bool:
         return daemon.can_transfer(self._services)

@@ -6,8 +6,6 @@ may not: streams' ends, calls.
 
 from __future__ import annotations
 
-import re
-
 from ...errors import (
     ContainerdError,
     NoMatchingPlatform,
@@ -20,6 +18,7 @@ from ...errors import (
     Unimplemented,
     Unknown,
 )
+from ...lazy import lazy_pattern
 from ...oci.reference import DEFAULT_HOST, Reference
 from ...registry.credentials import CredentialSource
 from ...registry.destinations import is_loopback
@@ -28,9 +27,9 @@ from ...services.streaming import Stream
 from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value
 
 #: remotes/errors, remotes/docker/fetcher.go.
-_STATUS = re.compile(r"unexpected (?:HEAD )?status .*?: (\d{3})\b")
+_STATUS = lazy_pattern(r"unexpected (?:HEAD )?status .*?: (\d{3})\b")
 #: A query may be what lets one in, where a registry has sent the daemon elsewhere.
-_QUERY = re.compile(r"(https?://[^\s\"?]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
+_QUERY = lazy_pattern(r"(https?://[^\s\"?]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
 _TLS_ALONE = "server gave HTTP response to HTTPS client"
 _CLIENT = 'pull or push with via="client"'
 

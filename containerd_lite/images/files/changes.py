@@ -13,7 +13,7 @@ from ...services.snapshots import SnapshotService
 from .image_files import read_only
 
 
-def changes(
+def write_changes(
     snapshots: SnapshotService, differ: DiffService, key: str, media_type: str = ""
 ) -> Descriptor:
     """What a snapshot changes on its parent, as a layer in the content store.

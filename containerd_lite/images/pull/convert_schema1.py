@@ -27,12 +27,8 @@ from ..walk import Dispatcher
 from .convert_manifest import write_manifest, write_reported
 from .fetch_blob import fetch_blob
 
-#: Names, on the image, the digest of the manifest that it was made of.
-CONVERTED = "io.containerd.image/converted-docker-schema1"
 #: Tells of a layer that there is nothing in it.
 EMPTY_LAYER = "containerd.io/docker.schema1.empty-layer"
-#: What some registries call a manifest of schema 1.
-_VAGUE = "text/plain"
 
 _BUFFER = 256 << 10
 
@@ -54,11 +50,6 @@ class _Layer:
     is_empty: bool
 
 
-def is_convertible(target: Descriptor) -> bool:
-    """Whether this is a manifest of schema 1, by what its registry calls it."""
-    return media_types.is_schema1(target.media_type) or target.media_type == _VAGUE
-
-
 def convert(
     fetcher: Fetcher,
     store: ContentStore,
@@ -75,7 +66,7 @@ def convert(
     is not as it should be and for a fetcher that is no ``SizedFetcher``, ``DigestMismatch``,
     ``DataLoss`` for a layer that does not decompress, and what fetcher and store raise.
     """
-    if not is_convertible(target):
+    if not media_types.may_be_schema1(target.media_type):
         raise InvalidArgument(f"{name} is no manifest of schema 1: it is {target.media_type}")
     if not isinstance(fetcher, SizedFetcher):
         raise InvalidArgument(
@@ -93,7 +84,7 @@ def convert(
 
 def _fetch_manifest(fetcher: Fetcher, target: Descriptor) -> schema1.Schema1:
     """The manifest, verified; how long its signatures are, registries decide afresh each time."""
-    if target.media_type == _VAGUE:
+    if target.media_type == media_types.VAGUE_SCHEMA1:
         target = replace(target, media_type=media_types.DOCKER_SCHEMA1_SIGNED)
     body, buffer = bytearray(), memoryview(bytearray(_BUFFER))
     with closing(fetcher.fetch(target)) as reader:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from ...errors import InvalidArgument
+from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...records import replace
 from .. import daemon
 from ..concurrency import USUAL_LARGE
+from ..gc_labels import CONVERTED
 from ..image import Image
 from ..image_backend import ImageBackend
 from ..job import Job
@@ -18,7 +20,6 @@ from ..resolver import using
 from ..via import Via, falling_back, is_for_daemon
 from ..write_locks import write_lock
 from .convert_manifest import repair_octet_config
-from .convert_schema1 import CONVERTED, convert, is_convertible
 from .fetch_walk import FetchWalk
 from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher
@@ -90,7 +91,7 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
         job.report("resolved", name, 0, target.size)
         source = StoreFetcher(resolver.fetcher(name), name, backend.store, job)
         labels = dict(request.labels or {})
-        if is_convertible(target):
+        if media_types.may_be_schema1(target.media_type):
             labels[CONVERTED] = target.digest
             target = _converted(source, target, request)
             source = replace(source, is_labelled=False)
@@ -109,5 +110,7 @@ def _converted(source: StoreFetcher, target: Descriptor, request: PullRequest) -
             f"{source.name} is of Docker's schema 1",
             remedy="Pull it with convert_schema1=True, or push it again with a current tool",
         )
+    from .convert_schema1 import convert  # for images of last decade
+
     workers = request.max_concurrent_downloads or USUAL_LARGE
     return convert(source.fetcher, source.store, source.name, target, source.job, workers=workers)

@@ -74,10 +74,7 @@ class Applier:
 
     def find(self, name: str) -> SnapshotInfo | None:
         """The committed snapshot of that name, if it is there."""
-        with suppress(NotFound):
-            found = self._snapshots.stat(name)
-            return found if found.kind == "committed" else None
-        return None
+        return self._snapshots.find(name)
 
     def is_remote(self, snapshot: SnapshotInfo, layer: Descriptor) -> bool:
         """Whether the snapshot stands without the layer's content, and is meant to."""
@@ -105,7 +102,7 @@ class Applier:
             except NotFound as error:
                 raise ParentGone(error.message, operation=error.operation) from error
             except AlreadyExists:
-                found = self.find(step.name)
+                found = self._snapshots.find(step.name)
                 if found is not None:
                     return found
         raise AlreadyExists(

@@ -50,9 +50,10 @@ class Unpacker:
         store: ContentStore,
         snapshots: SnapshotService,
         differ: DiffService,
-        job: Job,
+        job: Job | None = None,
         max_concurrent: int = 3,
     ) -> None:
+        job = job or Job()
         self._store = store
         self._snapshots = snapshots
         self._applier = Applier(store, snapshots, differ, job)
@@ -106,11 +107,6 @@ class Unpacker:
                 climb.in_turn(rest)
             climb.expect_labels()
         return climb.is_lazy
-
-    def find(self, config: ImageConfig) -> str | None:
-        """The top snapshot's name if it is there, and with it those below; ``""``: no layers."""
-        top = next(reversed(chain_ids(config.diff_ids)), "")
-        return top if not top or self._applier.find(top) else None
 
 
 class _ImageUnpacking:

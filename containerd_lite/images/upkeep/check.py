@@ -17,7 +17,7 @@ from ...oci.manifest import Index, Manifest, parse
 from ...oci.platform import Platform
 from ...records import field, record
 from ...store.protocol import read_blob
-from ..image import ImageLike, name_and_target
+from ..image import ImageLike, name_and_target, top_snapshot
 from ..image_backend import ImageBackend
 from ..platforms import Platforms, wanted_children
 from ..walk import walk
@@ -156,4 +156,4 @@ class _Check:
         config = ImageConfig.parse(self._read(target))
         if not self.backend.has_snapshots:
             return config.platform, None
-        return config.platform, self.backend.unpacker().find(config) is not None
+        return config.platform, top_snapshot(self.backend, config) is not None

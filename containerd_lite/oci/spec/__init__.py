@@ -1,9 +1,19 @@
-"""The runtime spec of containers (runtime-spec config.md), as containerd's ``pkg/oci`` writes it.
-
-What lives here: plain functions that change one part of a spec, one noun a file.  What may not:
-IO, images, what a caller's keywords are called beyond their names in errors.
-"""
+"""The runtime spec of containers (runtime-spec config.md), written as containerd writes it."""
 
 from __future__ import annotations
 
-from .mounts import Mount as Mount
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .mounts import Mount as Mount
+    from .seccomp import default_profile as default_profile
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "mounts": ["Mount"],
+        "seccomp": ["default_profile"],
+    },
+)

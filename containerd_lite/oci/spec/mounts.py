@@ -6,7 +6,6 @@ exists, which is the daemon's to know.
 
 from __future__ import annotations
 
-import csv
 import posixpath
 from collections.abc import Iterable, Sequence
 
@@ -60,6 +59,8 @@ class Mount:
 
 
 def _parts(line: str) -> list[str]:
+    import csv  # for mounts that are written as text
+
     try:
         rows = list(csv.reader([text("mounts", line)], strict=True))
     except csv.Error:

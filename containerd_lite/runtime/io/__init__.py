@@ -1,40 +1,43 @@
-"""A process's streams: where its input comes from and its output goes.
-
-What lives here: one kind of streams a file, all used in the same way (``base``).  ``streams`` and
-``terminal`` are served by this process, with the FIFOs of ``fifos`` and the thread of ``pump``;
-those of ``elsewhere`` are served by others.  What may not: making processes.
-"""
+"""A process's streams: where its input comes from and its output goes."""
 
 from __future__ import annotations
 
-from .base import ProcessStreams, StreamedProcess, closing_on_failure
-from .elsewhere import BinaryLogger, Fifos, LogFile, NullIO
-from .fifos import FIFO_FOLDER, discard_fifos
-from .sinks import Capture, Sink, Target, sink_of
-from .streams import DEVNULL, INHERIT, PIPE, STDOUT, Source, Streams, attach
-from .terminal import Terminal, attach_terminal
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "DEVNULL",
-    "FIFO_FOLDER",
-    "INHERIT",
-    "PIPE",
-    "STDOUT",
-    "BinaryLogger",
-    "Capture",
-    "Fifos",
-    "LogFile",
-    "NullIO",
-    "ProcessStreams",
-    "Sink",
-    "Source",
-    "StreamedProcess",
-    "Streams",
-    "Target",
-    "Terminal",
-    "attach",
-    "attach_terminal",
-    "closing_on_failure",
-    "discard_fifos",
-    "sink_of",
-]
+from ...lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .base import ProcessStreams as ProcessStreams
+    from .base import StreamedProcess as StreamedProcess
+    from .base import closing_on_failure as closing_on_failure
+    from .elsewhere import BinaryLogger as BinaryLogger
+    from .elsewhere import Fifos as Fifos
+    from .elsewhere import LogFile as LogFile
+    from .elsewhere import NullIO as NullIO
+    from .fifos import FIFO_FOLDER as FIFO_FOLDER
+    from .fifos import discard_fifos as discard_fifos
+    from .sinks import Capture as Capture
+    from .sinks import Sink as Sink
+    from .sinks import Target as Target
+    from .sinks import sink_of as sink_of
+    from .streams import DEVNULL as DEVNULL
+    from .streams import INHERIT as INHERIT
+    from .streams import PIPE as PIPE
+    from .streams import STDOUT as STDOUT
+    from .streams import Source as Source
+    from .streams import Streams as Streams
+    from .streams import attach as attach
+    from .terminal import Terminal as Terminal
+    from .terminal import attach_terminal as attach_terminal
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "base": ["ProcessStreams", "StreamedProcess", "closing_on_failure"],
+        "elsewhere": ["BinaryLogger", "Fifos", "LogFile", "NullIO"],
+        "fifos": ["FIFO_FOLDER", "discard_fifos"],
+        "sinks": ["Capture", "Sink", "Target", "sink_of"],
+        "streams": ["DEVNULL", "INHERIT", "PIPE", "STDOUT", "Source", "Streams", "attach"],
+        "terminal": ["Terminal", "attach_terminal"],
+    },
+)

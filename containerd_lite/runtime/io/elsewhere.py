@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from ...errors import InvalidArgument
 from ...services.tasks import Stdio
@@ -81,8 +81,6 @@ class BinaryLogger(NullIO):
         *,
         terminal: bool = False,
     ) -> None:
-        from urllib.parse import urlencode
-
         super().__init__()
         query = urlencode(sorted((args or {}).items()))
         uri = _uri("binary", path) + (f"?{query}" if query else "")
@@ -114,7 +112,7 @@ class Fifos(NullIO):
 
 
 def _check_absolute(path: str) -> None:
-    if not Path(path).is_absolute():
+    if not os.path.isabs(path):
         raise InvalidArgument(
             f"{path!r} is not absolute", remedy="The daemon has a working directory of its own"
         )
@@ -122,8 +120,6 @@ def _check_absolute(path: str) -> None:
 
 def _uri(scheme: str, path: str | os.PathLike[str]) -> str:
     """As Go's ``url.URL`` writes it, which is how the shim reads it."""
-    from urllib.parse import quote
-
     text = os.fspath(path)
     _check_absolute(text)
     # normpath keeps two slashes at the beginning, which would be a host's name here.

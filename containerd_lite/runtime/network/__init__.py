@@ -1,5 +1,23 @@
 """Networks of containers, by way of CNI plugins."""
 
-from .network import Network, PortMapping
+from __future__ import annotations
 
-__all__ = ["Network", "PortMapping"]
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .attachment import connect as connect
+    from .attachment import disconnect as disconnect
+    from .attachment import wanted as wanted
+    from .attachment import wanted_of as wanted_of
+    from .network import Network as Network
+    from .network import PortMapping as PortMapping
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "attachment": ["connect", "disconnect", "wanted", "wanted_of"],
+        "network": ["Network", "PortMapping"],
+    },
+)

@@ -6,7 +6,6 @@ containers, the running of plugins.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from ipaddress import (
     IPv4Address,
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...errors import InvalidArgument, NotFound, Unknown
+from ...lazy import lazy_pattern
 from ...oci.document import Document, quoted
 from ...records import field, record
 from ...system import open_file
@@ -30,7 +30,7 @@ _SUFFIXES = (".conflist", ".conf", ".json")
 #: Of a configuration and of an answer, in bytes; both are kept in the container's record.
 MAX_DOCUMENT = 256 << 10
 #: libcni's utils.ValidateNetworkName and ValidateContainerID; it cannot be a path.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
+_NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 Json = Mapping[str, object]
 _Value = TypeVar("_Value")

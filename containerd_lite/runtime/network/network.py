@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Literal, get_args
 
 from ...errors import InvalidArgument
+from ...lazy import lazy_pattern
 from ...oci.document import Document, quoted
 from ...records import field, record, replace
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
@@ -24,7 +24,7 @@ PLUGIN_FOLDERS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
 PortProtocol = Literal["tcp", "udp", "sctp"]
 _PROTOCOLS = get_args(PortProtocol)
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
+_MAC = lazy_pattern(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 
 @record(frozen=True)

@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
+    from typing import TypedDict
+
     from ...oci.spec import Mount
     from ...services._types import AnyValue
-    from ..io import Target
+    from ..io.sinks import Target
     from ..network.network import Network, PortMapping
+
+
+if not TYPE_CHECKING:
+
+    class TypedDict(dict):
+        """As ``typing.TypedDict``, which would compile each annotation: 1 ms for these."""
+
+        __optional_keys__ = frozenset()
+
+        def __init_subclass__(cls, **_: Any) -> None:
+            cls.__optional_keys__ = cls.__optional_keys__ | frozenset(cls.__annotations__)
 
 
 class ProcessOptions(TypedDict, total=False):

@@ -1,1 +1,18 @@
 """Users and groups of a container's root filesystem, as ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .image_users import ImageUsers as ImageUsers
+    from .image_users import SnapshotUsers as SnapshotUsers
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "image_users": ["ImageUsers", "SnapshotUsers"],
+    },
+)

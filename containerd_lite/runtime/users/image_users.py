@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 
 from ...errors import FailedPrecondition, InvalidArgument, NotFound
-from ...images.files.changes import changes
-from ...images.files.image_files import read_layer_files, read_snapshot_files
+from ...images import files as image_files
 from ...images.image import Image
 from ...oci import media_types
 from ...oci.config import chain_ids
@@ -48,7 +47,7 @@ class ImageUsers:
         files = _kept.get(store, manifest)
         if files is None:
             try:
-                found = read_layer_files(store, manifest.layers, (PASSWD, GROUP))
+                found = image_files.read_layer_files(store, manifest.layers, (PASSWD, GROUP))
                 files = found[PASSWD], found[GROUP]
             except (FailedPrecondition, InvalidArgument, NotFound):
                 if not self._image.backend.has_snapshots:
@@ -99,9 +98,11 @@ class SnapshotUsers:
             with suppress(FailedPrecondition, InvalidArgument, NotFound):
                 top = chain_ids(self._image.rootfs())[-1:]
                 if top == (snapshots.stat(key).parent,):
-                    changed = changes(snapshots, differ, key, media_types.OCI_LAYER)
+                    changed = image_files.write_changes(
+                        snapshots, differ, key, media_types.OCI_LAYER
+                    )
                     layers = (*self._image.manifest().layers, changed)
-                    found = read_layer_files(store, layers, (PASSWD, GROUP))
+                    found = image_files.read_layer_files(store, layers, (PASSWD, GROUP))
                     return found[PASSWD], found[GROUP]
         return _of_snapshot(*self._place)
 
@@ -109,5 +110,5 @@ class SnapshotUsers:
 def _of_snapshot(
     snapshots: SnapshotService, differ: DiffService, store: ContentStore, key: str
 ) -> Files:
-    found = read_snapshot_files(snapshots, differ, store, key, (PASSWD, GROUP))
+    found = image_files.read_snapshot_files(snapshots, differ, store, key, (PASSWD, GROUP))
     return found[PASSWD], found[GROUP]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from ...errors import InvalidArgument, NotFound, ResourceExhausted
+from ...lazy import lazy_pattern
 from ...oci.document import quoted
 from ...records import record
 
@@ -24,7 +25,7 @@ MAX_FILE = 4 << 20
 PASSWD, GROUP = "etc/passwd", "etc/group"
 
 #: What somebody may have meant for a number, in whatever notation or digits.
-_NUMERIC = re.compile(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
+_NUMERIC = lazy_pattern(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
 
 
 @record(frozen=True)

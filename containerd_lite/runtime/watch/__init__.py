@@ -1,1 +1,22 @@
 """Looking at what runs: logs, statistics, processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .logs import log_path as log_path
+    from .logs import read_log as read_log
+    from .stats import Stats as Stats
+    from .top import list_processes as list_processes
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "logs": ["log_path", "read_log"],
+        "stats": ["Stats"],
+        "top": ["list_processes"],
+    },
+)

@@ -41,7 +41,7 @@ class TopProcess:
     exec_id: str = ""
 
 
-def top(processes: Sequence[ProcessInfo], first: int) -> list[TopProcess]:
+def list_processes(processes: Sequence[ProcessInfo], first: int) -> list[TopProcess]:
     """As ``Task.top``; ``first`` is the pid of the container's first process."""
     found = []
     for process in processes:

@@ -175,14 +175,14 @@ def test_layers_whose_content_is_gone(client: Client, image: Image) -> None:
     assert {info.digest for info in client.content_store.walk()} == before
 
 
-#: Whoever is told to becomes nobody first, once all that is to be read of the program was read.
+#: Whoever is told to becomes nobody first.
 LOOK_UP = """
 import os, sys
-from containerd_lite import Client, Layout
+from containerd_lite import Client, Layout, load
 from containerd_lite.runtime.users.image_users import ImageUsers
 place, name, namespace, whoami = sys.argv[1:]
 if whoami == "nobody":
-    Client(place, namespace=namespace).version() if namespace else Layout(place).list_images()
+    load()
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 if namespace:
     with Client(place, namespace=namespace) as client:

@@ -85,7 +85,7 @@ def test_interrupted(
         signal.raise_signal(number)
         raise AssertionError("it went on")
 
-    monkeypatch.setattr("containerd_lite.cli.version.client_of", interrupt)
+    monkeypatch.setattr("containerd_lite.cli.commands.version.client_of", interrupt)
     former = signal.signal(number, signal.SIG_DFL)  # whoever runs this may have it ignored
     try:
         assert main(["version"]) == 128 + number
@@ -197,5 +197,5 @@ def test_a_pull_that_waits_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_nothing_else_prints() -> None:
     package = Path(cli.__file__).parents[1]
     for file in package.rglob("*.py"):
-        if file.parent.name != "cli":
+        if "cli" not in file.relative_to(package).parts:
             assert "print(" not in file.read_text(), file

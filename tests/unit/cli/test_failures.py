@@ -19,10 +19,11 @@ pytestmark = pytest.mark.interpreter
 BECOME_NOBODY = """
 import os
 import sys
-import containerd_lite.images.resolver
-import containerd_lite.layout
-import containerd_lite.runtime.io
-from containerd_lite.cli import doctor, main
+import containerd_lite
+import containerd_lite.cli.commands.images
+containerd_lite.load()
+from containerd_lite.cli import main
+from containerd_lite.cli.commands import doctor
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -107,7 +108,8 @@ def test_a_folder_that_one_may_not_enter(tmp_path: Path) -> None:
 def test_doctor_tells_of_a_folder_that_one_may_not_enter(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
     script = """
-containerd_lite.runtime.io.FIFO_FOLDER = doctor.Path(sys.argv[1])
+folder = doctor.Path(sys.argv[1])
+containerd_lite.runtime.io.fifos.FIFO_FOLDER = containerd_lite.runtime.io.FIFO_FOLDER = folder
 print(doctor._fifos())
 """
     done = as_nobody(script, f"{tmp_path}/closed/fifo")

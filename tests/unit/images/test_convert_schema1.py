@@ -21,13 +21,14 @@ from containerd_lite.errors import (
     SizeMismatch,
 )
 from containerd_lite.images.job import Job
-from containerd_lite.images.pull.convert_schema1 import convert, is_convertible
+from containerd_lite.images.pull.convert_schema1 import convert
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.config import ImageConfig
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT
 from containerd_lite.oci.manifest import Manifest, parse
+from containerd_lite.oci.media_types import may_be_schema1
 from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.protocol import read_blob
 from tests.harness import images
@@ -252,10 +253,10 @@ def test_what_is_convertible(store: LayoutStore) -> None:
     first = case.convert(store)
     for kind in (media_types.DOCKER_SCHEMA1, "text/plain"):
         case.target = Descriptor(kind, case.target.digest, case.target.size)
-        assert is_convertible(case.target)
+        assert may_be_schema1(case.target.media_type)
         assert case.convert(store) == first
     case.target = Descriptor(media_types.DOCKER_MANIFEST, case.target.digest, 1)
-    assert not is_convertible(case.target)
+    assert not may_be_schema1(case.target.media_type)
     with pytest.raises(InvalidArgument, match=r"no manifest of schema 1"):
         case.convert(store)
 

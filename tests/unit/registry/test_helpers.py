@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnauthorized
-from containerd_lite.registry.helpers import ask
+from containerd_lite.registry.helpers import ask_helper
 from tests.harness.leaks import open_files
 from tests.harness.process import wait_until
 
@@ -47,7 +47,7 @@ class Shelf:
     def ask(
         self, name: str = "mine", host: str = HOST, timeout: float = 30.0
     ) -> tuple[str, str] | None:
-        return ask(name, host, self.config, self.environ, timeout)
+        return ask_helper(name, host, self.config, self.environ, timeout)
 
     def fails(self, name: str = "mine", timeout: float = 30.0) -> str:
         """What is said when it fails; checks what must be, and must not be, in any error."""

@@ -16,7 +16,8 @@ from containerd_lite.oci.platform import Platform
 from containerd_lite.oci.spec import Mount
 from containerd_lite.oci.spec.seccomp import default_profile
 from containerd_lite.runtime.spec.options import ProcessOptions, SpecOptions
-from containerd_lite.runtime.spec.specs import exec_process, make_spec
+from containerd_lite.runtime.spec.process_spec import exec_process
+from containerd_lite.runtime.spec.specs import make_spec
 from containerd_lite.runtime.users.users import User
 
 CONFIG = ImageConfig(Platform("linux", "amd64"), (), cmd=("image",), user="bob")

@@ -31,7 +31,8 @@ DIGEST = digests.of(BODY)
 
 #: A folder, relative, and who goes there; prints what each call is refused with.
 AS_NOBODY = """
-import os, sys
+import os, sys, containerd_lite
+containerd_lite.load("images")
 from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.layout_names import LayoutNames
 from containerd_lite.oci.descriptor import Descriptor

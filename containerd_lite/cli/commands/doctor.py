@@ -10,14 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import ContainerdError
-from ..records import record
-from .output import add_command, add_format, client_of, print_rows
+from ...errors import ContainerdError
+from ...records import record
+from ...runtime import io
+from ..output import add_format, client_of, print_rows
 
 if TYPE_CHECKING:
-    from ..client import Client
-    from ..services.introspection import Plugin
-    from .output import Commands
+    from ...client import Client
+    from ...services.introspection import Plugin
 
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 _RUNTIME = "io.containerd.runtime.v2"
@@ -40,20 +40,12 @@ class Finding:
     remedy: str = ""
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command's parser."""
-    parser = add_command(
-        commands,
-        common,
-        "doctor",
-        doctor,
-        "Look at the daemon and say what is missing, and what to do about it. "
-        "Ends with 1 if something needed is missing.",
-    )
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     add_format(parser)
 
 
-def doctor(options: argparse.Namespace) -> int:
+def do_doctor(options: argparse.Namespace) -> int:
     """Look at everything that can be looked at, also where something before it failed."""
     with client_of(options) as client:
         findings = list(examine(client))
@@ -147,10 +139,8 @@ def _shims() -> Finding:
 
 def _fifos() -> Finding:
     """Streams of containers are FIFOs that daemon and client both see."""
-    from ..runtime.io import FIFO_FOLDER
-
-    folder = FIFO_FOLDER if os.path.exists(FIFO_FOLDER) else FIFO_FOLDER.parent
+    folder = io.FIFO_FOLDER if os.path.exists(io.FIFO_FOLDER) else io.FIFO_FOLDER.parent
     if os.access(folder, os.W_OK | os.X_OK):
-        return Finding("streams", "ok", f"{FIFO_FOLDER} can be written")
+        return Finding("streams", "ok", f"{io.FIFO_FOLDER} can be written")
     remedy = "Pulling works; running wants root, on the daemon's own machine"
-    return Finding("streams", "warning", f"{FIFO_FOLDER} cannot be written", remedy)
+    return Finding("streams", "warning", f"{io.FIFO_FOLDER} cannot be written", remedy)

@@ -7,26 +7,19 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from .output import add_command, add_format, client_of, print_names, print_rows
-from .progress_display import show_progress
+from ... import images as pipeline
+from ..output import add_format, client_of, print_names, print_rows
+from ..progress_display import show_progress
 
 if TYPE_CHECKING:
-    from ..client import Client
-    from ..images.image import Image
-    from .output import Commands
+    from ...client import Client
+    from ...images.image import Image
 
 _ELSEWHERE = "k8s.io"
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add both commands' parsers."""
-    parser = add_command(
-        commands,
-        common,
-        "pull",
-        pull,
-        "Fetch an image; unpack it unless it goes into a folder. Prints its name and digest.",
-    )
+def add_pull(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``pull``."""
     parser.add_argument("ref", metavar="REF", help="busybox, quay.io/org/image:tag, ...@sha256:...")
     parser.add_argument("--to", metavar="FOLDER", help="into an OCI image layout; no daemon needed")
     parser.add_argument(
@@ -42,7 +35,10 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-unpack", action="store_true", help="fetch only")
     parser.add_argument("--plain-http", action="store_true", help="talk to the registry in clear")
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
-    parser = add_command(commands, common, "images", images, "List images.")
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``images``."""
     parser.add_argument("filters", metavar="FILTER", nargs="*", help="as containerd's: name==x")
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="names only; strings with --format json"
@@ -51,15 +47,16 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def pull(options: argparse.Namespace) -> int:
+def do_pull(options: argparse.Namespace) -> int:
     """Fetch one image; its name and digest are all that goes to stdout."""
-    from ..images.resolver import RegistryResolver
-    from ..layout import Layout
+    from ...layout import Layout  # which listing images does not need
 
     plain_http = True if options.plain_http else None
     with ExitStack() as stack:
         progress = stack.enter_context(show_progress(options.quiet))
-        resolver = stack.enter_context(RegistryResolver(plain_http=plain_http, progress=progress))
+        resolver = stack.enter_context(
+            pipeline.RegistryResolver(plain_http=plain_http, progress=progress)
+        )
         keeper = stack.enter_context(client_of(options)) if options.to is None else None
         found = (keeper or Layout(options.to)).pull(
             options.ref,
@@ -75,7 +72,7 @@ def pull(options: argparse.Namespace) -> int:
     return 0
 
 
-def images(options: argparse.Namespace) -> int:
+def do_images(options: argparse.Namespace) -> int:
     """List what the namespace has: one call, no look at content."""
     with client_of(options) as client:
         found = client.list_images(*options.filters)

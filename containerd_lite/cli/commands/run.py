@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from ..errors import InvalidArgument
-from .output import add_command, client_of
-from .signals import Relay
-
-if TYPE_CHECKING:
-    from .output import Commands
-
-_RUN = """Run a command in a new container, show its output, remove the container, and end with
-its exit code."""
-_EXEC = """Run a further command in a container that runs, show its output, and end with its exit
-code."""
+from ...errors import InvalidArgument
+from ...runtime import io
+from ..attached import add_options, attend, streams
+from ..container_options import add_container, add_process, of_container, of_process
+from ..output import client_of
+from ..signals import Relay
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the parsers."""
-    from .attached import add_options
-    from .container_options import add_container, add_process
-
-    parser = add_command(commands, common, "run", run, " ".join(_RUN.split()))
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``run``."""
     add_options(parser)
     parser.add_argument("-d", "--detach", action="store_true", help="print its id and leave it")
     parser.add_argument("--name", dest="id", metavar="ID", help="the container's id (made up)")
@@ -34,25 +24,24 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("ref", metavar="REF", help="an image that was pulled")
     parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="what to run")
 
-    parser = add_command(commands, common, "exec", execute, " ".join(_EXEC.split()))
+
+def add_exec(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``exec``."""
     add_options(parser)
     add_process(parser)
     parser.add_argument("container", metavar="ID", help="a container that runs")
     parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="what to run")
 
 
-def run(options: argparse.Namespace) -> int:
+def do_run(options: argparse.Namespace) -> int:
     """Run to the end; the container's streams are this program's."""
-    from ..runtime.io import LogFile
-    from .attached import attend, streams
-    from .container_options import of_container
 
     if options.log and not options.detach:
         raise InvalidArgument("--log is for --detach", remedy="Else the output is shown")
     chosen = of_container(options)
     with client_of(options) as client, Relay(options.stop_timeout) as relay:
         if options.detach:
-            log = LogFile(options.log) if options.log else None
+            log = io.LogFile(options.log) if options.log else None
             container = client.run(
                 options.ref,
                 options.args or None,
@@ -75,10 +64,8 @@ def run(options: argparse.Namespace) -> int:
         return attend(running, options, relay)
 
 
-def execute(options: argparse.Namespace) -> int:
+def do_exec(options: argparse.Namespace) -> int:
     """Run to the end; the process's streams are this program's."""
-    from .attached import attend, streams
-    from .container_options import of_process
 
     if not options.args:
         raise InvalidArgument("there is nothing to run", remedy="Write a command behind the ID")

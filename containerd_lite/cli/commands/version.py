@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from ..version import VERSION
-from .output import add_command, add_format, client_of, print_rows
-
-if TYPE_CHECKING:
-    from .output import Commands
+from ...version import VERSION
+from ..output import add_format, client_of, print_rows
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command's parser."""
-    parser = add_command(
-        commands, common, "version", version, "Show the versions of client and daemon."
-    )
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     add_format(parser)
 
 
-def version(options: argparse.Namespace) -> int:
+def do_version(options: argparse.Namespace) -> int:
     """Ask the daemon, and show both."""
     with client_of(options) as client:
         daemon = client.version()

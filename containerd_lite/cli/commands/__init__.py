@@ -1,0 +1,31 @@
+"""The commands: for each, ``add_…`` adds its options to a parser, and ``do_…`` does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .doctor import add_doctor as add_doctor
+    from .doctor import do_doctor as do_doctor
+    from .images import add_images as add_images
+    from .images import add_pull as add_pull
+    from .images import do_images as do_images
+    from .images import do_pull as do_pull
+    from .run import add_exec as add_exec
+    from .run import add_run as add_run
+    from .run import do_exec as do_exec
+    from .run import do_run as do_run
+    from .version import add_version as add_version
+    from .version import do_version as do_version
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "doctor": ["add_doctor", "do_doctor"],
+        "images": ["add_images", "add_pull", "do_images", "do_pull"],
+        "run": ["add_exec", "add_run", "do_exec", "do_run"],
+        "version": ["add_version", "do_version"],
+    },
+)

@@ -1,0 +1,116 @@
+"""Making a container: its spec, its snapshot, its labels, its record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import InvalidArgument
+from ..images.image import Image
+from ..services._types import AnyValue, runtime_spec
+from ..services.containers import ContainerRecord
+from ..undo import Undo
+from . import network as networks
+from . import users
+from .container import Container
+from .labels import STOP_SIGNAL, is_reserved
+from .record import check_id, runtime_options_of
+from .restart import check_monitor, restart_labels
+from .rootfs import Rootfs, set_rootfs
+from .runtime_backend import RuntimeBackend
+from .spec.options import ContainerOptions
+from .spec.specs import make_spec
+
+
+def restore_container(
+    backend: RuntimeBackend, id: str, checkpoint: Image | str, rw: bool
+) -> Container:
+    """As ``Client.restore``."""
+    from .checkpoint import Checkpoint, restore  # which few programs need
+
+    with backend.images.keeping():
+        image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
+        saved = Checkpoint(image, backend.images.store)
+        return Container(backend, restore(backend, check_id(id), saved, rw=rw))
+
+
+def create_container(
+    backend: RuntimeBackend,
+    id: str,
+    image: Image | str | None,
+    args: Sequence[str] | None,
+    options: ContainerOptions,
+) -> Container:
+    """As ``Client.new_container``."""
+    with backend.images.keeping():
+        found = backend.image(image) if isinstance(image, str) else image
+        options["runtime"] = options.get("runtime") or backend.runtime
+        return _create(backend, id, found, args, options)
+
+
+def _create(
+    backend: RuntimeBackend,
+    id: str,
+    image: Image | None,
+    args: Sequence[str] | None,
+    options: ContainerOptions,
+) -> Container:
+    check_id(id)
+    if image is not None:
+        image.expect()
+    find_user = None if image is None else users.ImageUsers(image).find
+    config = None if image is None else image.config()
+    options, extensions = _networked(options)
+    spec = make_spec(backend.namespace, id, config, args=args, options=options, find_user=find_user)
+    set_rootfs(spec, image, options)
+    labels = _labels(image, options)
+    if options.get("restart") is not None:
+        check_monitor(backend.introspection, str(options.get("restart")))
+    rootfs = Rootfs.of(backend, id, image, options)
+    with Undo(rootfs.remove):
+        record = backend.containers.create(
+            ContainerRecord(
+                id=id,
+                image="" if image is None else image.name,
+                runtime=options.get("runtime") or "",
+                runtime_options=runtime_options_of(options.get("runtime_options")),
+                spec=runtime_spec(spec),
+                snapshotter=rootfs.snapshotter,
+                snapshot_key=rootfs.key,
+                labels=labels,
+                extensions={**(options.get("extensions") or {}), **extensions},
+                sandbox=options.get("sandbox") or "",
+            )
+        )
+    return Container(backend, record, spec)
+
+
+def _networked(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
+    """The options of a container that has a network of its own, and what says which it is on."""
+    network, ports = options.get("network"), options.get("ports") or ()
+    if not ports and (network is None or isinstance(network, str)):
+        return options, {}
+    if network is None or isinstance(network, str):
+        return options, networks.wanted((), ports)
+    given = [network] if isinstance(network, networks.Network) else network
+    changed: ContainerOptions = {**options, "network": "private"}
+    return changed, networks.wanted(given, ports)
+
+
+def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:
+    """Those of the user go before those that are said of it, and these before the image's.
+
+    Of the image's no reserved one is copied: some of containerd's own give root (CVE-2026-53488).
+    """
+    labels: dict[str, str] = {}
+    if image is not None:
+        config = image.config()
+        if options.get("image_labels"):
+            labels = {key: text for key, text in config.labels.items() if not is_reserved(key)}
+        labels[STOP_SIGNAL] = config.stop_signal or "SIGTERM"
+    policy, log = options.get("restart"), options.get("restart_log")
+    if policy is not None:
+        labels.update(restart_labels(policy, log or ""))
+    elif log is not None:
+        raise InvalidArgument("restart_log= is for containers that are restarted")
+    labels.update(options.get("labels") or {})
+    return {key: text for key, text in labels.items() if text}
