@@ -181,6 +181,13 @@ def tag_image(
     return Image(backend, backend.names.put(name_of(target, name), target, labels))
 
 
+def expect_named(backend: ImageBackend, source: ImageLike, verb: str) -> Image:
+    """An image with a name, which the daemon needs.  Raises ``InvalidArgument``, ``NotFound``."""
+    if isinstance(source, Descriptor):
+        raise InvalidArgument(f"the daemon {verb} images by their names", remedy="Tag it first")
+    return find_image(backend, source) if isinstance(source, str) else source
+
+
 def name_and_target(backend: ImageBackend, source: ImageLike) -> tuple[str, Descriptor]:
     """The name of an image, ``""`` for a bare descriptor, and what it stands for.
 

@@ -86,7 +86,7 @@ class Platforms:
 
 
 def only_one(platform: str | Sequence[str] | None) -> str | None:
-    """The platform asked for, where it is one alone."""
+    """The platform asked for, where it is one alone: images are then looked at as that one's."""
     if isinstance(platform, str) or platform is None:
         return platform
     return platform[0] if len(platform) == 1 else None

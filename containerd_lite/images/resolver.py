@@ -26,7 +26,7 @@ from ..registry.credentials import Credentials, CredentialSource, default_creden
 from ..registry.hosts import TlsFiles
 from ..registry.hosts_file import find_hosts
 from ..registry.registry import HOSTS_DIRS, Registry, StrPath
-from .write_locks import write_lock
+from ..store.write_locks import write_lock
 
 if TYPE_CHECKING:
     from typing_extensions import Self

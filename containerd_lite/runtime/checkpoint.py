@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..images import files
+from ..images.gc_labels import numbered_labels
 from ..images.image import Image
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
@@ -22,7 +23,8 @@ from ..oci.manifest import Index
 from ..records import replace
 from ..services._types import AnyValue
 from ..services.containers import ContainerRecord
-from ..store.documents import indented_json, read_document, write_document
+from ..store.blob_writes import indented_json, write_document
+from ..store.documents import read_document
 from ..store.protocol import ContentStore, read_blob
 from ..undo import Undo
 from .record import StoredContainer, checkpoint_options
@@ -87,8 +89,7 @@ def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRe
         "annotations": annotations,
     }
     written = _write(store, media_types.OCI_INDEX, indented_json(value))
-    labels = {f"containerd.io/gc.ref.content.{n}": part.digest for n, part in enumerate(parts)}
-    store.update(written.digest, labels)
+    store.update(written.digest, numbered_labels(parts))
     return written
 
 

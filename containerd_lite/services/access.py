@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from .. import services
@@ -124,16 +124,14 @@ class Services:
         """
         return self.event_service.subscribe(*filters, timeout=timeout, reconnect=reconnect)
 
-    @contextmanager
-    def lease(self, *, expires: float = 86400) -> Iterator[str]:
+    def lease(self, *, expires: float = 86400) -> AbstractContextManager[str]:
         """Keep what is written within the block from garbage collection; gives the lease's id.
 
         A block within another joins its lease.  ``expires`` in seconds is when the daemon may
         delete it once this process is gone; while the block runs it is renewed.  A block that
         fails takes what it wrote with it.  Raises ``InvalidArgument``.
         """
-        with services.keeping(self.lease_service, expires) as id:
-            yield id
+        return services.keeping(self.lease_service, expires)
 
     # ---- what the daemon is ----------------------------------------------------------------
 

@@ -195,6 +195,21 @@ def test_equal_and_hashed_alike_whoever_made_them(monkeypatch: pytest.MonkeyPatc
     assert len(set(map(hash, made))) == len(set(made)) == 1
 
 
+def test_a_class_that_is_much_used_is_compiled() -> None:
+    """The general way is too slow for many objects."""
+
+    @record
+    class Used:
+        number: int
+
+    general = Used.__init__
+    for number in range(100):
+        Used(number)
+    assert Used.__init__ is not general
+    assert Used.__init__ is vars(Used)["__init__"]
+    assert Used(7) == Used(number=7)
+
+
 def test_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "_FEW", 5)
     interval = sys.getswitchinterval()

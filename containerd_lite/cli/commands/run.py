@@ -35,7 +35,6 @@ def add_exec(parser: argparse.ArgumentParser) -> None:
 
 def do_run(options: argparse.Namespace) -> int:
     """Run to the end; the container's streams are this program's."""
-
     if options.log and not options.detach:
         raise InvalidArgument("--log is for --detach", remedy="Else the output is shown")
     chosen = of_container(options)
@@ -66,7 +65,6 @@ def do_run(options: argparse.Namespace) -> int:
 
 def do_exec(options: argparse.Namespace) -> int:
     """Run to the end; the process's streams are this program's."""
-
     if not options.args:
         raise InvalidArgument("there is nothing to run", remedy="Write a command behind the ID")
     chosen = of_process(options)

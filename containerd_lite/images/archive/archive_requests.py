@@ -9,7 +9,7 @@ from ...progress import ProgressCallback
 from ...records import record
 from ..image import ImageLike
 from ..image_backend import ImageBackend
-from ..platforms import Platforms, only_one
+from ..platforms import Platforms
 from .intake import StrPath
 
 
@@ -28,11 +28,6 @@ class ImportRequest:
     progress: ProgressCallback | None = None
     max_concurrent: int = 3
 
-    @property
-    def one_platform(self) -> str | None:
-        """The platform asked for, where it is one alone: the images are looked at as that one's."""
-        return only_one(self.platform)
-
     def platforms(self, backend: ImageBackend) -> Platforms:
         return Platforms.of(self.platform, self.all_platforms, backend.platform)
 
@@ -48,16 +43,6 @@ class ExportRequest:
     skip_docker_manifest: bool = False
     without: Sequence[ImageLike] = ()
     progress: ProgressCallback | None = None
-
-    @property
-    def one_platform(self) -> str | None:
-        """As ``ImportRequest.one_platform``."""
-        return only_one(self.platform)
-
-    @property
-    def is_chosen(self) -> bool:
-        """Whether the platforms were asked for."""
-        return self.platform is not None
 
     def platforms(self, backend: ImageBackend) -> Platforms:
         return Platforms.of(self.platform, self.all_platforms, backend.platform)

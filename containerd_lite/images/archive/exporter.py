@@ -33,10 +33,10 @@ from ...store.layout_names import IMAGE_NAME, REF_NAME
 from ...store.protocol import ContentStore
 from ...store.tar import BLOCK, header
 from ...undo import Undo
-from ..image import Image, find_image, name_and_target
+from ..image import Image, expect_named, name_and_target
 from ..image_backend import ImageBackend
 from ..job import Job
-from ..platforms import Platforms, find_manifest
+from ..platforms import Platforms, find_manifest, only_one
 from ..via import Via, falling_back, is_for_daemon
 from ..walk import walk
 from .archive_requests import ExportRequest
@@ -53,7 +53,7 @@ _BLOB_MODE, _JSON_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 def export_archive(backend: ImageBackend, request: ExportRequest, via: Via) -> None:
     """As ``Client.export_images``."""
-    backend = backend.with_defaults(platform=request.one_platform)
+    backend = backend.with_defaults(platform=only_one(request.platform))
     if via == "auto" and any(isinstance(one, Descriptor) for one in request.images):
         via = "client"  # the daemon exports what has a name
     by_daemon = is_for_daemon(backend, via, without=request.without)
@@ -68,10 +68,8 @@ def _export_by_daemon(backend: ImageBackend, request: ExportRequest) -> None:
     names = []
     platforms = request.platforms(backend)
     for one in request.images:
-        image = find_image(backend, one) if isinstance(one, str) else one
-        if not isinstance(image, Image):
-            raise InvalidArgument("the daemon exports what has a name", remedy="Tag it first")
-        if request.is_chosen or media_types.is_index(image.target.media_type):
+        image = expect_named(backend, one, "exports")
+        if request.platform is not None or media_types.is_index(image.target.media_type):
             image.expect(platforms)
         names.append(image.name)
     with writing_to(request.target) as file:
@@ -93,7 +91,7 @@ def _export_here(backend: ImageBackend, request: ExportRequest, job: Job) -> Non
     named = (name_and_target(backend, source) for source in request.images)
     for name, root in sorted(named, key=_place_of):
         plan.add(name, root)
-        if request.is_chosen:
+        if request.platform is not None:
             _expect(backend, name, root, platforms)
         plan.name(name, root)
     plan.leave_out(_known(backend, request, plan))

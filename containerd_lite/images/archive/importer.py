@@ -33,7 +33,7 @@ from ..image import Image
 from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import full_name
-from ..platforms import Platforms
+from ..platforms import Platforms, only_one
 from ..via import Via, falling_back, is_for_daemon
 from ..walk import walk
 from . import docker_archive
@@ -48,7 +48,9 @@ _VERSION = "1.0.0"
 
 def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> list[Image]:
     """As ``Client.import_images``."""
-    backend = backend.with_defaults(platform=request.one_platform, snapshotter=request.snapshotter)
+    backend = backend.with_defaults(
+        platform=only_one(request.platform), snapshotter=request.snapshotter
+    )
     source = request.source
     is_path = isinstance(source, str | os.PathLike)
     is_folder = is_path and os.path.isdir(cast("str", source))

@@ -12,8 +12,9 @@ from ...oci.document import MAX_DOCUMENT, Document
 from ...oci.manifest import Manifest, parse
 from ...progress import Stage
 from ...records import replace
-from ...store.documents import indented_json, write_document
+from ...store.blob_writes import indented_json, write_document
 from ...store.protocol import ContentStore, read_blob
+from ..gc_labels import numbered_labels
 from ..job import Job
 
 OCTET_STREAM = "application/octet-stream"
@@ -44,10 +45,7 @@ def write_manifest(
 ) -> Descriptor:
     """Write ``value``, the JSON of ``manifest``, with labels that keep its children alive."""
     written = write_reported(store, media_type, value, job)
-    store.update(
-        written.digest,
-        {f"containerd.io/gc.ref.content.{n}": c.digest for n, c in enumerate(manifest.children)},
-    )
+    store.update(written.digest, numbered_labels(manifest.children))
     return written
 
 

@@ -1,37 +1,26 @@
 """One blob from a fetcher into a store.
 
-What lives here: opening the write, copying, resuming after a cut, giving up cleanly.  What may
-not: which blobs belong together.
+What a cut leaves is gone on with; a fetch that fails leaves nothing, unless the job keeps it.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 
-from ...deadline import Deadline, backoff
-from ...errors import (
-    AlreadyExists,
-    ContainerdError,
-    DigestMismatch,
-    RegistryUnavailable,
-    SizeMismatch,
-    Unavailable,
-    is_away,
-)
+from ...deadline import backoff
+from ...errors import DigestMismatch, RegistryUnavailable, SizeMismatch
 from ...oci.descriptor import Descriptor
 from ...progress import Stage
-from ...store.protocol import ContentStore, Writer, ingest_ref
+from ...store.blob_writes import write_blob
+from ...store.protocol import ContentStore, Writer
 from ..job import Job
 from ..resolver import Fetcher, Reader
-from ..write_locks import write_lock
 
 #: Bytes read at a time; what a daemon that goes away can cost is these and those that are under
 #: way to it (store/daemon.py).
 _BUFFER = 2 << 20
-#: How long another writer of the same blob may stand still before we give up (seconds).
-_STALL = 60.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
 
 
@@ -49,70 +38,27 @@ def fetch_blob(
     a blob that was there are left alone.  What is fetched is appended to ``keep``, too.  Raises
     what fetcher and store raise, with nothing half-made left, unless the job keeps it.
     """
-    with write_lock((store.identity, descriptor.digest), job.check):
-        is_new = _write(fetcher, store, descriptor, labels=labels, job=job, keep=keep)
+
+    def pause(seconds: float, offset: int) -> None:
+        job.report("waiting", descriptor.digest, offset, descriptor.size)
+        job.stop.wait(seconds)
+
+    try:
+        is_new = write_blob(
+            store,
+            descriptor,
+            lambda writer: _copy(fetcher, writer, descriptor, job, keep),
+            labels=labels,
+            check=job.check,
+            pause=pause,
+            keeps_partial=job.keeps_partial,
+        )
+    except (DigestMismatch, SizeMismatch) as error:
+        error.remedy = "The registry has other content than its manifest names"
+        raise
     stage: Stage = "downloaded" if is_new else "exists"
     job.report(stage, descriptor.digest, descriptor.size, descriptor.size)
     return is_new
-
-
-def _write(
-    fetcher: Fetcher,
-    store: ContentStore,
-    descriptor: Descriptor,
-    labels: Mapping[str, str],
-    job: Job,
-    keep: bytearray | None,
-) -> bool:
-    may_restart = True
-    while (writer := _open(store, descriptor, job)) is not None:
-        was_begun = writer.offset > 0
-        try:
-            with writer:
-                _copy(fetcher, writer, descriptor, job, keep)
-                writer.commit(labels)
-            return True
-        except AlreadyExists:
-            return False
-        except (DigestMismatch, SizeMismatch) as error:
-            _abort(store, descriptor)
-            if not (was_begun and may_restart):
-                error.remedy = "The registry has other content than its manifest names"
-                raise
-        except BaseException as error:
-            if not (job.keeps_partial or is_away(error)):
-                _abort(store, descriptor)
-            raise
-        # What an earlier writer had left was not right: begin again, from nothing, once.
-        may_restart = False
-    return False
-
-
-def _open(store: ContentStore, descriptor: Descriptor, job: Job) -> Writer | None:
-    """The write of a blob, once nobody else has it; ``None`` if the blob is there."""
-    ref = ingest_ref(descriptor)
-    waits, patience, seen = backoff(_FIRST_WAIT, _LONGEST_WAIT), Deadline(_STALL), -1
-    while True:
-        job.check()
-        try:
-            return store.writer(ref, size=descriptor.size, expected=descriptor.digest)
-        except AlreadyExists:
-            return None
-        except Unavailable as error:
-            if is_away(error):
-                raise
-            offset = _offset_of_other(store, ref)
-            if offset != seen:
-                patience, seen = Deadline(_STALL), offset
-            elif patience.expired:
-                raise
-        job.report("waiting", descriptor.digest, max(seen, 0), descriptor.size)
-        job.stop.wait(next(waits))
-
-
-def _offset_of_other(store: ContentStore, ref: str) -> int:
-    """How far the writer that has ``ref`` has come; -1 if it has just ended."""
-    return next((status.offset for status in store.statuses() if status.ref == ref), -1)
 
 
 def _copy(
@@ -148,9 +94,3 @@ def _reader(fetcher: Fetcher, descriptor: Descriptor, offset: int) -> Reader:
     if descriptor.data is not None:  # it came along
         return io.BytesIO(descriptor.data[offset:])
     return fetcher.fetch(descriptor, offset)
-
-
-def _abort(store: ContentStore, descriptor: Descriptor) -> None:
-    """Leave nothing half-made; never hide the error that led here."""
-    with suppress(ContainerdError):
-        store.abort(ingest_ref(descriptor))

@@ -9,6 +9,7 @@ from ...errors import InvalidArgument
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...records import replace
+from ...store.write_locks import write_lock
 from .. import daemon
 from ..concurrency import USUAL_LARGE
 from ..gc_labels import CONVERTED
@@ -16,9 +17,9 @@ from ..image import Image
 from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import full_name
+from ..platforms import only_one
 from ..resolver import using
 from ..via import Via, falling_back, is_for_daemon
-from ..write_locks import write_lock
 from .convert_manifest import repair_octet_config
 from .fetch_walk import FetchWalk
 from .pull_request import PullRequest
@@ -30,7 +31,9 @@ _MOST_RESTARTS = 5
 
 def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
     """As ``Client.pull``."""
-    backend = backend.with_defaults(platform=request.one_platform, snapshotter=request.snapshotter)
+    backend = backend.with_defaults(
+        platform=only_one(request.platform), snapshotter=request.snapshotter
+    )
     by_daemon = is_for_daemon(backend, via, **request.only_for_client())
     lease = request.lease(backend)
     # Two that would go on with one another's content share a lease, which the first to end

@@ -10,7 +10,7 @@ from ...progress import ProgressCallback
 from ...records import record
 from ..image_backend import ImageBackend
 from ..names import full_name
-from ..platforms import Platforms, only_one
+from ..platforms import Platforms
 from ..resolver import Resolver
 from ..walk import Handler, WrapHandler
 
@@ -34,11 +34,6 @@ class PullRequest:
     progress: ProgressCallback | None = None
     max_concurrent_downloads: int | None = None
     resume: bool = False
-
-    @property
-    def one_platform(self) -> str | None:
-        """The platform asked for, where it is one alone: the image is looked at as that one's."""
-        return only_one(self.platform)
 
     def lease(self, backend: ImageBackend) -> str:
         """What a pull that goes on with this one has in common with it; ``""`` if none does."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import BinaryIO
 
-from ...errors import InvalidArgument, NotFound
+from ...errors import NotFound
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.reference import Reference
@@ -14,7 +14,7 @@ from ...registry.openers import opener as content_opener
 from ...store.protocol import ContentStore, read_blob
 from ..concurrency import Gate
 from ..gc_labels import source_key
-from ..image import Image, find_image, name_and_target
+from ..image import expect_named, name_and_target
 from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import name_of, parse_name
@@ -52,10 +52,7 @@ def push_image(backend: ImageBackend, request: PushRequest, via: Via) -> Descrip
 
 
 def _push_by_daemon(backend: ImageBackend, request: PushRequest) -> Descriptor:
-    target = request.target
-    image = find_image(backend, target) if isinstance(target, str) else target
-    if not isinstance(image, Image):
-        raise InvalidArgument("the daemon pushes what has a name", remedy="Tag it first")
+    image = expect_named(backend, request.target, "pushes")
     name_of(image.target, request.ref)
     with backend.keeping():
         backend.transfers().push(

@@ -19,9 +19,9 @@ from ...services._types import Mount
 from ...services.diff import DiffService
 from ...services.snapshots import SnapshotInfo, SnapshotService
 from ...store.protocol import ContentStore
+from ...store.write_locks import write_lock
 from ..gc_labels import UNCOMPRESSED
 from ..job import Job
-from ..write_locks import write_lock
 
 #: Tells a snapshotter which committed snapshot this one is to become.
 _SNAPSHOT_REF = "containerd.io/snapshot.ref"

@@ -27,6 +27,7 @@ from ...oci.descriptor import Descriptor
 from ...records import record
 from ...store.documents import read_document
 from ...store.protocol import ContentStore, Writer
+from ...store.write_locks import write_lock
 from ..gc_labels import child_labels
 from ..image import ImageLike, name_and_target
 from ..image_backend import ImageBackend, Replacer
@@ -36,7 +37,6 @@ from ..pull.fetch_blob import fetch_blob
 from ..pull.store_fetcher import StoreFetcher, expect_bounded
 from ..resolver import Resolver, using
 from ..walk import Dispatcher, children_in
-from ..write_locks import write_lock
 from .missing import LateFetcher
 from .upkeep_request import FetchRequest
 from .verify import HASHERS, find_fault

@@ -12,7 +12,7 @@ from containerd_lite.images.pull.convert_manifest import repair_octet_config
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT
-from containerd_lite.store.documents import indented_json
+from containerd_lite.store.blob_writes import indented_json
 from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.protocol import read_blob
 from tests.harness import images

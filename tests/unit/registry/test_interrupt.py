@@ -10,7 +10,6 @@ import pytest
 
 from containerd_lite.errors import Cancelled
 from containerd_lite.images.resolver import RegistryPusher
-from containerd_lite.images.write_locks import write_lock
 from containerd_lite.interrupt import Interrupt, check, pause, unheard
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
@@ -20,6 +19,7 @@ from containerd_lite.progress import ProgressEvent
 from containerd_lite.registry import upload
 from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.registry import Registry
+from containerd_lite.store.write_locks import write_lock
 from tests.unit.registry.samples import (
     BLOB,
     BLOB_PATH,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from containerd_lite.images import write_locks
-from containerd_lite.images.write_locks import write_lock
+from containerd_lite.store import write_locks
+from containerd_lite.store.write_locks import write_lock
 from tests.conftest import ROOT
 
 
@@ -80,7 +80,7 @@ def test_an_error_inside_lets_the_next_one_in() -> None:
 
 HOLD = """
 import sys
-from containerd_lite.images.write_locks import write_lock
+from containerd_lite.store.write_locks import write_lock
 
 with write_lock(("machine", sys.argv[1]), lambda: None):
     print("held", flush=True)
