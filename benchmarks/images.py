@@ -37,7 +37,7 @@ from pathlib import Path
 from benchmarks import images_made
 from benchmarks.images_bench import Bench, Comparison
 from benchmarks.images_work import NEED_2, PULLS, WORKS
-from benchmarks.measure import Result, Run, Sample, measure, report, timed
+from benchmarks.measure import Result, Run, Sample, measure, report, say_goal, timed
 from benchmarks.registry_ours import MIB, TAG, upload
 from benchmarks.slow_line import slow_line
 from containerd_lite import Client
@@ -128,9 +128,7 @@ def _report_served(
 def _judge(comparison: Comparison, samples: Mapping[str, Sample]) -> None:
     ours = samples[comparison.contender].median
     for peer, most in comparison.goals.items():
-        ratio = ours / samples[peer].median
-        verdict = "met" if ratio <= most else "MISSED"
-        print(f"goal: {ratio:.2f} of {peer}, {most} at most: {verdict}")
+        say_goal(comparison.contender, ours / samples[peer].median, peer, most)
 
 
 def _memory(suite: str, sizes: list[int], chosen: list[str]) -> None:

@@ -92,3 +92,9 @@ def report(title: str, samples: Mapping[str, Sample], unit: str, scale: float) -
         )
         row = (title, name, sample.median, sample.median_cpu, wall, cpu)
         print(*row, sep="\t", file=sys.stderr)
+
+
+def say_goal(name: str, ratio: float, peer: str, most: float) -> None:
+    """Print whether a contender took at most so many times as long as its peer."""
+    verdict = "met" if ratio <= most else "MISSED"
+    print(f"goal: {name}: {ratio:.2f} of {peer}, {most} at most: {verdict}")

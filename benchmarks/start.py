@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.images_bench import COMPILED
-from benchmarks.measure import Run, Sample, measure, report
+from benchmarks.measure import Run, Sample, measure, report, say_goal
 from benchmarks.runtime import Place, once, place
 from tests.harness.daemon import SUITES
 
@@ -121,15 +121,10 @@ def contenders(where: Place, package: Installed, stack: ExitStack) -> dict[str, 
 def judge(samples: Mapping[str, Sample]) -> None:
     """Say which goals are met."""
     for name, peer, most in _GOALS:
-        _say(name, samples[name].median / samples[peer].median, peer, most)
+        say_goal(name, samples[name].median / samples[peer].median, peer, most)
     for name, peer, most in _START_GOALS:
         start = samples[name].median - samples[f"{name}, in a process that is there"].median
-        _say(f"{name}, less the work", start / samples[peer].median, peer, most)
-
-
-def _say(name: str, ratio: float, peer: str, most: float) -> None:
-    verdict = "met" if ratio <= most else "MISSED"
-    print(f"goal: {name}: {ratio:.2f} of {peer}, {most} at most: {verdict}")
+        say_goal(f"{name}, less the work", start / samples[peer].median, peer, most)
 
 
 def main() -> None:
