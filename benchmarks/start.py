@@ -1,4 +1,4 @@
-"""What a fresh process pays: our command line and library, started anew, beside ctr.
+"""The cost of a fresh process: our command line and library beside ctr.
 
     TMPDIR=/dev/shm python -m benchmarks.start [--suite bookworm] [--path] [--rounds 11]
 

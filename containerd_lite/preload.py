@@ -22,7 +22,7 @@ _ROOMS: Mapping[Family, Sequence[str]] = {
 }
 #: The modules with the names that programs use.
 _FACES = ("client", "layout")
-#: What functions import when they are called; of several that serve the same, one is there.
+#: Modules that functions import when they are called; not all of them need be installed.
 _IN_FUNCTIONS = (
     ".images.pull.convert_schema1",
     ".registry.helpers",
@@ -39,7 +39,7 @@ _IN_FUNCTIONS = (
     "tomli",
     "tomllib",
     "urllib.parse",
-    # What the standard library imports when it is called.
+    # The standard library imports this one late, too.
     "encodings.idna",
 )
 
@@ -56,13 +56,13 @@ def load(*families: Family) -> None:
             containers; each comes with what it needs.
 
     Raises:
-        InvalidArgument: there is no such family.
+        InvalidArgument: a family is unknown.
     """
     known = get_args(Family)
     for family in families:
         if family not in known:
             raise InvalidArgument(
-                f"there is no family {family!r}", remedy=f"Name some of {', '.join(known)}"
+                f"family {family!r} is unknown", remedy=f"Name some of {', '.join(known)}"
             )
     for name in _FACES:
         import_module(f".{name}", __package__)

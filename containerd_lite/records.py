@@ -2,9 +2,9 @@
 
 ``dataclasses.dataclass`` compiles the methods of a class when it is defined, which takes 0.3 to 1
 ms; a program that starts, does one thing and ends defines more classes than it makes objects.
-``record`` takes its place here.  The first objects of a class are made by general methods; after
-these, and as soon as somebody asks for ``__dataclass_fields__``, the class gets the methods that
-``dataclass`` compiles.  So ``dataclasses.fields``, ``asdict``, ``replace``, ``copy.replace``,
+``record`` takes its place here.  General methods make the first objects of a class.  After these,
+or at the first look at ``__dataclass_fields__``, the class gets the methods that ``dataclass``
+compiles.  So ``dataclasses.fields``, ``asdict``, ``replace``, ``copy.replace``,
 ``match``, pickling, equality and ``repr`` work as on any dataclass, and type checkers see one.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["field", "has_default", "names_of", "record", "replace"]
 
-#: So many objects of a class are made without compiling anything; the general way takes 4 us.
+#: The class is compiled for the object after these; the general way takes 4 us an object.
 _FEW = 16
 _MISSING: Any = object()
 
@@ -206,7 +206,7 @@ class _Late:
         return vars(_compile(kind))[self._name]
 
 
-#: What a class gets at once, and what takes its place, unless the class has methods of its own.
+#: The methods that each class gets at once, unless it defines them itself.
 _GENERAL: dict[str, Any] = {
     "__init__": _init,
     "__repr__": _repr,

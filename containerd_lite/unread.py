@@ -53,7 +53,7 @@ class Unread:
         return type(self), tuple(getattr(self, name) for name in names_of(type(self)))
 
 
-#: A frozen dataclass lets nobody set anything, save by its slots.
+#: A frozen dataclass refuses assignments; the descriptors of its slots do not.
 _set_at, _set_source = Unread.__dict__["_at"].__set__, Unread.__dict__["_source"].__set__
 
 
@@ -74,8 +74,9 @@ def read_late(kind: type[_R], source: object, readers: Readers) -> _R:
 def list_read_late(kind: type[_R], sources: Sequence[object], readers: Readers) -> list[_R]:
     """The records of several sources, as ``read_late``.
 
-    Each keeps all of ``sources`` until all of its own is read.  As long as nobody asks one for
-    its ``__dict__`` it has none.  The loops are C's: one of Python's would take twice as long.
+    Each record keeps all of ``sources`` until all of its own fields are read.  Python makes the
+    ``__dict__`` of a record at the first look at it.  The loops run in C: a loop in Python would
+    take twice as long.
     """
     many = len(sources)
     made = list(map(object.__new__, repeat(kind, many)))
@@ -94,7 +95,7 @@ class _Field:
 
     def __init__(self, kind: type[Unread], name: str) -> None:
         self._name = name
-        #: So many fields are in the ``__dict__`` of a record that has all.
+        #: How many fields the ``__dict__`` of a record has when all are read.
         self._whole = sum(not has_default(kind, one) for one in names_of(kind))
 
     def __get__(self, record: Unread, kind: type[Unread] | None = None) -> object:

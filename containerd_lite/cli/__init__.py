@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .exit_codes import exit_code as exit_code
     from .program import main as main
 
-#: So many objects more than have gone make the collector look for garbage.
+#: The garbage collector runs when so many more objects were made than were freed.
 _RARELY = 100_000
 
 __getattr__, __dir__ = lazy_names(
@@ -27,8 +27,8 @@ __getattr__, __dir__ = lazy_names(
 def console() -> int:
     """``main``, in a process that does nothing else.
 
-    The garbage collector then need not look through all that is imported, while it is imported and
-    as the process ends: of ``containerd-lite version`` that takes a sixth of the time.
+    The garbage collector need not look through everything that is imported, neither during the
+    imports nor at the end: for ``containerd-lite version`` that would take a sixth of the time.
     """
     gc.set_threshold(_RARELY)
     try:

@@ -1,4 +1,4 @@
-"""What the program ends with."""
+"""The exit codes of the program."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _CODES: tuple[tuple[type[ContainerdError], int], ...] = (
 )
 #: Commands that end with a container's code.
 _OF_CONTAINERS = ("run", "exec")
-#: What ``run`` and ``exec`` end with where the failure is ours, where the command cannot be run,
-#: and where it is not there.
+#: The codes of ``run`` and ``exec`` for a failure of this program or the daemon, for a command that
+#: cannot be executed, and for a command that does not exist.
 FAILED_HERE, NOT_EXECUTABLE, NO_COMMAND = 125, 126, 127
 #: The runtime has no codes for what kept a process from starting: it passes on what execve and
 #: the search in PATH said, in words that are Go's.
@@ -45,7 +45,7 @@ def exit_code(error: ContainerdError, command: str) -> int:
 
 
 def _of_container(error: ContainerdError) -> int:
-    """What a command that runs a process ends with, where it could not."""
+    """The code of a command that could not run its process."""
     if error.operation in _STARTING:
         said = error.message.lower()
         return next((code for words, code in _WORDS if words in said), FAILED_HERE)

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return interrupt.exit_code
         except OSError as error:
             failure = of_system(error, options.name)
-            # Whoever read our output has gone: that is no failure, and not worth a word.
+            # A reader that closes the pipe is no failure: say nothing.
             if not isinstance(error, BrokenPipeError):
                 if options.debug:
                     raise

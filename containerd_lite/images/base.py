@@ -1,4 +1,4 @@
-"""What all verbs of images stand on."""
+"""The base of all verbs for images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Verbs(ABC):
-    """Base of all verbs; ``Client`` and ``Layout`` say what they work on."""
+    """Base of all verbs; ``Client`` and ``Layout`` give the backend that they work on."""
 
     @property
     @abstractmethod

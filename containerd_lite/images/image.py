@@ -22,15 +22,15 @@ from .image_backend import ImageBackend
 from .names import find, name_of
 from .platforms import Platforms, find_manifest
 
-#: What a verb takes for an image: one that was got, its name, or what a name would stand for.
+#: The ways to name an image to a verb: the object, its name, or the descriptor of its content.
 ImageLike: TypeAlias = "Image | Descriptor | str"
 
 
 class Image:
     """A name, and the content that it stood for when this object was made.
 
-    ``is_lazy`` tells of a pull whether a snapshotter made layers' snapshots without their
-    content.
+    ``is_lazy`` is true after a pull in which a snapshotter made the snapshots of layers without
+    their content.
     """
 
     def __init__(

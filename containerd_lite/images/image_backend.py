@@ -1,4 +1,4 @@
-"""What the verbs of images work on: the names, content and snapshots of a daemon or a folder."""
+"""The backend of all verbs for images: names, content and snapshots of a daemon or a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Replacer(Protocol):
-    """Writes blobs anew whose content is there, but broken."""
+    """Replaces blobs whose content in the store is broken."""
 
     def replacing_writer(self, ref: str, *, size: int, expected: str) -> Writer:
         """Begin or resume a write; the broken content stays until the commit."""
@@ -68,7 +68,7 @@ class ImageBackend(ABC):
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
         """The snapshots of a snapshotter, the default one unless it is named.
 
-        Raises ``FailedPrecondition`` where there are none; so do ``differ`` and ``unpacker``.
+        Raises ``FailedPrecondition`` for a folder; so do ``differ`` and ``unpacker``.
         """
         raise _no_snapshots()
 
@@ -85,7 +85,7 @@ class ImageBackend(ABC):
         return False
 
     def transfers(self) -> DaemonTransfers:
-        """The daemon's own transfers.  Raises ``FailedPrecondition`` where there is no daemon."""
+        """The daemon's own transfers.  Raises ``FailedPrecondition`` for a folder."""
         raise FailedPrecondition(
             "a layout has no daemon to do it", remedy="Leave via= out, or use a Client"
         )

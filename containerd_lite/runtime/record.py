@@ -49,7 +49,7 @@ def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyVa
 
 
 def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
-    """What runc is told of a checkpoint.  Raises ``InvalidArgument``."""
+    """The options of runc for a checkpoint.  Raises ``InvalidArgument``."""
     return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)
 
 

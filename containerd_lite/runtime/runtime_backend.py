@@ -1,4 +1,4 @@
-"""What containers are made with: the services of one namespace, and its images."""
+"""The backend of all verbs for containers: the services of one namespace, and its images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client does with containers, and what the arguments mean."""
+"""The verbs of a client for containers and sandboxes."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def write_blob(
                 if not (keeps_partial or is_away(error)):
                     _abort(store, descriptor)
                 raise
-            # What an earlier writer had left was not right: begin again, from nothing, once.
+            # An earlier writer left wrong bytes: begin again without them, once.
             may_restart = False
         return False
 
@@ -93,7 +93,7 @@ def _open(
     check: Callable[[], object],
     pause: Callable[[float, int], object],
 ) -> Writer | None:
-    """The write of a blob, once nobody else has it; ``None`` if the blob is there."""
+    """Begin the write of a blob, after other writers; ``None`` if the blob is there."""
     ref = ingest_ref(descriptor)
     waits, patience, seen = backoff(_FIRST_WAIT, _LONGEST_WAIT), Deadline(_STALL), -1
     while True:

@@ -1,4 +1,4 @@
-"""What all addresses have in common: a socket to the daemon, or an error that says why not."""
+"""The base of all addresses: dialling gives a socket, or an error that says why it cannot."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Address(ABC):
 
     @property
     def authority(self) -> str:
-        """What requests name as ``:authority`` (RFC 9113, 8.3.1)."""
+        """The ``:authority`` of requests (RFC 9113, 8.3.1)."""
         return "localhost"
 
     @property
     def scheme(self) -> str:
-        """Likewise ``:scheme``."""
+        """The ``:scheme`` of requests."""
         return "http"
 
     @abstractmethod

@@ -101,7 +101,7 @@ def test_a_client(families: tuple[str, ...], daemon: Daemon, open_folder: Path) 
 
 
 def test_a_family_that_is_none() -> None:
-    with pytest.raises(InvalidArgument, match=r"no family 'nothing'.*services, registry"):
+    with pytest.raises(InvalidArgument, match=r"family 'nothing' is unknown.*services, registry"):
         load("nothing")  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""What is asked of an import, and of an export."""
+"""The arguments of an import and of an export."""
 
 from __future__ import annotations
 

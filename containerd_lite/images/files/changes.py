@@ -1,4 +1,4 @@
-"""What a snapshot changes on its parent, written down as a layer by the daemon."""
+"""The changes of a snapshot to its parent, which the daemon writes as a layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .image_files import read_only
 def write_changes(
     snapshots: SnapshotService, differ: DiffService, key: str, media_type: str = ""
 ) -> Descriptor:
-    """What a snapshot changes on its parent, as a layer in the content store.
+    """Have the daemon write the changes of a snapshot to its parent as a layer.
 
     ``media_type`` is the layer's, a gzipped one unless given.  The caller holds a
     lease.  Raises ``NotFound``.

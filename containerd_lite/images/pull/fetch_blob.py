@@ -1,6 +1,6 @@
 """One blob from a fetcher into a store.
 
-What a cut leaves is gone on with; a fetch that fails leaves nothing, unless the job keeps it.
+A fetch that was cut off resumes.  A fetch that fails leaves nothing, unless the job keeps it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def fetch_blob(
     """Bring a blob into the store, verified by it, with ``labels``; false if it was there.
 
     The write is opened even if the blob is there: that is what adds it to the lease.  Labels of
-    a blob that was there are left alone.  What is fetched is appended to ``keep``, too.  Raises
-    what fetcher and store raise, with nothing half-made left, unless the job keeps it.
+    a blob that was there are left alone.  The content is appended to ``keep``, too.  Raises what
+    fetcher and store raise; then nothing is left, unless the job keeps it.
     """
 
     def pause(seconds: float, offset: int) -> None:

@@ -51,9 +51,9 @@ class FetchWalk:
         self._root_config = ""
         #: Whether the target calls its config what old registries called everything.
         self.has_octet_config = False
-        #: What refers to others of the walk, and what is below that: for no platform.
+        #: The referrers, and everything below them: no platform is chosen there.
         self._aside: set[str] = set()
-        #: Of all platforms' manifests, the one that is unpacked.
+        #: The manifest that is unpacked where all platforms are fetched, and the indexes above it.
         self._usual = {target.digest}
         self._unpacking: list[Future[Unpacked]] = []
         self._gate = Gate(
@@ -108,7 +108,7 @@ class FetchWalk:
         return wanted_children(document, self._platforms, self._source.name, is_root=is_root)
 
     def _withholding(self, handler: Handler) -> Handler:
-        """Of a manifest that is unpacked the layers are not walked: the unpacker asks for them."""
+        """A handler that leaves out the layers to unpack: the unpacker asks for them."""
 
         def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
             children = list(handler(descriptor))
@@ -153,7 +153,7 @@ class FetchWalk:
 
     def _await(self, layer: Descriptor) -> None:
         coming = self._work.add(layer)
-        # What is there is not waited for: for a moment it would make room for another.
+        # Waiting would let another download begin, which a layer that is there must not do.
         with nullcontext() if coming.done() else self._gate.awaiting(layer):
             coming.result()
 

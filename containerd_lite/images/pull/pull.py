@@ -36,8 +36,8 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
     )
     by_daemon = is_for_daemon(backend, via, **request.only_for_client())
     lease = request.lease(backend)
-    # Two that would go on with one another's content share a lease, which the first to end
-    # deletes: so one after the other.
+    # Pulls that resume each other share a lease, and the first to end deletes it.  So they run
+    # one after the other.
     alone = write_lock(("resume", backend.store.identity, lease), lambda: None)
     with alone if lease else nullcontext(), backend.keeping(lease):
         if by_daemon:
@@ -71,8 +71,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
 def _persevering(
     backend: ImageBackend, work: Callable[[Job], Image], new_job: Callable[[], Job]
 ) -> Image:
-    """Do it, and again if the daemon went away and came back: what is there is not fetched
-    again."""
+    """Do it, and again after a restart of the daemon; content that is there stays."""
     for restarts_left in reversed(range(_MOST_RESTARTS)):
         try:
             return work(new_job())

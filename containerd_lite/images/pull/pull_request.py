@@ -1,4 +1,4 @@
-"""What is asked of a pull."""
+"""The arguments of a pull."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PullRequest:
     resume: bool = False
 
     def lease(self, backend: ImageBackend) -> str:
-        """What a pull that goes on with this one has in common with it; ``""`` if none does."""
+        """The name of the lease by which another pull resumes this one; ``""`` if none may."""
         if not self.resume:
             return ""
         name = self.ref
@@ -51,7 +51,7 @@ class PullRequest:
         )
 
     def only_for_client(self) -> dict[str, object]:
-        """What the daemon's transfer service knows nothing of."""
+        """The options that the daemon's transfer service does not have."""
         return {
             "attestations": self.attestations and not self.all_platforms,
             "referrers": self.referrers,

@@ -1,4 +1,4 @@
-"""What is asked of a push, and of a copy."""
+"""The arguments of a push and of a copy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PushRequest:
         return _platforms(self.platform)
 
     def only_for_client(self) -> dict[str, object]:
-        """What the daemon's transfer service knows nothing of."""
+        """The options that the daemon's transfer service does not have."""
         return {
             "platform": self.platform,
             "sparse": self.sparse,

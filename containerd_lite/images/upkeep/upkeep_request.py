@@ -1,4 +1,4 @@
-"""What is asked of a fetch of what is missing, and of a repair."""
+"""The arguments of a fetch of missing content and of a repair."""
 
 from __future__ import annotations
 
