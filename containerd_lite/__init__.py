@@ -8,25 +8,182 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import ContainerdError
+from .errors import Aborted as Aborted
+from .errors import AlreadyExists as AlreadyExists
+from .errors import Cancelled as Cancelled
+from .errors import Conflict as Conflict
+from .errors import ConnectionLost as ConnectionLost
+from .errors import ConnectionRefused as ConnectionRefused
+from .errors import ContainerdError as ContainerdError
+from .errors import DataLoss as DataLoss
+from .errors import DeadlineExceeded as DeadlineExceeded
+from .errors import DiffIDMismatch as DiffIDMismatch
+from .errors import DigestMismatch as DigestMismatch
+from .errors import FailedPrecondition as FailedPrecondition
+from .errors import Internal as Internal
+from .errors import InvalidArgument as InvalidArgument
+from .errors import NoMatchingPlatform as NoMatchingPlatform
+from .errors import NotFound as NotFound
+from .errors import NotModified as NotModified
+from .errors import OutOfRange as OutOfRange
+from .errors import PermissionDenied as PermissionDenied
+from .errors import ProcessFailed as ProcessFailed
+from .errors import ProtocolError as ProtocolError
+from .errors import RegistryError as RegistryError
+from .errors import RegistryNotFound as RegistryNotFound
+from .errors import RegistryUnauthorized as RegistryUnauthorized
+from .errors import RegistryUnavailable as RegistryUnavailable
+from .errors import ResourceExhausted as ResourceExhausted
+from .errors import SizeMismatch as SizeMismatch
+from .errors import SocketNotFound as SocketNotFound
+from .errors import SocketPermissionDenied as SocketPermissionDenied
+from .errors import Unauthenticated as Unauthenticated
+from .errors import Unavailable as Unavailable
+from .errors import Unimplemented as Unimplemented
+from .errors import Unknown as Unknown
 from .lazy import lazy_names
 from .version import VERSION
 
 if TYPE_CHECKING:
     from .client import Client as Client
+    from .images.image import Image as Image
+    from .images.via import Via as Via
     from .layout import Layout as Layout
+    from .oci.reference import Reference as Reference
+    from .preload import Family as Family
     from .preload import load as load
     from .progress import ProgressEvent as ProgressEvent
+    from .progress import Stage as Stage
+    from .registry.credentials import Credentials as Credentials
+    from .registry.registry import Registry as Registry
+    from .runtime.container import Container as Container
+    from .runtime.io import DEVNULL as DEVNULL
+    from .runtime.io import INHERIT as INHERIT
+    from .runtime.io import PIPE as PIPE
+    from .runtime.io import STDOUT as STDOUT
+    from .runtime.io import BinaryLogger as BinaryLogger
+    from .runtime.io import LogFile as LogFile
+    from .runtime.io import NullIO as NullIO
+    from .runtime.io import Terminal as Terminal
+    from .runtime.network import Network as Network
+    from .runtime.network import PortMapping as PortMapping
+    from .runtime.popen import Running as Running
+    from .runtime.run import CompletedContainer as CompletedContainer
+    from .runtime.run import CompletedProcess as CompletedProcess
+    from .runtime.spec.options import ContainerOptions as ContainerOptions
+    from .runtime.spec.options import RunOptions as RunOptions
+    from .runtime.task import Task as Task
+    from .services.filters import Filter as Filter
+    from .services.snapshots import SnapshotKind as SnapshotKind
+    from .services.tasks import Exit as Exit
+    from .services.tasks import TaskState as TaskState
+    from .transport.channel import Channel as Channel
+    from .transport.tls import TLS as TLS
 
 __version__ = VERSION
-__all__ = ["Client", "ContainerdError", "Layout", "ProgressEvent", "__version__", "load"]
+__all__ = [
+    "DEVNULL",
+    "INHERIT",
+    "PIPE",
+    "STDOUT",
+    "TLS",
+    "Aborted",
+    "AlreadyExists",
+    "BinaryLogger",
+    "Cancelled",
+    "Channel",
+    "Client",
+    "CompletedContainer",
+    "CompletedProcess",
+    "Conflict",
+    "ConnectionLost",
+    "ConnectionRefused",
+    "Container",
+    "ContainerOptions",
+    "ContainerdError",
+    "Credentials",
+    "DataLoss",
+    "DeadlineExceeded",
+    "DiffIDMismatch",
+    "DigestMismatch",
+    "Exit",
+    "FailedPrecondition",
+    "Family",
+    "Filter",
+    "Image",
+    "Internal",
+    "InvalidArgument",
+    "Layout",
+    "LogFile",
+    "Network",
+    "NoMatchingPlatform",
+    "NotFound",
+    "NotModified",
+    "NullIO",
+    "OutOfRange",
+    "PermissionDenied",
+    "PortMapping",
+    "ProcessFailed",
+    "ProgressEvent",
+    "ProtocolError",
+    "Reference",
+    "Registry",
+    "RegistryError",
+    "RegistryNotFound",
+    "RegistryUnauthorized",
+    "RegistryUnavailable",
+    "ResourceExhausted",
+    "RunOptions",
+    "Running",
+    "SizeMismatch",
+    "SnapshotKind",
+    "SocketNotFound",
+    "SocketPermissionDenied",
+    "Stage",
+    "Task",
+    "TaskState",
+    "Terminal",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+    "Via",
+    "__version__",
+    "load",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "client": ["Client"],
+        "images.image": ["Image"],
+        "images.via": ["Via"],
         "layout": ["Layout"],
-        "preload": ["load"],
-        "progress": ["ProgressEvent"],
+        "oci.reference": ["Reference"],
+        "preload": ["Family", "load"],
+        "progress": ["ProgressEvent", "Stage"],
+        "registry.credentials": ["Credentials"],
+        "registry.registry": ["Registry"],
+        "runtime.container": ["Container"],
+        "runtime.io": [
+            "DEVNULL",
+            "INHERIT",
+            "PIPE",
+            "STDOUT",
+            "BinaryLogger",
+            "LogFile",
+            "NullIO",
+            "Terminal",
+        ],
+        "runtime.network": ["Network", "PortMapping"],
+        "runtime.popen": ["Running"],
+        "runtime.run": ["CompletedContainer", "CompletedProcess"],
+        "runtime.spec.options": ["ContainerOptions", "RunOptions"],
+        "runtime.task": ["Task"],
+        "services.filters": ["Filter"],
+        "services.snapshots": ["SnapshotKind"],
+        "services.tasks": ["Exit", "TaskState"],
+        "transport.channel": ["Channel"],
+        "transport.tls": ["TLS"],
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal
 
-from . import images, runtime, store
+from . import debug, images, runtime, store
 from .errors import InvalidArgument
 from .images.verbs import ImageVerbs
 from .records import record
@@ -58,6 +58,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         tls: TLS | Literal[False] | None = None,
         channel: Channel | None = None,
     ) -> None:
+        debug.read_environment()
         if channel is not None and (address is not None or tls is not None):
             raise InvalidArgument("a channel has its address", remedy="Give one of the two")
         self._owns_channel = channel is None

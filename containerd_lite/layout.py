@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from . import debug
 from .images.image_backend import ImageBackend, Replacer
 from .images.verbs import ImageVerbs
 from .oci.platform import Platform, parse, parse_or_default
@@ -53,6 +54,7 @@ class Layout(ImageVerbs):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, platform: str | None = None) -> None:
+        debug.read_environment()
         self.content_store = LayoutStore(path)
         self._platform = parse_or_default(platform)
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from .. import debug
 from ..errors import ContainerdError
 from ..system import of_system
 from ..version import VERSION
@@ -72,7 +73,14 @@ def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
     except SystemExit:  # with help, too
         sys.stdout.flush()
         raise
-    code = options.command(options)
+    debug.read_environment()
+    if options.debug:
+        debug.switch_on()
+    try:
+        code = options.command(options)
+    finally:
+        if options.debug:
+            debug.switch_off()
     sys.stdout.flush()
     return int(code)
 
@@ -167,5 +175,9 @@ def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:
         help="for connecting (10)",
     )
     group.add_argument(
-        "--debug", action="store_true", default=default(False), help="show tracebacks"
+        "--debug",
+        action="store_true",
+        default=default(False),
+        help="show debug output, and tracebacks ($CONTAINERD_LITE_DEBUG=1, or some of "
+        f"{','.join(debug.NAMES)}: the output alone)",
     )

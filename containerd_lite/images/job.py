@@ -6,6 +6,7 @@ go side by side.  What may not: the operations.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,8 @@ from ..interrupt import Interrupt
 from ..progress import ProgressCallback, ProgressEvent, Stage
 from ..records import field, record, replace
 from ..workers import Workers
+
+_LOGGER = logging.getLogger(__package__)
 
 _T = TypeVar("_T")
 
@@ -37,12 +40,16 @@ class Job:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: When an object's bytes began to move, and from which offset on.
     _began: dict[str, tuple[float, int]] = field(default_factory=dict)
+    #: When debug output last said something of an object.
+    _said: dict[str, float] = field(default_factory=dict)
 
     def report(self, stage: Stage, name: str, offset: int = 0, total: int = 0) -> None:
         self.tell(ProgressEvent(stage, name, offset, total))
 
     def tell(self, event: ProgressEvent) -> None:
         """Passes an event on, one at a time, with its rate."""
+        if _LOGGER.isEnabledFor(logging.DEBUG) and event.stage not in _MOVING:
+            self._log(event)
         if self.progress is not None:
             with self._lock:
                 self.progress(self._rated(event) if event.stage in _MOVING else event)
@@ -54,6 +61,15 @@ class Job:
             at, first = now, event.offset
         self._began[event.name] = at, first
         return replace(event, rate=(event.offset - first) / (now - at)) if now > at else event
+
+    def _log(self, event: ProgressEvent) -> None:
+        now = time.monotonic()
+        last = self._said.get(event.name)
+        self._said[event.name] = now
+        if last is None:
+            _LOGGER.debug("%s", event)
+        else:
+            _LOGGER.debug("%s (after %.1f ms)", event, (now - last) * 1000)
 
     def check(self) -> None:
         """Raises ``Cancelled`` once another part has failed."""

@@ -7,6 +7,7 @@ docker-credential-helpers (credentials/credentials.go, client/client.go).
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -15,11 +16,14 @@ from pathlib import Path
 
 from ..child import Ended, run_child
 from ..deadline import Deadline
+from ..debug import LoggedStep
 from ..errors import ContainerdError, InvalidArgument, RegistryUnauthorized
 from ..lazy import lazy_pattern
 from ..locks import holding
 from ..oci.document import Document, quoted
 from ..records import field, record
+
+_LOGGER = logging.getLogger(__package__)
 
 #: A helper may ask its user something (seconds).
 TIME_LIMIT = 30.0
@@ -107,14 +111,15 @@ def _find(name: str, environ: Mapping[str, str]) -> str:
 def _run(program: str, server: str, environ: Mapping[str, str], deadline: Deadline) -> Ended:
     try:
         # Its standard error, which may quote a secret, is thrown away.
-        return run_child(
-            [program, "get"],
-            "it",
-            input=server.encode(),
-            environment=environ,
-            deadline=deadline,
-            max_output=_MAX_ANSWER,
-        )
+        with LoggedStep(_LOGGER, "%s get %s", program, server):
+            return run_child(
+                [program, "get"],
+                "it",
+                input=server.encode(),
+                environment=environ,
+                deadline=deadline,
+                max_output=_MAX_ANSWER,
+            )
     except ContainerdError as error:
         raise _Failure(error.message) from None
 

@@ -6,6 +6,7 @@ What may not: credentials, redirects, retries, registries.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import make_headers, parse_url
 
 from ..deadline import Deadline
+from ..debug import LoggedStep
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..records import record
 from .destinations import Destinations, Privacy, Url
@@ -30,6 +32,7 @@ from .tls_contexts import Contexts
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
+_LOGGER = logging.getLogger(__package__)
 #: Idle connections kept to one host: as many as a pull has layers at a time, and then some.
 _POOLED = 16
 
@@ -218,13 +221,30 @@ class Transport:
         limit: Privacy | None = None,
         *,
         body: bytes | Body | None = None,
+        what: str,
     ) -> Response:
         """Sends one request and returns the answer to it, whatever its status.
 
         ``limit`` refuses a peer whose address is more private; ``None`` is for the registry
-        itself.  The deadline bounds the body too, until ``Response.renew``.  Raises
+        itself.  The deadline bounds the body too, until ``Response.renew``.  Debug
+        output has ``what`` and the URL's origin; the rest of a URL may be a secret.  Raises
         RegistryUnavailable, or ``failures.Again`` with it.
         """
+        with LoggedStep(_LOGGER, "%s %s %s", method, url.origin, what) as step:
+            response = self._send(method, url, headers, deadline=deadline, limit=limit, body=body)
+            step.result = f"HTTP {response.status}"
+        return response
+
+    def _send(
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        *,
+        deadline: Deadline,
+        limit: Privacy | None,
+        body: bytes | Body | None,
+    ) -> Response:
         bounds = self._bounds
         pool, target, extra = self._pool(url)
         floor = Floor(bounds.least_rate, bounds.stall)

@@ -6,6 +6,7 @@ answers mean, choosing among hosts.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -38,6 +39,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPING = frozenset({307, 308})
 #: distribution-spec, Warnings: only these are meant for users.
 _WARNING = lazy_pattern(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+
+_LOGGER = logging.getLogger(__package__)
 
 Report = Callable[[ProgressEvent], object]
 _Result = TypeVar("_Result")
@@ -116,6 +119,7 @@ class Session:
                 ):
                     raise again.error from again.__cause__
                 reason = again.error.message
+            _LOGGER.debug("%s: again in %.1f s: %s", ask.what, wait, reason)
             self._report(ProgressEvent("retrying", ask.what, reason=reason, wait=wait))
             self._sleep(wait)
 
@@ -181,7 +185,13 @@ class Session:
             if limit is not None or ask.anonymous:
                 secret = {}  # and it stays behind, even if the way leads back
             answer = self._transport.send(
-                ask.method, url, {**ask.headers, **secret}, deadline, limit, body=ask.body
+                ask.method,
+                url,
+                {**ask.headers, **secret},
+                deadline,
+                limit,
+                body=ask.body,
+                what=ask.what if ask.url else ask.path or ask.what,
             )
             followed = _REDIRECTS if ask.method in _READING else _KEEPING
             if answer.status not in followed:
@@ -270,6 +280,9 @@ class Cuts:
         remaining = self._until().remaining()
         if remaining is not None and wait >= remaining:
             raise error
+        _LOGGER.debug(
+            "%s: again from byte %d in %.1f s: %s", self._name, offset, wait, error.message
+        )
         self._report(
             ProgressEvent("retrying", self._name, offset, total, reason=error.message, wait=wait)
         )

@@ -187,7 +187,7 @@ class Realm:
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
         limit = self._transport.limit(base, realm, "the token realm")
-        return self._transport.send(method, url, headers, deadline, limit, body=body)
+        return self._transport.send(method, url, headers, deadline, limit, body=body, what="token")
 
     def _not_taken(self, status: int) -> RegistryUnauthorized:
         return RegistryUnauthorized(

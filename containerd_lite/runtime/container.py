@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import images
+from ..debug import LoggedStep
 from ..errors import InvalidArgument, NotFound
 from ..records import replace
 from ..services._types import AnyValue, Mount
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from .io.streams import Source
     from .runtime_backend import RuntimeBackend
     from .spec.options import ExecOptions, ProcessOptions
+
+_LOGGER = logging.getLogger(__package__)
 
 
 class Container(StoredContainer):
@@ -79,7 +83,7 @@ class Container(StoredContainer):
         it instead of the container's: a mapping is of runc's (``{"no_pivot_root": True}``).
         Raises ``AlreadyExists``; ``Unknown`` with the runtime's words where it cannot be made.
         """
-        with closing_on_failure(streams):
+        with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
             self._expect_terminal(streams is not None and streams.stdio.terminal)
             if checkpoint is not None and isinstance(checkpoint, images.Image):
                 from .checkpoint import Checkpoint

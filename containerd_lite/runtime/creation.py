@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
+from ..debug import LoggedStep
 from ..errors import InvalidArgument
 from ..images.image import Image
 from ..services._types import AnyValue, runtime_spec
@@ -20,6 +22,8 @@ from .runtime_backend import RuntimeBackend
 from .spec.options import ContainerOptions
 from .spec.specs import make_spec
 
+_LOGGER = logging.getLogger(__package__)
+
 
 def restore_container(
     backend: RuntimeBackend, id: str, checkpoint: Image | str, rw: bool
@@ -27,7 +31,7 @@ def restore_container(
     """As ``Client.restore``."""
     from .checkpoint import Checkpoint, restore  # which few programs need
 
-    with backend.images.keeping():
+    with LoggedStep(_LOGGER, "restore container %s", id), backend.images.keeping():
         image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
         saved = Checkpoint(image, backend.images.store)
         return Container(backend, restore(backend, check_id(id), saved, rw=rw))
@@ -41,7 +45,7 @@ def create_container(
     options: ContainerOptions,
 ) -> Container:
     """As ``Client.new_container``."""
-    with backend.images.keeping():
+    with LoggedStep(_LOGGER, "create container %s", id), backend.images.keeping():
         found = backend.image(image) if isinstance(image, str) else image
         options["runtime"] = options.get("runtime") or backend.runtime
         return _create(backend, id, found, args, options)

@@ -6,6 +6,7 @@ not: what only the first has, which ``task`` has; how streams are served.
 
 from __future__ import annotations
 
+import logging
 import signal as signals
 import threading
 import time
@@ -13,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline, backoff
+from ..debug import LoggedStep
 from ..errors import (
     Cancelled,
     ContainerdError,
@@ -33,6 +35,8 @@ from .io.fifos import discard_fifos
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_LOGGER = logging.getLogger(__package__)
 
 #: How long a killed process may take to be gone (seconds); only the kernel can hold it up.
 _KILL_TIMEOUT = 30.0
@@ -79,7 +83,7 @@ class Process:
         Raises ``NotFound`` or ``Unknown``, with the runtime's words, where it cannot be run.
         """
         waiting = self._service.begin_wait(self.container_id, self.exec_id)
-        with Undo(waiting.close):
+        with LoggedStep(_LOGGER, "start process %s", self.id), Undo(waiting.close):
             self.pid = self._service.start(self.container_id, self.exec_id)
             if self.streams is not None:
                 self.streams.start(self)
@@ -235,7 +239,8 @@ class Process:
                 stdio = self.status().stdio
         elif force or self.poll() is not None:  # of one that runs on, nothing must be lost
             self.streams.drain()
-        ended = self._delete()
+        with LoggedStep(_LOGGER, "delete process %s", self.id):
+            ended = self._delete()
         self._stop_waiting()
         if self.streams is not None:
             self.streams.close()

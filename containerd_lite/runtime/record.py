@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..debug import LoggedStep
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..lazy import lazy_pattern
 from ..oci.document import Document
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from ..images.image import Image
     from .users.users import User
+
+_LOGGER = logging.getLogger(__package__)
 
 #: containerd's pkg/identifiers.
 _ID = lazy_pattern(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
@@ -201,10 +205,11 @@ class StoredContainer:
 
     def remove(self, *, snapshot: bool = True) -> None:
         """As ``delete``, for a caller that has deleted the task."""
-        if snapshot and self.info.snapshot_key:
-            with suppress(NotFound):
-                self.backend.snapshots(self.info.snapshotter).remove(self.info.snapshot_key)
-        self.backend.containers.delete(self.id)
+        with LoggedStep(_LOGGER, "delete container %s", self.id):
+            if snapshot and self.info.snapshot_key:
+                with suppress(NotFound):
+                    self.backend.snapshots(self.info.snapshotter).remove(self.info.snapshot_key)
+            self.backend.containers.delete(self.id)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredContainer) and self._identity == other._identity

@@ -6,11 +6,13 @@ processes in it.  What may not: the life of one process, which ``process`` has.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal as signals
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..debug import LoggedStep
 from ..errors import NotFound
 from ..services.filters import Filter
 from ..services.tasks import Exit, ProcessInfo
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from .spec.options import ProcessOptions
     from .watch.stats import Stats
     from .watch.top import TopProcess
+
+_LOGGER = logging.getLogger(__package__)
 
 
 class Task(Process):
@@ -59,7 +63,8 @@ class Task(Process):
         """
         container = self._container
         exec_id = id or f"exec-{os.urandom(8).hex()}"
-        with closing_on_failure(streams):
+        step = LoggedStep(_LOGGER, "add process %s to container %s", exec_id, container.id)
+        with step, closing_on_failure(streams):
             if streams is not None and streams.stdio.terminal:
                 options["terminal"] = True
             spec = exec_process(container.known_spec(), args, options, container.find_user)

@@ -9,6 +9,7 @@ themselves: Unix sockets are cheap, and layers then move side by side.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -17,6 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from ..deadline import Deadline, backoff
+from ..debug import LoggedStep
 from ..errors import Cancelled, ContainerdError, InvalidArgument, Unavailable
 from ..undo import Undo
 from ..version import USER_AGENT
@@ -34,6 +36,7 @@ from .stream import Stream, error_of, open_message, operation, raise_status
 if TYPE_CHECKING:
     from .tls import TLS
 
+_LOGGER = logging.getLogger(__package__)
 #: Connections kept for the next bulk stream.
 _MOST_SPARE = 4
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 10.0
@@ -138,6 +141,7 @@ class Channel:
             # What the peer provably did not look at is sent once more (gRFC A6).
             if call.status is None or not call.status.is_unprocessed or deadline.expired:
                 break
+            _LOGGER.debug("call of %s: sent again: %s", path, call.status.message)
             if waits is None:
                 waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
             elif wait_for_ready:
@@ -256,7 +260,8 @@ class Channel:
             max_message=self._max_message,
         )
         ready_by = Deadline(self.connect_timeout)
-        sock = self.address.dial(deadline.sooner(self.connect_timeout).remaining())
+        with LoggedStep(_LOGGER, "connection %d: dial %s", wire.number, self.name):
+            sock = self.address.dial(deadline.sooner(self.connect_timeout).remaining())
         with Undo(sock.close):
             return Link(sock, wire, ready_by)
 

@@ -9,6 +9,7 @@ the other touches the wire, under the lock of whoever drives this.
 
 from __future__ import annotations
 
+import logging
 import socket
 from contextlib import suppress
 from itertools import islice
@@ -20,6 +21,7 @@ from ..wire.connection import Connection
 from ..wire.metadata import Status
 from .failures import TLSFault
 
+_LOGGER = logging.getLogger(__package__)
 _RECEIVE_BUFFER = 256 << 10
 #: Buffers in one sendmsg: 64 frames of 16 KiB are all that a Unix socket of ours has room for
 #: (``address``), and what does not fit is looked at in vain.
@@ -103,7 +105,7 @@ class SocketIO:
         if isinstance(went, Status):
             self.drain(went)
             return
-        self.sent += went
+        self._count_sent(buffers, went)
         for buffer in buffers:
             size = len(buffer)
             if size > went:
@@ -115,6 +117,11 @@ class SocketIO:
             outgoing.popleft()
         self.wire.make_room()
         self.has_drained = not outgoing
+
+    def _count_sent(self, buffers: list[Buffer], went: int) -> None:
+        self.sent += went
+        if self.wire.sent_log is not None:
+            self.wire.sent_log.add(buffers, went)
 
     def drain(self, end: Status) -> None:
         """Writing has failed with ``end``: read what the peer said before it went."""
@@ -133,11 +140,16 @@ class SocketIO:
         """
         self.wire.lose(status)
         if not self.is_shut and self.wire.outgoing:
-            self.write(self.next_buffers())
+            buffers = self.next_buffers()
+            went = self.write(buffers)
+            if not isinstance(went, Status):
+                self._count_sent(buffers, went)
         self.lose(status)
 
     def lose(self, status: Status) -> None:
         """Every call ends with ``status``, if the connection was not lost before."""
+        if not self.is_shut:
+            _LOGGER.debug("connection %d is over: %s", self.wire.number, status.message)
         self.is_shut = True
         self.wire.lose(status)
         self.wire.outgoing.clear()

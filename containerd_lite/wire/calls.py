@@ -6,13 +6,16 @@ not: received frames (``connection`` has them), sockets, clocks, locks.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
+from itertools import count
 
 from ..errors import InvalidArgument, ResourceExhausted
 from . import call as states
 from . import frames, metadata
 from .call import Buffer, Call, Timeout, views_of
 from .credit import STREAM_WINDOW, Credit
+from .frame_log import LOGGER, FrameLog
 from .framing import MAX_MESSAGE, PREFIX_SIZE, Message, prefix
 from .headers import HeaderCodec
 from .metadata import Metadata, Status
@@ -27,9 +30,16 @@ _REPLACED = Status(
     is_unprocessed=True,
 )
 
+#: Numbers connections, in debug output.
+_NUMBERS = count(1)
+
 
 class Calls:
-    """The calls of one connection, and what they have to send."""
+    """The calls of one connection, and what they have to send.
+
+    ``number`` is the connection's, in debug output.  ``sent_log`` is to be given what was sent; it
+    is ``None`` unless the logger was on when the connection was made.
+    """
 
     def __init__(
         self,
@@ -41,6 +51,12 @@ class Calls:
     ) -> None:
         self.lost: Status | None = None
         self.is_draining = False
+        self.number = next(_NUMBERS)
+        self.sent_log: FrameLog | None = None
+        self._received_log: FrameLog | None = None
+        if LOGGER.isEnabledFor(logging.DEBUG):
+            self.sent_log = FrameLog(f"connection {self.number} sent", frames.PREFACE_SIZE)
+            self._received_log = FrameLog(f"connection {self.number} received")
         self._settings = PeerSettings()
         self._codec = HeaderCodec(self._settings.h2, authority, user_agent, scheme)
         self._max_message = max_message
@@ -99,6 +115,10 @@ class Calls:
         self._calls[call.stream_id] = call
         call.advance(states.STARTED)
         self.outgoing.append(frames.headers(call.stream_id, block, self._sender.max_frame))
+        if self.sent_log is not None:
+            LOGGER.debug(
+                "connection %d, stream %d: call of %s", self.number, call.stream_id, call.path
+            )
         if call.unsent or not call.is_sending:
             self._sender.offer(call)
 

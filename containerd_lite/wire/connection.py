@@ -86,12 +86,15 @@ class Connection(Calls):
         try:
             used = self._frames.feed(data)
         except ConnectionFault as fault:
+            used = len(data)
             if fault.code != frames.NO_ERROR:
                 self.outgoing.append(frames.goaway(fault.code))
             self.lose(Status(metadata.INTERNAL, str(fault), b"", "connection"))
-            return len(data)
-        if self._credit.window <= RENEWED_AT:
-            self._credit.renew()
+        else:
+            if self._credit.window <= RENEWED_AT:
+                self._credit.renew()
+        if self._received_log is not None:
+            self._received_log.add((data,), used)
         return used
 
     def _live(self, stream_id: int) -> Call | None:

@@ -22,6 +22,8 @@ CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM = 8, 9, 10, 11
 INADEQUATE_SECURITY, HTTP_1_1_REQUIRED = 12, 13
 
 HEADER_SIZE = 9
+#: Bytes that a client sends before its first frame (section 3.4).
+PREFACE_SIZE = 24
 #: The largest frame that we take: the protocol's own default, which we do not raise.
 MAX_FRAME_SIZE = 1 << 14
 DEFAULT_WINDOW = (1 << 16) - 1

@@ -25,6 +25,7 @@ BESIDE = [
 EVERYBODY = {
     "child",
     "deadline",
+    "debug",
     "errors",
     "interrupt",
     "lazy",
@@ -57,7 +58,7 @@ ROWS: dict[str, set[str]] = {
     "fleet": _FRONT,
     "testing": _FRONT,
     "cli": {"aio", "fleet", "testing", *_FRONT},
-    "__init__": {"client", "layout", "preload"},
+    "__init__": {"preload", *_FRONT},
     "__main__": {"cli"},
     **{name: set() for name in EVERYBODY},
 }

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import containerd_lite
+from containerd_lite import errors
 from containerd_lite.version import VERSION
 from tests.harness.daemon import Daemon
 from tests.harness.images import random_image, write_layout
@@ -77,6 +79,20 @@ def test_importing_does_no_work() -> None:
     told = report("")
     assert rooms(told) == {"errors", "lazy", "version"}
     assert (told["threads"], told["handlers"], told["signals"]) == (1, 0, [])
+
+
+def test_the_face_has_what_readme_uses_and_shows_it() -> None:
+    """Before any of it is loaded: that is when a shell asks ``dir`` for what it completes."""
+    shown = report("assert set(containerd_lite.__all__) <= set(dir(containerd_lite))")
+    assert rooms(shown) == {"errors", "lazy", "version"}
+    kinds = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
+    own = {name for name, kind in kinds.items() if issubclass(kind, errors.ContainerdError)}
+    assert own <= set(containerd_lite.__all__)
+    used = {"Client", "Layout", "TLS", "Filter", "LogFile", "PIPE", "Credentials", "Registry"}
+    used |= {"Reference", "Network", "Stage", "Via", "TaskState", "SnapshotKind", "load"}
+    assert used <= set(containerd_lite.__all__)
+    for name in containerd_lite.__all__:
+        assert getattr(containerd_lite, name) is not None
 
 
 @pytest.mark.daemon

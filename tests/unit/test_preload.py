@@ -48,6 +48,9 @@ for work in (layout.pull, layout.push):
 print("done")
 """
 WITH_CLIENT = """
+import containerd_lite
+for name in containerd_lite.__all__:
+    getattr(containerd_lite, name)
 with Client(sys.argv[1], namespace=sys.argv[2]) as client:
     print(client.version().version, client.list_images(), client.containers(), client.server())
     with client.lease():

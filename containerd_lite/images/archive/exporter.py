@@ -9,6 +9,7 @@ of a descriptor only what every store keeps is written.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import threading
@@ -18,6 +19,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import BinaryIO
 
+from ...debug import LoggedStep
 from ...errors import Cancelled, InvalidArgument, NoMatchingPlatform, NotFound, SizeMismatch
 from ...oci import digest as digests
 from ...oci import media_types
@@ -44,6 +46,8 @@ from .destination import put, writing_to
 from .docker_archive import manifest_json
 from .intake import DOCKER, INDEX, OCI_LAYOUT
 
+_LOGGER = logging.getLogger(__package__)
+
 _PIECE = 1 << 20
 #: Pieces that are read ahead of the one that is written.
 _AHEAD = 3
@@ -57,7 +61,7 @@ def export_archive(backend: ImageBackend, request: ExportRequest, via: Via) -> N
     if via == "auto" and any(isinstance(one, Descriptor) for one in request.images):
         via = "client"  # the daemon exports what has a name
     by_daemon = is_for_daemon(backend, via, without=request.without)
-    with backend.keeping():
+    with LoggedStep(_LOGGER, "export images"), backend.keeping():
         if by_daemon:
             with falling_back(via):
                 return _export_by_daemon(backend, request)

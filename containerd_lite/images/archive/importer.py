@@ -7,11 +7,13 @@ What may not: reading archives, writing them.
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
+from ...debug import LoggedStep
 from ...errors import InvalidArgument, NoMatchingPlatform, NotFound, SizeMismatch
 from ...oci import digest as digests
 from ...oci import media_types
@@ -43,6 +45,8 @@ from .intake import DOCKER, INDEX, OCI_LAYOUT, Intake
 if TYPE_CHECKING:
     from ..unpack.unpack import Unpacker
 
+_LOGGER = logging.getLogger(__package__)
+
 _VERSION = "1.0.0"
 
 
@@ -58,13 +62,14 @@ def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> l
     if is_for_daemon(backend, via, **for_client):
         with falling_back(via if is_path else "daemon"):  # a pipe is read once
             return _import_by_daemon(backend, request)
-    with backend.keeping():
+    with LoggedStep(_LOGGER, "import images"), backend.keeping():
         return _import_here(backend, request, Job(request.progress))
 
 
 def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Image]:
     platforms, source = request.platforms(backend), request.source
     with ExitStack() as stack:
+        stack.enter_context(LoggedStep(_LOGGER, "import images by the daemon"))
         stack.enter_context(backend.keeping())
         changes = daemon.NameChanges(backend)
         changes.remember_all()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from ...debug import LoggedStep
 from ...errors import InvalidArgument
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
@@ -25,6 +27,8 @@ from .fetch_walk import FetchWalk
 from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher
 
+_LOGGER = logging.getLogger(__package__)
+
 #: How often a pull starts again when the daemon restarts.
 _MOST_RESTARTS = 5
 
@@ -39,7 +43,8 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
     # Pulls that resume each other share a lease, and the first to end deletes it.  So they run
     # one after the other.
     alone = write_lock(("resume", backend.store.identity, lease), lambda: None)
-    with alone if lease else nullcontext(), backend.keeping(lease):
+    step = LoggedStep(_LOGGER, "pull %s", request.ref)
+    with step, alone if lease else nullcontext(), backend.keeping(lease):
         if by_daemon:
             with falling_back(via):  # 1.7 does not say before what it cannot do
                 return _pull_by_daemon(backend, request)

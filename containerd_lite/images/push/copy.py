@@ -7,10 +7,12 @@ that is done, which is ``push``'s; files.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
+from ...debug import LoggedStep
 from ...errors import NotFound, RegistryNotFound, SizeMismatch
 from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
@@ -22,6 +24,8 @@ from ..resolver import Fetcher, Reader, using
 from .delivery import Delivery
 from .plan import Choice, Planner
 from .push_requests import CopyRequest
+
+_LOGGER = logging.getLogger(__package__)
 
 #: Bytes of documents that are kept; what is more is fetched again when its turn comes.
 _ROOM = 16 << 20
@@ -35,7 +39,8 @@ def copy_image(request: CopyRequest) -> Descriptor:
     registry not even that.  Raises ``NotFound``, and what resolver, fetcher and pusher raise.
     """
     job = Job(request.progress)
-    with using(request.resolver, job.tell) as resolver:
+    step = LoggedStep(_LOGGER, "copy %s to %s", request.source, request.target)
+    with step, using(request.resolver, job.tell) as resolver:
         job.report("resolving", request.source)
         name, root = resolver.resolve(request.source)
         job.report("resolved", name, 0, root.size)

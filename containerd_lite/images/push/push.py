@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import BinaryIO
 
+from ...debug import LoggedStep
 from ...errors import NotFound
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
@@ -25,6 +27,8 @@ from .delivery import Delivery
 from .plan import Choice, Planner
 from .push_requests import PushRequest
 
+_LOGGER = logging.getLogger(__package__)
+
 #: Repositories that are asked for a blob before it is uploaded.
 _MOUNTS = 4
 
@@ -36,8 +40,8 @@ def push_image(backend: ImageBackend, request: PushRequest, via: Via) -> Descrip
     if is_for_daemon(backend, via, **request.only_for_client()):
         with falling_back(via):
             return _push_by_daemon(backend, request)
-    job = Job(request.progress)
-    with backend.keeping(), using(request.resolver, job.tell) as registries:
+    job, step = Job(request.progress), LoggedStep(_LOGGER, "push %s", request.ref)
+    with step, backend.keeping(), using(request.resolver, job.tell) as registries:
         return push(
             backend.store,
             registries.pusher(request.ref),
@@ -54,7 +58,7 @@ def push_image(backend: ImageBackend, request: PushRequest, via: Via) -> Descrip
 def _push_by_daemon(backend: ImageBackend, request: PushRequest) -> Descriptor:
     image = expect_named(backend, request.target, "pushes")
     name_of(image.target, request.ref)
-    with backend.keeping():
+    with LoggedStep(_LOGGER, "push %s by the daemon", request.ref), backend.keeping():
         backend.transfers().push(
             request.ref, image.name, platforms=Platforms(None), job=Job(request.progress)
         )

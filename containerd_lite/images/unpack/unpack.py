@@ -6,9 +6,11 @@ What may not: how one layer is applied (``apply``).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from ...debug import LoggedStep
 from ...errors import FailedPrecondition, InvalidArgument
 from ...oci.config import ImageConfig, chain_ids
 from ...oci.descriptor import Descriptor
@@ -20,6 +22,8 @@ from ...workers import Workers
 from ..gc_labels import SNAPSHOT
 from ..job import Job
 from .apply import Applier, ParentGone, Prepared, Step, WaitFor
+
+_LOGGER = logging.getLogger(__package__)
 
 
 @record(frozen=True)
@@ -89,7 +93,8 @@ class Unpacker:
         self._store.update(config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top})
         for tries_left in reversed(range(_MOST_TRIES)):
             try:
-                return Unpacked(top, self._climb(steps, need, wait_for))
+                with LoggedStep(_LOGGER, "unpack %d layers into %s", len(steps), top):
+                    return Unpacked(top, self._climb(steps, need, wait_for))
             except ParentGone:
                 if not tries_left:
                     raise

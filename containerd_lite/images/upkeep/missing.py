@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 
+from ...debug import LoggedStep
 from ...errors import InvalidArgument, RegistryUnavailable
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
@@ -19,6 +21,8 @@ from ..resolver import Fetcher, Reader, Resolver, using
 from ..walk import Dispatcher
 from .upkeep_request import FetchRequest
 
+_LOGGER = logging.getLogger(__package__)
+
 
 def fetch_missing(
     backend: ImageBackend, source: ImageLike, request: FetchRequest
@@ -27,7 +31,8 @@ def fetch_missing(
     name, target = name_and_target(backend, source)
     platforms = request.platforms(backend)
     ref, job = request.ref or name, Job(request.progress)
-    with backend.keeping(), using(request.resolver, job.tell) as resolver:
+    step = LoggedStep(_LOGGER, "fetch what is missing of %s", ref)
+    with step, backend.keeping(), using(request.resolver, job.tell) as resolver:
         fetcher = StoreFetcher(LateFetcher(resolver, ref), ref, backend.store, job)
         return _fetch_missing(fetcher, target, platforms, workers=request.max_concurrent_downloads)
 

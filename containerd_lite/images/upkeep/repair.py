@@ -6,11 +6,13 @@ finding out what is broken (``check``); which images; the lease over it all.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
 
+from ...debug import LoggedStep
 from ...errors import (
     Aborted,
     Cancelled,
@@ -41,6 +43,8 @@ from .missing import LateFetcher
 from .upkeep_request import FetchRequest
 from .verify import HASHERS, find_fault
 
+_LOGGER = logging.getLogger(__package__)
+
 _Found = Sequence[Descriptor]
 
 
@@ -64,7 +68,8 @@ def repair_images(
     images = [name_and_target(backend, source) for source in sources]
     if not sources:
         images = [(found.name, found.target) for found in backend.names.list()]
-    with backend.keeping(), using(request.resolver, Job(request.progress).tell) as resolver:
+    step, tell = LoggedStep(_LOGGER, "repair %d images", len(images)), Job(request.progress).tell
+    with step, backend.keeping(), using(request.resolver, tell) as resolver:
         repair = Repair(backend, request, resolver)
         if not sources:
             repair.everything(images)

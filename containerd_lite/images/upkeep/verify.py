@@ -7,9 +7,11 @@ What lives here: hashing what a store has, and the report.  What may not: changi
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from ...debug import LoggedStep
 from ...errors import ContainerdError, DataLoss, Internal, InvalidArgument, NotFound, Unknown
 from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
@@ -20,6 +22,8 @@ from ..image import ImageLike, name_and_target
 from ..image_backend import ImageBackend
 from ..job import Job, side_by_side
 from ..walk import children_in, walk
+
+_LOGGER = logging.getLogger(__package__)
 
 _BUFFER = 1 << 20
 #: Threads that hash.  Hashing lets go of the interpreter: two use two cores, more would only seek
@@ -61,7 +65,8 @@ def verify_images(
         if find_fault(store, digest, sizes[digest], job) is not None:
             broken.append(digest)
 
-    side_by_side(look, sizes, job, HASHERS)
+    with LoggedStep(_LOGGER, "verify %d blobs", len(sizes)):
+        side_by_side(look, sizes, job, HASHERS)
     return VerifyReport(len(sizes), sum(sizes.values()), tuple(sorted(broken)))
 
 

@@ -7,12 +7,14 @@ say, the order in which plugins run.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...child import Ended, run_child
 from ...deadline import Deadline
+from ...debug import LoggedStep
 from ...errors import (
     ContainerdError,
     DeadlineExceeded,
@@ -23,6 +25,8 @@ from ...errors import (
 )
 from ...oci.document import Document
 from .cni import MAX_DOCUMENT, Json, check_name
+
+_LOGGER = logging.getLogger(__package__)
 
 _MAX_WORDS = 500
 #: The specification's section 5, "Error"; 100 and above are a plugin's own.
@@ -60,16 +64,17 @@ def run_plugin(
     what = f"{parameters['CNI_COMMAND']} by the CNI plugin {program.name}"
     environment = {"PATH": os.environ.get("PATH", os.defpath) + _PATH, **parameters}
     try:
-        ended = run_child(
-            [str(program)],
-            what,
-            input=json.dumps(config).encode(),
-            environment=environment,
-            deadline=deadline,
-            max_output=MAX_DOCUMENT,
-            kept_stderr=_MAX_WORDS,
-            folder="/",
-        )
+        with LoggedStep(_LOGGER, "%s", what):
+            ended = run_child(
+                [str(program)],
+                what,
+                input=json.dumps(config).encode(),
+                environment=environment,
+                deadline=deadline,
+                max_output=MAX_DOCUMENT,
+                kept_stderr=_MAX_WORDS,
+                folder="/",
+            )
     except DeadlineExceeded as error:
         error.remedy = "Raise timeout="
         raise

@@ -162,6 +162,31 @@ def test_a_pull_goes_on_when_the_reader_of_its_progress_goes(
     assert cli("images", "-q").stdout == busybox + "\n"
 
 
+def test_debug_shows_what_goes_on_and_no_secret(cli: Cli, busybox: str) -> None:
+    pulled = cli("pull", "--debug", "-q", busybox)
+    assert f"containerd_lite.images.pull: pull {busybox}: done in " in pulled.stderr
+    assert "containerd_lite.registry: HEAD http://" in pulled.stderr
+    ran = cli("run", "--debug", "-e", "A=canary", busybox, "sh", "-c", "echo $A; : other-canary")
+    assert (ran.returncode, ran.stdout) == (0, "canary\n")
+    for expected in (
+        "containerd_lite.transport: connection 1: dial unix:",
+        "containerd_lite.wire: connection 1 sent HEADERS, stream 1, ",
+        "containerd_lite.wire: connection 1 received SETTINGS, stream 0, ",
+        "/containerd.services.containers.v1.Containers/Create",
+        "containerd_lite.runtime: create container ",
+        "containerd_lite.runtime: start process ",
+        "containerd_lite.runtime: delete container ",
+    ):
+        assert expected in ran.stderr
+    assert "canary" not in ran.stderr
+
+
+def test_debug_output_that_nobody_takes_harms_nothing(cli: Cli, busybox: str) -> None:
+    for redirection in ("2>&-", "2>/dev/full"):
+        done = cli("pull", "--debug", busybox, redirection=redirection)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_output_that_cannot_be_written(cli: Cli, busybox: str) -> None:
     cli("pull", "-q", busybox)
     for command in (["pull", "-q", busybox], ["images"], ["images", "--format", "json"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -180,3 +181,21 @@ def test_a_realm_refuses_what_is_wrong(
     if not anonymous:
         with pytest.raises(RegistryUnauthorized, match="Give credentials"):
             opened(Registry(server.host)).resolve(named(server.host))
+
+
+def test_debug_output_has_requests_and_answers_and_no_secret(
+    opened: Open,
+    realm: Realm,
+    server: Server,
+    image: Image,
+    index: Image,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "containerd_lite")
+    whole_round(opened(Registry(server.host, credentials=USER)), image, index)
+    told = caplog.text
+    assert f"POST {realm.url.rpartition('/')[0]} token: HTTP 200 in" in told
+    assert f"GET http://{server.host} app/manifests/" in told
+    assert f"PUT http://{server.host} blob sha256:" in told
+    for secret in (SECRET, USER.basic(), realm.refresh_token("user"), "Bearer", "eyJ", "_state"):
+        assert secret not in told

@@ -1,0 +1,125 @@
+"""Debug output: which loggers there are, how to switch them on, and steps with their times.
+
+A module that logs has ``logging.getLogger(__package__)``.  So the loggers are children of the
+package's own, under whatever name it was vendored, and a program sets their levels and handlers as
+those of any other library.  Nothing is formatted for a logger that is off.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .errors import ContainerdError
+
+if TYPE_CHECKING:
+    import logging
+    from types import TracebackType
+
+#: The loggers below the package's own, by their last names.
+NAMES = ("images", "registry", "runtime", "transport", "wire")
+#: The environment variable that switches loggers on: ``1`` for all, or some of ``NAMES``.
+VARIABLE = "CONTAINERD_LITE_DEBUG"
+_ALL, _NONE = ("1", "all", "true", "yes", "on"), ("", "0", "false", "no", "off")
+#: ``logging.DEBUG``: this module is loaded where logging is not.
+_DEBUG = 10
+_FORMAT = "%(asctime)s.%(msecs)03d %(name)s: %(message)s"
+
+_lock = threading.Lock()
+#: The package's logger and what writes its output, once a logger was switched on.
+_output: tuple[logging.Logger, logging.Handler] | None = None
+_is_read = False
+
+
+def switch_on(names: Sequence[str] = NAMES) -> None:
+    """Write the debug output of these loggers to stderr; may be called again, with others.
+
+    Args:
+        names: some of ``NAMES``.  For any other name a warning is written.
+    """
+    import logging  # 4 ms, which only those pay who debug
+
+    global _output
+    package = logging.getLogger(__package__)
+    with _lock:
+        if _output is None:
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
+            package.addHandler(handler)
+            package.propagate = False  # a handler of the root logger would write it once more
+            _output = package, handler
+    for name in names:
+        if name in NAMES:
+            package.getChild(name).setLevel(_DEBUG)
+        else:
+            package.warning("%s: there is no logger %r. Name some of %s", VARIABLE, name, NAMES)
+
+
+def switch_off() -> None:
+    """Undo ``switch_on``; without it, do nothing."""
+    global _output
+    with _lock:
+        if _output is None:
+            return
+        package, handler = _output
+        _output = None
+        package.removeHandler(handler)
+        package.propagate = True
+        for name in NAMES:
+            package.getChild(name).setLevel("NOTSET")
+
+
+def read_environment() -> None:
+    """Switch on what ``$CONTAINERD_LITE_DEBUG`` says, once in a process."""
+    global _is_read
+    if _is_read:
+        return
+    _is_read = True
+    said = os.environ.get(VARIABLE, "").strip()
+    if said.lower() in _NONE:
+        return
+    names = [name.strip() for name in said.split(",") if name.strip()]
+    switch_on(NAMES if said.lower() in _ALL else names)
+
+
+class LoggedStep:
+    """Logs one step, with the time that it took, and the error that it ended with::
+
+        with LoggedStep(_LOGGER, "pull %s", name):
+            ...
+
+    ``result`` is what the line says of a step that succeeds.
+    """
+
+    __slots__ = ("_args", "_began", "_logger", "_message", "result")
+
+    def __init__(self, logger: logging.Logger, message: str, *args: object) -> None:
+        self._logger = logger
+        self._message = message
+        self._args = args
+        self._began = 0.0
+        self.result: object = "done"
+
+    def __enter__(self) -> LoggedStep:
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._logger.isEnabledFor(_DEBUG):
+            return
+        took = (time.monotonic() - self._began) * 1000
+        if error is None:
+            self._logger.debug(f"{self._message}: %s in %.1f ms", *self._args, self.result, took)
+        else:
+            # The text of an error that is not ours may hold anything: what a peer sent, too.
+            why = str(error) if isinstance(error, ContainerdError) else ""
+            why = f"{type(error).__name__}: {why}" if why else type(error).__name__
+            self._logger.debug(f"{self._message}: failed in %.1f ms: %s", *self._args, took, why)
