@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -303,3 +304,39 @@ def test_a_room_has_few_files() -> None:
         files = [path for path in FILES if path.parent == folder and path.stem != "__init__"]
         most = {"images": 16, "runtime": 18}.get(folder.name, 32)
         assert len(files) <= most, folder
+
+
+#: Paths in the pages for contributors, relative to the repository or to the package.
+_PATH_IN_TEXT = re.compile(r"`((?:[\w.]+/)*[\w.]+(?:/|\.py|\.md|\.ini))`")
+_PAGES = ("CONTRIBUTING.md", "docs/architecture.md")
+
+
+@pytest.mark.parametrize("page", _PAGES)
+def test_pages_for_contributors_name_what_is_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for name in _PATH_IN_TEXT.findall(text):
+        found = [*ROOT.glob(name), *PACKAGE.glob(name)] or [*PACKAGE.rglob(name)]
+        assert found, f"{page} names {name}, which is not there"
+
+
+def test_the_page_on_architecture_has_every_room_with_its_row() -> None:
+    rows: dict[str, str] = {}
+    for line in (ROOT / "docs/architecture.md").read_text().splitlines():
+        if line.startswith("| `"):
+            names, _, allowed = line.strip("| ").split(" | ")
+            for name in re.findall(r"`([\w.]+)/?`", names):
+                rows[name.removesuffix(".py")] = allowed
+    rooms = {room(path) for path in FILES} - EVERYBODY - {"__init__", "__main__"}
+    assert rows.keys() == rooms
+    for name, allowed in rows.items():
+        if allowed not in ("nothing else", "all of the above"):
+            planned = {"trust"}  # the rows know rooms that are yet to come
+            assert set(re.findall(r"`(\w+)`", allowed)) == ROWS[name] - planned, name
+        elif allowed == "nothing else":
+            assert not ROWS[name]
+
+
+def test_the_page_on_architecture_names_what_every_file_may_import() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    (part,) = re.findall(r"(Every file may import .*?)\n\n", text, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", part)) - {"__init__"} == EVERYBODY
