@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from .runtime.spec.options import ContainerOptions as ContainerOptions
     from .runtime.spec.options import RunOptions as RunOptions
     from .runtime.task import Task as Task
+    from .services.event_types import Gap as Gap
     from .services.filters import Filter as Filter
     from .services.snapshots import SnapshotKind as SnapshotKind
     from .services.tasks import Exit as Exit
@@ -110,6 +111,7 @@ __all__ = [
     "FailedPrecondition",
     "Family",
     "Filter",
+    "Gap",
     "Image",
     "Internal",
     "InvalidArgument",
@@ -180,6 +182,7 @@ __getattr__, __dir__ = lazy_names(
         "runtime.run": ["CompletedContainer", "CompletedProcess"],
         "runtime.spec.options": ["ContainerOptions", "RunOptions"],
         "runtime.task": ["Task"],
+        "services.event_types": ["Gap"],
         "services.filters": ["Filter"],
         "services.snapshots": ["SnapshotKind"],
         "services.tasks": ["Exit", "TaskState"],

@@ -86,7 +86,7 @@ def read_environment() -> None:
 
 
 class LoggedStep:
-    """Logs one step, with the time that it took, and the error that it ended with::
+    """Logs the beginning of a step and its end, with the time that it took and any error::
 
         with LoggedStep(_LOGGER, "pull %s", name):
             ...
@@ -104,6 +104,7 @@ class LoggedStep:
         self.result: object = "done"
 
     def __enter__(self) -> LoggedStep:
+        self._logger.debug(f"{self._message} …", *self._args)
         self._began = time.monotonic()
         return self
 

@@ -200,8 +200,16 @@ def test_nothing_grows_too_large(path: Path) -> None:
     assert len(text.splitlines()) <= 650
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            length = (node.end_lineno or 0) - node.lineno + 1
-            assert length <= 60, f"{node.name} has {length} lines"
+            length = lines_of(node) - lines_of(docstring_of(node))
+            assert length <= 60, f"{node.name} has {length} lines beside its docstring"
+
+
+def docstring_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.stmt | None:
+    return function.body[0] if ast.get_docstring(function) is not None else None
+
+
+def lines_of(node: ast.stmt | None) -> int:
+    return 0 if node is None else (node.end_lineno or 0) - node.lineno + 1
 
 
 def test_a_package_in_an_archive_has_no_files() -> None:
@@ -302,7 +310,8 @@ def test_calls_with_many_arguments_name_them() -> None:
 def test_a_room_has_few_files() -> None:
     for folder in {path.parent for path in FILES}:
         files = [path for path in FILES if path.parent == folder and path.stem != "__init__"]
-        most = {"images": 16, "runtime": 18}.get(folder.name, 32)
+        # services/ has a file for each of containerd's.
+        most = {"images": 16, "runtime": 18, "services": 64}.get(folder.name, 32)
         assert len(files) <= most, folder
 
 
@@ -315,13 +324,14 @@ _PAGES = ("CONTRIBUTING.md", "docs/architecture.md")
 def test_pages_for_contributors_name_what_is_there(page: str) -> None:
     text = (ROOT / page).read_text()
     for name in _PATH_IN_TEXT.findall(text):
-        found = [*ROOT.glob(name), *PACKAGE.glob(name)] or [*PACKAGE.rglob(name)]
-        assert found, f"{page} names {name}, which is not there"
+        places = (ROOT.glob(name), PACKAGE.rglob(name), (ROOT / "tests").rglob(name))
+        assert any(map(list, places)), f"{page} names {name}, which is not there"
 
 
 def test_the_page_on_architecture_has_every_room_with_its_row() -> None:
     rows: dict[str, str] = {}
-    for line in (ROOT / "docs/architecture.md").read_text().splitlines():
+    table = (ROOT / "docs/architecture.md").read_text().partition("### ")[0]
+    for line in table.splitlines():
         if line.startswith("| `"):
             names, _, allowed = line.strip("| ").split(" | ")
             for name in re.findall(r"`([\w.]+)/?`", names):
