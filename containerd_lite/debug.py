@@ -2,7 +2,7 @@
 
 A module that logs has ``logging.getLogger(__package__)``.  So the loggers are children of the
 package's own, under whatever name it was vendored, and a program sets their levels and handlers as
-those of any other library.  Nothing is formatted for a logger that is off.
+those of any other library.  A logger that is off formats nothing.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ _DEBUG = 10
 _FORMAT = "%(asctime)s.%(msecs)03d %(name)s: %(message)s"
 
 _lock = threading.Lock()
-#: The package's logger and what writes its output, once a logger was switched on.
+#: The package's logger, and the handler that ``switch_on`` gave it.
 _output: tuple[logging.Logger, logging.Handler] | None = None
+#: The loggers that ``switch_on`` has switched on.
+_switched_on: set[str] = set()
 _is_read = False
 
 
@@ -51,11 +53,13 @@ def switch_on(names: Sequence[str] = NAMES) -> None:
             package.addHandler(handler)
             package.propagate = False  # a handler of the root logger would write it once more
             _output = package, handler
+        for name in NAMES:
+            if name in names:
+                package.getChild(name).setLevel(_DEBUG)
+                _switched_on.add(name)
     for name in names:
-        if name in NAMES:
-            package.getChild(name).setLevel(_DEBUG)
-        else:
-            package.warning("%s: there is no logger %r. Name some of %s", VARIABLE, name, NAMES)
+        if name not in NAMES:
+            package.warning("unknown logger %r; use some of %s", name, ", ".join(NAMES))
 
 
 def switch_off() -> None:
@@ -68,8 +72,8 @@ def switch_off() -> None:
         _output = None
         package.removeHandler(handler)
         package.propagate = True
-        for name in NAMES:
-            package.getChild(name).setLevel("NOTSET")
+        while _switched_on:
+            package.getChild(_switched_on.pop()).setLevel("NOTSET")
 
 
 def read_environment() -> None:
@@ -91,7 +95,8 @@ class LoggedStep:
         with LoggedStep(_LOGGER, "pull %s", name):
             ...
 
-    ``result`` is what the line says of a step that succeeds.
+    ``result`` is what the line says of a step that succeeds.  A step that begins while the logger
+    is off logs nothing.
     """
 
     __slots__ = ("_args", "_began", "_logger", "_message", "result")
@@ -100,12 +105,13 @@ class LoggedStep:
         self._logger = logger
         self._message = message
         self._args = args
-        self._began = 0.0
+        self._began: float | None = None
         self.result: object = "done"
 
     def __enter__(self) -> LoggedStep:
-        self._logger.debug(f"{self._message} …", *self._args)
-        self._began = time.monotonic()
+        if self._logger.isEnabledFor(_DEBUG):
+            self._logger.debug(f"{self._message} …", *self._args)
+            self._began = time.monotonic()
         return self
 
     def __exit__(
@@ -114,7 +120,7 @@ class LoggedStep:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._logger.isEnabledFor(_DEBUG):
+        if self._began is None:
             return
         took = (time.monotonic() - self._began) * 1000
         if error is None:

@@ -230,21 +230,6 @@ class Transport:
         output has ``what`` and the URL's origin; the rest of a URL may be a secret.  Raises
         RegistryUnavailable, or ``failures.Again`` with it.
         """
-        with LoggedStep(_LOGGER, "%s %s %s", method, url.origin, what) as step:
-            response = self._send(method, url, headers, deadline=deadline, limit=limit, body=body)
-            step.result = f"HTTP {response.status}"
-        return response
-
-    def _send(
-        self,
-        method: str,
-        url: Url,
-        headers: Mapping[str, str],
-        *,
-        deadline: Deadline,
-        limit: Privacy | None,
-        body: bytes | Body | None,
-    ) -> Response:
         bounds = self._bounds
         pool, target, extra = self._pool(url)
         floor = Floor(bounds.least_rate, bounds.stall)
@@ -258,8 +243,9 @@ class Transport:
             limit=limit,
         )
         around = sys.exc_info()[1]
+        step = LoggedStep(_LOGGER, "%s %s %s", method, url.origin, what)
         try:
-            with exchange.beginning():
+            with step, exchange.beginning():
                 patience = exchange.patience()
                 agent = {"User-Agent": self._agent, "Accept-Encoding": "identity"}
                 sent = {**agent, **extra, **headers}
@@ -277,6 +263,7 @@ class Transport:
                     decode_content=False,
                     timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
                 )
+                step.result = f"HTTP {response.status}"
                 return Response(url, response, _raw_of(response), self._pace)
         except TRANSPORT_FAULTS as fault:
             failure, cause = transport_failure(fault, url, around), told(fault, around)

@@ -105,7 +105,8 @@ class SocketIO:
         if isinstance(went, Status):
             self.drain(went)
             return
-        self._count_sent(buffers, went)
+        self.sent += went
+        self._log_sent(buffers, went)
         for buffer in buffers:
             size = len(buffer)
             if size > went:
@@ -118,8 +119,7 @@ class SocketIO:
         self.wire.make_room()
         self.has_drained = not outgoing
 
-    def _count_sent(self, buffers: list[Buffer], went: int) -> None:
-        self.sent += went
+    def _log_sent(self, buffers: list[Buffer], went: int) -> None:
         if self.wire.sent_log is not None:
             self.wire.sent_log.add(buffers, went)
 
@@ -143,7 +143,7 @@ class SocketIO:
             buffers = self.next_buffers()
             went = self.write(buffers)
             if not isinstance(went, Status):
-                self._count_sent(buffers, went)
+                self._log_sent(buffers, went)
         self.lose(status)
 
     def lose(self, status: Status) -> None:

@@ -78,7 +78,7 @@ def test_the_variable_names_loggers(tmp_path: Path) -> None:
 
 def test_an_unknown_logger_is_named_and_harms_nothing(tmp_path: Path) -> None:
     lines = pull(tmp_path, "registries,images")
-    assert "there is no logger 'registries'" in lines[0]
+    assert "unknown logger 'registries'; use some of images, registry," in lines[0]
     assert len(lines) > 1
 
 
@@ -109,6 +109,18 @@ def test_switched_on_and_off(capsys: pytest.CaptureFixture[str]) -> None:
     LOGGER.debug("two")
     assert capsys.readouterr().err == ""
     assert logging.getLogger("containerd_lite").propagate
+
+
+def test_switching_off_leaves_what_the_program_set() -> None:
+    other = logging.getLogger("containerd_lite.registry")
+    other.setLevel(logging.INFO)
+    try:
+        debug.switch_on(["images"])
+        assert (LOGGER.level, other.level) == (logging.DEBUG, logging.INFO)
+        debug.switch_off()
+        assert (LOGGER.level, other.level) == (logging.NOTSET, logging.INFO)
+    finally:
+        other.setLevel(logging.NOTSET)
 
 
 class _Unprintable:
