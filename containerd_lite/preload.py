@@ -70,11 +70,7 @@ def load(*families: Family) -> None:
     for name in _IN_FUNCTIONS:
         with suppress(ImportError):
             import_module(name, __package__)
-    rooms = {f"{__package__}.{room}" for one in families or known for room in _ROOMS[one]}
-    for module in TABLES[__package__]:  # of the package's own face
-        if not families or _is_within(f"{__package__}.{module}", rooms):
-            import_module(f".{module}", __package__)
-    _load_tables(rooms)
+    _load_tables({f"{__package__}.{room}" for one in families or known for room in _ROOMS[one]})
     pool = sys.modules.get(f"{__package__}.schema.pool")
     if pool is not None:
         pool.CONTAINERD.load_all()

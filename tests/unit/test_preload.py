@@ -47,6 +47,15 @@ for work in (layout.pull, layout.push):
         assert type(error).__name__ in ("RegistryUnavailable", "NotFound"), error
 print("done")
 """
+WITH_REGISTRY = """
+from containerd_lite import Credentials, Reference, Registry
+with Registry("localhost:1", credentials=Credentials("user", "secret")) as registry:
+    try:
+        registry.resolve(Reference.parse("localhost:1/it:1"))
+    except ContainerdError as error:
+        assert type(error).__name__ == "RegistryUnavailable", error
+print("done")
+"""
 WITH_CLIENT = """
 import containerd_lite
 for name in containerd_lite.__all__:
@@ -87,6 +96,10 @@ def test_a_layout(open_folder: Path) -> None:
         path.chmod(0o777)
     code = PRELUDE.format(families=("images",)) + WITH_LAYOUT
     assert run(code, str(place), str(open_folder / "archive")).endswith("done\n")
+
+
+def test_a_registry() -> None:
+    assert run(PRELUDE.format(families=("registry",)) + WITH_REGISTRY) == "done\n"
 
 
 @pytest.mark.daemon
