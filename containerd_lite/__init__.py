@@ -1,7 +1,7 @@
 """A containerd client in pure Python.
 
-Importing it does no work: no thread, no log handler, no global registration, and what a program
-does not use is not loaded.
+Importing this package starts no thread, adds no log handler and registers nothing. Each name is
+loaded at its first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Programs of others, run within bounds of time and output."""
+"""Child processes with bounds on their time and output."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import NamedTuple
 from .deadline import Deadline
 from .errors import DeadlineExceeded, ResourceExhausted, Unknown
 
-#: Bytes that are read from a pipe at a time.
+#: Bytes to read from a pipe at a time.
 _CHUNK = 64 << 10
 
 
 class Ended(NamedTuple):
-    """How a program ended: ``code`` is negative for one that a signal killed."""
+    """The result of a program; ``code`` is negative if a signal killed it."""
 
     code: int
     stdout: bytes
@@ -44,19 +44,19 @@ def run_child(
     """Run a program to its end.
 
     Args:
-        argv: its absolute path, and its arguments; no shell sees them.
-        what: what it is called in errors.
-        input: its standard input.
-        environment: all of its variables.
-        deadline: when it is killed, with all processes of its group.
-        max_output: bytes of standard output at which it is killed.
-        kept_stderr: bytes of standard error that are kept; the rest is read and thrown away.
-        folder: its working directory, this process's unless given.
+        argv: The absolute path of the program, and its arguments. No shell is involved.
+        what: The name of the program in errors.
+        input: Its standard input.
+        environment: All of its environment variables.
+        deadline: When to kill it, with all processes of its group.
+        max_output: Bytes of standard output after which it is killed.
+        kept_stderr: Bytes of standard error to keep; the rest is discarded.
+        folder: Its working directory. Default: this process's.
 
     Raises:
-        Unknown: it cannot be started.
-        DeadlineExceeded: it did not end in time.
-        ResourceExhausted: it wrote too much.
+        Unknown: The program cannot be started.
+        DeadlineExceeded: The program did not end in time.
+        ResourceExhausted: The program wrote more than ``max_output``.
     """
     try:
         child = Popen(
@@ -84,11 +84,11 @@ def run_child(
 
 @contextmanager
 def _killed_with_its_group(child: Popen[bytes]) -> Iterator[None]:
-    """Kills a program that has not ended when the block does."""
+    """Kill the program and its process group if it still runs when the block ends."""
     try:
         yield
     finally:
-        # A child that was not waited for still holds its group's number.
+        # No other group can have this number yet: the child has not been waited for.
         if child.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
@@ -103,7 +103,7 @@ def _exchange(
     max_output: int,
     kept_stderr: int,
 ) -> tuple[bytes, bytes]:
-    """Feed a program its input and read what it writes, until it has closed its outputs."""
+    """Write a program's input and read its outputs, until it has closed them."""
     assert child.stdin is not None  # it was asked for
     os.set_blocking(child.stdin.fileno(), False)
     left, stdout, stderr = memoryview(input), bytearray(), bytearray()
@@ -117,7 +117,7 @@ def _exchange(
                 raise TimeoutExpired(child.args, 0)
             for key, _ in ready:
                 if key.fileobj is child.stdin:
-                    left = _fed(key.fd, left)
+                    left = _feed(key.fd, left)
                     if not left:
                         selector.unregister(child.stdin)
                         child.stdin.close()
@@ -134,8 +134,8 @@ def _exchange(
     return bytes(stdout), bytes(stderr)
 
 
-def _fed(descriptor: int, input: memoryview) -> memoryview:
-    """The rest of ``input`` after a write; nothing is left for a program that reads no more."""
+def _feed(descriptor: int, input: memoryview) -> memoryview:
+    """Write a part of ``input`` and return the rest: nothing if the program closed its stdin."""
     try:
         return input[os.write(descriptor, input) :]
     except BrokenPipeError:

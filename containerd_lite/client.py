@@ -1,4 +1,4 @@
-"""The facade: containerd's Go client, in Python's terms."""
+"""``Client``: the counterpart of containerd's Go client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @record(frozen=True)
 class _Options:
-    """What a client was made with; it pickles as this."""
+    """The options of a client, which its pickle contains."""
 
     timeout: float | None
     connect_timeout: float | None
@@ -35,14 +35,28 @@ class _Options:
 
 
 class Client(Services, ImageVerbs, ContainerVerbs):
-    """One containerd, seen from one namespace; safe to share between threads, and after a fork.
+    """A client of one containerd daemon, in one namespace.
 
-    ``address`` is ``$CONTAINERD_ADDRESS`` or the usual socket unless given, ``namespace``
-    ``$CONTAINERD_NAMESPACE`` or ``default``.  ``timeout`` in seconds is the deadline of calls that
-    only touch metadata; ``connect_timeout`` bounds dialling.  ``snapshotter`` and ``runtime`` are
-    the namespace's defaults unless given, ``platform`` (``"linux/arm64"``) this machine's.
-    ``tls`` is for addresses of TCP (containerd serves the CRI alone there).
-    Nothing is dialled before the first call.  Pickles as its address and options.
+    The client connects at the first call. Threads may share it, and a forked child may use it.
+    A pickle contains the address and the options alone.
+
+    Args:
+        address: The daemon's socket. Default: ``$CONTAINERD_ADDRESS``, else
+            ``/run/containerd/containerd.sock``.
+        namespace: The containerd namespace. Default: ``$CONTAINERD_NAMESPACE``, else
+            ``"default"``.
+        timeout: Seconds that a call which only touches metadata may take; ``None`` for no limit.
+        connect_timeout: Seconds that connecting may take; ``None`` for no limit.
+        snapshotter: The snapshotter. Default: the namespace's, else the daemon's.
+        platform: The platform of images (``"linux/arm64"``). Default: this machine's.
+        runtime: The runtime of new containers (``"io.containerd.runc.v2"``). Default: the
+            namespace's, else runc's.
+        tls: TLS for a TCP address; ``False`` for TCP without TLS. containerd serves only the CRI
+            over TCP.
+        channel: An open channel to use instead of ``address`` and ``tls``. The caller closes it.
+
+    Raises:
+        InvalidArgument: The address is invalid, or both ``channel`` and an address are given.
     """
 
     def __init__(
@@ -60,7 +74,9 @@ class Client(Services, ImageVerbs, ContainerVerbs):
     ) -> None:
         debug.read_environment()
         if channel is not None and (address is not None or tls is not None):
-            raise InvalidArgument("a channel has its address", remedy="Give one of the two")
+            raise InvalidArgument(
+                "the channel already has an address", remedy="Give either a channel or an address"
+            )
         self._owns_channel = channel is None
         namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
         self._options = _Options(
@@ -73,10 +89,14 @@ class Client(Services, ImageVerbs, ContainerVerbs):
 
     @property
     def address(self) -> str:
+        """The daemon's address."""
         return self._channel.name
 
     def in_namespace(self, namespace: str) -> Client:
-        """This client in another namespace, over the same connections; need not be closed."""
+        """Return a client for another namespace that shares this client's connections.
+
+        The caller does not have to close it.
+        """
         view = Client(
             channel=self._channel, namespace=namespace, **{**vars(self._options), "tls": None}
         )
@@ -84,12 +104,12 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         return view
 
     def close(self) -> None:
-        """End every call and connection; may be called twice."""
+        """End every call and connection. Further calls of ``close`` do nothing."""
         if self._owns_channel:
             self._channel.close()
 
     def reconnect(self) -> None:
-        """Give up every connection, with the calls on it; the next call dials."""
+        """End every call and connection; the next call connects again."""
         self._channel.reconnect()
 
     def __enter__(self) -> Client:
@@ -106,6 +126,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
 
     @property
     def content_store(self) -> DaemonStore:
+        """The daemon's content store, with the methods of any ``ContentStore``."""
         return store.DaemonStore(self.content_service)
 
     @property

@@ -1,7 +1,4 @@
-"""Points in time by which something must be done, and waits between tries.
-
-What lives here: ``Deadline`` and ``backoff``.  What may not: sleeping, threads.
-"""
+"""Deadlines, and the waits between retries."""
 
 from __future__ import annotations
 
@@ -11,16 +8,19 @@ from collections.abc import Iterator
 
 
 class Deadline:
-    """A point on the monotonic clock, or never; threaded through long operations."""
+    """A point in time on the monotonic clock, or none.
+
+    Operations of several steps pass one deadline to all of them.
+    """
 
     __slots__ = ("_at",)
 
     def __init__(self, seconds: float | None = None) -> None:
-        """``seconds`` from now; ``None`` never expires."""
+        """Make a deadline ``seconds`` from now; with ``None`` it never expires."""
         self._at = None if seconds is None else time.monotonic() + seconds
 
     def remaining(self) -> float | None:
-        """Seconds left, never below 0; ``None`` for a deadline that never expires."""
+        """Return the seconds left (0 once expired), or ``None`` if it never expires."""
         if self._at is None:
             return None
         left = self._at - time.monotonic()
@@ -28,10 +28,11 @@ class Deadline:
 
     @property
     def expired(self) -> bool:
+        """Whether the deadline has passed."""
         return self._at is not None and time.monotonic() >= self._at
 
     def sooner(self, seconds: float | None) -> Deadline:
-        """The earlier of this deadline and ``seconds`` from now."""
+        """Return the earlier of this deadline and one ``seconds`` from now."""
         other = Deadline(seconds)
         if other._at is None or (self._at is not None and self._at <= other._at):
             return self
@@ -43,12 +44,13 @@ class Deadline:
 
 
 def backoff(first: float, most: float) -> Iterator[float]:
-    """Endless waits in seconds, each drawn from (half a bound, the bound), the bound doubling.
+    """Yield waits in seconds without end: exponential backoff with jitter.
 
-    The jitter keeps clients that failed together from coming back together.
+    Each wait is random between half a bound and the bound. The bound starts at ``first`` and
+    doubles up to ``most``. The jitter spreads the retries of clients that failed at the same time.
     """
     bound = first
     while True:
-        # Not by random, which imports hashlib, for what most programs never do.
+        # The module random would import hashlib, which few programs need.
         yield bound * (0.5 + int.from_bytes(os.urandom(2), "big") / 0x1FFFE)
         bound = min(most, bound * 2)

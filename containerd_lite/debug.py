@@ -1,8 +1,8 @@
-"""Debug output: which loggers there are, how to switch them on, and steps with their times.
+"""Debug output: the loggers, how to switch them on, and steps with their times.
 
-A module that logs has ``logging.getLogger(__package__)``.  So the loggers are children of the
-package's own, under whatever name it was vendored, and a program sets their levels and handlers as
-those of any other library.  A logger that is off formats nothing.
+A module that logs calls ``logging.getLogger(__package__)``. So the loggers are children of the
+package's logger, also if the package is vendored under another name. A program sets their levels
+and handlers like those of any other library. A logger that is off formats nothing.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     import logging
     from types import TracebackType
 
-#: The loggers below the package's own, by their last names.
+#: The names of the loggers, below the package's.
 NAMES = ("images", "registry", "runtime", "transport", "wire")
 #: The environment variable that switches loggers on: ``1`` for all, or some of ``NAMES``.
 VARIABLE = "CONTAINERD_LITE_DEBUG"
 _ALL, _NONE = ("1", "all", "true", "yes", "on"), ("", "0", "false", "no", "off")
-#: ``logging.DEBUG``: this module is loaded where logging is not.
+#: The value of ``logging.DEBUG``. This module must not import logging.
 _DEBUG = 10
 _FORMAT = "%(asctime)s.%(msecs)03d %(name)s: %(message)s"
 
 _lock = threading.Lock()
-#: The package's logger, and the handler that ``switch_on`` gave it.
+#: The package's logger, and the handler that ``switch_on`` added.
 _output: tuple[logging.Logger, logging.Handler] | None = None
 #: The loggers that ``switch_on`` has switched on.
 _switched_on: set[str] = set()
@@ -37,12 +37,12 @@ _is_read = False
 
 
 def switch_on(names: Sequence[str] = NAMES) -> None:
-    """Write the debug output of these loggers to stderr; may be called again, with others.
+    """Write the debug output of these loggers to stderr, besides those already switched on.
 
     Args:
-        names: some of ``NAMES``.  For any other name a warning is written.
+        names: Some of ``NAMES``. Any other name causes a warning.
     """
-    import logging  # 4 ms, which only those pay who debug
+    import logging  # takes 4 ms, which programs without debug output do not pay
 
     global _output
     package = logging.getLogger(__package__)
@@ -51,7 +51,7 @@ def switch_on(names: Sequence[str] = NAMES) -> None:
             handler = logging.StreamHandler()
             handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
             package.addHandler(handler)
-            package.propagate = False  # a handler of the root logger would write it once more
+            package.propagate = False  # the root logger's handlers would write each line again
             _output = package, handler
         for name in NAMES:
             if name in names:
@@ -63,7 +63,7 @@ def switch_on(names: Sequence[str] = NAMES) -> None:
 
 
 def switch_off() -> None:
-    """Undo ``switch_on``; without it, do nothing."""
+    """Switch off what ``switch_on`` switched on."""
     global _output
     with _lock:
         if _output is None:
@@ -77,26 +77,28 @@ def switch_off() -> None:
 
 
 def read_environment() -> None:
-    """Switch on what ``$CONTAINERD_LITE_DEBUG`` says, once in a process."""
+    """Switch on the loggers that ``$CONTAINERD_LITE_DEBUG`` names, once per process."""
     global _is_read
     if _is_read:
         return
     _is_read = True
-    said = os.environ.get(VARIABLE, "").strip()
-    if said.lower() in _NONE:
+    value = os.environ.get(VARIABLE, "").strip()
+    if value.lower() in _NONE:
         return
-    names = [name.strip() for name in said.split(",") if name.strip()]
-    switch_on(NAMES if said.lower() in _ALL else names)
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    switch_on(NAMES if value.lower() in _ALL else names)
 
 
 class LoggedStep:
-    """Logs the beginning of a step and its end, with the time that it took and any error::
+    """Logs the start and the end of a step, with the time taken and any error.
+
+    ::
 
         with LoggedStep(_LOGGER, "pull %s", name):
             ...
 
-    ``result`` is what the line says of a step that succeeds.  A step that begins while the logger
-    is off logs nothing.
+    ``result`` is logged when the step succeeds. A step that starts while the logger is off logs
+    nothing.
     """
 
     __slots__ = ("_args", "_began", "_logger", "_message", "result")
@@ -126,7 +128,7 @@ class LoggedStep:
         if error is None:
             self._logger.debug(f"{self._message}: %s in %.1f ms", *self._args, self.result, took)
         else:
-            # The text of an error that is not ours may hold anything: what a peer sent, too.
+            # The text of a foreign error may contain secrets that a peer sent.
             why = str(error) if isinstance(error, ContainerdError) else ""
             why = f"{type(error).__name__}: {why}" if why else type(error).__name__
             self._logger.debug(f"{self._message}: failed in %.1f ms: %s", *self._args, took, why)

@@ -1,20 +1,19 @@
-"""The error tree: one class per class of containerd's errdefs, and what a client adds.
+"""The error tree: a class for each of containerd's errdefs, and those that a client adds.
 
-What lives here: exception classes and the gRPC code table.  What may not: any IO, any
-knowledge of who raises them.
+The tree of the classes::
 
     ContainerdError
     ├── Unknown InvalidArgument NotFound AlreadyExists PermissionDenied ResourceExhausted
     │   FailedPrecondition (Conflict, NotModified) Aborted OutOfRange Unimplemented Internal
     │   Unavailable DataLoss Unauthenticated Cancelled
     ├── DeadlineExceeded            also a TimeoutError
-    ├── ProtocolError               the peer, or this end, broke gRPC or HTTP/2
+    ├── ProtocolError               the peer or this client violated gRPC or HTTP/2
     ├── SocketNotFound, ConnectionRefused, ConnectionLost      each an Unavailable
     ├── SocketPermissionDenied      a PermissionDenied
     ├── NoMatchingPlatform          a NotFound
     ├── DigestMismatch, SizeMismatch, DiffIDMismatch            each a DataLoss
-    ├── ProcessFailed               a container's process, with another exit code than 0
-    └── RegistryError               whatever a registry answered
+    ├── ProcessFailed               a container's process with an exit code other than 0
+    └── RegistryError               an error response of a registry
         ├── RegistryNotFound        also a NotFound
         ├── RegistryUnauthorized    also an Unauthenticated
         └── RegistryUnavailable     also an Unavailable
@@ -24,12 +23,18 @@ from __future__ import annotations
 
 
 class ContainerdError(Exception):
-    """The root of everything that this package raises on purpose.
+    """The base class of all errors that this package raises on purpose.
 
-    ``str(error)`` names the operation, the object and the remedy.  The parts are attributes:
-    ``message``, ``operation`` (``"Images.Get"``), ``address`` (redacted), ``remedy``,
-    ``details``, the ``google.rpc.Status`` details as ``(type_url, bytes)`` pairs, and ``joined``,
-    other errors that the daemon sent along with this one.  Pickles.
+    ``str(error)`` gives the operation, the message, the address and the remedy. Errors can be
+    pickled.
+
+    Attributes:
+        message: What failed, on what, and why.
+        operation: The call that failed (``"Images.Get"``), or ``""``.
+        address: The daemon's or the registry's address without credentials, or ``""``.
+        remedy: What the caller can do about it, as a command, or ``""``.
+        details: The details of the ``google.rpc.Status``, as pairs of type URL and bytes.
+        joined: Other errors that the daemon sent in the same status.
     """
 
     def __init__(
@@ -57,43 +62,43 @@ class ContainerdError(Exception):
 
 
 class Unknown(ContainerdError):
-    """The peer failed and did not say in which way."""
+    """The peer failed without a more specific error code."""
 
 
 class InvalidArgument(ContainerdError, ValueError):
-    """The request can never succeed as it is written."""
+    """The request is invalid: it fails in any state of the system."""
 
 
 class NotFound(ContainerdError):
-    """The object named does not exist."""
+    """The object does not exist."""
 
 
 class AlreadyExists(ContainerdError):
-    """The object named exists."""
+    """An object of this name exists already."""
 
 
 class PermissionDenied(ContainerdError):
-    """The caller may not do this."""
+    """The caller lacks the permission."""
 
 
 class ResourceExhausted(ContainerdError):
-    """A quota, a disk or a size limit is used up."""
+    """A quota, a disk or a size limit is exhausted."""
 
 
 class FailedPrecondition(ContainerdError):
-    """The object's state does not permit the operation."""
+    """The state of the object does not permit the operation."""
 
 
 class Conflict(FailedPrecondition):
-    """Somebody else changed the object in between."""
+    """Another client changed the object at the same time."""
 
 
 class NotModified(FailedPrecondition):
-    """There was nothing to change."""
+    """The object has the requested state already."""
 
 
 class Aborted(ContainerdError):
-    """The operation was given up half-way; it may be tried again."""
+    """The operation was aborted; the caller may retry it."""
 
 
 class OutOfRange(ContainerdError):
@@ -101,35 +106,38 @@ class OutOfRange(ContainerdError):
 
 
 class Unimplemented(ContainerdError):
-    """The daemon does not know this method."""
+    """The daemon does not implement this method."""
 
 
 class Internal(ContainerdError):
-    """The peer found a fault in itself."""
+    """The peer reports an internal error."""
 
 
 class Unavailable(ContainerdError):
-    """The daemon cannot be reached, or cannot serve now."""
+    """The daemon is unreachable, or cannot serve the request now."""
 
 
 class DataLoss(ContainerdError):
-    """Content is broken and cannot be recovered from here."""
+    """Content is corrupt or lost."""
 
 
 class Unauthenticated(ContainerdError):
-    """The peer wants credentials, or better ones."""
+    """The peer requires valid credentials."""
 
 
 class Cancelled(ContainerdError):
-    """The call was cancelled, from this end or the other."""
+    """The caller or the peer cancelled the call."""
 
 
 class DeadlineExceeded(ContainerdError, TimeoutError):
-    """The time allowed for the operation passed."""
+    """The operation did not finish before its deadline."""
 
 
 class ProtocolError(ContainerdError):
-    """HTTP/2 or gRPC was broken; ``remote`` tells whether by the peer."""
+    """The peer or this client violated HTTP/2 or gRPC.
+
+    ``remote`` is true for a violation by the peer.
+    """
 
     def __init__(self, message: str = "", *, remote: bool = True, **parts: str) -> None:
         super().__init__(message, **parts)  # type: ignore[arg-type]
@@ -137,27 +145,27 @@ class ProtocolError(ContainerdError):
 
 
 class SocketNotFound(Unavailable):
-    """There is no socket at the address."""
+    """The socket file does not exist."""
 
 
 class ConnectionRefused(Unavailable):
-    """Nothing listens at the address."""
+    """The address refuses connections: no process listens there."""
 
 
 class ConnectionLost(Unavailable):
-    """The connection ended during the call; whether the daemon carried it out is not known."""
+    """The connection ended during the call; the daemon may or may not have executed it."""
 
 
 class SocketPermissionDenied(PermissionDenied):
-    """The socket is there, and this user may not open it."""
+    """The socket exists, but this user may not open it."""
 
 
 class NoMatchingPlatform(NotFound):
-    """An index lists no manifest for the platform asked for."""
+    """An index lists no manifest for the requested platform."""
 
 
 class DigestMismatch(DataLoss):
-    """Content does not have the digest that names it."""
+    """Content does not match its digest."""
 
 
 class SizeMismatch(DataLoss):
@@ -165,14 +173,16 @@ class SizeMismatch(DataLoss):
 
 
 class DiffIDMismatch(DigestMismatch):
-    """A layer, unpacked, does not have the diff ID that the image config lists."""
+    """An unpacked layer does not match its diff ID in the image config."""
 
 
 class ProcessFailed(ContainerdError):
-    """A container's process ended with another exit code than 0, where that was to be checked.
+    """A container's process ended with an exit code other than 0, and the caller set ``check``.
 
-    ``exit_code`` is ``None`` where nobody knows it; ``stdout`` and ``stderr`` are what was
-    captured.
+    Attributes:
+        exit_code: The exit code, or ``None`` if the daemon does not know it.
+        stdout: The captured standard output.
+        stderr: The captured standard error.
     """
 
     def __init__(
@@ -191,10 +201,11 @@ class ProcessFailed(ContainerdError):
 
 
 class RegistryError(ContainerdError):
-    """A registry answered with an error, or with something that is not a registry's answer.
+    """A registry sent an error or an invalid response.
 
-    ``status`` is the HTTP status, 0 where there was none; ``codes`` the distribution-spec's
-    error codes (``"MANIFEST_UNKNOWN"``).
+    Attributes:
+        status: The HTTP status, or 0 if the registry sent none.
+        codes: Error codes as the distribution-spec defines them (``"MANIFEST_UNKNOWN"``).
     """
 
     def __init__(
@@ -206,23 +217,23 @@ class RegistryError(ContainerdError):
 
 
 class RegistryNotFound(RegistryError, NotFound):
-    """The registry has no such repository, manifest or blob."""
+    """The registry does not have this repository, manifest or blob."""
 
 
 class RegistryUnauthorized(RegistryError, Unauthenticated):
-    """The registry refused the credentials, or wants some."""
+    """The registry rejected the credentials, or requires some."""
 
 
 class RegistryUnavailable(RegistryError, Unavailable):
-    """The registry cannot be reached, or says that it cannot serve now.
+    """The registry is unreachable, or cannot serve the request now.
 
-    ``retry_after`` is the wait in seconds that it asks for, ``None`` where it does not.
+    ``retry_after`` holds the seconds of its ``Retry-After`` header, or ``None``.
     """
 
     retry_after: float | None = None
 
 
-#: gRPC status codes, in the order of their numbers (grpc's statuscodes.md); 0 is OK.
+#: The error for each gRPC status code (grpc's statuscodes.md). Code 0 is OK.
 BY_CODE: dict[int, type[ContainerdError]] = {
     1: Cancelled,
     2: Unknown,
@@ -244,5 +255,5 @@ BY_CODE: dict[int, type[ContainerdError]] = {
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether ``error`` says that the daemon is gone, and may come back."""
+    """Return whether ``error`` says that the daemon is down or restarting."""
     return isinstance(error, ConnectionLost | ConnectionRefused | SocketNotFound)

@@ -1,8 +1,4 @@
-"""The word to stop, as requests and the waits between them hear it.
-
-What lives here: the word, and how it goes down to whom it concerns.  What may not: requests,
-sockets; whoever gives the word, and why.
-"""
+"""Interrupting an operation from another thread: its requests and waits end at once."""
 
 from __future__ import annotations
 
@@ -16,114 +12,119 @@ from .errors import Cancelled
 
 
 class Interrupt(threading.Event):
-    """An event that, once it is set, ends what is asked for and waited for under it.
+    """An event that ends the requests and the waits of an operation once it is set.
 
-    It goes with the context (``copy_context``), so that whoever starts threads need not hand it
-    to them.  It is set once and for all.
+    Threads that run in a copy of the context (``copy_context``) obey it, too. It is never cleared.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # One that knows its thread: the collector may close a reader, which sets its word.
-        self._turn = threading.RLock()
-        self._ends: set[Callable[[], object]] = set()
+        # Reentrant: the garbage collector may close a reader, whose interrupt is then set, while
+        # this thread has the lock.
+        self._lock = threading.RLock()
+        self._callbacks: set[Callable[[], object]] = set()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Lets what is asked for in the block be ended, by this word or the one around it.
+        """Let this interrupt, and that of an enclosing block, end requests and waits in the block.
 
-        Raises Cancelled for a word that has been given.
+        Raises:
+            Cancelled: One of the two is set already.
         """
-        around = _current.get()
-        is_inner = around is not None and around is not self
+        outer = _current.get()
+        is_inner = outer is not None and outer is not self
         token = _current.set(self)
         try:
-            if around is not None and is_inner:
-                around.add(self.set)
-                around.check()
+            if outer is not None and is_inner:
+                outer.add(self.set)
+                outer.check()
             self.check()
             yield
         finally:
             _current.reset(token)
-            if around is not None and is_inner:
-                around.drop(self.set)
+            if outer is not None and is_inner:
+                outer.drop(self.set)
 
-    def add(self, end: Callable[[], object]) -> None:
-        """Has ``end`` called when the word is given, in the thread that gives it."""
-        with self._turn:
-            self._ends.add(end)
+    def add(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` when the interrupt is set, in the thread that sets it."""
+        with self._lock:
+            self._callbacks.add(callback)
 
-    def drop(self, end: Callable[[], object]) -> None:
-        """From now on ``end`` is not called."""
-        with self._turn:
-            self._ends.discard(end)
+    def drop(self, callback: Callable[[], object]) -> None:
+        """Stop calling ``callback``."""
+        with self._lock:
+            self._callbacks.discard(callback)
 
     def set(self) -> None:
+        """End the operation's requests and waits."""
         super().set()
-        with self._turn:
-            for end in tuple(self._ends):
-                end()
+        with self._lock:
+            for callback in tuple(self._callbacks):
+                callback()
 
     def check(self) -> None:
-        """Raises Cancelled once the word has been given."""
+        """Raise ``Cancelled`` if the interrupt is set."""
         if self.is_set():
-            raise Cancelled("given up, for the whole was stopped")
+            raise Cancelled("the operation that this is part of was stopped")
 
 
 _current: ContextVar[Interrupt | None] = ContextVar("interrupt", default=None)
 
 
 def current_word() -> Interrupt | None:
-    """The word that this thread listens to."""
+    """Return the interrupt of the operation that this thread works for."""
     return _current.get()
 
 
 def check() -> None:
-    """Raises Cancelled where this thread is to stop."""
-    if (word := _current.get()) is not None:
-        word.check()
+    """Raise ``Cancelled`` if this thread's operation was interrupted."""
+    if (interrupt := _current.get()) is not None:
+        interrupt.check()
 
 
 def pause(seconds: float) -> None:
-    """Waits.  Raises Cancelled where this thread is to stop."""
-    word = _current.get()
-    if word is None:
+    """Sleep, and raise ``Cancelled`` as soon as this thread's operation is interrupted."""
+    interrupt = _current.get()
+    if interrupt is None:
         time.sleep(seconds)
-    elif word.wait(seconds):
-        word.check()
+    elif interrupt.wait(seconds):
+        interrupt.check()
 
 
 @contextmanager
 def heard_late(seconds: float) -> Iterator[None]:
-    """Lets the block take so much longer once the word has been given: an answer that was asked
-    for may name what has to be cleaned up.  Raises Cancelled for a word that was given before."""
-    around = _current.get()
-    if around is None:
+    """Let the block run for ``seconds`` more after an interrupt.
+
+    A response that is under way may name what must be cleaned up. The block does not start if the
+    interrupt is set already: then this raises ``Cancelled``.
+    """
+    outer = _current.get()
+    if outer is None:
         yield
         return
-    around.check()
-    word = Interrupt()
-    timer = threading.Timer(seconds, word.set)
+    outer.check()
+    inner = Interrupt()
+    timer = threading.Timer(seconds, inner.set)
     timer.daemon = True
 
     def begin() -> None:
-        with suppress(RuntimeError):  # it has begun
+        with suppress(RuntimeError):  # it was started already
             timer.start()
 
-    around.add(begin)
-    token = _current.set(word)
+    outer.add(begin)
+    token = _current.set(inner)
     try:
         yield
     finally:
         _current.reset(token)
-        around.drop(begin)
+        outer.drop(begin)
         timer.cancel()
-    around.check()
+    outer.check()
 
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """Lets the block clean up, whatever has been said."""
+    """Run the block regardless of interrupts, for clean-up."""
     token = _current.set(None)
     try:
         yield

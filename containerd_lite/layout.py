@@ -1,4 +1,4 @@
-"""Images in a folder, without a daemon: ``Client``'s verbs of images on an OCI image layout."""
+"""``Layout``: the image methods of ``Client`` on an OCI image layout, without a daemon."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .store.layout_store import LayoutStore
 
 
 class LayoutBackend(ImageBackend):
-    """The image names and content of a folder."""
+    """The image names and the content of one layout."""
 
     def __init__(self, store: LayoutStore, platform: Platform) -> None:
         self.names = LayoutNames(store)
@@ -26,31 +26,41 @@ class LayoutBackend(ImageBackend):
     def with_defaults(
         self, *, platform: Platform | str | None = None, snapshotter: str | None = None
     ) -> LayoutBackend:
+        """Return this backend with another default platform."""
         wanted = parse(platform) if isinstance(platform, str) else platform
         return LayoutBackend(self.store, wanted or self.platform)
 
     @contextmanager
     def keeping(self, resume: str = "") -> Iterator[None]:
-        """Nothing is collected in a folder.  Incomplete writes stay, if at all, in ``.ingest/``."""
+        """Run the block: a layout has no garbage collection from which to protect content.
+
+        Incomplete writes stay in ``.ingest/``, which is removed if it is empty.
+        """
         try:
             yield
         finally:
             self.store.tidy()
 
     def replacer(self) -> Replacer:
+        """Return the store, which can replace damaged blobs itself."""
         return self.store
 
 
 class Layout(ImageVerbs):
-    """An OCI image layout; made with the first image if the folder is empty or missing.
+    """An OCI image layout on disk, with the image methods of ``Client``.
 
-    ``platform`` (``"linux/arm64"``) is this machine's unless given.  Raises ``InvalidArgument``
-    for a folder that holds something else.
+    An image's name is its annotation ``io.containerd.image.name`` in ``index.json``, else
+    ``org.opencontainers.image.ref.name``. New images have their full name in the latter, which
+    other tools read. If another tool gave one name to two images, methods that look the name up
+    raise ``FailedPrecondition``, and a method that writes the name replaces both.
 
-    Images are called by ``io.containerd.image.name``, where ``index.json`` has it, else by
-    ``org.opencontainers.image.ref.name``, which is what other tools look for; new ones have their
-    full name there.  A name that others gave to two images raises ``FailedPrecondition``, save
-    where it is given anew.
+    Args:
+        path: The folder. If it is missing or empty, the first image that is written creates the
+            layout.
+        platform: The platform of images (``"linux/arm64"``). Default: this machine's.
+
+    Raises:
+        InvalidArgument: The folder has other content than a layout.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, platform: str | None = None) -> None:
@@ -60,6 +70,7 @@ class Layout(ImageVerbs):
 
     @property
     def path(self) -> Path:
+        """The folder of the layout."""
         return self.content_store.path
 
     @property

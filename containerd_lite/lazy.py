@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when they are first used, and patterns that are compiled then.
+"""Imports at first use for packages, and regular expressions that are compiled at first use.
 
 A package lists its modules, and the names that each defines, in one table::
 
@@ -7,9 +7,9 @@ A package lists its modules, and the names that each defines, in one table::
 
     __getattr__, __dir__ = lazy_names(__name__, {"pull": ["pull_image"]})
 
-A program then pays only for the modules that it uses.  It works from a zip file and under another
-package's name, for modules are named relative to the package.  No name may be that of a module of
-the package: importing the module would put it in the name's place.
+A program then loads only the modules that it uses. Modules are named relative to the package, so
+this works from a zip file and under another package name. A name must differ from the names of
+the package's modules: importing such a module would replace the name.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-#: The table of each package that has one and was imported, by the package's name.
+#: The tables of the packages imported so far, by the package's name.
 TABLES: dict[str, Mapping[str, Sequence[str]]] = {}
 
 
 def lazy_names(
     package: str, table: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The ``__getattr__`` and ``__dir__`` (PEP 562) of a package.
+    """Return the ``__getattr__`` and ``__dir__`` (PEP 562) of a package.
 
     Args:
-        package: its ``__name__``.
-        table: for each module, named relative to the package, the names that it defines.
+        package: The package's ``__name__``.
+        table: The names that each module defines. Modules are named relative to the package.
 
     Returns:
-        ``__getattr__``, which imports a name's module at its first use, and ``__dir__``, which
-        lists all names, loaded or not.
+        ``__getattr__``, which imports the module of a name at the first use of the name, and
+        ``__dir__``, which lists all names, loaded or not.
     """
     TABLES[package] = table
     loaded = vars(sys.modules[package])
@@ -54,14 +54,14 @@ def lazy_names(
 
 
 class _Pattern:
-    """A regular expression that is compiled when it is first used."""
+    """A regular expression that is compiled at its first use."""
 
     def __init__(self, text: str, flags: int = 0) -> None:
         self._parts = text, flags
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(re.compile(*self._parts), name)
-        setattr(self, name, found)  # from now on this is not called
+        setattr(self, name, found)  # Python finds this attribute first from now on
         return found
 
 

@@ -1,11 +1,9 @@
-"""Locks that are waited for with a deadline, and that no interrupt leaves taken.
+"""Locks with a deadline, which an interrupt never leaves locked.
 
-What lives here: ``holding``.  What may not: what a lock is good for.
-
-An exception may come up anywhere in the main thread (a signal handler's, KeyboardInterrupt), also
-right behind ``lock.acquire(timeout=…)``, where whoever called it does not know yet that it has the
-lock: of command lines that were interrupted as they began, 5 of 800 hung for ever.  A ``with
-lock:`` has no such gap, and no deadline either.
+A signal handler can raise an exception (KeyboardInterrupt) anywhere in the main thread, also right
+after ``lock.acquire(timeout=…)`` returns and before the caller notes that it has the lock. So 5 of
+800 command lines that were interrupted at their start hung for ever. ``with lock:`` has no such
+gap, but no deadline either.
 """
 
 from __future__ import annotations
@@ -16,8 +14,8 @@ from contextlib import contextmanager
 
 from .deadline import Deadline
 
-#: How often a waiting thread looks whether it is to give up (seconds).
-_LOOK = 0.1
+#: Seconds between the calls of ``check`` while a thread waits.
+_CHECK_INTERVAL = 0.1
 NEVER = Deadline()
 
 
@@ -25,25 +23,30 @@ NEVER = Deadline()
 def holding(
     lock: threading.RLock, deadline: Deadline = NEVER, check: Callable[[], object] | None = None
 ) -> Iterator[bool]:
-    """Run the block with ``lock``; told false, without it, if it was not free in time.
+    """Run the block with ``lock`` acquired.
 
-    ``check`` is called now and then while waiting, and raises to give up.  The lock is one that
-    knows its thread, and so whether there is anything to release.
+    Args:
+        lock: A reentrant lock: it knows whether this thread has acquired it.
+        deadline: When to stop waiting. The block then runs without the lock.
+        check: Called every 0.1 seconds while waiting; it raises to stop waiting.
+
+    Yields:
+        Whether the lock is acquired.
     """
     try:
-        yield _taken(lock, deadline, check)
+        yield _acquire(lock, deadline, check)
     finally:
-        try:  # noqa: SIM105  suppress() is a call, in which an interrupt may come up
+        try:  # noqa: SIM105  an interrupt could hit the call of suppress()
             lock.release()
-        except RuntimeError:  # it is not ours
+        except RuntimeError:  # this thread has not acquired it
             pass
 
 
-def _taken(lock: threading.RLock, deadline: Deadline, check: Callable[[], object] | None) -> bool:
+def _acquire(lock: threading.RLock, deadline: Deadline, check: Callable[[], object] | None) -> bool:
     while True:
-        remaining = (deadline if check is None else deadline.sooner(_LOOK)).remaining()
-        patience = -1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
-        if lock.acquire(timeout=patience):
+        remaining = (deadline if check is None else deadline.sooner(_CHECK_INTERVAL)).remaining()
+        timeout = -1 if remaining is None else min(remaining, threading.TIMEOUT_MAX)
+        if lock.acquire(timeout=timeout):
             return True
         if deadline.expired:
             return False

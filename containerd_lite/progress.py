@@ -1,4 +1,4 @@
-"""Typed progress events: a side channel that never carries an error."""
+"""Progress events of pulls, pushes and other long operations."""
 
 from __future__ import annotations
 
@@ -28,12 +28,18 @@ Stage = Literal[
 
 @record(frozen=True)
 class ProgressEvent:
-    """What one object of a pull or push has come to.
+    """The progress of one object of an operation.
 
-    ``name`` is the reference or digest that ``stage`` concerns.  ``offset`` and ``total`` count
-    bytes; a ``total`` of 0 is not known.  With ``retrying`` come the ``reason`` and the seconds to
-    ``wait`` before the next try.  While bytes move, ``rate`` is how many a second, on average since
-    this process began with the object.
+    Attributes:
+        stage: What happens to the object.
+        name: The reference or the digest of the object.
+        offset: Bytes done so far.
+        total: Bytes of the whole object; 0 if unknown.
+        media_type: The object's media type, or ``""``.
+        reason: Why a ``"retrying"`` object failed.
+        wait: Seconds until the next try of a ``"retrying"`` object.
+        rate: Bytes per second while bytes move, averaged since this process started with the
+            object.
     """
 
     stage: Stage
@@ -51,5 +57,5 @@ class ProgressEvent:
         return f"{text} ({self.reason})" if self.reason else text
 
 
-#: Called from any of the pipeline's threads, one call at a time.
+#: A function for progress events. Any thread of the operation calls it, one call at a time.
 ProgressCallback = Callable[[ProgressEvent], object]

@@ -1,11 +1,11 @@
-"""Dataclasses that cost little to define: their methods are compiled when a class is much used.
+"""``record``: dataclasses that are cheap to define.
 
-``dataclasses.dataclass`` compiles the methods of a class when it is defined, which takes 0.3 to 1
-ms; a program that starts, does one thing and ends defines more classes than it makes objects.
-``record`` takes its place here.  General methods make the first objects of a class.  After these,
-or at the first look at ``__dataclass_fields__``, the class gets the methods that ``dataclass``
-compiles.  So ``dataclasses.fields``, ``asdict``, ``replace``, ``copy.replace``,
-``match``, pickling, equality and ``repr`` work as on any dataclass, and type checkers see one.
+``dataclasses.dataclass`` compiles the methods of a class when the class is defined, which takes
+0.3 to 1 ms. A short-lived program defines more classes than it creates objects. A class defined
+with ``record`` starts with methods that are written for any class. Its 17th object, or the first
+use of ``__dataclass_fields__``, gives it the methods that ``dataclass`` compiles. So
+``dataclasses.fields``, ``asdict``, ``replace``, ``copy.replace``, ``match``, pickling, equality
+and ``repr`` work as on any dataclass, and type checkers see a dataclass.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["field", "has_default", "names_of", "record", "replace"]
 
-#: The class is compiled for the object after these; the general way takes 4 us an object.
+#: The next object after so many compiles the class. A general ``__init__`` takes 4 us a call.
 _FEW = 16
 _MISSING: Any = object()
 
@@ -42,15 +42,15 @@ class _FieldArguments:
         self.kw_only = kw_only
 
     def compiled(self) -> Any:
-        """The same as ``dataclasses`` has it."""
-        from dataclasses import field  # with all it needs: 13 ms, where h2 has not loaded it
+        """Return the same as a ``dataclasses.field``."""
+        from dataclasses import field  # takes 13 ms, unless h2 has loaded it
 
         given = {key: value for key, value in vars(self).items() if value is not _MISSING}
         return field(**given)
 
 
 class _Layout:
-    """The fields of a class, those of its bases included, by name, in order."""
+    """The fields of a class and of its bases, by name, in order."""
 
     def __init__(self, fields: dict[str, _FieldArguments], *, frozen: bool) -> None:
         self.fields = fields
@@ -64,7 +64,7 @@ class _Layout:
         self.shown = [name for name, one in fields.items() if one.repr]
 
     def values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-        """All fields' values; ``None`` where the arguments do not fit."""
+        """Return the values of all fields, or ``None`` if the arguments do not fit."""
         values = dict(zip(self.positional, args, strict=False))
         if len(args) > len(values) or not values.keys().isdisjoint(kwargs):
             return None
@@ -83,7 +83,7 @@ class _Layout:
 
 
 def _owner(kind: type) -> type:
-    """The class that ``record`` was applied to, of which ``kind`` may be a plain subclass."""
+    """Return the class that ``record`` decorates; ``kind`` may be a plain subclass of it."""
     return next(one for one in kind.__mro__ if "__record_fields__" in vars(one))
 
 
@@ -100,17 +100,17 @@ def _layout(kind: type) -> _Layout:
 
 
 def names_of(kind: type) -> Iterable[str]:
-    """The names of a record's fields, in order; compiles nothing."""
+    """Return the names of a record's fields, in order, without compiling the class."""
     return _layout(kind).fields
 
 
 def has_default(kind: type, name: str) -> bool:
-    """Whether a field has a default that is a plain value, which the class has then, too."""
+    """Return whether a field has a plain default, which then is an attribute of the class."""
     return _layout(kind).fields[name].default is not _MISSING
 
 
 def _compile(kind: type) -> type:
-    """Give a class the methods that ``dataclass`` compiles, made for a class like it."""
+    """Copy the methods of an equal class made by ``dataclass`` to a record class."""
     from dataclasses import dataclass
 
     owner, layout = _owner(kind), _layout(kind)
@@ -134,7 +134,7 @@ def _compile(kind: type) -> type:
 
 
 def _types(kind: type) -> Iterator[tuple[str, str]]:
-    """The fields that a class itself declares; annotations are text everywhere here."""
+    """Yield the fields that a class itself declares. Annotations are strings in this package."""
     for name, text in kind.__annotations__.items() if kind is not object else ():
         if isinstance(text, str) and not text.startswith("ClassVar"):
             yield name, text
@@ -148,7 +148,7 @@ def _init(self: Any, *args: Any, **kwargs: Any) -> None:
     layout = _layout(kind)
     layout.made += 1
     values = layout.values(args, kwargs) if layout.made <= _FEW else None
-    if values is None:  # it is much used, or the arguments are wrong, which that one explains
+    if values is None:  # often used, or wrong arguments, which this one reports
         vars(_compile(kind))["__init__"](self, *args, **kwargs)
         return
     vars(self).update(values)
@@ -183,7 +183,7 @@ def _delete(self: Any, name: str) -> None:
 
 
 def _check_frozen(kind: type, name: str, what: str) -> None:
-    """Raises ``FrozenInstanceError``, but not for what a plain subclass adds."""
+    """Raise ``FrozenInstanceError``, except for attributes that a plain subclass adds."""
     if kind is _owner(kind) or name in _layout(kind).fields:
         from dataclasses import FrozenInstanceError
 
@@ -197,7 +197,7 @@ def _replace(self: Any, /, **changes: Any) -> Any:
 
 
 class _Late:
-    """An attribute of a class that is there once it is compiled."""
+    """An attribute of a class that exists only after compiling."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -206,7 +206,7 @@ class _Late:
         return vars(_compile(kind))[self._name]
 
 
-#: The methods that each class gets at once, unless it defines them itself.
+#: The methods that each class has from the start, unless it defines them itself.
 _GENERAL: dict[str, Any] = {
     "__init__": _init,
     "__repr__": _repr,
@@ -226,7 +226,7 @@ else:
     replace = _replace
 
     def record(kind: type | None = None, /, *, frozen: bool = False) -> Any:
-        """As ``dataclasses.dataclass``."""
+        """Make a dataclass; the counterpart of ``dataclasses.dataclass``."""
         if kind is None:
             return lambda kind: _record(kind, frozen)
         return _record(kind, frozen)
@@ -246,7 +246,7 @@ def _record(kind: type, frozen: bool) -> type:
             own[name] = _FieldArguments(given)
     methods = {**_GENERAL, "__replace__": _replace, **(_FROZEN if frozen else {"__hash__": None})}
     if vars(kind).get("__hash__") is None and "__hash__" in vars(kind):
-        del kind.__hash__  # Python has put it there, beside an __eq__ of the class
+        del kind.__hash__  # Python sets it to None in a class that defines __eq__
     for name, method in methods.items():
         if name not in vars(kind):
             setattr(kind, name, method)

@@ -1,7 +1,4 @@
-"""What this machine refuses, as errors of ours.
-
-What lives here: which error an ``OSError`` is, and its remedy.  What may not: who meets it.
-"""
+"""The ``ContainerdError`` for each ``OSError``, and opening files without blocking."""
 
 from __future__ import annotations
 
@@ -21,34 +18,37 @@ from .errors import (
 )
 
 _Kind = tuple[type[ContainerdError], str]
-_REFUSED: _Kind = (PermissionDenied, "Run as a user who may, or name another place")
-_NO_PLACE: _Kind = (InvalidArgument, "Name another place")
-_NOT_THERE: _Kind = (NotFound, "Name another place")
-_FULL: _Kind = (ResourceExhausted, "Make room, or name another place")
+_REFUSED: _Kind = (PermissionDenied, "Run as a user with the permission, or use another path")
+_BAD_PATH: _Kind = (InvalidArgument, "Use another path")
+_MISSING: _Kind = (NotFound, "Use another path")
+_FULL: _Kind = (ResourceExhausted, "Free disk space, or use another path")
 _TOO_MANY: _Kind = (ResourceExhausted, "Raise the limit of open files (ulimit -n)")
 _KINDS: dict[int | None, _Kind] = {
     errno.EACCES: _REFUSED,
     errno.EPERM: _REFUSED,
     errno.EROFS: _REFUSED,
-    errno.EEXIST: _NO_PLACE,
-    errno.EISDIR: _NO_PLACE,
-    errno.ELOOP: _NO_PLACE,
-    errno.ENAMETOOLONG: _NO_PLACE,
-    errno.ENOENT: _NOT_THERE,
-    errno.ENOTDIR: _NO_PLACE,
+    errno.EEXIST: _BAD_PATH,
+    errno.EISDIR: _BAD_PATH,
+    errno.ELOOP: _BAD_PATH,
+    errno.ENAMETOOLONG: _BAD_PATH,
+    errno.ENOENT: _MISSING,
+    errno.ENOTDIR: _BAD_PATH,
     errno.EDQUOT: _FULL,
     errno.ENOSPC: _FULL,
     errno.EMFILE: _TOO_MANY,
     errno.ENFILE: _TOO_MANY,
     errno.EFBIG: _FULL,
-    errno.EIO: (DataLoss, "Look after the disk"),
+    errno.EIO: (DataLoss, "Check the disk"),
 }
 
 
 def of_system(error: OSError, operation: str = "", place: object = None) -> ContainerdError:
-    """What kept ``operation`` from its end on this machine; ``place`` is where, unless it says.
+    """Return the ``ContainerdError`` for an ``OSError``.
 
-    ``FailedPrecondition`` for what is rare.
+    Args:
+        error: The error. Rare ones become a ``FailedPrecondition``.
+        operation: The operation that failed.
+        place: The path that it failed on, if ``error`` does not name one.
     """
     kind, remedy = _KINDS.get(error.errno, (FailedPrecondition, ""))
     message = error.strerror or str(error) or type(error).__name__
@@ -64,9 +64,14 @@ def _name(filename: object) -> str:
 
 
 def open_file(path: str | bytes | os.PathLike[str], flags: int = 0) -> BinaryIO:
-    """A file to read; of a FIFO it does not wait for somebody to write into it.
+    """Open a file for reading. Opening a FIFO does not wait for a writer.
 
-    ``flags`` are added to those of ``os.open``.  Raises ``OSError``.
+    Args:
+        path: The file's path.
+        flags: Further flags for ``os.open``.
+
+    Raises:
+        OSError: The file cannot be opened.
     """
 
     def opener(path: str, usual: int) -> int:
@@ -76,5 +81,5 @@ def open_file(path: str | bytes | os.PathLike[str], flags: int = 0) -> BinaryIO:
 
 
 def is_regular(file: BinaryIO) -> bool:
-    """Whether it is a plain file: no folder, FIFO or device."""
+    """Return whether an open file is a regular file, not a folder, a FIFO or a device."""
     return stat.S_ISREG(os.fstat(file.fileno()).st_mode)

@@ -1,4 +1,4 @@
-"""Clean-up for blocks that fail."""
+"""Clean-up for ``with`` blocks that fail."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from .errors import ContainerdError
 
 
 class Undo:
-    """Removes what a block has made if the block raises, whatever it raises.
+    """A context manager that calls clean-up functions if its block raises.
 
-    A context manager.  When its block succeeds, it calls nothing: what was made belongs to the
-    caller.  When the block raises, it calls the given functions, the last one first, and the
-    exception goes on.  A ``ContainerdError`` of such a function is dropped, for it would hide
-    the exception that the block raised.
+    It calls the functions in reverse order, and the exception propagates. It drops a
+    ``ContainerdError`` of a function, which would hide the exception of the block. If the block
+    succeeds, it calls none of them.
     """
 
     def __init__(self, *functions: Callable[[], object]) -> None:
         self._functions = list(functions)
 
     def add(self, function: Callable[[], object]) -> None:
-        """Call ``function``, too, if the block raises; before those that were given earlier."""
+        """Call ``function``, too, if the block raises, before the functions added earlier."""
         self._functions.append(function)
 
     def clear(self) -> None:
-        """Call nothing any more."""
+        """Forget all functions."""
         self._functions.clear()
 
     def __enter__(self) -> Undo:
@@ -41,7 +40,7 @@ class Undo:
         try:
             with suppress(ContainerdError):
                 self._functions.pop()()
-        finally:  # an interrupt during one of them must not keep the others from being called
+        finally:  # call the others even if an interrupt hits this one
             self._call_all()
 
 
@@ -50,13 +49,13 @@ def end_block(
     close: Callable[[], object],
     close_quietly: Callable[[], object],
 ) -> None:
-    """The end of a ``with`` block that has something to remove.
+    """Clean up at the end of a ``with`` block.
 
     Args:
-        kind: the class of the exception that the block raised, ``None`` if it succeeded.
-        close: removes it, and raises what keeps it from doing so.
-        close_quietly: removes it as far as possible; called where the block has failed, and where
-            an interrupt came up in ``close``.
+        kind: The class of the exception that the block raised, or ``None`` if it succeeded.
+        close: Cleans up after a block that succeeded, and raises if it cannot.
+        close_quietly: Cleans up as far as possible, without raising. Called if the block failed,
+            or if an interrupt hits ``close``.
     """
     if kind is not None:
         close_quietly()

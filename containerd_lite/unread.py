@@ -1,7 +1,7 @@
-"""Records some of whose fields are read only when they are looked at.
+"""Records whose fields are read from a message at first access.
 
-Lists are long, and of most entries a name is all that is wanted: reading every field of an image
-takes 50 times as long as making the record.
+Listings are long, and callers often need only the names: reading all fields of an image takes 50
+times as long as creating its record.
 """
 
 from __future__ import annotations
@@ -19,29 +19,34 @@ Readers = Mapping[str, Callable[[Any], object]]
 
 
 def absent() -> None:
-    """Stands for a default of ``None`` in such a record: a plain one would be found unread."""
+    """Return ``None``; the default factory of a lazy field.
+
+    A plain default would be an attribute of the class, and hide the unread field.
+    """
     return None
 
 
 class Unread:
-    """Base of a frozen dataclass whose fields may be read late; to users it is like any other.
+    """The base class of frozen dataclasses whose fields may be read at first access.
 
-    The record itself knows nothing of where its fields come from: ``read_late`` gives it a source
-    and the readers of its fields.  A field that may stay unread has no default that is a plain
-    value, for that would be an attribute of the class.  No record is a base of another.
+    Users see an ordinary dataclass. ``read_late`` creates a record with its source and a reader
+    for each field. A lazy field must not have a plain default, which would be an attribute of the
+    class. A subclass of this class must not have subclasses.
     """
 
-    #: ``_readers`` read the fields from ``_source``, which is ``None`` once all is read.  ``_at``
-    #: is the record's place in it, if it is a list.  One tuple of the first two would cost 4 % of
-    #: the CPU time of listing images: it is one more object for the garbage collector.
+    #: ``_readers`` read the fields from ``_source``, which is ``None`` once all fields are read.
+    #: ``_at`` is the record's index in ``_source`` if that is a list, else ``None``. Keeping the
+    #: readers and the source in one tuple would add 4 % to the CPU time of listing images: the
+    #: garbage collector would have one more object per record.
     __slots__ = ("_at", "_readers", "_source")
 
-    if not TYPE_CHECKING:  # to mypy, it would make any attribute a good one
+    if not TYPE_CHECKING:  # mypy would accept any attribute otherwise
 
         def __getattr__(self, name: str) -> object:
-            """Put the field into the class, for the next record: to find nothing there takes long.
+            """Read a field, and add its descriptor to the class.
 
-            A reader that raises ``AttributeError`` ends up here too, and is asked again.
+            The next record finds the descriptor, which is faster than a failed lookup. Python
+            also calls this if a reader raises ``AttributeError``; the field is then read again.
             """
             kind = type(self)
             if name not in names_of(kind):
@@ -61,12 +66,14 @@ _set_at, _set_readers, _set_source = (
 
 
 def read_late(kind: type[_R], source: object, readers: Readers) -> _R:
-    """The record of one source; the caller may put into its ``__dict__`` what is at hand.
+    """Create a record whose fields are read from ``source`` at first access.
+
+    The caller may put known values into the ``__dict__`` of the record.
 
     Args:
-        kind: a subclass of ``Unread``.
-        source: what the readers read.
-        readers: for each field that the caller does not put there, what reads it.
+        kind: A subclass of ``Unread``.
+        source: The object that the readers read.
+        readers: A reader for each field that the caller does not put into the ``__dict__``.
     """
     made = object.__new__(kind)
     _set_source(made, source)
@@ -76,11 +83,11 @@ def read_late(kind: type[_R], source: object, readers: Readers) -> _R:
 
 
 def list_read_late(kind: type[_R], sources: Sequence[object], readers: Readers) -> list[_R]:
-    """The records of several sources, as ``read_late``.
+    """Create a record for each source, like ``read_late``.
 
-    Each record keeps all of ``sources`` until all of its own fields are read.  Python makes the
-    ``__dict__`` of a record at the first look at it.  The loops run in C: a loop in Python would
-    take twice as long.
+    Each record keeps a reference to all of ``sources`` until all of its own fields are read.
+    Python creates the ``__dict__`` of a record when it is first used. The loops run in C: a loop
+    in Python would take twice as long.
     """
     many = len(sources)
     made = list(map(object.__new__, repeat(kind, many)))
@@ -91,26 +98,26 @@ def list_read_late(kind: type[_R], sources: Sequence[object], readers: Readers) 
 
 
 class _Field:
-    """Reads a field at the first look; then the record's ``__dict__`` has it.
+    """A descriptor that reads a field at first access, and stores it in the record's ``__dict__``.
 
-    Python looks there first, since this has no ``__set__``.
+    Python finds the value there from then on, because this descriptor has no ``__set__``.
     """
 
-    __slots__ = ("_name", "_whole")
+    __slots__ = ("_field_count", "_name")
 
     def __init__(self, kind: type[Unread], name: str) -> None:
         self._name = name
-        #: How many fields the ``__dict__`` of a record has when all are read.
-        self._whole = sum(not has_default(kind, one) for one in names_of(kind))
+        #: The number of entries in the ``__dict__`` of a record once all fields are read.
+        self._field_count = sum(not has_default(kind, one) for one in names_of(kind))
 
     def __get__(self, record: Unread, kind: type[Unread] | None = None) -> object:
-        parts = record.__dict__  # of None, if it is the class that is asked: it has no such thing
+        parts = record.__dict__  # raises AttributeError if record is None: on the class
         name = self._name
         source, at = record._source, record._at  # type: ignore[attr-defined]
-        if source is None:  # all is read by now, if by another thread
+        if source is None:  # another thread has read the last field
             return parts[name]
         read = record._readers[name]  # type: ignore[attr-defined]
         value = parts[name] = read(source if at is None else source[at])
-        if len(parts) == self._whole:
+        if len(parts) == self._field_count:
             _set_source(record, None)
         return value

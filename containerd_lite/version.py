@@ -1,4 +1,4 @@
-"""This package's version: a constant, so that a vendored copy knows its own."""
+"""The version of this package, as a constant that a vendored copy has, too."""
 
 VERSION = "0.1.0"
 USER_AGENT = f"containerd-lite/{VERSION}"

@@ -1,11 +1,8 @@
-"""A pool of threads of which no interrupt leaves one behind.
+"""A thread pool that an interrupt never leaves with a running thread.
 
-What lives here: ``Workers``.  What may not: what they do.
-
-An exception may come up anywhere in the main thread (a signal handler's, KeyboardInterrupt), also
-while it starts a thread, which then works and is not among those that ``ThreadPoolExecutor`` waits
-for: a push that was interrupted was over before its upload was ended, some of the time on a busy
-machine.
+A signal handler can raise an exception (KeyboardInterrupt) anywhere in the main thread, also while
+``ThreadPoolExecutor`` starts a thread. The thread then runs, but the pool does not wait for it. So
+an interrupted push sometimes returned on a busy machine before its upload was cancelled.
 """
 
 from __future__ import annotations
@@ -21,38 +18,40 @@ _T = TypeVar("_T")
 
 
 class Workers(ThreadPoolExecutor):
-    """``ThreadPoolExecutor`` for work that goes on in the context of whoever submits it.
+    """A ``ThreadPoolExecutor`` that runs each call in a copy of the submitter's context.
 
-    Once it has been shut down and waited for, nothing runs or begins, however that came about.
+    After ``shutdown(wait=True)`` no call runs and none starts, also after an interrupt.
     """
 
     def __init__(self, most: int, name: str) -> None:
-        """``most`` threads at a time, whose names begin with ``name``."""
+        """Allow ``most`` threads, whose names start with ``name``."""
         super().__init__(most, name)
-        self._turn = threading.Condition()
+        self._changed = threading.Condition()
         self._busy = 0
         self._is_over = False
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Run ``fn`` in a thread of the pool, in a copy of this thread's context."""
         return super().submit(self._work, copy_context(), fn, *args, **kwargs)
 
     def _work(
         self, context: Context, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        with self._turn:
+        with self._changed:
             if self._is_over:
                 raise CancelledError
             self._busy += 1
         try:
             return context.run(fn, *args, **kwargs)
         finally:
-            with self._turn:
+            with self._changed:
                 self._busy -= 1
-                self._turn.notify_all()
+                self._changed.notify_all()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept no more calls; with ``wait``, return once none runs."""
         super().shutdown(wait, cancel_futures=cancel_futures)
         if wait:
-            with self._turn:
-                self._turn.wait_for(lambda: not self._busy)
+            with self._changed:
+                self._changed.wait_for(lambda: not self._busy)
                 self._is_over = True

@@ -74,7 +74,7 @@ def test_bytes_that_are_no_letters_are_escaped() -> None:
 @pytest.mark.parametrize("command", [DOCTOR, HELP, (*_PROGRAM, "--version")])
 def test_output_that_cannot_be_written(command: Command, unbuffered: str) -> None:
     for place, why in (
-        (">/dev/full", "No space left on device. Make room, or name another place"),
+        (">/dev/full", "No space left on device. Free disk space, or use another path"),
         ("1</dev/null", "Bad file descriptor"),
     ):
         done = shell(command, place, {"PYTHONUNBUFFERED": unbuffered})
