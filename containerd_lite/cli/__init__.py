@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .exit_codes import exit_code as exit_code
     from .program import main as main
 
-#: The garbage collector runs when so many more objects were made than were freed.
-_RARELY = 100_000
+#: Allocations after which the garbage collector runs (Python's default is 700).
+_GC_THRESHOLD = 100_000
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -25,12 +25,12 @@ __getattr__, __dir__ = lazy_names(
 
 
 def console() -> int:
-    """``main``, in a process that does nothing else.
+    """Run ``main`` as the only work of this process, and return the exit code.
 
-    The garbage collector need not look through everything that is imported, neither during the
-    imports nor at the end: for ``containerd-lite version`` that would take a sixth of the time.
+    This keeps the garbage collector from visiting all imported objects during the imports and at
+    the end, which would take a sixth of the time of ``containerd-lite version``.
     """
-    gc.set_threshold(_RARELY)
+    gc.set_threshold(_GC_THRESHOLD)
     try:
         return cli.main()
     finally:

@@ -1,7 +1,4 @@
-"""A container's process whose streams are this program's.
-
-What lives here: its streams and the exit code.  What may not: how it came to be.
-"""
+"""Running a container's process in the foreground, with this program's streams."""
 
 from __future__ import annotations
 
@@ -25,30 +22,35 @@ DETACH_KEYS = "ctrl-p,ctrl-q"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every command that runs a process."""
-    parser.add_argument("-i", "--interactive", action="store_true", help="give it our stdin")
-    parser.add_argument("-t", "--tty", action="store_true", help="give it a terminal")
+    """Add the options of every command that runs a process."""
+    parser.add_argument(
+        "-i", "--interactive", action="store_true", help="connect the process to stdin"
+    )
+    parser.add_argument("-t", "--tty", action="store_true", help="give the process a terminal")
     parser.add_argument(
         "--detach-keys",
         default=DETACH_KEYS,
         metavar="KEYS",
-        help=f"leave a terminal by these ({DETACH_KEYS})",
+        help=f"key sequence that detaches from the container ({DETACH_KEYS})",
     )
     parser.add_argument(
-        "--stop-after", type=seconds, metavar="SECONDS", help="kill it then, and end with 125"
+        "--stop-after",
+        type=seconds,
+        metavar="SECONDS",
+        help="kill the process after this time, and exit with 125",
     )
     parser.add_argument(
         "--stop-timeout",
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="how long it may go on after a signal was passed on to it (10); a second signal "
-        "kills it, a third ends this program",
+        help="time that the process has to end after the first signal, before it is killed (10); "
+        "a second signal kills it, a third ends this program",
     )
 
 
 def streams(options: argparse.Namespace) -> ProcessStreams:
-    """This program's streams, as the options have them."""
+    """Return the streams that the options ask for."""
     if options.tty and options.interactive:
         return io.Terminal(detach_keys=options.detach_keys)
     stdin = io.INHERIT if options.interactive else None
@@ -58,9 +60,9 @@ def streams(options: argparse.Namespace) -> ProcessStreams:
 
 
 def attend(running: Running[Container], options: argparse.Namespace, relay: Relay) -> int:
-    """Start it and wait for its end, while ``relay`` passes signals on.  Returns the exit code.
+    """Start a process, wait for its end while ``relay`` forwards signals, return the exit code.
 
-    One that its user detaches from goes on.
+    If the user detaches, the process keeps running, and the exit code is 0.
     """
     terminal = None
     if options.tty and options.interactive:
@@ -75,11 +77,14 @@ def attend(running: Running[Container], options: argparse.Namespace, relay: Rela
             if terminal is None or not terminal.detached:
                 raise
             running.leave()
-            print(f"\r\ncontainerd-lite: left {running.id}, which goes on", file=sys.stderr)
+            print(
+                f"\r\ncontainerd-lite: detached from {running.id}, which keeps running",
+                file=sys.stderr,
+            )
             return 0
     if ended.exit_status in (None, _KILLED):
         relay.check()
     if ended.exit_status is None:
-        print(f"containerd-lite: how {running.id} ended is not known", file=sys.stderr)
+        print(f"containerd-lite: the exit code of {running.id} is unknown", file=sys.stderr)
         return FAILED_HERE
     return ended.exit_status

@@ -1,8 +1,4 @@
-"""The options of containers and processes on the command line.
-
-What lives here: how they are written, and what they are called in the library.  What may not: what
-they do.
-"""
+"""The command-line options of containers and processes, and the library's options for them."""
 
 from __future__ import annotations
 
@@ -23,62 +19,101 @@ _SIZE = lazy_pattern(r"([0-9]{1,18})([kmgt]?)b?")
 
 
 def add_process(parser: argparse.ArgumentParser) -> None:
-    """Options of a process."""
+    """Add the options of a process."""
     group = parser.add_argument_group("process")
-    group.add_argument("-e", "--env", action="append", metavar="NAME=VALUE")
-    group.add_argument("--cwd", help="working directory in the container")
-    group.add_argument("--user", help="name, uid, name:group or uid:gid")
-    group.add_argument("--group-add", action="append", dest="groups", metavar="GROUP")
-    group.add_argument("--cap-add", action="append", metavar="CAPABILITY")
-    group.add_argument("--cap-drop", action="append", metavar="CAPABILITY")
-    group.add_argument("--privileged", action="store_true", default=None)
     group.add_argument(
-        "--allow-new-privileges", action="store_false", default=None, dest="no_new_privileges"
+        "-e", "--env", action="append", metavar="NAME=VALUE", help="set an environment variable"
+    )
+    group.add_argument("--cwd", help="working directory in the container")
+    group.add_argument("--user", help="run as this user: NAME[:GROUP] or UID[:GID]")
+    group.add_argument(
+        "--group-add", action="append", dest="groups", metavar="GROUP", help="add a group"
+    )
+    group.add_argument("--cap-add", action="append", metavar="CAPABILITY", help="add a capability")
+    group.add_argument(
+        "--cap-drop", action="append", metavar="CAPABILITY", help="remove a capability"
+    )
+    group.add_argument(
+        "--privileged",
+        action="store_true",
+        default=None,
+        help="like ctr run --privileged: all capabilities and devices, no seccomp",
+    )
+    group.add_argument(
+        "--allow-new-privileges",
+        action="store_false",
+        default=None,
+        dest="no_new_privileges",
+        help="let programs gain privileges, as setuid programs do",
     )
 
 
 def add_container(parser: argparse.ArgumentParser) -> None:
-    """Options of a container."""
+    """Add the options of a container."""
     group = parser.add_argument_group("container")
-    group.add_argument("--snapshotter", help="(the namespace's default)")
-    group.add_argument("--runtime", help="(the namespace's default)")
-    group.add_argument("--entrypoint", help="instead of the image's")
-    group.add_argument("--env-file", action="append", dest="env_files", metavar="PATH")
-    group.add_argument("--hostname")
-    group.add_argument("--network", metavar="host|none|NAME", help="NAME is a network of CNI's")
+    group.add_argument("--snapshotter", help="the snapshotter (the namespace's default)")
+    group.add_argument("--runtime", help="the runtime (the namespace's default)")
+    group.add_argument("--entrypoint", help="replaces the image's entrypoint")
+    group.add_argument("--hostname", help="the hostname in the container")
     group.add_argument(
-        "-p", "--publish", action="append", dest="ports", metavar="[IP:]PORT:PORT[/udp]"
+        "--network",
+        metavar="host|none|NAME",
+        help="the host's network, no network, or the CNI network NAME",
     )
-    group.add_argument("--mount", action="append", dest="mounts", help="type=bind,src=...,dst=...")
-    group.add_argument("--tmpfs", action="append", metavar="PATH[:OPTIONS]")
-    group.add_argument("--device", action="append", dest="devices", metavar="PATH[:PATH][:rwm]")
-    group.add_argument("--read-only", action="store_true", default=None)
-    group.add_argument("--label", action="append", dest="labels", metavar="NAME=VALUE")
-    group.add_argument("--annotation", action="append", dest="annotations", metavar="NAME=VALUE")
-    group.add_argument("--sysctl", action="append", dest="sysctls", metavar="NAME=VALUE")
-    group.add_argument("--ulimit", action="append", dest="rlimits", metavar="NAME=SOFT[:HARD]")
-    group.add_argument("--cpus", type=float)
-    group.add_argument("--cpu-shares", type=int)
-    group.add_argument("--cpuset-cpus")
-    group.add_argument("--cpuset-mems")
-    group.add_argument("--memory", type=size, metavar="SIZE", help="such as 64m")
-    group.add_argument("--memory-swap", type=size, metavar="SIZE")
-    group.add_argument("--pids-limit", type=int)
-    group.add_argument("--cgroup-path")
-    group.add_argument("--seccomp", metavar="default|unconfined|PATH")
-    group.add_argument("--apparmor", metavar="PROFILE")
-    group.add_argument("--spec", metavar="PATH", help="a runtime spec of your own")
-    group.add_argument("--restart", metavar="POLICY", help="always, unless-stopped, on-failure:N")
+    group.add_argument("--read-only", action="store_true", default=None, help="a read-only rootfs")
+    group.add_argument("--cpus", type=float, help="CPU time in cores, such as 1.5")
+    group.add_argument("--cpu-shares", type=int, help="relative CPU weight (1024)")
+    group.add_argument("--cpuset-cpus", help="the CPUs to run on, such as 0-2,4")
+    group.add_argument("--cpuset-mems", help="the memory nodes to use, such as 0,1")
+    group.add_argument("--memory", type=size, metavar="SIZE", help="memory limit, such as 64m")
+    group.add_argument("--memory-swap", type=size, metavar="SIZE", help="limit of memory and swap")
+    group.add_argument("--pids-limit", type=int, help="the number of processes and threads")
+    group.add_argument("--cgroup-path", help="the cgroup of the container")
+    group.add_argument(
+        "--seccomp", metavar="default|unconfined|PATH", help="seccomp profile (default)"
+    )
+    group.add_argument("--apparmor", metavar="PROFILE", help="name of a loaded AppArmor profile")
+    group.add_argument(
+        "--spec", metavar="PATH", help="an OCI runtime spec to use instead of the default one"
+    )
+    group.add_argument(
+        "--restart",
+        metavar="POLICY",
+        help="when the daemon restarts it: always, unless-stopped, on-failure[:N]",
+    )
+    for option, name, metavar, explanation in _REPEATED:
+        group.add_argument(option, action="append", dest=name, metavar=metavar, help=explanation)
+    group.add_argument(
+        "-p",
+        "--publish",
+        action="append",
+        dest="ports",
+        metavar="[IP:]PORT:PORT[/udp]",
+        help="map a port of the host to a port of the container",
+    )
+
+
+#: Options that may be given several times: option, name in the library, metavar, help.
+_REPEATED = (
+    ("--env-file", "env_files", "PATH", "read environment variables from a file"),
+    ("--mount", "mounts", "MOUNT", "add a mount: type=bind,src=...,dst=...,options=rbind:ro"),
+    ("--tmpfs", "tmpfs", "PATH[:OPTIONS]", "mount a tmpfs"),
+    ("--device", "devices", "PATH[:PATH][:rwm]", "add a device of the host"),
+    ("--label", "labels", "NAME=VALUE", "add a label to the container's record"),
+    ("--annotation", "annotations", "NAME=VALUE", "add an annotation to the spec"),
+    ("--sysctl", "sysctls", "NAME=VALUE", "set a kernel parameter"),
+    ("--ulimit", "rlimits", "NAME=SOFT[:HARD]", "set a resource limit, such as nofile=1024"),
+)
 
 
 def of_process(options: argparse.Namespace) -> ProcessOptions:
-    """What ``add_process`` was given."""
-    return cast("ProcessOptions", _given(options, _PROCESS))
+    """Return the library's options for those of ``add_process``."""
+    return cast("ProcessOptions", _convert(options, _PROCESS))
 
 
 def of_container(options: argparse.Namespace) -> ContainerOptions:
-    """What ``add_process`` and ``add_container`` were given."""
-    return cast("ContainerOptions", _given(options, (*_PROCESS, *_CONTAINER)))
+    """Return the library's options for those of ``add_process`` and ``add_container``."""
+    return cast("ContainerOptions", _convert(options, (*_PROCESS, *_CONTAINER)))
 
 
 _PROCESS = ("env", "cwd", "user", "groups", "cap_add", "cap_drop", "privileged",
@@ -92,8 +127,8 @@ _CONTAINER = (
 )  # fmt: skip
 
 
-def _given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, object]:
-    """The options that were given, as the library has them."""
+def _convert(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, object]:
+    """Convert the options given on the command line to those of the library."""
     found = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in found.items() if value is not None}
     for name, value in given.items():
@@ -126,12 +161,14 @@ def _limits(texts: list[str]) -> dict[str, tuple[int, int]]:
         try:
             found[name] = (int(soft), int(hard) if colon else int(soft))
         except ValueError:
-            raise InvalidArgument(f"--ulimit {text!r} is no limit") from None
+            raise InvalidArgument(
+                f"--ulimit {text!r} is invalid", remedy="Write NAME=SOFT or NAME=SOFT:HARD"
+            ) from None
     return found
 
 
 def _network(text: str) -> object:
-    """``host`` and its like as they are; any other is a network's name."""
+    """Return ``host``, ``none`` and ``private`` as they are, else load the CNI network."""
     return text if text in ("host", "none", "private") else network.Network.load(text)
 
 
@@ -146,8 +183,10 @@ def _port(text: str) -> object:
     try:
         numbers = int(outside), int(inside)
     except ValueError:
-        raise InvalidArgument(f"--publish {text!r} is no port", remedy="Write 8080:80") from None
-    # PortMapping says what is wrong with another protocol.
+        raise InvalidArgument(
+            f"--publish {text!r} is invalid", remedy="Write HOST:CONTAINER, such as 8080:80"
+        ) from None
+    # PortMapping refuses unknown protocols.
     return network.PortMapping(*numbers, cast("PortProtocol", protocol or "tcp"), ip.strip("[]"))
 
 
@@ -173,10 +212,12 @@ _READERS: dict[str, Callable[..., object]] = {
 
 
 def size(text: str) -> int:
-    """A number of bytes, with ``k``, ``m``, ``g`` or ``t`` behind it; -1 is no limit."""
+    """Parse a size in bytes, with an optional suffix ``k``, ``m``, ``g`` or ``t``; -1: no limit."""
     if text == "-1":
         return -1
     found = _SIZE.fullmatch(text.lower())
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size")
+        raise argparse.ArgumentTypeError(
+            f"invalid size {text!r}: write a number of bytes, or 64k, 64m, 2g"
+        )
     return int(found[1]) << _SHIFTS[found[2]]

@@ -1,4 +1,4 @@
-"""The exit codes of the program."""
+"""The exit codes of ``containerd-lite``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CODES: tuple[tuple[type[ContainerdError], int], ...] = (
     (Unavailable, UNREACHABLE),
     (InvalidArgument, USAGE),
 )
-#: Commands that end with a container's code.
+#: Commands whose exit code is the container's.
 _OF_CONTAINERS = ("run", "exec")
-#: The codes of ``run`` and ``exec`` for a failure of this program or the daemon, for a command that
-#: cannot be executed, and for a command that does not exist.
+#: Exit codes of ``run`` and ``exec``: this program or the daemon failed, the command cannot be
+#: executed, the command does not exist.
 FAILED_HERE, NOT_EXECUTABLE, NO_COMMAND = 125, 126, 127
-#: The runtime has no codes for what kept a process from starting: it passes on what execve and
-#: the search in PATH said, in words that are Go's.
+#: The runtime has no error codes for a process that cannot start. Its message contains Go's text
+#: for the error of execve, or of the search in PATH.
 _WORDS = (
     ("executable file not found in", NO_COMMAND),
     ("no such file or directory", NO_COMMAND),
@@ -38,14 +38,14 @@ _STARTING = ("Tasks.Create", "Tasks.Start", "Tasks.Exec")
 
 
 def exit_code(error: ContainerdError, command: str) -> int:
-    """The code for an error of a command."""
+    """Return the exit code for an error of a command."""
     if command in _OF_CONTAINERS:
         return _of_container(error)
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
 def _of_container(error: ContainerdError) -> int:
-    """The code of a command that could not run its process."""
+    """Return the exit code of ``run`` or ``exec`` for an error."""
     if error.operation in _STARTING:
         said = error.message.lower()
         return next((code for words, code in _WORDS if words in said), FAILED_HERE)

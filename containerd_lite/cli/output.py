@@ -1,7 +1,4 @@
-"""What the commands do alike: options, tables, JSON, and the client that options describe.
-
-What lives here: helpers of the commands.  What may not: any one command.
-"""
+"""Functions that several commands use: common options, the client, tables and JSON."""
 
 from __future__ import annotations
 
@@ -12,17 +9,20 @@ from typing import NoReturn
 
 from ..client import Client
 
-#: A row of a listing: column name to value; the names are the keys of the JSON, too.
+#: A row of a listing: values by column name, which is the key in JSON.
 Row = Mapping[str, object]
 FORMATS = ("table", "json", "jsonl")
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="(table)")
+    """Add the option ``--format``."""
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="output format (table)"
+    )
 
 
 def seconds(text: str) -> float:
-    """A positive number of seconds, for argparse."""
+    """Parse a positive number of seconds, for argparse."""
     try:
         value = float(text)
     except ValueError:
@@ -31,11 +31,11 @@ def seconds(text: str) -> float:
 
 
 def _refuse(text: str) -> NoReturn:
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    raise argparse.ArgumentTypeError(f"invalid time {text!r}: write a number of seconds above 0")
 
 
 def client_of(options: argparse.Namespace) -> Client:
-    """The client that the common options describe."""
+    """Return a client with the common options."""
     return Client(
         options.address,
         namespace=options.namespace,
@@ -45,7 +45,7 @@ def client_of(options: argparse.Namespace) -> Client:
 
 
 def print_rows(rows: Sequence[Row], columns: Sequence[str], format: str) -> None:
-    """Print a listing; ``columns`` are those of the table, JSON has every key."""
+    """Print a listing. A table has the columns of ``columns``, JSON has all keys."""
     if format == "table":
         _print_table(rows, columns)
     else:
@@ -53,7 +53,7 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], format: str) -> None
 
 
 def print_names(names: Sequence[str], format: str) -> None:
-    """Print nothing but names: a line each, JSON has strings."""
+    """Print names: one per line, or JSON strings."""
     if format == "table":
         for name in names:
             print(name)

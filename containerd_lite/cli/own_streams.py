@@ -1,8 +1,4 @@
-"""This program's own streams: whatever is behind them, commands can write to them.
-
-What lives here: what ``sys.stdout`` and ``sys.stderr`` are while a command runs.  What may not:
-what is written.
-"""
+"""``sys.stdout`` and ``sys.stderr`` while a command runs, which handle closed and full files."""
 
 from __future__ import annotations
 
@@ -22,13 +18,11 @@ _NUMBERS = _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """A block in which both streams can be written to.
+    """Replace ``sys.stdout`` and ``sys.stderr`` for the block.
 
-    Output that cannot be written is an ``OSError``, which names the stream.  What is said beside
-    it is dropped: nobody need listen, and no work is given up for it.  What was closed leads
-    nowhere, and characters that an encoding lacks are escaped.
-
-    Streams that our caller has put in the place of Python's own are the caller's affair, and stay.
+    A failed write to stdout raises an ``OSError`` that names the stream. A failed write to stderr
+    is ignored, and the command continues. A closed stream discards its output. Characters that
+    the encoding lacks are escaped. Streams that the caller of this program set are kept.
     """
     _open_closed()
     former = sys.stdout, sys.stderr
@@ -38,20 +32,20 @@ def standard_streams() -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            _leave(stream)
+            _flush(stream)
         sys.stdout, sys.stderr = former
 
 
 def _open_closed() -> None:
-    """Have something behind the numbers of all standard streams.
+    """Open ``/dev/null`` for each standard stream that is closed.
 
-    Else a socket would get one of them, and a container what is said on it.
+    Otherwise a socket could get its number, and a container would inherit the socket.
     """
     for number in _NUMBERS:
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free is this one: those below it are open by now.
+            # open() returns the lowest free number, which is this one: the lower ones are open.
             with suppress(OSError):
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
@@ -73,8 +67,8 @@ def _stream(given: TextIO | None, original: TextIO | None, number: int) -> TextI
     )
 
 
-def _leave(stream: TextIO) -> None:
-    """Write what is left; if that fails, something has failed before, and is what counts."""
+def _flush(stream: TextIO) -> None:
+    """Flush a stream, and ignore an error: an earlier write has raised it already."""
     with suppress(OSError):
         stream.flush()
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
@@ -83,7 +77,7 @@ def _leave(stream: TextIO) -> None:
 
 
 class _Stream(io.FileIO):
-    """A standard stream, which stays open; what it ``drops`` counts as written."""
+    """A standard stream that ``close`` leaves open; with ``drops`` it discards what is written."""
 
     def __init__(self, number: int, *, drops: bool = False) -> None:
         super().__init__(number, "wb", closefd=False)
@@ -95,7 +89,7 @@ class _Stream(io.FileIO):
                 written: int | None = super().write(data)
                 if written is not None:
                     return written
-                # Somebody else who has it open does not want to wait; we do.
+                # Another process made the file non-blocking; wait until it is writable.
                 select.select((), (self.fileno(),), ())
         except OSError as error:
             if self.fileno() == _STDOUT:

@@ -1,6 +1,6 @@
-"""The program ``containerd-lite``: its parser, its exit codes, and where errors end.
+"""The program ``containerd-lite``: its parser, and how it reports errors.
 
-Data goes to stdout, all else to stderr.
+Results go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -23,26 +23,25 @@ from .output import seconds
 from .own_streams import standard_streams
 from .signals import Interrupted, handled
 
-#: The commands, whose options and work are in ``commands``, and what they are for.
+#: The commands and their help. Package ``commands`` has their options and functions.
 _COMMANDS = {
     "version": "Show the versions of client and daemon.",
-    "pull": "Fetch an image; unpack it unless it goes into a folder. Prints its name and digest.",
+    "pull": "Fetch and unpack an image, and print its name and digest.",
     "images": "List images.",
-    "run": "Run a command in a new container, show its output, remove the container, and end with "
-    "its exit code.",
-    "exec": "Run a further command in a container that runs, show its output, and end with its "
-    "exit code.",
-    "doctor": "Look at the daemon and say what is missing, and what to do about it. "
-    "Ends with 1 if something needed is missing.",
+    "run": "Run a command in a new container. Removes the container at the end, and exits with the "
+    "command's exit code.",
+    "exec": "Run a command in a running container. Exits with the command's exit code.",
+    "doctor": "Check the daemon, and say what is missing and how to fix it. "
+    "Exits with 1 if something necessary is missing.",
 }
-_EPILOG = f"""exit codes: {OK} done, {FAILED} failed, {USAGE} wrong usage, {NOT_FOUND} not found,
-{AUTH} not permitted, {UNREACHABLE} unreachable, {TIMEOUT} timed out, 128+N ended by signal N;
-run and exec: the container's; 125 where the failure is ours, 126 where the command cannot be run,
-127 where it is not there"""
+_EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
+found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
+ended by signal N. run and exec exit with the command's exit code, or with 125 if they fail
+themselves, 126 if the command cannot be executed, 127 if it does not exist."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command, and return the exit code."""
     with standard_streams():
         options = argparse.Namespace(name="", debug=False)
         try:
@@ -51,26 +50,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ContainerdError as error:
             if options.debug:
                 raise
-            _say(error)
+            _report(error)
             return exit_code(error, options.name)
         except Interrupted as interrupt:
-            _say(interrupt)
+            _report(interrupt)
             return interrupt.exit_code
         except OSError as error:
             failure = of_system(error, options.name)
-            # A reader that closes the pipe is no failure: say nothing.
+            # A reader such as head may close the pipe early: print no error.
             if not isinstance(error, BrokenPipeError):
                 if options.debug:
                     raise
-                _say(failure)
+                _report(failure)
             return exit_code(failure, options.name)
 
 
 def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
-    """The exit code, once all of the output is written; ``options`` are filled in."""
+    """Parse the arguments into ``options``, run the command, flush the output."""
     try:
         _parser().parse_args(argv, options)
-    except SystemExit:  # with help, too
+    except SystemExit:  # also after --help
         sys.stdout.flush()
         raise
     debug.read_environment()
@@ -85,7 +84,7 @@ def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
     return int(code)
 
 
-def _say(failure: BaseException) -> None:
+def _report(failure: BaseException) -> None:
     print(f"containerd-lite: {failure}", file=sys.stderr)
 
 
@@ -101,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(parser, is_default=True)
     _add_common(common, is_default=False)
     parsers = parser.add_subparsers(
-        prog=parser.prog,  # else a formatter is made for it, which loads shutil
+        prog=parser.prog,  # otherwise argparse creates a formatter, which loads shutil
         dest="name",
         required=True,
         metavar="COMMAND",
@@ -111,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         summary = description.partition(".")[0].partition(";")[0]
         parsers.add_parser(
             name,
-            parents=[common],  # type: ignore[list-item]  # which need not be of its own kind
+            parents=[common],  # type: ignore[list-item]  # of another class, which argparse allows
             help=summary[0].lower() + summary[1:],
             description=description,
             formatter_class=_Formatter,
@@ -120,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Finds the terminal's width without shutil, which is slow to load: each option asks for it."""
+    """A formatter that finds the terminal's width without shutil, which is slow to load."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_width() - 2)
@@ -128,7 +127,7 @@ class _Formatter(argparse.HelpFormatter):
 
 @cache
 def _width() -> int:
-    """As ``shutil.get_terminal_size``."""
+    """Return the width, as ``shutil.get_terminal_size`` does."""
     with suppress(KeyError, ValueError):
         return int(os.environ["COLUMNS"]) or 80
     with suppress(OSError, ValueError, AttributeError):
@@ -137,18 +136,19 @@ def _width() -> int:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """The parser of one command, whose own options are added once it is the one asked for."""
+    """The parser of one command. It adds the command's options when it parses."""
 
     command = ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Add the options of the command, then parse."""
         getattr(commands, f"add_{self.command}")(self)
         self.set_defaults(command=getattr(commands, f"do_{self.command}"))
         return super().parse_known_args(args, namespace)
 
 
 def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:
-    """The options of every command, which may stand before its name or behind it."""
+    """Add the options of all commands, which users may write before or after the command."""
 
     def default(value: object) -> object:
         return value if is_default else argparse.SUPPRESS
@@ -158,26 +158,29 @@ def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:
         "-a", "--address", default=default(None), help="the daemon's socket ($CONTAINERD_ADDRESS)"
     )
     group.add_argument(
-        "-n", "--namespace", default=default(None), help="($CONTAINERD_NAMESPACE, else default)"
+        "-n",
+        "--namespace",
+        default=default(None),
+        help="the namespace ($CONTAINERD_NAMESPACE, else default)",
     )
     group.add_argument(
         "--timeout",
         type=seconds,
         metavar="SECONDS",
         default=default(60.0),
-        help="for calls that only touch metadata (60)",
+        help="timeout of calls that only touch metadata (60)",
     )
     group.add_argument(
         "--connect-timeout",
         type=seconds,
         metavar="SECONDS",
         default=default(10.0),
-        help="for connecting (10)",
+        help="timeout of connecting to the daemon (10)",
     )
     group.add_argument(
         "--debug",
         action="store_true",
         default=default(False),
-        help="show debug output, and tracebacks ($CONTAINERD_LITE_DEBUG=1, or some of "
-        f"{','.join(debug.NAMES)}: the output alone)",
+        help="show debug output and tracebacks; for debug output alone, set "
+        f"$CONTAINERD_LITE_DEBUG to 1 or to some of {','.join(debug.NAMES)}",
     )

@@ -1,7 +1,4 @@
-"""Progress on stderr: bars on a terminal where ``rich`` is installed, plain lines elsewhere.
-
-What lives here: the one renderer of ``ProgressEvent``s.  What may not: the pipeline.
-"""
+"""Progress on stderr: bars on a terminal if ``rich`` is installed, otherwise lines."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ if TYPE_CHECKING:
 
 
 _MOVING = ("downloading", "uploading")
-#: Stages that tell how much of an object is done.
+#: Stages whose events have an offset and a total.
 _COUNTED = ("downloading", "downloaded", "exists", "uploading", "uploaded", "mounted", "verifying")
 
 
 @contextmanager
 def show_progress(is_quiet: bool) -> Iterator[ProgressCallback | None]:
-    """A callback for as long as the block lasts; ``None`` if nothing is to be shown."""
+    """Yield a callback that shows progress, or ``None`` if ``is_quiet``."""
     if is_quiet:
         yield None
         return
@@ -62,7 +59,7 @@ def _short(name: str) -> str:
 
 
 class _Lines:
-    """A line whenever an object changes its stage: no flood, and readable in a log."""
+    """Prints a line when an object enters another stage, which suits logs."""
 
     def __init__(self) -> None:
         self._stages: dict[str, str] = {}
@@ -76,7 +73,7 @@ class _Lines:
 
 
 class _Bars:
-    """A bar for each blob."""
+    """Shows a bar for each object."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars

@@ -1,7 +1,4 @@
-"""Signals to this program: what they interrupt, and how they come to a container's process.
-
-What lives here: handlers, and the thread that passes signals on.  What may not: commands.
-"""
+"""Signals to this program: they interrupt it, or go to a container's process."""
 
 from __future__ import annotations
 
@@ -19,20 +16,19 @@ if TYPE_CHECKING:
 
     from ..runtime.process import Process
 
-#: What each that ends a program is told as.
+#: The signals that end a program, and what is printed for each.
 _NAMES = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated",
     signal.SIGHUP: "hung up",
     signal.SIGQUIT: "quit",
 }
-#: How long a process that is killed may go on until it is killed again (seconds): the daemon may
-#: have been away.
-_AGAIN = 1.0
+#: Seconds after which a process is killed again: the daemon may have been down the first time.
+_KILL_INTERVAL = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came that ends this program, once what was begun is cleaned up."""
+    """A signal that ends this program, after clean-up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(_NAMES[signal.Signals(number)])
@@ -45,9 +41,11 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 @contextmanager
 def handled(handler: Callable[[int, object], object] = _interrupt) -> Iterator[None]:
-    """A block in which signals that end this program raise ``Interrupted``, or go to ``handler``.
+    """Handle the signals that end this program during the block. Use it in the main thread only.
 
-    Those that are ignored stay so, as under ``nohup``.  In the main thread only.
+    Args:
+        handler: The handler. Default: it raises ``Interrupted``. Signals that are ignored, as
+            under ``nohup``, stay ignored.
     """
     previous = {
         number: signal.signal(number, handler)
@@ -62,11 +60,11 @@ def handled(handler: Callable[[int, object], object] = _interrupt) -> Iterator[N
 
 
 class Relay:
-    """Passes signals on to a process while it is entered; that is done in a thread of its own.
+    """A context manager that forwards signals to a process, in a thread of its own.
 
-    None raises where it comes: that might be between making a thing and noting it.  The first
-    goes to the process, which then has ``patience`` seconds, the second kills it, and the third
-    is ``Interrupted`` after all.
+    The handler does not raise: it could raise between the creation of a thing and the assignment
+    of its name. The first signal goes to the process, which then has ``patience`` seconds to end
+    before it is killed. The second signal kills it. The third raises ``Interrupted``.
     """
 
     def __init__(self, patience: float) -> None:
@@ -74,7 +72,7 @@ class Relay:
         self._count = 0
         self._last = 0
         self._handled = handled(self._note)
-        self._came: SimpleQueue[int] = SimpleQueue()  # a handler may put what a thread waits for
+        self._received: SimpleQueue[int] = SimpleQueue()  # reentrant, as handlers require
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -83,19 +81,19 @@ class Relay:
 
     def __exit__(self, *exception: object) -> None:
         if self._thread is not None:
-            self._came.put(0)
+            self._received.put(0)
             self._thread.join()
         self._handled.__exit__(None, None, None)
 
     def serve(self, process: Process) -> None:
-        """Pass on to a process that has been started what came, and what comes."""
+        """Forward to a started process the signals received so far, and those to come."""
         self._thread = threading.Thread(
             target=self._run, args=(process,), name="containerd-lite-signals", daemon=True
         )
         self._thread.start()
 
     def check(self) -> None:
-        """Raises ``Interrupted`` if a signal came."""
+        """Raise ``Interrupted`` if a signal was received."""
         if self._last:
             raise Interrupted(self._last)
 
@@ -104,19 +102,19 @@ class Relay:
         self._last = number
         if self._count > 2:
             raise Interrupted(number)
-        self._came.put(number)
+        self._received.put(number)
 
     def _run(self, process: Process) -> None:
-        number = self._came.get()
+        number = self._received.get()
         if number:
             with suppress(ContainerdError):
                 process.kill(number)
         patience = self._patience
         while number:
             try:
-                number = self._came.get(timeout=patience)
+                number = self._received.get(timeout=patience)
             except Empty:
                 number = signal.SIGKILL
             if number:
                 process.kill_quietly()
-            patience = _AGAIN
+            patience = _KILL_INTERVAL

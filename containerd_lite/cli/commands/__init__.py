@@ -1,4 +1,4 @@
-"""The commands: for each, ``add_…`` adds its options to a parser, and ``do_…`` does it."""
+"""The commands. ``add_…`` adds the options of a command to a parser, ``do_…`` runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``containerd-lite doctor``: what is there, what is missing, what to do about it."""
+"""``containerd-lite doctor``: checks of the daemon, with remedies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 _RUNTIME = "io.containerd.runtime.v2"
-#: What a pull and a run cannot do without, by plugin type.
+#: The types of plugins that pulling and running require, and their purpose.
 _NEEDED = {
     "io.containerd.content.v1": "store content",
     "io.containerd.differ.v1": "unpack layers",
@@ -32,7 +32,7 @@ _NEEDED = {
 
 @record(frozen=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     check: str
     state: Literal["ok", "warning", "missing"]
@@ -46,7 +46,7 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def do_doctor(options: argparse.Namespace) -> int:
-    """Look at everything that can be looked at, also where something before it failed."""
+    """Run all checks, print the findings, return 1 if something is missing."""
     with client_of(options) as client:
         findings = list(examine(client))
     if options.format == "table":
@@ -60,7 +60,7 @@ def do_doctor(options: argparse.Namespace) -> int:
 
 
 def examine(client: Client) -> Iterator[Finding]:
-    """What a client finds of its daemon, the socket first."""
+    """Check a client's daemon, the socket first. A daemon that does not answer ends the checks."""
     yield _socket(client.address)
     try:
         version = client.version()
@@ -74,7 +74,7 @@ def examine(client: Client) -> Iterator[Finding]:
         yield _namespaces(client)
         plugins = client.introspection_service.plugins()
     except ContainerdError as error:
-        yield Finding("daemon's answers", "missing", str(error.message), error.remedy)
+        yield Finding("daemon's services", "missing", str(error.message), error.remedy)
         return
     yield from _plugins(plugins, client)
     yield _shims()
@@ -89,10 +89,10 @@ def _socket(address: str) -> Finding:
         found = path.stat()
     except OSError as error:
         why = error.strerror or str(error)
-        remedy = "Is containerd running? -a or $CONTAINERD_ADDRESS names another socket"
+        remedy = "Start containerd, or name its socket with -a or $CONTAINERD_ADDRESS"
         return Finding("socket", "missing", f"{path}: {why}", remedy)
     if not stat.S_ISSOCK(found.st_mode):
-        return Finding("socket", "missing", f"{path} is no socket", "-a names another one")
+        return Finding("socket", "missing", f"{path} is not a socket", "Name the socket with -a")
     mode = f"{path}, mode {stat.filemode(found.st_mode)}, uid {found.st_uid}, gid {found.st_gid}"
     if not os.access(path, os.R_OK | os.W_OK):
         who = f"user {os.geteuid()} may not open {mode}"
@@ -108,8 +108,10 @@ def _namespaces(client: Client) -> Finding:
     )
     if client.namespace in names:
         return Finding("namespaces", "ok", shown)
-    said = f"{shown or 'none'}; {client.namespace} is not there yet"
-    return Finding("namespaces", "ok", said, "It is made with the first pull; -n names another")
+    text = f"{shown or 'none'}; {client.namespace} does not exist yet"
+    return Finding(
+        "namespaces", "ok", text, "The first pull creates it; -n selects another namespace"
+    )
 
 
 def _plugins(plugins: list[Plugin], client: Client) -> Iterator[Finding]:
@@ -119,28 +121,28 @@ def _plugins(plugins: list[Plugin], client: Client) -> Iterator[Finding]:
         if usable:
             yield Finding(check, "ok", ", ".join(sorted(usable)))
         else:
-            remedy = "See the daemon's log, and disabled_plugins in its config.toml"
-            yield Finding(check, "missing", f"nothing to {purpose} with", remedy)
+            remedy = "Check the daemon's log, and disabled_plugins in its config.toml"
+            yield Finding(check, "missing", f"no usable plugin to {purpose}", remedy)
     chosen = client.snapshot_service().snapshotter
     if chosen not in [p.id for p in plugins if p.type == _SNAPSHOTTER and not p.error]:
-        remedy = "Choose another one with --snapshotter, or by a label of the namespace"
+        remedy = "Choose another with --snapshotter, or with a label of the namespace"
         yield Finding("default snapshotter", "missing", f"{chosen} is not usable", remedy)
 
 
 def _shims() -> Finding:
-    """Runtimes are programs beside the daemon; which it finds, only its own PATH tells."""
+    """Look for shims on this PATH; the daemon looks for them on its own PATH."""
     folders = [Path(folder) for folder in os.get_exec_path() if os.path.isdir(folder)]
     shims = {shim.name for folder in folders for shim in folder.glob("containerd-shim-*-v[0-9]*")}
     if shims:
         return Finding("shims", "ok", ", ".join(sorted(shims)))
-    remedy = "If running fails: install containerd's containerd-shim-runc-v2, and runc"
+    remedy = "If containers do not run, install containerd-shim-runc-v2 and runc"
     return Finding("shims", "warning", "none on this PATH; the daemon has its own", remedy)
 
 
 def _fifos() -> Finding:
-    """Streams of containers are FIFOs that daemon and client both see."""
+    """Check the folder of the FIFOs through which a container's streams go."""
     folder = io.FIFO_FOLDER if os.path.exists(io.FIFO_FOLDER) else io.FIFO_FOLDER.parent
     if os.access(folder, os.W_OK | os.X_OK):
         return Finding("streams", "ok", f"{io.FIFO_FOLDER} can be written")
-    remedy = "Pulling works; running wants root, on the daemon's own machine"
+    remedy = "Run as root on the daemon's machine to run containers; pulling works without"
     return Finding("streams", "warning", f"{io.FIFO_FOLDER} cannot be written", remedy)

@@ -15,41 +15,45 @@ if TYPE_CHECKING:
     from ...client import Client
     from ...images.image import Image
 
-_ELSEWHERE = "k8s.io"
+_KUBERNETES = "k8s.io"
 
 
 def add_pull(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``pull``."""
     parser.add_argument("ref", metavar="REF", help="busybox, quay.io/org/image:tag, ...@sha256:...")
-    parser.add_argument("--to", metavar="FOLDER", help="into an OCI image layout; no daemon needed")
+    parser.add_argument(
+        "--to", metavar="FOLDER", help="write the image to an OCI image layout, without a daemon"
+    )
     parser.add_argument(
         "--platform",
         action="append",
-        help="linux/arm64, linux/arm/v7 (this machine's); may be given several times",
+        help="platform, such as linux/arm64 (this machine's); may be given several times",
     )
-    parser.add_argument("--all-platforms", action="store_true", help="whatever an index names")
+    parser.add_argument("--all-platforms", action="store_true", help="all platforms of an index")
     parser.add_argument(
-        "--resume", action="store_true", help="keep what came of a pull that fails, and go on there"
+        "--resume", action="store_true", help="continue where an earlier pull with --resume failed"
     )
-    parser.add_argument("--snapshotter", help="to unpack into (the namespace's default)")
-    parser.add_argument("--no-unpack", action="store_true", help="fetch only")
-    parser.add_argument("--plain-http", action="store_true", help="talk to the registry in clear")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--snapshotter", help="snapshotter to unpack into (the namespace's default)"
+    )
+    parser.add_argument("--no-unpack", action="store_true", help="do not unpack the image")
+    parser.add_argument("--plain-http", action="store_true", help="use HTTP instead of HTTPS")
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``images``."""
-    parser.add_argument("filters", metavar="FILTER", nargs="*", help="as containerd's: name==x")
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="names only; strings with --format json"
+        "filters", metavar="FILTER", nargs="*", help="containerd filters, such as name==x"
     )
-    parser.add_argument("--no-trunc", action="store_true", help="whole digests")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only names")
+    parser.add_argument("--no-trunc", action="store_true", help="do not shorten digests")
     add_format(parser)
 
 
 def do_pull(options: argparse.Namespace) -> int:
-    """Fetch one image; its name and digest are all that goes to stdout."""
-    from ...layout import Layout  # which listing images does not need
+    """Fetch one image, and print its name and digest."""
+    from ...layout import Layout  # loaded here, because listing images does not need it
 
     plain_http = True if options.plain_http else None
     with ExitStack() as stack:
@@ -73,7 +77,7 @@ def do_pull(options: argparse.Namespace) -> int:
 
 
 def do_images(options: argparse.Namespace) -> int:
-    """List what the namespace has: one call, no look at content."""
+    """List the images of the namespace, with one call and without reading content."""
     with client_of(options) as client:
         found = client.list_images(*options.filters)
         if not found and not options.filters:
@@ -99,10 +103,10 @@ def _row(image: Image, is_whole: bool) -> dict[str, object]:
 
 
 def _hint(client: Client) -> None:
-    """Kubernetes' images are in a namespace of their own, which surprises everybody once."""
-    if client.namespace != _ELSEWHERE and client.in_namespace(_ELSEWHERE).list_images():
+    """If there are images in the namespace of Kubernetes, say how to list these."""
+    if client.namespace != _KUBERNETES and client.in_namespace(_KUBERNETES).list_images():
         print(
-            f"containerd-lite: namespace {client.namespace} has no images, {_ELSEWHERE} has: "
-            f"try -n {_ELSEWHERE}",
+            f"containerd-lite: namespace {client.namespace} has no images, {_KUBERNETES} has: "
+            f"try -n {_KUBERNETES}",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""``containerd-lite run`` and ``exec``: a command in a new container, or in one that runs."""
+"""``containerd-lite run`` and ``exec``: a command in a new or in a running container."""
 
 from __future__ import annotations
 
@@ -15,28 +15,38 @@ from ..signals import Relay
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
     add_options(parser)
-    parser.add_argument("-d", "--detach", action="store_true", help="print its id and leave it")
-    parser.add_argument("--name", dest="id", metavar="ID", help="the container's id (made up)")
-    parser.add_argument("--keep", action="store_true", help="do not remove the container")
-    parser.add_argument("--log", metavar="PATH", help="with --detach: its output, in a file")
+    parser.add_argument(
+        "-d", "--detach", action="store_true", help="print the container's id, and leave it running"
+    )
+    parser.add_argument("--name", dest="id", metavar="ID", help="the container's id (random)")
+    parser.add_argument(
+        "--keep", action="store_true", help="do not remove the container at the end"
+    )
+    parser.add_argument("--log", metavar="PATH", help="file for the output, with --detach")
     add_process(parser)
     add_container(parser)
-    parser.add_argument("ref", metavar="REF", help="an image that was pulled")
-    parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="what to run")
+    parser.add_argument("ref", metavar="REF", help="name of a pulled image")
+    parser.add_argument(
+        "args", metavar="ARGS", nargs=argparse.REMAINDER, help="the command and its arguments"
+    )
 
 
 def add_exec(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``exec``."""
     add_options(parser)
     add_process(parser)
-    parser.add_argument("container", metavar="ID", help="a container that runs")
-    parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="what to run")
+    parser.add_argument("container", metavar="ID", help="id of a running container")
+    parser.add_argument(
+        "args", metavar="ARGS", nargs=argparse.REMAINDER, help="the command and its arguments"
+    )
 
 
 def do_run(options: argparse.Namespace) -> int:
-    """Run to the end; the container's streams are this program's."""
+    """Run a command in a new container, and return its exit code."""
     if options.log and not options.detach:
-        raise InvalidArgument("--log is for --detach", remedy="Else the output is shown")
+        raise InvalidArgument(
+            "--log requires --detach", remedy="Add --detach, or redirect stdout and stderr"
+        )
     chosen = of_container(options)
     with client_of(options) as client, Relay(options.stop_timeout) as relay:
         if options.detach:
@@ -64,9 +74,11 @@ def do_run(options: argparse.Namespace) -> int:
 
 
 def do_exec(options: argparse.Namespace) -> int:
-    """Run to the end; the process's streams are this program's."""
+    """Run a command in a running container, and return its exit code."""
     if not options.args:
-        raise InvalidArgument("there is nothing to run", remedy="Write a command behind the ID")
+        raise InvalidArgument(
+            "exec has no command", remedy="Write the command after the container's ID"
+        )
     chosen = of_process(options)
     with client_of(options) as client, Relay(options.stop_timeout) as relay:
         container = client.load_container(options.container)

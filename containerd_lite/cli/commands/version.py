@@ -1,4 +1,4 @@
-"""``containerd-lite version``: this client and the daemon."""
+"""``containerd-lite version``: the versions of the client and the daemon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 
 def do_version(options: argparse.Namespace) -> int:
-    """Ask the daemon, and show both."""
+    """Print the versions of the client and the daemon."""
     with client_of(options) as client:
         daemon = client.version()
     rows = [

@@ -322,7 +322,7 @@ def test_detaching_and_coming_back(
         screen.type(b"echo $((40 + 2))\n")
         screen.expect(b"42")
         screen.type(b"\x10\x11")  # ctrl-p, ctrl-q
-        screen.expect(b"left shell, which goes on")
+        screen.expect(b"detached from shell, which keeps running")
         assert screen.end() == 0
     finally:
         screen.close()

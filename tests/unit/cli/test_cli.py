@@ -140,7 +140,7 @@ def test_doctor_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "file").write_text("")
     assert main(["doctor", "-a", f"{tmp_path}/file"]) == 1
     out = capsys.readouterr().out
-    assert "is no socket" in out
+    assert "is not a socket" in out
     assert out.isascii()
 
 
