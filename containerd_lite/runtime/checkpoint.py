@@ -1,10 +1,10 @@
-"""Containers saved as images, and made again from them.
+"""Saving containers as images, and restoring containers from such images.
 
-What lives here: what such an image is made of, as containerd's client writes and reads it.  What
-may not: the saving of processes, which takes CRIU beside the daemon.
+The format is that of containerd's Go client. The daemon saves the processes; for that it needs
+CRIU on its machine.
 
-The image is an index.  In it are what CRIU wrote (a tar), the container's spec, its image, what it
-changed in its root filesystem (a layer), and what the runtime was told; annotations name the
+A checkpoint image is an index. Its manifests are CRIU's tar, the container's spec, its image, the
+changes to its root filesystem (a layer), and the options of the runtime. Its annotations name the
 image, the runtime and the snapshotter.
 """
 
@@ -30,12 +30,14 @@ from ..undo import Undo
 from .record import StoredContainer, checkpoint_options
 from .runtime_backend import RuntimeBackend
 
-_KIND = "application/vnd.containerd.container."
-#: Processes as CRIU saved them, and the spec and the options of that.
-TASK = _KIND + "criu.checkpoint.criu.tar"
-_SPEC = _KIND + "checkpoint.config.v1+proto"
-_OPTIONS = _KIND + "checkpoint.options.v1+proto"
-_RUNTIME_OPTIONS = _KIND + "checkpoint.runtime.options+proto"
+_PREFIX = "application/vnd.containerd.container."
+#: Media type of the processes that CRIU has saved.
+TASK = _PREFIX + "criu.checkpoint.criu.tar"
+#: Media types of the spec, of the checkpoint's options and of the runtime's options.
+_SPEC = _PREFIX + "checkpoint.config.v1+proto"
+_OPTIONS = _PREFIX + "checkpoint.options.v1+proto"
+_RUNTIME_OPTIONS = _PREFIX + "checkpoint.runtime.options+proto"
+#: Annotations of the index.
 _IMAGE_NAME = "org.opencontainers.image.ref.name"
 _RUNTIME = "io.containerd.checkpoint.runtime"
 _SNAPSHOTTER = "io.containerd.checkpoint.snapshotter"
@@ -44,20 +46,20 @@ _SNAPSHOTTER = "io.containerd.checkpoint.snapshotter"
 def save(
     container: StoredContainer, name: str, *, task: bool, image: bool, rw: bool, exit: bool
 ) -> Image:
-    """As ``Container.checkpoint``."""
+    """Save a container as an image; see ``Container.checkpoint``."""
     backend, info = container.backend, container.info
     images, store, platform = backend.images, backend.images.store, backend.images.platform
     with suppress(NotFound):
         images.names.get(name)
-        raise AlreadyExists(f"there is an image {name} already", remedy="Choose another name")
+        raise AlreadyExists(f"image {name} already exists", remedy="Choose another name")
     with images.keeping():
         parts: list[Descriptor] = []
         if image:
             parts.append(container.image().target)
         if task:
-            told = checkpoint_options({"exit": exit, "file_locks": True})
-            parts += backend.tasks.checkpoint(container.id, told)
-            parts.append(_write(store, _OPTIONS, told.message()))
+            options = checkpoint_options({"exit": exit, "file_locks": True})
+            parts += backend.tasks.checkpoint(container.id, options)
+            parts.append(_write(store, _OPTIONS, options.message()))
         if info.runtime_options is not None:
             parts.append(_write(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
         if rw:
@@ -72,8 +74,8 @@ def save(
 
 
 def _write(store: ContentStore, media_type: str, body: bytes) -> Descriptor:
-    written, _ = write_document(store, media_type, body)
-    return written
+    descriptor, _ = write_document(store, media_type, body)
+    return descriptor
 
 
 def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRecord) -> Descriptor:
@@ -88,24 +90,29 @@ def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRe
         "manifests": [part.to_json() for part in parts],
         "annotations": annotations,
     }
-    written = _write(store, media_types.OCI_INDEX, indented_json(value))
-    store.update(written.digest, numbered_labels(parts))
-    return written
+    descriptor = _write(store, media_types.OCI_INDEX, indented_json(value))
+    store.update(descriptor.digest, numbered_labels(parts))
+    return descriptor
 
 
-# ---- again ---------------------------------------------------------------------------------
+# ---- restoring -----------------------------------------------------------------------------
 
 
 class Checkpoint:
-    """What an image holds of a container that was saved as one."""
+    """The parts of a checkpoint image."""
 
     def __init__(self, image: Image, store: ContentStore) -> None:
-        """Raises ``InvalidArgument`` for an image that is none such, ``NotFound``."""
+        """Read the index of the image.
+
+        Raises:
+            InvalidArgument: The image is not a checkpoint.
+            NotFound: The index is not in the store.
+        """
         document = read_document(store, image.target)
         if not isinstance(document, Index) or _RUNTIME not in document.annotations:
             raise InvalidArgument(
-                f"{image.name} is no container that was saved",
-                remedy="Name an image that Container.checkpoint or ctr made",
+                f"image {image.name} is not a checkpoint of a container",
+                remedy="Use an image that Container.checkpoint or ctr made",
             )
         self.name = image.name
         self._store = store
@@ -113,56 +120,66 @@ class Checkpoint:
 
     @property
     def image_name(self) -> str:
+        """The name of the image that the container was made from."""
         return self._index.annotations.get(_IMAGE_NAME, "")
 
     @property
     def runtime(self) -> str:
+        """The name of the container's runtime."""
         return self._index.annotations[_RUNTIME]
 
     @property
     def snapshotter(self) -> str:
+        """The name of the container's snapshotter, ``""`` if the image does not name it."""
         return self._index.annotations.get(_SNAPSHOTTER, "")
 
     def task(self) -> Descriptor:
-        """The processes.  Raises ``NotFound`` where they were not saved."""
-        found = self._find(TASK)
-        if found is None:
+        """Return the processes. Raise ``NotFound`` if they were not saved."""
+        descriptor = self._find(TASK)
+        if descriptor is None:
             raise NotFound(f"{self.name} was saved without its processes")
-        return found
+        return descriptor
 
     def changes(self) -> Descriptor:
-        """What was changed in the root filesystem.  Raises ``NotFound`` if that was not saved."""
+        """Return the changes to the root filesystem. Raise ``NotFound`` if they were not saved."""
         for part in self._index.manifests:
             if media_types.is_layer(part.media_type):
                 return part
         raise NotFound(f"{self.name} was saved without the changes to its root filesystem")
 
     def spec(self) -> AnyValue:
-        """Raises ``NotFound``."""
-        found = self._read(_SPEC)
-        if found is None:
-            raise NotFound(f"{self.name} was saved without its spec", remedy="Save it with task=")
-        return found
+        """Return the runtime spec. Raise ``NotFound`` if it was not saved."""
+        spec = self._read(_SPEC)
+        if spec is None:
+            raise NotFound(
+                f"{self.name} was saved without its spec", remedy="Save it with task=True"
+            )
+        return spec
 
     def runtime_options(self) -> AnyValue | None:
+        """Return the options of the runtime, or ``None`` if the container has none."""
         return self._read(_RUNTIME_OPTIONS)
 
     def _find(self, media_type: str) -> Descriptor | None:
         return next((p for p in self._index.manifests if p.media_type == media_type), None)
 
     def _read(self, media_type: str) -> AnyValue | None:
-        found = self._find(media_type)
-        if found is None:
+        descriptor = self._find(media_type)
+        if descriptor is None:
             return None
-        return AnyValue.parse(read_blob(self._store, found, MAX_DOCUMENT))
+        return AnyValue.parse(read_blob(self._store, descriptor, MAX_DOCUMENT))
 
 
 def restore(
     backend: RuntimeBackend, id: str, checkpoint: Checkpoint, *, rw: bool
 ) -> ContainerRecord:
-    """Make the record and the snapshot of a container anew; nothing runs yet.
+    """Create the snapshot and the record of a container from a checkpoint.
 
-    The caller holds a lease.  Raises ``AlreadyExists``, ``NotFound``.
+    This starts no process. The caller must hold a lease.
+
+    Raises:
+        AlreadyExists: A container or a snapshot with this id exists.
+        NotFound: The checkpoint lacks a part, or its image does not exist.
     """
     image = backend.image(checkpoint.image_name)
     snapshots = backend.snapshots(checkpoint.snapshotter or None)

@@ -1,4 +1,4 @@
-"""A container of a daemon: its record, its task, the processes in it."""
+"""A container of a daemon: its task, its further processes and its log."""
 
 from __future__ import annotations
 
@@ -40,9 +40,11 @@ _LOGGER = logging.getLogger(__package__)
 
 
 class Container(StoredContainer):
-    """A container as the daemon has it.
+    """A container of a daemon.
 
-    ``info`` is its record when this object was made, or last changed it.
+    Attributes:
+        backend: The services that the methods call.
+        info: The record, as this object last read or wrote it.
     """
 
     def checkpoint(
@@ -54,12 +56,22 @@ class Container(StoredContainer):
         rw: bool = True,
         exit: bool = False,
     ) -> Image:
-        """Save it as the image ``name``, which ``ctr`` reads, too; returns that.
+        """Save the container as an image, which ``Client.restore`` and ``ctr`` can restore.
 
-        ``task``: what runs in it, by CRIU, which must be there beside the daemon; with ``exit``
-        it ends.  ``image``: the image it was made of.  ``rw``: what it changed in its root
-        filesystem.  Raises ``AlreadyExists`` for a name that is taken, ``Unknown`` with the
-        runtime's words, ``NotFound``.
+        Args:
+            name: The name of the new image.
+            task: Save the processes. This needs CRIU on the daemon's machine.
+            image: Include the image that the container was made from.
+            rw: Save the changes to the root filesystem.
+            exit: End the processes when they have been saved.
+
+        Returns:
+            The new image.
+
+        Raises:
+            AlreadyExists: An image with this name exists.
+            NotFound: The container, its task or its image does not exist.
+            Unknown: The runtime cannot save the processes; the message is the runtime's.
         """
         from .checkpoint import save
 
@@ -75,16 +87,32 @@ class Container(StoredContainer):
         runtime_path: str = "",
         runtime_options: Mapping[str, object] | AnyValue | None = None,
     ) -> Task:
-        """Make the first process, which is not yet running; ``streams`` are closed with it.
+        """Create the task, without starting it.
 
-        Without ``streams`` it has none.  ``checkpoint`` is what to restore it from, as
-        ``checkpoint`` saved it; CRIU does that.
-        ``runtime_path`` is a shim to use instead of the container's, ``runtime_options`` are for
-        it instead of the container's: a mapping is of runc's (``{"no_pivot_root": True}``).
-        Raises ``AlreadyExists``; ``Unknown`` with the runtime's words where it cannot be made.
+        If the record names networks, the container joins them here. ``streams`` are closed when
+        the task is deleted, or when this call fails.
+
+        Args:
+            streams: Streams of the first process. Default: neither input nor output.
+            checkpoint: Restore the processes with CRIU from this image, which ``checkpoint``
+                made, or from CRIU's tar with this descriptor. Default: start from the spec.
+            runtime_path: Path of a shim to use instead of the container's.
+            runtime_options: Options to use instead of the container's. A mapping has options of
+                runc: ``{"no_pivot_root": True}``.
+
+        Returns:
+            The task; ``Task.start`` starts it.
+
+        Raises:
+            AlreadyExists: The container has a task.
+            ContainerdError: The container cannot join its networks.
+            InvalidArgument: An option is not valid, or only one of the spec and ``streams`` has
+                a terminal.
+            NotFound: The container does not exist, or the checkpoint has no processes.
+            Unknown: The runtime cannot create the task; the message is the runtime's.
         """
         with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
-            self._expect_terminal(streams is not None and streams.stdio.terminal)
+            self._check_terminal(streams is not None and streams.stdio.terminal)
             if checkpoint is not None and isinstance(checkpoint, images.Image):
                 from .checkpoint import Checkpoint
 
@@ -99,22 +127,26 @@ class Container(StoredContainer):
             )
         task = Task(self, pid, streams)
         with Undo(task.delete_quietly):
-            self._connect(pid)
+            self._connect_networks(pid)
         return task
 
     def task(self) -> Task:
-        """The task that there is; its streams belong to whoever made it.  Raises ``NotFound``."""
+        """Return the container's task, without streams: these stay with the client that made it.
+
+        Raises:
+            NotFound: The container has no task.
+        """
         return Task(self, self.backend.tasks.get(self.id).pid)
 
     def discard(self) -> None:
-        """Kill what runs in the container, and delete it; what is gone already is no error."""
+        """Kill the task and delete the container. It is not an error if either does not exist."""
         with suppress(NotFound):
             self.task().delete(force=True)
         with suppress(NotFound):
             self.delete()
 
     def _root_mounts(self) -> tuple[Mount, ...]:
-        """The mounts of its snapshot, with the SELinux label that the spec has for them."""
+        """Return the mounts of the snapshot, with the spec's SELinux label for mounts."""
         if not self.info.snapshot_key:
             return ()
         mounts = self.backend.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
@@ -125,22 +157,22 @@ class Container(StoredContainer):
         context = f'context="{label}"'
         return tuple(replace(mount, options=(*mount.options, context)) for mount in mounts)
 
-    def _expect_terminal(self, given: bool) -> None:
-        """Raises ``InvalidArgument`` where spec and streams do not both have a terminal.
+    def _check_terminal(self, streams_have_one: bool) -> None:
+        """Raise ``InvalidArgument`` if only one of spec and streams has a terminal.
 
         The shim's error would only say that there is one console socket too few or too many.
         """
         process = self.known_spec().get("process")
-        wanted = isinstance(process, dict) and bool(process.get("terminal"))
-        if wanted != given:
+        spec_has_one = isinstance(process, dict) and bool(process.get("terminal"))
+        if spec_has_one != streams_have_one:
             raise InvalidArgument(
-                f"the process of container {self.id} has {'a' if wanted else 'no'} terminal, "
-                f"its streams have {'one' if given else 'none'}",
+                f"the process of container {self.id} has {'a' if spec_has_one else 'no'} terminal, "
+                f"its streams have {'one' if streams_have_one else 'none'}",
                 remedy="Give terminal=True to new_container and to Streams, or to neither",
             )
 
-    def _connect(self, pid: int) -> None:
-        """Put the container on the networks that its record names."""
+    def _connect_networks(self, pid: int) -> None:
+        """Connect the container to the networks that its record names."""
         if WANTED_NETWORKS in self.info.extensions:
             backend = self.backend
             networks = network.wanted_of(self.info)
@@ -161,14 +193,37 @@ class Container(StoredContainer):
         start: bool = True,
         **options: Unpack[ProcessOptions],
     ) -> Running[Container]:
-        """Run a further command in it, and give it while it runs.
+        """Start a command in the running container, and return while it runs.
 
-        As ``Client.popen`` for a container; ``options`` as ``Task.exec``.
+        Args:
+            args: The command line.
+            stdin: Source of its input: bytes, a binary file, a descriptor or ``PIPE``. Default:
+                no input.
+            stdout: Target of its output: a binary file, a descriptor, a function of bytes,
+                ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the caller must
+                read.
+            stderr: Target of its error output: the same, or ``STDOUT``. Default: ``PIPE``; with
+                a terminal, everything is on ``stdout``.
+            streams: Streams to use instead of these three; ``runtime.io`` has several kinds.
+            id: The process's exec id. Default: a random one.
+            start: If false, ``Running.start`` starts the process later.
+            **options: Settings of the process; see ``runtime.ProcessOptions``. Default: those of
+                the container's first process, without its terminal.
+
+        Returns:
+            The process, as a context manager that kills and deletes it.
+
+        Raises:
+            AlreadyExists: The container has a process with this id.
+            FailedPrecondition: The container's state does not permit it.
+            InvalidArgument: An argument has an invalid value.
+            NotFound: The container has no task, or no such user or group.
+            Unknown: The runtime cannot start the process; the message is the runtime's.
         """
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:
-            running = self._add(undo, args, streams, id, options)
+            running = self._add_process(undo, args, streams, id, options)
             return running.start() if start else running
 
     def exec(
@@ -181,20 +236,38 @@ class Container(StoredContainer):
         id: str | None = None,
         **options: Unpack[ExecOptions],
     ) -> CompletedProcess:
-        """Run a further command in it to its end.
+        """Run a command in the running container to its end.
 
-        As ``Client.run`` for a container; ``options`` as ``Task.exec``.
+        The output is captured. The options ``stdout``, ``stderr``, ``capture``, ``stream`` and
+        ``max_output`` change this, as for ``Client.run``.
+
+        Args:
+            args: The command line.
+            input: Source of its input: bytes, a binary file or a descriptor. Default: no input.
+            timeout: Seconds after which the process is killed. Default: no limit.
+            check: Raise ``ProcessFailed`` unless the exit code is 0.
+            id: The process's exec id. Default: a random one.
+            **options: Settings of the process and its output; see ``runtime.ExecOptions``.
+
+        Returns:
+            The exit code and the captured output.
+
+        Raises:
+            DeadlineExceeded: The process still ran after ``timeout`` and was killed.
+            ProcessFailed: ``check`` is true and the exit code is not 0.
+            ResourceExhausted: The process wrote more than ``max_output`` bytes, and was killed.
+            ContainerdError: The process cannot be started; see ``popen``.
         """
         outputs, others = split_exec(options)
         capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
         with Undo(capturing.streams.close) as undo:
-            running = self._add(undo, args, capturing.streams, id, others).start()
+            running = self._add_process(undo, args, capturing.streams, id, others).start()
             done = CompletedProcess(*capturing.finish(running, timeout))
         if check:
             done.check(f"{args[0]} in container {self.id}")
         return done
 
-    def _add(
+    def _add_process(
         self,
         undo: Undo,
         args: Sequence[str],
@@ -202,10 +275,10 @@ class Container(StoredContainer):
         id: str | None,
         options: ProcessOptions,
     ) -> Running[Container]:
-        """A further process, which does not run yet; ``undo`` is told how to remove it.
+        """Add a process to the task, without starting it; ``undo`` gets the call to remove it.
 
-        A process with a random id is removed by that id, before it is known to be there: an
-        interrupt may come between the daemon's making it and our noting that.
+        ``undo`` gets that call before the process exists if its id is random. So an interrupt
+        right after the daemon has made the process leaves nothing behind.
         """
         name = id or f"exec-{os.urandom(8).hex()}"
         if not id:
@@ -215,29 +288,42 @@ class Container(StoredContainer):
     def logs(
         self, *, tail: int | None = None, follow: bool = False, timeout: float | None = None
     ) -> Iterator[bytes]:
-        """What its task has written to a log file, in pieces; the last ``tail`` lines of it.
+        """Read the log file to which the task writes its output (``runtime.io.LogFile``).
 
-        With ``follow`` it goes on until the task ends, or for ``timeout`` seconds.  Where there
-        is no task, it is the file that the restart monitor writes to.  Raises
-        ``FailedPrecondition`` where the output goes elsewhere, ``NotFound``.
+        Without a task, this reads the file to which the restart monitor sends the output.
+
+        Args:
+            tail: Begin with this many lines at the end of the log. Default: the whole log.
+            follow: Wait for more output until the task ends.
+            timeout: Seconds after which following ends. Default: no limit.
+
+        Returns:
+            An iterator of the log's bytes, in pieces.
+
+        Raises:
+            FailedPrecondition: The output does not go to a log file.
+            NotFound: The log file does not exist on this machine. The iterator raises this.
+            PermissionDenied: The log file cannot be read. The iterator raises this.
         """
         uri, task = self.labels.get(LOG_URI, ""), None
         with suppress(NotFound):
             task = self.task()
             uri = task.status().stdio.stdout
 
-        def runs() -> bool:
+        def is_running() -> bool:
             return task is not None and task.poll() is None
 
         path = watch.log_path(uri)
-        return watch.read_log(path, tail=tail, follow=runs if follow else None, timeout=timeout)
+        return watch.read_log(
+            path, tail=tail, follow=is_running if follow else None, timeout=timeout
+        )
 
 
 def list_containers(backend: RuntimeBackend, *filters: str) -> list[Container]:
-    """As ``Client.containers``."""
+    """Return the containers that match; see ``Client.containers``."""
     return [Container(backend, record) for record in backend.containers.list(*filters)]
 
 
 def load_container(backend: RuntimeBackend, id: str) -> Container:
-    """As ``Client.load_container``."""
+    """Return the container with this id; see ``Client.load_container``."""
     return Container(backend, backend.containers.get(id))

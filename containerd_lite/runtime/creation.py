@@ -1,4 +1,4 @@
-"""Making a container: its spec, its snapshot, its labels, its record."""
+"""Creating a container: its spec, its snapshot, its labels and its record."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LOGGER = logging.getLogger(__package__)
 def restore_container(
     backend: RuntimeBackend, id: str, checkpoint: Image | str, rw: bool
 ) -> Container:
-    """As ``Client.restore``."""
-    from .checkpoint import Checkpoint, restore  # which few programs need
+    """Create a container from a checkpoint; see ``Client.restore``."""
+    from .checkpoint import Checkpoint, restore  # few programs need it
 
     with LoggedStep(_LOGGER, "restore container %s", id), backend.images.keeping():
         image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
-        saved = Checkpoint(image, backend.images.store)
-        return Container(backend, restore(backend, check_id(id), saved, rw=rw))
+        parts = Checkpoint(image, backend.images.store)
+        return Container(backend, restore(backend, check_id(id), parts, rw=rw))
 
 
 def create_container(
@@ -44,7 +44,7 @@ def create_container(
     args: Sequence[str] | None,
     options: ContainerOptions,
 ) -> Container:
-    """As ``Client.new_container``."""
+    """Create a container; see ``Client.new_container``."""
     with LoggedStep(_LOGGER, "create container %s", id), backend.images.keeping():
         found = backend.image(image) if isinstance(image, str) else image
         options["runtime"] = options.get("runtime") or backend.runtime
@@ -63,7 +63,7 @@ def _create(
         image.expect()
     find_user = None if image is None else users.ImageUsers(image).find
     config = None if image is None else image.config()
-    options, extensions = _networked(options)
+    options, extensions = _split_networks(options)
     spec = make_spec(backend.namespace, id, config, args=args, options=options, find_user=find_user)
     set_rootfs(spec, image, options)
     labels = _labels(image, options)
@@ -88,22 +88,28 @@ def _create(
     return Container(backend, record, spec)
 
 
-def _networked(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
-    """The options of a container that has a network of its own, and what says which it is on."""
+def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
+    """Split the CNI networks off the options.
+
+    Returns the options, with a private network namespace in place of the networks, and the
+    extensions of the record that name the networks.
+    """
     network, ports = options.get("network"), options.get("ports") or ()
     if not ports and (network is None or isinstance(network, str)):
         return options, {}
     if network is None or isinstance(network, str):
-        return options, networks.wanted((), ports)
-    given = [network] if isinstance(network, networks.Network) else network
+        return options, networks.wanted((), ports)  # this refuses ports without a network
+    joined = [network] if isinstance(network, networks.Network) else network
     changed: ContainerOptions = {**options, "network": "private"}
-    return changed, networks.wanted(given, ports)
+    return changed, networks.wanted(joined, ports)
 
 
 def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:
-    """Those of the user go before those that are said of it, and these before the image's.
+    """Return the labels of a new container.
 
-    Of the image's no reserved one is copied: some of containerd's own give root (CVE-2026-53488).
+    The user's labels override those of the stop signal and the restart policy, and these override
+    the image's. The image's labels with reserved names are not copied, because some of
+    containerd's own labels give root (CVE-2026-53488).
     """
     labels: dict[str, str] = {}
     if image is not None:
@@ -115,6 +121,6 @@ def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:
     if policy is not None:
         labels.update(restart_labels(policy, log or ""))
     elif log is not None:
-        raise InvalidArgument("restart_log= is for containers that are restarted")
+        raise InvalidArgument("restart_log= needs restart=")
     labels.update(options.get("labels") or {})
     return {key: text for key, text in labels.items() if text}

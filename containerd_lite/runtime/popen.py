@@ -1,7 +1,4 @@
-"""A container that runs, held as ``subprocess.Popen`` holds a process.
-
-What lives here: starting one, talking to it, ending and removing it.  What may not: making it.
-"""
+"""A running process with an interface like that of ``subprocess.Popen``."""
 
 from __future__ import annotations
 
@@ -23,67 +20,85 @@ from .record import StoredContainer
 if TYPE_CHECKING:
     from ..services.tasks import Exit
 
-#: How long streams may stay open, without a byte, after the process has ended (seconds): a child
-#: that outlives it may hold them for ever.
+#: Seconds that streams may stay open without a byte after the process has ended. A child that
+#: outlives the process may hold them open for ever.
 DRAIN = 2.0
-#: How long to wait at a time (seconds): Python runs handlers of signals between its steps, and a
-#: signal that came right before a wait would wait for the end of it.
-_SIGNALS = 0.5
-#: What a FIFO takes at a time, and gives (bytes).
-_PIECE = 64 << 10
-#: How often to look whether a process has ended that does not read (seconds).
-_LOOK = 0.05
+#: Longest single wait in seconds. Python runs a signal's handler between two bytecodes: if the
+#: signal arrives right before a wait, its handler runs after that wait.
+_LONGEST_WAIT = 0.5
+#: Bytes to read from a FIFO at a time.
+_CHUNK = 64 << 10
+#: Seconds between checks whether a process that does not read its input has ended.
+_POLL_INTERVAL = 0.05
 
 
 _Container = TypeVar("_Container", bound=StoredContainer)
 
 
 class Running(Generic[_Container]):
-    """A process under way, and what is to be removed with it.
+    """A process, and the container that was made for it, if there is one.
 
-    A context manager: at its end the process is killed if it still runs, and forgotten, and its
-    container removed if it was made for it.  ``stdin``, ``stdout`` and ``stderr`` are binary
-    files where ``PIPE`` was asked for.
+    This is a context manager. At its end, it kills the process if it still runs, and deletes it.
+    If the container was made for the process, it removes the container, too.
+
+    Args:
+        process: The process. It is also an attribute.
+        container: Its container. It is also an attribute.
+        removes: Remove the container with the process.
     """
 
     def __init__(self, process: Process, container: _Container, *, removes: bool = False) -> None:
-        """``removes``: the container goes with the process."""
         self.process = process
         self.container = container
         self._removes = removes
         self._is_left = False
         if process.streams is not None:
-            # What its output is for has failed: there is no use in going on.
+            # Kill a process whose input or output has failed: it need not continue.
             process.streams.on_failure = process.kill_quietly
 
     @property
     def id(self) -> str:
-        """The container's id, or of a process that was added to one its own."""
+        """The process's exec id, or the container's id for its first process."""
         return self.process.id
 
     @property
     def pid(self) -> int:
+        """The process's id in the daemon's pid namespace."""
         return self.process.pid
 
     @property
     def stdin(self) -> BinaryIO | None:
+        """The file for the process's input; ``None`` before the start, and without a ``PIPE``."""
         return self._pipe("stdin")
 
     @property
     def stdout(self) -> BinaryIO | None:
+        """The file with the process's output; ``None`` before the start, and without a ``PIPE``."""
         return self._pipe("stdout")
 
     @property
     def stderr(self) -> BinaryIO | None:
+        """The file with the error output; ``None`` before the start, and without a ``PIPE``."""
         return self._pipe("stderr")
 
     def _pipe(self, name: str) -> BinaryIO | None:
         streams = self.process.streams
-        found: BinaryIO | None = getattr(streams, name) if isinstance(streams, Streams) else None
-        return found
+        file: BinaryIO | None = getattr(streams, name) if isinstance(streams, Streams) else None
+        return file
 
     def start(self) -> Running[_Container]:
-        """Start a process that was made, and return this object; where that fails, it goes."""
+        """Start a process that was made with ``start=False``.
+
+        If this fails, the process is removed. If it is a container's first process, the container
+        is removed, too.
+
+        Returns:
+            This object.
+
+        Raises:
+            NotFound: The process does not exist any more.
+            Unknown: The runtime cannot start it; the message is the runtime's.
+        """
         with Undo(self._remove_all):
             self.process.start()
         return self
@@ -95,22 +110,39 @@ class Running(Generic[_Container]):
     # ---- its end ---------------------------------------------------------------------------
 
     def poll(self) -> Exit | None:
-        """How it ended, ``None`` while it runs."""
+        """Return how the process ended, ``None`` while it runs. Do not wait."""
         return self.process.poll()
 
     def wait(self, timeout: float | None = None) -> Exit:
-        """As ``Process.wait``.  With ``PIPE``s that nobody reads it may never end."""
+        """Wait until the process has ended; see ``Process.wait``.
+
+        The caller must read every ``PIPE``: a process that cannot write may never end.
+
+        Args:
+            timeout: Seconds to wait. Default: no limit.
+
+        Raises:
+            DeadlineExceeded: The process has not ended within ``timeout``. It continues.
+        """
         return self.process.wait(timeout)
 
     def finish(self, timeout: float | None = None) -> Exit:
-        """Wait for its end and that of its streams; after ``timeout`` seconds kill it.
+        """Wait until the process and its streams have ended.
 
-        Raises ``DeadlineExceeded`` then, and what a sink of its output raised.
+        Args:
+            timeout: Seconds after which the process is killed. Default: no limit.
+
+        Returns:
+            How the process ended.
+
+        Raises:
+            DeadlineExceeded: The process still ran after ``timeout``. It was killed and removed.
+            BaseException: The error with which a source or a target of the streams failed.
         """
         deadline, ended = Deadline(timeout), None
         while ended is None:
             try:
-                ended = self.wait(deadline.sooner(_SIGNALS).remaining())
+                ended = self.wait(deadline.sooner(_LONGEST_WAIT).remaining())
             except DeadlineExceeded as error:
                 if not deadline.expired:
                     continue
@@ -127,18 +159,36 @@ class Running(Generic[_Container]):
         return ended
 
     def send_signal(self, signal: int | str) -> None:
-        """By number or name; one that has ended is left alone."""
+        """Send a signal. This does nothing if the process has ended.
+
+        Args:
+            signal: The signal's number or name (``"SIGTERM"``, ``"TERM"``).
+
+        Raises:
+            InvalidArgument: The signal is unknown.
+        """
         with suppress(NotFound):
             self.process.kill(signal)
 
     def terminate(self) -> None:
+        """Send ``SIGTERM``. This does nothing if the process has ended."""
         self.send_signal("SIGTERM")
 
     def kill(self) -> None:
+        """Send ``SIGKILL``. This does nothing if the process has ended."""
         self.send_signal("SIGKILL")
 
     def stop(self, timeout: float = 10.0, *, signal: int | str | None = None) -> Exit:
-        """As ``Process.stop``."""
+        """Ask the process to end, and kill it if it does not; see ``Process.stop``.
+
+        Args:
+            timeout: Seconds after which the process is killed.
+            signal: The signal to send first. Default: the image's stop signal, else
+                ``SIGTERM``.
+
+        Returns:
+            How the process ended.
+        """
         return self.process.stop(timeout, signal=signal)
 
     # ---- talking to it ---------------------------------------------------------------------
@@ -146,14 +196,26 @@ class Running(Generic[_Container]):
     def communicate(
         self, input: bytes | None = None, timeout: float | None = None, *, limit: int = 64 << 20
     ) -> tuple[bytes, bytes]:
-        """Write ``input`` to its stdin and close that, read its output to the end, and wait.
+        """Write the input, close stdin, read all output, and wait for the end of the process.
 
-        Returns what came by ``stdout`` and ``stderr``, at most ``limit`` bytes each; more is
-        ``ResourceExhausted``.  Raises ``DeadlineExceeded`` after ``timeout`` seconds: the process
-        goes on, and what was read is lost.
+        Args:
+            input: Bytes for stdin. Default: none.
+            timeout: Seconds for the whole call. Default: no limit.
+            limit: Bytes to keep of each output. Default: 64 MiB.
+
+        Returns:
+            The bytes of stdout and of stderr.
+
+        Raises:
+            DeadlineExceeded: The process has not ended within ``timeout``. It continues, and the
+                output that was read is lost.
+            FailedPrecondition: There is input, and stdin is not a ``PIPE``.
+            ResourceExhausted: The process wrote more than ``limit`` bytes to one output.
         """
         if input and self.stdin is None:
-            raise FailedPrecondition("it has no stdin to write to", remedy="Give stdin=PIPE")
+            raise FailedPrecondition(
+                "the process has no stdin to write to", remedy="Give stdin=PIPE"
+            )
         deadline = Deadline(timeout)
         captures = [Capture(limit), Capture(limit)]
         readers = {
@@ -172,7 +234,11 @@ class Running(Generic[_Container]):
     # ---- cleaning up -----------------------------------------------------------------------
 
     def leave(self) -> _Container:
-        """Let it go on, and its container stay, which is returned; the streams are closed."""
+        """Close the streams, but let the process continue, and keep the container.
+
+        Returns:
+            The container.
+        """
         self._is_left = True
         self.process.cancel_wait()
         if self.process.streams is not None:
@@ -180,7 +246,10 @@ class Running(Generic[_Container]):
         return self.container
 
     def close(self) -> None:
-        """Kill what still runs and remove all that was made for it; may be done twice."""
+        """Kill and delete the process, and remove the container that was made for it.
+
+        It may be called twice.
+        """
         self.process.delete(force=True)
         if self._removes:
             with suppress(NotFound):
@@ -188,7 +257,7 @@ class Running(Generic[_Container]):
             self._removes = False
 
     def close_quietly(self) -> None:
-        """As ``close``, on the way out of a failure, which it never hides."""
+        """Do as ``close`` during another error; raise no ``ContainerdError``."""
         self.process.delete_quietly()
         if self._removes:
             with suppress(ContainerdError):
@@ -214,15 +283,21 @@ class Running(Generic[_Container]):
 def open_pipes(
     stdin: Source | None, stdout: Target | None, stderr: Target | None, *, terminal: bool | None
 ) -> Streams:
-    """Streams whose outputs are ``PIPE``s unless told otherwise; a terminal has one output."""
+    """Return streams whose outputs are ``PIPE``s by default.
+
+    With a terminal, there is one output, stdout.
+    """
     out = PIPE if stdout is None else stdout
     err = PIPE if stderr is None and not terminal else stderr
     return Streams(stdin, out, err, terminal=bool(terminal))
 
 
 class _Exchange:
-    """Feeds one file and reads others to their ends; ``has_ended`` is asked where those are over
-    and nobody takes the input."""
+    """Writes the input to one file, and reads other files to their ends.
+
+    When only the input is left and the process does not read it, ``has_ended`` is called to learn
+    whether the process has ended.
+    """
 
     def __init__(
         self,
@@ -244,29 +319,33 @@ class _Exchange:
             self._finish_input()
 
     def run(self, deadline: Deadline) -> None:
-        """Raises ``DeadlineExceeded``, and what a capture raises."""
+        """Move all bytes.
+
+        Raise ``DeadlineExceeded``, or the error of a capture.
+        """
         while self._readers or self._writer is not None:
-            left = deadline.sooner(None if self._readers else _LOOK).remaining()
-            events = self._poller.poll(None if left is None else left * 1000)
+            timeout = deadline.sooner(None if self._readers else _POLL_INTERVAL).remaining()
+            events = self._poller.poll(None if timeout is None else timeout * 1000)
             if not events and deadline.expired:
                 raise DeadlineExceeded("the process has not ended in time", remedy="Raise timeout=")
             for descriptor, event in events:
                 if descriptor in self._readers:
                     self._read(descriptor)
                 else:
-                    self._feed(descriptor, event)
+                    self._write_input(descriptor, event)
             if not events and not self._readers and self._has_ended():
                 self._finish_input()
 
     def _read(self, descriptor: int) -> None:
-        data = os.read(descriptor, _PIECE)
+        data = os.read(descriptor, _CHUNK)
         self._readers[descriptor](data)
         if not data:
             self._poller.unregister(descriptor)
             del self._readers[descriptor]
 
-    def _feed(self, descriptor: int, event: int) -> None:
-        # A FIFO that is ready has room for as much.  One without a reader takes nothing.
+    def _write_input(self, descriptor: int, event: int) -> None:
+        # A FIFO that is ready for writing has room for PIPE_BUF bytes. Without a reader, the FIFO
+        # is not ready and the write fails: then drop the whole input.
         room = select.PIPE_BUF if event & select.POLLOUT else len(self._input)
         with suppress(BrokenPipeError):
             room = os.write(descriptor, self._input[:room])

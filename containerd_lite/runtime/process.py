@@ -1,7 +1,7 @@
-"""A process in a container, from created to deleted.
+"""A process in a container, from its creation to its deletion.
 
-What lives here: what is alike for a container's first process and those that were added.  What may
-not: what only the first has, which ``task`` has; how streams are served.
+``Process`` has the methods that a container's first process and the added ones share. ``Task``,
+its subclass, is the first process.
 """
 
 from __future__ import annotations
@@ -38,19 +38,27 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__package__)
 
-#: How long a killed process may take to be gone (seconds); only the kernel can hold it up.
+#: Seconds that a killed process may take to end. Only the kernel can delay it.
 _KILL_TIMEOUT = 30.0
-#: How long a daemon that went away while we waited may take to come back (seconds).
+#: Seconds that a daemon may take to come back if it goes away during a wait.
 _RESTART_TIMEOUT = 30.0
-#: Real-time signals as Go's clients number them, whatever libc keeps for itself.
+#: Real-time signals, with the numbers that Go's clients use. libc may reserve some of them.
 _RTMIN, _RTMAX = 34, 64
 _REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,2}))?)")
 
 
 class Process:
-    """A process of a container; ``pid`` is the daemon's view of it.
+    """A process of a container.
 
-    A context manager: what still runs at the end is killed, and the process is forgotten.
+    This is a context manager. At its end, it kills the process if it still runs, and deletes it.
+
+    Args:
+        service: The task service.
+        container_id: The container's id.
+        exec_id: The process's exec id, ``""`` for the container's first process.
+        pid: The process's id in the daemon's pid namespace, 0 if it is not known yet.
+        streams: The process's streams. Default: none; the process has no streams, or another
+            client serves them.
     """
 
     def __init__(
@@ -68,19 +76,24 @@ class Process:
         self.streams = streams
         self._waiting: Waiting | None = None
         self._exit: Exit | None = None
-        self._asking = threading.RLock()  # one thread at a time
+        self._wait_lock = threading.RLock()  # one thread at a time asks for the exit
 
     @property
     def id(self) -> str:
-        """The ``exec_id``, and for a first process that of its container."""
+        """The exec id, or the container's id for its first process."""
         return self.exec_id or self.container_id
 
     # ---- running ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Run it.  Its end is waited for from before it starts, so that none can be missed.
+        """Start the process.
 
-        Raises ``NotFound`` or ``Unknown``, with the runtime's words, where it cannot be run.
+        This method sends the ``Wait`` request before the ``Start`` request, so that it cannot miss
+        the exit.
+
+        Raises:
+            NotFound: The process does not exist any more.
+            Unknown: The runtime cannot start it; the message is the runtime's.
         """
         waiting = self._service.begin_wait(self.container_id, self.exec_id)
         with LoggedStep(_LOGGER, "start process %s", self.id), Undo(waiting.close):
@@ -90,32 +103,43 @@ class Process:
         self._waiting = waiting
 
     def wait(self, timeout: float | None = None) -> Exit:
-        """Wait until it has ended, through restarts of the daemon; ``timeout`` in seconds.
+        """Wait until the process has ended. The wait survives restarts of the daemon.
 
-        The ``exit_status`` is ``None`` where nobody knows it: the shim died, or somebody else
-        deleted the process before we asked.  Raises ``DeadlineExceeded``; the process goes on.
+        Args:
+            timeout: Seconds to wait. Default: no limit.
+
+        Returns:
+            How the process ended. Its ``exit_status`` is ``None`` if it is unknown: the shim
+            died, or another client deleted the process before this object waited for it.
+
+        Raises:
+            Cancelled: Another thread called ``cancel_wait``.
+            DeadlineExceeded: The process has not ended within ``timeout``. It continues.
+            Unavailable: The daemon went away and did not come back within 30 seconds.
         """
         deadline = Deadline(timeout)
         try:
-            with holding(self._asking, deadline) as is_ours:
-                if not is_ours:
-                    raise self._overdue(timeout)
+            with holding(self._wait_lock, deadline) as is_locked:
+                if not is_locked:
+                    raise self._timeout_error(timeout)
                 while self._exit is None:
-                    self._exit = self._ask(deadline)
+                    self._exit = self._receive_exit(deadline)
         except DeadlineExceeded:
-            raise self._overdue(timeout) from None
+            raise self._timeout_error(timeout) from None
         return self._exit
 
     def poll(self) -> Exit | None:
-        """How it ended, ``None`` while it runs; does not wait."""
-        with holding(self._asking, Deadline(0)) as is_ours:
-            if is_ours and self._exit is None:  # else somebody waits
-                self._exit = self._ask(None)
+        """Return how the process ended, ``None`` while it runs. Do not wait."""
+        with holding(self._wait_lock, Deadline(0)) as is_locked:
+            if is_locked and self._exit is None:  # if not locked, another thread waits
+                self._exit = self._receive_exit(None)
         return self._exit
 
-    def _ask(self, deadline: Deadline | None) -> Exit | None:
-        """How it ended, if that is known without a deadline; ``None`` where the daemon has to be
-        asked again."""
+    def _receive_exit(self, deadline: Deadline | None) -> Exit | None:
+        """Return how the process ended, or ``None`` if the caller must ask again.
+
+        Wait until the deadline. Without a deadline, do not wait at all.
+        """
         try:
             if self._waiting is None:
                 self._waiting = self._service.begin_wait(self.container_id, self.exec_id)
@@ -130,18 +154,20 @@ class Process:
         except ContainerdError as error:
             self._stop_waiting()
             if not is_away(error):
-                return self._reconciled(error)
+                return self._look_up_exit(error)
         if deadline is not None:
             self._await_daemon(deadline)
         return None
 
     def _await_daemon(self, deadline: Deadline) -> None:
-        """Wait for a daemon that is away.  Raises ``Unavailable`` for one that stays so."""
-        bound = deadline.sooner(_RESTART_TIMEOUT)
+        """Wait until the daemon answers again. Raise ``Unavailable`` if it does not."""
+        restart_deadline = deadline.sooner(_RESTART_TIMEOUT)
         for pause in backoff(0.02, 1.0):
             try:
-                asking = self._service.with_options(timeout=bound.remaining(), wait_for_ready=True)
-                asking.get(self.container_id)
+                service = self._service.with_options(
+                    timeout=restart_deadline.remaining(), wait_for_ready=True
+                )
+                service.get(self.container_id)
                 return
             except NotFound:
                 return
@@ -150,15 +176,18 @@ class Process:
                     raise
                 raise Unavailable(
                     f"the daemon has not come back within {_RESTART_TIMEOUT:.0f} s",
-                    remedy="Start it; what runs in its containers goes on",
+                    remedy="Start the daemon; its containers continue to run meanwhile",
                 ) from None
-            except ContainerdError as error:  # it may go once more while it comes
-                if bound.expired or not is_away(error):
+            except ContainerdError as error:  # a starting daemon may go away once more
+                if restart_deadline.expired or not is_away(error):
                     raise
             time.sleep(pause)
 
-    def _reconciled(self, error: ContainerdError) -> Exit:
-        """What there is to be known when a wait has failed: that of a dead shim does."""
+    def _look_up_exit(self, error: ContainerdError) -> Exit:
+        """Look up how the process ended after a wait has failed, as it does if the shim dies.
+
+        Raise the given error if the process has not ended.
+        """
         try:
             status = self.status()
         except NotFound:
@@ -173,39 +202,60 @@ class Process:
             waiting.close()
 
     def cancel_wait(self) -> None:
-        """Have whoever waits get ``Cancelled``; from any thread.  The process goes on."""
+        """Make ``wait`` raise ``Cancelled`` in another thread. The process continues."""
         waiting = self._waiting
         if waiting is not None:
             waiting.cancel()
 
-    def _overdue(self, timeout: float | None) -> DeadlineExceeded:
+    def _timeout_error(self, timeout: float | None) -> DeadlineExceeded:
         return DeadlineExceeded(
             f"process {self.id} has not ended after {timeout} s", remedy="Raise timeout="
         )
 
     def status(self) -> ProcessStatus:
-        """Raises ``NotFound`` for a process that was deleted."""
+        """Ask the daemon for the process's status.
+
+        Raises:
+            NotFound: The process has been deleted.
+        """
         return self._service.get(self.container_id, self.exec_id)
 
     def kill(self, signal: int | str = signals.SIGTERM, *, all: bool = False) -> None:
-        """Send a signal by number or name (``"SIGTERM"``, ``"TERM"``); ``all``: to every process
-        of the container.
+        """Send a signal.
 
-        Raises ``NotFound`` for a process that has ended, ``InvalidArgument`` for no signal.
+        Args:
+            signal: The signal's number or name (``"SIGTERM"``, ``"TERM"``).
+            all: Send it to all processes of the container.
+
+        Raises:
+            InvalidArgument: The signal is unknown.
+            NotFound: The process has ended.
         """
         number = signal_number(signal)
         self._service.kill(self.container_id, number, self.exec_id, all=all)
 
     def stop(self, timeout: float = 10.0, *, signal: int | str | None = None) -> Exit:
-        """Ask it to end, by ``signal`` or the one that its image names, else ``SIGTERM``; after
-        ``timeout`` seconds kill it.  Returns how it ended."""
-        with suppress(NotFound):  # it has ended
+        """Ask the process to end, and kill it if it does not.
+
+        Args:
+            timeout: Seconds after which the process is killed.
+            signal: The signal to send first. Default: for a container's first process the
+                image's stop signal, else ``SIGTERM``.
+
+        Returns:
+            How the process ended.
+
+        Raises:
+            DeadlineExceeded: The process has not ended within 30 seconds after ``SIGKILL``.
+            InvalidArgument: The signal is unknown.
+        """
+        with suppress(NotFound):  # the process has ended
             self.kill(self._stop_signal if signal is None else signal)
         try:
             return self.wait(timeout)
         except DeadlineExceeded:
             with suppress(NotFound):
-                self._kill_hard()
+                self._send_sigkill()
             return self.wait(_KILL_TIMEOUT)
 
     @property
@@ -213,31 +263,45 @@ class Process:
         return signals.SIGTERM
 
     def resize(self, columns: int, rows: int) -> None:
-        """Tell it that its terminal has another size.  Raises as ``kill``, and ``Unknown`` for
-        one without a terminal."""
+        """Change the size of the process's terminal.
+
+        Args:
+            columns: The new width in characters.
+            rows: The new height in characters.
+
+        Raises:
+            NotFound: The process has ended.
+            Unknown: The process has no terminal.
+        """
         self._service.resize_pty(self.container_id, columns, rows, self.exec_id)
 
     def close_io(self) -> None:
-        """Tell the shim that no more input comes."""
+        """Tell the shim to close the process's stdin, as no more input follows."""
         self._service.close_io(self.container_id, self.exec_id)
 
     # ---- the end ---------------------------------------------------------------------------
 
     def delete(self, *, force: bool = False) -> Exit | None:
-        """Forget it, and with ``force`` kill it first; returns how it ended, ``None`` if it was
-        deleted already.
+        """Delete the process from the daemon, and close its streams.
 
-        Raises ``FailedPrecondition`` for one that runs, without ``force``.
+        Args:
+            force: Kill the process first if it runs.
+
+        Returns:
+            How the process ended, ``None`` if it was deleted before.
+
+        Raises:
+            FailedPrecondition: The process runs, and ``force`` is false.
         """
         if force and self._exit is None:
             with suppress(NotFound, FailedPrecondition, Unknown):
-                self._kill_hard()
+                self._send_sigkill()
                 self.wait(_KILL_TIMEOUT)
         stdio = None
-        if self.streams is None:  # somebody else's, who may have left its FIFOs to us
+        if self.streams is None:  # another client made the streams, and may have left its FIFOs
             with suppress(NotFound):
                 stdio = self.status().stdio
-        elif force or self.poll() is not None:  # of one that runs on, nothing must be lost
+        elif force or self.poll() is not None:  # keep the output of a running process
             self.streams.drain()
         with LoggedStep(_LOGGER, "delete process %s", self.id):
             ended = self._delete()
@@ -248,21 +312,21 @@ class Process:
             discard_fifos(stdio)
         return ended
 
-    def _kill_hard(self) -> None:
+    def _send_sigkill(self) -> None:
         self.kill(signals.SIGKILL)
 
     def kill_quietly(self) -> None:
-        """As far as it can be killed."""
+        """Send ``SIGKILL``, and ignore a ``ContainerdError``."""
         with suppress(ContainerdError):
-            self._kill_hard()
+            self._send_sigkill()
 
     def _delete(self) -> Exit | None:
         try:
-            return self._forget()
+            return self._call_delete()
         except NotFound:
             return None
         except Unknown as error:
-            # Of a shim that died, the daemon says so once it has cleaned up after it.
+            # If the shim has died, the daemon answers NotFound once it has cleaned up after it.
             try:
                 status = self.status()
             except NotFound:
@@ -274,7 +338,7 @@ class Process:
                 remedy="Wait for its end, or delete it with force=True",
             ) from error
 
-    def _forget(self) -> Exit:
+    def _call_delete(self) -> Exit:
         return self._service.delete_process(self.container_id, self.exec_id)
 
     def __enter__(self) -> Self:
@@ -284,7 +348,7 @@ class Process:
         end_block(kind, lambda: self.delete(force=True), self.delete_quietly)
 
     def delete_quietly(self) -> None:
-        """Kill and delete on the way out of a failure; never hides it."""
+        """Kill and delete the process during another error; raise no ``ContainerdError``."""
         try:
             with suppress(ContainerdError):
                 self.delete(force=True)
@@ -299,7 +363,7 @@ class Process:
 
 
 def signal_number(signal: int | str) -> int:
-    """A signal's number on Linux.  Raises ``InvalidArgument``."""
+    """Return a signal's number on Linux. Raise ``InvalidArgument`` if it is unknown."""
     name = signal.upper() if isinstance(signal, str) else str(int(signal))
     number = -1
     if match := _REAL_TIME.fullmatch(name):
@@ -310,5 +374,5 @@ def signal_number(signal: int | str) -> int:
         with suppress(KeyError):
             number = signals.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
     if not 0 <= number <= _RTMAX:
-        raise InvalidArgument(f"{signal!r} is no signal", remedy="Write SIGTERM, TERM or 15")
+        raise InvalidArgument(f"unknown signal {signal!r}", remedy="Write SIGTERM, TERM or 15")
     return number

@@ -1,4 +1,4 @@
-"""A container's record in the daemon, and what can be done without running anything in it."""
+"""A container's record in the daemon, and the methods that need only the record."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__package__)
 
-#: containerd's pkg/identifiers.
+#: Pattern and length of ids (containerd's pkg/identifiers).
 _ID = lazy_pattern(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _MAX_ID = 76
-#: Bytes of a runtime spec that are parsed; the daemon itself stores less.
+#: Largest runtime spec to parse, in bytes. The daemon stores smaller ones only.
 _MAX_SPEC = 16 << 20
 _RUNC_OPTIONS = "containerd.runc.v1.Options"
 
 
 def check_id(id: str) -> str:
-    """Returns ``id`` if containerd takes it.  Raises ``InvalidArgument``."""
+    """Return ``id`` if containerd accepts it, else raise ``InvalidArgument``."""
     if len(id) > _MAX_ID or not _ID.fullmatch(id):
         raise InvalidArgument(
             f"{id[:100]!r} cannot be an id",
@@ -46,21 +46,27 @@ def check_id(id: str) -> str:
 
 
 def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyValue | None:
-    """Options for the runtime; a mapping is of runc's.  Raises ``InvalidArgument``."""
+    """Return the runtime's options as an ``Any``; a mapping has options of runc.
+
+    Raise ``InvalidArgument`` for options that runc does not have.
+    """
     if options is None or isinstance(options, AnyValue):
         return options
     return AnyValue.of(_RUNC_OPTIONS, options)
 
 
 def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
-    """The options of runc for a checkpoint.  Raises ``InvalidArgument``."""
+    """Return runc's options for a checkpoint; raise ``InvalidArgument`` for unknown ones."""
     return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)
 
 
 class StoredContainer:
-    """A container by its record.
+    """A container of a daemon, with the methods that need only its record.
 
-    ``info`` is the record as it was when this object was made, or last changed it.
+    Args:
+        backend: The services that the methods call. It is also an attribute.
+        info: The record. The attribute ``info`` is the record as last read or written.
+        spec: The record's runtime spec, if the caller has parsed it. It must not change.
     """
 
     def __init__(
@@ -69,56 +75,83 @@ class StoredContainer:
         info: ContainerRecord,
         spec: Mapping[str, object] | None = None,
     ) -> None:
-        """``spec``: the record's, where the caller has it already and nobody changes it."""
         self.backend = backend
         self.info = info
-        self._known_spec = spec
+        self._spec_cache = spec
 
     @property
     def id(self) -> str:
+        """The container's id."""
         return self.info.id
 
     @property
     def labels(self) -> dict[str, str]:
+        """The labels in ``info``."""
         return self.info.labels
 
     @property
     def extensions(self) -> dict[str, AnyValue]:
+        """The extensions in ``info``, by name."""
         return self.info.extensions
 
     def reload(self) -> Self:
-        """Ask the daemon for the record again; returns this object.  Raises ``NotFound``."""
+        """Read the record from the daemon again.
+
+        Returns:
+            This object.
+
+        Raises:
+            NotFound: The container does not exist any more.
+        """
         self.info = self.backend.containers.get(self.id)
-        self._known_spec = None
+        self._spec_cache = None
         return self
 
     def spec(self) -> dict[str, object]:
-        """The runtime spec, anew each time.  Raises ``NotFound`` for a container without one."""
+        """Parse and return the runtime spec; the caller may change the result.
+
+        Raises:
+            NotFound: The record has no spec.
+            InvalidArgument: The spec is not a JSON object, or larger than 16 MiB.
+        """
         if self.info.spec is None:
             raise NotFound(f"container {self.id} has no spec")
         what = f"the spec of container {self.id}"
         return dict(Document.parse(self.info.spec.value, what, limit=_MAX_SPEC).fields)
 
     def known_spec(self) -> Mapping[str, object]:
-        """The runtime spec to look at, which must not be changed; empty if there is none."""
-        if self._known_spec is None:
-            self._known_spec = {} if self.info.spec is None else self.spec()
-        return self._known_spec
+        """Return the runtime spec for reading only; it is parsed once.
+
+        Returns:
+            The spec, which the caller must not change. Empty if the record has none.
+        """
+        if self._spec_cache is None:
+            self._spec_cache = {} if self.info.spec is None else self.spec()
+        return self._spec_cache
 
     def image(self) -> Image:
-        """The image that the container was made of, as its name stands for now.
+        """Return the image that now has the name of the container's image.
 
-        Raises ``NotFound``.
+        Raises:
+            NotFound: The container has no image, or no image has that name any more.
         """
         if not self.info.image:
-            raise NotFound(f"container {self.id} was made of no image")
+            raise NotFound(f"container {self.id} has no image")
         return self.backend.image(self.info.image)
 
     def find_user(self, user: str, groups: Sequence[str] = ()) -> User:
-        """The ids of a user of the container, by name or number.
+        """Return the ids of a user of the container.
 
-        Names are looked up in its image and in what it has changed since, without a mount here.
-        Raises ``NotFound``, ``InvalidArgument``.
+        Names are looked up in the container's image and in its changes to the root filesystem.
+        This needs no mount on the client's machine.
+
+        Args:
+            user: ``name``, ``uid``, ``name:group`` or ``uid:gid``.
+            groups: Supplementary groups, by name or number. Default: none.
+
+        Raises:
+            NotFound: The container does not have such a user or group.
+            InvalidArgument: An id is not valid.
         """
         image = None
         with suppress(NotFound):
@@ -135,9 +168,19 @@ class StoredContainer:
     # ---- changing the record ---------------------------------------------------------------
 
     def set_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Set these and leave the others, an empty value removes one; returns all there are."""
-        given = {key: value for key, value in labels.items() if value}
-        record = replace(self.info, labels=given)
+        """Set these labels and keep the others. An empty value removes a label.
+
+        Args:
+            labels: The labels to set or remove.
+
+        Returns:
+            All labels of the container.
+
+        Raises:
+            NotFound: The container does not exist any more.
+        """
+        new_labels = {key: value for key, value in labels.items() if value}
+        record = replace(self.info, labels=new_labels)
         return self._update(record, [f"labels.{key}" for key in labels]).labels
 
     def update(
@@ -147,9 +190,19 @@ class StoredContainer:
         image: str | None = None,
         extensions: Mapping[str, AnyValue] | None = None,
     ) -> Self:
-        """Change what is given of the record; returns this object.
+        """Change fields of the record.
 
-        A new spec is for tasks that are made from now on; ``Task.update`` changes one that runs.
+        Args:
+            spec: Runtime spec for new tasks; ``Task.update`` changes a running task. Default:
+                unchanged.
+            image: Name of the image. Default: unchanged.
+            extensions: Extensions to set, by name; the others stay. Default: unchanged.
+
+        Returns:
+            This object.
+
+        Raises:
+            NotFound: The container does not exist any more.
         """
         record, fields = self.info, list[str]()
         if spec is not None:
@@ -165,9 +218,17 @@ class StoredContainer:
         return self
 
     def set_restart(self, policy: str, log: str = "") -> None:
-        """Have the daemon's restart monitor keep the container running; ``no`` ends that.
+        """Set how the daemon's restart monitor restarts the container.
 
-        Policies and errors as ``new_container(restart=…)``.
+        Args:
+            policy: ``always``, ``unless-stopped`` or ``on-failure[:retries]``. ``no`` ends the
+                restarts.
+            log: URI to which the output of restarted tasks goes (``file:///…``,
+                ``binary:///…``). Default: the output is discarded.
+
+        Raises:
+            InvalidArgument: The policy is not valid.
+            Unimplemented: The daemon has no restart monitor that knows the policy.
         """
         if policy != "no":
             check_monitor(self.backend.introspection, policy)
@@ -176,13 +237,14 @@ class StoredContainer:
     def _update(self, record: ContainerRecord, fields: Sequence[str]) -> ContainerRecord:
         if fields:
             self.info = self.backend.containers.update(record, fields)
-            self._known_spec = None
+            self._spec_cache = None
         return self.info
 
     def disconnect(self) -> None:
-        """Take the container off the networks that its record names, as deleting its task does.
+        """Remove the container from its CNI networks, as ``Task.delete`` does.
 
-        Raises what plugins say; those that failed stay in the record.
+        Raises:
+            ContainerdError: A CNI plugin failed. The record keeps the networks that failed.
         """
         if self.info.extensions.keys() & (NETWORKS, WANTED_NETWORKS):
             network.disconnect(self.backend.containers, self.id)
@@ -190,9 +252,14 @@ class StoredContainer:
     # ---- removing it -----------------------------------------------------------------------
 
     def delete(self, *, snapshot: bool = True) -> None:
-        """Remove the root filesystem, unless it is to stay, and the record.
+        """Delete the container: its networks, its root filesystem and its record.
 
-        Raises ``FailedPrecondition`` while there is a task, ``NotFound``.
+        Args:
+            snapshot: Remove the snapshot of the root filesystem, too.
+
+        Raises:
+            FailedPrecondition: The container has a task.
+            NotFound: The container does not exist.
         """
         with suppress(NotFound):
             status = self.backend.tasks.get(self.id)
@@ -204,7 +271,17 @@ class StoredContainer:
         self.remove(snapshot=snapshot)
 
     def remove(self, *, snapshot: bool = True) -> None:
-        """As ``delete``, for a caller that has deleted the task."""
+        """Remove the root filesystem and the record, without a check for a task.
+
+        Call this after the task has been deleted. ``delete`` checks that, and also removes the
+        container from its networks.
+
+        Args:
+            snapshot: Remove the snapshot of the root filesystem, too.
+
+        Raises:
+            NotFound: The container does not exist.
+        """
         with LoggedStep(_LOGGER, "delete container %s", self.id):
             if snapshot and self.info.snapshot_key:
                 with suppress(NotFound):

@@ -1,7 +1,7 @@
-"""Labels by which the daemon's restart monitor keeps a container running.
+"""Labels that tell the daemon's restart monitor to keep a container running.
 
-What lives here: policies as labels, and who can read them.  What may not: the monitor, which is
-the daemon's (core/runtime/restart, plugins/restart).
+The monitor is a plugin of the daemon (core/runtime/restart, plugins/restart). It reads a
+container's restart policy from its labels.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ _POLICY = lazy_pattern(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,8})?"
 
 
 def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
-    """Labels for a policy: ``no``, ``always``, ``unless-stopped`` or ``on-failure[:most]``.
+    """Return the labels of a restart policy. An empty value removes a label.
 
-    ``log_uri`` (``file:///…``, ``binary:///…``) takes the output of tasks that the monitor starts;
-    without one it is thrown away.  An empty value takes a label away.  Raises ``InvalidArgument``.
+    Args:
+        policy: ``no``, ``always``, ``unless-stopped`` or ``on-failure[:retries]``.
+        log_uri: Where the output of tasks that the monitor starts goes (``file:///…``,
+            ``binary:///…``). Default: the output is discarded.
+
+    Raises:
+        InvalidArgument: The policy is not valid.
     """
     if not _POLICY.fullmatch(policy):
         raise InvalidArgument(
-            f"restart={policy!r:.60} is no policy",
+            f"invalid restart policy {policy!r:.60}",
             remedy='Use "no", "always", "unless-stopped", "on-failure" or "on-failure:5"',
         )
     if policy == "no":
@@ -38,9 +43,9 @@ def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
 
 
 def stopped_labels(stopped: bool) -> dict[str, str]:
-    """Labels that say whether somebody wants it stopped, whatever its policy.
+    """Return the labels that say whether a container must be stopped, whatever its policy.
 
-    The monitor kills and deletes the task of one that is to be stopped.
+    The monitor kills and deletes the task of a stopped container.
     """
     if stopped:
         return {STATUS: "stopped", STOPPED: "true"}
@@ -48,19 +53,19 @@ def stopped_labels(stopped: bool) -> dict[str, str]:
 
 
 def check_monitor(introspection: IntrospectionService, policy: str) -> None:
-    """Raises ``Unimplemented`` where the daemon has no monitor that knows the policy.
+    """Raise ``Unimplemented`` if the daemon has no restart monitor that knows the policy.
 
-    Monitors before 1.7 tell no policies: whatever the label says, they always restart.
+    Monitors before 1.7 do not list their policies. They ignore the label and always restart.
     """
     name = policy.partition(":")[0]
-    monitors = [one for one in introspection.plugins("id==restart") if not one.error]
-    if any(name in (one.capabilities or ("no", "always")) for one in monitors):
+    monitors = [plugin for plugin in introspection.plugins("id==restart") if not plugin.error]
+    if any(name in (plugin.capabilities or ("no", "always")) for plugin in monitors):
         return
     raise Unimplemented(
         f"the daemon's restart monitor does not know {name!r}"
         if monitors
         else "the daemon has no restart monitor",
-        remedy='Policies other than "always" take containerd 1.7 or later'
+        remedy='Use "always", or containerd 1.7 or later'
         if monitors
-        else "Turn on its plugin restart",
+        else "Enable the daemon's restart plugin",
     )

@@ -1,7 +1,4 @@
-"""The snapshot that a container stands on.
-
-What lives here: preparing it, from an image or from what the user has.  What may not: mounting.
-"""
+"""The root filesystem of a container: a new snapshot, or the user's snapshot or folder."""
 
 from __future__ import annotations
 
@@ -19,17 +16,21 @@ from .spec.options import ContainerOptions
 if TYPE_CHECKING:
     from ..services.snapshots import SnapshotService
 
-#: core/snapshots; each is ``container:host:size``, several with commas between.
+#: Labels of core/snapshots. Values are ``container:host:size``, separated by commas.
 _UID_MAPPING = "containerd.io/snapshot/uidmapping"
 _GID_MAPPING = "containerd.io/snapshot/gidmapping"
 
-#: Ids of a container, those of the machine that they are, and how many.
+#: First id in the container, first id on the machine, number of ids.
 IdMap = tuple[int, int, int]
 
 
 @record(frozen=True)
 class Rootfs:
-    """A snapshot by its key, ``""`` for none; ``snapshots`` removes what was made for it."""
+    """The snapshot of a container.
+
+    ``key`` is ``""`` if the container has no snapshot. ``snapshots`` is ``None`` if the snapshot
+    was not made for the container.
+    """
 
     snapshotter: str = ""
     key: str = ""
@@ -39,57 +40,64 @@ class Rootfs:
     def of(
         cls, backend: RuntimeBackend, id: str, image: Image | None, options: ContainerOptions
     ) -> Rootfs:
-        """A snapshot for the container ``id``, on that of its image.
+        """Return the snapshot of a new container; make it if ``options`` do not name one.
 
-        Without an image it is the one that ``options`` name, or none: then the spec's root is a
-        folder.  Raises ``AlreadyExists``, ``NotFound``, ``Unimplemented``.
+        The new snapshot's parent is that of the image, and its key is the container's id. With
+        neither an image nor a named snapshot, the container has no snapshot and its root is a
+        folder.
+
+        Raises:
+            AlreadyExists: A snapshot with the container's id exists.
+            NotFound: The named snapshot does not exist.
+            Unimplemented: The snapshotter cannot map ids.
         """
-        given, snapshotter = options.get("snapshot"), options.get("snapshotter")
-        if given is not None:
+        key, snapshotter = options.get("snapshot"), options.get("snapshotter")
+        if key is not None:
             snapshots = backend.snapshots(snapshotter)
-            snapshots.stat(given)
-            return cls(snapshots.snapshotter, given)
+            snapshots.stat(key)
+            return cls(snapshots.snapshotter, key)
         if image is None:
             return cls()
         snapshots = backend.snapshots(snapshotter)
-        labels = _remapping(snapshots, options)
+        labels = _id_map_labels(snapshots, options)
         parent = image.unpack(snapshots.snapshotter)
-        make = snapshots.view if options.get("view") else snapshots.prepare
-        make(id, parent, labels)
+        create = snapshots.view if options.get("view") else snapshots.prepare
+        create(id, parent, labels)
         return cls(snapshots.snapshotter, id, snapshots)
 
     def remove(self) -> None:
-        """Remove what ``of`` made."""
+        """Remove the snapshot if ``of`` made it."""
         if self.snapshots is not None:
             self.snapshots.remove(self.key)
 
 
 def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> None:
-    """Have a spec's root be the folder that ``options`` name, if there is no image.
+    """Set the spec's root to the folder that ``options`` name, if they do.
 
-    Raises ``InvalidArgument`` where nothing says on what a container is to stand.
+    Raises:
+        InvalidArgument: The container has no root filesystem, or ``rootfs`` cannot be used.
     """
     folder = options.get("rootfs")
     if folder is None:
         if image is None and options.get("snapshot") is None and options.get("spec") is None:
             raise InvalidArgument(
-                "nothing says what the root filesystem is to be",
+                "the container has no root filesystem",
                 remedy="Give image=, snapshot= or rootfs=",
             )
         return
     path = os.fspath(folder)
     if image is not None or options.get("snapshot") is not None or not os.path.isabs(path):
         raise InvalidArgument(
-            f"rootfs={path!r} is to be an absolute path, and all that the container stands on"
+            f"rootfs={path!r} must be an absolute path, without image= and snapshot="
         )
     section(spec, "root")["path"] = path
 
 
-def _remapping(snapshots: SnapshotService, options: ContainerOptions) -> dict[str, str] | None:
-    """Labels that have a snapshotter show files under the ids of a user namespace.
+def _id_map_labels(snapshots: SnapshotService, options: ContainerOptions) -> dict[str, str] | None:
+    """Return the labels that make a snapshotter map the files' owners into a user namespace.
 
-    Raises ``Unimplemented`` for a snapshotter that cannot: Go's client then mounts and changes a
-    copy, which takes root beside the daemon.
+    Raise ``Unimplemented`` if the snapshotter cannot do so. In that case, Go's client mounts a
+    copy and changes the owners in it, for which it must be root on the daemon's machine.
     """
     uids, gids = options.get("uid_map"), options.get("gid_map")
     if not uids and not gids:
@@ -97,17 +105,17 @@ def _remapping(snapshots: SnapshotService, options: ContainerOptions) -> dict[st
     if not snapshots.can_remap():
         raise Unimplemented(
             f"snapshotter {snapshots.snapshotter} cannot map ids for a user namespace",
-            remedy="It takes containerd 2.0, its overlayfs, and a kernel of 5.19 or later",
+            remedy="Use overlayfs of containerd 2.0 or later, on a kernel of 5.19 or later",
         )
     return {
-        _UID_MAPPING: _mapping(uids or (), "uid_map"),
-        _GID_MAPPING: _mapping(gids or (), "gid_map"),
+        _UID_MAPPING: _id_map_text(uids or (), "uid_map"),
+        _GID_MAPPING: _id_map_text(gids or (), "gid_map"),
     }
 
 
-def _mapping(ids: Sequence[IdMap], option: str) -> str:
+def _id_map_text(ids: Sequence[IdMap], option: str) -> str:
     if not any(inside == 0 for inside, _, _ in ids):
         raise InvalidArgument(
-            f"{option} does not say who is 0 in the container", remedy="Map it, as (0, 100000, 1)"
+            f"{option} does not map id 0 of the container", remedy="Map it, as in (0, 100000, 1)"
         )
     return ",".join(f"{inside}:{outside}:{size}" for inside, outside, size in ids)

@@ -1,7 +1,4 @@
-"""One process from start to end: the ``subprocess.run`` of containers.
-
-What lives here: what is done with its streams, how it ended.  What may not: starting it.
-"""
+"""Running a process to its end, as ``subprocess.run`` does: its output and its exit code."""
 
 from __future__ import annotations
 
@@ -15,18 +12,21 @@ from .io.sinks import Capture, Target
 from .io.streams import INHERIT, Source, Streams
 from .popen import Running
 
-#: Takes what comes of ``"stdout"`` or ``"stderr"``, in the order in which it comes.
+#: Called with ``"stdout"`` or ``"stderr"`` and bytes, in the order in which the output arrives.
 OnOutput = Callable[[str, bytes], object]
-#: How much is captured of a stream (bytes), and how much of it an error shows.
+#: Bytes to capture of each stream by default, and bytes of stderr in an error message.
 _MAX_OUTPUT, _SHOWN = 64 << 20, 500
 
 
 @record(frozen=True)
 class CompletedProcess:
-    """How a process ended; ``exit_code`` is 128 + signal for one that was killed.
+    """The result of a process.
 
-    It is ``None`` where nobody knows it, as where the shim was killed.  ``stdout`` and ``stderr``
-    are what was captured of its output.
+    Attributes:
+        exit_code: The exit code, 128 + signal if the process was killed. ``None`` if it is
+            unknown, for instance because the shim was killed.
+        stdout: The captured output.
+        stderr: The captured error output.
     """
 
     exit_code: int | None
@@ -34,7 +34,14 @@ class CompletedProcess:
     stderr: bytes
 
     def check(self, what: str = "the process") -> None:
-        """Raises ``ProcessFailed`` unless the exit code is 0."""
+        """Raise an error unless the exit code is 0.
+
+        Args:
+            what: Name of the process in the error message.
+
+        Raises:
+            ProcessFailed: The exit code is not 0, or unknown.
+        """
         if self.exit_code != 0:
             how = "in an unknown way" if self.exit_code is None else f"with code {self.exit_code}"
             last = self.stderr[-_SHOWN:].decode("utf-8", "replace").strip()
@@ -48,16 +55,22 @@ class CompletedProcess:
 
 @record(frozen=True)
 class CompletedContainer(CompletedProcess):
-    """How a container's first process ended."""
+    """The result of a container's first process."""
 
 
 class Capturing:
-    """Streams to run a process with, and what they captured of its output.
+    """The streams of a process, which capture its output.
 
-    ``stdout`` and ``stderr`` say where it goes; what has no target is captured, up to
-    ``max_output`` bytes each, or with ``capture=False`` goes to this process's own.  ``stream``
-    is called with the name and the bytes of what has no target.  With a ``terminal`` all of it is
-    ``stdout``'s.
+    Args:
+        input: Source of the process's stdin. Default: no input.
+        stdout: Target of its output. Default: see ``stream`` and ``capture``.
+        stderr: Target of its error output. Default: the same.
+        capture: Capture an output that has no target. If false, it goes to the same stream of
+            this Python process.
+        stream: Called with ``"stdout"`` or ``"stderr"`` and bytes, for an output that has no
+            target. That output is not captured.
+        max_output: Bytes to capture of each stream. Default: 64 MiB.
+        terminal: The process has a terminal. All its output is on ``stdout`` then.
     """
 
     def __init__(
@@ -73,20 +86,24 @@ class Capturing:
     ) -> None:
         self._captures: list[Capture] = []
 
-        def target(name: str, given: Target | None) -> Target:
+        def choose_target(name: str, target: Target | None) -> Target:
             self._captures.append(Capture(max_output))
-            if given is not None:
-                return given
+            if target is not None:
+                return target
             captured: Target = self._captures[-1] if capture else INHERIT
             return captured if stream is None else partial(stream, name)
 
-        out, err = target("stdout", stdout), target("stderr", stderr)
+        out, err = choose_target("stdout", stdout), choose_target("stderr", stderr)
         self.streams = Streams(input, out, None if terminal else err, terminal=bool(terminal))
 
     def finish(
         self, running: Running[Any], timeout: float | None
     ) -> tuple[int | None, bytes, bytes]:
-        """Wait for its end and remove it; the exit code, and what was captured."""
+        """Wait until the process has ended, and remove it.
+
+        Returns:
+            The exit code, the captured stdout and the captured stderr.
+        """
         with running:
             ended = running.finish(timeout)
         out, err = (capture.data for capture in self._captures)

@@ -1,4 +1,4 @@
-"""The backend of all verbs for containers: the services of one namespace, and its images."""
+"""The backend of the container verbs: the services and images of one namespace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ _RUNTIME = "io.containerd.runc.v2"
 
 
 class RuntimeBackend:
-    """The services of one namespace, each asked for when it is needed."""
+    """The services of one namespace; each is made when it is used.
+
+    Args:
+        services: The client's services.
+        new_images: Returns the backend of the image verbs. It is called when images are needed.
+        runtime: The client's default runtime, if it has one.
+    """
 
     def __init__(
         self,
@@ -31,51 +37,59 @@ class RuntimeBackend:
         new_images: Callable[[], ImageBackend],
         runtime: str | None = None,
     ) -> None:
-        """``new_images`` is called when images are needed; ``runtime`` is the client's default."""
         self._services = services
         self._runtime = runtime
         self._new_images = new_images
 
     @property
     def images(self) -> ImageBackend:
+        """The backend of the image verbs."""
         return self._new_images()
 
     @property
     def namespace(self) -> str:
+        """The namespace of every call."""
         return self._services.namespace
 
     @property
     def runtime(self) -> str:
-        """The runtime of new containers: the client's, the namespace's label, or runc."""
+        """The default runtime: the client's, else that of the namespace's label, else runc."""
         return self._runtime or self._services.default("runtime", _RUNTIME)
 
     @property
     def containers(self) -> ContainerService:
+        """The container service."""
         return self._services.container_service
 
     @property
     def tasks(self) -> TaskService:
+        """The task service."""
         return self._services.task_service
 
     @property
     def differ(self) -> DiffService:
+        """The diff service."""
         return self._services.diff_service
 
     @property
     def introspection(self) -> IntrospectionService:
+        """The introspection service."""
         return self._services.introspection_service
 
     @property
     def sandbox_store(self) -> SandboxStore:
+        """The service that stores sandboxes' records."""
         return self._services.sandbox_store
 
     @property
     def sandbox_controller(self) -> SandboxController:
+        """The service that runs sandboxes."""
         return self._services.sandbox_controller
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
+        """Return the snapshot service of this snapshotter. Default: the client's or namespace's."""
         return self._services.snapshot_service(snapshotter)
 
     def image(self, name: str) -> Image:
-        """As ``Client.get_image``."""
+        """Return the image with this name; see ``Client.get_image``."""
         return images.find_image(self.images, name)

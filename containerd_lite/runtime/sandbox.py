@@ -1,11 +1,11 @@
-"""A sandbox: what the containers of a pod share, or a virtual machine; since containerd 1.7.
+"""Sandboxes: the environment that the containers of a pod share, or a virtual machine.
 
-What lives here: its record and what runs it, handled as one.  What may not: containers, but for
-making them in it.
+containerd has sandboxes since 1.7. The daemon's sandbox store and sandbox controller are
+independent of each other; ``Sandbox`` uses both.
 
-The daemon's store and controller know nothing of each other.  Controllers of 1.7, and of 2.x
-before 2.0.9, 2.1.8, 2.2.4 and 2.3, do as they are told, then fail to publish an event of it and
-answer ``InvalidArgument``: what they did is looked up then.
+The controllers of 1.7, and of 2.x before 2.0.9, 2.1.8, 2.2.4 and 2.3, carry out a request, fail to
+publish its event and answer ``InvalidArgument``. After that error, ``Sandbox.start`` checks
+whether the request was carried out.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from ..images.image import Image
     from .container import Container
 
-#: How long the daemon may take to notice that a shim has ended (seconds).
-_NOTICE = 10.0
+#: Seconds that the daemon may take to notice that a shim has ended.
+_SHIM_EXIT_TIMEOUT = 10.0
 
+#: The type of ``Client.new_container``.
 NewContainer = Callable[..., "Container"]
 _T = TypeVar("_T")
 
@@ -53,12 +54,12 @@ def create_sandbox(
     sandboxer: str,
     new_container: NewContainer,
 ) -> Sandbox:
-    """As ``Client.new_sandbox``."""
+    """Create a sandbox's record; see ``Client.new_sandbox``."""
     record = SandboxRecord(
         id=check_id(id),
         runtime=runtime or backend.runtime,
         runtime_options=runtime_options_of(runtime_options),
-        spec=runtime_spec(spec or {}),  # shims want one, if there is nothing in it
+        spec=runtime_spec(spec or {}),  # shims need a spec, even an empty one
         labels=dict(labels or {}),
         extensions=dict(extensions or {}),
         sandboxer=sandboxer,
@@ -73,7 +74,7 @@ def create_sandbox(
 
 
 def load_sandbox(backend: RuntimeBackend, id: str, new_container: NewContainer) -> Sandbox:
-    """As ``Client.load_sandbox``."""
+    """Return the sandbox with this id; see ``Client.load_sandbox``."""
     record = backend.sandbox_store.get(id)
     return Sandbox(
         backend.sandbox_store,
@@ -85,7 +86,15 @@ def load_sandbox(backend: RuntimeBackend, id: str, new_container: NewContainer) 
 
 
 class Sandbox:
-    """A sandbox by its record; ``sandboxer`` in that names the controller that runs it."""
+    """A sandbox of a daemon.
+
+    Args:
+        store: The service that stores the record.
+        controller: The service that runs the sandbox.
+        record: The record.
+        sandboxer: Name of the controller in the daemon that runs the sandbox.
+        new_container: ``Client.new_container``.
+    """
 
     def __init__(
         self,
@@ -104,18 +113,29 @@ class Sandbox:
 
     @property
     def id(self) -> str:
+        """The sandbox's id."""
         return self.record.id
 
     @property
     def labels(self) -> dict[str, str]:
+        """The labels of the record."""
         return self.record.labels
 
     def start(
         self, *, options: AnyValue | None = None, netns_path: str = ""
     ) -> SandboxInstance | None:
-        """Make it and run it; what runs then, ``None`` from a daemon that does not say.
+        """Create the sandbox in its controller, and start it.
 
-        ``options`` are the sandboxer's.  Raises ``AlreadyExists`` for one that was started.
+        Args:
+            options: Options of the sandboxer. Default: none.
+            netns_path: Path of the network namespace, on the daemon's machine. Default: none.
+
+        Returns:
+            The running sandbox. ``None`` from a daemon that answers with an error although it
+            has started the sandbox (see the module's description).
+
+        Raises:
+            AlreadyExists: The sandbox has been started before.
         """
         controller, name = self._controller, self._sandboxer
         try:
@@ -127,7 +147,7 @@ class Sandbox:
                 sandboxer=name,
             )
         except InvalidArgument:
-            with suppress(AlreadyExists):  # which says that the first one did it
+            with suppress(AlreadyExists):  # the first call has created the sandbox
                 controller.create(self.id, sandbox=self.record, sandboxer=name)
         try:
             return controller.start(self.id, sandboxer=name)
@@ -141,13 +161,26 @@ class Sandbox:
             raise
 
     def status(self, *, verbose: bool = False) -> SandboxStatus:
-        """Raises ``NotFound`` from sandboxers that say so."""
+        """Ask the controller for the sandbox's status.
+
+        Args:
+            verbose: Ask for the controller's further information, too.
+
+        Raises:
+            NotFound: The sandboxer does not know the sandbox. Some sandboxers do not raise this.
+        """
         return self._controller.status(self.id, verbose=verbose, sandboxer=self._sandboxer)
 
     def wait(self, timeout: float | None = None) -> Exit:
-        """Wait for its end, ``timeout`` seconds at most.  Raises ``DeadlineExceeded``.
+        """Wait until the sandbox has ended.
 
-        The shim of 1.7's runc does not wait: ``InvalidArgument``.
+        Args:
+            timeout: Seconds to wait. Default: no limit.
+
+        Raises:
+            DeadlineExceeded: The sandbox has not ended within ``timeout``.
+            InvalidArgument: The controller cannot publish the event (see the module's
+                description). With runc of 1.7, this comes at once: its shim does not wait.
         """
         controller = self._controller
         if timeout is not None:
@@ -155,27 +188,34 @@ class Sandbox:
         return controller.wait(self.id, sandboxer=self._sandboxer)
 
     def stop(self, timeout: int = 0) -> None:
-        """End it; after ``timeout`` seconds it is killed, 0 leaves that to the sandboxer."""
+        """Stop the sandbox.
+
+        Args:
+            timeout: Seconds after which the sandbox is killed. 0 leaves that to the sandboxer.
+        """
         try:
             self._controller.stop(self.id, timeout, sandboxer=self._sandboxer)
-        except Unknown:  # a shim may be gone before it has answered
+        except Unknown:  # the shim may end before it answers
             if not self._has_ended():
                 raise
 
     def _has_ended(self) -> bool:
         try:
-            return _noticed(self.status).exited_at is not None
+            return _retry_unknown(self.status).exited_at is not None
         except NotFound:
             return True
 
     def shutdown(self) -> None:
-        """Remove it, with what it left and its record; one that is gone is no error."""
+        """Remove the sandbox, its remains and its record.
+
+        A sandbox that does not exist any more is not an error.
+        """
         with suppress(NotFound):
-            _noticed(lambda: self._controller.shutdown(self.id, sandboxer=self._sandboxer))
+            _retry_unknown(lambda: self._controller.shutdown(self.id, sandboxer=self._sandboxer))
         try:
             self._store.delete(self.id)
         except ContainerdError:
-            with suppress(NotFound):  # of one that is gone, 1.7 says so in other words
+            with suppress(NotFound):  # 1.7 answers Unknown for a sandbox that is gone
                 self._store.get(self.id)
                 raise
 
@@ -187,27 +227,45 @@ class Sandbox:
         args: Sequence[str] | None = None,
         **options: object,
     ) -> Container:
-        """As ``Client.new_container``, in this sandbox."""
+        """Create a container in this sandbox; see ``Client.new_container``.
+
+        Args:
+            id: The container's id.
+            image: Its image, or the image's name. Default: none.
+            args: The command line, which follows the image's entrypoint. Default: the image's
+                command.
+            **options: Settings of the container; see ``runtime.ContainerOptions``.
+        """
         return self._new_container(id, image=image, args=args, sandbox=self.id, **options)
 
     def set_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Set these and leave the others, an empty value removes one; returns all there are."""
+        """Set these labels and keep the others. An empty value removes a label.
+
+        Args:
+            labels: The labels to set or remove.
+
+        Returns:
+            All labels of the sandbox.
+
+        Raises:
+            NotFound: The sandbox does not exist any more.
+        """
         if labels:
-            given = {key: value for key, value in labels.items() if value}
+            new_labels = {key: value for key, value in labels.items() if value}
             fields = [f"labels.{key}" for key in labels]
-            self.record = self._store.update(replace(self.record, labels=given), fields)
+            self.record = self._store.update(replace(self.record, labels=new_labels), fields)
         return self.labels
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.id}>"
 
 
-def _noticed(ask: Callable[[], _T]) -> _T:
-    """What the daemon says once it has noticed that a shim has ended, if one just has."""
-    deadline = Deadline(_NOTICE)
+def _retry_unknown(call: Callable[[], _T]) -> _T:
+    """Repeat a call that fails with ``Unknown`` until the daemon has noticed its shim's end."""
+    deadline = Deadline(_SHIM_EXIT_TIMEOUT)
     for wait in backoff(0.02, 0.5):
         try:
-            return ask()
+            return call()
         except Unknown:
             if deadline.expired:
                 raise

@@ -1,7 +1,7 @@
-"""A container's first process, and what concerns all of its processes.
+"""The task of a container: its first process, and the methods for all its processes.
 
-What lives here: pausing, measuring, limiting and saving a container that runs, and further
-processes in it.  What may not: the life of one process, which ``process`` has.
+``Task`` pauses, measures, limits and saves a running container, and adds processes to it. The
+base class ``Process`` handles a single process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ _LOGGER = logging.getLogger(__package__)
 
 
 class Task(Process):
-    """The first process of a container."""
+    """The task of a container, which is also its first process.
+
+    Args:
+        container: The container.
+        pid: Id of the first process in the daemon's pid namespace.
+        streams: The streams of the first process. Default: none.
+    """
 
     def __init__(
         self, container: StoredContainer, pid: int = 0, streams: ProcessStreams | None = None
@@ -54,12 +60,26 @@ class Task(Process):
         id: str | None = None,
         **options: Unpack[ProcessOptions],
     ) -> Process:
-        """Add a process, which is not yet running, to a container that runs.
+        """Add a process to the running container, without starting it.
 
-        It is as the container's own but for ``args`` and ``options``
-        (``runtime.options.ProcessOptions``).  ``streams`` are closed with it; without any it has
-        none.  Raises ``AlreadyExists`` for an ``id`` that is taken, ``FailedPrecondition``,
-        ``InvalidArgument``.
+        The process has the settings of the container's first process, except its terminal.
+
+        Args:
+            args: The command line of the process.
+            streams: Its streams; they are closed when the process is deleted. Default: neither
+                input nor output.
+            id: Its exec id. Default: a random one.
+            **options: Settings to change; see ``runtime.ProcessOptions``.
+
+        Returns:
+            The process; ``Process.start`` starts it.
+
+        Raises:
+            AlreadyExists: The container has a process with this id.
+            FailedPrecondition: The container's state does not permit it.
+            InvalidArgument: An option has an invalid value.
+            NotFound: The container, or a user or group of it, does not exist.
+            TypeError: An option is unknown.
         """
         container = self._container
         exec_id = id or f"exec-{os.urandom(8).hex()}"
@@ -73,65 +93,103 @@ class Task(Process):
         return Process(self._service, self.container_id, exec_id, streams=streams)
 
     def process(self, exec_id: str) -> Process:
-        """A process that was added before.  Raises ``NotFound``."""
+        """Return a process that was added before.
+
+        Args:
+            exec_id: Its exec id.
+
+        Raises:
+            NotFound: The container has no such process.
+        """
         status = self._service.get(self.container_id, exec_id)
         return Process(self._service, self.container_id, exec_id, status.pid)
 
     def pids(self) -> list[ProcessInfo]:
-        """Every process of the container, as the daemon's machine numbers them."""
+        """Return all processes of the container, with their ids on the daemon's machine."""
         return self._service.list_pids(self.container_id)
 
     # ---- all of them -----------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Freeze every process."""
+        """Freeze all processes of the container."""
         self._service.pause(self.container_id)
 
     def resume(self) -> None:
-        """Let those that were paused go on."""
+        """Continue the processes that ``pause`` has frozen."""
         self._service.resume(self.container_id)
 
     def update(
         self, resources: Mapping[str, object], annotations: Mapping[str, str] | None = None
     ) -> None:
-        """Change the limits of what runs: ``{"pids": {"limit": 10}}``.
+        """Change the resource limits of the running container.
 
-        ``resources`` are the runtime spec's for Linux.  The container's spec stays as it is.
+        The container's spec stays unchanged.
+
+        Args:
+            resources: The limits, as in the runtime spec's ``linux.resources``:
+                ``{"pids": {"limit": 10}}``.
+            annotations: Annotations for the shim. Default: none.
         """
         self._service.update(self.container_id, resources, annotations)
 
     def stats(self, before: Stats | None = None) -> Stats:
-        """What it uses now, in few numbers; ``before`` is an earlier look, for the share of CPU.
+        """Return a summary of the container's resource usage.
 
-        Raises as ``metrics``.
+        Args:
+            before: An earlier summary, from which the share of CPU is computed. Default: the
+                share is ``None``.
+
+        Raises:
+            NotFound: The container does not run, or cannot be measured.
+            Unimplemented: The metrics are of an unknown kind.
         """
         return watch.Stats.of(self.metrics(), before)
 
     def top(self) -> list[TopProcess]:
-        """Its processes, as this machine's ``/proc`` shows them: the daemon's machine's.
+        """List the container's processes, as this machine's ``/proc`` shows them.
 
-        Those that end meanwhile are left out.  Raises ``FailedPrecondition`` where this process
-        does not see the daemon's.
+        This works on the daemon's machine only. The list omits processes that end meanwhile.
+
+        Raises:
+            FailedPrecondition: This Python process cannot see the daemon's processes.
         """
         return watch.list_processes(self.pids(), self.pid)
 
     def metrics(self) -> Metric:
-        """What it uses now.  Raises ``NotFound`` where it cannot be measured, or does not run."""
-        found = self._service.metrics(Filter("id") == self.container_id)
-        if not found:
-            raise NotFound(f"there are no metrics of task {self.container_id}: does it run?")
-        return found[0]
+        """Return the container's resource usage.
+
+        Raises:
+            NotFound: The container does not run, or cannot be measured.
+        """
+        metrics = self._service.metrics(Filter("id") == self.container_id)
+        if not metrics:
+            raise NotFound(
+                f"the daemon has no metrics of task {self.container_id}, which may not be running"
+            )
+        return metrics[0]
 
     def checkpoint(
         self, options: Mapping[str, object] | None = None, *, parent: str = ""
     ) -> tuple[Descriptor, ...]:
-        """Save it with CRIU; returns what was written to the content store.
+        """Save the processes with CRIU.
 
-        ``options`` are runc's: ``{"exit": True}`` ends it; with ``image_path`` it is saved there.
-        The content belongs to the caller's lease.  ``parent`` is a checkpoint's digest.
+        The content belongs to the caller's lease. Without a lease, it belongs to nothing, and the
+        daemon may delete it.
+
+        Args:
+            options: Options of runc: ``{"exit": True}`` ends the processes, and ``image_path``
+                saves them in that folder. Default: none.
+            parent: The digest of an earlier checkpoint. Default: none.
+
+        Returns:
+            The descriptors of the saved content. Empty if ``image_path`` was given.
+
+        Raises:
+            InvalidArgument: An option is unknown.
+            Unknown: The runtime cannot save the processes; the message is the runtime's.
         """
-        made = None if options is None else checkpoint_options(options)
-        return self._service.checkpoint(self.container_id, made, parent_checkpoint=parent)
+        runc_options = None if options is None else checkpoint_options(options)
+        return self._service.checkpoint(self.container_id, runc_options, parent_checkpoint=parent)
 
     # ---- the end ---------------------------------------------------------------------------
 
@@ -139,11 +197,11 @@ class Task(Process):
     def _stop_signal(self) -> int | str:
         return self._container.labels.get(STOP_SIGNAL) or super()._stop_signal
 
-    def _kill_hard(self) -> None:
-        # Those that were added need not die with the first: they may be in another pid namespace.
+    def _send_sigkill(self) -> None:
+        # Added processes may outlive the first process: they may be in another pid namespace.
         self.kill(signals.SIGKILL, all=True)
 
-    def _forget(self) -> Exit:
+    def _call_delete(self) -> Exit:
         ended = self._service.delete(self.container_id)
         self._container.disconnect()
         return ended

@@ -1,4 +1,4 @@
-"""The verbs of a client for containers and sandboxes."""
+"""The methods of ``Client`` for containers and sandboxes."""
 
 from __future__ import annotations
 
@@ -28,19 +28,31 @@ if TYPE_CHECKING:
 
 
 class ContainerVerbs(ABC):
-    """Base of ``Client``, which says what containers are made with."""
+    """The base class of ``Client`` for containers and sandboxes."""
 
     @property
     @abstractmethod
     def _runtime(self) -> RuntimeBackend:
-        """The services and images that containers are made with."""
+        """The client's services and images."""
 
     def containers(self, *filters: str) -> list[Container]:
-        """The namespace's containers, those that match one of ``filters`` if some are given."""
+        """List the namespace's containers.
+
+        Args:
+            *filters: Filters of containerd (``id==web``, ``labels."app"==db``). A container is
+                listed if it matches one of them. Default: all containers are listed.
+
+        Raises:
+            InvalidArgument: A filter is not valid.
+        """
         return package.list_containers(self._runtime, *filters)
 
     def load_container(self, id: str) -> Container:
-        """Raises ``NotFound``."""
+        """Return the container with this id.
+
+        Raises:
+            NotFound: The container does not exist.
+        """
         return package.load_container(self._runtime, id)
 
     def new_container(
@@ -51,21 +63,47 @@ class ContainerVerbs(ABC):
         args: Sequence[str] | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Container:
-        """Make a container on a snapshot of an image; nothing runs yet.
+        """Create a container. It runs nothing until it has a task.
 
-        ``args`` replaces the image's command and follows its entrypoint; ``options`` are those of
-        ``runtime.options.ContainerOptions``.  Without an image it stands on the ``snapshot`` or
-        the ``rootfs`` that they name.  Raises ``AlreadyExists``, ``NotFound``,
-        ``InvalidArgument``, ``TypeError`` for an option that there is not.
+        Args:
+            id: The container's id: up to 76 letters and digits, with single ``.``, ``_`` or ``-``
+                between them.
+            image: The image, or its name. Its snapshot is the parent of the root filesystem.
+                Default: none; the options ``snapshot`` or ``rootfs`` name the root filesystem.
+            args: The command line, which follows the image's entrypoint. Default: the image's
+                command.
+            **options: Settings of the container; see ``runtime.ContainerOptions``.
+
+        Returns:
+            The container; ``Container.new_task`` makes its task.
+
+        Raises:
+            AlreadyExists: A container or a snapshot with this id exists.
+            InvalidArgument: An argument has an invalid value.
+            NotFound: The image, the snapshot, a user or a group does not exist.
+            Unimplemented: The daemon or the snapshotter cannot do what an option asks for.
+            TypeError: An option is unknown.
         """
         return package.create_container(self._runtime, id, image, args, options)
 
     def restore(self, id: str, checkpoint: Image | str, *, rw: bool = True) -> Container:
-        """Make a container as it was when ``Container.checkpoint``, or ``ctr``, saved it.
+        """Create a container from a checkpoint that ``Container.checkpoint`` or ``ctr`` made.
 
-        ``rw``: with what it had changed in its root filesystem.  The image that it was made of
-        must be there.  What ran in it, ``new_task(checkpoint=…)`` makes run again.  Raises
-        ``AlreadyExists``, ``NotFound`` for what was not saved, ``InvalidArgument``.
+        The image that the saved container was made from must exist. To restore the processes,
+        too, give the checkpoint to ``Container.new_task``.
+
+        Args:
+            id: The id of the new container.
+            checkpoint: The checkpoint image, or its name.
+            rw: Restore the changes to the root filesystem.
+
+        Returns:
+            The new container.
+
+        Raises:
+            AlreadyExists: A container or a snapshot with this id exists.
+            InvalidArgument: The image is not a checkpoint, or the id is not valid.
+            NotFound: The checkpoint lacks a part, or an image does not exist.
         """
         return package.restore_container(self._runtime, id, checkpoint, rw=rw)
 
@@ -83,13 +121,34 @@ class ContainerVerbs(ABC):
         start: bool = True,
         **options: Unpack[ContainerOptions],
     ) -> Running[Container]:
-        """Run a command in a new container, and give it while it runs: use it with ``with``.
+        """Start a command in a new container, and return while it runs.
 
-        ``stdin`` is nothing unless given, ``stdout`` and ``stderr`` are ``PIPE``s, which must be
-        read; ``streams`` are instead of these three (``runtime.io`` has kinds of them).
-        ``remove``: the container goes when it is closed.  Without ``start`` it does not run yet,
-        until ``Running.start`` is called.  Other arguments and errors as
-        ``new_container``; where it cannot be started, nothing is left.
+        If the start fails, the container is removed.
+
+        Args:
+            image: The image, or its name.
+            args: The command line, which follows the image's entrypoint. Default: the image's
+                command.
+            stdin: Source of the input: bytes, a binary file, a descriptor or ``PIPE``. Default:
+                no input.
+            stdout: Target of the output: a binary file, a descriptor, a function of bytes,
+                ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the caller must
+                read.
+            stderr: Target of the error output: the same, or ``STDOUT``. Default: ``PIPE``; with
+                a terminal, everything is on ``stdout``.
+            streams: Streams to use instead of these three; ``runtime.io`` has several kinds.
+            id: The container's id. Default: a random one.
+            remove: Remove the container when the returned object is closed.
+            start: If false, ``Running.start`` starts the process later.
+            **options: Settings of the container; see ``runtime.ContainerOptions``.
+
+        Returns:
+            The process, as a context manager that kills it and, with ``remove``, removes the
+            container.
+
+        Raises:
+            Unknown: The runtime cannot start the process; the message is the runtime's.
+            ContainerdError: The container cannot be created; see ``new_container``.
         """
         if streams is None:
             streams = package.open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
@@ -108,11 +167,12 @@ class ContainerVerbs(ABC):
         remove: bool,
         **options: Unpack[ContainerOptions],
     ) -> Running[Container]:
-        """A new container and its first process, which does not run yet.
+        """Create a container and its task, without starting it.
 
-        ``undo`` is told how to remove the container.  One with a random id is removed by that id,
-        before it is known to be there: an interrupt may come between the daemon's making it and
-        our noting that.  One whose id was given may be somebody else's until we have made it.
+        ``undo`` gets the call that removes the container. If the id is random, it gets that call
+        before the container exists. So an interrupt right after the daemon has made the container
+        leaves nothing behind. If the caller chose the id, ``undo`` gets the call afterwards: until
+        then, a container with this id may be another client's.
         """
         name = id or f"run-{os.urandom(8).hex()}"
         if not id:
@@ -167,23 +227,49 @@ class ContainerVerbs(ABC):
     ) -> Container | CompletedContainer:
         """Run a command in a new container to its end, and remove the container.
 
-        ``input``, bytes or a binary file, goes to its stdin.  What it writes is captured, up to
-        ``max_output`` bytes a stream, unless ``stdout`` or ``stderr``, a binary file, a
-        descriptor or a function of bytes, takes it as it comes; ``stream`` is called with the
-        name of the stream and bytes instead; ``capture=False`` shows it as this process's own.
-        After ``timeout`` seconds it is killed and ``DeadlineExceeded`` raised; with ``check`` an
-        exit code that is not 0 is ``ProcessFailed``.  Without ``remove`` the container stays.
+        The output is captured, up to ``max_output`` bytes of each stream (default: 64 MiB). These
+        options change this:
 
-        With ``detach`` the container is returned as it runs, and stays; its output goes nowhere
-        unless ``streams`` say so (``runtime.io.LogFile``).
+        - ``stdout`` and ``stderr`` are targets of the output: a binary file, a descriptor or a
+          function of bytes.
+        - ``stream`` is a function that gets the stream's name and bytes as they arrive.
+        - ``capture=False`` sends the output to this Python process's own stdout and stderr.
 
-        Other arguments and errors as ``new_container``; whatever happens, nothing is left.
+        With ``detach``, this method returns as soon as the process runs, and the container stays.
+
+        If this method fails, it removes the container, unless the process has started and
+        ``remove`` is false.
+
+        Args:
+            image: The image, or its name.
+            args: The command line, which follows the image's entrypoint. Default: the image's
+                command.
+            input: Source of the input: bytes, a binary file or a descriptor. Default: no input.
+            timeout: Seconds after which the process is killed. Default: no limit.
+            check: Raise ``ProcessFailed`` unless the exit code is 0.
+            detach: Return the container while its process runs.
+            remove: Remove the container when its process has ended; unused with ``detach``.
+            id: The container's id. Default: a random one.
+            streams: Streams of a detached process, such as ``runtime.io.LogFile``. Default:
+                neither input nor output. Unused without ``detach``.
+            **options: Settings of the container and its output; see ``runtime.RunOptions``.
+
+        Returns:
+            The exit code and the captured output; with ``detach``, the container.
+
+        Raises:
+            DeadlineExceeded: The process still ran after ``timeout`` and was killed.
+            InvalidArgument: ``detach`` is used with an argument that it excludes.
+            ProcessFailed: ``check`` is true and the exit code is not 0.
+            ResourceExhausted: The process wrote more than ``max_output`` bytes, and was killed.
+            Unknown: The runtime cannot start the process; the message is the runtime's.
+            ContainerdError: The container cannot be created; see ``new_container``.
         """
         outputs, others = package.split_run(options)
         if detach and (outputs or input is not None or timeout is not None or check):
             raise InvalidArgument(
-                "what is detached has no input, no output and no end here",
-                remedy="Leave that out, give streams=, or use popen",
+                "detach=True excludes input=, timeout=, check= and the options of the output",
+                remedy="Leave them out, give streams=, or use popen",
             )
         if detach:
             streams = package.NullIO() if streams is None else streams
@@ -197,7 +283,7 @@ class ContainerVerbs(ABC):
             )
             running.start()
             if not remove:
-                undo.clear()  # it stays, however its process ends
+                undo.clear()  # the container stays, however its process ends
             done = package.CompletedContainer(*capturing.finish(running, timeout))
         if check:
             done.check(f"container {running.id}")
@@ -216,11 +302,26 @@ class ContainerVerbs(ABC):
         extensions: Mapping[str, AnyValue] | None = None,
         sandboxer: str = "shim",
     ) -> Sandbox:
-        """Make a sandbox's record; ``Sandbox.start`` runs it.  Since containerd 1.7.
+        """Create the record of a sandbox. containerd has sandboxes since 1.7.
 
-        ``sandboxer`` names the controller that will, since 2.0: ``shim`` leaves it to the
-        runtime's shim, ``podsandbox`` is the CRI's own.  ``spec`` is for the runtime.  Raises
-        ``AlreadyExists``, ``InvalidArgument``, ``Unimplemented``.
+        Args:
+            id: The sandbox's id, with the same rules as a container's.
+            runtime: The name of the runtime. Default: the client's, else the namespace's, else
+                runc.
+            runtime_options: Options of the runtime. A mapping has options of runc. Default: none.
+            spec: The runtime spec of the sandbox. Default: an empty one.
+            labels: Labels of the record. Default: none.
+            extensions: Extensions of the record, by name. Default: none.
+            sandboxer: The controller that runs the sandbox, since 2.0: ``shim`` (the runtime's
+                shim) or ``podsandbox`` (the CRI's controller).
+
+        Returns:
+            The sandbox; ``Sandbox.start`` starts it.
+
+        Raises:
+            AlreadyExists: A sandbox with this id exists.
+            InvalidArgument: An argument has an invalid value.
+            Unimplemented: The daemon has no sandboxes.
         """
         return package.create_sandbox(
             self._runtime,
@@ -235,5 +336,10 @@ class ContainerVerbs(ABC):
         )
 
     def load_sandbox(self, id: str) -> Sandbox:
-        """The sandbox that there is.  Raises ``NotFound``, ``Unimplemented``."""
+        """Return the sandbox with this id.
+
+        Raises:
+            NotFound: The sandbox does not exist.
+            Unimplemented: The daemon has no sandboxes.
+        """
         return package.load_sandbox(self._runtime, id, self.new_container)

@@ -39,7 +39,7 @@ def test_what_does_not_run_is_saved(client: Client, changed: Container, image: I
     saved = changed.checkpoint("saved", task=False)
     assert saved.name == "saved"
     assert client.get_image("saved").target == saved.target
-    with pytest.raises(AlreadyExists, match="an image saved already"):
+    with pytest.raises(AlreadyExists, match="image saved already exists"):
         changed.checkpoint("saved", task=False)
     changed.delete()
     again = client.restore("changed", saved)
@@ -79,7 +79,7 @@ def _output(client: Client, container: Container) -> bytes:
 
 
 def test_an_image_that_is_no_checkpoint(client: Client, image: Image, changed: Container) -> None:
-    with pytest.raises(InvalidArgument, match="is no container that was saved"):
+    with pytest.raises(InvalidArgument, match="is not a checkpoint"):
         client.restore("x", image)
     with pytest.raises(NotFound):
         client.restore("x", "nosuch")

@@ -215,7 +215,7 @@ def test_detached(client: Client, image: Image, tmp_path: Path) -> None:
     silent = client.run(image, ["sleep", "1000"], detach=True)
     silent.task().delete(force=True)
     silent.delete()
-    with pytest.raises(InvalidArgument, match="what is detached"):
+    with pytest.raises(InvalidArgument, match="detach=True excludes"):
         client.run(image, ["true"], detach=True, timeout=1)  # type: ignore[call-overload]
 
 

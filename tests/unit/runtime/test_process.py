@@ -36,7 +36,7 @@ def test_signals(given: int | str, number: int) -> None:
     "given", ["", "NOPE", "SIG", "-9", "9.5", -1, 65, "RTMIN+31", "RTMIN-1", "RTMAX-99"]
 )
 def test_no_signals(given: int | str) -> None:
-    with pytest.raises(InvalidArgument, match="no signal"):
+    with pytest.raises(InvalidArgument, match="unknown signal"):
         signal_number(given)
 
 
