@@ -230,9 +230,10 @@ class StoredContainer:
             InvalidArgument: The policy is not valid.
             Unimplemented: The daemon has no restart monitor that knows the policy.
         """
+        labels = restart_labels(policy, log)
         if policy != "no":
             check_monitor(self.backend.introspection, policy)
-        self.set_labels({**restart_labels("no"), **restart_labels(policy, log)})
+        self.set_labels({**restart_labels("no"), **labels})
 
     def _update(self, record: ContainerRecord, fields: Sequence[str]) -> ContainerRecord:
         if fields:
