@@ -1,7 +1,7 @@
 """The state of one gRPC call, its received messages, its unsent data and its windows.
 
 The transition table describes the receiving side. The sending side has only ``is_sending``. If the
-table does not list an event for a state, the peer has made an error, and the call ends.
+table does not list an event for a state, the peer has broken a rule, and the call ends.
 """
 
 from __future__ import annotations

@@ -85,9 +85,9 @@ class Connection(Calls):
     def receive(self, data: memoryview) -> int:
         """Process received bytes and return how many were used.
 
-        The caller passes the unused bytes again, followed by more. This method raises
-        nothing for an error of the connection. The error ends every call, and ``lost`` has the
-        reason.
+        The caller passes the unused bytes again, followed by more. This method never raises for
+        bytes that the peer sent. If they break the connection, every call ends, and ``lost`` has
+        the reason.
         """
         if self.lost:
             return len(data)

@@ -22,7 +22,7 @@ STREAM_WINDOW = 4 << 20
 EARLY_FROM = STREAM_WINDOW // 2 - PREFIX_SIZE + 1
 #: Bytes that the peer may send on all streams together before it gets new credit.
 CONNECTION_WINDOW = 16 << 20
-#: Bytes left in the connection's window when it is widened. More left is not worth a frame.
+#: Bytes left in the connection's window when it is widened. A smaller step is not worth a frame.
 RENEWED_AT = CONNECTION_WINDOW // 2
 
 
