@@ -1,10 +1,7 @@
-"""One gRPC call: what may come next, what has come, and what waits to be sent.
+"""The state of one gRPC call, its received messages, its unsent data and its windows.
 
-What lives here: the state of a call as a transition table, its inbox, its outbox, its windows.
-What may not: other calls, the connection, bytes of frames.
-
-The table below is the receiving side; the sending side is just ``is_sending``.  An event that the
-table does not list for a state is the peer's fault and ends the call.
+The transition table describes the receiving side. The sending side has only ``is_sending``. If the
+table does not list an event for a state, the peer has broken a rule, and the call ends.
 """
 
 from __future__ import annotations
@@ -16,10 +13,10 @@ from .framing import MAX_MESSAGE, MessageReader
 from .metadata import Headers, Metadata, Status, decode_metadata
 
 # States of the receiving side.
-QUEUED = "queued"  # the peer's MAX_CONCURRENT_STREAMS is reached: no stream yet
-AWAITING = "awaiting"  # request sent (or being sent), no response headers yet
-RECEIVING = "receiving"  # response headers came
-DONE = "done"  # status known; messages may still wait in the inbox
+QUEUED = "queued"  # no stream yet, for example at the peer's MAX_CONCURRENT_STREAMS
+AWAITING = "awaiting"  # the stream is open; no response headers yet
+RECEIVING = "receiving"  # response headers received
+DONE = "done"  # status known; there may be unread messages
 
 # Events.
 STARTED = "started"
@@ -46,12 +43,13 @@ TRANSITIONS: dict[tuple[str, str], str] = {
 _NO_FIELDS: Headers = []
 
 Buffer = bytes | bytearray | memoryview
-#: Seconds that the peer is told, asked for when the stream opens: a call may have been queued.
+#: Seconds for ``grpc-timeout``, or a function that returns them when the stream opens. A call may
+#: wait in the queue before that.
 Timeout = Callable[[], float | None] | float | None
 
 
 def views_of(parts: Iterable[Buffer]) -> list[Buffer]:
-    """The parts as bytes, or views of bytes whatever their items are; empty ones left out."""
+    """Return the parts as ``bytes`` or as memoryviews of bytes, without empty parts."""
     views: list[Buffer] = []
     for part in parts:
         if isinstance(part, bytes):
@@ -63,13 +61,13 @@ def views_of(parts: Iterable[Buffer]) -> list[Buffer]:
 
 
 class IllegalEvent(Exception):
-    """The peer sent what the call's state does not permit."""
+    """An event that the call's state does not allow."""
 
 
 class Call:
-    """One call on one connection; the connection alone changes it.
+    """One call on one connection. Only the connection changes it.
 
-    ``waiters`` is for whoever drives the connection; nothing in ``wire/`` looks at it.
+    ``waiters`` is for the code that drives the connection. Modules in ``wire/`` do not use it.
     """
 
     __slots__ = (
@@ -109,7 +107,7 @@ class Call:
         self.timeout = timeout
         self.encoding = encoding
         self.receive_window = receive_window
-        self.send_window = 0  # known when the stream opens
+        self.send_window = 0  # set when the stream opens
         self.state = QUEUED
         self.stream_id = 0
         self.status: Status | None = None
@@ -117,27 +115,32 @@ class Call:
         self.initial_fields: Headers = _NO_FIELDS
         self.trailing_fields: Headers = _NO_FIELDS
         self.reader = MessageReader(max_message)
-        self.debt = 0  # bytes of stream credit that the consumer has earned back
+        self.debt = 0  # bytes read for which the peer has no new credit yet
         self.empty_frames = 0
         self.is_sending = True
         self.outbox: deque[Buffer] = deque()
         self.unsent = 0
-        self.expected: int | None = None  # bytes of the body to come, if the peer has said so
+        self.expected: int | None = None  # remaining bytes of the body by content-length
         self.waiters: list[object] = []
 
     def advance(self, event: str) -> None:
-        """Move along the table.  Raises ``IllegalEvent`` where it has no such step."""
+        """Change the state as the table says.
+
+        Raises:
+            IllegalEvent: The table does not list the event for this state.
+        """
         try:
             self.state = TRANSITIONS[self.state, event]
         except KeyError:
-            raise IllegalEvent(f"{event} while the call was {self.state}") from None
+            raise IllegalEvent(f"received {event} while the call was {self.state}") from None
 
     @property
     def is_done(self) -> bool:
+        """Whether the call has ended. It may have unread messages."""
         return self.state == DONE
 
     def end(self, status: Status) -> None:
-        """Settle the status, once; nothing more is sent."""
+        """End the call with a status, unless it has one already, and drop its unsent data."""
         if self.state != DONE:
             self.advance(ENDED)
         if self.status is None:
@@ -148,10 +151,12 @@ class Call:
 
     @property
     def initial_metadata(self) -> Metadata:
+        """The metadata of the response headers."""
         return decode_metadata(self.initial_fields)
 
     @property
     def trailing_metadata(self) -> Metadata:
+        """The metadata of the trailers."""
         return decode_metadata(self.trailing_fields)
 
     def __repr__(self) -> str:

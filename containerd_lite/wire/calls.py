@@ -1,7 +1,7 @@
-"""This side of a connection's calls: begun, queued, sent to, read from, ended.
+"""The client's operations on the calls of a connection: start, send, read and cancel.
 
-What lives here: the table of calls, the queue behind the peer's MAX_CONCURRENT_STREAMS.  What may
-not: received frames (``connection`` has them), sockets, clocks, locks.
+``Calls`` has the table of open calls, and a queue of calls that exceed the peer's
+MAX_CONCURRENT_STREAMS. The module ``connection`` handles received frames.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .metadata import Metadata, Status
 from .sender import MAX_UNSENT, Sender
 from .settings import PeerSettings
 
-_REPLACED = Status(
+_NO_MORE_CALLS = Status(
     metadata.UNAVAILABLE,
     "the connection takes no more calls",
     b"",
@@ -30,15 +30,16 @@ _REPLACED = Status(
     is_unprocessed=True,
 )
 
-#: Numbers connections, in debug output.
-_NUMBERS = count(1)
+#: The numbers of connections in debug output.
+_CONNECTION_NUMBERS = count(1)
 
 
 class Calls:
-    """The calls of one connection, and what they have to send.
+    """The calls of one connection, and the data that they send.
 
-    ``number`` is the connection's, in debug output.  ``sent_log`` is to be given what was sent; it
-    is ``None`` unless the logger was on when the connection was made.
+    ``number`` identifies the connection in debug output. The code that sends ``outgoing`` passes
+    the sent bytes to ``sent_log``, which is ``None`` unless debug output was enabled when the
+    connection was made.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Calls:
     ) -> None:
         self.lost: Status | None = None
         self.is_draining = False
-        self.number = next(_NUMBERS)
+        self.number = next(_CONNECTION_NUMBERS)
         self.sent_log: FrameLog | None = None
         self._received_log: FrameLog | None = None
         if LOGGER.isEnabledFor(logging.DEBUG):
@@ -78,12 +79,22 @@ class Calls:
         encoding: str = "",
         message: list[Buffer] | None = None,
     ) -> Call:
-        """Begin a call of ``/package.Service/Method``; ``timeout`` in seconds goes to the peer.
+        """Start a call.
 
-        ``encoding`` is the ``grpc-encoding`` of messages that are sent compressed.  ``message`` is
-        the only one, as ``views_of`` makes it; with an ``encoding`` it is compressed.
-        Raises ``InvalidArgument``, and ``ResourceExhausted`` for a message that is too large; then
-        nothing has begun.
+        If this method raises an error, it has not started a call.
+
+        Args:
+            path: The method as ``/package.Service/Method``.
+            request: The metadata to send.
+            timeout: Seconds for ``grpc-timeout``, or a function that returns them. Default: no
+                limit.
+            encoding: The ``grpc-encoding`` of messages that are sent compressed.
+            message: The only message of the request, as ``views_of`` returns it. With an
+                ``encoding``, it must be compressed. Default: ``send`` adds the messages.
+
+        Raises:
+            InvalidArgument: The path or the metadata cannot be sent.
+            ResourceExhausted: The message is too large.
         """
         call = Call(
             path,
@@ -94,18 +105,19 @@ class Calls:
             encoding=encoding,
         )
         if message is not None:
-            self._put(call, message, True, bool(encoding))
+            self._add_to_outbox(call, message, True, bool(encoding))
         if self.lost or self.is_draining:
             closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
             call.end(self.lost or closing)
         elif len(self._calls) >= self._max_calls or len(self.outgoing) >= MAX_UNSENT:
-            self._codec.fragments(path, request, encoding)  # what is wrong, is wrong now
+            self._codec.fragments(path, request, encoding)  # raises InvalidArgument now, not later
             self._queued.append(call)
         else:
-            self._open(call)
+            self._open_stream(call)
         return call
 
-    def _open(self, call: Call) -> None:
+    def _open_stream(self, call: Call) -> None:
+        """Give a call its stream id, and add its HEADERS and its data to ``outgoing``."""
         timeout = call.timeout() if callable(call.timeout) else call.timeout
         block = self._codec.encode(call.path, call.request, timeout, call.encoding)
         call.stream_id, self._next_id = self._next_id, self._next_id + 2
@@ -125,10 +137,13 @@ class Calls:
     def send(
         self, call: Call, *parts: Buffer, last: bool = False, is_compressed: bool = False
     ) -> None:
-        """Queue one message, given in parts that are sent as they are: do not change them.
+        """Queue one message, given in parts.
 
-        ``last`` closes the sending side behind it; with no parts it only does that.
-        Raises ``ResourceExhausted`` for a message that is too large, and then queues nothing.
+        The parts are kept until they are sent, so the caller must not change them. ``last`` closes
+        the sending side after the message. Without parts, this method only closes the sending side.
+
+        Raises:
+            ResourceExhausted: The message is too large. Its parts are not queued.
         """
         if parts:
             self.send_message(call, views_of(parts), last, is_compressed)
@@ -138,18 +153,20 @@ class Calls:
     def send_message(
         self, call: Call, views: list[Buffer], last: bool, is_compressed: bool = False
     ) -> None:
-        """As ``send``, of what ``views_of`` makes; an empty list is an empty message."""
-        self._put(call, views, last, is_compressed)
+        """Queue one message, as ``views_of`` returns it. An empty list is an empty message."""
+        self._add_to_outbox(call, views, last, is_compressed)
         if call.unsent and call.stream_id:
-            self._offer(call)
+            self._send_outbox(call)
 
-    def _put(self, call: Call, views: list[Buffer], last: bool, is_compressed: bool) -> None:
-        """Add a message to a call's outbox, unless it has ended."""
+    def _add_to_outbox(
+        self, call: Call, views: list[Buffer], last: bool, is_compressed: bool
+    ) -> None:
+        """Add a message to the call's outbox, unless the call or its sending side has ended."""
         length = sum(map(len, views))
         if length > self._max_message:
             raise ResourceExhausted(
                 f"a message of {length} bytes cannot be sent: the limit is {self._max_message}",
-                remedy="containerd takes 16 MiB; send content in smaller pieces",
+                remedy="Send content in smaller pieces: containerd takes up to 16 MiB in a message",
             )
         if call.state == states.DONE or not call.is_sending:
             return
@@ -159,36 +176,38 @@ class Calls:
         call.is_sending = not last
 
     def send_end(self, call: Call) -> None:
-        """Close the sending side."""
+        """Close the sending side of a call."""
         if call.state != states.DONE and call.is_sending:
             call.is_sending = False
             if call.stream_id:
-                self._offer(call)
+                self._send_outbox(call)
 
     def cancel(self, call: Call, status: Status) -> None:
-        """End a call from this side with ``status``; does nothing to a call that is done."""
+        """End a call with ``status`` and reset its stream. Do nothing if the call has ended."""
         if call.is_done:
             return
         if call.stream_id:
             self.outgoing.append(frames.rst_stream(call.stream_id, frames.CANCEL))
         else:
             self._queued.remove(call)
-        self._end(call, status)
+        self._end_call(call, status)
 
     def take(self, call: Call) -> Message | None:
-        """The call's oldest unread message, ``None`` if there is none; returns its credit."""
+        """Return the call's oldest unread message, or ``None``, and give credit for it."""
         return self._credit.take(call)
 
-    def _offer(self, call: Call) -> None:
+    def _send_outbox(self, call: Call) -> None:
+        """Send a call's data as far as the windows allow."""
         if self._sender.offer(call):
             self.touched[call] = None
 
-    def _pump(self) -> None:
+    def _send_blocked(self) -> None:
+        """Send the data of blocked calls as far as the windows allow."""
         if self._sender.blocked:
             for call in self._sender.pump():
                 self.touched[call] = None
 
-    def _end(self, call: Call, status: Status) -> None:
+    def _end_call(self, call: Call, status: Status) -> None:
         call.end(status)
         self.touched[call] = None
         self._calls.pop(call.stream_id, None)
@@ -198,24 +217,28 @@ class Calls:
             self._open_queued()
 
     def make_room(self) -> None:
-        """To be called when some of ``outgoing`` has gone: what waited for that is added."""
+        """Add the frames that had to wait because ``outgoing`` was too long.
+
+        The code that sends ``outgoing`` calls this method after it has sent some of it.
+        """
         if self._sender.has_room:
-            self._pump()
+            self._send_blocked()
             if self._queued:
                 self._open_queued()
 
     def _open_queued(self) -> None:
+        """Open streams for queued calls as far as the peer's limit and ``outgoing`` allow."""
         while self._queued and len(self._calls) < self._max_calls and not self.is_draining:
             if len(self.outgoing) >= MAX_UNSENT:
                 return
             call = self._queued.popleft()
             self.touched[call] = None
             try:
-                self._open(call)
-            except InvalidArgument as error:  # the peer changed what it takes
+                self._open_stream(call)
+            except InvalidArgument as error:  # the peer has lowered its limit for header lists
                 call.end(Status(metadata.RESOURCE_EXHAUSTED, error.message, origin="local"))
         if self.is_draining:
-            self._end_queued(self.lost or _REPLACED)
+            self._end_queued(self.lost or _NO_MORE_CALLS)
 
     def _end_queued(self, status: Status) -> None:
         while self._queued:
@@ -224,7 +247,7 @@ class Calls:
             self.touched[call] = None
 
     def take_touched(self) -> list[Call]:
-        """The calls that something happened to since this was asked last."""
+        """Return the calls that have changed since the last call of this method."""
         if not self.touched:
             return []
         touched, self.touched = self.touched, {}
@@ -232,14 +255,15 @@ class Calls:
 
     @property
     def is_idle(self) -> bool:
+        """Whether the connection has no open and no queued calls."""
         return not self._calls and not self._queued
 
     def lose(self, status: Status) -> None:
-        """The connection is gone, or given up: every call ends with ``status``."""
+        """End every call with ``status``, because the connection is lost or given up."""
         if self.lost is not None:
             return
         self.lost = status
         self.is_draining = True
         self._end_queued(status)
         for call in list(self._calls.values()):
-            self._end(call, status)
+            self._end_call(call, status)

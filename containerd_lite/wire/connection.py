@@ -1,11 +1,11 @@
-"""All calls of one HTTP/2 connection: bytes in, calls advanced; messages in, bytes out.
+"""The effect of received frames on the calls of a connection.
 
-What lives here: what each frame of the peer's does to the calls and to the connection.  What may
-not: sockets, clocks, locks.  Whoever drives it serialises access.
+``Connection`` has no lock: its user must serialize access.
 
-An ``H2Connection`` owns the preface, SETTINGS and both HPACK contexts.  The frames of streams, PING
-and GOAWAY are ours: h2's state machine closes on GOAWAY, though accepted streams may finish, and
-drops the good events that stand before a bad frame.
+An ``H2Connection`` handles the preface, SETTINGS and both HPACK contexts. This module handles the
+frames of streams, PING and GOAWAY itself, because h2's state machine has two problems. It closes
+the connection on GOAWAY, although accepted streams may finish. It also drops the valid events
+before an invalid frame.
 """
 
 from __future__ import annotations
@@ -27,26 +27,33 @@ from .header_block import HeaderBlock
 from .metadata import Status
 from .settings import SettingsFault
 
-#: DATA frames without payload in a row on one stream (CVE-2019-9518).
+#: Maximum number of DATA frames without payload in a row on one stream (CVE-2019-9518).
 MAX_EMPTY_FRAMES = 100
-#: Streams that the peer ended, and on which it can say no more: so many are remembered.
-_REMEMBERED = 100
+#: Number of remembered streams that the peer has ended. More DATA or HEADERS on them is an error.
+_MAX_ENDED = 100
 
 
-def _bad_update(increment: int) -> tuple[int, str]:
-    """The error code, and what is wrong (RFC 9113, 6.9 and 6.9.1)."""
+def _window_update_error(increment: int) -> tuple[int, str]:
+    """Return the error code and the message for a bad increment (RFC 9113, 6.9 and 6.9.1)."""
     if increment:
-        return frames.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes a window over 2**31-1"
-    return frames.PROTOCOL_ERROR, "WINDOW_UPDATE of 0"
+        return (
+            frames.FLOW_CONTROL_ERROR,
+            "received WINDOW_UPDATE that raises a window above 2**31-1",
+        )
+    return frames.PROTOCOL_ERROR, "received WINDOW_UPDATE with increment 0"
 
 
 class Connection(Calls):
     """The client's end of one gRPC connection.
 
-    Give bytes to ``receive``, send what lies in ``outgoing``, and look at the calls that
-    ``take_touched`` returns.  ``lost`` is the status that ended the connection, ``None`` while it
-    lives; ``is_draining`` says that no call can be started on it any more; ``is_ready``, that the
-    peer has shown itself to speak HTTP/2.
+    Pass received bytes to ``receive``, send the buffers in ``outgoing``, and look at the calls that
+    ``take_touched`` returns.
+
+    Attributes:
+        is_draining: Whether the connection takes no new calls.
+        is_ready: Whether the peer has sent valid SETTINGS, and so speaks HTTP/2.
+        lost: The status that ended the connection, or ``None``.
+        outgoing: The buffers to send.
     """
 
     def __init__(
@@ -61,8 +68,8 @@ class Connection(Calls):
             authority=authority, scheme=scheme, user_agent=user_agent, max_message=max_message
         )
         self.is_ready = False
-        self._ended: deque[int] = deque(maxlen=_REMEMBERED)  # streams that the peer ended
-        self._frames = FrameReader(
+        self._ended_by_peer: deque[int] = deque(maxlen=_MAX_ENDED)  # ids of streams
+        self._frame_reader = FrameReader(
             {
                 frames.DATA: self._on_data,
                 frames.HEADERS: self._on_headers,
@@ -76,15 +83,16 @@ class Connection(Calls):
         )
 
     def receive(self, data: memoryview) -> int:
-        """Take bytes that came; returns how many were used: what was not is to come again.
+        """Process received bytes and return how many were used.
 
-        Never raises for what a peer sent: a broken connection ends every call, and ``lost``
-        tells why.
+        The caller passes the unused bytes again, followed by more. This method never raises for
+        bytes that the peer sent. If they break the connection, every call ends, and ``lost`` has
+        the reason.
         """
         if self.lost:
             return len(data)
         try:
-            used = self._frames.feed(data)
+            used = self._frame_reader.feed(data)
         except ConnectionFault as fault:
             used = len(data)
             if fault.code != frames.NO_ERROR:
@@ -97,51 +105,58 @@ class Connection(Calls):
             self._received_log.add((data,), used)
         return used
 
-    def _live(self, stream_id: int) -> Call | None:
-        """The call of a stream; ``None`` for one that is closed; any other id is a fault."""
+    def _find_call(self, stream_id: int) -> Call | None:
+        """Return the call of a stream, or ``None`` if it is closed; raise for an idle stream."""
         call = self._calls.get(stream_id)
         if call is None and (not stream_id & 1 or stream_id >= self._next_id):
-            raise ConnectionFault(frames.PROTOCOL_ERROR, f"a frame for idle stream {stream_id}")
+            raise ConnectionFault(
+                frames.PROTOCOL_ERROR, f"received a frame for idle stream {stream_id}"
+            )
         return call
 
-    def _passed_over(self, stream_id: int) -> None:
-        """DATA or HEADERS for a stream without a call; its own end is the last a peer may send.
+    def _ignore_late_frame(self, stream_id: int) -> None:
+        """Ignore DATA or HEADERS on a closed stream; raise if the peer had ended the stream.
 
-        On a stream that we ended there may be some on their way.
+        On a stream that this client has ended, the peer's frames may still arrive.
         """
-        self._live(stream_id)
-        if stream_id in self._ended:
+        self._find_call(stream_id)
+        if stream_id in self._ended_by_peer:
             raise ConnectionFault(
-                frames.STREAM_CLOSED, f"more came on stream {stream_id}, which the peer had ended"
+                frames.STREAM_CLOSED,
+                f"received a frame on stream {stream_id} after the peer had ended it",
             )
 
     def _on_data(self, body: memoryview, flags: int, stream_id: int, size: int) -> None:
         credit = self._credit
         credit.window -= size
         if credit.window < 0:
-            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window overflowed")
+            raise ConnectionFault(
+                frames.FLOW_CONTROL_ERROR, "received DATA beyond the connection's window"
+            )
         call = self._calls.get(stream_id)
         if call is None:
-            self._passed_over(stream_id)
+            self._ignore_late_frame(stream_id)
             return
         call.receive_window -= size
         last = flags & frames.END_STREAM
         if call.receive_window < 0:
-            self._refuse(call, frames.FLOW_CONTROL_ERROR, "the stream's window overflowed")
+            self._refuse_stream(
+                call, frames.FLOW_CONTROL_ERROR, "received DATA beyond the stream's window"
+            )
             return
         if last or call.state != states.RECEIVING:
             try:
                 call.advance(states.DATA_END if last else states.MESSAGE_DATA)
             except IllegalEvent as fault:
-                self._refuse(call, frames.PROTOCOL_ERROR, str(fault))
+                self._refuse_stream(call, frames.PROTOCOL_ERROR, str(fault))
                 return
         if call.expected is not None or call.empty_frames or not body:
-            self._count(call, len(body))
+            self._count_data(call, len(body))
         reader = call.reader
         try:
             reader.feed(body)
         except ContainerdError as fault:
-            self._refuse_message(call, fault)
+            self._refuse_body(call, fault)
             return
         if reader.messages:
             self.touched[call] = None
@@ -150,10 +165,10 @@ class Connection(Calls):
         if size != len(body):
             credit.repay(call, size - len(body))
         if last:
-            self._finish(call, None)
+            self._finish_call(call, None)
 
-    def _refuse_message(self, call: Call, fault: ContainerdError) -> None:
-        """End a call for what its body is: too large, or no messages."""
+    def _refuse_body(self, call: Call, fault: ContainerdError) -> None:
+        """End a call whose body is too large or has no valid messages."""
         exhausted = isinstance(fault, ResourceExhausted)
         status = Status(
             metadata.RESOURCE_EXHAUSTED if exhausted else metadata.INTERNAL,
@@ -164,10 +179,10 @@ class Connection(Calls):
         if call.reader.is_discarding:
             status = metadata.status_of_http(call.http_status)
         self.outgoing.append(frames.rst_stream(call.stream_id, frames.CANCEL))
-        self._end(call, status)
+        self._end_call(call, status)
 
-    def _count(self, call: Call, size: int) -> None:
-        """Against content-length, if one was told, and the limit on empty frames in a row."""
+    def _count_data(self, call: Call, size: int) -> None:
+        """Count DATA for content-length, and for the limit of empty frames in a row."""
         if call.expected is not None:
             call.expected -= size
         if size:
@@ -175,16 +190,16 @@ class Connection(Calls):
             return
         call.empty_frames += 1
         if call.empty_frames > MAX_EMPTY_FRAMES:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of empty DATA frames")
+            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "received too many empty DATA frames")
 
     def _on_headers(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
-        try:  # also for calls that are gone: HPACK must stay in step
+        try:  # also for ended calls: each block changes HPACK's state
             block = self._codec.decode(bytes(payload))
         except ValueError as error:
             raise ConnectionFault(frames.COMPRESSION_ERROR, str(error)) from error
         call = self._calls.get(stream_id)
         if call is None:
-            self._passed_over(stream_id)
+            self._ignore_late_frame(stream_id)
             return
         last = flags & frames.END_STREAM
         is_first = call.state == states.AWAITING
@@ -194,33 +209,35 @@ class Connection(Calls):
         if last and block.is_informational:
             problem = "informational headers that end the stream"
         if problem:
-            self._refuse(call, frames.PROTOCOL_ERROR, f"malformed: {problem}")
+            self._refuse_stream(
+                call, frames.PROTOCOL_ERROR, f"received a malformed header block: {problem}"
+            )
         elif block.is_informational:
             call.advance(states.INFORMATIONAL)
         elif last:
             call.advance(states.TRAILERS)
             call.http_status = call.http_status or block.http_status
-            self._finish(call, block)
+            self._finish_call(call, block)
         elif not is_first:
-            self._refuse(call, frames.PROTOCOL_ERROR, "response headers came twice")
+            self._refuse_stream(call, frames.PROTOCOL_ERROR, "received response headers twice")
         else:
-            self._answered(call, block)
+            self._start_response(call, block)
 
-    def _answered(self, call: Call, block: HeaderBlock) -> None:
+    def _start_response(self, call: Call, block: HeaderBlock) -> None:
         call.advance(states.RESPONSE)
         call.http_status = block.http_status
         call.initial_fields = block.fields
         call.expected = block.length
         call.reader.encoding = block.encoding
-        if not block.is_grpc:  # its body is no messages; its trailers may have a status yet
+        if not block.is_grpc:  # the body has no messages, but the trailers may have a status
             call.reader.discard()
 
-    def _finish(self, call: Call, trailers: HeaderBlock | None) -> None:
-        """The peer ended the stream; tell it so if our side is still open."""
-        self._ended.append(call.stream_id)
+    def _finish_call(self, call: Call, trailers: HeaderBlock | None) -> None:
+        """End a call whose stream the peer has ended, and reset the stream if this side is open."""
+        self._ended_by_peer.append(call.stream_id)
         if call.expected:
-            said = f"the body was not as long as its content-length: {call.expected} bytes off"
-            self._refuse(call, frames.PROTOCOL_ERROR, said)
+            message = f"the body's length and content-length differ by {call.expected} bytes"
+            self._refuse_stream(call, frames.PROTOCOL_ERROR, message)
             return
         status = trailers.status if trailers is not None else None
         if trailers is not None:
@@ -228,25 +245,25 @@ class Connection(Calls):
         if status is None:
             status = metadata.status_of_http(call.http_status)
         if status.code == metadata.OK and not call.reader.is_between_messages:
-            status = Status(metadata.INTERNAL, "the last message was cut short", b"", "stream")
+            status = Status(metadata.INTERNAL, "the last message is incomplete", b"", "stream")
         if call.is_sending or call.unsent:
             self.outgoing.append(frames.rst_stream(call.stream_id, frames.NO_ERROR))
-        self._end(call, status)
+        self._end_call(call, status)
 
-    def _refuse(self, call: Call, error: int, message: str) -> None:
+    def _refuse_stream(self, call: Call, error: int, message: str) -> None:
         """Reset a stream on which the peer broke a rule."""
         self.outgoing.append(frames.rst_stream(call.stream_id, error))
-        self._end(call, Status(metadata.INTERNAL, message, b"", "stream"))
+        self._end_call(call, Status(metadata.INTERNAL, message, b"", "stream"))
 
     def _on_reset(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
-        call = self._live(stream_id)
+        call = self._find_call(stream_id)
         if call is not None:
-            self._ended.append(stream_id)
+            self._ended_by_peer.append(stream_id)
             answered = call.state != states.AWAITING
-            self._end(call, metadata.status_of_reset(frames.unpack_word(payload)[0], answered))
+            self._end_call(call, metadata.status_of_reset(frames.unpack_word(payload)[0], answered))
 
     def _on_push(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
-        raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
+        raise ConnectionFault(frames.PROTOCOL_ERROR, "received PUSH_PROMISE, but push is disabled")
 
     def _on_ping(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         if not flags & frames.ACK:
@@ -258,19 +275,19 @@ class Connection(Calls):
         if not stream_id:
             sender.window += increment
             if not increment or sender.window > frames.MAX_WINDOW:
-                raise ConnectionFault(*_bad_update(increment))
+                raise ConnectionFault(*_window_update_error(increment))
         else:
-            call = self._live(stream_id)
+            call = self._find_call(stream_id)
             if call is None:
                 return
             call.send_window += increment
             if not increment or call.send_window > frames.MAX_WINDOW:
-                self._refuse(call, *_bad_update(increment))
+                self._refuse_stream(call, *_window_update_error(increment))
                 return
         if sender.blocked:
-            self._pump()
+            self._send_blocked()
 
-    # ---- the connection's own --------------------------------------------------------------
+    # ---- SETTINGS and GOAWAY ---------------------------------------------------------------
 
     def _on_settings(self, frame: memoryview, flags: int, stream_id: int, size: int) -> None:
         try:
@@ -297,21 +314,24 @@ class Connection(Calls):
             shift = window - self._sender.initial_window
             self._sender.initial_window = window
             for call in self._calls.values():
-                call.send_window += shift  # may go below zero: RFC 9113, 6.9.2
+                call.send_window += shift  # may become negative (RFC 9113, 6.9.2)
                 if call.send_window > frames.MAX_WINDOW:
-                    raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a window over 2**31-1")
+                    raise ConnectionFault(
+                        frames.FLOW_CONTROL_ERROR,
+                        "received SETTINGS that raise a window above 2**31-1",
+                    )
         self._open_queued()
-        self._pump()
+        self._send_blocked()
 
     def _on_goaway(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
         self.is_draining = True
         last_id = frames.unpack_word(payload)[0] & frames.MAX_WINDOW
         reason = bytes(payload[8:200]).decode("utf-8", "replace") or "GOAWAY"
-        said = f"the peer is closing the connection ({reason})"
-        status = Status(metadata.UNAVAILABLE, said, b"", "connection", is_unprocessed=True)
+        message = f"the peer is closing the connection ({reason})"
+        status = Status(metadata.UNAVAILABLE, message, b"", "connection", is_unprocessed=True)
         self._end_queued(status)
         for call in list(self._calls.values()):
             if call.stream_id > last_id:
-                # Whoever has answered has looked at the call, whatever the GOAWAY says.
+                # A server that has answered has started the call, whatever GOAWAY says.
                 was_answered = call.state != states.AWAITING
-                self._end(call, replace(status, is_unprocessed=not was_answered))
+                self._end_call(call, replace(status, is_unprocessed=not was_answered))

@@ -1,10 +1,11 @@
-"""Credit for what was received: how much the peer may send before it must wait.
+"""Flow control of received data: how much the peer may send before it must wait.
 
-What lives here: our windows, of the connection and of each call, and when to widen them.  What may
-not: the peer's windows (``sender`` has them), frames that came.
+``Credit`` decides when to widen the receive windows of the connection and of each call. The module
+``sender`` has the windows for sent data.
 
-The connection's credit is returned on receipt, a stream's when its consumer reads: else one unread
-stream would starve every call, or a stream would grow without bound.
+The connection's window is widened when data arrives. Otherwise one unread stream would block all
+calls. A stream's window is widened when its messages are read. Otherwise its unread messages would
+take ever more memory.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from . import frames
 from .call import Buffer, Call
 from .framing import PREFIX_SIZE, Message
 
-#: What one stream may send unread.  containerd's reads come in messages of 1 MiB.
+#: Bytes that the peer may send on a stream unread. containerd sends content in messages of 1 MiB.
 STREAM_WINDOW = 4 << 20
-#: Bytes of a message that might not fit what is left of a stream's window.
+#: Bytes of the smallest message that might not fit into the rest of a stream's window.
 EARLY_FROM = STREAM_WINDOW // 2 - PREFIX_SIZE + 1
-#: What all streams together may send before credit is returned.
+#: Bytes that the peer may send on all streams together before it gets new credit.
 CONNECTION_WINDOW = 16 << 20
-#: What of it must be used up to be worth a frame.
+#: Bytes left in the connection's window when it is widened. A smaller step is not worth a frame.
 RENEWED_AT = CONNECTION_WINDOW // 2
 
 
 class Credit:
-    """Puts WINDOW_UPDATE frames into ``outgoing``, in large steps.
+    """Adds WINDOW_UPDATE frames to ``outgoing``, in large steps.
 
-    ``window`` is what the peer may send on the connection yet; whoever takes DATA counts it down.
+    ``window`` is the number of bytes that the peer may still send on the connection.
+    ``Connection`` subtracts the DATA that it receives.
     """
 
     def __init__(self, outgoing: deque[Buffer]) -> None:
@@ -37,12 +39,12 @@ class Credit:
         outgoing.append(frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW))
 
     def renew(self) -> None:
-        """Return what the connection has taken."""
+        """Widen the connection's window to its full size."""
         self._outgoing.append(frames.window_update(0, CONNECTION_WINDOW - self.window))
         self.window = CONNECTION_WINDOW
 
     def take(self, call: Call) -> Message | None:
-        """The call's oldest unread message, ``None`` if there is none; returns its credit."""
+        """Return the call's oldest unread message, or ``None``, and give credit for it."""
         if not call.reader.messages:
             return None
         message = call.reader.messages.popleft()
@@ -51,15 +53,16 @@ class Credit:
         return message
 
     def repay(self, call: Call, size: int) -> None:
+        """Count ``size`` bytes as read, and widen the stream's window when a quarter is read."""
         call.debt += size
         if call.debt >= STREAM_WINDOW // 4:
             self._grant(call, call.debt)
 
     def grant_early(self, call: Call) -> None:
-        """Credit for a message under way that might not fit the window, once it is waited for.
+        """Widen the stream's window for an incomplete message that might not fit into it.
 
-        Only where nothing unread stands before it: else a stream that nobody reads would grow
-        by the credit of each such message.  The debt goes below zero until the message is taken.
+        This happens only if no unread message precedes it. Otherwise an unread stream would grow by
+        the credit of each such message. The debt is negative until the message is read.
         """
         reader = call.reader
         if reader.wanted >= EARLY_FROM and call.debt >= 0 and not reader.messages:

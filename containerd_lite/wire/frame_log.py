@@ -1,4 +1,4 @@
-"""Debug output of a connection's frames: one line each, without what they carry."""
+"""Debug output of a connection's frames: one line for each frame, without its payload."""
 
 from __future__ import annotations
 
@@ -32,40 +32,42 @@ _FLAGS = {
 
 
 class FrameLog:
-    """Logs the frames of one direction of a connection, in whatever pieces its bytes come.
+    """Logs the frames of one direction of a connection.
+
+    The bytes may come in pieces of any size.
 
     Args:
-        start: what each line begins with.
-        preface: how many bytes come before the first frame.
+        start: Text at the start of each line.
+        preface: Number of bytes before the first frame.
     """
 
     def __init__(self, start: str, preface: int = 0) -> None:
         self._start = start
-        self._to_skip = preface  # until the next frame's header
+        self._to_skip = preface  # bytes before the next frame's header
         self._header = bytearray()
 
     def add(self, buffers: Iterable[Buffer], size: int) -> None:
-        """Log the frames that begin in the first ``size`` bytes of these buffers."""
+        """Log the frames whose headers end in the first ``size`` bytes of these buffers."""
         for buffer in buffers:
             part = memoryview(buffer)[:size]
-            self._add(part)
+            self._add_buffer(part)
             size -= len(part)
 
-    def _add(self, data: memoryview) -> None:
+    def _add_buffer(self, data: memoryview) -> None:
         while data:
             if self._to_skip:
-                step = min(self._to_skip, len(data))
-                self._to_skip -= step
+                size = min(self._to_skip, len(data))
+                self._to_skip -= size
             else:
-                step = min(frames.HEADER_SIZE - len(self._header), len(data))
-                self._header += data[:step]
+                size = min(frames.HEADER_SIZE - len(self._header), len(data))
+                self._header += data[:size]
                 if len(self._header) == frames.HEADER_SIZE:
-                    self._to_skip = self._log()
+                    self._to_skip = self._log_frame()
                     self._header.clear()
-            data = data[step:]
+            data = data[size:]
 
-    def _log(self) -> int:
-        """Log the frame with this header; returns the length of its payload."""
+    def _log_frame(self) -> int:
+        """Log the frame with this header, and return the length of its payload."""
         word, flags, stream_id = frames.unpack_header(self._header)
         length, kind = word >> 8, word & 0xFF
         name = _TYPES[kind] if kind < len(_TYPES) else f"frame of type {kind}"
@@ -73,7 +75,7 @@ class FrameLog:
             names = ["ACK"] if flags & frames.ACK else []
         else:
             names = [text for flag, text in _FLAGS.items() if flags & flag]
-        words = ", ".join([f"{length} bytes", *names])
+        details = ", ".join([f"{length} bytes", *names])
         stream_id &= frames.MAX_WINDOW
-        LOGGER.debug("%s %s, stream %d, %s", self._start, name, stream_id, words)
+        LOGGER.debug("%s %s, stream %d, %s", self._start, name, stream_id, details)
         return int(length)

@@ -1,7 +1,7 @@
-"""Bytes to well-formed HTTP/2 frames: what is wrong with a frame in itself ends here.
+"""Parsing of received bytes into HTTP/2 frames.
 
-What lives here: cutting, sizes, padding, header blocks put together.  What may not: calls,
-windows, HPACK.
+``FrameReader`` checks the size, stream id and padding of each frame, and joins header blocks. It
+does not know about calls, windows or HPACK.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from .frames import (
     WINDOW_UPDATE,
 )
 
-#: Bound on an encoded header block, all its frames together, and on its CONTINUATION frames.
+#: Maximum size of an encoded header block in bytes, over all its frames.
 MAX_BLOCK = 64 << 10
+#: Maximum number of CONTINUATION frames of one header block.
 MAX_CONTINUATIONS = 16
 
-#: Called with a frame's payload (unpadded; a whole frame for SETTINGS, as h2 wants it), its
-#: flags, its stream id and its length on the wire, which is what flow control counts.
+#: A function that takes a frame's payload, flags, stream id and length on the wire.
+#: The payload has no padding. For SETTINGS it is the whole frame, because h2 needs the header too.
+#: Flow control counts the length on the wire.
 Handler = Callable[[memoryview, int, int, int], None]
 
-_UNUSUAL = frames.PADDED | frames.HAS_PRIORITY
-#: Of each type: whether it belongs to a stream, to the connection, or (None) to either; its size.
+_PADDED_OR_PRIORITY = frames.PADDED | frames.HAS_PRIORITY
+#: For each type: whether it needs a stream id (None: with or without), and its length (None: any).
 _RULES: dict[int, tuple[bool | None, int | None]] = {
     DATA: (True, None),
     HEADERS: (True, None),
@@ -47,7 +49,7 @@ _RULES: dict[int, tuple[bool | None, int | None]] = {
 
 
 class ConnectionFault(Exception):
-    """The connection cannot go on; ``code`` is the HTTP/2 error code to tell the peer."""
+    """An error that ends the connection. ``code`` is the HTTP/2 error code for the GOAWAY frame."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -55,105 +57,119 @@ class ConnectionFault(Exception):
 
 
 class FrameReader:
-    """Hands each frame to the handler of its type; frames of unknown types are passed over."""
+    """Passes each frame to the handler of its type, and ignores frames of unknown types."""
 
     def __init__(self, handlers: Mapping[int, Handler]) -> None:
         self._handlers = handlers
-        self._first = True
-        self._block: tuple[int, int, list[bytes]] | None = None  # stream, flags, pieces
+        self._awaits_first_frame = True
+        self._open_block: tuple[int, int, list[bytes]] | None = None  # stream id, flags, pieces
 
     def feed(self, data: memoryview) -> int:
-        """Take bytes; returns how many were used: what was not is to come again, with more.
+        """Parse bytes and return how many were used.
 
-        Raises ``ConnectionFault``.
+        The caller passes the unused bytes again, followed by more.
+
+        Raises:
+            ConnectionFault: A frame breaks a rule of HTTP/2.
         """
         at, end = 0, len(data)
         unpack, handlers = frames.unpack_header, self._handlers
         while end - at >= HEADER_SIZE:
             word, flags, stream_id = unpack(data, at)
             length, kind = word >> 8, word & 0xFF
-            if self._first and (kind != SETTINGS or flags & frames.ACK):
-                self._not_http2(data)
+            if self._awaits_first_frame and (kind != SETTINGS or flags & frames.ACK):
+                self._raise_not_http2(data)
             if length > MAX_FRAME_SIZE:
-                raise ConnectionFault(frames.FRAME_SIZE_ERROR, f"a frame of {length} bytes came")
+                raise ConnectionFault(
+                    frames.FRAME_SIZE_ERROR,
+                    f"received a frame of {length} bytes, which is too long",
+                )
             start = at + HEADER_SIZE
             if end - start < length:
                 break
             at = start + length
             stream_id &= MAX_WINDOW
-            if self._block is None and not self._first:
-                # Nearly all that comes, 32,768 frames for 512 MiB: no more checks than it needs.
+            if self._open_block is None and not self._awaits_first_frame:
+                # A short path for nearly all frames: content of 512 MiB comes in 32,768 frames.
                 if kind == DATA or (kind == HEADERS and flags & END_HEADERS):
-                    is_plain = stream_id and not flags & _UNUSUAL
-                else:  # these two come with each call
+                    is_plain = stream_id and not flags & _PADDED_OR_PRIORITY
+                else:  # these two types arrive with each call
                     is_plain = (kind == WINDOW_UPDATE and length == 4) or (
                         kind == PING and length == 8 and not stream_id
                     )
                 if is_plain:
                     handlers[kind](data[start:at], flags, stream_id, length)
                     continue
-            self._first = False
+            self._awaits_first_frame = False
             payload = data[start - HEADER_SIZE if kind == SETTINGS else start : at]
-            self._take(kind, payload, flags, stream_id, length)
+            self._dispatch(kind, payload, flags, stream_id, length)
         return at
 
-    def _not_http2(self, data: memoryview) -> None:
-        what = "with HTTP/1" if bytes(data[:5]) == b"HTTP/" else "with something else"
+    def _raise_not_http2(self, data: memoryview) -> None:
+        protocol = "HTTP/1" if bytes(data[:5]) == b"HTTP/" else "something else"
         raise ConnectionFault(
-            frames.PROTOCOL_ERROR, f"the peer does not speak HTTP/2: it answered {what}"
+            frames.PROTOCOL_ERROR, f"the peer does not speak HTTP/2: it answered with {protocol}"
         )
 
-    def _take(
+    def _dispatch(
         self, kind: int, payload: memoryview, flags: int, stream_id: int, length: int
     ) -> None:
-        if self._block is not None and kind != CONTINUATION:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "a header block was interrupted")
+        """Check a frame, join header blocks, and call the handler."""
+        if self._open_block is not None and kind != CONTINUATION:
+            raise ConnectionFault(
+                frames.PROTOCOL_ERROR, "received another frame inside a header block"
+            )
         if kind not in _RULES:
             return
-        place, size = _RULES[kind]
-        if place is not None and place != bool(stream_id):
+        needs_stream, size = _RULES[kind]
+        if needs_stream is not None and needs_stream != bool(stream_id):
             raise ConnectionFault(
-                frames.PROTOCOL_ERROR, f"a frame of type {kind} on stream {stream_id}"
+                frames.PROTOCOL_ERROR,
+                f"received a frame of type {kind} on stream {stream_id}, which HTTP/2 forbids",
             )
         if kind == SETTINGS and flags & frames.ACK:
             size = 0
         if (size is not None and length != size) or (kind == frames.GOAWAY and length < 8):
             raise ConnectionFault(
-                frames.FRAME_SIZE_ERROR, f"a frame of type {kind} and {length} bytes"
+                frames.FRAME_SIZE_ERROR,
+                f"received a frame of type {kind} with {length} bytes, which HTTP/2 forbids",
             )
         if kind <= HEADERS:
-            payload = _unpadded(payload, flags if kind == HEADERS else flags & frames.PADDED)
+            payload = _strip_padding(payload, flags if kind == HEADERS else flags & frames.PADDED)
             if kind == HEADERS and not flags & END_HEADERS:
-                self._block = (stream_id, flags, [bytes(payload)])
+                self._open_block = (stream_id, flags, [bytes(payload)])
                 return
         elif kind == CONTINUATION:
-            whole = self._continue(payload, flags, stream_id)
-            if whole is None:
+            joined = self._add_continuation(payload, flags, stream_id)
+            if joined is None:
                 return
-            (payload, flags), kind = whole, HEADERS
+            (payload, flags), kind = joined, HEADERS
         handler = self._handlers.get(kind)
         if handler is not None:
             handler(payload, flags, stream_id, length)
 
-    def _continue(
+    def _add_continuation(
         self, payload: memoryview, flags: int, stream_id: int
     ) -> tuple[memoryview, int] | None:
-        if self._block is None or self._block[0] != stream_id:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
-        _, first_flags, pieces = self._block
+        """Add a CONTINUATION frame; return the block and its flags when the block is complete."""
+        if self._open_block is None or self._open_block[0] != stream_id:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "received CONTINUATION without HEADERS")
+        _, first_flags, pieces = self._open_block
         pieces.append(bytes(payload))
-        # An endless block costs a server of ours nothing and us everything (CVE-2024-27316).
+        # A server can send an endless block at little cost to itself (CVE-2024-27316).
         if len(pieces) > 1 + MAX_CONTINUATIONS or sum(map(len, pieces)) > MAX_BLOCK:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a header block without an end")
+            raise ConnectionFault(
+                frames.ENHANCE_YOUR_CALM, "received a header block that is too long"
+            )
         if not flags & END_HEADERS:
             return None
-        self._block = None
+        self._open_block = None
         return memoryview(b"".join(pieces)), first_flags
 
 
-def _unpadded(payload: memoryview, flags: int) -> memoryview:
-    """The payload without its padding and, for HEADERS, its priority fields."""
-    if not flags & _UNUSUAL:
+def _strip_padding(payload: memoryview, flags: int) -> memoryview:
+    """Return the payload without padding and, for HEADERS, without priority fields."""
+    if not flags & _PADDED_OR_PRIORITY:
         return payload
     start, end = 0, len(payload)
     if flags & frames.PADDED and end:
@@ -161,5 +177,7 @@ def _unpadded(payload: memoryview, flags: int) -> memoryview:
     if flags & frames.HAS_PRIORITY:
         start += 5
     if start > end or not len(payload):
-        raise ConnectionFault(frames.PROTOCOL_ERROR, "padding is longer than its frame")
+        raise ConnectionFault(
+            frames.PROTOCOL_ERROR, "received a frame that is too short for its padding or priority"
+        )
     return payload[start:end]

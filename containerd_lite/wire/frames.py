@@ -1,6 +1,6 @@
-"""HTTP/2 frames by hand (RFC 9113, sections 4 and 6): their numbers and their bytes.
+"""Constants of HTTP/2 frames, and packing of the frames that a client sends.
 
-What lives here: constants, and packing of the frames that a client sends.  What may not: state.
+See RFC 9113, sections 4 and 6.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ CANCEL, COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM = 8, 9, 10, 11
 INADEQUATE_SECURITY, HTTP_1_1_REQUIRED = 12, 13
 
 HEADER_SIZE = 9
-#: Bytes that a client sends before its first frame (section 3.4).
+#: Bytes that a client sends before its first frame (RFC 9113, 3.4).
 PREFACE_SIZE = 24
-#: The largest frame that we take: the protocol's own default, which we do not raise.
+#: Maximum size in bytes of a payload that this client accepts: the protocol's default.
 MAX_FRAME_SIZE = 1 << 14
 DEFAULT_WINDOW = (1 << 16) - 1
 MAX_WINDOW = (1 << 31) - 1
 
-#: Length (24 bits) and type (8), flags, stream id with its reserved bit.
+#: Length (24 bits) and type (8 bits), flags, and the stream id with its reserved bit.
 _HEADER = Struct(">LBL")
 _WORD = Struct(">L")
 unpack_header = _HEADER.unpack_from
@@ -37,20 +37,25 @@ unpack_word = _WORD.unpack_from
 
 
 def header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
-    """The 9 bytes before a frame's payload."""
+    """Return the 9-byte header of a frame with ``length`` bytes of payload."""
     return _HEADER.pack(length << 8 | kind, flags, stream_id)
 
 
 def window_update(stream_id: int, increment: int) -> bytes:
+    """Return a WINDOW_UPDATE frame."""
     return header(WINDOW_UPDATE, 0, stream_id, 4) + _WORD.pack(increment)
 
 
 def rst_stream(stream_id: int, code: int) -> bytes:
+    """Return a RST_STREAM frame with an HTTP/2 error code."""
     return header(RST_STREAM, 0, stream_id, 4) + _WORD.pack(code)
 
 
 def goaway(code: int, debug: bytes = b"") -> bytes:
-    """A client's GOAWAY: it has accepted no stream of the server's, so its last id is 0."""
+    """Return a GOAWAY frame.
+
+    Its last stream id is 0, because a client accepts no streams from the server.
+    """
     return header(GOAWAY, 0, 0, 8 + len(debug)) + _WORD.pack(0) + _WORD.pack(code) + debug
 
 
@@ -58,16 +63,17 @@ _PING_ACK = header(PING, ACK, 0, 8)
 
 
 def ping_ack(payload: bytes | memoryview) -> bytes:
+    """Return the acknowledgement of a PING with this payload."""
     return _PING_ACK + payload
 
 
 def headers(stream_id: int, block: bytes, max_frame: int) -> bytes:
-    """HEADERS, and CONTINUATION frames right behind it if the block is too long for one."""
+    """Return HEADERS, with CONTINUATION frames if the block exceeds ``max_frame`` bytes."""
     if len(block) <= max_frame:
         return header(HEADERS, END_HEADERS, stream_id, len(block)) + block
     parts = [header(HEADERS, 0, stream_id, max_frame), block[:max_frame]]
     for start in range(max_frame, len(block), max_frame):
         piece = block[start : start + max_frame]
-        last = END_HEADERS if start + max_frame >= len(block) else 0
-        parts += (header(CONTINUATION, last, stream_id, len(piece)), piece)
+        flags = END_HEADERS if start + max_frame >= len(block) else 0
+        parts += (header(CONTINUATION, flags, stream_id, len(piece)), piece)
     return b"".join(parts)

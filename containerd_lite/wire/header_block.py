@@ -1,4 +1,4 @@
-"""What a header block of a response says: HTTP's rules for it, and what gRPC reads from it."""
+"""Header blocks of responses: the check of HTTP's rules, and the fields that gRPC reads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ _BAD_IN_VALUES = frozenset(b"\0\r\n")
 
 
 class HeaderBlock:
-    """The fields of one header block; not to be changed, since it is used again.
+    """The fields of one header block.
 
-    ``problem`` says which rule of HTTP's it breaks, ``""`` if none.  ``http_status`` is empty where
-    there is none, as in trailers; ``status`` is ``None`` where there is no ``grpc-status``.
+    Do not change an object of this class: ``HeaderCodec`` returns it again for an equal block.
+
+    Attributes:
+        encoding: ``grpc-encoding``; ``identity`` by default.
+        fields: All fields in order.
+        http_status: ``:status``, or empty if the block has none, as in trailers.
+        is_grpc: Whether the block starts a gRPC response. Other responses have no messages.
+        is_informational: Whether ``:status`` is 1xx.
+        length: ``content-length`` in bytes, or ``None``.
+        problem: The rule of HTTP that the block breaks, or ``""``.
+        status: The status of the call, or ``None`` if the block has no ``grpc-status``.
     """
 
     __slots__ = (
@@ -28,41 +37,40 @@ class HeaderBlock:
     )
 
     def __init__(self, fields: Headers) -> None:
-        found = dict(fields)
+        values = dict(fields)
         self.fields = fields
-        self.problem = _problem(fields)
-        self.http_status = found.get(b":status", b"")
-        kind = found.get(b"content-type", b"application/grpc")
-        #: A response that is not gRPC has no messages in its body.
-        self.is_grpc = self.http_status == b"200" and kind.startswith(b"application/grpc")
+        self.problem = _find_problem(fields)
+        self.http_status = values.get(b":status", b"")
+        content_type = values.get(b"content-type", b"application/grpc")
+        self.is_grpc = self.http_status == b"200" and content_type.startswith(b"application/grpc")
         self.is_informational = self.http_status[:1] == b"1"
-        self.encoding = found.get(b"grpc-encoding", b"identity")
+        self.encoding = values.get(b"grpc-encoding", b"identity")
         self.status: Status | None = None
-        if b"grpc-status" in found:
-            self.status = metadata.status_of(found)
-        length = found.get(b"content-length", b"")
+        if b"grpc-status" in values:
+            self.status = metadata.status_of(values)
+        length = values.get(b"content-length", b"")
         self.length = int(length) if length.isdigit() and len(length) < 20 else None
 
 
-def _problem(fields: Headers) -> str:
-    """The first rule of RFC 9113, 8.2 and 8.3, that the fields break.
+def _find_problem(fields: Headers) -> str:
+    """Return the first rule of RFC 9113, 8.2 and 8.3, that the fields break, or ``""``.
 
-    A blank at either end of a value is let pass: gRPC does not encode it in ``grpc-message``.
+    A value may start or end with a blank, because gRPC does not encode blanks in ``grpc-message``.
     """
-    is_first, statuses = True, 0
+    is_before_fields, pseudo_fields = True, 0
     for name, value in fields:
         if name[:1] == b":":
-            statuses += 1
-            if name != b":status" or not is_first or statuses > 1:
-                return "a pseudo-header field that has no place there"
+            pseudo_fields += 1
+            if name != b":status" or not is_before_fields or pseudo_fields > 1:
+                return "an unexpected pseudo-header field"
             if len(value) != 3 or not value.isdigit():
-                return "a :status that is no status"
+                return "an invalid :status value"
             continue
-        is_first = False
+        is_before_fields = False
         if not name or not _BAD_IN_NAMES.isdisjoint(name):
-            return "a field name with characters that it must not have"
+            return "an empty field name, or one with an invalid character"
         if not _BAD_IN_VALUES.isdisjoint(value):
-            return "a field value with characters that it must not have"
+            return "a field value with an invalid character"
         if name in metadata.OF_CONNECTIONS:
-            return "a field that belongs to HTTP/1 connections"
+            return "a connection-specific field of HTTP/1"
     return ""

@@ -1,10 +1,8 @@
-"""HPACK for requests and responses, on the two contexts that an ``H2Connection`` owns.
+"""HPACK for requests and responses, with the two contexts of an ``H2Connection``.
 
-What lives here: request blocks put together from cached fragments, and bounded decoding.  What
-may not: frames, calls.
-
-Request fields are never indexed, so the peer's dynamic table stays empty and a fragment means
-the same whenever it is sent; that is what makes the cache sound.
+A request's block consists of cached fragments. Request fields are never indexed, so the peer's
+dynamic table stays empty. A fragment therefore means the same in every request, and can be cached.
+The size of decoded blocks is limited.
 """
 
 from __future__ import annotations
@@ -18,25 +16,26 @@ from ..errors import InvalidArgument
 from .header_block import HeaderBlock
 from .metadata import Headers, Metadata, encode_metadata, encode_timeout
 
-#: Bound on a decoded header list, by HTTP/2's own measure (RFC 9113, 6.5.2).
+#: Maximum size of a decoded header list in bytes, as HTTP/2 counts them (RFC 9113, 6.5.2).
 MAX_HEADER_LIST = 64 << 10
 
-#: A literal field, never indexed, new name (RFC 7541, 6.2.3), up to its value's length.
-_TIMEOUT = b"\x10\x0cgrpc-timeout"
-#: What HTTP/2 counts for a field beside its name and value (RFC 9113, 6.5.2).
+#: A never-indexed literal field with a new name (RFC 7541, 6.2.3), without its value and length.
+_TIMEOUT_PREFIX = b"\x10\x0cgrpc-timeout"
+#: Bytes that HTTP/2 adds to a field's name and value when it counts (RFC 9113, 6.5.2).
 _FIELD_OVERHEAD = 32
-#: The field of the timeout at its longest: its name, 8 digits, a unit.
+#: Size of the longest timeout field, as HTTP/2 counts it: its name, 8 digits and a unit.
 _TIMEOUT_SIZE = 12 + 9 + _FIELD_OVERHEAD
-#: Leases make new metadata all the time; the caches are dropped when they reach this.
+#: Maximum number of entries in a cache. Each lease has new metadata, so a full cache of fragments
+#: is cleared.
 _CACHE_SIZE = 512
-#: Bytes of a block that is remembered; one of 2 KB may open to 2,000 fields (CVE-2026-49975).
-_LARGEST_KNOWN = 32
-#: The first byte of an indexed field, and of one whose index takes more bytes.
+#: Maximum size of a cached block in bytes. 2 KB may decode to 2,000 fields (CVE-2026-49975).
+_MAX_CACHED_BLOCK = 32
+#: The lowest first byte of an indexed field, and the first byte of one with a longer index.
 _INDEXED, _LONG_INDEX = 0x80, 0xFF
 
 
 class Fragment(NamedTuple):
-    """A part of a request's header block, and its size by HTTP/2's measure."""
+    """A part of a request's header block, and its size as HTTP/2 counts it."""
 
     block: bytes
     size: int
@@ -45,7 +44,7 @@ class Fragment(NamedTuple):
 class HeaderCodec:
     """Encodes request blocks and decodes response blocks of one connection.
 
-    ``max_header_list`` is the peer's limit on what we send, ``None`` if it told none.
+    ``max_header_list`` is the peer's limit for a request's header list in bytes, or ``None``.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class HeaderCodec:
         self._decoder.max_header_list_size = MAX_HEADER_LIST
         self._authority = authority.encode("ascii")
         self._scheme = scheme.encode("ascii")
-        self._fixed: Headers = [
+        self._fixed_fields: Headers = [
             (b"te", b"trailers"),
             (b"content-type", b"application/grpc"),
             (b"grpc-accept-encoding", b"identity,gzip"),
@@ -65,59 +64,69 @@ class HeaderCodec:
         ]
         self._paths: dict[str, Fragment] = {}
         self._tails: dict[tuple[Metadata, str], Fragment] = {}
-        self._known: dict[bytes, HeaderBlock] = {}
-        self._update = b""
+        self._decoded: dict[bytes, HeaderBlock] = {}
+        self._size_update = b""
 
     def table_size_changed(self) -> None:
-        """The peer changed HEADER_TABLE_SIZE: the next block must begin with the update."""
-        # Of several changes the smallest and the last must be told (RFC 7541, 4.2); 0 is as small
-        # as any, and the table is empty.
-        self._update = (b"\x20" if self._update else b"") + self._encoder.encode([])
+        """Start the next block with a size update, because the peer changed HEADER_TABLE_SIZE."""
+        # After several changes, the smallest and the last size must be sent (RFC 7541, 4.2). Size 0
+        # can stand for the smallest, because the table is empty.
+        self._size_update = (b"\x20" if self._size_update else b"") + self._encoder.encode([])
 
     def encode(
         self, path: str, metadata: Metadata, timeout: float | None, encoding: str = ""
     ) -> bytes:
-        """A request's header block; the timeout stands right behind the pseudo-headers.
+        """Return a request's header block. The timeout directly follows the pseudo-headers.
 
-        Raises ``InvalidArgument`` for what HTTP/2 cannot carry, or the peer does not take.
+        Raises:
+            InvalidArgument: HTTP/2 or gRPC cannot carry a field, or the fields exceed the peer's
+                limit.
         """
         head, tail = self._paths.get(path), self._tails.get((metadata, encoding))
         if head is None or tail is None:
             head, tail = self.fragments(path, metadata, encoding)
         if self.max_header_list is not None:
             self._check_size(head.size + tail.size)
-        update, self._update = self._update, b""
+        size_update, self._size_update = self._size_update, b""
         if timeout is None:
-            return update + head.block + tail.block
+            return size_update + head.block + tail.block
         value = encode_timeout(timeout)
-        return b"".join((update, head.block, _TIMEOUT, bytes((len(value),)), value, tail.block))
+        return b"".join(
+            (size_update, head.block, _TIMEOUT_PREFIX, bytes((len(value),)), value, tail.block)
+        )
 
     def _check_size(self, size: int) -> None:
         size += _TIMEOUT_SIZE
         if self.max_header_list is not None and size > self.max_header_list:
             raise InvalidArgument(
-                f"the request's metadata comes to {size} bytes with HTTP's own, and the daemon "
-                f"takes {self.max_header_list}"
+                f"the request's header fields have {size} bytes, but the daemon takes "
+                f"{self.max_header_list}"
             )
 
     def fragments(
         self, path: str, metadata: Metadata, encoding: str = ""
     ) -> tuple[Fragment, Fragment]:
-        """The block's two parts.  Raises ``InvalidArgument`` for what HTTP/2 cannot carry."""
+        """Return the fragments of the pseudo-header fields and of all other fields but the timeout.
+
+        Raises:
+            InvalidArgument: HTTP/2 or gRPC cannot carry a field.
+        """
         head = self._paths.get(path)
         if head is None:
-            head = _remember(self._paths, path, self._fragment(self._pseudo(path)))
+            head = _add_to_cache(
+                self._paths, path, self._encode_fragment(self._pseudo_fields(path))
+            )
         tail = self._tails.get((metadata, encoding))
         if tail is None:
-            fields = [*self._fixed, *encode_metadata(metadata)]
+            fields = [*self._fixed_fields, *encode_metadata(metadata)]
             if encoding:
                 fields.append((b"grpc-encoding", encoding.encode("ascii")))
-            tail = _remember(self._tails, (metadata, encoding), self._fragment(fields))
+            tail = _add_to_cache(self._tails, (metadata, encoding), self._encode_fragment(fields))
         return head, tail
 
-    def _pseudo(self, path: str) -> Headers:
+    def _pseudo_fields(self, path: str) -> Headers:
         if not path.isascii() or not path.isprintable() or " " in path:
-            raise InvalidArgument(f"{path!r} cannot be the path of a method")
+            raise InvalidArgument(f"{path!r} is not a valid method path")
         return [
             (b":method", b"POST"),
             (b":scheme", self._scheme),
@@ -125,7 +134,7 @@ class HeaderCodec:
             (b":authority", self._authority),
         ]
 
-    def _fragment(self, fields: Headers) -> Fragment:
+    def _encode_fragment(self, fields: Headers) -> Fragment:
         block = self._encoder.encode(
             [NeverIndexedHeaderTuple(name, value) for name, value in fields], huffman=False
         )
@@ -133,33 +142,38 @@ class HeaderCodec:
         return Fragment(bytes(block), size)
 
     def decode(self, block: bytes) -> HeaderBlock:
-        """What a response's header block says.
+        """Decode a response's header block.
 
-        Raises ``ValueError`` for a block that is broken or too large.
+        Raises:
+            ValueError: The block is invalid or too large.
         """
-        known = self._known.get(block)
-        if known is not None:
-            return known
+        cached = self._decoded.get(block)
+        if cached is not None:
+            return cached
         try:
-            decoded = self._decoder.decode(block, raw=True)
-            found = HeaderBlock([(bytes(name), bytes(value)) for name, value in decoded])
+            fields = self._decoder.decode(block, raw=True)
+            decoded = HeaderBlock([(bytes(name), bytes(value)) for name, value in fields])
         except (HPACKError, IndexError, UnicodeDecodeError, OverflowError, TypeError) as error:
-            raise ValueError(f"header block: {type(error).__name__}: {error}") from error
-        # A block of nothing but indexed fields of one byte (RFC 7541, 6.1) leaves the table as
-        # it is, and means the same until another kind of block comes.  Most answers are two such
-        # blocks: without this, decoding them is 83 of the 358 function calls of a unary RPC.
+            raise ValueError(
+                f"cannot decode header block: {type(error).__name__}: {error}"
+            ) from error
+        # A block that has only indexed fields of one byte (RFC 7541, 6.1) does not change the
+        # table, and means the same until a block of another kind comes. Most responses are two
+        # such blocks. Without the cache, decoding them takes 83 of the 358 function calls of a
+        # unary RPC.
         if block and min(block) >= _INDEXED and max(block) < _LONG_INDEX:
-            if len(block) <= _LARGEST_KNOWN and len(self._known) < _CACHE_SIZE:
-                self._known[block] = found
+            if len(block) <= _MAX_CACHED_BLOCK and len(self._decoded) < _CACHE_SIZE:
+                self._decoded[block] = decoded
         else:
-            self._known.clear()
-        return found
+            self._decoded.clear()
+        return decoded
 
 
 _Key = TypeVar("_Key")
 
 
-def _remember(cache: dict[_Key, Fragment], key: _Key, fragment: Fragment) -> Fragment:
+def _add_to_cache(cache: dict[_Key, Fragment], key: _Key, fragment: Fragment) -> Fragment:
+    """Add a fragment to a cache, which is cleared first if it is full, and return the fragment."""
     if len(cache) >= _CACHE_SIZE:
         cache.clear()
     cache[key] = fragment

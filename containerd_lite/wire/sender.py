@@ -1,7 +1,7 @@
-"""What waits to go out on one connection, and the windows that hold it back.
+"""The frames to send on one connection, and the peer's windows that limit them.
 
-What lives here: outgoing frames in order, DATA as far as flow control allows, the cap on
-replies.  What may not: received frames, the state of calls.
+``Sender`` keeps outgoing frames in order, makes DATA frames as far as flow control allows, and
+limits the number of unsent replies.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from .call import Buffer, Call
 from .frame_reader import ConnectionFault
 from .frames import DATA, header
 
-#: Answers to PING and SETTINGS that may wait unsent; more is a flood (CVE-2019-9512, -9515).
+#: Maximum number of unsent replies to PING and SETTINGS. More are a flood (CVE-2019-9512, -9515).
 MAX_UNSENT_REPLIES = 1000
-#: Buffers from which on nothing is added that can wait: a peer that does not read must not make
-#: the queue grow with each call, nor with each byte of window (CVE-2019-9511).
+#: Number of unsent buffers at which HEADERS and DATA must wait. Otherwise a peer that does not read
+#: could make the queue grow with each call and with each byte of window (CVE-2019-9511).
 MAX_UNSENT = 1024
-#: Bytes up to which a copy costs less than one more buffer for the kernel.
-_SMALL = 4096
+#: Maximum size in bytes of data that is copied. A larger copy costs more than a separate buffer.
+_MAX_COPIED = 4096
 
 
 class Sender:
-    """``outgoing`` holds buffers to send as they are: headers, and views of callers' messages.
+    """The send side of a connection's flow control.
 
-    ``window`` is what the peer takes on the connection yet; ``blocked`` has the calls that are held
-    back with something to send, by their stream's id.
+    ``outgoing`` has the buffers to send: frames, and views of the callers' messages. ``window`` is
+    the number of bytes that the peer still accepts on the connection. ``blocked`` has the calls
+    whose data must wait, by stream id.
     """
 
     def __init__(self) -> None:
@@ -38,28 +39,34 @@ class Sender:
         self._replies = 0
 
     def reply(self, data: bytes) -> None:
-        """Queue an answer that the peer can call forth at will.  Raises ``ConnectionFault``."""
-        # Some that were counted are gone by now; there cannot be more of them than of buffers.
+        """Queue a reply to PING or SETTINGS.
+
+        Raises:
+            ConnectionFault: Too many replies are unsent, because the peer does not read them.
+        """
+        # Some counted replies have been sent. There cannot be more unsent replies than buffers.
         self._replies = min(self._replies, len(self.outgoing)) + 1
         if self._replies > MAX_UNSENT_REPLIES:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "a flood of PING or SETTINGS")
+            raise ConnectionFault(
+                frames.ENHANCE_YOUR_CALM, "received too many PING or SETTINGS frames"
+            )
         self.outgoing.append(data)
 
     def offer(self, call: Call) -> bool:
-        """Make DATA frames of what the call has queued; whether any of it went, or its end."""
+        """Make DATA frames of a call's queued data, and return whether any frame was added."""
         before = call.unsent
         if not before:
             self.outgoing.append(header(DATA, frames.END_STREAM, call.stream_id, 0))
             return True
         size = min(before, call.send_window, self.window)
-        is_small = before <= _SMALL and before <= self.max_frame
+        is_small = before <= _MAX_COPIED and before <= self.max_frame
         if size == before and is_small and len(self.outgoing) < MAX_UNSENT:
             end = 0 if call.is_sending else frames.END_STREAM
             frame = header(DATA, end, call.stream_id, size)
             self.outgoing.append(b"".join((frame, *call.outbox)))
             call.outbox.clear()
         else:
-            size = self._send_data(call, size)
+            size = self._add_data_frames(call, size)
         call.unsent = before - size
         call.send_window -= size
         self.window -= size
@@ -71,22 +78,23 @@ class Sender:
 
     @property
     def has_room(self) -> bool:
-        """Whether so much has gone out that what was held back for it may be added."""
+        """Whether ``outgoing`` is short enough to add the frames that wait for room."""
         return len(self.outgoing) < MAX_UNSENT // 2
 
     def forget(self, call: Call) -> None:
+        """Remove a call from ``blocked``."""
         self.blocked.pop(call.stream_id, None)
 
     def pump(self) -> list[Call]:
-        """As ``offer``, for all that windows have held back; returns the calls that got on."""
+        """Make DATA frames for all blocked calls, and return the calls that could send data."""
         return [call for call in list(self.blocked.values()) if self.offer(call)]
 
-    def _send_data(self, call: Call, budget: int) -> int:
-        """Frames of up to ``budget`` bytes, all together; how many they came to."""
+    def _add_data_frames(self, call: Call, budget: int) -> int:
+        """Add DATA frames with up to ``budget`` bytes in total, and return the number of bytes."""
         outgoing, outbox, max_frame = self.outgoing, call.outbox, self.max_frame
         end = frames.END_STREAM if budget == call.unsent and not call.is_sending else 0
-        full = header(DATA, 0, call.stream_id, max_frame)  # of nearly every frame of content
-        left, at = budget, 0  # how far the first of the outbox has gone
+        full = header(DATA, 0, call.stream_id, max_frame)  # for nearly every frame of content
+        left, at = budget, 0  # ``at``: bytes of the first buffer that were added
         while left > 0 and len(outgoing) < MAX_UNSENT:
             size = min(left, max_frame)
             left -= size

@@ -1,7 +1,7 @@
-"""SETTINGS of both ends, and the ``H2Connection`` that keeps them.
+"""SETTINGS of both ends, which an ``H2Connection`` keeps.
 
-What lives here: h2's part: the preface, SETTINGS and their acknowledgement, both HPACK contexts.
-What may not: frames of any other type; h2 is fed whole SETTINGS frames and stays idle for ever.
+h2 handles the preface, SETTINGS and their acknowledgement, and both HPACK contexts. It gets whole
+SETTINGS frames and no other frames, so its connection state stays idle.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from .credit import STREAM_WINDOW
 from .frame_reader import ConnectionFault
 from .headers import MAX_HEADER_LIST
 
-#: Bytes of a setting; the highest identifier that h2 knows, ENABLE_CONNECT_PROTOCOL.
-_ENTRY, _LAST_KNOWN = 6, b"\0\x08"
+#: Bytes of one setting, and the highest identifier that h2 knows (ENABLE_CONNECT_PROTOCOL).
+_ENTRY_SIZE, _MAX_KNOWN_ID = 6, b"\0\x08"
 
 
 class SettingsFault(ConnectionFault):
-    """SETTINGS that break a rule; ``goaway`` is the frame that says which."""
+    """SETTINGS that break a rule.
+
+    ``goaway`` is the frame to send. ``code`` is NO_ERROR, so ``Connection`` makes no second GOAWAY.
+    """
 
     def __init__(self, error: H2Error, goaway: bytes) -> None:
         super().__init__(frames.NO_ERROR, f"SETTINGS: {error}")
@@ -30,7 +33,10 @@ class SettingsFault(ConnectionFault):
 
 
 class PeerSettings:
-    """``greeting`` is what a client sends first; ``h2`` has the HPACK contexts."""
+    """The settings of both ends of a connection.
+
+    ``greeting`` has the bytes that a client sends first. ``h2`` has the HPACK contexts.
+    """
 
     def __init__(self) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
@@ -46,12 +52,16 @@ class PeerSettings:
         self.greeting = self.h2.data_to_send()
 
     def receive(self, frame: bytes) -> tuple[bytes, dict[int, int]]:
-        """Take a whole SETTINGS frame; returns the answer to it and what it changed.
+        """Apply a whole SETTINGS frame.
 
-        Raises ``SettingsFault``.
+        Returns:
+            The acknowledgement to send, and the values that changed, by identifier.
+
+        Raises:
+            SettingsFault: The frame breaks a rule.
         """
         try:
-            events = self.h2.receive_data(_known(frame))
+            events = self.h2.receive_data(_drop_unknown(frame))
         except H2Error as error:
             raise SettingsFault(error, self.h2.data_to_send()) from error
         changed: dict[int, int] = {}
@@ -63,15 +73,15 @@ class PeerSettings:
 
     @property
     def max_frame(self) -> int:
-        """The largest frame that the peer takes, in bytes."""
+        """Bytes of the largest payload that the peer accepts."""
         return self.h2.max_outbound_frame_size
 
 
-def _known(frame: bytes) -> bytes:
-    """The frame without settings that have no meaning, of which h2 keeps each (CVE-2019-9515)."""
+def _drop_unknown(frame: bytes) -> bytes:
+    """Return the frame without unknown settings, because h2 keeps each one (CVE-2019-9515)."""
     body = frame[frames.HEADER_SIZE :]
-    if len(body) % _ENTRY:
-        return frame  # h2 says what is wrong with it
-    entries = (body[at : at + _ENTRY] for at in range(0, len(body), _ENTRY))
-    kept = b"".join(entry for entry in entries if entry[:2] <= _LAST_KNOWN)
+    if len(body) % _ENTRY_SIZE:
+        return frame  # h2 raises the error
+    entries = (body[at : at + _ENTRY_SIZE] for at in range(0, len(body), _ENTRY_SIZE))
+    kept = b"".join(entry for entry in entries if entry[:2] <= _MAX_KNOWN_ID)
     return len(kept).to_bytes(3, "big") + frame[3 : frames.HEADER_SIZE] + kept

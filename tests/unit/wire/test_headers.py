@@ -187,7 +187,7 @@ def test_remembered_blocks_are_bounded_and_forgotten_with_the_table(
 
     def told(*fields: tuple[str, str]) -> list[tuple[bytes, bytes]]:
         found = ours.decode(encoder.encode(list(fields))).fields
-        assert len(ours._known) <= 2
+        assert len(ours._decoded) <= 2
         return found
 
     names = [(f"x{number}", "1") for number in range(5)]
