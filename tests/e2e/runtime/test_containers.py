@@ -128,6 +128,8 @@ def test_restarted_by_the_daemon(daemon: Daemon, client: Client, image: Image) -
             return False
 
     assert wait_until(runs, 60)  # the monitor looks every 10 s
+    with pytest.raises(InvalidArgument, match="policy"):
+        container.set_restart("sometimes")
     container.set_restart("no")
     container.task().delete(force=True)
     container.delete()
