@@ -21,8 +21,8 @@ LARGE = 4 << 20
 #: In benchmarks/images.py, a limit of two takes 0.75 of ctr's time, a limit of four 0.85. A limit
 #: of one while the unpacker is busy takes 0.96 of the time that a constant limit of two takes.
 _LIMIT_IF_AWAITED, _LIMIT_IF_BUSY = 2, 1
-#: A connection is slow if a blob moves at fewer bytes per second than this, and takes longer than
-#: this many seconds. More blobs are then moved at a time.
+#: A connection is slow if a blob takes longer than it would at this many bytes per second, and
+#: longer than this many seconds. More blobs are then moved at a time.
 _FAST_RATE, _MIN_SLOW_TIME = 96 << 20, 0.5
 #: Seconds between two checks whether a waiting thread should give up.
 _CHECK_INTERVAL = 0.1

@@ -85,7 +85,9 @@ class Image:
     def _config(self) -> ImageConfig:
         target = self._manifest.config
         if not media_types.is_config(target.media_type):
-            raise InvalidArgument(f"{self.name} is not an image: its config is {target.media_type}")
+            raise InvalidArgument(
+                f"{self.name} is not an image: its config has media type {target.media_type}"
+            )
         return ImageConfig.parse(read_blob(self.backend.store, target, MAX_DOCUMENT))
 
     def expect(self, platforms: Platforms | None = None) -> None:
@@ -116,7 +118,7 @@ class Image:
         return self._config.diff_ids
 
     def size(self) -> int:
-        """Return the bytes of the manifest's config and layers, in the form that is fetched."""
+        """Return the size in bytes of the manifest's config and layers, as they are fetched."""
         return sum(child.size for child in self._manifest.children)
 
     def is_unpacked(self, snapshotter: str | None = None) -> bool:

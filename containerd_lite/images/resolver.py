@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 #: After this many blobs in a row that the registry lacked, blobs of up to this many bytes are
-#: uploaded without HEAD: two requests each instead of three. A push whose blobs mostly exist keeps
-#: sending HEAD for all of them.
+#: uploaded without a HEAD request: two requests each instead of three. A push whose blobs mostly
+#: exist keeps sending HEAD for all of them.
 _MISSES_BEFORE_SKIP, _SKIP_UP_TO = 4, 1 << 20
 
 
@@ -146,10 +146,11 @@ class RegistryResolver:
         credentials: The credentials for all registries, or a function that returns those of a
             host; ``None`` for anonymous access. Default: those with which the user has logged in.
         plain_http: Whether to use HTTP without TLS. Default: for loopback addresses only.
-        hosts_dirs: Folders that are searched for ``hosts.toml``.
+        hosts_dirs: Folders that are searched for ``hosts.toml``. Default: containerd's and
+            Docker's folders in ``/etc``.
         tls: TLS files for the registries, as for ``Registry``.
         proxy: The URL of a proxy, as for ``Registry``.
-        max_rate: Most bytes per second, for each registry.
+        max_rate: Most bytes per second, for each registry. Default: no limit.
         connections: How many connections fetch the parts of a large blob in parallel. Several
             connections help if the latency is high.
         progress: Called with an event for each request that is repeated.

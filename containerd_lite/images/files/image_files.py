@@ -141,7 +141,7 @@ class _LayerFiles:
         self._wanted = Wanted()
         for name in names:
             self._wanted.add(rooted(name))
-        #: The paths with which the layers in ``_trees`` have been read.
+        #: The value of ``_wanted`` when the layers in ``_trees`` were read.
         self._read_for = self._wanted.copy()
         self._trees: list[Folder] = []
 
@@ -157,7 +157,7 @@ class _LayerFiles:
         return True
 
     def find(self, name: str) -> File | Lost | None:
-        """Return the file of a path, by what has been read of the layers so far."""
+        """Return the file at a path; the result may be wrong if ``must_read_again`` is true."""
         folder: list[str] = []
         rest = rooted(name).split("/")[::-1]
         hops = 0

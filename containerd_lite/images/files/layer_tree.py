@@ -111,7 +111,7 @@ def read_tree(stream: Source, wanted: Wanted) -> Folder:
 
 
 class _Tree:
-    """A tree that is built from a layer's entries in order; a later entry replaces an earlier."""
+    """A tree built from a layer's entries in order; a later entry replaces an earlier one."""
 
     def __init__(self, reader: TarReader, wanted: Wanted) -> None:
         self.root = Folder()
@@ -123,7 +123,7 @@ class _Tree:
         self._last: tuple[str, tuple[str, ...]] | None = None
 
     def apply(self, entry: Entry) -> None:
-        """Add an entry, or remove the node that a whiteout names."""
+        """Add an entry to the tree; a whiteout replaces the node that it names."""
         parent, _, base = entry.name.rpartition("/")
         if not base:
             return  # the root itself
