@@ -1,4 +1,4 @@
-"""Images: names, content and what is done with them, in a daemon or in a folder."""
+"""Images in a daemon or in a folder: their names, their content and the verbs for them."""
 
 from __future__ import annotations
 

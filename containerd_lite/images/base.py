@@ -12,20 +12,32 @@ if TYPE_CHECKING:
 
 
 class Verbs(ABC):
-    """Base of all verbs; ``Client`` and ``Layout`` give the backend that they work on."""
+    """Base of all verbs; ``Client`` and ``Layout`` supply the backend that the verbs work on."""
 
     @property
     @abstractmethod
     def _images(self) -> ImageBackend:
-        """Where the images are."""
+        """The backend that keeps the images."""
 
     def get_image(self, name: str) -> images.Image:
-        """The image called ``name``, by its full or familiar name.  Raises ``NotFound``."""
+        """Return the image called ``name``.
+
+        Args:
+            name: The full name (``"docker.io/library/busybox:latest"``) or the familiar one
+                (``"busybox"``).
+
+        Raises:
+            NotFound: No image has this name.
+        """
         return images.find_image(self._images, name)
 
     def list_images(self, *filters: str) -> list[images.Image]:
-        """All images, those that match one of ``filters`` if some are given.
+        """Return all images, or those that match at least one filter.
 
-        Filters are for daemons, and written as containerd's are: ``name==x``.
+        Args:
+            *filters: Filters in containerd's syntax (``"name==x"``). Only daemons support them.
+
+        Raises:
+            InvalidArgument: ``Layout`` is given a filter.
         """
         return images.list_images(self._images, *filters)

@@ -1,7 +1,4 @@
-"""How many blobs move at a time.
-
-What lives here: the places of the large ones.  What may not: what moves.
-"""
+"""How many blobs are moved at a time, and in which order large blobs are."""
 
 from __future__ import annotations
 
@@ -14,45 +11,63 @@ from ..deadline import Deadline
 from ..oci.descriptor import Descriptor
 from .job import Job
 
-#: Blobs at once, unless the caller says how many; of the large ones, each of which keeps a line
-#: or a disk busy by itself, fewer.
+#: Default numbers of blobs, and of large blobs, that are moved at a time. A large blob keeps a
+#: connection or a disk busy by itself, so fewer large blobs are moved at a time.
 USUAL = 8
 USUAL_LARGE = 4
+#: A blob of more bytes than this is large.
 LARGE = 4 << 20
-#: Large ones for an unpacker: while it waits for the next, and while it has enough to do.  Of ctr's
-#: time benchmarks/images.py had 0.75 with two, 0.85 with four; one beside it takes 0.96 of two.
-_AWAITED, _AHEAD = 2, 1
-#: Lines that give less (bytes a second), and longer than this (seconds), leave time for more.
-_QUICK, _PATIENCE = 96 << 20, 0.5
-#: How often who waits looks whether it is to give up (seconds).
-_LOOK = 0.1
+#: Large blobs at a time while an unpacker waits for a layer, and while it has enough to do.
+#: In benchmarks/images.py, a limit of two takes 0.75 of ctr's time, a limit of four 0.85. A limit
+#: of one while the unpacker is busy takes 0.96 of the time that a constant limit of two takes.
+_LIMIT_IF_AWAITED, _LIMIT_IF_BUSY = 2, 1
+#: A connection is slow if a blob takes longer than it would at this many bytes per second, and
+#: longer than this many seconds. More blobs are then moved at a time.
+_FAST_RATE, _MIN_SLOW_TIME = 96 << 20, 0.5
+#: Seconds between two checks whether a waiting thread should give up.
+_CHECK_INTERVAL = 0.1
 
 
 class Gate:
-    """Lets so many large blobs through at a time, as they come, and all others.
+    """Limits how many large blobs are moved at a time; small blobs pass at once.
 
-    ``given`` is how many the caller wants; ``workers`` how many may stand before the gate.  With
-    ``unpacks`` the layer that is needed next gets the most of line and machine: the sooner the
-    lowest are here, the more of the others come while they are unpacked.
+    Large blobs pass in the order of their arrival. With ``unpacks``, the limit is lower while the
+    connection is fast. The layer that the unpacker needs next then gets most of the bandwidth and
+    of the processor. The sooner the lowest layers arrive, the more of the other layers arrive
+    while those are unpacked.
+
+    Args:
+        job: Its failure ends every wait at the gate.
+        max_concurrent: Blobs at a time, of any size. Default: 8, of which 4 may be large.
+        unpacks: Whether layers are unpacked as they arrive. ``max_concurrent`` overrides it.
+
+    Attributes:
+        workers: How many threads the caller may start to move blobs.
     """
 
-    def __init__(self, job: Job, given: int | None, *, unpacks: bool = False) -> None:
-        self.workers = USUAL if given is None else given
+    def __init__(self, job: Job, max_concurrent: int | None, *, unpacks: bool = False) -> None:
+        self.workers = USUAL if max_concurrent is None else max_concurrent
         self._job = job
-        self._most = USUAL_LARGE if given is None else given
-        self._unpacks = unpacks and given is None
+        self._max_large = USUAL_LARGE if max_concurrent is None else max_concurrent
+        self._unpacks = unpacks and max_concurrent is None
         self._changed = threading.Condition()
         self._queue: deque[Descriptor] = deque()
-        #: For each that has a place, until when it is to be done on a quick line.
-        self._moving: list[Deadline] = []
+        #: For each large blob under way, the time by which a fast connection has moved it.
+        self._deadlines: list[Deadline] = []
+        #: Whether the large blob that was last moved missed its deadline.
         self._was_slow = False
-        #: Unpackers at work, and what they wait for.
+        #: How many unpackers are at work.
         self._unpackers = 0
+        #: The digests that unpackers wait for.
         self._awaited: set[str] = set()
 
     @contextmanager
     def passing(self, blob: Descriptor) -> Iterator[None]:
-        """Waits for a place, if ``blob`` wants one.  Raises ``Cancelled``."""
+        """Wait until ``blob`` may be moved; the block moves it.
+
+        Raises:
+            Cancelled: The job has failed.
+        """
         if blob.size <= LARGE:
             yield
             return
@@ -61,7 +76,7 @@ class Gate:
             yield
         finally:
             with self._changed:
-                self._moving.remove(deadline)
+                self._deadlines.remove(deadline)
                 self._was_slow = deadline.expired
                 self._awaited.discard(blob.digest)
                 self._changed.notify_all()
@@ -70,23 +85,23 @@ class Gate:
         with self._changed:
             self._queue.append(blob)
             try:
-                while self._queue[0] is not blob or len(self._moving) >= self._places():
+                while self._queue[0] is not blob or len(self._deadlines) >= self._limit():
                     self._job.check()
-                    self._changed.wait(_LOOK)
-                self._moving.append(Deadline(max(_PATIENCE, blob.size / _QUICK)))
-                return self._moving[-1]
+                    self._changed.wait(_CHECK_INTERVAL)
+                self._deadlines.append(Deadline(max(_MIN_SLOW_TIME, blob.size / _FAST_RATE)))
+                return self._deadlines[-1]
             finally:
                 self._queue.remove(blob)
                 self._changed.notify_all()
 
-    def _places(self) -> int:
-        if not self._unpacks or self._was_slow or any(one.expired for one in self._moving):
-            return self._most
-        return _AHEAD if self._unpackers and not self._awaited else _AWAITED
+    def _limit(self) -> int:
+        if not self._unpacks or self._was_slow or any(each.expired for each in self._deadlines):
+            return self._max_large
+        return _LIMIT_IF_BUSY if self._unpackers and not self._awaited else _LIMIT_IF_AWAITED
 
     @contextmanager
     def unpacking(self) -> Iterator[None]:
-        """The block unpacks what comes; it says by ``awaiting`` what it cannot go on without."""
+        """Count the block as an unpacker; it calls ``awaiting`` when it needs a layer."""
         with self._changed:
             self._unpackers += 1
         try:
@@ -98,7 +113,7 @@ class Gate:
 
     @contextmanager
     def awaiting(self, blob: Descriptor) -> Iterator[None]:
-        """The block waits for ``blob``."""
+        """Record that the block waits for ``blob``."""
         with self._changed:
             self._awaited.add(blob.digest)
             self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""Labels that tie content together for containerd's garbage collection and its mirrors.
+"""Labels by which content refers to other content, and the label that names its repository.
 
-What lives here: which label names which child (core/images, ChildGCLabels), and where content
-came from.  What may not: writing them.
+containerd's garbage collector follows the references. The labels of children are those of
+core/images, ChildGCLabels.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ _CONTENT = "containerd.io/gc.ref.content"
 _SOURCE = "containerd.io/distribution.source"
 SNAPSHOT = "containerd.io/gc.ref.snapshot"
 UNCOMPRESSED = "containerd.io/uncompressed"
-#: Names, on an image, the digest of the manifest of schema 1 that it was made of.
+#: Label of an image that was converted from schema 1: the digest of the original manifest.
 CONVERTED = "io.containerd.image/converted-docker-schema1"
-#: Bytes of a label, key and value together; containerd's labels package.
+#: Most bytes of a label, key and value together, as in containerd's labels package.
 _MAX_LABEL = 4096
-#: Characters of a referrer's digest in its label; a number would say nothing.
-_SHOWN = 12
+#: Characters of a referrer's digest in its label. A number would not say which referrer it is.
+_SHORT_DIGEST = 12
 
 
 def child_labels(
     children: Iterable[Descriptor], referrers: Iterable[Descriptor] = ()
 ) -> dict[str, str]:
-    """Labels of a manifest or index that keep its children, and its referrers, alive."""
+    """Return the labels of a manifest or index that keep its children and referrers alive."""
     seen: Counter[str] = Counter()
     labels = {}
     for child in children:
         prefix = _prefix(child.media_type)
-        place = seen[prefix]
+        number = seen[prefix]
         seen[prefix] += 1
         if prefix.endswith("."):
-            labels[f"{prefix}{place}"] = child.digest
+            labels[f"{prefix}{number}"] = child.digest
         else:
-            labels[f"{prefix}.{place}" if place else prefix] = child.digest
-    for one in referrers:
-        algorithm, encoded = digests.algorithm(one.digest), digests.encoded(one.digest)
-        labels[f"{_CONTENT}.referrer.{algorithm}.{encoded[:_SHOWN]}"] = one.digest
+            labels[f"{prefix}.{number}" if number else prefix] = child.digest
+    for referrer in referrers:
+        algorithm, encoded = digests.algorithm(referrer.digest), digests.encoded(referrer.digest)
+        labels[f"{_CONTENT}.referrer.{algorithm}.{encoded[:_SHORT_DIGEST]}"] = referrer.digest
     return labels
 
 
 def numbered_labels(children: Iterable[Descriptor]) -> dict[str, str]:
-    """As ``child_labels``, by number alone: as containerd labels what it makes itself."""
-    return {f"{_CONTENT}.{place}": child.digest for place, child in enumerate(children)}
+    """Return labels that only number the children, as containerd labels what it makes itself."""
+    return {f"{_CONTENT}.{number}": child.digest for number, child in enumerate(children)}
 
 
 def _prefix(media_type: str) -> str:
@@ -62,9 +62,10 @@ def _prefix(media_type: str) -> str:
 
 
 def source_label(reference: Reference, present: str = "") -> dict[str, str]:
-    """The label that says which repository has a blob; ``present`` is its value so far.
+    """Return the label that says which repositories have a blob.
 
-    Where that is full it stays as it is: it helps with mounts, and is worth no pull.
+    ``present`` is the label's current value. The result is empty if the label would become too
+    long. The label only helps later pushes to mount blobs, so a pull does not fail for it.
     """
     repositories = {reference.repository, *filter(None, present.split(","))}
     key, value = source_key(reference), ",".join(sorted(repositories))
@@ -72,7 +73,7 @@ def source_label(reference: Reference, present: str = "") -> dict[str, str]:
 
 
 def source_key(reference: Reference) -> str:
-    """The label's name; like Go's client it leaves the port out."""
+    """Return the key of the source label, without the port, as containerd's Go client does."""
     host = reference.host
     if host.startswith("["):  # an IPv6 address
         return f"{_SOURCE}.{host[1:].partition(']')[0]}"

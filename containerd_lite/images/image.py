@@ -1,7 +1,4 @@
-"""An image, as users handle it, in a daemon or in a folder.
-
-What lives here: the object, and reading what its name stands for.  What may not: fetching.
-"""
+"""Images as users handle them, in a daemon or in a folder."""
 
 from __future__ import annotations
 
@@ -22,41 +19,48 @@ from .image_backend import ImageBackend
 from .names import find, name_of
 from .platforms import Platforms, find_manifest
 
-#: The ways to name an image to a verb: the object, its name, or the descriptor of its content.
+#: An image as an argument of a verb: the object, its name, or the descriptor of its content.
 ImageLike: TypeAlias = "Image | Descriptor | str"
 
 
 class Image:
-    """A name, and the content that it stood for when this object was made.
+    """An image: a name, and the content that it referred to when this object was made.
 
-    ``is_lazy`` is true after a pull in which a snapshotter made the snapshots of layers without
-    their content.
+    Attributes:
+        backend: The place where the image is kept.
+        record: The name, target and labels.
+        is_lazy: Whether this object comes from a pull in which a snapshotter made snapshots of
+            layers without their content.
     """
 
     def __init__(
         self, backend: ImageBackend, record: ImageRecord, *, is_lazy: bool = False
     ) -> None:
-        #: Where it is kept.
         self.backend = backend
         self.record = record
         self.is_lazy = is_lazy
 
     @property
     def name(self) -> str:
+        """The name by which the store knows the image."""
         return self.record.name
 
     @property
     def target(self) -> Descriptor:
+        """The descriptor of the manifest or index that the name refers to."""
         return self.record.target
 
     @property
     def labels(self) -> dict[str, str]:
+        """The labels of the name; empty in a ``Layout``."""
         return self.record.labels
 
     def manifest(self) -> Manifest:
-        """The manifest for the client's platform.
+        """Return the manifest for the client's platform.
 
-        Raises ``NoMatchingPlatform``, ``NotFound`` where content is missing.
+        Raises:
+            NoMatchingPlatform: The image has no manifest for this platform.
+            NotFound: The manifest or an index is missing in the store.
         """
         return self._manifest
 
@@ -68,19 +72,35 @@ class Image:
         return read_document(self.backend.store, target)
 
     def config(self) -> ImageConfig:
-        """The image config.  Raises ``InvalidArgument`` for an artifact that is no image."""
+        """Return the image config for the client's platform.
+
+        Raises:
+            InvalidArgument: This is an artifact, not an image.
+            NoMatchingPlatform: The image has no manifest for this platform.
+            NotFound: Content is missing in the store.
+        """
         return self._config
 
     @cached_property
     def _config(self) -> ImageConfig:
         target = self._manifest.config
         if not media_types.is_config(target.media_type):
-            raise InvalidArgument(f"{self.name} is no image: it is {target.media_type}")
+            raise InvalidArgument(
+                f"{self.name} is not an image: its config has media type {target.media_type}"
+            )
         return ImageConfig.parse(read_blob(self.backend.store, target, MAX_DOCUMENT))
 
     def expect(self, platforms: Platforms | None = None) -> None:
-        """Raises ``NoMatchingPlatform`` where it has not got ``platforms``, the client's unless
-        given, or as one manifest none of them."""
+        """Check that the image has every wanted platform.
+
+        If the image is a single manifest, matching one of the platforms is enough.
+
+        Args:
+            platforms: The wanted platforms. Default: the client's.
+
+        Raises:
+            NoMatchingPlatform: The image does not have them.
+        """
         if media_types.is_manifest(self.target.media_type):
             config = self._manifest.config
             if media_types.is_config(config.media_type):
@@ -94,21 +114,36 @@ class Image:
                 platforms.choose(document, self.name)
 
     def rootfs(self) -> tuple[str, ...]:
-        """The diff IDs of the layers, bottom first."""
+        """Return the diff IDs of the layers, bottom first."""
         return self._config.diff_ids
 
     def size(self) -> int:
-        """Bytes of the manifest's config and layers, as they were fetched."""
+        """Return the size in bytes of the manifest's config and layers, as they are fetched."""
         return sum(child.size for child in self._manifest.children)
 
     def is_unpacked(self, snapshotter: str | None = None) -> bool:
-        """Whether its snapshots are there, in the default snapshotter unless one is named."""
+        """Return whether the snapshots of the image exist.
+
+        Args:
+            snapshotter: The snapshotter to look in. Default: the client's.
+
+        Raises:
+            FailedPrecondition: The image is in a ``Layout``, which has no snapshots.
+        """
         return top_snapshot(self.backend, self._config, snapshotter) is not None
 
     def unpack(self, snapshotter: str | None = None) -> str:
-        """Make its snapshots, if they are not there; returns the top one's name, a chain ID.
+        """Make the snapshots of the image, unless they exist.
 
-        Raises ``DiffIDMismatch``, ``FailedPrecondition`` where there are no snapshotters.
+        Args:
+            snapshotter: The snapshotter to use. Default: the client's.
+
+        Returns:
+            The name of the top snapshot, a chain ID; ``""`` if the image has no layers.
+
+        Raises:
+            DiffIDMismatch: A layer does not have the content that the config names.
+            FailedPrecondition: The image is in a ``Layout``, which has no snapshots.
         """
         top = top_snapshot(self.backend, self._config, snapshotter)
         if top is not None:
@@ -118,15 +153,30 @@ class Image:
             return unpacker.unpack(manifest.layers, manifest.config, self._config).top
 
     def tag(self, name: str) -> Image:
-        """Give it a further name, which stands for it from now on.
+        """Give the image another name, in addition to its own.
 
-        Raises ``NotFound`` if its content is gone, ``InvalidArgument`` for a name that cannot
-        be, ``DigestMismatch`` for one with the digest of something else.
+        Args:
+            name: The new name. If it exists, it refers to this image from now on.
+
+        Returns:
+            The image under its new name.
+
+        Raises:
+            NotFound: The image's content is missing in the store.
+            InvalidArgument: ``name`` is not a valid reference.
+            DigestMismatch: ``name`` has another digest than the image.
         """
         return tag_image(self.backend, self, name)
 
     def delete(self, *, sync: bool = False) -> None:
-        """Remove the name; ``sync`` collects garbage before it returns.  Raises ``NotFound``."""
+        """Delete the name of the image.
+
+        Args:
+            sync: Whether the daemon collects garbage before the call returns.
+
+        Raises:
+            NotFound: The name does not exist.
+        """
         self.backend.names.delete(self.name, sync=sync)
 
     def __eq__(self, other: object) -> bool:
@@ -146,9 +196,9 @@ class Image:
 def top_snapshot(
     backend: ImageBackend, config: ImageConfig, snapshotter: str | None = None
 ) -> str | None:
-    """The name of an image's top snapshot, ``""`` without layers, ``None`` if it is not there.
+    """Return the name of an image's top snapshot, ``None`` if it does not exist.
 
-    With it those below are there, too.
+    The name is ``""`` if the image has no layers. If the top snapshot exists, those below exist.
     """
     snapshots = backend.snapshots(snapshotter)
     top = next(reversed(chain_ids(config.diff_ids)), "")
@@ -156,12 +206,12 @@ def top_snapshot(
 
 
 def find_image(backend: ImageBackend, name: str) -> Image:
-    """As ``Client.get_image``."""
+    """Return the image of a full or familiar name; see ``Client.get_image``."""
     return Image(backend, find(backend.names, name))
 
 
 def list_images(backend: ImageBackend, *filters: str) -> list[Image]:
-    """As ``Client.list_images``."""
+    """Return all images, or those that match a filter; see ``Client.list_images``."""
     return [Image(backend, record) for record in backend.names.list(*filters)]
 
 
@@ -171,27 +221,53 @@ def tag_image(
     name: str,
     labels: Mapping[str, str] | None = None,
 ) -> Image:
-    """As ``Client.tag``; ``labels`` are the image's own unless given."""
+    """Give an image another name; see ``Client.tag``.
+
+    Args:
+        backend: The place where the image is kept.
+        source: The image.
+        name: The new name.
+        labels: The labels of the new name. Default: those of the image.
+
+    Returns:
+        The image under its new name.
+
+    Raises:
+        NotFound: The image or its content is missing.
+        InvalidArgument: ``name`` is not a valid reference.
+        DigestMismatch: ``name`` has another digest than the image.
+    """
     if isinstance(source, str):
         source = find_image(backend, source)
     target = source if isinstance(source, Descriptor) else source.target
     if labels is None and isinstance(source, Image):
         labels = source.labels
-    backend.store.info(target.digest)  # a name for what is not here would be of no use
+    backend.store.info(target.digest)  # a name for missing content would be useless
     return Image(backend, backend.names.put(name_of(target, name), target, labels))
 
 
 def expect_named(backend: ImageBackend, source: ImageLike, verb: str) -> Image:
-    """An image with a name, which the daemon needs.  Raises ``InvalidArgument``, ``NotFound``."""
+    """Return an image that has a name, by which the daemon finds it.
+
+    Args:
+        backend: The place where the image is kept.
+        source: The image.
+        verb: The verb in the error message (``"pushes"``).
+
+    Raises:
+        InvalidArgument: ``source`` is a descriptor, which has no name.
+        NotFound: No image has this name.
+    """
     if isinstance(source, Descriptor):
-        raise InvalidArgument(f"the daemon {verb} images by their names", remedy="Tag it first")
+        raise InvalidArgument(f"the daemon {verb} images only by name", remedy="Tag it first")
     return find_image(backend, source) if isinstance(source, str) else source
 
 
 def name_and_target(backend: ImageBackend, source: ImageLike) -> tuple[str, Descriptor]:
-    """The name of an image, ``""`` for a bare descriptor, and what it stands for.
+    """Return the name of an image and its descriptor; the name of a descriptor is ``""``.
 
-    Raises ``NotFound`` for a name that is not there.
+    Raises:
+        NotFound: No image has this name.
     """
     if isinstance(source, Descriptor):
         return "", source

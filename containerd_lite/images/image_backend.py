@@ -29,70 +29,90 @@ class Replacer(Protocol):
 
 
 class ImageBackend(ABC):
-    """Where images are kept.
+    """The place where images are kept.
 
-    ``Client`` works on a ``DaemonBackend``, ``Layout`` on a ``LayoutBackend``.  A backend without
-    a daemon has no snapshots and no transfers; the methods for these are written for it here.
+    ``Client`` works on a ``DaemonBackend``, ``Layout`` on a ``LayoutBackend``. A backend without
+    a daemon has no snapshots and no transfers. It inherits the methods for these from this class.
     """
 
     #: Whether images can be unpacked.
     has_snapshots = False
-    #: What images are called.
+    #: The names of the images.
     names: Names
-    #: Their content.
+    #: The content of the images.
     store: ContentStore
-    #: The platform that an image is looked at for.
+    #: The platform whose manifest is used if an image has several.
     platform: Platform
 
     @abstractmethod
     def with_defaults(
         self, *, platform: Platform | str | None = None, snapshotter: str | None = None
     ) -> Self:
-        """This backend with another platform and snapshotter for images that it finds or makes.
+        """Return this backend with another default platform and snapshotter.
 
-        What is ``None`` stays.  Raises ``InvalidArgument``.
+        Args:
+            platform: Default: this backend's.
+            snapshotter: Default: this backend's.
+
+        Raises:
+            InvalidArgument: ``platform`` is not a platform.
         """
 
     @abstractmethod
     def keeping(self, resume: str = "") -> AbstractContextManager[object]:
-        """Keeps what is written within the block from garbage collection, and tidies up after it.
+        """Keep content that the block writes from garbage collection, and clean up after it.
 
-        A block that fails takes what it wrote with it, unless ``resume`` names what a later
-        block of the same name goes on with.
+        If the block fails, the content that it wrote is deleted. With ``resume`` the content
+        stays, and a later block with the same ``resume`` continues with it.
         """
 
     @abstractmethod
     def replacer(self) -> Replacer:
-        """For the repair of broken content."""
+        """Return the replacer of broken blobs."""
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
-        """The snapshots of a snapshotter, the default one unless it is named.
+        """Return the snapshots of a snapshotter. Default: the default snapshotter.
 
-        Raises ``FailedPrecondition`` for a folder; so do ``differ`` and ``unpacker``.
+        Raises:
+            FailedPrecondition: The backend has no snapshots.
         """
         raise _no_snapshots()
 
     def differ(self) -> DiffService:
-        """Writes down as a layer what snapshots differ in."""
+        """Return the daemon's differ, which writes the changes of a snapshot as a layer.
+
+        Raises:
+            FailedPrecondition: The backend has no snapshots.
+        """
         raise _no_snapshots()
 
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
-        """Makes snapshots of layers."""
+        """Return an unpacker, which makes snapshots from layers.
+
+        Raises:
+            FailedPrecondition: The backend has no snapshots.
+        """
         raise _no_snapshots()
 
     def can_transfer(self) -> bool:
-        """Whether there is a daemon that moves images itself."""
+        """Return whether there is a daemon that transfers images itself."""
         return False
 
     def transfers(self) -> DaemonTransfers:
-        """The daemon's own transfers.  Raises ``FailedPrecondition`` for a folder."""
+        """Return the transfers that the daemon does itself.
+
+        Raises:
+            FailedPrecondition: The backend has no daemon.
+        """
         raise FailedPrecondition(
-            "a layout has no daemon to do it", remedy="Leave via= out, or use a Client"
+            "a layout has no daemon to transfer images", remedy="Leave via= out, or use a Client"
         )
 
     def is_back(self, error: BaseException) -> bool:
-        """Whether what failed by ``error`` may be tried again: the daemon, or its lease, was gone
-        and has come back."""
+        """Return whether work that failed with ``error`` may be tried again.
+
+        It may if the daemon or the lease was gone, and has come back.
+        """
         return False
 
 

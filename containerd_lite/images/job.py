@@ -1,7 +1,6 @@
-"""What the parts of one operation share.
+"""State that the parts of one operation share.
 
-What lives here: the progress callback, the word to stop with its reason, and having parts
-go side by side.  What may not: the operations.
+A job passes progress events on, and stops all parts when one fails. It keeps the first failure.
 """
 
 from __future__ import annotations
@@ -28,9 +27,13 @@ _MOVING = ("downloading", "uploading")
 
 @record
 class Job:
-    """One pull, push or the like: who is told of it, and whether it goes on.
+    """The state of one pull, push or other operation.
 
-    ``keeps_partial``: what has come of a blob is left for a later job, should this one fail.
+    Attributes:
+        progress: Called with each progress event, from any thread, one call at a time.
+        keeps_partial: Whether a failed job leaves incomplete blobs for a later job.
+        stop: Set when the job has failed.
+        failure: The first error that made the job fail.
     """
 
     progress: ProgressCallback | None = None
@@ -38,53 +41,54 @@ class Job:
     stop: Interrupt = field(default_factory=Interrupt)
     failure: BaseException | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    #: When an object's bytes began to move, and from which offset on.
-    _began: dict[str, tuple[float, int]] = field(default_factory=dict)
-    #: When debug output last said something of an object.
-    _said: dict[str, float] = field(default_factory=dict)
+    #: When the bytes of an object began to move, and from which offset.
+    _starts: dict[str, tuple[float, int]] = field(default_factory=dict)
+    #: When an event of an object was last logged.
+    _last_logged: dict[str, float] = field(default_factory=dict)
 
     def report(self, stage: Stage, name: str, offset: int = 0, total: int = 0) -> None:
+        """Make an event and pass it on to the progress callback."""
         self.tell(ProgressEvent(stage, name, offset, total))
 
     def tell(self, event: ProgressEvent) -> None:
-        """Passes an event on, one at a time, with its rate."""
+        """Pass an event on to the progress callback, with its rate."""
         if _LOGGER.isEnabledFor(logging.DEBUG) and event.stage not in _MOVING:
             self._log(event)
         if self.progress is not None:
             with self._lock:
-                self.progress(self._rated(event) if event.stage in _MOVING else event)
+                self.progress(self._with_rate(event) if event.stage in _MOVING else event)
 
-    def _rated(self, event: ProgressEvent) -> ProgressEvent:
+    def _with_rate(self, event: ProgressEvent) -> ProgressEvent:
         now = time.monotonic()
-        at, first = self._began.get(event.name, (now, event.offset))
-        if event.offset < first:  # it has begun again
-            at, first = now, event.offset
-        self._began[event.name] = at, first
-        return replace(event, rate=(event.offset - first) / (now - at)) if now > at else event
+        start, first = self._starts.get(event.name, (now, event.offset))
+        if event.offset < first:  # the transfer has started again
+            start, first = now, event.offset
+        self._starts[event.name] = start, first
+        return replace(event, rate=(event.offset - first) / (now - start)) if now > start else event
 
     def _log(self, event: ProgressEvent) -> None:
         now = time.monotonic()
-        last = self._said.get(event.name)
-        self._said[event.name] = now
+        last = self._last_logged.get(event.name)
+        self._last_logged[event.name] = now
         if last is None:
             _LOGGER.debug("%s", event)
         else:
             _LOGGER.debug("%s (after %.1f ms)", event, (now - last) * 1000)
 
     def check(self) -> None:
-        """Raises ``Cancelled`` once another part has failed."""
+        """Raise ``Cancelled`` if another part has failed."""
         if self.stop.is_set():
-            raise Cancelled("given up, because another part failed")
+            raise Cancelled("cancelled, because another part failed")
 
     def fail(self, error: BaseException) -> None:
-        """Stop all parts; the first error that is more than the word of it is the failure."""
+        """Stop all parts; keep ``error`` if it is the first that is not a mere cancellation."""
         with self._lock:
             if self.failure is None and not isinstance(error, Cancelled | CancelledError):
                 self.failure = error
         self.stop.set()
 
     def blame(self, error: BaseException) -> None:
-        """Raise what went wrong first, as it was, if that is not ``error`` itself."""
+        """Raise the first failure, with its own context, unless it is ``error`` itself."""
         failure = self.failure
         if failure is None or failure is error:
             return
@@ -92,18 +96,18 @@ class Job:
         try:
             raise failure
         finally:
-            failure.__context__ = context  # that the others gave up is no reason of it
+            failure.__context__ = context  # the cancellation of other parts did not cause it
 
 
 def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, workers: int) -> None:
-    """Do ``work`` on each item, in so many threads, as part of the caller's lease.
+    """Call ``work`` on each item, in ``workers`` threads, under the caller's lease.
 
-    The first failure, or an interrupt of the caller, stops it all.  Items may come lazily; none
-    is asked for while another is.
+    The first failure, or an interrupt of the caller, stops all threads. ``items`` may be an
+    iterator; the threads take items from it one at a time.
     """
     waiting, lock = iter(items), threading.Lock()
 
-    def next_ones() -> Iterator[_T]:
+    def shared_items() -> Iterator[_T]:
         while True:
             with lock:
                 job.check()
@@ -116,10 +120,10 @@ def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, wo
     def run() -> None:
         try:
             with job.stop.watching():
-                for item in next_ones():
+                for item in shared_items():
                     work(item)
         except BaseException as error:
-            job.fail(error)  # at once: the others need not finish
+            job.fail(error)  # at once, so that the other threads stop
             raise
 
     with Workers(workers, "containerd-lite-side") as pool:

@@ -1,7 +1,4 @@
-"""What images are called in a store.
-
-What lives here: the protocol, and the names of a daemon's namespace.  What may not: content.
-"""
+"""The names of images: the protocol of a store's names, and the names in a daemon's namespace."""
 
 from __future__ import annotations
 
@@ -17,37 +14,49 @@ from ..oci.reference import Reference
 if TYPE_CHECKING:
     from ..services.images import ImageService
 
-#: Create and update lose against somebody who deletes and creates; not this often in a row.
+#: How often ``put`` tries to create and to update a name that another client creates and deletes.
 _MOST_TRIES = 10
 
 
 class Names(Protocol):
-    """Names and the descriptors that they stand for; ``DaemonNames``, ``LayoutNames``."""
+    """The image names of a store; ``DaemonNames`` and ``LayoutNames`` implement it."""
 
     @property
     def elsewhere(self) -> str:
-        """Where to look for an image that is not here, in words that follow "Pull it, or"."""
+        """Advice where to look for a missing image, in words that follow "Pull it, or"."""
 
     def get(self, name: str) -> ImageRecord:
-        """Raises ``NotFound``."""
+        """Return the record of a name.
+
+        Raises:
+            NotFound: The store has no such name.
+        """
 
     def list(self, *filters: str) -> list[ImageRecord]:
-        """All that match one of ``filters``, every one without any."""
+        """Return all records, or those that match at least one of ``filters``."""
 
     def put(
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
     ) -> ImageRecord:
-        """Let ``name`` stand for ``target``, in place of what it stood for.
+        """Create the name ``name`` for ``target``, or let an existing name refer to ``target``.
 
-        ``labels`` replace those that it had; ``None`` leaves them.
+        ``labels`` replace the labels of the name; ``None`` leaves them.
         """
 
     def delete(self, name: str, *, sync: bool = False) -> None:
-        """Raises ``NotFound``; ``sync`` collects garbage before it returns."""
+        """Delete a name.
+
+        Args:
+            name: The name of an image.
+            sync: Whether to collect garbage before the call returns.
+
+        Raises:
+            NotFound: The store has no such name.
+        """
 
 
 class DaemonNames:
-    """The image records of a namespace; ``Names``."""
+    """The image records of a daemon's namespace; implements ``Names``."""
 
     elsewhere = "look in another namespace, such as k8s.io or moby"
 
@@ -55,29 +64,36 @@ class DaemonNames:
         self._service = service
 
     def get(self, name: str) -> ImageRecord:
+        """Return the record of a name; see ``Names.get``."""
         return self._service.get(name)
 
     def list(self, *filters: str) -> list[ImageRecord]:
+        """Return the records that match; see ``Names.list``."""
         return self._service.list(*filters)
 
     def put(
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
     ) -> ImageRecord:
-        """As ``Names.put``; another client may create or delete the name meanwhile."""
+        """Create or change a name, even while another client does so; see ``Names.put``."""
         fields = ("target",) if labels is None else ()
         for _ in range(_MOST_TRIES):
             with suppress(AlreadyExists):
                 return self._service.create(name, target, labels)
             with suppress(NotFound):
                 return self._service.update(name, target, labels, fields=fields)
-        raise Unavailable(f"image {name} is made and removed all the time by somebody else")
+        raise Unavailable(f"another client creates and deletes image {name} all the time")
 
     def delete(self, name: str, *, sync: bool = False) -> None:
+        """Delete a name; see ``Names.delete``."""
         self._service.delete(name, sync=sync)
 
 
 def find(names: Names, name: str) -> ImageRecord:
-    """The image by its full or familiar name.  Raises ``NotFound``."""
+    """Return the record of a full or familiar name.
+
+    Raises:
+        NotFound: The store has no such name.
+    """
     candidates = [name]
     with suppress(InvalidArgument):
         candidates.append(str(Reference.parse(name)))
@@ -85,30 +101,39 @@ def find(names: Names, name: str) -> ImageRecord:
         with suppress(NotFound):
             return names.get(candidate)
     raise NotFound(
-        f"there is no image {candidates[-1]!r} here",
+        f"image {candidates[-1]!r} not found",
         operation="Images.Get",
         remedy=f"Pull it, or {names.elsewhere}",
     )
 
 
 def full_name(name: str) -> str:
-    """The full form of a name that is to be given.  Raises ``InvalidArgument``."""
+    """Return the full form of the name that an image will get.
+
+    Raises:
+        InvalidArgument: ``name`` is not a valid reference.
+    """
     return str(Reference.parse(name))
 
 
 def name_of(target: Descriptor, name: str) -> str:
-    """The full form of a name that ``target`` is to be given.
+    """Return the full form of the name that ``target`` will get.
 
-    Raises ``InvalidArgument``, and ``DigestMismatch`` where the name has another digest.
+    Raises:
+        InvalidArgument: ``name`` is not a valid reference.
+        DigestMismatch: ``name`` has another digest than ``target``.
     """
     reference = Reference.parse(name)
     if reference.digest not in ("", target.digest):
-        raise DigestMismatch(f"{name} cannot stand for {target.digest}")
+        raise DigestMismatch(f"{name} has another digest than {target.digest}")
     return str(reference)
 
 
 def parse_name(name: str) -> Reference | None:
-    """The name as a reference; a resolver may have names of another kind."""
+    """Return ``name`` as a reference, ``None`` if it is not one.
+
+    A resolver may use names of another form.
+    """
     try:
         return Reference.parse(name)
     except InvalidArgument:

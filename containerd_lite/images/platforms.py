@@ -1,8 +1,4 @@
-"""Which manifests of an index are wanted.
-
-What lives here: the choice, for one platform, several or all, and the walk down to one.  What may
-not: where documents come from.
-"""
+"""The choice of manifests in an index: for one platform, for several or for all."""
 
 from __future__ import annotations
 
@@ -15,17 +11,20 @@ from ..oci.manifest import MAX_DEPTH, Index, Manifest
 from ..oci.platform import Platform, default, parse, rank
 from ..records import record
 
-#: The fit of a manifest that names no platform: behind all that do.
+#: The rank of an entry that names no platform: behind all that name a matching one.
 _LAST = 1 << 10
-#: BuildKit's annotation on an attestation's descriptor: the digest of what it attests.
+#: BuildKit's annotation of an attestation's descriptor: the digest of the attested manifest.
 _ATTESTED = "vnd.docker.reference.digest"
 
 
 @record(frozen=True)
 class Platforms:
-    """The platforms asked for; ``wanted`` ``None`` is every one.
+    """The platforms that the caller wants.
 
-    With ``attestations`` those of the manifests chosen come along; all has them anyway.
+    Attributes:
+        wanted: The platforms; ``None`` means all.
+        attestations: Whether the attestations of the chosen manifests are wanted, too. If all
+            platforms are wanted, attestations always are.
     """
 
     wanted: tuple[Platform, ...] | None
@@ -40,9 +39,17 @@ class Platforms:
         *,
         attestations: bool = False,
     ) -> Platforms:
-        """As the arguments of the facade have them; ``usual`` stands in for none.
+        """Make a record from the arguments of a verb.
 
-        Raises ``InvalidArgument``.
+        Args:
+            platform: One platform or several. Default: ``usual``.
+            all_platforms: Whether all platforms are wanted.
+            usual: The default platform. Default: this machine's.
+            attestations: Whether attestations are wanted, too.
+
+        Raises:
+            InvalidArgument: A platform is not valid, or both ``platform`` and ``all_platforms``
+                are given.
         """
         if all_platforms and platform is not None:
             raise InvalidArgument("platform and all_platforms exclude each other")
@@ -53,11 +60,20 @@ class Platforms:
         return cls(wanted, attestations)
 
     def choose(self, index: Index, name: str, *, all_or_error: bool = True) -> list[Descriptor]:
-        """The entries of ``index`` that are wanted, in its order; ``name`` is for errors.
+        """Return the wanted entries of ``index``, in its order.
 
-        For each platform the one that serves it best; an entry that names no platform stands in
-        where none does.  Raises ``NoMatchingPlatform`` where a platform has none; with
-        ``all_or_error`` false only where all have none.
+        For each platform this is the entry that matches it best. An entry that names no platform
+        is chosen only if no other entry matches.
+
+        Args:
+            index: The index to choose from.
+            name: The image's name, for error messages.
+            all_or_error: Whether every wanted platform must have an entry. If false, one of them
+                is enough.
+
+        Raises:
+            NoMatchingPlatform: A wanted platform has no entry; if ``all_or_error`` is false, none
+                of them has one.
         """
         if self.wanted is None:
             return list(index.manifests)
@@ -75,18 +91,29 @@ class Platforms:
         return entry.digest in chosen
 
     def expect(self, platform: Platform, name: str) -> None:
-        """Raises ``NoMatchingPlatform`` if an image for ``platform`` serves none wanted.
+        """Check that an image for ``platform`` matches at least one wanted platform.
 
-        The config of what is no image to run, such as a signature, names none.
+        A ``platform`` without os and architecture passes: the config of an artifact that cannot
+        be run, such as a signature, has neither.
+
+        Args:
+            platform: The platform in the image's config.
+            name: The image's name, for the error message.
+
+        Raises:
+            NoMatchingPlatform: The image matches no wanted platform.
         """
         if not (platform.os or platform.architecture):
             return
-        if self.wanted is not None and all(rank(one, platform) is None for one in self.wanted):
+        if self.wanted is not None and all(rank(each, platform) is None for each in self.wanted):
             raise no_match(name, self.wanted[0], str(platform))
 
 
 def only_one(platform: str | Sequence[str] | None) -> str | None:
-    """The platform asked for, where it is one alone: images are then looked at as that one's."""
+    """Return the platform that the caller asked for, ``None`` if that is not exactly one.
+
+    The verb then reads manifests for this platform instead of the client's.
+    """
     if isinstance(platform, str) or platform is None:
         return platform
     return platform[0] if len(platform) == 1 else None
@@ -95,14 +122,17 @@ def only_one(platform: str | Sequence[str] | None) -> str | None:
 def wanted_children(
     document: Manifest | Index, platforms: Platforms, name: str, *, is_root: bool
 ) -> Sequence[Descriptor]:
-    """What a document refers to, of an index what ``platforms`` choose, as a pull would have it."""
+    """Return the children of a document that a pull of ``platforms`` fetches.
+
+    The root index must have every platform; an index below it only one of them.
+    """
     if isinstance(document, Index):
         return platforms.choose(document, name, all_or_error=is_root)
     return document.children
 
 
 def best(index: Index, platform: Platform) -> Descriptor | None:
-    """The entry of ``index`` that serves ``platform`` best, the first of equals."""
+    """Return the entry of ``index`` that matches ``platform`` best, the first if several do."""
     ranked = []
     for place, entry in enumerate(index.manifests):
         if not _is_attestation(entry):
@@ -122,20 +152,29 @@ def find_manifest(
     platform: Platform,
     read: Callable[[Descriptor], Manifest | Index],
 ) -> Manifest:
-    """The manifest for ``platform`` that ``target`` is, or leads to; ``name`` is for errors.
+    """Return the manifest for ``platform`` that ``target`` is or leads to.
 
-    Raises ``NoMatchingPlatform``, ``InvalidArgument``, and what ``read`` raises.
+    Args:
+        name: The image's name, for error messages.
+        target: A manifest, or an index from which the search starts.
+        platform: The platform to look for.
+        read: Returns the document of a descriptor. Its errors are not caught.
+
+    Raises:
+        NoMatchingPlatform: An index has no entry for ``platform``.
+        InvalidArgument: The indexes are nested too deeply.
     """
     for _ in range(MAX_DEPTH):
         document = read(target)
         if isinstance(document, Manifest):
             return document
-        # The first: an index may name one manifest for several platforms.
+        # An index may name one manifest for several platforms, so there may be several entries.
         target = Platforms((platform,)).choose(document, name)[0]
     raise InvalidArgument(f"{name} nests indexes more than {MAX_DEPTH} deep")
 
 
 def no_match(name: str, platform: Platform, offered: str) -> NoMatchingPlatform:
+    """Return the error that ``name`` has only the ``offered`` platforms, not ``platform``."""
     return NoMatchingPlatform(
         f"{name} has no image for {platform}; it has {offered[:500]}",
         remedy="Ask for one of these with platform=",

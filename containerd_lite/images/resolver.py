@@ -1,6 +1,7 @@
-"""Where content comes from and goes to: the seam at which a caller can put its own.
+"""Resolvers, which say where pulls fetch content and where pushes send it.
 
-What lives here: the protocols, and the resolver over registries.  What may not: stores.
+A caller may pass its own implementation of the protocols to the verbs. ``RegistryResolver`` is
+the implementation for registries.
 """
 
 from __future__ import annotations
@@ -32,28 +33,43 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-#: After so many blobs in a row that were not there, those of up to so many bytes are sent without
-#: asking: two requests each instead of three.  A push that finds most of it there asks for all.
-_MISSES, _SMALL = 4, 1 << 20
+#: After this many blobs in a row that the registry lacked, blobs of up to this many bytes are
+#: uploaded without a HEAD request: two requests each instead of three. A push whose blobs mostly
+#: exist keeps sending HEAD for all of them.
+_MISSES_BEFORE_SKIP, _SKIP_UP_TO = 4, 1 << 20
 
 
 class Reader(Protocol):
     """The bytes of a blob, from an offset to its end."""
 
-    def readinto(self, buffer: memoryview, /) -> int: ...
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read bytes into ``buffer``; return how many, 0 at the end of the blob."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the reader's connection or file."""
+        ...
 
 
 class Fetcher(Protocol):
-    """Fetches what belongs to one reference."""
+    """Fetches the content of one reference."""
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
-        """The content from ``offset`` in bytes.  It need not be verified: the store does that."""
+        """Return a reader of the content of ``descriptor``.
+
+        The reader need not verify the content: the store does.
+
+        Args:
+            descriptor: A blob, manifest or index.
+            offset: The byte to start from.
+
+        Raises:
+            NotFound: The content does not exist.
+        """
 
 
 class Pusher(Protocol):
-    """Brings content to where one reference is; everything that it refers to comes before it."""
+    """Pushes the content of one reference; the caller pushes children before their parents."""
 
     def push(
         self,
@@ -64,51 +80,80 @@ class Pusher(Protocol):
         chunk_size: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> package.Outcome:
-        """A blob, manifest or index under its digest, unless it is there.
+        """Push a blob, manifest or index by its digest, unless it exists.
 
-        ``open_at`` opens the content at an offset in bytes.  ``mount_from`` are repositories of
-        the same registry that may have it; ``chunk_size`` (bytes) is how a blob is cut.
-        ``progress`` is told ``uploading``, and in the end the outcome.
+        Args:
+            descriptor: The content to push.
+            open_at: Opens the content at an offset in bytes.
+            mount_from: Repositories of the same registry that may have the blob.
+            chunk_size: Bytes of a chunk of a blob. Default: the blob is not divided.
+            progress: Called with ``uploading`` events, and at the end with the outcome.
+
+        Returns:
+            Whether the content existed, was mounted or was uploaded.
         """
 
     def name(
         self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
     ) -> package.Outcome:
-        """A manifest or index for which the reference is to stand from now on."""
+        """Push the manifest or index that the reference refers to from now on.
+
+        Args:
+            descriptor: The descriptor of the manifest or index.
+            body: Its content.
+            progress: Called with the outcome.
+
+        Returns:
+            Whether the reference already referred to it, or it was uploaded.
+        """
 
 
 class Resolver(Protocol):
-    """Turns a name into content; all that pull needs."""
+    """Finds and fetches the content of names, for pulls."""
 
     def resolve(self, ref: str) -> tuple[str, Descriptor]:
-        """The full name and what it stands for now.  Raises ``NotFound``."""
+        """Return the full name, and the descriptor that it refers to now.
+
+        Raises:
+            NotFound: The name does not exist.
+        """
 
     def fetcher(self, ref: str) -> Fetcher:
-        """A fetcher for what ``resolve`` found.
+        """Return a fetcher for the full name that ``resolve`` returned.
 
-        Where it has a method ``referrers`` like ``RegistryFetcher``'s, these can be had too.
+        If the fetcher has a method ``referrers`` like that of ``RegistryFetcher``, verbs can
+        fetch referrers, too.
         """
 
 
 class PushResolver(Resolver, Protocol):
-    """A resolver that turns content into names, too; what push and copy need."""
+    """A resolver that also pushes content, for pushes and copies."""
 
     def pusher(self, ref: str) -> Pusher:
-        """A pusher of what ``ref`` is to stand for."""
+        """Return a pusher of the content that ``ref`` will refer to."""
 
 
 _R = TypeVar("_R", bound=Resolver)
 
 
 class RegistryResolver:
-    """References to registries; keeps one ``Registry``, with its connections, for each host.
+    """A resolver for references to registries.
 
-    ``credentials`` is a pair for every host asked, or a function from host to pair; what the
-    user has logged in with unless given.  ``plain_http`` True or False overrides the rule that
-    only loopback is spoken to in the clear.  ``hosts_dirs`` are searched for ``hosts.toml``;
-    ``tls``, ``proxy`` and ``max_rate`` (bytes per second, of each registry) are as for
-    ``registry.client.Registry``.  With several ``connections`` a big blob comes in parts side by
-    side, which helps on long lines.  ``progress`` is told of requests that are repeated.
+    It keeps one ``Registry``, with its connections, for each host. It is a context manager that
+    closes them.
+
+    Args:
+        credentials: The credentials for all registries, or a function that returns those of a
+            host; ``None`` for anonymous access. Default: those with which the user has logged in.
+        plain_http: Whether to use HTTP without TLS. Default: for loopback addresses only.
+        hosts_dirs: Folders that are searched for ``hosts.toml``. Default: containerd's and
+            Docker's folders in ``/etc``.
+        tls: TLS files for the registries, as for ``Registry``.
+        proxy: The URL of a proxy, as for ``Registry``.
+        max_rate: Most bytes per second, for each registry. Default: no limit.
+        connections: How many connections fetch the parts of a large blob in parallel. Several
+            connections help if the latency is high.
+        progress: Called with an event for each request that is repeated.
     """
 
     def __init__(
@@ -146,14 +191,30 @@ class RegistryResolver:
             return self._registries[host]
 
     def resolve(self, ref: str) -> tuple[str, Descriptor]:
+        """Return the full name, and the descriptor that the registry has for it now.
+
+        Raises:
+            NotFound: The registry has no such image.
+            InvalidArgument: ``ref`` is not a valid reference.
+        """
         reference = Reference.parse(ref)
         return str(reference), self._registry(reference.host).resolve(reference)
 
     def fetcher(self, ref: str) -> RegistryFetcher:
+        """Return a fetcher of the repository of ``ref``.
+
+        Raises:
+            InvalidArgument: ``ref`` is not a valid reference.
+        """
         reference = Reference.parse(ref)
         return RegistryFetcher(self._registry(reference.host), reference, self._connections)
 
     def pusher(self, ref: str) -> RegistryPusher:
+        """Return a pusher to the repository of ``ref``.
+
+        Raises:
+            InvalidArgument: ``ref`` is not a valid reference.
+        """
         reference = Reference.parse(ref)
         hosts = find_hosts(reference.host, self._hosts_dirs, self._plain_http)
         return RegistryPusher(self._registry(reference.host), reference, has_mirrors=len(hosts) > 1)
@@ -176,7 +237,7 @@ class RegistryResolver:
 def using(
     resolver: _R | None, progress: ProgressCallback | None = None
 ) -> Iterator[_R | RegistryResolver]:
-    """The caller's resolver, or one over registries for the length of the block."""
+    """Yield the caller's resolver, or a ``RegistryResolver`` that is closed after the block."""
     if resolver is not None:
         yield resolver
         return
@@ -193,8 +254,9 @@ class RegistryFetcher:
         self._connections = connections
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        """Return a reader of the content of ``descriptor``, from ``offset`` in bytes."""
         if media_types.is_schema1(descriptor.media_type):
-            # Signed afresh each time, it has no size to read a stream by.
+            # The registry signs it for each request, so its size is not known in advance.
             body = self._registry.fetch_manifest(self._reference, descriptor)
             return io.BytesIO(body[offset:])
         return self._registry.open_blob(
@@ -202,20 +264,30 @@ class RegistryFetcher:
         )
 
     def size_of(self, descriptor: Descriptor) -> int:
-        """The size of a blob in bytes, whatever the descriptor says.  Raises ``NotFound``."""
+        """Return the size of a blob in bytes, as the registry states it.
+
+        Raises:
+            NotFound: The registry has no such blob.
+        """
         return self._registry.blob_size(self._reference, descriptor)
 
     def referrers(self, descriptor: Descriptor, artifact_type: str = "") -> Sequence[Descriptor]:
-        """The manifests whose subject the descriptor is, of one artifact type or of all."""
-        place = replace(self._reference, digest=descriptor.digest)
-        return self._registry.referrers(place, artifact_type)
+        """Return the manifests that refer to ``descriptor`` as their subject.
+
+        Args:
+            descriptor: The subject.
+            artifact_type: The artifact type of the referrers. Default: all types.
+        """
+        subject = replace(self._reference, digest=descriptor.digest)
+        return self._registry.referrers(subject, artifact_type)
 
 
 class RegistryPusher:
     """A ``Pusher`` to one repository.
 
-    Where there are mirrors, manifests are sent without asking whether they are there: a mirror
-    would answer for what it has itself.  So are small blobs, once several in a row were not there.
+    If the registry has mirrors, manifests are pushed without a check whether they exist, because
+    a mirror would answer for itself, not for the registry. Small blobs are uploaded without this
+    check after the registry has lacked several blobs in a row.
     """
 
     def __init__(
@@ -224,7 +296,8 @@ class RegistryPusher:
         self._registry = registry
         self._reference = reference
         self._has_mirrors = has_mirrors
-        self._missed = 0
+        #: How many blobs in a row the registry lacked.
+        self._misses = 0
 
     def push(
         self,
@@ -235,6 +308,7 @@ class RegistryPusher:
         chunk_size: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> package.Outcome:
+        """Push a blob, manifest or index by its digest, unless it exists; see ``Pusher.push``."""
         if not media_types.is_document(descriptor.media_type):
             outcome = self._registry.upload_blob(
                 self._reference,
@@ -242,65 +316,70 @@ class RegistryPusher:
                 open_at,
                 mount_from=mount_from,
                 chunk_size=chunk_size,
-                ask=descriptor.size > _SMALL or self._missed < _MISSES,
+                ask=descriptor.size > _SKIP_UP_TO or self._misses < _MISSES_BEFORE_SKIP,
                 progress=progress,
             )
-            self._missed = 0 if outcome is package.Outcome.EXISTS else self._missed + 1
+            self._misses = 0 if outcome is package.Outcome.EXISTS else self._misses + 1
             return outcome
         with open_at(0) as file:
             body = file.read(MAX_DOCUMENT + 1)
-        place = replace(self._reference, tag="", digest=descriptor.digest)
-        return self._put(place, descriptor, body, progress)
+        destination = replace(self._reference, tag="", digest=descriptor.digest)
+        return self._push_document(destination, descriptor, body, progress)
 
     def name(
         self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
     ) -> package.Outcome:
+        """Push the manifest or index that the reference refers to; see ``Pusher.name``."""
         reference = self._reference
-        place = reference if reference.digest else reference.with_digest(descriptor.digest)
-        return self._put(place, descriptor, body, progress)
+        destination = reference if reference.digest else reference.with_digest(descriptor.digest)
+        return self._push_document(destination, descriptor, body, progress)
 
-    def _put(
+    def _push_document(
         self,
-        place: Reference,
+        destination: Reference,
         descriptor: Descriptor,
         body: bytes,
         progress: ProgressCallback | None,
     ) -> package.Outcome:
         subject = parse(body, descriptor.media_type).subject
-        # A registry may keep no list of referrers: then each adds itself to one of ours.
-        with write_lock((place.name, subject.digest if subject else descriptor.digest), check):
+        # Some registries keep no list of referrers. Each push then adds its manifest to a list that
+        # clients keep under a tag. The lock lets one push for a subject at a time change that list.
+        with write_lock(
+            (destination.name, subject.digest if subject else descriptor.digest), check
+        ):
             outcome = package.Outcome.EXISTS
-            if not self._stands(place, subject):
-                self._registry.push_manifest(place, body, descriptor.media_type)
+            if not self._exists(destination, subject):
+                self._registry.push_manifest(destination, body, descriptor.media_type)
                 outcome = package.Outcome.UPLOADED
         if progress is not None:
             size = descriptor.size
             progress(ProgressEvent(outcome.value, descriptor.digest, size, size))
         return outcome
 
-    def _stands(self, place: Reference, subject: Descriptor | None) -> bool:
-        """Whether the registry has the manifest in its place, and in the list of its subject."""
+    def _exists(self, destination: Reference, subject: Descriptor | None) -> bool:
+        """Return whether the registry has the manifest, also among the subject's referrers."""
         if self._has_mirrors:
             return False
-        asked = replace(place, digest="") if place.tag else place
+        query = replace(destination, digest="") if destination.tag else destination
         try:
-            if self._registry.resolve(asked).digest == place.digest:
+            if self._registry.resolve(query).digest == destination.digest:
                 return subject is None or any(
-                    found.digest == place.digest
+                    found.digest == destination.digest
                     for found in self._registry.referrers(
-                        replace(place, tag="", digest=subject.digest)
+                        replace(destination, tag="", digest=subject.digest)
                     )
                 )
         except (RegistryError, DataLoss) as error:
-            if not _may_be_replaced(error):
+            if not _may_overwrite(error):
                 raise
         return False
 
 
-def _may_be_replaced(error: RegistryError | DataLoss) -> bool:
-    """Whether to push over what cannot be read: nobody can use it, and a push may be the cure.
+def _may_overwrite(error: RegistryError | DataLoss) -> bool:
+    """Return whether to push over a manifest that cannot be read because of ``error``.
 
-    Where the registry refuses us, or says nothing at all, the push would end in the same way.
+    No client can use such a manifest, and a push may repair it. If the registry refuses access or
+    does not answer, the push would fail, too.
     """
     if isinstance(error, RegistryUnavailable):
         return error.status >= 500

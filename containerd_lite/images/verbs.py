@@ -1,4 +1,4 @@
-"""What ``Client`` and ``Layout`` do with images."""
+"""All verbs for images, which ``Client`` and ``Layout`` share."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""The walk over content: one function, descriptor → children, composed by wrapping.
+"""Walks over content: from a descriptor to its children, in one thread or in several.
 
-What lives here: the handler, how handlers are put together, and the walk in order and side by
-side.  What may not: any one store or registry.
-
-As containerd's core/images/handlers.go: ``chain`` is its ``Handlers``, ``walk`` its ``Walk``,
-``Dispatcher`` its ``Dispatch``.
+A handler is a function that returns the children of a descriptor. Handlers are combined by
+chaining and wrapping. The module follows containerd's core/images/handlers.go: ``chain`` is its
+``Handlers``, ``walk`` its ``Walk``, ``Dispatcher`` its ``Dispatch``.
 """
 
 from __future__ import annotations
@@ -22,27 +20,27 @@ from ..store.protocol import ContentStore, read_blob
 from ..workers import Workers
 from .job import Job
 
-#: Told a descriptor, does what it is for, and gives its children.
+#: Handles a descriptor and returns its children.
 Handler = Callable[[Descriptor], Iterable[Descriptor]]
-#: Makes another handler of one, which may ask it and change what it gives.
+#: Returns a handler that may call the given one and change its result.
 WrapHandler = Callable[[Handler], Handler]
 
-#: Descriptors of one walk; an index of 20 platforms with 127 layers each has 2,600.
+#: Most descriptors in one walk; an index of 20 platforms with 127 layers each has 2,600.
 MAX_DESCRIPTORS = 50_000
 
 _Key = tuple[str, str]
 
 
 class SkipDescriptor(Exception):
-    """Raised by a handler: the descriptor has no children, and no later handler is asked."""
+    """Raised by a handler to skip the descriptor's children and the later handlers."""
 
 
 class StopHandlers(Exception):
-    """Raised by a handler: no later one is asked; the children found so far are walked."""
+    """Raised by a handler to skip the later handlers; the children found so far are walked."""
 
 
 def chain(*handlers: Handler) -> Handler:
-    """One handler that asks several in their order, and gives the children of all."""
+    """Return a handler that calls ``handlers`` in order and returns the children of all."""
 
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
         found: list[Descriptor] = []
@@ -57,7 +55,13 @@ def chain(*handlers: Handler) -> Handler:
 
 
 def children_of(read: Callable[[Descriptor], bytes]) -> Handler:
-    """The handler that gives what a manifest or an index refers to, and nothing of all else."""
+    """Return a handler that returns the children of manifests and indexes.
+
+    Other descriptors have no children.
+
+    Args:
+        read: Returns the content of a descriptor.
+    """
 
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
         if not media_types.is_document(descriptor.media_type):
@@ -68,15 +72,26 @@ def children_of(read: Callable[[Descriptor], bytes]) -> Handler:
 
 
 def children_in(store: ContentStore) -> Handler:
-    """``children_of`` what ``store`` has.  Raises ``NotFound`` for a document that it lacks."""
+    """Return a handler that reads manifests and indexes from ``store``; see ``children_of``.
+
+    The handler raises ``NotFound`` if the store lacks a document.
+    """
     return children_of(lambda descriptor: read_blob(store, descriptor, MAX_DOCUMENT))
 
 
 def walk(handler: Handler, *roots: Descriptor) -> Iterator[Descriptor]:
-    """The roots and all below them, each once, parents first.
+    """Walk over descriptors in one thread.
 
-    A descriptor is given before the handler is asked for its children.  Raises
-    ``InvalidArgument`` for content without end.
+    Args:
+        handler: Returns the children of a descriptor. It is called after the descriptor has been
+            yielded.
+        *roots: The descriptors to start from.
+
+    Yields:
+        The roots and all descriptors below them, each once, parents before children.
+
+    Raises:
+        InvalidArgument: There are too many descriptors, or they are nested too deeply.
     """
     bounds = _Bounds()
     pending = [(root, 0) for root in reversed(roots)]
@@ -93,31 +108,43 @@ def walk(handler: Handler, *roots: Descriptor) -> Iterator[Descriptor]:
 
 
 class _Bounds:
-    """What a walk has seen; it tells when that is too much."""
+    """The descriptors that a walk has seen, with limits on their number and their depth."""
 
     def __init__(self) -> None:
         self._seen: set[_Key] = set()
 
     def is_new(self, descriptor: Descriptor, depth: int) -> bool:
+        """Record a descriptor; return whether the walk sees it for the first time."""
         if depth > MAX_DEPTH:
             raise InvalidArgument(f"{descriptor.digest} is nested more than {MAX_DEPTH} deep")
         before = len(self._seen)
         self._seen.add(key(descriptor))
         if len(self._seen) > MAX_DESCRIPTORS:
-            raise InvalidArgument(f"an image of more than {MAX_DESCRIPTORS} descriptors")
+            raise InvalidArgument(f"the image has more than {MAX_DESCRIPTORS} descriptors")
         return len(self._seen) > before
 
 
 def key(descriptor: Descriptor) -> _Key:
-    """What makes a descriptor another one: content may be a layer here, and a manifest there."""
+    """Return the key by which descriptors differ.
+
+    The media type is part of it: the same content may be named as a layer and as a manifest.
+    """
     return descriptor.digest, descriptor.media_type
 
 
 class Dispatcher:
-    """Runs a handler on descriptors side by side, each once, and then on their children.
+    """Calls a handler on descriptors and on their children, in several threads.
 
-    A context manager.  The first failure stops all (``Job.fail``); however the block is left,
-    nothing runs any more afterwards.
+    It handles each descriptor once. It is a context manager: when the block ends, all its threads
+    have ended. The first failure stops all threads (``Job.fail``).
+
+    Args:
+        handler: Handles a descriptor and returns its children.
+        workers: How many threads run at a time.
+        job: The job that the first failure stops.
+
+    Raises:
+        InvalidArgument: ``workers`` is less than 1.
     """
 
     def __init__(self, handler: Handler, workers: int, job: Job) -> None:
@@ -132,15 +159,24 @@ class Dispatcher:
         self._order: list[Future[None]] = []
 
     def add(self, descriptor: Descriptor, depth: int = 0) -> Future[None]:
-        """Handle a descriptor, and what is below it, some time; once, however often it is added.
+        """Have a descriptor and its descendants handled, unless it has been added before.
 
-        The future is done with the descriptor, and says nothing of its children.  Raises
-        ``Cancelled`` once a part has failed.
+        Args:
+            descriptor: The descriptor.
+            depth: How deep the descriptor is nested, for the limit on the depth.
+
+        Returns:
+            A future that is done when the descriptor has been handled. It does not wait for the
+            children.
+
+        Raises:
+            Cancelled: The job has failed.
+            InvalidArgument: There are too many descriptors, or they are nested too deeply.
         """
         with self._lock:
             self._job.check()
             if self._bounds.is_new(descriptor, depth):
-                # The lease of the caller is the thread's, too.
+                # ``Workers`` copy the caller's context, so the thread uses the caller's lease.
                 task = self._pool.submit(self._handle, descriptor, depth)
                 self._tasks[key(descriptor)] = task
                 self._order.append(task)
@@ -154,15 +190,15 @@ class Dispatcher:
         except SkipDescriptor:
             pass
         except BaseException as error:
-            self._job.fail(error)  # at once: the others need not finish
+            self._job.fail(error)  # at once, so that the other threads stop
             raise
 
     def wait(self) -> None:
-        """Until all that was added is done.  Raises the failure, if there is one."""
-        place = 0
-        while place < len(self._order):  # children are added before their parent is done
-            self._order[place].result()
-            place += 1
+        """Wait until all descriptors have been handled; raise the error of one that failed."""
+        handled = 0
+        while handled < len(self._order):  # children are added before their parent is done
+            self._order[handled].result()
+            handled += 1
 
     def __enter__(self) -> Dispatcher:
         return self
@@ -171,7 +207,7 @@ class Dispatcher:
         if error is not None:
             self._job.fail(error)
         with self._lock:
-            pass  # from now on nobody adds anything
+            pass  # an add() that runs ends first; after a failure, later ones raise
         self._pool.shutdown(wait=True, cancel_futures=error is not None)
         if error is not None:
             self._job.blame(error)

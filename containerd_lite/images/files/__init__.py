@@ -1,4 +1,4 @@
-"""Files in images and snapshots, read without a mount."""
+"""Reading files in images and snapshots without mounting them."""
 
 from __future__ import annotations
 

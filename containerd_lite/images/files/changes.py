@@ -1,4 +1,4 @@
-"""The changes of a snapshot to its parent, which the daemon writes as a layer."""
+"""The changes of a snapshot compared with its parent, which the daemon writes as a layer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ from .image_files import read_only
 def write_changes(
     snapshots: SnapshotService, differ: DiffService, key: str, media_type: str = ""
 ) -> Descriptor:
-    """Have the daemon write the changes of a snapshot to its parent as a layer.
+    """Have the daemon write the changes of a snapshot compared with its parent as a layer.
 
-    ``media_type`` is the layer's, a gzipped one unless given.  The caller holds a
-    lease.  Raises ``NotFound``.
+    The caller must hold a lease.
+
+    Args:
+        snapshots: The snapshotter's snapshots.
+        differ: The daemon's differ.
+        key: The snapshot.
+        media_type: The media type of the layer. Default: a layer compressed with gzip.
+
+    Raises:
+        NotFound: The snapshot does not exist.
     """
     info = snapshots.stat(key)
     suffix = os.urandom(8).hex()

@@ -1,7 +1,7 @@
-"""Files of root filesystems that nobody mounts.
+"""Reads files of root filesystems without mounting them.
 
-What lives here: looking a path up through an image's layers, as an overlay of them shows it, and
-through a layer that the daemon makes of a snapshot.  What may not: what the files say.
+A path is looked up in an image's layers, with the result that an overlay of them would show. The
+daemon writes a snapshot as a layer, in which the path is then looked up.
 """
 
 from __future__ import annotations
@@ -23,30 +23,42 @@ from ...store.protocol import ContentStore
 from ...store.tar import rooted
 from .layer_tree import MAX_HOPS, File, Folder, Lost, Node, Symlink, Wanted, follow, read_tree
 
-#: How often layers are read anew for what a link in another one leads to.
+#: How often layers may be read. They are read again if a link leads to a path in another layer.
 _MAX_ROUNDS = 4
-#: The label by which content is known for this process' own.
-_MARK = "containerd-lite/files"
+#: Label of a layer that the daemon writes for this module. Its value names the call that had the
+#: layer written, and may delete it.
+_OWNER = "containerd-lite/files"
 
 
 def read_layer_files(
     store: ContentStore, layers: Sequence[Descriptor], names: Sequence[str]
 ) -> dict[str, bytes | None]:
-    """Regular files of the root filesystem that ``layers``, bottom first, make; ``None`` for what
-    is not there, or is no file.
+    """Return regular files of the root filesystem that ``layers`` form.
 
-    Links are followed within the root.  From the top down, only as many layers are read as it
-    takes, and each once, unless a link leads to what it was not asked for.
+    Links are followed within the root. Layers are read from the top down, and only until all
+    files are decided. Each layer is read once, unless a link leads to another path.
 
-    Raises ``ResourceExhausted`` for a file of more than 4 MiB, ``FailedPrecondition`` for a layer
-    that cannot be read here, ``NotFound`` for one whose content is not there.
+    Args:
+        store: The content store that has the layers.
+        layers: The layers, bottom first.
+        names: The paths of the files.
+
+    Returns:
+        The content of each file; ``None`` for a path that does not exist or is not a regular file.
+
+    Raises:
+        ResourceExhausted: A file has more than 4 MiB, or there are too many links.
+        FailedPrecondition: A layer or a file has a form that cannot be read here.
+        InvalidArgument: A layer is not a tar archive.
+        DataLoss: A layer is cut off.
+        NotFound: The content of a layer is missing.
     """
     files = _LayerFiles(store, layers, names)
     for _ in range(_MAX_ROUNDS):
         found = {name: files.find(name) for name in names}
-        if not files.has_more_to_ask():
+        if not files.must_read_again():
             return {name: _data(name, file) for name, file in found.items()}
-    raise ResourceExhausted("the layers' links lead through each other too often")
+    raise ResourceExhausted("the layers' links lead from layer to layer too many times")
 
 
 def read_snapshot_files(
@@ -56,10 +68,15 @@ def read_snapshot_files(
     key: str,
     names: Sequence[str],
 ) -> dict[str, bytes | None]:
-    """As ``read_layer_files``, out of a snapshot of any kind: the daemon writes it down as a layer.
+    """Return regular files of a snapshot of any kind; see ``read_layer_files``.
 
-    To be called under a lease, which takes what is left if this process dies.  Raises
-    ``NotFound``, ``ResourceExhausted``.
+    The daemon writes the snapshot as a layer. The caller must hold a lease, which lets the daemon
+    delete the layer even if this process dies.
+
+    Raises:
+        NotFound: The snapshot does not exist.
+        ResourceExhausted: A file has more than 4 MiB, or there are too many links.
+        FailedPrecondition: A file has a form that cannot be read here.
     """
     id = f"lite-files-{os.urandom(8).hex()}"
     is_committed = snapshots.stat(key).kind == "committed"
@@ -75,15 +92,16 @@ def read_snapshot_files(
 def _read_mounts(
     differ: DiffService, store: ContentStore, mounts: Sequence[Mount], names: Sequence[str]
 ) -> dict[str, bytes | None]:
-    """The files of what the daemon would mount.
+    """Return files of the root filesystem that ``mounts`` would show.
 
-    Of two that ask for the same at once, only one has made the content that both read; it may
-    have removed it before the other comes to it, which asks again.
+    If two calls have the daemon write the same layer at once, only one of them owns it. The owner
+    may delete the layer before the other call has read it. The other call then has the daemon
+    write the layer again.
     """
-    mark = os.urandom(8).hex()
+    owner = os.urandom(8).hex()
     upper = [read_only(mount) for mount in mounts]
     for is_last in (False, False, True):
-        layer = differ.diff((), upper, media_type=media_types.OCI_LAYER, labels={_MARK: mark})
+        layer = differ.diff((), upper, media_type=media_types.OCI_LAYER, labels={_OWNER: owner})
         try:
             return read_layer_files(store, [layer], names)
         except NotFound:
@@ -91,13 +109,16 @@ def _read_mounts(
                 raise
         finally:
             with suppress(NotFound):
-                if store.info(layer.digest).labels.get(_MARK) == mark:
+                if store.info(layer.digest).labels.get(_OWNER) == owner:
                     store.delete(layer.digest)
     raise AssertionError("unreachable")
 
 
 def read_only(mount: Mount) -> Mount:
-    """A mount that shows the same; an overlay's work may be going on in a running container."""
+    """Return a mount that shows the same files without the work directory of an overlay.
+
+    A running container may be using that directory.
+    """
     options = dict(option.partition("=")[::2] for option in mount.options)
     if mount.type != "overlay" or "upperdir" not in options:
         return mount
@@ -110,8 +131,7 @@ def read_only(mount: Mount) -> Mount:
 
 
 class _LayerFiles:
-    """Paths through layers, of which the upper ones are read first, and the lower ones perhaps
-    not at all."""
+    """Looks up paths in layers, from the top down; reads a layer only when it is needed."""
 
     def __init__(
         self, store: ContentStore, layers: Sequence[Descriptor], names: Sequence[str]
@@ -121,37 +141,40 @@ class _LayerFiles:
         self._wanted = Wanted()
         for name in names:
             self._wanted.add(rooted(name))
-        self._asked = self._wanted.copy()
+        #: The value of ``_wanted`` when the layers in ``_trees`` were read.
+        self._read_for = self._wanted.copy()
         self._trees: list[Folder] = []
 
-    def has_more_to_ask(self) -> bool:
-        """Whether what was found may be wrong, for the layers were not asked for all of it; they
-        are read anew then."""
-        if self._asked == self._wanted:
+    def must_read_again(self) -> bool:
+        """Return whether the results of ``find`` may be wrong and the layers must be read again.
+
+        This is so if a link led to a path that was not wanted when the layers were read.
+        """
+        if self._read_for == self._wanted:
             return False
-        self._asked = self._wanted.copy()
+        self._read_for = self._wanted.copy()
         self._trees.clear()
         return True
 
     def find(self, name: str) -> File | Lost | None:
-        """What file there is under a name, as far as the layers were asked."""
-        done: list[str] = []
-        todo = rooted(name).split("/")[::-1]
+        """Return the file at a path; the result may be wrong if ``must_read_again`` is true."""
+        folder: list[str] = []
+        rest = rooted(name).split("/")[::-1]
         hops = 0
-        while todo:
-            part = todo.pop()
+        while rest:
+            part = rest.pop()
             if part == "..":
-                del done[-1:]
+                del folder[-1:]
             if part in ("", ".", ".."):
                 continue
-            node = self._node([*done, part])
+            node = self._node([*folder, part])
             if isinstance(node, Symlink) and hops < MAX_HOPS:
                 hops += 1
-                done = follow(done, node.target, todo)
+                folder = follow(folder, node.target, rest)
             elif isinstance(node, Folder):
-                done.append(part)
+                folder.append(part)
             else:
-                return self._file(node) if not any(todo) else None
+                return self._file(node) if not any(rest) else None
         return None
 
     def _file(self, node: Node | None) -> File | Lost | None:
@@ -161,30 +184,30 @@ class _LayerFiles:
         return None
 
     def _node(self, path: list[str]) -> Node | None:
-        """What an overlay shows at a path, whose folder it shows as one."""
+        """Return the node that an overlay shows at a path whose parent is a folder there."""
         self._wanted.parts.update(path)
-        for place in range(len(self._layers)):
-            node, is_decided = _walk(self._tree(place), path)
+        for number in range(len(self._layers)):
+            node, is_decided = _look_up(self._tree(number), path)
             if is_decided:
                 return node
         return None
 
-    def _tree(self, place: int) -> Folder:
-        if place == len(self._trees):
-            self._trees.append(self._read(self._layers[place]))
-        return self._trees[place]
+    def _tree(self, number: int) -> Folder:
+        if number == len(self._trees):
+            self._trees.append(self._read_layer(self._layers[number]))
+        return self._trees[number]
 
-    def _read(self, layer: Descriptor) -> Folder:
+    def _read_layer(self, layer: Descriptor) -> Folder:
         if not media_types.is_archive(layer.media_type):
             raise FailedPrecondition(
-                f"{layer.digest} is {layer.media_type}, which is not read here"
+                f"layer {layer.digest} is {layer.media_type}, which cannot be read here"
             )
         with closing(self._store.reader(layer.digest)) as file:
-            return read_tree(decompressed(PlainStream(file)), self._asked)
+            return read_tree(decompressed(PlainStream(file)), self._read_for)
 
 
-def _walk(tree: Folder, path: list[str]) -> tuple[Node | None, bool]:
-    """What one layer has at a path, and whether it hides what lower layers have there."""
+def _look_up(tree: Folder, path: list[str]) -> tuple[Node | None, bool]:
+    """Return the node of one layer at a path, and whether the layer hides lower layers there."""
     node = tree
     is_opaque = tree.opaque
     for name in path[:-1]:
@@ -202,8 +225,8 @@ def _data(name: str, file: File | Lost | None) -> bytes | None:
         return None
     if isinstance(file, Lost):
         raise FailedPrecondition(
-            f"a layer has a hard link to {quoted(file.path)}, but not the file"
+            f"a layer has a hard link to {quoted(file.path)}, but does not have that file"
         )
     if file.is_sparse:
-        raise FailedPrecondition(f"{quoted(name)} has holes, which are not read here")
+        raise FailedPrecondition(f"{quoted(name)} is a sparse file, which cannot be read here")
     return file.data

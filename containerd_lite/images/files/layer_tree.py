@@ -1,7 +1,7 @@
-"""What one layer changes of a root filesystem, as far as somebody asks for it.
+"""The tree of changes that one layer makes to a root filesystem, limited to wanted paths.
 
-What lives here: applying a layer's entries to an empty tree, as containerd's pkg/archive applies
-them to the upper directory of an overlay.  What may not: other layers, a file of this machine.
+The entries of the layer are applied to an empty tree in memory, as containerd's pkg/archive
+applies them to the upper directory of an overlay.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from ...errors import FailedPrecondition, ResourceExhausted
 from ...records import field, record
 from ...store.tar import FILE, FOLDER, LINK, SPARSE, SYMLINK, Entry, Source, TarReader
 
-#: Of a file that is read (bytes): CVE-2026-47262.
+#: Most bytes of a file that is read (CVE-2026-47262).
 MAX_FILE = 4 << 20
-#: Symbolic links on the way to one file: Linux' own bound.
+#: Most symbolic links on the way to one file, as in Linux.
 MAX_HOPS = 40
-#: Of the names that are kept of a layer, and the targets of its symbolic links.
+#: Most characters of the names, and of the targets of symbolic links, that are kept of a layer.
 _MAX_KEPT = 16 << 20
 
 _WHITEOUT = ".wh."
@@ -25,7 +25,7 @@ _OPAQUE = ".wh..wh..opq"
 
 @record
 class Folder:
-    """A folder; what an ``opaque`` one has in lower layers is gone."""
+    """A folder; an ``opaque`` one hides the content that lower layers have in it."""
 
     children: dict[str, Node] = field(default_factory=dict)
     opaque: bool = False
@@ -33,8 +33,13 @@ class Folder:
 
 @record(frozen=True)
 class File:
-    """A regular file by the ``path`` where it came; ``data`` is ``None`` if it was not asked for
-    there, or has holes."""
+    """A regular file.
+
+    Attributes:
+        path: The path of its entry in the layer.
+        data: The content; ``None`` if the path is not wanted, or if the file is sparse.
+        is_sparse: Whether the file has holes.
+    """
 
     path: str
     data: bytes | None = field(default=None, repr=False)
@@ -43,19 +48,21 @@ class File:
 
 @record(frozen=True)
 class Symlink:
+    """A symbolic link."""
+
     target: str
 
 
 @record(frozen=True)
 class Lost:
-    """A hard link to what the layer was not asked for, or does not have, by its ``path``."""
+    """A hard link whose target, ``path``, is not in the tree or is a folder."""
 
     path: str
 
 
 @record(frozen=True)
 class Gone:
-    """A whiteout, or what is no file: a device, say."""
+    """A whiteout, or an entry that is not a file, such as a device."""
 
 
 Node = Folder | File | Symlink | Lost | Gone
@@ -63,25 +70,38 @@ Node = Folder | File | Symlink | Lost | Gone
 
 @record
 class Wanted:
-    """What is asked of layers: ``paths`` whose data is to be kept, and ``parts``, the names of
-    everything that may be looked up on the way."""
+    """The paths that are wanted from layers.
+
+    Attributes:
+        paths: The files whose data is kept.
+        parts: The names that may occur in a path that is looked up.
+    """
 
     paths: set[str] = field(default_factory=set)
     parts: set[str] = field(default_factory=set)
 
     def add(self, path: str) -> None:
+        """Add the path of a file."""
         self.paths.add(path)
         self.parts.update(path.split("/"))
 
     def copy(self) -> Wanted:
+        """Return an independent copy."""
         return Wanted(set(self.paths), set(self.parts))
 
 
 def read_tree(stream: Source, wanted: Wanted) -> Folder:
-    """The tree of a layer's tar: what has a wanted name, and all symbolic links.
+    """Return the tree of a layer: its entries with a wanted name, and all its symbolic links.
 
-    Raises as ``TarReader``, ``ResourceExhausted`` for a wanted file of more than 4 MiB and for
-    links without end, ``FailedPrecondition`` for links in a circle.
+    Args:
+        stream: The tar archive, not compressed.
+        wanted: The wanted paths.
+
+    Raises:
+        InvalidArgument: The stream is not a tar archive.
+        DataLoss: The archive is cut off.
+        ResourceExhausted: A wanted file has more than 4 MiB, or there are too many links.
+        FailedPrecondition: Symbolic links form a loop.
     """
     reader = TarReader(stream, is_layer=True)
     tree = _Tree(reader, wanted)
@@ -91,22 +111,25 @@ def read_tree(stream: Source, wanted: Wanted) -> Folder:
 
 
 class _Tree:
-    """A tree that grows by a layer's entries in their order: the last one of a name stays."""
+    """A tree built from a layer's entries in order; a later entry replaces an earlier one."""
 
     def __init__(self, reader: TarReader, wanted: Wanted) -> None:
         self.root = Folder()
         self._reader = reader
         self._wanted = wanted
+        #: How many characters of names and targets have been kept.
         self._kept = 0
+        #: The result of the last call of ``_folders``, with its argument.
         self._last: tuple[str, tuple[str, ...]] | None = None
 
     def apply(self, entry: Entry) -> None:
-        place, _, base = entry.name.rpartition("/")
+        """Add an entry to the tree; a whiteout replaces the node that it names."""
+        parent, _, base = entry.name.rpartition("/")
         if not base:
             return  # the root itself
-        folders = self._folders(place)
+        folders = self._folders(parent)
         if base == _OPAQUE:
-            self._grown(folders).opaque = True
+            self._make(folders).opaque = True
         elif base.startswith(_WHITEOUT):
             self._put(folders, base.removeprefix(_WHITEOUT), Gone())
         elif entry.kind == FOLDER:
@@ -118,7 +141,7 @@ class _Tree:
         if entry.kind in (FILE, SPARSE):
             return self._file(entry, path)
         if entry.kind == SYMLINK:
-            self._keep(entry.target)
+            self._count(entry.target)
             return Symlink(entry.target)
         return self._linked(entry.target) if entry.kind == LINK else Gone()
 
@@ -126,17 +149,17 @@ class _Tree:
         is_sparse = entry.kind == SPARSE
         if path not in self._wanted.paths or is_sparse:
             return File(path, is_sparse=is_sparse)
-        if entry.size > MAX_FILE:  # the rest is not read for a better one
-            raise ResourceExhausted(f"/{path} has {entry.size} bytes; {MAX_FILE} are read")
+        if entry.size > MAX_FILE:  # even if a later entry would replace it
+            raise ResourceExhausted(f"/{path} has {entry.size} bytes; at most {MAX_FILE} are read")
         data = bytearray(entry.size)
         self._reader.readinto(memoryview(data))
         return File(path, bytes(data))
 
     def _linked(self, target: str) -> Node:
-        """What a hard link is another name of, which is a symbolic link's own where it is one."""
-        place, _, base = target.rstrip("/").rpartition("/")
-        folders = self._resolved(place)
-        folder = self._at(folders)
+        """Return the node that a hard link names; a symbolic link there is not followed."""
+        parent, _, base = target.rstrip("/").rpartition("/")
+        folders = self._resolved(parent)
+        folder = self._folder_at(folders)
         found = folder.children.get(base) if folder else None
         if found is None or isinstance(found, Folder):
             return Lost("/".join((*folders, base)))
@@ -144,84 +167,94 @@ class _Tree:
 
     def _put(self, folders: Sequence[str], base: str, node: Node) -> None:
         if isinstance(node, Symlink) or base in self._wanted.parts:
-            self._keep(base)
-            self._grown(folders).children[base] = node
+            self._count(base)
+            self._make(folders).children[base] = node
             self._last = None
         else:
             self._remove(folders, base)
 
     def _put_folder(self, folders: Sequence[str], base: str) -> None:
-        folder = self._at(folders)
-        if folder is None or not isinstance(folder.children.get(base), Folder):  # else one of both
+        folder = self._folder_at(folders)
+        # A folder that is there stays; the content of both entries is merged.
+        if folder is None or not isinstance(folder.children.get(base), Folder):
             self._remove(folders, base)
             if base in self._wanted.parts:
-                self._grown((*folders, base))
+                self._make((*folders, base))
 
     def _remove(self, folders: Sequence[str], base: str) -> None:
-        folder = self._at(folders)
+        folder = self._folder_at(folders)
         if folder is not None and folder.children.pop(base, None) is not None:
             self._last = None
 
-    def _at(self, folders: Iterable[str]) -> Folder | None:
-        here = self.root
+    def _folder_at(self, folders: Iterable[str]) -> Folder | None:
+        current = self.root
         for name in folders:
-            child = here.children.get(name)
+            child = current.children.get(name)
             if not isinstance(child, Folder):
                 return None
-            here = child
-        return here
+            current = child
+        return current
 
-    def _grown(self, folders: Iterable[str]) -> Folder:
-        """The folder of that place, made if there is none."""
-        here = self.root
+    def _make(self, folders: Iterable[str]) -> Folder:
+        """Return the folder at a path; make the folders that are missing."""
+        current = self.root
         for name in folders:
-            child = here.children.get(name)
+            child = current.children.get(name)
             if not isinstance(child, Folder):
-                self._keep(name)
-                child = here.children[name] = Folder()
-            here = child
-        return here
+                self._count(name)
+                child = current.children[name] = Folder()
+            current = child
+        return current
 
-    def _keep(self, text: str) -> None:
+    def _count(self, text: str) -> None:
         self._kept += len(text)
         if self._kept > _MAX_KEPT:
-            raise ResourceExhausted("a layer has too many links, or files of one name, to look at")
+            raise ResourceExhausted("a layer has too many links, or too many files of wanted names")
 
-    def _folders(self, place: str) -> tuple[str, ...]:
-        """The folders that an entry lies in, which are made as far as somebody asks for them.
+    def _folders(self, parent: str) -> tuple[str, ...]:
+        """Return the folders of an entry's parent; make those down to the last wanted name.
 
-        Entries of one folder come one after the other, so the last answer is kept.
+        The last result is kept, because entries of one folder usually follow each other.
         """
-        if self._last is None or self._last[0] != place:
-            folders = self._resolved(place)
+        if self._last is None or self._last[0] != parent:
+            folders = self._resolved(parent)
             wanted = [n for n, name in enumerate(folders, 1) if name in self._wanted.parts]
-            self._grown(folders[: wanted[-1] if wanted else 0])
-            self._last = (place, folders)
+            self._make(folders[: wanted[-1] if wanted else 0])
+            self._last = (parent, folders)
         return self._last[1]
 
-    def _resolved(self, place: str) -> tuple[str, ...]:
-        """The folders of a place, once the layer's own symbolic links are followed."""
-        done: list[str] = []
-        todo = place.split("/")[::-1]
+    def _resolved(self, path: str) -> tuple[str, ...]:
+        """Return the folders of a path after following the layer's own symbolic links."""
+        current: list[str] = []
+        rest = path.split("/")[::-1]
         hops = 0
-        while todo:
-            name = todo.pop()
-            folder = self._at(done)
+        while rest:
+            name = rest.pop()
+            folder = self._folder_at(current)
             child = folder.children.get(name) if folder else None
             if isinstance(child, Symlink):
                 hops += 1
                 if hops > MAX_HOPS:
-                    raise FailedPrecondition("a layer's symbolic links go in a circle")
-                done = follow(done, child.target, todo)
+                    raise FailedPrecondition("a layer's symbolic links form a loop")
+                current = follow(current, child.target, rest)
             elif name == "..":
-                del done[-1:]
+                del current[-1:]
             elif name not in ("", "."):
-                done.append(name)
-        return tuple(done)
+                current.append(name)
+        return tuple(current)
 
 
-def follow(done: list[str], target: str, todo: list[str]) -> list[str]:
-    """Go on at a symbolic link in the folder ``done``: puts its parts on the stack ``todo``, and
-    returns the folder that they start from."""
-    todo.extend(target.split("/")[::-1])
-    return [] if target.startswith("/") else done
+def follow(folder: list[str], target: str, rest: list[str]) -> list[str]:
+    """Follow a symbolic link during the resolution of a path.
+
+    Args:
+        folder: The parts of the folder that the link is in.
+        target: The target of the link.
+        rest: The parts of the path that are not resolved yet, as a stack. The parts of the target
+            are pushed on it.
+
+    Returns:
+        The parts of the folder from which the resolution continues.
+    """
+    rest.extend(target.split("/")[::-1])
+    return [] if target.startswith("/") else folder

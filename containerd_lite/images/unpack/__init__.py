@@ -1,4 +1,4 @@
-"""Images' layers into snapshots."""
+"""Unpacking the layers of images into snapshots."""
 
 from __future__ import annotations
 

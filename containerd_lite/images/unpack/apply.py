@@ -1,8 +1,7 @@
-"""One layer into one snapshot, by the daemon's own differ.
+"""Unpacks one layer into one snapshot: prepare, apply, commit, and clean-up after a failure.
 
-What lives here: preparing a snapshot, those that a snapshotter makes without content, applying
-and committing, and clean-up of what is half made.  What may not: the order of layers; reading
-layers: decompression is the daemon's.
+The daemon's differ reads and decompresses the layer. Some snapshotters make snapshots without
+the layer's content.
 """
 
 from __future__ import annotations
@@ -23,23 +22,31 @@ from ...store.write_locks import write_lock
 from ..gc_labels import UNCOMPRESSED
 from ..job import Job
 
-#: Tells a snapshotter which committed snapshot this one is to become.
+#: Label that tells the snapshotter the name under which the snapshot will be committed.
 _SNAPSHOT_REF = "containerd.io/snapshot.ref"
-#: A layer's annotations that a snapshotter is told (core/snapshots, FilterInheritedLabels).
-_INHERITED = "containerd.io/snapshot/"
-#: By this label snapshotters tell that they will fetch the content of a snapshot themselves.
+#: Prefix of the annotations of a layer that the snapshotter gets as labels (core/snapshots,
+#: FilterInheritedLabels).
+_INHERITED_PREFIX = "containerd.io/snapshot/"
+#: Label by which a snapshotter says that it fetches the content of a snapshot itself.
 _REMOTE = "containerd.io/snapshot/remote"
 _OVERLAYFS = "overlayfs"
-#: As often may a snapshot be there for the one who prepares it, and not for the one who looks.
+#: How often prepare may say AlreadyExists while stat says NotFound.
 _MOST_TRIES = 3
 
-#: Waits until a layer's content is there.
+#: Waits until the content of a layer is in the store.
 WaitFor = Callable[[Descriptor], object]
 
 
 @record(frozen=True)
 class Step:
-    """A layer, and the committed snapshot that it becomes: ``name``, a chain ID, on ``parent``."""
+    """A layer and the committed snapshot that it becomes.
+
+    Attributes:
+        layer: The layer's descriptor.
+        diff_id: The digest of the uncompressed layer.
+        name: The name of the committed snapshot, a chain ID.
+        parent: The name of its parent; ``""`` for the bottom layer.
+    """
 
     layer: Descriptor
     diff_id: str
@@ -49,7 +56,14 @@ class Step:
 
 @record(frozen=True)
 class Prepared:
-    """An active snapshot that a layer goes into; ``labels`` become those of the committed one."""
+    """An active snapshot into which a layer is unpacked.
+
+    Attributes:
+        step: The layer.
+        key: The key of the active snapshot.
+        mounts: The mounts of the active snapshot.
+        labels: The labels that the committed snapshot gets, too.
+    """
 
     step: Step
     key: str
@@ -58,11 +72,11 @@ class Prepared:
 
 
 class ParentGone(NotFound):
-    """A snapshot that was there has been collected, before another one stood on it."""
+    """A parent snapshot was garbage-collected before a child was prepared on it."""
 
 
 class Applier:
-    """Makes snapshots of layers in one snapshotter, one at a time."""
+    """Makes snapshots from layers in one snapshotter; each call works on one layer."""
 
     def __init__(
         self, store: ContentStore, snapshots: SnapshotService, differ: DiffService, job: Job
@@ -73,11 +87,11 @@ class Applier:
         self._job = job
 
     def find(self, name: str) -> SnapshotInfo | None:
-        """The committed snapshot of that name, if it is there."""
+        """Return the committed snapshot of this name, ``None`` if it does not exist."""
         return self._snapshots.find(name)
 
     def is_remote(self, snapshot: SnapshotInfo, layer: Descriptor) -> bool:
-        """Whether the snapshot stands without the layer's content, and is meant to."""
+        """Return whether the snapshotter fetches the layer itself and the store lacks it."""
         if _REMOTE not in snapshot.labels:
             return False
         with suppress(NotFound):
@@ -86,15 +100,23 @@ class Applier:
         return True
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """The block is the only one on this machine that makes the snapshot of that name."""
+        """Return a context in which no other block on this machine makes the snapshot ``name``."""
         return write_lock(
             (self._store.identity, self._snapshots.snapshotter, name), self._job.check
         )
 
     def prepare(self, step: Step, parent: str) -> SnapshotInfo | Prepared:
-        """A snapshot on ``parent`` to unpack into; or the one that is there, for somebody has
-        been quicker, or the snapshotter has it from elsewhere.  Raises ``ParentGone``."""
-        labels = {**_inherited(step.layer), _SNAPSHOT_REF: step.name}
+        """Prepare an active snapshot on ``parent``.
+
+        Returns:
+            The active snapshot, or the committed snapshot if it exists. It exists if another
+            client has made it, or if the snapshotter has it from another source.
+
+        Raises:
+            ParentGone: ``parent`` does not exist.
+            AlreadyExists: The daemon says that the snapshot exists, but does not find it.
+        """
+        labels = {**_inherited_labels(step.layer), _SNAPSHOT_REF: step.name}
         for _ in range(_MOST_TRIES):
             key = f"extract-{time.time_ns() % 1_000_000_000}-{os.urandom(3).hex()} {step.name}"
             try:
@@ -106,12 +128,22 @@ class Applier:
                 if found is not None:
                     return found
         raise AlreadyExists(
-            f"snapshot {step.name} is there, and is not, {_MOST_TRIES} times in a row"
+            f"the daemon says that snapshot {step.name} exists, but does not find it, "
+            f"{_MOST_TRIES} times in a row"
         )
 
     def fill(self, prepared: Prepared, wait_for: WaitFor, *, is_alone: bool = False) -> None:
-        """Unpack the layer, once it has come; ``is_alone`` if it was prepared without the parent
-        that it will have.  Raises ``DiffIDMismatch``."""
+        """Wait for the layer's content, then unpack it.
+
+        Args:
+            prepared: The active snapshot.
+            wait_for: Waits for the content.
+            is_alone: Whether the snapshot was prepared without the parent that it gets by commit.
+
+        Raises:
+            DiffIDMismatch: The layer does not have the content that the config names.
+            Cancelled: The job has failed.
+        """
         step = prepared.step
         self._job.check()
         wait_for(step.layer)
@@ -119,58 +151,70 @@ class Applier:
         self._job.report("unpacking", step.layer.digest, 0, step.layer.size)
         mounts: Sequence[Mount] = prepared.mounts
         if is_alone and step.parent and self._snapshots.snapshotter == _OVERLAYFS:
-            mounts = _over_nothing(mounts)
+            mounts = _bind_to_overlay(mounts)
         applied = self._differ.apply(step.layer, mounts)
         if applied.digest != step.diff_id:
             raise DiffIDMismatch(
                 f"layer {step.layer.digest} unpacks to {applied.digest}; "
                 f"the config says {step.diff_id}",
-                remedy="The image is broken or forged; do not run it",
+                remedy="Do not run the image: it is broken or forged",
             )
 
     def commit(self, prepared: Prepared, parent: str = "") -> None:
-        """Give the snapshot its name, and ``parent`` if it has none yet."""
+        """Commit the snapshot under its name.
+
+        Args:
+            prepared: The active snapshot.
+            parent: The parent, if the snapshot was prepared without it.
+        """
         step = prepared.step
         try:
             self._snapshots.commit(step.name, prepared.key, prepared.labels, parent=parent)
-        except AlreadyExists:  # somebody else was quicker
+        except AlreadyExists:  # another client was faster
             self._remove(prepared)
 
     def label(self, step: Step) -> None:
-        """Tell of a layer that was unpacked what it unpacks to."""
+        """Label an unpacked layer with its diff ID."""
         self._store.update(step.layer.digest, {UNCOMPRESSED: step.diff_id})
 
     @contextmanager
     def removing(self, *prepared: Prepared) -> Iterator[list[Prepared]]:
-        """If the block fails, these are removed, and those that it added to the list it gets."""
-        left = list(prepared)
+        """Remove active snapshots if the block fails.
+
+        Yields:
+            The list of snapshots to remove, at first ``prepared``. The block may change it.
+        """
+        uncommitted = list(prepared)
         try:
-            yield left
+            yield uncommitted
         except BaseException:
-            for one in left:
-                self._remove(one)
+            for snapshot in uncommitted:
+                self._remove(snapshot)
             raise
 
     def _remove(self, prepared: Prepared) -> None:
-        """Leave nothing half-made; never hide the error that led here."""
+        """Remove an active snapshot. Ignore errors, which would hide the error that led here."""
         with suppress(ContainerdError):
             self._snapshots.remove(prepared.key)
 
 
-def _inherited(layer: Descriptor) -> dict[str, str]:
-    """Without the word of snapshotters, which no image has to say."""
+def _inherited_labels(layer: Descriptor) -> dict[str, str]:
+    """Return the layer's annotations for the snapshotter, without its own label.
+
+    Only a snapshotter may set ``_REMOTE``; an image must not.
+    """
     return {
         key: value
         for key, value in layer.annotations.items()
-        if key.startswith(_INHERITED) and key != _REMOTE
+        if key.startswith(_INHERITED_PREFIX) and key != _REMOTE
     }
 
 
-def _over_nothing(mounts: Sequence[Mount]) -> Sequence[Mount]:
-    """A bind mount as an overlay with nothing below (core/unpack, bindToOverlay).
+def _bind_to_overlay(mounts: Sequence[Mount]) -> Sequence[Mount]:
+    """Turn a bind mount into an overlay without lower layers (core/unpack, bindToOverlay).
 
-    A differ that sees a bind mount takes it for the bottom layer, and deletes by whiteouts what
-    it just unpacked; in an overlay it writes them down.
+    With a bind mount the differ treats the layer as the bottom layer: for a whiteout it deletes
+    files that it has just unpacked. With an overlay it writes the whiteout to the disk.
     """
     if len(mounts) != 1 or mounts[0].type != "bind":
         return mounts

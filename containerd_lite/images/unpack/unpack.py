@@ -1,7 +1,6 @@
-"""Images into snapshots.
+"""Unpacks images into snapshots: which layers are unpacked, in which order, and which in parallel.
 
-What lives here: chain IDs to snapshots, bottom up, and which layers are applied side by side.
-What may not: how one layer is applied (``apply``).
+The module ``apply`` unpacks one layer.
 """
 
 from __future__ import annotations
@@ -28,25 +27,35 @@ _LOGGER = logging.getLogger(__package__)
 
 @record(frozen=True)
 class Unpacked:
-    """The top snapshot's name, a chain ID, ``""`` without layers; whether any is lazy: made by
-    the snapshotter without the layer's content."""
+    """The snapshots of an unpacked image.
+
+    Attributes:
+        top: The name of the top snapshot, a chain ID; ``""`` if the image has no layers.
+        is_lazy: Whether the snapshotter has made a snapshot without the layer's content.
+    """
 
     top: str
     is_lazy: bool = False
 
 
-#: How often garbage collection may take the snapshots of others that this image is to stand on.
+#: How often unpacking starts again because garbage collection has deleted a parent snapshot that
+#: another client had made.
 _MOST_TRIES = 10
 
-#: Told layers that are needed now; waits for none.
+#: Starts to fetch layers that are needed now; does not wait for them.
 Need = Callable[[Sequence[Descriptor]], object]
 
 
 class Unpacker:
     """Unpacks images into one snapshotter.
 
-    ``max_concurrent`` layers are applied side by side where the snapshotter can put one snapshot
-    below another afterwards; elsewhere each waits for the one below.
+    Args:
+        store: The content store that has the layers.
+        snapshots: The snapshotter's snapshots.
+        differ: The daemon's differ.
+        job: The job that unpacking is part of. Default: a job of its own.
+        max_concurrent: Layers to unpack in parallel if the snapshotter can set the parent of a
+            snapshot at commit. With other snapshotters each layer waits for the one below.
     """
 
     def __init__(
@@ -72,50 +81,66 @@ class Unpacker:
         need: Need = lambda layers: None,
         wait_for: WaitFor = lambda layer: None,
     ) -> Unpacked:
-        """Make the snapshots of an image, whose config ``config_target`` names.
+        """Make the snapshots of an image.
 
-        ``need`` is told layers that are to be fetched, ``wait_for`` is called before one is
-        unpacked, from several threads.  Raises ``InvalidArgument`` if config and manifest
-        disagree, ``DiffIDMismatch``; then no layer goes on, and nothing half-made is left.
+        After a failure no thread is left, and the active snapshots have been removed.
+
+        Args:
+            layers: The layers, bottom first.
+            config_target: The descriptor of the image config.
+            config: The image config.
+            need: Called with layers that must be fetched.
+            wait_for: Called before a layer is unpacked, from several threads.
+
+        Returns:
+            The name of the top snapshot, and whether any snapshot is lazy.
+
+        Raises:
+            InvalidArgument: The config and the manifest have different numbers of layers.
+            DiffIDMismatch: A layer does not have the content that the config names.
         """
         if len(layers) != len(config.diff_ids):
             raise InvalidArgument(
-                f"the manifest has {len(layers)} layers, its config names "
+                f"the manifest has {len(layers)} layers, but the config has "
                 f"{len(config.diff_ids)} diff IDs",
-                remedy="The image is broken; build it again",
+                remedy="Build the image again: it is broken",
             )
         chain = chain_ids(config.diff_ids)
         steps = list(map(Step, layers, config.diff_ids, chain, ("", *chain)))
         if not steps:
             return Unpacked("")
-        # First of all: a snapshot that is there already belongs to no lease, and this keeps it.
+        # This label comes first: it keeps snapshots that exist already and are in no lease.
         top = steps[-1].name
         self._store.update(config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top})
         for tries_left in reversed(range(_MOST_TRIES)):
             try:
                 with LoggedStep(_LOGGER, "unpack %d layers into %s", len(steps), top):
-                    return Unpacked(top, self._climb(steps, need, wait_for))
+                    return Unpacked(top, self._make_snapshots(steps, need, wait_for))
             except ParentGone:
                 if not tries_left:
                     raise
         raise AssertionError("unreachable")
 
-    def _climb(self, steps: Sequence[Step], need: Need, wait_for: WaitFor) -> bool:
-        """Whether any snapshot is lazy.  Raises ``ParentGone``."""
+    def _make_snapshots(self, steps: Sequence[Step], need: Need, wait_for: WaitFor) -> bool:
+        """Make the missing snapshots; return whether any snapshot is lazy.
+
+        Raises:
+            ParentGone: A parent snapshot has been garbage-collected.
+        """
         with Workers(1, "containerd-lite-label") as labellers:
-            climb = _ImageUnpacking(self._applier, self._job, need, wait_for, labellers)
-            rest = climb.stand(steps)
+            unpacking = _ImageUnpacking(self._applier, self._job, need, wait_for, labellers)
+            rest = unpacking.skip_existing(steps)
             if len(rest) > 1 and self._snapshots.can_rebase():
                 with self._applier.lock(rest[-1].name):
-                    climb.side_by_side(rest, self._max_concurrent)
+                    unpacking.in_parallel(rest, self._max_concurrent)
             else:
-                climb.in_turn(rest)
-            climb.expect_labels()
-        return climb.is_lazy
+                unpacking.one_by_one(rest)
+            unpacking.wait_for_labels()
+        return unpacking.is_lazy
 
 
 class _ImageUnpacking:
-    """One image's way up its layers."""
+    """The unpacking of one image, from the bottom layer to the top."""
 
     def __init__(
         self,
@@ -129,28 +154,30 @@ class _ImageUnpacking:
         self._job = job
         self._need = need
         self._wait_for = wait_for
-        # Nobody waits for a layer's label but the end: of 60 small ones 4 % of the time.
+        # Labels are set in another thread and awaited only at the end. For 60 small layers they
+        # would otherwise take 4 % of the time.
         self._labellers = labellers
         self._labels: list[Future[None]] = []
-        self._are_coming = False
+        #: Whether all remaining layers have been asked for.
+        self._are_requested = False
         self.is_lazy = False
 
-    def stand(self, steps: Sequence[Step]) -> Sequence[Step]:
-        """Pass those whose snapshots are there; returns the others.
+    def skip_existing(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """Skip the layers whose snapshots exist; return the other steps.
 
-        No snapshot is there without those below: above the first gap nobody need be asked, for
-        to prepare a snapshot tells, too.
+        A snapshot does not exist without its parents. So the search ends at the first missing
+        one. If another client makes a higher snapshot meanwhile, prepare reports it.
         """
         for place, step in enumerate(steps):
             self._job.check()
             found = self._applier.find(step.name)
             if found is None:
                 return steps[place:]
-            self._pass(step, found)
+            self._skip(step, found)
         return ()
 
-    def in_turn(self, steps: Sequence[Step]) -> None:
-        """Each on the one below."""
+    def one_by_one(self, steps: Sequence[Step]) -> None:
+        """Unpack the layers in order, each on the snapshot of the one below."""
         for place, step in enumerate(steps):
             with self._applier.lock(step.name):
                 self._make(step, steps[place:])
@@ -158,76 +185,76 @@ class _ImageUnpacking:
     def _make(self, step: Step, rest: Sequence[Step]) -> None:
         made = self._applier.prepare(step, step.parent)
         if isinstance(made, SnapshotInfo):
-            self._pass(step, made)
+            self._skip(step, made)
             return
         with self._applier.removing(made):
-            if not self._are_coming:
-                self._fetch(rest)
+            if not self._are_requested:
+                self._request(rest)
             self._applier.fill(made, self._wait_for)
             self._applier.commit(made)
-        self._committed(step)
+        self._finish(step)
 
-    def side_by_side(self, steps: Sequence[Step], workers: int) -> None:
-        """All by themselves, ``workers`` at a time, and on top of each other when committed."""
-        with self._applier.removing() as left:
+    def in_parallel(self, steps: Sequence[Step], workers: int) -> None:
+        """Unpack ``workers`` layers at a time without parents; set the parents at commit."""
+        with self._applier.removing() as uncommitted:
             for step in steps:
                 self._job.check()
                 made = self._applier.prepare(step, "")
                 if isinstance(made, Prepared):
-                    left.append(made)
+                    uncommitted.append(made)
                     continue
                 if step.parent and not made.parent:
                     raise FailedPrecondition(
-                        f"snapshot {step.name} stands on nothing, not on {step.parent}",
-                        remedy="Remove it, and let the snapshotter not be configured to rebase",
+                        f"snapshot {step.name} has no parent; it must have {step.parent}",
+                        remedy="Remove it, and configure the snapshotter not to rebase",
                     )
-                self._pass(step, made)
-            self._fetch([one.step for one in left])
+                self._skip(step, made)
+            self._request([prepared.step for prepared in uncommitted])
             try:
-                self._fill_and_commit(left, workers)
+                self._fill_and_commit(uncommitted, workers)
             except BaseException as error:
                 self._job.blame(error)
                 raise
 
-    def _fill_and_commit(self, left: list[Prepared], workers: int) -> None:
-        """Takes out of the list what is committed."""
+    def _fill_and_commit(self, uncommitted: list[Prepared], workers: int) -> None:
+        """Unpack in parallel and commit in order; remove committed snapshots from the list."""
         with Workers(workers, "containerd-lite-apply") as pool:
             try:
-                tasks = [pool.submit(self._fill, one) for one in left]
+                tasks = [pool.submit(self._fill, prepared) for prepared in uncommitted]
                 for task in tasks:
                     task.result()
-                    self._applier.commit(left[0], left[0].step.parent)
-                    self._committed(left.pop(0).step)
+                    self._applier.commit(uncommitted[0], uncommitted[0].step.parent)
+                    self._finish(uncommitted.pop(0).step)
             except BaseException as error:
-                self._job.fail(error)  # those that wait need not begin
+                self._job.fail(error)  # so that waiting tasks do not begin
                 raise
 
     def _fill(self, prepared: Prepared) -> None:
         try:
             self._applier.fill(prepared, self._wait_for, is_alone=True)
         except BaseException as error:
-            self._job.fail(error)  # at once: the turn of this one may be long to come
+            self._job.fail(error)  # at once: the result of this task may be awaited much later
             raise
 
-    def _pass(self, step: Step, snapshot: SnapshotInfo) -> None:
-        """The snapshot is there; its content is to be there, too, unless it is lazy."""
-        if not self._are_coming:
+    def _skip(self, step: Step, snapshot: SnapshotInfo) -> None:
+        """Skip a layer whose snapshot exists; ask for its content unless the snapshot is lazy."""
+        if not self._are_requested:
             if self._applier.is_remote(snapshot, step.layer):
                 self.is_lazy = True
             else:
                 self._need((step.layer,))
         self._report(step)
 
-    def _fetch(self, steps: Sequence[Step]) -> None:
-        self._are_coming = True
+    def _request(self, steps: Sequence[Step]) -> None:
+        self._are_requested = True
         self._need([step.layer for step in steps])
 
-    def _committed(self, step: Step) -> None:
+    def _finish(self, step: Step) -> None:
         self._labels.append(self._labellers.submit(self._applier.label, step))
         self._report(step)
 
-    def expect_labels(self) -> None:
-        """Raises what kept a layer from its label."""
+    def wait_for_labels(self) -> None:
+        """Wait until all layers are labelled; raise the first error."""
         for label in self._labels:
             label.result()
 

@@ -213,7 +213,7 @@ def test_delete_and_get(client: Client, busybox: str) -> None:
     image = client.pull(busybox)
     assert client.get_image(busybox).target == image.target
     image.delete(sync=True)
-    with pytest.raises(NotFound, match="no image"):
+    with pytest.raises(NotFound, match="not found"):
         client.get_image(busybox)
     assert list(client.content_store.walk()) == []
 

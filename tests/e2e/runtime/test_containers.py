@@ -278,7 +278,7 @@ def test_bad_requests(client: Client, image: Image) -> None:
         client.run(image, ["true"], id="../x")
     with pytest.raises(TypeError, match="no option nosuch"):
         client.run(image, ["true"], nosuch=1)  # type: ignore[call-overload]
-    with pytest.raises(NotFound, match="no image"):
+    with pytest.raises(NotFound, match="not found"):
         client.run("nowhere/nothing", ["true"])
     with pytest.raises(ContainerdError):
         client.run(image, ["true"], runtime="io.containerd.nosuch.v9")

@@ -157,7 +157,7 @@ def test_bad_requests(client: Client, image: Image) -> None:
             client.run(image, ["true"], user=user)
     with pytest.raises(NotFound, match="no users found"):
         client.run(image, ["true"], user="somebody")
-    with pytest.raises(NotFound, match="no image"):
+    with pytest.raises(NotFound, match="not found"):
         client.run("nowhere/nothing", ["true"])
 
 

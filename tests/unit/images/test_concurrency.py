@@ -89,7 +89,7 @@ def standing(given: int | None = None, *, unpacks: bool = False) -> Iterator[Lin
 def test_so_many_at_a_time(
     monkeypatch: pytest.MonkeyPatch, given: int | None, unpacks: bool, most: int
 ) -> None:
-    monkeypatch.setattr(gate, "_PATIENCE", LATE)
+    monkeypatch.setattr(gate, "_MIN_SLOW_TIME", LATE)
     with standing(given, unpacks=unpacks) as line:
         line.come(*range(most + 2))
         with line.gate.passing(layer(9, LARGE)):
@@ -99,7 +99,7 @@ def test_so_many_at_a_time(
 
 
 def test_what_an_unpacker_needs_next_has_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "_PATIENCE", LATE)
+    monkeypatch.setattr(gate, "_MIN_SLOW_TIME", LATE)
     with standing(unpacks=True) as line, line.gate.unpacking():
         line.come(0, 1, 2, 3)
         line.expect(0)
@@ -114,7 +114,7 @@ def test_what_an_unpacker_needs_next_has_the_line(monkeypatch: pytest.MonkeyPatc
 
 
 def test_when_it_has_ended_there_are_two_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "_PATIENCE", LATE)
+    monkeypatch.setattr(gate, "_MIN_SLOW_TIME", LATE)
     with standing(unpacks=True) as line:
         with line.gate.unpacking():
             line.come(0, 1, 2)
@@ -123,7 +123,7 @@ def test_when_it_has_ended_there_are_two_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_slow_lines_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "_PATIENCE", 0.3)
+    monkeypatch.setattr(gate, "_MIN_SLOW_TIME", 0.3)
     with standing(unpacks=True) as line, line.gate.unpacking():
         began = time.monotonic()
         line.come(*range(USUAL_LARGE + 4))
@@ -134,13 +134,13 @@ def test_slow_lines_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lines_are_as_quick_as_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "_PATIENCE", 0.02)
+    monkeypatch.setattr(gate, "_MIN_SLOW_TIME", 0.02)
     with standing(unpacks=True) as line, line.gate.unpacking():
         line.come(0)
         line.expect(0)
         line.go(0)
         line.threads[0].join(LATE)
-        monkeypatch.setattr(gate, "_PATIENCE", LATE)
+        monkeypatch.setattr(gate, "_MIN_SLOW_TIME", LATE)
         line.come(1, 2, 3)
         line.expect(0, 1, 2, 3)
         line.go(1)
@@ -150,7 +150,7 @@ def test_lines_are_as_quick_as_the_last(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_larger_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "_QUICK", LARGE / LATE)
+    monkeypatch.setattr(gate, "_FAST_RATE", LARGE / LATE)
     with standing(unpacks=True) as line, line.gate.unpacking():
         line.come(0, 1)
         time.sleep(0.7)

@@ -369,7 +369,7 @@ def test_a_snapshot_that_was_made_on_nothing() -> None:
         return prepare(request)
 
     script.answers["Snapshots/Prepare"] = prepared
-    with pytest.raises(FailedPrecondition, match="stands on nothing"):
+    with pytest.raises(FailedPrecondition, match="has no parent"):
         script.unpack(3)
     (made,) = (one for one in script.of("Snapshots/Prepare") if one.labels[REF] == chain(1)[0])
     assert [one.key for one in script.of("Snapshots/Remove")] == [made.key]

@@ -131,7 +131,7 @@ def test_layers_of_other_kinds(store: LayoutStore) -> None:
     ):
         assert read_layer_files(store, [put(store, blob)], [PASSWD]) == {PASSWD: b"base"}
     encrypted = put(store, plain, media_types.OCI_LAYER_GZIP + "+encrypted")
-    with pytest.raises(FailedPrecondition, match="encrypted, which is not read here"):
+    with pytest.raises(FailedPrecondition, match="encrypted, which cannot be read here"):
         read_layer_files(store, [encrypted], [PASSWD])
     for blob in (gzip.compress(plain)[:-20], plain[:700]):
         with pytest.raises(DataLoss):
@@ -159,7 +159,9 @@ def test_a_file_of_a_gibibyte(store: LayoutStore) -> None:
         read_layer_files(store, [blob], [PASSWD])
     big = packed([(GROUP, bytes(MAX_FILE + 1))])
     fits = packed([(GROUP, bytes(MAX_FILE))])
-    with pytest.raises(ResourceExhausted, match=f"{MAX_FILE + 1} bytes; {MAX_FILE} are read"):
+    with pytest.raises(
+        ResourceExhausted, match=f"{MAX_FILE + 1} bytes; at most {MAX_FILE} are read"
+    ):
         read_layer_files(store, [put(store, big)], [GROUP])
     assert read_layer_files(store, [put(store, big), put(store, fits)], [GROUP]) == {
         GROUP: bytes(MAX_FILE)
@@ -181,7 +183,7 @@ def test_a_sparse_file(store: LayoutStore) -> None:
         archive.addfile(other, io.BytesIO(b"group"))
     layer = put(store, packed_.getvalue())
     assert read_layer_files(store, [layer], [GROUP]) == {GROUP: b"group"}
-    with pytest.raises(FailedPrecondition, match="holes"):
+    with pytest.raises(FailedPrecondition, match="sparse"):
         read_layer_files(store, [layer], [PASSWD])
 
 
