@@ -125,9 +125,6 @@ class Services:
         Args:
             name: The snapshotter. Default: the client's snapshotter, or else the default that the
                 namespace's labels set, or else ``overlayfs``.
-
-        Raises:
-            NotFound: The default is needed, and the namespace does not exist.
         """
         chosen = name or self._snapshotter or self.default("snapshotter", _DEFAULT_SNAPSHOTTER)
         return services.SnapshotService(self._channel, self._context, chosen)
@@ -138,9 +135,6 @@ class Services:
         Args:
             what: The name of the default, such as ``"snapshotter"``.
             fallback: The value if the labels do not set this default.
-
-        Raises:
-            NotFound: The namespace does not exist.
         """
         labels = self.namespace_service.get(self._context.namespace).labels
         return labels.get(_DEFAULT_LABELS + what) or fallback
