@@ -158,7 +158,7 @@ class Service:
         return decode(method.response, response)
 
     def _explained(self, error: Unimplemented, method: Method) -> ContainerdError:
-        """Return the error; its remedy names the daemon's version and the release it needs."""
+        """Return the error, with the daemon's version and the method's release in its remedy."""
         version = CONTAINERD.method("containerd.services.version.v1.Version/Version")
         try:
             response = self._channel.unary(version.path, timeout=_VERSION_TIMEOUT)
@@ -210,7 +210,7 @@ class Service:
 class MessageStream:
     """A streaming call of protobuf messages; an iterator and a context manager.
 
-    It iterates over the responses. Leaving the block closes it.
+    It iterates over the responses. Leaving the ``with`` block closes it.
 
     Attributes:
         raw: The stream of bytes below it, with the call's metadata.

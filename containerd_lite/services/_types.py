@@ -39,7 +39,7 @@ class AnyValue:
     ``types.containerd.io/`` (containerd's typeurl).
 
     Attributes:
-        type_url: The full name, without the prefix ``type.googleapis.com/``.
+        type_url: The full name of the type, usually without ``type.googleapis.com/``.
         value: The bytes of the value, as the daemon sent them.
     """
 
