@@ -24,7 +24,7 @@ class Capabilities:
         sandboxers: The names of the sandbox controllers.
         platforms: The platforms that the snapshotters list, such as ``linux/amd64``.
         failed: The errors of plugins that did not start, by ``type.id``, including plugins that
-            are not configured. Such a plugin is in no other field.
+            are not configured. No other field lists them.
     """
 
     services: frozenset[str]

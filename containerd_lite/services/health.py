@@ -43,7 +43,7 @@ class HealthService(Service):
         """Return the status of each service, by its name. Since 2.1.
 
         Raises:
-            Unimplemented: The daemon is older.
+            Unimplemented: The daemon is older than 2.1.
         """
         found = self._call("List").statuses
         return {service: _status_name(found[service].status) for service in found}

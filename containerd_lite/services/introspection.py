@@ -160,7 +160,7 @@ class IntrospectionService(Service):
         """Return the daemon's identity and its deprecation warnings. Since 1.3.
 
         Raises:
-            Unimplemented: The daemon is older.
+            Unimplemented: The daemon is older than 1.3.
         """
         response = self._call("Server")
         warnings = tuple(_deprecation(warning) for warning in response.deprecations)
@@ -178,7 +178,8 @@ class IntrospectionService(Service):
 
         Raises:
             NotFound: The plugin does not exist.
-            Unimplemented: The plugin gives no further information, or the daemon is older.
+            Unimplemented: The plugin gives no further information, or the daemon is older than
+                2.0.
             FailedPrecondition: The plugin did not start.
         """
         fields: dict[str, object] = {"type": type, "id": id}
