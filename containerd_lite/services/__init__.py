@@ -1,4 +1,7 @@
-"""The daemon's gRPC services: one a file, one typed method an RPC, records as dataclasses."""
+"""The daemon's gRPC services.
+
+Each file has one service with a typed method for each RPC, and its records as dataclasses.
+"""
 
 from __future__ import annotations
 

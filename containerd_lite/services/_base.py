@@ -1,7 +1,7 @@
-"""What every service does alike: metadata, deadlines, messages, errors.
+"""The base of all services: call metadata, deadlines, messages and errors.
 
-What lives here: ``CallContext``, the current lease, status → exception, and ``Service``.  What
-may not: any one service.
+``CallContext`` has the options of a call. ``Service`` makes the calls. ``joined_lease`` sets the
+lease that calls belong to.
 """
 
 from __future__ import annotations
@@ -31,23 +31,27 @@ from .since import lacking
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: How long to ask the daemon for its version, when a call has failed already (seconds).
-_QUICK = 5.0
-#: Of a call that may rightly take any time: after how much silence (seconds) the daemon is asked
-#: for a sign of life, and how long it may take to give it.
-_SILENCE, _SIGN_OF_LIFE = 30.0, 30.0
+#: Seconds to wait for the daemon's version after a call has failed.
+_VERSION_TIMEOUT = 5.0
+#: For calls that may take any time: seconds without a message after which the daemon is checked,
+#: and seconds that it has to answer this check.
+_MAX_SILENCE, _LIVENESS_TIMEOUT = 30.0, 30.0
 _Metadata = tuple[tuple[str, str], ...]
-#: What a request's fields are made of; nested messages are dicts.
+#: The fields of a request by their names; a nested message is a dict.
 Fields = Mapping[str, object]
 
 
 @record(frozen=True)
 class CallContext:
-    """What goes with each call: namespace, lease, and how long it may take.
+    """The options of each call: namespace, lease and deadlines.
 
-    ``timeout`` in seconds is the deadline of calls that only touch metadata; ``long_timeout`` that
-    of calls which move content or wait for something, none unless asked for: a deadline that
-    passes in the middle of a mount or a commit aborts it there.
+    Attributes:
+        namespace: The containerd namespace that the calls are for.
+        lease: Id of the lease that the calls belong to. Default: the lease of the caller's block.
+        timeout: Deadline in seconds of calls that only touch metadata.
+        long_timeout: Deadline in seconds of calls that move content or wait for something.
+            Default: none, because a deadline that expires during a mount or a commit aborts it.
+        wait_for_ready: Whether calls wait for a daemon that cannot be reached.
     """
 
     namespace: str = "default"
@@ -58,16 +62,21 @@ class CallContext:
 
     @cached_property
     def metadata(self) -> _Metadata:
+        """The metadata that names the namespace and the lease."""
         metadata: _Metadata = (("containerd-namespace", self.namespace),)
         return (*metadata, ("containerd-lease", self.lease)) if self.lease else metadata
 
 
-#: The lease that calls join, by daemon and namespace; threads of the pipeline copy the context.
+#: The lease that calls belong to, by daemon and namespace. ``Workers`` copy the context, so their
+#: threads use the same lease.
 _LEASES: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("leases", default={})  # noqa: B039
 
 
 class Service:
-    """A service of one daemon, seen through a ``CallContext``; cheap to make, safe to share."""
+    """A service of one daemon, called with the options of a ``CallContext``.
+
+    It is cheap to make, and threads may share it.
+    """
 
     _name: ClassVar[str]
 
@@ -83,9 +92,15 @@ class Service:
         namespace: str | None = None,
         lease: str | None = None,
     ) -> Self:
-        """This service with other call options; what is not given stays.
+        """Return a copy of this service with other call options.
 
-        ``timeout`` in seconds bounds every call, those that have no deadline of their own too.
+        Options that are not given stay as they are.
+
+        Args:
+            timeout: Deadline in seconds of every call, also of calls that have none by default.
+            wait_for_ready: Whether calls wait for a daemon that cannot be reached.
+            namespace: The namespace that the calls are for.
+            lease: Id of the lease that the calls belong to.
         """
         context = self._context
         if timeout is not None:
@@ -96,9 +111,9 @@ class Service:
             context = replace(context, namespace=namespace)
         if lease is not None:
             context = replace(context, lease=lease)
-        other = copy(self)
-        other._context = context
-        return other
+        service = copy(self)
+        service._context = context
+        return service
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -106,7 +121,7 @@ class Service:
         return self._channel.name, self._context.namespace
 
     def _metadata(self) -> _Metadata:
-        """The context's, and the lease that the caller has joined, unless there is one in it."""
+        """Return the context's metadata, with the caller's lease if the context has none."""
         context = self._context
         if context.lease or not _LEASES.get():
             return context.metadata
@@ -116,14 +131,19 @@ class Service:
     def _call(
         self, name: str, fields: Fields | None = None, *, is_long: bool = False
     ) -> DynamicMessage:
-        """One unary RPC; ``is_long`` for those that may rightly take any time."""
+        """Make a unary call and return the response.
+
+        An ``is_long`` call may take any time: it has the deadline ``long_timeout`` and a
+        connection of its own.
+        """
         method = CONTAINERD.method(f"{self._name}/{name}")
         return self._exchange(method, request_of(method, fields) if fields else b"", is_long)
 
     def _exchange(self, method: Method, request: bytes, is_long: bool) -> DynamicMessage:
+        """Send an encoded request and return the decoded response."""
         context = self._context
         try:
-            reply = self._channel.unary(
+            response = self._channel.unary(
                 method.path,
                 request,
                 metadata=self._metadata(),
@@ -135,25 +155,26 @@ class Service:
             raise self._explained(error, method) from error.__cause__
         except ContainerdError as error:
             raise translated(error) from error.__cause__
-        return decode(method.response, reply)
+        return decode(method.response, response)
 
     def _explained(self, error: Unimplemented, method: Method) -> ContainerdError:
-        """With which daemon this is, and which one has the method."""
+        """Return the error, with the daemon's version and the method's release in its remedy."""
         version = CONTAINERD.method("containerd.services.version.v1.Version/Version")
         try:
-            reply = self._channel.unary(version.path, timeout=_QUICK)
-            daemon = str(decode(version.response, reply).version)
+            response = self._channel.unary(version.path, timeout=_VERSION_TIMEOUT)
+            daemon = str(decode(version.response, response).version)
         except ContainerdError:
             daemon = ""
         error.remedy = lacking(method.path[1:], daemon)
         return translated(error)
 
     def _stream(self, name: str, fields: Fields | None = None) -> MessageStream:
-        """A streaming RPC; with ``fields`` they are its only request."""
+        """Begin a streaming call; ``fields``, if given, are those of its only request."""
         method = CONTAINERD.method(f"{self._name}/{name}")
         return self._begin(method, None if fields is None else request_of(method, fields))
 
     def _begin(self, method: Method, message: bytes | None) -> MessageStream:
+        """Begin a streaming call; ``message``, if given, is its only request."""
         request = () if message is None else (message,)
         context = self._context
         try:
@@ -168,17 +189,17 @@ class Service:
             raise translated(error) from error.__cause__
         return MessageStream(stream, method, self)
 
-    def _expect_life(self) -> None:
-        """Raises ``Unavailable`` for a daemon that does not even tell its version."""
+    def _check_liveness(self) -> None:
+        """Raise ``Unavailable`` if the daemon does not answer a request for its version."""
         method = CONTAINERD.method("containerd.services.version.v1.Version/Version")
         try:
-            self._channel.unary(method.path, timeout=_SIGN_OF_LIFE)
+            self._channel.unary(method.path, timeout=_LIVENESS_TIMEOUT)
         except DeadlineExceeded as error:
             raise Unavailable(
-                f"the daemon has been silent for {_SILENCE + _SIGN_OF_LIFE:.0f} s, and does not "
-                "answer other calls either",
+                f"the daemon has been silent for {_MAX_SILENCE + _LIVENESS_TIMEOUT:.0f} s, and "
+                "does not answer other calls either",
                 address=self._channel.name,
-                remedy="Is it stopped, or its disk stuck?",
+                remedy="Check whether the daemon is stopped or its disk hangs",
             ) from error
 
     def __repr__(self) -> str:
@@ -187,7 +208,14 @@ class Service:
 
 
 class MessageStream:
-    """A stream of messages instead of bytes; a context manager and an iterator."""
+    """A streaming call of protobuf messages; an iterator and a context manager.
+
+    It iterates over the responses. Leaving the ``with`` block closes it.
+
+    Attributes:
+        raw: The stream of bytes below it, with the call's metadata.
+        method: The method that is called.
+    """
 
     def __init__(self, stream: Stream, method: Method, service: Service) -> None:
         self.raw = stream
@@ -195,33 +223,55 @@ class MessageStream:
         self._service = service
 
     def send(self, fields: Fields, *, last: bool = False) -> None:
+        """Send one request.
+
+        Args:
+            fields: The fields of the request.
+            last: Whether no request follows this one.
+
+        Raises:
+            InvalidArgument: The message cannot hold one of the values.
+        """
         self.raw.send(request_of(self.method, fields), last=last)
 
     def receive_patiently(self) -> DynamicMessage | None:
-        """As ``receive``, for as long as the daemon shows signs of life.
+        """Return the next message, or ``None`` at the end of the stream.
 
-        Raises ``Unavailable`` where it does not.
+        Wait for as long as the daemon answers other calls.
+
+        Raises:
+            Unavailable: The daemon has stopped answering.
+            ContainerdError: The call failed; the class is that of its status.
         """
         data = self.patient_bytes()
         return None if data is None else decode(self.method.response, data)
 
     def patient_bytes(self) -> bytes | bytearray | None:
-        """The next message as it came, waited for as ``receive_patiently`` does."""
+        """Return the next message undecoded, and wait as ``receive_patiently`` does."""
         while True:
             try:
-                return self.receive_bytes(_SILENCE)
+                return self.receive_bytes(_MAX_SILENCE)
             except DeadlineExceeded:
-                if self.raw.is_done:  # its own deadline has passed
+                if self.raw.is_done:  # the call's own deadline has expired
                     raise
-            self._service._expect_life()
+            self._service._check_liveness()
 
     def receive(self, timeout: float | None = None) -> DynamicMessage | None:
-        """The next message, ``None`` at the end; errors as ``transport.Stream.receive`` has."""
+        """Return the next message, or ``None`` at the end of the stream.
+
+        Args:
+            timeout: Seconds to wait for this message. Default: until the call's deadline.
+
+        Raises:
+            DeadlineExceeded: No message arrived in time. After ``timeout`` the call continues;
+                after the call's own deadline it has ended.
+            ContainerdError: The call failed; the class is that of its status.
+        """
         data = self.receive_bytes(timeout)
         return None if data is None else decode(self.method.response, data)
 
     def receive_bytes(self, timeout: float | None = None) -> bytes | bytearray | None:
-        """The next message as it came."""
+        """Return the next message undecoded, as ``receive`` does."""
         try:
             return self.raw.receive(timeout)
         except Unimplemented as error:
@@ -230,10 +280,12 @@ class MessageStream:
             raise translated(error) from error.__cause__
 
     def poll(self) -> DynamicMessage | None:
+        """Return a message that has already arrived, or ``None``, without waiting."""
         data = self.raw.poll()
         return None if data is None else decode(self.method.response, data)
 
     def close(self) -> None:
+        """Cancel the call if it has not ended, and release its connection."""
         self.raw.close()
 
     def __iter__(self) -> Iterator[DynamicMessage]:
@@ -248,26 +300,26 @@ class MessageStream:
 
 
 def request_of(method: Method, fields: Fields) -> bytes:
-    """A request as it is sent.  Raises ``InvalidArgument`` for values that no message can hold."""
+    """Encode a request. Raise ``InvalidArgument`` if the message cannot hold a value."""
     try:
         return encode(method.request(**fields))
     except ValueError as error:
         text = quoted(error.object) if isinstance(error, UnicodeEncodeError) else ""
         raise InvalidArgument(
-            f"{text} is no Unicode text" if text else str(error),
+            f"{text} is not valid Unicode text" if text else str(error),
             operation=operation(method.path),
-            remedy="Give Unicode text, and numbers in their bounds",
+            remedy="Pass Unicode text, and numbers within the range of their fields",
         ) from error
 
 
 def current_lease(channel: Channel, namespace: str) -> str:
-    """The id of the lease that this context's calls belong to, ``""`` if there is none."""
+    """Return the id of the lease that the caller's calls belong to, or ``""``."""
     return _LEASES.get().get((channel.name, namespace), "")
 
 
 @contextmanager
 def joined_lease(channel: Channel, namespace: str, lease: str) -> Iterator[None]:
-    """Within the block, calls to this daemon and namespace belong to ``lease``."""
+    """Make calls to this daemon and namespace belong to ``lease`` within the block."""
     token = _LEASES.set({**_LEASES.get(), (channel.name, namespace): lease})
     try:
         yield

@@ -1,6 +1,6 @@
-"""Events and their messages, both ways.
+"""Converts events between records and protobuf messages.
 
-What lives here: one decoder and one encoder for all types.  What may not: RPCs, the records.
+One decoder and one encoder serve all types of events.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from ._base import Fields
 from ._types import AnyValue, any_fields, any_of, mounts_of
 from .event_types import TYPES, ContainerRuntime, Event, Gap, Payload, TaskIO
 
-_NAMES = {kind: name for name, kind in TYPES.items()}
+_TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
 
 _T = TypeVar("_T")
-#: Makes a record of a type's bytes.
-_Reader: TypeAlias = Callable[[bytes], Payload]
+#: Decodes the bytes of one event type to its record.
+_PayloadReader: TypeAlias = Callable[[bytes], Payload]
 
 
-def _present(name: str, read: Callable[[DynamicMessage], _T]) -> Callable[[DynamicMessage], object]:
+def _if_set(name: str, read: Callable[[DynamicMessage], _T]) -> Callable[[DynamicMessage], object]:
+    """Return a reader of the field ``name`` that returns ``None`` if the field is not set."""
+
     def get(message: DynamicMessage) -> _T | None:
         return read(getattr(message, name)) if message.HasField(name) else None
 
@@ -43,33 +45,35 @@ def _runtime_of(message: DynamicMessage) -> ContainerRuntime:
     )
 
 
-#: How fields are read that are no plain values; the same name is the same thing in every type.
-_READ: dict[str, Callable[[DynamicMessage], object]] = {
+#: Readers of the fields that need conversion. A name means the same in every type of event.
+_FIELD_READERS: dict[str, Callable[[DynamicMessage], object]] = {
     "labels": lambda message: dict_of(message.labels),
     "rootfs": lambda message: mounts_of(message.rootfs),
-    "io": _present("io", _io_of),
-    "runtime": _present("runtime", _runtime_of),
-    "exited_at": _present("exited_at", datetime_of),
+    "io": _if_set("io", _io_of),
+    "runtime": _if_set("runtime", _runtime_of),
+    "exited_at": _if_set("exited_at", datetime_of),
 }
-#: One for each type that has come.
-_readers: dict[str, _Reader] = {}
+#: A reader for each type of event that has arrived so far, by the type's full name.
+_payload_readers: dict[str, _PayloadReader] = {}
 
 
-def _reader_of(name: str, kind: type[Payload]) -> _Reader:
-    message = CONTAINERD.message(name)
-    make: Callable[..., Payload] = kind
-    getters = [_READ.get(one.name) or attrgetter(one.name) for one in fields(kind)]
+def _reader_of(name: str, kind: type[Payload]) -> _PayloadReader:
+    """Make and register the reader of the type ``name``, whose record is ``kind``."""
+    message_class = CONTAINERD.message(name)
+    record: Callable[..., Payload] = kind
+    getters = [_FIELD_READERS.get(field.name) or attrgetter(field.name) for field in fields(kind)]
 
     def read(value: bytes) -> Payload:
-        came = decode(message, value)
-        return make(*[get(came) for get in getters])
+        message = decode(message_class, value)
+        return record(*[get(message) for get in getters])
 
-    return _readers.setdefault(name, read)
+    return _payload_readers.setdefault(name, read)
 
 
 def _payload_of(message: DynamicMessage) -> Payload | AnyValue:
+    """Decode the ``Any`` of an event; return it undecoded if its type is unknown or invalid."""
     name: str = message.type_url
-    read = _readers.get(name)
+    read = _payload_readers.get(name)
     try:
         if read is None:
             kind = TYPES.get(name)
@@ -77,16 +81,19 @@ def _payload_of(message: DynamicMessage) -> Payload | AnyValue:
                 return any_of(message)
             read = _reader_of(name, kind)
         return read(message.value)
-    except (ProtocolError, OverflowError):  # no bytes of this type, no time that there is
+    except (ProtocolError, OverflowError):  # invalid bytes, or a time outside datetime's range
         return any_of(message)
 
 
-#: Often the topic of an event is all that is looked at.
+#: The payload is decoded at first use, because many consumers only read the topic.
 _EVENT: Readers = {"event": _payload_of}
 
 
-def _time_of(message: DynamicMessage) -> datetime:
-    """When; whoever forwards an event may say anything, and the subscription goes on."""
+def _timestamp_of(message: DynamicMessage) -> datetime:
+    """Return an event's time, limited to datetime's range.
+
+    A client may forward an event with any time, and this must not end the subscription.
+    """
     try:
         return datetime_of(message)
     except OverflowError:
@@ -95,22 +102,27 @@ def _time_of(message: DynamicMessage) -> datetime:
 
 
 def event_of(message: DynamicMessage) -> Event:
-    """An envelope as the record."""
-    made = read_late(Event, message.event, _EVENT)
-    made.__dict__.update(
-        timestamp=_time_of(message.timestamp), namespace=message.namespace, topic=message.topic
+    """Convert the envelope of an event to a record."""
+    event = read_late(Event, message.event, _EVENT)
+    event.__dict__.update(
+        timestamp=_timestamp_of(message.timestamp),
+        namespace=message.namespace,
+        topic=message.topic,
     )
-    return made
+    return event
 
 
 def payload_fields(event: Payload | Gap | AnyValue) -> Fields:
-    """The fields of the ``Any`` of an event.  Raises ``InvalidArgument`` for what is none."""
+    """Return the fields of an event's ``Any``.
+
+    Raise ``InvalidArgument`` if ``event`` is not an event that can be published.
+    """
     if isinstance(event, AnyValue):
         return any_fields(event)
-    name = _NAMES.get(type(event))  # type: ignore[arg-type]
+    name = _TYPE_NAMES.get(type(event))  # type: ignore[arg-type]
     if name is None or isinstance(event, Gap):
         raise InvalidArgument(
-            f"a {type(event).__name__} is no event that containerd knows",
-            remedy="Records of services.event_types are, and AnyValue(type_url, value)",
+            f"{type(event).__name__} is not an event type that containerd knows",
+            remedy="Pass an event record of services.event_types, or AnyValue(type_url, value)",
         )
     return any_fields(AnyValue.of(name, asdict(event)))

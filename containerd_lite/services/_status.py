@@ -1,6 +1,6 @@
-"""What a status says beyond its code: containerd's own classes, and errors that were joined to it.
+"""Decodes the details of a gRPC status: containerd's own error classes, and joined errors.
 
-What lives here: ``translated``, after containerd's errdefs/pkg/errgrpc.  What may not: RPCs.
+``translated`` follows containerd's errdefs/pkg/errgrpc.
 """
 
 from __future__ import annotations
@@ -10,59 +10,72 @@ from ..schema.pool import CONTAINERD, DynamicMessage, decode
 from ..transport.stream import UNDECODED
 
 _STATUS = "google.rpc.Status"
-#: What Go's anypb puts before a name, and containerd's typeurl does not.
-_GOOGLE = "type.googleapis.com/"
-#: How deep errors may be joined in one another, and how many there may be in all.
-_DEEPEST, _MOST = 8, 100
+#: The prefix of type names that Go's anypb writes and containerd's typeurl omits.
+_GOOGLE_PREFIX = "type.googleapis.com/"
+#: How deep joined errors may be nested, and how many details are read in all.
+_MAX_DEPTH, _MAX_DETAILS = 8, 100
 
 
 def translated(error: ContainerdError) -> ContainerdError:
-    """The error with its details decoded and, where errgrpc hides it there, its class told."""
-    better = _classified(error)
-    if better.details and better.details[0][0] == UNDECODED:
+    """Return the error with its details decoded, and with the class that containerd meant.
+
+    The class differs from the gRPC code's class where errgrpc has no code for it.
+    """
+    found = _classified(error)
+    if found.details and found.details[0][0] == UNDECODED:
         try:
-            status = decode(CONTAINERD.message(_STATUS), better.details[0][1])
+            status = decode(CONTAINERD.message(_STATUS), found.details[0][1])
         except ContainerdError:
-            better.details = ()  # a broken detail must not hide the error that it belongs to
+            found.details = ()  # an invalid detail must not hide the error itself
         else:
-            _add_details(better, status, _DEEPEST, [_MOST])
-    return better
+            _add_details(found, status, _MAX_DEPTH, [_MAX_DETAILS])
+    return found
 
 
 def _classified(error: ContainerdError) -> ContainerdError:
-    """containerd sends conflict and not-modified as FAILED_PRECONDITION: the suffix tells."""
+    """Return ``Conflict`` or ``NotModified`` where the message's suffix names it.
+
+    containerd sends both as FAILED_PRECONDITION.
+    """
     if type(error) is FailedPrecondition:
         for kind, suffix in ((Conflict, "conflict"), (NotModified, "not modified")):
             if error.message == suffix or error.message.endswith(f": {suffix}"):
-                better = kind(error.message)
-                better.__dict__.update(error.__dict__)
-                return better
+                found = kind(error.message)
+                found.__dict__.update(error.__dict__)
+                return found
     return error
 
 
 def _add_details(
-    error: ContainerdError, status: DynamicMessage, depth: int, room: list[int]
+    error: ContainerdError, status: DynamicMessage, depth: int, remaining: list[int]
 ) -> None:
-    """Errors that were joined to this one come as a status each; the rest stays as it is."""
+    """Set the details and the joined errors of ``error`` from its status.
+
+    Each joined error is a detail of type ``google.rpc.Status``. Other details stay undecoded.
+    ``remaining`` counts down the details that may still be read.
+    """
     details: list[tuple[str, bytes]] = []
     joined: list[ContainerdError] = []
-    for detail in status.details[: room[0]]:
-        room[0] -= 1
-        name, value = detail.type_url.removeprefix(_GOOGLE), bytes(detail.value)
+    for detail in status.details[: remaining[0]]:
+        remaining[0] -= 1
+        name, value = detail.type_url.removeprefix(_GOOGLE_PREFIX), bytes(detail.value)
         if name == _STATUS and depth:
             try:
-                joined.append(_joined(error, value, depth, room))
+                joined.append(_joined(error, value, depth, remaining))
                 continue
             except ContainerdError:
-                pass  # no status after all: its bytes are kept
+                pass  # not a valid status: keep its bytes
         details.append((name, value))
     error.details, error.joined = tuple(details), tuple(joined)
 
 
-def _joined(error: ContainerdError, value: bytes, depth: int, room: list[int]) -> ContainerdError:
+def _joined(
+    error: ContainerdError, value: bytes, depth: int, remaining: list[int]
+) -> ContainerdError:
+    """Decode an error that the daemon joined to ``error``."""
     status = decode(CONTAINERD.message(_STATUS), value)
     kind = BY_CODE.get(status.code, Unknown)
-    other = kind(status.message or kind.__name__, operation=error.operation, address=error.address)
-    other = _classified(other)
-    _add_details(other, status, depth - 1, room)
-    return other
+    joined = kind(status.message or kind.__name__, operation=error.operation, address=error.address)
+    joined = _classified(joined)
+    _add_details(joined, status, depth - 1, remaining)
+    return joined

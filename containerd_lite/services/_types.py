@@ -1,6 +1,6 @@
-"""Records that several services share, and their messages both ways.
+"""Converts records that several services share to and from protobuf messages.
 
-What lives here: descriptor, platform, mount, Any.  What may not: RPCs.
+The records are descriptors, platforms, mounts and ``Any`` values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ANY = "google.protobuf.Any"
 
 @record(frozen=True)
 class Mount:
-    """A mount that a snapshotter asks for: as ``mount -t type -o options source target``."""
+    """A mount that a snapshotter requests, as in ``mount -t type -o options source target``."""
 
     type: str
     source: str
@@ -33,10 +33,14 @@ class Mount:
 
 @record(frozen=True)
 class AnyValue:
-    """A ``google.protobuf.Any``: a type's bare full name, and its bytes as they came.
+    """A ``google.protobuf.Any``: the full name of a type, and an undecoded value of it.
 
-    containerd writes the types of the runtime spec as JSON, under names that begin with
+    containerd encodes types of the runtime spec as JSON. Their names begin with
     ``types.containerd.io/`` (containerd's typeurl).
+
+    Attributes:
+        type_url: The full name of the type, usually without ``type.googleapis.com/``.
+        value: The bytes of the value, as the daemon sent them.
     """
 
     type_url: str
@@ -44,10 +48,14 @@ class AnyValue:
 
     @classmethod
     def of(cls, type_url: str, fields: Mapping[str, object]) -> AnyValue:
-        """A value of that type with these fields.
+        """Encode a value of a type.
 
-        Raises ``InvalidArgument`` for a type that the schema does not have, and for fields that
-        do not fit it.
+        Args:
+            type_url: The full name of the type.
+            fields: The value's fields by their names, in plain Python.
+
+        Raises:
+            InvalidArgument: The schema lacks the type, or the type lacks one of the fields.
         """
         if type_url.startswith(JSON_TYPES):
             return cls(type_url, json_bytes(fields))
@@ -55,19 +63,27 @@ class AnyValue:
 
     @classmethod
     def parse(cls, body: bytes) -> AnyValue:
-        """An ``Any`` that stands for itself, as in a file.  Raises ``ProtocolError``."""
+        """Decode a whole ``Any`` message, such as the content of a file.
+
+        Raises:
+            ProtocolError: The bytes are not an ``Any``.
+        """
         return any_of(decode(CONTAINERD.message(_ANY), body))
 
     def message(self) -> bytes:
-        """What ``parse`` reads."""
+        """Encode this value as an ``Any`` message, which ``parse`` decodes."""
         return encode(CONTAINERD.message(_ANY)(**any_fields(self)))
 
     def plain(self) -> dict[str, object] | None:
-        """The fields, in plain Python; ``None`` for a type that the schema does not have.
+        """Decode the value's fields to plain Python.
 
-        A message within is a dict, a timestamp an aware datetime, an enum the name of its value,
-        an ``Any`` a dict of ``type_url`` and ``value``.  Raises ``ProtocolError`` for bytes that
-        are no such value.
+        Returns:
+            The fields by their names, or ``None`` if the schema lacks the type. A nested message
+            is a dict, a timestamp an aware datetime, an enum the name of its value, and an
+            ``Any`` a dict with ``type_url`` and ``value``.
+
+        Raises:
+            ProtocolError: The bytes are not a value of the type.
         """
         name = self.type_url.removeprefix("type.googleapis.com/")
         if name.startswith(JSON_TYPES):
@@ -86,14 +102,16 @@ _DESCRIPTOR: Readers = {
 
 
 def descriptor_of(message: DynamicMessage) -> Descriptor:
-    made = read_late(Descriptor, message, _DESCRIPTOR)
-    parts = made.__dict__
-    parts["digest"], parts["size"] = message.digest, message.size
-    made.__post_init__()
-    return made
+    """Convert a ``containerd.types.Descriptor`` to a record."""
+    descriptor = read_late(Descriptor, message, _DESCRIPTOR)
+    attributes = descriptor.__dict__
+    attributes["digest"], attributes["size"] = message.digest, message.size
+    descriptor.__post_init__()
+    return descriptor
 
 
 def descriptor_fields(descriptor: Descriptor) -> Fields:
+    """Return the fields of a ``containerd.types.Descriptor``."""
     return {
         "media_type": descriptor.media_type,
         "digest": descriptor.digest,
@@ -103,10 +121,12 @@ def descriptor_fields(descriptor: Descriptor) -> Fields:
 
 
 def mounts_of(messages: Iterable[DynamicMessage]) -> tuple[Mount, ...]:
+    """Convert ``containerd.types.Mount`` messages to records."""
     return tuple(Mount(m.type, m.source, m.target, tuple(m.options)) for m in messages)
 
 
 def mount_fields(mounts: Iterable[Mount]) -> list[Fields]:
+    """Return the fields of ``containerd.types.Mount`` messages."""
     return [
         {"type": m.type, "source": m.source, "target": m.target, "options": list(m.options)}
         for m in mounts
@@ -114,7 +134,7 @@ def mount_fields(mounts: Iterable[Mount]) -> list[Fields]:
 
 
 def platform_of(message: DynamicMessage) -> Platform:
-    """A ``containerd.types.Platform``."""
+    """Convert a ``containerd.types.Platform`` to a record."""
     return Platform(
         message.os,
         message.architecture,
@@ -125,7 +145,7 @@ def platform_of(message: DynamicMessage) -> Platform:
 
 
 def platform_fields(platform: Platform) -> Fields:
-    """A platform as the fields of a ``containerd.types.Platform``."""
+    """Return the fields of a ``containerd.types.Platform``."""
     return {
         "os": platform.os,
         "architecture": platform.architecture,
@@ -136,19 +156,24 @@ def platform_fields(platform: Platform) -> Fields:
 
 
 def any_of(message: DynamicMessage) -> AnyValue:
+    """Convert a ``google.protobuf.Any`` to a record."""
     return AnyValue(message.type_url, bytes(message.value))
 
 
 def any_fields(value: AnyValue) -> Fields:
+    """Return the fields of a ``google.protobuf.Any``."""
     return {"type_url": value.type_url, "value": value.value}
 
 
 def any_map_fields(values: Mapping[str, AnyValue]) -> dict[str, DynamicMessage]:
-    """A map of ``Any``, as messages: in maps, protobuf before 4.22 does not make any of dicts."""
+    """Return the messages of a map of ``Any``.
+
+    They are not dicts, because protobuf before 4.22 does not accept dicts in maps.
+    """
     kind = CONTAINERD.message(_ANY)
     return {name: kind(**any_fields(value)) for name, value in values.items()}
 
 
 def runtime_spec(spec: Mapping[str, object]) -> AnyValue:
-    """A runtime spec as containerd's typeurl writes it: JSON under a name of its own."""
+    """Encode a runtime spec as containerd's typeurl does: as JSON, under its own type name."""
     return AnyValue(RUNTIME_SPEC, json_bytes(spec))

@@ -1,4 +1,4 @@
-"""The services of one daemon, as one namespace sees them."""
+"""The part of ``Client`` that gives access to the daemon's services."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from ._base import CallContext
 if TYPE_CHECKING:
     from ..schema.pool import DynamicMessage, Schema
 
-_DEFAULTS = "containerd.io/defaults/"
-_SNAPSHOTTER = "overlayfs"
+#: The prefix of a namespace's labels that set defaults.
+_DEFAULT_LABELS = "containerd.io/defaults/"
+_DEFAULT_SNAPSHOTTER = "overlayfs"
 
 
 class Services:
-    """Each service by a property; what one needs is loaded when it is first used."""
+    """The services of one daemon, for one namespace.
+
+    Each service is a property. Its module is loaded at first use.
+    """
 
     def __init__(
         self, channel: Channel, context: CallContext, snapshotter: str | None = None
@@ -32,111 +36,149 @@ class Services:
 
     @property
     def namespace(self) -> str:
-        """The namespace that every call is for."""
+        """The namespace that all calls are for."""
         return self._context.namespace
 
     @property
     def namespace_service(self) -> services.NamespaceService:
+        """The namespaces service."""
         return services.NamespaceService(self._channel, self._context)
 
     @property
     def container_service(self) -> services.ContainerService:
+        """The containers service, which stores the records of containers."""
         return services.ContainerService(self._channel, self._context)
 
     @property
     def content_service(self) -> services.ContentService:
-        """The content service's RPCs; ``Client.content_store`` is the store on top of them."""
+        """The content service. ``Client.content_store`` is a content store that uses it."""
         return services.ContentService(self._channel, self._context)
 
     @property
     def image_service(self) -> services.ImageService:
+        """The images service, which stores the names of images."""
         return services.ImageService(self._channel, self._context)
 
     @property
     def task_service(self) -> services.TaskService:
+        """The tasks service, which runs the processes of containers."""
         return services.TaskService(self._channel, self._context)
 
     @property
     def diff_service(self) -> services.DiffService:
+        """The diff service, which unpacks and makes layers."""
         return services.DiffService(self._channel, self._context)
 
     @property
     def health_service(self) -> services.HealthService:
+        """The gRPC health service."""
         return services.HealthService(self._channel, self._context)
 
     @property
     def event_service(self) -> services.EventService:
+        """The events service."""
         return services.EventService(self._channel, self._context)
 
     @property
     def version_service(self) -> services.VersionService:
+        """The version service."""
         return services.VersionService(self._channel, self._context)
 
     @property
     def lease_service(self) -> services.LeaseService:
+        """The leases service."""
         return services.LeaseService(self._channel, self._context)
 
     @property
     def introspection_service(self) -> services.IntrospectionService:
+        """The introspection service, which describes the daemon and its plugins."""
         return services.IntrospectionService(self._channel, self._context)
 
     @property
     def sandbox_store(self) -> services.SandboxStore:
-        """What sandboxes there are; since 1.7."""
+        """The sandbox store, which has the records of sandboxes. Since 1.7."""
         return services.SandboxStore(self._channel, self._context)
 
     @property
     def sandbox_controller(self) -> services.SandboxController:
-        """What runs sandboxes; since 1.7."""
+        """The sandbox controller, which runs sandboxes. Since 1.7."""
         return services.SandboxController(self._channel, self._context)
 
     @property
     def streaming_service(self) -> services.StreamingService:
-        """Streams that other services refer to by their ids; since 1.7."""
+        """The streaming service, whose streams other services use by id. Since 1.7."""
         return services.StreamingService(self._channel, self._context)
 
     @property
     def transfer_service(self) -> services.TransferService:
-        """Images moved by the daemon itself; since 1.7."""
+        """The transfer service, by which the daemon itself moves images. Since 1.7."""
         return services.TransferService(self._channel, self._context)
 
     @property
     def mount_service(self) -> services.MountService:
-        """Mounts that the daemon keeps active; since 2.2."""
+        """The mounts service, whose mounts the daemon keeps active. Since 2.2."""
         return services.MountService(self._channel, self._context)
 
     def snapshot_service(self, name: str | None = None) -> services.SnapshotService:
-        """The snapshots of the snapshotter ``name``, the client's or the namespace's default."""
-        chosen = name or self._snapshotter or self.default("snapshotter", _SNAPSHOTTER)
+        """Return the snapshots service of one snapshotter.
+
+        Args:
+            name: The snapshotter. Default: the client's snapshotter, or else the default that the
+                namespace's labels set, or else ``overlayfs``.
+        """
+        chosen = name or self._snapshotter or self.default("snapshotter", _DEFAULT_SNAPSHOTTER)
         return services.SnapshotService(self._channel, self._context, chosen)
 
     def default(self, what: str, fallback: str) -> str:
-        """What the namespace's labels say (pkg/labels), else ``fallback``."""
+        """Return a default that the namespace's labels set (containerd's pkg/labels).
+
+        Args:
+            what: The name of the default, such as ``"snapshotter"``.
+            fallback: The value if the labels do not set this default.
+        """
         labels = self.namespace_service.get(self._context.namespace).labels
-        return labels.get(_DEFAULTS + what) or fallback
+        return labels.get(_DEFAULT_LABELS + what) or fallback
 
     def subscribe(
         self, *filters: str, timeout: float | None = None, reconnect: bool = False
     ) -> services.EventStream:
-        """Stream the daemon's events from now on, of all namespaces: an iterator to be closed.
+        """Stream the daemon's events from now on, of all namespaces.
 
-        See ``EventService.subscribe``, which also says how to lose none.
+        ``EventService.subscribe`` explains how to miss no event, and which errors may be raised.
+
+        Args:
+            filters: Only events that match one of these filters. Default: all events.
+            timeout: Seconds that the whole subscription may last. Default: no limit.
+            reconnect: Whether to subscribe again after a restart of the daemon.
+
+        Returns:
+            An iterator of events, which the caller must close.
         """
         return self.event_service.subscribe(*filters, timeout=timeout, reconnect=reconnect)
 
     def lease(self, *, expires: float = 86400) -> AbstractContextManager[str]:
-        """Keep what is written within the block from garbage collection; gives the lease's id.
+        """Protect everything that is written within the block from garbage collection.
 
-        A block within another joins its lease.  ``expires`` in seconds is when the daemon may
-        delete it once this process is gone; while the block runs it is renewed.  A block that
-        fails takes what it wrote with it.  Raises ``InvalidArgument``.
+        The block runs under a lease, whose id the context manager gives. An inner block uses the
+        lease of the outer one. The lease is renewed while the block runs, and deleted at its end.
+        If the block fails, garbage collection then removes what the block wrote.
+
+        Args:
+            expires: Seconds after which the daemon may delete the lease if this process dies.
+
+        Raises:
+            InvalidArgument: ``expires`` is too short or too long.
         """
         return services.keeping(self.lease_service, expires)
 
-    # ---- what the daemon is ----------------------------------------------------------------
+    # ---- the daemon ------------------------------------------------------------------------
 
     def is_serving(self, *, timeout: float | None = 10.0) -> bool:
-        """Whether the daemon serves; waits up to ``timeout`` seconds for it to come up."""
+        """Return whether the daemon serves.
+
+        Args:
+            timeout: Seconds to wait for a daemon that is starting.
+        """
         deadline = Deadline(timeout)
         for wait in backoff(0.02, 1.0):
             service = self.health_service.with_options(
@@ -146,25 +188,29 @@ class Services:
                 return service.check() == "SERVING"
             except TimeoutError:
                 return False
-            except Unavailable:  # one that ends still answers some, and hangs up on others
+            except Unavailable:  # a daemon that shuts down answers some calls and drops others
                 if deadline.expired:
                     return False
             time.sleep(min(wait, deadline.remaining() or wait))
         raise AssertionError("unreachable")
 
     def version(self, *, wait_for_ready: bool = False) -> services.Version:
-        """The daemon's version and revision."""
+        """Return the daemon's version and revision.
+
+        Args:
+            wait_for_ready: Whether to wait for a daemon that cannot be reached.
+        """
         return self.version_service.with_options(wait_for_ready=wait_for_ready).version()
 
     def server(self) -> services.Server:
-        """The daemon's identity and its warnings of what is deprecated."""
+        """Return the daemon's identity and its deprecation warnings."""
         return self.introspection_service.server()
 
     def capabilities(self) -> services.Capabilities:
-        """What this daemon can do, by its own account: one call."""
+        """Return the features that the daemon says it has. This makes one call."""
         return services.capabilities_of(self.introspection_service)
 
-    # ---- past the typed services -----------------------------------------------------------
+    # ---- methods without a typed wrapper ---------------------------------------------------
 
     def call(
         self,
@@ -174,21 +220,37 @@ class Services:
         timeout: float | None = None,
         schema: Schema | None = None,
     ) -> DynamicMessage:
-        """Call ``package.Service/Method``: the response, a message, or a ``MessageStream``.
+        """Call any method of the daemon by its name.
 
-        ``request`` is a message or a mapping of its fields.  ``timeout`` in seconds, if it is not
-        to be the client's.  ``schema`` is one that ``schema.own.load`` made.  Raises
-        ``InvalidArgument`` for a method or a field that is not there, and says which are.
+        Args:
+            method: The name, ``package.Service/Method``.
+            request: The request message, or a mapping of its fields.
+            timeout: Seconds that the call may take. Default: the client's timeout.
+            schema: A schema that ``schema.load`` has made. Default: containerd's.
+
+        Returns:
+            The response message, or a ``MessageStream`` if the method is streaming.
+
+        Raises:
+            InvalidArgument: The schema lacks the method or a field. The remedy lists those that
+                it has.
         """
         return self._raw(schema, timeout).any(method, request)
 
     def stub(
         self, service: str, *, timeout: float | None = None, schema: Schema | None = None
     ) -> services.Stub:
-        """A service's methods by their names, in messages: ``stub("runtime.v1.RuntimeService")``.
+        """Return an object whose methods are the methods of a service.
 
-        ``timeout`` in seconds is each call's, if it is not to be the client's.  Raises
-        ``InvalidArgument`` for a service that the schema does not have.
+        The methods take and return protobuf messages.
+
+        Args:
+            service: The full name of the service, such as ``"runtime.v1.RuntimeService"``.
+            timeout: Seconds that each call may take. Default: the client's timeout.
+            schema: A schema that ``schema.load`` has made. Default: containerd's.
+
+        Raises:
+            InvalidArgument: The schema lacks the service.
         """
         return services.Stub(self._raw(schema, timeout), service)
 

@@ -1,13 +1,11 @@
-"""What a daemon can do, by its own account.
-
-What lives here: ``Capabilities``, read from the list of plugins.  What may not: guesses by version.
-"""
+"""The features of a daemon, read from its list of plugins and not guessed from its version."""
 
 from __future__ import annotations
 
 from ..records import field, record
 from .introspection import IntrospectionService
 
+#: Types of plugins.
 _GRPC, _SNAPSHOTTER = "io.containerd.grpc.v1", "io.containerd.snapshotter.v1"
 _DIFFER = "io.containerd.differ.v1"
 _SANDBOXER, _POD = "io.containerd.sandbox.controller.v1", "io.containerd.podsandbox.controller.v1"
@@ -15,13 +13,18 @@ _SANDBOXER, _POD = "io.containerd.sandbox.controller.v1", "io.containerd.podsand
 
 @record(frozen=True)
 class Capabilities:
-    """What a daemon's plugins offer; what failed to start is in ``failed`` alone.
+    """The features that a daemon's plugins offer.
 
-    ``services`` are the ids of gRPC services (``tasks``, ``transfer``, ``sandboxes``, ``cri``,
-    ``mounts``); ``snapshotters`` maps each to what it can do (``rebase``, ``remap-ids``);
-    ``differs`` and ``sandboxers`` are names; ``platforms`` those that the snapshotters name
-    (``linux/amd64``); ``failed`` maps ``type.id`` of a plugin to why it did not start, which
-    includes those that are not configured.
+    Attributes:
+        services: The ids of the gRPC services, such as ``tasks``, ``transfer``, ``sandboxes``,
+            ``cri`` and ``mounts``.
+        snapshotters: The capabilities of each snapshotter by its name, such as ``rebase`` and
+            ``remap-ids``.
+        differs: The names of the differs.
+        sandboxers: The names of the sandbox controllers.
+        platforms: The platforms that the snapshotters list, such as ``linux/amd64``.
+        failed: The errors of plugins that did not start, by ``type.id``, including plugins that
+            are not configured. No other field lists them.
     """
 
     services: frozenset[str]
@@ -38,12 +41,12 @@ class Capabilities:
 
     @property
     def sandboxes(self) -> bool:
-        """Whether there is a sandbox store and a controller (1.7 and later)."""
+        """Whether the daemon has a sandbox store and a sandbox controller (1.7 and later)."""
         return {"sandboxes", "sandbox-controllers"} <= self.services
 
     @property
     def cri(self) -> bool:
-        """Whether the kubelet's services are on the socket."""
+        """Whether the daemon serves the kubelet's CRI services on its socket."""
         return "cri" in self.services
 
     @property
@@ -53,21 +56,25 @@ class Capabilities:
 
 
 def capabilities_of(introspection: IntrospectionService) -> Capabilities:
-    """Ask a daemon, by one call."""
+    """Return the features of a daemon, with one call.
+
+    Args:
+        introspection: The daemon's introspection service.
+    """
     plugins = introspection.plugins()
-    usable = [one for one in plugins if not one.error]
+    usable = [plugin for plugin in plugins if not plugin.error]
 
     def ids(kind: str) -> tuple[str, ...]:
-        return tuple(sorted(one.id for one in usable if one.type == kind))
+        return tuple(sorted(plugin.id for plugin in usable if plugin.type == kind))
 
-    snapshotters = [one for one in usable if one.type == _SNAPSHOTTER]
+    snapshotters = [plugin for plugin in usable if plugin.type == _SNAPSHOTTER]
     return Capabilities(
         frozenset(ids(_GRPC)),
-        {one.id: one.capabilities for one in snapshotters},
+        {plugin.id: plugin.capabilities for plugin in snapshotters},
         ids(_DIFFER),
         sandboxers=(*ids(_POD), *ids(_SANDBOXER)),
         platforms=tuple(
-            sorted({str(platform) for one in snapshotters for platform in one.platforms})
+            sorted({str(platform) for plugin in snapshotters for platform in plugin.platforms})
         ),
-        failed={f"{one.type}.{one.id}": one.error for one in plugins if one.error},
+        failed={f"{plugin.type}.{plugin.id}": plugin.error for plugin in plugins if plugin.error},
     )

@@ -1,9 +1,7 @@
-"""What containerd measures in cgroups of version 1: io.containerd.cgroups.v1.
+"""Records of the metrics of cgroups v1, with the names and fields of io.containerd.cgroups.v1.
 
-What lives here: records with the names and fields of that package's messages, in its units.  What
-may not: reading them, which ``metrics`` does.
-
-Times are nanoseconds, sizes bytes, and what nothing was counted of is 0.
+Times are in nanoseconds and sizes in bytes. A value that the daemon did not count is 0.
+``metrics`` makes these records.
 """
 
 from __future__ import annotations
@@ -13,7 +11,14 @@ from ..records import record
 
 @record(frozen=True)
 class HugetlbStat:
-    """Huge pages of one size (``pagesize``, "2MB"): bytes now and at most, refusals."""
+    """Huge pages of one size.
+
+    Attributes:
+        usage: Bytes in use.
+        max: The highest usage so far, in bytes.
+        failcnt: How often an allocation was refused.
+        pagesize: The size of a page, such as ``2MB``.
+    """
 
     usage: int = 0
     max: int = 0
@@ -23,7 +28,7 @@ class HugetlbStat:
 
 @record(frozen=True)
 class PidsStat:
-    """Processes and threads: how many, and how many may be (0: any number)."""
+    """The number of processes and threads, and its limit. A limit of 0 means no limit."""
 
     current: int = 0
     limit: int = 0
@@ -31,7 +36,7 @@ class PidsStat:
 
 @record(frozen=True)
 class CPUUsage:
-    """CPU time in nanoseconds, ``per_cpu`` for each CPU of the machine."""
+    """CPU time in nanoseconds; ``per_cpu`` has a value for each CPU of the machine."""
 
     total: int = 0
     kernel: int = 0
@@ -41,7 +46,13 @@ class CPUUsage:
 
 @record(frozen=True)
 class Throttle:
-    """How often, and for how many nanoseconds, the CPU quota was used up."""
+    """Throttling by the CPU quota.
+
+    Attributes:
+        periods: The number of periods of the quota.
+        throttled_periods: The number of periods in which the quota was used up.
+        throttled_time: Nanoseconds of throttling.
+    """
 
     periods: int = 0
     throttled_periods: int = 0
@@ -50,7 +61,7 @@ class Throttle:
 
 @record(frozen=True)
 class CPUStat:
-    """CPU time, and what was held back."""
+    """CPU time and throttling."""
 
     usage: CPUUsage | None = None
     throttling: Throttle | None = None
@@ -58,7 +69,14 @@ class CPUStat:
 
 @record(frozen=True)
 class MemoryEntry:
-    """One account of memory in bytes: ``max`` is the most it was, ``failcnt`` counts refusals."""
+    """The usage of one kind of memory.
+
+    Attributes:
+        limit: The limit in bytes.
+        usage: Bytes in use.
+        max: The highest usage so far, in bytes.
+        failcnt: How often an allocation was refused.
+    """
 
     limit: int = 0
     usage: int = 0
@@ -68,10 +86,12 @@ class MemoryEntry:
 
 @record(frozen=True)
 class MemoryStat:
-    """memory.stat: bytes, but for counts of pages (``pg_pg_in``) and of faults.
+    """The values of ``memory.stat``, and the usage of memory.
 
-    ``total_…`` is with the groups below this one; ``usage swap kernel kernel_tcp`` are accounts of
-    their own, ``swap`` with memory in it.
+    All values are bytes, except the counts of pages (``pg_pg_in``, ``pg_pg_out``) and of faults.
+    ``total_…`` includes the cgroups below this one. ``usage`` is the usage of memory, and
+    ``swap`` that of memory and swap together. ``kernel`` and ``kernel_tcp`` are that of kernel
+    memory and of TCP buffers.
     """
 
     cache: int = 0
@@ -114,7 +134,15 @@ class MemoryStat:
 
 @record(frozen=True)
 class BlkIOEntry:
-    """A number of one block device, for one kind of operation (``Read``, ``Total``, …)."""
+    """A number of one block device, for one kind of operation.
+
+    Attributes:
+        op: The kind of operation, such as ``Read`` or ``Total``.
+        device: The path of the device.
+        major: The major number of the device.
+        minor: The minor number of the device.
+        value: The number; its meaning depends on the field of ``BlkIOStat``.
+    """
 
     op: str = ""
     device: str = ""
@@ -125,7 +153,7 @@ class BlkIOEntry:
 
 @record(frozen=True)
 class BlkIOStat:
-    """Block devices: bytes, operations, times in nanoseconds, sectors; groups below counted."""
+    """Bytes, operations, nanoseconds and sectors of block devices, with the cgroups below."""
 
     io_service_bytes_recursive: tuple[BlkIOEntry, ...] = ()
     io_serviced_recursive: tuple[BlkIOEntry, ...] = ()
@@ -139,7 +167,7 @@ class BlkIOStat:
 
 @record(frozen=True)
 class RdmaEntry:
-    """One RDMA device: handles of its adapter and objects of it, used or allowed."""
+    """Handles and objects of one RDMA device, either in use or allowed."""
 
     device: str = ""
     hca_handles: int = 0
@@ -148,7 +176,7 @@ class RdmaEntry:
 
 @record(frozen=True)
 class RdmaStat:
-    """RDMA devices: what is used, and how much may be."""
+    """The use of RDMA devices, and its limits."""
 
     current: tuple[RdmaEntry, ...] = ()
     limit: tuple[RdmaEntry, ...] = ()
@@ -156,7 +184,7 @@ class RdmaStat:
 
 @record(frozen=True)
 class NetworkStat:
-    """One network interface, as it sees its traffic: bytes, packets, errors."""
+    """Bytes, packets and errors of one network interface, from its own point of view."""
 
     name: str = ""
     rx_bytes: int = 0
@@ -171,7 +199,7 @@ class NetworkStat:
 
 @record(frozen=True)
 class CgroupStats:
-    """How many tasks are in which state; the kernel must keep account of delays."""
+    """The number of tasks in each state. The kernel counts them if delay accounting is on."""
 
     nr_sleeping: int = 0
     nr_running: int = 0
@@ -182,7 +210,11 @@ class CgroupStats:
 
 @record(frozen=True)
 class MemoryOomControl:
-    """memory.oom_control: flags of 0 and 1, and how many were killed for want of memory."""
+    """The values of ``memory.oom_control``.
+
+    ``oom_kill_disable`` and ``under_oom`` are flags, 0 or 1. ``oom_kill`` is the number of
+    processes that the OOM killer has killed.
+    """
 
     oom_kill_disable: int = 0
     under_oom: int = 0
@@ -191,7 +223,7 @@ class MemoryOomControl:
 
 @record(frozen=True)
 class Metrics:
-    """All of it; ``None`` or ``()`` is what the daemon did not measure."""
+    """All metrics of a cgroup. ``None`` or ``()`` means that the daemon did not measure it."""
 
     hugetlb: tuple[HugetlbStat, ...] = ()
     pids: PidsStat | None = None

@@ -1,11 +1,8 @@
-"""What containerd measures in cgroups of version 2: io.containerd.cgroups.v2.
+"""Records of the metrics of cgroups v2, with the names and fields of io.containerd.cgroups.v2.
 
-What lives here: records with the names and fields of that package's messages, in its units.  What
-may not: reading them, which ``metrics`` does.
-
-Times are microseconds, sizes bytes; where there is no limit it is 2**64 - 1, and what nothing was
-counted of is 0.  Tested on payloads alone, against the names and numbers of the messages: not yet
-on a machine that has cgroups of version 2.
+Times are in microseconds and sizes in bytes. A missing limit is 2**64 - 1. A value that the daemon
+did not count is 0. ``metrics`` makes these records. They are tested only with encoded messages,
+not yet on a machine with cgroups v2.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from ..records import record
 
 @record(frozen=True)
 class PidsStat:
-    """Processes and threads: how many, and how many may be."""
+    """The number of processes and threads, and its limit."""
 
     current: int = 0
     limit: int = 0
@@ -23,7 +20,11 @@ class PidsStat:
 
 @record(frozen=True)
 class PSIData:
-    """Percent of time lost, over the last 10, 60 and 300 seconds; ``total`` in microseconds."""
+    """The share of time that tasks lost by waiting.
+
+    ``avg10``, ``avg60`` and ``avg300`` are percentages of the last 10, 60 and 300 seconds.
+    ``total`` is in microseconds.
+    """
 
     avg10: float = 0.0
     avg60: float = 0.0
@@ -33,7 +34,7 @@ class PSIData:
 
 @record(frozen=True)
 class PSIStats:
-    """Pressure: time in which some, or all, had to wait."""
+    """Pressure: the time in which some tasks, or all tasks (``full``), had to wait."""
 
     some: PSIData | None = None
     full: PSIData | None = None
@@ -41,7 +42,7 @@ class PSIStats:
 
 @record(frozen=True)
 class CPUStat:
-    """CPU time and throttling in microseconds; ``psi`` since 2.0, bursts since 2.2."""
+    """CPU time and throttling in microseconds. ``psi`` exists since 2.0, bursts since 2.2."""
 
     usage_usec: int = 0
     user_usec: int = 0
@@ -56,9 +57,10 @@ class CPUStat:
 
 @record(frozen=True)
 class MemoryStat:
-    """memory.stat, and memory and swap as a whole: bytes, but for counts of pages and faults.
+    """The values of ``memory.stat``, and the usage and limits of memory and swap.
 
-    ``max_usage swap_max_usage psi`` since 2.0.
+    All values are bytes, except the counts of pages and of faults. ``max_usage``,
+    ``swap_max_usage`` and ``psi`` exist since 2.0.
     """
 
     anon: int = 0
@@ -103,7 +105,7 @@ class MemoryStat:
 
 @record(frozen=True)
 class RdmaEntry:
-    """One RDMA device: handles of its adapter and objects of it, used or allowed."""
+    """Handles and objects of one RDMA device, either in use or allowed."""
 
     device: str = ""
     hca_handles: int = 0
@@ -112,7 +114,7 @@ class RdmaEntry:
 
 @record(frozen=True)
 class RdmaStat:
-    """RDMA devices: what is used, and how much may be."""
+    """The use of RDMA devices, and its limits."""
 
     current: tuple[RdmaEntry, ...] = ()
     limit: tuple[RdmaEntry, ...] = ()
@@ -120,7 +122,7 @@ class RdmaStat:
 
 @record(frozen=True)
 class IOEntry:
-    """One block device: bytes and operations, read and written."""
+    """Bytes and operations of one block device, read and written."""
 
     major: int = 0
     minor: int = 0
@@ -132,7 +134,7 @@ class IOEntry:
 
 @record(frozen=True)
 class IOStat:
-    """Block devices; ``psi`` since 2.0."""
+    """The use of block devices. ``psi`` exists since 2.0."""
 
     usage: tuple[IOEntry, ...] = ()
     psi: PSIStats | None = None
@@ -140,7 +142,14 @@ class IOStat:
 
 @record(frozen=True)
 class HugeTlbStat:
-    """Huge pages of one size (``pagesize``, "2MB"): bytes now, at most; refusals since 2.2."""
+    """Huge pages of one size.
+
+    Attributes:
+        current: Bytes in use.
+        max: The limit in bytes.
+        pagesize: The size of a page, such as ``2MB``.
+        failcnt: How often an allocation was refused. Since 2.2.
+    """
 
     current: int = 0
     max: int = 0
@@ -150,7 +159,7 @@ class HugeTlbStat:
 
 @record(frozen=True)
 class MemoryEvents:
-    """How often a limit of memory was met; ``oom_group_kill`` since 2.3."""
+    """How often each limit of memory was reached. ``oom_group_kill`` exists since 2.3."""
 
     low: int = 0
     high: int = 0
@@ -162,7 +171,7 @@ class MemoryEvents:
 
 @record(frozen=True)
 class NetworkStat:
-    """One network interface, as it sees its traffic: bytes, packets, errors."""
+    """Bytes, packets and errors of one network interface, from its own point of view."""
 
     name: str = ""
     rx_bytes: int = 0
@@ -177,7 +186,10 @@ class NetworkStat:
 
 @record(frozen=True)
 class Metrics:
-    """All of it; ``None`` or ``()`` is what the daemon did not measure.  ``network`` since 2.2."""
+    """All metrics of a cgroup. ``None`` or ``()`` means that the daemon did not measure it.
+
+    ``network`` exists since 2.2.
+    """
 
     pids: PidsStat | None = None
     cpu: CPUStat | None = None

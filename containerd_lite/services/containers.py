@@ -1,4 +1,7 @@
-"""containerd.services.containers.v1: what a container is; nothing of it runs here."""
+"""The containers service, containerd.services.containers.v1, which stores records of containers.
+
+The tasks service runs them.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,27 @@ from ..schema.values import datetime_of, dict_of, mask
 from ._base import Fields, Service
 from ._types import AnyValue, any_fields, any_map_fields, any_of
 
-#: The one field that the daemon's masks call otherwise (core/metadata/containers.go).
-_IN_MASKS = {"snapshot_key": "snapshotkey"}
+#: The only field that has another name in the daemon's masks (core/metadata/containers.go).
+_MASK_PATHS = {"snapshot_key": "snapshotkey"}
 
 
 @record(frozen=True)
 class ContainerRecord:
-    """What containerd stores of a container.
+    """A container as containerd stores it.
 
-    ``spec`` is the runtime spec as JSON in an ``Any``; ``snapshot_key`` names its root filesystem
-    in ``snapshotter``; ``extensions`` are the client's own, by name; ``sandbox`` is a sandbox's
-    id, since 1.7.  The daemon sets ``created_at`` and ``updated_at``, whatever is asked for.
+    Attributes:
+        id: The container's id.
+        image: The name of its image.
+        runtime: The name of its runtime.
+        runtime_options: Options of the runtime.
+        spec: The runtime spec, as JSON in an ``Any``.
+        snapshotter: The snapshotter of its root filesystem.
+        snapshot_key: The key of the snapshot that is its root filesystem.
+        labels: Its labels.
+        extensions: Further values that clients store, by name.
+        sandbox: The id of its sandbox. Since 1.7.
+        created_at: When it was created. The daemon sets this and ignores the client's value.
+        updated_at: When it was last updated. The daemon sets this too.
     """
 
     id: str
@@ -45,51 +58,83 @@ class ContainerService(Service):
     _name = "containerd.services.containers.v1.Containers"
 
     def get(self, id: str) -> ContainerRecord:
-        """Raises ``NotFound``."""
+        """Return the container with this id.
+
+        Raises:
+            NotFound: The container does not exist.
+        """
         return _container(self._call("Get", {"id": id}).container)
 
     def create(self, container: ContainerRecord) -> ContainerRecord:
-        """Raises ``AlreadyExists``; ``InvalidArgument`` for what cannot be one.
+        """Store a new container and return it as the daemon has stored it.
 
-        ``runtime`` must be there and, for daemons before 1.7, ``spec``.
+        Args:
+            container: The container. It needs ``runtime`` and, for daemons before 1.7, ``spec``.
+
+        Raises:
+            AlreadyExists: A container with this id exists.
+            InvalidArgument: A field is missing or invalid.
         """
         return _container(self._call("Create", {"container": _fields(container)}).container)
 
     def update(self, container: ContainerRecord, fields: Iterable[str] = ()) -> ContainerRecord:
-        """Replace ``fields`` by those of ``container``; returns what the daemon made of it.
+        """Update fields of a container and return it as the daemon has stored it.
 
-        ``fields`` may be ``labels``, ``labels.<key>``, ``spec``, ``extensions``,
-        ``extensions.<name>``, ``image``, ``snapshot_key``; without any it is all of these, and
-        ``runtime`` and ``snapshotter`` must be what they are.  A label that is not in
-        ``container`` is removed by its ``labels.<key>``.  An extension stays once it is there:
-        daemons put new ones beside the old, and an absent one's ``extensions.<name>`` empties it.
-        Raises ``NotFound``, ``InvalidArgument`` for a field that cannot change.
+        The field ``labels.<key>`` removes the label if ``container`` does not have it. Extensions
+        cannot be removed: the daemon adds new ones to the existing ones. The field
+        ``extensions.<name>`` empties the extension if ``container`` does not have it.
+
+        Args:
+            container: The container's id and the new values.
+            fields: The fields to replace: ``labels``, ``labels.<key>``, ``spec``, ``extensions``,
+                ``extensions.<name>``, ``image`` or ``snapshot_key``. Default: all of these; then
+                ``runtime`` and ``snapshotter`` must have their current values.
+
+        Raises:
+            NotFound: The container does not exist.
+            InvalidArgument: One of the fields cannot change.
         """
         request: dict[str, object] = {"container": _fields(container)}
-        paths = [_IN_MASKS.get(path, path) for path in fields]
+        paths = [_MASK_PATHS.get(path, path) for path in fields]
         if paths:
             request["update_mask"] = mask(paths)
         return _container(self._call("Update", request).container)
 
     def delete(self, id: str) -> None:
-        """Raises ``NotFound``."""
+        """Delete the record of a container.
+
+        Raises:
+            NotFound: The container does not exist.
+        """
         self._call("Delete", {"id": id})
 
     def stream(self, *filters: str) -> Iterator[ContainerRecord]:
-        """The containers that match one of ``filters``, all without any, as they come.
+        """Yield containers while the daemon sends them.
 
-        One RPC, without a deadline unless one was asked for.  Raises ``Unimplemented`` before
-        1.2, ``InvalidArgument`` for a filter that is none.
+        This is one call. It has no deadline, unless ``with_options`` set one.
+
+        Args:
+            filters: Only containers that match one of these filters. Default: all.
+
+        Raises:
+            Unimplemented: The daemon is older than 1.2.
+            InvalidArgument: A filter cannot be parsed.
         """
-        with self._stream("ListStream", {"filters": filters}) as replies:
-            for reply in replies:
-                yield _container(reply.container)
+        with self._stream("ListStream", {"filters": filters}) as responses:
+            for response in responses:
+                yield _container(response.container)
 
     def list(self, *filters: str) -> list[ContainerRecord]:
-        """As ``stream``, whole, within the service's deadline, and from daemons before 1.2 too.
+        """Return containers as a list, within the service's deadline.
 
-        ``List`` answers in one message, which must not be larger than 16 MiB: it is asked only
-        where there is no ``ListStream``.
+        This calls ``ListStream``. Daemons before 1.2 lack it; there this calls ``List``, whose
+        response is one message of at most 16 MiB.
+
+        Args:
+            filters: Only containers that match one of these filters. Default: all.
+
+        Raises:
+            InvalidArgument: A filter cannot be parsed.
         """
         timeout = self._context.timeout
         bounded = self if timeout is None else self.with_options(timeout=timeout)

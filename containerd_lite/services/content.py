@@ -1,4 +1,4 @@
-"""containerd.services.content.v1: blobs by digest, and writes under way by ref."""
+"""The content service, containerd.services.content.v1: blobs by digest, and ingests by ref."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from ..schema.values import bytes_field, datetime_of, dict_of, mask
 from ..unread import Readers, list_read_late, read_late
 from ._base import MessageStream, Service
 
-#: ReadContentResponse.data.
+#: The number of the field ReadContentResponse.data.
 _READ_DATA = 2
+#: The values of the enum WriteAction.
 _STAT, _WRITE, _COMMIT = 0, 1, 2
-#: How long the daemon may take to take a chunk (seconds).
-_STALL = 60.0
+#: Seconds to wait until the daemon accepts a chunk.
+_CHUNK_TIMEOUT = 60.0
 WriteAction = Literal["stat", "write", "commit", "unknown"]
 _ACTIONS: tuple[WriteAction, ...] = ("stat", "write", "commit")
-#: ReadContentResponse.offset: field 1, a varint, absent where it is 0.
+#: The tag of ReadContentResponse.offset: field 1, a varint. The field is absent if it is 0.
 _OFFSET_TAG = 0x08
-#: WriteContentRequest.data: field 6, length-delimited.
+#: The tag of WriteContentRequest.data: field 6, length-delimited.
 _DATA_TAG = b"\x32"
 
 
@@ -34,69 +35,107 @@ class ContentService(Service):
     _name = "containerd.services.content.v1.Content"
 
     def info(self, digest: str) -> ContentInfo:
-        """Raises ``NotFound``."""
+        """Return the size, times and labels of a blob.
+
+        Raises:
+            NotFound: The blob does not exist.
+        """
         return read_late(ContentInfo, self._call("Info", {"digest": digest}).info, _INFO)
 
     def update(
         self, digest: str, labels: Mapping[str, str], *, fields: Iterable[str] | None = None
     ) -> ContentInfo:
-        """Set these labels and leave the others; an empty value removes one.
+        """Set labels of a blob and return its new state.
 
-        ``fields`` names what to set (``labels``, ``labels.<key>``) where it is not the labels
-        given; an empty one replaces the labels whole.  Raises ``NotFound``, ``InvalidArgument``.
+        Args:
+            digest: The digest of the blob.
+            labels: The labels to set. An empty value removes a label.
+            fields: The fields to set: ``labels`` or ``labels.<key>``. Default: the labels that
+                ``labels`` has, so that all others stay. If empty, ``labels`` replaces all labels.
+
+        Raises:
+            NotFound: The blob does not exist.
+            InvalidArgument: A field cannot be set, or a label is invalid.
         """
         paths = [f"labels.{key}" for key in labels] if fields is None else list(fields)
         if not paths and fields is None:
-            return self.info(digest)  # without a mask it would replace them
+            return self.info(digest)  # without a mask, the update would replace all labels
         request: dict[str, object] = {"info": {"digest": digest, "labels": dict(labels)}}
         if paths:
             request["update_mask"] = mask(paths)
         return read_late(ContentInfo, self._call("Update", request).info, _INFO)
 
     def delete(self, digest: str) -> None:
-        """Raises ``NotFound``."""
+        """Delete a blob.
+
+        Raises:
+            NotFound: The blob does not exist.
+        """
         self._call("Delete", {"digest": digest})
 
     def status(self, ref: str) -> IngestStatus:
-        """Raises ``NotFound``."""
-        return _status(self._call("Status", {"ref": ref}).status)
+        """Return the state of an ingest.
+
+        Raises:
+            NotFound: The ingest does not exist.
+        """
+        return _ingest_status(self._call("Status", {"ref": ref}).status)
 
     def list_statuses(self, *filters: str) -> list[IngestStatus]:
-        """The writes under way that match one of ``filters`` (``ref``), all without any."""
+        """Return the states of ingests.
+
+        Args:
+            filters: Only ingests that match one of these filters, by ``ref``. Default: all.
+        """
         found = self._call("ListStatuses", {"filters": filters}).statuses
-        return [_status(status) for status in found]
+        return [_ingest_status(status) for status in found]
 
     def abort(self, ref: str) -> None:
-        """Throw away a write under way.  Raises ``NotFound``."""
+        """Delete an ingest and what has been written to it.
+
+        Raises:
+            NotFound: The ingest does not exist.
+        """
         self._call("Abort", {"ref": ref})
 
     def read(self, digest: str, offset: int = 0, size: int = 0) -> ContentRead:
-        """Stream a blob from ``offset``; ``size`` 0 is all that is left.
+        """Read a blob, or a part of it, as a stream of chunks.
 
-        Raises ``NotFound``, ``OutOfRange``, with the first chunk.
+        Args:
+            digest: The digest of the blob.
+            offset: Where to start, in bytes.
+            size: How many bytes to read. 0 means all up to the end.
+
+        Raises:
+            NotFound: The blob does not exist. Raised when the first chunk is read.
+            OutOfRange: ``offset`` is past the end. Raised when the first chunk is read.
         """
         return ContentRead(self._stream("Read", {"digest": digest, "offset": offset, "size": size}))
 
     def write(self, ref: str) -> ContentWrite:
-        """Begin the write protocol for ``ref``; nothing is locked before ``stat``."""
+        """Open a write stream for the ingest ``ref``, which only ``stat`` locks."""
         return ContentWrite(self._stream("Write"), ref)
 
     def list(self, *filters: str) -> Iterator[ContentInfo]:
-        """The blobs that match one of ``filters``, all without any.
+        """Yield the blobs of the namespace.
 
-        Fields to filter by: ``digest``, ``size``, ``labels``.  Daemons before 2.0 do not tell
-        ``updated_at`` here: it is in 1970, or in the year 1.
+        Daemons before 2.0 do not set ``updated_at`` here: it is in the year 1970 or 1.
+
+        Args:
+            filters: Only blobs that match one of these filters, by ``digest``, ``size`` or
+                ``labels``. Default: all.
         """
-        with self._stream("List", {"filters": filters}) as replies:
-            for reply in replies:
-                yield from list_read_late(ContentInfo, reply.info, _INFO)
+        with self._stream("List", {"filters": filters}) as responses:
+            for response in responses:
+                yield from list_read_late(ContentInfo, response.info, _INFO)
 
 
 class ContentRead:
-    """One ``Read`` stream: an iterator of chunks of up to 1 MiB, and a context manager.
+    """A ``Read`` stream: an iterator of chunks of up to 1 MiB, and a context manager.
 
-    ``offset`` is where the last chunk begins, as the daemon tells it: counted from the first byte
-    that was asked for, not from the blob's.
+    Attributes:
+        offset: Where the last chunk begins, as the daemon reported it. It counts from the first
+            requested byte, not from the beginning of the blob.
     """
 
     def __init__(self, stream: MessageStream) -> None:
@@ -104,7 +143,13 @@ class ContentRead:
         self.offset = 0
 
     def receive(self) -> memoryview | None:
-        """The next chunk, ``None`` at the end."""
+        """Return the next chunk, or ``None`` at the end.
+
+        Raises:
+            NotFound: The blob does not exist.
+            OutOfRange: The requested offset is past the end of the blob.
+            Unavailable: The daemon has stopped answering.
+        """
         data = self._stream.patient_bytes()
         if data is None:
             return None
@@ -117,6 +162,7 @@ class ContentRead:
             yield chunk
 
     def close(self) -> None:
+        """Cancel the stream if it has not ended, and release its connection."""
         self._stream.close()
 
     def __enter__(self) -> ContentRead:
@@ -128,10 +174,16 @@ class ContentRead:
 
 @record(frozen=True)
 class WriteStatus:
-    """What the daemon answers a ``stat``, ``write`` or ``commit``; ``offset`` is what is there.
+    """The daemon's response to a ``stat``, a ``write`` or a ``commit``.
 
-    Sizes in bytes.  Only a ``stat`` is told the times and ``total``; ``digest`` is that of what
-    is there, and always told of a ``commit`` alone.
+    Attributes:
+        action: The action that the daemon responds to.
+        offset: How many bytes the daemon has.
+        total: The expected size in bytes. Only responses to ``stat`` have it.
+        digest: The digest of the bytes that the daemon has. Only responses to ``commit`` always
+            have it.
+        started_at: When the ingest started. Only responses to ``stat`` have it.
+        updated_at: When the ingest was last written to. Only responses to ``stat`` have it.
     """
 
     action: WriteAction
@@ -143,53 +195,65 @@ class WriteStatus:
 
 
 class ContentWrite:
-    """One ``Write`` stream: ``stat``, then chunks, then ``commit``; it holds the ref's lock.
+    """A ``Write`` stream: call ``stat``, then ``chunk`` repeatedly, then ``commit``.
 
-    The daemon answers every chunk.  The answers are read as they come, not waited for: what went
-    wrong shows at the next call.
+    The stream holds the lock of its ref. The daemon responds to every chunk. ``chunk`` does not
+    wait for this response; an error is raised by a later call.
     """
 
     def __init__(self, stream: MessageStream, ref: str) -> None:
         self._stream = stream
         self._ref = ref
-        self._last: DynamicMessage = None
+        self._last_response: DynamicMessage = None
 
     @property
     def status(self) -> WriteStatus | None:
-        """The last answer that was read, ``None`` before the first."""
-        return None if self._last is None else _write_status(self._last)
+        """The last response that has been read, ``None`` before the first."""
+        return None if self._last_response is None else _write_status(self._last_response)
 
     @property
     def offset(self) -> int:
-        """Bytes that the daemon has said are there."""
-        return 0 if self._last is None else int(self._last.offset)
+        """How many bytes the daemon has, by its last response that has been read."""
+        return 0 if self._last_response is None else int(self._last_response.offset)
 
     def stat(self, total: int, expected: str) -> int:
-        """Take the lock; returns how many bytes are there.
+        """Lock the ref and return how many bytes the daemon has.
 
-        Raises ``AlreadyExists`` if the digest ``expected`` is there, ``Unavailable`` while
-        somebody else has the lock.
+        Args:
+            total: The size of the blob in bytes, or 0 if it is unknown.
+            expected: The digest of the blob, or ``""`` if it is unknown.
+
+        Raises:
+            AlreadyExists: A blob with the digest ``expected`` exists.
+            Unavailable: Another writer holds the lock.
         """
         fields = {"action": _STAT, "ref": self._ref, "total": total, "expected": expected}
         self._stream.send(fields)
-        return int(self._answer().offset)
+        return int(self._receive_response().offset)
 
     def chunk(self, offset: int, data: memoryview, *, total: int = 0, expected: str = "") -> None:
-        """Write at ``offset``, which must be what is there, or 0, which drops what was there.
+        """Write a chunk, without waiting for the daemon's response.
 
-        ``data`` is up to 16 MiB less a little.  ``total`` and ``expected``, where they are given,
-        replace what was said before.
+        Args:
+            offset: Where to write: the number of bytes that the daemon has, or 0, which deletes
+                them first.
+            data: The bytes, slightly less than 16 MiB at most.
+            total: The size of the blob in bytes. If given, it replaces the size given before.
+            expected: The digest of the blob. If given, it replaces the digest given before.
+
+        Raises:
+            ContainerdError: The write has failed, at this chunk or an earlier one.
         """
-        # The data goes out as the view that it is: serialising it would copy it twice.
+        # The data is sent from its own buffer, because encoding it would copy it twice.
         fields: dict[str, object] = {"action": _WRITE, "ref": self._ref, "offset": offset}
         if total or expected:
             fields.update(total=total, expected=expected)
         head = encode(self._stream.method.request(**fields))
-        self._stream.raw.send(head + _DATA_TAG + _varint(len(data)), data, timeout=_STALL)
-        while (answer := self._stream.poll()) is not None:
-            self._last = answer
+        self._stream.raw.send(head + _DATA_TAG + _varint(len(data)), data, timeout=_CHUNK_TIMEOUT)
+        while (response := self._stream.poll()) is not None:
+            self._last_response = response
         if self._stream.raw.is_done:
-            self._answer()
+            self._receive_response()
 
     def commit(
         self,
@@ -200,9 +264,18 @@ class ContentWrite:
         *,
         data: bytes = b"",
     ) -> str:
-        """Make the blob visible, ``data`` written at ``offset`` first; returns its digest.
+        """Commit the blob, so that others can see it, and return its digest.
 
-        Raises ``AlreadyExists``, ``FailedPrecondition`` where size or digest is not as told.
+        Args:
+            offset: How many bytes have been written before this call.
+            total: The size of the blob in bytes, or 0 to use the size given before.
+            expected: The digest of the blob, or ``""`` to use the digest given before.
+            labels: The labels of the blob.
+            data: The last bytes, written at ``offset`` before the commit.
+
+        Raises:
+            AlreadyExists: The blob exists.
+            FailedPrecondition: The size or the digest does not match.
         """
         fields = {
             "action": _COMMIT,
@@ -214,36 +287,37 @@ class ContentWrite:
             "labels": dict(labels or {}),
         }
         self._stream.send(fields, last=True)
-        while (answer := self._answer()).action != _COMMIT:
+        while (response := self._receive_response()).action != _COMMIT:
             pass
-        return str(answer.digest)
+        return str(response.digest)
 
     def await_answer(self) -> None:
-        """Wait for the daemon's next answer, which tells how much of it is there."""
-        self._answer()
+        """Wait for the daemon's next response, which updates ``offset`` and ``status``."""
+        self._receive_response()
 
-    def _answer(self) -> DynamicMessage:
-        answer = self._stream.receive_patiently()
-        if answer is None:
-            raise ProtocolError(f"the daemon ended the write of {self._ref} without a word")
-        self._last = answer
-        return answer
+    def _receive_response(self) -> DynamicMessage:
+        response = self._stream.receive_patiently()
+        if response is None:
+            raise ProtocolError(f"the daemon ended the write of {self._ref} without a response")
+        self._last_response = response
+        return response
 
     def close(self) -> None:
+        """Cancel the stream if it has not ended, and release its connection."""
         self._stream.close()
 
 
 def _varint(value: int) -> bytes:
-    out = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    out.append(value)
-    return bytes(out)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _offset_of(message: bytes | bytearray) -> int:
-    """``ReadContentResponse.offset`` of a message that was read already; it stands in front."""
+    """Return ``ReadContentResponse.offset`` of an encoded message, which begins with it."""
     value = shift = 0
     if message and message[0] == _OFFSET_TAG:
         for byte in message[1:11]:
@@ -278,7 +352,7 @@ _INFO: Readers = {
 }
 
 
-def _status(message: DynamicMessage) -> IngestStatus:
+def _ingest_status(message: DynamicMessage) -> IngestStatus:
     return IngestStatus(
         message.ref,
         message.offset,

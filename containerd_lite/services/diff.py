@@ -1,4 +1,4 @@
-"""containerd.services.diff.v1: layers onto mounts, and mounts to layers, in the daemon."""
+"""The diff service, containerd.services.diff.v1: unpacks layers and makes them, in the daemon."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from ._types import (
 
 
 class DiffService(Service):
-    """The daemon's differ.  Its calls have no deadline: one that passed would end a mount.
+    """The daemon's differ.
 
-    An ``Apply`` is given up, ``Unavailable``, when the daemon shows no sign of life.
+    Its calls have no deadline by default, because a deadline that expires would abort a mount.
+    ``apply`` gives up with ``Unavailable`` when the daemon has stopped answering.
     """
 
     _name = "containerd.services.diff.v1.Diff"
@@ -35,11 +36,21 @@ class DiffService(Service):
         payloads: Mapping[str, AnyValue] | None = None,
         sync_fs: bool = False,
     ) -> Descriptor:
-        """Unpack a layer onto mounts; returns the uncompressed layer: its digest is the diff ID.
+        """Unpack a layer onto mounts.
 
-        ``payloads`` are for the daemon's stream processors, by the processor's id (since 1.3).
-        ``sync_fs`` flushes the filesystem afterwards (since 2.0 and 1.7.14; older daemons do not
-        look at it).  Raises ``NotFound`` where the layer's content is not there.
+        Args:
+            layer: The layer, whose content the daemon has.
+            mounts: The mounts of the snapshot.
+            payloads: Values for the daemon's stream processors, by the processor's id. Since 1.3.
+            sync_fs: Whether to flush the filesystem afterwards. Since 2.0 and 1.7.14; older
+                daemons ignore it.
+
+        Returns:
+            The descriptor of the uncompressed layer, whose digest is the diff ID.
+
+        Raises:
+            NotFound: The daemon does not have the layer's content.
+            Unavailable: The daemon has stopped answering.
         """
         fields = {
             "diff": descriptor_fields(layer),
@@ -48,10 +59,12 @@ class DiffService(Service):
             "sync_fs": sync_fs,
         }
         with self._stream("Apply", fields) as call:
-            answer = call.receive_patiently()
-        if answer is None:
-            raise ProtocolError(f"the daemon ended the unpacking of {layer.digest} without a word")
-        return descriptor_of(answer.applied)
+            response = call.receive_patiently()
+        if response is None:
+            raise ProtocolError(
+                f"the daemon ended the unpacking of {layer.digest} without a response"
+            )
+        return descriptor_of(response.applied)
 
     def diff(
         self,
@@ -63,11 +76,19 @@ class DiffService(Service):
         labels: Mapping[str, str] | None = None,
         source_date_epoch: datetime | None = None,
     ) -> Descriptor:
-        """Write what ``upper`` changes on ``lower`` into the content store as a layer.
+        """Write the changes between two sets of mounts into the content store, as a layer.
 
-        ``media_type`` is the layer's, a gzipped OCI one unless given; ``ref`` names the ingest;
-        ``labels`` are the content's.  ``source_date_epoch``, aware, is an upper bound for the
-        times within (since 1.7; older daemons do not look at it).
+        Args:
+            lower: The mounts of the parent snapshot.
+            upper: The mounts of the snapshot that has the changes.
+            media_type: The media type of the layer. Default: a gzipped OCI layer.
+            ref: The name of the ingest. Default: the daemon chooses one.
+            labels: The labels of the content.
+            source_date_epoch: The latest time that a file in the layer may have, as an aware
+                datetime. Since 1.7; older daemons ignore it.
+
+        Returns:
+            The descriptor of the layer.
         """
         fields: dict[str, object] = {
             "left": mount_fields(lower),

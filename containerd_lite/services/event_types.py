@@ -1,9 +1,7 @@
-"""What events say: a record for each type of event.
+"""A record for each type of event, and a table of the types.
 
-What lives here: the records, and one table of them.  What may not: RPCs, messages.
-
-Fields are called as in containerd's ``events/*.proto``.  All have a default: an event from a
-daemon that does not know a field yet has it empty.
+The fields have the names of containerd's ``events/*.proto``. Each field has a default, for events
+of daemons that do not know the field yet.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from ._types import AnyValue, Mount
 
 @record(frozen=True)
 class ContainerRuntime:
-    """The runtime of a container, and its options if it has some."""
+    """The name of a container's runtime, and the runtime's options."""
 
     name: str = ""
     options: AnyValue | None = None
@@ -28,7 +26,7 @@ class ContainerRuntime:
 
 @record(frozen=True)
 class ContainerCreate:
-    """``/containers/create``; ``image`` is the image's name."""
+    """The event ``/containers/create``. ``image`` is the name of the image."""
 
     id: str = ""
     image: str = ""
@@ -37,7 +35,7 @@ class ContainerCreate:
 
 @record(frozen=True)
 class ContainerUpdate:
-    """``/containers/update``"""
+    """The event ``/containers/update``."""
 
     id: str = ""
     image: str = ""
@@ -47,14 +45,14 @@ class ContainerUpdate:
 
 @record(frozen=True)
 class ContainerDelete:
-    """``/containers/delete``"""
+    """The event ``/containers/delete``."""
 
     id: str = ""
 
 
 @record(frozen=True)
 class ImageCreate:
-    """``/images/create``"""
+    """The event ``/images/create``."""
 
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
@@ -62,7 +60,7 @@ class ImageCreate:
 
 @record(frozen=True)
 class ImageUpdate:
-    """``/images/update``"""
+    """The event ``/images/update``."""
 
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
@@ -70,14 +68,14 @@ class ImageUpdate:
 
 @record(frozen=True)
 class ImageDelete:
-    """``/images/delete``"""
+    """The event ``/images/delete``."""
 
     name: str = ""
 
 
 @record(frozen=True)
 class NamespaceCreate:
-    """``/namespaces/create``"""
+    """The event ``/namespaces/create``."""
 
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
@@ -85,7 +83,7 @@ class NamespaceCreate:
 
 @record(frozen=True)
 class NamespaceUpdate:
-    """``/namespaces/update``"""
+    """The event ``/namespaces/update``."""
 
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
@@ -93,7 +91,7 @@ class NamespaceUpdate:
 
 @record(frozen=True)
 class NamespaceDelete:
-    """``/namespaces/delete``"""
+    """The event ``/namespaces/delete``."""
 
     name: str = ""
 
@@ -103,7 +101,10 @@ class NamespaceDelete:
 
 @record(frozen=True)
 class ContentCreate:
-    """``/content/create``, since 2.1; ``size`` in bytes, ``mediaType`` since 2.4."""
+    """The event ``/content/create``, since 2.1.
+
+    ``size`` is in bytes. ``mediaType`` exists since 2.4.
+    """
 
     digest: str = ""
     size: int = 0
@@ -112,14 +113,14 @@ class ContentCreate:
 
 @record(frozen=True)
 class ContentDelete:
-    """``/content/delete``"""
+    """The event ``/content/delete``."""
 
     digest: str = ""
 
 
 @record(frozen=True)
 class SnapshotPrepare:
-    """``/snapshot/prepare``: an active snapshot, or (``/snapshot/view``) one to look at."""
+    """The event ``/snapshot/prepare`` of active snapshots, and ``/snapshot/view`` of views."""
 
     key: str = ""
     parent: str = ""
@@ -128,7 +129,7 @@ class SnapshotPrepare:
 
 @record(frozen=True)
 class SnapshotCommit:
-    """``/snapshot/commit``: what was ``key`` is now ``name``."""
+    """The event ``/snapshot/commit``: the active snapshot ``key`` was committed as ``name``."""
 
     key: str = ""
     name: str = ""
@@ -137,7 +138,7 @@ class SnapshotCommit:
 
 @record(frozen=True)
 class SnapshotRemove:
-    """``/snapshot/remove``"""
+    """The event ``/snapshot/remove``."""
 
     key: str = ""
     snapshotter: str = ""
@@ -148,7 +149,7 @@ class SnapshotRemove:
 
 @record(frozen=True)
 class TaskIO:
-    """Where a task's input and output go: paths of FIFOs, or URIs."""
+    """The FIFO paths or URIs of a task's input and output."""
 
     stdin: str = ""
     stdout: str = ""
@@ -158,9 +159,10 @@ class TaskIO:
 
 @record(frozen=True)
 class TaskCreate:
-    """``/tasks/create``; ``bundle`` is the folder with the runtime spec.
+    """The event ``/tasks/create``.
 
-    ``checkpoint`` is where the task was restored from, if it was.
+    ``bundle`` is the directory of the runtime spec. ``checkpoint`` is the checkpoint that the
+    task was restored from, or empty.
     """
 
     container_id: str = ""
@@ -173,7 +175,7 @@ class TaskCreate:
 
 @record(frozen=True)
 class TaskStart:
-    """``/tasks/start``"""
+    """The event ``/tasks/start``."""
 
     container_id: str = ""
     pid: int = 0
@@ -181,9 +183,10 @@ class TaskStart:
 
 @record(frozen=True)
 class TaskDelete:
-    """``/tasks/delete``; ``id`` is the exec's, ``""`` or ``container_id`` for the task's own.
+    """The event ``/tasks/delete``.
 
-    Do not count on it: the shim that sends it ends at that moment, and with 2.1 may be quicker.
+    ``id`` is the id of the exec. For the task itself it is ``""`` or the ``container_id``. Do not
+    rely on this event: the shim that sends it exits at that moment. With 2.1 it may exit first.
     """
 
     container_id: str = ""
@@ -195,7 +198,10 @@ class TaskDelete:
 
 @record(frozen=True)
 class TaskExit:
-    """``/tasks/exit``; ``id`` is the exec's, ``container_id`` for the task's first process."""
+    """The event ``/tasks/exit``.
+
+    ``id`` is the id of the exec. For the first process of the task it is the ``container_id``.
+    """
 
     container_id: str = ""
     id: str = ""
@@ -206,14 +212,14 @@ class TaskExit:
 
 @record(frozen=True)
 class TaskOOM:
-    """``/tasks/oom``"""
+    """The event ``/tasks/oom``."""
 
     container_id: str = ""
 
 
 @record(frozen=True)
 class TaskExecAdded:
-    """``/tasks/exec-added``"""
+    """The event ``/tasks/exec-added``."""
 
     container_id: str = ""
     exec_id: str = ""
@@ -221,7 +227,7 @@ class TaskExecAdded:
 
 @record(frozen=True)
 class TaskExecStarted:
-    """``/tasks/exec-started``"""
+    """The event ``/tasks/exec-started``."""
 
     container_id: str = ""
     exec_id: str = ""
@@ -230,21 +236,21 @@ class TaskExecStarted:
 
 @record(frozen=True)
 class TaskPaused:
-    """``/tasks/paused``"""
+    """The event ``/tasks/paused``."""
 
     container_id: str = ""
 
 
 @record(frozen=True)
 class TaskResumed:
-    """``/tasks/resumed``"""
+    """The event ``/tasks/resumed``."""
 
     container_id: str = ""
 
 
 @record(frozen=True)
 class TaskCheckpointed:
-    """``/tasks/checkpointed``"""
+    """The event ``/tasks/checkpointed``."""
 
     container_id: str = ""
     checkpoint: str = ""
@@ -255,21 +261,21 @@ class TaskCheckpointed:
 
 @record(frozen=True)
 class SandboxCreate:
-    """``/sandboxes/create``, since 1.7, as all of sandboxes."""
+    """The event ``/sandboxes/create``. All events of sandboxes exist since 1.7."""
 
     sandbox_id: str = ""
 
 
 @record(frozen=True)
 class SandboxStart:
-    """``/sandboxes/start``"""
+    """The event ``/sandboxes/start``."""
 
     sandbox_id: str = ""
 
 
 @record(frozen=True)
 class SandboxExit:
-    """``/sandboxes/exit``"""
+    """The event ``/sandboxes/exit``."""
 
     sandbox_id: str = ""
     exit_status: int = 0
@@ -278,7 +284,7 @@ class SandboxExit:
 
 # ---- events ----------------------------------------------------------------------------------
 
-#: What containerd itself publishes.
+#: The records of all events that containerd itself publishes.
 Payload: TypeAlias = (
     ContainerCreate
     | ContainerUpdate
@@ -312,11 +318,14 @@ Payload: TypeAlias = (
 
 @record(frozen=True)
 class Gap:
-    """The daemon was away, and what happened between ``since`` and ``until`` is not known.
+    """An interruption of a subscription, from ``since`` to ``until``, in which events may be lost.
 
-    Not the daemon's: ``subscribe(reconnect=True)`` makes it.  ``since`` is when the last event
-    that did come happened, or when the subscription began; ``until`` when the new subscription was
-    seen to stand.  ``reason`` says how the old one ended.
+    The daemon does not send it: ``subscribe(reconnect=True)`` makes it.
+
+    Attributes:
+        since: When the last received event happened, or when the subscription began.
+        until: When the new subscription was confirmed.
+        reason: Why the old subscription ended.
     """
 
     since: datetime
@@ -324,17 +333,20 @@ class Gap:
     reason: str
 
 
-#: The topic of the event that has a ``Gap``; no daemon publishes on it.
+#: The topic of an event with a ``Gap``. No daemon publishes on it.
 GAP_TOPIC = "/containerd-lite/gap"
 
 
 @record(frozen=True)
 class Event(Unread):
-    """One event, as published on ``topic`` (``/tasks/exit``) in ``namespace``.
+    """One event of the daemon.
 
-    ``event`` is the record of its type.  A type that is not known here, and bytes that are not of
-    the type that they are said to be, stay an ``AnyValue``.  ``timestamp`` is the daemon's, its
-    nanoseconds cut to microseconds.
+    Attributes:
+        timestamp: The daemon's time of the event, truncated to microseconds.
+        namespace: The namespace in which the event happened.
+        topic: The topic on which it was published, such as ``/tasks/exit``.
+        event: The record of its type. An event whose type is unknown or whose bytes are invalid
+            is an ``AnyValue``.
     """
 
     timestamp: datetime
@@ -343,10 +355,11 @@ class Event(Unread):
     event: Payload | Gap | AnyValue
 
 
-_IMAGES, _OTHERS = "containerd.services.images.v1", "containerd.events"
+#: The packages of the types.
+_IMAGES, _EVENTS = "containerd.services.images.v1", "containerd.events"
 
-#: Each type by its full name.
+#: The record of each type of event, by the full name of the type.
 TYPES: dict[str, type[Payload]] = {
-    f"{_IMAGES if kind.__name__.startswith('Image') else _OTHERS}.{kind.__name__}": kind
+    f"{_IMAGES if kind.__name__.startswith('Image') else _EVENTS}.{kind.__name__}": kind
     for kind in get_args(Payload)
 }

@@ -1,7 +1,6 @@
-"""containerd.services.events.v1: what happens in the daemon, as it happens.
+"""The events service, containerd.services.events.v1.
 
-What lives here: the RPCs.  What may not: what events say (``event_types``), how a subscription
-goes on (``subscription``).
+``event_types`` has the records of events, and ``subscription`` the stream of a subscription.
 """
 
 from __future__ import annotations
@@ -25,15 +24,11 @@ class EventService(Service):
     def subscribe(
         self, *filters: str, timeout: float | None = None, reconnect: bool = False
     ) -> EventStream:
-        """Stream the events from now on that one of ``filters`` lets through, of all namespaces.
+        """Stream the daemon's events from now on, of all namespaces.
 
-        An event has the fields ``topic``, ``namespace`` and ``event.<field>``, such as
-        ``event.container_id``, where its type gives it some (images, containers, tasks do).
-        ``timeout`` in seconds is the deadline of it all; without one it ends when it is closed,
-        from whichever thread, and then without an exception.
-
-        containerd replays nothing.  The request is sent when this returns, but the daemon may not
-        have got to it: to lose nothing, subscribe, then make sure, then list::
+        containerd does not send past events. When this method returns, the request is sent, but
+        the daemon may not have processed it yet. To miss no event, subscribe, wait until the
+        daemon has processed the request, and then list::
 
             with client.event_service.subscribe(reconnect=True) as stream:
                 stream.wait_until_subscribed()
@@ -42,17 +37,33 @@ class EventService(Service):
                     if isinstance(event.event, Gap):
                         look_at(client.list_images())
 
-        With ``reconnect`` the stream survives the daemon: it subscribes again with the same
-        filters as soon as it can, makes sure, and gives an event with a ``Gap``, one for each
-        absence, so that the consumer knows that it is to list again.  ``close()`` ends it then,
-        too.
+        With ``reconnect`` the stream continues after a restart of the daemon. It subscribes again
+        with the same filters, and waits until the daemon has processed that. Then it yields an
+        event with a ``Gap``, one for each interruption, after which the caller must list again.
 
-        Raises, when the stream is read: ``InvalidArgument`` for a filter that cannot be parsed,
-        ``DeadlineExceeded``, ``Cancelled`` where the client was closed, and ``Unavailable``
-        (``ConnectionLost``) unless it is to ``reconnect``; at once, what keeps it from being sent.
+        This method raises an error if the request cannot be sent. Errors of the subscription are
+        raised when the stream is read.
+
+        Args:
+            filters: Only events that match one of these filters. Default: all events. The fields
+                are ``topic``, ``namespace`` and ``event.<field>``, such as
+                ``event.container_id``. Events of images, containers and tasks have such fields.
+            timeout: Seconds that the whole subscription may last. Default: until it is closed.
+            reconnect: Whether to subscribe again when the connection to the daemon is lost.
+
+        Returns:
+            An iterator of events. Any thread may close it, which ends the iteration without an
+            exception.
+
+        Raises:
+            InvalidArgument: A filter cannot be parsed.
+            DeadlineExceeded: The subscription has lasted ``timeout`` seconds.
+            Cancelled: The client was closed.
+            Unavailable: The connection was lost (``ConnectionLost``), without ``reconnect``.
         """
         context = self._context
-        service = copy(self)  # the stream keeps the time: the daemon calls its end an unknown error
+        service = copy(self)
+        # The stream enforces the deadline, because the daemon reports its expiry as Unknown.
         service._context = replace(context, long_timeout=None, wait_for_ready=False)
         return EventStream(
             service,
@@ -63,17 +74,22 @@ class EventService(Service):
         )
 
     def publish(self, topic: str, event: Payload | AnyValue) -> None:
-        """Send an event, a record of ``event_types`` or any other, to all who have subscribed.
+        """Send an event to all subscribers, with the client's namespace and the daemon's time.
 
-        ``topic`` is like ``/tasks/exit``; the namespace is the client's, the time the daemon's.
-        Raises ``InvalidArgument`` for a topic that is none.
+        Args:
+            topic: The topic, such as ``/tasks/exit``.
+            event: A record of ``event_types``, or a value of any other type.
+
+        Raises:
+            InvalidArgument: The topic or the event is invalid.
         """
         self._call("Publish", {"topic": topic, "event": payload_fields(event)})
 
     def forward(self, event: Event) -> None:
-        """Send an event as it is, on behalf of its namespace, with its own time.
+        """Send an event to all subscribers, with its own namespace and time.
 
-        Raises ``InvalidArgument`` for a topic or a namespace that is none, and for a ``Gap``.
+        Raises:
+            InvalidArgument: The topic or the namespace is invalid, or the event is a ``Gap``.
         """
         envelope = {
             "timestamp": timestamp(event.timestamp),

@@ -1,9 +1,7 @@
-"""Filters for lists and subscriptions, as containerd's pkg/filters reads them.
+"""A builder of filters for lists and subscriptions, in the syntax of containerd's pkg/filters.
 
-What lives here: a builder that quotes.  What may not: RPCs.
-
-Every method that takes filters takes plain strings too; what the builder makes are strings.
-Several filters are alternatives: what one of them lets through comes.
+It quotes values. A filter is a string, and every method that takes filters also takes plain
+strings. If a method gets several filters, an object must match only one of them.
 """
 
 from __future__ import annotations
@@ -13,12 +11,15 @@ import re
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
 
-_PLAIN = lazy_pattern(r"[A-Za-z][A-Za-z0-9_]*")
-_UNPRINTABLE = lazy_pattern(r'["\\]|[^ -~]')
+_FIELD_NAME = lazy_pattern(r"[A-Za-z][A-Za-z0-9_]*")
+_ESCAPED = lazy_pattern(r'["\\]|[^ -~]')
 
 
 class Expression(str):
-    """A filter that is whole: ``Filter("name") == "x"``; ``&`` asks for both of two."""
+    """A complete filter, such as ``Filter("name") == "x"``.
+
+    ``a & b`` is the filter for objects that match both ``a`` and ``b``.
+    """
 
     __slots__ = ()
 
@@ -27,21 +28,27 @@ class Expression(str):
 
 
 class Filter:
-    """What a filter looks at: ``Filter("name")``, ``Filter("target.digest")``.
+    """A field to filter by, such as ``Filter("name")`` or ``Filter("target.digest")``.
 
-    The ``keys`` are taken as they are, whatever is in them:
-    ``Filter("labels", "containerd.io/gc.root")``.  Compared with ``==`` or ``!=``, or asked
-    whether it ``matches`` or ``is_present``, it gives the filter.  Raises ``InvalidArgument`` for
-    a field that is no name.
+    The operators ``==`` and ``!=`` and the methods ``matches`` and ``is_present`` return the
+    complete filter.
+
+    Args:
+        field: The name of the field, with dots between its parts.
+        keys: Further parts of the name, which may have any characters, such as the key of a
+            label: ``Filter("labels", "containerd.io/gc.root")``.
+
+    Raises:
+        InvalidArgument: ``field`` is not the name of a field.
     """
 
     def __init__(self, field: str, *keys: str) -> None:
         names = field.split(".")
         for name in names:
-            if not _PLAIN.fullmatch(name):
+            if not _FIELD_NAME.fullmatch(name):
                 raise InvalidArgument(
-                    f"{field!r} is no field that can be filtered by",
-                    remedy="Keys of labels go behind it: Filter('labels', 'a.b/c')",
+                    f"{field!r} is not a valid field name of a filter",
+                    remedy="Pass the key of a label separately: Filter('labels', 'a.b/c')",
                 )
         self._path = ".".join([*names, *map(_quoted, keys)])
 
@@ -54,11 +61,11 @@ class Filter:
     __hash__ = None  # type: ignore[assignment]
 
     def matches(self, pattern: str) -> Expression:
-        """Let through whose value a regular expression (Go's syntax) finds something in."""
+        """Return the filter for values in which a regular expression of Go's syntax matches."""
         return Expression(f"{self._path}~={_quoted(pattern)}")
 
     def is_present(self) -> Expression:
-        """Let through what has the field at all."""
+        """Return the filter for objects that have the field."""
         return Expression(self._path)
 
     def __repr__(self) -> str:
@@ -66,12 +73,12 @@ class Filter:
 
 
 def _quoted(text: str) -> str:
-    """A string as Go writes it; whatever is not plain ASCII by its number."""
-    return f'"{_UNPRINTABLE.sub(_escaped, text)}"'
+    """Quote a string in Go's syntax, with escapes for all but printable ASCII characters."""
+    return f'"{_ESCAPED.sub(_escape, text)}"'
 
 
-def _escaped(found: re.Match[str]) -> str:
-    char = found[0]
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
     if char in '"\\':
         return "\\" + char
     return f"\\U{ord(char):08x}"

@@ -1,4 +1,4 @@
-"""grpc.health.v1: whether the daemon serves."""
+"""The gRPC health service, grpc.health.v1, which reports whether the daemon serves."""
 
 from __future__ import annotations
 
@@ -6,38 +6,53 @@ from collections.abc import Iterator
 
 from ._base import MessageStream, Service
 
-_STATUS = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
+_STATUS_NAMES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 
 
 class HealthService(Service):
-    """gRPC's health service, which containerd serves beside its own.
+    """gRPC's health service, which containerd serves together with its own services.
 
-    A status is ``UNKNOWN``, ``SERVING``, ``NOT_SERVING`` or ``SERVICE_UNKNOWN`` (health.proto);
-    containerd tells one of the server as a whole alone, the service ``""``.
+    A status is ``UNKNOWN``, ``SERVING``, ``NOT_SERVING`` or ``SERVICE_UNKNOWN`` (health.proto).
+    containerd has only one status, that of the whole server, for the service name ``""``.
     """
 
     _name = "grpc.health.v1.Health"
 
     def check(self, service: str = "") -> str:
-        """The status of a service.  Raises ``NotFound`` for one of which nothing is told."""
-        return _status(self._call("Check", {"service": service}).status)
+        """Return the status of a service.
+
+        Args:
+            service: The full name of the service. Default: the whole server.
+
+        Raises:
+            NotFound: The daemon has no status for this service.
+        """
+        return _status_name(self._call("Check", {"service": service}).status)
 
     def watch(self, service: str = "") -> HealthWatch:
-        """The status now, and again whenever it changes; ``SERVICE_UNKNOWN`` for a service of
-        which nothing is told yet."""
+        """Stream the status of a service: its current status, and then each change.
+
+        The status is ``SERVICE_UNKNOWN`` while the daemon has none for this service.
+
+        Args:
+            service: The full name of the service. Default: the whole server.
+        """
         return HealthWatch(self._stream("Watch", {"service": service}))
 
     def list(self) -> dict[str, str]:
-        """The statuses by service; since 2.1."""
+        """Return the status of each service, by its name. Since 2.1.
+
+        Raises:
+            Unimplemented: The daemon is older than 2.1.
+        """
         found = self._call("List").statuses
-        return {service: _status(found[service].status) for service in found}
+        return {service: _status_name(found[service].status) for service in found}
 
 
 class HealthWatch:
-    """One ``Watch``: an iterator of statuses, and a context manager.
+    """A stream of statuses: an iterator and a context manager.
 
-    It ends when ``close`` is called, which any thread may; then whoever waits for it gets
-    ``Cancelled``.
+    Any thread may ``close`` it. A thread that waits for a status then gets ``Cancelled``.
     """
 
     def __init__(self, stream: MessageStream) -> None:
@@ -47,12 +62,13 @@ class HealthWatch:
         return self
 
     def __next__(self) -> str:
-        reply = self._stream.receive()
-        if reply is None:
+        response = self._stream.receive()
+        if response is None:
             raise StopIteration
-        return _status(reply.status)
+        return _status_name(response.status)
 
     def close(self) -> None:
+        """End the stream, and release its connection."""
         self._stream.close()
 
     def __enter__(self) -> HealthWatch:
@@ -62,5 +78,5 @@ class HealthWatch:
         self.close()
 
 
-def _status(number: int) -> str:
-    return _STATUS[number] if 0 <= number < len(_STATUS) else f"STATUS_{number}"
+def _status_name(number: int) -> str:
+    return _STATUS_NAMES[number] if 0 <= number < len(_STATUS_NAMES) else f"STATUS_{number}"

@@ -1,4 +1,7 @@
-"""containerd.services.images.v1: names for content, and with them roots of garbage collection."""
+"""The images service, containerd.services.images.v1, which stores names of content.
+
+Garbage collection keeps content that has a name.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from ..unread import Readers, list_read_late, read_late
 from ._base import Fields, Service
 from ._types import descriptor_fields, descriptor_of
 
-_CAME_WITH_TARGET = "containerd.services.introspection.v1.Introspection/PluginInfo"
+#: A method that containerd added in the same release as the ``target`` of ``Images/Delete``.
+_ADDED_WITH_TARGET = "containerd.services.introspection.v1.Introspection/PluginInfo"
 
 
 class ImageService(Service):
@@ -24,11 +28,20 @@ class ImageService(Service):
     _name = "containerd.services.images.v1.Images"
 
     def get(self, name: str) -> ImageRecord:
-        """Raises ``NotFound``."""
+        """Return the image with this name.
+
+        Raises:
+            NotFound: The image does not exist.
+        """
         return read_late(ImageRecord, self._call("Get", {"name": name}).image, _IMAGE)
 
     def list(self, *filters: str) -> list[ImageRecord]:
-        """Filters as containerd's pkg/filters writes them; an image must match one of them."""
+        """Return the images of the namespace.
+
+        Args:
+            filters: Only images that match one of these filters, in the syntax of containerd's
+                pkg/filters. Default: all.
+        """
         return list_read_late(ImageRecord, self._call("List", {"filters": filters}).images, _IMAGE)
 
     def create(
@@ -39,10 +52,17 @@ class ImageService(Service):
         *,
         source_date_epoch: datetime | None = None,
     ) -> ImageRecord:
-        """Name a descriptor; nobody looks whether its content is there.
+        """Give a descriptor a name. The daemon does not check whether it has the content.
 
-        ``source_date_epoch``, aware, stands for the time of creation, since 1.7; older daemons do
-        not look at it.  Raises ``AlreadyExists``.
+        Args:
+            name: The name of the image.
+            target: The descriptor.
+            labels: The labels of the image.
+            source_date_epoch: The time to record as the time of creation, as an aware datetime.
+                Since 1.7; older daemons ignore it.
+
+        Raises:
+            AlreadyExists: An image with this name exists.
         """
         request: dict[str, object] = {"image": _fields(name, target, labels)}
         if source_date_epoch is not None:
@@ -58,11 +78,20 @@ class ImageService(Service):
         fields: Iterable[str] = (),
         source_date_epoch: datetime | None = None,
     ) -> ImageRecord:
-        """Replace ``fields``, target and labels whole if none is named.
+        """Update fields of an image and return its new state.
 
-        They are ``target``, ``annotations`` (the target's), ``labels``, ``labels.<key>``.
-        ``source_date_epoch``, aware, stands for the time of the update, since 1.7; older daemons
-        do not look at it.  Raises ``NotFound``, ``InvalidArgument``.
+        Args:
+            name: The name of the image.
+            target: The new descriptor.
+            labels: The new labels.
+            fields: The fields to replace: ``target``, ``annotations`` (of the target), ``labels``
+                or ``labels.<key>``. Default: ``target`` and ``labels``.
+            source_date_epoch: The time to record as the time of the update, as an aware datetime.
+                Since 1.7; older daemons ignore it.
+
+        Raises:
+            NotFound: The image does not exist.
+            InvalidArgument: A field cannot be updated, or a value is invalid.
         """
         request: dict[str, object] = {"image": _fields(name, target, labels)}
         paths = tuple(fields)
@@ -73,26 +102,35 @@ class ImageService(Service):
         return read_late(ImageRecord, self._call("Update", request).image, _IMAGE)
 
     def delete(self, name: str, *, sync: bool = False, target: Descriptor | None = None) -> None:
-        """``sync`` collects garbage before it returns.  Raises ``NotFound``.
+        """Delete an image.
 
-        With ``target``, since 2.0, the image is deleted only while it points there, else it is
-        ``NotFound``.  Older daemons would delete it regardless, so they are asked first, and
-        ``Unimplemented`` is raised for them.
+        Args:
+            name: The name of the image.
+            sync: Whether to wait until the daemon has collected garbage.
+            target: Delete the image only if this is its descriptor. Since 2.0.
+
+        Raises:
+            NotFound: The image does not exist, or has another descriptor than ``target``.
+            Unimplemented: ``target`` is given and the daemon is older than 2.0. It would ignore
+                ``target``, so nothing is deleted.
         """
         request: dict[str, object] = {"name": name, "sync": sync}
         if target is not None:
-            self._expect_targets()
+            self._check_delete_target()
             request["target"] = descriptor_fields(target)
         self._call("Delete", request, is_long=sync)
 
-    def _expect_targets(self) -> None:
-        """Whether ``Delete`` looks at ``target``: that came together with ``PluginInfo``."""
+    def _check_delete_target(self) -> None:
+        """Raise ``Unimplemented`` if the daemon's ``Delete`` ignores ``target``.
+
+        Daemons whose ``Delete`` respects it have the method ``PluginInfo``.
+        """
         try:
-            self._exchange(CONTAINERD.method(_CAME_WITH_TARGET), b"", False)
+            self._exchange(CONTAINERD.method(_ADDED_WITH_TARGET), b"", False)
         except NotFound:
-            return  # no plugin has no name, but the method is there
+            return  # the daemon has the method; no plugin matches the empty request
         except Unimplemented as error:
-            error.message = "this daemon would delete an image whatever it points to"
+            error.message = "this daemon ignores the target and would delete the image anyway"
             error.operation = "Images.Delete"
             error.remedy = error.remedy.replace("the method", "deleting by target")
             raise

@@ -1,4 +1,4 @@
-"""containerd.services.introspection.v1: what this daemon is made of."""
+"""The introspection service, containerd.services.introspection.v1: the daemon and its plugins."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ _RUNTIME_INFO = "containerd.types.RuntimeInfo"
 
 @record(frozen=True)
 class Plugin:
-    """A plugin; ``error`` says why it is not usable, ``""`` if it is.
+    """A plugin of the daemon.
 
-    ``requires`` are types of plugins.  ``error_code`` is gRPC's number of the error, 0 without
-    one, ``error_details`` what the daemon tells with it.
+    Attributes:
+        type: The type of the plugin, such as ``io.containerd.snapshotter.v1``.
+        id: The id of the plugin, which is unique within its type.
+        requires: The types of plugins that it needs.
+        platforms: The platforms that it supports.
+        exports: Values that it publishes, by name.
+        capabilities: The names of its capabilities.
+        error: Why the plugin is not usable, or ``""`` if it is usable.
+        error_code: The gRPC status code of the error, or 0.
+        error_details: The details of the error's status.
     """
 
     type: str
@@ -37,7 +45,7 @@ class Plugin:
 
 @record(frozen=True)
 class Deprecation:
-    """A deprecated feature that the daemon saw in use, and when it did last."""
+    """A deprecated feature that the daemon has seen in use, and the time of its last use."""
 
     id: str
     message: str
@@ -46,9 +54,13 @@ class Deprecation:
 
 @record(frozen=True)
 class Server:
-    """The daemon's id, and its warnings of what is deprecated (since 1.7.9 and 1.6.25).
+    """The daemon's identity, and its deprecation warnings.
 
-    ``pid`` and ``pidns``, the inode number of its PID namespace, are 0 before 1.7 and 1.6.25.
+    Attributes:
+        uuid: The id of the daemon.
+        pid: Its process id. Since 1.7 and 1.6.25; 0 from older daemons.
+        deprecations: Its deprecation warnings. Since 1.7.9 and 1.6.25.
+        pidns: The inode number of its PID namespace. Since 1.7 and 1.6.25; 0 from older daemons.
     """
 
     uuid: str
@@ -59,7 +71,10 @@ class Server:
 
 @record(frozen=True)
 class PluginInfo:
-    """A plugin, and what it tells of itself: ``RuntimeInfo.from_any`` reads a runtime's."""
+    """A plugin, and further information from it.
+
+    ``RuntimeInfo.from_any`` decodes the ``extra`` information of the runtime plugin.
+    """
 
     plugin: Plugin
     extra: AnyValue | None = None
@@ -67,16 +82,20 @@ class PluginInfo:
 
 @record(frozen=True)
 class RuntimeRequest:
-    """What to ask the runtime plugin (``io.containerd.runtime.v2``, ``task``); since 2.0.
+    """A request to the runtime plugin, for ``plugin_info``. Since 2.0.
 
-    ``runtime_path`` is a shim's name or path (``io.containerd.runc.v2``), ``options`` what a task
-    would be created with.
+    This plugin has the type ``io.containerd.runtime.v2`` and the id ``task``.
+
+    Attributes:
+        runtime_path: The name or the path of a shim, such as ``io.containerd.runc.v2``.
+        options: The runtime options with which a task would be created.
     """
 
     runtime_path: str
     options: AnyValue | None = None
 
     def to_any(self) -> AnyValue:
+        """Encode this request, to be passed as ``options`` of ``plugin_info``."""
         fields: dict[str, object] = {"runtime_path": self.runtime_path}
         if self.options is not None:
             fields["options"] = any_fields(self.options)
@@ -85,10 +104,15 @@ class RuntimeRequest:
 
 @record(frozen=True)
 class RuntimeInfo:
-    """What a runtime tells of itself.
+    """A runtime's description of itself.
 
-    ``features`` is the runtime spec's Features, JSON in its ``value``; ``annotations`` are the
-    shim's own.
+    Attributes:
+        name: The name of the runtime.
+        version: The version of the runtime.
+        revision: The revision that the runtime was built from.
+        options: The options of the runtime.
+        features: The ``Features`` of the runtime spec, as JSON in ``value``.
+        annotations: The annotations of the shim.
     """
 
     name: str
@@ -100,16 +124,20 @@ class RuntimeInfo:
 
     @classmethod
     def from_any(cls, value: AnyValue) -> RuntimeInfo:
-        """Raises ``InvalidArgument`` for a value of another type."""
+        """Decode the ``extra`` information of the runtime plugin.
+
+        Raises:
+            InvalidArgument: The value has another type.
+        """
         if value.type_url != _RUNTIME_INFO:
-            raise InvalidArgument(f"a {value.type_url} is no {_RUNTIME_INFO}")
+            raise InvalidArgument(f"the value's type is {value.type_url}, not {_RUNTIME_INFO}")
         message = decode(CONTAINERD.message(_RUNTIME_INFO), value.value)
         return cls(
             message.name,
             message.version.version,
             message.version.revision,
-            options=_optional(message, "options"),
-            features=_optional(message, "features"),
+            options=_any_if_set(message, "options"),
+            features=_any_if_set(message, "features"),
             annotations=dict_of(message.annotations),
         )
 
@@ -120,26 +148,45 @@ class IntrospectionService(Service):
     _name = "containerd.services.introspection.v1.Introspection"
 
     def plugins(self, *filters: str) -> list[Plugin]:
-        """The plugins that match one of ``filters`` (``type``, ``id``), all without any."""
-        return [_plugin(found) for found in self._call("Plugins", {"filters": filters}).plugins]
+        """Return the daemon's plugins, including those that failed to start.
+
+        Args:
+            filters: Only plugins that match one of these filters, by ``type`` or ``id``. Default:
+                all.
+        """
+        return [_plugin(plugin) for plugin in self._call("Plugins", {"filters": filters}).plugins]
 
     def server(self) -> Server:
-        """Which daemon this is; since 1.3."""
-        reply = self._call("Server")
-        warnings = tuple(_deprecation(warning) for warning in reply.deprecations)
-        return Server(reply.uuid, reply.pid, warnings, reply.pidns)
+        """Return the daemon's identity and its deprecation warnings. Since 1.3.
+
+        Raises:
+            Unimplemented: The daemon is older than 1.3.
+        """
+        response = self._call("Server")
+        warnings = tuple(_deprecation(warning) for warning in response.deprecations)
+        return Server(response.uuid, response.pid, warnings, response.pidns)
 
     def plugin_info(self, type: str, id: str, options: AnyValue | None = None) -> PluginInfo:
-        """One plugin and, if it is asked with ``options``, what it tells of itself; since 2.0.
+        """Return one plugin and, if ``options`` are given, further information from it.
 
-        Raises ``NotFound``; ``Unimplemented`` for a plugin that tells nothing,
-        ``FailedPrecondition`` for one that did not start.
+        Since 2.0.
+
+        Args:
+            type: The type of the plugin.
+            id: The id of the plugin.
+            options: A request to the plugin, such as ``RuntimeRequest.to_any()``.
+
+        Raises:
+            NotFound: The plugin does not exist.
+            Unimplemented: The plugin gives no further information, or the daemon is older than
+                2.0.
+            FailedPrecondition: The plugin did not start.
         """
         fields: dict[str, object] = {"type": type, "id": id}
         if options is not None:
             fields["options"] = any_fields(options)
-        reply = self._call("PluginInfo", fields)
-        return PluginInfo(_plugin(reply.plugin), _optional(reply, "extra"))
+        response = self._call("PluginInfo", fields)
+        return PluginInfo(_plugin(response.plugin), _any_if_set(response, "extra"))
 
 
 def _plugin(message: DynamicMessage) -> Plugin:
@@ -160,10 +207,10 @@ def _plugin(message: DynamicMessage) -> Plugin:
 
 
 def _deprecation(message: DynamicMessage) -> Deprecation:
-    is_told = message.HasField("last_occurrence")
-    when = datetime_of(message.last_occurrence) if is_told else None
-    return Deprecation(message.id, message.message, when)
+    is_set = message.HasField("last_occurrence")
+    last = datetime_of(message.last_occurrence) if is_set else None
+    return Deprecation(message.id, message.message, last)
 
 
-def _optional(message: DynamicMessage, name: str) -> AnyValue | None:
+def _any_if_set(message: DynamicMessage, name: str) -> AnyValue | None:
     return any_of(getattr(message, name)) if message.HasField(name) else None

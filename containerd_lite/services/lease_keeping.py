@@ -1,6 +1,6 @@
-"""Leases over blocks of a program: what is written within one is kept.
+"""Leases that last as long as a ``with`` block and protect what the block writes.
 
-What lives here: making, joining, losing and ending them.  What may not: the RPCs.
+A lease is created when its block begins, renewed while it runs, and deleted when it ends.
 """
 
 from __future__ import annotations
@@ -23,91 +23,100 @@ from ..errors import (
 from ..oci import digest as digests
 from .leases import EXPIRE, LeaseService, Resource
 
-#: How long clean-up after a failure may take (seconds), garbage collection included.
+#: Seconds that clean-up after a failure may take, including garbage collection.
 _CLEANUP_TIMEOUT = 30.0
-#: The same (seconds) for an interrupt before anything was written, or when all was.
+#: The same after an interrupt that came before the block began or after it ended.
 _INTERRUPTED_TIMEOUT = 2.0
-#: When a lease is looked for that was asked for and interrupted (seconds between).
-_MAY_COME = (0.01, 0.03, 0.1, 0.1, 0.0)
-#: How long what is to be gone on with is kept (seconds): a day was asked for, with a weekend.
+#: Seconds between the attempts to delete a lease whose creation was interrupted.
+_DELETE_WAITS = (0.01, 0.03, 0.1, 0.1, 0.0)
+#: The ``expires`` in seconds of a lease whose work may be continued later, after a weekend too.
 RESUME_EXPIRES = 7 * 86400.0
-#: Less time (seconds) could pass before a lease is renewed.
-_LEAST = 1.0
-#: A lease is renewed when half of its time has passed; again, if that failed, after a part of it.
-_RENEWED, _RENEWED_AGAIN = 0.5, 0.05
+#: The shortest permitted ``expires`` in seconds. A shorter lease could expire before it is renewed.
+_MIN_EXPIRES = 1.0
+#: The parts of ``expires`` after which a lease is renewed, and after which a failed renewal is
+#: repeated.
+_RENEW_AFTER, _RETRY_AFTER = 0.5, 0.05
 
 
 @contextmanager
 def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[str]:
-    """Within the block calls belong to a lease, whose id is given; the outer one if there is one.
+    """Run the block under a lease, and yield the id of the lease.
 
-    ``expires`` in seconds is when the daemon may delete it once this process is gone: while the
-    block runs it is renewed.  A block that fails takes what it wrote with it; with ``resume`` its
-    lease stays, for a block that is called the same.  Raises ``InvalidArgument``.
+    An inner block uses the lease of the outer one. The lease is renewed while the block runs, and
+    deleted at its end. If the block fails, garbage collection then removes what the block wrote.
+
+    Args:
+        leases: The leases service of the namespace.
+        expires: Seconds after which the daemon may delete the lease if this process dies.
+        resume: A name for the work of the block. If given, the lease of a failed block stays, and
+            a later block with the same name uses it. Default: the lease is always deleted.
+
+    Raises:
+        InvalidArgument: ``expires`` is too short or too long.
     """
     joined = leases.joined
     if joined:
         yield joined
         return
-    if not _LEAST <= expires <= threading.TIMEOUT_MAX:
+    if not _MIN_EXPIRES <= expires <= threading.TIMEOUT_MAX:
         raise InvalidArgument(
-            f"a lease that expires after {expires} seconds",
-            remedy=f"Give seconds, {_LEAST:g} at least and {threading.TIMEOUT_MAX:g} at most",
+            f"a lease cannot expire after {expires} seconds",
+            remedy=f"Pass at least {_MIN_EXPIRES:g} and at most {threading.TIMEOUT_MAX:g} seconds",
         )
     id = f"lite-{os.urandom(8).hex()}"
     if resume:
         id = f"lite-resume-{digests.encoded(digests.of(resume.encode()))[:32]}"
-    is_open = False
+    is_active = False
     try:
         if not _create(leases, id, expires, may_exist=bool(resume)):
-            _prolong(leases, id, expires)
-        is_open = True
+            _renew(leases, id, expires)
+        is_active = True
         with leases.joining(id), _renewing(leases, id, expires):
             yield id
-        is_open = False
+        is_active = False
         _delete(leases, id)
     except BaseException as error:
         if not resume:
             with suppress(ContainerdError):
-                if is_open:
+                if is_active:
                     _delete(leases.with_options(timeout=_CLEANUP_TIMEOUT), id, sync=True)
                 elif not isinstance(error, ContainerdError):
-                    _forget(leases.with_options(timeout=_INTERRUPTED_TIMEOUT), id)
+                    _delete_if_created(leases.with_options(timeout=_INTERRUPTED_TIMEOUT), id)
         raise
 
 
 @contextmanager
 def _renewing(leases: LeaseService, id: str, expires: float) -> Iterator[None]:
-    """Within the block a thread renews the lease, unless somebody deletes it."""
-    is_over = threading.Event()
+    """Renew the lease from a thread while the block runs, until another client deletes it."""
+    has_ended = threading.Event()
 
-    def renew() -> None:
-        part = _RENEWED
-        while not is_over.wait(expires * part):
-            part = _RENEWED
+    def renew_repeatedly() -> None:
+        part = _RENEW_AFTER
+        while not has_ended.wait(expires * part):
+            part = _RENEW_AFTER
             try:
-                _prolong(leases, id, expires)
+                _renew(leases, id, expires)
             except NotFound:
                 return
-            except ContainerdError:  # the daemon may come back in time
-                part = _RENEWED_AGAIN
+            except ContainerdError:  # the daemon may come back before the lease expires
+                part = _RETRY_AFTER
 
-    thread = threading.Thread(target=renew, name="containerd-lite-lease", daemon=True)
+    thread = threading.Thread(target=renew_repeatedly, name="containerd-lite-lease", daemon=True)
     try:
         thread.start()
         yield
     finally:
-        is_over.set()
-        with suppress(RuntimeError):  # an interrupt came before it had begun
-            thread.join(_CLEANUP_TIMEOUT)  # a renewal under way would leave the lease there
+        has_ended.set()
+        with suppress(RuntimeError):  # an interrupt came before the thread started
+            thread.join(_CLEANUP_TIMEOUT)  # a renewal in progress would leave a lease behind
 
 
-def _forget(leases: LeaseService, id: str) -> None:
-    """Delete a lease of which an interrupt keeps us from knowing whether it is there.
+def _delete_if_created(leases: LeaseService, id: str) -> None:
+    """Delete a lease whose creation was interrupted, so that it may or may not exist.
 
-    A busy daemon may be about to make it: it is looked for until it cannot come any more.
+    A busy daemon may still create it, so this tries several times.
     """
-    for wait in _MAY_COME:
+    for wait in _DELETE_WAITS:
         with suppress(NotFound):
             leases.delete(id)
             return
@@ -115,7 +124,7 @@ def _forget(leases: LeaseService, id: str) -> None:
 
 
 def _delete(leases: LeaseService, id: str, *, sync: bool = False) -> None:
-    """Delete a lease that somebody may have pruned, in a daemon that may be restarting."""
+    """Delete a lease, which may be gone already, and wait for a daemon that restarts."""
     deadline = Deadline(_CLEANUP_TIMEOUT)
     for wait in backoff(0.02, 1.0):
         try:
@@ -129,9 +138,14 @@ def _delete(leases: LeaseService, id: str, *, sync: bool = False) -> None:
 
 
 def collect(leases: LeaseService, timeout: float) -> None:
-    """Have garbage collected now: it is the deletion of a lease that can be waited for.
+    """Run garbage collection and wait for its end, by deleting a new lease with ``sync``.
 
-    ``timeout`` in seconds; raises ``DeadlineExceeded``.
+    Args:
+        leases: The leases service of the namespace.
+        timeout: Seconds to wait.
+
+    Raises:
+        DeadlineExceeded: The collection took longer.
     """
     id = f"lite-collect-{os.urandom(8).hex()}"
     _create(leases, id, timeout)
@@ -139,7 +153,7 @@ def collect(leases: LeaseService, timeout: float) -> None:
 
 
 def _create(leases: LeaseService, id: str, expires: float, *, may_exist: bool = False) -> bool:
-    """Whether it was made; false if it was there, as it may have been."""
+    """Create a lease. Return false if it exists already, which ``may_exist`` permits."""
     until = datetime.now(timezone.utc) + timedelta(seconds=expires)
     try:
         leases.create(id, {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%S.%fZ")})
@@ -150,32 +164,42 @@ def _create(leases: LeaseService, id: str, expires: float, *, may_exist: bool = 
     return True
 
 
-def _prolong(leases: LeaseService, id: str, expires: float) -> None:
-    """Give a lease all of its time again: no RPC does that, so by way of another, made to last as
-    long, that keeps what it holds meanwhile, and should we be interrupted.  What is called in the
-    moment between, some two milliseconds, does not find the lease."""
-    leases.list_resources(id)  # or one that somebody has deleted would come back
-    other = f"lite-{os.urandom(8).hex()}"
-    for old, new in ((id, other), (other, id)):
-        _create(leases, new, expires, may_exist=True)  # who missed it may have restored it
-        _hand_over(leases, old, new)
+def _renew(leases: LeaseService, id: str, expires: float) -> None:
+    """Make a lease expire ``expires`` seconds from now.
+
+    No RPC does this, so the lease is deleted and created again. In between, a temporary lease
+    holds its resources, also if this process is interrupted. A call under the lease fails if it
+    comes between deletion and creation, which takes about two milliseconds.
+    """
+    leases.list_resources(id)  # raises NotFound, so that a deleted lease is not created again
+    temporary = f"lite-{os.urandom(8).hex()}"
+    for old, new in ((id, temporary), (temporary, id)):
+        _create(leases, new, expires, may_exist=True)  # restore() may have created it meanwhile
+        _copy_resources(leases, old, new)
         leases.delete(old)
 
 
-def _hand_over(leases: LeaseService, old: str, new: str) -> None:
-    """Let ``new`` hold all that ``old`` does, and what is written under that meanwhile."""
-    held = set[Resource]()
-    while more := set(leases.list_resources(old)) - held:
-        for resource in more:
-            with suppress(NotFound):  # a write that has been given up since
+def _copy_resources(leases: LeaseService, old: str, new: str) -> None:
+    """Add all resources of ``old`` to ``new``, including those that are written meanwhile."""
+    copied = set[Resource]()
+    while missing := set(leases.list_resources(old)) - copied:
+        for resource in missing:
+            with suppress(NotFound):  # an ingest that was aborted meanwhile
                 leases.add_resource(new, resource)
-        held |= more
+        copied |= missing
 
 
 def restore(leases: LeaseService) -> bool:
-    """Make the current lease anew if somebody has deleted it; true if so."""
+    """Create the caller's lease again if it has been deleted.
+
+    Args:
+        leases: The leases service of the namespace.
+
+    Returns:
+        Whether the lease was missing.
+    """
     id = leases.joined
-    if not id or any(found.id == id for found in leases.list()):
+    if not id or any(lease.id == id for lease in leases.list()):
         return False
     _create(leases, id, RESUME_EXPIRES, may_exist=True)
     return True

@@ -1,4 +1,7 @@
-"""containerd.services.leases.v1: what garbage collection must leave alone, and how long."""
+"""The leases service, containerd.services.leases.v1.
+
+A lease protects resources from garbage collection for a limited time.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,17 @@ from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of
 from ._base import Service, current_lease, joined_lease
 
-#: RFC 3339 time after which garbage collection deletes the lease (docs/garbage-collection.md).
+#: The label with the RFC 3339 time after which garbage collection deletes the lease
+#: (docs/garbage-collection.md).
 EXPIRE = "containerd.io/gc.expire"
 
-_TYPES = "content, ingests and snapshots/<snapshotter>"
+#: The types of resources that all daemons know.
+_RESOURCE_TYPES = "content, ingests and snapshots/<snapshotter>"
 
 
 @record(frozen=True)
 class Lease:
-    """A lease; all that is written under it is kept until it is deleted or expires."""
+    """A lease, which protects everything written under it until it is deleted or expires."""
 
     id: str
     created_at: datetime
@@ -29,8 +34,13 @@ class Lease:
 
 @record(frozen=True)
 class Resource:
-    """Something a lease holds: ``type`` is ``content``, ``ingests``, ``snapshots/<snapshotter>``
-    or, since 2.0, ``images``; ``id`` its digest, ref, key or name."""
+    """A resource that a lease holds.
+
+    Attributes:
+        id: The digest of content, the ref of an ingest, the key of a snapshot, or the name of an
+            image.
+        type: ``content``, ``ingests``, ``snapshots/<snapshotter>`` or, since 2.0, ``images``.
+    """
 
     id: str
     type: str
@@ -43,53 +53,96 @@ class LeaseService(Service):
 
     @property
     def joined(self) -> str:
-        """The id of the lease that the caller's block belongs to, ``""`` if there is none."""
+        """The id of the lease that the caller's calls belong to, or ``""``."""
         return current_lease(self._channel, self._context.namespace)
 
     def joining(self, id: str) -> AbstractContextManager[None]:
-        """Within the block all calls to this namespace belong to the lease ``id``."""
+        """Return a context manager under which calls to this namespace belong to a lease.
+
+        Args:
+            id: The id of the lease.
+        """
         return joined_lease(self._channel, self._context.namespace, id)
 
     def create(self, id: str = "", labels: Mapping[str, str] | None = None) -> Lease:
-        """``id`` ``""`` lets the daemon make one up.  Raises ``AlreadyExists``."""
+        """Create a lease.
+
+        Args:
+            id: The id of the lease. Default: the daemon chooses one.
+            labels: The labels of the lease. The label ``EXPIRE`` limits its time.
+
+        Raises:
+            AlreadyExists: A lease with this id exists.
+        """
         return _lease(self._call("Create", {"id": id, "labels": dict(labels or {})}).lease)
 
     def delete(self, id: str, *, sync: bool = False) -> None:
-        """``sync`` collects garbage before it returns, since 1.2.  Raises ``NotFound``."""
+        """Delete a lease.
+
+        Args:
+            id: The id of the lease.
+            sync: Whether to wait until the daemon has collected garbage. Since 1.2.
+
+        Raises:
+            NotFound: The lease does not exist.
+        """
         self._call("Delete", {"id": id, "sync": sync}, is_long=sync)
 
     def add_resource(self, id: str, resource: Resource) -> None:
-        """Let the lease ``id`` hold ``resource`` too; again is no error.  Since 1.3.
+        """Add a resource to a lease, unless the lease holds it already. Since 1.3.
 
-        Raises ``NotFound`` for a lease that is not there, ``Unimplemented`` for a type of
-        resource that the daemon does not know.
+        Args:
+            id: The id of the lease.
+            resource: The resource.
+
+        Raises:
+            NotFound: The lease does not exist.
+            Unimplemented: The daemon does not know the type of the resource.
         """
-        self._change("AddResource", id, resource)
+        self._change_resource("AddResource", id, resource)
 
     def delete_resource(self, id: str, resource: Resource) -> None:
-        """Let the lease ``id`` hold ``resource`` no longer.  Since 1.3.
+        """Remove a resource from a lease, if the lease holds it. Since 1.3.
 
-        Raises as ``add_resource``; a resource that it does not hold is no error.
+        Args:
+            id: The id of the lease.
+            resource: The resource.
+
+        Raises:
+            NotFound: The lease does not exist.
+            Unimplemented: The daemon does not know the type of the resource.
         """
-        self._change("DeleteResource", id, resource)
+        self._change_resource("DeleteResource", id, resource)
 
-    def _change(self, method: str, id: str, resource: Resource) -> None:
+    def _change_resource(self, method: str, id: str, resource: Resource) -> None:
         fields = {"id": id, "resource": {"id": resource.id, "type": resource.type}}
         try:
             self._call(method, fields)
-        except Unimplemented as error:  # the type is what it does not have
+        except Unimplemented as error:  # the daemon lacks the type, not the method
             daemon = error.remedy.partition(";")[0]
-            error.remedy = f"{daemon}; it holds {_TYPES}; images came with 2.0"
+            error.remedy = f"{daemon}; its leases hold {_RESOURCE_TYPES}; images came with 2.0"
             raise
 
     def list_resources(self, id: str) -> list[Resource]:
-        """What the lease ``id`` holds.  Since 1.3.  Raises ``NotFound``."""
+        """Return the resources that a lease holds. Since 1.3.
+
+        Args:
+            id: The id of the lease.
+
+        Raises:
+            NotFound: The lease does not exist.
+        """
         found = self._call("ListResources", {"id": id}).resources
         return [Resource(resource.id, resource.type) for resource in found]
 
     def list(self, *filters: str) -> list[Lease]:
-        """The leases that match one of ``filters`` (``id``, ``labels``), all without any."""
-        return [_lease(found) for found in self._call("List", {"filters": filters}).leases]
+        """Return the leases of the namespace.
+
+        Args:
+            filters: Only leases that match one of these filters, by ``id`` or ``labels``.
+                Default: all.
+        """
+        return [_lease(lease) for lease in self._call("List", {"filters": filters}).leases]
 
 
 def _lease(message: DynamicMessage) -> Lease:

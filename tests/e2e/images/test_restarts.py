@@ -139,9 +139,9 @@ def test_a_pull_goes_on_when_the_daemon_is_back(
 def test_a_daemon_that_stands_still_is_given_up(
     own_daemon: Daemon, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_base, "_SILENCE", 0.5)
-    monkeypatch.setattr(_base, "_SIGN_OF_LIFE", 0.5)
-    monkeypatch.setattr(content, "_STALL", 1.0)
+    monkeypatch.setattr(_base, "_MAX_SILENCE", 0.5)
+    monkeypatch.setattr(_base, "_LIVENESS_TIMEOUT", 0.5)
+    monkeypatch.setattr(content, "_CHUNK_TIMEOUT", 1.0)
     monkeypatch.setattr(keeping, "_CLEANUP_TIMEOUT", 1.0)
     name = images.push(_IMAGE, registry.host, "stands-still", "latest")
     pid = own_daemon.pid

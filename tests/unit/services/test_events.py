@@ -135,8 +135,8 @@ def test_records_pickle_and_hash() -> None:
 @pytest.mark.parametrize(
     ("event", "said"),
     [
-        (Gap(_NOW, _NOW, "why"), "a Gap is no event"),
-        (TaskIO(), "a TaskIO is no event"),
+        (Gap(_NOW, _NOW, "why"), "Gap is not an event"),
+        (TaskIO(), "TaskIO is not an event"),
         (TaskExit(pid=-1), "pid"),
         (TaskExit(exited_at=datetime(2026, 1, 1)), "exited_at"),  # of which zone?
         (ContentCreate(size=1 << 63), "size"),
