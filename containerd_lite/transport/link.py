@@ -43,7 +43,7 @@ def _always(call: Call) -> bool:
 class Link(Multiplexer):
     """One connection to the daemon.
 
-    Any thread may call the public methods. It must not hold the lock.
+    Any thread that does not hold the lock may call the public methods.
     """
 
     def start(

@@ -306,7 +306,7 @@ class Multiplexer:
             return
         self._socket_io.wrote(buffers, result)
         if self._wire.outgoing:
-            self._is_urgent = True  # other threads have left these bytes to this thread
+            self._is_urgent = True  # other threads rely on this thread to send them
         if self._wire.lost:
             self._socket_io.finish(self._wire.lost)
 
@@ -344,7 +344,7 @@ class Multiplexer:
     def _check_liveness(self) -> None:
         """Check, before the first write after a pause, whether the peer has closed the connection.
 
-        This method only reads if no call is active.
+        This method does not read while a call is active.
         """
         if time.monotonic() - self._last_read > _LIVENESS_SECONDS and self._wire.is_idle:
             self._read_available()

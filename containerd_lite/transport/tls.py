@@ -220,7 +220,7 @@ class TLSSocket:
         """Read the plaintext that is available. Return its size in bytes, 0 at the end.
 
         A caller whose buffer is smaller than two records (36 KiB) must read until
-        ``BlockingIOError``: otherwise plaintext may stay in this object, and ``poll`` does not
+        ``BlockingIOError``. Otherwise plaintext may stay in this object, where ``poll`` does not
         report it.
 
         Raises:
