@@ -1,4 +1,4 @@
-"""Messages without generated code: descriptor sets, loaded when they are needed."""
+"""Makes message classes from descriptor sets at run time, instead of using generated code."""
 
 from __future__ import annotations
 

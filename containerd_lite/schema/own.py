@@ -1,7 +1,4 @@
-"""Descriptor sets of the user's own, each in a pool of its own.
-
-What lives here: what ``schema.load`` does.  What may not: the package's sets.
-"""
+"""Loads the user's descriptor sets, each into a descriptor pool of its own."""
 
 from __future__ import annotations
 
@@ -14,17 +11,27 @@ from google.protobuf.message import DecodeError
 from ..errors import InvalidArgument
 from .pool import CONTAINERD, Schema
 
-#: What ``protoc --include_imports`` of a large API comes to, and some more.
+#: Bytes of the largest descriptor set that is accepted. ``protoc --include_imports`` makes smaller
+#: ones, also for a large API.
 MAX_SIZE = 64 << 20
-_HOW = "Make it by protoc --include_imports --descriptor_set_out"
+_REMEDY = "Make it with protoc --include_imports --descriptor_set_out"
 
 
 def load(source: str | PathLike[str] | bytes) -> Schema:
-    """A schema out of a serialized ``FileDescriptorSet``, given as it is or by its path.
+    """Load a schema from a serialized ``FileDescriptorSet``.
 
-    For ``Client.call`` and ``Client.stub``.  Whatever a file imports has to be in the set, save
-    Google's well-known types, which are taken from here where it lacks them.  Raises
-    ``InvalidArgument`` for what is no such set, and ``OSError`` for a file that cannot be read.
+    The schema is for ``Client.call`` and ``Client.stub``. The set must contain all files that its
+    files import. If it does not contain Google's well-known types, this package provides them.
+
+    Args:
+        source: The descriptor set as bytes, or the path of a file that contains it.
+
+    Returns:
+        The schema.
+
+    Raises:
+        InvalidArgument: The descriptor set is invalid, incomplete, or larger than ``MAX_SIZE``.
+        OSError: The file cannot be read.
     """
     if isinstance(source, bytes):
         data = source
@@ -32,51 +39,57 @@ def load(source: str | PathLike[str] | bytes) -> Schema:
         with Path(source).open("rb") as file:
             data = file.read(MAX_SIZE + 1)
     if len(data) > MAX_SIZE:
-        raise InvalidArgument(f"a descriptor set of more than {MAX_SIZE} bytes is not read")
+        raise InvalidArgument(f"the descriptor set is larger than the limit of {MAX_SIZE} bytes")
     try:
         files = {file.name: file for file in FileDescriptorSet.FromString(data).file}
     except DecodeError as error:
-        raise InvalidArgument(f"this is no FileDescriptorSet: {error}", remedy=_HOW) from None
+        raise InvalidArgument(
+            f"the data is not a FileDescriptorSet: {error}", remedy=_REMEDY
+        ) from None
     if not files:
-        raise InvalidArgument("the descriptor set has no file", remedy=_HOW)
+        raise InvalidArgument("the descriptor set contains no files", remedy=_REMEDY)
     return _Loaded(files)
 
 
 class _Loaded(Schema):
-    """All of it is in the pool from the start."""
+    """A schema whose pool contains all files from the start."""
 
     def __init__(self, files: dict[str, FileDescriptorProto]) -> None:
         super().__init__("", "")
         self._files = files
         with self.lock:
             for name in files:
-                self._add(name, ())
+                self._add_file(name, ())
 
     def _load(self, symbol: str) -> None:
-        """There is nothing more to be had."""
+        """Do nothing, because all files are loaded already."""
 
     def _read_index(self) -> None:
         for file in self._files.values():
-            for kind in (file.message_type, file.enum_type, file.service):
-                self._index.update({f"{file.package}.{one.name}".strip("."): "" for one in kind})
+            for items in (file.message_type, file.enum_type, file.service):
+                self._index.update({f"{file.package}.{item.name}".strip("."): "" for item in items})
 
-    def _add(self, name: str, above: tuple[str, ...]) -> None:
+    def _add_file(self, name: str, importers: tuple[str, ...]) -> None:
+        """Add a file to the pool, after the files that it imports.
+
+        ``importers`` is the chain of files through which this one is imported.
+        """
         if name in self._loaded:
             return
-        if name in above:
-            raise InvalidArgument(f"{name} imports itself, by way of {' and '.join(above)}")
+        if name in importers:
+            raise InvalidArgument(f"{name} imports itself through {' and '.join(importers)}")
         file = self._files.get(name)
         if file is None:
             data = CONTAINERD.well_known(name)
             if data is None:
-                raise InvalidArgument(f"{name}, which is imported, is not in the set", remedy=_HOW)
+                raise InvalidArgument(f"the imported file {name} is not in the set", remedy=_REMEDY)
         else:
             for imported in file.dependency:
-                self._add(imported, (*above, name))
+                self._add_file(imported, (*importers, name))
             data = file.SerializeToString()
         try:
             self._filled_pool().AddSerializedFile(data)
-            self._filled_pool().FindFileByName(name)  # some look at what they were given only now
+            self._filled_pool().FindFileByName(name)  # some backends check the file only now
         except (TypeError, ValueError, KeyError) as error:
             raise InvalidArgument(f"{name} cannot be loaded: {error}") from None
         self._loaded.add(name)

@@ -1,11 +1,9 @@
-"""Messages of any kind as plain Python, both ways, by their descriptors.
+"""Converts any message from and to plain Python values, by its descriptor.
 
-What lives here: ``fill`` (a mapping to a message, with errors that say what is wrong) and
-``plain`` (a message to a dict).  What may not: RPCs, names of containerd's.
-
-Timestamps are aware datetimes, durations timedeltas, enums the names of their values (numbers
-where they have none), maps dicts, repeated fields lists; an ``Any`` is a dict of its ``type_url``
-and its ``value``, in bytes.
+``fill`` makes a message from a mapping, and ``plain`` makes a dict from a message. Timestamps
+correspond to aware datetimes, durations to timedeltas, maps to dicts, and repeated fields to lists.
+An enum value corresponds to its name, or to its number if it has no name. An ``Any`` corresponds to
+a dict of its ``type_url`` and its ``value``, which stays bytes.
 """
 
 from __future__ import annotations
@@ -24,22 +22,31 @@ _TIMESTAMP, _DURATION = "google.protobuf.Timestamp", "google.protobuf.Duration"
 def fill(
     schema: Schema, kind: type[DynamicMessage], fields: Mapping[str, object], where: str = ""
 ) -> Any:
-    """A message of ``kind``, one of the schema's, with these fields.
+    """Make a message from plain values.
 
-    Raises ``InvalidArgument`` for a field that it does not have, with the names of those that it
-    has, and for a value that does not fit; ``where`` is put before the field's name in both.
+    Args:
+        schema: The schema of the message.
+        kind: The class of the message.
+        fields: The values of the fields by their names. ``None`` leaves a field unset.
+        where: The text to put before field names in errors, for a message inside another one.
+
+    Returns:
+        The message.
+
+    Raises:
+        InvalidArgument: The message does not have such a field, or a value does not fit its field.
     """
-    message, known = kind(), kind.DESCRIPTOR.fields_by_name
+    message, descriptors = kind(), kind.DESCRIPTOR.fields_by_name
     for name, value in fields.items():
-        if name not in known:
-            raise _unknown(kind.DESCRIPTOR, str(name), where)
+        if name not in descriptors:
+            raise _unknown_field(kind.DESCRIPTOR, str(name), where)
         if value is not None:
-            _set(schema, message, known[name], value, f"{where}{name}")
+            _set_field(schema, message, descriptors[name], value, f"{where}{name}")
     return message
 
 
-def _unknown(descriptor: Any, name: str, where: str) -> InvalidArgument:
-    from difflib import get_close_matches  # for the hint alone
+def _unknown_field(descriptor: Any, name: str, where: str) -> InvalidArgument:
+    from difflib import get_close_matches  # only needed for this hint
 
     names = sorted(descriptor.fields_by_name)
     close = get_close_matches(name, names, 1)
@@ -50,44 +57,46 @@ def _unknown(descriptor: Any, name: str, where: str) -> InvalidArgument:
     )
 
 
-def _set(schema: Schema, message: Any, field: Any, value: object, where: str) -> None:
+def _set_field(schema: Schema, message: Any, field: Any, value: object, where: str) -> None:
     try:
         if _is_map(field):
             _set_map(schema, message, field, value, where)
         elif _is_repeated(field):
             if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-                raise TypeError("a list is wanted")
-            items = [_value(schema, field, one, f"{where}[{n}]") for n, one in enumerate(value)]
+                raise TypeError("expected a list")
+            items = [
+                _field_value(schema, field, item, f"{where}[{n}]") for n, item in enumerate(value)
+            ]
             getattr(message, field.name).extend(items)
         elif field.message_type is not None:
-            getattr(message, field.name).MergeFrom(_value(schema, field, value, where))
+            getattr(message, field.name).MergeFrom(_field_value(schema, field, value, where))
             getattr(message, field.name).SetInParent()
         else:
-            setattr(message, field.name, _value(schema, field, value, where))
+            setattr(message, field.name, _field_value(schema, field, value, where))
     except InvalidArgument:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        said = f"{message.DESCRIPTOR.full_name}: {where} cannot be {value!r:.80}: {error}"
-        raise InvalidArgument(said) from None
+        problem = f"{message.DESCRIPTOR.full_name}: {where} cannot be {value!r:.80}: {error}"
+        raise InvalidArgument(problem) from None
 
 
 def _set_map(schema: Schema, message: Any, field: Any, value: object, where: str) -> None:
     if not isinstance(value, Mapping):
-        raise TypeError("a mapping is wanted")
-    target, of = getattr(message, field.name), field.message_type.fields_by_name["value"]
+        raise TypeError("expected a mapping")
+    target, value_field = getattr(message, field.name), field.message_type.fields_by_name["value"]
     for key, item in value.items():
-        made = _value(schema, of, item, f"{where}[{key!r}]")
-        if of.message_type is not None:
-            target[key].MergeFrom(made)
+        converted = _field_value(schema, value_field, item, f"{where}[{key!r}]")
+        if value_field.message_type is not None:
+            target[key].MergeFrom(converted)
         else:
-            target[key] = made
+            target[key] = converted
 
 
-def _value(schema: Schema, field: Any, value: object, where: str) -> Any:
-    """What goes into a field once, or once for each of its items."""
+def _field_value(schema: Schema, field: Any, value: object, where: str) -> Any:
+    """Convert a value for a field, or an item for a repeated field or a map."""
     descriptor = field.message_type
     if descriptor is None:
-        return _number(field, value) if field.enum_type is not None else value
+        return _enum_number(field, value) if field.enum_type is not None else value
     kind = schema.message(descriptor.full_name)
     if isinstance(value, kind):
         return value
@@ -98,29 +107,32 @@ def _value(schema: Schema, field: Any, value: object, where: str) -> Any:
         rest = value - timedelta(seconds=whole)
         value = {"seconds": whole, "nanos": rest.microseconds * 1000}
     if not isinstance(value, Mapping):
-        raise TypeError(f"a mapping of the fields of {descriptor.full_name} is wanted")
+        raise TypeError(f"expected a mapping of the fields of {descriptor.full_name}")
     return fill(schema, kind, value, f"{where}.")
 
 
-def _number(field: Any, value: object) -> object:
+def _enum_number(field: Any, value: object) -> object:
     if not isinstance(value, str):
         return value
     found = field.enum_type.values_by_name.get(value)
     if found is None:
-        raise ValueError(f"the values are {', '.join(field.enum_type.values_by_name)}")
+        raise ValueError(f"the allowed values are {', '.join(field.enum_type.values_by_name)}")
     return found.number
 
 
 def plain(message: DynamicMessage) -> dict[str, Any]:
-    """All fields of a message by their names; a message that is not there is ``None``."""
+    """Return the values of all fields of a message by their names.
+
+    The value of a field that holds a message is ``None`` if the field is not set.
+    """
     return {field.name: _plain_field(message, field) for field in message.DESCRIPTOR.fields}
 
 
 def _plain_field(message: Any, field: Any) -> Any:
     value = getattr(message, field.name)
     if _is_map(field):
-        of = field.message_type.fields_by_name["value"]
-        return {key: _plain_value(of, value[key]) for key in value}
+        value_field = field.message_type.fields_by_name["value"]
+        return {key: _plain_value(value_field, value[key]) for key in value}
     if _is_repeated(field):
         return [_plain_value(field, item) for item in value]
     if field.has_presence and not message.HasField(field.name):
@@ -143,11 +155,11 @@ def _plain_value(field: Any, value: Any) -> Any:
 
 
 def _is_repeated(field: Any) -> bool:
-    # Newer releases of protobuf deprecate ``label``, older ones have nothing else.
-    found = getattr(field, "is_repeated", None)
-    return bool(field.label == field.LABEL_REPEATED if found is None else found)
+    # Newer releases of protobuf deprecate ``label``, and older ones do not have ``is_repeated``.
+    is_repeated = getattr(field, "is_repeated", None)
+    return bool(field.label == field.LABEL_REPEATED if is_repeated is None else is_repeated)
 
 
 def _is_map(field: Any) -> bool:
-    of = field.message_type
-    return bool(of is not None and of.has_options and of.GetOptions().map_entry)
+    kind = field.message_type
+    return bool(kind is not None and kind.has_options and kind.GetOptions().map_entry)

@@ -1,10 +1,8 @@
-"""Names to message classes and methods, out of a private pool that loads lazily.
+"""Makes message classes and methods from descriptor sets, which are loaded when needed.
 
-What lives here: ``Schema`` and the one that describes containerd.  What may not: sockets, and
-the process's default descriptor pool, which belongs to the application.
-
-Every look-up and class creation stands behind one lock, and each schema has one cache: protobuf's
-pools are not safe to fill from two threads, on any of its backends.
+Each schema has a descriptor pool and a cache of its own. The default pool of the process belongs to
+the application. One lock guards all look-ups and all class creation, because no backend of protobuf
+lets two threads fill a pool at the same time.
 """
 
 from __future__ import annotations
@@ -22,13 +20,22 @@ from google.protobuf.message import DecodeError
 from ..errors import InvalidArgument, ProtocolError
 from ..records import record
 
-#: A message whose fields are known at run time only; never leaves the package but by ``call``.
+#: A message whose fields are known only at run time. Users get one only from ``Client.call`` and
+#: other generic calls.
 DynamicMessage: TypeAlias = Any
 
 
 @record(frozen=True)
 class Method:
-    """One RPC: its HTTP/2 path, the classes of its messages, and which sides send several."""
+    """A method of a gRPC service.
+
+    Attributes:
+        path: The HTTP/2 path, ``/package.Service/Method``.
+        request: The class of the requests.
+        response: The class of the responses.
+        client_streaming: Whether the client sends several messages.
+        server_streaming: Whether the server sends several messages.
+    """
 
     path: str
     request: type[DynamicMessage]
@@ -37,14 +44,17 @@ class Method:
     server_streaming: bool = False
 
 
-#: Of all schemas.  A fork waits for it: protobuf has locks of its own, too, and a child would find
-#: held what another thread held in its parent.
+#: The lock of all schemas. A fork waits for it, because protobuf has locks, too: a lock that
+#: another thread holds during the fork would stay locked in the child.
 _LOCK = threading.RLock()
 _is_fork_safe = False
 
 
 def _make_fork_safe() -> None:
-    """With the lock: not done at import, which registers nothing."""
+    """Make ``fork`` wait for the lock, which the caller must hold.
+
+    This is done at the first use, so that importing the package registers nothing.
+    """
     global _is_fork_safe
     if not _is_fork_safe:
         os.register_at_fork(
@@ -54,7 +64,12 @@ def _make_fork_safe() -> None:
 
 
 class Schema:
-    """A set of ``.binpb`` files beside an ``index.txt``, and what they describe."""
+    """The messages and services that a set of descriptor files describes.
+
+    Args:
+        package: The Python package that contains the files.
+        folder: The folder in the package with the ``.binpb`` files and their ``index.txt``.
+    """
 
     lock = _LOCK
 
@@ -69,39 +84,60 @@ class Schema:
         self._methods: dict[str, Method] = {}
 
     def message(self, name: str) -> type[DynamicMessage]:
-        """The class of a message by its full name, ``containerd.types.Descriptor``.
+        """Return the class of a message. The same name always gives the same class.
 
-        The same name gives the same class, always.  Raises ``InvalidArgument`` for a name that
-        the schema does not have.
+        Args:
+            name: The full name of the message, for example ``containerd.types.Descriptor``.
+
+        Raises:
+            InvalidArgument: The schema has no such message.
         """
         found = self._classes.get(name)
         return found if found is not None else self._make_class(name)
 
     def method(self, name: str) -> Method:
-        """The method ``package.Service/Method``.  Raises ``InvalidArgument``."""
+        """Return a method by its name.
+
+        Args:
+            name: The full name of the method, as ``package.Service/Method``.
+
+        Raises:
+            InvalidArgument: The schema has no such service or method.
+        """
         found = self._methods.get(name)
         return found if found is not None else self._make_method(name)
 
     def methods(self, service: str) -> list[str]:
-        """The names of a service's methods.  Raises ``InvalidArgument``."""
+        """Return the names of the methods of a service.
+
+        Raises:
+            InvalidArgument: The schema has no such service.
+        """
         with _LOCK:
             return [method.name for method in self._service(service).methods]
 
     def names(self) -> list[str]:
-        """The full names of all messages, enums and services that are not inside others."""
+        """Return the full names of all top-level messages, enums and services."""
         with _LOCK:
             if not self._index:
                 self._read_index()
             return sorted(self._index)
 
     def load_all(self) -> None:
-        """Read every set now, so that no file need be read later."""
+        """Load all descriptor files now, so that no file is read later."""
         for name in self.names():
             with _LOCK:
                 self._load(name)
 
     def well_known(self, proto: str) -> bytes | None:
-        """One of Google's well-known files by its import path, ``google/protobuf/any.proto``."""
+        """Return a serialized descriptor file of Google's well-known types.
+
+        Args:
+            proto: The import path of the file, for example ``google/protobuf/any.proto``.
+
+        Returns:
+            The file, ``None`` if the schema does not contain it.
+        """
         if not self._index:
             self._read_index()
         name = proto.removesuffix(".proto").replace("/", ".") + ".binpb"
@@ -125,16 +161,16 @@ class Schema:
             methods = self._service(service).methods_by_name
             if method not in methods:
                 raise InvalidArgument(
-                    f"the schema has no method {name!r}", remedy=_instead(methods)
+                    f"the schema has no method {name!r}", remedy=_suggestion(methods)
                 )
-            found = methods[method]
-            told = found if hasattr(found, "client_streaming") else _proto_of(found)
+            descriptor = methods[method]
+            flags = descriptor if hasattr(descriptor, "client_streaming") else _proto_of(descriptor)
             self._methods[name] = Method(
                 f"/{name}",
-                self.message(found.input_type.full_name),
-                self.message(found.output_type.full_name),
-                told.client_streaming,
-                told.server_streaming,
+                self.message(descriptor.input_type.full_name),
+                self.message(descriptor.output_type.full_name),
+                flags.client_streaming,
+                flags.server_streaming,
             )
             return self._methods[name]
 
@@ -143,10 +179,12 @@ class Schema:
         try:
             return self._filled_pool().FindServiceByName(name)
         except KeyError:
-            last = name.rpartition(".")[2].lower()
-            close = [one for one in self.names() if one.rpartition(".")[2].lower() == last]
+            wanted = name.rpartition(".")[2].lower()
+            similar = [
+                found for found in self.names() if found.rpartition(".")[2].lower() == wanted
+            ]
             raise InvalidArgument(
-                f"the schema has no service {name!r}", remedy=_instead(close)
+                f"the schema has no service {name!r}", remedy=_suggestion(similar)
             ) from None
 
     def _filled_pool(self) -> DescriptorPool:
@@ -156,16 +194,20 @@ class Schema:
         return self._pool
 
     def _load(self, symbol: str) -> None:
-        """Bring the file of a name into the pool, what it imports first."""
+        """Load the file that describes a name, after the files that it imports."""
         if not self._index:
             self._read_index()
-        while symbol and symbol not in self._index:  # a nested message: its outermost one
+        while symbol and symbol not in self._index:  # the index has top-level names only
             symbol = symbol.rpartition(".")[0]
         if symbol:
             self._load_file(self._index[symbol])
 
     def _read_index(self) -> None:
-        """A line for each file, with its imports; below it, indented, what it describes."""
+        """Read ``index.txt``.
+
+        It has a line for each file with its imports, and below it indented lines with the names
+        that the file describes.
+        """
         name = ""
         for line in self._read("index.txt").decode("ascii").splitlines():
             if line[0] == "\t":
@@ -182,25 +224,29 @@ class Schema:
             self._loaded.add(name)
 
     def _read(self, name: str) -> bytes:
-        # importlib.resources does the same, and takes 15 ms to import.
+        # importlib.resources does the same, but takes 15 ms to import.
         content = get_data(self._package, f"{self._folder}/{name}")
         if content is None:
-            raise FileNotFoundError(f"{self._package} is loaded by what has no files")
+            raise FileNotFoundError(f"the loader of {self._package} cannot read files")
         return content
 
 
 def _proto_of(method: Any) -> Any:
-    """What the attributes do not tell, in protobuf's native part before 4.22."""
+    """Return the descriptor of a method as a message.
+
+    Before protobuf 4.22, the method descriptors of the native backend have no attributes for
+    streaming.
+    """
     from google.protobuf.descriptor_pb2 import MethodDescriptorProto
 
-    told = MethodDescriptorProto()
-    method.CopyToProto(told)
-    return told
+    proto = MethodDescriptorProto()
+    method.CopyToProto(proto)
+    return proto
 
 
-def _instead(names: Iterable[str]) -> str:
-    """What to write instead of a name that is not there."""
-    return f"There are: {', '.join(sorted(names))}" if names else ""
+def _suggestion(names: Iterable[str]) -> str:
+    """Return a remedy that lists the names to use instead."""
+    return f"Use one of: {', '.join(sorted(names))}" if names else ""
 
 
 def _class_of(descriptor: DynamicMessage, pool: DescriptorPool) -> type[DynamicMessage]:
@@ -214,37 +260,45 @@ def _class_of(descriptor: DynamicMessage, pool: DescriptorPool) -> type[DynamicM
 
 
 def decode(kind: type[DynamicMessage], data: bytes | bytearray) -> DynamicMessage:
-    """Bytes to a message.  Raises ``ProtocolError`` for bytes that are none."""
+    """Decode a message.
+
+    Raises:
+        ProtocolError: The bytes are not a valid message of this class.
+    """
     try:
         return kind.FromString(data if _reads_in_place(kind) else memoryview(data))
     except (DecodeError, ValueError, TypeError, RecursionError) as error:
-        raise ProtocolError(f"what came is no {kind.DESCRIPTOR.full_name}: {error}") from error
+        raise ProtocolError(
+            f"the received data is not a valid {kind.DESCRIPTOR.full_name}: {error}"
+        ) from error
 
 
-#: By the metaclass of messages, of which each backend has one.
+#: The results of ``_reads_in_place`` by the metaclass of messages. Each backend has its own.
 _in_place: dict[type, bool] = {}
 
 
 def _reads_in_place(kind: type[DynamicMessage]) -> bool:
-    """Whether the backend reads a bytearray as it lies: upb does, since protobuf 5.29 or so.
+    """Return whether the backend can decode a bytearray without copying it.
 
-    All read a memoryview, but upb copies what is in it, which takes a hundredth of the call that
-    lists 2,000 images; the pure backend would keep parts of a bytearray as they are.
+    upb can do so since about protobuf 5.29. All backends decode a memoryview, but upb copies its
+    content, which takes 1 % of the call that lists 2,000 images. The pure-Python backend would put
+    parts of the bytearray into the message without converting them to bytes.
     """
-    maker = type(kind)
-    if maker not in _in_place:
+    metaclass = type(kind)
+    if metaclass not in _in_place:
         try:
             kind.FromString(bytearray())
-            _in_place[maker] = maker.__module__ == "google._upb._message"
+            _in_place[metaclass] = metaclass.__module__ == "google._upb._message"
         except TypeError:
-            _in_place[maker] = False
-    return _in_place[maker]
+            _in_place[metaclass] = False
+    return _in_place[metaclass]
 
 
 def encode(message: DynamicMessage) -> bytes:
+    """Encode a message."""
     data: bytes = message.SerializeToString()
     return data
 
 
-#: What containerd's daemons understand.
+#: The schema of containerd's services and messages.
 CONTAINERD = Schema(__package__ or "containerd_lite.schema", "sets")

@@ -1,8 +1,8 @@
-"""Sockets and threads under the wire.
+"""Connections to the daemon: sockets, TLS, and the threads that share a connection.
 
-What lives here: ``address`` and ``tcp`` (where the daemon is, and dialling it), ``tls`` (over TCP),
-``failures`` (what the errors of both mean), ``turns`` (who reads and who waits on one connection;
-its only lock), ``link`` (what callers ask of it), ``pump`` (its bytes), ``stream`` (one call as its
-caller sees it), ``channel`` (connections as they are needed).  What may not: knowledge of HTTP/2,
-messages.
+``address``, ``unix`` and ``tcp`` parse addresses and connect. ``tls`` encrypts TCP connections.
+``failures`` makes exceptions from the errors of sockets and of ``ssl``. ``socket_io`` moves bytes
+between a socket and a ``wire.Connection``. ``multiplexer`` decides which thread reads, writes or
+waits. ``link`` offers calls on one connection. ``stream`` is one streaming call. ``channel`` opens
+connections when calls need them.
 """

@@ -1,4 +1,4 @@
-"""Addresses of daemons, as text."""
+"""Parses the address of a daemon."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ DEFAULT = "unix:///run/containerd/containerd.sock"
 
 
 def parse_address(text: str, *, tls: TLS | Literal[False] | None = None) -> Address:
-    """The address that ``text`` is.
+    """Parse the address of a daemon.
 
     Args:
-        text: ``unix:///path``, ``unix:path``, a bare path, ``unix-abstract:name`` (grpc's
-            naming.md has these), or ``tcp://host:port``, an IPv6 address in brackets.
-        tls: settings for TCP, or ``False`` for a daemon without TLS; ``None`` for Unix sockets.
+        text: ``unix:///path``, ``unix:path`` or ``unix-abstract:name`` (the forms of gRPC's
+            naming.md), a bare path, or ``tcp://host:port`` with an IPv6 address in brackets.
+        tls: The TLS settings for TCP, or ``False`` for a TCP port without TLS. Must be ``None``
+            for Unix sockets.
+
+    Returns:
+        A ``UnixAddress`` or a ``TcpAddress``.
 
     Raises:
-        InvalidArgument: ``text`` is no address, or ``tls`` does not go with it.
+        InvalidArgument: ``text`` is not an address, or ``tls`` does not fit the address.
     """
     if text.startswith("tcp:"):
-        from .tcp import read_tcp  # and ssl with it, which most programs do not need
+        from .tcp import read_tcp  # imports ssl, which most programs do not need
 
         return read_tcp(text, tls)
     address = read_unix(text)

@@ -1,4 +1,4 @@
-"""The base of all addresses: dialling gives a socket, or an error that says why it cannot."""
+"""The base class of all addresses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,31 @@ from ..errors import ContainerdError
 
 
 class Address(ABC):
-    """Where a daemon listens.  ``str()`` gives the form that ``parse_address`` reads."""
+    """The address of a daemon.
+
+    ``str()`` returns the form that ``parse_address`` reads. Subclasses implement ``_open``, which
+    connects, and ``_explain``, which makes an exception from an ``OSError`` of ``_open``.
+    """
 
     def dial(self, timeout: float | None) -> socket.socket:
-        """A connected socket, or ``TLSSocket``, in non-blocking mode; ``timeout`` in seconds.
+        """Connect to the daemon.
 
-        Raises ``SocketNotFound``, ``ConnectionRefused``, ``SocketPermissionDenied``,
-        ``DeadlineExceeded``, ``Unavailable``; with TLS, what ``tls.secure`` raises.
+        Args:
+            timeout: Seconds that connecting may take, the TLS handshake included. ``None`` sets
+                no limit.
+
+        Returns:
+            A connected socket or ``TLSSocket``, in non-blocking mode.
+
+        Raises:
+            SocketNotFound: The Unix socket does not exist.
+            ConnectionRefused: No process listens at the address.
+            SocketPermissionDenied: The user may not open the Unix socket.
+            DeadlineExceeded: The daemon did not accept the connection in time.
+            Unavailable: Connecting failed for another reason.
+            Unauthenticated: One end does not trust the TLS certificate of the other.
+            ProtocolError: The peer does not speak TLS, or does not speak HTTP/2 over TLS.
+            InvalidArgument: The TLS settings name an unusable file or server name.
         """
         try:
             try:
@@ -31,12 +49,12 @@ class Address(ABC):
 
     @property
     def authority(self) -> str:
-        """The ``:authority`` of requests (RFC 9113, 8.3.1)."""
+        """The ``:authority`` header of requests (RFC 9113, 8.3.1)."""
         return "localhost"
 
     @property
     def scheme(self) -> str:
-        """The ``:scheme`` of requests."""
+        """The ``:scheme`` header of requests."""
         return "http"
 
     @abstractmethod

@@ -1,10 +1,7 @@
-"""Connections to one daemon, made when they are needed and made again when they are lost.
+"""Channels: connections to one daemon, opened when a call needs one.
 
-What lives here: dialling with back-off, which connection a call takes, retry of what provably
-was not processed, fork.  What may not: HTTP/2, messages.
-
-Unary calls share one connection.  Bulk streams and calls that wait for long get one to
-themselves: Unix sockets are cheap, and layers then move side by side.
+Unary calls share one connection. Each stream, and each unary call that may take long, has a
+connection of its own: Unix sockets are cheap, and layers are then transferred in parallel.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from ..wire import metadata as codes
 from ..wire.call import Call
 from ..wire.connection import Connection
 from ..wire.framing import MAX_MESSAGE
-from ..wire.framing import compress as squeeze
+from ..wire.framing import compress as compress_parts
 from ..wire.metadata import Metadata, Status
 from .address import DEFAULT, parse_address
 from .base import Address
@@ -37,29 +34,39 @@ if TYPE_CHECKING:
     from .tls import TLS
 
 _LOGGER = logging.getLogger(__package__)
-#: Connections kept for the next bulk stream.
-_MOST_SPARE = 4
+#: Idle connections that are kept for later calls.
+_MAX_SPARE = 4
+#: Seconds of the first and of the longest pause between attempts.
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 10.0
 _CLOSED = Status(codes.CANCELLED, "the client was closed", origin="local")
 _INTERRUPTED = Status(codes.CANCELLED, "the caller was interrupted", origin="local")
-_ABANDONED = Status(codes.CANCELLED, "nobody waits for the call any more", origin="local")
-_NEVER = Status(codes.UNAVAILABLE, "the daemon closes every connection", b"", "connection")
+_ABANDONED = Status(codes.CANCELLED, "the stream was dropped without being closed", origin="local")
+_ALWAYS_CLOSED = Status(codes.UNAVAILABLE, "the daemon closes every connection", b"", "connection")
 
 
-def _encoding(compression: str | None) -> str:
+def _encoding_of(compression: str | None) -> str:
     if compression not in (None, "identity", "gzip"):
-        raise InvalidArgument(
-            f"{compression!r} is no compression that is known here", remedy="gzip is"
-        )
+        raise InvalidArgument(f"compression {compression!r} is not supported", remedy="Use gzip")
     return "gzip" if compression == "gzip" else ""
 
 
 class Channel:
-    """A way to one containerd; safe to use from any number of threads, and after a fork.
+    """A channel for gRPC calls to one daemon.
 
-    ``connect_timeout`` in seconds bounds a dial and the peer's first word.  ``tls`` is for
-    addresses of TCP, which want it; ``False`` says that there is none.  ``max_message`` is the
-    limit on messages in bytes, each way.  Nothing is dialled before the first call.
+    Any number of threads may use it, also after a fork. It opens the first connection when the
+    first call needs it.
+
+    Args:
+        address: The address of the daemon. Default: containerd's Unix socket.
+        connect_timeout: Seconds in which the client must connect and the daemon must send its
+            first bytes. ``None`` sets no limit.
+        tls: The TLS settings for a TCP address given as text, or ``False`` for a daemon without
+            TLS. Must be ``None`` for other addresses.
+        user_agent: The ``user-agent`` header of requests.
+        max_message: Bytes of the largest message, in both directions.
+
+    Raises:
+        InvalidArgument: ``address`` is not an address, or ``tls`` does not fit the address.
     """
 
     def __init__(
@@ -74,15 +81,17 @@ class Channel:
         if isinstance(address, str):
             address = parse_address(address, tls=tls)
         elif tls is not None:
-            raise InvalidArgument("an Address has its TLS", remedy="Give one of the two")
+            raise InvalidArgument(
+                "an Address already contains its TLS settings", remedy="Give only one of the two"
+            )
         self.address = address
         self.name = str(self.address)
         self.connect_timeout = connect_timeout
         self._user_agent = user_agent
         self._max_message = max_message
-        #: What dropped streams leave; appended to without a lock, since ``__del__`` does it.
+        #: The connections and calls of dropped streams. ``Stream.__del__`` appends without a lock.
         self.abandoned: deque[tuple[Link, Call]] = deque()
-        self._forks: dict[int, threading.Lock] = {}
+        self._fork_locks: dict[int, threading.Lock] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -91,17 +100,18 @@ class Channel:
         self._shared: Link | None = None
         self._spare: list[Link] = []
         self._links: set[Link] = set()
-        self._pid = os.getpid()  # last: who sees it uses the rest
+        self._pid = os.getpid()  # set last: a thread that sees it uses the others
 
     def _check_fork(self) -> None:
+        """Give up the parent's connections in a forked child."""
         pid = os.getpid()
         if self._pid == pid:
             return
-        with self._forks.setdefault(pid, threading.Lock()):  # the child's threads may race
+        with self._fork_locks.setdefault(pid, threading.Lock()):  # threads of the child may race
             if self._pid == pid:
                 return
             links, was_closed = self._links, self._closed.is_set()
-            self._reset()  # whoever held the parent's locks does not exist here
+            self._reset()  # the threads that held the parent's locks do not exist here
             if was_closed:
                 self._closed.set()
             for link in links:
@@ -119,33 +129,45 @@ class Channel:
         dedicated: bool = False,
         compression: str | None = None,
     ) -> bytes | bytearray:
-        """One request, one response, both as bytes; ``path`` is ``/package.Service/Method``.
+        """Perform a call with one request and one response.
 
-        ``timeout`` in seconds covers everything, dialling included.  ``wait_for_ready`` keeps
-        dialling until then instead of failing at once.  ``dedicated`` takes a connection of the
-        call's own.  ``compression`` may be ``gzip``.  Raises the ``ContainerdError`` that the
-        status says.
+        Args:
+            path: The method, as ``/package.Service/Method``.
+            *message: The request, in one or more parts.
+            metadata: The metadata of the request.
+            timeout: Seconds that the whole call may take, connecting included. Default: no limit.
+            wait_for_ready: Whether to try to connect until the timeout, instead of failing at
+                once if the daemon is not available.
+            dedicated: Whether the call has a connection of its own.
+            compression: ``"gzip"`` compresses the request. Default: no compression.
+
+        Returns:
+            The response.
+
+        Raises:
+            ContainerdError: The call has failed. The class depends on the gRPC status.
         """
         deadline = Deadline(timeout)
-        encoding = _encoding(compression) if compression else ""
-        parts = (squeeze(message),) if encoding else message
+        encoding = _encoding_of(compression) if compression else ""
+        parts = (compress_parts(message),) if encoding else message
 
-        def begin(link: Link) -> Call | None:
+        def start(link: Link) -> Call | None:
             return link.unary(path, metadata, deadline, parts, encoding)
 
-        waits: Iterator[float] | None = None
+        pauses: Iterator[float] | None = None
         while True:
-            link, call = self._begin(path, begin, deadline, wait_for_ready, dedicated)
+            link, call = self._start_call(path, start, deadline, wait_for_ready, dedicated)
             if dedicated or not link.is_usable:
                 self.release(link)
-            # What the peer provably did not look at is sent once more (gRFC A6).
+            # Send a call again if the peer has certainly not processed it (gRFC A6): once, or
+            # until the deadline with wait_for_ready.
             if call.status is None or not call.status.is_unprocessed or deadline.expired:
                 break
             _LOGGER.debug("call of %s: sent again: %s", path, call.status.message)
-            if waits is None:
-                waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+            if pauses is None:
+                pauses = backoff(_FIRST_WAIT, _LONGEST_WAIT)
             elif wait_for_ready:
-                self._pause(next(waits), deadline)
+                self._pause(next(pauses), deadline)
             else:
                 break
         if call.status is None or call.status.code != codes.OK:
@@ -161,89 +183,107 @@ class Channel:
         wait_for_ready: bool = False,
         compression: str | None = None,
     ) -> Stream:
-        """Begin a streaming call on a connection of its own.
+        """Start a streaming call on a connection of its own.
 
-        A ``message`` is the only one and closes the sending side; without it, use ``send``.
-        ``compression`` may be ``gzip``: the messages that are sent are then compressed.
+        Args:
+            path: The method, as ``/package.Service/Method``.
+            *message: The only request message, in one or more parts. It closes the sending side.
+                Without it, send messages with ``Stream.send``.
+            metadata: The metadata of the request.
+            timeout: Seconds that the whole call may take, connecting included. Default: no limit.
+            wait_for_ready: Whether to try to connect until the timeout, instead of failing at
+                once if the daemon is not available.
+            compression: ``"gzip"`` compresses the messages that the client sends. Default: no
+                compression.
+
+        Returns:
+            The stream.
+
+        Raises:
+            ContainerdError: The call cannot be started.
         """
         deadline = Deadline(timeout)
-        encoding = _encoding(compression)
-        parts = (squeeze(message),) if encoding and message else message or None
+        encoding = _encoding_of(compression)
+        parts = (compress_parts(message),) if encoding and message else message or None
 
         def start(link: Link) -> Call | None:
             return link.start(path, metadata, deadline, parts, encoding)
 
         def begin() -> tuple[Link, Call]:
-            return self._begin(path, start, deadline, wait_for_ready, True)
+            return self._start_call(path, start, deadline, wait_for_ready, True)
 
         return Stream(self, begin, deadline, self.name, is_repeatable=bool(message))
 
     # ---- connections -----------------------------------------------------------------------
 
-    def _begin(
+    def _start_call(
         self,
         path: str,
-        begin: Callable[[Link], Call | None],
+        start: Callable[[Link], Call | None],
         deadline: Deadline,
         wait_for_ready: bool,
         dedicated: bool,
     ) -> tuple[Link, Call]:
-        waits = backoff(_FIRST_WAIT, _LONGEST_WAIT) if wait_for_ready else None
-        why = _NEVER
+        """Start a call on a connection that is still open. Return the connection and the call."""
+        pauses = backoff(_FIRST_WAIT, _LONGEST_WAIT) if wait_for_ready else None
+        status = _ALWAYS_CLOSED
         try:
-            for _ in range(_MOST_SPARE + 2):  # each of the spare ones may be stale
-                if waits is None:
-                    link = self._link(deadline, dedicated)
+            for _ in range(_MAX_SPARE + 2):  # each spare connection may be closed by now
+                if pauses is None:
+                    link = self._link_for_call(deadline, dedicated)
                 else:
-                    link = self._dial_until(deadline, dedicated, waits)
-                try:  # not an Undo: every call comes by
-                    call = begin(link)
+                    link = self._link_when_ready(deadline, dedicated, pauses)
+                try:  # without Undo, because every call runs this code
+                    call = start(link)
                 except BaseException:
                     self.release(link)
                     raise
                 if call is not None:
                     return link, call
-                why = link.lost or _NEVER
-                self._drop(link)
-                if why.code != codes.UNAVAILABLE:
-                    break  # not stale: the peer speaks something else
-            raise error_of(path, why, deadline, self.name)
+                status = link.lost or _ALWAYS_CLOSED
+                self._retire(link)
+                if status.code != codes.UNAVAILABLE:
+                    break  # the peer did not close the connection, but speaks another protocol
+            raise error_of(path, status, deadline, self.name)
         except ContainerdError as error:
             error.operation = operation(path)
             raise
 
-    def _dial_until(self, deadline: Deadline, dedicated: bool, waits: Iterator[float]) -> Link:
+    def _link_when_ready(
+        self, deadline: Deadline, dedicated: bool, pauses: Iterator[float]
+    ) -> Link:
+        """Return a connection for a call. If the daemon is unavailable, try until the deadline."""
         while True:
             try:
-                return self._link(deadline, dedicated)
+                return self._link_for_call(deadline, dedicated)
             except Unavailable:
                 if deadline.expired:
                     raise
-                self._pause(next(waits), deadline)
+                self._pause(next(pauses), deadline)
 
     def _pause(self, seconds: float, deadline: Deadline) -> None:
         self._closed.wait(deadline.sooner(seconds).remaining())
 
-    def _link(self, deadline: Deadline, dedicated: bool) -> Link:
-        """A connection for a call: the shared one, a spare one, or a new one."""
+    def _link_for_call(self, deadline: Deadline, dedicated: bool) -> Link:
+        """Return a connection for a call: the shared one, a spare one, or a new one."""
         if self._pid != os.getpid():
             self._check_fork()
         if self.abandoned:
-            self._collect()
+            self._end_abandoned()
         shared = self._shared
         if not dedicated and shared is not None and shared.is_usable:
             return shared
         with self._lock:
             if self._closed.is_set():
-                raise Cancelled("the client is closed", remedy="Make a new one")
+                raise Cancelled("the client is closed", remedy="Create a new one")
             if dedicated and self._spare:
                 return self._spare.pop()
         link = self._dial(deadline)
         with Undo(lambda: link.close(_INTERRUPTED)), self._lock:
-            shared = self._shared  # another thread may have been quicker
-            is_late = not dedicated and shared is not None and shared.is_usable
+            shared = self._shared  # another thread may have made one in the meantime
+            is_redundant = not dedicated and shared is not None and shared.is_usable
             is_closed = self._closed.is_set()
-            if not is_closed and not is_late:
+            if not is_closed and not is_redundant:
                 self._links.add(link)
                 self._shared = shared if dedicated else link
                 return link
@@ -265,8 +305,8 @@ class Channel:
         with Undo(sock.close):
             return Link(sock, wire, ready_by)
 
-    def _collect(self) -> None:
-        """Settle what dropped streams have left."""
+    def _end_abandoned(self) -> None:
+        """Cancel the calls of dropped streams, and release their connections."""
         with suppress(IndexError):
             while self.abandoned:
                 link, call = self.abandoned.popleft()
@@ -275,19 +315,19 @@ class Channel:
                 self.release(link)
 
     def release(self, link: Link) -> None:
-        """A call on this connection is over: keep the connection, or let it go."""
+        """Keep the connection of an ended call for later calls, or close it."""
         self._check_fork()
         with self._lock:
             if link in self._spare or (link is self._shared and link.is_usable):
                 return
-            is_wanted = link in self._links and len(self._spare) < _MOST_SPARE
+            is_wanted = link in self._links and len(self._spare) < _MAX_SPARE
             if is_wanted and link.is_usable and link.is_idle:
                 self._spare.append(link)
                 return
-        self._drop(link)
+        self._retire(link)
 
-    def _drop(self, link: Link) -> None:
-        """Take no more calls on this connection; it ends with the last one on it."""
+    def _retire(self, link: Link) -> None:
+        """Start no more calls on this connection. Close it if it has no calls left."""
         with self._lock:
             if link is self._shared:
                 self._shared = None
@@ -298,11 +338,17 @@ class Channel:
             link.close(Status(codes.UNAVAILABLE, "the connection is closed", b"", "connection"))
 
     def reconnect(self) -> None:
-        """Give up every connection, and with them the calls on them; the next call dials."""
+        """Close all connections, so that the next call opens a new one.
+
+        The calls on these connections fail with ``Unavailable``.
+        """
         self._close_links(Status(codes.UNAVAILABLE, "the client reconnects", b"", "local"))
 
     def close(self) -> None:
-        """End every call with ``Cancelled`` and every connection; may be called twice."""
+        """Close all connections. Their calls end with ``Cancelled``.
+
+        This method may be called twice.
+        """
         self._check_fork()
         self._closed.set()
         self._close_links(_CLOSED)

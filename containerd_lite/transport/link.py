@@ -1,7 +1,6 @@
-"""What callers may ask of one connection that many threads use and none owns.
+"""The operations on one connection: start a call, send, receive, cancel, close.
 
-What lives here: calls begun, sent to, received from, ended.  What may not: HTTP/2
-(``wire.Connection`` has it), who reads and who waits (``turns`` has that), messages, reconnecting.
+The ``Multiplexer`` shares the connection among threads, and the ``wire.Connection`` speaks HTTP/2.
 """
 
 from __future__ import annotations
@@ -17,15 +16,19 @@ _INTERRUPTED = Status(metadata.CANCELLED, "the caller was interrupted", origin="
 _EXPIRED = Status(
     metadata.DEADLINE_EXCEEDED, "the deadline passed before the daemon answered", origin="local"
 )
-_NONE = Status(metadata.INTERNAL, "a unary call ended well without a response", b"", "stream")
-_TOO_MANY = Status(metadata.INTERNAL, "several responses to a unary call", b"", "stream")
+_NO_RESPONSE = Status(
+    metadata.INTERNAL, "a unary call ended with OK but without a response", b"", "stream"
+)
+_SEVERAL_RESPONSES = Status(
+    metadata.INTERNAL, "the peer sent several responses to a unary call", b"", "stream"
+)
 
-#: One message, in parts.
+#: One message in parts, which are sent one after another.
 Parts = tuple[bytes | memoryview, ...]
 
 
-def _has_too_many(call: Call) -> bool:
-    """What a unary call waits for, beside its end."""
+def _has_several_messages(call: Call) -> bool:
+    """Whether a unary call has more than one response, which ends its wait early."""
     return len(call.reader.messages) > 1
 
 
@@ -33,12 +36,15 @@ def _has_message(call: Call) -> bool:
     return bool(call.reader.messages)
 
 
-def _at_once(call: Call) -> bool:
+def _always(call: Call) -> bool:
     return True
 
 
 class Link(Multiplexer):
-    """One connection.  Every method may be called from any thread, without the lock."""
+    """One connection to the daemon.
+
+    Any thread that does not hold the lock may call the public methods.
+    """
 
     def start(
         self,
@@ -48,65 +54,81 @@ class Link(Multiplexer):
         message: Parts | None,
         encoding: str = "",
     ) -> Call | None:
-        """Begin a call, with its only message if it has just one; ``None``: the link is over.
+        """Start a call.
 
-        In the second case nothing of the call was sent.  A message with an ``encoding`` is given
-        compressed.  Raises ``InvalidArgument``, ``ResourceExhausted`` for a message too large.
+        Args:
+            path: ``/package.Service/Method``.
+            request: The metadata of the request.
+            deadline: The deadline of the call, which is also sent to the peer.
+            message: The only message of the call. It closes the sending side. ``None``: messages
+                follow by ``send``.
+            encoding: The compression of the messages (``grpc-encoding``). ``message`` must
+                already be compressed.
+
+        Returns:
+            The call. ``None`` if the connection accepts no calls, or has ended before any byte of
+            the call was sent.
+
+        Raises:
+            InvalidArgument: The metadata is invalid.
+            ResourceExhausted: The message is too large.
         """
-        return self._begin(
+        return self._start_call(
             Waiter(), path, request, deadline=deadline, message=message, encoding=encoding
         )
 
     def unary(
         self, path: str, request: Metadata, deadline: Deadline, message: Parts, encoding: str = ""
     ) -> Call | None:
-        """A call of one request and one response, from its beginning to its end.
+        """Perform a call with one request and one response. Return it when it has ended.
 
-        ``None`` as in ``start``.  The messages stay in the call's inbox.
+        The response stays in the call's inbox. The arguments, ``None`` and the exceptions are
+        those of ``start``.
         """
-        visit = Waiter(None, _has_too_many)
+        waiter = Waiter(None, _has_several_messages)
         try:
-            call = self._begin(
-                visit, path, request, deadline=deadline, message=message, encoding=encoding
+            call = self._start_call(
+                waiter, path, request, deadline=deadline, message=message, encoding=encoding
             )
         except BaseException:
-            if visit.call is not None:
-                self.cancel(visit.call, _INTERRUPTED)
+            if waiter.call is not None:
+                self.cancel(waiter.call, _INTERRUPTED)
             raise
         if call is None:
             return None
         if call.state != DONE:
-            self.cancel(call, _TOO_MANY if _has_too_many(call) else _EXPIRED)
-        # Only now: until it was done, another thread may have read its response.
+            self.cancel(call, _SEVERAL_RESPONSES if _has_several_messages(call) else _EXPIRED)
+        # Count them after the end of the call: before that, another thread may read a response.
         responses = len(call.reader.messages)
         if responses != 1 and call.status is not None and call.status.code == metadata.OK:
-            call.status = _TOO_MANY if responses else _NONE
+            call.status = _SEVERAL_RESPONSES if responses else _NO_RESPONSE
         return call
 
-    def _begin(
+    def _start_call(
         self,
-        visit: Waiter,
+        waiter: Waiter,
         path: str,
         request: Metadata,
         deadline: Deadline,
         message: Parts | None,
         encoding: str,
     ) -> Call | None:
+        """Start a call, and drive the connection until the waiter is ready."""
         views = None if message is None else views_of(message)
-        wire, pump = self._wire, self._pump
-        first = 0  # how many bytes the connection sends before this call's
+        wire, socket_io = self._wire, self._socket_io
+        bytes_before = 0  # the bytes that the connection sends before those of the call
 
-        def begin() -> None:
-            nonlocal first
-            self._look()
-            first = pump.sent
+        def start() -> None:
+            nonlocal bytes_before
+            self._check_liveness()
+            bytes_before = socket_io.sent
             if wire.outgoing:
-                first += sum(map(len, wire.outgoing))
+                bytes_before += sum(map(len, wire.outgoing))
             if not wire.is_draining:
-                visit.call = wire.start(path, request, deadline.remaining, encoding, views)
+                waiter.call = wire.start(path, request, deadline.remaining, encoding, views)
 
-        self._drive(visit, begin, deadline)
-        return None if wire.lost and pump.sent <= first else visit.call
+        self._drive(waiter, start, deadline)
+        return None if wire.lost and socket_io.sent <= bytes_before else waiter.call
 
     def send(
         self,
@@ -116,9 +138,17 @@ class Link(Multiplexer):
         deadline: Deadline,
         is_compressed: bool = False,
     ) -> bool:
-        """Send one message; returns when the peer's window took it all, false at the deadline.
+        """Send one message. Return true when the kernel has all of it, false at the deadline.
 
-        Raises ``ResourceExhausted`` for a message that is too large: the call goes on.
+        Args:
+            call: The call.
+            parts: The message. Without parts, only the sending side is closed, if ``last`` is set.
+            last: Whether this is the last message, which closes the sending side.
+            deadline: The end of the wait.
+            is_compressed: Whether the message is compressed.
+
+        Raises:
+            ResourceExhausted: The message is too large. The call stays usable.
         """
         views, wire = views_of(parts), self._wire
 
@@ -128,41 +158,47 @@ class Link(Multiplexer):
             elif last:
                 wire.send_end(call)
 
-        visit = Waiter(call, lambda call: not call.unsent and not wire.outgoing, True)
-        return self._drive(visit, send, deadline)
+        waiter = Waiter(call, lambda call: not call.unsent and not wire.outgoing, True)
+        return self._drive(waiter, send, deadline)
 
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, Message | None]:
-        """The next message, ``None`` where no more will come; false at the deadline."""
-        visit = Waiter(call, _has_message, takes=True)
-        return self._drive(visit, None, deadline), visit.message
+        """Wait for the next message.
+
+        Return whether the wait ended before the deadline, and the message. The message is ``None``
+        if the call has ended and no message is left.
+        """
+        waiter = Waiter(call, _has_message, takes_message=True)
+        return self._drive(waiter, None, deadline), waiter.message
 
     def poll(self, call: Call) -> Message | None:
-        """The next message if it is here already; never waits for the peer."""
-        visit = Waiter(call, _at_once, takes=True)
-        self._drive(visit, None if call.reader.messages else self._look_closely, NOW)
-        return visit.message
+        """Return the next message if it has arrived. Do not wait for the peer."""
+        waiter = Waiter(call, _always, takes_message=True)
+        self._drive(waiter, None if call.reader.messages else self._read_available, NOW)
+        return waiter.message
 
     def cancel(self, call: Call, status: Status) -> None:
-        """End a call with ``status`` and tell the peer; wakes whoever waits for it."""
+        """End a call with ``status``, reset its stream, and wake the threads that wait for it."""
         self._drive(Waiter(), lambda: self._wire.cancel(call, status), NOW)
 
     def expire(self, call: Call) -> None:
-        """End a call whose deadline passed here, before the peer said so."""
+        """End a call whose deadline has passed with ``DEADLINE_EXCEEDED``."""
         self.cancel(call, _EXPIRED)
 
     def close(self, status: Status) -> None:
-        """End the connection and every call on it, whoever waits for them."""
-        self._drive(Waiter(), lambda: self._finish(status), NOW)
+        """End the connection and all its calls with ``status``."""
+        self._drive(Waiter(), lambda: self._end_connection(status), NOW)
 
     @property
     def is_usable(self) -> bool:
+        """Whether the connection accepts new calls."""
         return not self._wire.is_draining
 
     @property
     def lost(self) -> Status | None:
-        """What ended the connection, if it has ended."""
+        """The status that ended the connection, ``None`` while it is open."""
         return self._wire.lost
 
     @property
     def is_idle(self) -> bool:
+        """Whether the connection has no calls."""
         return self._wire.is_idle

@@ -1,17 +1,15 @@
-"""Who reads, who writes and who waits, among the threads that use one connection.
+"""Shares one connection among threads: decides which thread reads, writes or waits.
 
-What lives here: the lock, the roles of reader and writer, waking.  What may not: what a thread
-wants of the connection (``link`` says that), HTTP/2, bytes (``pump`` has them).
+The package starts no thread for this. A caller with bytes to send becomes the writer if no other
+thread is writing. A caller that waits becomes the reader if no other thread is reading. Other
+waiting callers are followers. The reader leaves when its own wait is over, and wakes a follower to
+take its place. No thread holds the lock during a system call, because Python runs other threads
+then, and these would block on the lock. The invariant: whenever the lock is free and a caller
+waits, there is a reader, or a follower has been woken to become the reader.
 
-There is no thread of ours.  Whoever has something to send, and finds nobody writing, writes; a
-caller that waits and finds nobody reading becomes the reader, until it has what it came for, and
-then hands over.  Both are done without the lock: nobody holds it over a system call, where Python
-would let other threads run into it.  The invariant: whenever the lock is free and somebody waits,
-there is a reader, or a waiter has been woken to become one.
-
-An exception may come up anywhere (a signal handler's, KeyboardInterrupt).  While the lock is held,
-or bytes are on their way, it breaks the connection, since nobody knows how far things got; while a
-caller waits it costs nobody else anything.
+An exception may occur at any point (KeyboardInterrupt, or one of a signal handler). A thread that
+then holds the lock or moves bytes ends the connection, because the state of the connection is
+unknown. An exception in a thread that only waits does not affect other threads.
 """
 
 from __future__ import annotations
@@ -34,30 +32,31 @@ from ..wire.framing import Message
 from ..wire.metadata import Status
 from .socket_io import Socket, SocketIO
 
-#: poll takes its milliseconds as an int of 32 bits, and a lock has a limit, too: waits are cut.
+#: The longest wait, in seconds. Longer waits are cut to it, because ``poll`` takes milliseconds as
+#: a 32-bit int, and lock timeouts have a limit, too.
 _LONGEST_WAIT = 3600.0
-#: A peer that was heard of so many seconds ago need not be looked at before a write.
-_FRESH = 0.01
+#: Skip the liveness check before a write if data arrived within this many seconds.
+_LIVENESS_SECONDS = 0.01
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
-#: What a thread does next, without the lock.
+#: The steps of a thread. It does the first with the lock, the others without it.
 _ACT, _WRITE, _READ, _FOLLOW, _LEAVE = range(5)
-#: For a visit that waits for nothing.
+#: The deadline for calls of ``_drive`` that do not wait.
 NOW = Deadline(None)
 
 
 class Waiter:
-    """One thread's business with the link: what it does, and what it waits for."""
+    """The state of one thread that uses the connection."""
 
     __slots__ = (
+        "buffers",
         "call",
         "event",
-        "is_here",
-        "is_moving",
         "is_ready",
         "is_sending",
+        "is_transferring",
         "message",
-        "takes",
-        "written",
+        "must_leave",
+        "takes_message",
     )
 
     def __init__(
@@ -65,27 +64,31 @@ class Waiter:
         call: Call | None = None,
         is_ready: Callable[[Call], bool] | None = None,
         is_sending: bool = False,
-        takes: bool = False,
+        takes_message: bool = False,
     ) -> None:
         self.call = call
-        self.is_ready = is_ready  # beside the end of the call; None: it waits for nothing
-        self.is_sending = is_sending  # waits for room, too
-        self.takes = takes  # when the wait is over, the call's oldest message
-        self.message: Message | None = None
-        self.is_here = False  # it has a role, or waits, and must leave
-        self.is_moving = False  # bytes are between the socket and the wire
-        self.written: list[Buffer] = []
-        self.event: threading.Lock | None = None  # once it follows
+        self.is_ready = is_ready  # ends the wait, as the end of the call does; None: no wait
+        self.is_sending = is_sending  # is also woken when all bytes are sent
+        self.takes_message = takes_message  # takes the call's oldest message after the wait
+        self.message: Message | None = None  # the message that it took
+        self.must_leave = False  # has a role, or is a follower
+        self.is_transferring = False  # bytes are between the socket and the wire.Connection
+        self.buffers: list[Buffer] = []  # the buffers that it is writing
+        self.event: threading.Lock | None = None  # a follower's; releasing it wakes the thread
 
 
 class Multiplexer:
-    """A socket, a ``wire.Connection`` and the lock around both.
+    """A socket, a ``wire.Connection`` and the lock that guards both.
 
-    Methods want the lock, save those that say that they do not.
+    The caller of a private method must hold the lock, unless the method's docstring says otherwise.
     """
 
     def __init__(self, sock: Socket, wire: Connection, ready_by: Deadline) -> None:
-        """Raises ``Unavailable`` where there are no more descriptors; the socket is then open."""
+        """Make the pair of sockets that wakes the reader.
+
+        Raises:
+            Unavailable: No file descriptors are left. The socket stays open.
+        """
         try:
             self._wake_in, self._wake_out = socket.socketpair()
         except OSError as error:
@@ -93,292 +96,319 @@ class Multiplexer:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._pid = os.getpid()
-        self._pump = SocketIO(sock, wire)
+        self._socket_io = SocketIO(sock, wire)
         self._wire = wire
         self._ready_by = ready_by
         self._lock = threading.Lock()
         self._reader: Waiter | None = None
-        self._is_polling = False  # the reader is, and has not been told to look again
+        self._is_polling = False  # the reader is in poll, and has not been woken
         self._is_writing = False
-        self._is_urgent = False  # what waits to go out shall not wait for the next to write
-        self._failure: Status | None = None  # of a write, until the reader has seen to it
+        self._is_urgent = False  # outgoing bytes must not wait for the next write
+        self._write_failure: Status | None = None  # a failed write that the reader must process
         self._followers: dict[Waiter, None] = {}
-        self._senders = 0  # how many of those that have followed wait for room
-        self._heard = 0.0  # when somebody read, on the monotonic clock
-        self._polled = select.POLLIN
+        self._sender_count = 0  # registered waiters with is_sending set
+        self._last_read = 0.0  # the time of the last read, on the monotonic clock
+        self._polled_events = select.POLLIN
         self._poller = select.poll()
         self._poller.register(sock.fileno(), select.POLLIN)
         self._poller.register(self._wake_in, select.POLLIN)
-        self._descriptor = sock.fileno()
+        self._socket_fd = sock.fileno()
 
     @property
     def is_ours(self) -> bool:
-        """Whether this is the process that made the connection, not one forked from it."""
+        """Whether this process made the connection. False in a forked child."""
         return self._pid == os.getpid()
 
     def check_process(self) -> None:
-        """Raises ``FailedPrecondition`` in a forked child: the connection is its parent's."""
+        """Check that this process made the connection.
+
+        Raises:
+            FailedPrecondition: This process is a forked child, and its parent made the connection.
+        """
         if not self.is_ours:
             raise FailedPrecondition(
-                "the call belongs to the process that this one was forked from",
-                remedy="Begin calls in the process that goes on with them",
+                "this process was forked, and the call belongs to its parent",
+                remedy="Start and continue a call in the same process",
             )
 
     def forget(self) -> None:
-        """Close the descriptors without a word to the daemon: in a forked child, or at the end."""
-        for sock in (self._pump.sock, self._wake_in, self._wake_out):
+        """Close the file descriptors and send nothing: in a forked child, or at the end."""
+        for sock in (self._socket_io.sock, self._wake_in, self._wake_out):
             sock.close()
 
-    # ---- the turns of a visit --------------------------------------------------------------
+    # ---- the steps of a thread -------------------------------------------------------------
 
-    def _drive(self, me: Waiter, act: Callable[[], None] | None, deadline: Deadline) -> bool:
-        """Without the lock: do something, send what is to be sent, and wait; false at the deadline.
+    def _drive(self, waiter: Waiter, action: Callable[[], None] | None, deadline: Deadline) -> bool:
+        """Perform an action, send the outgoing bytes, and wait. Return false at the deadline.
 
-        What ``act`` refuses with a ``ContainerdError`` has not happened, and harms nobody.
+        The caller must not hold the lock. An action that raises a ``ContainerdError`` has changed
+        nothing, and the connection stays usable.
         """
         if self._pid != os.getpid():
             self.check_process()
-        turn = _ACT
-        what: Any = None
-        came: Any = None
+        step = _ACT
+        argument: Any = None
+        result: Any = None
         try:
             try:
                 while True:
                     with self._lock:
                         try:
-                            if turn == _WRITE:
-                                self._wrote(me, came)
-                            elif turn == _READ:
-                                self._have_read(me, came)
-                            elif act is not None:
-                                action, act = act, None
-                                self._act(action)
-                            turn, what = self._next(me, deadline)
+                            if step == _WRITE:
+                                self._after_write(waiter, result)
+                            elif step == _READ:
+                                self._after_read(waiter, result)
+                            elif action is not None:
+                                pending, action = action, None
+                                self._perform(pending)
+                            step, argument = self._next_step(waiter, deadline)
                         except ContainerdError:
                             raise
                         except BaseException:
-                            self._break()
+                            self._break_connection()
                             raise
-                    if turn == _WRITE:
-                        came = self._pump.write(me.written)
-                    elif turn == _READ:
-                        came = self._read(me, what)
-                    elif turn == _FOLLOW:
-                        what[0].acquire(timeout=what[1])
+                    if step == _WRITE:
+                        result = self._socket_io.write(waiter.buffers)
+                    elif step == _READ:
+                        result = self._read(waiter, argument)
+                    elif step == _FOLLOW:
+                        argument[0].acquire(timeout=argument[1])
                     else:
-                        return bool(what)
+                        return bool(argument)
             finally:
-                if me.is_here:
-                    self._leave_late(me)
+                if waiter.must_leave:
+                    self._leave_after_exception(waiter)
         finally:
-            if me.is_here:  # again: a signal may have come in the middle of leaving
-                self._leave_late(me)
+            if waiter.must_leave:  # again: a signal may have interrupted the first attempt
+                self._leave_after_exception(waiter)
 
-    def _act(self, action: Callable[[], None]) -> None:
+    def _perform(self, action: Callable[[], None]) -> None:
+        """Perform an action. Bytes that it adds to the outgoing ones are urgent."""
         if self._reader is None:
-            self._pump.is_blocked = False  # nobody polls for room: try again
+            self._socket_io.is_blocked = False  # no reader polls for room: try to write again
         before = len(self._wire.outgoing)
         action()
         if len(self._wire.outgoing) > before:
             self._is_urgent = True
 
-    def _take(self, me: Waiter, call: Call) -> None:
-        """The credit goes out at once: the peer goes on while the caller works on the message."""
-        me.message = self._wire.take(call)
+    def _take_message(self, waiter: Waiter, call: Call) -> None:
+        """Take the call's oldest message, which returns flow-control credit to the peer.
 
-    def _next(self, me: Waiter, deadline: Deadline) -> tuple[int, Any]:
-        """What a thread is to do, and with what; everybody whom this concerns has been woken."""
-        pump, call, is_ready = self._pump, me.call, me.is_ready
-        if pump.wire.touched or pump.has_drained or pump.is_shut:
-            self._wake()
+        As an action, it makes the credit urgent. So the peer continues while the caller works on
+        the message.
+        """
+        waiter.message = self._wire.take(call)
+
+    def _next_step(self, waiter: Waiter, deadline: Deadline) -> tuple[int, Any]:
+        """Wake the threads that can continue. Return this thread's next step and its argument."""
+        socket_io, call, is_ready = self._socket_io, waiter.call, waiter.is_ready
+        if socket_io.wire.touched or socket_io.has_drained or socket_io.is_shut:
+            self._wake_waiters()
         is_over = call is None or is_ready is None or call.state == DONE or is_ready(call)
-        if is_over and me.takes and call is not None:
-            me.takes, me.is_ready = False, None  # what it waited for is gone from the inbox
-            self._act(lambda: self._take(me, call))
-        # Acknowledgements ride on a write, or go alone before somebody blocks.
-        if (self._is_urgent or not is_over) and pump.wire.outgoing:
-            if not self._is_writing and not pump.is_blocked:
-                me.is_here = True
-                me.written = pump.next_buffers()
-                self._is_writing = me.is_moving = True
+        if is_over and waiter.takes_message and call is not None:
+            # From now on is_ready would say false: the message has left the inbox.
+            waiter.takes_message, waiter.is_ready = False, None
+            self._perform(lambda: self._take_message(waiter, call))
+        # Acknowledgements are sent with other bytes, or alone before this thread waits.
+        if (self._is_urgent or not is_over) and socket_io.wire.outgoing:
+            if not self._is_writing and not socket_io.is_blocked:
+                waiter.must_leave = True
+                waiter.buffers = socket_io.next_buffers()
+                self._is_writing = waiter.is_transferring = True
                 self._is_urgent = False
                 return _WRITE, None
-            self._kick_for_room()
+            self._request_room()
         seconds = 0.0 if is_over else _seconds(deadline)
         if not seconds:
-            self._leave(me)
+            self._leave(waiter)
             return _LEAVE, is_over
-        me.is_here = True
-        if self._reader is None or self._reader is me:
-            return _READ, self._begin_reading(me, deadline, seconds)
-        if me.event is None and call is not None:
-            self._enrol(me, call)
-        self._followers[me] = None
-        return _FOLLOW, (me.event, seconds)
+        waiter.must_leave = True
+        if self._reader is None or self._reader is waiter:
+            return _READ, self._prepare_poll(waiter, deadline, seconds)
+        if waiter.event is None and call is not None:
+            self._register(waiter, call)
+        self._followers[waiter] = None
+        return _FOLLOW, (waiter.event, seconds)
 
-    def _enrol(self, me: Waiter, call: Call) -> None:
-        """From now on it is woken when something happens to its call, and may follow."""
-        me.event = threading.Lock()
-        me.event.acquire()
-        call.waiters.append(me)
-        self._senders += me.is_sending
+    def _register(self, waiter: Waiter, call: Call) -> None:
+        """Make the waiter known to its call, whose changes then wake it."""
+        waiter.event = threading.Lock()
+        waiter.event.acquire()
+        call.waiters.append(waiter)
+        self._sender_count += waiter.is_sending
 
-    def _begin_reading(self, me: Waiter, deadline: Deadline, seconds: float) -> float:
+    def _prepare_poll(self, waiter: Waiter, deadline: Deadline, seconds: float) -> float:
+        """Become the reader unless this thread already is. Return how many seconds to poll."""
         if self._reader is None:
-            self._followers.pop(me, None)
-            self._reader = me
-        wanted = select.POLLIN | (select.POLLOUT if self._pump.is_blocked else 0)
-        if wanted != self._polled:
-            self._poller.modify(self._descriptor, wanted)
-            self._polled = wanted
+            self._followers.pop(waiter, None)
+            self._reader = waiter
+        wanted = select.POLLIN | (select.POLLOUT if self._socket_io.is_blocked else 0)
+        if wanted != self._polled_events:
+            self._poller.modify(self._socket_fd, wanted)
+            self._polled_events = wanted
         self._is_polling = True
         return seconds if self._wire.is_ready else min(seconds, _seconds(self._ready_by))
 
-    def _read(self, me: Waiter, seconds: float) -> tuple[int | Status, bool, bool]:
-        """Without the lock, as the reader: what came, whether there is room, or was anything."""
-        came: int | Status = 0
+    def _read(self, waiter: Waiter, seconds: float) -> tuple[int | Status, bool, bool]:
+        """Poll the socket and read from it. The reader calls this method without the lock.
+
+        Return the result of ``SocketIO.read``, whether the socket has room for a write, and
+        whether ``poll`` reported anything.
+        """
+        received: int | Status = 0
         has_room = False
         ready = self._poller.poll(seconds * 1000)
-        for descriptor, events in ready:
-            if descriptor != self._descriptor:
-                self._drain_wakes()
+        for fd, events in ready:
+            if fd != self._socket_fd:
+                self._empty_wake_socket()
                 continue
             has_room = bool(events & select.POLLOUT)
             if events & (select.POLLIN | _BROKEN):
-                me.is_moving = True
-                came = self._pump.read()
-        return came, has_room, bool(ready)
+                waiter.is_transferring = True
+                received = self._socket_io.read()
+        return received, has_room, bool(ready)
 
-    def _have_read(self, me: Waiter, result: Any) -> None:
-        came, has_room, was_woken = result
-        me.is_moving = self._is_polling = False
+    def _after_read(self, waiter: Waiter, result: Any) -> None:
+        """Process the result of ``_read``."""
+        received, has_room, was_woken = result
+        waiter.is_transferring = self._is_polling = False
         if has_room:
-            self._pump.is_blocked = False
-        if came:
-            self._heard = time.monotonic()
-            self._take_in(came)
+            self._socket_io.is_blocked = False
+        if received:
+            self._last_read = time.monotonic()
+            self._process_received(received)
         elif not was_woken and not self._wire.is_ready and self._ready_by.expired:
-            said = "the peer took the connection and said nothing"
-            # Not "unprocessed": it may be asleep, and find the call in its socket later.
-            self._pump.lose(Status(metadata.UNAVAILABLE, said, b"", "connection"))
-        if self._failure is not None:
-            self._pump.drain(self._failure)
+            message = "the peer accepted the connection but sent nothing"
+            # Not is_unprocessed: a stopped peer may find the call in its socket later.
+            self._socket_io.lose(Status(metadata.UNAVAILABLE, message, b"", "connection"))
+        if self._write_failure is not None:
+            self._socket_io.drain(self._write_failure)
 
-    def _take_in(self, came: int | Status) -> None:
-        self._pump.take_in(came)
+    def _process_received(self, received: int | Status) -> None:
+        self._socket_io.take_in(received)
         if self._wire.lost:
-            self._finish(self._wire.lost)
+            self._end_connection(self._wire.lost)
 
-    def _finish(self, status: Status) -> None:
-        """End the connection; if somebody writes, that thread does the rest when it is back."""
+    def _end_connection(self, status: Status) -> None:
+        """End the connection. If a thread is writing, that thread does the rest afterwards."""
         self._wire.lose(status)
         if not self._is_writing:
-            self._pump.finish(status)
+            self._socket_io.finish(status)
 
-    def _wrote(self, me: Waiter, went: Any) -> None:
-        self._is_writing = me.is_moving = False
-        written, me.written = me.written, []
-        if isinstance(went, Status) and self._reader not in (me, None):
-            self._failure = went
+    def _after_write(self, waiter: Waiter, result: Any) -> None:
+        """Process the result of ``SocketIO.write``."""
+        self._is_writing = waiter.is_transferring = False
+        buffers, waiter.buffers = waiter.buffers, []
+        if isinstance(result, Status) and self._reader not in (waiter, None):
+            self._write_failure = result
             self._wire.outgoing.clear()
-            self._kick()
+            self._wake_reader()
             return
-        self._pump.wrote(written, went)
+        self._socket_io.wrote(buffers, result)
         if self._wire.outgoing:
-            self._is_urgent = True  # whoever left it to this thread relies on its going out
+            self._is_urgent = True  # other threads rely on this thread to send them
         if self._wire.lost:
-            self._pump.finish(self._wire.lost)
+            self._socket_io.finish(self._wire.lost)
 
-    def _leave(self, me: Waiter) -> None:
-        """End a visit, and see to it that somebody reads; may be done twice."""
-        if me.event is not None and me.call is not None and me in me.call.waiters:
-            me.call.waiters.remove(me)
-            self._senders -= me.is_sending
-            self._followers.pop(me, None)
-        if self._reader is me:
+    def _leave(self, waiter: Waiter) -> None:
+        """Give up the thread's role. Wake a follower if the reader has left.
+
+        This method may be called twice.
+        """
+        if waiter.event is not None and waiter.call is not None and waiter in waiter.call.waiters:
+            waiter.call.waiters.remove(waiter)
+            self._sender_count -= waiter.is_sending
+            self._followers.pop(waiter, None)
+        if self._reader is waiter:
             self._reader = None
             self._is_polling = False
         if self._reader is None:
-            if self._pump.is_shut and not self._is_writing:
-                self.forget()  # not while somebody uses the descriptors
+            if self._socket_io.is_shut and not self._is_writing:
+                self.forget()  # no thread uses the file descriptors
             for follower in self._followers:
-                self._rouse(follower)
+                self._wake_waiter(follower)
                 break
-        me.is_here = False
+        waiter.must_leave = False
 
-    def _leave_late(self, me: Waiter) -> None:
-        """Without the lock: leave, where an exception came before that."""
+    def _leave_after_exception(self, waiter: Waiter) -> None:
+        """Leave after an exception. The caller must not hold the lock."""
         with self._lock:
-            if me.written:
+            if waiter.buffers:
                 self._is_writing = False
-            if me.is_moving:
-                self._break()
-            self._leave(me)
+            if waiter.is_transferring:
+                self._break_connection()
+            self._leave(waiter)
 
     # ---- waking ----------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Before the first write after a while: see whether the peer has gone."""
-        if time.monotonic() - self._heard > _FRESH and self._wire.is_idle:
-            self._look_closely()
+    def _check_liveness(self) -> None:
+        """Check, before the first write after a pause, whether the peer has closed the connection.
 
-    def _look_closely(self) -> None:
-        """Take in what has come, unless somebody reads."""
+        This method does not read while a call is active.
+        """
+        if time.monotonic() - self._last_read > _LIVENESS_SECONDS and self._wire.is_idle:
+            self._read_available()
+
+    def _read_available(self) -> None:
+        """Read and process the bytes that have arrived, unless there is a reader."""
         if self._reader is None and not self._wire.lost:
-            for descriptor, _ in self._poller.poll(0):
-                if descriptor == self._descriptor and (came := self._pump.read()):
-                    self._take_in(came)
+            for fd, _ in self._poller.poll(0):
+                if fd == self._socket_fd and (received := self._socket_io.read()):
+                    self._process_received(received)
 
-    def _drain_wakes(self) -> None:
+    def _empty_wake_socket(self) -> None:
         with suppress(BlockingIOError):
             while self._wake_in.recv(4096):
                 pass
 
-    def _wake(self) -> None:
-        """Wake whoever has something to see: of a call, or that all is sent."""
+    def _wake_waiters(self) -> None:
+        """Wake the waiters of calls that have changed, and senders if all bytes are sent."""
         reader = self._reader
         for call in self._wire.take_touched():
             for waiter in call.waiters:
-                self._rouse(waiter)
+                self._wake_waiter(waiter)
             if self._is_polling and reader is not None and reader.call is call:
-                self._kick()
-        if self._pump.has_drained:
-            self._pump.has_drained = False
-            if self._senders:
+                self._wake_reader()
+        if self._socket_io.has_drained:
+            self._socket_io.has_drained = False
+            if self._sender_count:
                 for follower in self._followers:
                     if follower.is_sending:
-                        self._rouse(follower)
+                        self._wake_waiter(follower)
             if reader is not None and reader.is_sending:
-                self._kick()
-        if self._pump.is_shut and reader is None and not self._is_writing:
+                self._wake_reader()
+        if self._socket_io.is_shut and reader is None and not self._is_writing:
             self.forget()
 
-    def _rouse(self, waiter: Any) -> None:
+    def _wake_waiter(self, waiter: Any) -> None:
         if waiter is self._reader:
-            self._kick()
+            self._wake_reader()
         elif waiter.event is not None and waiter.event.locked():
             waiter.event.release()
 
-    def _kick_for_room(self) -> None:
-        """The socket is full: the reader shall wait for room as well."""
-        if self._pump.is_blocked and not self._polled & select.POLLOUT:
-            self._kick()
+    def _request_room(self) -> None:
+        """If the socket is full, make the reader poll for room, too."""
+        if self._socket_io.is_blocked and not self._polled_events & select.POLLOUT:
+            self._wake_reader()
 
-    def _kick(self) -> None:
-        """Make the reader look again, if it is in ``poll``."""
+    def _wake_reader(self) -> None:
+        """Wake the reader if it is in ``poll``."""
         if self._is_polling:
             self._is_polling = False
-            with suppress(BlockingIOError):  # it is full, so the reader will wake
+            with suppress(BlockingIOError):  # the wake socket is full: the reader wakes anyway
                 self._wake_out.send(b"!")
 
-    def _break(self) -> None:
-        """Bytes may be gone, sent twice or half taken in: nothing that comes can be trusted."""
-        said = "the connection was given up: a thread was interrupted in the middle of using it"
-        self._pump.lose(Status(metadata.UNAVAILABLE, said, b"", "connection"))
-        self._wake()
-        for follower in self._followers:  # who was to be woken may be forgotten, too
-            self._rouse(follower)
-        self._kick()
+    def _break_connection(self) -> None:
+        """End the connection after an interrupt, because its state is unknown.
+
+        Bytes may be lost, sent twice or half processed.
+        """
+        message = "the connection was closed: a thread was interrupted while using it"
+        self._socket_io.lose(Status(metadata.UNAVAILABLE, message, b"", "connection"))
+        self._wake_waiters()
+        for follower in self._followers:  # the interrupt may have prevented that they were woken
+            self._wake_waiter(follower)
+        self._wake_reader()
 
 
 def _seconds(deadline: Deadline) -> float:

@@ -1,10 +1,8 @@
-"""A socket and a ``wire.Connection``, and the bytes between them.
+"""Moves bytes between a socket and a ``wire.Connection``.
 
-What lives here: reading, writing, and what the socket's errors mean.  What may not: locks, waiting
-(``link`` has both), knowledge of HTTP/2.
-
-Each direction is in two halves: one touches the socket, and may run beside the other direction's;
-the other touches the wire, under the lock of whoever drives this.
+Each direction has two steps. The first reads or writes the socket without a lock, so that one
+thread can read while another writes. The second updates the ``wire.Connection``; the caller must
+hold its lock.
 """
 
 from __future__ import annotations
@@ -23,26 +21,43 @@ from .failures import TLSFault
 
 _LOGGER = logging.getLogger(__package__)
 _RECEIVE_BUFFER = 256 << 10
-#: Buffers in one sendmsg: 64 frames of 16 KiB are all that a Unix socket of ours has room for
-#: (``address``), and what does not fit is looked at in vain.
-_MOST_BUFFERS = 128
+#: Buffers for one sendmsg, enough for 64 frames of 16 KiB. The send buffer of a Unix socket
+#: (``unix``) has no room for more frames, so that more buffers would only cost time.
+_MAX_BUFFERS = 128
 
 
 class Socket(Protocol):
-    """What is needed of a socket in non-blocking mode."""
+    """The methods that a connection uses of a non-blocking socket."""
 
-    def recv_into(self, buffer: memoryview, /) -> int: ...
-    def sendmsg(self, buffers: list[Buffer], /) -> int: ...
-    def fileno(self) -> int: ...
-    def shutdown(self, how: int, /) -> None: ...
-    def close(self) -> None: ...
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Read into the buffer. Return the number of bytes, 0 at the end."""
+        ...
+
+    def sendmsg(self, buffers: list[Buffer], /) -> int:
+        """Send as many of the bytes as the kernel accepts. Return how many."""
+        ...
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        ...
+
+    def shutdown(self, how: int, /) -> None:
+        """Shut down one direction of the connection, or both."""
+        ...
+
+    def close(self) -> None:
+        """Close the file descriptor."""
+        ...
 
 
 class SocketIO:
-    """Moves bytes as far as the socket lets it.
+    """Reads from and writes to one non-blocking socket.
 
-    ``sent`` counts bytes; ``is_shut`` says that the socket is.  ``is_blocked`` says that it took
-    less than it was given; ``has_drained``, that everything went out; both until they are reset.
+    Attributes:
+        sent: The number of bytes sent.
+        is_shut: Whether the socket has been shut down.
+        is_blocked: Whether the socket accepted only a part of a write. The caller resets it.
+        has_drained: Whether a write has sent all outgoing bytes. The caller resets it.
     """
 
     def __init__(self, sock: Socket, wire: Connection) -> None:
@@ -58,109 +73,116 @@ class SocketIO:
     # ---- without the lock ------------------------------------------------------------------
 
     def read(self) -> int | Status:
-        """Read once: how many bytes came, or the end of the connection."""
+        """Read once. Return the number of bytes, or the status if the connection has ended."""
         try:
             room = self._buffer[self._filled :] if self._filled else self._buffer
             count = self.sock.recv_into(room)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
-            return self._failed(error)
-        return count or self._gone("the peer closed the connection")
+            return self._status_of_error(error)
+        return count or self._status_of_loss("the peer closed the connection")
 
     def write(self, buffers: list[Buffer]) -> int | Status:
-        """Send once: how many bytes went, or the end of the connection."""
+        """Send once. Return the number of bytes, or the status if the connection has ended."""
         try:
             return self.sock.sendmsg(buffers)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
-            return self._failed(error)
+            return self._status_of_error(error)
 
     # ---- with the lock ---------------------------------------------------------------------
 
-    def take_in(self, came: int | Status) -> None:
-        """Give the wire what ``read`` brought."""
+    def take_in(self, received: int | Status) -> None:
+        """Process the result of ``read``."""
         if self.is_shut:
             return
-        if isinstance(came, Status):
-            self.lose(came)
+        if isinstance(received, Status):
+            self.lose(received)
             return
-        self._filled += came
-        used = self.wire.receive(self._buffer[: self._filled])
-        left = self._filled - used
-        if left and used:
-            self._buffer[:left] = self._buffer[used : self._filled]
-        self._filled = left
+        self._filled += received
+        consumed = self.wire.receive(self._buffer[: self._filled])
+        remaining = self._filled - consumed
+        if remaining and consumed:
+            self._buffer[:remaining] = self._buffer[consumed : self._filled]
+        self._filled = remaining
 
     def next_buffers(self) -> list[Buffer]:
-        """What is to be written next; it stays in ``wire.outgoing`` until it was."""
-        return list(islice(self.wire.outgoing, _MOST_BUFFERS))
+        """Return the buffers for the next ``write``. They stay in ``wire.outgoing`` until sent."""
+        return list(islice(self.wire.outgoing, _MAX_BUFFERS))
 
-    def wrote(self, buffers: list[Buffer], went: int | Status) -> None:
-        """Strike out what ``write`` got rid of."""
+    def wrote(self, buffers: list[Buffer], sent: int | Status) -> None:
+        """Process the result of ``write``: remove the sent bytes from ``wire.outgoing``."""
         outgoing = self.wire.outgoing
         if self.is_shut:
             return
-        if isinstance(went, Status):
-            self.drain(went)
+        if isinstance(sent, Status):
+            self.drain(sent)
             return
-        self.sent += went
-        self._log_sent(buffers, went)
+        self.sent += sent
+        self._log_sent(buffers, sent)
         for buffer in buffers:
             size = len(buffer)
-            if size > went:
+            if size > sent:
                 self.is_blocked = True
-                if went:
-                    outgoing[0] = memoryview(buffer)[went:]
+                if sent:
+                    outgoing[0] = memoryview(buffer)[sent:]
                 return
-            went -= size
+            sent -= size
             outgoing.popleft()
         self.wire.make_room()
         self.has_drained = not outgoing
 
-    def _log_sent(self, buffers: list[Buffer], went: int) -> None:
+    def _log_sent(self, buffers: list[Buffer], sent: int) -> None:
         if self.wire.sent_log is not None:
-            self.wire.sent_log.add(buffers, went)
+            self.wire.sent_log.add(buffers, sent)
 
-    def drain(self, end: Status) -> None:
-        """Writing has failed with ``end``: read what the peer said before it went."""
+    def drain(self, status: Status) -> None:
+        """End the connection after a failed write, but first process all that the peer has sent.
+
+        ``status`` is the result of the write.
+        """
         while not self.wire.lost:
             self.wire.outgoing.clear()
-            came = self.read()
-            if not came:
+            received = self.read()
+            if not received:
                 break
-            self.take_in(came)
-        self.lose(end)
+            self.take_in(received)
+        self.lose(status)
 
     def finish(self, status: Status) -> None:
-        """End with ``status``, and with what waits to go out, if the socket takes it at once.
+        """End the connection, but first send the outgoing frames that the socket accepts at once.
 
-        Acknowledgements may wait, or the GOAWAY that tells why.  Nobody may be writing.
+        These may be acknowledgements, or the GOAWAY that tells the reason. No thread may be
+        writing.
         """
         self.wire.lose(status)
         if not self.is_shut and self.wire.outgoing:
             buffers = self.next_buffers()
-            went = self.write(buffers)
-            if not isinstance(went, Status):
-                self._log_sent(buffers, went)
+            sent = self.write(buffers)
+            if not isinstance(sent, Status):
+                self._log_sent(buffers, sent)
         self.lose(status)
 
     def lose(self, status: Status) -> None:
-        """Every call ends with ``status``, if the connection was not lost before."""
+        """End the connection. If it had not ended before, all its calls end with ``status``."""
         if not self.is_shut:
             _LOGGER.debug("connection %d is over: %s", self.wire.number, status.message)
         self.is_shut = True
         self.wire.lose(status)
         self.wire.outgoing.clear()
         with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)  # a forked child may hold it open, too
+            self.sock.shutdown(socket.SHUT_RDWR)  # a forked child may hold the socket open
 
-    def _failed(self, error: OSError) -> Status:
+    def _status_of_error(self, error: OSError) -> Status:
         if isinstance(error, TLSFault):
             return error.status
-        return self._gone(f"the connection was lost: {error.strerror or error}")
+        return self._status_of_loss(f"the connection was lost: {error.strerror or error}")
 
-    def _gone(self, said: str) -> Status:
-        """The connection's end; a peer that never said a word provably did nothing."""
-        return Status(metadata.UNAVAILABLE, said, b"", "connection", not self.wire.is_ready)
+    def _status_of_loss(self, message: str) -> Status:
+        """Return the status for the calls on a connection that was lost.
+
+        A peer that has never sent its SETTINGS has certainly not processed a call.
+        """
+        return Status(metadata.UNAVAILABLE, message, b"", "connection", not self.wire.is_ready)

@@ -1,7 +1,4 @@
-"""One streaming call as its caller sees it.
-
-What lives here: messages out and in, the deadline, the end.  What may not: connections, HTTP/2.
-"""
+"""Streaming calls: messages in both directions, the deadline, and the end of the call."""
 
 from __future__ import annotations
 
@@ -22,49 +19,57 @@ from ..errors import (
 from ..wire import metadata
 from ..wire.call import Call
 from ..wire.framing import Message, opened
-from ..wire.framing import compress as squeeze
+from ..wire.framing import compress as compress_parts
 from ..wire.metadata import Metadata, Status
 from .link import Link
 
-#: The type_url under which an error carries ``grpc-status-details-bin`` until it is decoded.
+#: The type_url of the undecoded ``grpc-status-details-bin`` among the details of an error.
 UNDECODED = "grpc-status-details-bin"
-#: What a peer says of a call whose deadline, which it was told, has passed; containerd's handlers
-#: pass the expiry on as an error that they do not know.
-_OUT_OF_TIME = (metadata.CANCELLED, metadata.UNKNOWN)
+#: Codes by which a peer may report that the call's deadline has passed. containerd's handlers
+#: report the expiry as an unknown error.
+_EXPIRY_CODES = (metadata.CANCELLED, metadata.UNKNOWN)
 
 
 class Owner(Protocol):
-    """Who lent the link, and wants it back.
+    """The owner of the connections that streams use.
 
-    ``abandoned`` takes what a stream holds that was dropped; it is appended to without a lock.
+    A stream that is dropped without being closed appends its link and its call to ``abandoned``. It
+    does so without a lock.
     """
 
     abandoned: deque[tuple[Link, Call]]
 
-    def release(self, link: Link) -> None: ...
+    def release(self, link: Link) -> None:
+        """Take back the connection of a call that has ended."""
+        ...
 
 
-#: Begins a call anew, on whatever connection there is.
+#: A function that starts a call and returns the connection and the call.
 Begin = Callable[[], tuple[Link, Call]]
 
 
 class Stream:
-    """A server-streaming or bidirectional call; a context manager and an iterator of messages.
+    """A server-streaming or bidirectional call.
 
-    One thread may send while another receives, and any thread may ``cancel``.  A stream that is
-    left before its end is cancelled.
+    A stream is a context manager, and an iterator over the received messages. One thread may send
+    while another receives. Any thread may call ``cancel``. Closing a stream before its end cancels
+    the call.
     """
 
     def __init__(
         self, owner: Owner, begin: Begin, deadline: Deadline, address: str, *, is_repeatable: bool
     ) -> None:
-        """``is_repeatable``: ``begin`` sends all that there is to send, and may be done twice."""
+        """Start the call with ``begin``.
+
+        ``is_repeatable`` says that ``begin`` sends the whole request, so that it may be called
+        again.
+        """
         self._owner: Owner | None = None
         self._deadline = deadline
         self._address = address
         self._link, self._call = begin()
-        self._again = begin if is_repeatable else None
-        self._owner = self._lender = owner
+        self._restart = begin if is_repeatable else None
+        self._owner = self._channel = owner
 
     def send(
         self,
@@ -73,71 +78,87 @@ class Stream:
         compress: bool | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send one message, given in parts; ``last`` says that no more will come.
+        """Send one message.
 
-        ``timeout`` in seconds bounds this message alone; a call that cannot have it in that time
-        is ended.
+        This method returns when the kernel has the whole message, so that the caller may change
+        the parts. If the call has ended, this method does nothing, and ``receive`` tells the
+        reason.
 
-        Returns when the kernel has all of it, so that the parts may be used again.  Sending to a
-        call that has ended does nothing: ``receive`` tells how it ended.  In a call with a
-        ``compression`` a message is compressed unless ``compress`` is false.
-        Raises ``DeadlineExceeded``, and ``ResourceExhausted`` for a message over the limit, which
-        leaves the call as it was.
+        Args:
+            *parts: The message in one or more parts. Without parts, no message is sent.
+            last: Whether this is the last message. It closes the sending side.
+            compress: ``False`` sends this message uncompressed. Default: compress it if the call
+                has a ``compression``.
+            timeout: Seconds that sending this message may take. A timeout ends the call. Default:
+                no limit except the deadline of the call.
+
+        Raises:
+            DeadlineExceeded: The timeout or the deadline of the call has passed.
+            ResourceExhausted: The message is larger than the limit. The call stays usable.
         """
         is_compressed = bool(parts and self._call.encoding and compress is not False)
         if is_compressed:
-            parts = (squeeze(parts),)
-        self._again = None
+            parts = (compress_parts(parts),)
+        self._restart = None
         try:
             deadline = self._deadline.sooner(timeout)
             in_time = self._link.send(self._call, parts, last, deadline, is_compressed)
         except ContainerdError as error:
             error.operation, error.address = operation(self._call.path), self._address
             raise
-        self._expect(in_time)
+        self._check_in_time(in_time)
 
     def finish_sending(self) -> None:
+        """Close the sending side: no more messages follow."""
         self.send(last=True)
 
     def receive(self, timeout: float | None = None) -> bytes | bytearray | None:
-        """The next message; ``None`` where the call has ended well.
+        """Wait for the next message.
 
-        ``timeout`` in seconds bounds this wait alone and leaves the call as it is; the call's own
-        deadline ends it.  Raises ``DeadlineExceeded``, and how the peer says the call failed.
+        Args:
+            timeout: Seconds that this wait may take. The call stays usable after it. Default: no
+                limit except the deadline of the call, which ends the call.
+
+        Returns:
+            The message. ``None`` if the call has ended successfully.
+
+        Raises:
+            DeadlineExceeded: The timeout or the deadline of the call has passed.
+            ContainerdError: The call has failed. The class depends on the gRPC status.
         """
         deadline = self._deadline.sooner(timeout)
         in_time, message = self._link.receive(self._call, deadline)
-        while message is None and self._begin_again():
+        while message is None and self._restart_if_unprocessed():
             in_time, message = self._link.receive(self._call, deadline)
-        self._again = None
+        self._restart = None
         if message is not None:
-            return self._opened(message)
-        self._expect(in_time or not self._deadline.expired)
+            return self._open_message(message)
+        self._check_in_time(in_time or not self._deadline.expired)
         if not in_time:
-            said = "no message came in time"
-            raise DeadlineExceeded(said, operation=operation(self._call.path))
-        self._give_back()
+            message_text = "no message came in time"
+            raise DeadlineExceeded(message_text, operation=operation(self._call.path))
+        self._release_link()
         raise_status(self._call, self._deadline, self._address)
         return None
 
-    def _begin_again(self) -> bool:
-        """Once more, from the start, if the peer provably did not look at the call (gRFC A6)."""
-        status, again = self._call.status, self._again
-        if status is None or not status.is_unprocessed or again is None:
+    def _restart_if_unprocessed(self) -> bool:
+        """Start the call again if the peer has certainly not processed it (gRFC A6)."""
+        status, begin = self._call.status, self._restart
+        if status is None or not status.is_unprocessed or begin is None:
             return False
-        self._give_back()
-        self._again = None
-        self._link, self._call = again()
-        self._owner = self._lender
+        self._release_link()
+        self._restart = None
+        self._link, self._call = begin()
+        self._owner = self._channel
         return True
 
     def poll(self) -> bytes | bytearray | None:
-        """A message that has come already, else ``None``; never waits."""
+        """Return a message that has arrived, else ``None``. Do not wait."""
         message = self._link.poll(self._call)
-        return None if message is None else self._opened(message)
+        return None if message is None else self._open_message(message)
 
-    def _opened(self, message: Message) -> bytes | bytearray:
-        """The message, decompressed; a call whose message cannot be opened is over."""
+    def _open_message(self, message: Message) -> bytes | bytearray:
+        """Return the message, decompressed if necessary. Cancel the call if that fails."""
         try:
             return open_message(message, self._call.path, self._address)
         except ContainerdError:
@@ -146,33 +167,37 @@ class Stream:
 
     @property
     def is_done(self) -> bool:
+        """Whether the call has ended. Received messages may still be unread."""
         return self._call.is_done
 
     @property
     def initial_metadata(self) -> Metadata:
+        """The metadata of the response headers, empty until they arrive."""
         return self._call.initial_metadata
 
     @property
     def trailing_metadata(self) -> Metadata:
+        """The metadata of the trailers, empty until the call has ended."""
         return self._call.trailing_metadata
 
     def cancel(self) -> None:
-        """End the call now; a thread that waits for it gets ``Cancelled``."""
-        status = Status(metadata.CANCELLED, "the call was cancelled from this end", origin="local")
+        """Cancel the call. A thread that waits for it gets ``Cancelled``."""
+        status = Status(metadata.CANCELLED, "the call was cancelled by the client", origin="local")
         self._link.cancel(self._call, status)
 
     def close(self) -> None:
-        """Cancel what is not over, and give the connection back."""
+        """Cancel the call if it has not ended, and give the connection back."""
         if not self._call.is_done and self._link.is_ours:
             self.cancel()
-        self._give_back()
+        self._release_link()
 
-    def _give_back(self) -> None:
+    def _release_link(self) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.release(self._link)
 
-    def _expect(self, in_time: bool) -> None:
+    def _check_in_time(self, in_time: bool) -> None:
+        """End the call and raise if an operation did not finish in time."""
         if not in_time:
             self._link.expire(self._call)
             raise_status(self._call, self._deadline, self._address)
@@ -188,7 +213,7 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        # No lock may be taken here: this can run in the middle of anything.
+        # Take no lock here: garbage collection may run while this thread holds one.
         owner = getattr(self, "_owner", None)
         if owner is not None:
             owner.abandoned.append((self._link, self._call))
@@ -198,45 +223,55 @@ class Stream:
 
 
 def operation(path: str) -> str:
-    """``Version.Version`` for ``/containerd.services.version.v1.Version/Version``."""
+    """Return ``Version.Version`` for ``/containerd.services.version.v1.Version/Version``."""
     service, _, method = path.rpartition("/")
     return f"{service.rpartition('.')[2]}.{method}"
 
 
 def open_message(message: Message, path: str, address: str) -> bytes | bytearray:
-    """A message as its reader wants it.  Raises ``ResourceExhausted`` or ``ProtocolError``."""
+    """Return a message, decompressed if necessary.
+
+    Raises:
+        ResourceExhausted: The decompressed message is larger than the limit.
+        ProtocolError: The message is not valid gzip.
+    """
     try:
         return opened(message)
     except ContainerdError as error:
-        exhausted = isinstance(error, ResourceExhausted)
-        code = metadata.RESOURCE_EXHAUSTED if exhausted else metadata.INTERNAL
+        is_too_large = isinstance(error, ResourceExhausted)
+        code = metadata.RESOURCE_EXHAUSTED if is_too_large else metadata.INTERNAL
         status = Status(code, error.message, b"", "stream")
         raise error_of(path, status, Deadline(None), address) from None
 
 
 def raise_status(call: Call, deadline: Deadline, address: str) -> None:
-    """Raise what the call's status says; return if that is OK."""
+    """Raise the exception for the call's status. Return if the status is OK."""
     status = call.status or Status(metadata.UNKNOWN, "the call has no status", origin="local")
     if status.code != metadata.OK:
         raise error_of(call.path, status, deadline, address)
 
 
 def error_of(path: str, status: Status, deadline: Deadline, address: str) -> ContainerdError:
-    """The exception for a status that is not OK."""
+    """Return the exception for a status that is not OK."""
     code = status.code
-    if code in _OUT_OF_TIME and status.origin != "local" and deadline.expired:
-        code = metadata.DEADLINE_EXCEEDED  # the peer noticed first
-    kind: type[ContainerdError] = BY_CODE.get(code, Unknown)
+    if code in _EXPIRY_CODES and status.origin != "local" and deadline.expired:
+        code = metadata.DEADLINE_EXCEEDED  # the peer noticed the expiry first
+    error_class: type[ContainerdError] = BY_CODE.get(code, Unknown)
     remedy = ""
     if status.origin in ("stream", "connection") and code == metadata.INTERNAL:
-        kind = ProtocolError
-        remedy = "Is this the gRPC socket of containerd?" if "HTTP/2" in status.message else ""
+        error_class = ProtocolError
+        remedy = (
+            "Check that this is the gRPC socket of containerd" if "HTTP/2" in status.message else ""
+        )
     elif status.origin == "connection" and code == metadata.UNAVAILABLE:
-        kind = ConnectionLost
-        remedy = "If the daemon restarts, wait_for_ready= waits for it; look at what it did first"
+        error_class = ConnectionLost
+        remedy = (
+            "Check whether the daemon carried out the call; wait_for_ready=True waits for a daemon "
+            "that restarts"
+        )
     details = ((UNDECODED, status.details),) if status.details else ()
-    error = kind(
-        status.message or kind.__name__,
+    error = error_class(
+        status.message or error_class.__name__,
         operation=operation(path),
         address=address,
         remedy=remedy,

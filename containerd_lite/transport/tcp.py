@@ -1,8 +1,4 @@
-"""A daemon that listens on a TCP port, with TLS or, on purpose, without.
-
-What lives here: parsing of TCP addresses, dialling.  What may not: anything sent or received, what
-TLS does (``tls``), what a failure means (``failures``).
-"""
+"""Addresses of daemons that listen on a TCP port, with TLS or explicitly without it."""
 
 from __future__ import annotations
 
@@ -24,13 +20,20 @@ from .tls import TLS, secure
 
 _LABEL = "[-_a-zA-Z0-9]{1,63}"
 _TCP = lazy_pattern(rf"tcp://(?:\[(.+)\]|({_LABEL}(?:\.{_LABEL})*\.?)):([0-9]{{1,5}})")
-#: A socket's time-out has a limit; waits are cut.
+#: The longest socket timeout, in seconds. Longer waits are cut to it, because Python limits
+#: timeouts.
 _LONGEST_WAIT = 3600.0
 
 
 @record(frozen=True)
 class TcpAddress(Address):
-    """A TCP port, with TLS over it unless ``tls`` is false."""
+    """The address of a TCP port.
+
+    Args:
+        host: A host name, or an IPv4 or IPv6 address.
+        port: The port, 1 to 65535.
+        tls: The TLS settings, or ``False`` for a connection without TLS.
+    """
 
     host: str
     port: int
@@ -41,15 +44,17 @@ class TcpAddress(Address):
 
     @property
     def authority(self) -> str:
+        """The ``:authority`` header of requests: host and port."""
         return self._bracketed(self._name)
 
     @property
     def scheme(self) -> str:
+        """The ``:scheme`` header of requests."""
         return "https" if self.tls else "http"
 
     @property
     def _name(self) -> str:
-        return self.host.partition("%")[0]  # an IPv6 zone means something on this machine alone
+        return self.host.partition("%")[0]  # an IPv6 zone has a meaning on this machine only
 
     def _bracketed(self, host: str) -> str:
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -59,62 +64,73 @@ class TcpAddress(Address):
         with Undo(sock.close):
             if self.tls:
                 secured = secure(sock, self.tls, self._name.rstrip("."), deadline)
-                return cast(socket.socket, secured)  # it has what link and pump use
+                return cast(socket.socket, secured)  # it has the methods that Socket requires
             sock.setblocking(False)
             return sock
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        """To the first of the host's addresses that answers in its share of the time.
+        """Connect to the first of the host's addresses that accepts in its share of the time.
 
-        Looking up the host is the system's affair, and heeds no deadline of ours.
+        The deadline does not limit the name lookup of ``getaddrinfo``.
         """
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        for left in range(len(found) - 1, 0, -1):
+        entries = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        for remaining_entries in range(len(entries) - 1, 0, -1):
             with suppress(OSError):
-                return _connected(found.pop(0), deadline, left)
-        return _connected(found[0], deadline, 0)
+                return _connect_to(entries.pop(0), deadline, remaining_entries)
+        return _connect_to(entries[0], deadline, 0)
 
     _explain = staticmethod(failures.of_tcp)
 
 
-def _connected(found: tuple[Any, ...], deadline: Deadline, more: int) -> socket.socket:
-    """A socket connected to one of ``getaddrinfo``'s; ``more`` others want some time, too."""
-    family, kind, protocol, _, where = found
+def _connect_to(
+    entry: tuple[Any, ...], deadline: Deadline, remaining_entries: int
+) -> socket.socket:
+    """Return a socket that is connected to one entry of ``getaddrinfo``.
+
+    This entry and the ``remaining_entries`` get equal shares of the time that is left.
+    """
+    family, kind, protocol, _, socket_address = entry
     sock = socket.socket(family, kind, protocol)
     with Undo(sock.close):
-        # A call may wait for days, and a machine that is gone says nothing: after half a minute
-        # of silence, the kernel asks.
+        # A call may wait for days, and a machine that has failed sends nothing. After 30 seconds
+        # of silence, the kernel sends keepalive probes.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         remaining = deadline.sooner(_LONGEST_WAIT).remaining() or 0
-        sock.settimeout(remaining / (more + 1))
-        sock.connect(where)
+        sock.settimeout(remaining / (remaining_entries + 1))
+        sock.connect(socket_address)
         if sock.getsockname() == sock.getpeername():
-            # Where nothing listens, the kernel may choose that very port as ours.
+            # The socket has connected to itself: no process listens on the port, and the kernel
+            # has chosen the same port for this end.
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     return sock
 
 
 def read_tcp(text: str, tls: TLS | Literal[False] | None) -> TcpAddress:
-    """Raises ``InvalidArgument``."""
-    found = _TCP.fullmatch(text)
+    """Parse the address of a TCP port.
+
+    Raises:
+        InvalidArgument: ``text`` is not the address of a TCP port, or ``tls`` is missing.
+    """
+    match = _TCP.fullmatch(text)
     try:
-        six, name, port = found.groups() if found else ("", "", "0")
-        host, number = name or str(IPv6Address(six)), int(port)
+        ipv6, name, port = match.groups() if match else ("", "", "0")
+        host, number = name or str(IPv6Address(ipv6)), int(port)
     except ValueError:
         number = 0
     if not 0 < number < 1 << 16:
         raise InvalidArgument(
-            f"address {text!r} is no host and port",
-            remedy="Write tcp://host:port, with an IPv6 address in brackets",
+            f"address {text!r} is not a host and a port",
+            remedy="Write tcp://host:port, with a port of 1 to 65535; "
+            "put an IPv6 address in brackets",
         )
     if tls is not False and not isinstance(tls, TLS):
         raise InvalidArgument(
             f"address {text!r} needs tls=",
-            remedy="Give tls=TLS(ca=…, cert=…, key=…); tls=False is for a daemon without TLS, "
-            "which everybody on the way can read and command",
+            remedy="Give tls=TLS(ca=…, cert=…, key=…), or tls=False for a daemon without TLS; "
+            "then every host on the network path can read the traffic and control the daemon",
         )
     return TcpAddress(host, number, tls)

@@ -1,10 +1,7 @@
-"""TLS under HTTP/2: the settings, the handshake, and a socket that ``pump`` and ``link`` can drive.
+"""TLS under HTTP/2: the settings, the handshake, and a non-blocking socket.
 
-What lives here: ``TLS``, ``secure``, ``TLSSocket``.  What may not: addresses, connecting, what is
-sent, what a failure means (``failures``).
-
-A certificate and the name in it are always verified.  The rules of HTTP/2 are those of RFC 9113,
-9.2: TLS 1.2 at least, no compression, no renegotiation, ALPN ``h2``.
+The client always verifies the daemon's certificate and the name in it. It follows the rules of
+HTTP/2 for TLS (RFC 9113, 9.2): TLS 1.2 or newer, no compression, no renegotiation, ALPN ``h2``.
 """
 
 from __future__ import annotations
@@ -26,23 +23,31 @@ from .failures import TLSFault, of_tls
 File = str | os.PathLike[str]
 
 _ALPN = "h2"
-#: Of TLS 1.2; what else a library offers is on the list of RFC 9113, appendix A.
+#: The ciphers for TLS 1.2. RFC 9113, appendix A, prohibits the others that OpenSSL offers.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-#: Plain bytes in one record (RFC 8446, 5.1), and a sealed record with its header (RFC 5246, 6.2.3).
-_MOST_PLAIN, _MOST_SEALED, _HEADER = 1 << 14, (1 << 14) + 2048 + 5, 5
+#: Most bytes of plaintext in one record (RFC 8446, 5.1), most bytes of an encrypted record with its
+#: header (RFC 5246, 6.2.3), and bytes of that header.
+_MAX_PLAINTEXT, _MAX_RECORD, _HEADER_SIZE = 1 << 14, (1 << 14) + 2048 + 5, 5
 _RECEIVE_BUFFER = 128 << 10
-#: A socket's time-out has a limit; waits are cut.
+#: The longest socket timeout, in seconds. Longer waits are cut to it, because Python limits
+#: timeouts.
 _LONGEST_WAIT = 3600.0
 
 
 @record(frozen=True)
 class TLS:
-    """How to speak TLS with a daemon; every file is in PEM, and is read at each dial.
+    """The TLS settings for a daemon.
 
-    ``ca`` has the certificates of the authorities to trust, by default the system's.  ``cert`` and
-    ``key`` are the client's, which a daemon with ``tcp_tls_ca`` asks for; ``key`` may be left out
-    where ``cert`` holds both.  ``server_name`` is the name to look for in the daemon's certificate,
-    by default the address's host.
+    All files are in PEM. They are read each time that the client connects.
+
+    Args:
+        ca: The file with the certificates of the authorities to trust. Default: the system's.
+        cert: The file with the client's certificate, which a daemon with ``tcp_tls_ca`` asks for.
+        key: The file with the client's key. Default: ``cert``, which then holds both.
+        server_name: The name to expect in the daemon's certificate. Default: the address's host.
+
+    Raises:
+        InvalidArgument: ``key`` is given without ``cert``.
     """
 
     ca: File | None = None
@@ -55,7 +60,11 @@ class TLS:
             raise InvalidArgument("tls has a key without a certificate", remedy="Give TLS(cert=…)")
 
     def context(self) -> ssl.SSLContext:
-        """What ``ssl`` makes connections with.  Raises ``InvalidArgument``, naming a bad file."""
+        """Return the context with which ``ssl`` makes connections.
+
+        Raises:
+            InvalidArgument: A file is missing or unusable; the message names it.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # this verifies certificate and name
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
@@ -82,42 +91,48 @@ def _load_certificate(context: ssl.SSLContext, cert: File, key: File) -> None:
     _check_readable(cert)
     _check_readable(key)
 
-    def refuse() -> str:  # else OpenSSL would ask for it on the terminal
+    def refuse() -> str:  # otherwise OpenSSL would ask for the password on the terminal
         raise _bad_file(f"the key in {os.fspath(key)} has a password")
 
     try:
         context.load_cert_chain(cert, key, refuse)
     except ssl.SSLError as error:
-        said = f"the key in {os.fspath(key)} is not that of the certificate in {os.fspath(cert)}"
+        message = f"the key in {os.fspath(key)} does not match the certificate in {os.fspath(cert)}"
         if error.reason != "KEY_VALUES_MISMATCH":
-            said = f"no certificate is in {os.fspath(cert)}, or no key in {os.fspath(key)}"
-        raise _bad_file(said) from error
+            message = f"{os.fspath(cert)} holds no certificate, or {os.fspath(key)} holds no key"
+        raise _bad_file(message) from error
 
 
 def _check_readable(path: File) -> None:
-    """``ssl`` does not say which file it could not open."""
+    """Open the file once, because ``ssl`` does not say which file it could not open."""
     try:
         with open(path, "rb"):
             pass
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise _bad_file(f"cannot read {os.fspath(path)}: {why}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise _bad_file(f"cannot read {os.fspath(path)}: {reason}") from error
 
 
-def _bad_file(said: str) -> InvalidArgument:
-    return InvalidArgument(f"tls: {said}", remedy="ca=, cert= and key= are plain files in PEM")
+def _bad_file(message: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"tls: {message}", remedy="Give unencrypted files in PEM as ca=, cert= and key="
+    )
 
 
 class TLSSocket:
-    """TLS over a connected socket; it has what ``pump`` and ``link`` use of a non-blocking one.
+    """A TLS connection over a connected socket, with the methods of a non-blocking socket.
 
-    One thread may read while another writes; any may shut down.  TLS itself runs in memory: the
-    lock around it is held over no system call, and a write that fails does not stand in the way of
-    reading why the peer went.
+    One thread may read while another writes. Any thread may shut it down. TLS itself runs in
+    memory: no thread holds its lock during a system call. After a failed write, the reason why the
+    peer closed the connection can still be read.
     """
 
     def __init__(self, sock: socket.socket, tls: TLS, server_name: str) -> None:
-        """Shake hands before anything else.  Raises ``InvalidArgument``."""
+        """Prepare the connection. The caller must call ``shake_hands`` before any other method.
+
+        Raises:
+            InvalidArgument: A file of the settings, or the server name, is unusable.
+        """
         context = tls.context()
         self._sock = sock
         self._settings = tls
@@ -127,145 +142,160 @@ class TLSSocket:
                 self._incoming, self._outgoing, server_hostname=server_name
             )
         except (ValueError, TypeError) as error:
-            said = f"tls: {server_name!r} is no server's name"
-            raise InvalidArgument(said, remedy="Give a name or an address that is one") from error
-        self._lock = threading.Lock()  # around the three above
-        self._sending = threading.Lock()  # held by who uses the two below
-        self._unsent = memoryview(b"")  # sealed already, and not in the kernel yet
-        self._owed = 0  # plain bytes of it, which the caller takes for unsent
-        self._sealed = memoryview(bytearray(_RECEIVE_BUFFER))
-        self._is_full = False  # the last reader's buffer was, and there may be more inside
-        self._is_over = False
+            message = f"tls: {server_name!r} cannot be the name of a server"
+            raise InvalidArgument(message, remedy="Give a host name or an IP address") from error
+        self._lock = threading.Lock()  # guards _incoming, _outgoing and _tls
+        self._send_lock = threading.Lock()  # guards _unsent and _unsent_plaintext
+        self._unsent = memoryview(b"")  # encrypted bytes that the kernel does not have yet
+        self._unsent_plaintext = 0  # bytes of plaintext in them, not yet reported as sent
+        self._received = memoryview(bytearray(_RECEIVE_BUFFER))  # encrypted
+        self._may_have_more = False  # the last read filled its buffer: plaintext may be left
+        self._has_ended = False
         self._fault: TLSFault | None = None
 
     # ---- the handshake -----------------------------------------------------------------------
 
     def shake_hands(self, deadline: Deadline) -> None:
-        """Raises ``ssl.SSLError``, ``TimeoutError``, ``BlockingIOError`` or another ``OSError``.
+        """Do the handshake, then make the socket non-blocking.
 
-        It takes one record from the kernel at a time.  What follows the handshake stays there,
-        where ``poll`` can see it.
+        This method reads one record from the kernel at a time. So the bytes after the handshake
+        stay in the kernel, where ``poll`` reports them.
+
+        Raises:
+            ssl.SSLError: The handshake failed.
+            OSError: The socket failed. ``TimeoutError`` or ``BlockingIOError``: at the deadline.
         """
         header, body = b"", 0
-        while not self._advance(deadline):
-            self._set_patience(deadline)
-            piece = self._sock.recv(body or _HEADER - len(header))
+        while not self._continue_handshake(deadline):
+            self._set_timeout(deadline)
+            piece = self._sock.recv(body or _HEADER_SIZE - len(header))
             if not piece:
-                raise ConnectionResetError(errno.ECONNRESET, "the peer closed it")
+                raise ConnectionResetError(errno.ECONNRESET, "the peer closed the connection")
             self._incoming.write(piece)
             if body:
                 body -= len(piece)
                 continue
             header += piece
-            if len(header) == _HEADER:
+            if len(header) == _HEADER_SIZE:
                 header, body = b"", int.from_bytes(header[3:], "big")
         self._sock.setblocking(False)
 
-    def _advance(self, deadline: Deadline) -> bool:
-        """Go on as far as the bytes that came allow; whether the handshake is over."""
-        is_over = False
+    def _continue_handshake(self, deadline: Deadline) -> bool:
+        """Continue as far as the received bytes allow. Return whether the handshake is done."""
+        is_done = False
         try:
             self._tls.do_handshake()
-            is_over = True
+            is_done = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError:
             self._sock.setblocking(False)
             with suppress(OSError):
-                self._push()  # an alert tells the peer why
+                self._flush()  # sends the alert that tells the peer the reason
             raise
-        self._set_patience(deadline)
-        self._push()
-        return is_over
+        self._set_timeout(deadline)
+        self._flush()
+        return is_done
 
-    def _set_patience(self, deadline: Deadline) -> None:
+    def _set_timeout(self, deadline: Deadline) -> None:
         remaining = deadline.remaining()
         self._sock.settimeout(None if remaining is None else min(remaining, _LONGEST_WAIT))
 
     @property
     def protocol(self) -> str | None:
-        """What the peer chose by ALPN."""
+        """The protocol that the peer chose by ALPN."""
         return self._tls.selected_alpn_protocol()
 
     def explain(self, error: OSError) -> ContainerdError:
-        """What an error of TLS, or of the socket in the handshake, means."""
+        """Return the exception for an error of TLS, or of the socket during the handshake."""
         return of_tls(
             error,
             has_certificate=self._settings.cert is not None,
             has_cipher=self._tls.cipher() is not None,
         )
 
-    # ---- a socket's --------------------------------------------------------------------------
+    # ---- the methods of a socket -------------------------------------------------------------
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Read what has come; 0 at the end.
+        """Read the plaintext that is available. Return its size in bytes, 0 at the end.
 
-        With a buffer of twice a record's size (36 KiB) or more nothing stays behind where ``poll``
-        does not see it.  With a smaller one, read until ``BlockingIOError``.
+        A caller whose buffer is smaller than two records (36 KiB) must read until
+        ``BlockingIOError``. Otherwise plaintext may stay in this object, where ``poll`` does not
+        report it.
+
+        Raises:
+            BlockingIOError: No plaintext is available.
+            TLSFault: The peer rejected the client's certificate, or violated the TLS protocol.
+            OSError: The socket failed.
         """
-        filled = self._unseal(buffer, 0) if self._is_full else 0
+        filled = self._decrypt(buffer, 0) if self._may_have_more else 0
         room = len(buffer)
-        if room >= 2 * _MOST_SEALED:  # a part of a record may be inside already
-            room -= _MOST_SEALED
-        if not filled and not self._is_over:
-            count = self._sock.recv_into(self._sealed[:room])
-            self._is_over = not count
-            filled = self._unseal(buffer, count)
+        if room >= 2 * _MAX_RECORD:  # TLS may already hold a part of a record
+            room -= _MAX_RECORD
+        if not filled and not self._has_ended:
+            count = self._sock.recv_into(self._received[:room])
+            self._has_ended = not count
+            filled = self._decrypt(buffer, count)
         if filled:
             return filled
         if self._fault is not None:
             raise self._fault
-        if not self._is_over:
+        if not self._has_ended:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return 0
 
-    def _unseal(self, buffer: memoryview, came: int) -> int:
-        """Take in ``came`` sealed bytes; decrypt what is inside as far as there is room."""
+    def _decrypt(self, buffer: memoryview, received: int) -> int:
+        """Give ``received`` encrypted bytes to TLS, and fill the buffer with plaintext."""
         filled = 0
         with self._lock:
-            self._incoming.write(self._sealed[:came])
+            self._incoming.write(self._received[:received])
             try:
-                while filled < len(buffer) and not self._is_over:
+                while filled < len(buffer) and not self._has_ended:
                     count: int = self._tls.read(len(buffer) - filled, buffer[filled:])  # type: ignore[assignment]
-                    self._is_over = not count
+                    self._has_ended = not count
                     filled += count
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLZeroReturnError:
-                self._is_over = True
+                self._has_ended = True
             except ssl.SSLError as error:
                 self._fault = TLSFault(self.explain(error))
-                self._is_over = True
-        self._is_full = filled == len(buffer)
-        if self._is_over:
+                self._has_ended = True
+        self._may_have_more = filled == len(buffer)
+        if self._has_ended:
             with suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RD)  # poll shall see it
+                self._sock.shutdown(socket.SHUT_RD)  # makes poll report the end
         return filled
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> int:
-        """Send what the kernel takes; what it does not take must be offered again, as it is.
+        """Send as much as the kernel accepts. Return the number of plaintext bytes sent.
 
-        Nothing counts as sent before all of its record is in the kernel: the peer cannot read it
-        before that.
+        The caller must offer the rest again, unchanged. The bytes of a record count as sent when
+        the kernel has the whole record, because the peer cannot decrypt a part of it.
+
+        Raises:
+            BlockingIOError: The kernel accepts no bytes, or another thread is sending.
+            TLSFault: The peer rejected the client's certificate, or violated the TLS protocol.
+            OSError: The socket failed.
         """
-        if not self._sending.acquire(blocking=False):
+        if not self._send_lock.acquire(blocking=False):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         sent = 0
         try:
-            self._push()
-            sent, self._owed = self._owed, 0
+            self._flush()
+            sent, self._unsent_plaintext = self._unsent_plaintext, 0
             for plain in _records(buffers, sent):
-                self._owed = self._seal(plain)
-                self._push()
-                sent, self._owed = sent + self._owed, 0
+                self._unsent_plaintext = self._encrypt(plain)
+                self._flush()
+                sent, self._unsent_plaintext = sent + self._unsent_plaintext, 0
         except OSError:
             if not sent:
                 raise
         finally:
-            self._sending.release()
+            self._send_lock.release()
         return sent
 
-    def _seal(self, plain: Buffer) -> int:
+    def _encrypt(self, plain: Buffer) -> int:
         with self._lock:
             try:
                 return self._tls.write(plain)
@@ -274,8 +304,8 @@ class TLSSocket:
             except ssl.SSLError as error:
                 raise self._fault or TLSFault(self.explain(error)) from error
 
-    def _push(self) -> None:
-        """Give the kernel what is sealed, or raise what its socket raises."""
+    def _flush(self) -> None:
+        """Send the encrypted bytes to the kernel. An ``OSError`` of the socket is passed on."""
         while True:
             if not self._unsent:
                 with self._lock:
@@ -285,39 +315,44 @@ class TLSSocket:
             self._unsent = self._unsent[self._sock.send(self._unsent) :]
 
     def fileno(self) -> int:
+        """Return the file descriptor of the socket."""
         return self._sock.fileno()
 
     def setblocking(self, flag: bool) -> None:
+        """Make the socket blocking or non-blocking."""
         self._sock.setblocking(flag)
 
     def shutdown(self, how: int) -> None:
-        """Say goodbye, if nobody is writing and the kernel takes it, and shut the socket down."""
-        if how != socket.SHUT_RD and self._sending.acquire(blocking=False):
+        """Send ``close_notify`` if that is possible at once, and shut the socket down."""
+        if how != socket.SHUT_RD and self._send_lock.acquire(blocking=False):
             try:
                 with suppress(OSError), self._lock:
                     self._tls.unwrap()
                 with suppress(OSError):
-                    self._push()
+                    self._flush()
             finally:
-                self._sending.release()
+                self._send_lock.release()
         self._sock.shutdown(how)
 
     def close(self) -> None:
-        """Close the descriptor, without a word and without a lock: a forked child may do it."""
+        """Close the file descriptor.
+
+        This method sends nothing and takes no lock, so that a forked child may call it.
+        """
         self._sock.close()
 
 
 def _records(buffers: Sequence[Buffer], skip: int) -> Iterator[Buffer]:
-    """The bytes of the buffers behind the first ``skip``, cut into what one record holds."""
+    """Yield the bytes of the buffers after the first ``skip``, in pieces that fit one record."""
     plain = bytearray()
     for buffer in buffers:
         view = memoryview(buffer)[skip:]
         skip = max(0, skip - len(buffer))
         while view:
-            room = _MOST_PLAIN - len(plain)
+            room = _MAX_PLAINTEXT - len(plain)
             plain += view[:room]
             view = view[room:]
-            if len(plain) == _MOST_PLAIN:
+            if len(plain) == _MAX_PLAINTEXT:
                 yield plain
                 plain = bytearray()
     if plain:
@@ -325,20 +360,26 @@ def _records(buffers: Sequence[Buffer], skip: int) -> Iterator[Buffer]:
 
 
 def secure(sock: socket.socket, tls: TLS, host: str, deadline: Deadline) -> TLSSocket:
-    """Shake hands over a connected socket; ``host`` is to be in the peer's certificate.
+    """Do a TLS handshake over a connected socket.
 
-    Raises ``Unauthenticated`` where one end does not trust the other, ``ProtocolError`` where the
-    peer does not speak TLS or HTTP/2, ``DeadlineExceeded``, ``Unavailable`` or ``InvalidArgument``.
-    The socket then stays open, and is the caller's.
+    The peer's certificate must contain ``tls.server_name`` or, without it, ``host``. If this
+    function raises, the socket stays open, and the caller must close it.
+
+    Raises:
+        Unauthenticated: One end does not trust the other.
+        ProtocolError: The peer does not speak TLS or HTTP/2.
+        DeadlineExceeded: The handshake did not finish in time.
+        Unavailable: The connection ended during the handshake.
+        InvalidArgument: A file of the settings, or the server name, is unusable.
     """
-    secured = TLSSocket(sock, tls, tls.server_name or host)
+    tls_socket = TLSSocket(sock, tls, tls.server_name or host)
     try:
-        secured.shake_hands(deadline)
+        tls_socket.shake_hands(deadline)
     except OSError as error:
-        raise secured.explain(error) from error
-    if secured.protocol != _ALPN:
+        raise tls_socket.explain(error) from error
+    if tls_socket.protocol != _ALPN:
         raise ProtocolError(
-            f"the peer speaks TLS but not HTTP/2: by ALPN it chose {secured.protocol}",
-            remedy="Is this the gRPC listener of containerd?",
+            f"the peer speaks TLS but not HTTP/2: it chose {tls_socket.protocol} by ALPN",
+            remedy="Check that this is the gRPC listener of containerd",
         )
-    return secured
+    return tls_socket

@@ -1,4 +1,4 @@
-"""A daemon that listens on a Unix socket: parsing of its addresses, dialling."""
+"""Addresses of daemons that listen on a Unix socket."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from ..undo import Undo
 from . import failures
 from .base import Address
 
-#: sun_path has 108 bytes on Linux, the last one a NUL.
+#: Bytes of the longest path: sun_path has 108 bytes on Linux, and the last one is a NUL.
 _MAX_PATH = 107
-#: Bytes of room for what is sent; the kernel gives twice that, up to twice net.core.wmem_max, and
-#: takes memory for what is in it alone.  Writers of content wait half as often: 2 % of a fetch.
+#: Bytes of the send buffer. The kernel doubles this value, up to twice net.core.wmem_max, and
+#: allocates memory only for the data in the buffer. Writers of content then wait half as often,
+#: which saves 2 % of the time of a fetch.
 _SEND_BUFFER = 1 << 20
-_FORMS = "Write unix:///path, unix:path, a plain path, unix-abstract:name or tcp://host:port"
+_REMEDY = "Write unix:///path, unix:path, a plain path, unix-abstract:name or tcp://host:port"
 
 
 @record(frozen=True)
 class UnixAddress(Address):
-    """A Unix socket: a path, or an abstract name (``path`` begins with a NUL)."""
+    """The address of a Unix socket.
+
+    Args:
+        path: The path of the socket, or an abstract name that begins with a NUL.
+    """
 
     path: str
 
@@ -33,10 +38,10 @@ class UnixAddress(Address):
         return f"unix://{self.path}" if self.path.startswith("/") else f"unix:{self.path}"
 
     def _open(self, deadline: Deadline) -> socket.socket:
-        """Connect at once; while the daemon's queue is full, the kernel offers only to try again.
+        """Connect without blocking, and try again while the daemon's queue is full.
 
-        A time-out of the socket's does not help: it makes the socket non-blocking, and connecting
-        to a Unix socket then fails where it would have waited.
+        A socket timeout does not help. It makes the socket non-blocking, and a non-blocking
+        connect to a Unix socket fails instead of waiting while the queue is full.
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with Undo(sock.close):
@@ -56,26 +61,30 @@ class UnixAddress(Address):
 
 
 def read_unix(text: str) -> UnixAddress:
-    """The address that ``text`` is.  Raises ``InvalidArgument``."""
+    """Parse the address of a Unix socket.
+
+    Raises:
+        InvalidArgument: ``text`` is not the address of a Unix socket.
+    """
     scheme, colon, rest = text.partition(":")
     if scheme == "unix-abstract" and rest:
         path = "\0" + rest
     elif scheme == "unix" and rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
         if host or not slash:
-            said = f"address {text!r} has a host part"
-            raise InvalidArgument(said, remedy="Write unix:///absolute/path")
+            message = f"address {text!r} has a host part"
+            raise InvalidArgument(message, remedy="Write unix:///absolute/path")
         path = "/" + path
     elif scheme == "unix" and rest:
         path = rest
     elif text and "://" not in text and (not colon or "/" in scheme):
         path = text
     else:
-        raise InvalidArgument(f"address {text!r} is of no known form", remedy=_FORMS)
+        raise InvalidArgument(f"address {text!r} has an unknown form", remedy=_REMEDY)
     if len(os.fsencode(path)) > _MAX_PATH or "\0" in path[1:]:
         raise InvalidArgument(
-            f"address {text!r} is no path for a socket: it is longer than {_MAX_PATH} bytes, "
-            "or has a NUL in it",
+            f"address {text!r} cannot be the path of a socket: it is longer than {_MAX_PATH} "
+            "bytes, or contains a NUL",
             remedy="Use a shorter path, or a symbolic link to its folder",
         )
     return UnixAddress(path)

@@ -68,8 +68,8 @@ def test_a_service_of_the_future(client: Client, daemon: Daemon) -> None:
     [
         (f"{_NAMESPACES}/Get", {"nam": "x"}, "has no field 'nam'.*'name'"),
         (f"{_NAMESPACES}/Create", {"namespace": {"nam": "x"}}, "'namespace.nam'"),
-        (f"{_NAMESPACES}/Gett", {}, "no method .*There are: Create, Delete, Get, List, Update"),
-        ("containerd.services.Namespaces/Get", {}, f"no service .*There are: {_NAMESPACES}"),
+        (f"{_NAMESPACES}/Gett", {}, "no method .*Use one of: Create, Delete, Get, List, Update"),
+        ("containerd.services.Namespaces/Get", {}, f"no service .*Use one of: {_NAMESPACES}"),
         ("nothing.Like/This", {}, "no service"),
         (f"{_NAMESPACES}/Get", object(), "takes a .*GetNamespaceRequest of this schema"),
     ],

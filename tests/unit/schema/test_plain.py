@@ -91,9 +91,12 @@ def test_numbers_of_enums_that_have_no_name() -> None:
         ({"target": {"dgst": "x"}}, r"Descriptor has no field 'target.dgst'.*digest"),
         ({"zzz": 1}, r"has no field 'zzz'. Its fields are"),
         ({"name": 7}, "name cannot be 7"),
-        ({"labels": ["a"]}, "labels cannot be .*a mapping is wanted"),
+        ({"labels": ["a"]}, "labels cannot be .*expected a mapping"),
         ({"labels": {"a": 1}}, "labels cannot be"),
-        ({"target": 3}, "target cannot be 3: a mapping of the fields of containerd.types.Desc"),
+        (
+            {"target": 3},
+            "target cannot be 3: expected a mapping of the fields of containerd.types.Desc",
+        ),
         ({"target": {"size": "x"}}, "target.size cannot be 'x'"),
         ({"target": {"size": 1 << 70}}, "target.size cannot be"),
     ],
@@ -105,7 +108,7 @@ def test_what_does_not_fit(fields: dict[str, object], said: str) -> None:
 
 @pytest.mark.parametrize("value", ["ro", b"ro", {"ro": 1}, 7])
 def test_a_list_is_a_list(value: object) -> None:
-    with pytest.raises(InvalidArgument, match="a list is wanted"):
+    with pytest.raises(InvalidArgument, match="expected a list"):
         filled("containerd.types.Mount", options=value)
 
 

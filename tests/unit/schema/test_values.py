@@ -94,5 +94,5 @@ def test_a_bytes_field_is_found_without_decoding() -> None:
     ],
 )
 def test_what_is_no_message_has_no_fields(broken: bytes) -> None:
-    with pytest.raises(ProtocolError, match="no message"):
+    with pytest.raises(ProtocolError, match="not a valid message"):
         bytes_field(broken, 2)

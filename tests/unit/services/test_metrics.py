@@ -118,7 +118,7 @@ def test_a_type_that_nobody_knows_stays() -> None:
 
 
 def test_broken_bytes() -> None:
-    with pytest.raises(ProtocolError, match=r"no io\.containerd\.cgroups\.v2\.Metrics"):
+    with pytest.raises(ProtocolError, match=r"not a valid io\.containerd\.cgroups\.v2\.Metrics"):
         measured(AnyValue(f"{V2}.Metrics", b"\xff"))
 
 

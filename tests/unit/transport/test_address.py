@@ -145,7 +145,7 @@ def test_parse_tcp(text: str, host: str, port: int, authority: str) -> None:
     ],
 )
 def test_what_is_no_tcp_address(text: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"no host and port|no known form") as caught:
+    with pytest.raises(InvalidArgument, match=r"not a host and a port|unknown form") as caught:
         parse_address(text, tls=TLS_SETTINGS)
     assert "tcp://host:port" in caught.value.remedy
 
@@ -175,7 +175,7 @@ def dial(path: Path, timeout: float | None = 1.0) -> ContainerdError:
 def test_no_socket(tmp_path: Path) -> None:
     error = dial(tmp_path / "none")
     assert type(error) is SocketNotFound
-    assert "Is containerd running" in error.remedy
+    assert "Check that containerd is running" in error.remedy
     (tmp_path / "file").touch()
     assert type(dial(tmp_path / "file" / "s")) is SocketNotFound
 

@@ -141,7 +141,7 @@ def test_something_that_does_not_speak_http2(script: peer.Script) -> None:
     with Peer(script) as server, Channel(server.address) as channel:
         error = error_of(channel)
         assert type(error) is ProtocolError
-        assert "Is this the gRPC socket" in error.remedy
+        assert "Check that this is the gRPC socket" in error.remedy
         assert not channel._links
 
 
@@ -152,14 +152,14 @@ def test_what_came_before_the_call_was_begun_counts(
     start = Link.start
 
     def late(link: Link, *args: Any) -> Call | None:
-        select.select([link._pump.sock], [], [], peer.PATIENCE)
+        select.select([link._socket_io.sock], [], [], peer.PATIENCE)
         return start(link, *args)
 
     monkeypatch.setattr(Link, "start", late)
     with Peer(script) as server, Channel(server.address) as channel:
         error = error_of(channel)
         assert type(error) is ProtocolError
-        assert "Is this the gRPC socket" in error.remedy
+        assert "Check that this is the gRPC socket" in error.remedy
         assert error.operation == "Things.Get"
         assert len(server.seen) == 1
     with Peer(lambda wire: None) as server, Channel(server.address) as channel:

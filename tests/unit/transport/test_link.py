@@ -92,7 +92,7 @@ def test_close_while_somebody_polls(pair: Pair) -> None:
     pair.link.close(CLOSED)
     assert [worker.result() for worker in workers] == [True] * 3
     assert {call.status for call in calls} == {CLOSED}
-    eventually(lambda: pair.link._pump.sock.fileno() == -1)
+    eventually(lambda: pair.link._socket_io.sock.fileno() == -1)
     assert not pair.link.is_usable
     assert pair.link.start(PATH, (), NEVER, (b"",)) is None
 
@@ -117,7 +117,7 @@ def test_nothing_was_sent_when_the_first_write_failed(
 ) -> None:
     """The peer goes between the look and the write."""
     pair.start(b"")
-    monkeypatch.setattr(pair.link, "_look", lambda: pair.sock.close())
+    monkeypatch.setattr(pair.link, "_check_liveness", lambda: pair.sock.close())
     assert pair.link.start(PATH, (), NEVER, (b"",)) is None
 
 

@@ -62,7 +62,7 @@ def test_an_interrupt_in_the_middle_of_it_breaks_the_link(
     def interrupt(*_: object) -> None:
         raise Interrupt
 
-    monkeypatch.setattr(pair.link._pump, where, interrupt)
+    monkeypatch.setattr(pair.link._socket_io, where, interrupt)
     if where.startswith("w"):
         with pytest.raises(Interrupt):
             pair.start(b"")

@@ -60,8 +60,8 @@ def test_a_sender_is_woken_by_another_threads_write(pair: Pair) -> None:
     worker = Worker(pair.link.send, call, (LARGE,), True, NEVER)
     eventually(lambda: is_reading(pair.link))
     with pair.link._lock:  # all is read and sent while the sender cannot look
-        while buffers := pair.link._pump.next_buffers():
-            pair.link._pump.wrote(buffers, pair.link._pump.write(buffers))
+        while buffers := pair.link._socket_io.next_buffers():
+            pair.link._socket_io.wrote(buffers, pair.link._socket_io.write(buffers))
             pair.sock.recv(1 << 20)
     assert worker.result() is True
 
@@ -72,8 +72,8 @@ def test_a_sender_that_polls_is_told_that_another_thread_has_sent_all(pair: Pair
     eventually(lambda: is_reading(pair.link))
     with pair.link._lock:  # and the socket has no room left
         pair.link._wire.outgoing.clear()
-        pair.link._pump.has_drained = True
-        pair.link._wake()
+        pair.link._socket_io.has_drained = True
+        pair.link._wake_waiters()
     assert worker.result() is True
 
 
@@ -166,7 +166,7 @@ def test_what_was_written_when_the_connection_broke_is_not_written_again(
     """The reader finds a fault while another thread's write is not accounted for yet."""
     reader = Worker(ended, pair.link, pair.start(b""), NEVER)
     eventually(lambda: is_reading(pair.link))
-    write = pair.link._pump.write
+    write = pair.link._socket_io.write
 
     def slow(buffers: list[Buffer]) -> int | Status:
         monkeypatch.undo()
@@ -175,7 +175,7 @@ def test_what_was_written_when_the_connection_broke_is_not_written_again(
         reader.result()
         return went
 
-    monkeypatch.setattr(pair.link._pump, "write", slow)
+    monkeypatch.setattr(pair.link._socket_io, "write", slow)
     pair.start(b"once")
     found = last_words(pair)
     assert [f.stream_id for f in found if f.kind == peer.HEADERS] == [1, 3]

@@ -231,7 +231,7 @@ def test_an_unread_stream_starves_nobody_and_is_bounded(channel: Channel) -> Non
 
         def look() -> int:
             with stream._link._lock:
-                stream._link._look_closely()
+                stream._link._read_available()
             return sum(map(len, unread))
 
         eventually(lambda: look() >= 3 << 20)
