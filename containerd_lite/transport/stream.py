@@ -260,9 +260,8 @@ def error_of(path: str, status: Status, deadline: Deadline, address: str) -> Con
     remedy = ""
     if status.origin in ("stream", "connection") and code == metadata.INTERNAL:
         error_class = ProtocolError
-        remedy = (
-            "Check that this is the gRPC socket of containerd" if "HTTP/2" in status.message else ""
-        )
+        if "does not speak HTTP/2" in status.message:
+            remedy = "Check that this is the gRPC socket of containerd"
     elif status.origin == "connection" and code == metadata.UNAVAILABLE:
         error_class = ConnectionLost
         remedy = (

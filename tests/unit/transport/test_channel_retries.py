@@ -52,7 +52,9 @@ def test_other_resets_are_not_tried_again() -> None:
         wire.send(peer.rst(request.stream_id, 2))
 
     with Peer(answering(answer)) as server, Channel(server.address) as channel:
-        assert type(error_of(channel)) is ProtocolError
+        error = error_of(channel)
+        assert type(error) is ProtocolError
+        assert not error.remedy  # the socket is the right one
         assert len(seen) == 1
 
 
