@@ -12,7 +12,7 @@ from .http import Response
 from .http_errors import Again, naming
 from .session import Cuts
 
-#: Bytes read at a time while bytes are skipped.
+#: Bytes per read while the reader skips bytes.
 _SKIP_CHUNK = 1 << 20
 
 #: Requests a blob from an offset; returns the response and the offset at which its body begins.

@@ -58,12 +58,12 @@ class Again(Exception):
 
     @property
     def after(self) -> float | None:
-        """The seconds to wait that the registry asks for, or ``None``."""
+        """The seconds that the registry asks the client to wait, or ``None``."""
         return wait_asked(self.error)
 
 
 def wait_asked(error: ContainerdError) -> float | None:
-    """Return the seconds to wait that the registry asks for with this error, or ``None``."""
+    """Return the seconds that the registry asks the client to wait, or ``None``."""
     return error.retry_after if isinstance(error, RegistryUnavailable) else None
 
 
