@@ -1,4 +1,4 @@
-"""Registries: the distribution API over urllib3."""
+"""A registry client: the OCI distribution API on urllib3."""
 
 from __future__ import annotations
 

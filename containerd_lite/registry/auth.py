@@ -1,8 +1,7 @@
-"""How a registry asks who we are, and what it is told.
+"""Authentication to a registry with Basic or Bearer, and a cache of tokens (RFC 7617, RFC 6750).
 
-What lives here: the choice between Basic and Bearer, and the cache of tokens (RFC 7617,
-RFC 6750).  What may not: finding credentials; reading challenges and asking realms, which are
-``challenges``' and ``tokens``'.
+``challenges`` parses the registry's challenges, ``tokens`` requests tokens, and ``credentials``
+finds the user's credentials.
 """
 
 from __future__ import annotations
@@ -23,20 +22,21 @@ from .http import Transport
 from .http_errors import Again, status_failure
 from .tokens import Realm, held, merge_scopes
 
-#: How many sets of scopes have their tokens kept: more than a registry's mirror asks for.
+#: Number of scope sets whose tokens are cached; a mirror of a registry needs fewer.
 _MAX_SETS = 1024
-#: A token is renewed so long before its end (seconds), or a tenth of its life if that is less:
-#: it must not die under way.
-_EARLY = 10.0
-#: How many tokens one request gets: the second is for a registry that then wants more scopes.
-_MAX_ANSWERS = 2
-#: What a registry says of a token that it will not take (RFC 6750, section 3.1).
+#: Seconds before its end at which a token is renewed, or a tenth of its lifetime if that is
+#: less. Without this margin, a token could expire while a request is under way.
+_RENEW_EARLY = 10.0
+#: Number of tokens that one request may get. The second is for a registry that wants more
+#: scopes after the first.
+_MAX_TOKENS_PER_REQUEST = 2
+#: Error codes with which a registry refuses a token (RFC 6750, section 3.1).
 _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 
 @record
 class _TokenSlot:
-    """The token of one set of scopes; the lock is held while it is fetched."""
+    """The cached token of one scope set; a thread holds ``lock`` while it fetches the token."""
 
     scopes: tuple[str, ...]
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -44,18 +44,23 @@ class _TokenSlot:
     renewal: float = 0.0
 
 
-class _TokenRequest(threading.local):
-    """How this thread's request was answered: the sets of scopes in turn, the last token."""
+class _RequestTokens(threading.local):
+    """The tokens that this thread's request got: their scope sets, and the last header sent."""
 
-    sets: tuple[tuple[str, ...], ...] = ()
+    scope_sets: tuple[tuple[str, ...], ...] = ()
     header: str = ""
 
 
 class Authenticator:
-    """Answers the challenges of one registry; thread-safe, usable after ``fork`` if not before.
+    """Answers the authentication challenges of one registry.
 
-    After the first challenge it asks for tokens before they are asked of it.  A request begins
-    with ``header``; each 401 that it earns goes to ``answer``, in the same thread.
+    It is thread-safe. It is usable after ``fork`` only if it was not used before.
+
+    Each request begins with a call of ``header``. For each 401 response to that request, the
+    same thread calls ``answer``. After the first challenge, ``header`` fetches tokens before
+    the registry asks for them.
+
+    ``clock`` returns monotonic seconds; tests replace it.
     """
 
     def __init__(
@@ -67,41 +72,43 @@ class Authenticator:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``clock`` tells seconds and never goes back; it is there for tests."""
         self._host = host
         self._transport = transport
         self._source = source
         self._realm_hosts = frozenset(realm_hosts)
         self._clock = clock
-        self._asking = threading.Lock()
-        self._asked = False
+        self._credentials_lock = threading.Lock()
+        self._credentials_loaded = False
         self._credentials: Credentials | None = None
         self._lock = threading.Lock()
         self._basic = False
         self._realm: Realm | None = None
         self._slots: dict[tuple[str, ...], _TokenSlot] = {}
-        self._request = _TokenRequest()
+        self._request = _RequestTokens()
 
     @property
     def credentials(self) -> Credentials | None:
-        """The credentials, looked for once, when first needed; raises what the source raises."""
-        with self._asking:
-            if not self._asked:
+        """The user's credentials for this registry, or ``None``.
+
+        The first access calls the credential source, and raises the source's errors.
+        """
+        with self._credentials_lock:
+            if not self._credentials_loaded:
                 self._credentials = self._source(self._host.account) if self._source else None
-                self._asked = True
+                self._credentials_loaded = True
             return self._credentials
 
     def secrets(self) -> list[str]:
-        """What the registry may have been told of this user: passwords, and tokens of now."""
+        """Return the secrets that the registry may know: passwords and the current tokens."""
         with self._lock:
             headers = [slot.header for slot in self._slots.values() if slot.header]
-        known = list(self._credentials.secrets) if self._credentials else []
-        return known + [header.partition(" ")[2] for header in headers]
+        secrets = list(self._credentials.secrets) if self._credentials else []
+        return secrets + [header.partition(" ")[2] for header in headers]
 
     def header(self, scopes: Iterable[str], deadline: Deadline) -> str:
-        """The ``Authorization`` to send at once for ``scopes``; ``""`` where none is known.
+        """Return the ``Authorization`` header for a first request, or ``""`` if none is known.
 
-        ``scopes`` are as ``repository:app:pull``.  Raises as ``answer``.
+        ``scopes`` have the form ``repository:app:pull``. Raises the same errors as ``answer``.
         """
         self._request.header = ""
         with self._lock:
@@ -113,11 +120,12 @@ class Authenticator:
             except RegistryUnauthorized:
                 raise
             except (RegistryError, Again):
-                # It cannot be asked, or no longer; the registry may name another by now.
+                # The realm does not work (any more). The registry may name another one by now.
                 self._forget(realm)
         return self._basic_header() if self._basic else ""
 
     def _forget(self, realm: Realm) -> None:
+        """Forget the realm and its tokens, unless another thread has replaced it."""
         with self._lock:
             if self._realm is realm:
                 self._realm = None
@@ -126,18 +134,23 @@ class Authenticator:
     def answer(
         self, scopes: Iterable[str], values: Iterable[str], refused: str, deadline: Deadline
     ) -> str:
-        """The ``Authorization`` that answers a 401 with these ``WWW-Authenticate`` headers.
+        """Return the ``Authorization`` header that answers a 401 response.
 
-        ``refused`` is the one that earned the 401.  Gives ``""`` where there is no other.
-        Raises RegistryError for a realm that must not be asked, RegistryUnauthorized when the
-        registry refuses what its realm gave for this request, RegistryUnavailable, or
-        ``failures.Again`` with it.
+        ``values`` are the response's ``WWW-Authenticate`` headers. ``refused`` is the header
+        that the registry refused with this response. The result is ``""`` if only the refused
+        header is known.
+
+        Raises:
+            RegistryError: The client must not send a request to the token realm.
+            RegistryUnauthorized: The registry refuses the token that its realm gave.
+            RegistryUnavailable: The token realm cannot be reached.
+            Again: As RegistryUnavailable, and a retry may help.
         """
         challenges = parse_challenges(values)
         for challenge in challenges:
             if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
                 return self._bearer(challenge, merge_scopes(scopes), refused, deadline)
-        # Without TLS only where the host is loopback or was configured so: see ``hosts``.
+        # Without TLS only if the host is loopback or the user configured plain http: see ``hosts``.
         if any(challenge.scheme == "basic" for challenge in challenges):
             header = self._basic_header()
             self._basic = bool(header)
@@ -149,18 +162,18 @@ class Authenticator:
         return credentials.basic() if credentials else ""
 
     def _bearer(
-        self, challenge: Challenge, own: tuple[str, ...], refused: str, deadline: Deadline
+        self, challenge: Challenge, requested: tuple[str, ...], refused: str, deadline: Deadline
     ) -> str:
-        wanted = merge_scopes((*own, challenge.parameters.get("scope", "")))
-        realm, slot = self._remember(challenge, own, wanted)
+        wanted = merge_scopes((*requested, challenge.parameters.get("scope", "")))
+        realm, slot = self._remember(challenge, requested, wanted)
         request = self._request
-        sets = request.sets if refused and refused == request.header else ()
-        if wanted not in sets and len(sets) < _MAX_ANSWERS:
+        scope_sets = request.scope_sets if refused and refused == request.header else ()
+        if wanted not in scope_sets and len(scope_sets) < _MAX_TOKENS_PER_REQUEST:
             header = self._token(realm, slot, refused, deadline)
             if header != refused:
-                request.sets, request.header = (*sets, wanted), header
+                request.scope_sets, request.header = (*scope_sets, wanted), header
                 return header
-        # What the realm gives, the registry does not take: another try would end the same way.
+        # The registry does not accept the realm's token. Another try would end the same way.
         error = challenge.parameters.get("error", "")
         if error not in _REFUSALS:
             return ""
@@ -174,9 +187,12 @@ class Authenticator:
         )
 
     def _remember(
-        self, challenge: Challenge, own: tuple[str, ...], wanted: tuple[str, ...]
+        self, challenge: Challenge, requested: tuple[str, ...], wanted: tuple[str, ...]
     ) -> tuple[Realm, _TokenSlot]:
-        """The realm and the slot to answer from, now and for further requests of ``own``."""
+        """Return the challenge's realm and the token slot of ``wanted``.
+
+        Both are also kept for later requests for the scopes ``requested``.
+        """
         try:
             url = Url.parse(challenge.parameters["realm"])
         except InvalidArgument as error:
@@ -188,27 +204,32 @@ class Authenticator:
             if realm is None or (realm.url, realm.service) != (url, service):
                 arguments = self._host, self._transport, credentials, self._realm_hosts
                 self._realm = realm = Realm(url, service, *arguments)
-                self._slots.clear()  # no token goes from one realm to what another stands for
+                self._slots.clear()  # a token must not be used for another realm
             slot = self._slot(wanted)
-            self._keep(own, slot)
+            self._keep(requested, slot)
             return realm, slot
 
     def _slot(self, scopes: tuple[str, ...]) -> _TokenSlot:
+        """Return the slot of these scopes, or create it."""
         slot = self._slots.get(scopes)
         return self._keep(scopes, _TokenSlot(scopes)) if slot is None else slot
 
     def _keep(self, scopes: tuple[str, ...], slot: _TokenSlot) -> _TokenSlot:
+        """Store the slot, and drop the oldest one if there are too many."""
         self._slots[scopes] = slot
         if len(self._slots) > _MAX_SETS:
             del self._slots[next(iter(self._slots))]
         return slot
 
     def _token(self, realm: Realm, slot: _TokenSlot, refused: str, deadline: Deadline) -> str:
-        """The token of ``slot``, fetched by one thread at a time."""
+        """Return the slot's token; fetch a new one if it is missing, refused or about to expire.
+
+        Only one thread at a time fetches it.
+        """
         with held(slot.lock, deadline, realm.url.origin):
-            begun = self._clock()
-            if not slot.header or slot.header == refused or begun >= slot.renewal:
+            now = self._clock()
+            if not slot.header or slot.header == refused or now >= slot.renewal:
                 token = realm.fetch(slot.scopes, deadline)
                 life = token.lifetime
-                slot.header, slot.renewal = token.header, begun + life - min(_EARLY, life / 10)
+                slot.header, slot.renewal = token.header, now + life - min(_RENEW_EARLY, life / 10)
             return slot.header

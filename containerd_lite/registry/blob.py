@@ -1,7 +1,4 @@
-"""The stream of one blob, checked while it is read, and begun again where it was cut.
-
-What lives here: the reader.  What may not: requests.
-"""
+"""A stream of one blob that verifies its content and continues after a broken connection."""
 
 from __future__ import annotations
 
@@ -15,20 +12,32 @@ from .http import Response
 from .http_errors import Again, naming
 from .session import Cuts
 
-_DISCARD = 1 << 20
+#: Bytes per read while the reader skips bytes.
+_SKIP_CHUNK = 1 << 20
 
-#: Asks for a blob from an offset on; gives the answer, and the offset at which its body begins.
+#: Requests a blob from an offset; returns the response and the offset at which its body begins.
 Start = Callable[[int], tuple[Response, int]]
 
 
 class BlobReader(io.RawIOBase):
-    """A binary file of the bytes of a blob from ``offset`` to its end.
+    """A binary stream of a blob's bytes from an offset to its end.
 
-    Never gives more bytes than the descriptor says.  With a verifier, the read that completes
-    the blob raises SizeMismatch or DigestMismatch instead of giving the last bytes of a wrong
-    one.  A connection that breaks or stalls is replaced by one that goes on from there; when
-    that does not help, RegistryUnavailable is raised, and ``tell()`` is where to go on.  Every
-    error closes the reader.
+    The reader never returns more bytes than the descriptor says. If it verifies the blob, the
+    read that completes a wrong blob raises an error and does not return the last bytes.
+
+    If a connection breaks or stalls, the reader requests the rest over a new connection. If
+    that does not help, it raises RegistryUnavailable, and ``tell()`` is the offset at which a
+    new reader can continue. Every error closes the reader.
+
+    Args:
+        descriptor: The blob.
+        start: Requests the blob from an offset.
+        offset: The first byte to read.
+        cuts: Decides whether to continue after a broken connection.
+        operation: The operation that errors name.
+        verify: Whether to verify size and digest. This needs a read of the whole blob.
+        end: The offset at which reading ends, exclusive. Default: the blob's size.
+        response: A response whose body begins at ``offset``. Default: the reader requests one.
     """
 
     def __init__(
@@ -41,13 +50,8 @@ class BlobReader(io.RawIOBase):
         operation: str,
         verify: bool = False,
         end: int | None = None,
-        answer: Response | None = None,
+        response: Response | None = None,
     ) -> None:
-        """``start`` is how to ask, ``cuts`` whether to ask again, ``operation`` what errors name.
-
-        ``offset`` and ``end`` (bytes, the blob's own unless given) bound what is read.  An
-        ``answer`` stands already where reading begins.
-        """
         super().__init__()
         self.descriptor = descriptor
         self._start = start
@@ -57,109 +61,124 @@ class BlobReader(io.RawIOBase):
         self._operation = operation
         whole = verify and offset == 0 and end is None
         self._verifier = Verifier(descriptor.digest, descriptor.size) if whole else None
-        self._answer = answer
-        if answer is None and (offset < self._end or not self._end):
+        self._response = response
+        if response is None and (offset < self._end or not self._end):
             self._open()
 
     def readable(self) -> bool:
+        """Return true: the stream is for reading."""
         return True
 
     def tell(self) -> int:
-        """The offset of the next byte in the blob."""
+        """Return the offset of the next byte in the blob."""
         return self._offset
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fills ``buffer`` as far as the blob goes; 0 is the end."""
+        """Read bytes into ``buffer`` and return their number; 0 means the end.
+
+        Raises:
+            SizeMismatch: The blob is shorter or longer than the descriptor says.
+            DigestMismatch: The blob's content does not match the digest.
+            RegistryUnavailable: The connection broke or stalled too often.
+            RegistryError: The registry sent an unexpected response.
+            ValueError: The reader is closed.
+        """
         if self.closed:
             raise ValueError("the reader is closed")
-        if self._answer is None:
+        if self._response is None:
             return 0
         try:
             with naming(self._operation):
-                return self._next(memoryview(buffer).cast("B"))
+                return self._read_next(memoryview(buffer).cast("B"))
         except BaseException:
             self.close()
             raise
 
-    def _next(self, view: memoryview) -> int:
+    def _read_next(self, view: memoryview) -> int:
         view = view[: self._end - self._offset]
         while True:
-            answer = self._answer
+            response = self._response
             try:
-                if answer is None:
-                    answer = self._open()
-                taken = _take(answer, view) if view else 0
-                if taken == len(view) or (taken and answer.declared is not None):
+                if response is None:
+                    response = self._open()
+                count = _read_into(response, view) if view else 0
+                if count == len(view) or (count and response.declared is not None):
                     break
-                self._broke_off(answer, taken)
+                self._raise_early_end(response, count)
             except RegistryUnavailable as error:
-                self._let_go()
+                self._close_response()
                 self._cuts.survive(error, self._offset, self.descriptor.size)
         if self._verifier:
-            self._verifier.update(view[:taken])
-        self._offset += taken
+            self._verifier.update(view[:count])
+        self._offset += count
         if self._offset == self._end:
-            self._complete(answer)
-        return taken
+            self._complete(response)
+        return count
 
     def _open(self) -> Response:
-        """Asks for the rest, and reads up to it where the registry begins before it."""
-        answer, begin = self._start(self._offset)
-        self._answer = answer
+        """Request the rest of the blob, and skip bytes that come before it."""
+        response, begin = self._start(self._offset)
+        self._response = response
         try:
-            self._skip(answer, self._offset - begin)
+            self._skip(response, self._offset - begin)
         except BaseException:
-            self._let_go()
+            self._close_response()
             raise
-        return answer
+        return response
 
-    def _broke_off(self, answer: Response, taken: int) -> None:
-        """Raises for a body that ended early: cut, if more was announced, else too short."""
-        at, digest, size = self._offset + taken, self.descriptor.digest, self.descriptor.size
-        if answer.declared is not None:
+    def _raise_early_end(self, response: Response, count: int) -> None:
+        """Raise the error for a body that ended early.
+
+        The connection broke if the registry announced a length. Otherwise the blob is too short.
+        """
+        position, digest, size = self._offset + count, self.descriptor.digest, self.descriptor.size
+        if response.declared is not None:
             raise RegistryUnavailable(
-                f"{answer.url.origin} broke off {digest} at byte {at} of {size}",
-                remedy="Try again; what has come can be kept",
+                f"{response.url.origin} broke the connection at byte {position} of {size} "
+                f"of {digest}",
+                remedy="Try again; the bytes received so far can be kept",
             )
-        raise SizeMismatch(f"{digest} has {at} bytes, promised were {size}")
+        raise SizeMismatch(f"{digest} has {position} bytes instead of the expected {size}")
 
-    def _complete(self, answer: Response) -> None:
-        """Looks for bytes too many, checks the digest, and lets the connection go."""
+    def _complete(self, response: Response) -> None:
+        """Check that no more bytes follow, verify the digest, and release the connection."""
         whole = self._end == self.descriptor.size
-        if whole and answer.length != 0 and _take(answer, memoryview(bytearray(1))):
+        if whole and response.length != 0 and _read_into(response, memoryview(bytearray(1))):
             raise SizeMismatch(
-                f"{self.descriptor.digest} is longer than the {self.descriptor.size} bytes promised"
+                f"{self.descriptor.digest} is longer than the expected {self.descriptor.size} bytes"
             )
         if self._verifier:
             self._verifier.check()
-        self._answer = None
-        answer.finish()
+        self._response = None
+        response.finish()
 
-    def _skip(self, answer: Response, count: int) -> None:
-        """Reads and drops ``count`` bytes, to where a registry without ranges did not begin."""
-        scratch = memoryview(bytearray(min(_DISCARD, count)))
+    def _skip(self, response: Response, count: int) -> None:
+        """Read and drop ``count`` bytes; a registry without ranges sends a blob from its start."""
+        scratch = memoryview(bytearray(min(_SKIP_CHUNK, count)))
         while count:
-            taken = _take(answer, scratch[:count])
-            if not taken:
-                raise RegistryError(f"{self.descriptor.digest} ends before the offset asked for")
-            count -= taken
+            skipped = _read_into(response, scratch[:count])
+            if not skipped:
+                raise RegistryError(f"{self.descriptor.digest} ends before the requested offset")
+            count -= skipped
 
-    def _let_go(self) -> None:
-        answer, self._answer = getattr(self, "_answer", None), None
-        if answer is not None:
-            answer.close()
+    def _close_response(self) -> None:
+        """Close the response, if there is one."""
+        response, self._response = getattr(self, "_response", None), None
+        if response is not None:
+            response.close()
 
     def close(self) -> None:
-        """Lets the connection go, in whatever state the body is."""
-        self._let_go()
+        """Close the reader and its connection, even in the middle of the body."""
+        self._close_response()
         super().close()
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
 
-def _take(answer: Response, view: memoryview) -> int:
+def _read_into(response: Response, view: memoryview) -> int:
+    """Read into ``view``; in place of an ``Again``, raise the error that it carries."""
     try:
-        return answer.readinto(view)
+        return response.readinto(view)
     except Again as again:
         raise again.error from again.__cause__

@@ -1,8 +1,4 @@
-"""What a registry says when it asks who we are.
-
-What lives here: the record of one challenge, and the reading of ``WWW-Authenticate`` headers
-(RFC 9110, section 11).  What may not: answering them.
-"""
+"""A parser of ``WWW-Authenticate`` headers (RFC 9110, section 11)."""
 
 from __future__ import annotations
 
@@ -12,47 +8,52 @@ from collections.abc import Iterable
 from ..lazy import lazy_pattern
 from ..records import field, record
 
+#: Characters of a header that are parsed; the rest is ignored.
 _MAX_HEADER = 16 << 10
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = lazy_pattern(rf"({_TOKEN})(?=[ \t,]|$)")
 _PARAMETER = lazy_pattern(rf'({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")(?=[ \t,]|$)')
-_GAP = lazy_pattern(r"[ \t,]*")
+_SEPARATORS = lazy_pattern(r"[ \t,]*")
 _JUNK = lazy_pattern(r"[^,]+")
 
 
 @record(frozen=True)
 class Challenge:
-    """One challenge of a ``WWW-Authenticate`` header; names are in lower case."""
+    """One challenge of a ``WWW-Authenticate`` header.
+
+    The scheme and the names of the parameters are in lower case.
+    """
 
     scheme: str
     parameters: dict[str, str] = field(default_factory=dict, hash=False)
 
 
 def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
-    """Reads all challenges of all ``WWW-Authenticate`` headers (RFC 9110, section 11.6.1).
+    """Return the challenges of all ``WWW-Authenticate`` headers (RFC 9110, section 11.6.1).
 
-    What cannot be read is passed over up to the next comma; of a parameter that comes twice
-    the first counts.
+    The parser skips text that it does not recognize up to the next comma. If a challenge has a
+    parameter twice, the first one counts.
     """
-    found: list[Challenge] = []
+    challenges: list[Challenge] = []
     for value in values:
-        text, place = value[:_MAX_HEADER], 0
-        inside = False
-        while (place := _end(_GAP, text, place)) < len(text):
-            if inside and (match := _PARAMETER.match(text, place)):
+        text, position = value[:_MAX_HEADER], 0
+        in_challenge = False
+        while (position := _match_end(_SEPARATORS, text, position)) < len(text):
+            if in_challenge and (match := _PARAMETER.match(text, position)):
                 plain, quoted = match[2], match[3]
-                meant = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-                found[-1].parameters.setdefault(match[1].lower(), meant)
-            elif match := _SCHEME.match(text, place):
-                found.append(Challenge(match[1].lower()))
-                inside = True
+                content = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+                challenges[-1].parameters.setdefault(match[1].lower(), content)
+            elif match := _SCHEME.match(text, position):
+                challenges.append(Challenge(match[1].lower()))
+                in_challenge = True
             else:
-                match = _JUNK.match(text, place)
-            place = match.end() if match else len(text)
-    return tuple(found)
+                match = _JUNK.match(text, position)
+            position = match.end() if match else len(text)
+    return tuple(challenges)
 
 
-def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
-    match = pattern.match(text, place)
-    return match.end() if match else place
+def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
+    """Return the end of a match at ``position``, or ``position`` if the pattern does not match."""
+    match = pattern.match(text, position)
+    return match.end() if match else position

@@ -1,8 +1,6 @@
-"""User names and passwords for registries, and where to find them.
+"""Credentials for registries, and the config files of Docker and podman that hold them.
 
-What lives here: the record that hides its secrets, and the reading of the files in which Docker
-and podman keep them.  What may not: running helpers, which is ``helpers``'s; sending secrets
-anywhere, which is decided in ``auth``.
+``helpers`` runs credential helpers, and ``auth`` decides where the client sends credentials.
 """
 
 from __future__ import annotations
@@ -19,14 +17,14 @@ from ..oci.reference import DEFAULT_HOST
 from ..records import field, record
 from ..system import open_file
 
-#: Docker's own file has some kilobytes; the bound is that of manifests.
+#: Largest config file in bytes. Docker's own has a few kilobytes; the limit is that of manifests.
 _MAX_CONFIG = 4 << 20
-#: How config files may call Docker Hub, which has one account.
+#: The names that Docker Hub has in config files. All of them share one account.
 _HUB_NAMES = frozenset({DEFAULT_HOST, "index.docker.io", "registry-1.docker.io"})
-#: How Docker itself calls it, to helpers too.
+#: The name that Docker itself uses for Docker Hub, also when it runs helpers.
 _HUB_SERVER = "https://index.docker.io/v1/"
-#: The user name with which a helper says that the secret is an identity token.
-_TOKEN_NAME = "<token>"
+#: The user name that a helper returns if the secret is an identity token.
+_TOKEN_USERNAME = "<token>"
 
 _FIELDS = ("auths", "credHelpers", "credsStore")
 _ENTRY_FIELDS = ("auth", "username", "password", "identitytoken")
@@ -34,11 +32,16 @@ _ENTRY_FIELDS = ("auth", "username", "password", "identitytoken")
 
 @record(frozen=True)
 class Credentials:
-    """A user name and a password (or an access token in its place); the repr shows neither.
+    """A user name and a password for a registry. The ``repr`` shows neither.
 
-    With ``identity_token``, an OAuth 2.0 refresh token as Docker's files keep it, the other two
-    may be empty.  Raises InvalidArgument for a user name with a colon, which Basic cannot carry
-    (RFC 7617).
+    Attributes:
+        username: The user name.
+        password: The password, or an access token in its place.
+        identity_token: An OAuth 2.0 refresh token, as in Docker's config files. If it is given,
+            user name and password may be empty.
+
+    Raises:
+        InvalidArgument: The user name contains a colon, which Basic cannot carry (RFC 7617).
     """
 
     username: str = field(repr=False)
@@ -47,12 +50,12 @@ class Credentials:
 
     def __post_init__(self) -> None:
         if ":" in self.username:
-            raise InvalidArgument("a user name with a colon in it cannot be sent to a registry")
+            raise InvalidArgument("a user name with a colon cannot be sent to a registry")
 
     def basic(self) -> str:
-        """The value of an ``Authorization`` header (RFC 7617); a secret.
+        """Return the value of an ``Authorization`` header (RFC 7617), or ``""`` without a password.
 
-        ``""`` where there is no password.
+        The value is a secret.
         """
         if not self.password:
             return ""
@@ -61,21 +64,21 @@ class Credentials:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What nobody may be shown: the password, plain and as Basic has it, and the token."""
+        """The texts to hide: the password, its encoding for Basic, and the identity token."""
         encoded = self.basic().removeprefix("Basic ")
         return tuple(text for text in (self.password, encoded, self.identity_token) if text)
 
 
-#: Finds the credentials for a host as references name it; ``None`` is anonymous.
+#: Returns the credentials for a host as references name it; ``None`` means anonymous access.
 CredentialSource = Callable[[str], "Credentials | None"]
 
 
 @record(frozen=True)
-class _File:
-    """A file that may hold credentials; one that is ``required`` must be there.
+class _CredentialsFile:
+    """A file that may hold credentials. It is an error if a ``required`` file does not exist.
 
-    Docker takes the host from any key; podman's keys may go on to a ``repository``, and such a
-    one is not the whole host's.
+    Docker takes the host from any key. If ``repositories`` is true, as for podman, a key may name
+    a single repository, and is then not for the whole host.
     """
 
     path: Path
@@ -83,90 +86,126 @@ class _File:
     repositories: bool = True
 
     def host_of(self, key: str) -> str:
-        """The host that a key of this file stands for: a name, or a URL with any path."""
+        """Return the host that a key names, or ``""`` if the key names a single repository.
+
+        A key is a host name, possibly with a repository, or a URL with any path.
+        """
         before, mark, after = key.partition("://")
         host, _, path = (after if mark else before).partition("/")
         return "" if path and self.repositories and not mark else host
 
     def unusable(self, reason: str) -> InvalidArgument:
+        """Return the error for this file."""
         return InvalidArgument(
             f"the credentials file {self.path} cannot be used: {reason}",
-            remedy="Mend it, or log in again",
+            remedy="Correct the file, or log in again",
         )
 
 
 def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
-    """The credentials of ``host`` from the first file of the user's that has some.
+    """Return the credentials for ``host`` from the first of the user's files that has some.
 
-    ``host`` is as references name it.  ``$REGISTRY_AUTH_FILE`` is the only file where it is set.
-    Else Docker's comes first, as ``docker_config`` reads it, then podman's
-    (containers-auth.json(5)): ``$XDG_RUNTIME_DIR/containers/auth.json``, or
-    ``/run/containers/<uid>/auth.json`` where that is not set, and
-    ``$XDG_CONFIG_HOME/containers/auth.json``, or that in ``~/.config``.  All are read by one set
-    of rules, save that a key for a single repository is passed over in all but Docker's.  Raises
-    as ``docker_config`` does, and InvalidArgument for a ``$REGISTRY_AUTH_FILE`` without a file.
+    If ``$REGISTRY_AUTH_FILE`` is set, the file that it names is the only one. Otherwise these
+    files are read in this order; the last two are podman's (containers-auth.json(5)):
+
+    1. Docker's config file, as ``docker_config`` reads it.
+    2. ``$XDG_RUNTIME_DIR/containers/auth.json``, or ``/run/containers/<uid>/auth.json`` if the
+       variable is not set.
+    3. ``$XDG_CONFIG_HOME/containers/auth.json``, or ``~/.config/containers/auth.json`` if the
+       variable is not set.
+
+    The rules of ``docker_config`` apply to all of them, with one exception: in all files but
+    Docker's, a key for a single repository is skipped.
+
+    Args:
+        host: The host as references name it.
+        environ: The environment variables. Default: ``os.environ``.
+
+    Returns:
+        The credentials, or ``None`` if no file has any.
+
+    Raises:
+        InvalidArgument: A file cannot be parsed, or the file that ``$REGISTRY_AUTH_FILE`` names
+            does not exist. The message names the file, but quotes none of its content.
+        RegistryUnauthorized: A credential helper failed.
     """
     environ = os.environ if environ is None else environ
-    looked = (_look(file, host, environ) for file in _files(environ))
-    return next(filter(None, looked), None)
+    found_in_files = (_find_in_file(file, host, environ) for file in _files(environ))
+    return next(filter(None, found_in_files), None)
 
 
 def docker_config(host: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
-    """The credentials of ``host`` by Docker's config file, if there are any.
+    """Return the credentials for ``host`` from Docker's config file.
 
-    The file is ``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``; no file means no
-    credentials.  As in docker/cli (cli/config/configfile/file.go), a helper in ``credHelpers``
-    for the host is asked, else that of ``credsStore``; the ``auths`` count only where there is
-    neither, also when the helper answers that it has none.  Raises InvalidArgument, naming the
-    file but none of its content, for a file that cannot be understood, and RegistryUnauthorized
-    for a helper that does not do its work: no other source is tried in its place.
+    The file is ``$DOCKER_CONFIG/config.json``, or ``~/.docker/config.json`` if the variable is
+    not set. The file may be missing.
+
+    The order is that of docker/cli (cli/config/configfile/file.go): the host's helper in
+    ``credHelpers``, then the helper in ``credsStore``, then ``auths``. If a helper is configured,
+    its answer is final, even if it has no credentials or fails.
+
+    Args:
+        host: The host as references name it.
+        environ: The environment variables. Default: ``os.environ``.
+
+    Returns:
+        The credentials, or ``None``.
+
+    Raises:
+        InvalidArgument: The file cannot be parsed. The message names the file, but quotes none
+            of its content.
+        RegistryUnauthorized: The credential helper failed.
     """
     environ = os.environ if environ is None else environ
-    return _look(_docker_file(environ), host, environ)
+    return _find_in_file(_docker_file(environ), host, environ)
 
 
-def _files(environ: Mapping[str, str]) -> Iterator[_File]:
+def _files(environ: Mapping[str, str]) -> Iterator[_CredentialsFile]:
+    """Yield the files to read, in order."""
     only = environ.get("REGISTRY_AUTH_FILE")
     if only:
-        yield _File(Path(only), required=True)
+        yield _CredentialsFile(Path(only), required=True)
         return
     yield _docker_file(environ)
     runtime = environ.get("XDG_RUNTIME_DIR")
-    own = Path(runtime, "containers") if runtime else Path("/run/containers", str(os.getuid()))
-    yield _File(own / "auth.json")
+    folder = Path(runtime, "containers") if runtime else Path("/run/containers", str(os.getuid()))
+    yield _CredentialsFile(folder / "auth.json")
     config = environ.get("XDG_CONFIG_HOME") or os.path.join(_home(environ), ".config")
-    yield _File(Path(config, "containers", "auth.json"))
+    yield _CredentialsFile(Path(config, "containers", "auth.json"))
 
 
-def _docker_file(environ: Mapping[str, str]) -> _File:
+def _docker_file(environ: Mapping[str, str]) -> _CredentialsFile:
     folder = environ.get("DOCKER_CONFIG") or os.path.join(_home(environ), ".docker")
-    return _File(Path(folder, "config.json"), repositories=False)
+    return _CredentialsFile(Path(folder, "config.json"), repositories=False)
 
 
 def _home(environ: Mapping[str, str]) -> str:
     return environ.get("HOME") or os.path.expanduser("~")
 
 
-def _look(file: _File, host: str, environ: Mapping[str, str]) -> Credentials | None:
+def _find_in_file(
+    file: _CredentialsFile, host: str, environ: Mapping[str, str]
+) -> Credentials | None:
+    """Return the credentials for ``host`` from one file, or from the helper that it names."""
     body = _read(file)
     if body is None:
         return None
-    helper, found = _understood(file, body, host)
+    helper, found = _parse_file(file, body, host)
     if not helper:
         return found
-    from .helpers import ask_helper  # and subprocess with it: 3 ms
+    from .helpers import ask_helper  # imports subprocess, which takes 3 ms
 
-    login = ask_helper(helper, _server(host), file.path, environ)
+    login = ask_helper(helper, _docker_name(host), file.path, environ)
     if login is None:
         return None
     username, secret = login
-    if username == _TOKEN_NAME:
+    if username == _TOKEN_USERNAME:
         return Credentials("", "", identity_token=secret)
     return Credentials(username, secret)
 
 
-def _read(file: _File) -> bytes | None:
-    """The content; ``None`` where there may be no file and is none."""
+def _read(file: _CredentialsFile) -> bytes | None:
+    """Return the file's content, or ``None`` if a file that is not required does not exist."""
     try:
         with open_file(file.path) as source:
             return source.read(_MAX_CONFIG + 1) or b""
@@ -174,78 +213,84 @@ def _read(file: _File) -> bytes | None:
         if not file.required:
             return None
         raise InvalidArgument(
-            f"$REGISTRY_AUTH_FILE is {file.path}, and there is no such file",
-            remedy="Correct it, or unset it",
+            f"$REGISTRY_AUTH_FILE names {file.path}, but no such file exists",
+            remedy="Correct the variable, or unset it",
         ) from error
     except OSError as error:
         raise file.unusable(f"it cannot be read ({error.strerror})") from error
 
 
-class _Safe(InvalidArgument):
-    """An error whose message quotes nothing of the file."""
+class _SafeError(InvalidArgument):
+    """An error whose message quotes no part of the file."""
 
 
-def _understood(file: _File, body: bytes, host: str) -> tuple[str, Credentials | None]:
-    """The helper that has the credentials for ``host``, or ``""`` and what the file has itself."""
+def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Credentials | None]:
+    """Return the helper for ``host``, or ``""`` and the credentials that the file itself holds."""
     try:
         config = Document.parse(body, "the file", limit=_MAX_CONFIG).known(_FIELDS)
-        helper = _helper(config, file, host)
-        return helper, None if helper else _entry(config, file, host)
-    except _Safe as error:
+        helper = _helper_name(config, file, host)
+        return helper, None if helper else _find_in_auths(config, file, host)
+    except _SafeError as error:
         reason = error.message
     except InvalidArgument:
-        # Its own message may quote a value, and here every value may be a secret.
-        reason = "it is not as Docker and podman write it"
-    raise file.unusable(reason)  # out here, lest that message goes along as the context
+        # The message may quote a value, and every value here may be a secret.
+        reason = "it does not have the form that Docker and podman write"
+    # Raised here, because inside ``except`` the other error would become its context.
+    raise file.unusable(reason)
 
 
-def _helper(config: Document, file: _File, host: str) -> str:
-    """The helper for ``host``: its own, where ``""`` means none, or else that of all hosts."""
-    own = config.table("credHelpers")
-    keys = _keys(own, file, host)
-    return own[keys[0]] if keys else config.text("credsStore")
+def _helper_name(config: Document, file: _CredentialsFile, host: str) -> str:
+    """Return the name of the helper for ``host``, or ``""``.
+
+    The host's entry in ``credHelpers`` overrides ``credsStore``, even with an empty name.
+    """
+    helpers = config.table("credHelpers")
+    keys = _matching_keys(helpers, file, host)
+    return helpers[keys[0]] if keys else config.text("credsStore")
 
 
-def _entry(config: Document, file: _File, host: str) -> Credentials | None:
+def _find_in_auths(config: Document, file: _CredentialsFile, host: str) -> Credentials | None:
+    """Return the credentials for ``host`` in ``auths``."""
     auths = config.document("auths") or Document({}, "no auths")
-    for key in _keys(auths.fields, file, host):
+    for key in _matching_keys(auths.fields, file, host):
         entry = auths.document(key)
-        found = _decode(entry.known(_ENTRY_FIELDS)) if entry else None
+        found = _decode_entry(entry.known(_ENTRY_FIELDS)) if entry else None
         if found:
             return found
     return None
 
 
-def _keys(keys: Iterable[str], file: _File, host: str) -> list[str]:
-    """Those of ``keys`` that stand for ``host``, the one that Docker would write first."""
+def _matching_keys(keys: Iterable[str], file: _CredentialsFile, host: str) -> list[str]:
+    """Return the keys that name ``host``; the key that Docker would write comes first."""
     wanted = _HUB_NAMES if host in _HUB_NAMES else frozenset({host})
     found = [key for key in keys if file.host_of(key) in wanted]
-    return sorted(found, key=lambda key: (key != _server(host), key != host))
+    return sorted(found, key=lambda key: (key != _docker_name(host), key != host))
 
 
-def _server(host: str) -> str:
-    """What Docker calls ``host``."""
+def _docker_name(host: str) -> str:
+    """Return Docker's name for ``host``."""
     return _HUB_SERVER if host in _HUB_NAMES else host
 
 
-def _decode(entry: Document) -> Credentials | None:
-    """An entry of ``auths``; Docker leaves empty ones behind, which are none."""
+def _decode_entry(entry: Document) -> Credentials | None:
+    """Return the credentials of an entry of ``auths``; Docker leaves empty entries behind."""
     username, password = entry.text("username"), entry.text("password")
     token = entry.text("identitytoken")
     if text := entry.text("auth"):
-        username, password = _pair(text)
+        username, password = _decode_auth(text)
     if token or (username and password):
         return Credentials(username, password, identity_token=token)
     return None
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _decode_auth(text: str) -> tuple[str, str]:
+    """Return the user name and the password of an entry's ``auth`` text."""
     try:
         pair = base64.b64decode(text, validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise _Safe("an 'auth' in it is not base64 of text") from None
+        raise _SafeError("an 'auth' value is not base64-encoded text") from None
     username, colon, password = pair.partition(":")
     if not (username and colon):
-        raise _Safe("an 'auth' in it is not of the form user:password")
+        raise _SafeError("an 'auth' value does not have the form user:password")
     # Docker's old files pad the password with NULs.
     return username, password.strip("\0")

@@ -1,12 +1,9 @@
-"""Where requests and secrets may go.
+"""Rules for the hosts to which the client may send requests and secrets.
 
-What lives here: the URL record, how private an address is, and the two rules made of it, for
-redirects and for token realms (CVE-2020-15157, CVE-2026-48978, CVE-2026-33540).
-What may not: sending anything.
-
-A registry is somebody else's program.  It names the places that this client then talks to, so
-it must not be able to name places that only this machine can reach, nor to have secrets sent
-to a stranger.
+A registry is not trusted. It names hosts to which the client then sends requests, in redirects
+and as token realms. It must not make the client send requests to addresses that only this
+machine can reach, or send secrets to an unrelated host (CVE-2020-15157, CVE-2026-48978,
+CVE-2026-33540).
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from ..records import record, replace
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16 << 10
-#: Blanks and control characters, which some parsers drop, and so see another URL.
+#: Blanks and control characters. Some parsers drop them, and then see another URL.
 _UNSAFE = lazy_pattern(r"[\x00-\x20\x7f]")
 
 _IPv4 = ipaddress.IPv4Address
@@ -34,7 +31,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Privacy(IntEnum):
-    """How few machines reach an address; a higher one is more private."""
+    """How private an address is. Fewer machines can reach an address of a higher level."""
 
     PUBLIC = 0
     PRIVATE = 1
@@ -42,18 +39,21 @@ class Privacy(IntEnum):
     LOOPBACK = 3
 
 
-#: Tells the privacy of a numeric address; tests put their own in its place.
+#: Returns the privacy of a numeric address; tests replace it.
 Classifier = Callable[[str], Privacy]
-#: Tells the numeric addresses of a host; raises OSError.
+#: Returns the numeric addresses of a host, or raises OSError.
 HostResolver = Callable[[str], Iterable[str]]
 
 
 @record(frozen=True)
 class Url:
-    """An absolute http or https URL; ``target`` is its path and query, verbatim.
+    """An absolute http or https URL. ``str()`` omits the query, which may hold a signature.
 
-    ``host`` is lower case and, for IPv6, without brackets.  ``str()`` leaves out the query,
-    which may hold a signature.
+    Attributes:
+        scheme: ``http`` or ``https``.
+        host: The host in lower case. An IPv6 address has no brackets.
+        port: The port, also if it is the scheme's default.
+        target: The path and the query, verbatim.
     """
 
     scheme: str
@@ -63,36 +63,42 @@ class Url:
 
     @classmethod
     def parse(cls, text: str) -> Url:
-        """Reads an absolute URL.  Raises InvalidArgument; the message never quotes the URL."""
+        """Parse an absolute URL.
+
+        Raises InvalidArgument for an invalid URL; the message never quotes it.
+        """
         try:
             parts = urlsplit(text)
             port = parts.port
         except ValueError:
             _bad_url("cannot be parsed")
         if len(text) > _MAX_URL or not text.isascii() or _UNSAFE.search(text):
-            _bad_url("is too long or has characters that a URL may not have")
+            _bad_url("is too long or contains invalid characters")
         if parts.scheme not in _PORTS or not parts.hostname:
             _bad_url("is not an absolute http or https URL")
         if "@" in parts.netloc:
-            _bad_url("carries a user name")
+            _bad_url("contains a user name")
         target = parts.path or "/"
         if parts.query:
             target += f"?{parts.query}"
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], target)
 
     def join(self, location: str) -> Url:
-        """The URL that a ``Location`` header means, seen from this one (RFC 9110, 10.2.2)."""
-        if _UNSAFE.search(location):  # urljoin would drop some
-            _bad_url("has characters that a URL may not have")
+        """Return the URL that a ``Location`` header means (RFC 9110, section 10.2.2).
+
+        A relative one is relative to this URL.
+        """
+        if _UNSAFE.search(location):  # urljoin would drop some of these characters
+            _bad_url("contains invalid characters")
         try:
             return Url.parse(urljoin(self.origin + self.target, location))
-        except InvalidArgument:  # which is a ValueError, too
+        except InvalidArgument:  # a subclass of ValueError
             raise
         except ValueError:
-            _bad_url("cannot be used")
+            _bad_url("cannot be joined with the base URL")
 
     def with_query(self, fields: Mapping[str, str] | Sequence[tuple[str, str]]) -> Url:
-        """This URL with more in its query, if there is more; what is there stays as it is."""
+        """Return this URL with ``fields`` added to its query. The rest stays as it is."""
         if not fields:
             return self
         mark = "&" if "?" in self.target else "?"
@@ -100,7 +106,7 @@ class Url:
 
     @property
     def origin(self) -> str:
-        """``scheme://host[:port]``, as a browser writes it (RFC 6454)."""
+        """The form ``scheme://host[:port]`` that a browser uses (RFC 6454)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
@@ -109,13 +115,14 @@ class Url:
         return self.origin + self.target.partition("?")[0]
 
 
-def _bad_url(why: str) -> NoReturn:
-    raise InvalidArgument(f"a URL that the registry gave {why}") from None
+def _bad_url(reason: str) -> NoReturn:
+    raise InvalidArgument(f"the URL that the registry sent {reason}") from None
 
 
 def privacy(address: str) -> Privacy:
-    """The privacy of a numeric IPv4 or IPv6 address, whichever way it is wrapped.
+    """Return the privacy of a numeric IPv4 or IPv6 address.
 
+    An IPv4 address in an IPv6 address (mapped, 6to4 or NAT64) counts as the IPv4 address.
     Raises ValueError for anything else.
     """
     found: _IPv4 | _IPv6 = ipaddress.ip_address(address.partition("%")[0])
@@ -125,13 +132,13 @@ def privacy(address: str) -> Privacy:
         found = _IPv4(int(found) & 0xFFFFFFFF)
     if found.is_loopback or found.is_unspecified:  # 0.0.0.0 reaches this machine too
         return Privacy.LOOPBACK
-    if found.is_link_local:  # clouds keep their metadata service here
+    if found.is_link_local:  # the metadata services of clouds are here
         return Privacy.LINK_LOCAL
     return Privacy.PUBLIC if found.is_global else Privacy.PRIVATE
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is ``localhost`` or a loopback address; looks nothing up."""
+    """Return whether ``host`` is ``localhost`` or a loopback address, without a DNS lookup."""
     if host == "localhost":
         return True
     try:
@@ -141,13 +148,18 @@ def is_loopback(host: str) -> bool:
 
 
 def addresses(host: str) -> list[str]:
-    """The numeric addresses of ``host``.  Raises OSError."""
+    """Return the numeric addresses of ``host``. Raises OSError."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
 class Destinations:
-    """Judges hosts by their addresses; the two look-ups can be replaced."""
+    """Compares hosts by the privacy of their addresses.
+
+    Args:
+        classify: Returns the privacy of a numeric address.
+        resolve: Returns the numeric addresses of a host, or raises OSError.
+    """
 
     def __init__(self, classify: Classifier = privacy, resolve: HostResolver = addresses) -> None:
         self.classify = classify
@@ -155,6 +167,7 @@ class Destinations:
         self._reaches: dict[str, Privacy] = {}
 
     def _levels(self, host: str) -> list[Privacy]:
+        """Return the privacy of each address of ``host``."""
         try:
             return [self.classify(address) for address in self._resolve(host)]
         except (OSError, UnicodeError, ValueError) as error:
@@ -164,11 +177,13 @@ class Destinations:
             ) from error
 
     def reach(self, host: str, proxied: bool = False) -> Privacy:
-        """The most private level that ``host``, a registry, may send this client to.
+        """Return the most private level to which the registry ``host`` may refer the client.
 
-        It goes by the addresses that connections to it had.  Of several the most public counts:
-        a registry must not gain this machine's loopback by naming it in its own DNS entry.
-        Behind a proxy, which looks names up by itself, only a literal address says anything.
+        This is the privacy of the registry's own address, taken from its connections or else from
+        DNS. If there are several addresses, the most public one counts. Otherwise a registry
+        could get access to this machine's loopback with an entry in its own DNS.
+
+        A proxy resolves names itself, so behind a proxy every name counts as public.
         """
         if proxied and not is_address(host):
             return Privacy.PUBLIC
@@ -177,14 +192,15 @@ class Destinations:
         return self._reaches[host]
 
     def note(self, host: str, address: str) -> None:
-        """Notes that a connection to the registry ``host`` went to ``address``."""
+        """Record that a connection to the registry ``host`` used ``address``."""
         level = self.classify(address)
         self._reaches[host] = min(level, self._reaches.get(host, level))
 
     def check(self, host: str, limit: Privacy, what: str, proxied: bool = False) -> None:
-        """Refuses a target of which any address is more private than ``limit``.
+        """Raise RegistryError if any address of ``host`` is more private than ``limit``.
 
-        Raises RegistryError; ``what`` says what the target is.
+        ``what`` names the target in the error. A name behind a proxy is not checked, because the
+        proxy resolves it.
         """
         if proxied and not is_address(host):
             return
@@ -193,31 +209,32 @@ class Destinations:
 
 
 def refuse_private(host: str, what: str) -> NoReturn:
+    """Raise the error for a target that is more private than the registry."""
     raise RegistryError(
-        f"{what} points to {quoted(host)}, in a more private network than the registry's own",
-        remedy="This is refused, for it would let the registry reach into that network",
+        f"{what} points to {quoted(host)}, which is in a more private network than the registry",
+        remedy="Check the registry; it must not give access to such a network",
     )
 
 
 def check_redirect(origin: Url, target: Url) -> None:
-    """Refuses a redirect from TLS to plain http.  Raises RegistryError."""
+    """Raise RegistryError for a redirect from https to http."""
     if origin.scheme == "https" and target.scheme != "https":
         raise RegistryError(
             f"the registry redirects from https to {target.origin}",
-            remedy="This is refused, for the content would come without TLS",
+            remedy="Check the registry; a redirect must not turn TLS off",
         )
 
 
 def check_realm(registry: Url, realm: Url, secret: bool, trusted: Iterable[str] = ()) -> None:
-    """Refuses a token realm that must not be asked, or not with a secret.
+    """Raise RegistryError for a token realm to which this request must not be sent.
 
-    ``secret`` tells whether credentials would go along; ``trusted`` are host names that the
-    user named for them.  Raises RegistryError, naming the fact and, where there is one, the
-    option that allows it.
+    ``secret`` is whether the request carries credentials. ``trusted`` are the host names that
+    the user allows to receive them. The error's remedy names the option that allows the realm,
+    if there is one.
     """
     what = f"the token realm {realm.origin}"
     if registry.scheme == "https" and realm.scheme != "https":
-        raise RegistryError(f"{what} is without TLS, and the registry has it")
+        raise RegistryError(f"{what} is without TLS, but the registry has TLS")
     if not secret:
         return
     own_loopback = realm.host == registry.host and is_loopback(realm.host)
@@ -226,28 +243,30 @@ def check_realm(registry: Url, realm: Url, secret: bool, trusted: Iterable[str] 
     if realm.host in trusted or same_party(registry.host, realm.host):
         return
     raise RegistryError(
-        f"{what} is not of the site of {registry.host}; credentials are not sent there",
-        remedy=f"If it is right, name it: realm_hosts=({realm.host!r},)",
+        f"{what} does not belong to {registry.host}; credentials are not sent there",
+        remedy=f"If the realm can be trusted, pass realm_hosts=({realm.host!r},)",
     )
 
 
-#: Hosts under which unrelated people have names, by their last labels.
-_SHARED = frozenset(
+#: Domains under which unrelated people have host names.
+_SHARED_DOMAINS = frozenset(
     ("amazonaws.com", "azure.com", "azurecr.io", "azurewebsites.net", "appspot.com",
      "cloudapp.net", "cloudfront.net", "duckdns.org", "dyndns.org", "fly.dev", "github.io",
      "gitlab.io", "herokuapp.com", "netlify.app", "ngrok.io", "pages.dev", "pkg.dev", "run.app",
      "trycloudflare.com", "vercel.app", "web.app", "windows.net", "workers.dev")
 )  # fmt: skip
 _DOCKER = "docker.io"
-_SHORT_LABEL = 3
+#: Largest length of a label that, before a country's, is taken for a shared domain (``co.uk``).
+_MAX_SHORT_LABEL = 3
 
 
 def same_party(registry: str, realm: str) -> bool:
-    """Whether two host names belong to one party, as far as names can tell.
+    """Return whether two host names belong to one party, as far as names can tell.
 
-    They are equal, one lies under the other, or both lie under one name that looks like
-    somebody's own domain.  Without a list of public suffixes the last test has to guess, and
-    guesses "no": two labels under a country (``co.uk``) and known shared hosts do not count.
+    They do if they are equal, if one is below the other, or if both are below a domain that
+    seems to have a single owner. Without a list of public suffixes, this is a guess. In doubt
+    the result is false: shared domains do not count, nor do short names below a country
+    (``co.uk``).
     """
     if registry == realm:
         return True
@@ -262,7 +281,7 @@ def same_party(registry: str, realm: str) -> bool:
 
 
 def is_address(host: str) -> bool:
-    """Whether ``host`` is a numeric address."""
+    """Return whether ``host`` is a numeric address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -271,8 +290,9 @@ def is_address(host: str) -> bool:
 
 
 def _is_shared(domain: str) -> bool:
+    """Return whether unrelated people may have host names below ``domain``."""
     labels = domain.split(".")
-    if len(labels) < 2 or ".".join(labels[-2:]) in _SHARED:
+    if len(labels) < 2 or ".".join(labels[-2:]) in _SHARED_DOMAINS:
         return True
     country = len(labels[-1]) == 2 and domain != _DOCKER
-    return country and len(labels) == 2 and len(labels[0]) <= _SHORT_LABEL
+    return country and len(labels) == 2 and len(labels[0]) <= _MAX_SHORT_LABEL

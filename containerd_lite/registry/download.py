@@ -1,7 +1,7 @@
-"""From a reference to a descriptor, and from a descriptor to its bytes (distribution-spec, Pull).
+"""The requests of a pull: resolve a reference, fetch a manifest, read a blob.
 
-What lives here: what is asked, of which host, and in which order.  What may not: containerd,
-stores, choosing what to fetch.
+See the distribution-spec, Pull. The requests go to the registry's hosts in turn, and for some
+blobs to the URLs in the descriptor.
 """
 
 from __future__ import annotations
@@ -36,26 +36,30 @@ from .parts import PART, PartsReader
 from .session import Ask, Cuts, Session
 
 _ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
-#: Of a descriptor's URLs no more are tried: their number is somebody else's choice.
-_MOST_URLS = 8
-#: How a registry answers that cannot give the rest of a blob; 0 is for a range that is another.
-_NO_RANGE = frozenset({0, 400, 416, 501})
+#: Number of a descriptor's URLs that are tried. The author of the image chooses how many it has.
+_MAX_URLS = 8
+#: Statuses of the errors of a registry that cannot send the rest of a blob. An error has status
+#: 0 if the registry sent another range.
+_RANGE_REFUSED = frozenset({0, 400, 416, 501})
 
 _Result = TypeVar("_Result")
-#: The deadline of what begins now: each host has one of its own, or two that are silent would
-#: leave none to the registry behind them.
+#: Returns the deadline of a request that begins now. Each host gets its own deadline. With one
+#: for all, two mirrors that do not answer would leave no time for the registry after them.
 Until = Callable[[], Deadline]
 
 
 def pull_scope(repository: str) -> str:
-    """What a token must allow for reading."""
+    """Return the scope that a token needs for a pull from ``repository``."""
     return f"repository:{repository}:pull"
 
 
 def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
-    """The descriptor of what ``reference`` names, by HEAD, else by GET and hashing."""
+    """Return the descriptor of ``reference``.
 
-    def ask(method: str) -> Ask:
+    It comes from a HEAD response, or else from a GET response whose body is hashed.
+    """
+
+    def manifest_request(method: str) -> Ask:
         return Ask(
             method,
             f"{reference.repository}/manifests/{reference.target}",
@@ -64,54 +68,59 @@ def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
             {"Accept": _ACCEPT},
         )
 
-    def on(session: Session) -> Descriptor:
+    def resolve_on(session: Session) -> Descriptor:
         deadline = until()
         try:
-            found = session.send(
-                ask("HEAD"), deadline, lambda answer: answers.described(answer, reference)
+            descriptor = session.send(
+                manifest_request("HEAD"),
+                deadline,
+                lambda response: answers.described(response, reference),
             )
         except (RegistryUnavailable, RegistryUnauthorized):
             raise
         except RegistryError as error:
             if not error.status:
                 raise
-            found = None  # HEAD has no body to say why, and not every registry knows it
-        if found is not None:
-            return found
-        return session.send(ask("GET"), deadline, lambda answer: answers.hashed(answer, reference))
+            # Without a body, the response to HEAD has no reason. Some registries lack HEAD.
+            descriptor = None
+        if descriptor is not None:
+            return descriptor
+        return session.send(
+            manifest_request("GET"), deadline, lambda response: answers.hashed(response, reference)
+        )
 
-    # A digest is resolved by whoever has the content: it cannot be another.
-    return hosts.first(on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
+    # A digest cannot mean other content, so any host that serves content may resolve it.
+    return hosts.first(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
 
 
 def fetch_manifest(
     hosts: Failover, reference: Reference, descriptor: Descriptor, until: Until
 ) -> bytes:
-    """The manifest or index of ``descriptor``, or its manifest of schema 1, verified."""
+    """Return the manifest or index of ``descriptor``, verified; it may be of schema 1."""
     if descriptor.size > MAX_DOCUMENT:
         raise RegistryError(f"the manifest has more than the {MAX_DOCUMENT} bytes allowed")
-    ask = _ask(reference, descriptor)
+    request = _content_request(reference, descriptor)
     return hosts.first(
         lambda session: session.send(
-            ask, until(), lambda answer: answers.verified(answer, descriptor)
+            request, until(), lambda response: answers.verified(response, descriptor)
         ),
         PULL,
     )
 
 
 def size_of(hosts: Failover, reference: Reference, descriptor: Descriptor, until: Until) -> int:
-    """The size of a blob in bytes, by HEAD."""
-    ask = replace(_ask(reference, descriptor), method="HEAD")
+    """Return the size of a blob in bytes, from a HEAD response."""
+    request = replace(_content_request(reference, descriptor), method="HEAD")
     return hosts.first(
         lambda session: session.send(
-            ask, until(), lambda answer: answers.sized(answer, descriptor)
+            request, until(), lambda response: answers.sized(response, descriptor)
         ),
         PULL,
     )
 
 
-def _ask(reference: Reference, descriptor: Descriptor, byte_range: str = "") -> Ask:
-    """Asks for content by its digest, manifests at their own place."""
+def _content_request(reference: Reference, descriptor: Descriptor, byte_range: str = "") -> Ask:
+    """Return the request for content by its digest; manifests have their own path."""
     media_type, kind, accept = descriptor.media_type, "blobs", "*/*"
     if media_types.is_document(media_type) or media_types.is_schema1(media_type):
         kind, accept = "manifests", media_type
@@ -126,7 +135,11 @@ def _ask(reference: Reference, descriptor: Descriptor, byte_range: str = "") -> 
 
 
 class BlobSource:
-    """One blob, wherever it can be had; opens it at any offset."""
+    """Opens one blob at any offset, from the registry's hosts or from the descriptor's URLs.
+
+    ``timeout`` limits each wait for a response's headers (seconds). ``deadline`` limits the
+    reading, too.
+    """
 
     def __init__(
         self,
@@ -138,7 +151,6 @@ class BlobSource:
         timeout: float | None,
         deadline: Deadline | None,
     ) -> None:
-        """``timeout`` bounds each wait for headers (seconds), ``deadline`` the reading too."""
         self._hosts = hosts
         self._reference = reference
         self.descriptor = descriptor
@@ -148,10 +160,12 @@ class BlobSource:
         self.operation = f"fetch {descriptor.digest} of {reference.name}"
 
     def reader(self, offset: int, *, verify: bool) -> BlobReader:
-        """The rest of the blob from ``offset`` (bytes)."""
+        """Return a reader of the blob from ``offset`` (bytes) to its end."""
         size = self.descriptor.size
         if not 0 <= offset <= size:
-            raise OutOfRange(f"{self.descriptor.digest} has {size} bytes, not {offset}")
+            raise OutOfRange(
+                f"offset {offset} is outside the {size} bytes of {self.descriptor.digest}"
+            )
         with naming(self.operation):
             return BlobReader(
                 self.descriptor,
@@ -163,7 +177,7 @@ class BlobSource:
             )
 
     def part(self, start: int, end: int) -> BlobReader:
-        """The bytes from ``start`` up to ``end``, which is not among them."""
+        """Return a reader of the bytes from ``start`` to ``end`` (exclusive)."""
         return BlobReader(
             self.descriptor,
             lambda at: self._start(at, end),
@@ -174,14 +188,17 @@ class BlobSource:
         )
 
     def parallel(self, connections: int, *, verify: bool) -> BlobReader | PartsReader:
-        """The blob over several connections, if it is big enough and the host knows ranges."""
+        """Return a reader that uses several connections.
+
+        It uses a single one if the blob is small or the host does not support ranges.
+        """
         size = self.descriptor.size
         if connections < 2 or size <= 2 * PART:
             return self.reader(0, verify=verify)
-        word = Interrupt()
-        with naming(self.operation), word.watching():
-            answer, _ = self._start(0, PART)
-        ranged = answer.status == 206
+        interrupt = Interrupt()
+        with naming(self.operation), interrupt.watching():
+            response, _ = self._start(0, PART)
+        ranged = response.status == 206
         first = BlobReader(
             self.descriptor,
             lambda at: self._start(at, PART if ranged else None),
@@ -190,14 +207,14 @@ class BlobSource:
             operation=self.operation,
             verify=verify,
             end=PART if ranged else None,
-            answer=answer,
+            response=response,
         )
         if not ranged:
             return first
         return PartsReader(
             self.descriptor,
             first,
-            word,
+            interrupt,
             self.part,
             connections=connections,
             operation=self.operation,
@@ -205,65 +222,68 @@ class BlobSource:
         )
 
     def _start(self, offset: int, end: int | None) -> tuple[Response, int]:
-        """Asks for the bytes from ``offset``; gives the answer and where its body begins."""
+        """Request the bytes from ``offset``; return the response and where its body begins."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
         if end is not None:
-            return self._ask_for(f"bytes={offset}-{last}", offset, last)
+            return self._request_range(f"bytes={offset}-{last}", offset, last)
         if not offset:
-            return self._ask_for("", offset, last)
+            return self._request_range("", offset, last)
         try:
-            return self._ask_for(f"bytes={offset}-", offset, last)
+            return self._request_range(f"bytes={offset}-", offset, last)
         except RegistryError as error:
-            if type(error) is not RegistryError or error.status not in _NO_RANGE:
+            if type(error) is not RegistryError or error.status not in _RANGE_REFUSED:
                 raise
-            # The rest is more than it can give: then all, of which what is here is passed over.
+            # The registry cannot send the rest. Request the whole blob; the reader skips its start.
             with suppress(RegistryError):
-                return self._ask_for("", offset, last)
+                return self._request_range("", offset, last)
             raise
 
-    def _ask_for(self, byte_range: str, offset: int, last: int) -> tuple[Response, int]:
+    def _request_range(self, byte_range: str, offset: int, last: int) -> tuple[Response, int]:
+        """Request one range of the blob, or all of it if ``byte_range`` is ``""``."""
         descriptor = self.descriptor
-        ask = _ask(self._reference, descriptor, byte_range)
+        request = _content_request(self._reference, descriptor, byte_range)
 
         def until() -> Deadline:
             return self._deadline or Deadline(self._timeout)
 
-        def begun(answer: Response) -> tuple[Response, int]:
-            begin = answers.begin(answer, descriptor, offset, last)
-            answer.renew(self._deadline or Deadline())
-            return answer, begin
+        def check_begin(response: Response) -> tuple[Response, int]:
+            begin = answers.begin(response, descriptor, offset, last)
+            response.renew(self._deadline or Deadline())
+            return response, begin
 
-        def registry() -> tuple[Response, int]:
-            return self._hosts.first(lambda session: session.send(ask, until(), begun), PULL)
+        def from_registry() -> tuple[Response, int]:
+            return self._hosts.first(
+                lambda session: session.send(request, until(), check_begin), PULL
+            )
 
         if not descriptor.is_foreign:
             try:
-                return registry()
+                return from_registry()
             except RegistryNotFound:
                 if not descriptor.urls:
                     raise
-                return self._foreign(ask, until(), begun)
+                return self._request_foreign(request, until(), check_begin)
         try:
-            return self._foreign(ask, until(), begun)
+            return self._request_foreign(request, until(), check_begin)
         except RegistryError as error:
-            foreign = error
+            foreign_error = error
         try:
-            return registry()
+            return from_registry()
         except RegistryNotFound:
-            raise foreign from None
+            raise foreign_error from None
 
-    def _foreign(
-        self, ask: Ask, deadline: Deadline, begun: Callable[[Response], _Result]
+    def _request_foreign(
+        self, request: Ask, deadline: Deadline, use: Callable[[Response], _Result]
     ) -> _Result:
-        """The same from the URLs in the descriptor: strangers, who are told no secret."""
-        failed: RegistryError | None = None
-        for text in self.descriptor.urls[:_MOST_URLS]:
+        """Send the same request to the descriptor's URLs, without credentials."""
+        last_error: RegistryError | None = None
+        for text in self.descriptor.urls[:_MAX_URLS]:
             try:
-                away = replace(ask, url=Url.parse(text), anonymous=True)
-                return self._hosts.own.send(away, deadline, begun)
+                foreign_request = replace(request, url=Url.parse(text), anonymous=True)
+                return self._hosts.own.send(foreign_request, deadline, use)
             except InvalidArgument as error:
-                failed = RegistryError(f"a URL of {self.descriptor.digest}: {error}")
+                last_error = RegistryError(f"{self.descriptor.digest} cannot be fetched: {error}")
             except RegistryError as error:
-                failed = error
-        raise failed or RegistryError(f"{self.descriptor.digest} has no URL")
+                last_error = error
+        raise last_error or RegistryError(f"{self.descriptor.digest} has no URL")

@@ -1,7 +1,4 @@
-"""Several hosts that serve one registry's content, asked in turn.
-
-What lives here: the order, and which failure to tell of.  What may not: requests.
-"""
+"""Tries the hosts of one registry in turn, and chooses which failure to raise."""
 
 from __future__ import annotations
 
@@ -20,7 +17,10 @@ _Result = TypeVar("_Result")
 
 
 class Failover:
-    """The hosts of one registry, mirrors first, as ``hosts.toml`` orders them."""
+    """The hosts of one registry in the order of ``hosts.toml``: mirrors first, then the registry.
+
+    ``namespace`` is the registry as references name it.
+    """
 
     def __init__(self, namespace: str, sessions: Sequence[Session]) -> None:
         self._namespace = namespace
@@ -28,43 +28,48 @@ class Failover:
 
     @property
     def own(self) -> Session:
-        """The registry itself, which comes last."""
+        """The session with the registry itself, which is the last one."""
         return self._sessions[-1]
 
     def able(self, *capabilities: str) -> list[Session]:
-        """The hosts that have any of these capabilities.  Raises RegistryError for none."""
-        found = [s for s in self._sessions if s.host.capabilities.intersection(capabilities)]
-        if not found:
+        """Return the sessions of the hosts that have any of these capabilities.
+
+        Raises RegistryError if no host has any.
+        """
+        sessions = [s for s in self._sessions if s.host.capabilities.intersection(capabilities)]
+        if not sessions:
             raise RegistryError(
-                f"no host of {self._namespace} may be asked to {capabilities[0]}",
-                remedy="Its hosts.toml gives that capability to none",
+                f"no host of {self._namespace} has the capability {capabilities[0]}",
+                remedy="Add the capability to a host in its hosts.toml",
             )
-        return found
+        return sessions
 
     def first(self, use: Callable[[Session], _Result], *capabilities: str) -> _Result:
-        """What the first host gives that can.
+        """Return the result of ``use`` with the first host for which it succeeds.
 
-        Where none can, raises what tells most: an answer rather than silence, a refusal rather
-        than "not found", and the last host, which is the registry itself, rather than a mirror.
+        If it fails for all hosts, the most informative error is raised. A response ranks above
+        no response, and any other error above "not found". Among equals, the last host wins,
+        which is the registry itself.
         """
-        told: RegistryError | DataLoss | None = None
+        best_error: RegistryError | DataLoss | None = None
         for session in self.able(*capabilities):
             try:
                 return use(session)
             except (RegistryError, DataLoss) as error:
-                if told is None or _tells(error) >= _tells(told):
-                    told = error
-        if told is None:
+                if best_error is None or _rank(error) >= _rank(best_error):
+                    best_error = error
+        if best_error is None:
             raise RegistryError(f"{self._namespace} has no host")
-        raise told
+        raise best_error
 
     def close(self) -> None:
+        """Close the idle connections to all hosts."""
         for session in self._sessions:
             session.close()
 
 
-def _tells(error: RegistryError | DataLoss) -> int:
-    """How much an error says, as containerd's resolver ranks them."""
+def _rank(error: RegistryError | DataLoss) -> int:
+    """Return how informative an error is, as containerd's resolver ranks errors."""
     if isinstance(error, RegistryUnavailable) and not error.status:
         return 0
     return 1 if isinstance(error, RegistryNotFound) else 2

@@ -1,8 +1,7 @@
-"""Docker's credential helpers: programs that keep user names and secrets for registries.
+"""Runs Docker's credential helpers, programs that keep user names and secrets for registries.
 
-What lives here: the running of one within bounds, and what each answered in this process.
-What may not: config files, and what is then done with an answer.  The protocol is that of
-docker-credential-helpers (credentials/credentials.go, client/client.go).
+Their answers are cached in this process. The protocol is that of docker-credential-helpers
+(credentials/credentials.go, client/client.go).
 """
 
 from __future__ import annotations
@@ -25,32 +24,34 @@ from ..records import field, record
 
 _LOGGER = logging.getLogger(__package__)
 
-#: A helper may ask its user something (seconds).
+#: Seconds that a helper may take. It may have to wait for its user.
 TIME_LIMIT = 30.0
-#: Tokens of the clouds have some kilobytes.
-_MAX_ANSWER = 1 << 20
+#: Largest output of a helper in bytes. The tokens of clouds have a few kilobytes.
+_MAX_OUTPUT = 1 << 20
 
 _NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SERVER = lazy_pattern(r"[!-~]{1,1024}")
 _FIELDS = ("ServerURL", "Username", "Secret")
-#: credentials/error.go; on the standard output, with an exit code that is not 0.
+#: The output of a helper without credentials for a registry (credentials/error.go). It comes on
+#: standard output, with an exit code other than 0.
 _NOT_FOUND = b"credentials not found in native keychain"
 
 
-class _Failure(Exception):
-    """Why a helper gave no answer, in our words: its own may quote a secret."""
+class _HelperError(Exception):
+    """The reason why a helper gave no answer. It is our text; the helper's may quote a secret."""
 
 
 @record
 class _AnswerSlot:
-    """The answer to one question; the lock is held while it is asked."""
+    """The cached answer of one helper; a thread holds ``lock`` while the helper runs."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     answered: bool = False
     login: tuple[str, str] | None = field(default=None, repr=False)
 
 
-#: By process, program, server and config file: a forked child has locks of its own.
+#: The answers by process, program, server and config file. The process is in the key so that a
+#: forked child has its own locks.
 _slots: dict[tuple[int, str, str, str], _AnswerSlot] = {}
 
 
@@ -61,56 +62,72 @@ def ask_helper(
     environ: Mapping[str, str],
     timeout: float = TIME_LIMIT,
 ) -> tuple[str, str] | None:
-    """The user name and the secret that ``docker-credential-<name>`` keeps for ``server``.
+    """Return the user name and the secret that ``docker-credential-<name>`` keeps for ``server``.
 
-    It is looked for on the ``PATH`` of ``environ``, which it gets whole, and has ``timeout``
-    seconds.  ``None`` is its answer that it has none.  An answer is kept for this process, by
-    program, server and ``config``, the file that names the helper.  Raises RegistryUnauthorized
-    for a helper that is missing, late, fails or cannot be understood; the next call tries again.
+    The program is searched on the ``PATH`` of ``environ``, and gets ``environ`` as its
+    environment. The process caches its answer by program, server and config file, but not its
+    failure: the next call then tries again.
+
+    Args:
+        name: The name of the helper.
+        server: The registry's name, as Docker spells it.
+        config: The config file that names the helper.
+        environ: The environment variables.
+        timeout: Seconds that the helper may take.
+
+    Returns:
+        The user name and the secret, or ``None`` if the helper answers that it has none.
+
+    Raises:
+        InvalidArgument: ``server`` is not the name of a registry.
+        RegistryUnauthorized: The helper is missing, late or fails, or its output is invalid.
     """
     if not _SERVER.fullmatch(server):
         raise InvalidArgument(f"{quoted(server)} is not the name of a registry")
     helper = quoted(f"docker-credential-{name}")
     try:
-        return _ask(name, server, config, environ, Deadline(timeout))
-    except _Failure as failure:
+        return _cached_answer(name, server, config, environ, Deadline(timeout))
+    except _HelperError as failure:
         reason = str(failure)
     raise RegistryUnauthorized(
         f"the credential helper {helper} gave no credentials for {server}: {reason}",
-        remedy=f"Install or mend {helper}, or take it out of {config} and log in to {server} again",
+        remedy=f"Install or repair {helper}, or remove it from {config} and log in to {server}",
     )
 
 
-def _ask(
+def _cached_answer(
     name: str, server: str, config: Path, environ: Mapping[str, str], deadline: Deadline
 ) -> tuple[str, str] | None:
-    """The answer to a question that one thread asks at a time."""
-    program = _find(name, environ)
+    """Return the cached answer, or run the helper. Only one thread at a time runs it."""
+    program = _find_program(name, environ)
     slot = _slots.setdefault((os.getpid(), program, server, str(config)), _AnswerSlot())
-    with holding(slot.lock, deadline) as is_ours:
-        if not is_ours:
-            raise _Failure("it did not answer in time")
+    with holding(slot.lock, deadline) as has_lock:
+        if not has_lock:
+            raise _HelperError("it did not answer in time")
         if not slot.answered:
-            slot.login = _understood(_run(program, server, environ, deadline))
+            slot.login = _parse_output(_run_program(program, server, environ, deadline))
             slot.answered = True
         return slot.login
 
 
-def _find(name: str, environ: Mapping[str, str]) -> str:
+def _find_program(name: str, environ: Mapping[str, str]) -> str:
+    """Return the path of the helper's program."""
     if not _NAME.fullmatch(name):
-        raise _Failure("that cannot be a helper's name")
-    # An empty or relative folder would be whichever one the caller happens to stand in.
+        raise _HelperError("this cannot be a helper's name")
+    # An empty or relative folder would depend on the current directory.
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
     path = os.pathsep.join(folder for folder in folders if os.path.isabs(folder))
     program = shutil.which(f"docker-credential-{name}", path=path)
     if program is None:
-        raise _Failure("there is no such program on PATH")
+        raise _HelperError("no such program on PATH")
     return program
 
 
-def _run(program: str, server: str, environ: Mapping[str, str], deadline: Deadline) -> Ended:
+def _run_program(
+    program: str, server: str, environ: Mapping[str, str], deadline: Deadline
+) -> Ended:
     try:
-        # Its standard error, which may quote a secret, is thrown away.
+        # The helper's standard error is dropped, because it may quote a secret.
         with LoggedStep(_LOGGER, "%s get %s", program, server):
             return run_child(
                 [program, "get"],
@@ -118,22 +135,23 @@ def _run(program: str, server: str, environ: Mapping[str, str], deadline: Deadli
                 input=server.encode(),
                 environment=environ,
                 deadline=deadline,
-                max_output=_MAX_ANSWER,
+                max_output=_MAX_OUTPUT,
             )
     except ContainerdError as error:
-        raise _Failure(error.message) from None
+        raise _HelperError(error.message) from None
 
 
-def _understood(ended: Ended) -> tuple[str, str] | None:
+def _parse_output(ended: Ended) -> tuple[str, str] | None:
+    """Return the user name and the secret in the helper's output."""
     if ended.code:
         if ended.stdout.strip() == _NOT_FOUND:
             return None
-        raise _Failure(f"it ended with {ended.how}")
+        raise _HelperError(f"it ended with {ended.how}")
     try:
-        answer = Document.parse(ended.stdout, "the answer", limit=_MAX_ANSWER).known(_FIELDS)
+        answer = Document.parse(ended.stdout, "the answer", limit=_MAX_OUTPUT).known(_FIELDS)
         username, secret = answer.text("Username", None), answer.text("Secret", None)
         if ":" not in username:
             return username, secret
     except InvalidArgument:
-        pass  # its message may quote the secret
-    raise _Failure("its answer cannot be understood")
+        pass  # the error's message may quote the secret
+    raise _HelperError("its answer cannot be understood")

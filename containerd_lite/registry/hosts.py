@@ -1,7 +1,7 @@
-"""A host that serves a registry's content: the registry itself, or a mirror of it.
+"""The hosts that serve a registry's content: the registry itself and its mirrors.
 
-What lives here: the record, and the registry's own host by the rules for docker.io and for plain
-http.  What may not: sending anything; reading ``hosts.toml``, which is ``hosts_file``'s.
+``own_host`` applies the rules for docker.io and for plain http. ``hosts_file`` reads
+``hosts.toml``.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from ..oci.reference import DEFAULT_HOST, is_host
 from ..records import field, record
 from .destinations import Url, is_loopback
 
-#: Docker Hub's registry; docker.io itself is only its name.
+#: The host of Docker Hub's registry; docker.io is only its name in references.
 _DOCKER_ENDPOINT = "registry-1.docker.io"
 
 PULL, RESOLVE, PUSH, REFERRERS = "pull", "resolve", "push", "referrers"
-#: What a host may be asked to do (containerd's docs/hosts.md, capabilities).
+#: All operations for which a host may be used (containerd's docs/hosts.md, capabilities).
 CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
 
 
 @record(frozen=True)
 class TlsFiles:
-    """What TLS to one host takes from files, all PEM; read when it is first spoken to.
+    """The TLS settings of one host. All files are PEM, and are read at the first connection.
 
-    ``ca`` are authorities to trust beside the system's; ``client`` pairs of a certificate and
-    its key, ``None`` where one file holds both.  ``skip_verify`` believes any certificate.
+    Attributes:
+        ca: Files of certificate authorities that are trusted in addition to the system's.
+        client: Pairs of a client certificate and its key. The key is ``None`` if one file holds
+            both.
+        skip_verify: Whether to accept any certificate.
     """
 
     ca: tuple[Path, ...] = ()
@@ -36,7 +39,7 @@ class TlsFiles:
     skip_verify: bool = False
 
     def joined(self, other: TlsFiles) -> TlsFiles:
-        """Both: all files, and ``skip_verify`` if either says so."""
+        """Return the files of both; ``skip_verify`` is set if it is set in either."""
         return TlsFiles(
             self.ca + other.ca, self.client + other.client, self.skip_verify or other.skip_verify
         )
@@ -44,10 +47,15 @@ class TlsFiles:
 
 @record(frozen=True)
 class Host:
-    """One host: ``namespace`` is the registry as references name it (``docker.io``).
+    """One host that serves a registry's content.
 
-    ``base`` is the URL of the API's root and ends with a slash (``https://…/v2/``); ``headers``
-    go with every request to it and may hold secrets; ``dial_timeout`` is in seconds.
+    Attributes:
+        namespace: The registry as references name it (``docker.io``).
+        base: The URL of the API's root, which ends with a slash (``https://…/v2/``).
+        capabilities: The operations for which the host may be used.
+        tls: The TLS settings.
+        headers: Headers of every request to the host; they may hold secrets.
+        dial_timeout: Seconds that connecting may take. Default: the client's.
     """
 
     namespace: str
@@ -59,7 +67,7 @@ class Host:
 
     @property
     def is_mirror(self) -> bool:
-        """Whether this is not the registry itself, whose credentials then do not concern it."""
+        """Whether this is another host than the registry; it does not get its credentials."""
         names = {self.namespace}
         if self.namespace == DEFAULT_HOST:
             names.add(_DOCKER_ENDPOINT)
@@ -68,29 +76,35 @@ class Host:
 
     @property
     def address(self) -> str:
-        """``name[:port]`` as a reference would write it, the scheme's own port left out."""
+        """The form ``name[:port]`` that references use, without the scheme's default port."""
         return self.base.origin.partition("://")[2]
 
     @property
     def account(self) -> str:
-        """The host whose credentials are meant for it: the registry's, or the mirror's own."""
+        """The name under which to find credentials: the registry's, or the mirror's own."""
         return self.address if self.is_mirror else self.namespace
 
     def url(self, path: str, query: Mapping[str, str] | None = None) -> Url:
-        """The URL of ``path`` (``"library/busybox/manifests/latest"``) below the API's root.
+        """Return the URL of ``path`` (``"library/busybox/manifests/latest"``) below the API's root.
 
-        A mirror is told in ``ns`` what it stands for (distribution-spec, Registry Proxying).
+        For a mirror, the query names the registry in ``ns`` (distribution-spec, Registry
+        Proxying).
         """
         fields = {**(query or {}), **({"ns": self.namespace} if self.is_mirror else {})}
         return self.base.join(f"{self.base.target}{path}").with_query(fields)
 
 
 def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | None = None) -> Host:
-    """The registry itself: ``namespace`` is ``name``, ``name:port`` or ``[IPv6]:port``.
+    """Return the host of the registry itself.
 
-    Plain http is used for ``localhost`` and loopback addresses for which no ``tls`` files were
-    given, as containerd does, and where ``plain_http`` is true; where it is false, nowhere.
-    Raises InvalidArgument.
+    Args:
+        namespace: The registry: ``name``, ``name:port`` or ``[IPv6]:port``.
+        plain_http: Whether to use http in place of https. Default: only for ``localhost`` and
+            loopback addresses without ``tls``, on another port than 443, as in containerd.
+        tls: The TLS settings.
+
+    Raises:
+        InvalidArgument: ``namespace`` is not the host of a registry.
     """
     name = _DOCKER_ENDPOINT if namespace == DEFAULT_HOST else namespace
     try:

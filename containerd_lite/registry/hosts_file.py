@@ -1,11 +1,10 @@
-"""The hosts of a registry as files tell them: ``hosts.toml``, or Docker's folders of certificates.
+"""Reads the hosts of a registry from ``hosts.toml`` or from Docker's folders of certificates.
 
-What lives here: finding a registry's folder, and reading what is in it (containerd's docs/hosts.md
-and core/remotes/docker/config/hosts.go).  What may not: opening a certificate, sending anything.
+See containerd's docs/hosts.md and core/remotes/docker/config/hosts.go.
 
-containerd logs a file that it does not understand, and goes on without it.  Here that is an error:
-requests would go past the mirrors and the authorities that somebody wrote down.  No error quotes a
-value, for a header may hold a secret, and so may what was meant for one.
+containerd logs a file that it cannot parse, and continues without it. Here this is an error,
+because requests would bypass the configured mirrors and certificate authorities. No error quotes
+a value, because any value may be a secret that was meant for a header.
 """
 
 from __future__ import annotations
@@ -25,37 +24,37 @@ from ..records import record, replace
 from .destinations import Url
 from .hosts import CAPABILITIES, Host, TlsFiles, own_host
 
-#: Real files have a few kilobytes.
+#: Largest file in bytes. Real files have a few kilobytes.
 _MAX_FILE = 1 << 20
-#: The keys of a table, and how each is written.
+#: The keys of a table with the form of their values, for remedies.
 _FORMS = {
     "server": 'server = "https://registry.example:5000"',
     "host": '[host."https://mirror.example:5000"]',
     "capabilities": 'capabilities = ["pull", "resolve", "push", "referrers"], or some of these',
-    "ca": 'ca = "ca.pem", or a list of such',
-    "client": 'client = "both.pem", a list of such, or a list of pairs, [["c.cert", "c.key"]]',
+    "ca": 'ca = "ca.pem", or a list of files',
+    "client": 'client = "both.pem", a list of files, or a list of pairs, [["c.cert", "c.key"]]',
     "skip_verify": "skip_verify = true",
-    "header": 'a table header with name = "value", or a list of such values, in ASCII',
+    "header": 'a table "header" with name = "value" or a list of values, in ASCII',
     "override_path": "override_path = true",
     "dial_timeout": 'dial_timeout = "10s", or "1m30s", or "500ms"',
 }
-_MEND = "Mend the file; containerd's docs/hosts.md says how it is written"
-#: Where in a file the TOML breaks; the rest of the parser's message may quote the file.
-_PLACE = lazy_pattern(r"at line [0-9]+, column [0-9]+|at end of document")
+_REMEDY = "Correct the file; containerd's docs/hosts.md describes its form"
+#: The position in an error of the TOML parser. The rest of its message may quote the file.
+_POSITION = lazy_pattern(r"at line [0-9]+, column [0-9]+|at end of document")
 
-#: A header's name (RFC 9110, section 5.6.2) and value, and names that frame the request.
-_TOKEN = lazy_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = lazy_pattern(r"[\t -~]*")
+#: A header's name (RFC 9110, section 5.6.2), its value, and names that frame the request.
+_HEADER_NAME = lazy_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = lazy_pattern(r"[\t -~]*")
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "trailer"})
 
-#: Go's units of time in seconds (time.ParseDuration); micro has two signs.
+#: Go's units of time in seconds (time.ParseDuration). Unicode has two characters for "micro".
 _UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0}
 _UNITS |= {"m": 60.0, "h": 3600.0}
 _QUANTITY = rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)({'|'.join(_UNITS)})"
-_PART = lazy_pattern(_QUANTITY)
+_DURATION_PART = lazy_pattern(_QUANTITY)
 _DURATION = lazy_pattern(rf"\+?(?:{_QUANTITY})+")
-#: A socket's time-out has a limit; nobody waits as long for a connection.
-_LONGEST_DIAL = 3600.0
+#: Largest ``dial_timeout`` in seconds, because the timeout of a socket has a limit.
+_MAX_DIAL_TIMEOUT = 3600.0
 
 
 def find_hosts(
@@ -63,13 +62,19 @@ def find_hosts(
     folders: Sequence[str | os.PathLike[str]] = (),
     plain_http: bool | None = None,
 ) -> tuple[Host, ...]:
-    """The hosts to ask for what the registry ``namespace`` has, in order, the registry itself last.
+    """Return the hosts that serve a registry's content, in order; the registry itself is last.
 
-    ``namespace`` is as references name it (``docker.io``, ``127.0.0.1:5000``, ``[::1]:5000``).
-    Each of ``folders`` is like ``/etc/containerd/certs.d``; the first that has a folder for the
-    registry, or a ``_default`` one, is used, and no other.  ``plain_http`` is whether the registry
-    itself has no TLS, where no file gives the scheme; ``None`` is ``own_host``'s rule.  Raises
-    InvalidArgument, naming the file and the key that is wrong.
+    Args:
+        namespace: The registry as references name it (``docker.io``, ``127.0.0.1:5000``,
+            ``[::1]:5000``).
+        folders: Folders like ``/etc/containerd/certs.d``. Only the first one that has a folder
+            for the registry, or a ``_default`` folder, is used.
+        plain_http: Whether the registry itself has no TLS, if no file gives the scheme. Default:
+            the rule of ``own_host``.
+
+    Raises:
+        InvalidArgument: ``namespace`` is not the host of a registry, or a file is invalid. The
+            message names the file and the key.
     """
     own = own_host(namespace, plain_http)
     if namespace in (os.curdir, os.pardir):
@@ -85,55 +90,59 @@ def find_hosts(
 
 
 def _folder_names(namespace: str) -> tuple[str, ...]:
-    """What the folder of a registry may be called; ``_default`` is for those that have none."""
+    """Return the possible names of a registry's folder, in order of preference.
+
+    ``_default`` is for registries without their own folder.
+    """
     host, colon, port = namespace.rpartition(":")
     ported = (f"{host}_{port}_",) if colon and not port.endswith("]") else ()
     return (*ported, namespace, "_default")
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns what the file system says into InvalidArgument."""
+def _translated_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the file system into InvalidArgument."""
     try:
         yield
-    except (OSError, ValueError) as error:  # a ValueError is of a path that has a NUL
-        reason = error.strerror if isinstance(error, OSError) else "it cannot be a path"
+    except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
+        reason = error.strerror if isinstance(error, OSError) else "it is not a valid path"
         raise InvalidArgument(
             f"{path} cannot be read ({reason})",
-            remedy="Make it readable for this user, or leave its folder out",
+            remedy="Make it readable for this user, or do not pass its folder",
         ) from error
 
 
 def _exists(path: Path) -> bool:
-    with _reading(path), suppress(FileNotFoundError, NotADirectoryError):
+    """Return whether a file or folder exists."""
+    with _translated_errors(path), suppress(FileNotFoundError, NotADirectoryError):
         path.stat()
         return True
     return False
 
 
 def _read(path: Path) -> bytes:
-    """What is in a file; nothing is in one that is not there."""
+    """Return the content of a file, or ``b""`` if it does not exist."""
     body = b""
-    with _reading(path), suppress(FileNotFoundError), path.open("rb") as file:
+    with _translated_errors(path), suppress(FileNotFoundError), path.open("rb") as file:
         body = file.read(_MAX_FILE + 1)
     if len(body) > _MAX_FILE:
-        raise InvalidArgument(f"{path} has more than the {_MAX_FILE} bytes allowed", remedy=_MEND)
+        raise InvalidArgument(f"{path} has more than the {_MAX_FILE} bytes allowed", remedy=_REMEDY)
     return body
 
 
 def _certificates(folder: Path) -> TlsFiles | None:
-    """A folder as Docker's ``certs.d`` has them: ``*.crt``, and pairs of ``*.cert`` and ``*.key``.
+    """Return the files of a folder of Docker's ``certs.d``, or ``None`` if it has none.
 
-    ``None`` if there are no such files.
+    Authorities are in ``*.crt``, client certificates in pairs of ``*.cert`` and ``*.key``.
     """
-    with _reading(folder):
+    with _translated_errors(folder):
         files = sorted(path for path in folder.iterdir() if not path.is_dir())
     for path in files:
-        other = {".cert": ".key", ".key": ".cert"}.get(path.suffix)
-        if other and path.with_suffix(other) not in files:
+        partner = {".cert": ".key", ".key": ".cert"}.get(path.suffix)
+        if partner and path.with_suffix(partner) not in files:
             raise InvalidArgument(
-                f"{path} has no {other} file of the same name beside it",
-                remedy=f"Put {path.stem}{other} there, or take {path.name} away",
+                f"{path} has no {partner} file of the same name next to it",
+                remedy=f"Put {path.stem}{partner} there, or remove {path.name}",
             )
     ca = tuple(path for path in files if path.suffix == ".crt")
     client = tuple((path, path.with_suffix(".key")) for path in files if path.suffix == ".cert")
@@ -141,7 +150,7 @@ def _certificates(folder: Path) -> TlsFiles | None:
 
 
 class _Table(Document):
-    """A table of the file and the reading of its keys; no error quotes a value."""
+    """One table of the file. Its errors quote no value."""
 
     __slots__ = ()
 
@@ -149,11 +158,11 @@ class _Table(Document):
         self.refuse(name, f"is not {wanted}")
 
     def refuse(self, name: str, why: str) -> NoReturn:
-        """Raises InvalidArgument for what is under the key ``name``."""
+        """Raise InvalidArgument for the value of the key ``name``."""
         raise InvalidArgument(f"{self.what}: {name} {why}", remedy=f"Write {_FORMS[name]}")
 
     def inner(self, name: str) -> dict[str, object]:
-        """A table in this one; empty where there is none."""
+        """Return the table under the key ``name``, or an empty one."""
         value = self.fields.get(name, {})
         if not isinstance(value, dict):
             self.refuse(name, "is not a table")
@@ -162,47 +171,49 @@ class _Table(Document):
 
 @record(frozen=True)
 class _HostsFile:
-    """One ``hosts.toml``, and the registry that it is read for."""
+    """One ``hosts.toml``, and the registry for which it is read."""
 
     path: Path
     namespace: str
     plain_http: bool | None
 
     def hosts(self, body: bytes) -> tuple[Host, ...]:
-        """The hosts that ``body`` lists, then the server.  Raises InvalidArgument."""
+        """Return the hosts that ``body`` lists, and then the server. Raises InvalidArgument."""
         try:
             root = self._table(_parse(body, self.path), str(self.path))
             tables = enumerate(root.inner("host").items(), 1)
-            mirrors = [self._mirror(root, place, *entry) for place, entry in tables]
+            mirrors = [self._mirror(root, position, *entry) for position, entry in tables]
             return (*mirrors, self._server(root))
         except RecursionError:
-            raise InvalidArgument(f"{self.path} is nested too deeply", remedy=_MEND) from None
+            raise InvalidArgument(f"{self.path} is nested too deeply", remedy=_REMEDY) from None
         except InvalidArgument as error:
-            error.remedy = error.remedy or _MEND
+            error.remedy = error.remedy or _REMEDY
             raise
 
     def _table(self, fields: dict[str, object], what: str) -> _Table:
+        """Return a table. Raises InvalidArgument if a key has the wrong case."""
         table = _Table(fields, what)
-        table.known(_FORMS)  # which containerd reads in any case; it takes no note of other keys
+        table.known(_FORMS)  # containerd reads these keys in any case, and ignores all others
         return table
 
-    def _mirror(self, root: _Table, place: int, url: str, fields: object) -> Host:
-        """The host whose table is headed by ``url``, which may hold a secret that it must not."""
-        name = f"number {place}" if set("@?#") & set(url) else quoted(url)
+    def _mirror(self, root: _Table, position: int, url: str, fields: object) -> Host:
+        """Return the host at ``url``, the key of a table; errors quote no ``url`` with a secret."""
+        name = f"number {position}" if set("@?#") & set(url) else quoted(url)
         if not isinstance(fields, dict):
             root.refuse("host", f"{name} is not a table")
         return self._host(self._table(fields, f"{self.path}: host {name}"), "host", url)
 
     def _server(self, root: _Table) -> Host:
+        """Return the registry itself, as the root table describes it."""
         url = root.text("server")
         if url:
             return self._host(root, "server", url)
-        # As containerd: without a server neither path nor capabilities are the file's to change.
+        # As in containerd, a file without ``server`` cannot change the path and the capabilities.
         own = own_host(self.namespace, self.plain_http, _tls_files(root, self.path.parent))
         return replace(self._host(root, "server", str(own.base)), capabilities=CAPABILITIES)
 
     def _host(self, table: _Table, name: str, url: str) -> Host:
-        """What ``table`` says of the host at ``url``, which is the value of ``name``."""
+        """Return the host at ``url``, the value of the key ``name``, with the table's settings."""
         tls = _tls_files(table, self.path.parent)
         return Host(
             self.namespace,
@@ -214,11 +225,11 @@ class _HostsFile:
         )
 
     def _base(self, table: _Table, name: str, url: str, tls: TlsFiles | None) -> Url:
-        """The root of the API at ``url``, which may lack a scheme, and ``/v2`` in the end."""
+        """Return the root of the API at ``url``, which may lack the scheme and ``/v2``."""
         head, mark, rest = url.partition("://")
         address = (rest if mark else head).partition("/")[0]
         if "@" in address:
-            table.refuse(name, "is a URL with a user name; credentials have their own place")
+            table.refuse(name, "is a URL with a user name; this is not the place for credentials")
         if "?" in url or "#" in url:
             table.refuse(name, "is a URL with a query or a fragment")
         plain_http = self.plain_http if address == self.namespace else None
@@ -227,7 +238,8 @@ class _HostsFile:
             base = Url.parse(url if mark else f"{own.scheme}://{url}")
         except InvalidArgument:
             base = None
-        if base is None:  # not raised above, where its context would hold the other error
+        # Raised here, because inside ``except`` the other error would become its context.
+        if base is None:
             table.refuse(name, "is not an http or https URL")
         path = normpath(f"/{base.target.strip('/')}").rstrip("/")
         if not table.flag("override_path") and not path.endswith("/v2"):
@@ -236,6 +248,7 @@ class _HostsFile:
 
 
 def _parse(body: bytes, path: Path) -> dict[str, object]:
+    """Parse TOML; the error has the position, but quotes nothing of the file."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -243,8 +256,8 @@ def _parse(body: bytes, path: Path) -> dict[str, object]:
     try:
         fields: dict[str, object] = tomllib.loads(body.decode("utf-8"))
     except ValueError as error:
-        place = _PLACE.search(str(error))
-        found = f" ({place[0]})" if place else ""
+        position = _POSITION.search(str(error))
+        found = f" ({position[0]})" if position else ""
         raise InvalidArgument(f"{path} is not valid TOML{found}") from None
     return fields
 
@@ -252,12 +265,15 @@ def _parse(body: bytes, path: Path) -> dict[str, object]:
 def _capabilities(table: _Table) -> frozenset[str]:
     found = frozenset(text.lower() for text in table.texts("capabilities"))
     if found - CAPABILITIES:
-        table.refuse("capabilities", "has one that is not known")
+        table.refuse("capabilities", "has an unknown value")
     return found or CAPABILITIES
 
 
 def _tls_files(table: _Table, folder: Path) -> TlsFiles | None:
-    """The files of TLS, relative ones of ``folder``; ``None`` where the table is silent on TLS."""
+    """Return the TLS settings of a table, or ``None`` if it has none of their keys.
+
+    Relative paths are relative to ``folder``.
+    """
     if not any(map(table.has, ("ca", "client", "skip_verify"))):
         return None
     ca = _texts(table.fields.get("ca", []))
@@ -275,24 +291,24 @@ def _tls_files(table: _Table, folder: Path) -> TlsFiles | None:
 
 
 def _pair(table: _Table, pair: object, folder: Path) -> tuple[Path, Path | None]:
-    """A certificate and its key; both are in one file if the other is not named, or is empty."""
+    """Return a certificate and its key. The key is ``None`` if its file is not named or ``""``."""
     names = _texts(pair)
     if names is None or (isinstance(pair, list) and len(names) != 2):
-        table.refuse("client", "has something that is neither a file nor a pair of files")
+        table.refuse("client", "has an entry that is neither a file nor a pair of files")
     cert, key = (*names, "")[:2]
     path = _file(table, "client", cert, folder)
     return path, _file(table, "client", key, folder) if key else None
 
 
 def _file(table: _Table, name: str, text: str, folder: Path) -> Path:
-    # Somebody may have put the PEM itself there.
+    # The value may be the PEM text itself.
     if not text or any(character < " " for character in text):
         table.refuse(name, "is not the name of a file")
     return folder / text
 
 
 def _texts(value: object) -> list[str] | None:
-    """A string, or a list of them; ``None`` for anything else."""
+    """Return a string or a list of strings as a list, or ``None`` for anything else."""
     values = value if isinstance(value, list) else [value]
     texts = [text for text in values if isinstance(text, str)]
     return texts if len(texts) == len(values) else None
@@ -301,19 +317,19 @@ def _texts(value: object) -> list[str] | None:
 def _headers(table: _Table) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for name, value in table.inner("header").items():
-        if not _TOKEN.fullmatch(name) or name.lower() in _FRAMING:
-            table.refuse("header", "has a name that a request cannot be given")
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING:
+            table.refuse("header", "has a name that cannot be sent")
         texts = _texts(value)
-        if texts is None or not all(map(_VALUE.fullmatch, texts)):
-            table.refuse("header", f"has a value that cannot be sent, that of {quoted(name)}")
+        if texts is None or not all(map(_HEADER_VALUE.fullmatch, texts)):
+            table.refuse("header", f"has a value for {quoted(name)} that cannot be sent")
         found += [(name, text) for text in texts]
     return tuple(found)
 
 
 def _dial_timeout(table: _Table) -> float | None:
-    """Seconds; ``None`` where none are said, or 0, which is no bound to containerd."""
+    """Return the seconds, or ``None`` if the key is absent or 0; containerd takes 0 as no limit."""
     text = table.text("dial_timeout")
     if text not in ("", "0") and not _DURATION.fullmatch(text):
         table.refuse("dial_timeout", "is not a duration")
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    return min(seconds, _LONGEST_DIAL) or None
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    return min(seconds, _MAX_DIAL_TIMEOUT) or None

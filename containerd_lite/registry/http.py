@@ -1,7 +1,6 @@
-"""Single HTTP requests on urllib3: pools, proxies, raw bodies.
+"""Single HTTP requests on urllib3: connection pools, proxies, raw bodies.
 
-What lives here: the only sending of requests; urllib3's own retries and redirects are off.
-What may not: credentials, redirects, retries, registries.
+All requests to registries go through this module. urllib3's own retries and redirects are off.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 _LOGGER = logging.getLogger(__package__)
-#: Idle connections kept to one host: as many as a pull has layers at a time, and then some.
+#: Idle connections that are kept per host. A pull fetches fewer layers at a time.
 _POOLED = 16
 
 
 @record(frozen=True)
 class Body:
-    """What a request carries: ``size`` bytes in pieces, which are made once it is sent."""
+    """A request body of ``size`` bytes; ``pieces`` is called when the request is sent."""
 
     size: int
     pieces: Callable[[], Iterable[bytes | memoryview]]
@@ -47,10 +46,12 @@ class Body:
 
 @record(frozen=True)
 class Bounds:
-    """What holds for every request of a client; times in seconds, rates in bytes a second.
+    """Limits of every request of a client.
 
-    ``stall`` bounds any wait for a byte, and a peer that gives less than ``least_rate`` over
-    that time is given up, too.
+    Attributes:
+        connect: Seconds that connecting may take.
+        stall: Seconds that the peer may send no byte.
+        least_rate: Bytes per second. It is an error if the peer is slower over ``stall`` seconds.
     """
 
     connect: float = 10.0
@@ -59,7 +60,7 @@ class Bounds:
 
 
 class Response:
-    """One response: the status, the headers, and a body that is read as it comes."""
+    """One HTTP response: the status, the headers, and the body as a stream."""
 
     __slots__ = ("_pace", "_raw", "_response", "headers", "status", "url")
 
@@ -74,105 +75,114 @@ class Response:
         self._pace = pace
 
     def header_list(self, name: str) -> list[str]:
-        """All values of a header that may come several times."""
+        """Return all values of a header that may occur several times."""
         return list(self._response.headers.getlist(name))
 
     @property
     def length(self) -> int | None:
-        """The bytes still to come; ``None`` where the peer does not say."""
+        """The number of body bytes still to read, or ``None`` if the peer does not announce it."""
         return self._raw.length
 
     @property
     def declared(self) -> int | None:
-        """The ``Content-Length``, which the answer to HEAD has too."""
+        """The ``Content-Length``, which a response to HEAD has, too."""
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
     def renew(self, deadline: Deadline) -> None:
-        """Sets another deadline for the rest of the body."""
+        """Set another deadline for the rest of the body."""
         self._raw.exchange.deadline = deadline
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fills ``buffer``; fewer bytes mean the end, or that the peer broke off.
+        """Fill ``buffer`` and return the number of bytes.
 
-        Raises RegistryUnavailable, or ``failures.Again`` with it.
+        Fewer bytes than requested mean the end of the body or a broken connection. Raises
+        RegistryUnavailable, or ``Again`` with it.
         """
         portion = self._pace.portion
-        around = sys.exc_info()[1]
+        handled = sys.exc_info()[1]
         try:
             if portion is None:
                 return self._raw.readinto(buffer)
             return self._read_paced(memoryview(buffer), portion)
         except TRANSPORT_FAULTS as fault:
             self.close()
-            failure, cause = transport_failure(fault, self.url, around), told(fault, around)
+            failure, cause = transport_failure(fault, self.url, handled), told(fault, handled)
         self._raw.exchange.check()
         raise failure from cause
 
     def _read_paced(self, view: memoryview, portion: int) -> int:
+        """Fill ``view`` in portions, within the bandwidth limit."""
         done = 0
         while done < len(view):
             wanted = view[done : done + portion]
-            taken = self._raw.readinto(wanted)
-            self._pace.spend(taken)
-            done += taken
-            if taken < len(wanted):
+            count = self._raw.readinto(wanted)
+            self._pace.spend(count)
+            done += count
+            if count < len(wanted):
                 break
         return done
 
     def read(self, limit: int, what: str) -> bytes:
-        """The whole body.
+        """Return the whole body; ``what`` names it in errors.
 
-        Raises RegistryError if it is longer than ``limit`` bytes, as ``readinto`` if it is cut.
+        Raises RegistryError if it is longer than ``limit`` bytes, and the errors of ``readinto``.
         """
-        too_long = f"{what} of {self.url.origin} has more than the {limit} bytes allowed"
+        too_long = f"{what} from {self.url.origin} has more than the {limit} bytes allowed"
         if (self.length or 0) > limit:
             self.close()
             raise RegistryError(too_long)
         expected = self.length
         body = bytearray()
         chunk = memoryview(bytearray(min(limit + 1, BUFFER)))
-        while taken := self.readinto(chunk):
-            body += chunk[:taken]
+        while count := self.readinto(chunk):
+            body += chunk[:count]
             if len(body) > limit:
                 self.close()
                 raise RegistryError(too_long)
         if expected is not None and len(body) < expected:
             self.close()
-            error = f"{self.url.origin} broke off {what} at byte {len(body)} of {expected}"
+            error = (
+                f"{self.url.origin} broke the connection at byte {len(body)} of {expected} "
+                f"of {what}"
+            )
             raise Again(RegistryUnavailable(error))
         self.finish()
         return bytes(body)
 
     def snippet(self, limit: int) -> bytes:
-        """The first ``limit`` bytes of a body that need not be whole, and the end of it all.
+        """Return the first ``limit`` bytes of the body, and end the response.
 
-        Leaves the connection for the next request if that was the body.
+        The result is ``b""`` if the body cannot be read. The next request may use the connection
+        if the body has no more bytes.
         """
         buffer = bytearray(limit + 1 if self.length is None else min(limit, self.length) + 1)
         try:
-            taken = self.readinto(buffer)
+            count = self.readinto(buffer)
         except (Again, ContainerdError):
             return b""
         self.finish()
-        return bytes(memoryview(buffer)[: min(taken, limit)])
+        return bytes(memoryview(buffer)[: min(count, limit)])
 
     def finish(self) -> None:
-        """Gives the connection back if the body has been read, else closes it."""
+        """Return the connection to the pool if the body has been read; otherwise close it."""
         self._raw.exchange.end()
         if self._raw.isclosed():
             self._response.release_conn()
         self.close()
 
     def close(self) -> None:
-        """Ends the exchange; a connection that is not idle is closed."""
+        """End the exchange. The connection is closed unless it is idle in the pool."""
         self._raw.exchange.end()
         self._raw.close()
         self._response.close()
 
 
 class Transport:
-    """Sends requests; thread-safe.  Connections are pooled by scheme, host and port."""
+    """Sends requests over connections that are pooled by scheme, host and port. Thread-safe.
+
+    ``home`` is the name of the host to which the ``tls`` settings belong.
+    """
 
     def __init__(
         self,
@@ -185,9 +195,8 @@ class Transport:
         pace: Pace | None = None,
         proxies: Proxies | None = None,
     ) -> None:
-        """``home`` is the name of the host that ``tls`` was configured for."""
         self._network = network
-        self._home = home
+        self._tls_host = home
         self._bounds = bounds
         self._agent = user_agent
         self._pace = pace or Pace()
@@ -197,10 +206,10 @@ class Transport:
         self._managers: dict[str | None, PoolManager] = {}
 
     def limit(self, base: Url, target: Url, what: str) -> Privacy | None:
-        """How private an address ``target`` may have, to which the registry at ``base`` points.
+        """Return how private the address of ``target`` may be if the registry at ``base`` names it.
 
-        ``None`` for the registry itself.  Raises RegistryError, in which ``what`` says what it
-        is, for one that is in a more private network.
+        The result is ``None`` if the target is the registry itself. Raises RegistryError for a
+        target in a more private network; ``what`` names the target in the error.
         """
         if target.origin == base.origin:
             return None
@@ -209,7 +218,7 @@ class Transport:
         return limit
 
     def _is_proxied(self, url: Url) -> bool:
-        """Whether requests to ``url`` go through a proxy, whose networks are not ours."""
+        """Return whether requests to ``url`` use a proxy, which may be in another network."""
         return self._proxies.find(url) is not None
 
     def send(
@@ -223,15 +232,26 @@ class Transport:
         body: bytes | Body | None = None,
         what: str,
     ) -> Response:
-        """Sends one request and returns the answer to it, whatever its status.
+        """Send one request and return its response, whatever the status.
 
-        ``limit`` refuses a peer whose address is more private; ``None`` is for the registry
-        itself.  The deadline bounds the body too, until ``Response.renew``.  Debug
-        output has ``what`` and the URL's origin; the rest of a URL may be a secret.  Raises
-        RegistryUnavailable, or ``failures.Again`` with it.
+        Args:
+            method: The HTTP method.
+            url: The URL.
+            headers: Headers that override the default ones.
+            deadline: The deadline for the response and its body, until ``Response.renew``.
+            limit: A peer with a more private address is an error. Default: no limit, which is
+                for the registry itself.
+            body: The request body.
+            what: The name of the request in debug output. The output has only the origin of the
+                URL, because the rest may hold a secret.
+
+        Raises:
+            RegistryError: The peer's address is more private than ``limit``.
+            RegistryUnavailable: The peer cannot be reached or does not answer.
+            Again: As RegistryUnavailable, and a retry may help.
         """
         bounds = self._bounds
-        pool, target, extra = self._pool(url)
+        pool, target, proxy_headers = self._pool(url)
         floor = Floor(bounds.least_rate, bounds.stall)
         exchange = Exchange(
             url.host,
@@ -242,23 +262,23 @@ class Transport:
             network=self._network,
             limit=limit,
         )
-        around = sys.exc_info()[1]
+        handled = sys.exc_info()[1]
         step = LoggedStep(_LOGGER, "%s %s %s", method, url.origin, what)
         try:
             with step, exchange.beginning():
                 patience = exchange.patience()
-                agent = {"User-Agent": self._agent, "Accept-Encoding": "identity"}
-                sent = {**agent, **extra, **headers}
+                default_headers = {"User-Agent": self._agent, "Accept-Encoding": "identity"}
+                all_headers = {**default_headers, **proxy_headers, **headers}
                 if isinstance(body, Body):
-                    sent["Content-Length"] = str(body.size)
+                    all_headers["Content-Length"] = str(body.size)
                 response = pool.urlopen(
                     method,
                     target,
                     body=self._paced(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
-                    headers=sent,
+                    headers=all_headers,
                     retries=False,
                     redirect=False,
-                    assert_same_host=False,  # through a proxy it is not, for urllib3
+                    assert_same_host=False,  # with a proxy, the pool's host is the proxy
                     preload_content=False,
                     decode_content=False,
                     timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
@@ -266,11 +286,12 @@ class Transport:
                 step.result = f"HTTP {response.status}"
                 return Response(url, response, _raw_of(response), self._pace)
         except TRANSPORT_FAULTS as fault:
-            failure, cause = transport_failure(fault, url, around), told(fault, around)
+            failure, cause = transport_failure(fault, url, handled), told(fault, handled)
         exchange.check()
         raise failure from cause
 
     def _paced(self, body: Body) -> Iterable[bytes | memoryview]:
+        """Yield the body in portions, within the bandwidth limit."""
         pace, portion = self._pace, self._pace.portion
         for piece in body.pieces():
             view = memoryview(piece)
@@ -280,13 +301,13 @@ class Transport:
                 pace.spend(min(step, len(view) - start))
 
     def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
-        """Where to send a request, what to ask for there, and what the proxy wants to be told."""
+        """Return the pool for ``url``, the request target, and the headers for the proxy."""
         proxy = self._proxies.find(url)
         with self._lock:
             manager = self._managers.get(proxy)
             if manager is None:
                 manager = self._managers[proxy] = _manager(proxy)
-        own = url.host == self._home
+        own = url.host == self._tls_host
         arguments = self._contexts.pool_arguments(own) if url.scheme == "https" else {}
         pool = manager.connection_from_host(url.host, url.port, url.scheme, arguments)
         if isinstance(manager, ProxyManager) and url.scheme == "http":
@@ -294,11 +315,11 @@ class Transport:
         return pool, url.target, {}
 
     def close(self) -> None:
-        """Closes the idle connections; those in use close with their answers."""
+        """Close the idle connections. The others close with their responses."""
         with self._lock:
             managers, self._managers = list(self._managers.values()), {}
         for manager in managers:
-            # urllib3 2 leaves it to the collector to close a pool that was cleared away.
+            # ``clear`` of urllib3 2 leaves it to the garbage collector to close the pools.
             for key in list(manager.pools.keys()):
                 pool = manager.pools.get(key)
                 if pool is not None:
@@ -307,7 +328,7 @@ class Transport:
 
 
 def _manager(proxy: str | None) -> PoolManager:
-    """The pools for connections straight to the peer, or through a proxy."""
+    """Return the pools for direct connections, or for connections through a proxy."""
     manager: PoolManager
     if proxy is None:
         manager = PoolManager(maxsize=_POOLED, block=False)
@@ -324,9 +345,10 @@ def _manager(proxy: str | None) -> PoolManager:
 
 
 def _raw_of(response: BaseHTTPResponse) -> BoundedResponse:
+    """Take the ``http.client`` response of ``response`` from its connection."""
     connection: Raw = response.connection  # type: ignore[assignment]
     raw = connection.raw
-    if raw is None:  # urllib3 made its response from something else: not a case we know
-        raise RegistryError("the HTTP library gave no response to read")
+    if raw is None:  # urllib3 made the response in another way, which should not happen
+        raise RegistryError("the HTTP library returned no response to read")
     connection.raw = None
     return raw

@@ -1,11 +1,8 @@
-"""Connections of urllib3 that keep to the bounds of one exchange, both ways.
+"""Connections for urllib3 that apply the limits of one request to every send and receive.
 
-What lives here: what hangs on ``http.client``'s connection and response.  What may not: pools,
-requests, registries.
-
-Two things are not urllib3's: every send and receive is bounded by the deadline of the exchange,
-its stall time-out and its least rate, so that a peer that drips header lines or bytes cannot
-outlast it; and bodies are read straight into the caller's buffer.
+They differ from urllib3's own in two ways. The request's deadline, stall timeout and least rate
+limit each send and receive, so that a peer cannot keep a request alive by sending header lines
+or bytes slowly. Bodies are read straight into the caller's buffer.
 """
 
 from __future__ import annotations
@@ -28,17 +25,17 @@ from ..interrupt import current_word
 from .destinations import Destinations, Privacy, refuse_private
 from .pace import Floor
 
-#: Bytes taken from the socket at a time where nobody offers a larger buffer.
+#: Bytes that one read takes from the socket, unless the caller's buffer is larger.
 BUFFER = 64 << 10
-#: Header lines of an answer that is not the last, trailers, and interim answers: as many as
-#: ``http.client`` takes headers.
-_MOST_LINES = 100
-#: Bytes of a request's body that go out before the clock and the peer are looked at again.
-_SLICE = 256 << 10
+#: Largest number of interim responses, of their header lines, and of trailers. ``http.client``
+#: accepts the same number of headers.
+_MAX_LINES = 100
+#: Bytes of a request body that are sent between two checks of the deadline and of the peer.
+_SEND_SLICE = 256 << 10
 
 
 class Exchange:
-    """The bounds of one request: its deadline, its stall time-out, and where it may connect."""
+    """One request and its response: the limits that apply, and the interrupt that ends it."""
 
     __slots__ = (
         "deadline",
@@ -64,7 +61,7 @@ class Exchange:
         limit: Privacy | None,
     ) -> None:
         self.host = host
-        #: What to ask for, as it is: urllib3 would write its escapes in another way.
+        #: The request target, verbatim. urllib3 would change its percent-encoding.
         self.target = target
         self.sock: socket.socket | None = None
         self.deadline = deadline
@@ -72,48 +69,56 @@ class Exchange:
         self.floor = floor
         self.network = network
         self.limit = limit
-        #: Whether the peer answered before it had the whole request.
+        #: Whether the peer answered before the whole request was sent.
         self.early = False
-        #: What may end it.
+        #: The interrupt that may end the exchange.
         self.word = current_word()
 
     @contextmanager
     def beginning(self) -> Iterator[None]:
-        """Asks, in this thread; what fails in the block is over.  Raises Cancelled."""
-        token = current.set(self)
+        """Run the block that sends the request. If it fails, the exchange ends.
+
+        Raises Cancelled if the exchange is interrupted.
+        """
+        reset_token = current.set(self)
         try:
             if self.word is not None:
-                self.word.add(self._cut)
+                self.word.add(self._shut_down)
             self.check()
             yield
         except BaseException:
             self.end()
             raise
         finally:
-            current.reset(token)
+            current.reset(reset_token)
 
     def use(self, sock: socket.socket) -> None:
-        """Notes the connection that was found for it.  Raises Cancelled if it is not to go on."""
+        """Record the socket that the exchange uses. Raises Cancelled if it is interrupted."""
         self.sock = sock
         self.check()
 
     def check(self) -> None:
-        """Raises Cancelled if it is not to go on."""
+        """Raise Cancelled if the exchange is interrupted."""
         if self.word is not None:
             self.word.check()
 
     def end(self) -> None:
-        """Lets go of the connection, which may be another's from now on."""
+        """Stop listening to the interrupt; another exchange may use the connection next."""
         if self.word is not None:
-            self.word.drop(self._cut)
+            self.word.drop(self._shut_down)
 
-    def _cut(self) -> None:
+    def _shut_down(self) -> None:
+        """Shut the socket down; the thread that waits for it then continues."""
         if self.sock is not None:
-            with suppress(OSError):  # TLS's own shutdown would say goodbye first, and wait
+            # Not SSLSocket's own method: it drops the TLS object, which another thread may use.
+            with suppress(OSError):
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def patience(self) -> float:
-        """Seconds that the next receive may take.  Raises TimeoutError at the deadline."""
+        """Return the seconds that the next receive may take.
+
+        Raises TimeoutError if the deadline has passed.
+        """
         remaining = self.deadline.remaining()
         if remaining is None:
             return self.stall
@@ -122,12 +127,13 @@ class Exchange:
         return min(self.stall, remaining)
 
 
-#: Handed past urllib3 to the connection that it picks, in the thread that asks.
+#: The exchange of the thread that sends a request. The connection reads it here, because urllib3
+#: picks the connection and passes on no object of ours.
 current: ContextVar[Exchange] = ContextVar("exchange")
 
 
-class _Timed(io.RawIOBase):
-    """A socket's file of which every read is bounded by the exchange."""
+class _TimedFile(io.RawIOBase):
+    """A socket's file that applies the exchange's limits to every read."""
 
     def __init__(self, sock: socket.socket, file: io.RawIOBase, exchange: Exchange) -> None:
         self._sock = sock
@@ -143,11 +149,11 @@ class _Timed(io.RawIOBase):
         if patience != self._patience:
             self._sock.settimeout(patience)
             self._patience = patience
-        begun = time.monotonic()
+        started = time.monotonic()
         count = self._file.readinto(buffer)
         if not count:
-            self._exchange.check()  # a connection that was cut from this end gives nothing, too
-        self._exchange.floor.note(time.monotonic() - begun, count or 0)
+            self._exchange.check()  # an interrupt, too, makes the read return no bytes
+        self._exchange.floor.note(time.monotonic() - started, count or 0)
         return count
 
     def close(self) -> None:
@@ -156,47 +162,51 @@ class _Timed(io.RawIOBase):
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """``http.client``'s response on a timed file."""
+    """``http.client``'s response with the exchange's limits on every read."""
 
     exchange: Exchange
 
     def attach(self, sock: socket.socket, exchange: Exchange) -> None:
+        """Apply the exchange's limits to all reads of this response."""
         self.exchange = exchange
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(_Timed(sock, raw, exchange), BUFFER)
+        self.fp = io.BufferedReader(_TimedFile(sock, raw, exchange), BUFFER)
 
     def _read_status(self) -> tuple[str, int, str]:
-        """The status line of the answer itself: interim ones are passed over (RFC 9110, 15.2)."""
-        for _ in range(_MOST_LINES):
+        """Return the final status line; skip interim responses (RFC 9110, section 15.2)."""
+        for _ in range(_MAX_LINES):
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if status == http.client.SWITCHING_PROTOCOLS or not 100 <= status < 200:
                 return version, status, reason
             self._skip_lines()
-        raise http.client.HTTPException("too many interim answers")
+        raise http.client.HTTPException("too many interim responses")
 
     def _read_and_discard_trailer(self) -> None:
-        self._skip_lines()  # http.client's own knows no end
+        self._skip_lines()  # http.client's own method reads without a limit
 
     def _skip_lines(self) -> None:
-        """Reads up to an empty line."""
-        for _ in range(_MOST_LINES):
+        """Read up to an empty line."""
+        for _ in range(_MAX_LINES):
             if self.fp.readline(BUFFER).strip() == b"":
                 return
         raise http.client.HTTPException("too many lines")
 
     def begin(self) -> None:
+        """Read the status line and the headers."""
         super().begin()
-        if self.exchange.early:  # the rest of the request was not sent: nothing may follow it
+        if self.exchange.early:  # a part of the request is missing, so no other can follow
             self.will_close = True
 
 
 class Raw(Protocol):
-    """What both connection classes offer beyond urllib3's."""
+    """The attribute that both connection classes add to urllib3's."""
 
     raw: BoundedResponse | None
 
 
-class _Plain(HTTPConnection):
+class _PlainConnection(HTTPConnection):
+    """A connection without TLS that applies the limits of the current exchange."""
+
     raw: BoundedResponse | None = None
 
     def response_class(  # type: ignore[override]
@@ -210,7 +220,7 @@ class _Plain(HTTPConnection):
         try:
             super().connect()
         except BaseException:
-            if self.raw is not None:  # a proxy's refusal, which http.client closes since 3.11 only
+            if self.raw is not None:  # a proxy refused; http.client closes this since 3.11 only
                 self.raw.close()
             raise
         current.get().use(self.sock)
@@ -222,41 +232,43 @@ class _Plain(HTTPConnection):
         super().putrequest(method, exchange.target, *args, **kwargs)
 
     def send(self, data: object) -> None:
-        """Sends a piece of a request in slices, each bounded as a read is."""
+        """Send a part of a request in slices, with the exchange's limits for each."""
         if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) <= BUFFER:
             super().send(data)  # type: ignore[arg-type]
             return
         view, exchange = memoryview(data), current.get()
-        for start in range(0, len(view), _SLICE):
+        for start in range(0, len(view), _SEND_SLICE):
             self.sock.settimeout(exchange.patience())
             if self._has_answered():
                 exchange.early = True
-                raise BrokenPipeError  # which urllib3 takes for: read what the peer says
-            piece, begun = view[start : start + _SLICE], time.monotonic()
+                raise BrokenPipeError  # urllib3 then reads the response
+            piece, started = view[start : start + _SEND_SLICE], time.monotonic()
             self.sock.sendall(piece)
-            exchange.floor.note(time.monotonic() - begun, len(piece))
+            exchange.floor.note(time.monotonic() - started, len(piece))
 
     def _has_answered(self) -> bool:
+        """Return whether the peer has sent bytes."""
         return bool(select.select([self.sock], [], [], 0)[0])
 
 
-class _Secure(_Plain, HTTPSConnection):
-    """The same over TLS: what ``_Plain`` calls ``super()`` is then urllib3's HTTPS connection."""
+class _SecureConnection(_PlainConnection, HTTPSConnection):
+    """The same over TLS. ``super()`` in ``_PlainConnection`` is then urllib3's HTTPS connection."""
 
     def connect(self) -> None:
         super().connect()
-        self.is_verified = True  # as far as the user's files want it; urllib3 would warn
+        self.is_verified = True  # as the TLS settings want it; otherwise urllib3 would warn
 
     def _has_answered(self) -> bool:
-        return False  # a readable socket may hold session tickets (RFC 8446, 4.6.1) and no more
+        return False  # readable bytes may be session tickets only (RFC 8446, section 4.6.1)
 
 
 def _check_peer(connection: HTTPConnection) -> None:
-    """Refuses the address connected to if it is more private than this exchange may reach.
+    """Raise RegistryError if the peer's address is more private than the exchange allows.
 
-    The name was looked up and judged before, but its second look-up can say something else
-    (DNS rebinding); the socket cannot.  By the same token a registry is where its socket is.
-    Behind a proxy there is nothing to see, and the networks are the proxy's.
+    The client has checked the name before. But connecting looks the name up again, and DNS may
+    return another address (DNS rebinding). Only the socket's address is certain. Therefore the
+    address of the registry itself is also recorded here. The target of a proxied connection
+    cannot be checked; it is in the proxy's networks.
     """
     if connection.proxy is not None:
         return
@@ -270,12 +282,16 @@ def _check_peer(connection: HTTPConnection) -> None:
 
 
 class PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
+    """A pool of connections without TLS."""
+
+    ConnectionCls = _PlainConnection
 
 
 class SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _Secure
+    """A pool of connections with TLS."""
+
+    ConnectionCls = _SecureConnection
 
 
-#: What a urllib3 pool manager makes its pools of.
+#: The pool classes for a pool manager of urllib3, by scheme.
 POOLS = {"http": PlainPool, "https": SecurePool}

@@ -1,7 +1,6 @@
-"""What goes wrong with a registry, turned into this package's errors once.
+"""Translates transport faults, HTTP statuses and error bodies into this package's errors.
 
-What lives here: transport faults → errors, HTTP statuses → errors, the distribution-spec's
-error bodies.  What may not: deciding whether to try again; ``Again`` only says that one may.
+``Again`` marks a failure after which a retry may help. The caller decides whether to retry.
 """
 
 from __future__ import annotations
@@ -35,21 +34,23 @@ from ..oci.document import Document
 from .destinations import Url
 from .pace import TooSlow
 
-#: containers/image allows 1 MiB for errors and tokens.
+#: Largest body of an error or a token in bytes: 1 MiB, as in containers/image.
 MAX_ERROR = 1 << 20
-_SHOWN = 200
+#: Characters of a registry's text, and number of its error codes, that an error quotes.
+_MAX_SHOWN = 200
 _MAX_CODES = 8
 _PROXY_REMEDY = "Check the proxy, and its user name and password"
 
-#: What connecting, sending and reading can raise, in urllib3 1.26 and 2.
+#: The exceptions that connecting, sending and reading can raise, in urllib3 1.26 and 2.
 TRANSPORT_FAULTS = (HTTPError, HTTPException, OSError)
 
-#: Statuses that may pass: distribution-spec (429), RFC 9110 (503, 504), and gateways' habits.
+#: Statuses after which a retry may help: 429 (distribution-spec), 503 and 504 (RFC 9110), and
+#: others that gateways send.
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Again(Exception):
-    """A failure that may pass: ``error`` is what to raise in the end."""
+    """A failure after which a retry may help; ``error`` is the error to raise if it does not."""
 
     def __init__(self, error: ContainerdError) -> None:
         super().__init__(error)
@@ -57,18 +58,18 @@ class Again(Exception):
 
     @property
     def after(self) -> float | None:
-        """The wait in seconds that the registry asks for, if it does."""
+        """The seconds that the registry asks the client to wait, or ``None``."""
         return wait_asked(self.error)
 
 
 def wait_asked(error: ContainerdError) -> float | None:
-    """The wait in seconds that the registry asks for with this error, if it does."""
+    """Return the seconds that the registry asks the client to wait, or ``None``."""
     return error.retry_after if isinstance(error, RegistryUnavailable) else None
 
 
 @contextmanager
 def naming(operation: str) -> Iterator[None]:
-    """Puts ``operation`` into errors that come by and name none yet."""
+    """Set ``operation`` on errors of the block that do not name an operation."""
     try:
         yield
     except ContainerdError as error:
@@ -76,18 +77,19 @@ def naming(operation: str) -> Iterator[None]:
         raise
 
 
-def transport_failure(fault: BaseException, url: Url, around: BaseException | None) -> Exception:
-    """The error for a fault on the way to ``url``: a RegistryUnavailable, or ``Again`` with one.
+def transport_failure(fault: BaseException, url: Url, handled: BaseException | None) -> Exception:
+    """Return the error for a fault of a request to ``url``: RegistryUnavailable, or ``Again``.
 
-    ``around`` is what was being handled before, which is no cause of the fault.  Only a
-    connection that broke is worth another try at once; a refused one, an unknown name and a
-    wrong certificate will be the same next time.
+    ``handled`` is the exception that was already being handled; it did not cause the fault.
+
+    An immediate retry is useful only after a broken connection. It would not change a refused
+    connection, an unknown name or a wrong certificate.
     """
-    inner = _innermost(fault, around)
+    inner = _innermost(fault, handled)
     if isinstance(inner, TooSlow) or isinstance(fault, TooSlow):
         return _unavailable(url, str(inner), "Check the network, or allow a lower least_rate")
-    late = isinstance(fault, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
-    if late and not isinstance(fault, NewConnectionError):  # in 1.26 one is the other
+    timed_out = isinstance(fault, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
+    if timed_out and not isinstance(fault, NewConnectionError):  # a ConnectTimeoutError in 1.26
         return _unavailable(url, "did not answer in time", "Check the network, or try later")
     if isinstance(fault, ProxyError):
         return _unavailable(url, "cannot be reached through the proxy", _PROXY_REMEDY)
@@ -95,8 +97,8 @@ def transport_failure(fault: BaseException, url: Url, around: BaseException | No
         return _unavailable(
             url, f"cannot be reached ({_reason(inner)})", "Check the host, the port and the network"
         )
-    cut = isinstance(inner, ssl.SSLEOFError)  # as TLS has it, in its greeting too
-    if not cut and any(isinstance(one, (SSLError, ssl.SSLError)) for one in (fault, inner)):
+    tls_eof = isinstance(inner, ssl.SSLEOFError)  # a broken connection, also in the TLS handshake
+    if not tls_eof and any(isinstance(error, (SSLError, ssl.SSLError)) for error in (fault, inner)):
         return _unavailable(
             url,
             f"cannot be trusted or does not speak TLS ({_reason(inner)})",
@@ -104,37 +106,40 @@ def transport_failure(fault: BaseException, url: Url, around: BaseException | No
         )
     error = _unavailable(url, f"broke the connection ({_reason(inner)})", "Try again later")
     broken = isinstance(fault, (ProtocolError, ConnectionError, HTTPException))
-    return Again(error) if broken or cut else error
+    return Again(error) if broken or tls_eof else error
 
 
-def told(fault: BaseException, around: BaseException | None) -> BaseException | None:
-    """The cause to keep with an error: the system's own, which quotes nothing of the peer's.
+def told(fault: BaseException, handled: BaseException | None) -> BaseException | None:
+    """Return the cause to attach to an error: the operating system's error, or ``None``.
 
-    What ``http.client`` raises may quote what came, and a peer can send back a secret.
+    Other exceptions may quote received bytes, as ``http.client`` does, and a peer can send a
+    secret back.
     """
-    inner = _innermost(fault, around)
-    own = isinstance(inner, OSError) and (inner.errno or isinstance(inner, TimeoutError))
-    return inner if own else None
+    inner = _innermost(fault, handled)
+    is_system_error = isinstance(inner, OSError) and (
+        inner.errno or isinstance(inner, TimeoutError)
+    )
+    return inner if is_system_error else None
 
 
 def _unavailable(url: Url, what: str, remedy: str) -> RegistryUnavailable:
     return RegistryUnavailable(f"{url.origin} {what}", remedy=remedy)
 
 
-def _innermost(fault: BaseException, around: BaseException | None) -> BaseException:
-    """The first cause that urllib3 wrapped, which it keeps among the arguments."""
+def _innermost(fault: BaseException, handled: BaseException | None) -> BaseException:
+    """Return the innermost cause of a fault. urllib3 keeps causes among the arguments."""
     for _ in range(4):
-        wrapped = [part for part in fault.args if isinstance(part, BaseException)]
+        causes = [part for part in fault.args if isinstance(part, BaseException)]
         context = None if fault.__suppress_context__ else fault.__context__
-        following = wrapped[0] if wrapped else fault.__cause__ or context
-        if following is None or following is around:
+        following = causes[0] if causes else fault.__cause__ or context
+        if following is None or following is handled:
             break
         fault = following
     return fault
 
 
 def _reason(fault: BaseException) -> str:
-    """One line on a fault, without anything that the peer or a URL could have put there."""
+    """Return one line about a fault, without any text from the peer or from a URL."""
     if isinstance(fault, ssl.SSLCertVerificationError):
         return f"certificate: {fault.verify_message}"
     if isinstance(fault, OSError) and fault.strerror:
@@ -143,7 +148,10 @@ def _reason(fault: BaseException) -> str:
 
 
 def retry_after(text: str | None) -> float | None:
-    """The seconds of a ``Retry-After``, either form of it (RFC 9110, section 10.2.3)."""
+    """Return the seconds of a ``Retry-After`` header in either form, or ``None``.
+
+    See RFC 9110, section 10.2.3.
+    """
     if not text:
         return None
     text = text.strip()
@@ -156,10 +164,10 @@ def retry_after(text: str | None) -> float | None:
 
 
 def error_codes(body: bytes, secrets: Iterable[str] = ()) -> tuple[tuple[str, ...], str]:
-    """The codes of an error body (distribution-spec, Error Codes) and the first message.
+    """Return the codes and the first message of an error body (distribution-spec, Error Codes).
 
-    A body of another form gives none: proxies answer in HTML.  One that repeats any of
-    ``secrets``, which went along with the request, gives none either.
+    Both are empty for a body of another form, such as a proxy's HTML. They are also empty if
+    the body repeats any of ``secrets``, which the request contained.
     """
     try:
         errors = Document.parse(body, "the error").each("errors", lambda entry: entry)
@@ -172,13 +180,13 @@ def error_codes(body: bytes, secrets: Iterable[str] = ()) -> tuple[tuple[str, ..
 
 
 def repeats(text: str, secrets: Iterable[str]) -> bool:
-    """Whether a peer's words hold any of ``secrets``."""
+    """Return whether a peer's text contains any of ``secrets``."""
     return any(secret and secret in text for secret in secrets)
 
 
 def clean(text: str) -> str:
-    """Peer's words, made fit for a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])
+    """Return a peer's text, shortened and safe to print on a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_SHOWN])
 
 
 def status_failure(
@@ -191,39 +199,41 @@ def status_failure(
     known: bool,
     secrets: Iterable[str] = (),
 ) -> Exception:
-    """The error for an HTTP status, or ``Again`` with it where it may pass.
+    """Return the error for an HTTP status, or ``Again`` with it if a retry may help.
 
-    ``what`` is what was asked for; ``known`` tells whether credentials went along, and
-    ``secrets`` are words that must not come back.
+    ``what`` names the requested content. ``known`` is whether the request had credentials.
+    ``secrets`` are texts that the error must not quote.
     """
     codes, message = error_codes(body, secrets)
-    said = f"HTTP {status}" + "".join(f", {code}" for code in codes)
-    said += f": {message}" if message else ""
+    status_text = f"HTTP {status}" + "".join(f", {code}" for code in codes)
+    status_text += f": {message}" if message else ""
     where = url.origin
     if status in (401, 403):
         remedy = "Check the user name and password" if known else "Give credentials for this host"
         return RegistryUnauthorized(
-            f"{where} refuses access to {what} ({said})",
+            f"{where} refuses access to {what} ({status_text})",
             status=status,
             codes=codes,
             remedy=f"{remedy}: credentials=Credentials(user, password), or docker login",
         )
     if status == 407:
-        return _unavailable(url, f"cannot be reached: the proxy refuses ({said})", _PROXY_REMEDY)
+        return _unavailable(
+            url, f"cannot be reached: the proxy refuses ({status_text})", _PROXY_REMEDY
+        )
     if status == 404:
         return RegistryNotFound(
-            f"{where} has no {what} ({said})",
+            f"{where} has no {what} ({status_text})",
             status=status,
             codes=codes,
             remedy="Check the name and the tag",
         )
     if status in PASSING:
         error = RegistryUnavailable(
-            f"{where} cannot serve {what} now ({said})",
+            f"{where} cannot serve {what} now ({status_text})",
             status=status,
             codes=codes,
             remedy="Try again later",
         )
         error.retry_after = retry_after(headers.get("Retry-After"))
         return Again(error)
-    return RegistryError(f"{where} answered {said} for {what}", status=status, codes=codes)
+    return RegistryError(f"{where} answered {status_text} for {what}", status=status, codes=codes)
