@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, TimeoutError
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+#: Longest single wait of ``result_of`` in seconds.
+_LONGEST_WAIT = 0.1
 
 
 class Workers(ThreadPoolExecutor):
@@ -55,3 +58,16 @@ class Workers(ThreadPoolExecutor):
             with self._changed:
                 self._changed.wait_for(lambda: not self._busy)
                 self._is_over = True
+
+
+def result_of(task: Future[_T]) -> _T:
+    """Return ``task.result()``; signals are handled while this waits.
+
+    Python runs the handler of a signal in the main thread, between two bytecodes. If the signal
+    arrives right before a wait, or in another thread, the handler runs after that wait. So this
+    function waits several times for a short time.
+    """
+    while not task.done():
+        with suppress(TimeoutError):
+            task.exception(_LONGEST_WAIT)
+    return task.result()

@@ -66,8 +66,12 @@ def server() -> Iterator[Host]:
 
 @pytest.fixture
 def ring() -> Iterator[Say]:
-    """Raises ``Interrupt`` in the main thread, once."""
-    main, rings = threading.get_ident(), [signal.SIGUSR1]
+    """Raises ``Interrupt`` in the main thread, once.
+
+    Another thread gets the signal, as it may when a process gets one: it does not wake the main
+    thread.
+    """
+    rings = [signal.SIGUSR1]
 
     def raise_it(*_: object) -> None:
         raise Interrupt
@@ -76,7 +80,7 @@ def ring() -> Iterator[Say]:
 
     def ring() -> None:
         if rings:
-            signal.pthread_kill(main, rings.pop())
+            signal.pthread_kill(threading.get_ident(), rings.pop())
 
     yield ring
     signal.signal(signal.SIGUSR1, before)
