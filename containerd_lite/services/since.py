@@ -1,6 +1,6 @@
 """The releases of containerd that added services and methods, for error messages.
 
-The tables list services and methods that are younger than 1.0. They decide nothing: the client
+The tables list services and methods that are younger than 1.0. Only messages use them: the client
 asks the daemon what it supports.
 """
 

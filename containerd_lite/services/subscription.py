@@ -202,8 +202,8 @@ class EventStream:
             stream.close()  # other threads that read it get Cancelled
             raise self._timeout_error(None) from None
         if type(error) is Unknown and self._filters and self._last_event is None:
-            # containerd reports an invalid filter as Unknown. Before the first event, only an invalid
-            # filter causes this error.
+            # containerd reports an invalid filter as Unknown. Before the first event, nothing else
+            # causes this error.
             better = InvalidArgument(
                 error.message, remedy="Make filters with services.filters.Filter"
             )
