@@ -1,8 +1,4 @@
-"""What tasks and sandboxes use of the machine, as one sample of each.
-
-What lives here: ``Metric``, and messages to the records of ``cgroups1`` and ``cgroups2``.  What
-may not: RPCs, which belong to tasks and sandboxes.
-"""
+"""Samples of the resources that tasks and sandboxes use."""
 
 from __future__ import annotations
 
@@ -19,7 +15,8 @@ from ..schema.values import datetime_of
 from . import cgroups1, cgroups2
 from ._types import AnyValue, any_of
 
-_KINDS: Mapping[str, type] = {
+#: The records of the known types, by their full names.
+_RECORDS: Mapping[str, type] = {
     "io.containerd.cgroups.v1.Metrics": cgroups1.Metrics,
     "io.containerd.cgroups.v2.Metrics": cgroups2.Metrics,
 }
@@ -27,10 +24,13 @@ _KINDS: Mapping[str, type] = {
 
 @record(frozen=True)
 class Metric:
-    """One sample: ``id`` is the container's or the sandbox's.
+    """A sample of the resources that a container or a sandbox uses.
 
-    ``data`` is what the machine's version of cgroups has; of a type that is not known here, its
-    name and bytes; ``None`` where there was nothing.
+    Attributes:
+        id: The id of the container or sandbox.
+        timestamp: The time of the sample.
+        data: The values, as the machine's version of cgroups has them. An ``AnyValue`` if this
+            package does not know their type, ``None`` if the sample has none.
     """
 
     id: str
@@ -39,28 +39,33 @@ class Metric:
 
 
 def metric_of(message: DynamicMessage) -> Metric:
-    """A ``containerd.types.Metric``.  Raises ``ProtocolError`` for data that is none."""
+    """Convert a ``containerd.types.Metric`` to a record.
+
+    Raises:
+        ProtocolError: The data cannot be decoded.
+    """
     data = measured(any_of(message.data)) if message.HasField("data") else None
     return Metric(message.id, datetime_of(message.timestamp), data)
 
 
 def measured(value: AnyValue) -> cgroups1.Metrics | cgroups2.Metrics | AnyValue:
-    """The record in an ``Any``, or the ``Any`` if its type is not known.
+    """Decode an ``Any`` to a record, or return it unchanged if its type is unknown.
 
-    Raises ``ProtocolError`` for bytes that are not what they are called.
+    Raises:
+        ProtocolError: The bytes are not a value of the type.
     """
-    kind = _KINDS.get(value.type_url)
+    kind = _RECORDS.get(value.type_url)
     if kind is None:
         return value
     message = decode(CONTAINERD.message(value.type_url), value.value)
-    found: cgroups1.Metrics | cgroups2.Metrics = _record(kind, plain(message))
-    return found
+    metrics: cgroups1.Metrics | cgroups2.Metrics = _record(kind, plain(message))
+    return metrics
 
 
 def _record(kind: type, values: Mapping[str, Any]) -> Any:
-    nested = _nested(kind)
+    nested = _nested_types(kind)
     return kind(
-        **{one.name: _value(nested.get(one.name), values[one.name]) for one in fields(kind)}
+        **{field.name: _value(nested.get(field.name), values[field.name]) for field in fields(kind)}
     )
 
 
@@ -71,8 +76,8 @@ def _value(kind: type | None, value: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _nested(kind: type) -> dict[str, type]:
-    """The fields of a record that hold records, one or several, and of which kind."""
+def _nested_types(kind: type) -> dict[str, type]:
+    """Return the fields of a record that contain one or several records, with their types."""
     return {
         name: part
         for name, hint in get_type_hints(kind).items()

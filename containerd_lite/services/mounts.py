@@ -1,4 +1,4 @@
-"""containerd.services.mounts.v1: mounts that the daemon makes and keeps; since 2.2."""
+"""The mounts service, containerd.services.mounts.v1: mounts that the daemon makes. Since 2.2."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from ._types import Mount, mount_fields, mounts_of
 
 @record(frozen=True)
 class ActiveMount:
-    """A mount that the daemon has made at ``mount_point``.
+    """A mount that the daemon has made.
 
-    ``data`` is what its handler left for the mounts after it.
+    Attributes:
+        mount: The mount that was requested.
+        mount_point: The path at which the daemon has made the mount.
+        mounted_at: When the daemon made the mount.
+        data: Values that the mount's handler provides to the mounts after it.
     """
 
     mount: Mount
@@ -27,7 +31,14 @@ class ActiveMount:
 
 @record(frozen=True)
 class Activation:
-    """What came of mounts: those that are ``active``, and those left for the system to make."""
+    """Mounts that were activated together, under one name.
+
+    Attributes:
+        name: The name of the activation.
+        active: The mounts that the daemon has made.
+        system: The mounts that remain for the caller to make with the system's ``mount``.
+        labels: The labels of the activation.
+    """
 
     name: str
     active: tuple[ActiveMount, ...] = ()
@@ -36,9 +47,9 @@ class Activation:
 
 
 class MountService(Service):
-    """The mount manager of a namespace; since 2.2.
+    """The mount manager of a namespace. Since 2.2.
 
-    It makes the mounts that the kernel alone cannot (``format/…``, ``loop``, …).
+    It makes the mounts that the kernel alone cannot make (``format/…``, ``loop``, …).
     """
 
     _name = "containerd.services.mounts.v1.Mounts"
@@ -51,10 +62,20 @@ class MountService(Service):
         labels: Mapping[str, str] | None = None,
         temporary: bool = False,
     ) -> Activation:
-        """Make those of ``mounts`` that the system cannot, and remember them as ``name``.
+        """Make those mounts that the system cannot make, and store them under a name.
 
-        ``temporary`` makes all of them, and leaves one bind mount for the system.  Raises
-        ``AlreadyExists``; ``Unimplemented`` where there is nothing for the daemon to make.
+        Args:
+            name: The name of the activation.
+            mounts: The mounts, in their order.
+            labels: The labels of the activation.
+            temporary: Make all mounts, so that one bind mount remains for the system.
+
+        Returns:
+            The mounts that the daemon has made, and those that remain for the system.
+
+        Raises:
+            AlreadyExists: An activation with this name exists.
+            Unimplemented: The daemon has no mount to make, or is older.
         """
         fields = {
             "name": name,
@@ -65,60 +86,78 @@ class MountService(Service):
         return _activation(self._call("Activate", fields, is_long=True).info)
 
     def deactivate(self, name: str) -> None:
-        """Unmount what was made as ``name``, and forget it.  Raises ``NotFound``."""
+        """Unmount the mounts of an activation, and delete it.
+
+        Raises:
+            NotFound: The activation does not exist.
+        """
         self._call("Deactivate", {"name": name}, is_long=True)
 
     def info(self, name: str) -> Activation:
-        """Raises ``NotFound``."""
+        """Return the activation with this name.
+
+        Raises:
+            NotFound: The activation does not exist.
+        """
         return _activation(self._call("Info", {"name": name}).info)
 
     def update(self, activation: Activation, *, fields: Iterable[str] = ()) -> Activation:
-        """Replace ``fields`` of what is remembered as ``activation.name``, all if none is named.
+        """Replace fields of a stored activation.
 
-        Raises ``NotFound``; ``Unimplemented`` from every daemon up to 2.4 at least.
+        Args:
+            activation: The activation, with its new values. Its name selects the stored one.
+            fields: The names of the fields to replace. Default: all.
+
+        Raises:
+            NotFound: The activation does not exist.
+            Unimplemented: All daemons up to 2.4, at least, lack this method.
         """
-        request: dict[str, object] = {"info": _fields(activation)}
+        request: dict[str, object] = {"info": _activation_fields(activation)}
         paths = tuple(fields)
         if paths:
             request["update_mask"] = mask(paths)
         return _activation(self._call("Update", request).info)
 
     def list(self, *filters: str) -> Iterator[Activation]:
-        """All there are: daemons up to 2.4 at least do not look at ``filters``."""
-        with self._stream("List", {"filters": filters}) as replies:
-            for reply in replies:
-                yield _activation(reply.info)
+        """Yield the activations of the namespace.
+
+        Args:
+            *filters: Filters, which daemons up to 2.4, at least, ignore.
+        """
+        with self._stream("List", {"filters": filters}) as responses:
+            for response in responses:
+                yield _activation(response.info)
 
 
 def _activation(message: DynamicMessage) -> Activation:
     return Activation(
         message.name,
-        tuple(_active(found) for found in message.active),
+        tuple(_active_mount(active) for active in message.active),
         mounts_of(message.system),
         dict_of(message.labels),
     )
 
 
-def _active(message: DynamicMessage) -> ActiveMount:
-    is_told = message.HasField("mounted_at")
+def _active_mount(message: DynamicMessage) -> ActiveMount:
+    is_set = message.HasField("mounted_at")
     return ActiveMount(
         mounts_of([message.mount])[0],
         message.mount_point,
-        datetime_of(message.mounted_at) if is_told else None,
+        datetime_of(message.mounted_at) if is_set else None,
         dict_of(message.data),
     )
 
 
-def _fields(activation: Activation) -> Fields:
+def _activation_fields(activation: Activation) -> Fields:
     return {
         "name": activation.name,
-        "active": [_active_message(active) for active in activation.active],
+        "active": [_active_mount_message(active) for active in activation.active],
         "system": mount_fields(activation.system),
         "labels": dict(activation.labels),
     }
 
 
-def _active_message(active: ActiveMount) -> DynamicMessage:
+def _active_mount_message(active: ActiveMount) -> DynamicMessage:
     fields: dict[str, object] = {
         "mount": mount_fields([active.mount])[0],
         "mount_point": active.mount_point,

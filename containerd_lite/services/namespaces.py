@@ -1,4 +1,4 @@
-"""containerd.services.namespaces.v1: namespaces and their labels."""
+"""The namespaces service, containerd.services.namespaces.v1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._base import Service
 
 @record(frozen=True)
 class Namespace:
-    """A namespace; labels under ``containerd.io/defaults/`` set defaults for its clients."""
+    """A namespace. Labels below ``containerd.io/defaults/`` set defaults for its clients."""
 
     name: str
     labels: dict[str, str] = field(default_factory=dict, hash=False)
@@ -24,37 +24,64 @@ class NamespaceService(Service):
     _name = "containerd.services.namespaces.v1.Namespaces"
 
     def get(self, name: str) -> Namespace:
-        """containerd answers for a namespace that is not there too, with no labels."""
+        """Return a namespace and its labels.
+
+        If the namespace does not exist, containerd responds with no labels, and not with an error.
+        """
         return _namespace(self._call("Get", {"name": name}).namespace)
 
     def list(self, filter: str = "") -> list[Namespace]:
-        """All of them: the message has a ``filter``, but no daemon so far looks at it."""
-        found = self._call("List", {"filter": filter}).namespaces
-        return [_namespace(namespace) for namespace in found]
+        """Return the namespaces of the daemon.
+
+        Args:
+            filter: A filter, which all daemons so far ignore.
+        """
+        namespaces = self._call("List", {"filter": filter}).namespaces
+        return [_namespace(namespace) for namespace in namespaces]
 
     def create(self, name: str, labels: Mapping[str, str] | None = None) -> Namespace:
-        """Raises ``AlreadyExists``."""
+        """Create a namespace.
+
+        Args:
+            name: The name of the namespace.
+            labels: Its labels.
+
+        Raises:
+            AlreadyExists: The namespace exists.
+        """
         fields = {"namespace": {"name": name, "labels": dict(labels or {})}}
         return _namespace(self._call("Create", fields).namespace)
 
     def update(
         self, name: str, labels: Mapping[str, str], *, fields: Iterable[str] | None = None
     ) -> Namespace:
-        """Set these labels and leave the others; an empty value removes one.
+        """Set labels of a namespace and return its new state.
 
-        ``fields`` names the labels to set (``labels.<key>``) where it is not all that are given;
-        an empty one replaces the labels whole.  Raises ``NotFound``, ``InvalidArgument``.
+        Args:
+            name: The name of the namespace.
+            labels: The labels to set. An empty value removes a label.
+            fields: The labels to set, each as ``labels.<key>``. Default: the labels that
+                ``labels`` has, so that all others stay. If empty, ``labels`` replaces all labels.
+
+        Raises:
+            NotFound: The namespace does not exist.
+            InvalidArgument: A field cannot be set, or a label is invalid.
         """
         paths = [f"labels.{key}" for key in labels] if fields is None else list(fields)
         request: dict[str, object] = {"namespace": {"name": name, "labels": dict(labels)}}
         if paths:
             request["update_mask"] = mask(paths)
-        if paths or fields is not None:  # without a mask it would replace them
-            self._call("Update", request)  # its response carries no labels
+        if paths or fields is not None:  # without a mask, the update would replace all labels
+            self._call("Update", request)  # the response has no labels
         return self.get(name)
 
     def delete(self, name: str) -> None:
-        """Raises ``FailedPrecondition`` for a namespace that is not empty, ``NotFound``."""
+        """Delete a namespace.
+
+        Raises:
+            FailedPrecondition: The namespace is not empty.
+            NotFound: The namespace does not exist.
+        """
         self._call("Delete", {"name": name})
 
 

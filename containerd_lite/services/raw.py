@@ -1,7 +1,4 @@
-"""The way past the typed services: any method of any descriptor set, by its name.
-
-What lives here: ``Stub`` and its methods.  What may not: what any one service means.
-"""
+"""Calls of any method of any descriptor set by its name, without the typed services."""
 
 from __future__ import annotations
 
@@ -13,12 +10,18 @@ from ..schema.pool import CONTAINERD, DynamicMessage, Method, Schema, encode
 from ..transport.channel import Channel
 from ._base import CallContext, MessageStream, Service
 
-#: A request: a message of the schema's, or its fields.
+#: A request: a message of the schema, or its fields by their names.
 Request = DynamicMessage | Mapping[str, object] | None
 
 
 class RawService(Service):
-    """Calls methods by name; the client's namespace, lease and deadlines go with them."""
+    """Calls methods by name, with the client's namespace, lease and deadlines.
+
+    Args:
+        channel: The channel to the daemon.
+        context: The options of the calls.
+        schema: The schema with the methods. Default: containerd's.
+    """
 
     def __init__(
         self, channel: Channel, context: CallContext, schema: Schema | None = None
@@ -27,30 +30,56 @@ class RawService(Service):
         self.schema = schema or CONTAINERD
 
     def any(self, name: str, request: Request = None) -> DynamicMessage:
-        """Whichever of ``call`` and ``stream`` the method is for: a response, or a stream."""
+        """Call a method: with ``call`` if it is unary, else with ``stream``.
+
+        Args:
+            name: The full name of the method, ``package.Service/Method``.
+            request: The request, or its fields. Default: see ``call`` and ``stream``.
+
+        Returns:
+            The response, or a ``MessageStream``.
+
+        Raises:
+            InvalidArgument: The schema lacks the method, or the request lacks a field.
+        """
         method = self.schema.method(name)
         is_streaming = method.client_streaming or method.server_streaming
         return self.stream(name, request) if is_streaming else self.call(name, request)
 
     def call(self, name: str, request: Request = None) -> DynamicMessage:
-        """A unary call of ``package.Service/Method``; returns the response.
+        """Make a unary call and return the response.
 
-        Raises ``InvalidArgument`` for a method or a field that is not there, with those that are,
-        and for a method that is no unary one.
+        Args:
+            name: The full name of the method, ``package.Service/Method``.
+            request: The request, or its fields. Default: an empty one.
+
+        Raises:
+            InvalidArgument: The schema lacks the method, or the request lacks a field; the remedy
+                lists those that exist. Or the method is a streaming one.
         """
         method = self.schema.method(name)
         if method.client_streaming or method.server_streaming:
-            raise InvalidArgument(f"{name} is a streaming call", remedy="stream() begins it")
+            raise InvalidArgument(f"{name} is a streaming call", remedy="Begin it with stream()")
         return self._exchange(method, encode(self._message(method, request)), False)
 
     def stream(self, name: str, request: Request = None) -> MessageStream:
-        """Begin a streaming call: a context manager and an iterator of responses.
+        """Begin a streaming call.
 
-        ``request`` is the only one, if it is given; without it, ``send`` some.  Errors as ``call``.
+        Args:
+            name: The full name of the method, ``package.Service/Method``.
+            request: The only request, or its fields. Default: an empty one. A method that takes a
+                stream of requests has no default: send its requests with ``MessageStream.send``.
+
+        Returns:
+            An iterator of the responses, and a context manager.
+
+        Raises:
+            InvalidArgument: The schema lacks the method, or the request lacks a field; the remedy
+                lists those that exist. Or the method is a unary one.
         """
         method = self.schema.method(name)
         if not method.client_streaming and not method.server_streaming:
-            raise InvalidArgument(f"{name} is a unary call", remedy="call() makes it")
+            raise InvalidArgument(f"{name} is a unary call", remedy="Make it with call()")
         if method.client_streaming and request is None:
             return self._begin(method, None)
         return self._begin(method, encode(self._message(method, request)))
@@ -67,22 +96,28 @@ class RawService(Service):
 
 
 class Stub:
-    """One service, whose methods are those of the descriptor set.
+    """A service with the methods of its descriptor set as Python methods.
 
-    A method takes a message or a mapping, or fields as keyword arguments, and returns the
-    response; a streaming one, a ``MessageStream``.
+    Each method takes a message, a mapping, or fields as keyword arguments. It returns the
+    response; a streaming method returns a ``MessageStream``.
+
+    Args:
+        raw: The service that makes the calls.
+        service: The full name of the service, ``package.Service``.
+
+    Raises:
+        InvalidArgument: The schema lacks the service.
     """
 
     def __init__(self, raw: RawService, service: str) -> None:
-        """Raises ``InvalidArgument`` for a service that the schema does not have."""
         self._raw = raw
         self._service = service
         self._methods = frozenset(raw.schema.methods(service))
 
     def __getattr__(self, name: str) -> StubMethod:
         if name not in self._methods:
-            there = ", ".join(sorted(self._methods))
-            raise AttributeError(f"{self._service} has no method {name!r}; there are: {there}")
+            names = ", ".join(sorted(self._methods))
+            raise AttributeError(f"{self._service} has no method {name!r}; there are: {names}")
         return StubMethod(self._raw, f"{self._service}/{name}")
 
     def __dir__(self) -> Iterator[str]:
@@ -100,12 +135,22 @@ class StubMethod:
         self._name = name
 
     def __call__(self, request: Request = None, /, **fields: object) -> DynamicMessage:
-        """Call it with a message, a mapping, or fields: all keywords are the request's.
+        """Call the method.
 
-        Returns the response, a message, or a ``MessageStream`` of such.
+        Args:
+            request: The request, as a message or a mapping of its fields.
+            **fields: The fields of the request, instead of ``request``.
+
+        Returns:
+            The response, or a ``MessageStream`` of responses.
+
+        Raises:
+            InvalidArgument: ``request`` and ``fields`` are both given, or a field does not exist.
         """
         if fields and request is not None:
-            raise InvalidArgument("a request and fields of one", remedy="Give one of the two")
+            raise InvalidArgument(
+                "both a request and keyword fields are given", remedy="Give one of the two"
+            )
         return self._raw.any(self._name, fields or request)
 
     def __repr__(self) -> str:

@@ -1,7 +1,8 @@
-"""containerd.services.sandbox.v1: what groups of containers share, a pod or a virtual machine.
+"""The sandbox services, containerd.services.sandbox.v1. Since 1.7.
 
-The store keeps records, the controller runs them; neither looks after the other.  Both came with
-1.7.
+A sandbox is the environment that a group of containers shares, such as a pod or a virtual machine.
+The store keeps records of sandboxes, and the controller runs sandboxes. A change in one of them
+does not change the other.
 """
 
 from __future__ import annotations
@@ -21,17 +22,24 @@ from .tasks import Exit
 if TYPE_CHECKING:
     from .metrics import Metric
 
-#: The controller that leaves the work to the runtime's shim; ``podsandbox`` is the CRI's own.
+#: The controller that uses the runtime's shim. ``podsandbox`` is the controller of the CRI.
 SHIM = "shim"
 
 
 @record(frozen=True)
 class SandboxRecord:
-    """What containerd stores of a sandbox.
+    """The record of a sandbox in the store.
 
-    ``runtime`` is as a container's (``io.containerd.runc.v2``); ``spec`` is for the runtime, JSON
-    in an ``Any``; ``extensions`` are the client's own, by name; ``sandboxer`` names the controller
-    to run it, since 2.0.  The daemon sets ``created_at`` and ``updated_at``, whatever is asked for.
+    Attributes:
+        id: The id of the sandbox.
+        runtime: The name of the runtime, as for a container (``io.containerd.runc.v2``).
+        runtime_options: The options of the runtime.
+        spec: A spec for the runtime, as JSON in an ``Any``.
+        labels: The labels of the sandbox.
+        extensions: Values of the client, by name.
+        sandboxer: The name of the controller that runs the sandbox. Since 2.0.
+        created_at: When the record was created. The daemon sets it, and ignores a given value.
+        updated_at: When the record was last changed. The daemon sets it, too.
     """
 
     id: str
@@ -47,10 +55,16 @@ class SandboxRecord:
 
 @record(frozen=True)
 class SandboxInstance:
-    """A sandbox that was started; ``pid`` is 0 where no process is it.
+    """A sandbox that was started.
 
-    ``address`` is where it serves the task API (``ttrpc+unix://…``, ``grpc+vsock://…``), and
-    ``version`` that API's, both since 2.0; ``spec`` since 2.3.
+    Attributes:
+        id: The id of the sandbox.
+        pid: The id of its process, 0 if the sandbox is not a process.
+        created_at: When the sandbox was created.
+        labels: Labels that the controller sets.
+        address: The address of its task API (``ttrpc+unix://…``, ``grpc+vsock://…``). Since 2.0.
+        version: The version of its task API. Since 2.0.
+        spec: The spec of the sandbox. Since 2.3.
     """
 
     id: str
@@ -64,10 +78,18 @@ class SandboxInstance:
 
 @record(frozen=True)
 class SandboxStatus:
-    """How a sandbox is: ``state`` is a word of the controller's own, ``info`` what else it says.
+    """The state of a sandbox.
 
-    ``extra`` is of a type of its own, too.  ``address`` and ``version`` are as a
-    ``SandboxInstance`` has them.
+    Attributes:
+        id: The id of the sandbox.
+        pid: The id of its process, or 0.
+        state: The state. Each controller has its own words for it.
+        info: Further information from the controller, as text by name.
+        created_at: When the sandbox was created.
+        exited_at: When the sandbox ended.
+        extra: Further information from the controller, of a type of its own.
+        address: The address of its task API. Since 2.0.
+        version: The version of its task API. Since 2.0.
     """
 
     id: str
@@ -82,51 +104,82 @@ class SandboxStatus:
 
 
 class SandboxStore(Service):
-    """The sandboxes of a namespace, as records."""
+    """The records of the sandboxes of a namespace."""
 
     _name = "containerd.services.sandbox.v1.Store"
 
     def create(self, sandbox: SandboxRecord) -> SandboxRecord:
-        """``runtime`` must be there.  Raises ``AlreadyExists``, ``InvalidArgument``."""
-        return _sandbox(self._call("Create", {"sandbox": _fields(sandbox)}).sandbox)
+        """Create the record of a sandbox and return it as the daemon has stored it.
+
+        Args:
+            sandbox: The record, with the name of its runtime.
+
+        Raises:
+            AlreadyExists: A sandbox with this id exists.
+            InvalidArgument: The id is invalid, or the runtime is missing.
+        """
+        return _sandbox(self._call("Create", {"sandbox": _record_fields(sandbox)}).sandbox)
 
     def update(self, sandbox: SandboxRecord, fields: Iterable[str] = ()) -> SandboxRecord:
-        """Replace ``fields`` by those of ``sandbox``; returns what the daemon made of it.
+        """Replace fields of a record and return its new state.
 
-        ``fields`` may be ``labels``, ``labels.<key>``, ``extensions``, ``extensions.<name>``,
-        ``spec``, ``runtime``; without any it is all of these, and the runtime's name must be what
-        it is.  A label that is not in ``sandbox`` is removed by its ``labels.<key>``; an extension
-        stays once it is there, as a container's does.  Raises ``NotFound``, ``InvalidArgument``.
+        If ``fields`` has the label of a key that ``sandbox`` lacks, this label is removed. An
+        extension cannot be removed, as with containers.
+
+        Args:
+            sandbox: The record with the new values. Its id selects the stored record.
+            fields: The fields to replace: ``labels``, ``labels.<key>``, ``extensions``,
+                ``extensions.<name>``, ``spec`` or ``runtime``. Default: all of these, but the
+                name of the runtime must be the stored one.
+
+        Raises:
+            NotFound: The sandbox does not exist.
+            InvalidArgument: A field cannot be replaced.
         """
-        request = {"sandbox": _fields(sandbox), "fields": list(fields)}
+        request = {"sandbox": _record_fields(sandbox), "fields": list(fields)}
         return _sandbox(self._call("Update", request).sandbox)
 
     def delete(self, id: str) -> None:
-        """Raises ``NotFound``; from 1.7 that is ``Unknown``, if there were sandboxes before."""
+        """Delete the record of a sandbox.
+
+        Raises:
+            NotFound: The sandbox does not exist.
+            Unknown: The sandbox does not exist, and a daemon of 1.7 has had sandboxes in this
+                namespace before.
+        """
         self._call("Delete", {"sandbox_id": id})
 
     def list(self, *filters: str) -> list[SandboxRecord]:
-        """The sandboxes that match one of ``filters``, all without any.
+        """Return the records of the namespace.
 
-        They look at ``id`` and ``labels.<key>``.
+        Args:
+            *filters: Only sandboxes that match one of these filters, by ``id`` or
+                ``labels.<key>``. Default: all.
         """
-        return [_sandbox(found) for found in self._call("List", {"filters": filters}).list]
+        return [_sandbox(sandbox) for sandbox in self._call("List", {"filters": filters}).list]
 
     def get(self, id: str) -> SandboxRecord:
-        """Raises ``NotFound``."""
+        """Return the record of the sandbox with this id.
+
+        Raises:
+            NotFound: The sandbox does not exist.
+        """
         return _sandbox(self._call("Get", {"sandbox_id": id}).sandbox)
 
 
 class SandboxController(Service):
-    """What runs the sandboxes of a namespace.
+    """The controllers that run the sandboxes of a namespace.
 
-    ``sandboxer`` names the controller to do it, since 2.0: there ``NotFound`` is raised for one
-    that the daemon does not have, and ``InvalidArgument`` for ``""``; 1.7 has one, without a name.
+    The argument ``sandboxer`` of each method is the name of the controller. Since 2.0 the daemon
+    raises ``NotFound`` for an unknown name and ``InvalidArgument`` for ``""``. A daemon of 1.7 has
+    one controller, which has no name.
 
-    Daemons of 1.7, and of 2.x before 2.0.9, 2.1.8, 2.2.4 and 2.3, do the work of ``create``,
-    ``start`` and ``wait``, then fail to publish the event of it and answer ``InvalidArgument`` (a
-    topic that must start with ``/``).  The shim of runc knows sandboxes in 1.7 only: of 2.x's own
-    controllers ``podsandbox`` alone runs one with it.
+    Daemons of 1.7, and of 2.x before 2.0.9, 2.1.8, 2.2.4 and 2.3, have a bug in ``create``,
+    ``start`` and ``wait``. They do the work, then fail to publish its event, and respond with
+    ``InvalidArgument`` (a topic that must start with ``/``).
+
+    Only the runc shim of 1.7 supports sandboxes. In 2.x, ``podsandbox`` is the only one of the
+    daemon's own controllers that runs a sandbox with runc.
     """
 
     _name = "containerd.services.sandbox.v1.Controller"
@@ -142,13 +195,22 @@ class SandboxController(Service):
         sandbox: SandboxRecord | None = None,
         sandboxer: str = SHIM,
     ) -> str:
-        """Make a sandbox, not yet running; returns its id.  Raises ``AlreadyExists``.
+        """Create a sandbox, which does not run yet, and return its id.
 
-        ``options`` are the sandboxer's.  1.7 takes the record from the store, newer ones want it
-        as ``sandbox``; ``annotations`` are read since 2.0, too.
+        Args:
+            id: The id of the sandbox.
+            rootfs: The mounts of its root filesystem.
+            options: The options of the controller.
+            netns_path: The path of its network namespace.
+            annotations: Its annotations. Since 2.0.
+            sandbox: Its record. Required since 2.0; 1.7 reads the record from the store.
+            sandboxer: The name of the controller.
+
+        Raises:
+            AlreadyExists: A sandbox with this id exists.
         """
         fields: dict[str, object] = {
-            **_which(id, sandboxer),
+            **_id_fields(id, sandboxer),
             "rootfs": mount_fields(rootfs),
             "netns_path": netns_path,
             "annotations": dict(annotations or {}),
@@ -156,98 +218,126 @@ class SandboxController(Service):
         if options is not None:
             fields["options"] = any_fields(options)
         if sandbox is not None:
-            fields["sandbox"] = _fields(sandbox)
+            fields["sandbox"] = _record_fields(sandbox)
         return str(self._call("Create", fields, is_long=True).sandbox_id)
 
     def start(self, id: str, *, sandboxer: str = SHIM) -> SandboxInstance:
-        """Run a sandbox that was created."""
-        reply = self._call("Start", _which(id, sandboxer), is_long=True)
+        """Start a sandbox that was created."""
+        response = self._call("Start", _id_fields(id, sandboxer), is_long=True)
         return SandboxInstance(
-            reply.sandbox_id,
-            reply.pid,
-            moment(reply, "created_at"),
-            labels=dict(reply.labels),
-            address=reply.address,
-            version=reply.version,
-            spec=_any(reply, "spec"),
+            response.sandbox_id,
+            response.pid,
+            moment(response, "created_at"),
+            labels=dict(response.labels),
+            address=response.address,
+            version=response.version,
+            spec=_any_if_set(response, "spec"),
         )
 
     def platform(self, id: str, *, sandboxer: str = SHIM) -> Platform:
-        """What runs in the sandbox.
+        """Return the platform that runs in a sandbox.
 
-        Raises ``Unimplemented`` from all daemons up to 2.3: they have the method in their API and
-        do not serve it.
+        Raises:
+            Unimplemented: All daemons up to 2.3 have this method in their API, but do not
+                implement it.
         """
-        return platform_of(self._call("Platform", _which(id, sandboxer)).platform)
+        return platform_of(self._call("Platform", _id_fields(id, sandboxer)).platform)
 
     def stop(self, id: str, timeout_secs: int = 0, *, sandboxer: str = SHIM) -> None:
-        """End a sandbox; ``timeout_secs`` is how long it may take before it is killed.
+        """Stop a sandbox. ``shutdown`` then removes its remains.
 
-        0 leaves that to the sandboxer.  What it left behind, ``shutdown`` removes.  The shim of
-        1.7's runc may end before it has answered, which is ``Unknown`` then.
+        Args:
+            id: The id of the sandbox.
+            timeout_secs: Seconds that the sandbox has to end before it is killed. 0 lets the
+                controller choose.
+            sandboxer: The name of the controller.
+
+        Raises:
+            Unknown: The runc shim of 1.7 ended before it had responded.
         """
-        fields = {**_which(id, sandboxer), "timeout_secs": timeout_secs}
+        fields = {**_id_fields(id, sandboxer), "timeout_secs": timeout_secs}
         self._call("Stop", fields, is_long=True)
 
     def wait(self, id: str, *, sandboxer: str = SHIM) -> Exit:
-        """Wait until the sandbox has ended; no deadline unless one was asked for."""
-        reply = self._call("Wait", _which(id, sandboxer), is_long=True)
-        return Exit(reply.exit_status, moment(reply, "exited_at"))
+        """Wait until a sandbox has ended. The call has no deadline by default."""
+        response = self._call("Wait", _id_fields(id, sandboxer), is_long=True)
+        return Exit(response.exit_status, moment(response, "exited_at"))
 
     def status(self, id: str, *, verbose: bool = False, sandboxer: str = SHIM) -> SandboxStatus:
-        """``verbose`` asks for ``info``, too.
+        """Return the state of a sandbox.
 
-        The shims' controller answers with an ``exited_at`` of now for a sandbox that it does not
-        know; others raise ``NotFound``.
+        Args:
+            id: The id of the sandbox.
+            verbose: Whether to request ``info``, too.
+            sandboxer: The name of the controller.
+
+        Raises:
+            NotFound: The sandbox does not exist. The controller ``shim`` does not raise this
+                error: its response has the current time as ``exited_at``.
         """
-        reply = self._call("Status", {**_which(id, sandboxer), "verbose": verbose})
+        response = self._call("Status", {**_id_fields(id, sandboxer), "verbose": verbose})
         return SandboxStatus(
-            reply.sandbox_id,
-            reply.pid,
-            reply.state,
-            info=dict(reply.info),
-            created_at=moment(reply, "created_at"),
-            exited_at=moment(reply, "exited_at"),
-            extra=_any(reply, "extra"),
-            address=reply.address,
-            version=reply.version,
+            response.sandbox_id,
+            response.pid,
+            response.state,
+            info=dict(response.info),
+            created_at=moment(response, "created_at"),
+            exited_at=moment(response, "exited_at"),
+            extra=_any_if_set(response, "extra"),
+            address=response.address,
+            version=response.version,
         )
 
     def shutdown(self, id: str, *, sandboxer: str = SHIM) -> None:
-        """Remove a sandbox and what it left.
+        """Remove a sandbox and its remains.
 
-        Raises ``NotFound`` for one that is not there, which ``podsandbox`` takes for done.
+        Args:
+            id: The id of the sandbox.
+            sandboxer: The name of the controller.
+
+        Raises:
+            NotFound: The sandbox does not exist. ``podsandbox`` does not raise this error.
         """
-        self._call("Shutdown", _which(id, sandboxer), is_long=True)
+        self._call("Shutdown", _id_fields(id, sandboxer), is_long=True)
 
     def metrics(self, id: str, *, sandboxer: str = SHIM) -> Metric | None:
-        """What the sandbox uses, ``None`` if it does not say.  Since 2.0.  Raises ``NotFound``."""
+        """Return the resource usage of a sandbox, ``None`` if it reports none. Since 2.0.
+
+        Raises:
+            NotFound: The sandbox does not exist.
+        """
         from .metrics import metric_of
 
-        reply = self._call("Metrics", _which(id, sandboxer))
-        return metric_of(reply.metrics) if reply.HasField("metrics") else None
+        response = self._call("Metrics", _id_fields(id, sandboxer))
+        return metric_of(response.metrics) if response.HasField("metrics") else None
 
     def update(
         self, id: str, sandbox: SandboxRecord, fields: Iterable[str] = (), *, sandboxer: str = SHIM
     ) -> None:
-        """Give a sandbox what changed in its record, all of it if no field is named.  Since 2.0.
+        """Pass changes of its record to a sandbox. Since 2.0.
 
-        The daemon's own controllers accept it and do nothing.
+        The daemon's own controllers accept this call and do nothing.
+
+        Args:
+            id: The id of the sandbox.
+            sandbox: The changed record.
+            fields: The names of the changed fields. Default: all.
+            sandboxer: The name of the controller.
         """
         request = {
-            **_which(id, sandboxer),
-            "sandbox": _fields(sandbox),
+            **_id_fields(id, sandboxer),
+            "sandbox": _record_fields(sandbox),
             "fields": list(fields),
         }
         self._call("Update", request)
 
 
-def _which(id: str, sandboxer: str) -> dict[str, object]:
+def _id_fields(id: str, sandboxer: str) -> dict[str, object]:
     return {"sandbox_id": id, "sandboxer": sandboxer}
 
 
-def _fields(sandbox: SandboxRecord) -> Fields:
-    # Always with a runtime: daemons look into it without asking whether it is there.
+def _record_fields(sandbox: SandboxRecord) -> Fields:
+    # The runtime is always set, because daemons read it without a check.
     runtime: dict[str, object] = {"name": sandbox.runtime}
     if sandbox.runtime_options is not None:
         runtime["options"] = any_fields(sandbox.runtime_options)
@@ -267,8 +357,8 @@ def _sandbox(message: DynamicMessage) -> SandboxRecord:
     return SandboxRecord(
         message.sandbox_id,
         message.runtime.name,
-        _any(message.runtime, "options"),
-        spec=_any(message, "spec"),
+        _any_if_set(message.runtime, "options"),
+        spec=_any_if_set(message, "spec"),
         labels=dict_of(message.labels),
         extensions={name: any_of(value) for name, value in message.extensions.items()},
         sandboxer=message.sandboxer,
@@ -277,7 +367,7 @@ def _sandbox(message: DynamicMessage) -> SandboxRecord:
     )
 
 
-def _any(message: DynamicMessage, name: str) -> AnyValue | None:
-    """An ``Any``, ``None`` if it is absent or, as daemons send those that are, empty."""
-    found = any_of(getattr(message, name))
-    return found if found.type_url or found.value else None
+def _any_if_set(message: DynamicMessage, name: str) -> AnyValue | None:
+    """Return an ``Any``, ``None`` if it is absent or empty. Daemons send an absent one as empty."""
+    value = any_of(getattr(message, name))
+    return value if value.type_url or value.value else None

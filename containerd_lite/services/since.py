@@ -1,7 +1,7 @@
-"""Which release of containerd brought what, for errors that say so.
+"""The releases of containerd that added services and methods, for error messages.
 
-What lives here: the table, of methods and services that are younger than 1.0.  What may not: any
-decision; what a daemon can do is asked of it.
+The tables list services and methods that are younger than 1.0. Only messages use them: the client
+asks the daemon what it supports.
 """
 
 from __future__ import annotations
@@ -44,16 +44,21 @@ _METHODS = {
 
 
 def lacking(method: str, daemon: str) -> str:
-    """What to say of ``package.Service/Method``, which a daemon of that version did not know."""
-    came = _METHODS.get(method) or _SERVICES.get(method.partition("/")[0], "")
-    said = f"This is containerd {daemon}" if daemon else "The daemon does not say its version"
-    if not came:
-        return said
-    if _release(daemon) < _release(came):
-        return f"{said}; the method came with {came}"
-    return f"{said}, which has the method: a plugin or runtime that it turns to has not"
+    """Explain why a daemon does not know a method.
+
+    Args:
+        method: The full name of the method, ``package.Service/Method``.
+        daemon: The daemon's version, or ``""`` if it is unknown.
+    """
+    since = _METHODS.get(method) or _SERVICES.get(method.partition("/")[0], "")
+    text = f"This is containerd {daemon}" if daemon else "The daemon does not say its version"
+    if not since:
+        return text
+    if _release(daemon) < _release(since):
+        return f"{text}; the method came with {since}"
+    return f"{text}, which has the method: a plugin or runtime behind it lacks the method"
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """``1.6.20~ds1`` as (1, 6); what begins with no number comes before everything."""
+    """Return (1, 6) for ``1.6.20~ds1``. A version without numbers gives (), the lowest value."""
     return tuple(map(int, re.findall(r"\d+", version.partition(",")[0])[:2]))

@@ -1,4 +1,4 @@
-"""containerd.services.snapshots.v1: filesystems of layers, one snapshotter at a time."""
+"""The snapshots service, containerd.services.snapshots.v1: filesystems of layers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .filters import Filter
 
 _PLUGINS = "containerd.services.introspection.v1.Introspection/Plugins"
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
+#: Names of capabilities of snapshotters.
 _REBASE, _REMAP = "rebase", "remap-ids"
 SnapshotKind = Literal["unknown", "view", "active", "committed"]
 _KINDS: tuple[SnapshotKind, ...] = ("unknown", "view", "active", "committed")
@@ -25,7 +26,16 @@ _KINDS: tuple[SnapshotKind, ...] = ("unknown", "view", "active", "committed")
 
 @record(frozen=True)
 class SnapshotInfo:
-    """A snapshot by its name."""
+    """A snapshot.
+
+    Attributes:
+        name: The key of the snapshot, or its name if it is committed.
+        parent: The name of its parent, or ``""``.
+        kind: ``view``, ``active`` or ``committed``.
+        created_at: When the snapshot was created.
+        updated_at: When the snapshot was last changed.
+        labels: The labels of the snapshot.
+    """
 
     name: str
     parent: str
@@ -37,14 +47,20 @@ class SnapshotInfo:
 
 @record(frozen=True)
 class Usage:
-    """What a snapshot takes, its parents not counted: bytes and inodes."""
+    """The disk usage of a snapshot without its parents: the bytes and the number of inodes."""
 
     size: int
     inodes: int
 
 
 class SnapshotService(Service):
-    """The snapshots of a namespace in one snapshotter, ``overlayfs`` unless told otherwise."""
+    """The snapshots of a namespace in one snapshotter.
+
+    Args:
+        channel: The channel to the daemon.
+        context: The options of the calls.
+        snapshotter: The name of the snapshotter.
+    """
 
     _name = "containerd.services.snapshots.v1.Snapshots"
 
@@ -58,23 +74,47 @@ class SnapshotService(Service):
     def prepare(
         self, key: str, parent: str = "", labels: Mapping[str, str] | None = None
     ) -> tuple[Mount, ...]:
-        """A writable snapshot on ``parent``; returns its mounts.  Raises ``AlreadyExists``."""
-        return self._make("Prepare", key, parent, labels)
+        """Create a writable snapshot and return its mounts.
+
+        Args:
+            key: The key of the snapshot.
+            parent: The name of its parent. Default: none; the snapshot is empty.
+            labels: The labels of the snapshot.
+
+        Raises:
+            AlreadyExists: A snapshot with this key exists.
+            NotFound: The parent does not exist.
+        """
+        return self._create("Prepare", key, parent, labels)
 
     def view(
         self, key: str, parent: str = "", labels: Mapping[str, str] | None = None
     ) -> tuple[Mount, ...]:
-        """A read-only snapshot on ``parent``; returns its mounts.  Raises ``AlreadyExists``."""
-        return self._make("View", key, parent, labels)
+        """Create a read-only snapshot and return its mounts.
 
-    def _make(
+        Args:
+            key: The key of the snapshot.
+            parent: The name of its parent. Default: none; the snapshot is empty.
+            labels: The labels of the snapshot.
+
+        Raises:
+            AlreadyExists: A snapshot with this key exists.
+            NotFound: The parent does not exist.
+        """
+        return self._create("View", key, parent, labels)
+
+    def _create(
         self, method: str, key: str, parent: str, labels: Mapping[str, str] | None
     ) -> tuple[Mount, ...]:
         fields = self._fields(key=key, parent=parent, labels=dict(labels or {}))
         return mounts_of(self._call(method, fields).mounts)
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
-        """Raises ``NotFound``."""
+        """Return the mounts of a snapshot.
+
+        Raises:
+            NotFound: The snapshot does not exist.
+        """
         return mounts_of(self._call("Mounts", self._fields(key=key)).mounts)
 
     def commit(
@@ -85,96 +125,136 @@ class SnapshotService(Service):
         *,
         parent: str = "",
     ) -> None:
-        """Make the active snapshot ``key`` the committed one ``name``.
+        """Turn an active snapshot into a committed one.
 
-        ``parent``, since 2.2, is put below a snapshot that was prepared without one; it takes a
-        snapshotter that can ``rebase``.  Others would not look at it, so the daemon is asked
-        first, and ``Unimplemented`` is raised for them.  Raises ``AlreadyExists``, ``NotFound``.
+        A ``parent`` requires a snapshotter with the capability ``rebase``. Others would ignore it,
+        so this method asks the daemon for the capabilities first.
+
+        Args:
+            name: The name of the committed snapshot.
+            key: The key of the active snapshot.
+            labels: The labels of the committed snapshot.
+            parent: The name of a parent for a snapshot that was prepared without one. Since 2.2.
+
+        Raises:
+            AlreadyExists: A snapshot with this name exists.
+            NotFound: The active snapshot does not exist.
+            Unimplemented: A parent is given, and the snapshotter does not have the capability
+                ``rebase``.
         """
         if parent and not self.can_rebase():
             error = Unimplemented(
-                f"snapshotter {self.snapshotter} cannot put a parent below a snapshot",
+                f"snapshotter {self.snapshotter} cannot add a parent to a snapshot",
                 operation="Snapshots.Commit",
                 address=self._channel.name,
             )
             explained = self._explained(error, CONTAINERD.method(f"{self._name}/Commit"))
             explained.remedy += (
-                "; a parent in commit came with 2.2, and takes the capability rebase"
+                "; a parent in commit came with 2.2, and requires the capability rebase"
             )
             raise explained
         fields = self._fields(name=name, key=key, labels=dict(labels or {}), parent=parent)
         self._call("Commit", fields, is_long=True)
 
     def can_rebase(self) -> bool:
-        """Whether ``commit`` takes a parent."""
+        """Return whether ``commit`` accepts a parent."""
         return _REBASE in self.capabilities()
 
     def can_remap(self) -> bool:
-        """Whether labels have it show files under the ids of a user namespace; since 2.0."""
+        """Return whether the snapshotter can map the owners of files. Since 2.0.
+
+        With labels, it then shows files under the ids of a user namespace.
+        """
         return _REMAP in self.capabilities()
 
     def capabilities(self) -> frozenset[str]:
-        """What the snapshotter says that it can do; the daemon is asked once for this object."""
+        """Return the names of the snapshotter's capabilities.
+
+        This object asks the daemon only once.
+        """
         if self._capabilities is None:
-            asked = CONTAINERD.method(_PLUGINS)
-            wanted = Filter("type") == _SNAPSHOTTER, Filter("id") == self.snapshotter
-            request = asked.request(filters=[wanted[0] & wanted[1]])
-            reply = self._exchange(asked, encode(request), False)
+            method = CONTAINERD.method(_PLUGINS)
+            conditions = Filter("type") == _SNAPSHOTTER, Filter("id") == self.snapshotter
+            request = method.request(filters=[conditions[0] & conditions[1]])
+            response = self._exchange(method, encode(request), False)
             self._capabilities = frozenset(
-                name for plugin in reply.plugins for name in plugin.capabilities
+                name for plugin in response.plugins for name in plugin.capabilities
             )
         return self._capabilities
 
     def remove(self, key: str) -> None:
-        """Raises ``NotFound``; ``FailedPrecondition`` for one that has children."""
+        """Remove a snapshot.
+
+        Raises:
+            NotFound: The snapshot does not exist.
+            FailedPrecondition: The snapshot has children.
+        """
         self._call("Remove", self._fields(key=key))
 
     def find(self, name: str) -> SnapshotInfo | None:
-        """The committed snapshot of that name, ``None`` if there is none."""
+        """Return the committed snapshot with this name, ``None`` if it does not exist."""
         with suppress(NotFound):
-            found = self.stat(name)
-            return found if found.kind == "committed" else None
+            info = self.stat(name)
+            return info if info.kind == "committed" else None
         return None
 
     def stat(self, key: str) -> SnapshotInfo:
-        """Raises ``NotFound``."""
+        """Return the parent, kind, times and labels of a snapshot.
+
+        Raises:
+            NotFound: The snapshot does not exist.
+        """
         return _info(self._call("Stat", self._fields(key=key)).info)
 
     def update(
         self, name: str, labels: Mapping[str, str], *, fields: Iterable[str] | None = None
     ) -> SnapshotInfo:
-        """Set these labels and leave the others; an empty value removes one.
+        """Set labels of a snapshot and return its new state.
 
-        ``fields`` names what to set (``labels``, ``labels.<key>``) where it is not the labels
-        given; an empty one replaces the labels whole.  Raises ``NotFound``, ``InvalidArgument``.
+        Args:
+            name: The key or name of the snapshot.
+            labels: The labels to set. An empty value removes a label.
+            fields: The fields to set: ``labels`` or ``labels.<key>``. Default: the labels that
+                ``labels`` has, so that all others stay. If empty, ``labels`` replaces all labels.
+
+        Raises:
+            NotFound: The snapshot does not exist.
+            InvalidArgument: A field cannot be set, or a label is invalid.
         """
         paths = [f"labels.{key}" for key in labels] if fields is None else list(fields)
         if not paths and fields is None:
-            return self.stat(name)  # without a mask it would replace them
+            return self.stat(name)  # without a mask, the update would replace all labels
         request = self._fields(info={"name": name, "labels": dict(labels)})
         if paths:
             request["update_mask"] = mask(paths)
         return _info(self._call("Update", request).info)
 
     def list(self, *filters: str) -> Iterator[SnapshotInfo]:
-        """The snapshots that match one of ``filters`` (since 1.4), all without any.
+        """Yield the snapshots of the namespace in this snapshotter.
 
-        Fields to filter by: ``name``, ``parent``, ``kind``, ``labels``.
+        Args:
+            *filters: Only snapshots that match one of these filters, by ``name``, ``parent``,
+                ``kind`` or ``labels``. Since 1.4. Default: all.
         """
-        with self._stream("List", self._fields(filters=filters)) as replies:
-            for reply in replies:
-                yield from map(_info, reply.info)
+        with self._stream("List", self._fields(filters=filters)) as responses:
+            for response in responses:
+                yield from map(_info, response.info)
 
     def usage(self, key: str) -> Usage:
-        """What a snapshot takes; for an active one the daemon counts.  Raises ``NotFound``."""
-        reply = self._call("Usage", self._fields(key=key), is_long=True)
-        return Usage(reply.size, reply.inodes)
+        """Return the disk usage of a snapshot. The daemon measures an active snapshot now.
+
+        Raises:
+            NotFound: The snapshot does not exist.
+        """
+        response = self._call("Usage", self._fields(key=key), is_long=True)
+        return Usage(response.size, response.inodes)
 
     def cleanup(self) -> None:
-        """Remove what removed snapshots left on disk; since 1.4.
+        """Delete files on disk that belong to removed snapshots. Since 1.4.
 
-        Raises ``Unimplemented`` for a snapshotter that cannot.  containerd's own are none that
-        can: their garbage collection does it.
+        Raises:
+            Unimplemented: The snapshotter has no cleanup for clients. containerd's own
+                snapshotters have none, because garbage collection does it.
         """
         self._call("Cleanup", self._fields(), is_long=True)
 
@@ -182,8 +262,8 @@ class SnapshotService(Service):
         return {"snapshotter": self.snapshotter, **fields}
 
 
-#: Gives the snapshots of a snapshotter by its name, of the default one for ``None``; asking for
-#: the default may ask the daemon.
+#: A function that returns the snapshot service for the name of a snapshotter. ``None`` stands for
+#: the default snapshotter, for which the function may ask the daemon.
 FindSnapshots = Callable[[str | None], SnapshotService]
 
 

@@ -1,7 +1,8 @@
-"""containerd.services.streaming.v1: pipes that have a name, for other calls to use; since 1.7.
+"""The streaming service, containerd.services.streaming.v1. Since 1.7.
 
-What lives here: ``Stream``, and on it bytes under credit, as transfers move archives
-(core/transfer/streaming).  What may not: what the bytes are.
+A stream has a name, by which other calls use it. ``ByteReader`` and ``ByteWriter`` move bytes
+through a stream. The receiver grants credit to the sender, as when transfers move archives
+(containerd's core/transfer/streaming).
 """
 
 from __future__ import annotations
@@ -21,44 +22,59 @@ _EMPTY = "google.protobuf.Empty"
 _DATA = "containerd.types.transfer.Data"
 _WINDOW_UPDATE = "containerd.types.transfer.WindowUpdate"
 
-#: Bytes of one ``Data``, at most (core/transfer/streaming/stream.go).
+#: The maximum number of bytes in one ``Data`` (core/transfer/streaming/stream.go).
 MAX_DATA = 32 << 10
-#: Bytes that a reader lets come before it has read them (the same).
+#: The maximum number of bytes that the daemon may send ahead of the reader (the same file).
 WINDOW = 64 << 10
-#: What a writer is given never adds up to more: the daemon counts in 32 bits.
+#: The maximum credit of a writer in bytes, because the daemon counts in 32 bits.
 _MAX_CREDIT = (1 << 31) - 1
 
 
 class StreamingService(Service):
-    """Streams by their names, in a namespace; since 1.7."""
+    """The streams of a namespace, by their names. Since 1.7."""
 
     _name = "containerd.services.streaming.v1.Streaming"
 
     def stream(self, id: str = "") -> Stream:
-        """Open a stream, and wait until the daemon has it; ``""`` makes an id up.
+        """Open a stream, and wait until the daemon has registered it.
 
-        In a lease (``with_options(lease=)``) the daemon ends it when the lease is collected.
-        Out of one it remembers the id of a stream that no other call has taken, and garbage
-        collection ends the stream if the namespace does not exist yet.  Raises
-        ``Unknown`` for an id that is in use: that is all that daemons tell, up to 2.1 at least.
+        If the call belongs to a lease (``with_options(lease=)``), the daemon ends the stream when
+        the lease is collected. Without a lease, two limitations apply:
+
+        - The id of the stream stays in use if no other call has used the stream.
+        - Garbage collection ends the stream if the namespace does not exist yet.
+
+        Args:
+            id: The name of the stream. Default: a random one.
+
+        Raises:
+            Unknown: The id is in use. Daemons up to 2.1, at least, do not say ``AlreadyExists``.
+            DeadlineExceeded: The daemon does not register the stream within the deadline of
+                calls that only touch metadata.
         """
         id = id or f"lite-{os.urandom(12).hex()}"
         messages = self._begin(CONTAINERD.method(f"{self._name}/Stream"), None)
         stream = Stream(messages, id)
         with Undo(stream.close):
             stream.send(AnyValue(_INIT, encode(CONTAINERD.message(_INIT)(id=id))))
-            answer = stream.receive(self._context.timeout)
-            if answer is None or answer.type_url != _EMPTY:
-                said = "nothing" if answer is None else f"a {answer.type_url}"
-                raise ProtocolError(f"the daemon answered the opening of stream {id} by {said}")
+            response = stream.receive(self._context.timeout)
+            if response is None or response.type_url != _EMPTY:
+                text = "nothing" if response is None else f"a {response.type_url}"
+                raise ProtocolError(f"the daemon answered the opening of stream {id} with {text}")
         return stream
 
 
 class Stream:
-    """An open stream of ``Any`` values, both ways; a context manager and an iterator.
+    """An open stream of ``Any`` values in both directions; an iterator and a context manager.
 
-    One thread may send while another receives, and any thread may ``cancel``.  The daemon takes
-    a stream that is cancelled for one that has ended: what was sent may be cut off, unnoticed.
+    It iterates over the received values. One thread may send while another one receives, and any
+    thread may ``cancel``.
+
+    The daemon treats a cancelled stream as one that has ended. Data that was sent before may be
+    lost without an error.
+
+    Attributes:
+        id: The name of the stream.
     """
 
     def __init__(self, messages: MessageStream, id: str) -> None:
@@ -66,38 +82,45 @@ class Stream:
         self.id = id
 
     def send(self, value: AnyValue) -> None:
-        """Does nothing on a stream that has ended: ``receive`` tells how it did."""
+        """Send a value.
+
+        On a stream that has ended this does nothing; ``receive`` raises the error that ended it.
+        """
         self._messages.send(any_fields(value))
 
     def finish_sending(self) -> None:
-        """Say that no more will come; what comes back can still be received."""
+        """Tell the daemon that no more values follow. Receiving remains possible."""
         self._messages.raw.finish_sending()
 
     def receive(self, timeout: float | None = None) -> AnyValue | None:
-        """The next value, ``None`` where the daemon has ended the stream.
+        """Return the next value, ``None`` if the daemon has ended the stream.
 
-        ``timeout`` in seconds bounds this wait alone; then ``DeadlineExceeded`` is raised, and
-        the stream is as it was.
+        Args:
+            timeout: Seconds to wait for this value. Default: until the call's deadline.
+
+        Raises:
+            DeadlineExceeded: No value arrived within ``timeout``. The stream continues.
+            ContainerdError: The stream failed; the class is that of its status.
         """
         message = self._messages.receive(timeout)
         return None if message is None else any_of(message)
 
     def poll(self) -> AnyValue | None:
-        """A value that has come already, else ``None``; never waits."""
+        """Return a value that has already arrived, or ``None``, without waiting."""
         message = self._messages.poll()
         return None if message is None else any_of(message)
 
     @property
     def is_done(self) -> bool:
-        """Whether the stream has ended; values may still wait to be received."""
+        """Whether the stream has ended. Values may remain to be received."""
         return self._messages.raw.is_done
 
     def cancel(self) -> None:
-        """End the stream now; a thread that waits for it gets ``Cancelled``."""
+        """End the stream now. A thread that waits for it gets ``Cancelled``."""
         self._messages.raw.cancel()
 
     def close(self) -> None:
-        """Cancel the stream if it has not ended; may be called twice."""
+        """Cancel the stream if it has not ended. This method may be called twice."""
         self._messages.close()
 
     def __iter__(self) -> Iterator[AnyValue]:
@@ -115,12 +138,19 @@ class Stream:
 
 
 class ByteReader(io.RawIOBase):
-    """The bytes that come through a stream, as a raw file; at most 64 KiB wait to be read.
+    """A raw file of the bytes that arrive through a stream. It buffers up to 64 KiB.
 
-    A file that ends is a stream that the daemon has ended.  containerd does not end the stream
-    of an export by itself (up to 2.3 at least): give its id as the transfer's
-    ``progress_stream`` too, then it is ended behind the last byte, and ``other`` takes the
-    progress.  The stream stays its owner's to close.
+    The file ends when the daemon ends the stream. containerd (up to 2.3, at least) does not end
+    the stream of an export by itself. It does if the ``progress_stream`` of the transfer is this
+    stream, too: it ends the stream after the last byte, and ``other`` receives the progress.
+
+    Closing the file does not close the stream.
+
+    Args:
+        stream: The stream.
+        other: A function that receives the values between the bytes. Default: none; such a value
+            raises ``ProtocolError``.
+        timeout: Seconds that each wait for bytes may take. Default: no limit.
     """
 
     def __init__(
@@ -130,112 +160,130 @@ class ByteReader(io.RawIOBase):
         other: Callable[[AnyValue], None] | None = None,
         timeout: float | None = None,
     ) -> None:
-        """``other`` is called with what comes between the bytes, for which there is a
-        ``ProtocolError`` without it.  ``timeout`` in seconds bounds each wait."""
         self._stream = stream
         self._other = other
         self._timeout = timeout
-        self._rest = memoryview(b"")
-        self._window = 0  # what may come still
-        self._is_over = False
+        self._unread = memoryview(b"")
+        self._window = 0  # the bytes that the daemon may still send
+        self._is_at_end = False
 
     def readable(self) -> bool:
+        """Return true."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Raises ``ProtocolError`` for a daemon that sends more than it may,
-        ``DeadlineExceeded``, and how the daemon says the stream failed."""
+        """Read bytes into a buffer and return their number, 0 at the end.
+
+        Raises:
+            ProtocolError: The daemon sent more than it may, or a value that is not bytes.
+            DeadlineExceeded: No bytes arrived within the timeout.
+            ContainerdError: The stream failed; the class is that of its status.
+        """
         view = memoryview(buffer).cast("B")
-        while view and not self._rest and not self._is_over:
-            self._grant()
-            self._take(self._stream.receive(self._timeout))
-        size = min(len(view), len(self._rest))
-        view[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
+        while view and not self._unread and not self._is_at_end:
+            self._grant_credit()
+            self._process(self._stream.receive(self._timeout))
+        size = min(len(view), len(self._unread))
+        view[:size] = self._unread[:size]
+        self._unread = self._unread[size:]
         return size
 
-    def _grant(self) -> None:
-        """Credit is given when all that came was read, so that 64 KiB is all that waits.
+    def _grant_credit(self) -> None:
+        """Grant the daemon a full window of credit.
 
-        For every ``Data``, as Go's client does: of several writers in the daemon a grant wakes
-        one, and where that leaves credit the others would wait for ever.
+        All received bytes are read by then, so that at most 64 KiB wait.
+
+        Each ``Data`` leads to a grant, as in Go's client. In the daemon, a grant wakes only one of
+        the writers that wait for credit. If this writer leaves credit unused, the others wait
+        until the next grant. Without a grant after each ``Data``, they would wait for ever.
         """
         if self._window < WINDOW:
             self._stream.send(_packed(_WINDOW_UPDATE, update=WINDOW - self._window))
             self._window = WINDOW
 
-    def _take(self, value: AnyValue | None) -> None:
+    def _process(self, value: AnyValue | None) -> None:
         if value is None:
-            self._is_over = True
+            self._is_at_end = True
         elif value.type_url == _DATA:
             data = memoryview(_unpacked(value).data)
             if len(data) > min(MAX_DATA, self._window):
                 raise ProtocolError(
-                    f"{len(data)} bytes came through stream {self._stream.id} at once, "
-                    f"of {self._window} that were allowed"
+                    f"the daemon sent {len(data)} bytes at once through stream {self._stream.id}, "
+                    f"but only {min(MAX_DATA, self._window)} were allowed"
                 )
             self._window -= len(data)
-            self._rest = data
+            self._unread = data
         elif self._other is not None:
             self._other(value)
         else:
-            raise ProtocolError(f"a {value.type_url} came where bytes were expected")
+            raise ProtocolError(f"the daemon sent a {value.type_url} where bytes were expected")
 
     def __repr__(self) -> str:
         return f"<ByteReader {self._stream.id}>"
 
 
 class ByteWriter:
-    """Sends bytes through a stream, as far as the other end gives credit; what it sends, ``write``
-    returns for.
+    """Sends bytes through a stream, within the credit that the daemon grants.
 
-    No ``with`` and no ``close``: whoever knows that all was written says so by ``finish``.  The
-    daemon would take the end of a stream for the end of the bytes.
+    It has no ``close`` and is not a context manager, because the daemon treats the end of a stream
+    as the end of the bytes. A caller that has written all bytes calls ``finish``.
+
+    Args:
+        stream: The stream.
+        timeout: Seconds that each wait for credit may take. Default: no limit.
     """
 
     def __init__(self, stream: Stream, *, timeout: float | None = None) -> None:
-        """``timeout`` in seconds bounds each wait for credit."""
         self._stream = stream
         self._timeout = timeout
         self._credit = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Send all of ``data``; returns when the kernel has it.
+        """Send all of ``data``, and return its size. The kernel then has all of it.
 
-        A daemon that wants no more, because the transfer has failed, says nothing: another
-        thread that knows may ``cancel`` the stream.  Raises ``DeadlineExceeded``, ``Aborted``
-        where the daemon has ended the stream, ``ProtocolError``.
+        If a transfer has failed, the daemon reads no more and does not say so. Another thread that
+        knows of the failure may ``cancel`` the stream.
+
+        Raises:
+            DeadlineExceeded: The daemon granted no credit within the timeout.
+            Aborted: The daemon has ended the stream.
+            Cancelled: Another thread cancelled the stream.
+            ProtocolError: The daemon sent another value than credit, or too much credit.
         """
         view = memoryview(data).cast("B")
-        at = 0
-        while at < len(view):
+        sent = 0
+        while sent < len(view):
             self._await_credit()
-            piece = view[at : at + min(MAX_DATA, self._credit)]
-            self._stream.send(_packed(_DATA, data=bytes(piece)))
-            self._credit -= len(piece)
-            at += len(piece)
-        return at
+            chunk = view[sent : sent + min(MAX_DATA, self._credit)]
+            self._stream.send(_packed(_DATA, data=bytes(chunk)))
+            self._credit -= len(chunk)
+            sent += len(chunk)
+        return sent
 
     def finish(self) -> None:
-        """Say that these are all the bytes.  That they were read, the end of the transfer tells:
-        until then the stream must not be closed."""
+        """Tell the daemon that no more bytes follow.
+
+        The daemon has read all bytes when the transfer ends. Do not close the stream before.
+        """
         self._stream.finish_sending()
 
     def _await_credit(self) -> None:
         while (value := self._stream.poll()) is not None:
-            self._take(value)
+            self._add_credit(value)
         while not self._credit or self._stream.is_done:
             value = self._stream.receive(self._timeout)
             if value is None:
-                raise Aborted(f"the daemon ended stream {self._stream.id} before all was sent")
-            self._take(value)
+                raise Aborted(f"the daemon ended stream {self._stream.id} before all data was sent")
+            self._add_credit(value)
 
-    def _take(self, value: AnyValue) -> None:
+    def _add_credit(self, value: AnyValue) -> None:
         if value.type_url != _WINDOW_UPDATE:
-            raise ProtocolError(f"a {value.type_url} came where credit was expected")
+            raise ProtocolError(f"the daemon sent a {value.type_url} where credit was expected")
         update = _unpacked(value).update
         if not 0 <= update <= _MAX_CREDIT - self._credit:
-            raise ProtocolError(f"credit of {update} bytes came on top of {self._credit}")
+            raise ProtocolError(
+                f"the daemon granted {update} bytes of credit on top of {self._credit}"
+            )
         self._credit += update
 
     def __repr__(self) -> str:

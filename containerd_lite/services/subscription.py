@@ -1,12 +1,11 @@
-"""A subscription to events that goes on until it is closed, through restarts if it shall.
+"""A subscription to events, which can survive restarts of the daemon.
 
-What lives here: ``EventStream``.  What may not: what events say (``event_types`` has that), and
-threads: whoever asks for the next event does all the work.
+``EventStream`` has no thread: the thread that asks for the next event does all the work.
 
-containerd sends the headers of Subscribe with the first event, not before (1.6, 1.7 and 2.1), so
-nothing that comes by itself tells that the daemon has taken note of a subscription; a call that is
-made at once may be quicker.  To know, the stream publishes an event of its own, under a topic that
-nobody else knows, until it comes back.
+containerd (1.6, 1.7 and 2.1) sends the headers of ``Subscribe`` only with the first event. So the
+client cannot see when the daemon has processed the subscription, and a call right after it may
+come too early. To find out, the stream publishes probes. A probe is an event with a topic that no
+other client uses. Once a probe comes back, the subscription is confirmed.
 """
 
 from __future__ import annotations
@@ -39,21 +38,30 @@ from .event_types import GAP_TOPIC, Event, Gap
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Between tries to subscribe again, in seconds.
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
-#: How long an event of our own may take before another is published, in seconds.
-_FIRST_LOOK, _LONGEST_LOOK = 0.02, 1.0
-#: Events with topics below this one are ours, or other clients'; no stream gives them.
-_PROBES = "/containerd-lite/subscribed/"
-_NOTHING = {"type_url": "google.protobuf.Empty", "value": b""}
+#: Seconds between attempts to subscribe again: the first wait and the longest.
+_FIRST_RETRY, _LONGEST_RETRY = 0.05, 2.0
+#: Seconds to wait for a probe before the next one is published: the first wait and the longest.
+_FIRST_PROBE, _LONGEST_PROBE = 0.02, 1.0
+#: The prefix of the topics of probes, our own and other clients'. No stream returns probes.
+_PROBE_PREFIX = "/containerd-lite/subscribed/"
+_EMPTY_EVENT = {"type_url": "google.protobuf.Empty", "value": b""}
 
 
 class EventStream:
-    """Events as they happen: an iterator of ``Event`` and a context manager.
+    """A subscription to events: an iterator of ``Event`` and a context manager.
 
-    Any thread may ``close`` it, and several may read: each event goes to one of them.  It has no
-    thread of its own, and one that is dropped is cancelled.  It neither pickles nor goes on in a
-    forked child: ``TypeError``, ``FailedPrecondition``.
+    Any thread may ``close`` it. Several threads may read it; each event goes to one of them. It
+    has no thread of its own. Dropping the last reference to it cancels the subscription.
+
+    It cannot be pickled (``TypeError``), and cannot continue in a forked child
+    (``FailedPrecondition``).
+
+    Args:
+        service: The events service, without a deadline of its own.
+        filters: The filters of the subscription.
+        timeout: Seconds that the subscription may last. ``None`` means no limit.
+        reconnect: Whether to subscribe again when the connection to the daemon is lost.
+        is_patient: Whether the constructor waits for a daemon that cannot be reached.
     """
 
     def __init__(
@@ -65,212 +73,229 @@ class EventStream:
         reconnect: bool,
         is_patient: bool,
     ) -> None:
-        """``service`` has no deadline of its own; ``is_patient`` waits for the daemon now, too."""
         self._service = service
         self._filters = filters
         self._deadline = Deadline(timeout)
         self._reconnect = reconnect
-        self._topic = f"{_PROBES}{os.urandom(8).hex()}"
+        self._probe_topic = f"{_PROBE_PREFIX}{os.urandom(8).hex()}"
         self._pid = os.getpid()
         self._is_closed = False
-        self._closed = threading.Event()  # the same, to be waited for
-        self._renewing = threading.RLock()  # held by whoever subscribes again
-        self._state = threading.Lock()  # of the two below
-        self._lost: ContainerdError | None = None  # until the next subscription stands
+        self._closed_event = threading.Event()  # lets waits end when the stream is closed
+        self._renewal_lock = threading.RLock()  # held by the thread that subscribes again
+        self._state_lock = threading.Lock()  # protects the next two
+        self._loss: ContainerdError | None = None  # set until the next subscription is confirmed
         self._stream: MessageStream
-        self._proven: MessageStream | None = None  # the one that gave an event of ours
-        self._early: deque[Event] = deque()  # what came while we waited for that
-        self._since = datetime.now(timezone.utc)
-        self._last: Event | None = None
+        self._confirmed_stream: MessageStream | None = None  # the last stream that sent our probe
+        self._buffered: deque[Event] = deque()  # events that arrived before our probe
+        self._started_at = datetime.now(timezone.utc)
+        self._last_event: Event | None = None
         if is_patient:
-            self._persist(self._begin, self._deadline)
+            self._retry(self._subscribe, self._deadline)
         else:
-            self._begin()
+            self._subscribe()
 
     def receive(self, timeout: float | None = None) -> Event | None:
-        """The next event; ``None`` once the stream is closed.
+        """Return the next event, ``None`` once the stream is closed.
 
-        ``timeout`` in seconds bounds this wait alone: ``DeadlineExceeded`` then leaves the
-        subscription as it is.  Other errors as ``EventService.subscribe``.
+        Args:
+            timeout: Seconds to wait for this event. Default: until the subscription's deadline.
+
+        Raises:
+            DeadlineExceeded: No event arrived in time. After ``timeout`` the subscription
+                continues; after its own deadline it has ended.
+            ContainerdError: The subscription failed; see ``EventService.subscribe``.
         """
         deadline = self._deadline if timeout is None else self._deadline.sooner(timeout)
         while not self._is_closed:
-            if self._early:
-                return self._early.popleft()
-            if self._lost is not None:
+            if self._buffered:
+                return self._buffered.popleft()
+            if self._loss is not None:
                 self._renew(deadline)
                 continue
             stream = self._stream
             try:
-                event = self._next(stream, deadline)
+                event = self._next_event(stream, deadline)
             except ContainerdError as error:
-                self._failed(stream, error)
+                self._handle_error(stream, error)
             else:
                 if event is not None:
                     return event
         return None
 
     def poll(self) -> Event | None:
-        """An event that has come already, else ``None``; never waits, and tells no failure."""
-        if self._early:
-            return self._early.popleft()
-        while self._lost is None and (message := self._stream.poll()) is not None:
-            event = self._last = event_of(message)
-            if not event.topic.startswith(_PROBES):
+        """Return an event that has already arrived, or ``None``, without waiting.
+
+        This method does not raise the error of a failed subscription; ``receive`` does.
+        """
+        if self._buffered:
+            return self._buffered.popleft()
+        while self._loss is None and (message := self._stream.poll()) is not None:
+            event = self._last_event = event_of(message)
+            if not event.topic.startswith(_PROBE_PREFIX):
                 return event
-            self._noted(self._stream, event)
+            self._note_probe(self._stream, event)
         return None
 
     def wait_until_subscribed(self, timeout: float | None = None) -> None:
-        """Wait until the daemon provably sends what happens from now on.
+        """Wait until the daemon has provably processed the subscription.
 
-        It publishes an event with a topic of its own below ``/containerd-lite/subscribed``, which
-        other programs' subscriptions may see, and waits for it.  Events that come meanwhile are
-        not lost.  ``timeout`` in seconds bounds the wait: ``DeadlineExceeded``.  Other errors as
-        ``EventService.subscribe``.
+        This method publishes an event with a topic of its own below
+        ``/containerd-lite/subscribed``, and waits for it. Subscriptions of other programs may
+        receive this event. Other events that arrive in the meantime are not lost.
+
+        Args:
+            timeout: Seconds to wait. Default: until the subscription's deadline.
+
+        Raises:
+            DeadlineExceeded: The event did not arrive in time.
+            ContainerdError: The subscription failed; see ``EventService.subscribe``.
         """
         deadline = self._deadline.sooner(timeout)
         while not self._is_closed:
-            if self._lost is not None:
+            if self._loss is not None:
                 self._renew(deadline)
             stream = self._stream
             try:
-                return self._prove(stream, deadline, self._early)
+                return self._confirm(stream, deadline, self._buffered)
             except ContainerdError as error:
-                self._failed(stream, error)
+                self._handle_error(stream, error)
 
     def close(self) -> None:
-        """End the subscription: whoever waits for an event gets the end of the iteration, at once.
+        """End the subscription. Threads that iterate reach the end of the iteration at once.
 
-        May be called from any thread, and twice.
+        Any thread may call this method, also twice.
         """
         self._is_closed = True
-        self._closed.set()
+        self._closed_event.set()
         self._stream.close()
 
     @property
     def raw(self) -> Stream:
-        """The call that events come by now."""
+        """The call that currently delivers the events."""
         return self._stream.raw
 
-    # ---- what comes ------------------------------------------------------------------------
+    # ---- receiving ---------------------------------------------------------------------------
 
-    def _next(self, stream: MessageStream, deadline: Deadline) -> Event | None:
-        """What comes next; ``None`` for an event of ours."""
-        left = deadline.remaining()
-        if left == 0.0 and self._deadline.expired:
-            raise self._late(None)  # however much there still is to come
-        message = stream.receive(left)
+    def _next_event(self, stream: MessageStream, deadline: Deadline) -> Event | None:
+        """Return the next event, ``None`` if it is a probe."""
+        remaining = deadline.remaining()
+        if remaining == 0.0 and self._deadline.expired:
+            raise self._timeout_error(None)  # even if more events have arrived
+        message = stream.receive(remaining)
         if message is None:
             raise ConnectionLost("the daemon ended the subscription", operation="Events.Subscribe")
-        event = self._last = event_of(message)
-        if not event.topic.startswith(_PROBES):
+        event = self._last_event = event_of(message)
+        if not event.topic.startswith(_PROBE_PREFIX):
             return event
-        self._noted(stream, event)
+        self._note_probe(stream, event)
         return None
 
-    def _noted(self, stream: MessageStream, event: Event) -> None:
-        if event.topic == self._topic:
-            self._proven = stream
+    def _note_probe(self, stream: MessageStream, event: Event) -> None:
+        if event.topic == self._probe_topic:
+            self._confirmed_stream = stream
 
-    def _failed(self, stream: MessageStream, error: ContainerdError) -> None:
-        """Raise the error, unless the stream was closed or shall go on after it."""
+    def _handle_error(self, stream: MessageStream, error: ContainerdError) -> None:
+        """Raise the error, unless the stream is closed or will be renewed."""
         if self._is_closed:
             return
         if self._deadline.expired and isinstance(error, DeadlineExceeded | Cancelled):
-            stream.close()  # whoever else reads gets Cancelled
-            raise self._late(None) from None
-        if type(error) is Unknown and self._filters and self._last is None:
-            # containerd does not say which kind of error it is; there is but one before any event.
-            better = InvalidArgument(error.message, remedy="services.filters.Filter makes filters")
+            stream.close()  # other threads that read it get Cancelled
+            raise self._timeout_error(None) from None
+        if type(error) is Unknown and self._filters and self._last_event is None:
+            # containerd reports an invalid filter as Unknown. Before the first event, nothing else
+            # causes this error.
+            better = InvalidArgument(
+                error.message, remedy="Make filters with services.filters.Filter"
+            )
             better.operation, better.address = error.operation, error.address
             raise better from error.__cause__
         if not self._reconnect or not isinstance(error, Unavailable):
             raise error
-        with self._state:
-            if stream is self._stream and self._lost is None:
-                self._lost = error
+        with self._state_lock:
+            if stream is self._stream and self._loss is None:
+                self._loss = error
 
     # ---- subscribing -----------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        filters = self._filters and (*self._filters, f'topic=="{self._topic}"')
+    def _subscribe(self) -> None:
+        filters = self._filters and (*self._filters, f'topic=="{self._probe_topic}"')
         stream = self._service._stream("Subscribe", {"filters": filters})
-        with self._state:
+        with self._state_lock:
             self._stream = stream
-        if self._is_closed:  # it came too late for close() to see it
+        if self._is_closed:  # close() may have closed only the stream before this one
             stream.close()
 
-    def _persist(self, act: Callable[[], None], deadline: Deadline) -> None:
-        """Do it until the daemon is there, or the stream is closed."""
-        waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+    def _retry(self, act: Callable[[], None], deadline: Deadline) -> None:
+        """Call ``act`` until the daemon can be reached or this stream is closed."""
+        waits = backoff(_FIRST_RETRY, _LONGEST_RETRY)
         while not self._is_closed:
             try:
                 return act()
             except Unavailable as error:
-                self._closed.wait(deadline.sooner(next(waits)).remaining())
+                self._closed_event.wait(deadline.sooner(next(waits)).remaining())
                 if deadline.expired:
-                    raise self._late(error) from error
+                    raise self._timeout_error(error) from error
 
     def _renew(self, deadline: Deadline) -> None:
-        """Subscribe again, and leave the gap and what came since for whoever reads."""
+        """Subscribe again, and buffer the gap and the events after it for the readers."""
         if self._pid != os.getpid():
             raise FailedPrecondition(
                 "the subscription belongs to the process that this one was forked from",
-                remedy="Subscribe in the process that reads it",
+                remedy="Subscribe in the process that reads the events",
             )
-        with holding(self._renewing, deadline) as is_ours:
-            if not is_ours:
-                raise self._late(self._lost)
+        with holding(self._renewal_lock, deadline) as is_locked:
+            if not is_locked:
+                raise self._timeout_error(self._loss)
             try:
-                if self._lost is not None:
-                    self._persist(lambda: self._begin_again(deadline), deadline)
+                if self._loss is not None:
+                    self._retry(lambda: self._resubscribe(deadline), deadline)
             except ContainerdError:
                 if not self._is_closed:
                     raise
 
-    def _begin_again(self, deadline: Deadline) -> None:
+    def _resubscribe(self, deadline: Deadline) -> None:
         self._stream.close()
-        last, came = self._last, deque[Event]()
+        last_event, events = self._last_event, deque[Event]()
         try:
-            self._begin()
-            self._prove(self._stream, deadline, came)
+            self._subscribe()
+            self._confirm(self._stream, deadline, events)
         except BaseException:
-            self._last = last  # what came is in the gap
+            self._last_event = last_event  # the gap covers the events of this attempt
             raise
-        since = self._since if last is None else last.timestamp
+        since = self._started_at if last_event is None else last_event.timestamp
         until = datetime.now(timezone.utc)
-        gap = Gap(since, until, self._lost.message if self._lost is not None else "")
-        self._early.extend([Event(until, "", GAP_TOPIC, gap), *came])
-        with self._state:
-            self._lost = None
+        gap = Gap(since, until, self._loss.message if self._loss is not None else "")
+        self._buffered.extend([Event(until, "", GAP_TOPIC, gap), *events])
+        with self._state_lock:
+            self._loss = None
 
-    def _prove(self, stream: MessageStream, deadline: Deadline, came: deque[Event]) -> None:
-        """Publish until an event of ours is among what comes; the others go to ``came``."""
-        fields = {"topic": self._topic, "event": _NOTHING}
-        for wait in backoff(_FIRST_LOOK, _LONGEST_LOOK):
+    def _confirm(self, stream: MessageStream, deadline: Deadline, events: deque[Event]) -> None:
+        """Publish probes until one comes back, and append the other events to ``events``."""
+        fields = {"topic": self._probe_topic, "event": _EMPTY_EVENT}
+        for wait in backoff(_FIRST_PROBE, _LONGEST_PROBE):
             until = deadline.sooner(wait)
-            # As a stream, which close() need not wait for: it is the events that are waited for.
+            # Publish is called as a stream. A unary call would wait for its response, and close()
+            # could not interrupt it. This thread waits for events instead.
             with self._service._stream("Publish", fields) as probe:
                 try:
-                    while self._proven is not stream and not until.expired:
-                        event = self._next(stream, until)
+                    while self._confirmed_stream is not stream and not until.expired:
+                        event = self._next_event(stream, until)
                         if event is not None:
-                            came.append(event)
+                            events.append(event)
                 except DeadlineExceeded:
-                    _check(probe)
-            if self._proven is stream:
+                    _check_published(probe)
+            if self._confirmed_stream is stream:
                 return
             if deadline.expired:
-                raise self._late(None)
+                raise self._timeout_error(None)
 
-    def _late(self, why: ContainerdError | None) -> DeadlineExceeded:
+    def _timeout_error(self, cause: ContainerdError | None) -> DeadlineExceeded:
         if self._deadline.expired:
-            said = "the time of the subscription is over"
+            text = "the deadline of the subscription has expired"
         else:
-            said = "the subscription did not stand in time"
+            text = "the subscription was not confirmed in time"
         return DeadlineExceeded(
-            f"{said}: {why}" if why is not None else said, operation="Events.Subscribe"
+            f"{text}: {cause}" if cause is not None else text, operation="Events.Subscribe"
         )
 
     # ---- iterator, context manager -----------------------------------------------------------
@@ -294,11 +319,11 @@ class EventStream:
         raise TypeError("an EventStream cannot be pickled: subscribe in the process that reads it")
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed else "lost" if self._lost else "open"
+        state = "closed" if self._is_closed else "lost" if self._loss else "open"
         return f"<EventStream {self._service.identity[0]} {state}>"
 
 
-def _check(probe: MessageStream) -> None:
-    """Raise why the publishing failed, if it did by now."""
+def _check_published(probe: MessageStream) -> None:
+    """Raise the error of a ``Publish`` call, if it has already failed."""
     with suppress(DeadlineExceeded):
         probe.receive(0.0)

@@ -1,7 +1,4 @@
-"""containerd.services.tasks.v1: the processes of containers.
-
-``exec_id`` is ``""`` for a task's first process everywhere.
-"""
+"""The tasks service, containerd.services.tasks.v1: the processes of containers."""
 
 from __future__ import annotations
 
@@ -28,23 +25,30 @@ from ._types import (
 if TYPE_CHECKING:
     from .metrics import Metric
 
-#: types/task/task.proto, Status.
+#: The states of a process (types/task/task.proto, Status).
 TaskState = Literal["unknown", "created", "running", "stopped", "paused", "pausing"]
 _STATES: tuple[TaskState, ...] = ("unknown", "created", "running", "stopped", "paused", "pausing")
-#: How containerd's typeurl calls the runtime spec's resources, which are JSON.
+#: The names of the runtime spec's resources in containerd's typeurl. Their values are JSON.
 LINUX_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/LinuxResources"
 WINDOWS_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/WindowsResources"
-#: How long the status behind a reply may take, which comes with it (seconds).
-_TRAILERS = 5.0
+#: Seconds to wait for the status of a call, which the daemon sends together with the response.
+_STATUS_TIMEOUT = 5.0
 _RUNC_DETAILS = "containerd.runc.v1.ProcessDetails"
 
 
 @record(frozen=True)
 class Stdio:
-    """Where a process's streams go: FIFOs' paths, ``file://`` or ``binary://`` URIs, or ``""``.
+    """The streams of a process: each the path of a FIFO, a URI, or ``""`` for none.
 
-    runc's shim looks at ``stdout`` for the kind of all: a URI there takes ``stderr`` as well, and
-    with FIFOs there must be one for each, or the same.
+    A URI has the scheme ``file://`` or ``binary://``. runc's shim looks only at ``stdout`` to tell
+    FIFOs from URIs. A URI in ``stdout`` receives the error output, too. With a FIFO in ``stdout``,
+    ``stderr`` must have a FIFO, too, which may be the same one.
+
+    Attributes:
+        stdin: The source of the input.
+        stdout: The target of the output.
+        stderr: The target of the error output.
+        terminal: Whether the process has a terminal.
     """
 
     stdin: str = ""
@@ -57,7 +61,14 @@ class Stdio:
 class ProcessStatus:
     """A process and its state.
 
-    ``exit_status`` means something when it is stopped, and ``exited_at`` is ``None`` before.
+    Attributes:
+        container_id: The id of the container.
+        exec_id: The exec id, ``""`` for the first process of a task.
+        pid: The id of the process on the daemon's machine.
+        state: The state of the process.
+        exit_status: The exit status, if the process is stopped.
+        exited_at: When the process ended, ``None`` if it is not stopped.
+        stdio: The streams of the process.
     """
 
     container_id: str
@@ -71,10 +82,13 @@ class ProcessStatus:
 
 @record(frozen=True)
 class ProcessInfo:
-    """A process that a container has, ``pid`` as the daemon's machine numbers it.
+    """A process that runs in a container.
 
-    ``info`` is what the runtime says of it; of one that was executed, and not of its children,
-    runc says the ``exec_id``.
+    Attributes:
+        pid: The id of the process on the daemon's machine.
+        exec_id: The exec id, if runc reports one. It does for processes that ``exec`` added, but
+            not for their children.
+        info: Information from the runtime.
     """
 
     pid: int
@@ -84,10 +98,12 @@ class ProcessInfo:
 
 @record(frozen=True)
 class Exit:
-    """How a process ended: its exit status (128 + signal if it was killed), and when.
+    """How a process ended.
 
-    ``exited_at`` is ``None`` for one that was never seen to end.  ``exit_status`` is ``None``
-    where nobody knows, which the service never says: ``runtime`` does, of one whose shim died.
+    Attributes:
+        exit_status: The exit status; 128 + signal if a signal killed the process. ``None`` if it
+            is unknown. Only the package ``runtime`` sets ``None``, if the shim has died.
+        exited_at: When the process ended, ``None`` if the daemon has not seen its end.
     """
 
     exit_status: int | None
@@ -96,55 +112,75 @@ class Exit:
 
 @record(frozen=True)
 class Deleted(Exit):
-    """How a process ended that is forgotten now, and which one it was."""
+    """How a deleted process ended.
+
+    Attributes:
+        pid: The id that the process had.
+        exec_id: The exec id that the process had, ``""`` for the first process of a task.
+    """
 
     pid: int = 0
     exec_id: str = ""
 
 
 class Waiting:
-    """A wait that the daemon has been told of; ``close`` it unless it was told the end."""
+    """A ``Wait`` call that is in progress.
+
+    Close it, unless ``receive`` or ``poll`` has returned an ``Exit``.
+    """
 
     def __init__(self, stream: MessageStream) -> None:
         self._stream = stream
 
     def receive(self, timeout: float | None = None) -> Exit:
-        """Raises ``DeadlineExceeded`` after ``timeout`` seconds, and may be asked again then."""
-        reply = self._stream.receive(timeout)
-        if reply is None:
-            raise ProtocolError("the daemon ended a wait without a word")
-        return self._told(reply)
+        """Wait until the process has ended.
+
+        Args:
+            timeout: Seconds to wait. Default: until the call's deadline.
+
+        Raises:
+            DeadlineExceeded: The process has not ended within ``timeout``. The call continues, and
+                this method may be called again.
+        """
+        response = self._stream.receive(timeout)
+        if response is None:
+            raise ProtocolError("the daemon ended a Wait call without a response")
+        return self._finish(response)
 
     def poll(self) -> Exit | None:
-        """How it ended, if that has come already; errors as ``receive``."""
-        reply = self._stream.poll()
-        if reply is None:
-            return self.receive() if self._stream.raw.is_done else None
-        return self._told(reply)
+        """Return how the process ended, ``None`` if the response has not arrived. Do not wait.
 
-    def _told(self, reply: DynamicMessage) -> Exit:
+        Errors of the call are raised as by ``receive``.
+        """
+        response = self._stream.poll()
+        if response is None:
+            return self.receive() if self._stream.raw.is_done else None
+        return self._finish(response)
+
+    def _finish(self, response: DynamicMessage) -> Exit:
         with self._stream:
-            self._stream.receive(_TRAILERS)
-        return _exit(reply)
+            self._stream.receive(_STATUS_TIMEOUT)
+        return _exit(response)
 
     def cancel(self) -> None:
-        """Have whoever is in ``receive`` get ``Cancelled``; from any thread."""
+        """Make ``receive`` raise ``Cancelled``. Any thread may call this method."""
         self._stream.raw.cancel()
 
     def close(self) -> None:
+        """Cancel the call if it has not ended, and release its connection."""
         self._stream.close()
 
 
 class TaskService(Service):
     """The tasks of a namespace.
 
-    Every method that takes ``container_id`` raises ``NotFound`` where there is no such container,
-    task or process.
+    An ``exec_id`` of ``""`` means the first process of a task. Each method with a
+    ``container_id`` raises ``NotFound`` if the container, the task or the process does not exist.
     """
 
     _name = "containerd.services.tasks.v1.Tasks"
 
-    # ---- from created to deleted -----------------------------------------------------------
+    # ---- creating and deleting -------------------------------------------------------------
 
     def create(
         self,
@@ -158,18 +194,27 @@ class TaskService(Service):
         task_api_address: str = "",
         task_api_version: int = 0,
     ) -> int:
-        """Make the process, not yet running; returns its pid.  Raises ``AlreadyExists``.
+        """Create the task of a container, which does not run yet, and return its pid.
 
-        ``options`` are the runtime's, ``containerd.runc.v1.Options`` for runc.  ``checkpoint`` is
-        content to restore from.  ``runtime_path`` is a shim to use instead of the container's
-        (since 1.6).  ``task_api_address`` (``ttrpc+unix://…``) and ``task_api_version`` (2 or 3)
-        are of a task API that is there already (since 2.3.1).
+        Args:
+            container_id: The id of the container.
+            rootfs: The mounts of the root filesystem.
+            stdio: The streams of the process. Default: none.
+            options: The options of the runtime, ``containerd.runc.v1.Options`` for runc.
+            checkpoint: The content of a checkpoint to restore from.
+            runtime_path: The path of a shim to use instead of the container's. Since 1.6.
+            task_api_address: The address of a task API that already runs (``ttrpc+unix://…``).
+                Since 2.3.1.
+            task_api_version: The version of this task API, 2 or 3. Since 2.3.1.
+
+        Raises:
+            AlreadyExists: The container has a task.
         """
         stdio = stdio or Stdio()
         fields: dict[str, object] = {
             "container_id": container_id,
             "rootfs": mount_fields(rootfs),
-            **_streams(stdio),
+            **_stdio_fields(stdio),
             "runtime_path": runtime_path,
             "task_api_address": task_api_address,
             "task_api_version": task_api_version,
@@ -187,66 +232,102 @@ class TaskService(Service):
         process: Mapping[str, object] | AnyValue,
         stdio: Stdio | None = None,
     ) -> None:
-        """Add a process to a running task, not yet running; ``start`` runs it.
+        """Add a process to a running task. ``start`` runs it.
 
-        ``process`` is the runtime spec's (``{"args": ["sh"], "cwd": "/", …}``), all of it:
-        nothing is taken from the container's.  Raises ``AlreadyExists`` for an ``exec_id`` that
-        is taken, ``InvalidArgument`` for an empty one.
+        Args:
+            container_id: The id of the container.
+            exec_id: The exec id of the process.
+            process: The process, as in the runtime spec (``{"args": ["sh"], "cwd": "/", …}``). It
+                inherits nothing from the container's process.
+            stdio: The streams of the process. Default: none.
+
+        Raises:
+            AlreadyExists: The exec id is in use.
+            InvalidArgument: The exec id is empty.
         """
         fields = {
-            **_process(container_id, exec_id),
-            **_streams(stdio or Stdio()),
+            **_process_fields(container_id, exec_id),
+            **_stdio_fields(stdio or Stdio()),
             "spec": any_fields(_json_any(RUNTIME_PROCESS, process)),
         }
         self._call("Exec", fields)
 
     def start(self, container_id: str, exec_id: str = "") -> int:
-        """Returns the pid."""
-        return int(self._call("Start", _process(container_id, exec_id)).pid)
+        """Start a process and return its pid."""
+        return int(self._call("Start", _process_fields(container_id, exec_id)).pid)
 
     def wait(self, container_id: str, exec_id: str = "") -> Exit:
-        """Wait until the process has ended; no deadline unless one was asked for."""
-        return _exit(self._call("Wait", _process(container_id, exec_id), is_long=True))
+        """Wait until a process has ended. The call has no deadline by default."""
+        return _exit(self._call("Wait", _process_fields(container_id, exec_id), is_long=True))
 
     def begin_wait(self, container_id: str, exec_id: str = "") -> Waiting:
-        """Have the daemon wait, before ``start`` even: whatever happens then is not missed."""
-        return Waiting(self._stream("Wait", _process(container_id, exec_id)))
+        """Begin to wait for the end of a process, without blocking.
+
+        If this method is called before ``start``, it cannot miss the end.
+        """
+        return Waiting(self._stream("Wait", _process_fields(container_id, exec_id)))
 
     def delete(self, container_id: str) -> Deleted:
-        """Forget a task that has ended.  Raises ``Unknown`` while it runs."""
+        """Delete a task that has ended.
+
+        Raises:
+            Unknown: The task still runs.
+        """
         return _deleted(self._call("Delete", {"container_id": container_id}, is_long=True))
 
     def delete_process(self, container_id: str, exec_id: str) -> Deleted:
-        """Forget an executed process that has ended.  Raises ``Unknown`` while it runs."""
-        fields = _process(container_id, exec_id)
+        """Delete a process that ``exec`` added and that has ended.
+
+        Raises:
+            Unknown: The process still runs.
+        """
+        fields = _process_fields(container_id, exec_id)
         return _deleted(self._call("DeleteProcess", fields, is_long=True))
 
-    # ---- looking at them -------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------
 
     def get(self, container_id: str, exec_id: str = "") -> ProcessStatus:
-        """Raises ``NotFound``."""
-        reply = self._call("Get", _process(container_id, exec_id))
-        return _status(reply.process, container_id, exec_id)
+        """Return the state of a process.
+
+        Raises:
+            NotFound: The process does not exist.
+        """
+        response = self._call("Get", _process_fields(container_id, exec_id))
+        return _status(response.process, container_id, exec_id)
 
     def list_pids(self, container_id: str) -> list[ProcessInfo]:
-        """Every process of a running task, its children and executed ones among them."""
-        reply = self._call("ListPids", {"container_id": container_id})
-        return [_info(found) for found in reply.processes]
+        """Return all processes of a running task, with children and added processes."""
+        response = self._call("ListPids", {"container_id": container_id})
+        return [_process_info(process) for process in response.processes]
 
     def metrics(self, *filters: str) -> list[Metric]:
-        """What the running tasks use; ``filters`` look at ``id`` and ``namespace``.
+        """Return the resource usage of the running tasks.
 
-        A task that cannot be measured is left out.
+        The daemon leaves out tasks that it cannot measure.
+
+        Args:
+            *filters: Only tasks that match one of these filters, by ``id`` or ``namespace``.
+                Default: all.
         """
         from .metrics import metric_of
 
-        return [metric_of(found) for found in self._call("Metrics", {"filters": filters}).metrics]
+        return [metric_of(item) for item in self._call("Metrics", {"filters": filters}).metrics]
 
-    # ---- acting on them --------------------------------------------------------------------
+    # ---- changing --------------------------------------------------------------------------
 
     def kill(self, container_id: str, signal: int, exec_id: str = "", *, all: bool = False) -> None:
-        """``all`` signals every process of the container.  Raises ``NotFound`` if it has ended."""
-        fields = {**_process(container_id, exec_id), "signal": signal, "all": all}
+        """Send a signal to a process.
+
+        Args:
+            container_id: The id of the container.
+            signal: The number of the signal.
+            exec_id: The exec id. Default: the first process.
+            all: Send the signal to every process of the container.
+
+        Raises:
+            NotFound: The process has ended, or does not exist.
+        """
+        fields = {**_process_fields(container_id, exec_id), "signal": signal, "all": all}
         self._call("Kill", fields)
 
     def pause(self, container_id: str) -> None:
@@ -254,20 +335,32 @@ class TaskService(Service):
         self._call("Pause", {"container_id": container_id})
 
     def resume(self, container_id: str) -> None:
-        """Let a paused task go on."""
+        """Continue a paused task."""
         self._call("Resume", {"container_id": container_id})
 
     def resize_pty(self, container_id: str, width: int, height: int, exec_id: str = "") -> None:
-        """Tell a process that its terminal has ``width`` columns and ``height`` rows now."""
-        fields = {**_process(container_id, exec_id), "width": width, "height": height}
+        """Set the size of a process's terminal.
+
+        Args:
+            container_id: The id of the container.
+            width: The number of columns.
+            height: The number of rows.
+            exec_id: The exec id. Default: the first process.
+        """
+        fields = {**_process_fields(container_id, exec_id), "width": width, "height": height}
         self._call("ResizePty", fields)
 
     def close_io(self, container_id: str, exec_id: str = "", *, stdin: bool = True) -> None:
-        """Close the process's stdin: what it has not read is still there for it.
+        """Close the stdin of a process, which can still read the data sent before.
 
-        It ends when nobody else has the FIFO open to write.  Without ``stdin`` it does nothing.
+        Its input ends once no other program has the FIFO open for writing.
+
+        Args:
+            container_id: The id of the container.
+            exec_id: The exec id. Default: the first process.
+            stdin: If false, the call does nothing.
         """
-        self._call("CloseIO", {**_process(container_id, exec_id), "stdin": stdin})
+        self._call("CloseIO", {**_process_fields(container_id, exec_id), "stdin": stdin})
 
     def update(
         self,
@@ -275,15 +368,18 @@ class TaskService(Service):
         resources: Mapping[str, object] | AnyValue,
         annotations: Mapping[str, str] | None = None,
     ) -> None:
-        """Change a running task's limits.
+        """Change the limits of a running task. The spec of the container stays as it is.
 
-        ``resources`` are the runtime spec's for Linux (``{"pids": {"limit": 10}}``), or, as an
-        ``AnyValue`` of JSON under ``WINDOWS_RESOURCES``, those for Windows; ``{}`` changes none.
-        ``annotations`` go to the shim (since 1.5).  The container's spec stays as it is.
+        Args:
+            container_id: The id of the container.
+            resources: The limits, as in the runtime spec for Linux (``{"pids": {"limit": 10}}``).
+                For Windows, an ``AnyValue`` with JSON and the name ``WINDOWS_RESOURCES``. ``{}``
+                changes no limit.
+            annotations: Annotations for the shim. Since 1.5.
         """
         fields = {
             "container_id": container_id,
-            # Always there: runc's shim breaks down without, and takes the container with it.
+            # Always set: without it, runc's shim crashes, which ends the container.
             "resources": any_fields(_json_any(LINUX_RESOURCES, resources)),
             "annotations": dict(annotations or {}),
         }
@@ -296,11 +392,17 @@ class TaskService(Service):
         *,
         parent_checkpoint: str = "",
     ) -> tuple[Descriptor, ...]:
-        """Save a running task with CRIU; returns what was written to the content store.
+        """Save a running task with CRIU, usually to the content store.
 
-        ``options`` are the runtime's, ``containerd.runc.v1.CheckpointOptions`` for runc; with an
-        image path in them it is saved there, and nothing is returned.  ``parent_checkpoint`` is
-        a digest.  What is returned belongs to the caller's lease, and to nobody without one.
+        Args:
+            container_id: The id of the container.
+            options: The options of the runtime, ``containerd.runc.v1.CheckpointOptions`` for runc.
+                If they have an image path, the checkpoint is saved there.
+            parent_checkpoint: The digest of a parent checkpoint.
+
+        Returns:
+            Descriptors of the content that was written; none with an image path. The caller's
+            lease protects the content. Without a lease, nothing protects it.
         """
         fields: dict[str, object] = {
             "container_id": container_id,
@@ -308,20 +410,24 @@ class TaskService(Service):
         }
         if options is not None:
             fields["options"] = any_fields(options)
-        reply = self._call("Checkpoint", fields, is_long=True)
-        return tuple(descriptor_of(found) for found in reply.descriptors)
+        response = self._call("Checkpoint", fields, is_long=True)
+        return tuple(descriptor_of(descriptor) for descriptor in response.descriptors)
 
     def list(self, filter: str = "") -> list[ProcessStatus]:
-        """The tasks of the namespace.  Daemons up to 2.3 do not look at ``filter``."""
-        reply = self._call("List", {"filter": filter})
-        return [_status(found, found.container_id or found.id) for found in reply.tasks]
+        """Return the tasks of the namespace, each by its first process.
+
+        Args:
+            filter: A filter, which daemons up to 2.3 ignore.
+        """
+        response = self._call("List", {"filter": filter})
+        return [_status(task, task.container_id or task.id) for task in response.tasks]
 
 
-def _process(container_id: str, exec_id: str) -> dict[str, object]:
+def _process_fields(container_id: str, exec_id: str) -> dict[str, object]:
     return {"container_id": container_id, "exec_id": exec_id}
 
 
-def _streams(stdio: Stdio) -> Fields:
+def _stdio_fields(stdio: Stdio) -> Fields:
     return {
         "stdin": stdio.stdin,
         "stdout": stdio.stdout,
@@ -335,7 +441,11 @@ def _json_any(type_url: str, value: Mapping[str, object] | AnyValue) -> AnyValue
 
 
 def _status(message: DynamicMessage, container_id: str, exec_id: str = "") -> ProcessStatus:
-    """The ids come from elsewhere: a message has one ``id``, the container's or the exec's."""
+    """Convert a ``containerd.v1.types.Process`` to a record.
+
+    The caller passes the ids, because the ``id`` of a message is either the container's or the
+    exec id.
+    """
     return ProcessStatus(
         container_id=container_id,
         exec_id=exec_id,
@@ -347,7 +457,7 @@ def _status(message: DynamicMessage, container_id: str, exec_id: str = "") -> Pr
     )
 
 
-def _info(message: DynamicMessage) -> ProcessInfo:
+def _process_info(message: DynamicMessage) -> ProcessInfo:
     if not message.HasField("info"):
         return ProcessInfo(message.pid)
     exec_id = ""

@@ -1,4 +1,4 @@
-"""containerd.services.transfer.v1: images moved by the daemon itself; since 1.7."""
+"""The transfer service, containerd.services.transfer.v1: the daemon moves images. Since 1.7."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from ._types import AnyValue, any_fields
 
 
 class Transferable(Protocol):
-    """An end of a transfer: those of ``transfer_types``, or a type of the caller's own."""
+    """The source or destination of a transfer: a record of ``transfer_types``, or another type."""
 
-    def to_any(self) -> AnyValue: ...
+    def to_any(self) -> AnyValue:
+        """Encode this object as an ``Any``."""
+        ...
 
 
 @record(frozen=True)
 class TransferOptions:
-    """``progress_stream`` is the id of an open stream, which gets ``Progress`` and is ended by
-    the daemon with the transfer; ``""`` for none."""
+    """The options of a transfer.
+
+    Attributes:
+        progress_stream: The id of an open stream on which the daemon sends ``Progress`` values.
+            The daemon ends the stream with the transfer. Default: no progress.
+    """
 
     progress_stream: str = ""
 
 
 class TransferService(Service):
-    """The daemon's own pull, push, import, export and tag; since 1.7."""
+    """The daemon's own pull, push, import, export and tag. Since 1.7."""
 
     _name = "containerd.services.transfer.v1.Transfer"
 
@@ -34,12 +40,27 @@ class TransferService(Service):
         destination: Transferable | AnyValue,
         options: TransferOptions | None = None,
     ) -> None:
-        """Move an image from one place to another; returns when it is there.
+        """Move an image from a source to a destination, and return when it has arrived.
 
-        Registry to store pulls, store to registry pushes, store to store tags, import stream to
-        store and store to export stream do as they say.  Has no deadline unless one is given.
-        Raises ``Unimplemented`` for other pairs, ``NotFound`` for an image or a stream that is
-        not there, and what the registry's failures are to the daemon.
+        The call has no deadline by default.
+
+        The types of source and destination select the operation:
+
+        - ``OCIRegistry`` to ``ImageStore``: pull
+        - ``ImageStore`` to ``OCIRegistry``: push
+        - ``ImageStore`` to ``ImageStore``: tag
+        - ``ImageImportStream`` to ``ImageStore``: import
+        - ``ImageStore`` to ``ImageExportStream``: export
+
+        Args:
+            source: The source.
+            destination: The destination.
+            options: The options of the transfer. Default: none.
+
+        Raises:
+            NotFound: An image or a stream does not exist.
+            Unimplemented: The daemon does not support this source with this destination.
+            ContainerdError: A registry failed; the daemon chooses the class.
         """
         with self.begin(source, destination, options) as call:
             call.receive()
@@ -50,18 +71,25 @@ class TransferService(Service):
         destination: Transferable | AnyValue,
         options: TransferOptions | None = None,
     ) -> MessageStream:
-        """As ``transfer``, as a stream of one answer, which any thread may cancel.
+        """Begin a transfer, and return its call while it runs.
 
-        It is over when ``receive`` returns: that raises what ``transfer`` does.
+        Args:
+            source: The source.
+            destination: The destination.
+            options: The options of the transfer. Default: none.
+
+        Returns:
+            A call with one response, which any thread may cancel. The transfer has ended when its
+            ``receive`` returns; ``receive`` raises the errors of ``transfer``.
         """
         fields: dict[str, object] = {
-            "source": any_fields(_any(source)),
-            "destination": any_fields(_any(destination)),
+            "source": any_fields(_to_any(source)),
+            "destination": any_fields(_to_any(destination)),
         }
         if options is not None:
             fields["options"] = {"progress_stream": options.progress_stream}
         return self._stream("Transfer", fields)
 
 
-def _any(end: Transferable | AnyValue) -> AnyValue:
-    return end if isinstance(end, AnyValue) else end.to_any()
+def _to_any(value: Transferable | AnyValue) -> AnyValue:
+    return value if isinstance(value, AnyValue) else value.to_any()

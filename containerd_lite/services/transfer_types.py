@@ -1,7 +1,7 @@
-"""What a transfer moves from and to (containerd's types/transfer), and what it says meanwhile.
+"""The sources, destinations and messages of transfers (containerd's types/transfer).
 
-What lives here: frozen dataclasses that become an ``Any`` under their bare full names, and come
-back from one.  What may not: RPCs.
+``to_any`` encodes these records, each under the full name of its type. ``transfer_value`` decodes
+them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,23 @@ from ._types import AnyValue, descriptor_fields, descriptor_of, platform_fields,
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_HTTP_DEBUG = ("disabled", "debug", "trace", "both")
-_AUTH = ("none", "credentials", "refresh", "header")
+#: The words for the values of the enums HTTPDebug and AuthType, in their order.
+_HTTP_DEBUG_WORDS = ("disabled", "debug", "trace", "both")
+_AUTH_WORDS = ("none", "credentials", "refresh", "header")
 
 
 @record(frozen=True)
 class TransferValue:
-    """What all of them have: ``to_any``."""
+    """The base class of the records of transfers."""
 
     _name: ClassVar[str]
 
     def to_any(self) -> AnyValue:
-        """As an ``Any``.  Raises ``InvalidArgument`` for a value that its field cannot have."""
+        """Encode this record as an ``Any``.
+
+        Raises:
+            InvalidArgument: A field has a word that containerd does not know.
+        """
         name = f"containerd.types.transfer.{self._name}"
         return AnyValue(name, encode(CONTAINERD.message(name)(**self._fields())))
 
@@ -43,19 +48,25 @@ class TransferValue:
 
     @classmethod
     def _read(cls, message: DynamicMessage) -> Self:
-        return cls(**{one.name: getattr(message, one.name) for one in fields(cls)})
+        return cls(**{item.name: getattr(message, item.name) for item in fields(cls)})
 
 
 @record(frozen=True)
 class TransferResolver:
-    """How the daemon talks to a registry.
+    """Settings for the daemon's requests to a registry.
 
-    ``auth_stream`` is the id of an open stream, on which each ``AuthRequest`` wants an
-    ``AuthResponse``.  ``headers`` go with every request.  ``host_dir`` is a folder of the
-    daemon's with hosts.toml files, ``default_scheme`` is ``http`` or ``https`` (both since 2.0).
-    ``http_debug`` is ``disabled``, ``debug`` (requests and answers), ``trace`` (connections) or
-    ``both``; ``logs_stream`` the id of an open stream of bytes for it, the daemon's log if it is
-    ``""`` (both since 2.1).  Older daemons do not look at what they do not know.
+    Older daemons ignore the settings that they do not know.
+
+    Attributes:
+        auth_stream: The id of an open stream. The daemon sends each ``AuthRequest`` on it, and the
+            client must answer with an ``AuthResponse``.
+        headers: HTTP headers of every request.
+        host_dir: A folder on the daemon's machine with hosts.toml files. Since 2.0.
+        default_scheme: ``http`` or ``https``. Since 2.0.
+        http_debug: The daemon's log of HTTP: ``disabled``, ``debug`` (requests and responses),
+            ``trace`` (connections) or ``both``. Since 2.1.
+        logs_stream: The id of an open stream, on which the daemon sends this log as bytes.
+            Default: the daemon writes it to its own log. Since 2.1.
     """
 
     auth_stream: str = ""
@@ -68,7 +79,12 @@ class TransferResolver:
 
 @record(frozen=True)
 class OCIRegistry(TransferValue):
-    """A registry's image, as either end of a transfer."""
+    """An image in a registry, as source or destination of a transfer.
+
+    Attributes:
+        reference: The full name of the image.
+        resolver: Settings for the requests to the registry.
+    """
 
     _name = "OCIRegistry"
 
@@ -81,7 +97,7 @@ class OCIRegistry(TransferValue):
         resolver = {
             **vars(self.resolver),
             "headers": dict(self.resolver.headers),
-            "http_debug": _number(_HTTP_DEBUG, self.resolver.http_debug),
+            "http_debug": _number_of(_HTTP_DEBUG_WORDS, self.resolver.http_debug),
         }
         return {"reference": self.reference, "resolver": resolver}
 
@@ -89,21 +105,26 @@ class OCIRegistry(TransferValue):
     def _read(cls, message: DynamicMessage) -> Self:
         if not message.HasField("resolver"):
             return cls(message.reference)
-        found = message.resolver
+        settings = message.resolver
         resolver = TransferResolver(
-            found.auth_stream,
-            dict_of(found.headers),
-            found.host_dir,
-            default_scheme=found.default_scheme,
-            http_debug=_word(_HTTP_DEBUG, found.http_debug),
-            logs_stream=found.logs_stream,
+            settings.auth_stream,
+            dict_of(settings.headers),
+            settings.host_dir,
+            default_scheme=settings.default_scheme,
+            http_debug=_word_of(_HTTP_DEBUG_WORDS, settings.http_debug),
+            logs_stream=settings.logs_stream,
         )
         return cls(message.reference, resolver)
 
 
 @record(frozen=True)
 class UnpackConfiguration:
-    """Unpack what is for ``platform``, into the platform's usual snapshotter unless given."""
+    """A platform whose layers the daemon unpacks.
+
+    Attributes:
+        platform: The platform.
+        snapshotter: The snapshotter to unpack into. Default: the daemon's for this platform.
+    """
 
     platform: Platform
     snapshotter: str = ""
@@ -111,11 +132,15 @@ class UnpackConfiguration:
 
 @record(frozen=True)
 class ImageReference:
-    """How to name an image that comes in, or which name to look for.
+    """The name for an imported image, or the name of an image to export.
 
-    With ``is_prefix`` the name lacks its tag or digest; then ``allow_overwrite`` lets a name that
-    an annotation gives stand in for it, ``add_digest`` adds a name by digest, and
-    ``skip_named_digest`` adds that only to what has no other.
+    Attributes:
+        name: The name, or its beginning.
+        is_prefix: Whether ``name`` lacks a tag or digest, which the daemon adds. The following
+            fields are for this case.
+        allow_overwrite: Whether a full name in an annotation replaces ``name``.
+        add_digest: Whether the image also gets a name with its digest.
+        skip_named_digest: Whether only images without another name get a name with their digest.
     """
 
     name: str
@@ -127,11 +152,16 @@ class ImageReference:
 
 @record(frozen=True)
 class ImageStore(TransferValue):
-    """The daemon's images, as either end of a transfer.
+    """The daemon's image store, as source or destination of a transfer.
 
-    ``name`` may be ``""`` where ``extra_references`` name what comes.  ``platforms`` are those to
-    take, all if there is none; ``all_metadata`` keeps the manifests and configurations of others
-    too, ``manifest_limit`` takes so many platforms at most (0: no limit).
+    Attributes:
+        name: The name of the image, or ``""`` if ``extra_references`` have the names.
+        labels: The labels of the stored image.
+        platforms: The platforms to transfer. Default: all.
+        all_metadata: Whether to keep the manifests and configurations of other platforms, too.
+        manifest_limit: The maximum number of platforms. 0 means no limit.
+        extra_references: Further names.
+        unpacks: The platforms to unpack.
     """
 
     _name = "ImageStore"
@@ -148,11 +178,11 @@ class ImageStore(TransferValue):
         return {
             **vars(self),
             "labels": dict(self.labels),
-            "platforms": [platform_fields(one) for one in self.platforms],
-            "extra_references": [vars(one) for one in self.extra_references],
+            "platforms": [platform_fields(platform) for platform in self.platforms],
+            "extra_references": [vars(reference) for reference in self.extra_references],
             "unpacks": [
-                {"platform": platform_fields(one.platform), "snapshotter": one.snapshotter}
-                for one in self.unpacks
+                {"platform": platform_fields(unpack.platform), "snapshotter": unpack.snapshotter}
+                for unpack in self.unpacks
             ],
         }
 
@@ -166,27 +196,29 @@ class ImageStore(TransferValue):
             manifest_limit=message.manifest_limit,
             extra_references=tuple(
                 ImageReference(
-                    one.name,
-                    one.is_prefix,
-                    one.allow_overwrite,
-                    one.add_digest,
-                    one.skip_named_digest,
+                    reference.name,
+                    reference.is_prefix,
+                    reference.allow_overwrite,
+                    reference.add_digest,
+                    reference.skip_named_digest,
                 )
-                for one in message.extra_references
+                for reference in message.extra_references
             ),
             unpacks=tuple(
-                UnpackConfiguration(platform_of(one.platform), one.snapshotter)
-                for one in message.unpacks
+                UnpackConfiguration(platform_of(unpack.platform), unpack.snapshotter)
+                for unpack in message.unpacks
             ),
         )
 
 
 @record(frozen=True)
 class ImageImportStream(TransferValue):
-    """An archive that is sent through an open stream (``ByteWriter``): a source.
+    """An archive that the client sends with a ``ByteWriter``, as source of a transfer.
 
-    With ``media_type`` ``""`` it may be compressed.  ``force_compress`` compresses the layers
-    that are not.
+    Attributes:
+        stream: The id of an open stream.
+        media_type: The media type of the archive. With ``""``, the archive may be compressed.
+        force_compress: Whether the daemon compresses layers that are not compressed.
     """
 
     _name = "ImageImportStream"
@@ -198,11 +230,15 @@ class ImageImportStream(TransferValue):
 
 @record(frozen=True)
 class ImageExportStream(TransferValue):
-    """An archive that comes through an open stream (``ByteReader``): a destination.
+    """An archive that the client receives with a ``ByteReader``, as destination of a transfer.
 
-    ``platforms`` are those to take, the daemon's own if there is none.
-    ``skip_compatibility_manifest`` leaves out docker's manifest.json, ``skip_non_distributable``
-    the layers that may not be passed on.
+    Attributes:
+        stream: The id of an open stream.
+        media_type: The media type of the archive.
+        platforms: The platforms to export. Default: the daemon's own.
+        all_platforms: Whether to export all platforms.
+        skip_compatibility_manifest: Whether to omit docker's manifest.json.
+        skip_non_distributable: Whether to omit layers that may not be distributed.
     """
 
     _name = "ImageExportStream"
@@ -215,7 +251,7 @@ class ImageExportStream(TransferValue):
     skip_non_distributable: bool = False
 
     def _fields(self) -> Fields:
-        return {**vars(self), "platforms": [platform_fields(one) for one in self.platforms]}
+        return {**vars(self), "platforms": [platform_fields(item) for item in self.platforms]}
 
     @classmethod
     def _read(cls, message: DynamicMessage) -> Self:
@@ -231,10 +267,13 @@ class ImageExportStream(TransferValue):
 
 @record(frozen=True)
 class ContainerPath(TransferValue):
-    """Files in a running container, as either end of a transfer; since 2.3.
+    """Files in a running container, as source or destination of a transfer. Since 2.3.
 
-    ``no_walk`` takes a folder without what is in it, ``preserve_ownership`` keeps the owners
-    that an archive names.
+    Attributes:
+        container_id: The id of the container.
+        path: The path in the container.
+        no_walk: Whether a folder is transferred without its content.
+        preserve_ownership: Whether files keep the owners that the archive names.
     """
 
     _name = "ContainerPath"
@@ -247,7 +286,7 @@ class ContainerPath(TransferValue):
 
 @record(frozen=True)
 class ReadStream(TransferValue):
-    """Bytes from the client to the daemon, through an open stream; since 2.3."""
+    """Bytes from the client to the daemon through an open stream, by its id. Since 2.3."""
 
     _name = "ReadStream"
 
@@ -257,7 +296,7 @@ class ReadStream(TransferValue):
 
 @record(frozen=True)
 class WriteStream(TransferValue):
-    """Bytes from the daemon to the client, through an open stream; since 2.3."""
+    """Bytes from the daemon to the client through an open stream, by its id. Since 2.3."""
 
     _name = "WriteStream"
 
@@ -267,11 +306,16 @@ class WriteStream(TransferValue):
 
 @record(frozen=True)
 class Progress(TransferValue):
-    """What a transfer says on its progress stream.
+    """A report of a transfer on its progress stream.
 
-    ``event`` is a word (``downloading``, ``complete``, ``saved``, …), or a sentence where there
-    is no ``name``.  ``progress`` of ``total`` are bytes.  ``parents`` are the names that this one
-    belongs to.  ``descriptor`` is told since 2.0.
+    Attributes:
+        event: A word (``downloading``, ``complete``, ``saved``, …), or a sentence if ``name`` is
+            empty.
+        name: The name of the content or image that the report is about.
+        parents: The names to which this name belongs.
+        progress: How many of the ``total`` bytes are done.
+        total: The size in bytes.
+        descriptor: The descriptor of the content. Since 2.0.
     """
 
     _name = "Progress"
@@ -284,9 +328,9 @@ class Progress(TransferValue):
     descriptor: Descriptor | None = None
 
     def _fields(self) -> Fields:
-        plain = {**vars(self), "parents": list(self.parents)}
-        found = plain.pop("descriptor")
-        return plain if found is None else {**plain, "desc": descriptor_fields(found)}
+        values = {**vars(self), "parents": list(self.parents)}
+        descriptor = values.pop("descriptor")
+        return values if descriptor is None else {**values, "desc": descriptor_fields(descriptor)}
 
     @classmethod
     def _read(cls, message: DynamicMessage) -> Self:
@@ -302,9 +346,12 @@ class Progress(TransferValue):
 
 @record(frozen=True)
 class AuthRequest(TransferValue):
-    """The daemon asks on an auth stream who is at ``host``.
+    """The daemon's request for credentials, on an auth stream.
 
-    ``wwwauthenticate`` are that host's headers; empty up to 2.4 at least.
+    Attributes:
+        host: The host of the registry.
+        reference: The name of the image.
+        wwwauthenticate: The registry's WWW-Authenticate headers. Empty up to 2.4, at least.
     """
 
     _name = "AuthRequest"
@@ -323,10 +370,14 @@ class AuthRequest(TransferValue):
 
 @record(frozen=True)
 class AuthResponse(TransferValue):
-    """What the daemon may say at a registry.
+    """The client's credentials for a registry, on an auth stream.
 
-    ``auth_type`` is ``none``, ``credentials`` (``username``, and ``secret`` its password),
-    ``refresh`` (``secret`` a refresh token) or ``header`` (``secret`` an Authorization header).
+    Attributes:
+        auth_type: ``none``, ``credentials``, ``refresh`` or ``header``.
+        secret: With ``credentials``, the password. With ``refresh``, a refresh token. With
+            ``header``, the value of the Authorization header.
+        username: With ``credentials``, the name of the user.
+        expire_at: When the credentials expire.
     """
 
     _name = "AuthResponse"
@@ -337,19 +388,19 @@ class AuthResponse(TransferValue):
     expire_at: datetime | None = None
 
     def _fields(self) -> Fields:
-        plain: dict[str, object] = {
-            "authType": _number(_AUTH, self.auth_type),
+        values: dict[str, object] = {
+            "authType": _number_of(_AUTH_WORDS, self.auth_type),
             "secret": self.secret,
             "username": self.username,
         }
         if self.expire_at is not None:
-            plain["expire_at"] = timestamp(self.expire_at)
-        return plain
+            values["expire_at"] = timestamp(self.expire_at)
+        return values
 
     @classmethod
     def _read(cls, message: DynamicMessage) -> Self:
         return cls(
-            _word(_AUTH, message.authType),
+            _word_of(_AUTH_WORDS, message.authType),
             message.secret,
             message.username,
             datetime_of(message.expire_at) if message.HasField("expire_at") else None,
@@ -374,9 +425,10 @@ _READERS: dict[str, Callable[[DynamicMessage], TransferValue]] = {
 
 
 def transfer_value(value: AnyValue) -> TransferValue | AnyValue:
-    """An ``Any`` as what it is; one that is none of these stays as it came.
+    """Decode an ``Any`` to a record of this module, or return it unchanged if its type is unknown.
 
-    Raises ``ProtocolError`` for bytes that are no message of their type.
+    Raises:
+        ProtocolError: The bytes are not a value of the type.
     """
     read = _READERS.get(value.type_url)
     if read is None:
@@ -385,14 +437,14 @@ def transfer_value(value: AnyValue) -> TransferValue | AnyValue:
 
 
 def _platforms(message: DynamicMessage) -> tuple[Platform, ...]:
-    return tuple(platform_of(one) for one in message.platforms)
+    return tuple(platform_of(platform) for platform in message.platforms)
 
 
-def _number(words: tuple[str, ...], word: str) -> int:
+def _number_of(words: tuple[str, ...], word: str) -> int:
     if word not in words:
         raise InvalidArgument(f"{word!r} is not one of {', '.join(words)}")
     return words.index(word)
 
 
-def _word(words: tuple[str, ...], number: int) -> str:
+def _word_of(words: tuple[str, ...], number: int) -> str:
     return words[number] if 0 <= number < len(words) else str(number)

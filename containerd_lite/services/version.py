@@ -1,4 +1,4 @@
-"""containerd.services.version.v1: which daemon this is."""
+"""The version service, containerd.services.version.v1."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ class Version:
 
 
 class VersionService(Service):
-    """The version service; it needs no namespace."""
+    """The daemon's version. This service needs no namespace."""
 
     _name = "containerd.services.version.v1.Version"
 
     def version(self) -> Version:
-        reply = self._call("Version")
-        return Version(reply.version, reply.revision)
+        """Return the daemon's version."""
+        response = self._call("Version")
+        return Version(response.version, response.revision)

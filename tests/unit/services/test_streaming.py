@@ -132,7 +132,7 @@ def test_another_answer_to_the_opening(first: AnyValue) -> None:
 def test_no_answer_to_the_opening() -> None:
     with service(nothing) as found, pytest.raises(DeadlineExceeded):
         found.with_options(timeout=0.05).stream("mine")
-    with service(End.end) as found, pytest.raises(ProtocolError, match="by nothing"):
+    with service(End.end) as found, pytest.raises(ProtocolError, match="with nothing"):
         found.stream("mine")
 
 
@@ -167,10 +167,10 @@ def test_a_daemon_that_sends_more_than_it_may(sent: list[AnyValue]) -> None:
 
         def all_at_once() -> None:
             while True:
-                reader._take(stream.receive(5))
+                reader._process(stream.receive(5))
 
-        reader._grant() if len(sent) == 1 else stream.send(credit(WINDOW))
-        with pytest.raises(ProtocolError, match="that were allowed"):
+        reader._grant_credit() if len(sent) == 1 else stream.send(credit(WINDOW))
+        with pytest.raises(ProtocolError, match="were allowed"):
             all_at_once()
 
 
@@ -236,7 +236,7 @@ def test_a_writer_sends_what_it_may() -> None:
 def test_a_writer_is_not_given_credit() -> None:
     with opened(nothing) as stream, pytest.raises(DeadlineExceeded):
         ByteWriter(stream, timeout=0.05).write(b"x")
-    with opened(End.end) as stream, pytest.raises(Aborted, match="before all was sent"):
+    with opened(End.end) as stream, pytest.raises(Aborted, match="before all data was sent"):
         ByteWriter(stream, timeout=5).write(b"x")
 
 
@@ -252,7 +252,7 @@ def test_credit_that_cannot_be(sent: list[AnyValue]) -> None:
 
         def take_all() -> None:
             while True:
-                writer._take(stream.receive(5) or EMPTY)
+                writer._add_credit(stream.receive(5) or EMPTY)
 
         with pytest.raises(ProtocolError, match="credit"):
             take_all()
