@@ -38,10 +38,16 @@ class TransferValue:
         """Encode this record as an ``Any``.
 
         Raises:
-            InvalidArgument: A field has a word that containerd does not know.
+            InvalidArgument: A field has a word that containerd does not know, or a value that
+                does not fit.
         """
         name = f"containerd.types.transfer.{self._name}"
-        return AnyValue(name, encode(CONTAINERD.message(name)(**self._fields())))
+        new_message = CONTAINERD.message(name)
+        try:
+            message = new_message(**self._fields())
+        except (TypeError, ValueError):  # protobuf's message could contain a secret
+            raise InvalidArgument(f"a field has an invalid value: {self!r:.200}") from None
+        return AnyValue(name, encode(message))
 
     def _fields(self) -> Fields:
         return vars(self)

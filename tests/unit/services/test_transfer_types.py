@@ -184,6 +184,12 @@ def test_words_that_are_none(word: str) -> None:
         OCIRegistry("r", TransferResolver(http_debug=word)).to_any()
 
 
+@pytest.mark.parametrize("value", [-1, "many"])
+def test_values_that_do_not_fit(value: Any) -> None:
+    with pytest.raises(InvalidArgument, match="invalid value: ImageStore"):
+        ImageStore("busybox", manifest_limit=value).to_any()
+
+
 def test_what_nobody_knows_stays() -> None:
     unknown = AnyValue("containerd.types.transfer.Later", b"\x08\x01")
     assert transfer_value(unknown) is unknown
