@@ -1,5 +1,5 @@
-"""Pure values of the OCI image and distribution specs.
+"""Pure values of the OCI image, distribution and runtime specs.
 
-What lives here: digests, descriptors, media types, manifests, image configs, references and
-platforms, as frozen dataclasses that pickle.  What may not: IO of any kind.
+The modules do no I/O. They define digests, descriptors, media types, manifests, image configs,
+references and platforms, as frozen dataclasses that can be pickled.
 """
