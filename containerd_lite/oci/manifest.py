@@ -42,7 +42,7 @@ class Manifest:
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
-        """The descriptors of the config and the layers, in the order of their GC labels."""
+        """The descriptors of the config and the layers, in the order of containerd's GC labels."""
         return (self.config, *self.layers)
 
 
@@ -66,7 +66,7 @@ class Index:
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
-        """The descriptors of the manifests, in the order of their GC labels."""
+        """The descriptors of the manifests, in the order of containerd's GC labels."""
         return self.manifests
 
 

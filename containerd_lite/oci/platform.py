@@ -53,8 +53,8 @@ class Platform:
     """The platform of an image: an operating system and an architecture.
 
     Attributes:
-        os: The operating system, by Go's name.
-        architecture: The architecture, by Go's name.
+        os: The operating system, such as ``linux``.
+        architecture: The architecture, such as ``arm64``.
         variant: The variant of the architecture, such as ``v7``; ``""`` for its default variant.
         os_version: The version of the operating system, for Windows; ``""`` if it is unknown.
         os_features: Features that the image needs from the operating system.
@@ -228,7 +228,7 @@ def rank(wanted: Platform, offered: Platform) -> int | None:
     """Return how well an image fits a platform.
 
     Args:
-        wanted: The platform that the image is to run on.
+        wanted: The platform on which the image will run.
         offered: The platform of the image.
 
     Returns:

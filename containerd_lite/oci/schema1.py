@@ -122,7 +122,9 @@ def payload(body: bytes) -> bytes:
     ((length, tail),) = payloads
     rest = body[length:].lstrip(_BLANKS)
     if tail.strip(_BLANKS) != b"}" or not rest.startswith(b","):
-        raise InvalidArgument(f"{_WHAT} must consist of the signed part, followed by its signatures")
+        raise InvalidArgument(
+            f"{_WHAT} must consist of the signed part, followed by its signatures"
+        )
     if Document.parse(b"{" + rest[1:], f"the end of {_WHAT}").fields.keys() != {_SIGNATURES}:
         raise InvalidArgument(f"{_WHAT} has unsigned fields besides the signatures")
     return body[:length] + tail
@@ -210,7 +212,8 @@ def _read_history(blob: str, image: Document) -> History:
 def _is_marked_empty(image: Document) -> bool:
     if image.has("throwaway"):
         return image.flag("throwaway")
-    return image.has("Size") and image.integer("Size") == 0  # older versions of Docker wrote no flag
+    # Older versions of Docker wrote no flag.
+    return image.has("Size") and image.integer("Size") == 0
 
 
 def _normalise_time(text: str) -> str:
