@@ -1,5 +1,6 @@
-"""Pure values of the OCI image and distribution specs.
+"""Pure values of the OCI image, distribution and runtime specs.
 
-What lives here: digests, descriptors, media types, manifests, image configs, references and
-platforms, as frozen dataclasses that pickle.  What may not: IO of any kind.
+The modules define digests, descriptors, media types, manifests, image configs, references,
+platforms and the runtime spec. The records are frozen dataclasses that can be pickled. No module
+does I/O.
 """

@@ -1,7 +1,4 @@
-"""The image config (image-spec config.md) and the chain IDs made from it.
-
-What lives here: the record and its strict reading.  What may not: making a runtime spec of it.
-"""
+"""The image config (image-spec config.md), and the chain IDs of its layers."""
 
 from __future__ import annotations
 
@@ -25,7 +22,15 @@ _PROCESS_FIELDS = (
 
 @record(frozen=True)
 class History:
-    """How one layer came to be; ``empty_layer`` entries have no layer."""
+    """One step of an image's build.
+
+    Attributes:
+        created: The time of the step, as the config states it (RFC 3339).
+        created_by: The command of the step.
+        author: The author of the step.
+        comment: A comment on the step.
+        empty_layer: Whether the step made no layer.
+    """
 
     created: str = ""
     created_by: str = ""
@@ -36,11 +41,24 @@ class History:
 
 @record(frozen=True)
 class ImageConfig:
-    """What an image is for and how it is run: the platform, the layers, the process.
+    """An image's platform, layers, and settings of its process.
 
-    ``diff_ids`` are digests of the uncompressed layers, bottom first; ``env`` holds
-    ``NAME=value``; ``labels`` are the image's and must never become containerd's own
-    (CVE-2026-53488).
+    Attributes:
+        platform: The platform that the image is for.
+        diff_ids: The digests of the uncompressed layers, bottom first.
+        created: The time of the build, as the config states it (RFC 3339).
+        author: The author of the image.
+        env: The environment variables, each ``NAME=value``.
+        entrypoint: The first part of the command line.
+        cmd: The command line, or the default arguments of ``entrypoint``.
+        working_dir: The working directory of the process.
+        user: The user of the process: ``user``, ``uid``, ``user:group`` or ``uid:gid``.
+        stop_signal: The signal that stops the container, such as ``SIGTERM``.
+        exposed_ports: The ports that the process listens on, such as ``8080/tcp``.
+        volumes: The paths where the process keeps data.
+        labels: The image's labels. Those with names that containerd reserves must not be copied to
+            containerd's objects (CVE-2026-53488).
+        history: The steps of the build, oldest first.
     """
 
     platform: Platform
@@ -60,17 +78,21 @@ class ImageConfig:
 
     @classmethod
     def parse(cls, body: bytes) -> ImageConfig:
-        """Reads an image config of at most 4 MiB, OCI's or Docker's.
+        """Parse an image config of OCI or Docker.
 
-        Raises InvalidArgument for fields of a wrong type, diff IDs that are not digests, and a
-        root file system that is not made of layers.
+        Args:
+            body: The JSON document, of at most 4 MiB.
+
+        Raises:
+            InvalidArgument: The document is not valid JSON, a field has the wrong type, a diff ID
+                is not a digest, or the root filesystem does not consist of layers.
         """
         document = Document.parse(body, "the image config").known(_FIELDS)
         process = document.document("config") or Document({}, document.what)
         process.known(_PROCESS_FIELDS)
         return cls(
             platform=Platform.read(document),
-            diff_ids=_diff_ids(document),
+            diff_ids=_read_diff_ids(document),
             created=document.text("created"),
             author=document.text("author"),
             env=process.texts("Env"),
@@ -82,11 +104,11 @@ class ImageConfig:
             exposed_ports=process.names("ExposedPorts"),
             volumes=process.names("Volumes"),
             labels=process.table("Labels"),
-            history=document.each("history", _history),
+            history=document.each("history", _read_history),
         )
 
 
-def _diff_ids(document: Document) -> tuple[str, ...]:
+def _read_diff_ids(document: Document) -> tuple[str, ...]:
     rootfs = document.document("rootfs")
     if rootfs is None:
         raise InvalidArgument(f"{document.what} has no 'rootfs'")
@@ -96,7 +118,7 @@ def _diff_ids(document: Document) -> tuple[str, ...]:
     return tuple(digests.validate(text, rootfs.what) for text in rootfs.texts("diff_ids"))
 
 
-def _history(document: Document) -> History:
+def _read_history(document: Document) -> History:
     return History(
         document.text("created"),
         document.text("created_by"),
@@ -107,9 +129,13 @@ def _history(document: Document) -> History:
 
 
 def chain_ids(diff_ids: Iterable[str]) -> tuple[str, ...]:
-    """The chain ID of every layer, bottom first (config.md, Layer ChainID).
+    """Return the chain ID of each layer, bottom first (config.md, Layer ChainID).
 
-    Raises InvalidArgument for a diff ID that is not a digest.
+    Args:
+        diff_ids: The digests of the uncompressed layers, bottom first.
+
+    Raises:
+        InvalidArgument: A diff ID is not a digest.
     """
     chain: list[str] = []
     for diff_id in map(digests.validate, diff_ids):

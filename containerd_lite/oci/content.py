@@ -1,7 +1,4 @@
-"""What a content store knows of a blob, and of a write under way.
-
-What lives here: the two records.  What may not: stores.
-"""
+"""Records of blobs and ingests in a content store."""
 
 from __future__ import annotations
 
@@ -13,7 +10,15 @@ from ..unread import Unread
 
 @record(frozen=True)
 class ContentInfo(Unread):
-    """A blob in the store; ``size`` in bytes."""
+    """A blob in a content store.
+
+    Attributes:
+        digest: The digest of the blob.
+        size: The size in bytes.
+        created_at: The time of the commit.
+        updated_at: The time of the last change to the labels.
+        labels: The labels of the blob.
+    """
 
     digest: str
     size: int
@@ -24,7 +29,16 @@ class ContentInfo(Unread):
 
 @record(frozen=True)
 class IngestStatus:
-    """A write under way: ``offset`` of ``total`` bytes are there (``total`` 0: not known)."""
+    """The state of an ingest: a blob that is not committed yet.
+
+    Attributes:
+        ref: The name of the ingest.
+        offset: The number of bytes written so far.
+        total: The size of the whole blob in bytes; 0 if it is unknown.
+        expected: The digest of the whole blob; ``""`` if it is unknown.
+        started_at: The time at which the ingest started.
+        updated_at: The time of the last write.
+    """
 
     ref: str
     offset: int

@@ -1,7 +1,4 @@
-"""The descriptor: what names a piece of content (image-spec, descriptor.md).
-
-What lives here: the record and its JSON, both ways.  What may not: fetching.
-"""
+"""Descriptors (image-spec descriptor.md), read from JSON and written to it."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from . import media_types
 from .document import Document, quoted
 from .platform import Platform
 
-#: RFC 6838, section 4.2: a type and a subtype of at most 127 characters each.
-_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
-_MEDIA_TYPE = lazy_pattern(f"{_NAME}/{_NAME}")
+#: The syntax of a type and of a subtype: at most 127 characters each (RFC 6838, section 4.2).
+_RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = lazy_pattern(f"{_RESTRICTED_NAME}/{_RESTRICTED_NAME}")
 
 _FIELDS = (
     "mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType",
@@ -26,7 +23,11 @@ _FIELDS = (
 
 
 def check_media_type(text: str) -> str:
-    """Returns ``text`` if it is a media type without parameters.  Raises InvalidArgument."""
+    """Return ``text`` if it is a media type without parameters.
+
+    Raises:
+        InvalidArgument: It is not.
+    """
     if not _MEDIA_TYPE.fullmatch(text):
         raise InvalidArgument(f"{quoted(text)} is not a media type")
     return text
@@ -34,10 +35,20 @@ def check_media_type(text: str) -> str:
 
 @record(frozen=True)
 class Descriptor(Unread):
-    """Content by its media type, digest and size (bytes).
+    """A reference to content by its media type, digest and size.
 
-    ``urls`` are further places to fetch it from, ``data`` the content itself where the document
-    carries it along.  Raises InvalidArgument for a digest or size that cannot be.
+    Attributes:
+        media_type: The media type of the content.
+        digest: The digest of the content.
+        size: The size of the content in bytes.
+        annotations: Annotations by key.
+        urls: Additional URLs of the content.
+        platform: The platform of a manifest in an index.
+        data: The content itself, if the descriptor embeds it.
+        artifact_type: The type of the artifact that the descriptor refers to.
+
+    Raises:
+        InvalidArgument: The digest is invalid, or the size is negative.
     """
 
     media_type: str
@@ -52,43 +63,51 @@ class Descriptor(Unread):
     def __post_init__(self) -> None:
         digests.validate(self.digest)
         if self.size < 0:
-            raise InvalidArgument(f"{self.digest} cannot have a size of {self.size} bytes")
+            raise InvalidArgument(
+                f"the descriptor of {self.digest} has a negative size: {self.size} bytes"
+            )
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a layer that registries need not hold: it is where its ``urls`` are."""
+        """Whether this is a foreign layer with ``urls``, which a registry need not store."""
         return bool(self.urls) and media_types.is_non_distributable(self.media_type)
 
     @classmethod
     def from_json(cls, value: object, what: str = "descriptor") -> Descriptor:
-        """Reads a parsed JSON object; ``what`` names it in errors.
+        """Read a descriptor from a parsed JSON object.
 
-        Raises InvalidArgument for fields of a wrong type, SizeMismatch or DigestMismatch for
-        embedded ``data`` that is not the content named.
+        Args:
+            value: The object.
+            what: The name of the object in error messages.
+
+        Raises:
+            InvalidArgument: A field is missing, has the wrong type or has an invalid value.
+            SizeMismatch: The embedded ``data`` does not have the descriptor's size.
+            DigestMismatch: The embedded ``data`` does not have the descriptor's digest.
         """
         return cls.read(Document.of(value, what))
 
     @classmethod
     def read(cls, document: Document) -> Descriptor:
-        """Reads an open document, as ``from_json``."""
+        """Read a descriptor from a document; the errors are those of ``from_json``."""
         document.known(_FIELDS)
         platform = document.document("platform")
-        found = cls(
+        descriptor = cls(
             media_type=check_media_type(document.text("mediaType", None)),
             digest=digests.validate(document.text("digest", None), document.what),
             size=document.integer("size"),
             annotations=document.table("annotations"),
             urls=document.texts("urls"),
             platform=Platform.read(platform) if platform else None,
-            data=_decoded(document),
+            data=_decode_data(document),
             artifact_type=document.text("artifactType"),
         )
-        if found.data is not None:
-            digests.verify(found.data, found.digest, found.size)
-        return found
+        if descriptor.data is not None:
+            digests.verify(descriptor.data, descriptor.digest, descriptor.size)
+        return descriptor
 
     def to_json(self) -> dict[str, object]:
-        """The JSON object, without the fields that are empty, in the order of the spec."""
+        """Return the JSON object, without empty fields, in the order of the image-spec."""
         value: dict[str, object] = {
             "mediaType": self.media_type,
             "digest": self.digest,
@@ -107,10 +126,10 @@ class Descriptor(Unread):
         return value
 
 
-def _decoded(document: Document) -> bytes | None:
+def _decode_data(document: Document) -> bytes | None:
     if not document.has("data"):
         return None
-    from base64 import b64decode  # binascii of Python 3.10 takes what is not base64
+    from base64 import b64decode  # binascii has no strict mode before Python 3.11
 
     try:
         return b64decode(document.text("data"), validate=True)

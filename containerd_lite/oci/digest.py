@@ -1,6 +1,6 @@
-"""Digests: strings of the form ``sha256:<64 hex digits>``, checked wherever one comes in.
+"""Digests: plain strings such as ``sha256:<64 hex digits>``.
 
-A digest stays a plain ``str`` everywhere; a ``str`` in a record has passed ``validate``.
+``validate`` checks every digest that comes from outside, before a record holds it.
 """
 
 from __future__ import annotations
@@ -15,55 +15,78 @@ from .document import quoted
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-#: The registered algorithms (image-spec, descriptor.md) and their lengths in hex digits.
+#: The algorithms registered in the image-spec (descriptor.md), with the number of hex digits.
 ALGORITHMS = {"sha256": 64, "sha512": 128}
-#: Digests that an error names; more tell nobody more.
-_SHOWN = 20
+#: The number of digests that an error message lists.
+_MAX_LISTED = 20
 
-_is_form = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}").fullmatch
+_match_digest = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}").fullmatch
 
 Buffer = bytes | bytearray | memoryview
 
 
 def is_digest(text: str) -> bool:
-    """Whether ``text`` is a digest that this package accepts."""
-    return _is_form(text) is not None
+    """Return whether ``text`` is a digest that this package accepts."""
+    return _match_digest(text) is not None
 
 
 def validate(text: str, what: str = "") -> str:
-    """Returns ``text`` if it is a digest, as descriptor.md of the image-spec writes it.
+    """Return ``text`` if it is a digest with a registered algorithm.
 
-    ``what`` names the place it stands in, for errors.  Raises InvalidArgument for everything
-    else: other algorithms, capitals, and paths in disguise (CVE-2024-3727).
+    A string that is not in this form could be a path (CVE-2024-3727).
+
+    Args:
+        text: The digest.
+        what: The name of the object that contains the digest, for error messages.
+
+    Raises:
+        InvalidArgument: ``text`` is not a digest, its algorithm is not registered, or its hex
+            digits are not in lower case.
     """
-    if not isinstance(text, str) or _is_form(text) is None:
-        where = f"{what}: " if what else ""
+    if not isinstance(text, str) or _match_digest(text) is None:
+        prefix = f"{what}: " if what else ""
         raise InvalidArgument(
-            f"{where}{quoted(text)} is not a digest",
-            remedy="A digest is sha256: and 64 lower-case hex digits, or sha512: and 128",
+            f"{prefix}{quoted(text)} is not a digest",
+            remedy="Give sha256: and 64 lower-case hex digits, or sha512: and 128",
         )
     return text
 
 
 def algorithm(digest: str) -> str:
-    """``"sha256"`` or ``"sha512"``.  Raises InvalidArgument."""
+    """Return the algorithm of a digest: ``"sha256"`` or ``"sha512"``.
+
+    Raises:
+        InvalidArgument: ``digest`` is not a digest.
+    """
     return validate(digest).partition(":")[0]
 
 
 def encoded(digest: str) -> str:
-    """The hex digits.  Raises InvalidArgument."""
+    """Return the hex digits of a digest.
+
+    Raises:
+        InvalidArgument: ``digest`` is not a digest.
+    """
     return validate(digest).partition(":")[2]
 
 
 def hasher(algorithm: str = "sha256") -> _Hash:
-    """A new hash object for one of the registered algorithms."""
-    from hashlib import new  # and OpenSSL with it: 4 ms, which listing images need not pay
+    """Return a new hash object for one of the registered algorithms."""
+    from hashlib import new  # loads OpenSSL in 4 ms; listing images does not need it
 
     return new(algorithm, usedforsecurity=False)
 
 
 def of(data: Buffer, algorithm: str = "sha256") -> str:
-    """The digest of ``data``.  Raises InvalidArgument for an algorithm not registered."""
+    """Return the digest of ``data``.
+
+    Args:
+        data: The content.
+        algorithm: ``"sha256"`` or ``"sha512"``.
+
+    Raises:
+        InvalidArgument: The algorithm is not registered.
+    """
     if algorithm not in ALGORITHMS:
         raise InvalidArgument(f"{quoted(algorithm)} is not a digest algorithm")
     hash = hasher(algorithm)
@@ -72,7 +95,18 @@ def of(data: Buffer, algorithm: str = "sha256") -> str:
 
 
 class Verifier:
-    """Checks a stream against the digest and the size (bytes) that a descriptor promises."""
+    """Checks the size and the digest of a stream.
+
+    Args:
+        digest: The expected digest.
+        size: The expected size in bytes.
+
+    Attributes:
+        seen: The number of bytes so far.
+
+    Raises:
+        InvalidArgument: ``digest`` is not a digest.
+    """
 
     __slots__ = ("_digest", "_hash", "_size", "seen")
 
@@ -83,29 +117,53 @@ class Verifier:
         self.seen = 0
 
     def update(self, data: Buffer) -> None:
-        """Takes the next bytes.  Raises SizeMismatch as soon as there are too many."""
+        """Add the next bytes of the stream.
+
+        Raises:
+            SizeMismatch: The stream is longer than expected.
+        """
         self.seen += len(data)
         if self.seen > self._size:
-            raise SizeMismatch(f"{self._digest} is longer than the {self._size} bytes promised")
+            raise SizeMismatch(
+                f"content of {self._digest} is longer than the expected {self._size} bytes"
+            )
         self._hash.update(data)
 
     def check(self) -> None:
-        """Ends the stream.  Raises SizeMismatch if it was short, DigestMismatch if wrong."""
+        """Check the stream at its end.
+
+        Raises:
+            SizeMismatch: The stream is shorter than expected.
+            DigestMismatch: The stream does not have the expected digest.
+        """
         if self.seen != self._size:
-            raise SizeMismatch(f"{self._digest} has {self.seen} bytes, promised were {self._size}")
-        found = f"{self._hash.name}:{self._hash.hexdigest()}"
-        if found != self._digest:
-            raise DigestMismatch(f"content of {self._digest} has the digest {found}")
+            raise SizeMismatch(
+                f"content of {self._digest} has {self.seen} bytes, not the expected {self._size}"
+            )
+        actual = f"{self._hash.name}:{self._hash.hexdigest()}"
+        if actual != self._digest:
+            raise DigestMismatch(f"content of {self._digest} has the digest {actual}")
 
 
 def verify(data: Buffer, digest: str, size: int) -> None:
-    """Checks ``data`` whole.  Raises SizeMismatch or DigestMismatch."""
+    """Check the size and the digest of ``data``.
+
+    Args:
+        data: The whole content.
+        digest: The expected digest.
+        size: The expected size in bytes.
+
+    Raises:
+        InvalidArgument: ``digest`` is not a digest.
+        SizeMismatch: ``data`` does not have this size.
+        DigestMismatch: ``data`` does not have this digest.
+    """
     verifier = Verifier(digest, size)
     verifier.update(data)
     verifier.check()
 
 
 def listed(digests: Sequence[str]) -> str:
-    """Digests as an error names them: the first twenty, and how many more there are."""
-    more = f" and {len(digests) - _SHOWN} more" if len(digests) > _SHOWN else ""
-    return f"{', '.join(digests[:_SHOWN])}{more}"
+    """Return the list of digests for an error message: the first 20, and the number of others."""
+    more = f" and {len(digests) - _MAX_LISTED} more" if len(digests) > _MAX_LISTED else ""
+    return f"{', '.join(digests[:_MAX_LISTED])}{more}"

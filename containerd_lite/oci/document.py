@@ -1,10 +1,8 @@
-"""Strict reading of JSON that somebody else wrote.
+"""Strict parsing of JSON from untrusted sources, and typed reading of its fields.
 
-What lives here: one bounded parser and the typed reading of a document's fields.  What may
-not: knowledge of any particular document, IO.
-
-Go's ``encoding/json`` takes the last of two equal keys and matches field names without regard
-to case, so a document can mean one thing here and another to the daemon.  Both are refused.
+Go's ``encoding/json`` takes the last of two equal keys, and it ignores the case of field names. So
+the daemon could understand a document differently from this package. Documents with repeated keys,
+or with a known field name in another case, are therefore rejected.
 """
 
 from __future__ import annotations
@@ -15,45 +13,50 @@ from typing import NoReturn, TypeVar
 
 from ..errors import InvalidArgument
 
-#: What containers/image allows a manifest, a config or a signature (CVE-2020-1702).
+#: Bytes of the largest manifest, config or signature, as in containers/image (CVE-2020-1702).
 MAX_DOCUMENT = 4 << 20
-#: The widest integer a Go peer can hold.
+#: The largest integer that a peer written in Go can hold (int64).
 MAX_INTEGER = (1 << 63) - 1
 
 _MAX_DIGITS = 20
-_SHOWN = 80
+#: Characters of a value that an error message quotes.
+_MAX_QUOTED = 80
 
 _Item = TypeVar("_Item")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError("a key occurs twice in one object")
     return table
 
 
-def _integer(digits: str) -> int:
+def _parse_integer(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:
         raise ValueError("a number is too long")
     return int(digits)
 
 
-def _constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
 def quoted(value: object) -> str:
-    """``value`` as a short printable literal, for error messages."""
+    """Return ``value`` as a printable literal for error messages, shortened if it is long."""
     text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
 
 
 class Document:
-    """One JSON object and the typed reading of its fields.
+    """A JSON object with methods that read its fields by type.
 
-    Every reader raises InvalidArgument, naming the document and the field, when the field has
-    another type; a field that is absent or ``null`` gives the default.
+    For a field that is absent or ``null``, a method returns its default. For a field of another
+    type, it raises ``InvalidArgument`` with the names of the document and the field.
+
+    Attributes:
+        fields: The fields of the object.
+        what: The name of the document in error messages.
     """
 
     __slots__ = ("fields", "what")
@@ -64,19 +67,25 @@ class Document:
 
     @classmethod
     def parse(cls, body: bytes, what: str, *, limit: int = MAX_DOCUMENT) -> Document:
-        """Parses a JSON object of at most ``limit`` bytes of UTF-8 (RFC 8259, section 8.1).
+        """Parse a JSON object in UTF-8 (RFC 8259, section 8.1).
 
-        ``what`` names the document in errors.  Raises InvalidArgument for anything else, also
-        for keys that occur twice and for nesting too deep to read.
+        Args:
+            body: The JSON text.
+            what: The name of the document in error messages.
+            limit: The largest size in bytes. Default: 4 MiB.
+
+        Raises:
+            InvalidArgument: ``body`` is too large, is not a JSON object, has a repeated key or is
+                nested too deeply.
         """
         if len(body) > limit:
             raise InvalidArgument(f"{what} has {len(body)} bytes, more than the {limit} allowed")
         try:
             value = json.loads(
                 body.decode("utf-8"),
-                object_pairs_hook=_unique,
-                parse_int=_integer,
-                parse_constant=_constant,
+                object_pairs_hook=_unique_keys,
+                parse_int=_parse_integer,
+                parse_constant=_refuse_constant,
             )
         except RecursionError:
             raise InvalidArgument(f"{what} is nested too deeply") from None
@@ -87,31 +96,43 @@ class Document:
 
     @classmethod
     def of(cls, value: object, what: str) -> Document:
-        """``value`` as a document; raises InvalidArgument unless it is an object."""
+        """Return a parsed JSON value as a document.
+
+        Raises:
+            InvalidArgument: ``value`` is not an object.
+        """
         if not isinstance(value, dict):
             raise InvalidArgument(f"{what} is not a JSON object")
         return cls(value, what)
 
     def known(self, names: Iterable[str]) -> Document:
-        """This document, once no field is a known name spelled in another case."""
-        spelled = {name.casefold(): name for name in names}
+        """Check the case of the fields with known names, and return this document.
+
+        Raises:
+            InvalidArgument: A field has one of ``names`` in another case.
+        """
+        spellings = {name.casefold(): name for name in names}
         for field in self.fields:
-            if spelled.get(field.casefold(), field) != field:
-                raise InvalidArgument(f"{self.what} spells a field {quoted(field)}: ambiguous")
+            if spellings.get(field.casefold(), field) != field:
+                raise InvalidArgument(
+                    f"{self.what} has an ambiguous field {quoted(field)}: it differs from a known "
+                    "name only in case"
+                )
         return self
 
     def has(self, name: str) -> bool:
+        """Return whether a field is present and not ``null``."""
         return self.fields.get(name) is not None
 
     def text(self, name: str, default: str | None = "") -> str:
-        """A string; required when ``default`` is ``None``, and then not empty."""
+        """Return a string. If ``default`` is ``None``, the field must be present and not empty."""
         value = self.fields.get(name)
         if value is None and default is not None:
             return default
-        return self._text(name, value, empty=default is not None)
+        return self._check_text(name, value, may_be_empty=default is not None)
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """A whole number from 0 to 2⁶³-1; required when ``default`` is ``None``."""
+        """Return an integer from 0 to 2⁶³-1. If ``default`` is ``None``, it must be present."""
         value = self.fields.get(name)
         if value is None and default is not None:
             return default
@@ -120,39 +141,41 @@ class Document:
         return value
 
     def flag(self, name: str) -> bool:
+        """Return a boolean; the default is false."""
         value = self.fields.get(name)
         if value is not None and not isinstance(value, bool):
             self._refuse(name, "true or false", value)
         return bool(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings."""
-        return tuple(self._text(name, item) for item in self._list(name))
+        """Return a list of strings."""
+        return tuple(self._check_text(name, item) for item in self._list(name))
 
     def table(self, name: str) -> dict[str, str]:
-        """An object whose values are strings; a ``null`` value is an empty string, as to Go."""
+        """Return an object whose values are strings. As in Go, ``null`` is an empty string."""
         value = self.document(name)
         pairs = value.fields.items() if value else ()
         return {
-            self._text(name, key): self._text(name, "" if item is None else item)
+            self._check_text(name, key): self._check_text(name, "" if item is None else item)
             for key, item in pairs
         }
 
     def names(self, name: str) -> tuple[str, ...]:
-        """The keys of an object used as a set."""
+        """Return the keys of an object that represents a set."""
         value = self.document(name)
-        return tuple(self._text(name, key) for key in value.fields) if value else ()
+        return tuple(self._check_text(name, key) for key in value.fields) if value else ()
 
     def document(self, name: str) -> Document | None:
+        """Return an object as a document; the default is ``None``."""
         value = self.fields.get(name)
         return None if value is None else Document.of(value, f"{self.what}: {name}")
 
     def each(self, name: str, make: Callable[[Document], _Item]) -> tuple[_Item, ...]:
-        """A list of objects, each given to ``make``."""
+        """Read a list of objects, and return the results of ``make`` for each."""
         what = f"{self.what}: {name}"
         return tuple(
-            make(Document.of(item, f"{what}[{place}]"))
-            for place, item in enumerate(self._list(name))
+            make(Document.of(item, f"{what}[{index}]"))
+            for index, item in enumerate(self._list(name))
         )
 
     def _list(self, name: str) -> list[object]:
@@ -163,12 +186,12 @@ class Document:
             self._refuse(name, "a list", value)
         return value
 
-    def _text(self, name: str, value: object, *, empty: bool = True) -> str:
-        if not isinstance(value, str) or not (value or empty):
+    def _check_text(self, name: str, value: object, *, may_be_empty: bool = True) -> str:
+        if not isinstance(value, str) or not (value or may_be_empty):
             self._refuse(name, "a string", value)
         try:
             value.encode("utf-8")
-        except UnicodeEncodeError:  # a lone surrogate, which no wire format can carry
+        except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot encode
             self._refuse(name, "Unicode text", value)
         return value
 

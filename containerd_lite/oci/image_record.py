@@ -1,4 +1,4 @@
-"""An image's record: its name, and what that stands for."""
+"""The record of an image: its name, target and labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from .descriptor import Descriptor
 
 @record(frozen=True)
 class ImageRecord(Unread):
-    """What containerd stores of an image: a name for a descriptor, and labels."""
+    """The record that a store keeps of an image.
+
+    Attributes:
+        name: The name of the image.
+        target: The descriptor of the manifest or index that the name refers to.
+        labels: The labels of the name.
+        created_at: The time of creation; ``None`` if it is unknown.
+        updated_at: The time of the last change; ``None`` if it is unknown.
+    """
 
     name: str
     target: Descriptor

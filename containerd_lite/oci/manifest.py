@@ -1,8 +1,4 @@
-"""Manifests and indexes (image-spec manifest.md, image-index.md; Docker's schema 2).
-
-What lives here: the records and their strict reading.  What may not: fetching, choosing
-among platforms.
-"""
+"""Manifests and indexes (image-spec manifest.md, image-index.md; Docker's schema 2)."""
 
 from __future__ import annotations
 
@@ -16,17 +12,26 @@ _FIELDS = (
     "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers",
     "subject", "annotations",
 )  # fmt: skip
-#: Fields that would make a document of one kind readable as the other (CVE-2021-41190).
+#: Fields of other kinds of documents. A document that has them is ambiguous (CVE-2021-41190).
 _NOT_IN_INDEX = ("config", "layers", "fsLayers")
 _NOT_IN_MANIFEST = ("manifests", "fsLayers")
 
-#: Indexes in indexes: nobody needs more, and a hostile registry could serve them without end.
+#: Levels of nested indexes that are followed. A hostile registry could nest them endlessly.
 MAX_DEPTH = 8
 
 
 @record(frozen=True)
 class Manifest:
-    """One image, or one artifact: a config and layers."""
+    """The manifest of one image or artifact.
+
+    Attributes:
+        media_type: The media type of the manifest.
+        config: The descriptor of the config.
+        layers: The descriptors of the layers, bottom first.
+        annotations: Annotations by key.
+        subject: The descriptor of another manifest that this one refers to.
+        artifact_type: The type of the artifact; ``""`` if the manifest does not state it.
+    """
 
     media_type: str
     config: Descriptor
@@ -37,13 +42,21 @@ class Manifest:
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
-        """All that it refers to, config first, in the order in which clients number them."""
+        """The descriptors of the config and the layers, in the order of containerd's GC labels."""
         return (self.config, *self.layers)
 
 
 @record(frozen=True)
 class Index:
-    """A list of manifests, usually one for each platform."""
+    """A list of manifests, usually one for each platform.
+
+    Attributes:
+        media_type: The media type of the index.
+        manifests: The descriptors of the manifests and nested indexes.
+        annotations: Annotations by key.
+        subject: The descriptor of another manifest that this index refers to.
+        artifact_type: The type of the artifact; ``""`` if the index does not state it.
+    """
 
     media_type: str
     manifests: tuple[Descriptor, ...]
@@ -53,65 +66,73 @@ class Index:
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
-        """All that it refers to, in the order in which clients number them."""
+        """The descriptors of the manifests, in the order of containerd's GC labels."""
         return self.manifests
 
 
 def parse(body: bytes, media_type: str = "") -> Manifest | Index:
-    """Reads a manifest or index of at most 4 MiB.
+    """Parse a manifest or an index.
 
-    ``media_type`` is what the descriptor or the ``Content-Type`` said (without parameters), or
-    ``""`` to go by the body's own.  Raises InvalidArgument if the two differ, if the document
-    could be read as another kind, or if it is not as the spec says.
+    Args:
+        body: The JSON document, of at most 4 MiB.
+        media_type: The media type in the descriptor, or in the ``Content-Type`` without
+            parameters. Default: the media type in the document.
+
+    Raises:
+        InvalidArgument: The document states another media type, is ambiguous or does not follow
+            the image-spec, or it is a manifest of Docker's schema 1.
     """
     document = Document.parse(body, "the manifest", limit=MAX_DOCUMENT).known(_FIELDS)
     if document.fields.get("schemaVersion") == 1 or media_types.is_schema1(media_type):
         raise InvalidArgument(
-            "the manifest is of Docker's schema 1, which is not read",
+            "the manifest is in the format of Docker's schema 1, which must be converted",
             remedy="Pull it with convert_schema1=True, or push it again with a current tool",
         )
-    media_type = _agreed(document, media_type)
+    media_type = _find_media_type(document, media_type)
     if document.integer("schemaVersion") != 2:
         raise InvalidArgument("the manifest's schemaVersion is not 2")
     if media_types.is_index(media_type):
-        return _index(document, media_type)
-    return _manifest(document, media_type)
+        return _read_index(document, media_type)
+    return _read_manifest(document, media_type)
 
 
-def _agreed(document: Document, said: str) -> str:
-    """The media type, once body and envelope agree and the fields fit it."""
+def _find_media_type(document: Document, expected: str) -> str:
+    """Return the media type, after checking it against ``expected`` and the document's fields."""
     own = document.text("mediaType")
-    if own and said and own != said:
-        raise InvalidArgument(f"the manifest calls itself {quoted(own)}, but came as {said}")
-    media_type = own or said
-    foreign: tuple[str, ...]
+    if own and expected and own != expected:
+        raise InvalidArgument(
+            f"the manifest has the media type {quoted(own)}, but {expected} was expected"
+        )
+    media_type = own or expected
+    forbidden: tuple[str, ...]
     if media_types.is_index(media_type):
-        foreign = _NOT_IN_INDEX
+        forbidden = _NOT_IN_INDEX
     elif media_types.is_manifest(media_type):
-        foreign = _NOT_IN_MANIFEST
+        forbidden = _NOT_IN_MANIFEST
     else:
         raise InvalidArgument(f"{quoted(media_type)} is not the media type of a manifest")
-    for name in foreign:
+    for name in forbidden:
         if name in document.fields:
             raise InvalidArgument(
-                f"the manifest is ambiguous: {media_type} with {quoted(name)} (CVE-2021-41190)"
+                f"the manifest is ambiguous: {media_type} must not have a field {quoted(name)} "
+                "(CVE-2021-41190)"
             )
     return media_type
 
 
-def _index(document: Document, media_type: str) -> Index:
+def _read_index(document: Document, media_type: str) -> Index:
     if not document.has("manifests"):
         raise InvalidArgument("the index has no 'manifests'")
     return Index(
         media_type,
         document.each("manifests", Descriptor.read),
         document.table("annotations"),
-        _subject(document),
-        _artifact_type(document),
+        _read_subject(document),
+        _read_artifact_type(document),
     )
 
 
-def _manifest(document: Document, media_type: str) -> Manifest:
+def _read_manifest(document: Document, media_type: str) -> Manifest:
     config = document.document("config")
     if config is None or not document.has("layers"):
         raise InvalidArgument("the manifest lacks 'config' or 'layers'")
@@ -120,16 +141,16 @@ def _manifest(document: Document, media_type: str) -> Manifest:
         Descriptor.read(config),
         document.each("layers", Descriptor.read),
         annotations=document.table("annotations"),
-        subject=_subject(document),
-        artifact_type=_artifact_type(document),
+        subject=_read_subject(document),
+        artifact_type=_read_artifact_type(document),
     )
 
 
-def _subject(document: Document) -> Descriptor | None:
+def _read_subject(document: Document) -> Descriptor | None:
     subject = document.document("subject")
     return Descriptor.read(subject) if subject else None
 
 
-def _artifact_type(document: Document) -> str:
+def _read_artifact_type(document: Document) -> str:
     text = document.text("artifactType")
     return check_media_type(text) if text else ""

@@ -1,7 +1,6 @@
-"""Media types of images, OCI's and Docker's, and what can be read off one.
+"""Media types of images, and predicates that classify them.
 
-What lives here: constants and predicates (image-spec media-types.md; distribution's
-manifest v2 schema 2).  What may not: parsing of content.
+The types are OCI's (image-spec media-types.md) and Docker's (distribution's manifest v2 schema 2).
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 
 IN_TOTO = "application/vnd.in-toto+json"
 
-#: BuildKit marks the manifest of an attestation by this annotation on its descriptor.
+#: BuildKit's annotation of the descriptor of an attestation's manifest, and its value.
 ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
 ATTESTATION_VALUE = "attestation-manifest"
 
-#: What a resolve asks for, in containerd's order (core/remotes/docker/resolver.go).
+#: Media types for ``Accept`` in a resolve, in containerd's order (core/remotes/docker/resolver.go).
 ACCEPTED = (DOCKER_MANIFEST, DOCKER_INDEX, OCI_MANIFEST, OCI_INDEX)
 
 _INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
@@ -40,72 +39,90 @@ _MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 _FOREIGN = (OCI_FOREIGN_LAYER, DOCKER_FOREIGN_LAYER)
 _OCI_ARCHIVES = frozenset(
-    {f"{base}{end}" for base in (OCI_LAYER, OCI_FOREIGN_LAYER) for end in ("", "+gzip", "+zstd")}
-)
-_OCI_LAYERS = "application/vnd.oci.image.layer."
-_DOCKER_LAYERS = frozenset(
     {
-        f"{base}{end}"
-        for base in (DOCKER_LAYER, DOCKER_FOREIGN_LAYER)
-        for end in ("", ".gzip", ".zstd")
+        f"{base}{suffix}"
+        for base in (OCI_LAYER, OCI_FOREIGN_LAYER)
+        for suffix in ("", "+gzip", "+zstd")
     }
 )
-#: What some registries call a manifest of schema 1.
+_OCI_LAYER_PREFIX = "application/vnd.oci.image.layer."
+_DOCKER_LAYERS = frozenset(
+    {
+        f"{base}{suffix}"
+        for base in (DOCKER_LAYER, DOCKER_FOREIGN_LAYER)
+        for suffix in ("", ".gzip", ".zstd")
+    }
+)
+#: The media type that some registries give for a manifest of schema 1.
 VAGUE_SCHEMA1 = "text/plain"
 
 
 def bare(content_type: str) -> str:
-    """A ``Content-Type`` without its parameters, in lower case (RFC 9110, section 8.3.1)."""
+    """Return a ``Content-Type`` in lower case, without parameters (RFC 9110, section 8.3.1)."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def is_index(media_type: str) -> bool:
+    """Return whether this is the type of an index, or of Docker's manifest list."""
     return media_type in _INDEXES
 
 
 def is_manifest(media_type: str) -> bool:
-    """Whether this is the manifest of one image; an index is not."""
+    """Return whether this is the type of a manifest, not of an index or of schema 1."""
     return media_type in _MANIFESTS
 
 
 def is_document(media_type: str) -> bool:
-    """Whether content of this type refers to other content: a manifest or an index."""
+    """Return whether this is the type of a manifest or an index, which refer to other content."""
     return media_type in _MANIFESTS or media_type in _INDEXES
 
 
 def is_schema1(media_type: str) -> bool:
+    """Return whether this is a type of Docker's schema 1 manifests."""
     return media_type in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
 
 
 def may_be_schema1(media_type: str) -> bool:
-    """Whether a manifest of this type is of schema 1, or is called what some registries call it."""
+    """Return whether a manifest of this type may be of schema 1; see ``VAGUE_SCHEMA1``."""
     return is_schema1(media_type) or media_type == VAGUE_SCHEMA1
 
 
 def is_config(media_type: str) -> bool:
+    """Return whether this is the type of an image config."""
     return media_type in _CONFIGS
 
 
 def is_layer(media_type: str) -> bool:
-    """Whether this is a root file system layer, of whatever compression or encryption.
+    """Return whether this is the type of a layer, with any compression or encryption.
 
-    As containerd has it (images.IsLayerType): what a layer holds is for who unpacks it.
+    The rule is that of containerd (images.IsLayerType). The layer may have a format that this
+    package cannot unpack.
     """
-    return media_type.startswith(_OCI_LAYERS) or media_type.partition("+")[0] in _DOCKER_LAYERS
+    return (
+        media_type.startswith(_OCI_LAYER_PREFIX) or media_type.partition("+")[0] in _DOCKER_LAYERS
+    )
 
 
 def is_archive(media_type: str) -> bool:
-    """Whether this is a layer that anybody can read: a tar, plain, or gzip's or zstd's."""
+    """Return whether this is the type of a layer that is a plain, gzip or zstd tar archive.
+
+    Encrypted layers are not.
+    """
     return media_type in _OCI_ARCHIVES or media_type in _DOCKER_LAYERS
 
 
 def is_non_distributable(media_type: str) -> bool:
-    """Whether this is a layer that registries need not hold (a foreign layer, by its URLs)."""
+    """Return whether this is the type of a foreign layer, which registries need not store."""
     return is_layer(media_type) and media_type.startswith(_FOREIGN)
 
 
 def is_attestation(media_type: str, annotations: dict[str, str] | None = None) -> bool:
-    """Whether a descriptor stands for an attestation: by its type, or as BuildKit marks it."""
+    """Return whether a descriptor is that of an attestation.
+
+    Args:
+        media_type: The descriptor's media type. In-toto's type is that of an attestation.
+        annotations: The descriptor's annotations. BuildKit marks attestations by an annotation.
+    """
     if media_type == IN_TOTO:
         return True
     return (annotations or {}).get(ATTESTATION_ANNOTATION) == ATTESTATION_VALUE

@@ -1,7 +1,7 @@
-"""References: what users call an image, and the full name that everything else uses.
+"""References: the names of images, in familiar and in full form.
 
-What lives here: the grammar and the normalisation of distribution's ``reference`` package
-(reference.go, regexp.go, normalize.go).  What may not: resolving.
+The grammar and the normalisation are those of distribution's ``reference`` package (reference.go,
+regexp.go, normalize.go).
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from .document import quoted
 
 DEFAULT_HOST = "docker.io"
 DEFAULT_TAG = "latest"
-#: reference.go, RepositoryNameTotalLengthMax: of the repository, without the host.
+#: Characters of the longest repository, without the host (reference.go,
+#: RepositoryNameTotalLengthMax).
 MAX_REPOSITORY = 255
-#: The name, 128 of tag and the longest digest; a host name is at most 253 (RFC 1035).
+#: Characters of the longest reference. It has room for a host name of 253 (RFC 1035), the
+#: repository, a tag of 128 and the longest digest.
 MAX_REFERENCE = 1024
 
 _LEGACY_HOST = "index.docker.io"
@@ -33,10 +35,15 @@ _IDENTIFIER = lazy_pattern(r"[a-f0-9]{64}")
 
 @record(frozen=True)
 class Reference:
-    """A full reference; ``str()`` gives ``docker.io/library/busybox:latest``.
+    """A full reference, such as ``docker.io/library/busybox:latest``.
 
-    ``host`` may carry a port; ``tag`` and ``digest`` are ``""`` where absent; one of
-    them is always there.
+    It has a tag, a digest or both. ``str()`` returns it as text.
+
+    Attributes:
+        host: The host of the registry, with or without a port.
+        repository: The repository, such as ``library/busybox``.
+        tag: The tag; ``""`` if the reference has only a digest.
+        digest: The digest; ``""`` if the reference has only a tag.
     """
 
     host: str
@@ -46,39 +53,45 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Reads a familiar or full reference, as ``docker pull`` and ``ctr`` users write them.
+        """Parse a familiar or full reference, such as users of ``docker pull`` and ``ctr`` write.
 
-        ``busybox`` becomes ``docker.io/library/busybox:latest``; the default tag is left out
-        where there is a digest.  Raises InvalidArgument, saying which part is wrong.
+        ``busybox`` becomes ``docker.io/library/busybox:latest``. A reference with a digest does not
+        get the default tag.
+
+        Args:
+            text: The reference.
+
+        Raises:
+            InvalidArgument: ``text`` is not a reference; the message names the invalid part.
         """
         if not text or len(text) > MAX_REFERENCE:
             _refuse(text, f"has {len(text)} characters; 1 to {MAX_REFERENCE} are allowed")
         if _IDENTIFIER.fullmatch(text):
-            _refuse(text, "is an identifier, not a name")
+            _refuse(text, "is an ID of 64 hex digits, not a name")
         host, rest = _split_host(text)
         rest, at, digest = rest.partition("@")
         repository, colon, tag = rest.partition(":")
         _check_host(text, host)
         _check_repository(text, repository)
         if colon and not _TAG.fullmatch(tag):
-            _refuse(text, f"has a tag that cannot be, {quoted(tag)}")
+            _refuse(text, f"has an invalid tag {quoted(tag)}")
         if at and not digests.is_digest(digest):
-            _refuse(text, f"has a digest that cannot be, {quoted(digest)}")
+            _refuse(text, f"has an invalid digest {quoted(digest)}")
         return cls(host, repository, tag if tag or digest else DEFAULT_TAG, digest)
 
     @property
     def name(self) -> str:
-        """The host and the repository."""
+        """The host and the repository, without tag and digest."""
         return f"{self.host}/{self.repository}"
 
     @property
     def target(self) -> str:
-        """What a registry is asked for: the digest, else the tag."""
+        """The part that a request to a registry names: the digest, else the tag."""
         return self.digest or self.tag
 
     @property
     def familiar(self) -> str:
-        """The short form that users write and docker archives hold."""
+        """The short form that users write and that Docker archives contain."""
         name = self.name
         if self.host == DEFAULT_HOST:
             name = self.repository
@@ -87,7 +100,11 @@ class Reference:
         return str(self).replace(self.name, name, 1)
 
     def with_digest(self, digest: str) -> Reference:
-        """This reference, pinned to ``digest``.  Raises InvalidArgument."""
+        """Return this reference with another digest.
+
+        Raises:
+            InvalidArgument: ``digest`` is not a digest.
+        """
         return replace(self, digest=digests.validate(digest))
 
     def __str__(self) -> str:
@@ -97,32 +114,32 @@ class Reference:
 
 
 def _split_host(text: str) -> tuple[str, str]:
-    """The host and the rest: normalize.go's rule of what the first component is."""
+    """Split a reference into the host and the rest, by the rules of normalize.go."""
     first, slash, rest = text.partition("/")
     if not slash:
         return DEFAULT_HOST, _OFFICIAL + text
-    named = first == "localhost" or "." in first or ":" in first or first.lower() != first
-    host, rest = (first, rest) if named else (DEFAULT_HOST, text)
+    has_host = first == "localhost" or "." in first or ":" in first or first.lower() != first
+    host, rest = (first, rest) if has_host else (DEFAULT_HOST, text)
     if host in (DEFAULT_HOST, _LEGACY_HOST):
         return DEFAULT_HOST, rest if "/" in rest else _OFFICIAL + rest
     return host, rest
 
 
 def is_host(text: str) -> bool:
-    """Whether ``text`` is what a reference may name as its host, with or without a port."""
+    """Return whether ``text`` can be the host of a reference, with or without a port."""
     return _HOST.fullmatch(text) is not None
 
 
 def _check_host(text: str, host: str) -> None:
     if not is_host(host):
-        _refuse(text, f"has a host that cannot be, {quoted(host)}")
+        _refuse(text, f"has an invalid host {quoted(host)}")
 
 
 def _check_repository(text: str, repository: str) -> None:
     if repository.lower() != repository:
-        _refuse(text, "has capitals in its repository name")
+        _refuse(text, "has upper-case letters in its repository name")
     if not all(map(_COMPONENT.fullmatch, repository.split("/"))):
-        _refuse(text, f"has a repository name that cannot be, {quoted(repository)}")
+        _refuse(text, f"has an invalid repository name {quoted(repository)}")
     if len(repository) > MAX_REPOSITORY:
         _refuse(text, f"has a repository name of more than {MAX_REPOSITORY} characters")
 
@@ -130,5 +147,5 @@ def _check_repository(text: str, repository: str) -> None:
 def _refuse(text: str, why: str) -> NoReturn:
     raise InvalidArgument(
         f"the reference {quoted(text)} {why}",
-        remedy="A reference is written like busybox:1.36 or registry.example:5000/team/app:tag",
+        remedy="Give a reference such as busybox:1.36 or registry.example:5000/team/app:tag",
     )

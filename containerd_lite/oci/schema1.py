@@ -1,11 +1,9 @@
-"""Docker's image manifest v2, schema 1: its strict reading, and the image config within it.
+"""Docker's image manifest v2, schema 1, and the image config made from it.
 
-What lives here: the payload of the signed form (a JWS as libtrust prints it), the history, the
-config made of it.  What may not: fetching, the content of layers.
-
-No signature is verified: any key would do, for there is none that a reader has reason to trust.
-The digest alone vouches for a manifest, and it is that of the payload.  The IDs that its images
-give themselves are not read: content goes by its digest (CVE-2014-8178).
+A signed manifest is a JWS in the pretty form of libtrust. Signatures are not verified, because a
+client has no reason to trust any key. Only the digest, which is that of the payload, protects a
+manifest. The image IDs in a manifest are not used, because content is addressed by its digest
+(CVE-2014-8178).
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from .config import History
 from .document import Document
 from .platform import Platform
 
-#: Docker stacks 127 layers at most; steps without content come on top of that.
+#: Build steps that a manifest may have. Docker allows 127 layers; other steps have no content.
 MAX_STEPS = 1024
 
 _WHAT = "the schema 1 manifest"
@@ -33,29 +31,34 @@ _FIELDS = (
     "schemaVersion", "mediaType", "name", "tag", "architecture", "fsLayers", "history",
     _SIGNATURES, "config", "layers", "manifests",
 )  # fmt: skip
-#: Fields that would make it readable as another kind of manifest (CVE-2021-41190).
-_FOREIGN = ("config", "layers", "manifests")
+#: Fields of other kinds of manifests. A manifest that has them is ambiguous (CVE-2021-41190).
+_FORBIDDEN_FIELDS = ("config", "layers", "manifests")
 _IMAGE_FIELDS = (
     "created", "author", "architecture", "os", "os.version", "os.features", "variant", "config",
     "container_config", "comment", "throwaway", "Size",
 )  # fmt: skip
 
-#: The tar without entries, as Docker has it gzipped.
+#: The digest of Docker's gzip archive of a tar without entries.
 _EMPTY_BLOB = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 _BASE64URL = lazy_pattern(r"[A-Za-z0-9_-]*")
-#: RFC 3339, and as much of a fraction as Go keeps.
+#: A time of RFC 3339. The groups keep nine digits of the fraction, as Go does.
 _TIME = lazy_pattern(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:(\.\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
-#: What Go writes for a time that is not known.
+#: The zero time in Go's JSON.
 _NO_TIME = "0001-01-01T00:00:00Z"
 
 
 @record(frozen=True)
 class HistoryStep:
-    """One step of the build: the digest of its blob, and its history.
+    """One step of the build.
 
-    ``history.empty_layer`` is what the manifest says; a step not said to be empty may be.
+    The layer may be empty although ``history.empty_layer`` is false, because not every manifest
+    marks empty layers.
+
+    Attributes:
+        blob: The digest of the step's layer.
+        history: The history entry of the step.
     """
 
     blob: str
@@ -64,60 +67,85 @@ class HistoryStep:
 
 @record(frozen=True)
 class Schema1:
-    """One image: its steps, oldest first, and the document of the newest, which describes it."""
+    """A parsed manifest of schema 1.
+
+    Attributes:
+        steps: The steps of the build, oldest first.
+        newest: The v1 image of the newest step, which describes the whole image.
+    """
 
     steps: tuple[HistoryStep, ...]
     newest: Document
 
     def config(self, diff_ids: Sequence[str], empty: Mapping[str, bool]) -> dict[str, object]:
-        """The image config, its fields in the order in which containerd writes them.
+        """Return the OCI image config, with its fields in containerd's order.
 
-        ``diff_ids`` are the layers', bottom first; ``empty`` tells by blob whether it has no
-        content.  Raises InvalidArgument for fields of a wrong type.
+        Args:
+            diff_ids: The digests of the uncompressed layers, bottom first.
+            empty: Whether a layer is empty, by the digest of its blob.
+
+        Raises:
+            InvalidArgument: A field has the wrong type.
         """
         newest = self.newest
-        about = {"created": _time(newest.text("created")), "author": newest.text("author")}
+        origin = {
+            "created": _normalise_time(newest.text("created")),
+            "author": newest.text("author"),
+        }
         return {
-            **_filled(about),
+            **_without_empty(origin),
             **Platform.read(newest).to_json(),
-            "config": _process(newest.document("config") or Document({}, newest.what)),
+            "config": _process_json(newest.document("config") or Document({}, newest.what)),
             "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
             "history": [_history_json(step.history, empty[step.blob]) for step in self.steps],
         }
 
 
 def payload(body: bytes) -> bytes:
-    """A manifest of at most 4 MiB without its signatures: what its digest is of.
+    """Return the payload of a manifest: the bytes that its digest is computed from.
 
-    Raises InvalidArgument where the signatures do not agree on what they sign, or where anything
-    but they themselves is left out of it (JWS payload confusion).
+    The payload is the manifest without its signatures.
+
+    Args:
+        body: The manifest, of at most 4 MiB.
+
+    Raises:
+        InvalidArgument: The manifest is not valid JSON, its signatures cover different payloads,
+            or it has unsigned fields besides the signatures (JWS payload confusion).
     """
     document = Document.parse(body, _WHAT).known(_FIELDS)
     if not document.has(_SIGNATURES):
         return body
-    signed = set(document.each(_SIGNATURES, _signed))
-    if len(signed) != 1:
-        raise InvalidArgument(f"{_WHAT} does not have signatures of one and the same payload")
-    ((length, tail),) = signed
+    payloads = set(document.each(_SIGNATURES, _read_signed_part))
+    if len(payloads) != 1:
+        raise InvalidArgument(f"{_WHAT} must have signatures, all of the same payload")
+    ((length, tail),) = payloads
     rest = body[length:].lstrip(_BLANKS)
     if tail.strip(_BLANKS) != b"}" or not rest.startswith(b","):
-        raise InvalidArgument(f"{_WHAT} is not what is signed and the signatures after it")
-    if Document.parse(b"{" + rest[1:], f"{_WHAT}'s end").fields.keys() != {_SIGNATURES}:
-        raise InvalidArgument(f"{_WHAT} has more than the signatures after what is signed")
+        raise InvalidArgument(
+            f"{_WHAT} must consist of the signed part, followed by its signatures"
+        )
+    if Document.parse(b"{" + rest[1:], f"the end of {_WHAT}").fields.keys() != {_SIGNATURES}:
+        raise InvalidArgument(f"{_WHAT} has unsigned fields besides the signatures")
     return body[:length] + tail
 
 
-def _signed(signature: Document) -> tuple[int, bytes]:
-    """How many bytes of the manifest are signed, and what is signed after them."""
+def _read_signed_part(signature: Document) -> tuple[int, bytes]:
+    """Return the number of signed bytes of the manifest, and the bytes that follow in the payload.
+
+    These are ``formatLength`` and ``formatTail`` of the signature.
+    """
     text = signature.known(("header", "signature", "protected")).text("protected", None)
-    protected = Document.parse(_decoded(text, signature.what), f"{signature.what}: 'protected'")
+    protected = Document.parse(
+        _decode_base64url(text, signature.what), f"{signature.what}: 'protected'"
+    )
     protected.known(("formatLength", "formatTail"))
     tail = protected.text("formatTail", None)
-    return protected.integer("formatLength"), _decoded(tail, protected.what)
+    return protected.integer("formatLength"), _decode_base64url(tail, protected.what)
 
 
-def _decoded(text: str | None, what: str) -> bytes:
-    """base64url without padding (RFC 7515, appendix C)."""
+def _decode_base64url(text: str | None, what: str) -> bytes:
+    """Decode base64url without padding (RFC 7515, appendix C)."""
     text = text or ""
     if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
         raise InvalidArgument(f"{what} is not base64url")
@@ -125,71 +153,82 @@ def _decoded(text: str | None, what: str) -> bytes:
 
 
 def parse(body: bytes) -> Schema1:
-    """Reads a payload of at most 4 MiB.
+    """Parse the payload of a manifest.
 
-    Raises InvalidArgument where it could be read as another kind of manifest, where layers and
-    history do not agree, and for all that is not as Docker writes it.
+    Args:
+        body: The payload, of at most 4 MiB.
+
+    Raises:
+        InvalidArgument: The payload is ambiguous, its layers and its history have different
+            lengths, or it does not follow Docker's format.
     """
     document = Document.parse(body, _WHAT).known(_FIELDS)
-    own = document.text("mediaType")
-    if document.integer("schemaVersion") != 1 or (own and not media_types.is_schema1(own)):
-        raise InvalidArgument(f"{_WHAT} says that it is another kind of manifest")
-    for name in _FOREIGN:
+    own_type = document.text("mediaType")
+    if document.integer("schemaVersion") != 1 or (
+        own_type and not media_types.is_schema1(own_type)
+    ):
+        raise InvalidArgument(f"{_WHAT} has another schemaVersion or mediaType")
+    for name in _FORBIDDEN_FIELDS:
         if name in document.fields:
-            raise InvalidArgument(f"{_WHAT} is ambiguous: it has {name!r} (CVE-2021-41190)")
-    blobs = document.each("fsLayers", _blob)
-    images = document.each("history", _image)
+            raise InvalidArgument(
+                f"{_WHAT} is ambiguous: it must not have a field {name!r} (CVE-2021-41190)"
+            )
+    blobs = document.each("fsLayers", _read_blob_digest)
+    images = document.each("history", _read_image)
     if len(blobs) != len(images) or not 0 < len(blobs) <= MAX_STEPS:
         raise InvalidArgument(
-            f"{_WHAT} has {len(blobs)} layers and {len(images)} entries of history; there must be "
-            f"as many of the one as of the other, and 1 to {MAX_STEPS}"
+            f"{_WHAT} has {len(blobs)} layers and {len(images)} history entries; the numbers "
+            f"must be equal, and from 1 to {MAX_STEPS}"
         )
     steps = tuple(
-        HistoryStep(blob, _history(blob, image)) for blob, image in zip(blobs, images, strict=True)
+        HistoryStep(blob, _read_history(blob, image))
+        for blob, image in zip(blobs, images, strict=True)
     )
     return Schema1(steps[::-1], images[0])
 
 
-def _blob(layer: Document) -> str:
+def _read_blob_digest(layer: Document) -> str:
     return digests.validate(layer.known(("blobSum",)).text("blobSum", None), layer.what)
 
 
-def _image(entry: Document) -> Document:
+def _read_image(entry: Document) -> Document:
+    """Return the v1 image in a history entry."""
     text = entry.known(("v1Compatibility",)).text("v1Compatibility", None)
     return Document.parse((text or "").encode(), entry.what).known(_IMAGE_FIELDS)
 
 
-def _history(blob: str, image: Document) -> History:
+def _read_history(blob: str, image: Document) -> History:
     container = image.document("container_config")
     command = container.known(("Cmd",)).texts("Cmd") if container else ()
     return History(
-        created=_time(image.text("created")) or _NO_TIME,
+        created=_normalise_time(image.text("created")) or _NO_TIME,
         created_by=" ".join(command),
         author=image.text("author"),
         comment=image.text("comment"),
-        empty_layer=blob == _EMPTY_BLOB or _says_empty(image),
+        empty_layer=blob == _EMPTY_BLOB or _is_marked_empty(image),
     )
 
 
-def _says_empty(image: Document) -> bool:
+def _is_marked_empty(image: Document) -> bool:
     if image.has("throwaway"):
         return image.flag("throwaway")
-    return image.has("Size") and image.integer("Size") == 0  # older than the flag
+    # Older versions of Docker wrote no flag.
+    return image.has("Size") and image.integer("Size") == 0
 
 
-def _time(text: str) -> str:
-    """A time as Go would write it again."""
-    found = _TIME.fullmatch(text)
-    if text and not found:
+def _normalise_time(text: str) -> str:
+    """Return a time in the form in which Go writes it."""
+    match = _TIME.fullmatch(text)
+    if text and not match:
         raise InvalidArgument(f"{_WHAT}: 'created' is not a time")
-    if found is None:
+    if match is None:
         return ""
-    seconds, fraction, zone = found.groups(default="")
+    seconds, fraction, zone = match.groups(default="")
     return f"{seconds}{fraction.rstrip('.0')}{'Z' if zone == '+00:00' else zone}"
 
 
 def _history_json(history: History, empty: bool) -> dict[str, object]:
-    return _filled(
+    return _without_empty(
         {
             "created": history.created,
             "created_by": history.created_by,
@@ -200,8 +239,8 @@ def _history_json(history: History, empty: bool) -> dict[str, object]:
     )
 
 
-def _process(document: Document) -> dict[str, object]:
-    """How the image is run; of what Docker has there, OCI's part."""
+def _process_json(document: Document) -> dict[str, object]:
+    """Return the settings of the process, without those that only Docker has."""
     value: dict[str, object] = {
         "User": document.text("User"),
         "ExposedPorts": {name: {} for name in sorted(document.names("ExposedPorts"))},
@@ -215,9 +254,9 @@ def _process(document: Document) -> dict[str, object]:
         "ArgsEscaped": document.flag("ArgsEscaped"),
     }
     document.known(value)
-    return _filled(value)
+    return _without_empty(value)
 
 
-def _filled(value: Mapping[str, object]) -> dict[str, object]:
-    """Without the fields that are empty."""
+def _without_empty(value: Mapping[str, object]) -> dict[str, object]:
+    """Return the object without its empty fields."""
     return {name: field for name, field in value.items() if field}

@@ -1,14 +1,13 @@
-"""The runtime spec that containerd gives a Linux container unless told otherwise.
+"""containerd's default runtime spec of a Linux container.
 
-What lives here: the document of ``pkg/oci`` (populateDefaultUnixSpec, WithDefaultUnixDevices) as
-plain values.  What may not: images, users' options.
+Source: containerd's ``pkg/oci`` (populateDefaultUnixSpec, WithDefaultUnixDevices).
 """
 
 from __future__ import annotations
 
 from .fields import Spec
 
-#: Every runc that a supported containerd brings reads this version.
+#: A version of the runtime-spec that the runc of every supported containerd reads.
 VERSION = "1.0.2"
 
 CAPABILITIES = (
@@ -25,7 +24,7 @@ MASKED_PATHS = (
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-#: Destination, type, source, options.
+#: Destination, type, source and options of each mount.
 _MOUNTS = (
     ("/proc", "proc", "proc", "nosuid noexec nodev"),
     ("/dev", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
@@ -35,12 +34,15 @@ _MOUNTS = (
     ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
     ("/run", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
 )
-#: null, random, full, tty, zero, urandom, console, every pts, ptmx.
+#: Major and minor numbers of null, random, full, tty, zero, urandom, console, every pts and ptmx.
 _DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
 
 
 def default_spec(cgroups_path: str) -> Spec:
-    """The spec as a JSON object, without what to run; ``cgroups_path`` is ``/<namespace>/<id>``."""
+    """Return the spec as a JSON object, with an empty command line.
+
+    ``cgroups_path`` is ``/<namespace>/<id>``.
+    """
     return {
         "ociVersion": VERSION,
         "process": {
@@ -56,8 +58,8 @@ def default_spec(cgroups_path: str) -> Spec:
         },
         "root": {"path": "rootfs"},
         "mounts": [
-            {"destination": to, "type": kind, "source": source, "options": options.split()}
-            for to, kind, source, options in _MOUNTS
+            {"destination": target, "type": kind, "source": source, "options": options.split()}
+            for target, kind, source, options in _MOUNTS
         ],
         "linux": {
             "resources": {"devices": _device_rules()},

@@ -1,6 +1,6 @@
-"""Checks of what a caller asks of a spec, and the way into a spec that somebody else wrote.
+"""Checks of the values of options, and access to the objects and lists within a spec.
 
-What lives here: typed reading that names the option.  What may not: knowledge of any option.
+A check returns the value, or raises ``InvalidArgument`` with the name of the option.
 """
 
 from __future__ import annotations
@@ -15,68 +15,70 @@ Spec = dict[str, object]
 
 
 def refuse(option: str, value: object, wanted: str) -> NoReturn:
-    """Raises ``InvalidArgument`` that names the option and what it takes."""
+    """Raise ``InvalidArgument`` with the name of the option and the values that it accepts."""
     raise InvalidArgument(f"{option} cannot be {quoted(value)}", remedy=f"Give {wanted}")
 
 
 def text(option: str, value: object, wanted: str = "Unicode text without NUL bytes") -> str:
-    """A string that a C program and JSON can both hold."""
+    """Return a string that JSON can contain and that has no NUL bytes, as C requires."""
     if not isinstance(value, str) or "\0" in value:
         refuse(option, value, wanted)
     try:
         value.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which is how Python keeps a byte that is no text
+    except UnicodeEncodeError:  # a lone surrogate, which Python uses for an undecodable byte
         refuse(option, value, wanted)
     return value
 
 
 def texts(option: str, value: object) -> list[str]:
-    """A list of strings; a string is none, though Python would take it apart."""
+    """Return a list of strings; a single string is refused, although it is iterable."""
     return [text(option, item) for item in several(option, value, "a list of strings")]
 
 
 def several(option: str, value: object, wanted: str) -> Iterable[object]:
-    """Something to go through that is neither text nor a mapping."""
+    """Return an iterable; strings, bytes and mappings are refused."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         refuse(option, value, wanted)
     return value
 
 
 def path(option: str, value: object) -> str:
-    """An absolute path."""
-    found = text(option, value)
-    if not found.startswith("/"):
+    """Return an absolute path."""
+    checked = text(option, value)
+    if not checked.startswith("/"):
         refuse(option, value, "an absolute path")
-    return found
+    return checked
 
 
 def whole(option: str, value: object, low: int, high: int) -> int:
-    """A whole number of a range."""
+    """Return an integer from ``low`` to ``high``."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         refuse(option, value, f"a whole number from {low} to {high}")
     return int(value)
 
 
 def flag(option: str, value: object) -> bool:
+    """Return a boolean."""
     if not isinstance(value, bool):
         refuse(option, value, "True or False")
     return value
 
 
 def mapping(option: str, value: object) -> Mapping[object, object]:
+    """Return a mapping."""
     if not isinstance(value, Mapping):
         refuse(option, value, "a mapping")
     return value
 
 
 def table(option: str, value: object) -> dict[str, str]:
-    """A mapping of strings to strings."""
+    """Return a mapping of strings to strings."""
     pairs = mapping(option, value).items()
     return {text(option, key): text(option, item) for key, item in pairs}
 
 
 def section(spec: Spec, *names: str) -> Spec:
-    """An object within a spec, made where it is absent."""
+    """Return an object within a spec, and create it if it is absent."""
     for name in names:
         found = spec.get(name)
         if found is None:
@@ -88,7 +90,7 @@ def section(spec: Spec, *names: str) -> Spec:
 
 
 def entries(spec: Spec, name: str) -> list[Spec]:
-    """A list of objects within a spec, made where it is absent."""
+    """Return a list of objects within a spec, and create it if it is absent."""
     found = spec.get(name)
     if found is None:
         found = spec[name] = []

@@ -1,6 +1,6 @@
-"""The ``linux`` object of a spec beside resources: namespaces, id maps, paths, cgroup.
+"""The ``linux`` object of a spec, without resource limits and seccomp.
 
-What lives here: the rules of each field.  What may not: limits, seccomp.
+Its fields are namespaces, ID maps, masked and read-only paths, the cgroup, sysctls and devices.
 """
 
 from __future__ import annotations
@@ -27,41 +27,49 @@ NAMESPACES = ("pid", "ipc", "uts", "mount", "network", "user", "cgroup", "time")
 _PROPAGATIONS = (
     "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable",
 )  # fmt: skip
-#: Linux's last id; the one above stands for none.
+#: The largest user or group ID of Linux. The next number is -1, which is not an ID.
 _MAX_ID = (1 << 32) - 2
 
 
-def set_namespaces(linux: Spec, given: object) -> None:
-    """Set each kind to ``"host"``, ``"private"`` or the path of one that there is."""
-    for kind, where in mapping("namespaces", given).items():
+def set_namespaces(linux: Spec, namespaces: object) -> None:
+    """Set the namespaces from a mapping of kinds to values; see ``set_namespace``."""
+    for kind, value in mapping("namespaces", namespaces).items():
         if kind not in NAMESPACES:
-            refuse("namespaces", kind, f"some of {', '.join(NAMESPACES)}")
-        set_namespace(linux, str(kind), where)
+            refuse("namespaces", kind, f"only the kinds {', '.join(NAMESPACES)}")
+        set_namespace(linux, str(kind), value)
 
 
-def set_namespace(linux: Spec, kind: str, where: object) -> None:
-    """Set one kind; raises ``InvalidArgument`` for what is none of the three."""
-    found = entries(linux, "namespaces")
-    places = [place for place, entry in enumerate(found) if entry.get("type") == kind]
-    if where == "host":
-        linux["namespaces"] = [entry for entry in found if entry.get("type") != kind]
+def set_namespace(linux: Spec, kind: str, value: object) -> None:
+    """Set one namespace to ``"host"``, to ``"private"``, or to the path of an existing one.
+
+    Raises:
+        InvalidArgument: ``value`` is not one of these three.
+    """
+    namespaces = entries(linux, "namespaces")
+    indexes = [index for index, entry in enumerate(namespaces) if entry.get("type") == kind]
+    if value == "host":
+        linux["namespaces"] = [entry for entry in namespaces if entry.get("type") != kind]
         return
     entry: Spec = {"type": kind}
-    if where != "private":
-        if not text("namespaces", where).startswith("/"):
-            refuse("namespaces", where, "host, private or an absolute path")
-        entry["path"] = where
-    if places:
-        found[places[0]] = entry
+    if value != "private":
+        if not text("namespaces", value).startswith("/"):
+            refuse("namespaces", value, "host, private or an absolute path")
+        entry["path"] = value
+    if indexes:
+        namespaces[indexes[0]] = entry
     else:
-        found.append(entry)
+        namespaces.append(entry)
 
 
 def set_id_maps(linux: Spec, uids: object, gids: object) -> None:
-    """Put it into a user namespace; each map is made of ``(inside, outside, size)``."""
+    """Set the ID maps, and add a user namespace if the spec has none.
+
+    Each map is a list of ``(inside, outside, size)``.
+    """
     if uids is None or gids is None:
         raise InvalidArgument(
-            "uid_map and gid_map belong together", remedy="Give both, each (inside, outside, size)"
+            "uid_map and gid_map must be given together",
+            remedy="Give both, each a list of (inside, outside, size)",
         )
     linux["uidMappings"] = _id_map("uid_map", uids)
     linux["gidMappings"] = _id_map("gid_map", gids)
@@ -69,66 +77,72 @@ def set_id_maps(linux: Spec, uids: object, gids: object) -> None:
         set_namespace(linux, "user", "private")
 
 
-def _id_map(option: str, given: object) -> list[Spec]:
+def _id_map(option: str, value: object) -> list[Spec]:
     wanted = "at least one (inside, outside, size)"
-    found: list[Spec] = []
-    for item in several(option, given, wanted):
+    id_map: list[Spec] = []
+    for item in several(option, value, wanted):
         numbers = list(several(option, item, wanted))
         if len(numbers) != 3:
             refuse(option, item, wanted)
         inside, outside = (whole(option, number, 0, _MAX_ID) for number in numbers[:2])
         size = whole(option, numbers[2], 1, _MAX_ID + 1 - max(inside, outside))
-        found.append({"containerID": inside, "hostID": outside, "size": size})
-    return found or refuse(option, given, wanted)
+        id_map.append({"containerID": inside, "hostID": outside, "size": size})
+    return id_map or refuse(option, value, wanted)
 
 
 def check_user_namespace(linux: Spec) -> None:
-    """Raises ``InvalidArgument`` for a new user namespace in which nobody is anybody."""
-    new = {"type": "user"} in entries(linux, "namespaces")
-    if new and not (linux.get("uidMappings") and linux.get("gidMappings")):
+    """Raise ``InvalidArgument`` if the spec has a private user namespace without ID maps."""
+    is_private = {"type": "user"} in entries(linux, "namespaces")
+    if is_private and not (linux.get("uidMappings") and linux.get("gidMappings")):
         raise InvalidArgument(
-            "a user namespace of its own needs maps", remedy="Give uid_map= and gid_map="
+            "a private user namespace needs ID maps", remedy="Give uid_map= and gid_map="
         )
 
 
-def set_cgroup(linux: Spec, place: object, parent: object, container_id: str) -> None:
-    """Set the path of its cgroup, or of the one above; an empty path leaves it to the runtime."""
-    if place is not None and parent is not None:
+def set_cgroup(linux: Spec, cgroup_path: object, parent: object, container_id: str) -> None:
+    """Set the path of the container's cgroup, or the path of its parent.
+
+    If ``cgroup_path`` is empty, the runtime chooses the cgroup.
+    """
+    if cgroup_path is not None and parent is not None:
         raise InvalidArgument(
-            "cgroup_path and cgroup_parent say the same thing", remedy="Give one of them"
+            "cgroup_path and cgroup_parent exclude each other", remedy="Give one of them"
         )
     if parent is not None:
         linux["cgroupsPath"] = posixpath.join("/", path("cgroup_parent", parent), container_id)
-    elif place is not None:
-        linux["cgroupsPath"] = text("cgroup_path", place)
-        if not place:
+    elif cgroup_path is not None:
+        linux["cgroupsPath"] = text("cgroup_path", cgroup_path)
+        if not cgroup_path:
             del linux["cgroupsPath"]
 
 
-def set_paths(linux: Spec, option: str, field: str, given: object) -> None:
-    """Replace the paths that are masked, or read-only."""
-    paths = texts(option, given)
+def set_paths(linux: Spec, option: str, field: str, value: object) -> None:
+    """Replace the list of paths in ``field``: the masked or the read-only paths."""
+    paths = texts(option, value)
     linux[field] = [path(option, item) for item in paths]
     if not paths:
         del linux[field]
 
 
-def set_propagation(linux: Spec, given: object) -> None:
-    if given not in _PROPAGATIONS:
-        refuse("rootfs_propagation", given, f"one of {', '.join(_PROPAGATIONS)}")
-    linux["rootfsPropagation"] = given
+def set_propagation(linux: Spec, propagation: object) -> None:
+    """Set the mount propagation of the root filesystem."""
+    if propagation not in _PROPAGATIONS:
+        refuse("rootfs_propagation", propagation, f"one of {', '.join(_PROPAGATIONS)}")
+    linux["rootfsPropagation"] = propagation
 
 
-def set_sysctls(linux: Spec, given: object) -> None:
-    section(linux, "sysctl").update(table("sysctls", given))
+def set_sysctls(linux: Spec, sysctls: object) -> None:
+    """Add sysctls to those of the spec."""
+    section(linux, "sysctl").update(table("sysctls", sysctls))
 
 
 def set_rdt_class(linux: Spec, name: object) -> None:
+    """Set the class of Intel's Resource Director Technology."""
     linux["intelRdt"] = {"closID": text("rdt_class", name)}
 
 
 def add_devices(linux: Spec, devices: Sequence[Spec], access: str) -> None:
-    """Add device nodes, and let it use them."""
+    """Add device nodes, and allow the container to use them with ``access``."""
     entries(linux, "devices").extend(devices)
     rules = entries(section(linux, "resources"), "devices")
     for device in devices:
@@ -137,7 +151,10 @@ def add_devices(linux: Spec, devices: Sequence[Spec], access: str) -> None:
 
 
 def unconfine(linux: Spec, devices: Sequence[Spec]) -> None:
-    """Show it everything and let it use every device, as ``ctr run --privileged`` does."""
+    """Remove masked paths, read-only paths and seccomp, and allow all devices.
+
+    This is part of ``ctr run --privileged``. ``devices`` are the nodes to add.
+    """
     for field in ("maskedPaths", "readonlyPaths", "seccomp"):
         linux.pop(field, None)
     entries(linux, "devices").extend(devices)

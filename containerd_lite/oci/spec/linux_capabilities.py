@@ -1,7 +1,4 @@
-"""Capabilities of a process (capabilities(7)).
-
-What lives here: their names, and what adding and dropping mean.  What may not: who holds them now.
-"""
+"""Capabilities of a process (capabilities(7)): their names, and how options change them."""
 
 from __future__ import annotations
 
@@ -9,32 +6,36 @@ from collections.abc import Sequence
 
 from .fields import Spec, refuse, section, texts
 
-#: In the order of their bits.
-_BITS = """
+#: The names of all capabilities, in the order of their bits.
+_NAMES = """
 CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
 NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT
 SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
 AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
 PERFMON BPF CHECKPOINT_RESTORE
 """
-KNOWN = tuple(f"CAP_{name}" for name in _BITS.split())
+KNOWN = tuple(f"CAP_{name}" for name in _NAMES.split())
 _ALL = "ALL"
-_GIVEN = ("bounding", "effective", "permitted")
+#: The sets to which added capabilities are added. The other sets only lose capabilities.
+_GRANTED_SETS = ("bounding", "effective", "permitted")
 
 
 def of_mask(mask: int) -> list[str]:
-    """The names of a mask's bits; bits without a name here have none."""
+    """Return the names of the capabilities in a bit mask; unknown bits are ignored."""
     return [name for bit, name in enumerate(KNOWN) if mask >> bit & 1]
 
 
 def set_capabilities(process: Spec, names: Sequence[str]) -> None:
-    """Give a process these and no others; what it may hand on shrinks to them."""
-    held = section(process, "capabilities")
-    for kind in _GIVEN:
-        held[kind] = list(names)
+    """Give a process exactly these capabilities.
+
+    The inheritable and ambient sets keep only those of their capabilities that are in ``names``.
+    """
+    sets = section(process, "capabilities")
+    for kind in _GRANTED_SETS:
+        sets[kind] = list(names)
     for kind in ("inheritable", "ambient"):
-        held[kind] = [name for name in texts(f"spec: {kind}", held.get(kind, ())) if name in names]
-    _tidy(held)
+        sets[kind] = [name for name in texts(f"spec: {kind}", sets.get(kind, ())) if name in names]
+    _remove_empty(sets)
 
 
 def change_capabilities(
@@ -42,30 +43,33 @@ def change_capabilities(
 ) -> None:
     """Add and drop capabilities by name, with or without ``CAP_``.
 
-    ``"all"`` is ``everything`` to add, and whatever there is to drop; it counts first, so that
-    what is named beside it is added to nothing, or dropped from everything.  Raises
-    ``InvalidArgument`` for a name that is none.
+    With ``"all"`` in ``drop``, the process keeps only the capabilities in ``add``. With ``"all"``
+    in ``add``, it gets those in ``everything``, except those in ``drop``.
+
+    Raises:
+        InvalidArgument: A name is not that of a capability.
     """
-    added, dropped = _names("cap_add", add), _names("cap_drop", drop)
+    added, dropped = _check_names("cap_add", add), _check_names("cap_drop", drop)
     if _ALL in dropped:
         set_capabilities(process, ())
-    held = section(process, "capabilities")
+    sets = section(process, "capabilities")
     gained = [name for name in added if name != _ALL]
     if _ALL in added:
         gained = [*everything, *gained]
-    for kind in _GIVEN:
-        names = dict.fromkeys((*texts(f"spec: {kind}", held.get(kind, ())), *gained))
-        held[kind] = [name for name in names if name not in dropped]
+    for kind in _GRANTED_SETS:
+        names = dict.fromkeys((*texts(f"spec: {kind}", sets.get(kind, ())), *gained))
+        sets[kind] = [name for name in names if name not in dropped]
     for kind in ("inheritable", "ambient"):
-        held[kind] = [
-            name for name in texts(f"spec: {kind}", held.get(kind, ())) if name not in dropped
+        sets[kind] = [
+            name for name in texts(f"spec: {kind}", sets.get(kind, ())) if name not in dropped
         ]
-    _tidy(held)
+    _remove_empty(sets)
 
 
-def _names(option: str, given: object) -> list[str]:
+def _check_names(option: str, value: object) -> list[str]:
+    """Return the names of capabilities in upper case and with ``CAP_``, and ``ALL`` as it is."""
     names = []
-    for item in texts(option, given):
+    for item in texts(option, value):
         name = item.upper()
         if name not in (_ALL, *KNOWN):
             name = f"CAP_{name}"
@@ -75,7 +79,7 @@ def _names(option: str, given: object) -> list[str]:
     return names
 
 
-def _tidy(held: Spec) -> None:
-    """An empty set is absent, as Go writes it."""
-    for kind in [kind for kind, names in held.items() if not names]:
-        del held[kind]
+def _remove_empty(sets: Spec) -> None:
+    """Remove empty sets, because Go does not write them."""
+    for kind in [kind for kind, names in sets.items() if not names]:
+        del sets[kind]

@@ -1,8 +1,4 @@
-"""Mounts of a spec.
-
-What lives here: the record, its forms, and what replaces what.  What may not: whether a source
-exists, which is the daemon's to know.
-"""
+"""The mounts of a spec."""
 
 from __future__ import annotations
 
@@ -18,7 +14,8 @@ HOST_FILES = {
     for name in ("hosts", "resolv.conf", "localtime")
 }  # fmt: skip
 _FORM = "a Mount, or a string such as type=bind,src=/a,dst=/b,options=rbind:ro"
-_KEYS = {
+#: Key in ``ctr``'s syntax → field of ``Mount``.
+_FIELDS = {
     "type": "type",
     "src": "source",
     "source": "source",
@@ -26,16 +23,21 @@ _KEYS = {
     "destination": "destination",
     "options": "options",
 }
-#: What Docker and nerdctl give a tmpfs; the caller's come after, and the last one counts.
-_TMPFS = ("noexec", "nosuid", "nodev")
+#: The options that Docker and nerdctl give to every tmpfs. The caller's options follow and
+#: override them.
+_TMPFS_OPTIONS = ("noexec", "nosuid", "nodev")
 
 
 @record(frozen=True)
 class Mount:
-    """Something to be seen at ``destination`` within a container.
+    """A mount in a container.
 
-    ``source`` is a path on the daemon's machine for a bind mount; ``options`` are fstab(5)'s,
-    and ``rbind`` is added to a bind mount that has neither ``bind`` nor ``rbind``.
+    Attributes:
+        destination: The absolute path in the container.
+        source: The source. For a bind mount, it is an absolute path on the daemon's machine.
+        type: The type of filesystem; ``bind`` for a bind mount.
+        options: Mount options, as in fstab(5). A bind mount with neither ``bind`` nor ``rbind``
+            gets ``rbind``.
     """
 
     destination: str
@@ -45,21 +47,29 @@ class Mount:
 
     @classmethod
     def parse(cls, line: str) -> Mount:
-        """Reads ``ctr``'s form, in which commas within quotes are no separators."""
-        found: dict[str, str] = {}
-        for part in _parts(line):
+        """Parse a mount in the syntax of ``ctr run --mount``.
+
+        Args:
+            line: Fields such as ``type=bind,src=/a,dst=/b,options=rbind:ro``. A comma within quotes
+                does not separate fields.
+
+        Raises:
+            InvalidArgument: ``line`` does not have this syntax, or has no destination.
+        """
+        fields: dict[str, str] = {}
+        for part in _split_line(line):
             key, equals, value = part.partition("=")
-            if not equals or key not in _KEYS:
+            if not equals or key not in _FIELDS:
                 refuse("mounts", line, _FORM)
-            found[_KEYS[key]] = value
-        options = found.pop("options", "")
-        if "destination" not in found:
+            fields[_FIELDS[key]] = value
+        options = fields.pop("options", "")
+        if "destination" not in fields:
             refuse("mounts", line, "a mount with dst=")
-        return cls(**found, options=tuple(options.split(":")) if options else ())
+        return cls(**fields, options=tuple(options.split(":")) if options else ())
 
 
-def _parts(line: str) -> list[str]:
-    import csv  # for mounts that are written as text
+def _split_line(line: str) -> list[str]:
+    import csv  # only mounts that are given as text need it
 
     try:
         rows = list(csv.reader([text("mounts", line)], strict=True))
@@ -69,44 +79,44 @@ def _parts(line: str) -> list[str]:
 
 
 def add_mounts(spec: Spec, mounts: object) -> None:
-    """Add mounts, each a ``Mount`` or its string; they replace what was at their destinations."""
+    """Add mounts, each a ``Mount`` or a string, in place of those with the same destinations."""
     added = [
         document(mount if isinstance(mount, Mount) else Mount.parse(text("mounts", mount, _FORM)))
         for mount in several("mounts", mounts, f"a list, each item {_FORM}")
     ]
-    _add(spec, added)
+    _replace_mounts(spec, added)
 
 
-def add_tmpfs(spec: Spec, given: object) -> None:
+def add_tmpfs(spec: Spec, mounts: object) -> None:
     """Add a tmpfs at each destination, with options such as ``"size=64m,mode=755"``."""
-    _add(
+    _replace_mounts(
         spec,
         [
             {
-                "destination": path("tmpfs", to),
+                "destination": path("tmpfs", destination),
                 "type": "tmpfs",
                 "source": "tmpfs",
-                "options": [*_TMPFS, *filter(None, text("tmpfs", options).split(","))],
+                "options": [*_TMPFS_OPTIONS, *filter(None, text("tmpfs", options).split(","))],
             }
-            for to, options in mapping("tmpfs", given).items()
+            for destination, options in mapping("tmpfs", mounts).items()
         ],
     )
 
 
 def add_host_files(spec: Spec, names: Iterable[str]) -> None:
-    """Show files of the daemon's machine, read-only, at their own paths."""
+    """Mount files of the daemon's machine read-only at the same paths in the container."""
     mounts = entries(spec, "mounts")
     for name in names:
         if name not in HOST_FILES:
-            refuse("host_files", name, f"some of {', '.join(HOST_FILES)}")
-        place = HOST_FILES[name]
+            refuse("host_files", name, f"only the names {', '.join(HOST_FILES)}")
+        file = HOST_FILES[name]
         mounts.append(
-            {"destination": place, "type": "bind", "source": place, "options": ["rbind", "ro"]}
+            {"destination": file, "type": "bind", "source": file, "options": ["rbind", "ro"]}
         )
 
 
 def make_writable(spec: Spec, *kinds: str) -> None:
-    """Make mounts of some types writable that are not."""
+    """Make the read-only mounts of these types writable."""
     for mount in entries(spec, "mounts"):
         if mount.get("type") in kinds:
             options = texts("spec: options", mount.get("options") or ())
@@ -114,24 +124,29 @@ def make_writable(spec: Spec, *kinds: str) -> None:
 
 
 def document(mount: Mount) -> Spec:
-    """A mount as it stands in a spec.  Raises ``InvalidArgument``."""
+    """Return a mount as the JSON object of a spec.
+
+    Raises:
+        InvalidArgument: A field has the wrong type or an invalid value.
+    """
     destination = path("mounts", mount.destination)
     kind, source = text("mounts", mount.type), text("mounts", mount.source)
     options = texts("mounts", mount.options)
     if kind == "bind" or "bind" in options or "rbind" in options:
-        if not source.startswith("/"):  # runc would look for it beside the container's bundle
+        if not source.startswith("/"):  # runc resolves relative paths in the container's bundle
             refuse("mounts", source, "an absolute path as the source of a bind mount")
         if "bind" not in options and "rbind" not in options:
             options.insert(0, "rbind")
-    found: Spec = {"destination": destination, "type": kind, "source": source, "options": options}
-    return {name: value for name, value in found.items() if value}
+    fields: Spec = {"destination": destination, "type": kind, "source": source, "options": options}
+    return {name: value for name, value in fields.items() if value}
 
 
-def _add(spec: Spec, added: list[Spec]) -> None:
-    taken = {posixpath.normpath(str(mount["destination"])) for mount in added}
+def _replace_mounts(spec: Spec, added: list[Spec]) -> None:
+    """Add mounts, and remove the existing mounts with the same destinations."""
+    replaced = {posixpath.normpath(str(mount["destination"])) for mount in added}
     kept = [
         mount
         for mount in entries(spec, "mounts")
-        if posixpath.normpath(str(mount.get("destination", ""))) not in taken
+        if posixpath.normpath(str(mount.get("destination", ""))) not in replaced
     ]
     spec["mounts"] = kept + added

@@ -1,6 +1,6 @@
-"""What a container may use: the ``resources`` of a spec (runtime-spec config-linux.md).
+"""The resource limits of a spec: its ``resources`` object, without devices.
 
-What lives here: processor, memory, processes, block devices, huge pages.  What may not: devices.
+They are described in config-linux.md of the runtime-spec.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from ...errors import InvalidArgument
 from .fields import Spec, mapping, refuse, section, text, whole
 
 _MAX = (1 << 63) - 1
-#: The scheduler's period unless told otherwise, and its shortest quota (microseconds).
+#: Microseconds of the scheduler's default period, and of its smallest quota.
 _PERIOD, _MIN_QUOTA = 100_000, 1000
-#: Option → object, field, least, most.  -1 is no limit.
+#: Option → object, field, smallest and largest value. -1 means unlimited.
 _NUMBERS = {
     "cpu_shares": ("cpu", "shares", 2, 262144),
     "cpu_quota": ("cpu", "quota", -1, _MAX),
@@ -26,13 +26,18 @@ _NUMBERS = {
     "pids_limit": ("pids", "limit", -1, _MAX),
     "blkio_weight": ("blockIO", "weight", 10, 1000),
 }
+#: Option → field of the object ``cpu``.
 _TEXTS = {"cpuset_cpus": "cpus", "cpuset_mems": "mems"}
 
 
 def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
-    """Set the limits that ``options`` has, bytes and microseconds; ``cpus`` is a number of cores.
+    """Set the limits in ``options``.
 
-    Raises ``InvalidArgument``.
+    Sizes are in bytes, times are in microseconds, and ``cpus`` is a number of cores.
+
+    Raises:
+        InvalidArgument: A value has the wrong type or is out of range, or ``cpus`` is combined
+            with ``cpu_quota`` or ``cpu_period``.
     """
     for option, (name, field, low, high) in _NUMBERS.items():
         if option in options:
@@ -46,9 +51,9 @@ def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
         resources["hugepageLimits"] = [
             {
                 "pageSize": text("hugepage_limits", size),
-                "limit": whole("hugepage_limits", most, 0, _MAX),
+                "limit": whole("hugepage_limits", limit, 0, _MAX),
             }
-            for size, most in mapping("hugepage_limits", options["hugepage_limits"]).items()
+            for size, limit in mapping("hugepage_limits", options["hugepage_limits"]).items()
         ]
 
 
@@ -56,9 +61,12 @@ def _set_cpus(cpu: Spec, options: Mapping[str, object]) -> None:
     cpus = options["cpus"]
     if "cpu_quota" in options or "cpu_period" in options:
         raise InvalidArgument(
-            "cpus says the same as cpu_quota and cpu_period", remedy="Give either"
+            "cpus excludes cpu_quota and cpu_period",
+            remedy="Give either cpus, or cpu_quota and cpu_period",
         )
-    number = isinstance(cpus, (int, float)) and not isinstance(cpus, bool) and math.isfinite(cpus)
-    if not number or not _MIN_QUOTA <= float(cpus) * _PERIOD <= _MAX:  # type: ignore[arg-type]
+    is_number = (
+        isinstance(cpus, (int, float)) and not isinstance(cpus, bool) and math.isfinite(cpus)
+    )
+    if not is_number or not _MIN_QUOTA <= float(cpus) * _PERIOD <= _MAX:  # type: ignore[arg-type]
         refuse("cpus", cpus, "a number of cores, at least 0.01")
     cpu.update(quota=int(float(cpus) * _PERIOD), period=_PERIOD)  # type: ignore[arg-type]

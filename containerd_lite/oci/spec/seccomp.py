@@ -1,7 +1,6 @@
-"""The seccomp profile that ``ctr run --seccomp`` gives (containerd's ``contrib/seccomp``).
+"""The seccomp profile that ``ctr run --seccomp`` uses (containerd's ``contrib/seccomp``).
 
-What lives here: what may be called, always or on a condition, as containerd 2.2.5 and later have
-it; AF_ALG and AF_VSOCK sockets are closed.  What may not: which machine this is.
+The rules are those of containerd 2.2.5 and later. They deny sockets of AF_ALG and AF_VSOCK.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Collection
 
 from .fields import Spec
 
-_ALWAYS = """
+_ALWAYS_ALLOWED = """
 _llseek _newselect accept accept4 access adjtimex alarm bind brk cachestat capget capset
 chdir chmod chown chown32 clock_adjtime clock_adjtime64 clock_getres clock_getres_time64
 clock_gettime clock_gettime64 clock_nanosleep clock_nanosleep_time64 close close_range
@@ -57,8 +56,8 @@ timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname unlink 
 uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write
 writev
 """
-#: Names, which argument, how it is compared, with what: allowed if one row of a name holds.
-_ARGUMENTS = (
+#: System call, comparison, value. A call is allowed if its first argument matches one of its rows.
+_ALLOWED_BY_ARGUMENT = (
     ("socket", "LT", 38),  # AF_ALG is 38
     ("socket", "EQ", 39),
     ("socket", "GT", 40),  # AF_VSOCK is 40
@@ -68,11 +67,11 @@ _ARGUMENTS = (
     ("personality", "EQ", 0x20008),
     ("personality", "EQ", 0xFFFFFFFF),
 )
-#: Tracing cannot get around seccomp from Linux 4.8 on.
-_TRACING_KERNEL = (4, 8)
+#: The first Linux version in which a tracer cannot bypass seccomp.
+_MIN_TRACING_KERNEL = (4, 8)
 _TRACING = "process_vm_readv process_vm_writev ptrace"
 
-#: Machine, as uname(2) has it → architectures, more names.
+#: Machine name of uname(2) → architectures, additional system calls.
 _MACHINES = {
     "x86_64": ("X86_64 X86 X32", "arch_prctl modify_ldt"),
     "i686": ("", "modify_ldt"),
@@ -89,6 +88,7 @@ _MACHINES = {
     "riscv64": ("RISCV64", "riscv_flush_icache riscv_hwprobe"),
     "loongarch64": ("LOONGARCH64", ""),
 }
+#: Capability → system calls that it allows.
 _CAPABILITIES = {
     "CAP_DAC_READ_SEARCH": "open_by_handle_at",
     "CAP_SYS_ADMIN": (
@@ -111,27 +111,40 @@ _CAPABILITIES = {
     "CAP_BPF": "bpf",
     "CAP_PERFMON": "perf_event_open",
 }
-#: CLONE_NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET and NEWCGROUP.
+#: CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET and
+#: CLONE_NEWCGROUP.
 _NEW_NAMESPACES = 0x7E020000
 _ENOSYS = 38
 
 
 def default_profile(capabilities: Collection[str], machine: str, kernel: tuple[int, int]) -> Spec:
-    """The profile for a process whose bounding set is ``capabilities``."""
-    architectures, more = _MACHINES.get(machine, ("", ""))
+    """Return containerd's default seccomp profile.
+
+    Args:
+        capabilities: The names of the capabilities in the bounding set of the process.
+        machine: The machine name of uname(2), such as ``x86_64``.
+        kernel: The major and minor version of the kernel.
+
+    Returns:
+        The ``seccomp`` object of a runtime spec.
+    """
+    architectures, additional = _MACHINES.get(machine, ("", ""))
     rules = [
-        _allow(_ALWAYS),
-        *(_allow(name, 0, f"SCMP_CMP_{how}", value) for name, how, value in _ARGUMENTS),
+        _allow(_ALWAYS_ALLOWED),
+        *(
+            _allow(name, 0, f"SCMP_CMP_{comparison}", value)
+            for name, comparison, value in _ALLOWED_BY_ARGUMENT
+        ),
     ]
-    if kernel >= _TRACING_KERNEL:
+    if kernel >= _MIN_TRACING_KERNEL:
         rules.append(_allow(_TRACING))
-    if more:
-        rules.append(_allow(more))
-    unlocked = [_CAPABILITIES[name] for name in capabilities if name in _CAPABILITIES]
-    rules.extend(map(_allow, unlocked))
+    if additional:
+        rules.append(_allow(additional))
+    privileged = [_CAPABILITIES[name] for name in capabilities if name in _CAPABILITIES]
+    rules.extend(map(_allow, privileged))
     if "CAP_SYS_ADMIN" not in capabilities:
-        # clone3 keeps its flags in memory, where no filter can see them: glibc, told that there
-        # is no such call, goes back to clone.
+        # clone3 has its flags in memory, which a filter cannot read. ENOSYS makes glibc fall back
+        # to clone.
         flags = 1 if machine == "s390x" else 0
         rules.append(_allow("clone", flags, "SCMP_CMP_MASKED_EQ", _NEW_NAMESPACES))
         rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS})
@@ -143,6 +156,10 @@ def default_profile(capabilities: Collection[str], machine: str, kernel: tuple[i
 
 
 def _allow(names: str, index: int = 0, comparison: str = "", value: int = 0) -> Spec:
+    """Return a rule that allows system calls.
+
+    With a ``comparison``, the rule applies only if the argument at ``index`` matches ``value``.
+    """
     rule: Spec = {"names": names.split(), "action": "SCMP_ACT_ALLOW"}
     if comparison:
         rule["args"] = [{"index": index, "value": value, "op": comparison}]
