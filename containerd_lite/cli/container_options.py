@@ -70,7 +70,7 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pids-limit", type=int, help="the number of processes and threads")
     group.add_argument("--cgroup-path", help="the cgroup of the container")
     group.add_argument(
-        "--seccomp", metavar="default|unconfined|PATH", help="seccomp profile (default)"
+        "--seccomp", metavar="default|unconfined|PATH", help="seccomp profile (none)"
     )
     group.add_argument("--apparmor", metavar="PROFILE", help="name of a loaded AppArmor profile")
     group.add_argument(

@@ -1,4 +1,4 @@
-"""A process's streams: where its input comes from and its output goes."""
+"""The streams of a process: the source of its input and the targets of its output."""
 
 from __future__ import annotations
 

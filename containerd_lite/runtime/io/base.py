@@ -1,11 +1,10 @@
-"""What all kinds of streams have in common.
+"""The protocol between a process and its streams.
 
-What lives here: the protocol between streams and those who run processes.  What may not: any kind.
+The streams of a task are used like this::
 
     with streams:
-        task = container.new_task(streams.stdio)
-        task.start()
-        streams.start(task)
+        task = container.new_task(streams)  # the daemon gets streams.stdio
+        task.start()  # this calls streams.start(task)
         task.wait()
         streams.wait(2.0)
 """
@@ -21,50 +20,69 @@ from ...undo import Undo
 
 
 class StreamedProcess(Protocol):
-    """What streams ask of the process that they belong to."""
+    """The methods of a process that its streams call."""
 
     def poll(self) -> object | None:
-        """Something once the process has ended; does not wait."""
+        """Return ``None`` while the process runs, another value afterwards. Do not wait."""
 
     def close_io(self) -> None:
-        """Tell the shim that no more input comes."""
+        """Tell the shim that the input has ended."""
 
     def resize(self, columns: int, rows: int) -> None:
-        """Tell the process how large its terminal is now."""
+        """Set the size of the process's terminal."""
 
 
 class ProcessStreams(Protocol):
-    """The streams of one process; a context manager that leaves nothing behind."""
+    """The streams of one process.
 
-    #: Called at once, in the serving thread, when ``failure`` is set.
+    This is a context manager. At its end, it closes the streams.
+    """
+
+    #: Called in the serving thread as soon as ``failure`` is set.
     on_failure: Callable[[], object]
 
     @property
     def stdio(self) -> Stdio:
-        """What the daemon is told."""
+        """The paths or URIs of the streams, for the daemon."""
 
     @property
     def failure(self) -> BaseException | None:
-        """What went wrong with a source or a sink: output that comes after it is thrown away."""
+        """The first error of a source or a sink, else ``None``.
+
+        Output for a sink that has failed is discarded.
+        """
 
     def start(self, process: StreamedProcess) -> None:
-        """Serve the streams; called once, when the process has been started."""
+        """Serve the streams. Call this once, after the start of the process.
+
+        Args:
+            process: The process that the streams belong to.
+        """
 
     def wait(self, idle: float | None) -> bool:
-        """Wait until all output is where it belongs; true if it is.
+        """Wait until all output has reached its targets.
 
-        That is when the process and its children have closed their streams.  Gives up where
-        nothing comes for ``idle`` seconds; ``None`` never does.
+        The output ends when the process and its children have closed their streams.
+
+        Args:
+            idle: Seconds without output after which to stop waiting; ``None`` means no limit.
+
+        Returns:
+            Whether all output has reached its targets.
         """
 
     def drain(self) -> None:
-        """Throw away what is still to come and nobody reads; before a process is deleted.
+        """Discard the output that nothing reads. Call this before the process is deleted.
 
-        The shim wants to get rid of all output first, and may wait for that for ten seconds.
+        At the deletion, the shim writes the remaining output first. It may wait ten seconds for
+        a reader.
         """
 
     def close(self) -> None:
-        """Stop serving and let go of everything; may be called twice, and without a start."""
+        """Stop serving and free all resources.
+
+        This may be called twice, and without a start.
+        """
 
     def __enter__(self) -> ProcessStreams: ...
 
@@ -77,5 +95,5 @@ class ProcessStreams(Protocol):
 
 
 def closing_on_failure(streams: ProcessStreams | None) -> Undo:
-    """Closes ``streams``, if there are any, where the block fails."""
+    """Return a context manager that closes ``streams``, if any, when its block raises."""
     return Undo() if streams is None else Undo(streams.close)

@@ -1,32 +1,41 @@
-"""The keys that end an interactive session while the process goes on.
-
-What lives here: reading how they are written, and finding them in what is typed.  What may not:
-terminals.
-"""
+"""The key sequence that detaches a terminal from a process, which continues to run."""
 
 from __future__ import annotations
 
 from ...errors import InvalidArgument
 
-#: Ctrl and one of these is a control character (moby's pkg/term).
-_WITH_CTRL = "@abcdefghijklmnopqrstuvwxyz[\\]^_"
+#: Keys that make a control character with Ctrl. A key's position is the character's code (moby's
+#: pkg/term).
+_CTRL_KEYS = "@abcdefghijklmnopqrstuvwxyz[\\]^_"
 
 
 class DetachKeys:
-    """Finds a sequence of keys; what may be the beginning of one is held back until it is not.
+    r"""A search for a key sequence in the bytes that a user types.
 
-    ``keys`` is as docker writes them: single characters and ``ctrl-`` with a letter or one of
-    ``@[\\]^_``, with commas between (``"ctrl-p,ctrl-q"``); ``""`` is never found.  Raises
-    ``InvalidArgument``.
+    Bytes that may begin the sequence are held back until later bytes decide.
+
+    Args:
+        keys: The keys as Docker writes them, with commas between them (``"ctrl-p,ctrl-q"``). A
+            key is a character, or ``ctrl-`` with a letter or one of ``@[\]^_``. ``""`` is never
+            found.
+
+    Attributes:
+        found: Whether the whole sequence has been typed.
+
+    Raises:
+        InvalidArgument: A key is not valid.
     """
 
     def __init__(self, keys: str) -> None:
-        self._keys = bytes(map(_code, keys.split(","))) if keys else b""
+        self._keys = bytes(map(_key_code, keys.split(","))) if keys else b""
         self._held = b""
         self.found = False
 
     def feed(self, data: bytes) -> bytes:
-        """What of it, and of what was held back, is for the process."""
+        """Return the bytes for the process: those held back before, and those of ``data``.
+
+        The result has neither the sequence nor the bytes after it.
+        """
         if not self._keys:
             return data
         passed = bytearray()
@@ -41,15 +50,15 @@ class DetachKeys:
         return bytes(passed)
 
     def rest(self) -> bytes:
-        """What was held back, at the end of the input."""
+        """Return the bytes that are held back, at the end of the input."""
         held, self._held = self._held, b""
         return held
 
 
-def _code(key: str) -> int:
+def _key_code(key: str) -> int:
     name = key.lower().removeprefix("ctrl-")
     if len(key) == 1 and key.isascii():
         return ord(key)
-    if len(key) > len(name) == 1 and name in _WITH_CTRL:
-        return _WITH_CTRL.index(name)
-    raise InvalidArgument(f"{key!r} is no key to detach with", remedy="Write ctrl-p,ctrl-q")
+    if len(key) > len(name) == 1 and name in _CTRL_KEYS:
+        return _CTRL_KEYS.index(name)
+    raise InvalidArgument(f"invalid detach key {key!r}", remedy="Write keys as in ctrl-p,ctrl-q")

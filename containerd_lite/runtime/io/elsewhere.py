@@ -1,7 +1,4 @@
-"""Streams that somebody else serves: nobody, the shim, a logger, the owner of some FIFOs.
-
-What lives here: what to tell the daemon of them.  What may not: reading or writing them.
-"""
+"""Streams that this process does not serve: none, a log file, a logger, another program's FIFOs."""
 
 from __future__ import annotations
 
@@ -16,12 +13,20 @@ from .base import StreamedProcess
 from .ends import NULL_DEVICE
 from .fifos import check_fifo
 
-#: What Go's net/url leaves as it is in a path, beside letters, digits and ``_.-~``.
-_IN_PATHS = "/$&+,:;=@"
+#: Characters that Go's net/url does not escape in a path, besides letters, digits and ``_.-~``.
+_UNESCAPED = "/$&+,:;=@"
 
 
 class NullIO:
-    """No input, and no output: the daemon's ``/dev/null`` for all.  Base of its kind."""
+    """Streams without input, whose output is discarded.
+
+    This is also the base class of all streams that this process does not serve.
+
+    Attributes:
+        stdio: The paths or URIs of the streams, for the daemon.
+        failure: Always ``None``.
+        on_failure: Never called.
+    """
 
     def __init__(self) -> None:
         self.stdio = Stdio()
@@ -29,17 +34,17 @@ class NullIO:
         self.on_failure: Callable[[], object] = lambda: None
 
     def start(self, process: StreamedProcess) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def wait(self, idle: float | None) -> bool:
-        """Nothing to wait for: true."""
+        """Return true at once."""
         return True
 
     def drain(self) -> None:
-        """Nothing comes here."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
     def __enter__(self) -> NullIO:
         return self
@@ -52,11 +57,17 @@ class NullIO:
 
 
 class LogFile(NullIO):
-    """Both outputs are appended to a file on the daemon's machine; its shim makes it.
+    """A log file on the daemon's machine, to which the shim appends both outputs.
 
-    ``path`` is absolute.  Raises ``InvalidArgument``.  A process with a terminal cannot have it.
-    runc's shim closes the file when stdout ends, and loses what has not yet come of stderr then,
-    for ``ctr``, too (containerd #3118); where those words count, have a ``BinaryLogger``.
+    The shim creates the file. A process with a terminal cannot have a log file. runc's shim closes
+    the file when stdout ends, and loses later bytes of stderr; ``ctr`` loses them, too
+    (containerd #3118). If they matter, use a ``BinaryLogger``.
+
+    Args:
+        path: Absolute path of the file.
+
+    Raises:
+        InvalidArgument: The path is not absolute.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -66,12 +77,20 @@ class LogFile(NullIO):
 
 
 class BinaryLogger(NullIO):
-    """Both outputs go to a program that the shim starts on its machine.
+    """A program that the shim starts on the daemon's machine, and that reads both outputs.
 
-    The program finds stdout and stderr on its descriptors 3 and 4 and closes 5 when it is ready
-    (containerd's core/runtime/v2/logging); ``CONTAINER_ID`` and ``CONTAINER_NAMESPACE`` are its
-    only variables.  ``path`` is absolute; ``args`` are its arguments, a name and a value each,
-    which come in any order.  Raises ``InvalidArgument``.
+    The program reads stdout from its descriptor 3 and stderr from descriptor 4. It closes
+    descriptor 5 when it is ready (containerd's core/runtime/v2/logging). Its environment has only
+    ``CONTAINER_ID`` and ``CONTAINER_NAMESPACE``.
+
+    Args:
+        path: Absolute path of the program.
+        args: Its arguments: names and values. Each value follows its name; the pairs have no
+            fixed order. Default: none.
+        terminal: The process has a terminal.
+
+    Raises:
+        InvalidArgument: The path is not absolute.
     """
 
     def __init__(
@@ -88,10 +107,18 @@ class BinaryLogger(NullIO):
 
 
 class Fifos(NullIO):
-    """FIFOs that are there already, and served by somebody else; ``""`` for a stream without.
+    """Existing FIFOs on the daemon's machine, which another program serves.
 
-    Raises ``InvalidArgument`` for a path that is not absolute, ``NotFound``, and
-    ``FailedPrecondition`` for something that is no FIFO.
+    Args:
+        stdin: Absolute path of the input's FIFO. Default: no input.
+        stdout: Absolute path of the output's FIFO. Default: the output is discarded.
+        stderr: Absolute path of the error output's FIFO. Default: it is discarded.
+        terminal: The process has a terminal. It needs ``stdout``, and has no ``stderr``.
+
+    Raises:
+        FailedPrecondition: A file is not a FIFO.
+        InvalidArgument: A path is not absolute, or a terminal has ``stderr`` or lacks ``stdout``.
+        NotFound: A FIFO does not exist.
     """
 
     def __init__(
@@ -100,28 +127,26 @@ class Fifos(NullIO):
         super().__init__()
         if terminal and (stderr or not stdout):
             raise InvalidArgument(
-                "a terminal has one output, stdout", remedy="Give stdout, and no stderr"
+                "a terminal has one output, stdout", remedy="Give stdout=, and leave out stderr="
             )
         for path in filter(None, (stdin, stdout, stderr)):
             _check_absolute(path)
             check_fifo(path)
         if not terminal and (stdin or stdout or stderr):
-            # runc's shim wants both outputs as soon as there is one stream.
+            # runc's shim requires both outputs if there is any stream.
             stdout, stderr = stdout or NULL_DEVICE, stderr or NULL_DEVICE
         self.stdio = Stdio(stdin, stdout, stderr, terminal)
 
 
 def _check_absolute(path: str) -> None:
     if not os.path.isabs(path):
-        raise InvalidArgument(
-            f"{path!r} is not absolute", remedy="The daemon has a working directory of its own"
-        )
+        raise InvalidArgument(f"path {path!r} is not absolute", remedy="Give an absolute path")
 
 
 def _uri(scheme: str, path: str | os.PathLike[str]) -> str:
-    """As Go's ``url.URL`` writes it, which is how the shim reads it."""
+    """Return the URI of a path as Go's ``url.URL`` writes it, because Go's shim parses it."""
     text = os.fspath(path)
     _check_absolute(text)
-    # normpath keeps two slashes at the beginning, which would be a host's name here.
+    # normpath keeps two leading slashes. In a URI, a host name would follow them.
     clean = "/" + posixpath.normpath(text).lstrip("/")
-    return f"{scheme}://{quote(os.fsencode(clean), safe=_IN_PATHS)}"
+    return f"{scheme}://{quote(os.fsencode(clean), safe=_UNESCAPED)}"

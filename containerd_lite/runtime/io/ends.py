@@ -1,8 +1,4 @@
-"""Our ends of the FIFOs of one process: of a new one, or of one that runs already.
-
-What lives here: which FIFOs there are, and what the daemon is told of them.  What may not: what
-is done with them.
-"""
+"""The FIFOs of one process, from this client's side: of a new or of a running process."""
 
 from __future__ import annotations
 
@@ -13,14 +9,20 @@ from ...services.tasks import Stdio
 from ...undo import Undo
 from .fifos import FifoFolder, FoundFolder, await_input, open_input
 
-#: An output that is thrown away: the shim opens it as any file.
+#: Target of a discarded output. The shim opens it like any file.
 NULL_DEVICE = "/dev/null"
 
 
 class NewEnds:
-    """New FIFOs for those of stdin, stdout and stderr that are in ``names``.
+    """New FIFOs for a process.
 
-    With ``joined`` stderr has stdout's.  Raises ``PermissionDenied``.
+    Args:
+        names: The streams that get a FIFO: some of ``stdin``, ``stdout`` and ``stderr``.
+        terminal: The process has a terminal, and therefore no stderr.
+        joined: Stderr shares the FIFO of stdout.
+
+    Raises:
+        PermissionDenied: The folder for FIFOs cannot be written.
     """
 
     is_attached = False
@@ -33,31 +35,35 @@ class NewEnds:
         if self._folder is not None:
             with Undo(self._folder.close):
                 paths = {name: self._folder.add(name) for name in names}
-            # runc's shim wants both outputs as soon as there is one stream.
+            # runc's shim requires both outputs if there is any stream.
             stdout = paths.get("stdout", NULL_DEVICE)
             stderr = "" if terminal else paths.get("stderr", stdout if joined else NULL_DEVICE)
             self.stdio = Stdio(paths.get("stdin", ""), stdout, stderr, terminal)
 
     @property
     def outputs(self) -> dict[str, str]:
-        """The FIFOs to read, by the name of the stream."""
+        """The paths of the FIFOs to read, by the name of the stream."""
         return _outputs(self.stdio)
 
     def open_input(self) -> int:
-        """When the process has been started."""
+        """Open stdin's FIFO for writing. Call this after the start of the process."""
         return await_input(self.stdio.stdin)
 
     def close(self, *, keep: bool) -> None:
-        """Remove the FIFOs; with ``keep`` only if no shim uses them."""
+        """Remove the FIFOs; with ``keep``, only if no shim uses them."""
         if self._folder is not None:
             self._folder.close(keep=keep)
 
 
 class FoundEnds(NewEnds):
-    """The FIFOs of a process that runs already, which ``stdio`` names.
+    """The FIFOs of a running process.
 
-    Raises ``FailedPrecondition`` where it has none, or where another client serves them, and
-    ``NotFound`` where they are gone.
+    Args:
+        stdio: The paths of the FIFOs.
+
+    Raises:
+        FailedPrecondition: The process has no FIFOs, or another client serves them.
+        NotFound: The FIFOs do not exist any more.
     """
 
     is_attached = True
@@ -67,7 +73,8 @@ class FoundEnds(NewEnds):
         for path in found:
             if "://" in path:
                 raise FailedPrecondition(
-                    f"the output goes to {path}", remedy="Look there: its shim serves it"
+                    f"the output goes to {path}",
+                    remedy="Read it there; only FIFOs can be attached to",
                 )
         if not found:
             raise FailedPrecondition(
@@ -78,7 +85,10 @@ class FoundEnds(NewEnds):
         self._folder = FoundFolder(found[0])
 
     def open_input(self) -> int:
-        """Raises ``FailedPrecondition`` for a process without an input, or that closed it."""
+        """Open stdin's FIFO for writing.
+
+        Raise ``FailedPrecondition`` if the process has no input, or has closed it.
+        """
         if not self.stdio.stdin:
             raise FailedPrecondition(
                 "the process was started without stdin", remedy="Attach without stdin="

@@ -1,7 +1,4 @@
-"""The terminal that this program runs in.
-
-What lives here: raw mode, its size, and being told when that changes.  What may not: streams.
-"""
+"""The terminal that this program runs in: its raw mode, and its size."""
 
 from __future__ import annotations
 
@@ -18,21 +15,23 @@ from .sinks import duplicate
 
 
 class LocalTerminal:
-    """A terminal of ours, as a process in a container is to have it.
+    """This program's terminal, while a process in a container uses it.
 
-    Neither ``input`` nor ``output``, descriptors, need be one: then there is nothing to set.
+    Args:
+        input: Descriptor of its input. If it is not a terminal, its mode is not changed.
+        output: Descriptor of its output. If neither is a terminal, ``size`` returns ``None``.
     """
 
     def __init__(self, input: int, output: int) -> None:
         self._input = duplicate(input)
         self._output = output
         self._lock = threading.Lock()
-        self._mode: list[Any] | None = None
-        self._watches = False
-        self._former: Any = None
+        self._saved_mode: list[Any] | None = None
+        self._is_watching = False
+        self._saved_handler: Any = None
 
     def size(self) -> tuple[int, int] | None:
-        """Columns and rows, if there is a terminal that has some."""
+        """Return the number of columns and rows, or ``None`` if they are unknown."""
         for descriptor in (self._output, self._input):
             with suppress(OSError):
                 size = os.get_terminal_size(descriptor)
@@ -41,32 +40,32 @@ class LocalTerminal:
         return None
 
     def make_raw(self) -> None:
-        """Every key is for the process, and nothing is shown but what it writes."""
+        """Switch to raw mode: the process gets every key, and nothing is echoed."""
         with suppress(termios.error), self._lock:
-            self._mode = termios.tcgetattr(self._input)
-            # Now: what was typed already counts, and output that is held up does not matter.
+            self._saved_mode = termios.tcgetattr(self._input)
+            # TCSANOW keeps the bytes that were typed before, and does not wait for output.
             tty.setraw(self._input, termios.TCSANOW)
 
     def restore(self) -> None:
-        """As it was before ``make_raw``; may be called at any time, and in any thread."""
+        """Restore the mode from before ``make_raw``. Any thread may call this at any time."""
         with self._lock:
-            mode, self._mode = self._mode, None
+            mode, self._saved_mode = self._saved_mode, None
             if mode is not None:
-                with suppress(termios.error):  # the terminal is gone
+                with suppress(termios.error):  # the terminal does not exist any more
                     termios.tcsetattr(self._input, termios.TCSANOW, mode)
 
     def watch(self, resized: Callable[[], object]) -> None:
-        """Have ``resized`` called when the size changes; only the main thread can ask for it."""
+        """Call ``resized`` when the size changes. This has an effect in the main thread only."""
         if threading.current_thread() is threading.main_thread() and self.size() is not None:
-            self._former = signal.signal(signal.SIGWINCH, lambda number, frame: resized())
-            self._watches = True
+            self._saved_handler = signal.signal(signal.SIGWINCH, lambda number, frame: resized())
+            self._is_watching = True
 
     def close(self) -> None:
-        """Restore the terminal, and the handler of its signal."""
-        if self._watches and threading.current_thread() is threading.main_thread():
-            self._watches = False
-            # One that was not set from Python (None) cannot be set from it either.
-            signal.signal(signal.SIGWINCH, self._former or signal.SIG_DFL)
+        """Restore the terminal's mode and the signal handler for changes of its size."""
+        if self._is_watching and threading.current_thread() is threading.main_thread():
+            self._is_watching = False
+            # A handler that was not set from Python is None, and Python cannot set it again.
+            signal.signal(signal.SIGWINCH, self._saved_handler or signal.SIG_DFL)
         self.restore()
         if self._input >= 0:
             os.close(self._input)

@@ -1,9 +1,8 @@
-"""The thread that moves bytes between FIFOs and whatever is at our end of them.
+"""The thread that moves bytes between the FIFOs of a process and its sources and sinks.
 
-What lives here: the loop and its flows.  What may not: RPCs, save those that it is told to make.
-
-One thread serves all streams of a process, and waits for all at once: neither a slow source nor a
-sink without room holds up the other streams.  A sink that is a function may: it runs here.
+One thread serves all streams of a process, and waits for all of them at once. A slow source, or a
+descriptor without room, does not delay the other streams. A function that is a sink may delay them,
+because it runs in this thread.
 """
 
 from __future__ import annotations
@@ -17,90 +16,109 @@ from typing import Protocol
 from ...deadline import Deadline
 from .sinks import CHUNK, SinkWriter
 
-#: How long a function that is a sink may go on after ``stop`` (seconds); then it is left behind.
-_STOP_PATIENCE = 2.0
+#: Seconds that ``stop`` waits for a function that is a sink. Afterwards, ``stop`` does not wait.
+_STOP_TIMEOUT = 2.0
 
 
 class Flow(Protocol):
-    """One stream, which the pump closes when it is over."""
+    """One stream, which the pump closes when it has ended."""
 
     is_output: bool
 
     @property
     def is_stuck(self) -> bool:
-        """Whether there is something for its sink, which has no room for it."""
+        """Whether there are bytes for the sink, which has no room for them."""
 
     def wants(self) -> tuple[int, int]:
-        """The descriptor to wait for, and for which of poll's events."""
+        """Return the descriptor to wait for, and the events of ``poll`` to wait for."""
 
     def step(self) -> bool:
-        """Move what can be moved; true where the stream is over."""
+        """Move the bytes that can be moved without blocking. Return true at the stream's end."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the stream's descriptors."""
+        ...
 
 
 class Output:
-    """From a FIFO to a writer; what a writer that failed would have had is thrown away."""
+    """A stream from a FIFO to a writer.
+
+    After the writer has failed, the stream's bytes are discarded.
+
+    Args:
+        descriptor: The FIFO, which this object closes.
+        writer: The writer, which this object closes.
+        on_failure: Called with the writer's error.
+    """
 
     is_output = True
 
     def __init__(
-        self, descriptor: int, writer: SinkWriter, fail: Callable[[BaseException], object]
+        self, descriptor: int, writer: SinkWriter, on_failure: Callable[[BaseException], object]
     ):
         self._descriptor = descriptor
         self._writer = writer
-        self._fail = fail
+        self._on_failure = on_failure
         self._failed = False
-        self._rest = memoryview(b"")
+        self._unwritten = memoryview(b"")
 
     @property
     def is_stuck(self) -> bool:
-        return bool(self._rest)
+        """Whether the writer has no room for the bytes that were read."""
+        return bool(self._unwritten)
 
     def wants(self) -> tuple[int, int]:
-        if self._rest:
+        """Return the FIFO, or the writer if there are bytes to write."""
+        if self._unwritten:
             return self._writer.descriptor, select.POLLOUT
         return self._descriptor, select.POLLIN
 
     def step(self) -> bool:
-        if not self._rest:
+        """Read from the FIFO if all bytes are written, and write. Return true at its end."""
+        if not self._unwritten:
             try:
                 data = os.read(self._descriptor, CHUNK)
             except BlockingIOError:
                 return False
             if not data:
                 return True
-            self._rest = memoryview(data)
+            self._unwritten = memoryview(data)
         self._write()
         return False
 
     def _write(self) -> None:
         try:
-            while self._rest and not self._failed:
-                self._rest = self._rest[self._writer.write(self._rest) :]
+            while self._unwritten and not self._failed:
+                self._unwritten = self._unwritten[self._writer.write(self._unwritten) :]
         except BaseException as error:
             if isinstance(error, BlockingIOError) and self._writer.descriptor >= 0:
                 return
-            # Reading goes on: a shim that cannot write would hold up the end of the process.
+            # Continue to read: a shim that cannot write would delay the end of the process.
             self._failed = True
-            self._fail(error)
+            self._on_failure(error)
         if self._failed:
-            self._rest = memoryview(b"")
+            self._unwritten = memoryview(b"")
 
     def close(self) -> None:
+        """Close the FIFO and the writer."""
         os.close(self._descriptor)
         self._writer.close()
 
 
 class Input:
-    """From a source to a FIFO.
+    """A stream from a source to a FIFO.
 
-    ``read`` is called when the descriptor ``source``, if there is one, is ready; it returns no
-    bytes at the end, and then ``finish`` is called.
+    Args:
+        source: The descriptor of the source, which this object closes, or ``None``. ``read`` is
+            called when it is ready.
+        read: Returns bytes of the source, ``b""`` at its end.
+        descriptor: The FIFO, which this object closes.
+        on_failure: Called with an error of the source or of the FIFO.
+        finish: Called when the FIFO has been closed at the end of the source.
     """
 
     is_output = False
-    #: A process need not read.
+    #: Always false. A process need not read its input, so ``wait`` must not wait for that.
     is_stuck = False
 
     def __init__(
@@ -108,175 +126,183 @@ class Input:
         source: int | None,
         read: Callable[[], bytes | memoryview],
         descriptor: int,
-        fail: Callable[[BaseException], object],
+        on_failure: Callable[[BaseException], object],
         finish: Callable[[], object],
     ):
         self._source = source
         self._read = read
         self._descriptor = descriptor
-        self._fail = fail
+        self._on_failure = on_failure
         self._finish = finish
-        self._rest = memoryview(b"")
+        self._unwritten = memoryview(b"")
 
     def wants(self) -> tuple[int, int]:
-        if self._rest or self._source is None:
+        """Return the source, or the FIFO if there are bytes to write."""
+        if self._unwritten or self._source is None:
             return self._descriptor, select.POLLOUT
         return self._source, select.POLLIN
 
     def step(self) -> bool:
+        """Read from the source if all bytes are written, and write. Return true at its end."""
         try:
-            if not self._rest:
-                self._rest = memoryview(self._read())
-                if not self._rest:
-                    self._end()
+            if not self._unwritten:
+                self._unwritten = memoryview(self._read())
+                if not self._unwritten:
+                    self._end_input()
                     return True
-            self._rest = self._rest[os.write(self._descriptor, self._rest) :]
+            self._unwritten = self._unwritten[os.write(self._descriptor, self._unwritten) :]
         except BlockingIOError:
             return False
         except BrokenPipeError:
-            return True  # nobody will read the rest
+            return True  # the FIFO has no reader any more
         except BaseException as error:
-            self._fail(error)
-            self._end()
+            self._on_failure(error)
+            self._end_input()
             return True
         return False
 
-    def _end(self) -> None:
-        """The shim holds a writer of its own, so the end of input must be said, after ours."""
+    def _end_input(self) -> None:
+        """Close the FIFO, then call ``finish``, because the shim also keeps the FIFO open."""
         os.close(self._descriptor)
         self._descriptor = -1
         self._finish()
 
     def close(self) -> None:
+        """Close the FIFO and the source."""
         for descriptor in (self._descriptor, self._source):
             if descriptor is not None and descriptor >= 0:
                 os.close(descriptor)
 
 
 class Pump:
-    """Serves flows, which belong to it, until they are over or ``stop`` is called.
+    """The loop that serves flows until they have ended or ``stop`` is called.
 
-    ``on_poke`` is called in the serving thread after ``poke``, ``on_end`` when nothing is served
-    any more.  With ``ends_with_outputs`` input is not served when all outputs are over.
+    Args:
+        ends_with_outputs: Stop serving the input when all outputs have ended.
+
+    Attributes:
+        on_poke: Called in the serving thread after ``poke``.
+        on_end: Called in the serving thread when serving has ended.
     """
 
     def __init__(self, *, ends_with_outputs: bool = False) -> None:
         self.on_poke: Callable[[], object] = lambda: None
         self.on_end: Callable[[], object] = lambda: None
         self._ends_with_outputs = ends_with_outputs
-        self._look_first = False
+        self._read_first = False
         self._flows: list[Flow] = []
         self._thread: threading.Thread | None = None
-        self._wake = -1
-        #: The thread and ``stop`` both need the descriptor: the last closes it.
-        self._users = 0
+        self._wake_descriptor = -1
+        #: The thread and ``stop`` both use this descriptor. The last user closes it.
+        self._wake_users = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._drained = threading.Event()
-        #: All is moved that came, and nothing came since ``_progressed`` was last cleared.
+        #: Whether the thread waits, and no sink lacks room.
         self._is_quiet = False
+        #: Whether an output has been served since ``wait`` last cleared this.
         self._progressed = False
 
     def add(self, flow: Flow) -> None:
-        """Before ``start``."""
+        """Add a flow before the start. It belongs to the pump, which closes it."""
         self._flows.append(flow)
 
-    def start(self, *, look_first: bool = False) -> None:
-        """Serve from now on, if there is something to serve.
+    def start(self, *, read_first: bool = False) -> None:
+        """Start the thread, if there are flows.
 
-        With ``look_first`` outputs are looked at before they are waited for: poll does not tell
-        of a FIFO that nobody has written to since it was opened that nobody is there.
+        With ``read_first``, the thread reads all outputs once before it waits for them. A FIFO that
+        has had no writer since it was opened is at its end, but ``poll`` does not report that.
         """
-        self._look_first = look_first
+        self._read_first = read_first
         if not self._flows:
             self._drained.set()
             return
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._users = 2
+        self._wake_descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake_users = 2
         self._thread = threading.Thread(target=self._run, name="containerd-lite-io", daemon=True)
         self._thread.start()
 
     def wait(self, idle: float | None) -> bool:
-        """Wait until all outputs are over; false where nothing came for ``idle`` seconds.
+        """Wait until all outputs have ended. Return false after ``idle`` seconds without output.
 
-        The time that a sink takes does not count.
+        The time during which a sink has no room does not count.
         """
-        patience = Deadline(idle)
+        deadline = Deadline(idle)
         if self._thread is None:
             return True
-        while not self._drained.wait(patience.remaining()):
+        while not self._drained.wait(deadline.remaining()):
             if self._progressed or not self._is_quiet:
                 self._progressed = False
-                patience = Deadline(idle)
-            elif patience.expired:
+                deadline = Deadline(idle)
+            elif deadline.expired:
                 return False
         return True
 
     def poke(self) -> None:
-        """Have ``on_poke`` called; for signal handlers, too."""
-        if self._wake >= 0:
-            os.eventfd_write(self._wake, 1)
+        """Make the thread call ``on_poke``. Signal handlers may call this, too."""
+        if self._wake_descriptor >= 0:
+            os.eventfd_write(self._wake_descriptor, 1)
 
     def finish(self) -> None:
-        """Serve nothing any more; from a flow."""
+        """End serving. A flow may call this."""
         self._stopping.set()
 
     def stop(self) -> None:
-        """Serve nothing any more, and let go of all flows."""
+        """End serving, wait for the thread, and close all flows."""
         self._stopping.set()
         thread, self._thread = self._thread, None
         if thread is not None:
             self.poke()
             if thread is not threading.current_thread():
-                # What a sink that does not come back still uses, the thread itself will close.
-                thread.join(_STOP_PATIENCE)
-            self._leave()
-        elif not self._users:
+                # If a sink does not return, the thread closes the flows later.
+                thread.join(_STOP_TIMEOUT)
+            self._release_wake_descriptor()
+        elif not self._wake_users:
             self._close_flows()
 
-    def _leave(self) -> None:
+    def _release_wake_descriptor(self) -> None:
         with self._lock:
-            self._users -= 1
-            if not self._users:
-                os.close(self._wake)
-                self._wake = -1
+            self._wake_users -= 1
+            if not self._wake_users:
+                os.close(self._wake_descriptor)
+                self._wake_descriptor = -1
 
     # ---- the serving thread ----------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            if self._look_first:
-                self._step([flow for flow in self._flows if flow.is_output])
+            if self._read_first:
+                self._step_flows([flow for flow in self._flows if flow.is_output])
             while self._flows and not self._stopping.is_set():
-                self._step(self._ready())
+                self._step_flows(self._wait_for_flows())
         finally:
             self._close_flows()
             try:
                 self.on_end()
             finally:
                 self._drained.set()
-                self._leave()
+                self._release_wake_descriptor()
 
-    def _ready(self) -> list[Flow]:
-        """Wait until something can be moved."""
+    def _wait_for_flows(self) -> list[Flow]:
+        """Wait until flows can move bytes, and return these flows."""
         poller = select.poll()
-        poller.register(self._wake, select.POLLIN)
-        waiting = {}
+        poller.register(self._wake_descriptor, select.POLLIN)
+        flows = {}
         for flow in self._flows:
             descriptor, events = flow.wants()
             poller.register(descriptor, events)
-            waiting[descriptor] = flow
+            flows[descriptor] = flow
         self._is_quiet = not any(flow.is_stuck for flow in self._flows)
-        found = [descriptor for descriptor, _ in poller.poll()]
+        ready = [descriptor for descriptor, _ in poller.poll()]
         self._is_quiet = False
-        if self._wake in found:
-            os.eventfd_read(self._wake)
+        if self._wake_descriptor in ready:
+            os.eventfd_read(self._wake_descriptor)
             if not self._stopping.is_set():
                 self.on_poke()
-        return [waiting[descriptor] for descriptor in found if descriptor in waiting]
+        return [flows[descriptor] for descriptor in ready if descriptor in flows]
 
-    def _step(self, ready: list[Flow]) -> None:
-        for flow in ready:
+    def _step_flows(self, flows: list[Flow]) -> None:
+        for flow in flows:
             if self._stopping.is_set():
                 break
             if flow.step():

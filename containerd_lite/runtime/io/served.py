@@ -1,7 +1,4 @@
-"""What the streams that this process serves have in common.
-
-What lives here: FIFOs and a pump, from start to end.  What may not: which bytes go where.
-"""
+"""The base class of the streams that this process serves."""
 
 from __future__ import annotations
 
@@ -18,7 +15,17 @@ from .sinks import SinkWriter
 
 
 class Served:
-    """FIFOs, and a thread that serves them from ``start`` to ``close``."""
+    """The FIFOs of a process, and a thread that serves them from ``start`` to ``close``.
+
+    Args:
+        ends: The FIFOs. Default: none; a subclass may set them later.
+        pump: The thread.
+
+    Attributes:
+        failure: The first error of a source or a sink, else ``None``.
+        on_failure: Called in the serving thread as soon as ``failure`` is set.
+        detached: Whether the user has detached from the process.
+    """
 
     def __init__(self, ends: NewEnds | None, pump: Pump) -> None:
         self.failure: BaseException | None = None
@@ -26,31 +33,43 @@ class Served:
         self.detached = False
         self._ends = ends or NewEnds()
         self._pump = pump
-        #: Those that no flow closes yet, by the stream.
+        #: Writers that no flow closes yet, by the name of their stream.
         self._writers: dict[str, SinkWriter] = {}
 
     @property
     def stdio(self) -> Stdio:
-        """What the daemon is told."""
+        """The paths of the FIFOs, for the daemon."""
         return self._ends.stdio
 
     def start(self, process: StreamedProcess) -> None:
-        """Serve the streams of a process that has been started."""
-        self._pump.start(look_first=self._ends.is_attached)
+        """Serve the streams. Call this once, after the start of the process.
+
+        Args:
+            process: The process that the streams belong to.
+        """
+        self._pump.start(read_first=self._ends.is_attached)
 
     def wait(self, idle: float | None) -> bool:
-        """Wait until the process and its children have closed their streams.
+        """Wait until the process and its children have closed their outputs.
 
-        Gives up, and returns false, where ``idle`` seconds pass without a byte; a sink may take
-        its time.
+        Args:
+            idle: Seconds without output after which to stop waiting; ``None`` means no limit. The
+                time during which a sink has no room does not count.
+
+        Returns:
+            Whether all output has reached its targets.
         """
         return self._pump.wait(idle)
 
     def drain(self) -> None:
-        """Nothing to do: the pump reads on, whatever becomes of its sinks."""
+        """Do nothing: the pump continues to read, even if a sink has failed."""
 
     def close(self) -> None:
-        """Stop serving, and remove the FIFOs, unless others made them or go on with them."""
+        """Stop serving, and remove the FIFOs.
+
+        FIFOs stay if another program made them, or if the process still uses them after the user
+        has detached.
+        """
         self._pump.stop()
         for name in list(self._writers):
             self._writers.pop(name).close()
@@ -58,9 +77,9 @@ class Served:
 
     def _add_output(self, name: str, path: str) -> None:
         descriptor = open_output(path)
-        self._pump.add(Output(descriptor, self._writers.pop(name), self._fail))
+        self._pump.add(Output(descriptor, self._writers.pop(name), self._set_failure))
 
-    def _fail(self, error: BaseException) -> None:
+    def _set_failure(self, error: BaseException) -> None:
         if self.failure is None:
             self.failure = error
             self.on_failure()
@@ -73,7 +92,10 @@ class Served:
 
 
 def quietly(close_io: Callable[[], object]) -> Callable[[], None]:
-    """A process that has ended, or a daemon that is gone, needs no end of input."""
+    """Return a function that calls ``close_io`` and ignores its ``ContainerdError``.
+
+    The process may have ended, or the daemon may have stopped.
+    """
 
     def run() -> None:
         with suppress(ContainerdError):
@@ -83,4 +105,4 @@ def quietly(close_io: Callable[[], object]) -> Callable[[], None]:
 
 
 def nothing() -> None:
-    """Nobody is to be told."""
+    """Do nothing."""

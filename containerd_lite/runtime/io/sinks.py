@@ -1,7 +1,4 @@
-"""Where the pump takes bytes from and puts them.
-
-What lives here: sinks and sources, and descriptors that never block.  What may not: threads.
-"""
+"""The sinks of output, and descriptors that are written without blocking."""
 
 from __future__ import annotations
 
@@ -15,19 +12,23 @@ from typing import BinaryIO, Protocol
 
 from ...errors import InvalidArgument, ResourceExhausted
 
-#: As much as a FIFO holds (pipe(7)).
+#: Bytes to move at a time: the capacity of a FIFO (pipe(7)).
 CHUNK = 64 << 10
 
-#: Takes the bytes of a stream as they come, in the serving thread.
+#: Function that gets the bytes of a stream as they arrive. The serving thread calls it.
 Sink = Callable[[bytes], object]
-#: What can be written to: a sink, a binary file, a descriptor.
+#: Target of output: a function of bytes, a binary file or a descriptor.
 Target = BinaryIO | Sink | int
-#: Files of Python that are but a descriptor and a buffer.
-_PLAIN = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
+#: Python's file classes that consist of a descriptor and a buffer only.
+_PLAIN_FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
 
 
 class Capture:
-    """A sink that keeps what it gets, up to ``limit`` bytes."""
+    """A sink that keeps the bytes it gets, up to a limit.
+
+    Args:
+        limit: Largest number of bytes to keep.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -35,25 +36,36 @@ class Capture:
         self._size = 0
 
     def __call__(self, data: bytes) -> None:
+        """Keep the bytes. Raise ``ResourceExhausted`` if they exceed the limit."""
         self._size += len(data)
         if self._size > self._limit:
             raise ResourceExhausted(
                 f"the process wrote more than the {self._limit} bytes that are kept",
-                remedy="Raise max_output=, or give stdout= and stderr= something to write to",
+                remedy="Raise max_output=, or give targets with stdout= and stderr=",
             )
         self._parts.append(data)
 
     @property
     def data(self) -> bytes:
+        """The bytes that were kept."""
         return b"".join(self._parts)
 
 
 def sink_of(target: BinaryIO | Sink) -> Sink:
-    """A sink for a binary file or a function; all of the bytes are written, or it raises."""
+    """Return a sink that passes all bytes to a target.
+
+    Args:
+        target: A function of bytes, which is returned as it is, or a binary file.
+
+    Returns:
+        A function that writes all bytes it gets, or raises the file's error.
+    """
     return target if callable(target) else _FileSink(target)
 
 
 class _FileSink:
+    """A sink that writes all bytes to a file, and waits for room if necessary."""
+
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
@@ -76,22 +88,24 @@ def _wait_for_room(descriptor: int) -> None:
 
 
 def discard(data: bytes) -> None:
-    """The sink of what nobody wants."""
+    """Do nothing: the sink of discarded output."""
 
 
 class SinkWriter(Protocol):
-    """Something to write to; ``descriptor`` is -1 for what cannot be waited for."""
+    """A writer for the pump; ``descriptor`` is -1 if the pump cannot wait for room."""
 
     descriptor: int
 
     def write(self, data: memoryview) -> int:
-        """Returns how much was written; raises ``BlockingIOError`` where there is no room."""
+        """Write and return the number of bytes written; raise ``BlockingIOError`` without room."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the writer, not its target."""
+        ...
 
 
-class _Call:
-    """Writes to a sink."""
+class _SinkCaller:
+    """A writer that calls a sink."""
 
     descriptor = -1
 
@@ -107,10 +121,14 @@ class _Call:
 
 
 class DescriptorSink:
-    """Writes to a descriptor without ever blocking on it, and without changing it for others.
+    """A writer to a descriptor that never blocks.
 
-    A pipe or a terminal is opened once more, with a flag of its own; a socket has a flag for each
-    message; a regular file does not block.
+    It does not set ``O_NONBLOCK`` on the descriptor, which other programs may share. Instead, it
+    opens a pipe or a terminal again, and sends to a socket with a flag for each message. A regular
+    file does not block.
+
+    Args:
+        descriptor: The descriptor, which is duplicated and stays open.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -121,26 +139,27 @@ class DescriptorSink:
         if stat.S_ISSOCK(mode):
             self._socket = socket.socket(fileno=self.descriptor)
         elif not stat.S_ISREG(mode):
-            self._open_again()
+            self._reopen()
 
-    def _open_again(self) -> None:
+    def _reopen(self) -> None:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        given = self.descriptor
+        original = self.descriptor
         try:
-            self.descriptor = os.open(f"/proc/self/fd/{given}", flags)
-        except OSError:  # somebody else's terminal
+            self.descriptor = os.open(f"/proc/self/fd/{original}", flags)
+        except OSError:  # for instance a terminal of another user
             self._is_blocking = True
         else:
-            os.close(given)
+            os.close(original)
 
     def write(self, data: memoryview) -> int:
+        """Write and return the number of bytes written; raise ``BlockingIOError`` without room."""
         if self._socket is not None:
             return self._socket.send(data, socket.MSG_DONTWAIT)
         if self._is_blocking:
-            return self._write_carefully(data)
+            return self._write_if_ready(data)
         return os.write(self.descriptor, data)
 
-    def _write_carefully(self, data: memoryview) -> int:
+    def _write_if_ready(self, data: memoryview) -> int:
         poller = select.poll()
         poller.register(self.descriptor, select.POLLOUT)
         if not poller.poll(0):
@@ -148,6 +167,7 @@ class DescriptorSink:
         return os.write(self.descriptor, data[: select.PIPE_BUF])
 
     def close(self) -> None:
+        """Close the duplicate of the descriptor."""
         if self._socket is not None:
             self._socket.close()
         elif self.descriptor >= 0:
@@ -156,31 +176,34 @@ class DescriptorSink:
 
 
 def writer_of(target: Target) -> SinkWriter:
-    """What the pump writes to, to be closed by it; the target itself stays open."""
+    """Return a writer to a target. The pump closes the writer; the target stays open."""
     descriptor = descriptor_of(target)
     if descriptor is None:
-        return _Call(target if callable(target) else _FileSink(target))  # type: ignore[arg-type]
+        return _SinkCaller(target if callable(target) else _FileSink(target))  # type: ignore[arg-type]
     return DescriptorSink(descriptor)
 
 
 def descriptor_of(target: object) -> int | None:
-    """The descriptor of a number or of a plain file, what it has buffered written out."""
+    """Return the descriptor of a plain file, or the target itself if it is a number.
+
+    Flush the file first. Return ``None`` for other targets.
+    """
     if isinstance(target, int):
         return target
-    if not isinstance(target, _PLAIN):
+    if not isinstance(target, _PLAIN_FILES):
         return None
     try:
         if target.writable():
             target.flush()
         return target.fileno()
-    except io.UnsupportedOperation:  # a buffer around something that is no file
+    except io.UnsupportedOperation:  # a buffer around an object without a descriptor
         return None
 
 
 def duplicate(descriptor: int) -> int:
-    """A descriptor that stays what it is when the given one is closed.
+    """Return a duplicate, which stays open when the caller closes the descriptor.
 
-    Raises ``InvalidArgument`` for one that is not open.
+    Raise ``InvalidArgument`` if the descriptor is not open.
     """
     try:
         return os.dup(descriptor)

@@ -1,7 +1,4 @@
-"""The streams of a process as ``subprocess`` has them: pipes, files, descriptors, functions.
-
-What lives here: which of them is whose.  What may not: terminals of ours.
-"""
+"""The streams of a process, as in ``subprocess``: pipes, files, descriptors and functions."""
 
 from __future__ import annotations
 
@@ -26,35 +23,50 @@ from .sinks import CHUNK, Target, descriptor_of, discard, duplicate, writer_of
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-#: The numbers of subprocess, which may be given as well.
+#: A pipe between the process and the caller. ``subprocess.PIPE`` is the same number.
 PIPE = -1
+#: A target of stderr: the same as stdout's. ``subprocess.STDOUT`` is the same number.
 STDOUT = -2
+#: No input, or discarded output. ``subprocess.DEVNULL`` is the same number.
 DEVNULL = -3
-#: This process's own stream.
+#: This Python process's own stream of the same name.
 INHERIT = -4
 
-#: How often to look whether a process has ended that does not read its input (seconds).
-_LOOK = 0.1
+#: Seconds between checks whether a process that does not read its input has ended.
+_POLL_INTERVAL = 0.1
 
-#: What can be read from: bytes, a binary file, a descriptor.
+#: Source of input: bytes, a binary file or a descriptor.
 Source = bytes | BinaryIO | int
 
 
 class Streams(Served):
-    """The streams of a process.
+    """The streams of a process: pipes, files, descriptors and functions.
 
-    ``stdin`` is ``None`` or ``DEVNULL`` for none, bytes, a binary file or a descriptor to read to
-    the end, ``INHERIT``, or ``PIPE`` for a raw file ``stdin`` to write to, whose closing is the
-    end of input.  ``stdout`` and ``stderr`` are ``None`` or ``DEVNULL`` to be thrown away, a
-    function of bytes, a binary file, a descriptor, ``INHERIT``, or ``PIPE`` for a file to read;
-    ``stderr`` may be ``STDOUT``.  Those files are there from ``start`` to ``close``.
+    The descriptor of a file is used directly, as ``subprocess`` does. The serving thread calls
+    functions, and reads and writes files without a descriptor.
 
-    A file that has a descriptor is used by that, as subprocess does.  Functions, and files
-    without, run in the serving thread.  A process with a ``terminal`` has no stderr of its own;
-    the end of its input is a Ctrl-D, or, where it was a ``PIPE``, a hang-up.  ``ends`` are for
-    ``attach``.
+    If the process has a terminal, all its output is on stdout. At the end of its input, it gets a
+    Ctrl-D. Closing a ``PIPE`` hangs up the terminal instead.
 
-    Raises ``InvalidArgument``, ``PermissionDenied``.
+    Args:
+        stdin: Source of the input, which is read to its end: bytes, a binary file, a descriptor,
+            ``INHERIT``, ``PIPE`` or ``DEVNULL``. Default: no input.
+        stdout: Target of the output: a function of bytes, a binary file, a descriptor,
+            ``INHERIT``, ``PIPE`` or ``DEVNULL``. Default: the output is discarded.
+        stderr: Target of the error output: the same, or ``STDOUT``. Default: it is discarded.
+        terminal: The process has a terminal.
+        ends: The FIFOs of a running process. Only ``attach`` gives them. Default: new FIFOs.
+
+    Attributes:
+        stdin: An unbuffered file to write the input to, if it is a ``PIPE``. Closing it ends the
+            input. It is ``None`` before ``start``.
+        stdout: A file to read the output from, if it is a ``PIPE``. It is ``None`` before
+            ``start``.
+        stderr: The same for the error output.
+
+    Raises:
+        InvalidArgument: A source or a target cannot be used.
+        PermissionDenied: The folder for FIFOs cannot be written.
     """
 
     def __init__(
@@ -69,88 +81,99 @@ class Streams(Served):
         self.stdin: io.FileIO | None = None
         self.stdout: BinaryIO | None = None
         self.stderr: BinaryIO | None = None
-        self._source = None if _is(stdin, DEVNULL) else 0 if _is(stdin, INHERIT) else stdin
-        targets = _targets(stdout, stderr, terminal)
-        #: Descriptors that nobody else closes yet, by what they are.
-        self._held: dict[str, int] = {}
-        self._pipes: list[str] = []
-        self._drain = Pump()
+        self._source = (
+            None if _is_number(stdin, DEVNULL) else 0 if _is_number(stdin, INHERIT) else stdin
+        )
+        targets = _resolve_targets(stdout, stderr, terminal)
+        #: Descriptors that ``close`` must close, by their use.
+        self._descriptors: dict[str, int] = {}
+        self._pipe_names: list[str] = []
+        self._drain_pump = Pump()
         super().__init__(ends, Pump())
         with Undo(self.close):
-            # First what was given: a number that is free may soon be one of ours.
-            self._take(targets)
+            # Duplicate the caller's descriptors first. If the caller has closed one, the next file
+            # that is opened here may get its number.
+            self._duplicate(targets)
             if ends is None:
                 self._ends = _new_ends(self._source, targets, terminal)
-            self._open(targets)
+            self._open_fifos(targets)
 
-    def _take(self, targets: dict[str, Target]) -> None:
-        given = None if _is(self._source, PIPE) else descriptor_of(self._source)
-        if given is not None:
-            self._held["source"] = duplicate(given)
-        for name, given_target in targets.items():
-            target = targets["stdout"] if _is(given_target, STDOUT) else given_target
-            if not _is(target, PIPE):
-                self._writers[name] = writer_of(discard if _is(target, DEVNULL) else target)
+    def _duplicate(self, targets: dict[str, Target]) -> None:
+        """Duplicate the source's descriptor, and make the writers to the targets."""
+        original = None if _is_number(self._source, PIPE) else descriptor_of(self._source)
+        if original is not None:
+            self._descriptors["source"] = duplicate(original)
+        for name, named_target in targets.items():
+            target = targets["stdout"] if _is_number(named_target, STDOUT) else named_target
+            if not _is_number(target, PIPE):
+                self._writers[name] = writer_of(discard if _is_number(target, DEVNULL) else target)
 
-    def _open(self, targets: dict[str, Target]) -> None:
+    def _open_fifos(self, targets: dict[str, Target]) -> None:
         for name, path in self._ends.outputs.items():
-            if _is(targets[name], PIPE):
-                self._held[name] = open_output(path)
-                self._pipes.append(name)
+            if _is_number(targets[name], PIPE):
+                self._descriptors[name] = open_output(path)
+                self._pipe_names.append(name)
             elif name in self._writers:
                 self._add_output(name, path)
             else:
                 raise InvalidArgument(
-                    "the process has two outputs, which one pipe cannot take",
-                    remedy="Give stderr a target of its own",
+                    "the process has two outputs, and one PIPE cannot receive both",
+                    remedy="Give stderr its own target",
                 )
         if self._source is not None and self._ends.is_attached:
-            self._held["stdin"] = self._ends.open_input()
+            self._descriptors["stdin"] = self._ends.open_input()
 
     def start(self, process: StreamedProcess) -> None:
-        """Serve the streams of a process that has been started."""
+        """Serve the streams, and open the ``PIPE``s. Call this once, after the process's start.
+
+        Args:
+            process: The process that the streams belong to.
+        """
         if self._source is not None:
             self._start_input(self._source, process)
-        if "stdout" in self._held:
-            self.stdout = _blocking(self._held.pop("stdout"))
-        if "stderr" in self._held:
-            self.stderr = _blocking(self._held.pop("stderr"))
+        if "stdout" in self._descriptors:
+            self.stdout = _blocking_file(self._descriptors.pop("stdout"))
+        if "stderr" in self._descriptors:
+            self.stderr = _blocking_file(self._descriptors.pop("stderr"))
         super().start(process)
 
     def _start_input(self, source: Source, process: StreamedProcess) -> None:
         finish = quietly(process.close_io)
-        if "stdin" not in self._held:
-            self._held["stdin"] = self._ends.open_input()
-        descriptor = self._held.pop("stdin")
-        if _is(source, PIPE):
-            self.stdin = _InputPipe(descriptor, finish, process.poll)
+        if "stdin" not in self._descriptors:
+            self._descriptors["stdin"] = self._ends.open_input()
+        fifo = self._descriptors.pop("stdin")
+        if _is_number(source, PIPE):
+            self.stdin = _InputPipe(fifo, finish, process.poll)
             return
-        given = self._held.pop("source", None)
-        read = _reader(source, given)
+        descriptor = self._descriptors.pop("source", None)
+        read = _chunk_reader(source, descriptor)
         if self.stdio.terminal:
-            read, finish = _typed(read), nothing
-        self._pump.add(Input(given, read, descriptor, self._fail, finish))
+            read, finish = _append_ctrl_d(read), nothing
+        self._pump.add(Input(descriptor, read, fifo, self._set_failure, finish))
 
     def drain(self) -> None:
-        """Throw away what comes by the ``PIPE``s from now on, for nobody may read it."""
-        for name in self._pipes:
+        """Discard all further output on ``PIPE``s, because the caller may not read it."""
+        for name in self._pipe_names:
             with suppress(NotFound):
                 descriptor = open_output(self._ends.outputs[name])
-                self._drain.add(Output(descriptor, writer_of(discard), _ignore))
-        self._pipes.clear()
-        self._drain.start()
+                self._drain_pump.add(Output(descriptor, writer_of(discard), _ignore_error))
+        self._pipe_names.clear()
+        self._drain_pump.start()
 
     def close(self) -> None:
-        """Stop serving, close our files, and remove the FIFOs, unless others made them."""
+        """Stop serving, close the ``PIPE``s, and remove the FIFOs.
+
+        FIFOs of another program stay. FIFOs of a running process that ``attach`` serves stay, too.
+        """
         if isinstance(self.stdin, _InputPipe):
             self.stdin.finish = nothing
         for file in (self.stdin, self.stdout, self.stderr):
             if file is not None:
                 file.close()
-        held, self._held = self._held, {}
-        for descriptor in held.values():
+        descriptors, self._descriptors = self._descriptors, {}
+        for descriptor in descriptors.values():
             os.close(descriptor)
-        self._drain.stop()
+        self._drain_pump.stop()
         super().close()
 
     def __enter__(self) -> Streams:
@@ -163,22 +186,36 @@ def attach(
     stdout: Target | None = None,
     stderr: Target | None = None,
 ) -> Streams:
-    """The streams of a process that runs already, by what ``TaskService.get`` says of it.
+    """Attach to the streams of a running process.
 
-    The arguments are those of ``Streams``; closing them leaves a process that goes on as it is,
-    for others to attach to.  Output that nobody took before comes first, as much as a FIFO holds.
+    The output begins with the bytes that no client has read before, up to the capacity of a FIFO.
+    When the streams are closed, a process that still runs is not affected, and clients can attach
+    to it again.
 
-    Raises ``FailedPrecondition`` where the process has no FIFOs, has closed its input, or is
-    served by another client of this kind, and ``NotFound`` where its FIFOs are gone.
+    Args:
+        stdio: The paths of the process's FIFOs: ``process.status().stdio``.
+        stdin: Source of the input; see ``Streams``. Default: no input.
+        stdout: Target of the output. Default: the output is discarded.
+        stderr: Target of the error output. Default: it is discarded.
+
+    Returns:
+        The streams; call their ``start``.
+
+    Raises:
+        FailedPrecondition: The process has no FIFOs, has closed its input, or another client of
+            this kind serves it.
+        InvalidArgument: A source or a target cannot be used.
+        NotFound: The FIFOs do not exist any more.
     """
     return Streams(stdin, stdout, stderr, terminal=stdio.terminal, ends=FoundEnds(stdio))
 
 
 class _InputPipe(io.FileIO):
-    """Our end of stdin; ``finish`` is called once it is closed by its user.
+    """The file to which the caller writes the input; closing it calls ``finish``.
 
-    The shim keeps the FIFO open when the process has ended, and reads no more: whoever waits for
-    room then asks ``poll`` for its end, which is a ``BrokenPipeError`` here as with any pipe.
+    After the process has ended, the shim keeps the FIFO open, but does not read it. A write that
+    waits for room therefore calls ``poll``. If the process has ended, it raises
+    ``BrokenPipeError``, as for any pipe without a reader.
     """
 
     def __init__(
@@ -189,7 +226,7 @@ class _InputPipe(io.FileIO):
         self._poll = poll
 
     def write(self, data: Buffer) -> int:
-        """All of it, however long that takes."""
+        """Write all of the data, and return its size in bytes. Wait for room without limit."""
         view = memoryview(data).cast("B")
         size = len(view)
         while view:
@@ -202,7 +239,7 @@ class _InputPipe(io.FileIO):
     def _has_room(self) -> bool:
         poller = select.poll()
         poller.register(self.fileno(), select.POLLOUT)
-        return bool(poller.poll(_LOOK * 1000))
+        return bool(poller.poll(_POLL_INTERVAL * 1000))
 
     def close(self) -> None:
         if not self.closed:
@@ -210,57 +247,63 @@ class _InputPipe(io.FileIO):
             self.finish()
 
     def __del__(self) -> None:
-        self.finish = nothing  # no RPC while garbage is collected
+        self.finish = nothing  # make no RPC during garbage collection
         super().__del__()
 
 
-def _ignore(error: BaseException) -> None:
-    """What is thrown away cannot fail."""
+def _ignore_error(error: BaseException) -> None:
+    """Do nothing: errors of discarded output do not matter."""
 
 
-def _is(given: object, *numbers: int) -> bool:
-    return isinstance(given, int) and given in numbers
+def _is_number(value: object, *numbers: int) -> bool:
+    return isinstance(value, int) and value in numbers
 
 
-def _typed(read: Callable[[], bytes]) -> Callable[[], bytes]:
-    """A terminal's input has an end only where somebody types it: Ctrl-D, at a line's beginning."""
+def _append_ctrl_d(read: Callable[[], bytes]) -> Callable[[], bytes]:
+    """Return a reader that returns Ctrl-D at the end of the input.
+
+    Only this character, at the beginning of a line, ends the input of a terminal.
+    """
     end = iter((b"\x04",))
     return lambda: read() or next(end, b"")
 
 
-def _blocking(descriptor: int) -> BinaryIO:
+def _blocking_file(descriptor: int) -> BinaryIO:
     os.set_blocking(descriptor, True)
     return os.fdopen(descriptor, "rb")
 
 
-def _targets(stdout: Target | None, stderr: Target | None, terminal: bool) -> dict[str, Target]:
-    """Where outputs go, none of them ``None`` or ``INHERIT``."""
-    out = DEVNULL if stdout is None else 1 if _is(stdout, INHERIT) else stdout
-    err = DEVNULL if stderr is None else 2 if _is(stderr, INHERIT) else stderr
-    if _is(out, STDOUT):
-        raise InvalidArgument("stdout=STDOUT means nothing", remedy="It is for stderr")
-    if terminal and not _is(err, DEVNULL, STDOUT):
+def _resolve_targets(
+    stdout: Target | None, stderr: Target | None, terminal: bool
+) -> dict[str, Target]:
+    """Return the targets by stream, with ``DEVNULL`` for ``None``, and 1 or 2 for ``INHERIT``."""
+    out = DEVNULL if stdout is None else 1 if _is_number(stdout, INHERIT) else stdout
+    err = DEVNULL if stderr is None else 2 if _is_number(stderr, INHERIT) else stderr
+    if _is_number(out, STDOUT):
+        raise InvalidArgument("stdout cannot be STDOUT", remedy="Use STDOUT for stderr= only")
+    if terminal and not _is_number(err, DEVNULL, STDOUT):
         raise InvalidArgument(
-            "a process with a terminal has no stderr", remedy="All of its output is on stdout"
+            "a process with a terminal has no stderr",
+            remedy="Leave out stderr=: all output is on stdout",
         )
     return {"stdout": out, "stderr": err}
 
 
 def _new_ends(source: Source | None, targets: dict[str, Target], terminal: bool) -> NewEnds:
     names = ["stdin"] if source is not None else []
-    if terminal or not _is(targets["stdout"], DEVNULL):
+    if terminal or not _is_number(targets["stdout"], DEVNULL):
         names.append("stdout")
-    if not _is(targets["stderr"], DEVNULL, STDOUT):
+    if not _is_number(targets["stderr"], DEVNULL, STDOUT):
         names.append("stderr")
-    return NewEnds(names, terminal=terminal, joined=_is(targets["stderr"], STDOUT))
+    return NewEnds(names, terminal=terminal, joined=_is_number(targets["stderr"], STDOUT))
 
 
-def _reader(source: Source, descriptor: int | None) -> Callable[[], bytes]:
-    """Reads a chunk; of bytes, all of them at once."""
+def _chunk_reader(source: Source, descriptor: int | None) -> Callable[[], bytes]:
+    """Return a function that returns the next chunk of the source, or all bytes at once."""
     if descriptor is not None:
         return lambda: os.read(descriptor, CHUNK)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return iter((bytes(source), b"")).__next__
     if isinstance(source, int):
-        raise InvalidArgument(f"{source} is no descriptor", remedy="Give a binary file, or PIPE")
+        raise InvalidArgument(f"{source} is not a descriptor", remedy="Give a binary file or PIPE")
     return lambda: source.read(CHUNK)

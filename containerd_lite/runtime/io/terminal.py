@@ -1,7 +1,4 @@
-"""A process that uses the terminal that this program runs in.
-
-What lives here: its two streams, its size, and leaving it.  What may not: terminal modes.
-"""
+"""The streams of a process that uses this program's terminal."""
 
 from __future__ import annotations
 
@@ -20,23 +17,38 @@ from .pump import Input, Pump
 from .served import Served, nothing
 from .sinks import CHUNK, duplicate, writer_of
 
+#: Default key sequence that detaches from a process.
 DETACH_KEYS = "ctrl-p,ctrl-q"
-#: What ends the input of a program that reads a terminal (Ctrl-D).
-_END = b"\x04"
+#: Character that ends the input of a program that reads from a terminal.
+_CTRL_D = b"\x04"
 
 
 class Terminal(Served):
-    """The streams of a process that has a terminal: ours, while it is served.
+    """The streams of a process that uses this program's terminal.
 
-    ``input_fd`` is made raw from ``start`` until serving ends, and tells the process its size, if
-    it is a terminal; the end of something else is typed as Ctrl-D.  Changes of the size are seen
-    where ``start`` is called in the main thread.
+    From ``start`` until the end of serving, the terminal is in raw mode, and the process's terminal
+    has its size. If the input is not a terminal, its end is passed on as Ctrl-D. Later changes of
+    the size are passed on only if the main thread has called ``start``.
 
-    ``detach_keys`` (as docker's; ``""`` for none) end serving with ``detached`` true; then
-    ``on_detach`` is called in the serving thread, and ``wait`` ends.  The process goes on, and its
-    FIFOs stay for those who attach to it until ``discard_fifos`` is called when it is deleted.
+    The detach keys end serving, and ``wait`` returns. The process continues. Its FIFOs stay, so
+    that clients can attach to it. They are removed by ``discard_fifos`` after the process has been
+    deleted.
 
-    Raises ``InvalidArgument``, ``PermissionDenied``.
+    Args:
+        input_fd: Descriptor of the input. Default: this program's stdin.
+        output_fd: Descriptor of the output. Default: this program's stdout.
+        detach_keys: The keys as Docker writes them (``"ctrl-a,d"``). Default:
+            ``"ctrl-p,ctrl-q"``. ``""`` means none.
+        ends: The FIFOs of a running process. Only ``attach_terminal`` gives them. Default: new
+            FIFOs.
+
+    Attributes:
+        detached: Whether the user has typed the detach keys.
+        on_detach: Called in the serving thread when the user has typed them.
+
+    Raises:
+        InvalidArgument: A descriptor or a key is not valid.
+        PermissionDenied: The folder for FIFOs cannot be written.
     """
 
     def __init__(
@@ -48,50 +60,63 @@ class Terminal(Served):
         ends: NewEnds | None = None,
     ) -> None:
         self.on_detach: Callable[[], object] = lambda: None
-        self._keys = DetachKeys(detach_keys)
+        self._detach_keys = DetachKeys(detach_keys)
         self._process: StreamedProcess | None = None
         self._local: LocalTerminal | None = None
-        #: Descriptors that nobody else closes yet: what is typed, and where it goes.
-        self._source = self._input = -1
-        self._last = iter((_END,))
+        #: Descriptors that ``close`` must close: the terminal's input, and the FIFO of stdin.
+        self._keyboard = self._fifo = -1
+        self._end_of_input = iter((_CTRL_D,))
         super().__init__(ends, Pump(ends_with_outputs=True))
         with Undo(self.close):
             self._local = LocalTerminal(input_fd, output_fd)
-            self._source = duplicate(input_fd)
+            self._keyboard = duplicate(input_fd)
             self._writers["stdout"] = writer_of(output_fd)
             if ends is None:
                 self._ends = NewEnds(("stdin", "stdout"), terminal=True)
             self._add_output("stdout", self._ends.stdio.stdout)
             if self._ends.is_attached:
-                self._input = self._ends.open_input()
+                self._fifo = self._ends.open_input()
 
     def start(self, process: StreamedProcess) -> None:
-        """Serve the process, which has been started, and tell it its size."""
+        """Serve the streams, and set the size of the process's terminal.
+
+        Call this once, after the start of the process.
+
+        Args:
+            process: The process that the streams belong to.
+
+        Raises:
+            FailedPrecondition: The streams are closed.
+        """
         if self._local is None:
-            raise FailedPrecondition("these streams are closed", remedy="Make new ones")
+            raise FailedPrecondition("these streams are closed", remedy="Make a new Terminal")
         self._process = process
-        descriptor = self._input if self._input >= 0 else self._ends.open_input()
-        self._pump.add(Input(self._source, self._read, descriptor, self._fail, nothing))
-        self._typed, self._source, self._input = self._source, -1, -1
+        fifo = self._fifo if self._fifo >= 0 else self._ends.open_input()
+        self._pump.add(Input(self._keyboard, self._read, fifo, self._set_failure, nothing))
+        self._served_keyboard, self._keyboard, self._fifo = self._keyboard, -1, -1
         self._pump.on_poke = self._resize
-        self._pump.on_end = self._end
+        self._pump.on_end = self._end_serving
         self._local.watch(self._pump.poke)
         self._local.make_raw()
         super().start(process)
         self._pump.poke()
 
     def close(self) -> None:
-        """Stop serving, give the terminal back, and remove the FIFOs, unless others need them."""
+        """Stop serving, restore the terminal, and remove the FIFOs.
+
+        FIFOs of another program stay. FIFOs of a running process stay, too, if the user has
+        detached or ``attach_terminal`` made these streams.
+        """
         try:
             super().close()
         finally:
             local, self._local = self._local, None
             if local is not None:
                 local.close()
-            for descriptor in (self._source, self._input):
+            for descriptor in (self._keyboard, self._fifo):
                 if descriptor >= 0:
                     os.close(descriptor)
-            self._source = self._input = -1
+            self._keyboard = self._fifo = -1
 
     def __enter__(self) -> Terminal:
         return self
@@ -99,25 +124,28 @@ class Terminal(Served):
     # ---- the serving thread ----------------------------------------------------------------
 
     def _read(self) -> bytes:
-        """What was typed for the process; no bytes when that is over."""
-        data = os.read(self._typed, CHUNK)
+        """Return the typed bytes for the process, ``b""`` at the end of the input.
+
+        Raise ``BlockingIOError`` if all bytes belong to the detach keys, or may belong to them.
+        """
+        data = os.read(self._served_keyboard, CHUNK)
         if not data:
-            return self._keys.rest() + next(self._last, b"")
-        passed = self._keys.feed(data)
-        if self._keys.found:
+            return self._detach_keys.rest() + next(self._end_of_input, b"")
+        passed = self._detach_keys.feed(data)
+        if self._detach_keys.found:
             self.detached = True
             self._pump.finish()
         if not passed:
-            raise BlockingIOError  # nothing yet
+            raise BlockingIOError
         return passed
 
     def _resize(self) -> None:
         size = self._local.size() if self._local is not None else None
         if self._process is not None and size is not None:
-            with suppress(ContainerdError):  # a process that has ended needs none
+            with suppress(ContainerdError):  # the process may have ended
                 self._process.resize(*size)
 
-    def _end(self) -> None:
+    def _end_serving(self) -> None:
         if self._local is not None:
             self._local.restore()
         if self.detached:
@@ -127,10 +155,22 @@ class Terminal(Served):
 def attach_terminal(
     stdio: Stdio, input_fd: int = 0, output_fd: int = 1, detach_keys: str = DETACH_KEYS
 ) -> Terminal:
-    """Our terminal for a process that runs already, by what ``TaskService.get`` says of it.
+    """Connect a running process to this program's terminal.
 
-    The other arguments are those of ``Terminal``, the errors those of ``attach`` as well;
-    ``FailedPrecondition`` is also for a process without a terminal.
+    Args:
+        stdio: The paths of the process's FIFOs: ``process.status().stdio``.
+        input_fd: Descriptor of the input. Default: this program's stdin.
+        output_fd: Descriptor of the output. Default: this program's stdout.
+        detach_keys: The keys that detach; see ``Terminal``. Default: ``"ctrl-p,ctrl-q"``.
+
+    Returns:
+        The streams; call their ``start``.
+
+    Raises:
+        FailedPrecondition: The process has no terminal, has no FIFOs, has closed its input, or
+            another client of this kind serves it.
+        InvalidArgument: A descriptor or a key is not valid.
+        NotFound: The FIFOs do not exist any more.
     """
     if not stdio.terminal:
         raise FailedPrecondition(

@@ -1,1 +1,1 @@
-"""The runtime spec of a container, from its image's config and a caller's options."""
+"""Making the runtime spec of a container from its image's config and the caller's options."""

@@ -1,7 +1,4 @@
-"""What a spec takes from this machine: files, devices, capabilities.
-
-What lives here: bounded reading, and looking at device nodes.  What may not: what is made of it.
-"""
+"""The parts of a spec that come from the client's machine: files, devices and capabilities."""
 
 from __future__ import annotations
 
@@ -18,17 +15,21 @@ from ...oci.spec.fields import Spec, refuse, text
 from ...oci.spec.linux_capabilities import of_mask
 from ...system import is_regular, open_file
 
-_KINDS = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}
-#: Folders below /dev that are file systems of their own, or other programs' (runc #2093).
-_SKIPPED = frozenset(("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"))
-_DEVICE = "a device or a folder of devices, as /dev/fuse, /dev/fuse:/dev/inside or /dev/fuse:rw"
+_DEVICE_TYPES = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}
+#: Folders in /dev that are separate filesystems, or belong to other programs (runc #2093).
+_SKIPPED_FOLDERS = frozenset(("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"))
+_DEVICE_FORM = (
+    "a device or a folder of devices, such as /dev/fuse, /dev/fuse:/dev/inside or /dev/fuse:rw"
+)
+#: Largest size of /proc/self/status, in bytes.
 _MAX_STATUS = 64 << 10
 
 
 def read_file(option: str, path: str | os.PathLike[str], limit: int) -> bytes:
-    """A regular file of at most ``limit`` bytes.
+    """Return the content of a regular file; ``option`` is named in errors.
 
-    Raises ``InvalidArgument`` for a larger one and for what is none, ``PermissionDenied``.
+    Raise ``InvalidArgument`` if it is not a regular file, or larger than ``limit`` bytes. Raise
+    ``PermissionDenied`` if the user may not read it.
     """
     name = os.fsdecode(path)
     if "\0" in name:
@@ -36,7 +37,7 @@ def read_file(option: str, path: str | os.PathLike[str], limit: int) -> bytes:
     try:
         file = open_file(name)
     except OSError as error:
-        raise _unreadable(option, name, error) from error
+        raise _read_error(option, name, error) from error
     with file:
         if not is_regular(file):
             refuse(option, name, "the path of a regular file")
@@ -48,19 +49,19 @@ def read_file(option: str, path: str | os.PathLike[str], limit: int) -> bytes:
     return data
 
 
-def _unreadable(option: str, name: str, error: OSError) -> InvalidArgument | PermissionDenied:
+def _read_error(option: str, name: str, error: OSError) -> InvalidArgument | PermissionDenied:
     kind = PermissionDenied if error.errno in (errno.EACCES, errno.EPERM) else InvalidArgument
     return kind(
         f"{option}: {quoted(name)} cannot be read ({error.strerror})",
-        remedy="Give the path of a file that is there and readable",
+        remedy="Give the path of an existing file that this user may read",
     )
 
 
 def capabilities() -> list[str]:
-    """All that a process of ours could be given: the bounding set.
+    """Return all capabilities that a container may get: this process's bounding set.
 
-    A Go client takes its own effective ones, which are the same for root; for another user, who
-    may well speak to a daemon that runs as root, they are none.
+    A Go client takes its own effective set, which is the same if it runs as root. For another user,
+    that set is empty, even if the daemon runs as root.
     """
     status = read_file("/proc", "/proc/self/status", _MAX_STATUS).decode()
     found = re.search(r"^CapBnd:\s*([0-9a-f]{1,16})$", status, re.MULTILINE)
@@ -68,66 +69,70 @@ def capabilities() -> list[str]:
 
 
 def kernel() -> tuple[int, int]:
-    """Major and minor number of the running kernel."""
+    """Return the major and minor version of the running kernel."""
     found = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
 
 
-def devices(option: str, given: object) -> tuple[list[Spec], str]:
-    """Device nodes as a spec has them, and the access wanted, of ``path[:inside][:rwm]``.
+def devices(option: str, value: object) -> tuple[list[Spec], str]:
+    """Parse ``path[:inside][:rwm]``; return the spec's device nodes and the access to them.
 
-    Raises ``InvalidArgument`` for a path that is neither a device nor a folder.
+    Raise ``InvalidArgument`` if the path is neither a device nor a folder.
     """
-    parts = text(option, given).split(":")
+    parts = text(option, value).split(":")
     access = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
     if not (0 < len(parts) < 3 and all(part.startswith("/") for part in parts)):
-        refuse(option, given, _DEVICE)
+        refuse(option, value, _DEVICE_FORM)
     if not access or len(set(access)) != len(access) or set(access) - set("rwm"):
-        refuse(option, given, f"{_DEVICE}; access is made of r, w and m")
+        refuse(option, value, f"{_DEVICE_FORM}; the access is made of r, w and m")
     path = Path(parts[0])
     try:
         if path.is_dir():
-            return list(_below(path, parts[1] if len(parts) > 1 else str(path))), access
+            return list(_devices_in(path, parts[1] if len(parts) > 1 else str(path))), access
         found = _device(path, parts[-1])
     except OSError as error:
         raise InvalidArgument(
-            f"{option}: {quoted(parts[0])} cannot be looked at ({error.strerror})",
-            remedy=f"Give {_DEVICE}",
+            f"{option}: {quoted(parts[0])} cannot be accessed ({error.strerror})",
+            remedy=f"Give {_DEVICE_FORM}",
         ) from error
-    return [found or refuse(option, given, _DEVICE)], access
+    return [found or refuse(option, value, _DEVICE_FORM)], access
 
 
 def all_devices() -> list[Spec]:
-    """Every device node below /dev."""
-    return list(_below(Path("/dev"), "/dev"))
+    """Return all device nodes in /dev and its folders."""
+    return list(_devices_in(Path("/dev"), "/dev"))
 
 
-def _below(folder: Path, inside: str) -> Iterator[Spec]:
-    """The nodes of a folder and those below, but consoles, FIFOs and links."""
+def _devices_in(folder: Path, inside: str) -> Iterator[Spec]:
+    """Yield the nodes of a folder and its subfolders, without consoles, FIFOs and links.
+
+    ``inside`` is the folder's path in the container.
+    """
     for name in sorted(os.listdir(folder), key=os.fsencode):
         path, place = folder / name, os.path.join(inside, name)
         try:
             mode = path.lstat().st_mode
             if stat.S_ISDIR(mode):
-                if name not in _SKIPPED:
-                    yield from _below(path, place)
+                if name not in _SKIPPED_FOLDERS:
+                    yield from _devices_in(path, place)
             elif name != "console" and not stat.S_ISFIFO(mode):
                 found = _device(path, place)
                 if found:
                     yield found
-        except FileNotFoundError:  # it went while we looked
+        except FileNotFoundError:  # it was removed after listdir
             continue
 
 
 def _device(path: Path, inside: str) -> Spec | None:
-    found = path.lstat()
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    """Return the node with this path as the spec describes it, ``None`` for other files."""
+    status = path.lstat()
+    kind = _DEVICE_TYPES.get(stat.S_IFMT(status.st_mode))
     return kind and {
         "path": inside,
         "type": kind,
-        "major": os.major(found.st_rdev),
-        "minor": os.minor(found.st_rdev),
-        "fileMode": stat.S_IMODE(found.st_mode),
-        "uid": found.st_uid,
-        "gid": found.st_gid,
+        "major": os.major(status.st_rdev),
+        "minor": os.minor(status.st_rdev),
+        "fileMode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
     }  # type: ignore[return-value]

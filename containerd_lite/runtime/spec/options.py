@@ -1,7 +1,4 @@
-"""What may be asked of a container, as keyword arguments.
-
-What lives here: their names and types, once for all that take them.  What may not: what they do.
-"""
+"""The keyword options of containers and processes: their names, types and meanings."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 if not TYPE_CHECKING:
 
     class TypedDict(dict):
-        """As ``typing.TypedDict``, which would compile each annotation: 1 ms for these."""
+        """A substitute for ``typing.TypedDict``, which needs 1 ms to compile these annotations."""
 
         __optional_keys__ = frozenset()
 
@@ -30,161 +27,232 @@ if not TYPE_CHECKING:
 
 
 class ProcessOptions(TypedDict, total=False):
-    """What is to be in a process beside ``args``; ``None`` is as if it were not given."""
+    """Options of a process, besides its command line. ``None`` means that an option is left out.
 
-    #: Added to the image's, or the container's; ``None`` for a name removes it.
+    The defaults below are those of a container's first process. A process that is added to a
+    container has the settings of the first process instead, except its terminal.
+    """
+
+    #: Environment variables to set, by name; the value ``None`` removes a variable. The others are
+    #: the image's. Default: none.
     env: Mapping[str, str | None] | None
+    #: Working directory: an absolute path in the container. Default: the image's, else ``/``.
     cwd: str | None
-    #: ``user``, ``uid``, ``user:group``, ``uid:gid``; names are looked up in the image.
+    #: ``user``, ``uid``, ``user:group`` or ``uid:gid``. Names are looked up in the image. Default:
+    #: the image's user, else root.
     user: str | None
-    #: More groups, by name or number.
+    #: Supplementary groups to add to those of the user: names or gids. Default: none.
     groups: Sequence[str] | None
+    #: Give the process a terminal. Default: false; true if the streams have a terminal.
     terminal: bool | None
-    #: Columns, rows.
+    #: Initial size of the terminal: columns and rows. Default: not set.
     terminal_size: tuple[int, int] | None
-    #: With or without ``CAP_``; ``"all"``.
+    #: Capabilities to add, with or without ``CAP_``, or ``"all"``. Default: none.
     cap_add: Sequence[str] | None
+    #: Capabilities to drop, with or without ``CAP_``, or ``"all"``. Default: none.
     cap_drop: Sequence[str] | None
-    #: As ``ctr run --privileged``; no_new_privileges stays as it is.
+    #: Do as ``ctr run --privileged``: all capabilities and devices, no hidden or read-only paths,
+    #: no seccomp, AppArmor or SELinux. ``no_new_privileges`` is not changed. Default: false.
     privileged: bool | None
+    #: Prevent programs, such as setuid ones, from gaining privileges. Default: true.
     no_new_privileges: bool | None
-    #: ``"nofile"`` or ``"RLIMIT_NOFILE"`` → one number, or soft and hard; -1 is no limit.
+    #: Resource limits, by name (``"nofile"`` or ``"RLIMIT_NOFILE"``): one number, or the soft and
+    #: the hard limit. -1 means no limit. Default: 1024 for ``nofile``.
     rlimits: Mapping[str, int | tuple[int, int]] | None
-    #: The name of a profile that is loaded.
+    #: Name of an AppArmor profile that the machine has loaded. Default: none.
     apparmor: str | None
+    #: SELinux label of the process. Default: none.
     selinux_label: str | None
 
 
 class SpecOptions(ProcessOptions, total=False):
-    """What is to be in a container's spec beside ``args``; ``None`` is as if it were not given.
+    """Options of a container's spec, besides the command line.
 
-    Sizes are bytes, times microseconds, paths those of the daemon's machine.
+    ``None`` means that an option is left out. Sizes are in bytes and times in microseconds. Paths
+    are those of the daemon's machine, unless the option's comment says otherwise.
     """
 
-    #: Replaces the image's; without args nothing follows it.
+    #: Entrypoint, which replaces both the image's entrypoint and its command. The arguments of the
+    #: call follow it. Default: the image's.
     entrypoint: Sequence[str] | None
-    #: Files of ``NAME=value`` lines, of at most 1 MiB; ``env`` comes after.
+    #: Files of environment variables on the client's machine, each at most 1 MiB. A line is
+    #: ``NAME=value``, or ``NAME`` to remove the variable. ``env`` overrides them. Default: none.
     env_files: Sequence[str | PathLike[str]] | None
+    #: Host name of the container. Default: not set.
     hostname: str | None
+    #: Domain name of the container. Default: not set.
     domainname: str | None
-    #: Also as ``ctr``'s strings: ``type=bind,src=/a,dst=/b,options=rbind:ro``.
+    #: Mounts to add: ``oci.spec.Mount``, or a string as in ``ctr``
+    #: (``type=bind,src=/a,dst=/b,options=rbind:ro``). A mount replaces the one at its destination.
+    #: Default: none.
     mounts: Sequence[Mount | str] | None
-    #: Destination → options such as ``"size=64m,mode=755"``.
+    #: Mounts of the type tmpfs to add: the destination, and options such as
+    #: ``"size=64m,mode=755"``. Default: none.
     tmpfs: Mapping[str, str] | None
-    #: ``/dev/fuse[:/dev/inside][:rwm]``, or a folder of devices.
+    #: Devices to add, as ``/dev/fuse[:/dev/inside][:rwm]``, or folders of devices. The client looks
+    #: them up on its own machine. Default: those that every container has.
     devices: Sequence[str] | None
-    #: ``"unconfined"``, ``"default"``, a profile or the path of a JSON file.
+    #: Seccomp profile: ``"default"`` (containerd's), ``"unconfined"`` (none), a mapping, or the
+    #: path of a JSON file on the client's machine. Default: no profile.
     seccomp: str | PathLike[str] | Mapping[str, object] | None
-    #: Cores.
+    #: CPU time in cores, such as 1.5. It excludes ``cpu_quota`` and ``cpu_period``. Default: no
+    #: limit.
     cpus: float | None
+    #: Relative weight of the container's CPU time, 2 to 262144. Default: not set.
     cpu_shares: int | None
+    #: Microseconds of CPU time in each ``cpu_period``; -1 means no limit. Default: no limit.
     cpu_quota: int | None
+    #: Length in microseconds of the period of ``cpu_quota``, 1 to 1000000. Default: 100000.
     cpu_period: int | None
+    #: CPUs to run on, such as ``"0-2,4"``. Default: all.
     cpuset_cpus: str | None
+    #: Memory nodes to use, such as ``"0,1"``. Default: all.
     cpuset_mems: str | None
+    #: Memory limit in bytes. Default: no limit.
     memory: int | None
+    #: Limit of memory and swap together, in bytes; -1 means no limit. Default: not set.
     memory_swap: int | None
+    #: Soft memory limit in bytes. Default: not set.
     memory_reservation: int | None
+    #: Tendency of the kernel to swap the container's memory, 0 to 100. Default: not set.
     memory_swappiness: int | None
+    #: Largest number of processes and threads; -1 means no limit. Default: no limit.
     pids_limit: int | None
+    #: Relative weight of the container's block I/O, 10 to 1000. Default: not set.
     blkio_weight: int | None
-    #: ``"2MB"`` → bytes.
+    #: Limits of huge pages in bytes, by page size (``"2MB"``). Default: none.
     hugepage_limits: Mapping[str, int] | None
+    #: Adjustment of the process's score in the kernel's choice of processes to kill when memory
+    #: runs out, -1000 to 1000. Default: not set.
     oom_score_adj: int | None
+    #: Class of service in Intel RDT (``closID`` in the runtime spec). Default: not set.
     rdt_class: str | None
-    #: The whole path, or the path above the container's id.
+    #: Path of the container's cgroup; ``""`` lets the runtime choose. Default:
+    #: ``/<namespace>/<id>``.
     cgroup_path: str | None
+    #: Absolute path of the parent of the container's cgroup, whose name is the container's id. It
+    #: excludes ``cgroup_path``. Default: see ``cgroup_path``.
     cgroup_parent: str | None
+    #: Make the root filesystem read-only. Default: false.
     read_only: bool | None
+    #: Paths in the container to hide, instead of those in containerd's list. Default: that list.
     masked_paths: Sequence[str] | None
+    #: Paths in the container to make read-only, instead of those in containerd's list. Default:
+    #: that list.
     readonly_paths: Sequence[str] | None
-    #: pid, ipc, uts, mount, network, user, cgroup, time → ``"host"``, ``"private"`` or a path.
+    #: Linux namespaces, by kind (pid, ipc, uts, mount, network, user, cgroup, time): ``"host"``,
+    #: ``"private"`` (a new one) or the path of an existing one. Default: new pid, ipc,
+    #: uts, mount and network namespaces.
     namespaces: Mapping[str, str] | None
-    #: ``"host"`` is as ``ctr run --net-host``; none and private are a namespace of its own.  Of a
-    #: container: also networks of CNI, which its tasks are put on.
+    #: ``"host"`` shares the machine's network, as ``ctr run --net-host`` does. ``"none"`` and
+    #: ``"private"`` make a new network namespace. With CNI networks, the container's task joins
+    #: them in a new namespace. Default: ``"private"``.
     network: Literal["host", "none", "private"] | Network | Sequence[Network] | None
-    #: (inside, outside, size) each.
+    #: Map of uids for a user namespace: first uid in the container, first uid on the machine, and
+    #: their number. It needs ``gid_map``. Default: no user namespace.
     uid_map: Sequence[tuple[int, int, int]] | None
+    #: Map of gids for a user namespace, in the form of ``uid_map``, which it needs.
     gid_map: Sequence[tuple[int, int, int]] | None
+    #: Annotations to add to the spec. Default: none.
     annotations: Mapping[str, str] | None
+    #: Kernel parameters to set, by name (``"net.ipv4.ip_forward"``). Default: none.
     sysctls: Mapping[str, str] | None
-    #: ``"resolv.conf"``, ``"hosts"``, ``"localtime"``, read-only.
+    #: Files of the machine to mount read-only at their own paths: ``"resolv.conf"``, ``"hosts"``,
+    #: ``"localtime"``. Default: none; the first two with ``network="host"``.
     host_files: Sequence[str] | None
+    #: Propagation of mounts of the root filesystem: ``"private"``, ``"shared"``, ``"slave"``,
+    #: ``"unbindable"``, or one of these with an ``r`` in front. Default: not set.
     rootfs_propagation: str | None
-    #: A spec of one's own, or the path of its JSON file, instead of the default and the image's
-    #: settings; the other options change it.
+    #: Runtime spec, or the path of its JSON file on the client's machine. It replaces containerd's
+    #: default spec and the image's settings. The other options change it. Default: none.
     spec: str | PathLike[str] | Mapping[str, object] | None
-    #: Gets the finished spec, and changes it in place.
+    #: Function that gets the finished spec, and changes it in place. Default: none.
     edit: Callable[[dict[str, object]], object] | None
 
 
 class ContainerOptions(SpecOptions, total=False):
-    """What is to be in a container's record, its spec included."""
+    """Options of a container: those of its spec, and those of its record.
 
-    #: The namespace's default unless given.
+    ``None`` means that an option is left out.
+    """
+
+    #: Name of the snapshotter. Default: the client's, else the namespace's.
     snapshotter: str | None
+    #: Labels of the container's record. They override labels that ``image_labels`` and ``restart``
+    #: set. Default: none.
     labels: Mapping[str, str] | None
-    #: Ports of the machine that lead to the container, on the first of its networks.
+    #: Ports of the machine to map to ports of the container, on the first of its CNI networks.
+    #: Default: none.
     ports: Sequence[PortMapping] | None
-    #: Copy the image's labels, those in reserved names left out.
+    #: Copy the image's labels, except those with reserved names. Default: false.
     image_labels: bool | None
-    #: An active snapshot that is there already, instead of one made of the image.
+    #: Key of an existing active snapshot to use, instead of a new one of the image. Default: a new
+    #: one.
     snapshot: str | None
-    #: A folder on the daemon's machine, instead of an image and a snapshot.
+    #: Absolute path of a folder to use as root filesystem, instead of an image and a snapshot.
+    #: Default: none.
     rootfs: str | PathLike[str] | None
-    #: A snapshot that cannot be written to.
+    #: Make the new snapshot a read-only view of the image. Default: false.
     view: bool | None
+    #: Name of the runtime. Default: the client's, else the namespace's, else runc.
     runtime: str | None
-    #: For the runtime: a mapping is of ``containerd.runc.v1.Options``.
+    #: Options for the runtime. A mapping has the fields of ``containerd.runc.v1.Options``. Default:
+    #: none.
     runtime_options: Mapping[str, object] | AnyValue | None
+    #: Extensions of the container's record, by name. Default: none.
     extensions: Mapping[str, AnyValue] | None
-    #: A sandbox's id; since 1.7.
+    #: Id of the sandbox that the container joins, since containerd 1.7. Default: none.
     sandbox: str | None
-    #: ``always``, ``unless-stopped``, ``on-failure[:most]``: the daemon starts it, again and again.
+    #: When the daemon restarts the container: ``always``, ``unless-stopped`` or
+    #: ``on-failure[:retries]``. Default: never.
     restart: str | None
-    #: Where the output goes of what the daemon starts: ``file:///…``, ``binary:///…``.
+    #: URI to which the output of restarted tasks goes (``file:///…``, ``binary:///…``). It needs
+    #: ``restart``. Default: the output is discarded.
     restart_log: str | None
 
 
 class OutputOptions(TypedDict, total=False):
-    """What is to be done with a process's output."""
+    """Options for the output of a process."""
 
-    #: A binary file, a descriptor, a function of bytes, ``INHERIT``, ``DEVNULL``.
+    #: Target of stdout: a binary file, a descriptor, a function of bytes, ``INHERIT`` or
+    #: ``DEVNULL``. Default: see ``stream`` and ``capture``.
     stdout: Target | None
-    #: The same, or ``STDOUT``.
+    #: Target of stderr: the same, or ``STDOUT``. Default: see ``stream`` and ``capture``.
     stderr: Target | None
-    #: Keep what has no target, else show it as this process's own.
+    #: Capture an output that has no target. If false, the output goes to this Python process's own
+    #: stream of the same name. Default: true.
     capture: bool
-    #: Called with ``"stdout"`` or ``"stderr"`` and bytes, as they come, of what has no target.
+    #: Function that gets ``"stdout"`` or ``"stderr"`` and the bytes as they arrive. It gets the
+    #: outputs that have no target, instead of ``capture``. Default: none.
     stream: Callable[[str, bytes], object] | None
-    #: Most that is kept of each, in bytes.
+    #: Largest number of bytes to capture of each output. Default: 64 MiB.
     max_output: int
 
 
 class RunOptions(ContainerOptions, OutputOptions, total=False):
-    """For one that makes a container and takes its output."""
+    """Options of ``Client.run``: those of a container, and those for its output."""
 
 
 class ExecOptions(ProcessOptions, OutputOptions, total=False):
-    """For one that adds a process to a container and takes its output."""
+    """Options of ``Container.exec``: those of a process, and those for its output."""
 
 
-_OUTPUT = ("stdout", "stderr", "capture", "stream", "max_output")
+_OUTPUT_OPTIONS = ("stdout", "stderr", "capture", "stream", "max_output")
 
 
 def split_run(options: RunOptions) -> tuple[OutputOptions, ContainerOptions]:
-    """What is for the output, and what for the container."""
+    """Split the options of ``Client.run`` into those for the output and those of a container."""
     output, others = _split(options)
     return output, cast("ContainerOptions", others)
 
 
 def split_exec(options: ExecOptions) -> tuple[OutputOptions, ProcessOptions]:
-    """What is for the output, and what for the process."""
+    """Split the options of ``Container.exec`` into those for the output and those of a process."""
     output, others = _split(options)
     return output, cast("ProcessOptions", others)
 
 
 def _split(options: Mapping[str, object]) -> tuple[OutputOptions, dict[str, object]]:
-    output = {name: value for name, value in options.items() if name in _OUTPUT}
-    others = {name: value for name, value in options.items() if name not in _OUTPUT}
+    output = {name: value for name, value in options.items() if name in _OUTPUT_OPTIONS}
+    others = {name: value for name, value in options.items() if name not in _OUTPUT_OPTIONS}
     return cast("OutputOptions", output), others

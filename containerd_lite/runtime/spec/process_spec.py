@@ -1,4 +1,4 @@
-"""The process of a runtime spec, from a caller's options."""
+"""Making the ``process`` object of a runtime spec from the caller's options."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from ..users.users import User
 from . import host
 from .options import ProcessOptions, SpecOptions
 
-#: Who a user's string and the names of more groups stand for.
+#: Function that returns the ids of a user and of supplementary groups.
 FindUser = Callable[[str, Sequence[str]], User]
 
-#: Linux keeps ids in 32 bits, and runc reads them into a signed one (CVE-2024-40635).
+#: Largest id. Linux stores ids in 32 bits, but runc parses them as signed (CVE-2024-40635).
 _MAX_ID = (1 << 31) - 1
+#: Largest size of a file of environment variables, in bytes.
 _MAX_ENV_FILE = 1 << 20
 
+#: The options that are not ``None``, as ``given_options`` returns them.
 Options = Mapping[str, object]
 
 
@@ -31,10 +33,11 @@ def exec_process(
     options: ProcessOptions | None = None,
     find_user: FindUser | None = None,
 ) -> Spec:
-    """The document of one more process in the container that ``spec`` is of.
+    """Return the ``process`` object of a process that is added to a container.
 
-    It is the container's own process with other ``args``, without its terminal unless one is
-    asked for, changed by ``options``.  Raises ``InvalidArgument``.
+    It is a copy of the process in the container's spec, with other ``args``, without the terminal,
+    and changed by ``options``. Raise ``InvalidArgument`` for an invalid value, and ``TypeError``
+    for an unknown option.
     """
     given = given_options(options, ProcessOptions)
     process = section(copy_json("spec", spec), "process")
@@ -45,61 +48,70 @@ def exec_process(
 
 
 def numeric_user(user: str, groups: Sequence[str] = ()) -> User:
-    """The user of ``""``, ``root``, ``uid`` or ``uid:gid``, and of groups' numbers."""
-    more = tuple(_id(group, group) for group in groups)
+    """Return the ids of ``""``, ``root``, ``uid`` or ``uid:gid``, and of numeric groups."""
+    gids = tuple(_parse_id(group, group) for group in groups)
     if user in ("", "root"):
-        return User(0, 0, more)
+        return User(0, 0, gids)
     uid, colon, gid = user.partition(":")
-    return User(_id(uid, user), _id(gid, user) if colon else 0, more)
+    return User(_parse_id(uid, user), _parse_id(gid, user) if colon else 0, gids)
 
 
-def _id(digits: str, user: str) -> int:
+def _parse_id(digits: str, user: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) < 11 and int(digits) <= _MAX_ID):
         raise InvalidArgument(
-            f"user {user!r} is not made of numbers up to {_MAX_ID}",
-            remedy="Give user= as uid or uid:gid; names are not looked up in the image",
+            f"{user!r} does not consist of ids from 0 to {_MAX_ID}",
+            remedy="Give user= as uid or uid:gid, and groups= as gids; names need an image",
         )
     return int(digits)
 
 
-# ---- what was given ---------------------------------------------------------------------------
+# ---- options ----------------------------------------------------------------------------------
 
 
 def given_options(options: SpecOptions | ProcessOptions | None, known: type) -> dict[str, object]:
-    """The options that are not ``None``.  Raises ``TypeError`` for unknown ones, as Python does."""
+    """Return the options that are not ``None``. Raise ``TypeError`` for unknown ones.
+
+    ``known`` is the class of the options.
+    """
     names: frozenset[str] = known.__optional_keys__  # type: ignore[attr-defined]
     unknown = sorted(set(options or ()) - names)
     if unknown:
-        raise TypeError(f"there is no option {', '.join(unknown)}; see runtime.options")
+        raise TypeError(
+            f"unknown option {', '.join(unknown)}; see ContainerOptions, RunOptions, "
+            "ProcessOptions and ExecOptions in containerd_lite.runtime"
+        )
     return {name: value for name, value in (options or {}).items() if value is not None}
 
 
-def copy_json(option: str, given: Mapping[str, object]) -> Spec:
-    """A deep copy, which shows that it is JSON."""
+def copy_json(option: str, value: Mapping[str, object]) -> Spec:
+    """Return a deep copy. Raise ``InvalidArgument`` if the value cannot be JSON."""
     try:
-        return cast(Spec, json.loads(json.dumps(dict(given), allow_nan=False)))
+        return cast(Spec, json.loads(json.dumps(dict(value), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(
             f"{option} cannot be written as JSON ({error})", remedy="Give a JSON object"
         ) from error
 
 
-def change_env(process: Spec, given: Options) -> None:
-    """Files, then the caller's, then what a terminal and the host's network bring along."""
+def change_env(process: Spec, options: Options) -> None:
+    """Set the variables of ``env_files``, then those of ``env``.
+
+    Then set ``TERM`` if there is a terminal, and ``HOSTNAME`` if the network is the machine's.
+    """
     pairs: list[tuple[str, str | None]] = []
-    for path in several("env_files", given.get("env_files", ()), "a list of paths"):
-        pairs += _env_file(path)
-    pairs += processes.env_table(given.get("env", {}))
-    asked = dict(pairs)
-    if given.get("terminal") and "TERM" not in asked:
+    for path in several("env_files", options.get("env_files", ()), "a list of paths"):
+        pairs += _read_env_file(path)
+    pairs += processes.env_table(options.get("env", {}))
+    named = dict(pairs)
+    if options.get("terminal") and "TERM" not in named:
         pairs.append(("TERM", "xterm"))
-    if given.get("network") == "host" and "HOSTNAME" not in asked:
+    if options.get("network") == "host" and "HOSTNAME" not in named:
         pairs.append(("HOSTNAME", os.uname().nodename))
     processes.change_env(process, pairs)
 
 
-def _env_file(path: object) -> list[tuple[str, str | None]]:
-    """The lines of a file as they are: no comments, no quotes, as in ``WithEnvFile``."""
+def _read_env_file(path: object) -> list[tuple[str, str | None]]:
+    """Return the variables of a file. As in ``WithEnvFile``, it has no comments or quotes."""
     if not isinstance(path, (str, os.PathLike)):
         refuse("env_files", path, "a list of paths")
     try:
@@ -110,38 +122,42 @@ def _env_file(path: object) -> list[tuple[str, str | None]]:
 
 
 def change_process(
-    process: Spec, given: Options, image_user: str | None, find_user: FindUser
+    process: Spec, options: Options, image_user: str | None, find_user: FindUser
 ) -> None:
-    if "cwd" in given:
-        processes.set_cwd(process, given["cwd"])
-    _set_user(process, given, image_user, find_user)
-    if "terminal" in given or "terminal_size" in given:
-        terminal = given.get("terminal", bool(process.get("terminal")))
-        processes.set_terminal(process, terminal, given.get("terminal_size"))
-    if flag("privileged", given.get("privileged", False)):
+    """Apply the options of a process, except its environment.
+
+    ``image_user`` is ``None`` if the process has a user already.
+    """
+    if "cwd" in options:
+        processes.set_cwd(process, options["cwd"])
+    _set_user(process, options, image_user, find_user)
+    if "terminal" in options or "terminal_size" in options:
+        terminal = options.get("terminal", bool(process.get("terminal")))
+        processes.set_terminal(process, terminal, options.get("terminal_size"))
+    if flag("privileged", options.get("privileged", False)):
         set_capabilities(process, host.capabilities())
         processes.relax(process)
-    if "cap_add" in given or "cap_drop" in given:
-        added, dropped = given.get("cap_add", ()), given.get("cap_drop", ())
+    if "cap_add" in options or "cap_drop" in options:
+        added, dropped = options.get("cap_add", ()), options.get("cap_drop", ())
         change_capabilities(process, added, dropped, host.capabilities())
-    if "no_new_privileges" in given:
-        processes.set_new_privileges(process, given["no_new_privileges"])
-    if "rlimits" in given:
-        processes.set_rlimits(process, given["rlimits"])
-    if "apparmor" in given:
-        processes.set_label(process, "apparmor", "apparmorProfile", given["apparmor"])
-    if "selinux_label" in given:
-        processes.set_label(process, "selinux_label", "selinuxLabel", given["selinux_label"])
+    if "no_new_privileges" in options:
+        processes.set_new_privileges(process, options["no_new_privileges"])
+    if "rlimits" in options:
+        processes.set_rlimits(process, options["rlimits"])
+    if "apparmor" in options:
+        processes.set_label(process, "apparmor", "apparmorProfile", options["apparmor"])
+    if "selinux_label" in options:
+        processes.set_label(process, "selinux_label", "selinuxLabel", options["selinux_label"])
 
 
-def _set_user(process: Spec, given: Options, image_user: str | None, find_user: FindUser) -> None:
-    """The caller's, else the image's; of a process that is somebody already, only if asked.
+def _set_user(process: Spec, options: Options, image_user: str | None, find_user: FindUser) -> None:
+    """Set the caller's user, else the image's, else change only the groups.
 
-    Root is looked up, too: it may have supplementary groups (CVE-2023-25173).
+    Root is looked up, too, because it may have supplementary groups (CVE-2023-25173).
     """
-    groups = texts("groups", given.get("groups", ()))
-    asked = text("user", given["user"]) if "user" in given else image_user
-    if asked is None and not groups:
+    groups = texts("groups", options.get("groups", ()))
+    user = text("user", options["user"]) if "user" in options else image_user
+    if user is None and not groups:
         return
-    found = find_user(processes.user_of(process) if asked is None else asked, groups)
+    found = find_user(processes.user_of(process) if user is None else user, groups)
     processes.set_user(process, found.uid, found.gid, found.additional_gids)

@@ -1,7 +1,7 @@
-"""A runtime spec from an image's config and a caller's options.
+"""Making a runtime spec from an image's config and the caller's options.
 
-What lives here: which option changes what, and in which order, as ``ctr run`` has it.  What may
-not: the rules of each part (``oci.spec`` has them), files of the image.
+The options are applied in the order of ``ctr run``. The rules of each part of a spec are in
+``oci.spec``.
 """
 
 from __future__ import annotations
@@ -41,40 +41,52 @@ def make_spec(
     options: SpecOptions | None = None,
     find_user: FindUser | None = None,
 ) -> Spec:
-    """The spec of a container; what is not given, the image's config says.
+    """Return the spec of a container.
 
-    ``args`` replaces the image's command and follows its entrypoint.  ``find_user`` is asked who
-    the process is to be; without it, users and groups must be numbers.
+    Options that are left out have the setting of the image's config, else of containerd's default
+    spec.
 
-    Raises ``InvalidArgument`` that names the option, also where nothing says what to run.
+    Args:
+        namespace: The containerd namespace, for the path of the cgroup.
+        container_id: The container's id.
+        config: The image's config, if there is an image.
+        args: The command line, which follows the image's entrypoint. Default: the image's
+            command.
+        options: The options.
+        find_user: Returns the ids of a user and of groups. Default: these must be numbers.
+
+    Raises:
+        InvalidArgument: An option has an invalid value, or the command line is empty.
+        PermissionDenied: A file that an option names cannot be read.
+        TypeError: An option is unknown.
     """
     given = given_options(options, ContainerOptions)
     if "spec" in given:
-        config, spec = None, _own_document("spec", given["spec"])
+        config, spec = None, _read_document("spec", given["spec"])
     else:
         spec = default_spec(f"/{namespace}/{container_id}")
     process = section(spec, "process")
-    _say_what(process, config, args, given)
+    _set_args(process, config, args, given)
     if config is not None:
-        _follow(process, config, given)
+        _apply_config(process, config, given)
     change_env(process, given)
     _change_mounts(spec, given)
     image_user = None if "spec" in given else (config.user if config else "")
     change_process(process, given, image_user, find_user or numeric_user)
     _change_linux(spec, given, container_id)
-    _name(spec, given)
+    _set_other_fields(spec, given)
     if "edit" in given:
         cast("Callable[[Spec], object]", given["edit"])(spec)
     return spec
 
 
-def _own_document(option: str, given: object) -> Spec:
-    """A JSON object, given as one or as the path of a file."""
-    if isinstance(given, Mapping):
-        return copy_json(option, given)
-    if not isinstance(given, (str, os.PathLike)):
-        refuse(option, given, "a mapping, or the path of a JSON file")
-    body = host.read_file(option, given, MAX_DOCUMENT)
+def _read_document(option: str, value: object) -> Spec:
+    """Return a JSON object; the value is the object itself, or the path of its file."""
+    if isinstance(value, Mapping):
+        return copy_json(option, value)
+    if not isinstance(value, (str, os.PathLike)):
+        refuse(option, value, "a mapping, or the path of a JSON file")
+    body = host.read_file(option, value, MAX_DOCUMENT)
     try:
         return dict(Document.parse(body, f"the file of {option}").fields)
     except InvalidArgument as error:
@@ -84,66 +96,71 @@ def _own_document(option: str, given: object) -> Spec:
 # ---- the process ------------------------------------------------------------------------------
 
 
-def _say_what(
-    process: Spec, config: ImageConfig | None, args: Sequence[str] | None, given: Options
+def _set_args(
+    process: Spec, config: ImageConfig | None, args: Sequence[str] | None, options: Options
 ) -> None:
-    """Entrypoint and args: the caller's, else the image's, else those of the spec itself."""
+    """Set the command line: the caller's, else the image's, else that of the option ``spec``."""
     entrypoint: Sequence[str] = config.entrypoint if config else ()
     command: Sequence[str] = config.cmd if config else ()
-    if "entrypoint" in given:
-        entrypoint, command = texts("entrypoint", given["entrypoint"]), ()
+    if "entrypoint" in options:
+        entrypoint, command = texts("entrypoint", options["entrypoint"]), ()
     if args is not None:
         command = texts("args", args)
-    if not (entrypoint or command) and "spec" in given:
+    if not (entrypoint or command) and "spec" in options:
         command = texts("spec: args", process.get("args") or ())
     processes.set_args(process, [*entrypoint, *command])
 
 
-def _follow(process: Spec, config: ImageConfig, given: Options) -> None:
-    """Environment and directory of an image; its variables come instead of the default PATH."""
+def _apply_config(process: Spec, config: ImageConfig, options: Options) -> None:
+    """Set the image's environment and working directory.
+
+    If the image has variables, they replace the default ``PATH``.
+    """
     if config.env:
         process["env"] = []
     pairs = processes.env_pairs("the image's environment", config.env)
     processes.change_env(process, ((name, value or "") for name, value in pairs))
-    if config.working_dir and "cwd" not in given:
+    if config.working_dir and "cwd" not in options:
         processes.set_cwd(process, config.working_dir)
 
 
-# ---- what is around it ------------------------------------------------------------------------
+# ---- mounts, the linux object and the rest ----------------------------------------------------
 
 
-def _change_mounts(spec: Spec, given: Options) -> None:
-    if "mounts" in given:
-        mounts.add_mounts(spec, given["mounts"])
-    if "tmpfs" in given:
-        mounts.add_tmpfs(spec, given["tmpfs"])
-    names = texts("host_files", given.get("host_files", ()))
-    if given.get("network") == "host":
+def _change_mounts(spec: Spec, options: Options) -> None:
+    if "mounts" in options:
+        mounts.add_mounts(spec, options["mounts"])
+    if "tmpfs" in options:
+        mounts.add_tmpfs(spec, options["tmpfs"])
+    names = texts("host_files", options.get("host_files", ()))
+    if options.get("network") == "host":
         names = ["hosts", "resolv.conf", *names]
     mounts.add_host_files(spec, dict.fromkeys(names))
-    if flag("read_only", given.get("read_only", False)):
+    if flag("read_only", options.get("read_only", False)):
         section(spec, "root")["readonly"] = True
 
 
-def _change_linux(spec: Spec, given: Options, container_id: str) -> None:
+def _change_linux(spec: Spec, options: Options, container_id: str) -> None:
     linux = section(spec, "linux")
-    if given.get("privileged"):
+    if options.get("privileged"):
         mounts.make_writable(spec, "sysfs", "cgroup")
         linuxes.unconfine(linux, host.all_devices())
-    _change_namespaces(linux, given)
-    for option, change in _LINUX.items():
-        if option in given:
-            change(linux, given[option])
-    for device in texts("devices", given.get("devices", ())):
+    _change_namespaces(linux, options)
+    for option, change in _LINUX_CHANGES.items():
+        if option in options:
+            change(linux, options[option])
+    for device in texts("devices", options.get("devices", ())):
         linuxes.add_devices(linux, *host.devices("devices", device))
-    if "seccomp" in given:
-        _set_seccomp(spec, given["seccomp"])
-    linuxes.set_cgroup(linux, given.get("cgroup_path"), given.get("cgroup_parent"), container_id)
-    set_resources(section(linux, "resources"), given)
+    if "seccomp" in options:
+        _set_seccomp(spec, options["seccomp"])
+    linuxes.set_cgroup(
+        linux, options.get("cgroup_path"), options.get("cgroup_parent"), container_id
+    )
+    set_resources(section(linux, "resources"), options)
 
 
-#: Option → what it does to the ``linux`` object.
-_LINUX: dict[str, Callable[[Spec, object], None]] = {
+#: Functions that change the ``linux`` object, by the name of their option.
+_LINUX_CHANGES: dict[str, Callable[[Spec, object], None]] = {
     "masked_paths": lambda linux, paths: linuxes.set_paths(
         linux, "masked_paths", "maskedPaths", paths
     ),
@@ -156,40 +173,42 @@ _LINUX: dict[str, Callable[[Spec, object], None]] = {
 }
 
 
-def _change_namespaces(linux: Spec, given: Options) -> None:
-    network = given.get("network")
+def _change_namespaces(linux: Spec, options: Options) -> None:
+    network = options.get("network")
     if network not in (None, "host", "none", "private"):
         refuse("network", network, "host, none or private")
-    if "namespaces" in given:
-        linuxes.set_namespaces(linux, given["namespaces"])
+    if "namespaces" in options:
+        linuxes.set_namespaces(linux, options["namespaces"])
     if network is not None:
-        if "network" in mapping("namespaces", given.get("namespaces", {})):
+        if "network" in mapping("namespaces", options.get("namespaces", {})):
             raise InvalidArgument(
-                "network and namespaces both say which network", remedy="Give one of them"
+                "network and namespaces both set the network namespace",
+                remedy="Give one of them",
             )
         linuxes.set_namespace(linux, "network", "host" if network == "host" else "private")
-    if "uid_map" in given or "gid_map" in given:
-        linuxes.set_id_maps(linux, given.get("uid_map"), given.get("gid_map"))
+    if "uid_map" in options or "gid_map" in options:
+        linuxes.set_id_maps(linux, options.get("uid_map"), options.get("gid_map"))
     linuxes.check_user_namespace(linux)
 
 
-def _set_seccomp(spec: Spec, given: object) -> None:
+def _set_seccomp(spec: Spec, profile: object) -> None:
     linux = section(spec, "linux")
-    if given == "unconfined":
+    if profile == "unconfined":
         linux.pop("seccomp", None)
-    elif given == "default":
+    elif profile == "default":
         bounding = section(spec, "process", "capabilities").get("bounding") or ()
         names = texts("spec: bounding", bounding)
         linux["seccomp"] = oci_spec.default_profile(names, os.uname().machine, host.kernel())
     else:
-        linux["seccomp"] = _own_document("seccomp", given)
+        linux["seccomp"] = _read_document("seccomp", profile)
 
 
-def _name(spec: Spec, given: Options) -> None:
+def _set_other_fields(spec: Spec, options: Options) -> None:
+    """Set the host and domain name, the annotations, and the OOM score."""
     for option in ("hostname", "domainname"):
-        if option in given:
-            spec[option] = text(option, given[option])
-    if "oom_score_adj" in given:
-        processes.set_oom_score(section(spec, "process"), given["oom_score_adj"])
-    if "annotations" in given:
-        section(spec, "annotations").update(table("annotations", given["annotations"]))
+        if option in options:
+            spec[option] = text(option, options[option])
+    if "oom_score_adj" in options:
+        processes.set_oom_score(section(spec, "process"), options["oom_score_adj"])
+    if "annotations" in options:
+        section(spec, "annotations").update(table("annotations", options["annotations"]))

@@ -276,7 +276,7 @@ def test_an_image_of_another_platform(client: Client, registry: Registry) -> Non
 def test_bad_requests(client: Client, image: Image) -> None:
     with pytest.raises(InvalidArgument, match="cannot be an id"):
         client.run(image, ["true"], id="../x")
-    with pytest.raises(TypeError, match="no option nosuch"):
+    with pytest.raises(TypeError, match="unknown option nosuch"):
         client.run(image, ["true"], nosuch=1)  # type: ignore[call-overload]
     with pytest.raises(NotFound, match="not found"):
         client.run("nowhere/nothing", ["true"])

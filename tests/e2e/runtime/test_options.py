@@ -282,5 +282,5 @@ def test_a_spec_of_ones_own_and_an_edit(client: Client, image: Image, namespace:
 
 
 def test_a_word_that_is_no_option(client: Client, image: Image) -> None:
-    with pytest.raises(TypeError, match="no option memmory"):
+    with pytest.raises(TypeError, match="unknown option memmory"):
         client.run(image, ["true"], memmory=1)  # type: ignore[call-overload]

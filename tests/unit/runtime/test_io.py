@@ -153,7 +153,7 @@ def test_a_shim_that_opens_stdin_late_is_waited_for(monkeypatch: pytest.MonkeyPa
         streams.stdin.write(b"here")
         assert os.read(found[0], 10) == b"here"
         os.close(found[0])
-    monkeypatch.setattr(fifos, "_SHIM_PATIENCE", 0.01)
+    monkeypatch.setattr(fifos, "_SHIM_TIMEOUT", 0.01)
     with Streams(PIPE) as streams:  # nobody comes at all
         streams.start(_NOBODY)
         assert streams.stdin is not None

@@ -65,9 +65,9 @@ def test_fifos_that_are_there_already(tmp_path: Path) -> None:
     assert Fifos(fifo).stdio == Stdio(fifo, "/dev/null", "/dev/null")
     assert Fifos("", fifo, fifo).stdio == Stdio("", fifo, fifo)
     assert Fifos(fifo, fifo, terminal=True).stdio == Stdio(fifo, fifo, "", terminal=True)
-    with pytest.raises(NotFound, match="there is no"):
+    with pytest.raises(NotFound, match="does not exist"):
         Fifos("", fifo + "2")
-    with pytest.raises(FailedPrecondition, match="is no FIFO"):
+    with pytest.raises(FailedPrecondition, match="is not a FIFO"):
         Fifos("", file)
     with pytest.raises(InvalidArgument, match="not absolute"):
         Fifos("", "fifo")
@@ -125,15 +125,15 @@ def test_what_cannot_be_attached_to(tmp_path: Path, fifo_folder: Path) -> None:
         attach(Stdio("", "/dev/null", "/dev/null"))
     with pytest.raises(FailedPrecondition, match="goes to file:///log"):
         attach(LogFile("/log").stdio)
-    with pytest.raises(NotFound, match="there is no"):
+    with pytest.raises(NotFound, match="does not exist"):
         attach(Stdio("", fifo + "2", fifo + "3"), None, PIPE)
-    with pytest.raises(NotFound, match="there is no"):
+    with pytest.raises(NotFound, match="does not exist"):
         attach(Stdio("", f"{fifo_folder}/lite-gone/stdout"), None, PIPE)
-    with pytest.raises(FailedPrecondition, match="is no FIFO"):
+    with pytest.raises(FailedPrecondition, match="is not a FIFO"):
         attach(Stdio("", __file__), None, PIPE)
     with pytest.raises(FailedPrecondition, match="without stdin"):
         attach(Stdio("", fifo, fifo), PIPE)
-    with pytest.raises(FailedPrecondition, match="nobody reads"):
+    with pytest.raises(FailedPrecondition, match="has no reader"):
         attach(Stdio(fifo, "/dev/null", "/dev/null"), PIPE)
     os.mkfifo(fifo + "2")
     with pytest.raises(InvalidArgument, match="two outputs"):

@@ -108,7 +108,7 @@ def test_a_sink_that_blocks_for_ever_is_left_behind(monkeypatch: pytest.MonkeyPa
     os.close(reader)
     os.close(writer)
 
-    monkeypatch.setattr(pump, "_STOP_PATIENCE", 0.01)
+    monkeypatch.setattr(pump, "_STOP_TIMEOUT", 0.01)
     comes_back, entered = threading.Event(), threading.Event()
 
     def block(data: bytes) -> None:
