@@ -1,6 +1,6 @@
 """Fetches one blob into a store.
 
-A fetch resumes after its connection broke. A fetch that fails leaves nothing in the store, unless
+A fetch resumes after a lost connection. A fetch that fails leaves nothing in the store, unless
 the job keeps partial content.
 """
 

@@ -119,7 +119,7 @@ class _StoreContents:
         target: The reference to push to; ``None`` if the name has another form.
     """
 
-    remedy = "Push less with platform= or sparse=True, or fetch the rest with fetch_missing"
+    remedy = "Push a part with platform= or sparse=True, or fetch the rest with fetch_missing"
 
     def __init__(self, store: ContentStore, target: Reference | None) -> None:
         self._store = store

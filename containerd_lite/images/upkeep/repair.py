@@ -187,7 +187,7 @@ class Repair:
 
     def _make_good(self, source: StoreFetcher, descriptor: Descriptor, fetch: bool) -> bool:
         """Check a blob, and replace or fetch it; return false if it is missing and stays so."""
-        digest, store, digests = descriptor.digest, self._store, None
+        digest, store, changed = descriptor.digest, self._store, None
         expect_bounded(descriptor)
         try:
             info = store.info(digest)
@@ -195,13 +195,13 @@ class Repair:
             if not fetch:
                 return False
             source.bring(descriptor)
-            info, digests = store.info(digest), self._fetched
+            info, changed = store.info(digest), self._fetched
         # Fetched blobs are checked, too: the daemon may have taken them from another namespace.
         if find_fault(store, digest, info.size, source.job) is not None:
             self._replace(source, descriptor, info.labels)
-            digests = self._repaired
-        if digests is not None:
-            digests.append(digest)
+            changed = self._repaired
+        if changed is not None:
+            changed.append(digest)
         return True
 
     def _replace(

@@ -26,6 +26,7 @@ class FetchRequest:
         """Return the platforms to fetch.
 
         Raises:
-            InvalidArgument: A platform is invalid, or ``all_platforms`` is given, too.
+            InvalidArgument: A platform is invalid, or both ``platform`` and ``all_platforms``
+                are given.
         """
         return Platforms.of(self.platform, self.all_platforms, backend.platform)

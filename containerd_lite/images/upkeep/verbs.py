@@ -1,4 +1,4 @@
-"""The methods ``check``, ``fetch_missing``, ``verify`` and ``repair`` of both clients."""
+"""The verbs ``check``, ``fetch_missing``, ``verify`` and ``repair`` of clients and layouts."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ class UpkeepVerbs(Verbs):
             source: The image.
             platform: One platform or several. Default: the client's.
             all_platforms: Whether to check all platforms that the index names.
+
+        Returns:
+            A report for each wanted manifest, and a list of all missing content.
 
         Raises:
             NotFound: No image has this name.
@@ -107,6 +110,9 @@ class UpkeepVerbs(Verbs):
         Args:
             *sources: The images whose content is hashed. Default: all content of the store.
             progress: Called with each ``ProgressEvent``.
+
+        Returns:
+            How many blobs and bytes were hashed, and which blobs are broken.
 
         Raises:
             NotFound: No image has this name.
