@@ -1,4 +1,4 @@
-"""From registries into a store."""
+"""Pulls: fetch images from registries into a store, and unpack them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Manifests whose config is called ``application/octet-stream``, as old registries did.
+"""Repairs manifests whose config has the media type ``application/octet-stream``.
 
-What lives here: the repair, and JSON as containerd prints what it rewrites.  What may not:
-fetching.
+Old registries used this media type. Repaired manifests are formatted as containerd formats JSON
+that it rewrites.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ OCTET_STREAM = "application/octet-stream"
 
 
 def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> Descriptor:
-    """The target with its config called what it is, or ``target`` where that is so already.
+    """Write a manifest with the right media type for its config; return its descriptor.
 
-    As containerd's ``ConvertManifest``, to the same bytes: an index is left alone, and the old
-    manifest to garbage collection.  Raises ``NotFound``, ``InvalidArgument``.
+    Return ``target`` itself if it is an index or needs no repair. The new manifest has the same
+    bytes as that of containerd's ``ConvertManifest``. The old manifest is left to garbage
+    collection.
+
+    Raises:
+        NotFound: The store lacks the manifest.
+        InvalidArgument: The manifest is invalid.
     """
     if not media_types.is_manifest(target.media_type):
         return target
@@ -35,43 +40,52 @@ def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> De
     manifest = replace(
         manifest, config=replace(manifest.config, media_type=media_types.DOCKER_CONFIG)
     )
-    says_type = Document.parse(body, "the manifest").has("mediaType")
-    written = write_manifest(store, target.media_type, _json(manifest, says_type), manifest, job)
+    has_media_type = Document.parse(body, "the manifest").has("mediaType")
+    written = write_manifest(
+        store, target.media_type, _manifest_json(manifest, has_media_type), manifest, job
+    )
     return replace(target, digest=written.digest, size=written.size, data=None)
 
 
 def write_manifest(
     store: ContentStore, media_type: str, value: object, manifest: Manifest, job: Job
 ) -> Descriptor:
-    """Write ``value``, the JSON of ``manifest``, with labels that keep its children alive."""
+    """Write ``value``, the JSON of ``manifest``, with labels that keep its children alive.
+
+    Return the descriptor of what was written.
+    """
     written = write_reported(store, media_type, value, job)
     store.update(written.digest, numbered_labels(manifest.children))
     return written
 
 
 def write_reported(store: ContentStore, media_type: str, value: object, job: Job) -> Descriptor:
-    """Write a document that was made here, and report it like one that was fetched."""
+    """Write a document that this package made; report it like one that was fetched.
+
+    Return its descriptor.
+    """
     written, is_new = write_document(store, media_type, indented_json(value))
     stage: Stage = "downloaded" if is_new else "exists"
     job.report(stage, written.digest, written.size, written.size)
     return written
 
 
-def _json(manifest: Manifest, says_type: bool) -> dict[str, object]:
+def _manifest_json(manifest: Manifest, has_media_type: bool) -> dict[str, object]:
+    """Return the JSON of ``manifest``, with or without the field ``mediaType``."""
     value: dict[str, object] = {"schemaVersion": 2}
-    if says_type:
+    if has_media_type:
         value["mediaType"] = manifest.media_type
     if manifest.artifact_type:
         value["artifactType"] = manifest.artifact_type
-    value["config"] = _sorted(manifest.config).to_json()
-    value["layers"] = [_sorted(layer).to_json() for layer in manifest.layers]
+    value["config"] = _with_sorted_annotations(manifest.config).to_json()
+    value["layers"] = [_with_sorted_annotations(layer).to_json() for layer in manifest.layers]
     if manifest.subject is not None:
-        value["subject"] = _sorted(manifest.subject).to_json()
+        value["subject"] = _with_sorted_annotations(manifest.subject).to_json()
     if manifest.annotations:
         value["annotations"] = dict(sorted(manifest.annotations.items()))
     return value
 
 
-def _sorted(descriptor: Descriptor) -> Descriptor:
-    """With its annotations in the order in which Go writes maps."""
+def _with_sorted_annotations(descriptor: Descriptor) -> Descriptor:
+    """Return ``descriptor`` with its annotations sorted, as Go writes maps."""
     return replace(descriptor, annotations=dict(sorted(descriptor.annotations.items())))

@@ -1,8 +1,7 @@
-"""Images of Docker's schema 1 into images of today, as containerd up to 1.7 converts them.
+"""Converts images of Docker's schema 1 into OCI images, as containerd up to 1.7 does.
 
-What lives here: fetching the manifest and the layers that have content, finding out the layers'
-diff IDs, writing config and manifest.  What may not: reading the manifest, which is
-``oci.schema1``'s; names.
+The conversion fetches the manifest and the layers, computes the diff IDs of the layers, and writes
+an image config and an OCI manifest. The module ``oci.schema1`` reads the manifest.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ..walk import Dispatcher
 from .convert_manifest import write_manifest, write_reported
 from .fetch_blob import fetch_blob
 
-#: Tells of a layer that there is nothing in it.
+#: Label of a layer: ``"true"`` if its tar archive has no content, else ``"false"``.
 EMPTY_LAYER = "containerd.io/docker.schema1.empty-layer"
 
 _BUFFER = 256 << 10
@@ -35,15 +34,25 @@ _BUFFER = 256 << 10
 
 @runtime_checkable
 class SizedFetcher(Fetcher, Protocol):
-    """A fetcher that can tell sizes: manifests of schema 1 do not say those of their layers."""
+    """A fetcher that also finds out the sizes of layers, which schema 1 manifests lack."""
 
     def size_of(self, descriptor: Descriptor) -> int:
-        """The size of the content in bytes, whatever the descriptor says.  Raises ``NotFound``."""
+        """Return the size of the content in bytes; the size in ``descriptor`` is ignored.
+
+        Raises:
+            NotFound: The content does not exist.
+        """
 
 
 @record(frozen=True)
 class _Layer:
-    """A layer in the store; one without content has no place in the image."""
+    """A layer in the store.
+
+    Attributes:
+        descriptor: The layer's descriptor.
+        diff_id: The digest of the uncompressed layer.
+        is_empty: Whether the layer has no content. The converted image omits such a layer.
+    """
 
     descriptor: Descriptor
     diff_id: str
@@ -59,31 +68,37 @@ def convert(
     *,
     workers: int = 3,
 ) -> Descriptor:
-    """Fetch an image of schema 1 into the store as an OCI one; returns its manifest.
+    """Fetch a schema 1 image into the store as an OCI image; return its manifest's descriptor.
 
-    The image is to have the label ``CONVERTED`` with ``target``'s digest.  The manifest's
-    signatures are not verified, its digest is.  Raises ``InvalidArgument`` for a manifest that
-    is not as it should be and for a fetcher that is no ``SizedFetcher``, ``DigestMismatch``,
-    ``DataLoss`` for a layer that does not decompress, and what fetcher and store raise.
+    The caller must give the image the label ``CONVERTED`` with the digest of ``target``. The
+    digest of the manifest is verified, its signatures are not.
+
+    Raises:
+        InvalidArgument: The manifest is invalid, or the fetcher is not a ``SizedFetcher``.
+        DigestMismatch: The manifest or a layer does not match its digest.
+        DataLoss: A layer cannot be decompressed.
     """
     if not media_types.may_be_schema1(target.media_type):
-        raise InvalidArgument(f"{name} is no manifest of schema 1: it is {target.media_type}")
+        raise InvalidArgument(f"{name} is not a schema 1 manifest, but {target.media_type}")
     if not isinstance(fetcher, SizedFetcher):
         raise InvalidArgument(
-            f"{name} is of Docker's schema 1, and its resolver cannot tell the sizes of layers",
-            remedy="Give its fetcher a method size_of(descriptor)",
+            f"{name} is a Docker schema 1 image, and its fetcher cannot find out layer sizes",
+            remedy="Add a method size_of(descriptor) to the fetcher",
         )
     manifest = _fetch_manifest(fetcher, target)
     layers = _Layers(fetcher, store, job)
-    with Dispatcher(layers.bring, workers, job) as work:
-        for digest in _to_fetch(manifest):
+    with Dispatcher(layers.fetch, workers, job) as work:
+        for digest in _blobs_to_fetch(manifest):
             work.add(Descriptor(media_types.DOCKER_LAYER_GZIP, digest, 0))
         work.wait()
-    return _write(store, manifest, layers.found, job)
+    return _write_image(store, manifest, layers.fetched, job)
 
 
 def _fetch_manifest(fetcher: Fetcher, target: Descriptor) -> schema1.Schema1:
-    """The manifest, verified; how long its signatures are, registries decide afresh each time."""
+    """Fetch and verify the manifest.
+
+    The size of the response is not known in advance: registries sign the manifest for each request.
+    """
     if target.media_type == media_types.VAGUE_SCHEMA1:
         target = replace(target, media_type=media_types.DOCKER_SCHEMA1_SIGNED)
     body, buffer = bytearray(), memoryview(bytearray(_BUFFER))
@@ -99,26 +114,34 @@ def _fetch_manifest(fetcher: Fetcher, target: Descriptor) -> schema1.Schema1:
     return schema1.parse(payload)
 
 
-def _to_fetch(manifest: schema1.Schema1) -> list[str]:
-    """The blobs, oldest first, but for those of which every step says that nothing is in them."""
+def _blobs_to_fetch(manifest: schema1.Schema1) -> list[str]:
+    """Return the digests of the layers to fetch, oldest first.
+
+    A layer is skipped if every step that names it says that it is empty.
+    """
     wanted = (step.blob for step in manifest.steps if not step.history.empty_layer)
     return list(dict.fromkeys(wanted))
 
 
 class _Layers:
-    """Brings layers, several at once, and keeps what was found out about them, by digest."""
+    """Fetches and examines layers; several threads may share it.
+
+    Attributes:
+        fetched: The layers by digest.
+    """
 
     def __init__(self, fetcher: SizedFetcher, store: ContentStore, job: Job) -> None:
         self._fetcher = fetcher
         self._store = store
         self._job = job
-        self.found: dict[str, _Layer] = {}
+        self.fetched: dict[str, _Layer] = {}
 
-    def bring(self, wanted: Descriptor) -> tuple[()]:
+    def fetch(self, wanted: Descriptor) -> tuple[()]:
+        """Fetch one layer; a handler, whose descriptors have no children."""
         layer = replace(wanted, size=self._size_of(wanted))
         fetch_blob(self._fetcher, self._store, layer, {}, self._job)
-        found = _known(layer, self._store.info(layer.digest)) or self._examined(layer)
-        self.found[layer.digest] = found
+        examined = _from_labels(layer, self._store.info(layer.digest)) or self._examine(layer)
+        self.fetched[layer.digest] = examined
         return ()
 
     def _size_of(self, wanted: Descriptor) -> int:
@@ -127,18 +150,22 @@ class _Layers:
         except NotFound:
             return self._fetcher.size_of(wanted)
 
-    def _examined(self, layer: Descriptor) -> _Layer:
+    def _examine(self, layer: Descriptor) -> _Layer:
+        """Decompress a layer in the store, and record the result in its labels."""
         try:
             with closing(self._store.reader(layer.digest)) as file:
-                diff_id, is_empty = self._content(PlainStream(cast(Readable, file)))
+                diff_id, is_empty = self._read_plain(PlainStream(cast(Readable, file)))
         except DataLoss as error:
             raise DataLoss(f"layer {layer.digest}: {error.message}") from error
         labels = {UNCOMPRESSED: diff_id, EMPTY_LAYER: str(is_empty).lower()}
         self._store.update(layer.digest, labels)
-        return _layer(layer, diff_id, is_empty)
+        return _make_layer(layer, diff_id, is_empty)
 
-    def _content(self, stream: PlainStream) -> tuple[str, bool]:
-        """The diff ID, and whether there is nothing but zeros, of which ends of tars are made."""
+    def _read_plain(self, stream: PlainStream) -> tuple[str, bool]:
+        """Return the diff ID of a layer, and whether the layer is empty.
+
+        An empty tar archive consists of zeros only.
+        """
         content, is_empty = digests.hasher(), True
         plain, buffer = decompressed(stream), memoryview(bytearray(_BUFFER))
         while count := plain.readinto(buffer):
@@ -148,36 +175,42 @@ class _Layers:
         return f"sha256:{content.hexdigest()}", is_empty
 
 
-def _known(layer: Descriptor, info: ContentInfo) -> _Layer | None:
-    """What an earlier conversion found out, and left in the labels; it is checked at unpacking."""
+def _from_labels(layer: Descriptor, info: ContentInfo) -> _Layer | None:
+    """Return the result of an earlier conversion from the labels, ``None`` if they lack it.
+
+    Unpacking verifies the diff ID.
+    """
     diff_id, empty = info.labels.get(UNCOMPRESSED, ""), info.labels.get(EMPTY_LAYER)
     if empty not in ("true", "false") or not digests.is_digest(diff_id):
         return None
-    return _layer(layer, diff_id, empty == "true")
+    return _make_layer(layer, diff_id, empty == "true")
 
 
-def _layer(layer: Descriptor, diff_id: str, is_empty: bool) -> _Layer:
+def _make_layer(layer: Descriptor, diff_id: str, is_empty: bool) -> _Layer:
+    """Make a record of a layer; its media type says whether the layer is compressed."""
     if diff_id == layer.digest:
         layer = replace(layer, media_type=media_types.DOCKER_LAYER)
     return _Layer(layer, diff_id, is_empty)
 
 
-def _write(
-    store: ContentStore, manifest: schema1.Schema1, found: dict[str, _Layer], job: Job
+def _write_image(
+    store: ContentStore, manifest: schema1.Schema1, fetched: dict[str, _Layer], job: Job
 ) -> Descriptor:
-    """Config and manifest, to the bytes that containerd makes of them."""
+    """Write config and manifest, with the same bytes as containerd; return the manifest."""
     empty = {step.blob: True for step in manifest.steps}
-    empty |= {digest: layer.is_empty for digest, layer in found.items()}
+    empty |= {digest: layer.is_empty for digest, layer in fetched.items()}
     for step in manifest.steps:
         if step.history.empty_layer and not empty[step.blob]:
-            raise InvalidArgument(f"the history calls {step.blob} empty, which it is not")
-    layers = [found[step.blob] for step in manifest.steps if not empty[step.blob]]
+            raise InvalidArgument(f"the history calls {step.blob} empty, but it has content")
+    layers = [fetched[step.blob] for step in manifest.steps if not empty[step.blob]]
     value = manifest.config([layer.diff_id for layer in layers], empty)
     config = write_reported(store, media_types.OCI_CONFIG, value, job)
-    made = Manifest(media_types.OCI_MANIFEST, config, tuple(one.descriptor for one in layers))
+    converted = Manifest(
+        media_types.OCI_MANIFEST, config, tuple(layer.descriptor for layer in layers)
+    )
     document = {
         "schemaVersion": 2,
         "config": config.to_json(),
-        "layers": [layer.to_json() for layer in made.layers],
+        "layers": [layer.to_json() for layer in converted.layers],
     }
-    return write_manifest(store, media_types.OCI_MANIFEST, document, made, job)
+    return write_manifest(store, media_types.OCI_MANIFEST, document, converted, job)

@@ -1,7 +1,7 @@
-"""What lazy snapshotters want to know of a layer, as annotations.
+"""Annotations that tell lazy snapshotters from where they can fetch a layer.
 
-What lives here: the annotations and the wrapper that adds them (containerd's pkg/snapshotters).
-What may not: handing them on, which unpacking does with all that begin so.
+The annotations are those of containerd's pkg/snapshotters. Unpacking passes annotations with the
+prefix ``containerd.io/snapshot/`` on to the snapshotter.
 """
 
 from __future__ import annotations
@@ -14,22 +14,29 @@ from ...records import replace
 from ..names import full_name
 from ..walk import Handler, WrapHandler
 
-#: The names are the kubelet's for history's sake; snapshotters read them of any client.
+#: The prefix names the CRI for historical reasons. Snapshotters read the labels of any client.
 _PREFIX = "containerd.io/snapshot/cri"
 IMAGE_REF = f"{_PREFIX}.image-ref"
 LAYER_DIGEST = f"{_PREFIX}.layer-digest"
 IMAGE_LAYERS = f"{_PREFIX}.image-layers"
 MANIFEST_DIGEST = f"{_PREFIX}.manifest-digest"
-#: Bytes of a label, key and value (pkg/labels).
-_MOST = 4096
+#: Most bytes of a label, key and value together (containerd's pkg/labels).
+_MAX_LABEL = 4096
 
 
 def append_info(ref: str) -> WrapHandler:
-    """For ``pull(ref, wrap_handler=append_info(ref))`` into a snapshotter that brings layers
-    itself, such as stargz, soci or nydus: it is told of each layer what to ask which registry for.
+    """Return a wrapper that tells a lazy snapshotter from where it can fetch each layer.
 
-    Without it such a snapshotter is given no more than the layer's chain ID, and most then leave
-    the layer to the pull.  ``Image.is_lazy`` tells what came of it.  Raises ``InvalidArgument``.
+    Lazy snapshotters, such as stargz, soci and nydus, fetch layers themselves. Pull into one with
+    ``pull(ref, wrap_handler=append_info(ref))``. Without the wrapper the snapshotter gets only the
+    chain ID of a layer, and most lazy snapshotters then let the pull fetch the layer. After the
+    pull, ``Image.is_lazy`` says whether the snapshotter has made snapshots without content.
+
+    Args:
+        ref: The reference that is pulled.
+
+    Raises:
+        InvalidArgument: ``ref`` is not a valid reference.
     """
     name = full_name(ref)
 
@@ -46,27 +53,31 @@ def append_info(ref: str) -> WrapHandler:
 
 
 def _annotated(children: Sequence[Descriptor], name: str, manifest: str) -> list[Descriptor]:
+    """Return the children of a manifest, with the annotations added to the layers."""
     found = []
     for place, child in enumerate(children):
         if media_types.is_layer(child.media_type):
-            told = {
+            info = {
                 IMAGE_REF: name,
                 LAYER_DIGEST: child.digest,
-                IMAGE_LAYERS: _layers(children[place:]),
+                IMAGE_LAYERS: _layer_list(children[place:]),
                 MANIFEST_DIGEST: manifest,
             }
-            child = replace(child, annotations={**child.annotations, **told})
+            child = replace(child, annotations={**child.annotations, **info})
         found.append(child)
     return found
 
 
-def _layers(children: Iterable[Descriptor]) -> str:
-    """As many digests as a label holds; those left out cost a snapshotter time only."""
+def _layer_list(children: Iterable[Descriptor]) -> str:
+    """Return the digests of the layers, separated by commas, as far as they fit into a label.
+
+    A snapshotter works without the other digests, but takes more time.
+    """
     listed = ""
     for child in children:
         if media_types.is_layer(child.media_type):
             longer = f"{listed},{child.digest}" if listed else child.digest
-            if len(IMAGE_LAYERS) + len(longer) > _MOST:
+            if len(IMAGE_LAYERS) + len(longer) > _MAX_LABEL:
                 break
             listed = longer
     return listed

@@ -1,6 +1,7 @@
-"""One blob from a fetcher into a store.
+"""Fetches one blob into a store.
 
-A fetch that was cut off resumes.  A fetch that fails leaves nothing, unless the job keeps it.
+A fetch resumes after a lost connection. A fetch that fails leaves nothing in the store, unless
+the job keeps partial content.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from ...store.protocol import ContentStore, Writer
 from ..job import Job
 from ..resolver import Fetcher, Reader
 
-#: Bytes read at a time; what a daemon that goes away can cost is these and those that are under
-#: way to it (store/daemon.py).
+#: Bytes to read at a time. A restart of the daemon loses at most these bytes and those on the way
+#: to the daemon (store/daemon.py).
 _BUFFER = 2 << 20
+#: Seconds to wait between retries: at first, and at most.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
 
 
@@ -32,11 +34,27 @@ def fetch_blob(
     job: Job,
     keep: bytearray | None = None,
 ) -> bool:
-    """Bring a blob into the store, verified by it, with ``labels``; false if it was there.
+    """Fetch a blob into the store, unless the store has it.
 
-    The write is opened even if the blob is there: that is what adds it to the lease.  Labels of
-    a blob that was there are left alone.  The content is appended to ``keep``, too.  Raises what
-    fetcher and store raise; then nothing is left, unless the job keeps it.
+    The write is opened in any case, because that adds the blob to the lease. If the fetch fails,
+    it leaves nothing in the store, unless the job keeps partial content.
+
+    Args:
+        fetcher: Fetches the content.
+        store: The store. It verifies the content.
+        descriptor: The blob.
+        labels: The labels of the new blob. The labels of an existing blob do not change.
+        job: The job that the fetch is part of.
+        keep: The fetched bytes are appended to it.
+
+    Returns:
+        Whether the blob is new in the store.
+
+    Raises:
+        NotFound: The source lacks the blob.
+        DigestMismatch: The content does not match the digest.
+        SizeMismatch: The content has another size than the descriptor says.
+        RegistryUnavailable: The source does not respond, or fails again and again.
     """
 
     def pause(seconds: float, offset: int) -> None:
@@ -54,7 +72,7 @@ def fetch_blob(
             keeps_partial=job.keeps_partial,
         )
     except (DigestMismatch, SizeMismatch) as error:
-        error.remedy = "The registry has other content than its manifest names"
+        error.remedy = "Pull from another registry, or push the image again: this content is wrong"
         raise
     stage: Stage = "downloaded" if is_new else "exists"
     job.report(stage, descriptor.digest, descriptor.size, descriptor.size)
@@ -64,9 +82,10 @@ def fetch_blob(
 def _copy(
     fetcher: Fetcher, writer: Writer, descriptor: Descriptor, job: Job, keep: bytearray | None
 ) -> None:
-    """All that the writer lacks; a fetcher that breaks off is asked again as long as bytes come.
+    """Fetch the bytes that the writer lacks.
 
-    Those of registries go on by themselves, and break off when that has been of no use.
+    If the fetcher fails after at least one byte, it is asked for the rest. A fetcher of a registry
+    reconnects by itself, and fails only when that did not help.
     """
     buffer = memoryview(bytearray(min(_BUFFER, descriptor.size or 1)))
     waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
@@ -91,6 +110,6 @@ def _copy(
 
 
 def _reader(fetcher: Fetcher, descriptor: Descriptor, offset: int) -> Reader:
-    if descriptor.data is not None:  # it came along
+    if descriptor.data is not None:  # the manifest or index contains the blob
         return io.BytesIO(descriptor.data[offset:])
     return fetcher.fetch(descriptor, offset)

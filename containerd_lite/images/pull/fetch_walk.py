@@ -1,4 +1,8 @@
-"""The walk of one pull, from an index to its layers: what is fetched, and who waits for what."""
+"""The walk of one pull from its target down to the layers.
+
+It decides which content is fetched and which manifests are unpacked. Unpacking runs while the walk
+fetches.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,18 @@ if TYPE_CHECKING:
 
 
 class FetchWalk:
-    """The walk of one pull, from its target down."""
+    """The walk of one pull, from its target down.
+
+    Args:
+        request: The arguments of the pull.
+        backend: The backend that stores the image and unpacks it.
+        source: Fetches content into the store.
+        target: The manifest or index to start from.
+
+    Attributes:
+        has_octet_config: Whether the target is a manifest whose config has the media type
+            ``application/octet-stream``.
+    """
 
     def __init__(
         self,
@@ -39,8 +54,8 @@ class FetchWalk:
     ) -> None:
         self._request = request
         self._platforms = request.platforms(backend)
-        #: The platform that is unpacked where all are fetched.
-        self._usual_platform = backend.platform
+        #: The platform to unpack if all platforms are fetched.
+        self._default_platform = backend.platform
         self._source = source
         self._store = source.store
         self._job = source.job
@@ -49,35 +64,36 @@ class FetchWalk:
             self._unpacker = backend.unpacker(request.snapshotter, source.job)
         self._target = target
         self._root_config = ""
-        #: Whether the target calls its config what old registries called everything.
         self.has_octet_config = False
-        #: The referrers, and everything below them: no platform is chosen there.
-        self._aside: set[str] = set()
-        #: The manifest that is unpacked where all platforms are fetched, and the indexes above it.
-        self._usual = {target.digest}
-        self._unpacking: list[Future[Unpacked]] = []
+        #: The digests of referrers and of everything below them. No platform is chosen there: all
+        #: children are fetched.
+        self._below_referrers: set[str] = set()
+        #: The digests of the manifest to unpack if all platforms are fetched, and of the indexes
+        #: above it.
+        self._default_path = {target.digest}
+        self._unpack_tasks: list[Future[Unpacked]] = []
         self._gate = Gate(
             self._job, request.max_concurrent_downloads, unpacks=self._unpacker is not None
         )
 
     def run(self) -> list[Unpacked]:
-        """Fetch all that is wanted, and unpack it while it comes; returns what was unpacked."""
+        """Fetch the wanted content and unpack it; return the result for each unpacked manifest."""
         request = self._request
         handler = chain(*request.handlers, self._fetch)
         if request.wrap_handler is not None:
             handler = request.wrap_handler(handler)
         with (
-            Workers(1, "containerd-lite-unpack") as self._unpackers,
-            Dispatcher(self._withholding(handler), self._gate.workers, self._job) as self._work,
+            Workers(1, "containerd-lite-unpack") as self._unpack_pool,
+            Dispatcher(self._without_layers(handler), self._gate.workers, self._job) as self._work,
         ):
             self._work.add(self._target)
             self._work.wait()
-            found = [task.result() for task in self._unpacking]
+            unpacked = [task.result() for task in self._unpack_tasks]
             self._work.wait()  # for the layers that the unpacker asked for
-        return found
+        return unpacked
 
     def _fetch(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """Bring one descriptor's content; the last of the handlers."""
+        """Fetch the content of one descriptor and return its wanted children; the last handler."""
         if not media_types.is_document(descriptor.media_type):
             with self._gate.passing(descriptor):
                 self._source.bring(descriptor)
@@ -88,54 +104,59 @@ class FetchWalk:
         expect_bounded(descriptor)
         document = parse(self._source.document(descriptor), descriptor.media_type)
         referrers = self._source.referrers(descriptor) if self._request.referrers else ()
-        below = document.children if descriptor.digest in self._aside else ()
-        self._aside.update(one.digest for one in (*referrers, *below))
-        # All children are named, those not fetched too: a later pull may bring them.
+        below = document.children if descriptor.digest in self._below_referrers else ()
+        self._below_referrers.update(child.digest for child in (*referrers, *below))
+        # The labels name all children: a later pull may fetch those that this one leaves out.
         self._source.label(descriptor, child_labels(document.children, referrers))
-        return [*self._wanted(descriptor, document), *referrers]
+        return [*self._choose(descriptor, document), *referrers]
 
-    def _wanted(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
-        if target.digest in self._aside:
+    def _choose(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
+        """Return the children to fetch; note the root's config and the manifest to unpack."""
+        if target.digest in self._below_referrers:
             return document.children
         is_root = target == self._target
         if isinstance(document, Index):
-            usual = best(document, self._usual_platform)
-            if usual is not None and target.digest in self._usual:
-                self._usual.add(usual.digest)
-        elif is_root and _has_config(target, document.config):
+            best_entry = best(document, self._default_platform)
+            if best_entry is not None and target.digest in self._default_path:
+                self._default_path.add(best_entry.digest)
+        elif is_root and _is_config(target, document.config):
             self._root_config = document.config.digest
             self.has_octet_config = document.config.media_type == OCTET_STREAM
         return wanted_children(document, self._platforms, self._source.name, is_root=is_root)
 
-    def _withholding(self, handler: Handler) -> Handler:
-        """A handler that leaves out the layers to unpack: the unpacker asks for them."""
+    def _without_layers(self, handler: Handler) -> Handler:
+        """Return a handler that leaves out the layers to unpack: the unpacker asks for them."""
 
         def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
             children = list(handler(descriptor))
             unpacker = self._unpacker
-            if unpacker is None or not self._is_unpacked(descriptor):
+            if unpacker is None or not self._must_unpack(descriptor):
                 return children
-            config = next((c for c in children if _has_config(descriptor, c)), None)
+            config = next((c for c in children if _is_config(descriptor, c)), None)
             layers = [c for c in children if media_types.is_layer(c.media_type)]
             if config is None or (not layers and len(children) > 1):
-                return children  # an artifact: what it holds is not ours to know
-            task = self._unpackers.submit(self._unpack, unpacker, config, layers)
-            self._unpacking.append(task)
+                return children  # an artifact, which cannot be unpacked
+            task = self._unpack_pool.submit(self._unpack, unpacker, config, layers)
+            self._unpack_tasks.append(task)
             return [child for child in children if child not in layers]
 
         return handle
 
-    def _is_unpacked(self, descriptor: Descriptor) -> bool:
-        if not media_types.is_manifest(descriptor.media_type) or descriptor.digest in self._aside:
+    def _must_unpack(self, descriptor: Descriptor) -> bool:
+        """Return whether to unpack the content of ``descriptor``."""
+        if (
+            not media_types.is_manifest(descriptor.media_type)
+            or descriptor.digest in self._below_referrers
+        ):
             return False
         if media_types.is_attestation(descriptor.media_type, descriptor.annotations):
             return False
-        return self._platforms.wanted is not None or descriptor.digest in self._usual
+        return self._platforms.wanted is not None or descriptor.digest in self._default_path
 
     def _unpack(
         self, unpacker: Unpacker, config: Descriptor, layers: Sequence[Descriptor]
     ) -> Unpacked:
-        """In a thread of its own: it waits for the walk."""
+        """Unpack one manifest; runs in a thread of its own, because it waits for the walk."""
         try:
             self._work.add(config).result()
             body = read_blob(self._store, config, MAX_DOCUMENT)
@@ -145,21 +166,25 @@ class FetchWalk:
                     config,
                     ImageConfig.parse(body),
                     lambda needed: [self._work.add(layer) for layer in needed],
-                    self._await,
+                    self._wait_for_layer,
                 )
         except BaseException as error:
             self._job.fail(error)
             raise
 
-    def _await(self, layer: Descriptor) -> None:
-        coming = self._work.add(layer)
-        # Waiting would let another download begin, which a layer that is there must not do.
-        with nullcontext() if coming.done() else self._gate.awaiting(layer):
-            coming.result()
+    def _wait_for_layer(self, layer: Descriptor) -> None:
+        """Wait until a layer has been fetched."""
+        fetch = self._work.add(layer)
+        # ``awaiting`` lets another download begin. A layer that is already here must not do that.
+        with nullcontext() if fetch.done() else self._gate.awaiting(layer):
+            fetch.result()
 
 
-def _has_config(manifest: Descriptor, child: Descriptor) -> bool:
-    """Whether a child of a manifest is an image's config, by that name or by none."""
-    is_unnamed = child.media_type == OCTET_STREAM
+def _is_config(manifest: Descriptor, child: Descriptor) -> bool:
+    """Return whether ``child`` is the image config of ``manifest``.
+
+    In Docker's manifests the config may also have the media type ``application/octet-stream``.
+    """
+    is_octet_stream = child.media_type == OCTET_STREAM
     is_docker = manifest.media_type == media_types.DOCKER_MANIFEST
-    return media_types.is_config(child.media_type) or (is_docker and is_unnamed)
+    return media_types.is_config(child.media_type) or (is_docker and is_octet_stream)

@@ -1,4 +1,4 @@
-"""One pull: from a name to an image in a store."""
+"""Pulls an image: from a name in a registry to an image in a store."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from .store_fetcher import StoreFetcher
 
 _LOGGER = logging.getLogger(__package__)
 
-#: How often a pull starts again when the daemon restarts.
-_MOST_RESTARTS = 5
+#: How often a pull is tried if the daemon restarts each time.
+_MOST_TRIES = 5
 
 
 def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
-    """As ``Client.pull``."""
+    """Pull an image; see ``Client.pull``."""
     backend = backend.with_defaults(
         platform=only_one(request.platform), snapshotter=request.snapshotter
     )
     by_daemon = is_for_daemon(backend, via, **request.only_for_client())
     lease = request.lease(backend)
-    # Pulls that resume each other share a lease, and the first to end deletes it.  So they run
-    # one after the other.
-    alone = write_lock(("resume", backend.store.identity, lease), lambda: None)
+    # Pulls that resume each other share a lease, and the first to end deletes it. So they run one
+    # after the other.
+    lock = write_lock(("resume", backend.store.identity, lease), lambda: None)
     step = LoggedStep(_LOGGER, "pull %s", request.ref)
-    with step, alone if lease else nullcontext(), backend.keeping(lease):
+    with step, lock if lease else nullcontext(), backend.keeping(lease):
         if by_daemon:
-            with falling_back(via):  # 1.7 does not say before what it cannot do
+            with falling_back(via):  # containerd 1.7 refuses options only during the call
                 return _pull_by_daemon(backend, request)
-        return _persevering(
+        return _retry_after_restarts(
             backend,
             lambda job: _pull_here(backend, request, job),
             lambda: Job(request.progress, keeps_partial=request.resume),
@@ -56,15 +56,16 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
 
 
 def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
+    """Have the daemon's Transfer service pull the image."""
     platforms = request.platforms(backend)
     wanted = platforms.wanted or ()
-    unpacked = wanted[0] if len(wanted) == 1 else backend.platform
+    to_unpack = wanted[0] if len(wanted) == 1 else backend.platform
     changes, name = daemon.NameChanges(backend), full_name(request.ref)
     changes.remember(name)
     backend.transfers().pull(
         request.ref,
         platforms=platforms,
-        unpack=unpacked if request.unpack else None,
+        unpack=to_unpack if request.unpack else None,
         snapshotter=request.snapshotter or "",
         labels=request.labels,
         job=Job(request.progress),
@@ -73,24 +74,31 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
     return image
 
 
-def _persevering(
+def _retry_after_restarts(
     backend: ImageBackend, work: Callable[[Job], Image], new_job: Callable[[], Job]
 ) -> Image:
-    """Do it, and again after a restart of the daemon; content that is there stays."""
-    for restarts_left in reversed(range(_MOST_RESTARTS)):
+    """Call ``work``; call it again if the daemon or the lease was gone and has come back.
+
+    Content that is in the store stays there.
+    """
+    for tries_left in reversed(range(_MOST_TRIES)):
         try:
             return work(new_job())
         except Exception as error:
-            if not restarts_left or not backend.is_back(error):
+            if not tries_left or not backend.is_back(error):
                 raise
     raise AssertionError("unreachable")
 
 
 def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
-    """Fetch what the name stands for, unpack it while it comes, and give it its name.
+    """Fetch the image, unpack it while it is fetched, and give it its name.
 
-    Raises ``NoMatchingPlatform``, ``InvalidArgument`` for documents that are not what they
-    should be, and what resolver, fetcher, store and handlers raise.  Then nothing goes on.
+    After a failure no thread is left.
+
+    Raises:
+        NotFound: The image or some of its content does not exist.
+        NoMatchingPlatform: The image lacks a wanted platform.
+        InvalidArgument: A manifest, index or config is invalid.
     """
     with using(request.resolver, job.tell) as resolver:
         job.report("resolving", request.ref)
@@ -100,7 +108,7 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
         labels = dict(request.labels or {})
         if media_types.may_be_schema1(target.media_type):
             labels[CONVERTED] = target.digest
-            target = _converted(source, target, request)
+            target = _convert_schema1(source, target, request)
             source = replace(source, is_labelled=False)
         walk = FetchWalk(request, backend, source, target)
         unpacked = walk.run()
@@ -108,16 +116,21 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
             target = repair_octet_config(backend.store, target, job)
         job.report("done", name)
     record = backend.names.put(name, target, labels)
-    return Image(backend, record, is_lazy=any(one.is_lazy for one in unpacked))
+    return Image(backend, record, is_lazy=any(manifest.is_lazy for manifest in unpacked))
 
 
-def _converted(source: StoreFetcher, target: Descriptor, request: PullRequest) -> Descriptor:
+def _convert_schema1(source: StoreFetcher, target: Descriptor, request: PullRequest) -> Descriptor:
+    """Fetch and convert a schema 1 image; return the new manifest's descriptor.
+
+    Raises:
+        InvalidArgument: The caller has not asked for the conversion.
+    """
     if not request.convert_schema1:
         raise InvalidArgument(
-            f"{source.name} is of Docker's schema 1",
+            f"{source.name} is a Docker schema 1 image, which must be converted",
             remedy="Pull it with convert_schema1=True, or push it again with a current tool",
         )
-    from .convert_schema1 import convert  # for images of last decade
+    from .convert_schema1 import convert  # rarely needed
 
     workers = request.max_concurrent_downloads or USUAL_LARGE
     return convert(source.fetcher, source.store, source.name, target, source.job, workers=workers)

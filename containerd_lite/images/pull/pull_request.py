@@ -17,7 +17,7 @@ from ..walk import Handler, WrapHandler
 
 @record(frozen=True)
 class PullRequest:
-    """The arguments of ``Client.pull``, which says what they mean."""
+    """The arguments of ``Client.pull``; see there."""
 
     ref: str
     platform: str | Sequence[str] | None = None
@@ -36,22 +36,31 @@ class PullRequest:
     resume: bool = False
 
     def lease(self, backend: ImageBackend) -> str:
-        """The name of the lease by which another pull resumes this one; ``""`` if none may."""
+        """Return the name of the lease that this pull shares with pulls that resume it.
+
+        The name is ``""`` without ``resume``.
+        """
         if not self.resume:
             return ""
         name = self.ref
-        with suppress(InvalidArgument):  # a resolver may have names of another kind
+        with suppress(InvalidArgument):  # a resolver may use names of another form
             name = full_name(name)
         platforms = sorted(map(str, self.platforms(backend).wanted or ("all",)))
         return f"{name} {platforms} {self.snapshotter}"
 
     def platforms(self, backend: ImageBackend) -> Platforms:
+        """Return the platforms to fetch.
+
+        Raises:
+            InvalidArgument: A platform is invalid, or both ``platform`` and ``all_platforms``
+                are given.
+        """
         return Platforms.of(
             self.platform, self.all_platforms, backend.platform, attestations=self.attestations
         )
 
     def only_for_client(self) -> dict[str, object]:
-        """The options that the daemon's transfer service does not have."""
+        """Return the options that the daemon's Transfer service does not support."""
         return {
             "attestations": self.attestations and not self.all_platforms,
             "referrers": self.referrers,

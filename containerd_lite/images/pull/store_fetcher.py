@@ -1,6 +1,6 @@
-"""Where one name's content comes from, and the store that it goes to.
+"""Fetches the content of one name into a store, and labels it.
 
-What lives here: bringing blobs and documents, and their labels.  What may not: which are wanted.
+The caller decides which content is fetched.
 """
 
 from __future__ import annotations
@@ -24,25 +24,39 @@ from .fetch_blob import fetch_blob
 
 @record(frozen=True)
 class StoreFetcher:
-    """Brings what belongs to ``name`` from a fetcher into a store."""
+    """Fetches the content of one name into a store.
+
+    Attributes:
+        fetcher: Fetches the content.
+        name: The name of the image.
+        store: The store.
+        job: The job that the fetches are part of.
+        is_labelled: Whether content gets labels. Converted content gets none here: it does not
+            come from the repository.
+    """
 
     fetcher: Fetcher
     name: str
     store: ContentStore
     job: Job
-    #: Whether content is labelled: what was made of something else did not come from there.
     is_labelled: bool = True
 
     @cached_property
     def _reference(self) -> Reference | None:
-        """The name as a reference; a resolver may have names of another kind."""
+        """The name as a reference; ``None`` if content gets no labels.
+
+        It is also ``None`` if a resolver uses names of another form.
+        """
         if self.is_labelled:
             with suppress(InvalidArgument):
                 return Reference.parse(self.name)
         return None
 
     def bring(self, descriptor: Descriptor, keep: bytearray | None = None) -> None:
-        """Have the blob in the store, labelled with the repository that it came from."""
+        """Fetch a blob unless the store has it; label it with the repository that has it.
+
+        The bytes that are fetched are appended to ``keep``.
+        """
         reference = self._reference
         labels = source_label(reference) if reference else {}
         is_new = fetch_blob(
@@ -54,32 +68,33 @@ class StoreFetcher:
             self._update(descriptor, present, wanted)
 
     def document(self, descriptor: Descriptor) -> bytes:
-        """A manifest, index or config, brought and read whole."""
+        """Fetch a manifest, index or config, and return its content."""
         keep = bytearray()
         self.bring(descriptor, keep)
         if len(keep) == descriptor.size:
-            return bytes(keep)  # the store has found it to be right
+            return bytes(keep)  # the store has verified it
         return read_blob(self.store, descriptor, MAX_DOCUMENT)
 
     def label(self, descriptor: Descriptor, labels: Mapping[str, str]) -> None:
-        """Set labels that are not set."""
+        """Set labels of content in the store, unless it has them."""
         if self.is_labelled:
             self._update(descriptor, self.store.info(descriptor.digest).labels, labels)
 
     def _update(
         self, descriptor: Descriptor, present: Mapping[str, str], wanted: Mapping[str, str]
     ) -> None:
+        """Set the wanted labels, unless all are present."""
         if any(present.get(key) != value for key, value in wanted.items()):
             self.store.update(descriptor.digest, wanted)
 
     def referrers(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """What refers to the descriptor, where the fetcher can tell."""
+        """Return the referrers of ``descriptor``; none if the fetcher cannot find them."""
         find = getattr(self.fetcher, "referrers", None)
         return () if find is None else tuple(find(descriptor))
 
 
 def expect_bounded(descriptor: Descriptor) -> None:
-    """Raises ``SizeMismatch`` for a document too large to be read, before it is fetched."""
+    """Raise ``SizeMismatch`` if ``descriptor`` is a manifest or index that is too large."""
     if media_types.is_document(descriptor.media_type) and descriptor.size > MAX_DOCUMENT:
         raise SizeMismatch(
             f"{descriptor.digest} has {descriptor.size} bytes; {MAX_DOCUMENT} are allowed"

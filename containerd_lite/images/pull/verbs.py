@@ -1,4 +1,4 @@
-"""Pull and fetch, as ``Client`` and ``Layout`` have them."""
+"""The methods ``pull`` and ``fetch`` of ``Client`` and ``Layout``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PullVerbs(Verbs):
-    """From registries into the store."""
+    """The verbs that fetch images from registries into the store."""
 
     def pull(
         self,
@@ -41,22 +41,47 @@ class PullVerbs(Verbs):
     ) -> Image:
         """Fetch an image, unpack it where there are snapshots, and give it its name.
 
-        ``platform`` is one (``"linux/arm/v7"``) or several, this client's unless given.  An index
-        is kept whole, with the content of these; ``attestations`` brings theirs, ``referrers``
-        what refers to it.  What is fetched is unpacked, of all platforms the client's own.
-        ``resolver`` says where content comes from: registries, with docker's credentials, unless
-        given.  ``handlers`` and ``wrap_handler`` decide what is fetched (``images.walk``, and
-        ``images.cri_labels`` for lazy snapshotters); ``convert_schema1`` makes an image of
-        Docker's schema 1.  ``labels`` are the name's.  A daemon that restarts is waited for.
-        ``max_concurrent_downloads`` blobs come at a time; unless given eight, and of those above
-        4 MiB four: as long as lines are quick fewer, if they are unpacked.
+        The index of an image is stored unchanged, with the content of the wanted platforms. If
+        the daemon restarts, the pull waits for it and continues. A pull that fails leaves no name.
+        Without ``resume``, a daemon then deletes what the pull has fetched.
 
-        A pull that fails leaves no name and no content; with ``resume`` content is kept for a
-        week, by the caller's lease if it is within one, and the next such pull fetches what is
-        missing; of two at once one waits for the other.  ``via="daemon"`` has its transfer
-        service do it (since 1.7), ``"auto"`` where that knows all that is asked.  Raises
-        ``NotFound``, ``RegistryUnauthorized``, ``RegistryUnavailable``, ``NoMatchingPlatform``,
-        ``DigestMismatch``, ``DiffIDMismatch``, ``InvalidArgument``.
+        Args:
+            ref: The image's name (``"busybox"``, ``"ghcr.io/user/app:1"``).
+            platform: One platform (``"linux/arm/v7"``) or several. Default: the client's.
+            all_platforms: Whether to fetch all platforms.
+            attestations: Whether to fetch the attestations of the wanted platforms, too.
+            referrers: Whether to fetch the manifests that refer to the image, such as signatures.
+            unpack: Whether to make snapshots. With ``all_platforms``, only the client's platform
+                is unpacked. A ``Layout`` has no snapshots.
+            snapshotter: The snapshotter to unpack into. Default: the client's.
+            resolver: Finds and fetches the content. Default: a resolver for registries, with the
+                credentials of ``docker login``.
+            handlers: Called with each descriptor before it is fetched. They may skip it, or add
+                children (module ``images.walk``).
+            wrap_handler: Wraps the handler that fetches a descriptor and returns its children.
+                ``images.pull.cri_labels`` has one for lazy snapshotters.
+            convert_schema1: Whether to convert a Docker schema 1 image. Otherwise it is refused.
+            labels: The labels of the name. Default: none.
+            progress: Called with each ``ProgressEvent``.
+            max_concurrent_downloads: Blobs to fetch at a time. Default: 8, of which 4 may be larger
+                than 4 MiB; fewer of these if layers are unpacked and the connection is fast.
+            resume: Whether the content of a failed pull is kept for a week, so that the next pull
+                with ``resume`` fetches only the rest. Within a lease of the caller, that lease
+                keeps the content. Pulls of one image with ``resume`` run one after the other.
+            via: ``"client"``; ``"daemon"`` for the daemon's Transfer service (containerd 1.7 or
+                later); ``"auto"`` for that service if it supports all arguments.
+
+        Returns:
+            The image. Its ``is_lazy`` says whether a snapshotter made snapshots without content.
+
+        Raises:
+            NotFound: The registry has no such image, or lacks some of its content.
+            RegistryUnauthorized: The registry refuses access.
+            RegistryUnavailable: The registry does not respond, or fails again and again.
+            NoMatchingPlatform: The image lacks a wanted platform.
+            DigestMismatch: Content does not match its digest.
+            DiffIDMismatch: A layer does not have the content that the config names.
+            InvalidArgument: ``ref``, another argument or a document of the image is invalid.
         """
         request = pull.PullRequest(
             ref=ref,
@@ -92,7 +117,11 @@ class PullVerbs(Verbs):
         max_concurrent_downloads: int | None = None,
         resume: bool = False,
     ) -> Image:
-        """As ``pull`` without unpacking; of all platforms unless some are named."""
+        """Fetch an image without unpacking it.
+
+        Without ``platform``, all platforms are fetched. Otherwise the arguments and the errors are
+        those of ``pull``.
+        """
         return self.pull(
             ref,
             platform=platform,

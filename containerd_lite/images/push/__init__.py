@@ -1,4 +1,4 @@
-"""From a store, or from elsewhere, to registries."""
+"""Pushes images from a store to registries, and copies images between registries."""
 
 from __future__ import annotations
 

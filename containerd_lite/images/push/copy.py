@@ -1,8 +1,4 @@
-"""From one registry to another, or to another name on the same, and not by way of a store.
-
-What lives here: the content of a registry as something to push.  What may not: the order in which
-that is done, which is ``push``'s; files.
-"""
+"""Copies images from registry to registry, or within one registry, without a store."""
 
 from __future__ import annotations
 
@@ -27,16 +23,20 @@ from .push_requests import CopyRequest
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Bytes of documents that are kept; what is more is fetched again when its turn comes.
-_ROOM = 16 << 20
+#: Bytes of manifests and indexes to keep in memory. Others are fetched again when they are pushed.
+_CACHE_SIZE = 16 << 20
+#: Bytes to read at a time.
 _PIECE = 64 << 10
 
 
 def copy_image(request: CopyRequest) -> Descriptor:
-    """As ``Client.copy``.
+    """Copy an image; see ``Client.copy``.
 
-    Every byte is verified, none is kept: a blob goes through memory in pieces, and on one
-    registry not even that.  Raises ``NotFound``, and what resolver, fetcher and pusher raise.
+    Every byte is verified, and none is stored. A blob passes through memory in pieces. Within one
+    registry, blobs are mounted instead.
+
+    Raises:
+        NotFound: The source or some of its content does not exist.
     """
     job = Job(request.progress)
     step = LoggedStep(_LOGGER, "copy %s to %s", request.source, request.target)
@@ -45,7 +45,7 @@ def copy_image(request: CopyRequest) -> Descriptor:
         name, root = resolver.resolve(request.source)
         job.report("resolved", name, 0, root.size)
         fetcher = resolver.fetcher(name)
-        contents = _Remote(fetcher, name, request.target)
+        contents = _FetcherContents(fetcher, name, request.target)
         find = getattr(fetcher, "referrers", None) if request.referrers else None
         gate = Gate(job, request.max_concurrent)
         planner = Planner(
@@ -63,31 +63,46 @@ def copy_image(request: CopyRequest) -> Descriptor:
         return plan.root
 
 
-class _Remote:
-    """What a fetcher gives, on its way to ``target``; ``Contents``."""
+class _FetcherContents:
+    """The content that a fetcher fetches; implements ``Contents``.
 
-    remedy = "The registry itself lacks them: copy what is there with platform="
+    Args:
+        fetcher: Fetches the content.
+        name: The name of the source.
+        target: The name of the destination. Blobs are mounted if both are in one registry.
+    """
+
+    remedy = "Copy only platforms that the registry has completely, with platform="
 
     def __init__(self, fetcher: Fetcher, name: str, target: str) -> None:
         self._fetcher = fetcher
         self._repositories: tuple[str, ...] = ()
-        one, other = parse_name(name), parse_name(target)
-        if one and other and one.host == other.host and one.repository != other.repository:
-            self._repositories = (one.repository,)
-        self._kept: dict[str, bytes] = {}
-        self._room = _ROOM
+        source, destination = parse_name(name), parse_name(target)
+        if (
+            source
+            and destination
+            and source.host == destination.host
+            and source.repository != destination.repository
+        ):
+            self._repositories = (source.repository,)
+        self._cache: dict[str, bytes] = {}
+        self._cache_left = _CACHE_SIZE
 
     def has(self, blob: Descriptor) -> bool:
-        """Foreign layers stay where their URLs are; of all else the registry has to say."""
+        """Return false for foreign layers, which stay at their URLs.
+
+        Whether the registry has other content shows only when that is fetched.
+        """
         return not blob.is_foreign
 
     def read(self, document: Descriptor) -> bytes:
-        body = self._kept.get(document.digest, document.data)
+        """Return the content of a manifest or index; see ``Contents.read``."""
+        body = self._cache.get(document.digest, document.data)
         if body is None:
             body = self._fetch(document)
-            if len(body) <= self._room:
-                self._room -= len(body)
-                self._kept[document.digest] = body
+            if len(body) <= self._cache_left:
+                self._cache_left -= len(body)
+                self._cache[document.digest] = body
         return body
 
     def _fetch(self, document: Descriptor) -> bytes:
@@ -100,47 +115,55 @@ class _Remote:
         return bytes(body)
 
     def open_at(self, blob: Descriptor, offset: int) -> BinaryIO:
+        """Return a file of a blob from ``offset`` on; see ``Contents.open_at``."""
         if blob.data is not None:
             return io.BytesIO(memoryview(blob.data)[offset:])
-        with _of_the_source():
+        with _source_errors():
             reader = self._fetcher.fetch(blob, offset)
-        return cast(BinaryIO, _RemoteFile(reader, blob, offset))
+        return cast(BinaryIO, _FetchedFile(reader, blob, offset))
 
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
+        """Return the source's repository if the destination can mount blobs from it."""
         return self._repositories
 
 
-class _RemoteFile(io.RawIOBase):
-    """A fetcher's reader as a binary file, verified if it begins at the blob's beginning."""
+class _FetchedFile(io.RawIOBase):
+    """A fetcher's reader as a binary file; a file that starts at offset 0 verifies the blob."""
 
     def __init__(self, reader: Reader, blob: Descriptor, offset: int) -> None:
         self._reader = reader
-        self._left = blob.size - offset
+        self._remaining = blob.size - offset
         self._verifier = None if offset else digests.Verifier(blob.digest, blob.size)
 
     def readable(self) -> bool:
+        """Return true."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Read bytes into ``buffer``; return how many, 0 at the end of the blob."""
         view = memoryview(buffer)
-        with _of_the_source():
+        with _source_errors():
             count = self._reader.readinto(view)
-        self._left -= count
+        self._remaining -= count
         if self._verifier is not None:
             self._verifier.update(view[:count])
-            if not count or not self._left:
-                self._verifier.check()  # instead of the last bytes of a wrong blob
+            if not count or not self._remaining:
+                self._verifier.check()  # before the caller gets the last bytes of a wrong blob
         return count
 
     def close(self) -> None:
+        """Close the reader, too."""
         if not self.closed:
             self._reader.close()
         super().close()
 
 
 @contextmanager
-def _of_the_source() -> Iterator[None]:
-    """Keeps "not found" here from looking like an upload that got lost there."""
+def _source_errors() -> Iterator[None]:
+    """Turn the source's ``RegistryNotFound`` into ``NotFound``.
+
+    The pusher would take ``RegistryNotFound`` for an upload that the destination has lost.
+    """
     try:
         yield
     except RegistryNotFound as error:

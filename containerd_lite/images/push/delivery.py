@@ -1,8 +1,8 @@
-"""Carrying out a plan of what is pushed.
+"""Pushes the content of a plan in the order that registries require.
 
-Registries refuse a manifest before all that it refers to.  So blobs go first, side by side, then
-manifests, then indexes, children before parents, and last the root under its name: who finds the
-name finds all of it.
+A registry refuses a manifest until it has everything that the manifest refers to. So blobs come
+first, in parallel, then manifests, then indexes, children before parents. The root comes last,
+under its name. So a client that finds the name finds all content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ from .plan import Contents, Plan
 
 
 class Delivery:
-    """Carries out a plan."""
+    """Pushes the content of plans.
+
+    Args:
+        contents: Reads the content.
+        pusher: Pushes it.
+        job: The job that the push is part of.
+        gate: Limits how many blobs are pushed at a time.
+        chunk_size: Bytes of a chunk of a blob; ``None`` to send blobs undivided.
+    """
 
     def __init__(
         self,
@@ -42,27 +50,33 @@ class Delivery:
         self._chunk_size = chunk_size
 
     def run(self, name: str, plan: Plan) -> None:
-        """Raises ``DigestMismatch`` where ``name`` has another digest than the root."""
+        """Push everything in ``plan``, and let ``name`` refer to its root.
+
+        Raises:
+            DigestMismatch: ``name`` has another digest than the root.
+        """
         if parse_name(name) is not None:
             name_of(plan.root, name)
         *below, root = plan.documents
-        manifests = [one for one in below if media_types.is_manifest(one.media_type)]
+        manifests = [entry for entry in below if media_types.is_manifest(entry.media_type)]
         self._push(plan, plan.blobs.values(), self._gate.workers)
         self._push(plan, manifests, self._gate.workers)
-        indexes = [one for one in below if media_types.is_index(one.media_type)]
+        indexes = [entry for entry in below if media_types.is_index(entry.media_type)]
         try:
             self._push(plan, indexes, 1)  # in order
-            self._pusher.name(root, self._body(plan, root), progress=self._tell)
+            self._pusher.name(root, self._body(plan, root), progress=self._report)
         except RegistryError as error:
             if plan.is_sparse and 400 <= error.status < 500:
                 error.remedy = error.remedy or (
-                    "The registry may take no index without all its manifests: push a reduced "
-                    "one with platform= and without sparse"
+                    "Push a reduced index with platform= and without sparse: the registry may "
+                    "refuse an index that lacks manifests"
                 )
             raise
         self._job.report("done", name)
 
     def _push(self, plan: Plan, descriptors: Iterable[Descriptor], workers: int) -> None:
+        """Push descriptors by their digests, in ``workers`` threads."""
+
         def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
             sources: Sequence[str] = ()
             if media_types.is_document(descriptor.media_type):
@@ -77,7 +91,7 @@ class Delivery:
                     opener,
                     mount_from=sources,
                     chunk_size=self._chunk_size,
-                    progress=self._tell,
+                    progress=self._report,
                 )
             return ()
 
@@ -90,6 +104,6 @@ class Delivery:
         made = plan.made.get(document.digest)
         return self._contents.read(document) if made is None else made
 
-    def _tell(self, event: ProgressEvent) -> None:
-        self._job.check()  # in the middle of a blob, too
+    def _report(self, event: ProgressEvent) -> None:
+        self._job.check()  # also during the upload of a blob
         self._job.tell(event)

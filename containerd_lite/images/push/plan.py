@@ -1,6 +1,6 @@
-"""What goes along with a target, what of it is missing, and in which order it is pushed.
+"""Plans a push: which content below a target is pushed, in which order, and what is missing.
 
-What lives here: the plan, and how it is made.  What may not: carrying it out (``push``); requests.
+The module ``delivery`` carries the plan out.
 """
 
 from __future__ import annotations
@@ -23,41 +23,58 @@ _Key = tuple[str, str]
 
 
 class Contents(Protocol):
-    """Where what is pushed is read."""
+    """Reads the content to push, from a store or a registry."""
 
     @property
     def remedy(self) -> str:
-        """What helps where something is missing."""
+        """The remedy of the error that content is missing."""
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether it can be read, as far as that is known at once."""
+        """Return whether the blob can be read.
+
+        Return true if only reading it would show that.
+        """
 
     def read(self, document: Descriptor) -> bytes:
-        """A manifest or index, verified.  Raises ``NotFound``."""
+        """Return the verified content of a manifest or index.
+
+        Raises:
+            NotFound: The content is missing.
+        """
 
     def open_at(self, blob: Descriptor, offset: int) -> BinaryIO:
-        """A blob from ``offset`` (bytes) on.  Raises ``NotFound``."""
+        """Return a file of the blob's bytes from ``offset`` on.
+
+        Raises:
+            NotFound: The content is missing.
+        """
 
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
-        """Repositories of the target's registry that may have it, the likeliest first."""
+        """Return repositories of the destination's registry that may have the blob, best first."""
 
 
 @record(frozen=True)
 class Choice:
-    """What of a target is to go along; ``name`` is for errors."""
+    """The caller's choice of what to push.
+
+    Attributes:
+        name: The name of the image, for error messages.
+        platforms: The platforms to push; ``None`` means all.
+        sparse: Whether an index is pushed unchanged if some of its manifests are not pushed.
+    """
 
     name: str
     platforms: Platforms | None = None
     sparse: bool = False
 
     def of(self, document: Manifest | Index, is_root: bool) -> Sequence[Descriptor]:
-        """What a document refers to and is wanted."""
+        """Return the wanted children of a document."""
         if self.platforms is None:
             return document.children
         return wanted_children(document, self.platforms, self.name, is_root=is_root)
 
     def may_lack(self, entry: Descriptor) -> bool:
-        """Whether an entry stays behind where its content is not all there."""
+        """Return whether an entry of an index is left out if some of its content is missing."""
         if self.platforms is None:
             return self.sparse
         return media_types.is_attestation(entry.media_type, entry.annotations)
@@ -65,10 +82,14 @@ class Choice:
 
 @record
 class Plan:
-    """What is to be pushed; ``documents`` are in order, the last one is the root.
+    """Everything that a push sends.
 
-    ``made`` are the bodies of the documents that are nowhere but here, ``parents`` the documents
-    that refer to a blob, by its digest.
+    Attributes:
+        blobs: The blobs by digest, in any order.
+        documents: The manifests and indexes, children before parents. The root is the last.
+        made: The bodies of reduced indexes, by digest. The contents do not have them.
+        parents: For the digest of a child, the documents that refer to it.
+        is_sparse: Whether an index is pushed though some of its manifests are not.
     """
 
     blobs: dict[str, Descriptor] = field(default_factory=dict)
@@ -79,12 +100,13 @@ class Plan:
 
     @property
     def root(self) -> Descriptor:
+        """The descriptor that the destination's name will refer to."""
         return self.documents[-1]
 
 
 @record(frozen=True)
 class _Node:
-    """A document, what of it is wanted, and what refers to it and is wanted, too."""
+    """A document, its wanted children and its wanted referrers."""
 
     document: Manifest | Index
     children: Sequence[Descriptor]
@@ -92,7 +114,15 @@ class _Node:
 
 
 class Planner:
-    """Finds out what is below a target, what is missing, and what goes along."""
+    """Reads everything below a target, and decides what is pushed.
+
+    Args:
+        contents: Reads the content.
+        choice: The caller's choice.
+        job: The job that the push is part of.
+        workers: How many documents are read at a time.
+        referrers: Returns further manifests that are pushed with a document.
+    """
 
     def __init__(
         self,
@@ -103,110 +133,128 @@ class Planner:
         workers: int,
         referrers: Handler = lambda document: (),
     ) -> None:
-        """``referrers`` gives further manifests that go along with a document."""
         self._contents = contents
         self._choice = choice
         self._job = job
         self._workers = workers
         self._referrers = referrers
         self._nodes: dict[_Key, _Node] = {}
-        self._absent: set[str] = set()
-        self._away: set[str] = set()  # foreign layers, which are had by their URLs
-        self._lacks: dict[_Key, set[str]] = {}
-        self._placed: dict[_Key, Descriptor] = {}
+        #: The digests of missing content.
+        self._missing: set[str] = set()
+        #: The digests of missing foreign layers, which clients fetch from their URLs.
+        self._missing_foreign: set[str] = set()
+        #: The missing digests without which a descriptor is not pushed.
+        self._missing_by_key: dict[_Key, set[str]] = {}
+        #: For each planned descriptor, the descriptor that is pushed in its place.
+        self._pushed_as: dict[_Key, Descriptor] = {}
         self._plan = Plan()
         self._target: Descriptor | None = None
 
     def plan(self, target: Descriptor) -> Plan:
-        """Raises ``NotFound``, ``NoMatchingPlatform``, and what the contents raise."""
+        """Return the plan for pushing ``target``.
+
+        Raises:
+            NotFound: Content is missing; the message names the digests.
+            NoMatchingPlatform: The target lacks a wanted platform.
+            InvalidArgument: The target is not a manifest or index.
+        """
         if not media_types.is_document(target.media_type):
-            raise InvalidArgument(f"{target.digest} is no manifest or index: {target.media_type}")
+            raise InvalidArgument(
+                f"{target.digest} is not a manifest or index, but {target.media_type}"
+            )
         self._target = target
-        with Dispatcher(self._look, self._workers, self._job) as dispatcher:
+        with Dispatcher(self._examine, self._workers, self._job) as dispatcher:
             dispatcher.add(target)
             dispatcher.wait()
-        if missing := sorted(self._lacking(target)):
+        if missing := sorted(self._missing_for(target)):
             raise NotFound(
                 f"{self._choice.name} lacks {digests.listed(missing)}",
                 remedy=self._contents.remedy,
             )
-        self._place(target)
+        self._add(target)
         return self._plan
 
-    def _look(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """A handler: notes what a descriptor is, and gives what of it is wanted."""
+    def _examine(self, descriptor: Descriptor) -> Sequence[Descriptor]:
+        """Read a descriptor and return its wanted children and referrers; a handler."""
         media_type = descriptor.media_type
         if not media_types.is_document(media_type):
             if not self._contents.has(descriptor):
-                absent = self._away if descriptor.is_foreign else self._absent
-                absent.add(descriptor.digest)
+                missing = self._missing_foreign if descriptor.is_foreign else self._missing
+                missing.add(descriptor.digest)
             return ()
         try:
             document = parse(self._contents.read(descriptor), media_type)
         except NotFound:
-            self._absent.add(descriptor.digest)
+            self._missing.add(descriptor.digest)
             return ()
         wanted = self._choice.of(document, is_root=descriptor == self._target)
         node = _Node(document, wanted, tuple(self._referrers(descriptor)))
         self._nodes[key(descriptor)] = node
         return (*node.children, *node.referrers)
 
-    def _lacking(self, descriptor: Descriptor) -> set[str]:
-        """The digests that are missing, and without which the descriptor does not go along."""
-        here = key(descriptor)
-        if descriptor.digest in self._absent:
+    def _missing_for(self, descriptor: Descriptor) -> set[str]:
+        """Return the missing digests without which ``descriptor`` cannot be pushed."""
+        own_key = key(descriptor)
+        if descriptor.digest in self._missing:
             return {descriptor.digest}
-        if here not in self._lacks:
-            node = self._nodes.get(here)
-            found = [(child, self._lacking(child)) for child in node.children] if node else []
-            if node and isinstance(node.document, Index) and not all(lack for _, lack in found):
+        if own_key not in self._missing_by_key:
+            node = self._nodes.get(own_key)
+            found = [(child, self._missing_for(child)) for child in node.children] if node else []
+            if (
+                node
+                and isinstance(node.document, Index)
+                and not all(missing for _, missing in found)
+            ):
                 found = [pair for pair in found if not self._choice.may_lack(pair[0])]
-            self._lacks[here] = set().union(*(lack for _, lack in found))
-        return self._lacks[here]
+            self._missing_by_key[own_key] = set().union(*(missing for _, missing in found))
+        return self._missing_by_key[own_key]
 
-    def _place(self, descriptor: Descriptor) -> Descriptor:
-        """Puts a descriptor behind all that it needs; gives what is pushed in its place."""
-        here = key(descriptor)
-        if here in self._placed or descriptor.digest in self._away:
-            return self._placed.get(here, descriptor)
-        self._placed[here] = descriptor
-        node = self._nodes.get(here)
+    def _add(self, descriptor: Descriptor) -> Descriptor:
+        """Plan a descriptor after everything that it needs; return what is pushed in its place."""
+        own_key = key(descriptor)
+        if own_key in self._pushed_as or descriptor.digest in self._missing_foreign:
+            return self._pushed_as.get(own_key, descriptor)
+        self._pushed_as[own_key] = descriptor
+        node = self._nodes.get(own_key)
         if node is None:
             self._plan.blobs[descriptor.digest] = descriptor
             return descriptor
-        placed = {key(c): self._place(c) for c in node.children if not self._lacking(c)}
-        for child in placed.values():
+        pushed_as = {key(c): self._add(c) for c in node.children if not self._missing_for(c)}
+        for child in pushed_as.values():
             self._plan.parents.setdefault(child.digest, []).append(descriptor)
-        if isinstance(node.document, Index) and not self._stays(node.document, placed):
-            descriptor = self._reduced(descriptor, node.document, placed)
-            self._placed[here] = descriptor
-        else:  # of an index that is not pushed there are no referrers
+        if isinstance(node.document, Index) and not self._stays_unchanged(node.document, pushed_as):
+            descriptor = self._reduce(descriptor, node.document, pushed_as)
+            self._pushed_as[own_key] = descriptor
+        else:  # a reduced index has another digest, to which no referrer refers
             for referrer in node.referrers:
-                if not self._lacking(referrer):
-                    self._place(referrer)
+                if not self._missing_for(referrer):
+                    self._add(referrer)
         self._plan.documents.append(descriptor)
         return descriptor
 
-    def _stays(self, index: Index, placed: Mapping[_Key, Descriptor]) -> bool:
-        """Whether an index is pushed as it is."""
+    def _stays_unchanged(self, index: Index, pushed_as: Mapping[_Key, Descriptor]) -> bool:
+        """Return whether an index is pushed unchanged; note whether it is sparse."""
         if all(
-            key(entry) in placed and placed[key(entry)].digest == entry.digest
+            key(entry) in pushed_as and pushed_as[key(entry)].digest == entry.digest
             for entry in index.manifests
         ):
             return True
         self._plan.is_sparse = self._choice.sparse
         return self._choice.sparse
 
-    def _reduced(
-        self, descriptor: Descriptor, index: Index, placed: Mapping[_Key, Descriptor]
+    def _reduce(
+        self, descriptor: Descriptor, index: Index, pushed_as: Mapping[_Key, Descriptor]
     ) -> Descriptor:
-        """The index with those entries alone, and everything else as it was."""
+        """Make an index without the entries that are not pushed; return its descriptor.
+
+        Entries of nested indexes that are reduced change, too. All else stays unchanged.
+        """
         whole = json.loads(self._contents.read(descriptor))
         pairs = zip(whole["manifests"], map(key, index.manifests), strict=True)
         whole["manifests"] = [
-            {**entry, "digest": placed[here].digest, "size": placed[here].size}
-            for entry, here in pairs
-            if here in placed
+            {**entry, "digest": pushed_as[entry_key].digest, "size": pushed_as[entry_key].size}
+            for entry, entry_key in pairs
+            if entry_key in pushed_as
         ]
         body = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
         digest = digests.of(body)

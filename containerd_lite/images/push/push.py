@@ -1,4 +1,4 @@
-"""From a store to a registry."""
+"""Pushes an image from a store to a registry."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .push_requests import PushRequest
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Repositories that are asked for a blob before it is uploaded.
-_MOUNTS = 4
+#: Most repositories from which a push tries to mount a blob before it uploads the blob.
+_MAX_MOUNTS = 4
 
 
 def push_image(backend: ImageBackend, request: PushRequest, via: Via) -> Descriptor:
-    """As ``Client.push``."""
+    """Push an image; see ``Client.push``."""
     if via == "auto" and isinstance(request.target, Descriptor):
-        via = "client"  # the daemon pushes what has a name
+        via = "client"  # the daemon pushes images only by name
     if is_for_daemon(backend, via, **request.only_for_client()):
         with falling_back(via):
             return _push_by_daemon(backend, request)
@@ -56,6 +56,7 @@ def push_image(backend: ImageBackend, request: PushRequest, via: Via) -> Descrip
 
 
 def _push_by_daemon(backend: ImageBackend, request: PushRequest) -> Descriptor:
+    """Have the daemon's Transfer service push the image."""
     image = expect_named(backend, request.target, "pushes")
     name_of(image.target, request.ref)
     with LoggedStep(_LOGGER, "push %s by the daemon", request.ref), backend.keeping():
@@ -77,14 +78,32 @@ def push(
     chunk_size: int | None = None,
     sparse: bool = False,
 ) -> Descriptor:
-    """Bring ``target`` to where ``name`` is; returns what the name stands for there now.
+    """Push ``target`` and let ``name`` refer to it in the registry.
 
-    Without ``platforms`` all goes along that the target refers to, and with ``sparse`` all of
-    that which the store has.  With ``platforms`` an index is reduced to those, unless ``sparse``
-    leaves it as it is.  ``chunk_size`` is in bytes.  Raises ``NotFound``, with the digests, for
-    content that is missing, and what store and pusher raise; then no upload goes on.
+    After a failure no upload continues.
+
+    Args:
+        store: The store to read from.
+        pusher: Pushes the content.
+        name: The reference to push to.
+        target: The manifest or index to push.
+        platforms: The platforms to push; ``None`` means everything that the target refers to.
+            An index is reduced to the platforms, unless ``sparse`` is set.
+        job: The job that the push is part of.
+        max_concurrent_uploads: Blobs to push at a time. Default: as for ``Gate``.
+        chunk_size: Bytes of a chunk of a blob. Default: a blob is not divided.
+        sparse: Whether an index is pushed unchanged if some of its manifests are not pushed.
+            Without ``platforms``, these are the manifests that the store does not have completely.
+
+    Returns:
+        The descriptor that ``name`` refers to now.
+
+    Raises:
+        NotFound: Content is missing; the message names the digests.
+        NoMatchingPlatform: The target lacks a wanted platform.
+        DigestMismatch: ``name`` has another digest than what is pushed.
     """
-    contents = _Stored(store, parse_name(name))
+    contents = _StoreContents(store, parse_name(name))
     choice = Choice(name, platforms, sparse)
     gate = Gate(job, max_concurrent_uploads)
     plan = Planner(contents, choice, job, workers=gate.workers).plan(target)
@@ -92,10 +111,15 @@ def push(
     return plan.root
 
 
-class _Stored:
-    """A store's content, on its way to ``target``; ``Contents``."""
+class _StoreContents:
+    """The content of a store; implements ``Contents``.
 
-    remedy = "Push what is here with platform= or sparse=True, or bring the rest with fetch_missing"
+    Args:
+        store: The store.
+        target: The reference to push to; ``None`` if the name has another form.
+    """
+
+    remedy = "Push a part with platform= or sparse=True, or fetch the rest with fetch_missing"
 
     def __init__(self, store: ContentStore, target: Reference | None) -> None:
         self._store = store
@@ -103,6 +127,7 @@ class _Stored:
         self._labels: dict[str, Mapping[str, str]] = {}
 
     def has(self, blob: Descriptor) -> bool:
+        """Return whether the store or the descriptor has the blob; remember its labels."""
         try:
             self._labels[blob.digest] = self._store.info(blob.digest).labels
         except NotFound:
@@ -110,11 +135,13 @@ class _Stored:
         return True
 
     def read(self, document: Descriptor) -> bytes:
+        """Return the content of a manifest or index; see ``Contents.read``."""
         if document.data is not None:
             return document.data
         return read_blob(self._store, document, MAX_DOCUMENT)
 
     def open_at(self, blob: Descriptor, offset: int) -> BinaryIO:
+        """Return a file of a blob from ``offset`` on; see ``Contents.open_at``."""
         if blob.data is not None:
             return content_opener(blob.data)(offset)
         file = self._store.reader(blob.digest)
@@ -122,7 +149,10 @@ class _Stored:
         return file
 
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
-        """From the labels of the blob and its parents, the closest by path first."""
+        """Return the repositories that the labels of the blob and its parents name.
+
+        The first are those whose path has most in common with the destination's.
+        """
         target = self._target
         if target is None:
             return ()
@@ -130,20 +160,22 @@ class _Stored:
             if parent.digest not in self._labels:
                 self.has(parent)
         found: set[str] = set()
-        for one in (blob, *parents):
-            labels = self._labels.get(one.digest, {})
+        for descriptor in (blob, *parents):
+            labels = self._labels.get(descriptor.digest, {})
             found.update(labels.get(source_key(target), "").split(","))
-        found = {one for one in found if one != target.repository and _is_repository(one)}
-        return sorted(found, key=lambda one: (-_shared(one, target.repository), one))[:_MOUNTS]
+        found = {path for path in found if path != target.repository and _is_repository(path)}
+        return sorted(found, key=lambda path: (-_common(path, target.repository), path))[
+            :_MAX_MOUNTS
+        ]
 
 
 def _is_repository(text: str) -> bool:
-    """Whether a label holds what a registry may be asked for."""
+    """Return whether ``text``, from a label, is a valid repository."""
     found = parse_name(f"localhost/{text}")
     return found is not None and found.repository == text
 
 
-def _shared(one: str, other: str) -> int:
-    """How many components of the paths are the same at their beginning."""
-    pairs = zip(one.split("/"), other.split("/"), strict=False)
+def _common(path: str, other: str) -> int:
+    """Return how many leading components two paths have in common."""
+    pairs = zip(path.split("/"), other.split("/"), strict=False)
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

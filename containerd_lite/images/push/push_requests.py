@@ -13,7 +13,7 @@ from ..resolver import PushResolver
 
 @record(frozen=True)
 class PushRequest:
-    """The arguments of ``Client.push``, which says what they mean."""
+    """The arguments of ``Client.push``; see there."""
 
     ref: str
     target: ImageLike
@@ -26,11 +26,11 @@ class PushRequest:
 
     @property
     def platforms(self) -> Platforms | None:
-        """The platforms to push; ``None`` for all."""
+        """The platforms to push; ``None`` means all."""
         return _platforms(self.platform)
 
     def only_for_client(self) -> dict[str, object]:
-        """The options that the daemon's transfer service does not have."""
+        """Return the options that the daemon's Transfer service does not support."""
         return {
             "platform": self.platform,
             "sparse": self.sparse,
@@ -41,7 +41,7 @@ class PushRequest:
 
 @record(frozen=True)
 class CopyRequest:
-    """The arguments of ``Client.copy``, which says what they mean."""
+    """The arguments of ``Client.copy``; see there."""
 
     source: str
     target: str
@@ -54,7 +54,7 @@ class CopyRequest:
 
     @property
     def platforms(self) -> Platforms | None:
-        """The platforms to copy; ``None`` for all."""
+        """The platforms to copy; ``None`` means all."""
         return _platforms(self.platform)
 
 

@@ -1,4 +1,4 @@
-"""Push, copy and tag, as ``Client`` and ``Layout`` have them."""
+"""The methods ``push``, ``copy`` and ``tag`` of ``Client`` and ``Layout``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PushVerbs(Verbs):
-    """From the store, or from elsewhere, to registries; and names."""
+    """The verbs that send images to registries or give them other names."""
 
     def push(
         self,
@@ -33,27 +33,44 @@ class PushVerbs(Verbs):
         chunk_size: int | None = None,
         via: Via = "client",
     ) -> Descriptor:
-        """Push an image to where ``ref`` says; returns what ``ref`` stands for there now.
+        """Push an image to a registry.
 
-        ``target`` is what to push, the image called ``ref`` unless given.  All of it has to be
-        in the store.  Of an index ``platform``, one or several, pushes an index of those alone,
-        with such of their attestations as are in the store.  ``sparse`` leaves the index as it
-        is, and pushes of its manifests those for ``platform``, or those that the store has whole;
-        not every registry takes that.
+        Content that the registry has is not sent again. Blobs that the store knows from another
+        repository of the registry are mounted from there. Foreign layers that are not in the
+        store stay at their URLs. A push that fails leaves ``ref`` as it was, and no incomplete
+        upload.
 
-        What the registry has is not sent again; what another of its repositories has, as far as
-        the store knows, is mounted from there.  Foreign layers that are not in the store stay
-        where their URLs are.  ``chunk_size`` (bytes) sends blobs in pieces, for proxies that
-        allow no more at once.  ``max_concurrent_uploads`` blobs go at a time; unless given eight,
-        and of those above 4 MiB four.  ``progress`` is called with
-        ``ProgressEvent``s: for each blob and manifest ``exists``, ``mounted`` or ``uploaded`` in
-        the end.
+        Args:
+            ref: The reference to push to.
+            target: The image to push. Default: the image called ``ref``.
+            platform: One platform or several. From an index, only these platforms are pushed, with
+                those of their attestations that are in the store. ``ref`` then refers to a new
+                index of them. Default: all platforms, which must be in the store.
+            sparse: Whether to push the index unchanged, with the manifests for ``platform`` only.
+                Without ``platform``, these are the manifests that the store has completely. Some
+                registries refuse such an index.
+            resolver: Says where the content goes. Default: a resolver for registries, with the
+                credentials of ``docker login``.
+            progress: Called with each ``ProgressEvent``. The last event of a blob or manifest is
+                ``exists``, ``mounted`` or ``uploaded``.
+            max_concurrent_uploads: Blobs to push at a time. Default: 8, of which 4 may be larger
+                than 4 MiB.
+            chunk_size: Bytes of a chunk, for proxies that limit the size of requests. Default: a
+                blob is not divided.
+            via: As for ``pull``. The daemon pushes images only by name, and with all platforms.
 
-        ``resolver`` says where content goes: to registries, with docker's credentials, unless
-        given.  ``via`` is as for ``pull``; the daemon pushes images alone, by their names, with
-        all that the index names.  A push that fails leaves ``ref`` as it was, and no upload
-        half-way.  Raises ``NotFound`` with the digests that are missing, ``RegistryUnauthorized``,
-        ``RegistryUnavailable``, ``NoMatchingPlatform``, ``DigestMismatch``, ``InvalidArgument``.
+        Returns:
+            The descriptor that ``ref`` refers to now.
+
+        Raises:
+            NotFound: The image does not exist, or content is missing in the store. The message
+                then names the digests.
+            RegistryUnauthorized: The registry refuses access.
+            RegistryUnavailable: The registry does not respond, or fails again and again.
+            NoMatchingPlatform: The image lacks a wanted platform.
+            DigestMismatch: ``ref`` has another digest than what is pushed, or content does not
+                match its digest.
+            InvalidArgument: ``ref``, another argument or a document of the image is invalid.
         """
         request = push.PushRequest(
             ref=ref,
@@ -79,13 +96,33 @@ class PushVerbs(Verbs):
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
     ) -> Descriptor:
-        """Copy an image from registry to registry; returns what ``target`` stands for now.
+        """Copy an image from registry to registry.
 
-        Nothing of it comes into the store.  All platforms are copied, or of an index those of
-        ``platform``, with their attestations: then ``target`` is an index of these alone.
-        ``referrers`` brings what refers to the image, such as signatures.  Within one registry
-        blobs are mounted, and no byte of them moves.  ``max_concurrent`` is as
-        ``max_concurrent_uploads`` of ``push``, as are other arguments and errors.
+        The store is not used. Within one registry, blobs are mounted instead of sent.
+
+        Args:
+            source: The reference to copy from.
+            target: The reference to copy to.
+            platform: One platform or several. From an index, only these platforms are copied, with
+                their attestations. ``target`` then refers to a new index of them. Default: all
+                platforms.
+            referrers: Whether to copy the manifests that refer to the image, such as signatures.
+            resolver: As for ``push``.
+            progress: As for ``push``.
+            max_concurrent: As ``max_concurrent_uploads`` for ``push``.
+            chunk_size: As for ``push``.
+
+        Returns:
+            The descriptor that ``target`` refers to now.
+
+        Raises:
+            NotFound: The source registry lacks the image or some of its content.
+            RegistryUnauthorized: A registry refuses access.
+            RegistryUnavailable: A registry does not respond, or fails again and again.
+            NoMatchingPlatform: The image lacks a wanted platform.
+            DigestMismatch: ``target`` has another digest than what is pushed, or content does not
+                match its digest.
+            InvalidArgument: A reference, another argument or a document of the image is invalid.
         """
         request = push.CopyRequest(
             source=source,
@@ -100,10 +137,18 @@ class PushVerbs(Verbs):
         return push.copy_image(request)
 
     def tag(self, source: ImageLike, name: str) -> Image:
-        """Let ``name`` stand for an image from now on, in place of what it stood for.
+        """Give an image another name, with the labels of the image.
 
-        It has the labels that the image has.  Raises ``NotFound`` for a name, or content, that
-        is not here, ``InvalidArgument`` for a name that cannot be, and ``DigestMismatch`` for one
-        with another digest.
+        Args:
+            source: The image.
+            name: The new name. If it exists, it refers to this image from now on.
+
+        Returns:
+            The image under its new name.
+
+        Raises:
+            NotFound: The image or its content is missing in the store.
+            InvalidArgument: ``name`` is not a valid reference.
+            DigestMismatch: ``name`` has another digest than the image.
         """
         return images.tag_image(self._images, source, name)

@@ -1,4 +1,4 @@
-"""Whether an image is here, whole and unbroken, and bringing back what is not."""
+"""Finds missing and broken content of images, and fetches it again."""
 
 from __future__ import annotations
 

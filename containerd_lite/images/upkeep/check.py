@@ -1,7 +1,6 @@
-"""What of an image is here, and fetching what is not.
+"""Finds out which content of an image is missing in the store.
 
-What lives here: the report, and the walk that fetches only what is missing.  What may not: whether
-it is what its digest says (``verify``); leases.
+The module ``verify`` finds content that does not match its digest.
 """
 
 from __future__ import annotations
@@ -25,11 +24,17 @@ from ..walk import walk
 
 @record(frozen=True)
 class PlatformCheck:
-    """What is here of one manifest.
+    """The content of one manifest that the store has and lacks.
 
-    ``platform`` is the index's word or else the config's.  ``present`` of ``total`` bytes of
-    config and layers are here; ``total`` is 0 where the manifest itself is missing.
-    ``is_unpacked`` is ``None`` where it cannot be told: there are no snapshots, or no config.
+    Attributes:
+        platform: The platform that the index names, else that of the config. ``None`` if neither
+            is known.
+        manifest: The manifest's descriptor.
+        missing: The missing content: the manifest itself, or its config and layers.
+        present: Bytes of config and layers that the store has.
+        total: Bytes of config and layers; 0 if the manifest is missing.
+        is_unpacked: Whether the snapshots exist. ``None`` if that cannot be found out: the config
+            is missing, the manifest is not that of an image, or the store has no snapshots.
     """
 
     platform: Platform | None
@@ -41,18 +46,26 @@ class PlatformCheck:
 
     @property
     def is_complete(self) -> bool:
+        """Whether no content is missing."""
         return not self.missing
 
     def __repr__(self) -> str:
-        said = _told(self.missing)
+        text = _summary(self.missing)
         if self.is_unpacked:
-            said = f"{said}, unpacked"
-        return f"<PlatformCheck {self.platform or self.manifest.digest[:19]} {said}>"
+            text = f"{text}, unpacked"
+        return f"<PlatformCheck {self.platform or self.manifest.digest[:19]} {text}>"
 
 
 @record(frozen=True)
 class CheckReport:
-    """What is here of an image: of each manifest that is wanted, and all that is ``missing``."""
+    """The content of an image that the store has and lacks.
+
+    Attributes:
+        name: The image's name, or the digest of the descriptor that was checked.
+        target: The descriptor of the image's manifest or index.
+        platforms: A report for each wanted manifest.
+        missing: All missing content, each digest once.
+    """
 
     name: str
     target: Descriptor
@@ -61,16 +74,17 @@ class CheckReport:
 
     @property
     def is_complete(self) -> bool:
+        """Whether no content is missing."""
         return not self.missing
 
     def __repr__(self) -> str:
-        return f"<CheckReport {self.name} {_told(self.missing)}>"
+        return f"<CheckReport {self.name} {_summary(self.missing)}>"
 
 
-def _told(missing: Sequence[Descriptor]) -> str:
+def _summary(missing: Sequence[Descriptor]) -> str:
     if not missing:
         return "complete"
-    return f"lacks {len(missing)} ({sum(one.size for one in missing)} bytes)"
+    return f"lacks {len(missing)} ({sum(blob.size for blob in missing)} bytes)"
 
 
 def check_image(
@@ -80,7 +94,7 @@ def check_image(
     platform: str | Sequence[str] | None = None,
     all_platforms: bool = False,
 ) -> CheckReport:
-    """As ``Client.check``."""
+    """Report the missing content of an image; see ``Client.check``."""
     name, target = name_and_target(backend, source)
     platforms = Platforms.of(platform, all_platforms, backend.platform)
     return check_target(backend, name or target.digest, target, platforms)
@@ -89,17 +103,27 @@ def check_image(
 def check_target(
     backend: ImageBackend, name: str, target: Descriptor, platforms: Platforms
 ) -> CheckReport:
-    """As ``Client.check``, of what ``name`` stands for."""
-    found = _Check(backend, name, target, platforms)
-    below = tuple(walk(found.children, target))
-    missing = {one.digest: one for one in below if one.digest not in found.present}
-    manifests = (one for one in below if media_types.is_manifest(one.media_type))
-    entries = tuple(map(found.manifest, manifests))
+    """Report the missing content of the image called ``name``; see ``Client.check``."""
+    check = _Check(backend, name, target, platforms)
+    below = tuple(walk(check.children, target))
+    missing = {item.digest: item for item in below if item.digest not in check.present}
+    manifests = (item for item in below if media_types.is_manifest(item.media_type))
+    entries = tuple(map(check.manifest, manifests))
     return CheckReport(name, target, entries, tuple(missing.values()))
 
 
 @record
 class _Check:
+    """The check of one image.
+
+    Attributes:
+        backend: The backend to look in.
+        name: The image's name, for error messages.
+        target: The descriptor of the image's manifest or index.
+        platforms: The wanted platforms.
+        present: The digests of all content in the store.
+    """
+
     backend: ImageBackend
     name: str
     target: Descriptor
@@ -108,10 +132,11 @@ class _Check:
     _documents: dict[str, Manifest | Index] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # One listing: asking for each of 120 layers would take 120 calls.
+        # One listing takes fewer calls than a query for each blob: an image may have 120 layers.
         self.present = {info.digest for info in self.backend.store.walk()}
 
     def children(self, descriptor: Descriptor) -> Sequence[Descriptor]:
+        """Return the wanted children of a document in the store; a handler."""
         if descriptor.digest not in self.present:
             return ()
         if not media_types.is_document(descriptor.media_type):
@@ -124,17 +149,18 @@ class _Check:
     def _read(self, descriptor: Descriptor) -> bytes:
         try:
             return read_blob(self.backend.store, descriptor, MAX_DOCUMENT)
-        except (DataLoss, NotFound) as error:  # the listing has it
+        except (DataLoss, NotFound) as error:  # though it is in the listing
             error.remedy = "Repair the image"
             raise
 
     def manifest(self, descriptor: Descriptor) -> PlatformCheck:
+        """Return the report of a manifest that the walk has found."""
         document = self._documents.get(descriptor.digest)
         if not isinstance(document, Manifest):
             return PlatformCheck(descriptor.platform, descriptor, (descriptor,))
-        each = {child.digest: child for child in document.children}
-        missing = tuple(child for child in each.values() if child.digest not in self.present)
-        total = sum(child.size for child in each.values())
+        children = {child.digest: child for child in document.children}
+        missing = tuple(child for child in children.values() if child.digest not in self.present)
+        total = sum(child.size for child in children.values())
         platform, is_unpacked = self._config(descriptor, document.config)
         return PlatformCheck(
             descriptor.platform or platform,
@@ -148,7 +174,7 @@ class _Check:
     def _config(
         self, manifest: Descriptor, target: Descriptor
     ) -> tuple[Platform | None, bool | None]:
-        """The platform that the config names, and whether its snapshots are there."""
+        """Return the config's platform, and whether the snapshots exist; ``None`` if unknown."""
         is_attestation = media_types.is_attestation(manifest.media_type, manifest.annotations)
         is_config = media_types.is_config(target.media_type) and not is_attestation
         if not is_config or target.digest not in self.present:

@@ -1,4 +1,4 @@
-"""Fetching what of an image is not here."""
+"""Fetches the missing content of an image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOGGER = logging.getLogger(__package__)
 def fetch_missing(
     backend: ImageBackend, source: ImageLike, request: FetchRequest
 ) -> tuple[Descriptor, ...]:
-    """As ``Client.fetch_missing``."""
+    """Fetch the missing content of an image; see ``Client.fetch_missing``."""
     name, target = name_and_target(backend, source)
     platforms = request.platforms(backend)
     ref, job = request.ref or name, Job(request.progress)
@@ -52,7 +52,7 @@ def _fetch_missing(
         if not media_types.is_document(descriptor.media_type):
             return ()
         document = read_document(store, descriptor)
-        # All children are named, those not fetched too: a later call may bring them.
+        # The labels name all children: a later call may fetch those that this one leaves out.
         source.label(descriptor, child_labels(document.children))
         return wanted_children(document, platforms, source.name, is_root=descriptor == target)
 
@@ -64,9 +64,14 @@ def _fetch_missing(
 
 
 class LateFetcher:
-    """A ``Fetcher`` that is made when it is needed: what is complete may have any name.
+    """A ``Fetcher`` that asks the resolver only when content is needed.
 
-    A registry that has not answered is not asked again.
+    So an image that is complete may have any name. After a registry was unavailable once, it is
+    not asked again.
+
+    Args:
+        resolver: Makes the fetcher.
+        ref: The reference to fetch from; ``""`` if the caller gave none.
     """
 
     def __init__(self, resolver: Resolver, ref: str) -> None:
@@ -79,11 +84,17 @@ class LateFetcher:
         if not self._ref:
             raise InvalidArgument(
                 "a descriptor does not say where its content comes from",
-                remedy="Name a reference with ref=",
+                remedy="Pass a reference with ref=",
             )
         return self._resolver.fetcher(self._ref)
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
+        """Return a reader of the content of ``descriptor``; see ``Fetcher.fetch``.
+
+        Raises:
+            InvalidArgument: The reference to fetch from is missing or invalid.
+            RegistryUnavailable: The registry was unavailable now or before.
+        """
         if self._failure is not None:
             raise self._failure
         try:

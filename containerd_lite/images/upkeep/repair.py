@@ -1,8 +1,4 @@
-"""Bringing back content that is not what its digest says.
-
-What lives here: the walk that mends, and what it takes to write a digest anew.  What may not:
-finding out what is broken (``check``); which images; the lease over it all.
-"""
+"""Replaces content that does not match its digest, and fetches missing content."""
 
 from __future__ import annotations
 
@@ -45,41 +41,53 @@ from .verify import HASHERS, find_fault
 
 _LOGGER = logging.getLogger(__package__)
 
-_Found = Sequence[Descriptor]
+_Children = Sequence[Descriptor]
 
 
 @record(frozen=True)
 class RepairReport:
-    """Digests: ``repaired`` had other bytes, ``fetched`` was missing; ``checked`` counts all."""
+    """The result of a repair.
+
+    Attributes:
+        checked: How many blobs were checked. All of them are sound now.
+        repaired: The digests of blobs that were broken.
+        fetched: The digests of blobs that were missing.
+    """
 
     checked: int
     repaired: tuple[str, ...]
     fetched: tuple[str, ...]
 
     def __repr__(self) -> str:
-        done = f"{len(self.repaired)} repaired, {len(self.fetched)} fetched"
-        return f"<RepairReport {self.checked} checked, {done}>"
+        counts = f"{len(self.repaired)} repaired, {len(self.fetched)} fetched"
+        return f"<RepairReport {self.checked} checked, {counts}>"
 
 
 def repair_images(
     backend: ImageBackend, sources: Sequence[ImageLike], request: FetchRequest
 ) -> RepairReport:
-    """As ``Client.repair``."""
+    """Repair images; see ``Client.repair``."""
     images = [name_and_target(backend, source) for source in sources]
     if not sources:
         images = [(found.name, found.target) for found in backend.names.list()]
-    step, tell = LoggedStep(_LOGGER, "repair %d images", len(images)), Job(request.progress).tell
-    with step, backend.keeping(), using(request.resolver, tell) as resolver:
+    step, report = LoggedStep(_LOGGER, "repair %d images", len(images)), Job(request.progress).tell
+    with step, backend.keeping(), using(request.resolver, report) as resolver:
         repair = Repair(backend, request, resolver)
         if not sources:
             repair.everything(images)
         for name, target in images if sources else ():
             repair.image(request.ref or name, target)
-    return repair.report()  # not within the block: what has been repaired stays
+    return repair.report()  # after the block: an error within it would delete what it has fetched
 
 
 class Repair:
-    """One repair of a store, of several images, one after the other."""
+    """The repair of several images of a store, one after the other.
+
+    Args:
+        backend: The backend of the images.
+        request: The arguments of the repair.
+        resolver: Finds the content to fetch.
+    """
 
     def __init__(self, backend: ImageBackend, request: FetchRequest, resolver: Resolver) -> None:
         self._store = backend.store
@@ -94,63 +102,79 @@ class Repair:
         self._fetched: list[str] = []
 
     def image(self, ref: str, target: Descriptor, *allowed: type[ContainerdError]) -> None:
-        """Mend what ``target`` refers to, from ``ref``.
+        """Replace the broken content of one image, and fetch its missing content.
 
-        What is broken is mended of all that is here, what is missing of the platforms wanted.
-        Errors that are ``allowed`` end the search for the latter.
+        Broken content is replaced for each platform in the store. Missing content is fetched only
+        for the wanted platforms.
+
+        Args:
+            ref: The reference to fetch from.
+            target: The descriptor of the image's manifest or index.
+            *allowed: Errors that end the search for missing content, and are not raised.
         """
         tried: set[str] = set()
         with suppress(*allowed):
-            self._walk(ref, target, partial(self._wanted, tried))
-        self._walk(ref, target, partial(self._present, tried))
+            self._walk(ref, target, partial(self._repair_wanted, tried))
+        self._walk(ref, target, partial(self._repair_present, tried))
 
     def everything(self, images: Iterable[tuple[str, Descriptor]]) -> None:
-        """Mend all images, by name and target, and look at what no image refers to.
+        """Repair all images, then check the content that no image refers to.
 
-        An image that has none of the platforms wanted lacks nothing; one whose documents are not
-        what they should be keeps nobody from mending the others.
+        If an image has none of the wanted platforms, its missing content is not fetched. If its
+        documents are invalid, the other images are still repaired.
+
+        Args:
+            images: The names and the descriptors of the images.
         """
         for ref, target in images:
             try:
                 self.image(ref, target, NoMatchingPlatform)
             except (InvalidArgument, DataLoss) as error:
                 self._failures[target.digest] = error
-        self._rest()
+        self._check_unreferenced()
 
     def _walk(
         self,
         ref: str,
         target: Descriptor,
-        handle: Callable[[StoreFetcher, Descriptor, Descriptor], _Found],
+        handle: Callable[[StoreFetcher, Descriptor, Descriptor], _Children],
     ) -> None:
+        """Walk over an image in several threads."""
         job = Job(self._progress)
         source = StoreFetcher(LateFetcher(self._resolver, ref), ref, self._store, job)
         with Dispatcher(partial(handle, source, target), self._workers, job) as work:
             work.add(target)
             work.wait()
 
-    def _wanted(
-        self, tried: set[str], source: StoreFetcher, root: Descriptor, one: Descriptor
-    ) -> _Found:
-        tried.add(one.digest)
-        if not self._mend(source, one, fetch=True) or not media_types.is_document(one.media_type):
+    def _repair_wanted(
+        self, tried: set[str], source: StoreFetcher, root: Descriptor, item: Descriptor
+    ) -> _Children:
+        """Repair or fetch ``item``, and return its wanted children."""
+        tried.add(item.digest)
+        if not self._repair(source, item, fetch=True) or not media_types.is_document(
+            item.media_type
+        ):
             return ()
-        document = read_document(self._store, one)
-        source.label(one, child_labels(document.children))
-        return wanted_children(document, self._platforms, source.name, is_root=one == root)
+        document = read_document(self._store, item)
+        source.label(item, child_labels(document.children))
+        return wanted_children(document, self._platforms, source.name, is_root=item == root)
 
-    def _present(
-        self, tried: set[str], source: StoreFetcher, root: Descriptor, one: Descriptor
-    ) -> _Found:
-        if one.digest not in tried:
-            self._mend(source, one, fetch=False)
-        return tuple(children_in(self._store)(one)) if one.digest in self._good else ()
+    def _repair_present(
+        self, tried: set[str], source: StoreFetcher, root: Descriptor, item: Descriptor
+    ) -> _Children:
+        """Repair ``item`` if the store has it, and return all its children."""
+        if item.digest not in tried:
+            self._repair(source, item, fetch=False)
+        return tuple(children_in(self._store)(item)) if item.digest in self._good else ()
 
-    def _mend(self, source: StoreFetcher, descriptor: Descriptor, *, fetch: bool) -> bool:
-        """Whether the blob is here and good, now."""
+    def _repair(self, source: StoreFetcher, descriptor: Descriptor, *, fetch: bool) -> bool:
+        """Repair a blob; return whether the store has it, and it is sound now.
+
+        Note the error if it cannot be repaired. A missing blob is fetched only with ``fetch``.
+        """
         digest = descriptor.digest
         try:
-            # One blob may be two descriptors' at a time.
+            # Two threads may handle descriptors of the same blob.
             with write_lock(("repair", self._store.identity, digest), source.job.check):
                 if digest not in self._good and self._make_good(source, descriptor, fetch):
                     self._good.add(digest)
@@ -162,7 +186,8 @@ class Repair:
         return digest in self._good
 
     def _make_good(self, source: StoreFetcher, descriptor: Descriptor, fetch: bool) -> bool:
-        digest, store, done = descriptor.digest, self._store, None
+        """Check a blob, and replace or fetch it; return false if it is missing and stays so."""
+        digest, store, changed = descriptor.digest, self._store, None
         expect_bounded(descriptor)
         try:
             info = store.info(digest)
@@ -170,34 +195,38 @@ class Repair:
             if not fetch:
                 return False
             source.bring(descriptor)
-            info, done = store.info(digest), self._fetched
-        # What was missing is looked at, too: the daemon may have taken it from another namespace.
+            info, changed = store.info(digest), self._fetched
+        # Fetched blobs are checked, too: the daemon may have taken them from another namespace.
         if find_fault(store, digest, info.size, source.job) is not None:
             self._replace(source, descriptor, info.labels)
-            done = self._repaired
-        if done is not None:
-            done.append(digest)
+            changed = self._repaired
+        if changed is not None:
+            changed.append(digest)
         return True
 
     def _replace(
         self, source: StoreFetcher, descriptor: Descriptor, labels: Mapping[str, str]
     ) -> None:
-        staging = cast(ContentStore, _Staging(self._store, self._replacer))
-        fetch_blob(source.fetcher, staging, descriptor, labels, source.job)
-        # A daemon takes good bytes and leaves the broken where they are, as long as somebody
-        # writes that digest in another namespace: it says nothing of it.
+        """Fetch a broken blob again, and write it in place of the broken one."""
+        replacing_store = cast(ContentStore, _ReplacingStore(self._store, self._replacer))
+        fetch_blob(source.fetcher, replacing_store, descriptor, labels, source.job)
+        # If another client writes this digest in another namespace meanwhile, the daemon accepts
+        # the good bytes without an error, but keeps the broken ones.
         if find_fault(self._store, descriptor.digest, descriptor.size, source.job) is not None:
             raise Aborted(
                 f"a write in another namespace holds the broken content of {descriptor.digest}",
-                remedy="Repair again when that is done",
+                remedy="Repair again when that write has ended",
             )
 
-    def _rest(self) -> None:
-        """Look at what no image refers to: nobody knows where it could come from."""
+    def _check_unreferenced(self) -> None:
+        """Check the content that no image refers to.
+
+        If it is broken, it cannot be repaired: no image says from where to fetch it.
+        """
         job = Job(self._progress)
         seen = self._good | self._failures.keys()
 
-        def look(info: ContentInfo) -> None:
+        def check(info: ContentInfo) -> None:
             if find_fault(self._store, info.digest, info.size, job) is None:
                 self._good.add(info.digest)
             else:
@@ -205,24 +234,28 @@ class Repair:
                     f"{info.digest} is broken, and no image refers to it", remedy="Delete it"
                 )
 
-        unseen = [one for one in self._store.walk() if one.digest not in seen]
-        side_by_side(look, unseen, job, HASHERS)
+        unseen = [info for info in self._store.walk() if info.digest not in seen]
+        side_by_side(check, unseen, job, HASHERS)
 
     def report(self) -> RepairReport:
-        """Raises ``DataLoss`` if anything could not be mended; ``joined`` says why, of each."""
+        """Return the report.
+
+        Raises:
+            DataLoss: Some blobs could not be repaired; ``joined`` has an error for each.
+        """
         if self._failures:
             digest, cause = next(iter(self._failures.items()))
-            lost = DataLoss(
-                f"{len(self._failures)} could not be repaired; {digest}: {cause.message}",
-                remedy="Name a reference that has it with ref=, or delete the image",
+            failure = DataLoss(
+                f"could not repair {len(self._failures)} blob(s); {digest}: {cause.message}",
+                remedy="Pass a reference that has the content with ref=, or delete the image",
             )
-            lost.joined = tuple(self._failures.values())
-            raise lost from cause
+            failure.joined = tuple(self._failures.values())
+            raise failure from cause
         return RepairReport(len(self._good), tuple(self._repaired), tuple(self._fetched))
 
 
-class _Staging:
-    """A store in which a digest that is there, broken, can be written; made for ``fetch_blob``."""
+class _ReplacingStore:
+    """A store whose writers replace broken content; for ``fetch_blob``."""
 
     def __init__(self, store: ContentStore, replacer: Replacer) -> None:
         self._store = store

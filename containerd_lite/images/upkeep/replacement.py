@@ -1,4 +1,4 @@
-"""Writing a digest anew that a daemon has already, with broken content."""
+"""Replaces content that is broken in a daemon."""
 
 from __future__ import annotations
 
@@ -18,19 +18,26 @@ from ...store.daemon import DaemonStore
 from ...store.protocol import ContentStore, Writer
 
 _BUFFER = 1 << 20
-#: How long garbage collection may take (seconds), and what is kept meanwhile.
-_COLLECTION = 120.0
-_KEPT = 3600.0
-#: Labels by which one blob keeps content and snapshots alive.
-_REFERENCES = "containerd.io/gc.ref."
+#: Seconds that garbage collection may take.
+_COLLECT_TIMEOUT = 120.0
+#: Seconds after which the lease of a replacement expires if this process dies.
+_LEASE_EXPIRES = 3600.0
+#: The prefix of labels by which a blob keeps content and snapshots alive.
+_REFERENCE_PREFIX = "containerd.io/gc.ref."
 
 
 class DaemonReplacer:
-    """The blobs of a daemon, which all namespaces share.
+    """Replaces broken blobs in a daemon, for all namespaces; implements ``Replacer``.
 
-    A namespace that deletes content only forgets it.  The bytes go with the next garbage
-    collection, once no namespace knows them; until then a write of the digest gets them again,
-    broken as they are (metadata/content.go; so it is in 1.6, 1.7 and 2.x).
+    All namespaces share the bytes of a blob. To delete a blob in a namespace only removes its
+    record there. Garbage collection deletes the bytes once no namespace has a record of them.
+    Until then a write of the digest gets the old, broken bytes (metadata/content.go in 1.6, 1.7
+    and 2.x).
+
+    Args:
+        content: The content service of the namespace to repair.
+        leases: The lease service.
+        namespaces: The namespace service.
     """
 
     def __init__(
@@ -42,24 +49,29 @@ class DaemonReplacer:
         self._lock = threading.Lock()
 
     def replacing_writer(self, ref: str, *, size: int, expected: str) -> Writer:
-        return _StagedWriter(
+        """Begin a write whose commit replaces the blob; see ``Replacer.replacing_writer``."""
+        return _ReplacingWriter(
             DaemonStore(self._content).writer(ref, size=size), self, expected, size
         )
 
     @contextmanager
     def cleared(self, digest: str) -> Iterator[None]:
-        """Within the block the content of ``digest`` is gone, so that it can be written anew.
+        """Delete a blob in all namespaces, so that the block can write it again.
 
-        Every namespace that had it has it, with its labels, after the block.
+        After the block, each namespace that had the blob has it again, with the same labels.
         """
         with self._lock, ExitStack() as stack:
             for namespace in self._namespaces.list():
-                stack.enter_context(self._forgotten(namespace.name, digest))
-            collect(self._leases, _COLLECTION)
+                stack.enter_context(self._without_blob(namespace.name, digest))
+            collect(self._leases, _COLLECT_TIMEOUT)
             yield
 
     @contextmanager
-    def _forgotten(self, namespace: str, digest: str) -> Iterator[None]:
+    def _without_blob(self, namespace: str, digest: str) -> Iterator[None]:
+        """Delete a blob in one namespace, and write it back after the block.
+
+        Meanwhile a stand-in keeps alive what the blob keeps alive.
+        """
         content = self._content.with_options(namespace=namespace)
         try:
             info = content.info(digest)
@@ -68,76 +80,93 @@ class DaemonReplacer:
             return
         store = DaemonStore(content)
         own = DaemonStore(self._content)
-        with keeping(self._leases.with_options(namespace=namespace), _KEPT):
-            double = _stand_in(store, info)
+        with keeping(self._leases.with_options(namespace=namespace), _LEASE_EXPIRES):
+            stand_in = _write_stand_in(store, info)
             try:
                 store.delete(digest)
                 yield
-                _give_back(own, store, info)
+                _write_back(own, store, info)
             except BaseException:
-                with suppress(ContainerdError):  # as it was, if the bytes are still there
-                    _give_back(own, store, info)
+                with suppress(ContainerdError):  # restores the record if the bytes still exist
+                    _write_back(own, store, info)
                 raise
             finally:
                 with suppress(NotFound):
-                    store.delete(double)
+                    store.delete(stand_in)
 
 
-def _stand_in(store: ContentStore, info: ContentInfo) -> str:
-    """Other content, which keeps alive what the blob keeps alive; returns its digest."""
+def _write_stand_in(store: ContentStore, info: ContentInfo) -> str:
+    """Write a small blob that keeps alive the same content and snapshots; return its digest."""
     body = f"stand-in for {info.digest} {os.urandom(8).hex()}".encode()
-    labels = {key: value for key, value in info.labels.items() if key.startswith(_REFERENCES)}
+    labels = {key: value for key, value in info.labels.items() if key.startswith(_REFERENCE_PREFIX)}
     digest = digests.of(body)
     with store.writer(f"stand-in-{digest}", size=len(body), expected=digest) as writer:
         writer.write(body)
         return writer.commit(labels)
 
 
-def _give_back(source: ContentStore, store: ContentStore, info: ContentInfo) -> None:
-    """Let a namespace have a blob as it had it, out of one that has it."""
+def _write_back(source: ContentStore, store: ContentStore, info: ContentInfo) -> None:
+    """Write a blob, with its labels, into the namespace from which it was deleted.
+
+    Args:
+        source: The store of a namespace that has the blob.
+        store: The store of the namespace to write into.
+        info: The blob, with its labels.
+    """
     ref = f"repair-{info.digest}"
     try:
         with store.writer(ref, size=info.size, expected=info.digest) as writer:
-            if writer.offset < info.size:  # namespaces that do not share
+            if writer.offset < info.size:  # the daemon's namespaces do not share content
                 with source.reader(info.digest) as file:
                     file.seek(writer.offset)
                     while data := file.read(_BUFFER):
                         writer.write(data)
             writer.commit(info.labels)
-    except AlreadyExists:  # somebody else has fetched it meanwhile
+    except AlreadyExists:  # another client has fetched it meanwhile
         store.update(info.digest, info.labels)
 
 
-class _StagedWriter:
-    """A ``Writer`` that verifies by itself: a daemon that expected the digest would refuse it.
+class _ReplacingWriter:
+    """A ``Writer`` that deletes the broken content only at commit.
 
-    The broken content goes at the last moment: where the good is not to be had, nothing changes.
+    If the good content cannot be fetched, nothing changes. The writer verifies the content itself:
+    a daemon that knew the expected digest would refuse the write, because it has the digest.
     """
 
     def __init__(self, writer: Writer, replacer: DaemonReplacer, digest: str, size: int) -> None:
         self._writer = writer
         self._replacer = replacer
         self._digest = digest
-        # What an earlier writer has left fails in the end, and is then fetched from nothing.
+        # If an earlier writer has left bytes, the check at commit fails. ``write_blob`` then starts
+        # again from the first byte.
         self._verifier = digests.Verifier(digest, size)
 
     @property
     def offset(self) -> int:
+        """How many bytes the daemon has."""
         return self._writer.offset
 
     def write(self, data: bytes | memoryview) -> int:
+        """Append bytes; return how many."""
         self._verifier.update(data)
         return self._writer.write(data)
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
+        """Verify the content and replace the broken blob; return the digest.
+
+        Raises:
+            DigestMismatch: The content does not match the digest.
+            SizeMismatch: The content has another size.
+        """
         self._verifier.check()
         with self._replacer.cleared(self._digest):
             return self._writer.commit(labels)
 
     def close(self) -> None:
+        """End the write; without ``commit``, the daemon keeps the bytes."""
         self._writer.close()
 
-    def __enter__(self) -> _StagedWriter:
+    def __enter__(self) -> _ReplacingWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:

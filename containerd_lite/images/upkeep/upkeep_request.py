@@ -1,4 +1,4 @@
-"""The arguments of a fetch of missing content and of a repair."""
+"""The arguments of fetching missing content, and of a repair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..resolver import Resolver
 
 @record(frozen=True)
 class FetchRequest:
-    """The arguments of ``Client.fetch_missing`` and ``Client.repair``."""
+    """The arguments of ``Client.fetch_missing`` and ``Client.repair``; see there."""
 
     ref: str | None = None
     platform: str | Sequence[str] | None = None
@@ -23,4 +23,10 @@ class FetchRequest:
     max_concurrent_downloads: int = 3
 
     def platforms(self, backend: ImageBackend) -> Platforms:
+        """Return the platforms to fetch.
+
+        Raises:
+            InvalidArgument: A platform is invalid, or both ``platform`` and ``all_platforms``
+                are given.
+        """
         return Platforms.of(self.platform, self.all_platforms, backend.platform)

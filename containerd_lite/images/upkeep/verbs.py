@@ -1,4 +1,4 @@
-"""Check, fetch what is missing, verify and repair, as ``Client`` and ``Layout`` have them."""
+"""The verbs ``check``, ``fetch_missing``, ``verify`` and ``repair`` of clients and layouts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UpkeepVerbs(Verbs):
-    """Whether what should be here is here, and is what it should be."""
+    """The verbs that find missing and broken content, and fetch it again."""
 
     def check(
         self,
@@ -28,12 +28,23 @@ class UpkeepVerbs(Verbs):
         platform: str | Sequence[str] | None = None,
         all_platforms: bool = False,
     ) -> CheckReport:
-        """What of an image is here and what is missing; asks no registry, and hashes nothing.
+        """Report which content of an image the store has and lacks, like ``ctr images check``.
 
-        ``platform`` is one or several, this client's unless given; ``all_platforms`` is whatever
-        an index names.  What a missing manifest refers to is not known, and not counted.
-        Raises ``NotFound`` for a name that is not there, ``NoMatchingPlatform``, ``DataLoss``
-        for a broken manifest (see ``repair``).  As ``ctr images check``.
+        The check asks no registry, and does not hash content. It does not count the children of
+        a missing manifest, because they are unknown.
+
+        Args:
+            source: The image.
+            platform: One platform or several. Default: the client's.
+            all_platforms: Whether to check all platforms that the index names.
+
+        Returns:
+            A report for each wanted manifest, and a list of all missing content.
+
+        Raises:
+            NotFound: No image has this name.
+            NoMatchingPlatform: The image lacks a wanted platform.
+            DataLoss: A manifest or index is broken; ``repair`` replaces it.
         """
         return upkeep.check_image(
             self._images, source, platform=platform, all_platforms=all_platforms
@@ -50,13 +61,33 @@ class UpkeepVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
     ) -> tuple[Descriptor, ...]:
-        """Fetch what ``check`` finds missing, and that alone; returns what was fetched.
+        """Fetch only the content of an image that ``check`` finds missing.
 
-        An image that was pulled for one platform gets others by this.  Content comes from
-        ``ref``, the image's name unless given, by digest: what the name stands for now does not
-        matter, ``max_concurrent_downloads`` blobs at a time.  Nothing is unpacked.  ``resolver``
-        and ``progress`` are as for ``pull``.  Raises what ``check`` and ``pull`` raise; then a
-        daemon drops what was fetched.
+        This also adds platforms to an image that was pulled for one platform. Content is fetched
+        by its digest, so it does not matter what the name refers to in the registry now. Nothing
+        is unpacked. After a failure, a daemon deletes the content that was fetched.
+
+        Args:
+            source: The image.
+            ref: The reference to fetch from. Default: the image's name.
+            platform: One platform or several. Default: the client's.
+            all_platforms: Whether to fetch all platforms that the index names.
+            resolver: As for ``pull``.
+            progress: As for ``pull``.
+            max_concurrent_downloads: Blobs to fetch at a time.
+
+        Returns:
+            The descriptors of the content that was fetched.
+
+        Raises:
+            NotFound: No image has this name, or the registry lacks some of its content.
+            RegistryUnauthorized: The registry refuses access.
+            RegistryUnavailable: The registry does not respond, or fails again and again.
+            NoMatchingPlatform: The image lacks a wanted platform.
+            DigestMismatch: Content does not match its digest.
+            DataLoss: A manifest or index in the store is broken.
+            InvalidArgument: Content must be fetched, and ``source`` is a descriptor without
+                ``ref``, or the reference is invalid.
         """
         request = upkeep.FetchRequest(
             ref=ref,
@@ -69,13 +100,22 @@ class UpkeepVerbs(Verbs):
         return upkeep.fetch_missing(self._images, source, request)
 
     def verify(self, *sources: ImageLike, progress: ProgressCallback | None = None) -> VerifyReport:
-        """Hash what is here and compare; all content, or what ``sources`` refer to if given.
+        """Hash content in the store, and report which of it is broken.
 
-        Names the digests whose bytes are others, or cannot be read.  What is missing is for
-        ``check`` to tell, and what a broken manifest refers to is not known.  A daemon serves
-        as many bytes as it has on record: what a disk has put behind them does not show.
-        ``progress`` is called with ``ProgressEvent``s.  Raises ``NotFound`` for a name that is
-        not there.
+        Content is broken if it does not match its digest, or cannot be read. Missing content is
+        not reported (see ``check``). The children of a broken manifest are unknown, so they are
+        not hashed. A daemon serves only as many bytes of a blob as it has recorded, so bytes that
+        were appended to its file are not found.
+
+        Args:
+            *sources: The images whose content is hashed. Default: all content of the store.
+            progress: Called with each ``ProgressEvent``.
+
+        Returns:
+            How many blobs and bytes were hashed, and which blobs are broken.
+
+        Raises:
+            NotFound: No image has this name.
         """
         return upkeep.verify_images(self._images, sources, progress)
 
@@ -89,18 +129,34 @@ class UpkeepVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
     ) -> RepairReport:
-        """Verify images, and fetch again what is broken or missing; all images if none is given.
+        """Verify images, and fetch broken and missing content again.
 
-        What is broken is replaced of every platform that is here; what is missing is fetched of
-        those wanted (see ``check``).  Content comes from ``ref``, each image's name unless given,
-        by digest.  The broken bytes go when the good ones are here, and keep their labels and
-        what these keep alive; without the good ones nothing changes.  A daemon keeps one copy of
-        a blob for all namespaces: each that has it broken has it whole afterwards.  Snapshots
-        are left alone.  ``max_concurrent_downloads`` is as for ``fetch_missing``.
+        Broken content is replaced for each platform in the store. Missing content is fetched only
+        for the wanted platforms. Content is fetched by its digest.
 
-        Raises ``DataLoss`` at the end if something could not be repaired, when all else is; its
-        ``joined`` errors say what and why.  That includes, if no image is given, broken content
-        that none refers to.  Raises ``NotFound`` and ``NoMatchingPlatform`` as ``check``.
+        The broken bytes are deleted only when the good ones have been fetched. The blob keeps its
+        labels, and the content that they keep alive. If the good bytes cannot be fetched, nothing
+        changes. A daemon keeps one copy of a blob for all namespaces, so the blob is repaired in
+        all of them. Snapshots do not change.
+
+        Args:
+            *sources: The images to repair. Default: all images. Content that no image refers to
+                is then verified, too, but cannot be repaired.
+            ref: The reference to fetch from. Default: the name of each image.
+            platform: One platform or several. Default: the client's.
+            all_platforms: Whether all platforms are wanted.
+            resolver: As for ``pull``.
+            progress: As for ``pull``.
+            max_concurrent_downloads: Blobs to fetch at a time.
+
+        Returns:
+            How many blobs were checked, and which were repaired or fetched.
+
+        Raises:
+            DataLoss: Some content could not be repaired. All other content has been. The errors
+                in ``joined`` name the content and the reasons.
+            NotFound: No image has this name.
+            NoMatchingPlatform: An image in ``sources`` lacks a wanted platform.
         """
         request = upkeep.FetchRequest(
             ref=ref,

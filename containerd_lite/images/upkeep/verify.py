@@ -1,7 +1,6 @@
-"""Whether content is what its digest says.
+"""Finds content in a store that does not match its digest.
 
-What lives here: hashing what a store has, and the report.  What may not: changing what is here
-(``repair``).
+The module ``repair`` replaces such content.
 """
 
 from __future__ import annotations
@@ -26,14 +25,20 @@ from ..walk import children_in, walk
 _LOGGER = logging.getLogger(__package__)
 
 _BUFFER = 1 << 20
-#: Threads that hash.  Hashing lets go of the interpreter: two use two cores, more would only seek
-#: on disks.
+#: Threads that hash. Hashing releases the GIL, so two threads use two cores. More threads would
+#: only make a disk seek.
 HASHERS = 2
 
 
 @record(frozen=True)
 class VerifyReport:
-    """What hashing found: ``checked`` blobs of ``size`` bytes, and the digests of the broken."""
+    """The result of hashing content.
+
+    Attributes:
+        checked: How many blobs were hashed.
+        size: Their size in bytes.
+        broken: The digests of blobs that do not match their digest or cannot be read.
+    """
 
     checked: int
     size: int
@@ -41,6 +46,7 @@ class VerifyReport:
 
     @property
     def is_sound(self) -> bool:
+        """Whether no blob is broken."""
         return not self.broken
 
     def __repr__(self) -> str:
@@ -52,26 +58,26 @@ class VerifyReport:
 def verify_images(
     backend: ImageBackend, sources: Sequence[ImageLike], progress: ProgressCallback | None = None
 ) -> VerifyReport:
-    """As ``Client.verify``."""
+    """Hash content and compare it with its digests; see ``Client.verify``."""
     store, job = backend.store, Job(progress)
     targets = [name_and_target(backend, source)[1] for source in sources]
     sizes = {info.digest: info.size for info in store.walk()}
     if targets:
-        below = {one.digest for one in walk(_present_children(store), *targets)}
+        below = {found.digest for found in walk(_present_children(store), *targets)}
         sizes = {digest: size for digest, size in sizes.items() if digest in below}
     broken = []
 
-    def look(digest: str) -> None:
+    def check(digest: str) -> None:
         if find_fault(store, digest, sizes[digest], job) is not None:
             broken.append(digest)
 
     with LoggedStep(_LOGGER, "verify %d blobs", len(sizes)):
-        side_by_side(look, sizes, job, HASHERS)
+        side_by_side(check, sizes, job, HASHERS)
     return VerifyReport(len(sizes), sum(sizes.values()), tuple(sorted(broken)))
 
 
 def _present_children(store: ContentStore) -> Callable[[Descriptor], Iterable[Descriptor]]:
-    """What documents refer to; those that are missing or broken do not tell."""
+    """Return a handler of documents; missing and broken documents have no children."""
     children = children_in(store)
 
     def find(descriptor: Descriptor) -> Iterable[Descriptor]:
@@ -84,14 +90,21 @@ def _present_children(store: ContentStore) -> Callable[[Descriptor], Iterable[De
 
 
 def find_fault(store: ContentStore, digest: str, size: int, job: Job) -> ContainerdError | None:
-    """What is wrong with a blob that the store says it has, ``None`` if all is well."""
+    """Return the error of a broken blob, ``None`` if the blob is sound or has been deleted.
+
+    Args:
+        store: The store.
+        digest: The blob's digest.
+        size: The blob's size in bytes.
+        job: The job that the check is part of.
+    """
     try:
         _hash(store, digest, size, job)
-    except NotFound as error:  # somebody has deleted it meanwhile, or its file is gone
+    except NotFound as error:  # another client has deleted it, or its file is gone
         with suppress(NotFound):
             store.info(digest)
             return error
-    except (DataLoss, Internal, Unknown) as error:  # a disk's error is an unknown one of the daemon
+    except (DataLoss, Internal, Unknown) as error:  # the daemon reports disk errors as Unknown
         return error
     except OSError as error:
         if error.errno != errno.EIO:
@@ -101,6 +114,7 @@ def find_fault(store: ContentStore, digest: str, size: int, job: Job) -> Contain
 
 
 def _hash(store: ContentStore, digest: str, size: int, job: Job) -> None:
+    """Hash a blob; raise ``DigestMismatch`` or ``SizeMismatch`` if it is broken."""
     verifier = digests.Verifier(digest, size)
     with store.reader(digest) as file:
         while data := file.read(_BUFFER):

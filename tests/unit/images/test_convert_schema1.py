@@ -257,7 +257,7 @@ def test_what_is_convertible(store: LayoutStore) -> None:
         assert case.convert(store) == first
     case.target = Descriptor(media_types.DOCKER_MANIFEST, case.target.digest, 1)
     assert not may_be_schema1(case.target.media_type)
-    with pytest.raises(InvalidArgument, match=r"no manifest of schema 1"):
+    with pytest.raises(InvalidArgument, match=r"not a schema 1 manifest"):
         case.convert(store)
 
 

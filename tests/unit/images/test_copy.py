@@ -67,7 +67,7 @@ def test_all_of_an_index() -> None:
 
 
 def test_documents_beyond_what_is_kept_are_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "_ROOM", INDEX.manifest["size"] + 100)
+    monkeypatch.setattr(copying, "_CACHE_SIZE", INDEX.manifest["size"] + 100)
     shelf = Between(INDEX)
     assert copy(shelf) == INDEX.digest
     assert shelf.bodies == INDEX.blobs
