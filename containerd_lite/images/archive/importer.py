@@ -1,7 +1,6 @@
 """Imports images from archives: chooses their names, and checks that they are complete.
 
-It also sets the labels that keep their content from garbage collection. The module ``intake``
-reads the archives.
+Labels then keep the content from garbage collection. The module ``intake`` reads the archives.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ def _unpack(unpacker: Unpacker, image: Image) -> None:
 
 
 def _entries(intake: Intake, store: ContentStore) -> Sequence[Descriptor]:
-    """Return the images of the archive; read Docker's manifest only if it is not an OCI layout."""
+    """Return the images that the archive lists in ``index.json``, or else in ``manifest.json``."""
     documents = intake.documents
     if OCI_LAYOUT in documents:
         version = Document.parse(documents[OCI_LAYOUT], OCI_LAYOUT).text("imageLayoutVersion")

@@ -44,11 +44,12 @@ class ArchiveVerbs(Verbs):
                 binary file such as ``sys.stdin.buffer``. A binary file is read once, from its
                 current position.
             ref: A name for images that have no full name in the archive. An image that has only
-                a tag gets the repository of ``ref`` and this tag. If no image has a name, a
-                single one without a tag gets ``ref``. An image whose full name is in
-                ``org.opencontainers.image.ref.name`` is skipped if it is of another repository,
-                as with ``ctr images import --base-name``. An ``io.containerd.image.name`` is
-                always used. Default: only images with a full name get one.
+                a tag gets the repository of ``ref`` and this tag. If no image gets a name in this
+                way, a single image without name and tag gets ``ref``. An image whose full name is
+                in ``org.opencontainers.image.ref.name`` is skipped if it is of another
+                repository, as with ``ctr images import --base-name``. A name in
+                ``io.containerd.image.name`` is always used. Default: only images with a full name
+                get one.
             platform: One platform (``"linux/arm/v7"``) or several. Their content must be
                 complete in the archive and the store together. An image without these platforms
                 is skipped if another image has them. Default: the client's.
