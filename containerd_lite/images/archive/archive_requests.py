@@ -15,7 +15,7 @@ from .intake import StrPath
 
 @record(frozen=True)
 class ImportRequest:
-    """The arguments of ``Client.import_images``, which says what they mean."""
+    """The arguments of ``Client.import_images``, which describes them."""
 
     source: StrPath | BinaryIO
     ref: str | None = None
@@ -29,12 +29,13 @@ class ImportRequest:
     max_concurrent: int = 3
 
     def platforms(self, backend: ImageBackend) -> Platforms:
+        """Return the wanted platforms. Default: the backend's."""
         return Platforms.of(self.platform, self.all_platforms, backend.platform)
 
 
 @record(frozen=True)
 class ExportRequest:
-    """The arguments of ``Client.export_images``, which says what they mean."""
+    """The arguments of ``Client.export_images``, which describes them."""
 
     target: StrPath | BinaryIO
     images: Sequence[ImageLike]
@@ -45,4 +46,5 @@ class ExportRequest:
     progress: ProgressCallback | None = None
 
     def platforms(self, backend: ImageBackend) -> Platforms:
+        """Return the wanted platforms. Default: the backend's."""
         return Platforms.of(self.platform, self.all_platforms, backend.platform)

@@ -1,8 +1,4 @@
-"""Where an archive is written to: a path, or a file that is open.
-
-What lives here: replacing files whole, files that take less than they are given.  What may not:
-what is written.
-"""
+"""The file to which an archive is written: a path, or an open file."""
 
 from __future__ import annotations
 
@@ -18,20 +14,28 @@ from ...errors import InvalidArgument
 from ...undo import Undo
 from .intake import StrPath
 
-#: Links that lead to links; Linux allows a path as many.
+#: Most symbolic links to follow for one path, as in Linux.
 _MOST_LINKS = 40
 
 
 @contextmanager
 def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
-    """The file to write to; a path's is replaced at the end of the block, or left as it was.
+    """Yield the file to write to.
 
-    A link stays one, to the new file, which gets the mode of the old one.
+    The file of a path is replaced when the block ends, and stays as it was if the block fails.
+    If the path is a symbolic link, the file that it leads to is replaced. The new file gets the
+    mode of the old one.
+
+    Args:
+        target: A path, or a binary file, which is yielded as it is.
+
+    Raises:
+        InvalidArgument: The path leads through too many symbolic links.
     """
     if not isinstance(target, str | os.PathLike):
         yield target
         return
-    path = _followed(Path(target))
+    path = _follow_links(Path(target))
     if path is None or (path.exists() and not path.is_file()):  # a pipe, a terminal, /dev/null
         with open(target, "wb") as file:
             yield file
@@ -45,10 +49,11 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
         scratch.replace(path)
 
 
-def _followed(path: Path) -> Path | None:
-    """Where links lead; ``None`` for a file that is open, such as ``/dev/stdout``.
+def _follow_links(path: Path) -> Path | None:
+    """Return the path that symbolic links lead to, ``None`` for a path in ``/proc``.
 
-    What is open is written to where it is: whoever opened it would not see another file.
+    ``/dev/stdout`` leads to ``/proc``, where a link stands for a file that a process has open.
+    The process would not see a file that replaces it.
     """
     for _ in range(_MOST_LINKS):
         path = path.parent.resolve() / path.name
@@ -57,18 +62,25 @@ def _followed(path: Path) -> Path | None:
         if not path.is_symlink():
             return path
         path = path.parent / os.readlink(path)
-    raise InvalidArgument(f"the links of {path} lead nowhere")
+    raise InvalidArgument(f"{path} has too many levels of symbolic links")
 
 
 def put(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write it all: a raw file may take less at a time, and others do not say what they took."""
+    """Write all of ``data``.
+
+    A raw file may write only a part at a time. If another file does not return how many bytes it
+    has written, it has written all.
+
+    Raises:
+        InvalidArgument: The file is non-blocking and cannot take more bytes now.
+    """
     view = memoryview(data)
     while view:
         count: int | None = file.write(view)
         if count is None:
             if isinstance(file, io.RawIOBase):
                 raise InvalidArgument(
-                    "the file to write to does not wait", remedy="Make it a blocking one"
+                    "the file to write to is non-blocking", remedy="Make it a blocking one"
                 )
             return
         view = view[count:]

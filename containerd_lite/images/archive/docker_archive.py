@@ -1,7 +1,6 @@
-"""Docker's archives, as ``docker save`` writes them (moby, image/tarexport).
+"""The ``manifest.json`` of the archives that ``docker save`` writes (moby, image/tarexport).
 
-What lives here: ``manifest.json`` both ways: to image manifests, and from them.  What may not:
-reading or writing tar.
+This module makes image manifests from it, and it from image manifests.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ _LAYERS = {
     "gzip": media_types.DOCKER_LAYER_GZIP,
     "zstd": media_types.DOCKER_LAYER_ZSTD,
 }
-#: Links that lead to links; Linux allows a path as many.
+#: Most links to follow for one file, as in Linux.
 _MOST_LINKS = 40
 
 
 @record(frozen=True)
 class _Saved:
-    """One image of ``manifest.json``; its names of files are the archive's."""
+    """An image in ``manifest.json``, with the names of its config and layers in the archive."""
 
     config: str
     tags: tuple[str, ...]
@@ -46,18 +45,26 @@ class _Saved:
 
 
 def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor]:
-    """The images of an archive, one entry for each of their names, as containerd imports them.
+    """Return the images of an archive, one entry for each of their names, as in containerd.
 
-    A Docker manifest is made of each config and its layers; it goes into the store.  Raises
-    ``InvalidArgument``, ``NotFound`` for a file that is named and not there.
+    A Docker manifest is made from each config and its layers, and written to the store.
+
+    Args:
+        intake: The intake that has read the archive.
+        store: The store that has the archive's blobs.
+        body: The content of ``manifest.json``.
+
+    Raises:
+        InvalidArgument: ``manifest.json`` or a config is not valid.
+        NotFound: The archive lacks a file that ``manifest.json`` names.
     """
     found = []
-    made: dict[_Saved, Descriptor] = {}
+    targets: dict[_Saved, Descriptor] = {}
     for saved in _parse(body):
-        alike = replace(saved, tags=())
-        if alike not in made:
-            made[alike] = _manifest(intake, store, saved)
-        target = made[alike]
+        untagged = replace(saved, tags=())
+        if untagged not in targets:
+            targets[untagged] = _manifest(intake, store, saved)
+        target = targets[untagged]
         for tag in saved.tags:
             name = str(Reference.parse(tag))
             found.append(replace(target, annotations={IMAGE_NAME: name}))
@@ -67,10 +74,10 @@ def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor
 
 
 def _parse(body: bytes) -> tuple[_Saved, ...]:
-    # The document is a list, and only objects are read strictly.
+    # ``Document`` reads objects only, but this document is a list. So wrap it in an object.
     document = Document.parse(b'{"images":' + body + b"}", "manifest.json", limit=MAX_JSON + 11)
     if len(document.fields) != 1:
-        raise InvalidArgument("manifest.json is not one list")
+        raise InvalidArgument("manifest.json is not a single list")
     return document.each("images", _saved)
 
 
@@ -84,13 +91,13 @@ def _saved(document: Document) -> _Saved:
 def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
     config = Descriptor(media_types.DOCKER_CONFIG, *_find(intake, saved.config))
     parsed = ImageConfig.parse(read_blob(store, config, MAX_DOCUMENT))
-    if len(saved.layers) != len(parsed.diff_ids):  # before each of them is looked into
+    if len(saved.layers) != len(parsed.diff_ids):  # before any layer is read
         raise InvalidArgument(
-            f"{quoted(saved.config)} names {len(parsed.diff_ids)} layers, and manifest.json "
-            f"{len(saved.layers)}"
+            f"{quoted(saved.config)} names {len(parsed.diff_ids)} layers, but manifest.json "
+            f"names {len(saved.layers)}"
         )
     layers = [_layer(store, *_find(intake, name)) for name in saved.layers]
-    _compare(layers, parsed)
+    _check_diff_ids(layers, parsed)
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.DOCKER_MANIFEST,
@@ -103,15 +110,15 @@ def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
 
 
 def _find(intake: Intake, name: str) -> tuple[str, int]:
-    """The blob that a name stands for, by way of the archive's own links."""
-    place = cleaned(name)
+    """Return digest and size of the file that a name or a link in the archive refers to."""
+    path = cleaned(name)
     for _ in range(_MOST_LINKS):
-        if place in intake.blobs:
-            return intake.blobs[place]
-        if place not in intake.links:
-            raise NotFound(f"the archive has no file {quoted(place)}", remedy="Save it again")
-        place = intake.links[place]
-    raise InvalidArgument(f"the archive's links lead from {quoted(name)} nowhere")
+        if path in intake.blobs:
+            return intake.blobs[path]
+        if path not in intake.links:
+            raise NotFound(f"the archive has no file {quoted(path)}", remedy="Save the image again")
+        path = intake.links[path]
+    raise InvalidArgument(f"{quoted(name)} has too many levels of links in the archive")
 
 
 def _layer(store: ContentStore, digest: str, size: int) -> Descriptor:
@@ -119,23 +126,28 @@ def _layer(store: ContentStore, digest: str, size: int) -> Descriptor:
         return Descriptor(_LAYERS[detect(file.read(MAGIC))], digest, size)
 
 
-def _compare(layers: list[Descriptor], config: ImageConfig) -> None:
+def _check_diff_ids(layers: list[Descriptor], config: ImageConfig) -> None:
+    """Check the digests of uncompressed layers; they must be the diff IDs of the config."""
     for layer, diff_id in zip(layers, config.diff_ids, strict=True):
         if layer.media_type == media_types.DOCKER_LAYER and layer.digest != diff_id:
-            raise DiffIDMismatch(f"a layer is {layer.digest}; its image's config says {diff_id}")
+            raise DiffIDMismatch(f"a layer has digest {layer.digest}; its config says {diff_id}")
 
 
 def manifest_json(
     images: Iterable[tuple[Manifest, Iterable[str]]], place: Callable[[str], str]
 ) -> bytes:
-    """``manifest.json`` of images and their full names; ``place`` tells where a blob lies.
+    """Return the content of ``manifest.json``.
 
-    A name that docker cannot have, one without a tag, is left out.
+    A name without a tag is left out, because Docker does not support it.
+
+    Args:
+        images: The manifest of each image, and the image's full names.
+        place: Returns the path of a blob in the archive from its digest.
     """
     documents = [
         {
             "Config": place(manifest.config.digest),
-            "RepoTags": [tag for tag in map(_tag, names) if tag],
+            "RepoTags": [tag for tag in map(_repo_tag, names) if tag],
             "Layers": [place(layer.digest) for layer in manifest.layers],
         }
         for manifest, names in images
@@ -143,7 +155,8 @@ def manifest_json(
     return json.dumps(documents, separators=(",", ":")).encode()
 
 
-def _tag(name: str) -> str:
+def _repo_tag(name: str) -> str:
+    """Return a name as Docker writes it, ``""`` if it has no tag."""
     with suppress(InvalidArgument):
         reference = Reference.parse(name)
         if reference.tag and name.partition("@")[0].endswith(f":{reference.tag}"):

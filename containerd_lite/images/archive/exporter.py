@@ -1,9 +1,7 @@
-"""Images from a store into an archive: an OCI image layout that Docker reads, too.
+"""Exports images to an archive, an OCI image layout that Docker can load, too.
 
-What lives here: what goes in, in which order, and writing it verified.  What may not: registries.
-
-The bytes depend on the images alone: entries are sorted, nobody owns them, no time is told, and
-of a descriptor only what every store keeps is written.
+The bytes of the archive depend only on the images. The entries of the tar file are sorted, and
+have no owner and no time. Only those fields of a descriptor are written that every store keeps.
 """
 
 from __future__ import annotations
@@ -48,18 +46,19 @@ from .intake import DOCKER, INDEX, OCI_LAYOUT
 
 _LOGGER = logging.getLogger(__package__)
 
+#: Most bytes of a blob that are read at a time.
 _PIECE = 1 << 20
-#: Pieces that are read ahead of the one that is written.
+#: Pieces in memory: one that is written, and the others read ahead.
 _AHEAD = 3
-_BRING = "Bring it with fetch_missing, or export another platform="
+_FETCH_REMEDY = "Fetch it with fetch_missing, or export another platform="
 _BLOB_MODE, _JSON_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 
 def export_archive(backend: ImageBackend, request: ExportRequest, via: Via) -> None:
-    """As ``Client.export_images``."""
+    """Export images to an archive; see ``Client.export_images``."""
     backend = backend.with_defaults(platform=only_one(request.platform))
-    if via == "auto" and any(isinstance(one, Descriptor) for one in request.images):
-        via = "client"  # the daemon exports what has a name
+    if via == "auto" and any(isinstance(source, Descriptor) for source in request.images):
+        via = "client"  # the daemon exports images only by name
     by_daemon = is_for_daemon(backend, via, without=request.without)
     with LoggedStep(_LOGGER, "export images"), backend.keeping():
         if by_daemon:
@@ -71,8 +70,8 @@ def export_archive(backend: ImageBackend, request: ExportRequest, via: Via) -> N
 def _export_by_daemon(backend: ImageBackend, request: ExportRequest) -> None:
     names = []
     platforms = request.platforms(backend)
-    for one in request.images:
-        image = expect_named(backend, one, "exports")
+    for source in request.images:
+        image = expect_named(backend, source, "exports")
         if request.platform is not None or media_types.is_index(image.target.media_type):
             image.expect(platforms)
         names.append(image.name)
@@ -88,20 +87,20 @@ def _export_by_daemon(backend: ImageBackend, request: ExportRequest) -> None:
 
 def _export_here(backend: ImageBackend, request: ExportRequest, job: Job) -> None:
     if not request.images:
-        raise InvalidArgument("there is nothing to export", remedy="Name an image")
+        raise InvalidArgument("no image to export", remedy="Pass one or more images")
     platforms = request.platforms(backend)
     plan = _Plan(backend.store, platforms, (platforms.wanted or (backend.platform,))[0])
-    # Sorted, for the archive is to depend on the images, and not on who names them how.
+    # Sorted, so that the archive does not depend on the order of the arguments.
     named = (name_and_target(backend, source) for source in request.images)
-    for name, root in sorted(named, key=_place_of):
+    for name, root in sorted(named, key=_name_and_digest):
         plan.add(name, root)
         if request.platform is not None:
             _expect(backend, name, root, platforms)
-        plan.name(name, root)
-    plan.leave_out(_known(backend, request, plan))
+        plan.add_to_indexes(name, root)
+    plan.leave_out(_digests_without(backend, request, plan))
     files = {OCI_LAYOUT: b'{"imageLayoutVersion":"1.0.0"}', INDEX: plan.index()}
     if plan.saved and not request.skip_docker_manifest:
-        files[DOCKER] = manifest_json(plan.saved.values(), _place)
+        files[DOCKER] = manifest_json(plan.saved.values(), _blob_path)
     with writing_to(request.target) as file:
         _write(file, plan, files, job)
     target = request.target
@@ -109,59 +108,72 @@ def _export_here(backend: ImageBackend, request: ExportRequest, job: Job) -> Non
 
 
 def _expect(backend: ImageBackend, name: str, root: Descriptor, platforms: Platforms) -> None:
-    """Raises ``NoMatchingPlatform`` for a manifest that is for none of ``platforms``."""
+    """Check that an image has the platforms; raise ``NoMatchingPlatform`` if not."""
     try:
         Image(backend, ImageRecord(name, root, {}, None, None)).expect(platforms)
     except NoMatchingPlatform:
         raise
     except NotFound:
-        pass  # a config, which will be told of with all else that is missing
+        pass  # the config is missing; ``leave_out`` reports it with all other missing content
 
 
-def _place_of(named: tuple[str, Descriptor]) -> tuple[str, str]:
+def _name_and_digest(named: tuple[str, Descriptor]) -> tuple[str, str]:
     name, target = named
     return name, target.digest
 
 
-def _known(backend: ImageBackend, request: ExportRequest, plan: _Plan) -> set[str]:
-    """The digests of all that the other side has."""
+def _digests_without(backend: ImageBackend, request: ExportRequest, plan: _Plan) -> set[str]:
+    """Return the digests of all content that the recipient has, by the argument ``without``."""
     found: set[str] = set()
     for source in request.without:
         if isinstance(source, str) and digests.is_digest(source):
             found.add(source)
         else:
-            other = _Plan(plan.store, plan.platforms, plan.usual)
-            other.add(*name_and_target(backend, source), may_lack=True)
+            other = _Plan(plan.store, plan.platforms, plan.docker_platform)
+            other.add(*name_and_target(backend, source), allows_missing=True)
             found |= other.blobs.keys()
     return found
 
 
 @record
 class _Plan:
-    """What is to be written: ``blobs`` by digest, and the entries of the two indexes."""
+    """The content of an archive.
+
+    Attributes:
+        store: The store that has the images.
+        platforms: The platforms whose content is exported.
+        docker_platform: The platform whose manifests are in Docker's ``manifest.json``.
+        blobs: The descriptors of the blobs to write, by digest.
+        saved: The manifests for Docker's ``manifest.json``, each with the names of its image. The
+            key is made of the digests of config and layers.
+    """
 
     store: ContentStore
     platforms: Platforms
-    usual: Platform
+    docker_platform: Platform
     blobs: dict[str, Descriptor] = field(default_factory=dict)
     saved: dict[object, tuple[Manifest, list[str]]] = field(default_factory=dict)
     _entries: list[dict[str, object]] = field(default_factory=list)
 
-    def add(self, name: str, target: Descriptor, *, may_lack: bool = False) -> None:
-        """An image and what it needs.  Raises ``NotFound`` for a document that is not there, and
-        ``NoMatchingPlatform``, unless it ``may_lack`` some."""
-        for found in walk(partial(self._children, name, may_lack), target):
+    def add(self, name: str, target: Descriptor, *, allows_missing: bool = False) -> None:
+        """Add the content of an image.
+
+        Raises:
+            NotFound: A manifest or index is missing, and ``allows_missing`` is false.
+            NoMatchingPlatform: A platform is missing, and ``allows_missing`` is false.
+        """
+        for found in walk(partial(self._children, name, allows_missing), target):
             if not found.is_foreign:
                 self.blobs.setdefault(found.digest, found)
 
-    def name(self, name: str, target: Descriptor) -> None:
-        """Give an image its places in the indexes."""
+    def add_to_indexes(self, name: str, target: Descriptor) -> None:
+        """Add an image to ``index.json`` and to Docker's ``manifest.json``."""
         entry = _entry(name, target)
         if entry in self._entries:
             return
         self._entries.append(entry)
         with suppress(NoMatchingPlatform):
-            manifest = find_manifest(name, target, self.usual, self._read)
+            manifest = find_manifest(name, target, self.docker_platform, self._read)
             if media_types.is_config(manifest.config.media_type):
                 key = (manifest.config.digest, *(layer.digest for layer in manifest.layers))
                 self.saved.setdefault(key, (manifest, []))[1].append(name)
@@ -169,33 +181,39 @@ class _Plan:
     def _read(self, target: Descriptor) -> Manifest | Index:
         return read_document(self.store, target)
 
-    def _children(self, name: str, may_lack: bool, target: Descriptor) -> Sequence[Descriptor]:
+    def _children(
+        self, name: str, allows_missing: bool, target: Descriptor
+    ) -> Sequence[Descriptor]:
         if not media_types.is_document(target.media_type):
             return ()
         try:
             document = self._read(target)
             if isinstance(document, Index):
                 return self.platforms.choose(document, name or target.digest)
-        except NotFound as error:  # or NoMatchingPlatform
-            if may_lack:
+        except NotFound as error:  # or its subclass NoMatchingPlatform
+            if allows_missing:
                 return ()
-            error.remedy = error.remedy or _BRING
+            error.remedy = error.remedy or _FETCH_REMEDY
             raise
         return document.children
 
-    def leave_out(self, known: set[str]) -> None:
-        """Drop blobs that the other side has, and then see that all others are here.
+    def leave_out(self, without: set[str]) -> None:
+        """Remove the blobs that the recipient has; check that the store has all others.
 
-        Raises ``NotFound``, ``SizeMismatch``.
+        Manifests and indexes are not removed.
+
+        Raises:
+            NotFound: Content is missing.
+            SizeMismatch: A blob does not have the size that its descriptor says.
         """
-        for digest in known & self.blobs.keys():
+        for digest in without & self.blobs.keys():
             if not media_types.is_document(self.blobs[digest].media_type):
                 del self.blobs[digest]
         missing = [found.digest for found in self.blobs.values() if not self._has(found)]
         if missing:
             raise NotFound(
                 f"the store lacks {digests.listed(missing)}",
-                remedy=_BRING,
+                remedy=_FETCH_REMEDY,
             )
 
     def _has(self, target: Descriptor) -> bool:
@@ -204,10 +222,13 @@ class _Plan:
         except NotFound:
             return False
         if size != target.size:
-            raise SizeMismatch(f"{target.digest} has {size} bytes; {target.size} are promised")
+            raise SizeMismatch(
+                f"{target.digest} has {size} bytes, but its descriptor says {target.size}"
+            )
         return True
 
     def index(self) -> bytes:
+        """Return the content of ``index.json``."""
         document = {
             "schemaVersion": 2,
             "mediaType": media_types.OCI_INDEX,
@@ -217,17 +238,17 @@ class _Plan:
 
 
 def _entry(name: str, target: Descriptor) -> dict[str, object]:
-    """The entry of ``index.json``: what a daemon keeps of a descriptor, and the name."""
-    notes = {k: v for k, v in target.annotations.items() if k not in (IMAGE_NAME, REF_NAME)}
+    """Return the entry of ``index.json``: the fields that a daemon keeps, and the name."""
+    annotations = {k: v for k, v in target.annotations.items() if k not in (IMAGE_NAME, REF_NAME)}
     if name:
-        notes.update({IMAGE_NAME: name, REF_NAME: _short(name)})
-    return Descriptor(target.media_type, target.digest, target.size, notes).to_json()
+        annotations.update({IMAGE_NAME: name, REF_NAME: _ref_name(name)})
+    return Descriptor(target.media_type, target.digest, target.size, annotations).to_json()
 
 
-def _short(name: str) -> str:
-    """What OCI calls a reference name: containerd takes the tag, or the digest, for it.
+def _ref_name(name: str) -> str:
+    """Return the OCI reference name of an image: its tag or digest, or both, as in containerd.
 
-    A name that is none in full, such as those of other layouts, is that itself.
+    A name that is not a full reference, as other tools write into layouts, stays as it is.
     """
     with suppress(InvalidArgument):
         reference = Reference.parse(name)
@@ -236,7 +257,7 @@ def _short(name: str) -> str:
     return name
 
 
-def _place(digest: str) -> str:
+def _blob_path(digest: str) -> str:
     return f"blobs/{digests.algorithm(digest)}/{digests.encoded(digest)}"
 
 
@@ -244,15 +265,15 @@ def _place(digest: str) -> str:
 
 
 def _write(file: BinaryIO, plan: _Plan, files: Mapping[str, bytes], job: Job) -> None:
-    """The whole archive, in the order of its names."""
-    places = {_place(digest): found for digest, found in plan.blobs.items()}
-    folders = {"blobs", *(place.rpartition("/")[0] for place in places)}
-    order = sorted({*places, *files, *(f"{name}/" for name in folders)})
-    with _ReadAhead(plan.store, [places[name] for name in order if name in places]) as reader:
+    """Write the whole archive, sorted by file name."""
+    blobs = {_blob_path(digest): found for digest, found in plan.blobs.items()}
+    folders = {"blobs", *(path.rpartition("/")[0] for path in blobs)}
+    order = sorted({*blobs, *files, *(f"{name}/" for name in folders)})
+    with _ReadAhead(plan.store, [blobs[name] for name in order if name in blobs]) as reader:
         for name in order:
-            if name in places:
-                put(file, header(name, places[name].size, mode=_BLOB_MODE))
-                _put_blob(file, reader, places[name], job)
+            if name in blobs:
+                put(file, header(name, blobs[name].size, mode=_BLOB_MODE))
+                _write_blob(file, reader, blobs[name], job)
             elif name in files:
                 put(file, header(name, len(files[name]), mode=_JSON_MODE))
                 put(file, files[name] + bytes(-len(files[name]) % BLOCK))
@@ -261,7 +282,7 @@ def _write(file: BinaryIO, plan: _Plan, files: Mapping[str, bytes], job: Job) ->
     put(file, bytes(2 * BLOCK))
 
 
-def _put_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) -> None:
+def _write_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) -> None:
     verifier = digests.Verifier(blob.digest, blob.size)
     while verifier.seen < blob.size:
         with reader.piece() as piece:
@@ -274,7 +295,7 @@ def _put_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) ->
 
 
 class _ReadAhead:
-    """Reads blobs in their order, some pieces ahead of whoever asks; a context manager."""
+    """Reads blobs in order, in a thread that is some pieces ahead; a context manager."""
 
     def __init__(self, store: ContentStore, blobs: Iterable[Descriptor]) -> None:
         self._store = store
@@ -300,16 +321,16 @@ class _ReadAhead:
         while rest:
             buffer = self._free.get()
             if buffer is None:
-                raise Cancelled("nobody wants it any more")
+                raise Cancelled("the export has ended")
             count = stream.readinto(buffer[: min(rest, _PIECE)])
             if not count:
-                raise SizeMismatch(f"{blob.digest} ended {rest} bytes before its end")
+                raise SizeMismatch(f"{blob.digest} is {rest} bytes too short")
             rest -= count
             self._full.put((buffer, count))
 
     @contextmanager
     def piece(self) -> Iterator[memoryview]:
-        """The next bytes, which stay within a blob, for the length of the block."""
+        """Yield the next bytes, which are of one blob. They are valid until the block ends."""
         found = self._full.get()
         if isinstance(found, BaseException):
             raise found
@@ -324,5 +345,5 @@ class _ReadAhead:
 
     def __exit__(self, *exception: object) -> None:
         self._free.put(None)
-        with suppress(RuntimeError):  # an interrupt came before it had begun
+        with suppress(RuntimeError):  # an interrupt came before the thread started
             self._thread.join()

@@ -1,7 +1,6 @@
-"""Archives into a store, and the names of their images.
+"""Imports images from archives: chooses their names, and checks that they are complete.
 
-What lives here: what an archive names, whether all of it has come, and the labels that keep it.
-What may not: reading archives, writing them.
+Labels then keep the content from garbage collection. The module ``intake`` reads the archives.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _VERSION = "1.0.0"
 
 
 def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> list[Image]:
-    """As ``Client.import_images``."""
+    """Import the images of an archive; see ``Client.import_images``."""
     backend = backend.with_defaults(
         platform=only_one(request.platform), snapshotter=request.snapshotter
     )
@@ -60,7 +59,7 @@ def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> l
     is_folder = is_path and os.path.isdir(cast("str", source))
     for_client = {"ref": request.ref, "skip_missing": request.skip_missing, "folders": is_folder}
     if is_for_daemon(backend, via, **for_client):
-        with falling_back(via if is_path else "daemon"):  # a pipe is read once
+        with falling_back(via if is_path else "daemon"):  # a stream cannot be read twice
             return _import_by_daemon(backend, request)
     with LoggedStep(_LOGGER, "import images"), backend.keeping():
         return _import_here(backend, request, Job(request.progress))
@@ -91,21 +90,19 @@ def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> lis
     unpacker = backend.unpacker(request.snapshotter, job) if request.unpack else None
     intake = Intake(backend.store, job)
     intake.take_all(request.source, request.max_concurrent)
-    named = _named(_entries(intake, backend.store), request.ref)
-    if not named:
-        raise InvalidArgument(
-            "the archive has no image with a name", remedy="Give a name for it with ref="
-        )
-    census = _Completeness(backend.store, platforms, intake)
-    named = census.fitting(named)
-    census.check(named.values(), request.skip_missing)
+    targets = _targets_by_name(_entries(intake, backend.store), request.ref)
+    if not targets:
+        raise InvalidArgument("the archive has no image with a name", remedy="Name it with ref=")
+    checker = _Checker(backend.store, platforms, intake)
+    targets = checker.matching(targets)
+    checker.check(targets.values(), request.skip_missing)
     if unpacker is not None:
-        for name, target in named.items():
+        for name, target in targets.items():
             for platform in platforms.wanted or (backend.platform,):
                 image = Image(backend.with_defaults(platform=platform), _record(name, target))
                 _unpack(unpacker, image)
     found = []
-    for name, target in named.items():
+    for name, target in targets.items():
         found.append(Image(backend, backend.names.put(name, target, request.labels)))
         job.report("done", name)
     return found
@@ -121,39 +118,41 @@ def _unpack(unpacker: Unpacker, image: Image) -> None:
         unpacker.unpack(manifest.layers, manifest.config, image.config())
 
 
-# ---- what the archive names ------------------------------------------------------------------
+# ---- names -----------------------------------------------------------------------------------
 
 
 def _entries(intake: Intake, store: ContentStore) -> Sequence[Descriptor]:
-    """What the archive's index lists; an OCI layout goes before Docker's manifest."""
+    """Return the images that the archive lists in ``index.json``, or else in ``manifest.json``."""
     documents = intake.documents
     if OCI_LAYOUT in documents:
         version = Document.parse(documents[OCI_LAYOUT], OCI_LAYOUT).text("imageLayoutVersion")
         if version != _VERSION:
             raise InvalidArgument(f"the layout's version is {quoted(version)}, not {_VERSION}")
         if INDEX not in documents:
-            raise InvalidArgument(f"the archive has an {OCI_LAYOUT} and no {INDEX}")
+            raise InvalidArgument(f"the archive has {OCI_LAYOUT} but no {INDEX}")
         return parse_index(documents[INDEX]).each("manifests", Descriptor.read)
     if DOCKER in documents:
         return docker_archive.entries(intake, store, documents[DOCKER])
     raise InvalidArgument(
-        "this holds no images", remedy="Give an OCI layout, or what docker save writes"
+        "the source has no images",
+        remedy="Pass an OCI image layout, or an archive that docker save has written",
     )
 
 
-def _named(entries: Iterable[Descriptor], ref: str | None) -> dict[str, Descriptor]:
-    """The images by their full names, as ``ctr images import`` chooses them.
+def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str, Descriptor]:
+    """Return the images by their full names, which are chosen as in ``ctr images import``.
 
-    Raises ``InvalidArgument`` where one name stands for two things.
+    Raises:
+        InvalidArgument: A name is not valid, or two images have the same name.
     """
     base = None if ref is None else Reference.parse(ref)
     found: dict[str, Descriptor] = {}
     nameless = []
     for entry in entries:
-        notes = dict(entry.annotations)
-        full, short = notes.pop(IMAGE_NAME, ""), notes.pop(REF_NAME, "")
-        target = replace(entry, annotations=notes)  # from now on the name is the record's
-        name = _checked(full) if full else _name_under(base, short)
+        annotations = dict(entry.annotations)
+        full, short = annotations.pop(IMAGE_NAME, ""), annotations.pop(REF_NAME, "")
+        target = replace(entry, annotations=annotations)  # the image record will have the name
+        name = _valid_name(full) if full else _name_of_ref_name(base, short)
         if name and found.setdefault(name, target).digest != target.digest:
             raise InvalidArgument(f"the archive has two images called {quoted(name)}")
         if not full and not short:
@@ -163,32 +162,35 @@ def _named(entries: Iterable[Descriptor], ref: str | None) -> dict[str, Descript
     return found
 
 
-def _name_under(base: Reference | None, short: str) -> str:
-    """The name that an OCI reference name stands for, ``""`` if it is not to have one."""
+def _name_of_ref_name(base: Reference | None, short: str) -> str:
+    """Return the image name for an OCI reference name, ``""`` if the image gets none."""
     if any(mark in short for mark in "/:@"):
-        name = _checked(short)
+        name = _valid_name(short)
         is_below = base is None or name.startswith(tuple(f"{base.name}{m}" for m in "/:@"))
         return name if is_below else ""
-    return _checked(f"{base.name}:{short}") if base is not None and short else ""
+    return _valid_name(f"{base.name}:{short}") if base is not None and short else ""
 
 
-def _checked(name: str) -> str:
-    """A name in full; some, like those of Kubernetes' image IDs, are no references."""
+def _valid_name(name: str) -> str:
+    """Return the full form of a name; check that it is printable and not too long.
+
+    A name that is not a reference, such as an image ID of Kubernetes, stays as it is.
+    """
     if not name.isprintable() or len(name) > MAX_REFERENCE:
-        raise InvalidArgument(f"{quoted(name)} is no name for an image")
+        raise InvalidArgument(f"{quoted(name)} is not a valid image name")
     if digests.is_digest(name) or not any(mark in name for mark in "/:@"):
-        return name  # a bare word is no repository's latest, but what somebody called it
+        return name  # a single word is a complete name, not a repository without its tag
     try:
         return full_name(name)
     except InvalidArgument:
         return name
 
 
-# ---- whether it is whole ---------------------------------------------------------------------
+# ---- completeness ----------------------------------------------------------------------------
 
 
-class _Completeness:
-    """Looks for what images need, and labels what it finds."""
+class _Checker:
+    """Checks that the store has the content of images, and labels their manifests and indexes."""
 
     def __init__(self, store: ContentStore, platforms: Platforms, intake: Intake) -> None:
         self._store = store
@@ -196,26 +198,27 @@ class _Completeness:
         self._intake = intake
         self._missing: dict[str, Descriptor] = {}
 
-    def fitting(self, named: Mapping[str, Descriptor]) -> dict[str, Descriptor]:
-        """Those that have something for a platform asked for.
+    def matching(self, targets: Mapping[str, Descriptor]) -> dict[str, Descriptor]:
+        """Return the images, by name, that have the wanted platforms.
 
-        Raises ``NoMatchingPlatform`` if none has.
+        Raises:
+            NoMatchingPlatform: No image has them.
         """
-        refusals: dict[str, NoMatchingPlatform | None] = {}
-        for name, target in named.items():
-            if target.digest not in refusals:  # one image may have very many names
-                refusals[target.digest] = self._refusal(name, target)
-        found = {name: one for name, one in named.items() if refusals[one.digest] is None}
+        errors: dict[str, NoMatchingPlatform | None] = {}
+        for name, target in targets.items():
+            if target.digest not in errors:  # check once an image that has very many names
+                errors[target.digest] = self._mismatch(name, target)
+        found = {name: target for name, target in targets.items() if errors[target.digest] is None}
         if not found:
-            for refusal in filter(None, refusals.values()):
-                raise refusal
+            for error in filter(None, errors.values()):
+                raise error
         return found
 
-    def _refusal(self, name: str, target: Descriptor) -> NoMatchingPlatform | None:
+    def _mismatch(self, name: str, target: Descriptor) -> NoMatchingPlatform | None:
         try:
             self._expect(name, target)
-        except NoMatchingPlatform as refusal:
-            return refusal
+        except NoMatchingPlatform as error:
+            return error
         return None
 
     def _expect(self, name: str, target: Descriptor) -> None:
@@ -229,14 +232,18 @@ class _Completeness:
             self._platforms.expect(ImageConfig.parse(config).platform, name)
 
     def check(self, targets: Iterable[Descriptor], skip_missing: bool) -> None:
-        """Raises ``NotFound`` with the digests of what is in neither archive nor store."""
+        """Check that all wanted content is in the store now.
+
+        Raises:
+            NotFound: Content is missing, and ``skip_missing`` is false.
+        """
         for _ in walk(self._children, *targets):
             pass
         if self._missing and not skip_missing:
             raise NotFound(
-                f"the archive lacks {digests.listed(list(self._missing))}",
-                remedy="Import what it builds on first, ask for another platform=, "
-                "or have what is there with skip_missing=True",
+                f"neither the archive nor the store has {digests.listed(list(self._missing))}",
+                remedy="Import the base image first, choose another platform=, "
+                "or import an incomplete image with skip_missing=True",
             )
 
     def _children(self, target: Descriptor) -> Sequence[Descriptor]:
@@ -257,29 +264,42 @@ class _Completeness:
         return read_document(self._store, target)
 
     def _label(self, target: Descriptor, document: Manifest | Index, chosen: set[str]) -> None:
-        """What was not chosen may be collected; its number stays free for a later pull."""
+        """Label a document so that the chosen children are kept from garbage collection.
+
+        The labels are numbered as if all children were kept. A later pull can add the others.
+        """
         labels = child_labels(document.children)
         kept = {key: digest for key, digest in labels.items() if digest in chosen}
         if kept:
             self._store.update(target.digest, kept)
 
     def _is_there(self, target: Descriptor) -> bool:
-        """Whether the store has it, from now on as part of our lease."""
-        known = self._intake.sizes
-        if target.digest not in known and not self._may_keep(target) and target.data is not None:
-            self._intake.put(target.digest, target.size, PlainStream(io.BytesIO(target.data)))
-        size = known.get(target.digest, target.size)
-        if size != target.size:
-            raise SizeMismatch(f"{target.digest} has {size} bytes; {target.size} are promised")
-        return target.digest in known
+        """Return whether the store has the content; if so, add it to the lease.
 
-    def _may_keep(self, target: Descriptor) -> bool:
-        """Have our lease hold what an earlier import or pull has left."""
+        Content that is embedded in the descriptor is written to the store.
+        """
+        sizes = self._intake.sizes
+        if (
+            target.digest not in sizes
+            and not self._add_to_lease(target)
+            and target.data is not None
+        ):
+            self._intake.put(target.digest, target.size, PlainStream(io.BytesIO(target.data)))
+        size = sizes.get(target.digest, target.size)
+        if size != target.size:
+            raise SizeMismatch(
+                f"{target.digest} has {size} bytes, but its descriptor says {target.size}"
+            )
+        return target.digest in sizes
+
+    def _add_to_lease(self, target: Descriptor) -> bool:
+        """Add content from an earlier import or pull to the lease; return whether it exists."""
         try:
             self._store.info(target.digest)
         except NotFound:
             return False
-        # Nothing of it is read if the store still has it, and that is what adds it to the lease.
+        # A write of existing content adds it to the lease. The content is read only if garbage
+        # collection has deleted it meanwhile.
         with self._store.reader(target.digest) as file:
             self._intake.put(target.digest, target.size, PlainStream(file))
         return True

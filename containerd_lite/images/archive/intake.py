@@ -1,10 +1,7 @@
-"""The bytes of an archive, or of a layout's folder, into a store.
+"""Reads the files of an archive, or of a layout's folder, and writes them to a store.
 
-What lives here: reading one after another or side by side, and writing blobs.  What may not: what
-the blobs are for.
-
-A file at ``blobs/<algorithm>/<digits>`` is that blob or refused.  The others are hashed here, for
-nobody says what they are.
+The files are read in order, or several in parallel. A file at ``blobs/<algorithm>/<digits>`` must
+have this digest. Other files are hashed here, because their names do not say their digests.
 """
 
 from __future__ import annotations
@@ -35,9 +32,9 @@ if TYPE_CHECKING:
 
 OCI_LAYOUT, INDEX, DOCKER = "oci-layout", "index.json", "manifest.json"
 _DOCUMENTS = (OCI_LAYOUT, INDEX, DOCKER)
-#: What containerd's importer allows a document.
+#: Most bytes of a JSON document, as in containerd's importer.
 MAX_JSON = 20 << 20
-#: What docker archives hold for docker of 2015, by their base names.
+#: Base names of files that Docker archives contain only for Docker versions of 2015.
 _LEGACY = ("repositories", "VERSION", "json")
 _BUFFER = 1 << 20
 
@@ -45,7 +42,7 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 
 class FileStream:
-    """A part of a regular file, read without moving the file's own position."""
+    """The bytes of a regular file from an offset, read without moving the file's own position."""
 
     def __init__(self, descriptor: int, offset: int = 0) -> None:
         self._descriptor = descriptor
@@ -53,6 +50,7 @@ class FileStream:
         self._size = os.fstat(descriptor).st_size
 
     def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the buffer, except at the end of the file; return the number of bytes."""
         filled = 0
         while filled < len(buffer):
             count = os.preadv(self._descriptor, [buffer[filled:]], self._offset)
@@ -63,12 +61,13 @@ class FileStream:
         return filled
 
     def skip(self, count: int) -> None:
+        """Skip bytes, at most to the end of the file."""
         self._offset = min(self._offset + count, self._size)
 
 
 @record(frozen=True)
 class Part:
-    """A file of an archive or folder that can be read when one likes."""
+    """A file of an archive or folder, which ``data`` opens."""
 
     name: str
     size: int
@@ -76,8 +75,18 @@ class Part:
 
 
 class Intake:
-    """What came of an archive: ``documents`` and ``blobs`` (digest, size) by name, ``links``, and
-    the ``sizes`` of all blobs by digest."""
+    """Reads archives into a store, and records what it has read.
+
+    Args:
+        store: The store to write blobs to.
+        job: The job that the import is part of.
+
+    Attributes:
+        documents: The content of each ``oci-layout``, ``index.json`` and ``manifest.json``.
+        blobs: Digest and size in bytes of each other file, by its name.
+        links: The name that each link leads to, by the link's name.
+        sizes: The size in bytes of each blob, by its digest.
+    """
 
     def __init__(self, store: ContentStore, job: Job) -> None:
         self.documents: dict[str, bytes] = {}
@@ -91,20 +100,27 @@ class Intake:
         self._lock = threading.Lock()
 
     def take(self, name: str, size: int, data: Source) -> None:
-        """Take a file in.  Raises ``InvalidArgument`` for a second one of its name, and what the
-        store raises; then nothing of it is left."""
-        if name in _DOCUMENTS:
-            self._once(self.documents, name, self._read(name, size, data))
-        elif name.rpartition("/")[2] not in _LEGACY:
-            expected = _expected(name)
-            self._once(self.blobs, name, (self.put(expected, size, data, name), size))
+        """Read a file: keep a JSON document in memory, and write another file to the store.
 
-    def _once(self, table: dict[str, Any], name: str, value: object) -> None:
-        """Raises ``InvalidArgument`` for a name that has stood for something else: of two
-        readers each could take another one."""
+        After an error the store has no part of the file.
+
+        Raises:
+            InvalidArgument: The archive has another file of this name.
+        """
+        if name in _DOCUMENTS:
+            self._add_unique(self.documents, name, self._read(name, size, data))
+        elif name.rpartition("/")[2] not in _LEGACY:
+            expected = _digest_in(name)
+            self._add_unique(self.blobs, name, (self.put(expected, size, data, name), size))
+
+    def _add_unique(self, table: dict[str, Any], name: str, value: object) -> None:
+        """Add an entry to ``table``; refuse a second file or link of the same name.
+
+        Two readers of the archive could otherwise use different files.
+        """
         with self._lock:
-            for known in (self.documents, self.blobs, self.links):
-                if known.get(name, value) != value:
+            for entries in (self.documents, self.blobs, self.links):
+                if entries.get(name, value) != value:
                     raise InvalidArgument(f"the archive has two files {quoted(name)}")
             table[name] = value
 
@@ -113,13 +129,19 @@ class Intake:
         if size > MAX_JSON:
             raise InvalidArgument(f"{name} has {size} bytes; {MAX_JSON} are allowed")
         body = bytearray(size)
-        _fill(data, memoryview(body))
+        _read_exactly(data, memoryview(body))
         return bytes(body)
 
     def put(self, expected: str, size: int, data: Source, name: str = "") -> str:
-        """Write a blob; returns its digest, ``expected`` unless that is ``""``.
+        """Write a blob to the store, unless it exists, and return its digest.
 
-        Each write has a ref of its own: nobody waits for another's, and none is resumed.
+        Each write has a ref of its own. So it never waits for another write or resumes one.
+
+        Args:
+            expected: The blob's digest; ``""`` to compute it.
+            size: The blob's size in bytes.
+            data: The blob's content.
+            name: The name of the file, for progress events and errors.
         """
         ref = f"tar-{self._token}-{next(self._count)}"
         hasher = None if expected else digests.hasher()
@@ -135,27 +157,31 @@ class Intake:
             if not isinstance(error, AlreadyExists):
                 raise
         digest = expected if hasher is None else f"sha256:{hasher.hexdigest()}"
-        self._record(digest, size, is_known=stage == "downloaded")
+        self._add_size(digest, size, is_written=stage == "downloaded")
         self._job.report(stage, digest, size, size)
         return digest
 
-    def _record(self, digest: str, size: int, is_known: bool) -> None:
-        found = size if is_known else self._store.info(digest).size
+    def _add_size(self, digest: str, size: int, is_written: bool) -> None:
+        found = size if is_written else self._store.info(digest).size
         if found != size:
-            raise SizeMismatch(f"{digest} has {found} bytes here, and {size} in the archive")
+            raise SizeMismatch(
+                f"{digest} has {found} bytes in the store, but {size} in the archive"
+            )
         self.sizes[digest] = size
 
     def _copy(
         self, writer: Writer, size: int, data: Source, name: str, hasher: _Hash | None
     ) -> None:
         if writer.offset > size:
-            raise SizeMismatch(f"{name} has {writer.offset} bytes here, and {size} in the archive")
-        data.skip(writer.offset)  # another namespace has it, and the daemon knows
+            raise SizeMismatch(
+                f"{name} has {writer.offset} bytes in the store, but {size} in the archive"
+            )
+        data.skip(writer.offset)  # the daemon has the content already, in another namespace
         buffer = memoryview(bytearray(min(_BUFFER, size)))
         while writer.offset < size:
             self._job.check()
             piece = buffer[: size - writer.offset]
-            _fill(data, piece)
+            _read_exactly(data, piece)
             if hasher is not None:
                 hasher.update(piece)
             writer.write(piece)
@@ -164,50 +190,60 @@ class Intake:
     # ---- sources ---------------------------------------------------------------------------
 
     def take_all(self, source: StrPath | BinaryIO, workers: int) -> None:
-        """Take in an archive, or a folder, whole."""
+        """Read a whole archive or folder.
+
+        Args:
+            source: A path or a binary file.
+            workers: How many files to read in parallel from a folder, or from a regular file that
+                is not compressed.
+
+        Raises:
+            InvalidArgument: ``workers`` is below 1, or the archive is not valid.
+            DataLoss: The archive is cut off.
+        """
         if workers < 1:
             raise InvalidArgument("max_concurrent must be 1 or more")
         if not isinstance(source, str | os.PathLike):
-            self._take_file(source, workers)
+            self._read_file(source, workers)
         elif os.path.isdir(source):
-            side_by_side(self._take_part, _parts_of_folder(Path(source)), self._job, workers)
+            side_by_side(self._read_part, _parts_of_folder(Path(source)), self._job, workers)
         else:
             with open(source, "rb", buffering=0) as file:
-                self._take_file(cast(BinaryIO, file), workers)
+                self._read_file(cast(BinaryIO, file), workers)
 
-    def _take_file(self, file: BinaryIO, workers: int) -> None:
-        place = _place(file)
-        if place is None:
-            self._take_stream(decompressed(PlainStream(file)))
-        elif detect(os.pread(*place[:1], MAGIC, place[1])):
-            self._take_stream(decompressed(PlainStream(FileStream(*place))))
+    def _read_file(self, file: BinaryIO, workers: int) -> None:
+        position = _position(file)
+        if position is None:
+            self._read_stream(decompressed(PlainStream(file)))
+        elif detect(os.pread(*position[:1], MAGIC, position[1])):
+            self._read_stream(decompressed(PlainStream(FileStream(*position))))
         else:
-            side_by_side(self._take_part, self._parts_of_archive(*place), self._job, workers)
+            side_by_side(self._read_part, self._parts_of_archive(*position), self._job, workers)
 
-    def _take_stream(self, stream: Source) -> None:
+    def _read_stream(self, stream: Source) -> None:
         reader = TarReader(stream)
         for entry in reader:
             if entry.kind == FILE:
                 self.take(entry.name, entry.size, reader)
             elif entry.kind in (LINK, SYMLINK):
-                self._once(self.links, entry.name, linked(entry))
+                self._add_unique(self.links, entry.name, linked(entry))
 
     def _parts_of_archive(self, descriptor: int, offset: int) -> Iterator[Part]:
-        """The files of a plain archive; only its headers are read for this."""
+        """Yield the files of an uncompressed archive; read only the headers."""
         for entry in TarReader(FileStream(descriptor, offset)):
             if entry.kind == FILE:
                 data = FileStream(descriptor, offset + entry.offset)
                 yield Part(entry.name, entry.size, nullcontext(data))
             elif entry.kind in (LINK, SYMLINK):
-                self._once(self.links, entry.name, linked(entry))
+                self._add_unique(self.links, entry.name, linked(entry))
 
-    def _take_part(self, part: Part) -> None:
+    def _read_part(self, part: Part) -> None:
         with part.data as data:
             self.take(part.name, part.size, data)
 
 
-def _place(file: BinaryIO) -> tuple[int, int] | None:
-    """The descriptor and position of a regular file; ``None`` for what must be streamed."""
+def _position(file: BinaryIO) -> tuple[int, int] | None:
+    """Return the descriptor and offset of a regular file, ``None`` for another file."""
     raw = getattr(file, "raw", file)
     if not isinstance(raw, io.FileIO) or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return None
@@ -215,7 +251,7 @@ def _place(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _parts_of_folder(folder: Path) -> Iterator[Part]:
-    """The files of an OCI image layout; what else lies there is nobody's business."""
+    """Yield the files of an OCI image layout; ignore other files in the folder."""
     names = [OCI_LAYOUT, INDEX]
     for algorithm in digests.ALGORITHMS:
         blobs = folder / "blobs" / algorithm
@@ -223,30 +259,30 @@ def _parts_of_folder(folder: Path) -> Iterator[Part]:
         names += (f"blobs/{algorithm}/{n}" for n in found if digests.is_digest(f"{algorithm}:{n}"))
     for name in names:
         with suppress(FileNotFoundError):
-            yield Part(name, (folder / name).lstat().st_size, _regular(folder / name))
+            yield Part(name, (folder / name).lstat().st_size, _open_regular(folder / name))
 
 
 @contextmanager
-def _regular(path: Path) -> Iterator[Source]:
-    """A file, and never a link out of the folder, or a pipe that nobody writes to."""
+def _open_regular(path: Path) -> Iterator[Source]:
+    """Open a regular file; refuse links, which may leave the folder, and pipes, which may block."""
     try:
         file = open_file(path, os.O_NOFOLLOW)
     except OSError as error:
-        raise InvalidArgument(f"{path} is no plain file: {error.strerror}") from error
+        raise InvalidArgument(f"{path} is not a regular file: {error.strerror}") from error
     with file:
         if not is_regular(file):
-            raise InvalidArgument(f"{path} is no plain file")
+            raise InvalidArgument(f"{path} is not a regular file")
         yield FileStream(file.fileno())
 
 
-def _expected(name: str) -> str:
-    """The digest that the name of a file says it has, ``""`` if it says none."""
+def _digest_in(name: str) -> str:
+    """Return the digest that a file's name contains, ``""`` if it contains none."""
     folder, _, rest = name.partition("/")
     algorithm, _, digits = rest.partition("/")
     digest = f"{algorithm}:{digits}"
     return digest if folder == "blobs" and digests.is_digest(digest) else ""
 
 
-def _fill(data: Source, buffer: memoryview) -> None:
+def _read_exactly(data: Source, buffer: memoryview) -> None:
     if data.readinto(buffer) != len(buffer):
         raise DataLoss("the archive is cut off", remedy="Fetch or write it again")

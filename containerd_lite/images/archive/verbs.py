@@ -1,4 +1,4 @@
-"""Import and export, as ``Client`` and ``Layout`` have them."""
+"""The verbs that import and export archives, for ``Client`` and ``Layout``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ArchiveVerbs(Verbs):
-    """Between the store and archives."""
+    """The verbs that move images between the store and archives."""
 
     def import_images(
         self,
@@ -33,31 +33,55 @@ class ArchiveVerbs(Verbs):
         max_concurrent: int = 3,
         via: Via = "client",
     ) -> list[Image]:
-        """Bring the images of an archive into the store, and give them their names.
+        """Import the images of an archive into the store, and give them their names.
 
-        ``source`` is a file, or a folder with an OCI image layout, by its path, or a binary file
-        such as ``sys.stdin.buffer``, which is read once.  It holds an OCI layout or what ``docker
-        save`` writes (the layout counts where it is both), plain or compressed by gzip or zstd.
-        Of a plain file ``max_concurrent`` blobs are read at a time.
+        The source is an OCI image layout, or an archive that ``docker save`` has written. If it
+        is both, it is read as an OCI layout. It may be compressed with gzip or zstd. An image
+        that gets no name is skipped.
 
-        An image is called as the archive says: by ``io.containerd.image.name`` or a full
-        ``org.opencontainers.image.ref.name``, a tag of Docker's made full.  ``ref`` is the
-        repository of those that say only a tag, which have no name without it, and of full
-        names that are not containerd's own only those in it count (as ``ctr images import
-        --base-name``); it is the whole name where one image says nothing.  An image without a
-        name is passed over.
+        Args:
+            source: The path of an archive, the path of a folder with an OCI image layout, or a
+                binary file such as ``sys.stdin.buffer``. A binary file is read once, from its
+                current position.
+            ref: A name for images that have no full name in the archive. An image that has only
+                a tag gets the repository of ``ref`` and this tag. If no image gets a name in this
+                way, a single image without name and tag gets ``ref``. An image whose full name is
+                in ``org.opencontainers.image.ref.name`` is skipped if it is of another
+                repository, as with ``ctr images import --base-name``. A name in
+                ``io.containerd.image.name`` is always used. Default: only images with a full name
+                get one.
+            platform: One platform (``"linux/arm/v7"``) or several. Their content must be
+                complete in the archive and the store together. An image without these platforms
+                is skipped if another image has them. Default: the client's.
+            all_platforms: Whether the content of all platforms must be complete, and is kept.
+            unpack: Whether to make snapshots. With ``all_platforms`` only the client's platform
+                is unpacked.
+            snapshotter: The snapshotter to unpack into. Default: the client's.
+            labels: Labels of the image names. Default: an existing name keeps its labels.
+            skip_missing: Whether to import images whose content is not complete.
+            progress: Called with each progress event.
+            max_concurrent: How many blobs to read in parallel from a folder, or from a regular
+                file that is not compressed.
+            via: Whether this process or the daemon does the work, as for ``pull``. The daemon
+                receives the whole archive. It gives images without a full name a name that
+                begins with ``import-`` and the date.
 
-        The content for ``platform`` (one or several, this client's unless given) must be there
-        at the end, from the archive or from before; the rest of an index is kept with
-        ``all_platforms`` only.  With ``skip_missing`` nothing need be there.  Images without any
-        for the platform are passed over, if others have one.  ``unpack`` makes snapshots, for
-        all platforms of the client's own only; ``labels`` are the names'.  ``via`` is as for
-        ``pull``; the daemon is sent the whole archive, and names what has none by the date.
+        Returns:
+            The images that got names.
 
-        Raises ``InvalidArgument``, ``NotFound`` with what is missing, ``NoMatchingPlatform``,
-        ``DigestMismatch``, ``SizeMismatch``, ``DataLoss`` for an archive that is cut off,
-        ``ResourceExhausted`` for one that decompresses to 250 times its size (beyond 1 GiB),
-        ``FailedPrecondition`` where zstd cannot be read; then no name is made.
+        Raises:
+            InvalidArgument: The archive is not valid or has no image with a name, or an argument
+                is not valid.
+            NotFound: Content is missing; the error lists the digests.
+            NoMatchingPlatform: No image has the platforms.
+            DigestMismatch: A blob does not have the digest that its name or the config says.
+            SizeMismatch: A blob does not have the size that its descriptor says.
+            DataLoss: The archive is cut off.
+            ResourceExhausted: The archive decompresses to more than 250 times its size, and to
+                more than 1 GiB.
+            FailedPrecondition: This Python cannot read zstd, or a ``Layout`` is asked to unpack.
+
+        If one of these errors is raised, no image has been named.
         """
         request = archive.ImportRequest(
             source=source,
@@ -84,22 +108,40 @@ class ArchiveVerbs(Verbs):
         progress: ProgressCallback | None = None,
         via: Via = "client",
     ) -> None:
-        """Write images to one archive, an OCI layout that is Docker's archive, too.
+        """Write images to an archive, an OCI image layout that Docker can load, too.
 
-        ``target`` is a path, whose file is replaced when all is written, or a binary file.
-        ``images`` are names, images or descriptors, which stay without a name.  The same images
-        make the same archive, byte for byte, wherever they are stored.  No registry is asked.
+        The same images always make the same archive, byte for byte, in any store. No registry is
+        needed.
 
-        An index is kept whole, with the content for ``platform`` (one or several, this client's
-        unless given), or all it names with ``all_platforms``.  Layers that registries need not
-        hold, with URLs, are left out.  ``without`` are images, or digests, that the other side
-        has: of these only manifests and indexes that an image refers to are written.
-        ``skip_docker_manifest`` leaves ``manifest.json`` out.  ``via`` is as for ``pull``; what
-        the daemon writes need not be the same each time.
+        An index is written unchanged, even if only the content of some platforms is written.
+        Foreign layers, which have URLs and need not be in registries, are left out. Every blob is
+        verified.
 
-        Raises ``NotFound`` for a name, or with the digests that are missing,
-        ``NoMatchingPlatform``, ``DigestMismatch`` or ``SizeMismatch`` for content that is
-        broken: every blob is verified.  Then no file is left; a binary file has what came before.
+        Args:
+            target: A path or a binary file. The file of a path is replaced when the archive is
+                complete.
+            *images: Images, their names, or descriptors. A descriptor gets no name in the
+                archive.
+            platform: One platform (``"linux/arm/v7"``) or several, whose content is written.
+                Default: the client's.
+            all_platforms: Whether to write the content of all platforms.
+            skip_docker_manifest: Whether to leave out ``manifest.json``, which Docker reads.
+            without: Images or digests that the recipient already has. Their configs and layers
+                are left out. Manifests and indexes are written if ``images`` refer to them.
+            progress: Called with each progress event.
+            via: Whether this process or the daemon does the work, as for ``pull``. An archive
+                from the daemon need not be the same each time.
+
+        Raises:
+            NotFound: No image has this name, or content is missing; the error lists the digests.
+            NoMatchingPlatform: An image does not have the platforms.
+            InvalidArgument: No image is given, or an argument is not valid.
+            DigestMismatch: A blob in the store is broken.
+            SizeMismatch: A blob in the store is broken.
+
+        After an error the file of a path is as it was before. A binary file has the beginning of
+        the archive.
+
         Source: containerd's core/images/archive/exporter.go.
         """
         request = archive.ExportRequest(

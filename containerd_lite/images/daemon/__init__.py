@@ -1,4 +1,4 @@
-"""Images moved by the daemon itself, through its Transfer service."""
+"""Transfers of images that the daemon does by itself, and the backend for its images."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Images moved by the daemon itself, through its Transfer service (containerd 1.7 and later).
+"""Pull, push, import and export by the daemon's Transfer service (containerd 1.7 and later).
 
-What lives here: pull, push, import and export as transfers, our credentials for them, and what
-their failures are called.  What may not: content; how a transfer is watched, which is
-``transfer_run``'s; the choice between this and our own pipeline.
+The module ``transfer_run`` runs a transfer and watches its progress.
 """
 
 from __future__ import annotations
@@ -34,30 +32,41 @@ from ..platforms import Platforms
 from .transfer_registry import Answers, explained, unpack_failure
 from .transfer_run import LEAST_RATE, Account, Patience, Run
 
+#: Seconds in which a transfer must advance.
 STALL_TIMEOUT = 60.0
-#: How long the daemon may take to tell its version (seconds).
-_QUICK = 5.0
+#: Seconds that the daemon may take to answer a request for its version.
+_VERSION_TIMEOUT = 5.0
 
 
 def can_transfer(services: Services) -> bool:
-    """Whether the daemon moves images itself, by its own account; asked each time, for it may
-    have been replaced by another."""
+    """Return whether the daemon has the services for transfers.
+
+    Each call asks the daemon, because another daemon may have replaced it.
+    """
     return services.capabilities().transfer
 
 
 class DaemonTransfers:
     """Pull, push, import and export by the daemon.
 
-    Belongs within a lease (``Client.lease``): a failed transfer leaves what it wrote to the
-    lease, and streams of which the daemon was told end with it.  The daemon gives the names: a
-    transfer that is stopped behind that, as by a callback that raises, leaves its image, whole.
+    Call the methods within a lease (``Client.lease``). If a transfer fails, its content and its
+    streams belong to the lease, and the daemon removes them with it. The daemon names the images.
+    If a transfer is stopped after that, for example because a callback raises, the complete image
+    stays.
 
-    There is no deadline.  A transfer that has not resolved its image, or has bytes to fetch or to
-    send, must move ``LEAST_RATE`` bytes per second over each ``stall_timeout`` (seconds), or end
-    with one of its objects; else it fails with ``RegistryUnavailable``.  Of unpacking and the like
-    daemons tell nothing: it may take ten times as long.  Each time that ``stall_timeout`` passes
-    without a sign the daemon is asked for its version, and one that does not answer fails the
-    transfer with ``DeadlineExceeded``.
+    A transfer has no deadline, but it must advance within each ``stall_timeout``. It advances if
+    an object reaches its next stage, or if ``LEAST_RATE`` bytes per second have moved. If it does
+    not advance, the daemon is asked for its version. If the daemon does not answer, the transfer
+    fails with ``DeadlineExceeded``. If it answers, and the image is not resolved or has bytes to
+    move, the transfer fails with ``RegistryUnavailable``. Daemons report no progress of other
+    work, such as unpacking. It may take ten times ``stall_timeout``, and then fails with
+    ``DeadlineExceeded``.
+
+    Args:
+        transfer: The daemon's Transfer service.
+        streaming: Its Streaming service.
+        version: Its Version service.
+        stall_timeout: Seconds in which a transfer must advance.
     """
 
     def __init__(
@@ -71,11 +80,11 @@ class DaemonTransfers:
         self._transfer = transfer
         self._streaming = streaming
         self._version = version
-        self._stall = stall_timeout
+        self._stall_timeout = stall_timeout
 
     @classmethod
     def of(cls, services: Services, *, stall_timeout: float = STALL_TIMEOUT) -> DaemonTransfers:
-        """Those of a client's daemon and namespace."""
+        """Return the transfers of a client's daemon and namespace."""
         return cls(
             services.transfer_service,
             services.streaming_service,
@@ -97,19 +106,33 @@ class DaemonTransfers:
         hosts_dir: str = "",
         job: Job | None = None,
     ) -> None:
-        """From a registry into the image store, under the full form of ``ref``.
+        """Pull an image from a registry, and give it the full form of ``ref`` as its name.
 
-        ``all_metadata`` keeps manifests and configs of other platforms, too.  ``unpack`` is the
-        platform whose layers are to be unpacked, by the daemon's usual ``snapshotter`` unless
-        one is named.  ``credentials`` are the user's own unless given, and looked up for each
-        host that the daemon asks for.  ``plain_http`` ``None`` leaves it to the daemon (http for
-        loopback hosts); ``hosts_dir`` is a folder on the daemon's machine, at which daemons
-        before 2.0 do not look.
+        Args:
+            ref: The reference to pull.
+            platforms: The platforms whose content is pulled.
+            unpack: The platform whose layers are unpacked. Default: none.
+            snapshotter: The snapshotter to unpack into. Default: the daemon's default.
+            all_metadata: Whether to keep the manifests and configs of other platforms, too.
+            labels: Labels of the image's name.
+            credentials: Called for each host for which the daemon needs credentials. Default: the
+                credentials with which the user has logged in.
+            plain_http: Whether to use HTTP without TLS. Default: the daemon decides, and uses
+                HTTP for loopback hosts.
+            hosts_dir: A folder with ``hosts.toml`` files on the daemon's machine. Daemons before
+                2.0 ignore it.
+            job: Gets the progress events; its failure stops the transfer.
 
-        Raises ``Unimplemented`` where the daemon cannot: before 1.7, without TLS before 2.0, and
-        where its transfer service has no unpack configuration for a platform and snapshotter;
-        ``RegistryNotFound``, ``RegistryUnauthorized``, ``RegistryUnavailable``,
-        ``NoMatchingPlatform`` for an index, ``InvalidArgument``, and what else the daemon says.
+        Raises:
+            Unimplemented: The daemon is older than 1.7, or is older than 2.0 and the registry has
+                no TLS, or has no unpack configuration for the platform and snapshotter.
+            RegistryNotFound: The registry has no such image.
+            RegistryUnauthorized: The registry refuses access.
+            RegistryUnavailable: The registry does not answer, or is too slow.
+            DeadlineExceeded: The daemon does not answer, or the transfer does not advance.
+            NoMatchingPlatform: The index does not have the platforms.
+            InvalidArgument: An argument is not valid.
+            ContainerdError: The daemon reports another error.
         """
         reference = Reference.parse(ref)
         name = str(reference)
@@ -118,9 +141,9 @@ class DaemonTransfers:
             dict(labels or {}),
             _wanted(platforms),
             all_metadata,
-            # Else an image of no platform that is wanted would be pulled as an empty one.
+            # Without a limit, an image without the platforms would be pulled as an empty one.
             0 if all_metadata else len(platforms.wanted or ()),
-            unpacks=_unpacks(unpack, snapshotter),
+            unpacks=_unpack_configurations(unpack, snapshotter),
         )
         self._with_registry(
             reference,
@@ -142,9 +165,20 @@ class DaemonTransfers:
         hosts_dir: str = "",
         job: Job | None = None,
     ) -> None:
-        """The image called ``image``, by its full name, to a registry as ``ref``.
+        """Push an image to a registry.
 
-        Arguments and errors as ``pull``; ``NotFound`` for an image that is not there.
+        Args:
+            ref: The reference that the image gets in the registry.
+            image: The full name of the image in the daemon.
+            platforms: The platforms whose content is pushed.
+            credentials: As for ``pull``.
+            plain_http: As for ``pull``.
+            hosts_dir: As for ``pull``.
+            job: As for ``pull``.
+
+        Raises:
+            NotFound: The daemon has no image of this name.
+            ContainerdError: The push failed; the errors are those of ``pull``.
         """
         reference = Reference.parse(ref)
         store = ImageStore(image, platforms=_wanted(platforms))
@@ -171,7 +205,7 @@ class DaemonTransfers:
         failure = None
         try:
             with self._run(account) as run:
-                auth = run.open_beside(answers.give)  # while the other is opened, too
+                auth = run.open_beside(answers.give)  # in parallel with the progress stream
                 progress = run.open()
                 resolver = TransferResolver(auth.result().id, {}, hosts_dir, scheme)
                 run.begin(*ends(OCIRegistry(str(reference), resolver)), progress)
@@ -181,7 +215,8 @@ class DaemonTransfers:
             failure = explained(error, reference, plain_http, answers)
             if failure is error:
                 raise
-        if failure is not None:  # here, or the daemon's own words would be its context
+        # Raised here, so that its context is not the daemon's error, which may repeat secrets.
+        if failure is not None:
             raise failure
         account.job.report("done", account.name)
 
@@ -196,14 +231,23 @@ class DaemonTransfers:
         labels: Mapping[str, str] | None = None,
         job: Job | None = None,
     ) -> list[str]:
-        """The images of an archive, compressed or not, into the image store; returns their names.
+        """Import the images of an archive, which may be compressed; return their names.
 
-        ``references`` say how to name them: by what the archive calls them, with a prefix of the
-        date for those that lack a host, unless given.  Waits for ``source`` without a bound; a
-        transfer that fails meanwhile is noticed behind the read.
+        Reading from ``source`` has no timeout. If the transfer fails during a read, this method
+        raises the error only after the read.
+
+        Args:
+            source: The archive.
+            platforms: The platforms whose content is imported.
+            references: How to name the images. Default: the names in the archive; a name without
+                a host gets a prefix with the date.
+            unpack: As for ``pull``.
+            snapshotter: As for ``pull``.
+            labels: Labels of the images' names.
+            job: As for ``pull``.
         """
         today = datetime.now(timezone.utc).date()
-        usual = ImageReference(f"import-{today}", is_prefix=True, allow_overwrite=True)
+        by_date = ImageReference(f"import-{today}", is_prefix=True, allow_overwrite=True)
         account = self._account(job, "", "exists")
         with self._run(account) as run:
             progress = run.open_beside(run.follow)
@@ -211,8 +255,8 @@ class DaemonTransfers:
             store = ImageStore(
                 labels=dict(labels or {}),
                 platforms=_wanted(platforms),
-                extra_references=tuple(references) or (usual,),
-                unpacks=_unpacks(unpack, snapshotter),
+                extra_references=tuple(references) or (by_date,),
+                unpacks=_unpack_configurations(unpack, snapshotter),
             )
             run.begin(ImageImportStream(data.id), store, progress.result())
             run.send(source, data)
@@ -220,8 +264,8 @@ class DaemonTransfers:
             try:
                 run.answer()
             except ContainerdError as error:
-                if (refusal := unpack_failure(error)) is not None:
-                    raise refusal from error
+                if (failure := unpack_failure(error)) is not None:
+                    raise failure from error
                 raise
         for name in account.saved:
             account.job.report("done", name)
@@ -237,16 +281,26 @@ class DaemonTransfers:
         skip_non_distributable: bool = False,
         job: Job | None = None,
     ) -> None:
-        """An archive of the ``images``, by their full names, into ``target``, which stays open.
+        """Write an archive of images.
 
-        Raises ``NotFound`` for an image, or content of it, that is not there; ``target`` then
-        has the beginning.
+        Args:
+            target: The file to write to. It stays open.
+            images: The full names of the images.
+            platforms: The platforms whose content is exported.
+            skip_manifest_json: Whether to leave out Docker's ``manifest.json``.
+            skip_non_distributable: Whether to leave out layers that must not be distributed.
+            job: As for ``pull``.
+
+        Raises:
+            NotFound: An image or its content is missing. ``target`` then has the beginning of the
+                archive.
+            InvalidArgument: ``images`` is empty.
         """
         if not images:
-            raise InvalidArgument("there is no image to export")
+            raise InvalidArgument("no image to export")
         account = self._account(job, images[0], "exists")
         with self._run(account) as run:
-            stream = run.open()  # for both, so that the daemon ends it
+            stream = run.open()  # for data and progress: the daemon ends a progress stream
             destination = ImageExportStream(
                 stream.id,
                 platforms=_wanted(platforms),
@@ -262,25 +316,27 @@ class DaemonTransfers:
             account.job.report("done", name)
 
     def _run(self, account: Account) -> Run:
-        patience = Patience(self._ask, self._stall)
+        patience = Patience(self._expect_answer, self._stall_timeout)
         return Run(self._transfer, self._streaming, account, patience)
 
     def _account(self, job: Job | None, name: str, complete: Stage) -> Account:
-        return Account(job or Job(), name, complete, LEAST_RATE * self._stall)
+        return Account(job or Job(), name, complete, LEAST_RATE * self._stall_timeout)
 
-    def _ask(self) -> None:
-        """Raises what it is that the daemon does not answer."""
-        self._version.with_options(timeout=_QUICK).version()
+    def _expect_answer(self) -> None:
+        """Ask the daemon for its version; raise ``DeadlineExceeded`` if it does not answer."""
+        self._version.with_options(timeout=_VERSION_TIMEOUT).version()
 
 
 def _wanted(platforms: Platforms) -> tuple[Platform, ...]:
     if platforms.attestations and platforms.wanted is not None:
         raise InvalidArgument(
-            "the daemon takes no attestations along",
-            remedy='Ask for all platforms, or via="client"',
+            "the daemon cannot choose attestations by platform",
+            remedy='Pass all_platforms=True or via="client"',
         )
     return platforms.wanted or ()
 
 
-def _unpacks(platform: Platform | None, snapshotter: str) -> tuple[UnpackConfiguration, ...]:
+def _unpack_configurations(
+    platform: Platform | None, snapshotter: str
+) -> tuple[UnpackConfiguration, ...]:
     return () if platform is None else (UnpackConfiguration(platform, snapshotter),)

@@ -21,12 +21,21 @@ if TYPE_CHECKING:
     from ..unpack.unpack import Unpacker
     from .by_daemon import DaemonTransfers
 
-#: How long a daemon that went away may take to come back (seconds).
+#: Seconds to wait for a daemon that restarts.
 _RESTART_TIMEOUT = 30.0
 
 
 class DaemonBackend(ImageBackend):
-    """The image names, content, snapshots and leases of one namespace."""
+    """The image names, content, snapshots and leases of one namespace.
+
+    Args:
+        services: The services of the daemon, for one namespace.
+        platform: The platform of ``ImageBackend``. Default: this machine's.
+        snapshotter: The default snapshotter. Default: that of ``services``.
+
+    Raises:
+        InvalidArgument: ``platform`` is not a platform.
+    """
 
     has_snapshots = True
 
@@ -37,10 +46,6 @@ class DaemonBackend(ImageBackend):
         platform: Platform | str | None = None,
         snapshotter: str | None = None,
     ) -> None:
-        """``platform`` is this machine's unless given, ``snapshotter`` the services' default.
-
-        Raises ``InvalidArgument``.
-        """
         self._services = services
         self._snapshotter = snapshotter
         self.names = DaemonNames(services.image_service)
@@ -50,6 +55,7 @@ class DaemonBackend(ImageBackend):
     def with_defaults(
         self, *, platform: Platform | str | None = None, snapshotter: str | None = None
     ) -> DaemonBackend:
+        """Return a backend with other defaults; see ``ImageBackend.with_defaults``."""
         return DaemonBackend(
             self._services,
             platform=platform or self.platform,
@@ -57,33 +63,41 @@ class DaemonBackend(ImageBackend):
         )
 
     def keeping(self, resume: str = "") -> AbstractContextManager[object]:
+        """Keep content that the block writes; see ``ImageBackend.keeping``."""
         if not resume:
             return self._services.lease()
         return keeping(self._services.lease_service, RESUME_EXPIRES, resume)
 
     def replacer(self) -> Replacer:
+        """Return the replacer of broken blobs."""
         services = self._services
         return upkeep.DaemonReplacer(
             services.content_service, services.lease_service, services.namespace_service
         )
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
+        """Return the snapshots of a snapshotter. Default: the default snapshotter."""
         return self._services.snapshot_service(snapshotter or self._snapshotter)
 
     def differ(self) -> DiffService:
+        """Return the daemon's differ."""
         return self._services.diff_service
 
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
+        """Return an unpacker for a snapshotter. Default: the default snapshotter."""
         return unpack.Unpacker(self.store, self.snapshots(snapshotter), self.differ(), job)
 
     def can_transfer(self) -> bool:
+        """Return whether the daemon can transfer images by itself."""
         return daemon.can_transfer(self._services)
 
     def transfers(self) -> DaemonTransfers:
+        """Return the transfers that the daemon does by itself."""
         return daemon.DaemonTransfers.of(self._services)
 
     def is_back(self, error: BaseException) -> bool:
+        """Return whether failed work may be tried again; see ``ImageBackend.is_back``."""
         if is_away(error):
             return self._services.is_serving(timeout=_RESTART_TIMEOUT)
-        # Without its lease a write fails in many ways, some of them unknown to the daemon, too.
+        # A write whose lease was deleted fails with many different errors, even with Unknown.
         return isinstance(error, ContainerdError) and restore(self._services.lease_service)

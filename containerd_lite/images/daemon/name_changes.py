@@ -1,7 +1,6 @@
-"""Images that the daemon has named: taken, as our own pipeline would have done, or taken back.
+"""Checks images that the daemon has named in a transfer, and restores their names if needed.
 
-What lives here: what names stood for before, and looking at what they stand for now.  What may
-not: transfers.
+A pull or import by the daemon then gives the same guarantees as one by this process.
 """
 
 from __future__ import annotations
@@ -23,71 +22,80 @@ from ..upkeep.check import check_target
 
 
 class NameChanges:
-    """The names of a store as they were before a transfer, which may change some of them."""
+    """The image names of a store before a transfer by the daemon, which may change some."""
 
     def __init__(self, backend: ImageBackend) -> None:
         self._backend = backend
-        self._before: dict[str, ImageRecord] = {}
+        self._old_records: dict[str, ImageRecord] = {}
 
     def remember(self, name: str) -> None:
-        """Note what a name stands for, and have our lease keep that."""
+        """Remember the image of a name, and add its target to the lease."""
         with suppress(NotFound):
             record = find(self._backend.names, name)
-            _hold(self._backend.store, record.target)
-            self._before[record.name] = record
+            _add_to_lease(self._backend.store, record.target)
+            self._old_records[record.name] = record
 
     def remember_all(self) -> None:
-        """Note what all names stand for, where nobody knows which of them will change."""
-        self._before = {record.name: record for record in self._backend.names.list()}
+        """Remember the images of all names, if it is unknown which names will change."""
+        self._old_records = {record.name: record for record in self._backend.names.list()}
 
     def accept(
         self, names: Iterable[str], platforms: Platforms, *, is_whole: bool = True
     ) -> list[Image]:
-        """The images that are called so now, less those that have nothing for ``platforms``.
+        """Return the images that have these names now and the wanted platforms.
 
-        Raises ``NoMatchingPlatform`` if none has, and unless ``is_whole`` is known ``NotFound``
-        with what is missing; then all names stand for what they stood for before.
+        The names of images without these platforms are restored: each refers to its old image
+        again, or is deleted if it is new. After an error all names are restored.
+
+        Args:
+            names: The names that the daemon has given.
+            platforms: The wanted platforms.
+            is_whole: Whether the images are known to be complete. If false, this is checked.
+
+        Raises:
+            NoMatchingPlatform: No image has the platforms.
+            NotFound: Content is missing; the error lists the digests.
         """
         found = [Image(self._backend, self._backend.names.get(name)) for name in names]
-        fitting: list[Image] = []
-        refusal = None
-        with Undo(lambda: self._take_back(found)):
+        matching: list[Image] = []
+        mismatch = None
+        with Undo(lambda: self._restore(found)):
             for image in found:
                 try:
                     image.expect(platforms)
-                    fitting.append(image)
+                    matching.append(image)
                 except NoMatchingPlatform as error:
-                    refusal = error
-            if refusal is not None and not fitting:
-                raise refusal
+                    mismatch = error
+            if mismatch is not None and not matching:
+                raise mismatch
             if not is_whole:
-                for image in fitting:
-                    self._expect_whole(image, platforms)
-        self._take_back([image for image in found if image not in fitting])
-        return fitting
+                for image in matching:
+                    self._expect_complete(image, platforms)
+        self._restore([image for image in found if image not in matching])
+        return matching
 
-    def _expect_whole(self, image: Image, platforms: Platforms) -> None:
+    def _expect_complete(self, image: Image, platforms: Platforms) -> None:
         report = check_target(self._backend, image.name, image.target, platforms)
-        missing = [one.digest for one in report.missing if not one.is_foreign]
+        missing = [target.digest for target in report.missing if not target.is_foreign]
         if missing:
             raise NotFound(
                 f"{image.name} lacks {digests.listed(missing)}",
-                remedy="Import what it builds on first, or ask for another platform=",
+                remedy="Import the base image first, or choose another platform=",
             )
 
-    def _take_back(self, images: Sequence[Image]) -> None:
-        """Never hides the error that led here."""
+    def _restore(self, images: Sequence[Image]) -> None:
+        """Restore the names of images; suppress errors, which would hide an earlier one."""
         for image in images:
-            before = self._before.get(image.name)
+            old = self._old_records.get(image.name)
             with suppress(ContainerdError):
-                if before is None:
+                if old is None:
                     image.delete()
                 else:
-                    self._backend.names.put(before.name, before.target, before.labels)
+                    self._backend.names.put(old.name, old.target, old.labels)
 
 
-def _hold(store: ContentStore, target: Descriptor) -> None:
-    """To ask for a write of what is there adds that to our lease."""
+def _add_to_lease(store: ContentStore, target: Descriptor) -> None:
+    """Add content of the store to the lease: the attempt to write it again does so."""
     with suppress(AlreadyExists):
         store.writer(ingest_ref(target), size=target.size, expected=target.digest).close()
-        store.abort(ingest_ref(target))  # it is gone already
+        store.abort(ingest_ref(target))  # the store no longer has the content

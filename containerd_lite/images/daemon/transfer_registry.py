@@ -1,7 +1,7 @@
-"""What the daemon wants and says of a registry, while it transfers.
+"""Credentials for transfers by the daemon, and the errors of registries in them.
 
-What lives here: answering who we are, and the daemon's sentences on registries → our errors.  What
-may not: streams' ends, calls.
+The daemon asks the client for the credentials of a host. It reports an error of a registry only
+as text, from which this module derives the error class.
 """
 
 from __future__ import annotations
@@ -26,30 +26,34 @@ from ...registry.hosts import own_host
 from ...services.streaming import Stream
 from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value
 
-#: remotes/errors, remotes/docker/fetcher.go.
+#: The HTTP status in errors of containerd's remotes/errors and remotes/docker/fetcher.go.
 _STATUS = lazy_pattern(r"unexpected (?:HEAD )?status .*?: (\d{3})\b")
-#: A query may be what lets one in, where a registry has sent the daemon elsewhere.
+#: A URL with a query. If a registry redirects the daemon, the query may grant access.
 _QUERY = lazy_pattern(r"(https?://[^\s\"?]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
-_TLS_ALONE = "server gave HTTP response to HTTPS client"
+_TLS_REQUIRED = "server gave HTTP response to HTTPS client"
 _CLIENT = 'pull or push with via="client"'
 
 
 class Answers:
-    """Says who we are, each time that the daemon asks for a host."""
+    """Answers the daemon's requests for the credentials of a host.
+
+    Args:
+        find: Returns the credentials of a host.
+    """
 
     def __init__(self, find: CredentialSource) -> None:
         self._find = find
         self._secrets: set[str] = set()
 
     def give(self, stream: Stream) -> None:
-        """Answer until the stream ends.  Raises what the source of credentials does."""
+        """Answer requests until the stream ends. Errors of the credential source propagate."""
         for value in stream:
             request = transfer_value(value)
             if not isinstance(request, AuthRequest):
-                raise ProtocolError(f"a {value.type_url} came where credentials are asked for")
-            stream.send(self._answer(request.host).to_any())
+                raise ProtocolError(f"received {value.type_url} instead of a credential request")
+            stream.send(self._response(request.host).to_any())
 
-    def _answer(self, host: str) -> AuthResponse:
+    def _response(self, host: str) -> AuthResponse:
         is_hub = host == own_host(DEFAULT_HOST).address
         found = self._find(DEFAULT_HOST if is_hub else host)
         if found is None:
@@ -60,67 +64,76 @@ class Answers:
         return AuthResponse("refresh", found.identity_token)
 
     def cleaned(self, error: ContainerdError) -> ContainerdError:
-        """An error of the daemon's, with what it joins, without what nobody may be shown."""
+        """Remove secrets from the daemon's error and from the errors that it joins."""
         error.message = self.safe(error.message)
         error.args = (error.message,)
         error.joined = tuple(map(self.cleaned, error.joined))
-        kept = (value for _, value in error.details)
-        if any(secret.encode() in value for value in kept for secret in self._secrets):
+        values = (value for _, value in error.details)
+        if any(secret.encode() in value for value in values for secret in self._secrets):
             error.details = ()
         return error
 
     def safe(self, message: str) -> str:
-        """A sentence of the daemon's, without what nobody may be shown."""
+        """Return a message of the daemon without secrets and without the queries of URLs."""
         if any(secret in message for secret in self._secrets):
-            return "failed, and the daemon's reason repeats a secret"
+            return "failed; the daemon's reason is not shown, because it repeats a secret"
         return _QUERY.sub(r"\1", message)
 
     @property
     def are_given(self) -> bool:
-        """Whether the daemon was told any credentials."""
+        """Whether the daemon has received credentials."""
         return bool(self._secrets)
 
 
 def explained(
     error: ContainerdError, reference: Reference, plain_http: bool | None, answers: Answers
 ) -> ContainerdError:
-    """The error for what a transfer failed with: daemons tell a registry's failures in words."""
+    """Return the error for a failed transfer, without secrets.
+
+    Its class follows from the daemon's message. It is ``error`` itself if no other class fits.
+
+    Args:
+        error: The daemon's error.
+        reference: The reference that was pulled or pushed.
+        plain_http: The caller's choice between HTTP and TLS.
+        answers: The credentials that the daemon has received.
+    """
     if type(error) is Unknown:
-        better = _registry_failure(error, reference, plain_http, answers.are_given)
+        result = _registry_failure(error, reference, plain_http, answers.are_given)
     else:
-        better = _known_failure(error, reference)
-    better.message = error.message
-    better.operation, better.address = error.operation, error.address
-    better.details, better.joined = error.details, error.joined
-    return answers.cleaned(better)
+        result = _known_failure(error, reference)
+    result.message = error.message
+    result.operation, result.address = error.operation, error.address
+    result.details, result.joined = error.details, error.joined
+    return answers.cleaned(result)
 
 
 def _known_failure(error: ContainerdError, reference: Reference) -> ContainerdError:
-    said = error.message
-    if (refusal := unpack_failure(error)) is not None:
-        return refusal
+    message = error.message
+    if (failure := unpack_failure(error)) is not None:
+        return failure
     if type(error) is not NotFound:
         return error
-    if "no match for platform" in said:
-        return NoMatchingPlatform(remedy="Ask for a platform that the image has, with platform=")
-    if said.startswith("failed to resolve") or "content at " in said:
+    if "no match for platform" in message:
+        return NoMatchingPlatform(remedy="Choose a platform that the image has with platform=")
+    if message.startswith("failed to resolve") or "content at " in message:
         return RegistryNotFound(status=404, remedy="Check the name and the tag")
     return error
 
 
 def _registry_failure(
-    error: ContainerdError, reference: Reference, plain_http: bool | None, is_known: bool
+    error: ContainerdError, reference: Reference, plain_http: bool | None, has_credentials: bool
 ) -> ContainerdError:
-    said = error.message
-    if _TLS_ALONE in said:
+    message = error.message
+    if _TLS_REQUIRED in message:
         host = reference.host.rpartition(":")[0] or reference.host
         if plain_http or (plain_http is None and is_loopback(host)):
-            return Unimplemented(remedy=f"This daemon's transfers want TLS; {_CLIENT}")
-        return RegistryUnavailable(remedy="plain_http=True is for registries without TLS")
-    found = _STATUS.search(said)
+            return Unimplemented(remedy=f"This daemon transfers only with TLS; {_CLIENT}")
+        return RegistryUnavailable(remedy="Pass plain_http=True if the registry has no TLS")
+    found = _STATUS.search(message)
     status = int(found[1]) if found else 0
-    if status in (401, 403) or "no basic auth credentials" in said:
-        remedy = "Check the user name and password" if is_known else "Give credentials"
+    if status in (401, 403) or "no basic auth credentials" in message:
+        remedy = "Check the user name and password" if has_credentials else "Pass credentials"
         return RegistryUnauthorized(status=status, remedy=f"{remedy} for {reference.host}")
     if status == 404:
         return RegistryNotFound(status=status, remedy="Check the name and the tag")
@@ -128,18 +141,22 @@ def _registry_failure(
         return RegistryUnavailable(status=status, remedy="Try again later")
     if status:
         return RegistryError(status=status)
-    if "failed to do request" in said or "failed to authorize" in said or "dial tcp" in said:
+    if (
+        "failed to do request" in message
+        or "failed to authorize" in message
+        or "dial tcp" in message
+    ):
         return RegistryUnavailable(remedy="Check the host, its certificate and the network")
     return error
 
 
 def unpack_failure(error: ContainerdError) -> Unimplemented | None:
-    """The error for what the daemon says that does not unpack so."""
+    """Return the error for a daemon that cannot unpack as asked, ``None`` for other errors."""
     if "no unpack platforms defined" not in error.message:
         return None
     return Unimplemented(
         error.message,
         operation=error.operation,
         address=error.address,
-        remedy='Its transfer service is not configured to unpack so; unpack=False, or via="client"',
+        remedy='Pass unpack=False or via="client", or configure its transfer service to unpack so',
     )

@@ -1,12 +1,9 @@
-"""One transfer while it runs: its call, its streams, and the end of them all.
+"""Runs one transfer: opens its streams, reports its progress, and stops it if it stalls.
 
-What lives here: opening, watching, stopping; what the daemon tells, as our events; how long it
-may tell nothing.  What may not: what is transferred.
-
-The daemon ends the progress stream when it is through with a transfer, however that went.  After
-a failure that end is waited for: then nothing is written behind the back of whoever cleans up.
-All else is made to be independent of what the daemon says: each wait is cut into slices, between
-which it is seen whether the transfer is over, has been stopped, or gives no sign of life.
+The daemon ends the progress stream when a transfer has ended, with or without an error. After a
+failure ``Run`` waits for this end, so that the daemon writes nothing while the caller cleans up.
+No other wait relies on the daemon. Each wait is divided into short slices. Between two slices
+``Run`` checks whether the transfer has ended, was stopped, or does not advance.
 """
 
 from __future__ import annotations
@@ -36,12 +33,13 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: The least that a registry must give or take (bytes per second), over the stall time-out.
+#: Least bytes per second that must move to or from a registry, averaged over the stall timeout.
 LEAST_RATE = 100.0
-#: Of unpacking and committing nothing is told: so many stall time-outs may they take.
+#: How many stall timeouts unpacking and committing may take; daemons do not report their progress.
 QUIET = 10
-#: How long one wait is, and how long the daemon may take to end what was cancelled (seconds).
-_SLICE, _UNWIND = 1.0, 10.0
+#: Seconds of one slice of a wait, and seconds that the daemon may take to end a stopped transfer.
+_SLICE, _STOP_TIMEOUT = 1.0, 10.0
+#: Bytes of an archive that are read at a time.
 _PIECE = 64 << 10
 
 _STAGES: dict[str, Stage] = {
@@ -54,47 +52,58 @@ _STAGES: dict[str, Stage] = {
     "extracting": "unpacking",
     "extracted": "unpacked",
 }
-#: Stages of an object of which bytes are still due.
-_DUE = frozenset({"waiting", "resolving", "downloading", "uploading"})
+#: Stages of an object that still has bytes to move.
+_UNFINISHED = frozenset({"waiting", "resolving", "downloading", "uploading"})
 
 
 class Account:
-    """What a transfer tells, passed on as our events; ``saved`` are the names of its images."""
+    """The progress of a transfer, which it passes on to the job as events.
+
+    Args:
+        job: The job that the transfer is part of.
+        name: The name in events for which the daemon gives no name.
+        complete: The stage for the daemon's word ``complete``.
+        least: How many bytes must move for the transfer to advance.
+
+    Attributes:
+        saved: The names of the images that the daemon has saved.
+    """
 
     def __init__(self, job: Job, name: str, complete: Stage, least: float) -> None:
-        """``name`` stands in where none is told; ``complete`` is our word for the daemon's.
-
-        ``least`` is how many bytes are a sign of life.
-        """
         self.job = job
         self.saved: list[str] = []
         self.name = name
         self._stages: dict[str, Stage] = {**_STAGES, "complete": complete}
         self._least = least
+        #: Bytes that have moved since the transfer last advanced.
         self._moved = 0
         self._is_resolving = True
-        self._seen: dict[str, tuple[str, int]] = {}
-        self._due: set[str] = set()
+        #: The last stage and offset of each object.
+        self._positions: dict[str, tuple[str, int]] = {}
+        self._unfinished: set[str] = set()
 
     @property
     def is_fetching(self) -> bool:
-        """Whether it is a registry that is waited for, and not a disk."""
-        return self._is_resolving or bool(self._due)
+        """Whether the transfer waits for a registry, not for a disk."""
+        return self._is_resolving or bool(self._unfinished)
 
     def take(self, value: AnyValue) -> bool:
-        """Tell what came; whether it is a sign of life, as an object's next stage is, or enough
-        bytes."""
-        told = transfer_value(value)
-        if not isinstance(told, Progress):
-            return False
-        if not told.name:
-            return self._take_sentence(told.event)
-        if told.event == "saved":
-            self.saved.append(told.name)
-        stage = self._stages.get(told.event)
-        return stage is not None and self._take_stage(stage, told)
+        """Report a value from the progress stream; return whether the transfer has advanced.
 
-    def _take_sentence(self, sentence: str) -> bool:
+        It has if an object has reached another stage, or if enough bytes have moved. A sentence
+        without an object also counts.
+        """
+        update = transfer_value(value)
+        if not isinstance(update, Progress):
+            return False
+        if not update.name:
+            return self._report_sentence(update.event)
+        if update.event == "saved":
+            self.saved.append(update.name)
+        stage = self._stages.get(update.event)
+        return stage is not None and self._report_stage(stage, update)
+
+    def _report_sentence(self, sentence: str) -> bool:
         self._is_resolving = sentence.startswith("Resolving")
         if self._is_resolving:
             self.job.report("resolving", self.name)
@@ -102,26 +111,33 @@ class Account:
             self.job.report("resolved", self.name)
         return True
 
-    def _take_stage(self, stage: Stage, told: Progress) -> bool:
-        found = told.descriptor
-        name = found.digest if found else told.name
-        before, offset = self._seen.get(name, ("", 0))
-        self._seen[name] = stage, told.progress
-        (self._due.add if stage in _DUE else self._due.discard)(name)
-        media_type = found.media_type if found else ""
-        self.job.tell(ProgressEvent(stage, name, told.progress, told.total, media_type))
-        self._moved += max(0, told.progress - offset)
-        if stage == before and self._moved < self._least:
+    def _report_stage(self, stage: Stage, update: Progress) -> bool:
+        target = update.descriptor
+        name = target.digest if target else update.name
+        old_stage, offset = self._positions.get(name, ("", 0))
+        self._positions[name] = stage, update.progress
+        (self._unfinished.add if stage in _UNFINISHED else self._unfinished.discard)(name)
+        media_type = target.media_type if target else ""
+        self.job.tell(ProgressEvent(stage, name, update.progress, update.total, media_type))
+        self._moved += max(0, update.progress - offset)
+        if stage == old_stage and self._moved < self._least:
             return False
         self._moved = 0
         return True
 
 
 class Patience:
-    """How long a transfer may give no sign of life, and what is done then.
+    """The time limits of a transfer that does not advance.
 
-    It has ``stall`` seconds where a registry is waited for, and ``QUIET`` times as many where
-    not; each time that ``stall`` seconds pass, the daemon must answer what ``ask`` asks.
+    A transfer that waits for a registry must advance within ``stall`` seconds, another within
+    ``QUIET`` times as many. After each ``stall`` seconds the daemon must also answer a request.
+
+    Args:
+        ask: Sends a request to the daemon; raises ``DeadlineExceeded`` if it does not answer.
+        stall: Seconds in which the transfer must advance.
+
+    Attributes:
+        is_daemon_silent: Whether the daemon has not answered a request.
     """
 
     def __init__(self, ask: Callable[[], object], stall: float) -> None:
@@ -131,15 +147,23 @@ class Patience:
         self.sign()
 
     def sign(self) -> None:
-        """Something came."""
+        """Start the limits again, because the transfer has advanced."""
         self._next, self._last = Deadline(self._stall), Deadline(self._stall * QUIET)
 
     def hold(self) -> None:
-        """It is not the daemon's turn, until the next sign."""
+        """Suspend the limits until the next ``sign``, while the daemon waits for the client."""
         self._next = self._last = Deadline(None)
 
     def look(self, is_fetching: bool) -> None:
-        """Raises ``RegistryUnavailable`` or ``DeadlineExceeded`` once it is over."""
+        """Check the limits.
+
+        Args:
+            is_fetching: Whether the transfer waits for a registry.
+
+        Raises:
+            RegistryUnavailable: The registry is too slow.
+            DeadlineExceeded: The daemon does not answer, or the transfer does not advance.
+        """
         if not self._next.expired:
             return
         try:
@@ -147,9 +171,9 @@ class Patience:
         except TimeoutError as error:
             self.is_daemon_silent = True
             raise DeadlineExceeded(
-                f"the daemon gave no sign for {self._stall:g} seconds, and does not answer",
+                f"the daemon reported no progress for {self._stall:g} seconds, and does not answer",
                 operation="Transfer.Transfer",
-                remedy="Look at its log; it may be stopped, or wait for its disk",
+                remedy="Look at its log: it may be stopped, or waiting for its disk",
             ) from error
         if is_fetching:
             raise RegistryUnavailable(
@@ -160,7 +184,7 @@ class Patience:
             )
         if self._last.expired:
             raise DeadlineExceeded(
-                f"the transfer gave no sign for {self._stall * QUIET:g} seconds",
+                f"the transfer did not advance for {self._stall * QUIET:g} seconds",
                 operation="Transfer.Transfer",
                 remedy="Look at the daemon's log, or allow a longer stall_timeout",
             )
@@ -168,9 +192,10 @@ class Patience:
 
 
 class Run:
-    """A context manager: the block opens streams, begins the transfer and waits for its answer.
+    """A context manager that runs one transfer.
 
-    A block, or a thread beside it, that fails stops the transfer; what failed first is raised.
+    The block opens streams, begins the transfer and waits for the daemon's response. If the block
+    or one of the run's threads fails, the transfer is stopped, and the first error is raised.
     """
 
     def __init__(
@@ -187,33 +212,39 @@ class Run:
         self._patience = patience
         self._lock = threading.Lock()
         self._call: MessageStream | None = None
-        self._told: Stream | None = None
+        #: The progress stream, which the daemon ends.
+        self._progress: Stream | None = None
         self._streams: list[Stream] = []
         self._threads: list[tuple[threading.Thread, Future[None]]] = []
-        self._is_through = False
-        self._until: Deadline | None = None  # for the daemon to end what was stopped
+        self._is_over = False
+        #: The time by which the daemon must have ended the transfer after ``stop``.
+        self._stop_deadline: Deadline | None = None
 
     # ---- beginning -------------------------------------------------------------------------
 
     def open(self) -> Stream:
-        """A stream of this transfer's, which ends with it."""
+        """Open a stream that ends with the transfer.
+
+        Raises:
+            Cancelled: The transfer has ended or was stopped.
+        """
         stream = self._streaming.stream()
         with self._lock:
-            if not (self._is_through or self._until):
+            if not (self._is_over or self._stop_deadline):
                 self._streams.append(stream)
                 return stream
         stream.close()
         raise Cancelled("the transfer was stopped")
 
     def open_beside(self, use: Callable[[Stream], object]) -> Future[Stream]:
-        """Open a stream in a thread of its own, which then uses it; both join our lease."""
+        """Open a stream in a new thread, and call ``use`` there, under the caller's lease."""
         opened: Future[Stream] = Future()
         ended: Future[None] = Future()
 
         def work() -> None:
             if ended.set_running_or_notify_cancel():
                 try:
-                    self._use(opened, use)
+                    self._open_and_use(opened, use)
                 finally:
                     ended.set_result(None)
 
@@ -223,7 +254,7 @@ class Run:
         thread.start()
         return opened
 
-    def _use(self, opened: Future[Stream], use: Callable[[Stream], object]) -> None:
+    def _open_and_use(self, opened: Future[Stream], use: Callable[[Stream], object]) -> None:
         try:
             stream = self.open()
         except BaseException as error:
@@ -233,52 +264,56 @@ class Run:
         try:
             use(stream)
         except BaseException as error:
-            if not self._is_through:
+            if not self._is_over:
                 self.stop(error)
 
     def begin(self, source: Transferable, destination: Transferable, progress: Stream) -> None:
-        """Begin the transfer; ``progress`` is an open stream of ours."""
+        """Begin the transfer; ``progress`` is one of the streams that this run has opened."""
         with self._lock:
-            if self._until is not None:
+            if self._stop_deadline is not None:
                 raise Cancelled("the transfer was stopped")
-            self._told = progress  # whose end is the daemon's to tell, from here on
+            self._progress = progress  # from here on, the daemon ends this stream
         call = self._transfer.begin(source, destination, TransferOptions(progress.id))
         self._patience.sign()
         with self._lock:
             self._call = call
-            is_stopped = self._until is not None
+            is_stopped = self._stop_deadline is not None
             if is_stopped:
-                self._until = Deadline(_UNWIND)
+                self._stop_deadline = Deadline(_STOP_TIMEOUT)
         if is_stopped:
             call.raw.cancel()
 
-    # ---- going on --------------------------------------------------------------------------
+    # ---- data, progress and response -------------------------------------------------------
 
     def follow(self, stream: Stream) -> None:
-        """Pass progress on until the daemon ends the stream, which is when it is through."""
+        """Report progress until the daemon ends the stream, which it does after the transfer."""
         receive = partial(stream.receive, _SLICE)
-        while (value := self._patiently(receive, lambda: stream.is_done)) is not None:
-            if self._until is None and self._account.take(value):
+        while (value := self._wait(receive, lambda: stream.is_done)) is not None:
+            if self._stop_deadline is None and self._account.take(value):
                 self._patience.sign()
-        if self._until is None:
-            self._let_go()
+        if self._stop_deadline is None:
+            self._finish()
 
     def receive(self, stream: Stream, target: BinaryIO) -> None:
-        """Write the bytes of ``stream``, which tells progress, too, to ``target``."""
+        """Write the bytes of ``stream`` to ``target``; report progress from the same stream."""
 
-        def tell(value: AnyValue) -> None:
+        def report(value: AnyValue) -> None:
             self._account.take(value)
 
-        reader = ByteReader(stream, other=tell, timeout=_SLICE)
+        reader = ByteReader(stream, other=report, timeout=_SLICE)
         view = memoryview(bytearray(_PIECE))
         receive = partial(reader.readinto, view)
-        while size := self._patiently(receive, lambda: stream.is_done):
+        while size := self._wait(receive, lambda: stream.is_done):
             self._patience.hold()
             put(target, view[:size])
             self._patience.sign()
 
     def send(self, source: BinaryIO, stream: Stream) -> None:
-        """Send all of ``source``; who follows the progress ends the wait for credit."""
+        """Send all of ``source``.
+
+        The writer waits for credit without a timeout. The thread that follows the progress ends
+        this wait when the transfer has ended.
+        """
         writer = ByteWriter(stream)
         while True:
             self._patience.hold()
@@ -289,40 +324,50 @@ class Run:
             try:
                 writer.write(piece)
             except (Aborted, Cancelled):
-                return  # no more is wanted: the answer says why
+                return  # the daemon wants no more bytes; its response says why
         writer.finish()
 
     def join(self) -> None:
-        """Wait for the threads beside."""
+        """Wait for the threads of ``open_beside``."""
         for thread, ended in self._threads:
-            if not ended.cancel():  # it did begin: an interrupt may come up in the start of it
+            if not ended.cancel():  # the thread runs, even if an interrupt hit ``Thread.start``
                 ended.result()
                 with suppress(RuntimeError):
                     thread.join()
 
     def answer(self) -> None:
-        """Wait for the answer.  Raises what the daemon says went wrong."""
+        """Wait for the daemon's response; raise its error if the transfer has failed."""
         assert self._call is not None
         call = self._call
         receive = partial(call.receive, _SLICE)
-        while self._patiently(receive, lambda: call.raw.is_done, is_answer=True) is not None:
+        while self._wait(receive, lambda: call.raw.is_done, is_response=True) is not None:
             pass
 
-    def _patiently(
-        self, receive: Callable[[], _T], is_done: Callable[[], bool], *, is_answer: bool = False
+    def _wait(
+        self, receive: Callable[[], _T], is_done: Callable[[], bool], *, is_response: bool = False
     ) -> _T | None:
-        """What ``receive``, which waits for a slice, gives; ``None`` when there is no use in it."""
+        """Return the result of ``receive``, which is called again after each slice that ends.
+
+        Between two slices the job and the time limits are checked. The result is ``None`` if the
+        transfer has ended, or if the daemon takes too long to end a stopped transfer.
+
+        Args:
+            receive: Waits for at most one slice, and then raises ``DeadlineExceeded``.
+            is_done: Returns whether the stream has ended. Then ``DeadlineExceeded`` is the error
+                of the daemon.
+            is_response: Whether ``receive`` waits for the response to the call.
+        """
         while True:
             try:
                 return receive()
             except DeadlineExceeded:
                 if is_done():
-                    raise  # it is the daemon's word
-            if self._until is not None:
-                if self._until.expired:
+                    raise  # the daemon's error, not the end of a slice
+            if self._stop_deadline is not None:
+                if self._stop_deadline.expired:
                     return None
-            elif not is_answer and self._has_ended():
-                return None  # without a word on the stream
+            elif not is_response and self._has_ended():
+                return None  # the call has ended, but the daemon has not ended the stream
             else:
                 self._job.check()
                 self._patience.look(self._account.is_fetching)
@@ -335,25 +380,29 @@ class Run:
     # ---- ending ----------------------------------------------------------------------------
 
     def stop(self, error: BaseException) -> None:
-        """End the transfer because of ``error``: first the call, so that the daemon does not
-        take the end of a stream for the end of the bytes."""
+        """Stop the transfer because of ``error``.
+
+        The call is cancelled before the streams. Otherwise the daemon would take the end of a
+        stream for the end of the data.
+        """
         self._job.fail(error)
         with self._lock:
             call = self._call
-            is_over = call is None or call.raw.is_done or self._patience.is_daemon_silent
-            if self._until is None:
-                self._until = Deadline(0 if is_over else _UNWIND)
+            needs_no_wait = call is None or call.raw.is_done or self._patience.is_daemon_silent
+            if self._stop_deadline is None:
+                self._stop_deadline = Deadline(0 if needs_no_wait else _STOP_TIMEOUT)
         if call is not None:
             call.raw.cancel()
         self._cancel_others()
 
-    def _let_go(self) -> None:
-        self._is_through = True
+    def _finish(self) -> None:
+        self._is_over = True
         self._cancel_others()
 
     def _cancel_others(self) -> None:
+        """Cancel all streams except the progress stream."""
         with self._lock:
-            others = [stream for stream in self._streams if stream is not self._told]
+            others = [stream for stream in self._streams if stream is not self._progress]
         for stream in others:
             stream.cancel()
 
@@ -370,8 +419,8 @@ class Run:
             if error is not None:
                 self.stop(error)
                 self.join()
-                self._await_end()
-            self._let_go()
+                self._wait_for_end()
+            self._finish()
             self.join()
         finally:
             for stream in self._streams:
@@ -381,10 +430,10 @@ class Run:
         if error is not None:
             self._job.blame(error)
 
-    def _await_end(self) -> None:
-        """Until the daemon is through with what was stopped."""
-        told = self._told
+    def _wait_for_end(self) -> None:
+        """Wait until the daemon has ended the stopped transfer."""
+        progress = self._progress
         with suppress(ContainerdError):
-            while told is not None and not told.is_done:
-                if self._patiently(partial(told.receive, _SLICE), lambda: told.is_done) is None:
+            while progress is not None and not progress.is_done:
+                if self._wait(partial(progress.receive, _SLICE), lambda: progress.is_done) is None:
                     break

@@ -116,7 +116,7 @@ def test_paths_in_a_docker_manifest(layout: Layout, tmp_path: Path, place: str, 
 def test_links_in_a_circle(layout: Layout, tmp_path: Path) -> None:
     named = ["a"] * len(IMAGE.layers)
     loop = docker({"Layers": named}, {"a": "b", "b": "c", "c": "a"})
-    assert "nowhere" in str(sure_to_fail(layout, loop, tmp_path))
+    assert "levels of links" in str(sure_to_fail(layout, loop, tmp_path))
     nowhere = docker({"Layers": named}, {"a": "b"})
     assert isinstance(sure_to_fail(layout, nowhere, tmp_path), NotFound)
 
@@ -141,7 +141,7 @@ def test_two_things_of_one_name(layout: Layout, tmp_path: Path, first: str) -> N
 def test_too_many_layers_are_not_looked_into(layout: Layout, tmp_path: Path) -> None:
     """Their number is compared before any of them is looked for."""
     many = docker({"Layers": ["not/there"] * 100_000})
-    assert "and manifest.json 100000" in str(sure_to_fail(layout, many, tmp_path))
+    assert "manifest.json names 100000" in str(sure_to_fail(layout, many, tmp_path))
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
@@ -194,7 +194,7 @@ def test_a_docker_manifest_that_goes_on(layout: Layout, tmp_path: Path) -> None:
     files, saved = archives.docker_files(IMAGE, "app:1")
     body = json.dumps([saved]).encode() + b',"more":1'
     archive = archives.packed([*files.items(), ("manifest.json", body)])
-    assert "not one list" in str(sure_to_fail(layout, archive, tmp_path))
+    assert "not a single list" in str(sure_to_fail(layout, archive, tmp_path))
 
 
 @pytest.mark.parametrize("name", ["index.json", "oci-layout", "manifest.json", "some/layer.tar"])
@@ -326,11 +326,11 @@ def test_a_folder_of_links_and_pipes(layout: Layout, tmp_path: Path, canary: Pat
     blob = given / "blobs" / "sha256" / IMAGE.layers[0]["digest"][7:]
     blob.unlink()
     blob.symlink_to(canary)
-    with pytest.raises(InvalidArgument, match="no plain file"):
+    with pytest.raises(InvalidArgument, match="not a regular file"):
         layout.import_images(given)
     blob.unlink()
     os.mkfifo(blob)
-    with pytest.raises(InvalidArgument, match="no plain file"):
+    with pytest.raises(InvalidArgument, match="not a regular file"):
         layout.import_images(given)
     assert layout.list_images() == []
 

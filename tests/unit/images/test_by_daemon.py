@@ -30,7 +30,7 @@ from containerd_lite.services.transfer_types import AuthResponse
 
 def answer(find: Callable[[str], Credentials | None], host: str) -> tuple[AuthResponse, Answers]:
     answers = Answers(find)
-    return answers._answer(host), answers
+    return answers._response(host), answers
 
 
 def test_answers() -> None:

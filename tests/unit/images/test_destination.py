@@ -83,7 +83,7 @@ def test_a_pipe_that_does_not_wait_is_refused(layout: Layout) -> None:
     with (
         open(reading, "rb"),
         open(writing, "wb", buffering=0) as file,
-        pytest.raises(InvalidArgument, match="does not wait"),
+        pytest.raises(InvalidArgument, match="non-blocking"),
     ):
         layout.export_images(file, NAME)
 
@@ -105,7 +105,7 @@ def test_a_link_stays_one(layout: Layout, tmp_path: Path, is_there: bool) -> Non
 def test_links_that_lead_in_a_circle(layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    with pytest.raises(InvalidArgument, match="lead nowhere"):
+    with pytest.raises(InvalidArgument, match="symbolic links"):
         layout.export_images(tmp_path / "a", NAME)
 
 

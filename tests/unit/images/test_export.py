@@ -164,7 +164,7 @@ def test_an_artifact_is_nothing_for_docker(tmp_path: Path) -> None:
 
 
 def test_nothing_is_nothing(layout: Layout) -> None:
-    with pytest.raises(InvalidArgument, match="nothing to export"):
+    with pytest.raises(InvalidArgument, match="no image to export"):
         exported(layout)
     with pytest.raises(NotFound, match="nobody"):
         exported(layout, "nobody")

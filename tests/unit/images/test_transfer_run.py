@@ -143,7 +143,7 @@ def test_a_silent_daemon_is_told_from_a_silent_registry() -> None:
     patience = Patience(lambda: asked.append(1), 0)
     with pytest.raises(RegistryUnavailable):
         patience.look(is_fetching=True)
-    with pytest.raises(DeadlineExceeded, match="no sign"):
+    with pytest.raises(DeadlineExceeded, match="not advance"):
         patience.look(is_fetching=False)
     assert asked == [1, 1]
     assert not patience.is_daemon_silent

@@ -172,7 +172,7 @@ def test_a_snapshotter_that_is_not_configured(
 def test_wrong_credentials(
     who: Credentials | None, client: Client, transfers: DaemonTransfers, guarded: Registry
 ) -> None:
-    wanted = "Check the user name" if who else "Give credentials"
+    wanted = "Check the user name" if who else "Pass credentials"
     with pytest.raises(RegistryUnauthorized, match=wanted) as caught:
         transfers.pull(f"{guarded.host}/library/image:1", platforms=ALL, credentials=always(who))
     assert OTHER.password not in f"{caught.value} {caught.value!r}"
