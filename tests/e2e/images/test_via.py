@@ -83,11 +83,11 @@ def test_the_daemon_does_what_it_can(
 
 
 def test_what_it_cannot_is_told(client: Client, busybox: str) -> None:
-    with pytest.raises(InvalidArgument, match="nothing of handlers, resume"):
+    with pytest.raises(InvalidArgument, match="does not support handlers, resume"):
         client.pull(busybox, via="daemon", handlers=[lambda descriptor: ()], resume=True)
     with pytest.raises(InvalidArgument, match="'server'"):
         client.pull(busybox, via="server")  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgument, match="nothing of sparse"):
+    with pytest.raises(InvalidArgument, match="does not support sparse"):
         client.push(busybox, via="daemon", sparse=True)
 
 

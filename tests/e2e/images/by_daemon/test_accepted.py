@@ -121,7 +121,7 @@ def test_auto_is_the_client_where_the_daemon_cannot(
         io.BytesIO(archives.oci([archives.named(IMAGE, NAME)], IMAGE)), via="auto"
     )
     assert again.target.digest == image.target.digest
-    with pytest.raises(InvalidArgument, match="nothing of folders"):
+    with pytest.raises(InvalidArgument, match="does not support folders"):
         moving.import_images(folder, via="daemon")
 
 
