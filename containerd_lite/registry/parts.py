@@ -1,7 +1,7 @@
 """Reads one large blob in parts over several connections in parallel.
 
-The storage of a registry often sends less over one connection than the line can carry. containerd
-fetches layers in parts since 2.1 (``ConcurrentLayerFetchBuffer``).
+The storage of a registry often sends less over one connection than the network can carry.
+containerd fetches layers in parts since 2.1 (``ConcurrentLayerFetchBuffer``).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from .session import MAX_TRIES, MOST_CUTS, Cuts, Report, Session
 #: Folders in which administrators configure registries for containerd and Docker.
 HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
 
-#: Default least rate of a peer in bytes per second. Every line in use is faster.
+#: Default least rate of a peer in bytes per second. Every usable network is faster.
 LEAST_RATE = 100.0
 
 StrPath = str | os.PathLike[str]
@@ -56,8 +56,8 @@ class Registry:
         credentials: The registry's credentials, or a function that returns those of a host, such
             as ``credentials.default_credentials``. It is called only when a host requires
             credentials. Default: anonymous access.
-        plain_http: Whether to use HTTP without TLS. Default: only for loopback addresses without
-            ``tls``.
+        plain_http: Whether to use HTTP without TLS, unless ``hosts.toml`` gives the scheme.
+            Default: only for loopback addresses without ``tls``.
         hosts_dirs: Folders that are searched for the registry's ``hosts.toml`` or for Docker's
             certificates.
         tls: Further TLS files for the registry itself.
@@ -66,10 +66,10 @@ class Registry:
         timeout: Seconds that a request and its retries may take, without the body of a blob.
         connect_timeout: Seconds that connecting may take.
         stall_timeout: Seconds that the peer may send no byte.
-        least_rate: Bytes per second. It is an error if the peer is slower over ``stall_timeout``
-            seconds.
+        least_rate: Least bytes per second of a peer. It is an error if the peer is slower over
+            ``stall_timeout`` seconds.
         max_rate: Most bytes per second that this client sends and receives. Default: no limit.
-        realm_hosts: Further hosts that may receive the credentials.
+        realm_hosts: Hosts of further token servers that may receive the credentials.
         user_agent: The ``User-Agent`` of all requests.
         progress: Called with an event for each request that is repeated.
         network: Classifies addresses; tests replace it.

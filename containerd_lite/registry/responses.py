@@ -81,7 +81,7 @@ def sized(response: Response, descriptor: Descriptor) -> int:
 
 
 def hashed(response: Response, reference: Reference) -> Descriptor:
-    """Return the descriptor of the manifest in a response's body, which is hashed."""
+    """Return the descriptor of the manifest in a response's body, by hashing it."""
     digest = _digest_header(response, reference.digest)
     body = response.read(MAX_DOCUMENT, "the manifest")
     media_type = media_types.bare(response.headers.get("Content-Type", ""))

@@ -212,7 +212,7 @@ class Session:
         for _ in range(MAX_REDIRECTS + 1):
             limit = self._check_target(previous, url)
             if limit is not None or request.anonymous:
-                secret_headers = {}  # also if a later redirect leads back to the host
+                secret_headers = {}  # not sent again, even if a redirect leads back
             response = self._transport.send(
                 request.method,
                 url,

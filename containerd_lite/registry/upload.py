@@ -152,8 +152,8 @@ class Upload:
         except RegistryNotFound:
             return False
         except RegistryError as error:
-            # A registry that was killed may have half of a blob, and fails until the blob is sent
-            # again. Another registry may not know HEAD.
+            # A registry that was killed may have half of a blob. It then answers 5xx until the
+            # blob is sent again. Another registry may not know HEAD.
             if error.status < 500 and error.status != 405:
                 raise
             return False
@@ -175,7 +175,7 @@ class Upload:
             with heard_late(_DELETE_TIMEOUT):
                 return self._send(request, self._started)
         except (RegistryUnavailable, RegistryUnauthorized):
-            return False  # the other repository is not accessible, so upload the blob
+            return False  # the blob cannot be mounted, so it is uploaded
         except RegistryError as error:
             if not error.status:
                 raise
