@@ -25,7 +25,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
 from ..records import replace
-from . import responses as answers
+from . import responses
 from .blob import BlobReader
 from .destinations import Url
 from .failover import Failover
@@ -74,7 +74,7 @@ def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
             descriptor = session.send(
                 manifest_request("HEAD"),
                 deadline,
-                lambda response: answers.described(response, reference),
+                lambda response: responses.described(response, reference),
             )
         except (RegistryUnavailable, RegistryUnauthorized):
             raise
@@ -86,7 +86,9 @@ def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
         if descriptor is not None:
             return descriptor
         return session.send(
-            manifest_request("GET"), deadline, lambda response: answers.hashed(response, reference)
+            manifest_request("GET"),
+            deadline,
+            lambda response: responses.hashed(response, reference),
         )
 
     # A digest cannot mean other content, so any host that serves content may resolve it.
@@ -102,7 +104,7 @@ def fetch_manifest(
     request = _content_request(reference, descriptor)
     return hosts.first(
         lambda session: session.send(
-            request, until(), lambda response: answers.verified(response, descriptor)
+            request, until(), lambda response: responses.verified(response, descriptor)
         ),
         PULL,
     )
@@ -113,7 +115,7 @@ def size_of(hosts: Failover, reference: Reference, descriptor: Descriptor, until
     request = replace(_content_request(reference, descriptor), method="HEAD")
     return hosts.first(
         lambda session: session.send(
-            request, until(), lambda response: answers.sized(response, descriptor)
+            request, until(), lambda response: responses.sized(response, descriptor)
         ),
         PULL,
     )
@@ -248,7 +250,7 @@ class BlobSource:
             return self._deadline or Deadline(self._timeout)
 
         def check_begin(response: Response) -> tuple[Response, int]:
-            begin = answers.begin(response, descriptor, offset, last)
+            begin = responses.begin(response, descriptor, offset, last)
             response.renew(self._deadline or Deadline())
             return response, begin
 

@@ -42,12 +42,12 @@ class Exchange:
         "early",
         "floor",
         "host",
+        "interrupt",
         "limit",
         "network",
         "sock",
         "stall",
         "target",
-        "word",
     )
 
     def __init__(
@@ -72,7 +72,7 @@ class Exchange:
         #: Whether the peer answered before the whole request was sent.
         self.early = False
         #: The interrupt that may end the exchange.
-        self.word = current_word()
+        self.interrupt = current_word()
 
     @contextmanager
     def beginning(self) -> Iterator[None]:
@@ -82,8 +82,8 @@ class Exchange:
         """
         reset_token = current.set(self)
         try:
-            if self.word is not None:
-                self.word.add(self._shut_down)
+            if self.interrupt is not None:
+                self.interrupt.add(self._shut_down)
             self.check()
             yield
         except BaseException:
@@ -99,13 +99,13 @@ class Exchange:
 
     def check(self) -> None:
         """Raise Cancelled if the exchange is interrupted."""
-        if self.word is not None:
-            self.word.check()
+        if self.interrupt is not None:
+            self.interrupt.check()
 
     def end(self) -> None:
         """Stop listening to the interrupt; another exchange may use the connection next."""
-        if self.word is not None:
-            self.word.drop(self._shut_down)
+        if self.interrupt is not None:
+            self.interrupt.drop(self._shut_down)
 
     def _shut_down(self) -> None:
         """Shut the socket down; the thread that waits for it then continues."""

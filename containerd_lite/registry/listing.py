@@ -1,6 +1,6 @@
-"""Lists, page by page, and deletion (distribution-spec, Listing Tags, Content Management).
+"""Requests that list tags and repositories page by page, and that delete content.
 
-What lives here: what is asked, and the bounds of what is read.  What may not: referrers.
+See the distribution-spec, Listing Tags and Content Management.
 """
 
 from __future__ import annotations
@@ -22,73 +22,79 @@ from .http import Response
 from .http_errors import MAX_ERROR, naming
 from .session import Ask, Session
 
-#: Pages of one list; a registry that has more is believed to have no end (oras-go #1215).
+#: Largest number of pages of one list. A longer list is taken for an endless one (oras-go #1215).
 MAX_PAGES = 10_000
-#: Entries of one list.
+#: Largest number of entries of one list.
 MAX_ENTRIES = 1_000_000
-#: Pages in a row that bring nothing: a registry that filters may have some.
+#: Largest number of pages in a row without new entries. A registry that filters may send some.
 MAX_FRUITLESS = 16
-#: Characters of one entry: a tag has 128 at most, a repository's name 255.
+#: Largest number of characters of one entry. A tag has at most 128, a repository's name 255.
 _MAX_ENTRY = 1024
 
 _LINK = lazy_pattern(r'<([^<>]*)>((?:[^",<]|"(?:[^"\\]|\\.)*")*)')
 _PARAMETER = lazy_pattern(r';\s*([^\s;="]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 
-#: The entries of one page.
+#: Returns the entries of one page.
 ReadPage = Callable[[Document], tuple[str, ...]]
 
 
 def list_tags(
     hosts: Failover, reference: Reference, until: Callable[[], Deadline]
 ) -> Iterator[str]:
-    """The tags of a repository."""
+    """Yield the tags of a repository."""
     repository = reference.repository
-    ask = Ask("GET", f"{repository}/tags/list", f"tags of {repository}", (pull_scope(repository),))
-    return _entries(hosts, ask, lambda page: page.texts("tags"), until)
+    request = Ask(
+        "GET", f"{repository}/tags/list", f"tags of {repository}", (pull_scope(repository),)
+    )
+    return _entries(hosts, request, lambda page: page.texts("tags"), until)
 
 
 def list_catalog(hosts: Failover, until: Callable[[], Deadline]) -> Iterator[str]:
-    """The repositories of a registry (distribution's API)."""
-    ask = Ask("GET", "_catalog", "catalog", ("registry:catalog:*",))
-    return _entries(hosts, ask, lambda page: page.texts("repositories"), until)
+    """Yield the repositories of a registry (distribution's API)."""
+    request = Ask("GET", "_catalog", "catalog", ("registry:catalog:*",))
+    return _entries(hosts, request, lambda page: page.texts("repositories"), until)
 
 
 def _entries(
-    hosts: Failover, ask: Ask, read: ReadPage, until: Callable[[], Deadline]
+    hosts: Failover, request: Ask, read: ReadPage, until: Callable[[], Deadline]
 ) -> Iterator[str]:
-    """The entries of all pages, each page once; it is asked for when it is wanted.
+    """Yield the entries of all pages; request each page only when it is needed.
 
-    An entry that comes twice is given twice: to remember all would take what memory there is.
+    A page that repeats an earlier one is skipped. An entry that two different pages contain is
+    yielded twice, because it could take too much memory to remember all entries.
     """
-    with naming(f"list {ask.what}"):
-        # All pages come from the host that gave the first: its links lead to it.
+    with naming(f"list {request.what}"):
+        # All pages come from the host that sent the first, because its links lead to it.
         session, page = hosts.first(
-            lambda session: (session, _page(session, ask, read, until())), RESOLVE, PULL
+            lambda session: (session, _request_page(session, request, read, until())), RESOLVE, PULL
         )
-    watch = Watch(f"the list of {ask.what} at {session.host.base.origin}")
+    watch = Watch(f"the list of {request.what} at {session.host.base.origin}")
     while True:
-        with naming(f"list {ask.what}"):
+        with naming(f"list {request.what}"):
             is_new = watch.check(page.entries)
         if is_new:
             yield from page.entries
-        if page.following is None:
+        if page.next_url is None:
             return
-        with naming(f"list {ask.what}"):
-            page = _page(session, replace(ask, url=page.following), read, until())
+        with naming(f"list {request.what}"):
+            page = _request_page(session, replace(request, url=page.next_url), read, until())
 
 
 class Watch:
-    """Sees that a list comes to an end; keeps no more of its pages than a number each."""
+    """Makes sure that a list ends. It keeps one hash per page in memory.
+
+    ``what`` names the list in errors.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._marks: set[int] = set()
+        self._hashes: set[int] = set()
         self._pages = self._entries = self._fruitless = 0
 
     def check(self, entries: Sequence[str]) -> bool:
-        """Takes the next page; false for one that is empty or has been there.
+        """Count the next page, and return whether it is new: neither empty nor a repetition.
 
-        Raises RegistryError for a page, or an entry, too many.
+        Raises RegistryError if the list has too many pages or entries, or an entry is too long.
         """
         self._pages += 1
         self._entries += len(entries)
@@ -98,77 +104,82 @@ class Watch:
             self._fail(f"has more than {MAX_ENTRIES} entries")
         if self._pages > MAX_PAGES:
             self._fail(f"has more than {MAX_PAGES} pages")
-        mark = hash(tuple(entries))
-        is_new = bool(entries) and mark not in self._marks
+        page_hash = hash(tuple(entries))
+        is_new = bool(entries) and page_hash not in self._hashes
         self._fruitless = 0 if is_new else self._fruitless + 1
-        self._marks.add(mark)
+        self._hashes.add(page_hash)
         if self._fruitless > MAX_FRUITLESS:
-            self._fail("goes on without anything new")
+            self._fail("continues without new entries")
         return is_new
 
-    def _fail(self, why: str) -> NoReturn:
-        raise RegistryError(f"{self._what} {why}")
+    def _fail(self, reason: str) -> NoReturn:
+        raise RegistryError(f"{self._what} {reason}")
 
 
 @record(frozen=True)
 class _Page:
+    """The entries of one page, and the URL of the next page, if there is one."""
+
     entries: tuple[str, ...]
-    following: Url | None
+    next_url: Url | None
 
 
-def _page(session: Session, ask: Ask, read: ReadPage, deadline: Deadline) -> _Page:
-    def use(answer: Response) -> _Page:
-        body = answer.read(MAX_DOCUMENT, ask.what)
+def _request_page(session: Session, request: Ask, read: ReadPage, deadline: Deadline) -> _Page:
+    def use(response: Response) -> _Page:
+        body = response.read(MAX_DOCUMENT, request.what)
         try:
-            return _Page(read(Document.parse(body, ask.what)), next_page(answer))
+            return _Page(read(Document.parse(body, request.what)), next_page(response))
         except InvalidArgument as error:
-            raise RegistryError(f"{answer.url.origin} gave no list: {error}") from None
+            raise RegistryError(f"{response.url.origin} sent an invalid list: {error}") from None
 
-    return session.send(ask, deadline, use)
+    return session.send(request, deadline, use)
 
 
-def next_page(answer: Response) -> Url | None:
-    """The URL of the next page, where a ``Link`` names one (RFC 8288).
+def next_page(response: Response) -> Url | None:
+    """Return the URL of the next page from the ``Link`` header (RFC 8288), or ``None``.
 
-    Raises RegistryError for one that leads to another origin: pages are asked for with
-    credentials.
+    Raises RegistryError if the URL is invalid or on another origin. Requests for pages carry
+    credentials, which must not be sent to another origin.
     """
-    for target, parameters in _LINK.findall(", ".join(answer.header_list("Link"))[: 16 << 10]):
-        if not _leads_on(parameters):
+    for target, parameters in _LINK.findall(", ".join(response.header_list("Link"))[: 16 << 10]):
+        if not _is_next(parameters):
             continue
         try:
-            url = answer.url.join(target)
+            url = response.url.join(target)
         except InvalidArgument as error:
-            raise RegistryError(f"{answer.url.origin}: the next page is at {error}") from None
-        if url.origin != answer.url.origin:
             raise RegistryError(
-                f"{answer.url.origin} has its next page at {url.origin}; it is not asked there"
+                f"{response.url.origin} links to an invalid next page: {error}"
+            ) from None
+        if url.origin != response.url.origin:
+            raise RegistryError(
+                f"{response.url.origin} links to a next page on {url.origin}; "
+                "pages on another origin are not requested"
             )
         return url
     return None
 
 
-def _leads_on(parameters: str) -> bool:
-    """Whether a link's parameters have the relation ``next``; the first ``rel`` counts."""
+def _is_next(parameters: str) -> bool:
+    """Return whether the first ``rel`` of a link's parameters has the relation ``next``."""
     for match in _PARAMETER.finditer(parameters):
         if match[1].lower() == "rel":
             return "next" in (match[2] or match[3] or "").lower().split()
     return False
 
 
-#: What of a repository can be deleted.
+#: The kinds of content that a repository's API can delete.
 Kind = Literal["manifests", "blobs"]
 
 
 def delete_content(
     session: Session, repository: str, kind: Kind, name: str, deadline: Deadline
 ) -> None:
-    """Deletes one of a repository's ``"manifests"``, by digest or tag, or of its ``"blobs"``."""
-    ask = Ask(
+    """Delete a manifest, by its digest or a tag, or a blob, by its digest."""
+    request = Ask(
         "DELETE",
         f"{repository}/{kind}/{name}",
         f"{kind[:-1]} {name}",
         (f"repository:{repository}:delete,pull,push",),
         expect=(202, 200, 204),
     )
-    session.send(ask, deadline, lambda answer: answer.snippet(MAX_ERROR))
+    session.send(request, deadline, lambda response: response.snippet(MAX_ERROR))

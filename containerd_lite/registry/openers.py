@@ -1,7 +1,6 @@
-"""What is uploaded: bytes from wherever the caller keeps them, at any offset.
+"""Opens and reads the content that an upload sends.
 
-What lives here: the forms of content, and what goes wrong at this end while it is sent.  What may
-not: requests.
+Errors of the caller's own content or callbacks are kept apart from errors of the registry.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ Opener = Callable[[int], BinaryIO]
 
 
 def opener(content: Content) -> Opener:
-    """The one form of content that uploads work with."""
+    """Return a function that opens ``content`` at an offset in bytes."""
     if isinstance(content, bytes):
         return lambda offset: io.BytesIO(memoryview(content)[offset:])
     if callable(content):
         return content
     path = Path(content)
 
-    def at(offset: int) -> BinaryIO:
+    def open_at(offset: int) -> BinaryIO:
         file = path.open("rb")
         file.seek(offset)
         return file
 
-    return at
+    return open_at
 
 
-class OwnFault(Exception):
-    """Carries a fault of this end out of the midst of a request.
+class LocalFault(Exception):
+    """Carries an error of the caller's content or callback out of a request.
 
-    As it is, it could look like one of the network, or of the registry.
+    Without this wrapper, it could look like an error of the network or of the registry.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -49,34 +48,40 @@ class OwnFault(Exception):
 
 
 @contextmanager
-def own() -> Iterator[None]:
-    """Raises OwnFault with whatever the block raises."""
+def local_faults() -> Iterator[None]:
+    """Wrap every exception of the block in LocalFault."""
     try:
         yield
     except Exception as error:
-        raise OwnFault(error) from error
+        raise LocalFault(error) from error
 
 
 @contextmanager
 def _reading(digest: str) -> Iterator[None]:
+    """Wrap the exceptions of a block that opens or reads content in LocalFault.
+
+    An OSError becomes InvalidArgument first. A ContainerdError is raised unchanged.
+    """
     try:
         yield
-    except ContainerdError:  # of where a copy comes from, which may be as far away
+    except ContainerdError:  # from the source of a copy, which may be a registry, too
         raise
     except OSError as error:
-        with own():
-            why = error.strerror or type(error).__name__
-            raise InvalidArgument(f"the content of {digest} cannot be read ({why})") from error
+        with local_faults():
+            reason = error.strerror or type(error).__name__
+            raise InvalidArgument(f"the content of {digest} cannot be read ({reason})") from error
     except Exception as error:
-        raise OwnFault(error) from error
+        raise LocalFault(error) from error
 
 
-def opened(open_at: Opener, start: int, digest: str) -> BinaryIO:
+def open_content(open_at: Opener, start: int, digest: str) -> BinaryIO:
+    """Open the content from ``start`` (bytes). Raises as ``_reading`` says."""
     with _reading(digest):
         return open_at(start)
 
 
-def fill(file: BinaryIO, view: memoryview, digest: str) -> int:
+def read_content(file: BinaryIO, view: memoryview, digest: str) -> int:
+    """Read content into ``view`` and return the number of bytes. Raises as ``_reading`` says."""
     with _reading(digest):
         count: int = file.readinto(view)  # type: ignore[attr-defined]
         return count

@@ -1,7 +1,4 @@
-"""How fast bytes may and must come: the bandwidth limit, and the rate below which one gives up.
-
-What lives here: counting and waiting.  What may not: sockets, requests.
-"""
+"""The bandwidth limit of a client, and the least rate of a peer."""
 
 from __future__ import annotations
 
@@ -11,19 +8,20 @@ from collections.abc import Callable
 
 from ..errors import InvalidArgument
 
-#: Pieces of a limited stream are this part of a second long, and never smaller than a packet.
-_SHARE = 8
-_LEAST = 4 << 10
+#: Number of portions per second into which a limited stream is divided.
+_PORTIONS = 8
+#: Least number of bytes of a portion, so that none is smaller than a packet.
+_MIN_PORTION = 4 << 10
 
 
 class TooSlow(TimeoutError):
-    """A peer that keeps a connection alive and gives next to nothing."""
+    """The peer keeps the connection open, but transfers almost nothing."""
 
 
 class Pace:
-    """A limit in bytes per second, shared by all streams of one client; thread-safe.
+    """A limit in bytes per second that all streams of one client share. Thread-safe.
 
-    ``None`` is no limit.  Raises InvalidArgument for one below 1.
+    ``None`` means no limit. Raises InvalidArgument if ``rate`` is less than 1.
     """
 
     def __init__(
@@ -38,11 +36,11 @@ class Pace:
 
     @property
     def portion(self) -> int | None:
-        """The most bytes to move before ``spend``; ``None`` where that does not matter."""
-        return None if self._rate is None else max(_LEAST, int(self._rate / _SHARE))
+        """The most bytes to transfer before a call of ``spend``, or ``None`` without a limit."""
+        return None if self._rate is None else max(_MIN_PORTION, int(self._rate / _PORTIONS))
 
     def spend(self, count: int) -> None:
-        """Waits until ``count`` bytes, which have moved, are within the limit."""
+        """Wait until the ``count`` bytes that were just transferred are within the limit."""
         if self._rate is None or not count:
             return
         with self._lock:
@@ -53,26 +51,26 @@ class Pace:
 
 
 class Floor:
-    """The rate in bytes per second that one stream must keep while it is waited for.
+    """The least rate of one stream, in bytes per second.
 
-    It is looked at each time the peer has been waited for as long as ``window`` seconds in all:
-    a consumer that takes its time costs the peer nothing.
+    The rate is checked each time the waits for the peer add up to ``window`` seconds. Only these
+    waits count. Time that the consumer takes between them does not count against the peer.
     """
 
-    __slots__ = ("_came", "_rate", "_waited", "_window")
+    __slots__ = ("_count", "_rate", "_waited", "_window")
 
     def __init__(self, rate: float, window: float) -> None:
         self._rate = rate
         self._window = window
         self._waited = 0.0
-        self._came = 0
+        self._count = 0
 
     def note(self, seconds: float, count: int) -> None:
-        """Notes that ``count`` bytes took ``seconds``.  Raises TooSlow."""
+        """Record that ``count`` bytes took ``seconds``. Raises TooSlow."""
         self._waited += seconds
-        self._came += count
+        self._count += count
         if self._waited < self._window:
             return
-        if self._came < self._rate * self._waited:
-            raise TooSlow(f"sends less than {self._rate:g} bytes per second")
-        self._waited, self._came = 0.0, 0
+        if self._count < self._rate * self._waited:
+            raise TooSlow(f"transfers less than {self._rate:g} bytes per second")
+        self._waited, self._count = 0.0, 0

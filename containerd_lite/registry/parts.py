@@ -1,9 +1,7 @@
-"""One big blob over several connections at a time, read in order.
+"""Reads one large blob in parts over several connections in parallel.
 
-What lives here: the reader that keeps parts in flight.  What may not: requests.
-
-A registry's storage often gives one connection less than the line has; containerd fetches in
-parts since 2.1 (``ConcurrentLayerFetchBuffer``).
+The storage of a registry often sends less over one connection than the network can carry.
+containerd fetches layers in parts since 2.1 (``ConcurrentLayerFetchBuffer``).
 """
 
 from __future__ import annotations
@@ -20,35 +18,40 @@ from ..workers import Workers
 from .blob import BlobReader
 from .http_errors import naming
 
-#: Bytes of a part; as many parts as there are connections, and one more, are held in memory.
+#: Bytes of a part. At most one part more than there are connections is held in memory.
 PART = 4 << 20
 
-#: Opens a blob's bytes from an offset to an end.
+#: Opens a blob from one offset to another (exclusive).
 OpenPart = Callable[[int, int], BlobReader]
 
 
 class PartsReader(io.RawIOBase):
-    """A binary file of a whole blob whose parts come side by side.
+    """A binary stream of a whole blob that is fetched in parallel parts and read in order.
 
-    As ``BlobReader`` it verifies what it gives and goes on after a cut; ``close()`` ends what is
-    under way.  Its threads live to the end of the blob or ``close()``.
+    Like ``BlobReader``, it verifies the content and continues after a broken connection. It uses
+    threads until the end of the blob or ``close()``, which ends their requests.
+
+    Args:
+        descriptor: The blob.
+        first: The first part, already open.
+        interrupt: The interrupt that can end the first part.
+        open_part: Opens another part.
+        connections: The largest number of parts that are fetched at the same time.
+        operation: The operation that errors name.
+        verify: Whether to verify size and digest.
     """
 
     def __init__(
         self,
         descriptor: Descriptor,
         first: BlobReader,
-        word: Interrupt,
+        interrupt: Interrupt,
         open_part: OpenPart,
         *,
         connections: int,
         operation: str,
         verify: bool,
     ) -> None:
-        """``first`` is the first part, open already, which ``word`` can end.
-
-        ``connections`` bounds the parts in flight.
-        """
         super().__init__()
         self.descriptor = descriptor
         self._open_part = open_part
@@ -56,25 +59,36 @@ class PartsReader(io.RawIOBase):
         self._verifier = Verifier(descriptor.digest, descriptor.size) if verify else None
         self._pool = Workers(connections, "containerd-lite-part")
         self._first: BlobReader | None = first
-        self._words: deque[Interrupt] = deque()
-        self._spare: list[bytearray] = []
+        self._interrupts: deque[Interrupt] = deque()
+        self._free_buffers: list[bytearray] = []
         self._parts: deque[Future[memoryview]] = deque()
-        self._at = self._next = 0
-        self._head: memoryview | None = None
+        self._offset = self._next_start = 0
+        self._current: memoryview | None = None
         self._used = 0
-        self._submit(word)
+        self._submit(interrupt)
         for _ in range(connections):
             self._submit(Interrupt())
 
     def readable(self) -> bool:
+        """Return true: the stream is for reading."""
         return True
 
     def tell(self) -> int:
-        """The offset of the next byte in the blob."""
-        return self._at
+        """Return the offset of the next byte in the blob."""
+        return self._offset
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Gives what has come of the next part, waiting for it if need be; 0 is the end."""
+        """Read bytes into ``buffer`` and return their number; 0 means the end.
+
+        This waits for the next part if necessary.
+
+        Raises:
+            SizeMismatch: The blob is shorter or longer than the descriptor says.
+            DigestMismatch: The blob's content does not match the digest.
+            RegistryUnavailable: A connection broke or stalled too often.
+            RegistryError: The registry sent an unexpected response.
+            ValueError: The reader is closed.
+        """
         if self.closed:
             raise ValueError("the reader is closed")
         try:
@@ -85,45 +99,48 @@ class PartsReader(io.RawIOBase):
             raise
 
     def _copy(self, view: memoryview) -> int:
-        if self._head is None:
+        """Copy bytes of the current part into ``view``. Wait for the next part if necessary."""
+        if self._current is None:
             if not self._parts:
                 return 0
-            self._head, self._used = self._parts.popleft().result(), 0
-            self._words.popleft()
+            self._current, self._used = self._parts.popleft().result(), 0
+            self._interrupts.popleft()
             if self._verifier:
-                self._verifier.update(self._head)
-            if self._at + len(self._head) == self.descriptor.size and self._verifier:
+                self._verifier.update(self._current)
+            if self._offset + len(self._current) == self.descriptor.size and self._verifier:
                 self._verifier.check()
-        count = min(len(view), len(self._head) - self._used)
-        view[:count] = self._head[self._used : self._used + count]
+        count = min(len(view), len(self._current) - self._used)
+        view[:count] = self._current[self._used : self._used + count]
         self._used += count
-        self._at += count
-        if self._used == len(self._head):
-            self._give_back()
+        self._offset += count
+        if self._used == len(self._current):
+            self._release_buffer()
         return count
 
-    def _give_back(self) -> None:
-        """Lets a buffer that was read be filled again."""
-        head, self._head = self._head, None
-        if head is not None and isinstance(head.obj, bytearray):
-            self._spare.append(head.obj)
+    def _release_buffer(self) -> None:
+        """Use the buffer of the part that has been read for another part."""
+        current, self._current = self._current, None
+        if current is not None and isinstance(current.obj, bytearray):
+            self._free_buffers.append(current.obj)
         self._submit(Interrupt())
-        if not self._parts:  # the end: there is nothing left for the threads to do
+        if not self._parts:  # all parts have been read, so the threads can end
             self._pool.shutdown()
 
-    def _submit(self, word: Interrupt) -> None:
-        start, end = self._next, min(self._next + PART, self.descriptor.size)
+    def _submit(self, interrupt: Interrupt) -> None:
+        """Let a thread fetch the next part, if there is one; ``interrupt`` can end it."""
+        start, end = self._next_start, min(self._next_start + PART, self.descriptor.size)
         if start == end:
             return
-        self._next = end
-        buffer = self._spare.pop() if self._spare else bytearray(PART)
+        self._next_start = end
+        buffer = self._free_buffers.pop() if self._free_buffers else bytearray(PART)
         view = memoryview(buffer)[: end - start]
-        self._words.append(word)  # first, for an interrupt may come in between
-        self._parts.append(self._pool.submit(self._fill, start, view, word))
+        # Added before the part is submitted, because a signal handler may raise in between.
+        self._interrupts.append(interrupt)
+        self._parts.append(self._pool.submit(self._fetch, start, view, interrupt))
 
-    def _fill(self, start: int, view: memoryview, word: Interrupt) -> memoryview:
-        """Reads one part, in a thread of its own."""
-        with word.watching():
+    def _fetch(self, start: int, view: memoryview, interrupt: Interrupt) -> memoryview:
+        """Read one part into ``view``, in a thread of the pool."""
+        with interrupt.watching():
             reader = None
             if not start:
                 reader, self._first = self._first, None
@@ -134,22 +151,23 @@ class PartsReader(io.RawIOBase):
         return view
 
     def close(self) -> None:
-        """Ends what is under way and waits for it."""
+        """Close the reader: end the requests of all parts, and wait for their threads."""
         if not self.closed:
             self._stop(wait=True)
         super().close()
 
     def _stop(self, wait: bool) -> None:
-        for word in self._words:
-            word.set()
+        for interrupt in self._interrupts:
+            interrupt.set()
         self._pool.shutdown(wait=wait, cancel_futures=True)
-        if self._first is not None:  # no thread has come to it
+        if self._first is not None:  # no thread has taken it
             self._first.close()
         self._parts.clear()
 
     def __del__(self) -> None:
         if not self.closed:
-            self._stop(wait=False)  # the last to drop it may be a thread of its own
+            # Do not wait: this may run in one of the pool's own threads.
+            self._stop(wait=False)
             super().close()
 
     def __exit__(self, *exception: object) -> None:

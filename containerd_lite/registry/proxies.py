@@ -1,7 +1,6 @@
-"""Which proxy stands between this machine and a registry.
+"""Chooses the proxy for a request, as curl and Go's programs do.
 
-What lives here: the variables that curl and Go's programs read, ``HTTP_PROXY HTTPS_PROXY
-NO_PROXY`` in either case.  What may not: connecting.
+The variables are ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, in upper or lower case.
 """
 
 from __future__ import annotations
@@ -15,9 +14,12 @@ from .destinations import Url, is_loopback
 
 
 class Proxies:
-    """Chooses by URL.  ``explicit`` is the one for all; ``""`` none; ``None`` as the variables say.
+    """Chooses the proxy for a URL. Requests to loopback addresses never use a proxy.
 
-    Loopback addresses are never asked for through a proxy.
+    Args:
+        explicit: The URL of the proxy for all requests, or ``""`` for no proxy. Default: the
+            proxy that the environment variables name.
+        environ: The environment variables. Default: those of this process.
     """
 
     def __init__(
@@ -27,36 +29,46 @@ class Proxies:
         self._environ = environ
 
     def find(self, url: Url) -> str | None:
-        """The URL of the proxy to take to ``url``, or ``None``.  Raises InvalidArgument."""
+        """Return the URL of the proxy for ``url``, or ``None``.
+
+        Raises InvalidArgument if the proxy's URL is not http or https.
+        """
         if is_loopback(url.host):
             return None
         if self._explicit is not None:
-            return _checked(self._explicit, "the proxy given") if self._explicit else None
-        # A CGI program's HTTP_PROXY is a header of its client's (CVE-2016-5386).
+            return _complete(self._explicit, "the proxy argument") if self._explicit else None
+        # In a CGI program, HTTP_PROXY holds a header that the HTTP client sent (CVE-2016-5386).
         cgi = url.scheme == "http" and self._read("REQUEST_METHOD")
         name = f"{url.scheme}_proxy"
         value = self._read(name) or ("" if cgi else self._read(name.upper()))
         if not value or _is_exempt(url, self._read("no_proxy") or self._read("NO_PROXY")):
             return None
-        return _checked(value, f"the proxy in ${name.upper()}")
+        return _complete(value, f"the proxy in ${name.upper()}")
 
     def _read(self, name: str) -> str:
         environ = os.environ if self._environ is None else self._environ
         return environ.get(name, "").strip()
 
 
-def _checked(text: str, what: str) -> str:
-    """A proxy's URL, with a scheme; it may carry a password and is never quoted."""
+def _complete(text: str, what: str) -> str:
+    """Return a proxy's URL, with ``http://`` if it has no scheme.
+
+    Errors never quote the URL, because it may contain a password.
+    """
     text = text if "://" in text else f"http://{text}"
     if text.partition("://")[0].lower() not in ("http", "https"):
         raise InvalidArgument(
-            f"{what} is not an http or https one", remedy="SOCKS proxies are not spoken to"
+            f"{what} is not an http or https URL",
+            remedy="Give an http or https proxy; SOCKS is not supported",
         )
     return text
 
 
 def _is_exempt(url: Url, text: str) -> bool:
-    """Whether ``NO_PROXY`` names the URL's host: by name, domain, address, network, or ``*``."""
+    """Return whether ``NO_PROXY`` contains the URL's host.
+
+    Its entries are names, domains, addresses, networks, or ``*``.
+    """
     for entry in text.replace(",", " ").split():
         if entry == "*" or _matches(url, entry.lower()):
             return True
@@ -64,6 +76,7 @@ def _is_exempt(url: Url, text: str) -> bool:
 
 
 def _matches(url: Url, entry: str) -> bool:
+    """Return whether one entry of ``NO_PROXY`` other than ``*`` matches the URL's host."""
     try:
         return ipaddress.ip_address(url.host) in ipaddress.ip_network(
             entry.strip("[]"), strict=False
@@ -76,6 +89,6 @@ def _matches(url: Url, entry: str) -> bool:
             return False
         entry = name.strip("[]")
     domain = entry.removeprefix("*").removeprefix(".")
-    # An entry with a dot before it means the names below alone, as in Go.
+    # An entry with a leading dot means only the names below the domain, as in Go.
     below = url.host.endswith(f".{domain}")
     return below if entry[:1] in "*." else url.host == domain or below

@@ -1,7 +1,7 @@
-"""Manifests that refer to others, and the tag that stands in where a registry has no list of them.
+"""Pushes, lists and deletes manifests that refer to another manifest, their subject.
 
-What lives here: distribution-spec, Listing Referrers, Pushing Manifests with Subject, and the
-Referrers Tag Schema.  What may not: what the referrers mean.
+If the registry has no referrers API, a tag holds the list of a subject's referrers. See the
+distribution-spec, Listing Referrers, Pushing Manifests with Subject, and Referrers Tag Schema.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.reference import Reference
 from ..records import replace
-from . import responses as answers
+from . import responses
 from .destinations import Url
 from .download import Until, pull_scope
 from .failover import Failover
@@ -28,14 +28,15 @@ from .listing import Watch, delete_content, next_page
 from .session import Ask, Session
 from .upload import push_scope
 
-#: Referrers of one manifest; more are believed to be an attack (CVE-2023-46737).
+#: Largest number of referrers of one manifest. More are taken for an attack (CVE-2023-46737).
 MAX_REFERRERS = 10_000
 
 
 def fallback_tag(digest: str) -> str:
-    """The tag under which a client keeps the referrers of ``digest``.
+    """Return the tag under which clients keep the list of referrers of ``digest``.
 
-    The algorithm is cut at 32 characters, the rest at 64, and what a tag cannot hold is ``-``.
+    The algorithm is cut to 32 characters and the rest to 64. Characters that a tag cannot contain
+    become ``-``.
     """
     algorithm, _, encoded = digest.partition(":")
     return re.sub(r"[^A-Za-z0-9_.-]", "-", f"{algorithm[:32]}-{encoded[:64]}")
@@ -44,31 +45,32 @@ def fallback_tag(digest: str) -> str:
 def find_referrers(
     hosts: Failover, reference: Reference, artifact_type: str, until: Until
 ) -> tuple[Descriptor, ...]:
-    """The referrers of the reference's digest, by the API or the fallback tag."""
+    """Return the referrers of the reference's digest, from the API or from the fallback tag."""
     digest = reference.digest
     if not digest:
         raise InvalidArgument(
-            f"{reference} has no digest", remedy="Resolve it first: referrers are kept by digest"
+            f"{reference} has no digest", remedy="Resolve it first; referrers are listed by digest"
         )
 
-    def on(session: Session) -> tuple[Descriptor, ...]:
+    def find_on(session: Session) -> tuple[Descriptor, ...]:
         deadline = until()
         try:
-            return _listed(session, reference.repository, digest, artifact_type, deadline)
+            return _fetch_list(session, reference.repository, digest, artifact_type, deadline)
         except RegistryNotFound:
-            held = _held(session, reference.repository, digest, deadline)
-            return held.manifests if held else ()
+            index = _fetch_fallback(session, reference.repository, digest, deadline)
+            return index.manifests if index else ()
 
-    found = hosts.first(on, REFERRERS, PULL)
-    # The registry may have filtered or not: OCI-Filters-Applied tells, and it costs nothing.
+    found = hosts.first(find_on, REFERRERS, PULL)
+    # Always filter, without a look at OCI-Filters-Applied, which says whether the registry did.
     return tuple(d for d in found if artifact_type in ("", d.artifact_type))
 
 
-def _listed(
+def _fetch_list(
     session: Session, repository: str, digest: str, artifact_type: str, deadline: Deadline
 ) -> tuple[Descriptor, ...]:
+    """Return the referrers of ``digest`` from the referrers API, all pages of them."""
     query = {"artifactType": artifact_type} if artifact_type else {}
-    ask = Ask(
+    request = Ask(
         "GET",
         f"{repository}/referrers/{digest}",
         f"referrers of {digest}",
@@ -78,47 +80,54 @@ def _listed(
     )
     watch = Watch(f"the list of referrers of {digest} at {session.host.base.origin}")
     found: dict[str, Descriptor] = {}
-    room = MAX_DOCUMENT  # as much as the one index of a fallback tag may hold
+    bytes_left = MAX_DOCUMENT  # all pages together are limited like the index of a fallback tag
     while True:
-        index, following, size = session.send(ask, deadline, _page)
+        index, next_url, size = session.send(request, deadline, _read_page)
         watch.check([child.digest for child in index.manifests])
         found.update((child.digest, child) for child in index.manifests)
-        room -= size
-        if len(found) > MAX_REFERRERS or room < 0:
+        bytes_left -= size
+        if len(found) > MAX_REFERRERS or bytes_left < 0:
             raise RegistryError(
-                f"{digest} has more than the {MAX_REFERRERS} referrers or {MAX_DOCUMENT} bytes "
-                "of them that are allowed"
+                f"the list of referrers of {digest} has more than the {MAX_REFERRERS} referrers "
+                f"or {MAX_DOCUMENT} bytes allowed"
             )
-        if following is None:
+        if next_url is None:
             return tuple(found.values())
-        ask = replace(ask, url=following)
+        request = replace(request, url=next_url)
 
 
-def _page(answer: Response) -> tuple[Index, Url | None, int]:
-    body = answer.read(MAX_DOCUMENT, "the list of referrers")
-    return _index(answer, body), next_page(answer), len(body)
+def _read_page(response: Response) -> tuple[Index, Url | None, int]:
+    """Return one page of a list, the URL of the next page, and the size of this page in bytes."""
+    body = response.read(MAX_DOCUMENT, "the list of referrers")
+    return _parse_index(response, body), next_page(response), len(body)
 
 
-def _index(answer: Response, body: bytes) -> Index:
-    """The index of an answer; refuses every other document."""
-    said = media_types.bare(answer.headers.get("Content-Type", ""))
+def _parse_index(response: Response, body: bytes) -> Index:
+    """Return the index in a response's body. Raises RegistryError for any other document."""
+    content_type = media_types.bare(response.headers.get("Content-Type", ""))
     try:
-        found = parse(body, said if media_types.is_index(said) else media_types.OCI_INDEX)
+        found = parse(
+            body, content_type if media_types.is_index(content_type) else media_types.OCI_INDEX
+        )
     except (InvalidArgument, DigestMismatch) as error:
-        raise RegistryError(f"{answer.url.origin} gave no list of referrers: {error}") from error
-    if not isinstance(found, Index) or not (media_types.is_index(said) or not said):
-        raise RegistryError(f"{answer.url.origin} keeps something else than an index as referrers")
+        raise RegistryError(
+            f"{response.url.origin} sent an invalid list of referrers: {error}"
+        ) from error
+    if not isinstance(found, Index) or not (media_types.is_index(content_type) or not content_type):
+        raise RegistryError(f"{response.url.origin} sent a list of referrers that is not an index")
     return found
 
 
-def _held(session: Session, repository: str, digest: str, deadline: Deadline) -> Index | None:
-    """What the fallback tag holds, if it is there."""
+def _fetch_fallback(
+    session: Session, repository: str, digest: str, deadline: Deadline
+) -> Index | None:
+    """Return the index under the fallback tag of ``digest``, or ``None`` without such a tag."""
     tag = fallback_tag(digest)
     accept = {"Accept": media_types.OCI_INDEX}
     path = f"{repository}/manifests/{tag}"
-    ask = Ask("GET", path, f"manifest {tag}", (pull_scope(repository),), accept)
+    request = Ask("GET", path, f"manifest {tag}", (pull_scope(repository),), accept)
     try:
-        return session.send(ask, deadline, _page)[0]
+        return session.send(request, deadline, _read_page)[0]
     except RegistryNotFound:
         return None
 
@@ -126,127 +135,155 @@ def _held(session: Session, repository: str, digest: str, deadline: Deadline) ->
 def push_manifest(
     session: Session, reference: Reference, content: bytes, media_type: str, deadline: Deadline
 ) -> Descriptor:
-    """Puts a manifest; keeps the fallback tag of its subject where the registry does not."""
+    """Push a manifest or index.
+
+    If it has a subject and the registry does not list referrers, add it to the fallback tag.
+    """
     document = parse(content, media_type)
     algorithm = digests.algorithm(reference.digest) if reference.digest else "sha256"
     digest = digests.of(content, algorithm)
     if reference.digest and reference.digest != digest:
-        raise DigestMismatch(f"the manifest's digest is {digest}, not that of {reference}")
+        raise DigestMismatch(f"the manifest has the digest {digest}, but is pushed as {reference}")
     descriptor = Descriptor(document.media_type, digest, len(content))
-    place = reference.tag or digest
-    handled = _put(
+    target = reference.tag or digest
+    lists_referrers = _put_manifest(
         session,
         reference.repository,
-        place,
+        target,
         content=content,
         descriptor=descriptor,
         deadline=deadline,
     )
-    if document.subject is not None and not handled:
-        _keep(session, reference.repository, document, descriptor, deadline)
+    if document.subject is not None and not lists_referrers:
+        _add_to_fallback(session, reference.repository, document, descriptor, deadline)
     return descriptor
 
 
-def _put(
+def _put_manifest(
     session: Session,
     repository: str,
-    place: str,
+    target: str,
     content: bytes,
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> bool:
-    """Puts a manifest; tells whether the registry keeps the referrers of its subject itself."""
+    """Put a manifest under a tag or digest; return whether the registry lists it as a referrer."""
 
-    def use(answer: Response) -> bool:
-        answer.snippet(0)
-        answers.confirm(answer, descriptor.digest)
-        return "OCI-Subject" in answer.headers
+    def use(response: Response) -> bool:
+        response.snippet(0)
+        responses.confirm(response, descriptor.digest)
+        return "OCI-Subject" in response.headers
 
-    ask = Ask(
+    request = Ask(
         "PUT",
-        f"{repository}/manifests/{place}",
-        f"manifest {place}",
+        f"{repository}/manifests/{target}",
+        f"manifest {target}",
         (push_scope(repository),),
         {"Content-Type": descriptor.media_type},
         body=content,
         expect=(201, 200, 202),
     )
-    return session.send(ask, deadline, use)
+    return session.send(request, deadline, use)
 
 
-def _keep(
+def _add_to_fallback(
     session: Session,
     repository: str,
     document: Manifest | Index,
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> None:
-    """Adds a referrer to the index under the fallback tag of its subject."""
+    """Add a referrer to the index under its subject's fallback tag, unless it is there."""
     subject = document.subject
     if subject is None:
         return
-    held = _held(session, repository, subject.digest, deadline)
-    entries = list(held.manifests) if held else []
+    old_index = _fetch_fallback(session, repository, subject.digest, deadline)
+    entries = list(old_index.manifests) if old_index else []
     if any(entry.digest == descriptor.digest for entry in entries):
         return
-    kind = document.artifact_type
-    if not kind and isinstance(document, Manifest):
-        kind = document.config.media_type
-    entries.append(replace(descriptor, artifact_type=kind, annotations=document.annotations))
-    _write(session, repository, subject.digest, entries=entries, held=held, deadline=deadline)
+    artifact_type = document.artifact_type
+    if not artifact_type and isinstance(document, Manifest):
+        artifact_type = document.config.media_type
+    entries.append(
+        replace(descriptor, artifact_type=artifact_type, annotations=document.annotations)
+    )
+    _put_fallback(
+        session,
+        repository,
+        subject.digest,
+        entries=entries,
+        old_index=old_index,
+        deadline=deadline,
+    )
 
 
-def _write(
+def _put_fallback(
     session: Session,
     repository: str,
     subject: str,
     entries: list[Descriptor],
-    held: Index | None,
+    old_index: Index | None,
     deadline: Deadline,
 ) -> None:
-    """Puts the index of a subject's referrers under its fallback tag, in the place of ``held``."""
+    """Put an index of ``entries`` under the subject's fallback tag, in place of ``old_index``."""
     index = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_INDEX,
         "manifests": [entry.to_json() for entry in entries],
-        **({"annotations": dict(held.annotations)} if held and held.annotations else {}),
+        **(
+            {"annotations": dict(old_index.annotations)}
+            if old_index and old_index.annotations
+            else {}
+        ),
     }
     body = json.dumps(index, separators=(",", ":")).encode()
-    place = Descriptor(media_types.OCI_INDEX, digests.of(body), len(body))
-    _put(
+    descriptor = Descriptor(media_types.OCI_INDEX, digests.of(body), len(body))
+    _put_manifest(
         session,
         repository,
         fallback_tag(subject),
         content=body,
-        descriptor=place,
+        descriptor=descriptor,
         deadline=deadline,
     )
 
 
 def delete_manifest(session: Session, reference: Reference, deadline: Deadline) -> None:
-    """Deletes a manifest or a tag; a referrer is taken out of its subject's fallback tag, too."""
+    """Delete a manifest or a tag.
+
+    If the manifest is a referrer and the registry has no referrers API, remove it from its
+    subject's fallback tag, too.
+    """
     repository, digest = reference.repository, reference.digest
-    # A tag leaves the manifest where it is.
+    # Without a digest, only the tag is deleted; the manifest remains.
     subject = _subject_of(session, repository, digest, deadline) if digest else None
     delete_content(session, repository, "manifests", reference.target, deadline)
     if subject is None:
         return
     try:
-        _listed(session, repository, subject, "", deadline)  # the registry keeps the list itself
+        # If this succeeds, the registry keeps the list itself.
+        _fetch_list(session, repository, subject, "", deadline)
     except RegistryNotFound:
-        held = _held(session, repository, subject, deadline)
-        kept = [entry for entry in held.manifests if entry.digest != digest] if held else []
-        if held and len(kept) < len(held.manifests):
-            _write(session, repository, subject, entries=kept, held=held, deadline=deadline)
+        index = _fetch_fallback(session, repository, subject, deadline)
+        entries = [entry for entry in index.manifests if entry.digest != digest] if index else []
+        if index and len(entries) < len(index.manifests):
+            _put_fallback(
+                session, repository, subject, entries=entries, old_index=index, deadline=deadline
+            )
 
 
 def _subject_of(session: Session, repository: str, digest: str, deadline: Deadline) -> str | None:
-    """The digest of a manifest's subject; ``None`` too for a manifest that cannot be read."""
+    """Return the digest of a manifest's subject.
+
+    The result is ``None`` if the manifest has no subject or cannot be read.
+    """
     accept = {"Accept": ", ".join(media_types.ACCEPTED)}
     scopes = (pull_scope(repository),)
-    ask = Ask("GET", f"{repository}/manifests/{digest}", f"manifest {digest}", scopes, accept)
+    request = Ask("GET", f"{repository}/manifests/{digest}", f"manifest {digest}", scopes, accept)
     try:
-        body = session.send(ask, deadline, lambda answer: answer.read(MAX_DOCUMENT, ask.what))
+        body = session.send(
+            request, deadline, lambda response: response.read(MAX_DOCUMENT, request.what)
+        )
         subject = (
             parse(body).subject if digests.of(body, digests.algorithm(digest)) == digest else None
         )

@@ -1,8 +1,4 @@
-"""The client of one registry: resolve, fetch, upload, list, delete.
-
-What lives here: the facade and what its parts share.  What may not: containerd, stores, choosing
-what to fetch or push.
-"""
+"""The client of one registry: resolve, fetch, upload, list and delete content."""
 
 from __future__ import annotations
 
@@ -35,22 +31,53 @@ from .parts import PartsReader
 from .proxies import Proxies
 from .session import MAX_TRIES, MOST_CUTS, Cuts, Report, Session
 
-#: Where containerd's and Docker's administrators put what they say of registries.
+#: Folders in which administrators configure registries for containerd and Docker.
 HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
 
-#: Bytes per second below which a peer is given up: less than any line that is in use gives.
+#: Default least rate of a peer in bytes per second. Every usable network is faster.
 LEAST_RATE = 100.0
 
 StrPath = str | os.PathLike[str]
 
 
 class Registry:
-    """One registry and its mirrors; thread-safe, usable after ``fork`` only if not used before.
+    """A client of one registry and its mirrors.
 
-    Nothing is sent before a method is called.  ``close()`` (or ``with``) closes the idle
-    connections.  Methods raise RegistryNotFound, RegistryUnauthorized, RegistryUnavailable, and
-    RegistryError for all else that a registry can do wrong; they take a ``deadline`` for the
-    whole of the operation, in whose place ``timeout`` bounds each request up to its body.
+    It is thread-safe. It is usable after ``fork`` only if it was not used before. It sends no
+    request before a method is called. It is a context manager that closes the idle connections.
+
+    Methods raise RegistryNotFound, RegistryUnauthorized, RegistryUnavailable, and RegistryError
+    for other failures of a registry. They raise InvalidArgument for a reference on another
+    registry. Their ``deadline`` limits the whole operation. Without it, ``timeout`` limits each
+    request.
+
+    Args:
+        host: The registry as references name it (``docker.io``, ``127.0.0.1:5000``).
+        credentials: The registry's credentials, or a function that returns those of a host, such
+            as ``credentials.default_credentials``. It is called only when a host requires
+            credentials. Default: anonymous access.
+        plain_http: Whether to use HTTP without TLS, unless ``hosts.toml`` gives the scheme.
+            Default: only for loopback addresses without ``tls``.
+        hosts_dirs: Folders that are searched for the registry's ``hosts.toml`` or for Docker's
+            certificates.
+        tls: Further TLS files for the registry itself.
+        proxy: The URL of a proxy for all requests, or ``""`` for no proxy. Default: the proxy in
+            the environment variables.
+        timeout: Seconds that a request and its retries may take, without the body of a blob.
+        connect_timeout: Seconds that connecting may take.
+        stall_timeout: Seconds that the peer may send no byte.
+        least_rate: Least bytes per second of a peer. It is an error if the peer is slower over
+            ``stall_timeout`` seconds.
+        max_rate: Most bytes per second that this client sends and receives. Default: no limit.
+        realm_hosts: Hosts of further token servers that may receive the credentials.
+        user_agent: The ``User-Agent`` of all requests.
+        progress: Called with an event for each request that is repeated.
+        network: Classifies addresses; tests replace it.
+        sleep: Waits for some seconds; tests replace it.
+
+    Raises:
+        InvalidArgument: ``host`` is not the host of a registry, or a configuration file cannot be
+            used.
     """
 
     def __init__(
@@ -73,21 +100,6 @@ class Registry:
         network: Destinations | None = None,
         sleep: Callable[[float], object] = pause,
     ) -> None:
-        """``host`` is as references name it (``docker.io``, ``127.0.0.1:5000``).
-
-        ``credentials`` are the pair for it, or a function that finds one by host, asked only
-        when needed (``credentials.default_credentials``); ``None`` is anonymous.
-        ``plain_http=None`` uses it for loopback only.  ``hosts_dirs`` are searched for its
-        ``hosts.toml`` or Docker's certificates; ``tls`` adds files for the registry itself.
-        ``proxy`` is a URL, ``""`` for none, ``None`` for what the environment says.
-
-        In seconds: ``timeout`` bounds a request with its tries up to the body,
-        ``stall_timeout`` any wait for a byte.  In bytes per second: ``least_rate`` is what a
-        peer must give over the stall time-out, ``max_rate`` what this client takes and gives.
-        ``realm_hosts`` are further hosts that may be told the credentials.  ``progress`` is told
-        of tries that are repeated.  ``network`` and ``sleep`` are there for tests.  Raises
-        InvalidArgument for a host that cannot be and for files that cannot be used.
-        """
         self._namespace = host
         self._timeout = timeout
         self._sleep = sleep
@@ -98,7 +110,7 @@ class Registry:
         *mirrors, own = find_hosts(host, hosts_dirs, plain_http)
         if tls is not None:
             own = replace(own, tls=own.tls.joined(tls))
-        wiring = _Wiring(
+        settings = _Settings(
             Bounds(connect_timeout, stall_timeout, least_rate),
             user_agent,
             network or Destinations(),
@@ -110,18 +122,18 @@ class Registry:
             report=self._report,
             warnings=self._warnings,
         )
-        # A mirror that fails has another host behind it.
-        sessions = [wiring.session(mirror, 1) for mirror in mirrors]
-        self._hosts = Failover(host, [*sessions, wiring.session(own, MAX_TRIES)])
+        # A mirror gets a single try, because another host follows it.
+        sessions = [settings.session(mirror, 1) for mirror in mirrors]
+        self._hosts = Failover(host, [*sessions, settings.session(own, MAX_TRIES)])
 
     @property
     def host(self) -> str:
-        """The host as references name it."""
+        """The registry as references name it."""
         return self._namespace
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the registry wants users to read, each once (distribution-spec, Warnings)."""
+        """The registry's warnings for users, each one once (distribution-spec, Warnings)."""
         return tuple(self._warnings)
 
     def __repr__(self) -> str:
@@ -134,43 +146,58 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Closes the idle connections; open readers go on until they are closed."""
+        """Close the idle connections. Open readers remain usable until they are closed."""
         self._hosts.close()
 
     def resolve(self, reference: Reference, *, deadline: Deadline | None = None) -> Descriptor:
-        """The descriptor of the manifest or index that ``reference`` names.
+        """Return the descriptor of the manifest or index that ``reference`` names.
 
-        Asks by HEAD; where the answer does not tell digest, size and type, gets the document,
-        checks and hashes it.  Raises DigestMismatch where the registry contradicts the
-        reference or itself.
+        It comes from a HEAD response. If that does not state digest, size and media type, this
+        fetches the document, checks it and hashes it.
+
+        Raises:
+            RegistryNotFound: The registry has no such manifest or index.
+            DigestMismatch: The registry's digest contradicts the reference or the content.
         """
         self._check(reference)
         with naming(f"resolve {reference}"):
-            return fetch.resolve(self._hosts, reference, self._each(deadline))
+            return fetch.resolve(self._hosts, reference, self._deadline_maker(deadline))
 
     def fetch_manifest(
         self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
     ) -> bytes:
-        """The manifest or index of ``descriptor`` in ``reference``'s repository, verified.
+        """Return the manifest or index of ``descriptor`` from the reference's repository, verified.
 
-        At most 4 MiB.  One of Docker's schema 1 comes with its signatures, which the digest is
-        not of, and of whatever length these are this time.  Raises DigestMismatch and
-        SizeMismatch.
+        A manifest of Docker's schema 1 includes its signatures. The digest does not cover them,
+        and their length may change with each request.
+
+        Raises:
+            RegistryNotFound: The repository has no such manifest or index.
+            RegistryError: The document has more than 4 MiB or is invalid.
+            DigestMismatch: The content does not match the digest.
+            SizeMismatch: The content does not match the size.
         """
         self._check(reference)
         with naming(f"fetch {descriptor.digest} of {reference.name}"):
-            return fetch.fetch_manifest(self._hosts, reference, descriptor, self._each(deadline))
+            return fetch.fetch_manifest(
+                self._hosts, reference, descriptor, self._deadline_maker(deadline)
+            )
 
     def blob_size(
         self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
     ) -> int:
-        """The size of a blob in bytes as the registry tells it, whatever the descriptor says.
+        """Return the size of a blob in bytes as the registry states it.
 
-        Raises RegistryError where it does not tell, DigestMismatch where it names another blob.
+        The size in the descriptor is ignored.
+
+        Raises:
+            RegistryNotFound: The repository has no such blob.
+            RegistryError: The registry does not state the size.
+            DigestMismatch: The registry names another blob.
         """
         self._check(reference)
         with naming(f"find the size of {descriptor.digest} of {reference.name}"):
-            return fetch.size_of(self._hosts, reference, descriptor, self._each(deadline))
+            return fetch.size_of(self._hosts, reference, descriptor, self._deadline_maker(deadline))
 
     def open_blob(
         self,
@@ -182,22 +209,34 @@ class Registry:
         connections: int = 1,
         deadline: Deadline | None = None,
     ) -> BlobReader | PartsReader:
-        """The content of ``descriptor`` in ``reference``'s repository as a stream from ``offset``.
+        """Return a stream of the content of ``descriptor``, from ``offset`` to its end.
 
-        Manifests are asked for at their own place.  A cut or a stall is survived by asking for
-        the rest; layers that the registry need not hold are sought at their URLs.  From offset
-        0 the reader verifies digest and size, unless ``verify`` is false because the store
-        does; size is always kept to.  With several ``connections`` a big blob comes in parts of
-        4 MiB side by side.  ``deadline`` bounds the reading too; without one it is bounded by
-        stalls only.  Raises OutOfRange for an offset beyond the end; SizeMismatch if the
-        registry announces another size; InvalidArgument for a manifest of schema 1, which is
-        ``fetch_manifest``'s.
+        After a broken connection or a stall, the stream requests the rest. Layers that the
+        registry need not have are fetched from their URLs.
+
+        Args:
+            reference: The repository.
+            descriptor: A blob, manifest or index.
+            offset: The first byte to read.
+            verify: Whether the stream verifies the digest, if it begins at offset 0. Set it to
+                false if the store does that. The size is always checked.
+            connections: The largest number of parallel connections. With several, a large blob is
+                fetched in parts of 4 MiB.
+            deadline: The deadline for requests and reading. Default: ``timeout`` for each request,
+                and only ``stall_timeout`` and ``least_rate`` for reading.
+
+        Raises:
+            RegistryNotFound: The repository has no such content.
+            OutOfRange: ``offset`` is beyond the end.
+            SizeMismatch: The registry announces another size.
+            InvalidArgument: ``descriptor`` is a manifest of Docker's schema 1; use
+                ``fetch_manifest``.
         """
         self._check(reference)
         if media_types.is_schema1(descriptor.media_type):
             raise InvalidArgument(
-                f"{descriptor.digest} is of Docker's schema 1: its size and digest say nothing of "
-                "its bytes",
+                f"{descriptor.digest} is a manifest of Docker's schema 1, whose size and digest do "
+                "not cover all its bytes",
                 remedy="Use fetch_manifest",
             )
         source = fetch.BlobSource(
@@ -225,18 +264,36 @@ class Registry:
         deadline: Deadline | None = None,
         progress: ProgressCallback | None = None,
     ) -> package.Outcome:
-        """Brings a blob into ``reference``'s repository, unless it is there.
+        """Upload a blob to the repository of ``reference``, unless it exists there.
 
-        ``content`` is the bytes, a path, or a function that opens them as a binary file at an
-        offset in bytes.  ``mount_from`` are repositories of the same registry that may have
-        it; without ``ask`` it is not looked for first.  The whole goes in one PUT, or in PATCHes
-        of ``chunk_size`` bytes (at least what the registry asks for); with ``single_post`` in the
-        POST itself, where the registry knows that.  A cut is survived by asking how much has
-        come.  An upload that fails is deleted.  Raises SizeMismatch and DigestMismatch for
-        content that is not the descriptor's.
+        After a broken connection, the client asks how many bytes the registry has, and continues
+        from there. An upload that fails is deleted.
+
+        Args:
+            reference: The repository.
+            descriptor: The blob.
+            content: The bytes, a file's path, or a function that opens them as a binary file at an
+                offset in bytes.
+            mount_from: Repositories of the same registry that may have the blob.
+            chunk_size: Bytes of each PATCH request, at least the registry's minimum. Default: one
+                PUT request with the whole content.
+            single_post: Whether to send the content in the POST request that starts the upload, if
+                the registry supports it.
+            ask: Whether to check first if the blob exists.
+            deadline: The deadline for the whole upload. Default: ``timeout`` for each request
+                without content.
+            progress: Called with ``uploading`` events, and at the end with the outcome.
+
+        Returns:
+            Whether the blob existed, was mounted or was uploaded.
+
+        Raises:
+            SizeMismatch: The content does not match the size.
+            DigestMismatch: The content does not match the digest.
+            InvalidArgument: The content cannot be read.
         """
         self._check(reference)
-        task = package.Upload(
+        upload = package.Upload(
             self._hosts.able(PUSH)[0],
             reference,
             descriptor,
@@ -247,7 +304,7 @@ class Registry:
             report=progress or (lambda event: None),
         )
         with naming(f"upload {descriptor.digest} to {reference.name}"):
-            return task.run(mount_from, chunk_size, single_post, ask)
+            return upload.run(mount_from, chunk_size, single_post, ask)
 
     def push_manifest(
         self,
@@ -257,41 +314,59 @@ class Registry:
         *,
         deadline: Deadline | None = None,
     ) -> Descriptor:
-        """Puts a manifest or index under ``reference``'s tag, or its digest.
+        """Push a manifest or index under the reference's tag, or else under its digest.
 
-        ``media_type`` is what the document says unless given.  Where it has a subject and the
-        registry does not answer that it keeps referrers, the fallback tag is brought up to
-        date (distribution-spec, Pushing Manifests with Subject).  Raises InvalidArgument for a
-        document that is none, DigestMismatch where the reference or the registry names another.
+        If it has a subject and the registry does not list referrers, this updates the fallback
+        tag (distribution-spec, Pushing Manifests with Subject).
+
+        Args:
+            reference: The repository, and the tag or digest.
+            content: The manifest or index.
+            media_type: Its media type. Default: the one in the document.
+            deadline: The deadline for all requests. Default: ``timeout`` for all of them.
+
+        Returns:
+            The descriptor of the manifest or index.
+
+        Raises:
+            InvalidArgument: ``content`` is not a manifest or index.
+            DigestMismatch: The reference or the registry names another digest.
         """
         self._check(reference)
         with naming(f"push {reference}"):
             session = self._hosts.able(PUSH)[0]
             return package.push_manifest(
-                session, reference, content, media_type, self._until(deadline)
+                session, reference, content, media_type, self._deadline(deadline)
             )
 
     def tags(self, reference: Reference, *, deadline: Deadline | None = None) -> Iterator[str]:
-        """The tags of ``reference``'s repository, page by page as they are asked for."""
+        """Yield the tags of the reference's repository; request each page when it is needed."""
         self._check(reference)
-        return package.list_tags(self._hosts, reference, self._each(deadline))
+        return package.list_tags(self._hosts, reference, self._deadline_maker(deadline))
 
     def catalog(self, *, deadline: Deadline | None = None) -> Iterator[str]:
-        """The repositories of the registry, where it tells (distribution's ``_catalog``)."""
-        return package.list_catalog(self._hosts, self._each(deadline))
+        """Yield the repositories of a registry that lists them (distribution's ``_catalog``)."""
+        return package.list_catalog(self._hosts, self._deadline_maker(deadline))
 
     def referrers(
         self, reference: Reference, artifact_type: str = "", *, deadline: Deadline | None = None
     ) -> tuple[Descriptor, ...]:
-        """The manifests whose subject is ``reference``'s digest, of one artifact type or of all.
+        """Return the manifests that refer to the reference's digest as their subject.
 
-        Falls back to the tag that stands for them where the registry has no such API.  Raises
-        InvalidArgument for a reference without a digest.
+        If the registry has no API for referrers, they come from the fallback tag.
+
+        Args:
+            reference: The repository and the digest.
+            artifact_type: The artifact type of the referrers. Default: all types.
+            deadline: The deadline for all requests. Default: ``timeout`` for each host.
+
+        Raises:
+            InvalidArgument: ``reference`` has no digest.
         """
         self._check(reference)
         with naming(f"list referrers of {reference}"):
             return package.find_referrers(
-                self._hosts, reference, artifact_type, self._each(deadline)
+                self._hosts, reference, artifact_type, self._deadline_maker(deadline)
             )
 
     def delete(
@@ -301,14 +376,23 @@ class Registry:
         *,
         deadline: Deadline | None = None,
     ) -> None:
-        """Deletes the manifest or the tag that ``reference`` names, or the ``descriptor``'s blob.
+        """Delete a manifest, a tag or a blob.
 
-        A tag with a digest means the digest.  A referrer is taken out of the fallback tag of its
-        subject where the registry keeps no list of them.  Raises RegistryError with status 405
-        where the registry does not allow it.
+        If the registry has no API for referrers, a deleted referrer is also removed from its
+        subject's fallback tag.
+
+        Args:
+            reference: The repository, and the manifest or tag to delete. A reference with tag and
+                digest means the digest.
+            descriptor: The blob to delete. Default: the manifest or tag of ``reference``.
+            deadline: The deadline for all requests. Default: ``timeout`` for all of them.
+
+        Raises:
+            RegistryNotFound: The repository has no such content.
+            RegistryError: With status 405, the registry does not allow deletion.
         """
         self._check(reference)
-        session, until = self._hosts.able(PUSH)[0], self._until(deadline)
+        session, until = self._hosts.able(PUSH)[0], self._deadline(deadline)
         with naming(f"delete {descriptor.digest if descriptor else reference.target}"):
             if descriptor is None:
                 package.delete_manifest(session, reference, until)
@@ -318,35 +402,46 @@ class Registry:
                 )
 
     def _check(self, reference: Reference) -> None:
+        """Raise InvalidArgument if ``reference`` is on another registry."""
         if reference.host != self._namespace:
             raise InvalidArgument(f"{reference} is not on the registry {self._namespace}")
 
     def _cuts(self, blob: Descriptor, deadline: Deadline | None, refusals: int = MOST_CUTS) -> Cuts:
-        return Cuts(self._sleep, self._report, blob.digest, self._each(deadline), refusals=refusals)
+        """Return the object that decides whether the transfer of a blob continues."""
+        return Cuts(
+            self._sleep,
+            self._report,
+            blob.digest,
+            self._deadline_maker(deadline),
+            refusals=refusals,
+        )
 
-    def _until(self, deadline: Deadline | None) -> Deadline:
+    def _deadline(self, deadline: Deadline | None) -> Deadline:
+        """Return ``deadline``, or else one that begins now."""
         return deadline or Deadline(self._timeout)
 
-    def _each(self, deadline: Deadline | None) -> Callable[[], Deadline]:
-        """The deadline of each page of a list, or of each try."""
-        return lambda: self._until(deadline)
+    def _deadline_maker(self, deadline: Deadline | None) -> Callable[[], Deadline]:
+        """Return a function that returns the deadline of a request that begins now."""
+        return lambda: self._deadline(deadline)
 
     def _report(self, event: ProgressEvent) -> None:
         if self._progress is not None:
             self._progress(event)
 
 
-def _source(host: str, given: Credentials | CredentialSource | None) -> CredentialSource | None:
-    """Credentials that were given are the registry's own: no mirror is told them."""
-    if isinstance(given, Credentials):
-        pair = given
-        return lambda account: pair if account == host else None
-    return given
+def _source(
+    host: str, credentials: Credentials | CredentialSource | None
+) -> CredentialSource | None:
+    """Return a source of credentials. Mirrors do not get the credentials of the registry."""
+    if isinstance(credentials, Credentials):
+        own_credentials = credentials
+        return lambda account: own_credentials if account == host else None
+    return credentials
 
 
 @record(frozen=True)
-class _Wiring:
-    """What the sessions with a registry and its mirrors have in common."""
+class _Settings:
+    """The settings that the sessions with a registry and its mirrors share."""
 
     bounds: Bounds
     user_agent: str
@@ -360,6 +455,7 @@ class _Wiring:
     warnings: list[str]
 
     def session(self, host: Host, tries: int) -> Session:
+        """Return a session with ``host`` that tries each request up to ``tries`` times."""
         transport = Transport(
             home=host.base.host,
             bounds=replace(self.bounds, connect=host.dial_timeout or self.bounds.connect),

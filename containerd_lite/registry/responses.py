@@ -1,7 +1,6 @@
-"""What an answer that carries a manifest or a blob says, and whether it can be believed.
+"""Reads and checks responses that carry a manifest or a blob.
 
-What lives here: headers and bodies → descriptors and verified bytes (distribution-spec, Pull).
-What may not: sending requests.
+The results are descriptors and verified bytes (distribution-spec, Pull).
 """
 
 from __future__ import annotations
@@ -20,142 +19,164 @@ from ..oci.document import MAX_DOCUMENT, MAX_INTEGER, Document, quoted
 from ..oci.reference import Reference
 from .http import Response
 
-#: What servers say who do not know what they serve.
-_VAGUE = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
+#: Content types of servers that do not know the media type of a manifest.
+_GENERIC_TYPES = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 
 
-def _digest_header(answer: Response, wanted: str) -> str:
-    """The ``Docker-Content-Digest``, ``""`` if absent; ``wanted`` is ``""`` where any will do.
+def _digest_header(response: Response, expected: str) -> str:
+    """Return the ``Docker-Content-Digest`` header, or ``""`` if it is absent.
 
-    Raises RegistryError, DigestMismatch.
+    ``expected`` is the requested digest, or ``""`` if the request had none. Raises RegistryError
+    for an invalid digest, and DigestMismatch for another digest of the same algorithm.
     """
-    text = answer.headers.get("Docker-Content-Digest", "").strip()
+    text = response.headers.get("Docker-Content-Digest", "").strip()
     if not text:
         return ""
     if not digests.is_digest(text):
-        raise RegistryError(f"{answer.url.origin} names a digest that cannot be, {quoted(text)}")
-    same_kind = wanted and digests.algorithm(wanted) == digests.algorithm(text)
-    if same_kind and wanted != text:
-        raise DigestMismatch(f"{answer.url.origin} names {text} where {wanted} was asked for")
+        raise RegistryError(f"{response.url.origin} sent the invalid digest {quoted(text)}")
+    same_algorithm = expected and digests.algorithm(expected) == digests.algorithm(text)
+    if same_algorithm and expected != text:
+        raise DigestMismatch(
+            f"{response.url.origin} sent the digest {text}, but {expected} was requested"
+        )
     return text
 
 
-def confirm(answer: Response, digest: str) -> None:
-    """Raises DigestMismatch where an answer to an upload names other content than ``digest``."""
-    said = answer.headers.get("Docker-Content-Digest", "").strip()
-    same_kind = said.partition(":")[0] == digest.partition(":")[0]
-    if said != digest and same_kind:
-        raise DigestMismatch(f"{answer.url.origin} took {quoted(said)} where {digest} was meant")
+def confirm(response: Response, digest: str) -> None:
+    """Raise DigestMismatch if the response to an upload names other content than ``digest``."""
+    text = response.headers.get("Docker-Content-Digest", "").strip()
+    same_algorithm = text.partition(":")[0] == digest.partition(":")[0]
+    if text != digest and same_algorithm:
+        raise DigestMismatch(f"{response.url.origin} stored {quoted(text)} instead of {digest}")
 
 
-def described(answer: Response, reference: Reference) -> Descriptor | None:
-    """The descriptor that the headers of an answer to HEAD give, if they do."""
-    found = _digest_header(answer, reference.digest)
-    media_type = media_types.bare(answer.headers.get("Content-Type", ""))
-    size = answer.declared
-    answer.snippet(0)
+def described(response: Response, reference: Reference) -> Descriptor | None:
+    """Return the descriptor that the headers of a HEAD response give.
+
+    The result is ``None`` if they do not give digest, size and media type.
+    """
+    digest = _digest_header(response, reference.digest)
+    media_type = media_types.bare(response.headers.get("Content-Type", ""))
+    size = response.declared
+    response.snippet(0)
     known = media_types.is_document(media_type) or media_types.is_schema1(media_type)
-    if not known or not size or not (reference.digest or found):
+    if not known or not size or not (reference.digest or digest):
         return None
     if size > MAX_DOCUMENT:
-        raise RegistryError(f"the manifest has {size} bytes, more than {MAX_DOCUMENT}")
-    return Descriptor(media_type, reference.digest or found, size)
+        raise RegistryError(f"the manifest has {size} bytes, more than the {MAX_DOCUMENT} allowed")
+    return Descriptor(media_type, reference.digest or digest, size)
 
 
-def sized(answer: Response, descriptor: Descriptor) -> int:
-    """The size of a blob (bytes) that the headers of an answer to HEAD give.
+def sized(response: Response, descriptor: Descriptor) -> int:
+    """Return the size of a blob in bytes, from the headers of a HEAD response.
 
-    Raises RegistryError, DigestMismatch.
+    Raises RegistryError if they do not state it, and DigestMismatch if they name another blob.
     """
-    _digest_header(answer, descriptor.digest)
-    size = answer.declared
-    answer.snippet(0)
+    _digest_header(response, descriptor.digest)
+    size = response.declared
+    response.snippet(0)
     if size is None or size > MAX_INTEGER:
-        raise RegistryError(f"{answer.url.origin} does not tell the size of {descriptor.digest}")
+        raise RegistryError(f"{response.url.origin} does not state the size of {descriptor.digest}")
     return size
 
 
-def hashed(answer: Response, reference: Reference) -> Descriptor:
-    """The descriptor of a manifest that has come whole."""
-    said = _digest_header(answer, reference.digest)
-    body = answer.read(MAX_DOCUMENT, "the manifest")
-    media_type = media_types.bare(answer.headers.get("Content-Type", ""))
-    if media_type in _VAGUE:
+def hashed(response: Response, reference: Reference) -> Descriptor:
+    """Return the descriptor of the manifest in a response's body, by hashing it."""
+    digest = _digest_header(response, reference.digest)
+    body = response.read(MAX_DOCUMENT, "the manifest")
+    media_type = media_types.bare(response.headers.get("Content-Type", ""))
+    if media_type in _GENERIC_TYPES:
         media_type = media_types.DOCKER_SCHEMA1_SIGNED if _says_schema1(body) else ""
-    named = _named(answer, body, media_type)
-    for name in (reference.digest, said):
-        if name and digests.of(named, digests.algorithm(name)) != name:
-            raise DigestMismatch(f"the content that {answer.url.origin} gave for {name} is not it")
-    media_type = _checked(answer, named, media_type)
-    return Descriptor(media_type, reference.digest or said or digests.of(named), len(body))
+    covered = _covered_bytes(response, body, media_type)
+    for expected in (reference.digest, digest):
+        if expected and digests.of(covered, digests.algorithm(expected)) != expected:
+            raise DigestMismatch(
+                f"{response.url.origin} sent content that does not match {expected}"
+            )
+    media_type = _check_type(response, covered, media_type)
+    return Descriptor(media_type, reference.digest or digest or digests.of(covered), len(body))
 
 
 def _says_schema1(body: bytes) -> bool:
+    """Return whether the body says that it is a manifest of Docker's schema 1."""
     try:
         return Document.parse(body, "the manifest").fields.get("schemaVersion") == 1
     except InvalidArgument:
         return False
 
 
-def _named(answer: Response, body: bytes, media_type: str) -> bytes:
-    """What the digest of a manifest is of: all of it, but for the signatures of schema 1."""
+def _covered_bytes(response: Response, body: bytes, media_type: str) -> bytes:
+    """Return the bytes of a manifest that its digest covers.
+
+    These are all bytes, except for the signatures of a manifest of schema 1.
+    """
     if not media_types.is_schema1(media_type):
         return body
     try:
         return schema1.payload(body)
     except InvalidArgument as error:
-        raise _unusable(answer, error) from error
+        raise _unusable(response, error) from error
 
 
-def _checked(answer: Response, named: bytes, media_type: str) -> str:
-    """The media type of a manifest, once envelope and content agree (CVE-2021-41190)."""
+def _check_type(response: Response, covered: bytes, media_type: str) -> str:
+    """Return the media type of a manifest.
+
+    Raises RegistryError if the manifest is invalid or its content contradicts the media type of
+    the response (CVE-2021-41190).
+    """
     try:
         if media_types.is_schema1(media_type):
-            schema1.parse(named)
+            schema1.parse(covered)
             return media_type
-        return manifest.parse(named, media_type).media_type
+        return manifest.parse(covered, media_type).media_type
     except (InvalidArgument, DigestMismatch, SizeMismatch) as error:
-        raise _unusable(answer, error) from error
+        raise _unusable(response, error) from error
 
 
-def _unusable(answer: Response, error: ContainerdError) -> RegistryError:
-    return RegistryError(f"{answer.url.origin} gave no usable manifest: {error}")
+def _unusable(response: Response, error: ContainerdError) -> RegistryError:
+    return RegistryError(f"{response.url.origin} sent an unusable manifest: {error}")
 
 
-def verified(answer: Response, descriptor: Descriptor) -> bytes:
-    """The body of a manifest, once it is what ``descriptor`` says."""
-    begin(answer, descriptor, 0)
-    body = answer.read(MAX_DOCUMENT, "the manifest")
-    named = _named(answer, body, descriptor.media_type)
+def verified(response: Response, descriptor: Descriptor) -> bytes:
+    """Return the manifest in a response's body, after verifying it against ``descriptor``."""
+    begin(response, descriptor, 0)
+    body = response.read(MAX_DOCUMENT, "the manifest")
+    covered = _covered_bytes(response, body, descriptor.media_type)
     has_size = not media_types.is_schema1(descriptor.media_type)
-    digests.verify(named, descriptor.digest, descriptor.size if has_size else len(named))
-    _checked(answer, named, descriptor.media_type)
+    digests.verify(covered, descriptor.digest, descriptor.size if has_size else len(covered))
+    _check_type(response, covered, descriptor.media_type)
     return body
 
 
-def begin(answer: Response, descriptor: Descriptor, offset: int, last: int | None = None) -> int:
-    """Where the body of an answer begins in the content: at ``offset``, or at 0.
+def begin(response: Response, descriptor: Descriptor, offset: int, last: int | None = None) -> int:
+    """Return the offset in the content at which a response's body begins: ``offset``, or 0.
 
-    ``last`` is the last byte asked for, the content's own unless given.  Raises RegistryError
-    or SizeMismatch for an answer that is about something else.
+    ``offset`` and ``last`` are the first and the last requested byte. ``last`` is by default the
+    last byte of the content. Raises RegistryError if the response has another media type or
+    range, and SizeMismatch if it announces another size.
     """
-    media_type = media_types.bare(answer.headers.get("Content-Type", ""))
+    media_type = media_types.bare(response.headers.get("Content-Type", ""))
     if media_types.is_document(media_type) and media_type != descriptor.media_type:
         raise RegistryError(
-            f"{answer.url.origin} gave {media_type} where {descriptor.media_type} was asked for"
+            f"{response.url.origin} sent {media_type}, but {descriptor.media_type} was requested"
         )
     size = descriptor.size
     start, end = 0, size
-    if answer.status == 206:
+    if response.status == 206:
         start, end = offset, size if last is None else last + 1
-        said = answer.headers.get("Content-Range", "").strip().lower()
-        if said not in (f"bytes {offset}-{end - 1}/{size}", f"bytes {offset}-{end - 1}/*"):
-            raise RegistryError(f"{answer.url.origin} gave another range: {quoted(said)}")
-    # A manifest of schema 1 is signed afresh whenever it is asked for: its length may differ.
+        content_range = response.headers.get("Content-Range", "").strip().lower()
+        if content_range not in (
+            f"bytes {offset}-{end - 1}/{size}",
+            f"bytes {offset}-{end - 1}/*",
+        ):
+            raise RegistryError(
+                f"{response.url.origin} sent another range than requested: {quoted(content_range)}"
+            )
+    # Registries sign a manifest of schema 1 for each request, so its length may vary.
     has_size = not media_types.is_schema1(descriptor.media_type)
-    if has_size and answer.length is not None and start + answer.length != end:
+    if has_size and response.length is not None and start + response.length != end:
         raise SizeMismatch(
-            f"{answer.url.origin} announces {start + answer.length} bytes for "
-            f"{descriptor.digest}, promised were {end}"
+            f"{response.url.origin} announces {start + response.length} bytes for "
+            f"{descriptor.digest} instead of the expected {end}"
         )
     return start

@@ -1,7 +1,6 @@
-"""Requests to one host, as often as it takes: authorization, redirects, tries.
+"""Sends requests to one host of a registry, with authentication, redirects and retries.
 
-What lives here: what stands around every request, whatever it asks for.  What may not: what
-answers mean, choosing among hosts.
+The callers read the responses. ``failover`` chooses the host.
 """
 
 from __future__ import annotations
@@ -25,19 +24,20 @@ from .http_errors import MAX_ERROR, Again, clean, repeats, status_failure, wait_
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
-#: Bounds of the waits between tries where the registry names none (seconds).
+#: Seconds of the first and of the longest wait between tries, if the registry names no time.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
-#: Cuts in a row, without a byte between them, after which one gives up (as containerd's reader).
+#: A transfer gives up after this many failures in a row without a byte in between, as containerd's
+#: reader does.
 MOST_CUTS = 3
-#: What a registry answers that has not looked at the request: too many of them, or too much to do.
+#: Statuses with which a registry refuses a request unprocessed: too many requests, or overload.
 _REFUSALS = frozenset({429, 503})
 
-_READING = frozenset({"GET", "HEAD"})
+_READ_METHODS = frozenset({"GET", "HEAD"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: Those that keep the method and the body (RFC 9110, section 15.4).
-_KEEPING = frozenset({307, 308})
-#: distribution-spec, Warnings: only these are meant for users.
+#: Redirects that keep the method and the body (RFC 9110, section 15.4).
+_METHOD_KEEPING = frozenset({307, 308})
+#: A warning with code 299. Only these are meant for users (distribution-spec, Warnings).
 _WARNING = lazy_pattern(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 _LOGGER = logging.getLogger(__package__)
@@ -48,11 +48,20 @@ _Result = TypeVar("_Result")
 
 @record(frozen=True)
 class Ask:
-    """One request: what to do, and what to call it in errors.
+    """One request to a host.
 
-    ``path`` is below the API's root; a ``url`` stands in its place where the host named one.
-    ``scopes`` are what a token must allow (``repository:app:pull``), ``expect`` the statuses
-    that are an answer.  An ``anonymous`` one never carries credentials, wherever it goes.
+    Attributes:
+        method: The HTTP method.
+        path: The path below the API's root.
+        what: The name of the requested content in errors.
+        scopes: The scopes that a token must have (``repository:app:pull``).
+        headers: Further headers.
+        query: Fields that are added to the path's query.
+        body: The request body.
+        url: A URL that the host named. It replaces ``path`` and ``query``.
+        expect: The statuses of a successful response.
+        tries: The largest number of tries.
+        anonymous: Whether the request never carries credentials, whatever its URL.
     """
 
     method: str
@@ -69,7 +78,17 @@ class Ask:
 
 
 class Session:
-    """One host of a registry and all that it was told of it; thread-safe."""
+    """Sends requests to one host of a registry. Thread-safe.
+
+    Args:
+        host: The host.
+        transport: Sends single requests.
+        auth: Answers the host's authentication challenges.
+        sleep: Waits for some seconds.
+        report: Called with an event before each retry.
+        warnings: A list to which the host's warnings are added.
+        tries: The largest number of tries of a request.
+    """
 
     def __init__(
         self,
@@ -82,7 +101,6 @@ class Session:
         warnings: list[str],
         tries: int = MAX_TRIES,
     ) -> None:
-        """``warnings`` is added to; ``report`` is told of tries that are repeated."""
         self.host = host
         self._transport = transport
         self._auth = auth
@@ -92,60 +110,68 @@ class Session:
         self._tries = tries
 
     def close(self) -> None:
+        """Close the idle connections."""
         self._transport.close()
 
     def greet(self, scopes: tuple[str, ...], deadline: Deadline) -> None:
-        """Finds out what to say before a body goes out, where nothing is known yet."""
+        """Let the host send its authentication challenge before a request with a large body.
+
+        This does nothing if the ``Authorization`` for ``scopes`` is known.
+        """
         if not self._auth.header(scopes, deadline):
-            self.send(Ask("GET", "", "its API", scopes), deadline, lambda answer: answer.snippet(0))
+            self.send(
+                Ask("GET", "", "its API", scopes), deadline, lambda response: response.snippet(0)
+            )
 
-    def send(self, ask: Ask, deadline: Deadline, use: Callable[[Response], _Result]) -> _Result:
-        """What ``use`` makes of the answer, after as many tries as are allowed and needed.
+    def send(self, request: Ask, deadline: Deadline, use: Callable[[Response], _Result]) -> _Result:
+        """Send a request, with retries, and return the result of ``use`` for its response.
 
-        Raises RegistryError and its kinds, and what ``use`` raises; an ``Again`` of it is a
-        reason to try again.
+        Raises RegistryError or a subclass if the last try fails, and the errors of ``use``. An
+        ``Again`` that ``use`` raises causes a retry.
         """
         waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         tries = 0
         while True:
             tries += 1
             try:
-                return _used(self._authorised(ask, deadline), use)
+                return _apply(self._send_once(request, deadline), use)
             except Again as again:
                 wait = next(waits) if again.after is None else again.after
                 remaining = deadline.remaining()
-                if tries >= min(ask.tries, self._tries) or (
+                if tries >= min(request.tries, self._tries) or (
                     remaining is not None and wait >= remaining
                 ):
                     raise again.error from again.__cause__
                 reason = again.error.message
-            _LOGGER.debug("%s: again in %.1f s: %s", ask.what, wait, reason)
-            self._report(ProgressEvent("retrying", ask.what, reason=reason, wait=wait))
+            _LOGGER.debug("%s: again in %.1f s: %s", request.what, wait, reason)
+            self._report(ProgressEvent("retrying", request.what, reason=reason, wait=wait))
             self._sleep(wait)
 
-    def _authorised(self, ask: Ask, deadline: Deadline) -> Response:
-        """The answer to one try, after answering a challenge if there is one."""
-        header = "" if ask.anonymous else self._auth.header(ask.scopes, deadline)
-        answer = self._follow(ask, header, deadline)
-        while answer.status == 401 and self._is_own(answer) and not ask.anonymous:
-            values = answer.header_list("WWW-Authenticate")
-            body = answer.snippet(MAX_ERROR)
-            second = self._auth.answer(ask.scopes, values, header, deadline)
+    def _send_once(self, request: Ask, deadline: Deadline) -> Response:
+        """Return the response to one try, after answering the host's authentication challenges."""
+        header = "" if request.anonymous else self._auth.header(request.scopes, deadline)
+        response = self._follow(request, header, deadline)
+        while response.status == 401 and self._is_from_host(response) and not request.anonymous:
+            values = response.header_list("WWW-Authenticate")
+            body = response.snippet(MAX_ERROR)
+            second = self._auth.answer(request.scopes, values, header, deadline)
             if not second or second == header:
-                raise self._failure(ask, answer, body)
-            # It ends: of one request the authenticator answers two challenges at most.
-            header, answer = second, self._follow(ask, second, deadline)
-        if answer.status not in ask.expect:
-            raise self._failure(ask, answer, answer.snippet(MAX_ERROR))
-        if self._is_own(answer):
-            self._note_warnings(answer)
-        return answer
+                raise self._failure(request, response, body)
+            # This loop ends: the authenticator answers at most two challenges of one request.
+            header, response = second, self._follow(request, second, deadline)
+        if response.status not in request.expect:
+            raise self._failure(request, response, response.snippet(MAX_ERROR))
+        if self._is_from_host(response):
+            self._keep_warnings(response)
+        return response
 
-    def _is_own(self, answer: Response) -> bool:
-        return answer.url.origin == self.host.base.origin
+    def _is_from_host(self, response: Response) -> bool:
+        """Return whether the response is from the host itself, not from another origin."""
+        return response.url.origin == self.host.base.origin
 
-    def _note_warnings(self, answer: Response) -> None:
-        for value in answer.header_list("Warning"):
+    def _keep_warnings(self, response: Response) -> None:
+        """Keep the response's warnings for users that are new and do not repeat a secret."""
+        for value in response.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
             text = clean(re.sub(r"\\(.)", r"\1", match[1])) if match else ""
             if not text or text in self._warnings or repeats(value, self._secrets()):
@@ -153,97 +179,114 @@ class Session:
             if len(self._warnings) < _MAX_WARNINGS:
                 self._warnings.append(text)
 
-    def _failure(self, ask: Ask, answer: Response, body: bytes) -> Exception:
-        if answer.status in (401, 403) and (ask.anonymous or not self._is_own(answer)):
+    def _failure(self, request: Ask, response: Response, body: bytes) -> Exception:
+        """Return the error for a response with an unexpected status."""
+        if response.status in (401, 403) and (
+            request.anonymous or not self._is_from_host(response)
+        ):
             return RegistryError(
-                f"{answer.url.origin}, where the registry points to, refuses {ask.what} "
-                f"(HTTP {answer.status}); credentials are not sent there",
-                status=answer.status,
+                f"{response.url.origin}, to which the registry refers, refuses {request.what} "
+                f"(HTTP {response.status}); credentials are not sent there",
+                status=response.status,
             )
         return status_failure(
-            answer.status,
-            answer.headers,
+            response.status,
+            response.headers,
             body,
-            what=ask.what,
-            url=answer.url,
-            known=answer.status in (401, 403) and self._auth.credentials is not None,
+            what=request.what,
+            url=response.url,
+            known=response.status in (401, 403) and self._auth.credentials is not None,
             secrets=self._secrets(),
         )
 
     def _secrets(self) -> list[str]:
-        """All that this host was told and may not be quoted with."""
+        """Return the texts that this host received and that errors must not quote."""
         return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
 
-    def _follow(self, ask: Ask, authorization: str, deadline: Deadline) -> Response:
-        """Sends and follows redirects; what is secret never leaves the host's origin."""
-        secret = dict(self.host.headers)
+    def _follow(self, request: Ask, authorization: str, deadline: Deadline) -> Response:
+        """Send a request and follow redirects. Only the host's own origin gets secret headers."""
+        secret_headers = dict(self.host.headers)
         if authorization:
-            secret["Authorization"] = authorization
-        seen_from, url = self.host.base, ask.url or self.host.url(ask.path, ask.query)
+            secret_headers["Authorization"] = authorization
+        previous, url = self.host.base, request.url or self.host.url(request.path, request.query)
         for _ in range(MAX_REDIRECTS + 1):
-            limit = self._leave(seen_from, url)
-            if limit is not None or ask.anonymous:
-                secret = {}  # and it stays behind, even if the way leads back
-            answer = self._transport.send(
-                ask.method,
+            limit = self._check_target(previous, url)
+            if limit is not None or request.anonymous:
+                secret_headers = {}  # not sent again, even if a redirect leads back
+            response = self._transport.send(
+                request.method,
                 url,
-                {**ask.headers, **secret},
+                {**request.headers, **secret_headers},
                 deadline,
                 limit,
-                body=ask.body,
-                what=ask.what if ask.url else ask.path or ask.what,
+                body=request.body,
+                what=request.what if request.url else request.path or request.what,
             )
-            followed = _REDIRECTS if ask.method in _READING else _KEEPING
-            if answer.status not in followed:
-                return answer
-            seen_from, url = url, _target(ask, answer)
+            followed = _REDIRECTS if request.method in _READ_METHODS else _METHOD_KEEPING
+            if response.status not in followed:
+                return response
+            previous, url = url, _redirect_target(request, response)
         origin = self.host.base.origin
-        raise RegistryError(f"{origin} redirects {ask.what} more than {MAX_REDIRECTS} times")
+        raise RegistryError(f"{origin} redirects {request.what} more than {MAX_REDIRECTS} times")
 
-    def _leave(self, seen_from: Url, target: Url) -> Privacy | None:
-        """How private an address ``target`` may have; ``None`` if it is the host itself.
+    def _check_target(self, previous: Url, target: Url) -> Privacy | None:
+        """Return how private the target's address may be, or ``None`` for the host itself.
 
-        Raises RegistryError for one that must not be asked.
+        ``previous`` is the URL that redirected to ``target``. Raises RegistryError if the client
+        must not send a request to the target.
         """
         base = self.host.base
         if target.origin != base.origin:
-            check_redirect(seen_from, target)
+            check_redirect(previous, target)
         return self._transport.limit(base, target, "the redirect")
 
 
-def _used(answer: Response, use: Callable[[Response], _Result]) -> _Result:
-    with Undo(answer.close):
-        return use(answer)
+def _apply(response: Response, use: Callable[[Response], _Result]) -> _Result:
+    """Return the result of ``use``. If it raises, the response is closed."""
+    with Undo(response.close):
+        return use(response)
 
 
-def _target(ask: Ask, answer: Response) -> Url:
-    """Where a redirect leads.  Raises RegistryError."""
-    target = location(answer, ask.what)
-    answer.snippet(MAX_ERROR)
+def _redirect_target(request: Ask, response: Response) -> Url:
+    """Return the URL to which a response redirects. Raises RegistryError if it names none."""
+    target = location(response, request.what)
+    response.snippet(MAX_ERROR)
     if target is None:
-        raise RegistryError(f"{answer.url.origin} redirects {ask.what} without saying where")
+        raise RegistryError(f"{response.url.origin} redirects {request.what} without a Location")
     return target
 
 
-def location(answer: Response, what: str) -> Url | None:
-    """The ``Location`` of an answer, relative or absolute, its query verbatim; or ``None``.
+def location(response: Response, what: str) -> Url | None:
+    """Return the absolute URL of a response's ``Location``, or ``None`` if it has none.
 
-    Raises RegistryError for one that cannot be.
+    The query stays verbatim. Raises RegistryError for an invalid URL; ``what`` names the content
+    in the error.
     """
-    text = answer.headers.get("Location")
+    text = response.headers.get("Location")
     if not text:
         return None
     try:
-        return answer.url.join(text)
+        return response.url.join(text)
     except InvalidArgument as error:
-        answer.close()
-        raise RegistryError(f"{answer.url.origin} points {what} elsewhere: {error}") from None
+        response.close()
+        raise RegistryError(
+            f"{response.url.origin} sent an invalid Location for {what}: {error}"
+        ) from None
 
 
 class Cuts:
-    """Decides whether to go on after a cut: not after three in a row without a byte between.
+    """Decides whether a transfer continues after a failure, and waits before the next try.
 
-    Who answers that it is busy has cut nothing, and may do so more often, where that is said.
+    The transfer gives up after three failures in a row without a byte in between. Responses with
+    status 429 or 503 are counted separately, because they do not break a connection.
+
+    Args:
+        sleep: Waits for some seconds.
+        report: Called with an event before each retry.
+        name: The name of the content in events and debug output.
+        until: Returns the deadline of a try that begins now.
+        refusals: The number of responses with status 429 or 503 in a row after which the
+            transfer gives up.
     """
 
     def __init__(
@@ -255,26 +298,28 @@ class Cuts:
         *,
         refusals: int = MOST_CUTS,
     ) -> None:
-        """``until`` gives the deadline for the next try to begin."""
         self._sleep = sleep
         self._report = report
         self._name = name
         self._until = until
         self._most_refusals = refusals
         self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
-        self._row = self._refusals = 0
-        self._last = -1
+        self._failures = self._refusals = 0
+        self._last_offset = -1
 
     def survive(self, error: ContainerdError, offset: int, total: int) -> None:
-        """Waits before the next try from ``offset`` bytes; raises ``error`` where there is none."""
-        if offset != self._last:
-            self._row = self._refusals = 0
-        self._last = offset
+        """Wait before the next try, which continues at ``offset`` of ``total`` bytes.
+
+        Raises ``error`` if the transfer gives up.
+        """
+        if offset != self._last_offset:
+            self._failures = self._refusals = 0
+        self._last_offset = offset
         if isinstance(error, RegistryUnavailable) and error.status in _REFUSALS:
             self._refusals += 1
         else:
-            self._row += 1
-        if self._row >= MOST_CUTS or self._refusals >= self._most_refusals:
+            self._failures += 1
+        if self._failures >= MOST_CUTS or self._refusals >= self._most_refusals:
             raise error
         wait = max(next(self._waits), wait_asked(error) or 0.0)
         remaining = self._until().remaining()

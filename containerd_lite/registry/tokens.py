@@ -1,8 +1,6 @@
-"""Asking a token server, in the name of one registry.
+"""Requests tokens from a registry's token server, with GET or with POST of a form.
 
-What lives here: the union of scopes, the two ways to ask a realm (GET, and POST of a form), and
-the reading of its answer (distribution, docs/spec/auth: token.md, oauth.md, scope.md).  What may
-not: challenges, the keeping of tokens.
+See distribution, docs/spec/auth: token.md, oauth.md and scope.md. ``auth`` caches the tokens.
 """
 
 from __future__ import annotations
@@ -33,31 +31,31 @@ from .hosts import Host
 from .http import Response, Transport
 from .http_errors import MAX_ERROR, Again, status_failure
 
-#: By what name a token server may note this client (RFC 6749, appendix A.1).
+#: The name of this client for token servers (RFC 6749, appendix A.1).
 CLIENT_ID = "containerd_lite"
-#: containers/image: a token that says it lives shorter is kept this long (seconds).
+#: Least lifetime of a token in seconds. A shorter one is raised to it, as in containers/image.
 MIN_LIFETIME = 60.0
-#: A token is not believed to live longer than a day, whatever it says.
+#: Largest lifetime of a token in seconds, a day. A longer one is reduced to it.
 _MAX_LIFETIME = 86400.0
 
-#: How servers that want GET answer a POST, as containerd has met them.
-_NO_POST = frozenset({400, 401, 404, 405})
-#: Those of them that may speak of the refresh token alone (RFC 6749, section 5.2).
-_REFUSED = frozenset({400, 401})
+#: Statuses with which servers that require GET answer a POST, as in containerd.
+_POST_REFUSED = frozenset({400, 401, 404, 405})
+#: Those of them that may concern only the refresh token (RFC 6749, section 5.2).
+_GRANT_REFUSED = frozenset({400, 401})
 
-#: What may stand in a header as a token (RFC 6750, section 2.1).
+#: The form of a token in a header (RFC 6750, section 2.1).
 _BEARER = lazy_pattern(r"[A-Za-z0-9._~+/-]+=*")
-#: ``type:name:action,action``, where the name may have colons of its own.
+#: The form ``type:name:action,action``. The name may contain colons.
 _SCOPE = lazy_pattern(r"([^:]+:.+):([A-Za-z0-9_.*-]+(?:,[A-Za-z0-9_.*-]+)*)")
-#: RFC 3339; its fraction does not matter, and Go writes more digits than Python 3.10 reads.
-_MOMENT = lazy_pattern(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9:]{5})")
+#: A time of RFC 3339. The fraction is dropped: Go writes more digits than Python 3.10 can parse.
+_TIME = lazy_pattern(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9:]{5})")
 
 
 def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """The union of scopes, sorted: one of each resource, with its actions sorted.
+    """Return the union of scopes, sorted, with one scope per resource and sorted actions.
 
-    An item may hold several, with spaces between; what is not of the shape ``type:name:actions``
-    is kept as it is (distribution, docs/spec/auth/scope.md).
+    An item may contain several scopes, separated by spaces. A scope that does not have the form
+    ``type:name:actions`` is kept unchanged (distribution, docs/spec/auth/scope.md).
     """
     actions: dict[str, set[str]] = {}
     others: set[str] = set()
@@ -66,32 +64,44 @@ def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
             actions.setdefault(match[1], set()).update(match[2].split(","))
         else:
             others.add(scope)
-    merged = {f"{resource}:{','.join(sorted(words))}" for resource, words in actions.items()}
+    merged = {f"{resource}:{','.join(sorted(names))}" for resource, names in actions.items()}
     return tuple(sorted(merged | others))
 
 
 @contextmanager
 def held(lock: threading.RLock, deadline: Deadline, address: str) -> Iterator[None]:
-    """Holds ``lock`` while others that want a token wait for it, each until its deadline.
+    """Run the block with ``lock`` acquired, so that one thread at a time requests a token.
 
-    Raises RegistryUnavailable, naming ``address``, if it was not free in time, and Cancelled.
+    Raises RegistryUnavailable if the lock was not free before the deadline, and Cancelled after an
+    interrupt. ``address`` is the token server in the error.
     """
-    with holding(lock, deadline, check) as is_ours:
-        if not is_ours:
+    with holding(lock, deadline, check) as acquired:
+        if not acquired:
             raise RegistryUnavailable(f"{address} gave no token in time", remedy="Try again later")
         yield
 
 
 @record(frozen=True)
 class Token:
-    """The ``Authorization`` that a realm gave, and its lifetime in seconds."""
+    """A token as an ``Authorization`` header, and its lifetime in seconds."""
 
     header: str = field(repr=False)
     lifetime: float
 
 
 class Realm:
-    """One token server with one service, and what it has shown to take; thread-safe."""
+    """A token server that issues tokens for one service. Thread-safe.
+
+    It remembers whether the server accepts POST.
+
+    Args:
+        url: The URL of the token server.
+        service: The service in the registry's challenge.
+        host: The registry that named the token server.
+        transport: Sends the requests.
+        credentials: The user's credentials for the registry.
+        trusted: Host names that may receive the credentials, as for ``check_realm``.
+    """
 
     def __init__(
         self,
@@ -102,57 +112,66 @@ class Realm:
         credentials: Credentials | None,
         trusted: Iterable[str],
     ) -> None:
-        """``host`` is the registry that named it; ``trusted`` are as in ``check_realm``."""
         self.url = url
         self.service = service
         self._host = host
         self._transport = transport
         self._trusted = frozenset(trusted)
-        self._takes_post = True
+        self._accepts_post = True
         self._user = credentials or Credentials("", "")
         self._basic = self._user.basic()
         self._refresh_token = self._user.identity_token
         self._has_secret = bool(self._basic or self._refresh_token)
-        self._turn = threading.RLock()
+        self._refresh_lock = threading.RLock()
 
     def fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
-        """A token for ``scopes``.
+        """Request a token for ``scopes``.
 
-        Anonymously by GET; with a secret by POST, and where that is not taken by GET with the
-        password.  Raises RegistryError for a realm that must not be asked or cannot be read,
-        RegistryUnauthorized, RegistryUnavailable, or ``failures.Again`` with it.
+        Without credentials, the request is a GET. With credentials it is a POST, and if the
+        server does not accept that, a GET with the password.
+
+        Raises:
+            RegistryError: The client must not send a request to the server, or cannot read its
+                response.
+            RegistryUnauthorized: The server refuses the credentials, or sends no valid token.
+            RegistryUnavailable: The server cannot be reached.
+            http_errors.Again: As RegistryUnavailable, and a retry may help.
         """
         try:
             return self._fetch(scopes, deadline)
         except (Again, ContainerdError) as failure:
-            # Its cause may quote what came over the wire: a token, or a secret come back.
+            # The cause may quote received bytes: a token, or a secret that the server sent back.
             raise failure from None
 
     def _fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
-        if not self._has_secret or not self._takes_post:
+        if not self._has_secret or not self._accepts_post:
             return self._get(scopes, deadline)
-        with self._in_turn(deadline):
+        with self._refreshing(deadline):
             grant = self._grant()
-            answer = self._post(grant, scopes, deadline)
-            if answer.status not in _NO_POST:
-                return self._read(answer, scopes)
-            answer.snippet(MAX_ERROR)
+            response = self._post(grant, scopes, deadline)
+            if response.status not in _POST_REFUSED:
+                return self._read(response, scopes)
+            response.snippet(MAX_ERROR)
             if not self._basic:
-                raise self._not_taken(answer.status)
-            spent = answer.status in _REFUSED and grant.get("refresh_token")
-            if spent and self._refresh_token == spent:
+                raise self._token_refused(response.status)
+            refused_token = response.status in _GRANT_REFUSED and grant.get("refresh_token")
+            if refused_token and self._refresh_token == refused_token:
                 self._refresh_token = ""
         token = self._get(scopes, deadline)
-        self._takes_post = bool(spent)
+        self._accepts_post = bool(refused_token)
         return token
 
-    def _in_turn(self, deadline: Deadline) -> AbstractContextManager[None]:
-        """One at a time with a refresh token: it may be good for once, and bring the next."""
+    def _refreshing(self, deadline: Deadline) -> AbstractContextManager[None]:
+        """Return a context in which no other thread uses the refresh token.
+
+        A refresh token may be valid only once. The response may then contain the next one.
+        """
         if not self._refresh_token:
             return nullcontext()
-        return held(self._turn, deadline, self.url.origin)
+        return held(self._refresh_lock, deadline, self.url.origin)
 
     def _grant(self) -> dict[str, str]:
+        """Return the form's fields with the refresh token, or else with the password."""
         refresh_token, user = self._refresh_token, self._user
         if refresh_token:
             return {"grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -162,7 +181,7 @@ class Realm:
         self, grant: Mapping[str, str], scopes: tuple[str, ...], deadline: Deadline
     ) -> Response:
         fields = {"service": self.service, "scope": " ".join(scopes), "client_id": CLIENT_ID}
-        # An empty value means the same as none (RFC 6749, section 3.2).
+        # A field without a value counts as omitted, so omit it (RFC 6749, section 3.2).
         form = urlencode({**grant, **{name: value for name, value in fields.items() if value}})
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._send("POST", self.url, headers, deadline, form.encode("ascii"))
@@ -172,8 +191,8 @@ class Realm:
         if self.service:
             query.insert(0, ("service", self.service))
         headers = {"Authorization": self._basic} if self._basic else {}
-        answer = self._send("GET", self.url.with_query(query), headers, deadline)
-        return self._read(answer, scopes)
+        response = self._send("GET", self.url.with_query(query), headers, deadline)
+        return self._read(response, scopes)
 
     def _send(
         self,
@@ -183,32 +202,39 @@ class Realm:
         deadline: Deadline,
         body: bytes | None = None,
     ) -> Response:
-        """Sends once the realm was judged, so that no secret can leave before."""
+        """Send a request, after checking that the token server may receive it."""
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
         limit = self._transport.limit(base, realm, "the token realm")
         return self._transport.send(method, url, headers, deadline, limit, body=body, what="token")
 
-    def _not_taken(self, status: int) -> RegistryUnauthorized:
+    def _token_refused(self, status: int) -> RegistryUnauthorized:
         return RegistryUnauthorized(
-            f"{self.url.origin} does not take the identity token (HTTP {status}), "
-            "and there is no password",
+            f"{self.url.origin} refuses the identity token (HTTP {status}), "
+            "and no password was given",
             status=status,
             remedy="Log in again, or give a user name and a password",
         )
 
-    def _read(self, answer: Response, scopes: tuple[str, ...]) -> Token:
-        """The token in an answer of at most 1 MiB, and perhaps the next refresh token."""
+    def _read(self, response: Response, scopes: tuple[str, ...]) -> Token:
+        """Return the token in a response of at most 1 MiB, and keep its refresh token, if any."""
         what = f"a token for {quoted(' '.join(scopes))}" if scopes else "a token"
-        origin, known = answer.url.origin, self._has_secret
-        body = answer.read(MAX_ERROR, "the token")
-        if 300 <= answer.status < 400:
-            raise RegistryError(f"{what}: {origin} redirects; tokens are asked of no other")
-        if answer.status != 200:
-            # A realm that was told a secret may quote it, in words or in part.
-            said = b"" if known else body
+        origin, known = response.url.origin, self._has_secret
+        body = response.read(MAX_ERROR, "the token")
+        if 300 <= response.status < 400:
+            raise RegistryError(
+                f"{what}: {origin} redirects; redirects are not followed for tokens"
+            )
+        if response.status != 200:
+            # A server that received a secret may quote it, encoded or in part.
+            error_body = b"" if known else body
             raise status_failure(
-                answer.status, answer.headers, said, what=what, url=answer.url, known=known
+                response.status,
+                response.headers,
+                error_body,
+                what=what,
+                url=response.url,
+                known=known,
             )
         try:
             document = Document.parse(body, "the token")
@@ -216,25 +242,25 @@ class Realm:
             refresh_token = document.text("refresh_token")
             lifetime = _lifetime(document)
         except InvalidArgument:  # its message may quote the token
-            raise RegistryError(f"{what}: {origin} gave none that can be read") from None
+            raise RegistryError(f"{what}: {origin} sent a response that cannot be read") from None
         if not _BEARER.fullmatch(text):
-            raise RegistryUnauthorized(f"{what}: {origin} gave none that can be sent")
+            raise RegistryUnauthorized(f"{what}: {origin} sent no valid token")
         if refresh_token:
             self._refresh_token = refresh_token
         return Token(f"Bearer {text}", lifetime)
 
 
 def _lifetime(document: Document) -> float:
-    """Seconds from now that the token lives, by ``expires_in`` and ``issued_at``.
+    """Return the seconds from now until the token expires, from ``expires_in`` and ``issued_at``.
 
-    A token that came out of a cache has less left.  One that would be dead on arrival shows
-    that the two clocks differ: then it counts from now.
+    A token from a server's cache has less than its whole lifetime left. If it seems to have
+    expired already, the two clocks differ, and its lifetime counts from now.
     """
-    said = document.fields.get("expires_in")
-    is_over = isinstance(said, int) and said < 0
-    seconds = 0 if is_over else document.integer("expires_in", 0)
+    expires_in = document.fields.get("expires_in")
+    is_negative = isinstance(expires_in, int) and expires_in < 0
+    seconds = 0 if is_negative else document.integer("expires_in", 0)
     lifetime = min(max(float(seconds), MIN_LIFETIME), _MAX_LIFETIME)
-    match = _MOMENT.fullmatch(document.text("issued_at"))
+    match = _TIME.fullmatch(document.text("issued_at"))
     if not match:
         return lifetime
     try:

@@ -1,7 +1,7 @@
-"""One blob into a repository (distribution-spec, Pushing Blobs).
+"""Uploads one blob to a repository (distribution-spec, Pushing Blobs).
 
-What lives here: mounting, one request or many, going on after a cut, clean-up.  What may not:
-which blobs belong together.
+A blob can be mounted from another repository, or sent in one request or in chunks. The upload
+continues after a broken connection, and is deleted if it fails.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import quoted
 from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
-from . import responses as answers
+from . import responses
 from .destinations import Url
 from .download import pull_scope
 from .http import Body, Response
-from .openers import Opener, OwnFault, fill, opened, own
+from .openers import LocalFault, Opener, local_faults, open_content, read_content
 from .session import MAX_TRIES, Ask, Cuts, Session, location
 
-#: Bytes read from the content at a time.
+#: Largest number of bytes that are read from the content at a time.
 _PIECE = 1 << 20
-_OCTETS = "application/octet-stream"
+_OCTET_STREAM = "application/octet-stream"
 _RANGE = lazy_pattern(r"(?:bytes=)?0-([0-9]{1,19})")
-#: Seconds that the deletion of a failed upload may take: whoever stopped it waits for that.
-_GOODBYE = 1.5
+#: Seconds that the deletion of a failed upload may take. The caller waits for it.
+_DELETE_TIMEOUT = 1.5
 
 _T = TypeVar("_T")
 
 
 class Outcome(Enum):
-    """How a blob came to be where it was wanted."""
+    """How content got into a repository: it existed before, was mounted or was uploaded."""
 
     EXISTS = "exists"
     MOUNTED = "mounted"
@@ -55,16 +55,27 @@ class Outcome(Enum):
 
 
 def push_scope(repository: str) -> str:
-    """What a token must allow for writing."""
+    """Return the scope that a token needs for a push to ``repository``."""
     return f"repository:{repository}:pull,push"
 
 
-class _OutOfStep(RegistryError):
-    """The registry holds another part of the content than this end believes."""
+class _OffsetMismatch(RegistryError):
+    """The registry has received another part of the content than the client assumes."""
 
 
 class Upload:
-    """One upload: its session at the registry, and how far it has come."""
+    """The upload of one blob.
+
+    Args:
+        session: Sends the requests.
+        reference: The repository.
+        descriptor: The blob.
+        open_at: Opens the content at an offset.
+        deadline: The deadline for the whole upload, or ``None``.
+        timeout: Seconds that each request without content may take, unless ``deadline`` is given.
+        cuts: Decides whether to continue after a failure.
+        report: Called with an event for each piece that is sent, and with the outcome.
+    """
 
     def __init__(
         self,
@@ -78,7 +89,6 @@ class Upload:
         cuts: Cuts,
         report: ProgressCallback,
     ) -> None:
-        """``timeout`` (seconds) bounds the requests that carry no content."""
         self._session = session
         self._repository = reference.repository
         self._descriptor = descriptor
@@ -89,8 +99,8 @@ class Upload:
         self._report = report
         self._scopes = (push_scope(reference.repository),)
         self._url: Url | None = None
-        self._untouched = False  # whether the upload has been begun, and nothing sent to it
-        self._least_chunk = 0
+        self._is_empty = False  # whether the upload was started and no content was sent to it
+        self._min_chunk = 0
         self._files = ExitStack()
 
     def run(
@@ -100,53 +110,60 @@ class Upload:
         single: bool = False,
         ask: bool = True,
     ) -> Outcome:
-        """Does all that is needed; arguments and errors as of ``Registry.upload_blob``."""
+        """Upload the blob, unless it exists; see ``Registry.upload_blob``."""
         if chunk_size is not None and chunk_size < 1:
             raise InvalidArgument("chunk_size must be 1 byte or more")
         if ask and self._exists():
-            return self._told(Outcome.EXISTS)
+            return self._report_outcome(Outcome.EXISTS)
         try:
-            return self._told(self._brought(mount_from, chunk_size, single))
+            return self._report_outcome(self._mount_or_upload(mount_from, chunk_size, single))
         except BaseException as error:
-            self._abandon()
-            if not isinstance(error, OwnFault):
+            self._delete_upload()
+            if not isinstance(error, LocalFault):
                 raise
-            fault = error.error
-        raise fault  # from here, so that it comes out as it was
+            local_error = error.error
+        raise local_error  # here, because the except block would change its context
 
-    def _brought(self, mount_from: Sequence[str], chunk_size: int | None, single: bool) -> Outcome:
+    def _mount_or_upload(
+        self, mount_from: Sequence[str], chunk_size: int | None, single: bool
+    ) -> Outcome:
+        """Try to mount the blob, and upload it otherwise."""
         for repository in mount_from:
             if self._mount(repository):
                 return Outcome.MOUNTED
             if self._url is not None:
-                break  # it cannot be mounted, and the registry began an upload instead
-        if self._url is not None or not self._begin(single):
+                break  # the registry did not mount the blob, but started an upload
+        if self._url is not None or not self._start(single):
             self._transfer(chunk_size)
         return Outcome.UPLOADED
 
-    def _told(self, outcome: Outcome) -> Outcome:
+    def _report_outcome(self, outcome: Outcome) -> Outcome:
         size = self._descriptor.size
         self._report(ProgressEvent(outcome.value, self._descriptor.digest, size, size))
         return outcome
 
-    # What is asked
+    # The requests
 
     def _exists(self) -> bool:
-        ask = self._ask("HEAD", f"blobs/{self._descriptor.digest}")
+        """Return whether the repository has the blob."""
+        request = self._request("HEAD", f"blobs/{self._descriptor.digest}")
         try:
-            return self._send(ask, lambda answer: _is_whole(answer, self._descriptor))
+            return self._send(request, lambda response: _is_whole(response, self._descriptor))
         except RegistryNotFound:
             return False
         except RegistryError as error:
-            # One that was killed may have half a blob, and fails of that until it is sent anew;
-            # another may not know the method.
+            # A registry that was killed may have half of a blob. It then answers 5xx until the
+            # blob is sent again. Another registry may not know HEAD.
             if error.status < 500 and error.status != 405:
                 raise
             return False
 
     def _mount(self, repository: str) -> bool:
-        """Asks for the blob of another repository; a 202 begins an ordinary upload instead."""
-        ask = self._ask(
+        """Mount the blob from another repository, and return whether that succeeded.
+
+        If not, the registry may have started an upload (status 202).
+        """
+        request = self._request(
             "POST",
             "blobs/uploads/",
             query={"mount": self._descriptor.digest, "from": repository},
@@ -154,150 +171,173 @@ class Upload:
             expect=(201, 202),
         )
         try:
-            with heard_late(_GOODBYE):  # or the upload that it begins could not be ended
-                return self._send(ask, self._opened)
+            # Without the response, an upload that the registry starts could not be deleted.
+            with heard_late(_DELETE_TIMEOUT):
+                return self._send(request, self._started)
         except (RegistryUnavailable, RegistryUnauthorized):
-            return False  # no word of the other repository: the blob goes the long way
+            return False  # the blob cannot be mounted, so it is uploaded
         except RegistryError as error:
             if not error.status:
                 raise
             return False
 
-    def _begin(self, single: bool) -> bool:
-        """Begins an upload; true where the content went along and was taken."""
+    def _start(self, single: bool) -> bool:
+        """Start an upload. With ``single``, the request also carries the content.
+
+        Returns true if the registry accepted the content, so that the upload is complete.
+        """
         algorithm = digests.algorithm(self._descriptor.digest)
         query, body = {"digest-algorithm": algorithm} if algorithm != "sha256" else {}, None
         if single:
             query["digest"] = self._descriptor.digest
             body = self._body(0, self._descriptor.size)
-            self._session.greet(self._scopes, self._soon())  # so that no 401 comes after it all
-        ask = self._ask("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
+            # An authentication challenge must come before the content is sent, not after it.
+            self._session.greet(self._scopes, self._request_deadline())
+        request = self._request("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
         try:
-            with nullcontext() if single else heard_late(_GOODBYE):
-                return self._send(ask, self._opened, bulky=single)
+            with nullcontext() if single else heard_late(_DELETE_TIMEOUT):
+                return self._send(request, self._started, has_content=single)
         except RegistryUnavailable as error:
             if not single:
                 raise
             self._cuts.survive(error, 0, self._descriptor.size)
-            return self._begin(False)
+            return self._start(False)
 
-    def _opened(self, answer: Response) -> bool:
-        if answer.status == 201:
-            answers.confirm(answer, self._descriptor.digest)
-            answer.finish()
+    def _started(self, response: Response) -> bool:
+        """Read the response that starts an upload; return whether the upload is complete."""
+        if response.status == 201:
+            responses.confirm(response, self._descriptor.digest)
+            response.finish()
             return True
-        text = answer.headers.get("OCI-Chunk-Min-Length", "").strip()
+        text = response.headers.get("OCI-Chunk-Min-Length", "").strip()
         if text.isascii() and text.isdigit() and len(text) < 12:
-            self._least_chunk = int(text)
-        self._moved(answer)
+            self._min_chunk = int(text)
+        self._note_location(response)
         if self._url is None:
-            raise RegistryError(f"{answer.url.origin} began an upload without saying where")
-        self._untouched = True
+            raise RegistryError(f"{response.url.origin} started an upload without a Location")
+        self._is_empty = True
         return False
 
     def _transfer(self, chunk_size: int | None) -> None:
-        """Sends the content, and what is left of it after each cut."""
+        """Send the content. After each failure, continue where the registry is."""
         size, furthest = self._descriptor.size, 0
         offset: int | None = 0
         while offset is not None:
             try:
-                if self._untouched and not chunk_size:
-                    return self._close(0)
-                chunk = max(chunk_size, self._least_chunk) if chunk_size else size
+                if self._is_empty and not chunk_size:
+                    return self._complete(0)
+                chunk = max(chunk_size, self._min_chunk) if chunk_size else size
                 while offset < size:
                     offset = self._patch(offset, min(offset + chunk, size))
-                return self._close(size)
-            except (RegistryUnavailable, RegistryNotFound, _OutOfStep) as error:
-                furthest = max(furthest, offset)  # a registry that falls back makes no headway
+                return self._complete(size)
+            except (RegistryUnavailable, RegistryNotFound, _OffsetMismatch) as error:
+                # A registry that falls back to an earlier offset makes no progress.
+                furthest = max(furthest, offset)
                 self._cuts.survive(error, furthest, size)
-                offset = self._recovered(error, offset)
+                offset = self._recover(error, offset)
 
-    def _recovered(self, error: RegistryError, offset: int) -> int | None:
-        """Where to go on after ``error`` at ``offset``; ``None`` if the registry has the blob."""
+    def _recover(self, error: RegistryError, offset: int) -> int | None:
+        """Return the offset at which to continue after ``error``.
+
+        The result is ``None`` if the registry has the whole blob.
+        """
         if offset == self._descriptor.size and isinstance(error, RegistryUnavailable):
-            return offset  # there is nothing to send but the word that this was all
+            return offset  # only the request that completes the upload is left
         if not isinstance(error, RegistryNotFound):
-            # What begins at 0 is refused where there is something: "0-0" then is one byte.
-            least = int(error.status == 416 and not offset)
-            ask = self._ask("GET", "", expect=(204, 200), url=self._url)
+            # A registry that refuses a chunk at offset 0 has content, so its "0-0" means one byte.
+            expected = int(error.status == 416 and not offset)
+            request = self._request("GET", "", expect=(204, 200), url=self._url)
             with suppress(RegistryNotFound):
-                held = self._send(ask, lambda answer: self._held(answer, least))
-                if held > self._descriptor.size:
+                received = self._send(request, lambda response: self._received(response, expected))
+                if received > self._descriptor.size:
                     digest = self._descriptor.digest
-                    raise SizeMismatch(f"the registry holds {held} bytes of {digest}")
-                return held
-        # The upload is lost, or has become the blob and the answer did not arrive.
+                    raise SizeMismatch(f"the registry has too many bytes of {digest}: {received}")
+                return received
+        # The upload is lost, or it is complete and only the response got lost.
         self._url = None
-        return None if self._exists() or self._begin(False) else 0
+        return None if self._exists() or self._start(False) else 0
 
     def _patch(self, start: int, end: int) -> int:
-        """Sends one chunk; gives the offset that the registry has come to."""
-        ask = self._ask(
+        """Send one chunk, and return the offset that the registry has reached."""
+        request = self._request(
             "PATCH",
             "",
-            headers={"Content-Type": _OCTETS, "Content-Range": f"{start}-{end - 1}"},
+            headers={"Content-Type": _OCTET_STREAM, "Content-Range": f"{start}-{end - 1}"},
             body=self._body(start, end),
             expect=(202, 201, 204, 416),
             url=self._url,
         )
 
-        def use(answer: Response) -> int:
-            if answer.status == 416:
-                answer.snippet(0)
-                raise _OutOfStep(
-                    f"{answer.url.origin} expects another chunk than {start}-{end - 1}", status=416
+        def use(response: Response) -> int:
+            if response.status == 416:
+                response.snippet(0)
+                raise _OffsetMismatch(
+                    f"{response.url.origin} expects another chunk than {start}-{end - 1}",
+                    status=416,
                 )
-            held = self._held(answer, end)
-            return held if "Range" in answer.headers else end
+            received = self._received(response, end)
+            return received if "Range" in response.headers else end
 
-        held = self._send(ask, use, bulky=True)
-        if not start < held <= end:
-            raise _OutOfStep(f"the registry says it holds {held} bytes after {start}-{end - 1}")
-        return held
+        received = self._send(request, use, has_content=True)
+        if not start < received <= end:
+            raise _OffsetMismatch(
+                f"the registry has {received} bytes after the chunk {start}-{end - 1}"
+            )
+        return received
 
-    def _held(self, answer: Response, sent: int) -> int:
-        """The bytes that the registry has, by the ``Range`` of an answer; notes its Location."""
-        text = answer.headers.get("Range", "").strip()
+    def _received(self, response: Response, expected: int) -> int:
+        """Return the number of bytes that the registry has, from a response's ``Range``.
+
+        distribution sends "0-0" both for no byte and for a single byte. Then ``expected`` decides,
+        which is the number of bytes that the registry should have. This also keeps the
+        ``Location``.
+        """
+        text = response.headers.get("Range", "").strip()
         match = _RANGE.fullmatch(text)
-        self._moved(answer)
+        self._note_location(response)
         if text and not match:
-            raise RegistryError(f"{answer.url.origin} names a range that cannot be, {quoted(text)}")
-        held = int(match[1]) + 1 if match else 0
-        # "0-0" is what distribution says of nothing at all, and of a single byte.
-        return held if held > 1 else min(sent, held)
+            raise RegistryError(f"{response.url.origin} sent the invalid range {quoted(text)}")
+        received = int(match[1]) + 1 if match else 0
+        return received if received > 1 else min(expected, received)
 
-    def _close(self, offset: int) -> None:
-        """Ends the upload with what is missing of the content, if anything."""
+    def _complete(self, offset: int) -> None:
+        """Complete the upload. The request carries the content from ``offset`` on, if any."""
         size = self._descriptor.size
         if self._url is None:
-            raise RegistryError("the upload has no place")
+            raise RegistryError("the upload has no URL")
         body = self._body(offset, size) if offset < size else b""
-        headers = {"Content-Type": _OCTETS}
+        headers = {"Content-Type": _OCTET_STREAM}
         digest = self._descriptor.digest
         url = self._url.with_query({"digest": digest})
         expect = (201, 204, 416)
-        ask = self._ask("PUT", "", headers=headers, body=body, expect=expect, url=url, tries=1)
+        request = self._request(
+            "PUT", "", headers=headers, body=body, expect=expect, url=url, tries=1
+        )
 
-        def use(answer: Response) -> None:
-            answer.snippet(0)
-            if answer.status == 416:
-                raise _OutOfStep(f"{answer.url.origin} holds another part of it", status=416)
-            answers.confirm(answer, digest)
+        def use(response: Response) -> None:
+            response.snippet(0)
+            if response.status == 416:
+                raise _OffsetMismatch(
+                    f"{response.url.origin} has received another part of {digest}", status=416
+                )
+            responses.confirm(response, digest)
 
-        self._send(ask, use, bulky=True)
+        self._send(request, use, has_content=True)
         self._url = None
 
-    def _abandon(self) -> None:
-        """Deletes an upload that failed; whether that works is not the failure to tell of."""
+    def _delete_upload(self) -> None:
+        """Delete an upload that failed. Errors of this request are dropped."""
         if self._url is None:
             return
-        ask = self._ask("DELETE", "", expect=(204, 202, 200, 404), url=self._url, tries=1)
+        request = self._request("DELETE", "", expect=(204, 202, 200, 404), url=self._url, tries=1)
         with suppress(ContainerdError), unheard():
-            self._session.send(ask, Deadline(_GOODBYE), lambda answer: answer.snippet(0))
+            self._session.send(
+                request, Deadline(_DELETE_TIMEOUT), lambda response: response.snippet(0)
+            )
 
-    # How it is asked
+    # How requests are sent
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
@@ -310,8 +350,9 @@ class Upload:
         url: Url | None = None,
         tries: int | None = None,
     ) -> Ask:
+        """Return a request for this blob. A request with content gets a single try."""
         if isinstance(body, Body):
-            tries = 1  # what has come of it must be asked before it is sent again
+            tries = 1  # before another try, the registry must say how much it has received
         return Ask(
             method,
             f"{self._repository}/{path}",
@@ -325,49 +366,58 @@ class Upload:
             tries=tries or MAX_TRIES,
         )
 
-    def _send(self, ask: Ask, use: Callable[[Response], _T], bulky: bool = False) -> _T:
-        if not bulky:
-            return self._session.send(ask, self._soon(), use)
-        self._untouched = False
+    def _send(self, request: Ask, use: Callable[[Response], _T], has_content: bool = False) -> _T:
+        """Send a request. With content, only the upload's own deadline limits it."""
+        if not has_content:
+            return self._session.send(request, self._request_deadline(), use)
+        self._is_empty = False
         try:
             with self._files:
-                return self._session.send(ask, self._deadline or Deadline(), use)
+                return self._session.send(request, self._deadline or Deadline(), use)
         except RegistryError as error:
             if "DIGEST_INVALID" in error.codes:
-                raise DigestMismatch(f"the content is another: {error.message}") from error
+                raise DigestMismatch(f"the content has another digest: {error.message}") from error
             raise
 
-    def _soon(self) -> Deadline:
+    def _request_deadline(self) -> Deadline:
+        """Return the deadline of a request without content."""
         return self._deadline or Deadline(self._timeout)
 
-    def _moved(self, answer: Response) -> None:
-        """Notes where the upload goes on; the last place counts where an answer names none."""
-        found = location(answer, "the upload")
-        answer.snippet(0)
+    def _note_location(self, response: Response) -> None:
+        """Keep the URL for the next request. Without a new one, the previous URL stays valid."""
+        found = location(response, "the upload")
+        response.snippet(0)
         self._url = found or self._url
 
     def _body(self, start: int, end: int) -> Body:
+        """Return the content from ``start`` to ``end`` (exclusive) as a request body."""
         return Body(end - start, lambda: self._pieces(start, end))
 
     def _pieces(self, start: int, end: int) -> Iterator[memoryview]:
+        """Read and yield the content from ``start`` to ``end``, and report the progress."""
         digest, total = self._descriptor.digest, self._descriptor.size
         buffer = memoryview(bytearray(min(_PIECE, end - start)))
-        # Not closed here: who drops a half-used generator does not close it.
-        file = self._files.enter_context(opened(self._open_at, start, digest))
+        # ``_send`` closes the file, because a request that fails does not close this generator.
+        file = self._files.enter_context(open_content(self._open_at, start, digest))
         while start < end:
             piece = buffer[: end - start]
-            count = fill(file, piece, digest)
+            count = read_content(file, piece, digest)
             if not count:
-                raise SizeMismatch(f"the content of {digest} ends at {start} bytes of {total}")
+                raise SizeMismatch(
+                    f"the content of {digest} has {start} bytes instead of the expected {total}"
+                )
             yield piece[:count]
             start += count
-            with own():
+            with local_faults():
                 self._report(ProgressEvent("uploading", digest, start, total))
 
 
-def _is_whole(answer: Response, descriptor: Descriptor) -> bool:
-    """Whether a blob that is there is the one meant."""
-    answers.confirm(answer, descriptor.digest)
-    size = answer.declared
-    answer.snippet(0)
+def _is_whole(response: Response, descriptor: Descriptor) -> bool:
+    """Return whether the response to HEAD states the blob's size, or no size.
+
+    Raises DigestMismatch if it names another digest.
+    """
+    responses.confirm(response, descriptor.digest)
+    size = response.declared
+    response.snippet(0)
     return size in (None, descriptor.size)

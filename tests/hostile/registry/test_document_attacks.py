@@ -48,7 +48,7 @@ def layer(**fields: object) -> bytes:
 
 # What a tag leads to.
 
-_WORDS = ("gave no usable manifest",)
+_WORDS = ("sent an unusable manifest",)
 _SURROGATE = BODY.replace(b'"layers"', b'"annotations": {"a": "\\ud800"}, "layers"')
 _BAD: dict[str, tuple[str, bytes, str]] = {
     "CVE-2021-41190-both": ("layers and manifests", document(manifests=[]), mt.OCI_MANIFEST),

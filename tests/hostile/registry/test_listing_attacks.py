@@ -99,7 +99,7 @@ def _counted(stage: Stage, kind: str, entries: object) -> None:
     """The same page again and again, with a link to itself."""
     path, verb, _ = _LISTS[kind]
     stage.server.on("GET", path, page(entries, following(path), kind))
-    with pytest.raises(RegistryError, match="goes on without anything new"):
+    with pytest.raises(RegistryError, match="continues without new entries"):
         verb(stage)
     assert len(stage.server.requests) < 20
 
@@ -156,7 +156,7 @@ def _away(stage: Stage, kind: str, move: str) -> None:
         "plain": lambda: stage.another(),
     }[move]()
     stage.server.on("GET", path, locked(page([make("a")], following(f"{other.origin}/next"), kind)))
-    with stage.refused(RegistryError, other.origin, "not asked there"):
+    with stage.refused(RegistryError, other.origin, "are not requested"):
         verb(stage)
     assert other.connections == 0
     assert any(form in stage.server.bytes_seen for form in FORMS)
@@ -220,7 +220,7 @@ for _name, _body in _WRONG.items():
         tags,
         {("GET", TAGS): reply(200, _body)},
         RegistryError,
-        "gave no list",
+        "sent an invalid list",
     )
 
 

@@ -237,8 +237,7 @@ for _name, _location in _NOWHERE.items():
         read,
         {("GET", BLOB_PATH): redirect(_location)},
         RegistryError,
-        "points blob",
-        "elsewhere",
+        "invalid Location for blob",
     )
 BOOK.refusal(
     "RFC-9110-10.2.2-none",
@@ -246,7 +245,7 @@ BOOK.refusal(
     read,
     {("GET", BLOB_PATH): reply(307)},
     RegistryError,
-    "without saying where",
+    "without a Location",
 )
 BOOK.refusal(
     "CVE-2024-11168-brackets",

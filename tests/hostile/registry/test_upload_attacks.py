@@ -150,7 +150,7 @@ for _name, _location in (
         upload,
         {("POST", START): begun(_location)},
         RegistryError,
-        "points the upload elsewhere",
+        "invalid Location for the upload",
     )
 BOOK.refusal(
     "distribution-spec-push-no-location",
@@ -158,7 +158,7 @@ BOOK.refusal(
     upload,
     {("POST", START): reply(202)},
     RegistryError,
-    "without saying where",
+    "without a Location",
 )
 
 # What the registry says that it has.

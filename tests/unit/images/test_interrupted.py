@@ -117,7 +117,7 @@ def test_a_push_that_is_interrupted_ends(
     answer: bytes | None,
 ) -> None:
     if method == "POST":  # which is waited for so long
-        monkeypatch.setattr(upload, "_GOODBYE", 0.3)
+        monkeypatch.setattr(upload, "_DELETE_TIMEOUT", 0.3)
     server.on(method, path, server.slow(ring, answer))
     layout = layout_of(tmp_path, AMD)
     with soon(), pytest.raises(Interrupt):

@@ -122,7 +122,7 @@ def test_an_upload_ends_wherever_it_is(
     host: Host, monkeypatch: pytest.MonkeyPatch, method: str, path: str, answer: bytes | None
 ) -> None:
     if method == "POST":  # which is waited for so long
-        monkeypatch.setattr(upload, "_GOODBYE", 0.3)
+        monkeypatch.setattr(upload, "_DELETE_TIMEOUT", 0.3)
     Uploads(server := host.server)
     server.on(method, path, moment := Moment(server, answer))
     single = path == "/v2/"

@@ -107,7 +107,7 @@ def test_a_foreign_challenge_is_not_answered(
     asked: list[str] = []
     server.on("GET", BLOB_PATH, reply(307, Location=f"{target.origin}/x"))
     target.on("GET", "/x", challenge(f'{scheme} realm="{target.origin}/token"'))
-    with pytest.raises(RegistryError, match="points to"):
+    with pytest.raises(RegistryError, match="registry refers"):
         fetch(server, credentials=asked.append)
     assert asked == []
     assert len(target.requests) == len(server.requests) == 1

@@ -224,7 +224,7 @@ def test_the_right_digest_does_not_make_it_schema_1(
     payload = body.partition(b',"signatures":')[0] + (b"}" if body is not BODY else b"")
     digest = digests.of(payload)
     server.on("GET", f"/v2/app/manifests/{digest}", old(body, digest=digest))
-    with pytest.raises(RegistryError, match="no usable manifest"):
+    with pytest.raises(RegistryError, match="unusable manifest"):
         registry.fetch_manifest(ref, Descriptor(SIGNED, digest, len(body)))
 
 
