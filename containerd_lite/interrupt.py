@@ -71,7 +71,7 @@ class Interrupt(threading.Event):
 _current: ContextVar[Interrupt | None] = ContextVar("interrupt", default=None)
 
 
-def current_word() -> Interrupt | None:
+def current_interrupt() -> Interrupt | None:
     """Return the interrupt of the operation that this thread works for."""
     return _current.get()
 
@@ -92,7 +92,7 @@ def pause(seconds: float) -> None:
 
 
 @contextmanager
-def heard_late(seconds: float) -> Iterator[None]:
+def delayed(seconds: float) -> Iterator[None]:
     """Let the block run for ``seconds`` more after an interrupt.
 
     A response that is under way may name what must be cleaned up. The block does not start if the
@@ -123,7 +123,7 @@ def heard_late(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def shielded() -> Iterator[None]:
     """Run the block regardless of interrupts, for clean-up."""
     token = _current.set(None)
     try:

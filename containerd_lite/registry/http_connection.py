@@ -21,7 +21,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..deadline import Deadline
-from ..interrupt import current_word
+from ..interrupt import current_interrupt
 from .destinations import Destinations, Privacy, refuse_private
 from .pace import Floor
 
@@ -72,7 +72,7 @@ class Exchange:
         #: Whether the peer answered before the whole request was sent.
         self.early = False
         #: The interrupt that may end the exchange.
-        self.interrupt = current_word()
+        self.interrupt = current_interrupt()
 
     @contextmanager
     def beginning(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from ..errors import (
     RegistryUnavailable,
     SizeMismatch,
 )
-from ..interrupt import heard_late, unheard
+from ..interrupt import delayed, shielded
 from ..lazy import lazy_pattern
 from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
@@ -172,7 +172,7 @@ class Upload:
         )
         try:
             # Without the response, an upload that the registry starts could not be deleted.
-            with heard_late(_DELETE_TIMEOUT):
+            with delayed(_DELETE_TIMEOUT):
                 return self._send(request, self._started)
         except (RegistryUnavailable, RegistryUnauthorized):
             return False  # the blob cannot be mounted, so it is uploaded
@@ -195,7 +195,7 @@ class Upload:
             self._session.greet(self._scopes, self._request_deadline())
         request = self._request("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
         try:
-            with nullcontext() if single else heard_late(_DELETE_TIMEOUT):
+            with nullcontext() if single else delayed(_DELETE_TIMEOUT):
                 return self._send(request, self._started, has_content=single)
         except RegistryUnavailable as error:
             if not single:
@@ -330,7 +330,7 @@ class Upload:
         if self._url is None:
             return
         request = self._request("DELETE", "", expect=(204, 202, 200, 404), url=self._url, tries=1)
-        with suppress(ContainerdError), unheard():
+        with suppress(ContainerdError), shielded():
             self._session.send(
                 request, Deadline(_DELETE_TIMEOUT), lambda response: response.snippet(0)
             )

@@ -6,7 +6,7 @@ import pytest
 
 from containerd_lite import interrupt
 from containerd_lite.errors import Cancelled
-from containerd_lite.interrupt import Interrupt, heard_late
+from containerd_lite.interrupt import Interrupt, delayed
 
 #: Seconds that no test waits for.
 LONG = 60.0
@@ -16,7 +16,7 @@ def test_the_block_goes_on_and_then_hears_it() -> None:
     word, done = Interrupt(), []
 
     def work() -> None:
-        with heard_late(LONG):
+        with delayed(LONG):
             word.set()
             interrupt.check()  # nothing yet
             done.append("the block")
@@ -31,7 +31,7 @@ def test_after_its_time_the_block_hears_it() -> None:
     word = Interrupt()
 
     def work() -> None:
-        with heard_late(0.01):
+        with delayed(0.01):
             word.set()
             interrupt.pause(LONG)
 
@@ -44,7 +44,7 @@ def test_a_word_that_was_given_before_is_heard_at_once() -> None:
 
     def work() -> None:
         word.set()
-        with heard_late(LONG):
+        with delayed(LONG):
             done.append("the block")
 
     with word.watching(), pytest.raises(Cancelled):
@@ -53,5 +53,5 @@ def test_a_word_that_was_given_before_is_heard_at_once() -> None:
 
 
 def test_without_a_word_nothing_is_heard() -> None:
-    with heard_late(0.01):
+    with delayed(0.01):
         interrupt.check()

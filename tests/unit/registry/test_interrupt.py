@@ -10,7 +10,7 @@ import pytest
 
 from containerd_lite.errors import Cancelled
 from containerd_lite.images.resolver import RegistryPusher
-from containerd_lite.interrupt import Interrupt, check, pause, unheard
+from containerd_lite.interrupt import Interrupt, check, pause, shielded
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types as mt
 from containerd_lite.oci.descriptor import Descriptor
@@ -276,7 +276,7 @@ def test_a_word_within_a_word() -> None:
     with outer.watching():
         with inner.watching(), outer.watching(), inner.watching():
             check()
-        with inner.watching(), unheard():
+        with inner.watching(), shielded():
             outer.set()
             assert inner.is_set()
             check()
