@@ -38,7 +38,7 @@ _VERSION = "1.0.0"
 _INGEST = ".ingest"
 #: Bytes to hash at a time.
 _CHUNK = 1 << 20
-#: The prefix of the file's name of a write, because a ref may be ``..``.
+#: The prefix of the names of writes' files. Without it, the ref ``..`` would be another folder.
 _REF_PREFIX = "ref-"
 #: Most bytes of a file's name (NAME_MAX).
 _MAX_NAME = 255
@@ -197,7 +197,7 @@ class LayoutStore:
             return self._blob_path(digest).exists()
 
     def _ingest_path(self, ref: str) -> Path:
-        """Return the path of a write's file, whose name is the quoted ref.
+        """Return the path of a write's file, whose name has the percent-encoded ref.
 
         Raise ``InvalidArgument`` if the ref is empty or too long for a file's name. Daemons permit
         longer refs.

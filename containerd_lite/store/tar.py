@@ -4,7 +4,7 @@ It reads POSIX (ustar, pax) and GNU tar, with limits on sizes and numbers. It op
 names in an archive.
 
 Archives that two readers could understand differently are refused: entries with two sizes or two
-names, links with data. Layers are read as Go's archive/tar reads them, because the daemon does so.
+names, links with data. Layers are read as Go's archive/tar reads them, as the daemon uses it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_NAMES = 16 << 20
 MAX_SPECIAL = 1 << 20
 #: Most bytes after the end mark. Writers pad the last record, up to 1 MiB with ``tar -b``.
 MAX_PADDING = 1 << 20
-#: Most bytes of an entry: the largest integer of a Go peer, less a block.
+#: Most bytes of an entry: the largest signed integer of 64 bits, less a block.
 _MAX_SIZE = (1 << 63) - 1 - BLOCK
 
 EntryKind = Literal["file", "link", "symlink", "folder", "sparse", "other"]

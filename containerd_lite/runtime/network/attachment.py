@@ -136,7 +136,7 @@ class Attachment:
         return text
 
     def json(self) -> dict[str, object]:
-        """Return the attachment as a JSON object, which ``of`` reads. The module describes it."""
+        """Return the attachment as a JSON object, which the module's docstring describes."""
         return {
             **self.network.json(),
             "container": self.container,

@@ -41,8 +41,8 @@ class ImageUsers:
             groups: Names or ids of further supplementary groups. Default: none.
 
         Raises:
-            InvalidArgument: An id is not valid, or without a daemon: a layer is not valid.
-            NotFound: The files do not have a name, or without a daemon: a layer is missing.
+            InvalidArgument: An id is not valid. Without a daemon also: a layer is not valid.
+            NotFound: The files do not have a name. Without a daemon also: a layer is missing.
             FailedPrecondition: Without a daemon: a layer has a form that cannot be read here.
             ResourceExhausted: A file has more than 4 MiB.
         """
@@ -115,6 +115,7 @@ class SnapshotUsers:
         Raises:
             InvalidArgument: An id is not valid.
             NotFound: The files do not have a name, or the snapshot does not exist.
+            FailedPrecondition: A file has a form that cannot be read here.
             ResourceExhausted: A file has more than 4 MiB.
         """
         if is_told_by_ids(user, groups):

@@ -3,8 +3,9 @@
 The cache is in this process. For images that take long to read, a label of the image's config also
 has the files.
 
-The label has the digest of the layers from which the files were read, and counts for them only. A
-manifest with the config of one image and the layers of another thus changes no users of the first.
+The label has the digest of the layers from which the files were read, and counts for them only.
+Thus a manifest with the config of one image and the layers of another cannot change the users of
+the first.
 """
 
 from __future__ import annotations

@@ -82,9 +82,8 @@ def find_user(
         group: The content of the group file, ``None`` if it does not exist.
         user: ``""`` (root), ``name``, ``uid``, ``name:group``, ``uid:gid`` and so on.
         groups: Names or ids of further supplementary groups. Default: none.
-        is_images: Whether ``user`` is the image's own. Then the groups that list the user are
-            added even if ``user`` names a group. They are looked up by the first name that the
-            user's uid has.
+        is_images: Whether ``user`` is the image's own. Then the supplementary groups are those of
+            the first name with the user's uid, even if ``user`` names a group.
 
     Raises:
         InvalidArgument: An id is not valid.

@@ -20,11 +20,11 @@ class Stats:
     Attributes:
         id: The container's id.
         timestamp: When the usage was measured.
-        cpu: CPU usage since the summary before, where 1.0 is one whole CPU. ``None`` in the first
-            summary.
+        cpu: CPU usage since an earlier summary, where 1.0 is one whole CPU. ``None`` without an
+            earlier summary.
         cpu_time: CPU time since the start of the container, in nanoseconds.
-        memory: Used memory in bytes, without the cache that the kernel can free at once. ``docker
-            stats`` and ``nerdctl stats`` show the same.
+        memory: Used memory in bytes, without the cache that the kernel can free at once, as in
+            ``docker stats`` and ``nerdctl stats``.
         memory_limit: The limit of memory in bytes, ``None`` for no limit.
         pids: The number of processes and threads.
         pids_limit: The limit of ``pids``, ``None`` for no limit.
