@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-#: Longest single wait of ``result_of`` in seconds.
+#: Longest single wait of ``result_when_done`` in seconds.
 _LONGEST_WAIT = 0.1
 
 
@@ -60,7 +60,7 @@ class Workers(ThreadPoolExecutor):
                 self._is_over = True
 
 
-def result_of(task: Future[_T]) -> _T:
+def result_when_done(task: Future[_T]) -> _T:
     """Return ``task.result()``; signals are handled while this waits.
 
     Python runs the handler of a signal in the main thread, between two bytecodes. If the signal

@@ -16,7 +16,7 @@ from ..errors import Cancelled
 from ..interrupt import Interrupt
 from ..progress import ProgressCallback, ProgressEvent, Stage
 from ..records import field, record, replace
-from ..workers import Workers, result_of
+from ..workers import Workers, result_when_done
 
 _LOGGER = logging.getLogger(__package__)
 
@@ -130,7 +130,7 @@ def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, wo
         try:
             tasks = [pool.submit(run) for _ in range(workers)]
             for task in tasks:
-                result_of(task)
+                result_when_done(task)
         except BaseException as error:
             job.fail(error)
             job.blame(error)

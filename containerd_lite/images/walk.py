@@ -17,7 +17,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import MAX_DEPTH, parse
 from ..store.protocol import ContentStore, read_blob
-from ..workers import Workers, result_of
+from ..workers import Workers, result_when_done
 from .job import Job
 
 #: Handles a descriptor and returns its children.
@@ -197,7 +197,7 @@ class Dispatcher:
         """Wait until all descriptors have been handled; raise the error of one that failed."""
         handled = 0
         while handled < len(self._order):  # children are added before their parent is done
-            result_of(self._order[handled])
+            result_when_done(self._order[handled])
             handled += 1
 
     def __enter__(self) -> Dispatcher:

@@ -1,4 +1,4 @@
-"""Content stores: blobs by digest, wherever they are kept."""
+"""Content stores, which keep blobs by digest: of a daemon, or of an OCI image layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing blobs that others may be writing, too, and documents that were made here."""
+"""Writing blobs that other clients may write at the same time, and documents made locally."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from ..oci.descriptor import Descriptor
 from .protocol import ContentStore, Writer, ingest_ref
 from .write_locks import write_lock
 
-#: How long another writer of the same blob may stand still before we give up (seconds).
-_STALL = 60.0
+#: Seconds that another writer of the same blob may make no progress.
+_STALL_TIMEOUT = 60.0
+#: The first and the longest wait between attempts to open a write, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
-#: Go escapes these in JSON, so that it can be pasted into a page.
-_ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
+#: The characters that Go escapes in JSON, so that HTML can contain it.
+_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def _sleep(seconds: float, offset: int) -> None:
@@ -42,26 +43,28 @@ def write_blob(
     pause: Callable[[float, int], object] = _sleep,
     keeps_partial: bool = False,
 ) -> bool:
-    """Write a blob unless the store has it, one writer on this machine at a time.
+    """Write a blob unless the store has it.
 
-    The write is opened even if the blob is there: that is what adds it to the lease.
+    On this machine, one caller at a time writes a given blob. The write is opened even if the
+    store has the blob, because this adds the blob to the lease.
 
     Args:
-        store: where to write.
-        descriptor: the blob; the store verifies it.
-        fill: writes all that the writer lacks, which may hold what an earlier one has left.
-        labels: for a blob that was not there.
-        check: called while the caller waits for another writer; it may raise to give up.
-        pause: waits while a writer elsewhere has the blob; called with seconds, and with the
-            bytes that the other writer has.
-        keeps_partial: a write that fails stays, for a later one to go on with.
+        store: The store to write to.
+        descriptor: The descriptor of the blob, which the store verifies.
+        fill: Writes the bytes that the writer lacks. An earlier writer may have left some.
+        labels: The labels of the blob if it is new. Default: none.
+        check: Called while this function waits for another writer; it raises to stop waiting.
+        pause: Sleeps between attempts to open a write whose ref is locked. Called with the
+            seconds, and with the number of bytes that the other writer has.
+        keeps_partial: Whether the bytes of a failed write stay, so that a later one continues.
 
     Returns:
-        Whether the blob was not there before.
+        Whether the blob is new.
 
     Raises:
-        Unavailable: another writer has stood still for a minute.
-        DigestMismatch, SizeMismatch: ``fill`` has written something else.
+        Unavailable: Another writer has made no progress for 60 seconds.
+        SizeMismatch: ``fill`` wrote content of another size.
+        DigestMismatch: ``fill`` wrote content with another digest.
     """
     with write_lock((store.identity, descriptor.digest), check):
         may_restart = True
@@ -82,7 +85,7 @@ def write_blob(
                 if not (keeps_partial or is_away(error)):
                     _abort(store, descriptor)
                 raise
-            # An earlier writer left wrong bytes: begin again without them, once.
+            # An earlier writer left wrong bytes, which are deleted now: start again, once.
             may_restart = False
         return False
 
@@ -93,9 +96,16 @@ def _open(
     check: Callable[[], object],
     pause: Callable[[float, int], object],
 ) -> Writer | None:
-    """Begin the write of a blob, after other writers; ``None`` if the blob is there."""
+    """Open the write of a blob as soon as no other writer has it.
+
+    Return ``None`` if the store has the blob.
+    """
     ref = ingest_ref(descriptor)
-    waits, patience, seen = backoff(_FIRST_WAIT, _LONGEST_WAIT), Deadline(_STALL), -1
+    waits, stall_deadline, last_offset = (
+        backoff(_FIRST_WAIT, _LONGEST_WAIT),
+        Deadline(_STALL_TIMEOUT),
+        -1,
+    )
     while True:
         check()
         try:
@@ -106,28 +116,28 @@ def _open(
             if is_away(error):
                 raise
             offset = _offset_of_other(store, ref)
-            if offset != seen:
-                patience, seen = Deadline(_STALL), offset
-            elif patience.expired:
+            if offset != last_offset:
+                stall_deadline, last_offset = Deadline(_STALL_TIMEOUT), offset
+            elif stall_deadline.expired:
                 raise
-        pause(next(waits), max(seen, 0))
+        pause(next(waits), max(last_offset, 0))
 
 
 def _offset_of_other(store: ContentStore, ref: str) -> int:
-    """How far the writer that has ``ref`` has come; -1 if it has just ended."""
+    """Return how many bytes the writer that holds ``ref`` has, -1 if it has just ended."""
     return next((status.offset for status in store.statuses() if status.ref == ref), -1)
 
 
 def _abort(store: ContentStore, descriptor: Descriptor) -> None:
-    """Leave no incomplete write, and never hide the error that led here."""
+    """Delete the incomplete write. Ignore errors, which would hide the first one."""
     with suppress(ContainerdError):
         store.abort(ingest_ref(descriptor))
 
 
 def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[Descriptor, bool]:
-    """Write a manifest, index or config that was made here, without labels.
+    """Write a manifest, index or config that was made locally, without labels.
 
-    Returns its descriptor, and whether it was not there before.
+    Return its descriptor, and whether it is new.
     """
     descriptor = Descriptor(media_type, digests.of(body), len(body))
     return descriptor, write_blob(
@@ -136,6 +146,6 @@ def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[D
 
 
 def indented_json(value: object) -> bytes:
-    """JSON as Go's ``json.MarshalIndent`` writes it with three spaces, as containerd does."""
+    """Return JSON as Go's ``json.MarshalIndent`` writes it with three spaces, as in containerd."""
     text = json.dumps(value, ensure_ascii=False, indent=3)
     return text.translate(_ESCAPES).encode()

@@ -1,7 +1,6 @@
-"""containerd's content store.
+"""A daemon's content store, as a ``ContentStore``.
 
-What lives here: the store over the content service, a reader that seeks and a writer that does
-not wait for each answer.  What may not: what is worth fetching.
+Its readers can seek. Its writers do not wait for the daemon's response to each chunk.
 """
 
 from __future__ import annotations
@@ -18,52 +17,76 @@ from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
 from ..undo import Undo
 
-#: containerd takes messages of up to 16 MiB, and sends 1 MiB itself.  Two of 2 MiB under way made a
-#: fetch of large layers take 5 % less time than four of half the size.
+#: Bytes of a chunk. containerd accepts messages of up to 16 MiB, and itself sends 1 MiB. With two
+#: chunks of 2 MiB in flight, a fetch of large layers took 5 % less time than with four of 1 MiB.
 _MAX_CHUNK = 2 << 20
-#: Bytes of a blob that are read at a time at least; larger reads go past the buffer.
-_LEAST_READ = 64 << 10
-#: Bytes under way that the daemon has not said it has: a restart costs these, and what has been
-#: read and not sent yet, 4 MiB at most together.
-_MOST_UNDER_WAY = 2 << 20
-#: When a write is aborted again into whose folder a daemon still writes (seconds between).
-_WRITTEN = (0.01, 0.03, 0.1, 0.3, 0.0)
+#: Bytes of a reader's buffer. Larger reads bypass it.
+_READ_BUFFER = 64 << 10
+#: Bytes to send before the daemon confirms that it has them. A restart of the daemon loses these
+#: and the chunk that is not sent yet, together 4 MiB at most.
+_MAX_UNCONFIRMED = 2 << 20
+#: Seconds between attempts to abort a write while the daemon still writes to its folder.
+_ABORT_WAITS = (0.01, 0.03, 0.1, 0.3, 0.0)
 
 
 class DaemonStore:
-    """The content store of one namespace of a daemon; a ``ContentStore``."""
+    """The content store of one namespace of a daemon; implements ``ContentStore``.
+
+    Args:
+        service: The content service of the namespace.
+    """
 
     def __init__(self, service: ContentService) -> None:
         self._service = service
 
     @property
     def identity(self) -> Hashable:
+        """The daemon's address and the namespace."""
         return self._service.identity
 
     def info(self, digest: str) -> ContentInfo:
+        """Return the size, times and labels of a blob; see ``ContentStore.info``."""
         return self._service.info(digest)
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
+        """Yield blobs.
+
+        Args:
+            *filters: Only blobs that match at least one of these filters, by ``digest``, ``size``
+                or ``labels``. Default: all blobs.
+        """
         return self._service.list(*filters)
 
     def reader(self, digest: str) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(_Reader(self._service, digest), _LEAST_READ))
+        """Return a blob as a binary file that can seek; see ``ContentStore.reader``."""
+        return cast(BinaryIO, io.BufferedReader(_Reader(self._service, digest), _READ_BUFFER))
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> DaemonWriter:
+        """Start or continue a write; see ``ContentStore.writer``."""
         return DaemonWriter(self._service.write(ref), ref, size, expected)
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
+        """Set labels of a blob; an empty value removes a label. See ``ContentStore.update``."""
         return self._service.update(digest, labels)
 
     def delete(self, digest: str) -> None:
+        """Delete a blob; see ``ContentStore.delete``."""
         self._service.delete(digest)
 
     def statuses(self) -> list[IngestStatus]:
+        """Return the states of all incomplete writes."""
         return self._service.list_statuses()
 
     def abort(self, ref: str) -> None:
-        """Raises ``NotFound``.  A write that was let go just now may still be on its way."""
-        for wait in _WRITTEN:
+        """Delete an incomplete write.
+
+        If its writer was closed just now, the daemon may still write to its folder. Then this
+        tries again for up to 0.44 seconds.
+
+        Raises:
+            NotFound: The daemon has no such write.
+        """
+        for wait in _ABORT_WAITS:
             try:
                 return self._service.abort(ref)
             except Unknown as error:
@@ -76,9 +99,9 @@ class DaemonStore:
 
 
 class _Reader(io.RawIOBase):
-    """A blob as a raw file: one ``Read`` stream, made anew after a seek.
+    """A blob as a raw file: a ``Read`` stream, which is opened again after a seek.
 
-    It is opened at once, which tells whether the blob is there.
+    The constructor opens the stream, and raises ``NotFound`` if the blob does not exist.
     """
 
     def __init__(self, service: ContentService, digest: str) -> None:
@@ -86,9 +109,10 @@ class _Reader(io.RawIOBase):
         self._digest = digest
         self._position = 0
         self._stream: ContentRead | None = service.read(digest)
+        #: The rest of the last chunk, ``None`` at the end of the blob.
         self._rest: memoryview | None = None
         try:
-            self._rest = self._stream.receive()  # none: it is over
+            self._rest = self._stream.receive()
         except BaseException:
             self._stream.close()
             raise
@@ -102,7 +126,7 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         if self._stream is None:
             self._stream = self._service.read(self._digest, self._position)
-            with suppress(OutOfRange):  # as of any file, behind the end nothing is read
+            with suppress(OutOfRange):  # a read past the end returns no bytes
                 self._rest = self._stream.receive()
         while self._rest is not None and not self._rest:
             self._rest = self._stream.receive()
@@ -120,7 +144,7 @@ class _Reader(io.RawIOBase):
         start = self._service.info(self._digest).size if whence == io.SEEK_END else base[whence]
         target = start + offset
         if target < 0:
-            raise OutOfRange(f"{self._digest} has no offset {target}")
+            raise OutOfRange(f"{self._digest} cannot be read at offset {target}")
         if target != self._position:
             self._drop_stream()
             self._position = target
@@ -142,7 +166,14 @@ class _Reader(io.RawIOBase):
 
 
 class DaemonWriter:
-    """A write under way in the daemon; a ``Writer``."""
+    """A write of a blob in a daemon; implements ``Writer``.
+
+    Args:
+        write: The stream of the write.
+        ref: The ref of the write.
+        size: The size of the blob in bytes, 0 if unknown.
+        expected: The digest of the blob, ``""`` if unknown.
+    """
 
     def __init__(self, write: ContentWrite, ref: str, size: int, expected: str) -> None:
         self._write = write
@@ -154,34 +185,38 @@ class DaemonWriter:
 
     @property
     def offset(self) -> int:
+        """How many bytes of the blob were sent to the daemon, now or by an earlier writer."""
         return self._offset
 
     def write(self, data: bytes | memoryview) -> int:
+        """Append bytes to the blob; see ``Writer.write``."""
         view = memoryview(data)
         if self._size and self._offset + len(view) > self._size:
             raise SizeMismatch(f"{self._expected} is longer than the {self._size} bytes promised")
         for start in range(0, len(view), _MAX_CHUNK):
             chunk = view[start : start + _MAX_CHUNK]
-            while self._offset + len(chunk) - self._write.offset > _MOST_UNDER_WAY:
+            while self._offset + len(chunk) - self._write.offset > _MAX_UNCONFIRMED:
                 self._write.await_answer()
             self._write.chunk(self._offset, chunk)
             self._offset += len(chunk)
         return len(view)
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
+        """Verify the blob and make it visible; see ``Writer.commit``."""
         try:
             digest = self._write.commit(self._offset, self._size, self._expected, labels)
         except FailedPrecondition as error:
-            # The daemon has one code for both; which it is, our own count tells.
+            # The daemon has one status for both. The number of bytes sent tells which it is.
             kind = SizeMismatch if self._size and self._offset != self._size else DigestMismatch
-            said = kind(error.message, operation=error.operation, address=error.address)
+            mismatch = kind(error.message, operation=error.operation, address=error.address)
             if kind is DigestMismatch and self._expected and not _is_sha256(self._expected):
-                said.remedy = "containerd names content by sha256 alone: pull it into a layout"
-            raise said from error
+                mismatch.remedy = "Pull it into a layout; containerd supports sha256 digests only"
+            raise mismatch from error
         self.close()
         return digest
 
     def close(self) -> None:
+        """Cancel the write, unless it was committed. The daemon keeps the bytes."""
         self._write.close()
 
     def __enter__(self) -> DaemonWriter:

@@ -1,4 +1,4 @@
-"""Manifests and indexes in a store: small blobs that are read whole."""
+"""Reading manifests and indexes from a store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from .protocol import ContentStore, read_blob
 
 
 def read_document(store: ContentStore, descriptor: Descriptor) -> Manifest | Index:
-    """The manifest or index that a descriptor names, verified.
+    """Return the manifest or index of a descriptor, verified.
 
-    Raises ``NotFound``, ``SizeMismatch``, ``DigestMismatch``, ``InvalidArgument``.
+    Raises:
+        NotFound: The store has no such blob.
+        SizeMismatch: The blob is larger than 4 MiB, or has another size than expected.
+        DigestMismatch: The blob has another digest than expected.
+        InvalidArgument: The blob is not a valid manifest or index.
     """
     return parse(read_blob(store, descriptor, MAX_DOCUMENT), descriptor.media_type)

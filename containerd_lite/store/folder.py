@@ -1,7 +1,4 @@
-"""Files of a folder that others use, too: read with a bound, replaced whole.
-
-What lives here: that, and telling what fails.  What may not: what is in them.
-"""
+"""Files in a folder that other processes use, too: bounded reads, atomic writes, and errors."""
 
 from __future__ import annotations
 
@@ -17,23 +14,31 @@ from ..undo import Undo
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Within the block what the system says of the folder's files is said in this package's words.
+    """Turn each ``OSError`` of the block into a ``ContainerdError`` that names the path.
 
-    Raises ``ResourceExhausted``, ``PermissionDenied``, ``NotFound``, ``InvalidArgument``,
-    ``DataLoss``; ``FailedPrecondition`` for what is rare.
+    Args:
+        folder: The path to name if the error names none.
+
+    Raises:
+        ResourceExhausted: The disk or a quota is full, or too many files are open.
+        PermissionDenied: The user may not access the file.
+        NotFound: The file does not exist.
+        InvalidArgument: The path leads to something else, such as a folder instead of a file.
+        DataLoss: The disk cannot be read or written.
+        FailedPrecondition: Another error, which is rare.
     """
     try:
         yield
-    except ContainerdError:  # some of which are OSErrors
+    except ContainerdError:  # some of these are also an OSError
         raise
     except OSError as error:
         raise of_system(error, place=folder) from error
 
 
 def read(path: Path, limit: int) -> bytes:
-    """A file whole.  Raises ``SizeMismatch`` if it has more than ``limit`` bytes."""
+    """Return the content of a file. Raise ``SizeMismatch`` if it has more than ``limit`` bytes."""
     with path.open("rb") as file:
-        # Not more than there is: Python makes room for what it is asked for.
+        # Ask only for what the file has, because Python allocates as much as it is asked for.
         body = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     if len(body) > limit:
         raise SizeMismatch(f"{path} is larger than the {limit} bytes allowed")
@@ -41,7 +46,7 @@ def read(path: Path, limit: int) -> bytes:
 
 
 def replace(path: Path, body: bytes) -> None:
-    """Replace a file whole: a reader sees the old one or the new one."""
+    """Replace a file atomically: readers see the old content or the new content."""
     scratch = path.with_name(f"{scratch_of(path.name)}{os.urandom(4).hex()}")
     with Undo(lambda: scratch.unlink(missing_ok=True)):
         scratch.write_bytes(body)
@@ -49,5 +54,5 @@ def replace(path: Path, body: bytes) -> None:
 
 
 def scratch_of(name: str) -> str:
-    """How the names of files begin that are to replace the one called ``name``."""
+    """Return the prefix of the temporary files from which ``replace`` makes the file ``name``."""
     return f".{name}.new-"

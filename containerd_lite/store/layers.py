@@ -1,8 +1,4 @@
-"""Streams that may be compressed, and their plain bytes.
-
-What lives here: telling gzip and zstd by their first bytes, and bounded decompression.  What may
-not: tar, and unpacking layers, which is the daemon's.
-"""
+"""Streams that may be compressed: detection of gzip and zstd, and bounded decompression."""
 
 from __future__ import annotations
 
@@ -14,34 +10,39 @@ from typing import BinaryIO, Protocol
 
 from ..errors import DataLoss, FailedPrecondition, ResourceExhausted
 
-#: How many bytes ``detect`` wants to see.
+#: Bytes that ``detect`` needs.
 MAGIC = 4
 _MAGICS = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd"}
-#: Of a zstd frame that is skipped (RFC 8878, section 3.1.2), behind a byte of 0x50 to 0x5f: pzstd
-#: begins with one.
+#: A skippable zstd frame (RFC 8878, section 3.1.2) starts with a byte of 0x50 to 0x5f and these
+#: bytes. pzstd writes such a frame first.
 _SKIPPABLE = b"\x2a\x4d\x18"
-#: Compressed bytes that are read at a time.
-_PIECE = 256 << 10
-#: Plain bytes that are made at a time at least: what is asked for may be a header of tar.
-_LEAST = 64 << 10
-#: Where Python has zstd: since 3.14, and what gives it to older ones.
-_ZSTD = ("compression.zstd", "backports.zstd")
-#: gzip comes to 1,032:1 at most, and zstd far beyond; real images stay far below.
+#: Compressed bytes to read at a time.
+_CHUNK = 256 << 10
+#: Least number of bytes to decompress at a time. The caller may read only a tar header.
+_MIN_OUTPUT = 64 << 10
+#: The modules for zstd: of Python 3.14, and of a package for older versions.
+_ZSTD_MODULES = ("compression.zstd", "backports.zstd")
+#: Most decompressed bytes per compressed byte. gzip reaches at most 1,032:1 and zstd far more;
+#: real images stay far below.
 MAX_RATIO = 250
-#: Of less than this nobody asks for its ratio (bytes, decompressed).
+#: Decompressed bytes up to which the ratio is not checked.
 FREE = 1 << 30
 
 
 class Readable(Protocol):
-    """What a stream is read by: like a binary file, it may give less than fits, 0 at its end."""
+    """A source of bytes, such as a binary file."""
 
-    def readinto(self, buffer: memoryview, /) -> int | None: ...
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Read bytes into ``buffer``; return how many, 0 at the end. May read fewer than fit."""
+        ...
 
 
 class PlainStream:
-    """The plain bytes of a file, compressed or not, in their order; for the tar reader.
+    """A sequential stream of bytes, which the tar reader reads.
 
-    ``head`` are its first bytes, where they were read already to look at them.
+    Args:
+        file: The source of the bytes. ``decompressed`` and ``Decompressor`` decompress it.
+        head: Bytes that were read from ``file`` before. The stream begins with them.
     """
 
     def __init__(self, file: Readable | BinaryIO, head: bytes = b"") -> None:
@@ -50,8 +51,15 @@ class PlainStream:
         self._scratch = memoryview(b"")
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fills the buffer, less at the end.  Raises ``DataLoss`` for a broken stream,
-        ``ResourceExhausted`` for one that is a bomb."""
+        """Fill ``buffer``, or a part of it at the end of the stream.
+
+        Returns:
+            How many bytes were read.
+
+        Raises:
+            DataLoss: The compressed stream is broken or cut off.
+            ResourceExhausted: The decompressed stream is larger than ``MAX_RATIO`` allows.
+        """
         filled = 0
         while filled < len(buffer) and (count := self._read(buffer[filled:])):
             filled += count
@@ -65,55 +73,76 @@ class PlainStream:
             return count
         if hasattr(self._file, "readinto"):
             return self._file.readinto(buffer) or 0
-        data = self._file.read(len(buffer))  # a file that knows no better
+        data = self._file.read(len(buffer))  # a file without readinto
         buffer[: len(data)] = data
         return len(data)
 
     def skip(self, count: int) -> None:
-        """Pass over ``count`` bytes, or to the end."""
+        """Skip ``count`` bytes, or the rest of the stream if it is shorter."""
         if count and not self._scratch:
-            self._scratch = memoryview(bytearray(_PIECE))
-        while count and (read := self.readinto(self._scratch[: min(count, _PIECE)])):
+            self._scratch = memoryview(bytearray(_CHUNK))
+        while count and (read := self.readinto(self._scratch[: min(count, _CHUNK)])):
             count -= read
 
 
 def detect(head: bytes) -> str:
-    """``"gzip"``, ``"zstd"``, or ``""`` for anything else, by the first ``MAGIC`` bytes."""
+    """Return the compression of a stream.
+
+    Args:
+        head: The first ``MAGIC`` bytes of the stream.
+
+    Returns:
+        ``"gzip"``, ``"zstd"``, or ``""`` for anything else.
+    """
     if head[:1] and head[0] >> 4 == 5 and head[1:4] == _SKIPPABLE:
         return "zstd"
     return next((kind for kind, magic in _MAGICS.items() if head.startswith(magic)), "")
 
 
 def decompressed(stream: PlainStream) -> PlainStream:
-    """The plain bytes of ``stream``: itself, if it is not compressed.
+    """Return the decompressed bytes of a stream.
 
-    Raises ``FailedPrecondition`` for zstd where this Python has none.
+    Args:
+        stream: A stream at its beginning: gzip, zstd or uncompressed.
+
+    Raises:
+        FailedPrecondition: The stream is zstd, and this Python has no module for it.
     """
-    head = bytearray(MAGIC)
-    seen = bytes(head[: stream.readinto(memoryview(head))])
-    kind = detect(seen)
-    whole = PlainStream(stream, seen)
+    buffer = bytearray(MAGIC)
+    head = bytes(buffer[: stream.readinto(memoryview(buffer))])
+    kind = detect(head)
+    whole = PlainStream(stream, head)
     if not kind:
         return whole
-    return PlainStream(Decompressor(whole, _gzip if kind == "gzip" else _zstd_of(_zstd())))
+    return PlainStream(Decompressor(whole, _gzip if kind == "gzip" else _zstd(_zstd_module())))
 
 
 class Codec(Protocol):
-    """What ``zlib`` and ``zstd`` share, of one member or frame."""
+    """A decompressor of one gzip member or zstd frame, as ``zlib`` and ``zstd`` have it."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the member or frame has ended."""
+        ...
 
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """The bytes that were given after the end of the member or frame."""
+        ...
 
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Take compressed bytes, and return at most ``max_length`` decompressed bytes."""
+        ...
 
 
 class Decompressor:
-    """The plain bytes of one compressed file, of all its members or frames.
+    """The decompressed bytes of a stream, of all its gzip members or zstd frames.
 
-    ``max_ratio`` bounds plain bytes by compressed ones, once there are more than ``free``.
+    Args:
+        source: The compressed bytes.
+        new: Makes the decompressor of each member or frame.
+        max_ratio: Most decompressed bytes per compressed byte.
+        free: Decompressed bytes up to which the ratio is not checked.
     """
 
     def __init__(
@@ -129,60 +158,71 @@ class Decompressor:
         self._codec = new()
         self._max_ratio = max_ratio
         self._free = free
-        self._piece = memoryview(bytearray(_PIECE))
+        self._chunk = memoryview(bytearray(_CHUNK))
+        #: Compressed bytes that the codec has not taken yet.
         self._pending = b""
+        #: Decompressed bytes that the caller has not read yet.
         self._plain = memoryview(b"")
-        self._read = self._written = 0
+        #: How many compressed and decompressed bytes there were so far.
+        self._compressed_size = self._plain_size = 0
 
     def readinto(self, buffer: memoryview) -> int:
-        """The next bytes, 0 at the end.  Raises as ``PlainStream.readinto``."""
+        """Read bytes into ``buffer``; return how many, 0 at the end. May read fewer than fit.
+
+        Raises:
+            DataLoss: The compressed stream is broken or cut off.
+            ResourceExhausted: The decompressed stream is larger than ``max_ratio`` allows.
+        """
         if not self._plain:
-            self._plain = memoryview(self._next(max(len(buffer), _LEAST)))
+            self._plain = memoryview(self._decompress_next(max(len(buffer), _MIN_OUTPUT)))
         count = min(len(buffer), len(self._plain))
         buffer[:count] = self._plain[:count]
         self._plain = self._plain[count:]
         return count
 
-    def _next(self, most: int) -> bytes:
-        while self._begin():
+    def _decompress_next(self, limit: int) -> bytes:
+        """Return the next decompressed bytes, at most ``limit``; none at the end."""
+        while self._start_member():
             codec = self._codec
-            is_hungry = getattr(codec, "needs_input", True)
-            data = self._pending or (self._more() if is_hungry else b"")
-            plain = self._decompress(codec, data, most)
+            needs_input = getattr(codec, "needs_input", True)
+            data = self._pending or (self._read_chunk() if needs_input else b"")
+            plain = self._decompress(codec, data, limit)
             if plain:
-                self._count(len(plain))
+                self._check_ratio(len(plain))
                 return plain
-            if is_hungry and not data:
+            if needs_input and not data:
                 raise DataLoss("the compressed stream is cut off", remedy="Fetch it again")
         return b""
 
-    def _begin(self) -> bool:
-        """Go on to the next member if one has ended; false at the end of the last."""
+    def _start_member(self) -> bool:
+        """Start the next member or frame if one has ended; return false after the last one."""
         if self._codec.eof:
-            self._pending = self._pending or self._more()
+            self._pending = self._pending or self._read_chunk()
             if self._pending:
                 self._codec = self._new()
         return not self._codec.eof
 
-    def _more(self) -> bytes:
-        count = self._source.readinto(self._piece)
-        self._read += count
-        return bytes(self._piece[:count])
+    def _read_chunk(self) -> bytes:
+        count = self._source.readinto(self._chunk)
+        self._compressed_size += count
+        return bytes(self._chunk[:count])
 
-    def _decompress(self, codec: Codec, data: bytes, most: int) -> bytes:
+    def _decompress(self, codec: Codec, data: bytes, limit: int) -> bytes:
         try:
-            plain = codec.decompress(data, most)
+            plain = codec.decompress(data, limit)
         except Exception as error:  # zlib.error, ZstdError
             raise DataLoss(f"the compressed stream is broken: {error}") from error
         self._pending = codec.unused_data if codec.eof else getattr(codec, "unconsumed_tail", b"")
         return plain
 
-    def _count(self, count: int) -> None:
-        self._written += count
-        if self._written > max(self._free, self._max_ratio * self._read):
+    def _check_ratio(self, count: int) -> None:
+        """Count decompressed bytes, and raise ``ResourceExhausted`` if there are too many."""
+        self._plain_size += count
+        if self._plain_size > max(self._free, self._max_ratio * self._compressed_size):
             raise ResourceExhausted(
-                f"{self._read} bytes decompress to more than {self._max_ratio} times as many",
-                remedy="If that is right, decompress it yourself",
+                f"{self._compressed_size} bytes decompress to more than {self._max_ratio} times "
+                "as many",
+                remedy="If you trust the content, decompress it yourself",
             )
 
 
@@ -190,8 +230,8 @@ def _gzip() -> Codec:
     return zlib.decompressobj(16 + zlib.MAX_WBITS)
 
 
-def _zstd() -> ModuleType:
-    for name in _ZSTD:
+def _zstd_module() -> ModuleType:
+    for name in _ZSTD_MODULES:
         try:
             return import_module(name)
         except ImportError:
@@ -202,7 +242,7 @@ def _zstd() -> ModuleType:
     )
 
 
-def _zstd_of(module: ModuleType) -> Callable[[], Codec]:
-    """As it comes, it refuses windows of more than 128 MiB."""
+def _zstd(module: ModuleType) -> Callable[[], Codec]:
+    """Return the class of decompressors, which refuse windows of more than 128 MiB by default."""
     found: Callable[[], Codec] = module.ZstdDecompressor
     return found

@@ -1,7 +1,6 @@
 """The ``index.json`` of an OCI image layout (image-spec, image-layout.md).
 
-What lives here: its entries, and changing some of them while all else stays as somebody wrote it.
-What may not: blobs; which entry is whose.
+A change of the entries leaves all other fields of the file as another tool wrote them.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from ..oci.document import Document
 from .folder import read, replace
 
 INDEX = "index.json"
-#: What containerd's importer allows, in bytes.
+#: Most bytes of an index, as in containerd's importer.
 MAX_INDEX = 20 << 20
-#: Fields by which another reader could take the index for something else (CVE-2021-41190).
+#: Fields of manifests, which could make another reader take the index for one (CVE-2021-41190).
 _NOT_IN_INDEX = ("config", "layers", "fsLayers")
 _FIELDS = (
     "schemaVersion", "mediaType", "artifactType", "manifests", "subject", "annotations",
@@ -27,27 +26,38 @@ _FIELDS = (
 
 
 def parse_index(body: bytes, what: str = INDEX) -> Document:
-    """Reads an index of at most 20 MiB, but not its entries, which are ``entries``.
+    """Parse an index of at most 20 MiB, without its entries; see ``entries`` for them.
 
-    Raises InvalidArgument if it is none, or could be read as another kind of document.
+    Args:
+        body: The content of the file.
+        what: The name of the document in errors.
+
+    Raises:
+        InvalidArgument: The document is not an index, or could be read as another document.
     """
     index = Document.parse(body, what, limit=MAX_INDEX).known(_FIELDS)
     kind = index.text("mediaType", media_types.OCI_INDEX)
     is_other = any(name in index.fields for name in _NOT_IN_INDEX)
     if index.integer("schemaVersion") != 2 or not media_types.is_index(kind) or is_other:
-        raise InvalidArgument(f"{what} is no index, or not that alone")
+        raise InvalidArgument(f"{what} is not an index, or could be read as another document")
     return index
 
 
 def entries(index: Document) -> tuple[Document, ...]:
-    """The descriptors that it lists, as they are written.  Raises InvalidArgument."""
+    """Return the entries of an index as they are written: descriptors as JSON objects.
+
+    Raises:
+        InvalidArgument: The entries are not a list of objects.
+    """
     return index.each("manifests", lambda entry: entry)
 
 
 def load(path: Path) -> Document:
-    """The index of a layout, without entries where there is no file yet.
+    """Return the index of a layout, without entries if the file does not exist yet.
 
-    Raises ``InvalidArgument``, ``SizeMismatch``.
+    Raises:
+        InvalidArgument: The file is not an index.
+        SizeMismatch: The file has more than 20 MiB.
     """
     try:
         return parse_index(read(path, MAX_INDEX), str(path))
@@ -56,23 +66,30 @@ def load(path: Path) -> Document:
 
 
 def save(path: Path, index: Document, changed: Iterable[Document]) -> None:
-    """Let it have these entries, and all else that it had.
+    """Write an index with changed entries to its file. If this fails, the file stays as it was.
 
-    Raises ``ResourceExhausted`` for more than what can be read again, with the file as it was.
+    Args:
+        path: The file.
+        index: The index before the change, whose other fields are written, too.
+        changed: The entries that the index has from now on.
+
+    Raises:
+        ResourceExhausted: The index would have more than 20 MiB, so it could not be read again.
+        InvalidArgument: The index cannot be written as JSON.
     """
     fields = {**index.fields, "manifests": [entry.fields for entry in changed]}
     if fields == index.fields:
         return
     try:
-        # Short, for it is written anew with every name.  Half a surrogate pair, which UTF-8
-        # cannot hold, becomes what it was before: its escape.
+        # Without spaces, because every change of a name writes the whole file. A lone surrogate,
+        # which UTF-8 cannot encode, becomes an escape again, as it was in the file.
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"{path} cannot be written again: {error}") from error
+        raise InvalidArgument(f"{path} cannot be written: {error}") from error
     body = text.encode("utf-8", "backslashreplace")
     if len(body) > MAX_INDEX:
         raise ResourceExhausted(
-            f"{path} would have {len(body)} bytes; {MAX_INDEX} can be read again",
-            remedy="Delete names that nobody needs, or take another layout",
+            f"{path} would have {len(body)} bytes, more than the {MAX_INDEX} allowed",
+            remedy="Delete names that are not needed, or use another layout",
         )
     replace(path, body)

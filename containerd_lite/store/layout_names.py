@@ -1,7 +1,4 @@
-"""The names of an OCI image layout: its ``index.json`` (image-spec, image-layout.md).
-
-What lives here: what a name stands for, and changing that.  What may not: blobs.
-"""
+"""The image names of an OCI image layout, in its ``index.json`` (image-spec, image-layout.md)."""
 
 from __future__ import annotations
 
@@ -14,84 +11,121 @@ from ..oci.image_record import ImageRecord
 from ..records import replace
 from .layout_store import LayoutStore
 
+#: The annotation of an index's entry that the image-spec defines: a tag, or a full name.
 REF_NAME = "org.opencontainers.image.ref.name"
 #: containerd's annotation of an index's entry: the full name of the image.
 IMAGE_NAME = "io.containerd.image.name"
 
 
 class LayoutNames:
-    """The entries of the index that have a name; a layout has no place for labels.
+    """The entries of a layout's index that have a name; implements ``Names``.
 
-    An entry is called by its ``io.containerd.image.name``, which archives of docker, ctr and our
-    own have beside a mere tag, else by its ``org.opencontainers.image.ref.name``.  A new one gets
-    its full name as the latter alone: that is what skopeo, umoci and crane look for.
+    An entry's name is its annotation ``io.containerd.image.name``, else
+    ``org.opencontainers.image.ref.name``. Archives of docker, ctr and this package have the former,
+    and only a tag in the latter. A new entry has its full name in the latter alone, which skopeo,
+    umoci and crane look for. A layout stores no labels.
 
-    Others may give one name to two images.  ``list`` has both; ``get`` and ``delete`` raise
-    ``FailedPrecondition``, for they cannot know which is meant; ``put`` puts one in their place.
+    Other tools may give one name to two images. ``list`` then returns both. ``get`` and ``delete``
+    raise ``FailedPrecondition``, because the name is ambiguous. ``put`` replaces both.
+
+    Args:
+        store: The layout.
     """
 
-    elsewhere = "look at what list_images() names"
+    elsewhere = "choose a name from list_images()"
 
     def __init__(self, store: LayoutStore) -> None:
         self._store = store
 
     def get(self, name: str) -> ImageRecord:
-        return _record(self._expect(_called(name, self._store.entries()), name)[0])
+        """Return the record of a name.
+
+        Raises:
+            NotFound: The layout has no such name.
+            FailedPrecondition: Several images have the name.
+        """
+        return _record(self._require_one(_find(name, self._store.entries()), name)[0])
 
     def list(self, *filters: str) -> list[ImageRecord]:
+        """Return all records.
+
+        Raises:
+            InvalidArgument: ``filters`` were given, which a layout does not support.
+        """
         if filters:
-            raise InvalidArgument("a layout knows no filters", remedy="Look through them all")
-        return [_record(Descriptor.read(one)) for one in self._store.entries() if _name(one)]
+            raise InvalidArgument(
+                "a layout does not support filters", remedy="List all images and select from them"
+            )
+        return [_record(Descriptor.read(entry)) for entry in self._store.entries() if _name(entry)]
 
     def put(
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
     ) -> ImageRecord:
+        """Create the name for ``target``, or let an existing name refer to it.
+
+        Args:
+            name: The name of the image.
+            target: The descriptor that the name refers to from now on.
+            labels: Ignored, because a layout stores no labels.
+
+        Returns:
+            The new record.
+        """
         with self._store.changing_entries() as entries:
-            old = _called(name, entries)
-            # What it is called by for others stays, too.
-            names = _split(old[0])[0] if old else {REF_NAME: name}
-            named = replace(target, annotations={**_split(target)[1], **names})
+            old = _find(name, entries)
+            # Keep both annotations with names: other tools may use the other one.
+            names = _split_annotations(old[0])[0] if old else {REF_NAME: name}
+            named = replace(target, annotations={**_split_annotations(target)[1], **names})
             if old and old != [named]:
-                entries[:] = [one for one in entries if _name(one) != name]
+                entries[:] = [entry for entry in entries if _name(entry) != name]
             if old != [named]:
                 entries.append(Document(named.to_json(), name))
         return _record(named)
 
     def delete(self, name: str, *, sync: bool = False) -> None:
-        """The name alone: blobs stay."""
-        self.get(name)  # or a folder that is no layout would become one
-        with self._store.changing_entries() as entries:
-            self._expect(_called(name, entries), name)
-            entries[:] = [one for one in entries if _name(one) != name]
+        """Delete a name. The blobs of the image stay.
 
-    def _expect(self, found: Sequence[Descriptor], name: str) -> Sequence[Descriptor]:
-        """Raises ``NotFound``, and ``FailedPrecondition`` if they are not all one image."""
+        Args:
+            name: The name of the image.
+            sync: Ignored, because a layout has no garbage collection.
+
+        Raises:
+            NotFound: The layout has no such name.
+            FailedPrecondition: Several images have the name.
+        """
+        self.get(name)  # raises before changing_entries() can create a layout
+        with self._store.changing_entries() as entries:
+            self._require_one(_find(name, entries), name)
+            entries[:] = [entry for entry in entries if _name(entry) != name]
+
+    def _require_one(self, found: Sequence[Descriptor], name: str) -> Sequence[Descriptor]:
+        """Return ``found``, and raise an error unless all entries refer to one image."""
         if not found:
             raise NotFound(f"{self._store.path} has no image {name!r}")
-        if len({one.digest for one in found}) > 1:
+        if len({entry.digest for entry in found}) > 1:
             raise FailedPrecondition(
                 f"{self._store.path} has several images called {name!r}",
-                remedy="Take the one that is meant from list_images(), and tag() it otherwise",
+                remedy="Select one from list_images(), and give it another name with tag()",
             )
         return found
 
 
-def _called(name: str, entries: Iterable[Document]) -> list[Descriptor]:
-    return [Descriptor.read(one) for one in entries if _name(one) == name]
+def _find(name: str, entries: Iterable[Document]) -> list[Descriptor]:
+    return [Descriptor.read(entry) for entry in entries if _name(entry) == name]
 
 
 def _name(entry: Document) -> str | None:
-    notes = entry.document("annotations")
-    return (notes.text(IMAGE_NAME) or notes.text(REF_NAME) or None) if notes else None
+    found = entry.document("annotations")
+    return (found.text(IMAGE_NAME) or found.text(REF_NAME) or None) if found else None
 
 
-def _split(entry: Descriptor) -> tuple[dict[str, str], dict[str, str]]:
-    """The annotations that name it, and the others."""
+def _split_annotations(entry: Descriptor) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the annotations of an entry that contain its name, and the others."""
     names = {key: text for key, text in entry.annotations.items() if key in (IMAGE_NAME, REF_NAME)}
     return names, {key: text for key, text in entry.annotations.items() if key not in names}
 
 
 def _record(entry: Descriptor) -> ImageRecord:
-    names, rest = _split(entry)
+    names, rest = _split_annotations(entry)
     name = names.get(IMAGE_NAME) or names[REF_NAME]
     return ImageRecord(name, replace(entry, annotations=rest), {}, None, None)

@@ -1,7 +1,7 @@
 """An OCI image layout in a folder, as a content store (image-spec, image-layout.md).
 
-What lives here: blobs as files, writes under way beside them, the index.  What may not: daemons,
-HTTP.  A layout has no place for labels: those given are dropped.
+Blobs are files in ``blobs/``, incomplete writes are files in ``.ingest/``. A layout stores no
+labels, so this store ignores labels that it is given.
 """
 
 from __future__ import annotations
@@ -36,74 +36,92 @@ from .layout_index import INDEX
 _MARKER = "oci-layout"
 _VERSION = "1.0.0"
 _INGEST = ".ingest"
-_PIECE = 1 << 20
-#: Before a ref in its file's name, for a ref may be ``..``.
-_REF = "ref-"
-#: Bytes of a file's name (NAME_MAX).
+#: Bytes to hash at a time.
+_CHUNK = 1 << 20
+#: The prefix of the names of writes' files. Without it, the ref ``..`` would be another folder.
+_REF_PREFIX = "ref-"
+#: Most bytes of a file's name (NAME_MAX).
 _MAX_NAME = 255
 
 
 class LayoutStore:
-    """A folder with ``oci-layout``, ``index.json`` and ``blobs/``; a ``ContentStore``.
+    """A folder with ``oci-layout``, ``index.json`` and ``blobs/``; implements ``ContentStore``.
 
-    The folder is made with the first write.  Raises ``InvalidArgument`` for a folder that holds
-    something else, or none at all.  Whatever reads or writes raises ``PermissionDenied`` where
-    this user may not, and ``ResourceExhausted`` where the disk is full.
+    All methods raise ``PermissionDenied`` if the user may not access a file. Methods that write
+    raise ``ResourceExhausted`` if the disk is full.
+
+    Args:
+        path: The folder. If it does not exist or is empty, the first write creates the layout.
+
+    Raises:
+        InvalidArgument: The path is not a folder, or the folder has other content than a layout.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         with explained(self.path):
-            self._look()
+            self._check_folder()
 
-    def _look(self) -> None:
+    def _check_folder(self) -> None:
         marker = self.path / _MARKER
         is_foreign = not marker.exists() and self._holds_something()
-        if marker.exists():  # by now: another writer makes it first, and then the rest
-            self._check(marker)
+        # Look again: another writer may have created the marker, which it does before the rest.
+        if marker.exists():
+            self._check_version(marker)
         elif is_foreign:
             raise InvalidArgument(
-                f"{self.path} holds something that is no OCI image layout",
-                remedy="Name a folder that is empty or does not exist",
+                f"{self.path} has content, but is not an OCI image layout",
+                remedy="Use a folder that is empty or does not exist",
             )
 
     def _holds_something(self) -> bool:
         return self.path.exists() and any(map(_is_foreign, self.path.iterdir()))
 
     @staticmethod
-    def _check(marker: Path) -> None:
+    def _check_version(marker: Path) -> None:
         version = Document.parse(read(marker, 4096), str(marker)).text("imageLayoutVersion")
         if version != _VERSION:
-            raise InvalidArgument(f"{marker} has the version {version!r}, known is {_VERSION}")
+            raise InvalidArgument(f"{marker} has version {version!r}; only {_VERSION} is supported")
 
     def _prepare(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        if not (self.path / _MARKER).exists():  # first of all: it says whose the folder is
+        if not (self.path / _MARKER).exists():  # created first: it marks the folder as a layout
             replace(self.path / _MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
         (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-        if not (self.path / INDEX).exists():  # without names, too, or it is no layout for others
+        if not (self.path / INDEX).exists():  # other tools require it, even without images
             with self._locked():
                 index = layout_index.load(self.path / INDEX)
                 layout_index.save(self.path / INDEX, index, layout_index.entries(index))
 
-    def _blob(self, digest: str) -> Path:
+    def _blob_path(self, digest: str) -> Path:
         return self.path / "blobs" / digests.algorithm(digest) / digests.encoded(digest)
 
     # ---- ContentStore ----------------------------------------------------------------------
 
     @property
     def identity(self) -> Hashable:
+        """The resolved path of the folder."""
         return self.path.resolve()
 
     def info(self, digest: str) -> ContentInfo:
-        with explained(self.path), self._saying_which(digest):
-            found = self._blob(digest).stat()
+        """Return the size and times of a blob.
+
+        Raises:
+            NotFound: The layout has no such blob.
+        """
+        with explained(self.path), self._naming_blob(digest):
+            found = self._blob_path(digest).stat()
         when = datetime.fromtimestamp(found.st_mtime, timezone.utc)
         return ContentInfo(digest, found.st_size, when, when)
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
+        """Yield all blobs.
+
+        Raises:
+            InvalidArgument: ``filters`` were given, which a layout does not support.
+        """
         if filters:
-            raise InvalidArgument("a layout has no labels, and so no filters")
+            raise InvalidArgument("a layout has no labels, so it does not support filters")
         for algorithm in digests.ALGORITHMS:
             for blob in self._files(self.path / "blobs" / algorithm):
                 if digests.is_digest(f"{algorithm}:{blob.name}"):
@@ -116,64 +134,100 @@ class LayoutStore:
         return []
 
     def reader(self, digest: str) -> BinaryIO:
-        with explained(self.path), self._saying_which(digest):
-            return self._blob(digest).open("rb")
+        """Open the file of a blob.
+
+        Raises:
+            NotFound: The layout has no such blob.
+        """
+        with explained(self.path), self._naming_blob(digest):
+            return self._blob_path(digest).open("rb")
 
     @contextmanager
-    def _saying_which(self, digest: str) -> Iterator[None]:
+    def _naming_blob(self, digest: str) -> Iterator[None]:
+        """Raise ``NotFound`` with the digest if the block finds no file."""
         try:
             yield
         except FileNotFoundError:
             raise NotFound(f"{self.path} has no blob {digest}") from None
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> LayoutWriter:
+        """Start or continue a write.
+
+        Args:
+            ref: The name of the write.
+            size: The size of the blob in bytes. Default: unknown.
+            expected: The digest of the blob. Default: unknown.
+
+        Raises:
+            AlreadyExists: The layout has a blob with the digest ``expected``.
+            InvalidArgument: ``ref`` is empty, or too long for a file's name.
+            Unavailable: Another writer holds the lock of ``ref``.
+        """
         if expected and self._has(expected):
             raise AlreadyExists(f"{self.path} has the blob {expected}")
         return self._writer(ref, size, expected, replaces=False)
 
     def replacing_writer(self, ref: str, *, size: int, expected: str) -> LayoutWriter:
-        """As ``writer``, of content that is there, but broken: it stays until the commit, which
-        puts the good in its place."""
+        """Start or continue a write that replaces a damaged blob; see ``writer``.
+
+        The damaged blob stays until the commit replaces it.
+
+        Args:
+            ref: The name of the write.
+            size: The size of the blob in bytes.
+            expected: The digest of the blob.
+
+        Raises:
+            InvalidArgument: ``ref`` is empty, or too long for a file's name.
+            Unavailable: Another writer holds the lock of ``ref``.
+        """
         return self._writer(ref, size, expected, replaces=True)
 
     def _writer(self, ref: str, size: int, expected: str, replaces: bool) -> LayoutWriter:
-        path = self._ingest(ref)
+        path = self._ingest_path(ref)
         with explained(self.path):
             self._prepare()
-            with self._locked():  # or the folder may be tidied away before the file is in it
+            with self._locked():  # so that tidy() does not remove the folder before the file exists
                 path.parent.mkdir(exist_ok=True)
                 file = _open_locked(path, ref)
             return LayoutWriter(self, ref, file, size=size, expected=expected, replaces=replaces)
 
     def _has(self, digest: str) -> bool:
         with explained(self.path):
-            return self._blob(digest).exists()
+            return self._blob_path(digest).exists()
 
-    def _ingest(self, ref: str) -> Path:
-        """The file of a write, named so that it tells the ref.
+    def _ingest_path(self, ref: str) -> Path:
+        """Return the path of a write's file, whose name has the percent-encoded ref.
 
-        Raises ``InvalidArgument`` for none, and for one that is too long for that, as those of
-        daemons may be.
+        Raise ``InvalidArgument`` if the ref is empty or too long for a file's name. Daemons permit
+        longer refs.
         """
-        from urllib.parse import quote  # 3 ms, which reading a layout need not pay
+        from urllib.parse import quote  # takes 3 ms; programs that only read need not wait
 
-        name = f"{_REF}{quote(ref, safe='')}"
+        name = f"{_REF_PREFIX}{quote(ref, safe='')}"
         if not ref or len(name) > _MAX_NAME:
             raise InvalidArgument(
                 f"{quoted(ref)} cannot be the ref of a write in a layout",
-                remedy=f"Give one of 1 to {_MAX_NAME - len(_REF)} letters or digits",
+                remedy=f"Use 1 to {_MAX_NAME - len(_REF_PREFIX)} letters or digits",
             )
         return self.path / _INGEST / name
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
+        """Return ``info(digest)``. The labels are ignored."""
         return self.info(digest)
 
     def delete(self, digest: str) -> None:
-        with explained(self.path), self._saying_which(digest):
-            self._blob(digest).unlink()
+        """Delete a blob.
+
+        Raises:
+            NotFound: The layout has no such blob.
+        """
+        with explained(self.path), self._naming_blob(digest):
+            self._blob_path(digest).unlink()
 
     def statuses(self) -> list[IngestStatus]:
-        from urllib.parse import unquote  # as above
+        """Return the states of all incomplete writes, without expected sizes and digests."""
+        from urllib.parse import unquote  # see _ingest_path
 
         found = []
         for file in self._files(self.path / _INGEST):
@@ -181,7 +235,7 @@ class LayoutStore:
                 with explained(self.path):
                     stat = file.stat()
                 when = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
-                ref = unquote(file.name.removeprefix(_REF))
+                ref = unquote(file.name.removeprefix(_REF_PREFIX))
                 found.append(
                     IngestStatus(
                         ref, stat.st_size, 0, expected="", started_at=when, updated_at=when
@@ -190,7 +244,13 @@ class LayoutStore:
         return found
 
     def abort(self, ref: str) -> None:
-        path = self._ingest(ref)
+        """Delete an incomplete write.
+
+        Raises:
+            InvalidArgument: ``ref`` is empty, or too long for a file's name.
+            NotFound: The layout has no such write.
+        """
+        path = self._ingest_path(ref)
         try:
             with explained(self.path), self._locked():
                 path.unlink()
@@ -199,22 +259,30 @@ class LayoutStore:
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove the folder of writes under way if there are none."""
+        """Remove the folder of incomplete writes if it is empty."""
         with suppress(OSError, ContainerdError), self._locked():
             (self.path / _INGEST).rmdir()
 
     # ---- names -----------------------------------------------------------------------------
 
     def entries(self) -> list[Document]:
-        """What the index lists.  Raises ``InvalidArgument``."""
+        """Return the entries of the index.
+
+        Raises:
+            InvalidArgument: The index is not valid.
+        """
         with explained(self.path):
             return list(layout_index.entries(layout_index.load(self.path / INDEX)))
 
     @contextmanager
     def changing_entries(self) -> Iterator[list[Document]]:
-        """What the index lists, to be changed within the block, by nobody else meanwhile.
+        """Yield the entries of the index, and write the list as the block leaves it.
 
-        All else in there stays as it is.  Raises ``ResourceExhausted``, ``InvalidArgument``.
+        During the block no other process changes the index. Its other fields stay as they are.
+
+        Raises:
+            InvalidArgument: The index is not valid.
+            ResourceExhausted: The index would be too large, or the disk is full.
         """
         with explained(self.path):
             self._prepare()
@@ -229,6 +297,7 @@ class LayoutStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Hold the lock of the layout's folder during the block."""
         with explained(self.path):
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -242,7 +311,16 @@ class LayoutStore:
 
 
 class LayoutWriter:
-    """A file that becomes a blob; a ``Writer``.  One process at a time has it."""
+    """A write of a blob in a layout; implements ``Writer``.
+
+    Args:
+        store: The layout.
+        ref: The ref of the write.
+        file: The file of the write, locked for this writer.
+        size: The size of the blob in bytes, 0 if unknown.
+        expected: The digest of the blob, ``""`` if unknown.
+        replaces: Whether the commit replaces a blob that exists.
+    """
 
     def __init__(
         self,
@@ -255,7 +333,7 @@ class LayoutWriter:
     ) -> None:
         self._store = store
         self._ref = ref
-        self._path = store._ingest(ref)
+        self._path = store._ingest_path(ref)
         self._file = file
         self._size = size
         self._expected = expected
@@ -264,25 +342,32 @@ class LayoutWriter:
         self._hash = digests.hasher(algorithm)
         self._offset = 0
         with Undo(file.close):
-            self._take_up()
+            self._hash_file()
 
-    def _take_up(self) -> None:
-        """Hash what an earlier writer has left, which is faster than fetching it again."""
-        buffer = memoryview(bytearray(_PIECE))
+    def _hash_file(self) -> None:
+        """Hash the bytes that an earlier writer left. This is faster than fetching them again."""
+        buffer = memoryview(bytearray(_CHUNK))
         while count := os.preadv(self._file.fileno(), [buffer], self._offset):
             self._hash.update(buffer[:count])
             self._offset += count
 
     @property
     def offset(self) -> int:
+        """How many bytes of the blob the file has; the next bytes follow them."""
         return self._offset
 
     def write(self, data: bytes | memoryview) -> int:
+        """Append bytes to the file; see ``Writer.write``.
+
+        Raises:
+            SizeMismatch: The blob becomes longer than expected.
+            ResourceExhausted: The disk is full. ``offset`` counts the bytes that were written.
+        """
         if self._size and self._offset + len(data) > self._size:
             raise SizeMismatch(f"{self._expected} is longer than the {self._size} bytes promised")
         rest = memoryview(data)
         with explained(self._store.path):
-            while rest:  # a disk that is nearly full takes a part of it
+            while rest:  # a disk that is nearly full accepts only a part
                 count = self._file.write(rest)
                 self._hash.update(rest[:count])
                 self._offset += count
@@ -290,38 +375,56 @@ class LayoutWriter:
         return len(data)
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
+        """Verify the blob and make it visible.
+
+        Args:
+            labels: Ignored, because a layout stores no labels.
+
+        Returns:
+            The digest of the blob.
+
+        Raises:
+            AlreadyExists: The layout has the blob already.
+            SizeMismatch: The blob has another size than expected.
+            DigestMismatch: The blob has another digest than expected.
+            NotFound: The write was aborted.
+        """
         digest = f"{self._hash.name}:{self._hash.hexdigest()}"
         if self._size and self._offset != self._size:
-            raise SizeMismatch(f"{self._offset} bytes came of {self._size}: {self._expected}")
+            raise SizeMismatch(f"received {self._offset} of {self._size} bytes of {self._expected}")
         if self._expected and digest != self._expected:
             raise DigestMismatch(f"content of {self._expected} has the digest {digest}")
-        target = self._store._blob(digest)
+        target = self._store._blob_path(digest)
         with explained(self._store.path):
             if target.exists() and not self._replaces:
-                with suppress(NotFound), self._kept():
+                with suppress(NotFound), self._holding_file():
                     self._path.unlink()
                 self._file.close()
                 raise AlreadyExists(f"{self._store.path} has the blob {digest}")
             os.fchmod(self._file.fileno(), 0o644)
             os.fsync(self._file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._kept():
+            with self._holding_file():
                 self._path.rename(target)
         self._file.close()
         return digest
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
-        """Within the block nobody throws the file away.  Raises ``NotFound`` if somebody has."""
+    def _holding_file(self) -> Iterator[None]:
+        """Let no process abort the write during the block.
+
+        Raise ``NotFound`` if the write was aborted before.
+        """
         with self._store._locked():
             if not _is_at(self._file, self._path):
                 raise NotFound(
-                    f"the write {self._ref} has been thrown away meanwhile",
-                    remedy="Begin it again",
+                    f"the write {self._ref} was aborted meanwhile",
+                    remedy="Start it again",
                 )
             yield
 
     def close(self) -> None:
+        """Release the lock of the ref. The bytes written so far stay."""
         self._file.close()
 
     def __enter__(self) -> LayoutWriter:
@@ -335,11 +438,11 @@ class LayoutWriter:
 
 
 def _open_locked(path: Path, ref: str) -> FileIO:
-    """The file, made if need be, for this writer alone.  Raises ``Unavailable``."""
-    file = path.open("a+b", buffering=0)  # whatever is written is in the file, or an error
+    """Open and lock the file of a write. Raise ``Unavailable`` if another writer has it."""
+    file = path.open("a+b", buffering=0)  # unbuffered, so that each write reports its own error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between the two calls another writer may have made a blob of it: then it is not ours.
+        # Between the two calls another writer may have made this file a blob.
         if not _is_at(file, path):
             raise BlockingIOError
     except BlockingIOError as error:
@@ -358,5 +461,5 @@ def _is_at(file: FileIO, path: Path) -> bool:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a folder that has it, and no marker, is somebody else's."""
+    """Return whether a file is anything else than the unfinished marker of a new layout."""
     return not path.name.startswith(scratch_of(_MARKER))

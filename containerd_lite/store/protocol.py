@@ -1,6 +1,6 @@
-"""What a content store can do; the pipeline knows stores by this alone.
+"""The protocols of content stores and their writers, and functions for any store.
 
-What lives here: the protocols, and reading a small blob whole.  What may not: any one store.
+The verbs for images use stores through these protocols.
 """
 
 from __future__ import annotations
@@ -16,23 +16,53 @@ from ..oci.descriptor import Descriptor
 
 
 class Writer(Protocol):
-    """A blob under way; a context manager that, left without ``commit``, keeps what is there."""
+    """A write of one blob, made by ``ContentStore.writer``.
+
+    It is a context manager that closes itself. If the block ends without ``commit``, the store
+    keeps the bytes written so far, and a later writer of the same ref can continue.
+    """
 
     @property
     def offset(self) -> int:
-        """Bytes that are there, and where the next ones go; not 0 where an earlier write broke off,
-        or where the daemon has the content in another namespace."""
+        """How many bytes of the blob the store has; the next bytes follow them.
 
-    def write(self, data: bytes | memoryview) -> int:
-        """Append; returns when ``data`` may be used again.  Errors may come with a later call."""
-
-    def commit(self, labels: Mapping[str, str] | None = None) -> str:
-        """Verify size and digest, make the blob visible, return its digest.
-
-        Raises ``AlreadyExists`` if it is there already, ``SizeMismatch`` or ``DigestMismatch``.
+        For a new writer this is not 0 if an earlier write was interrupted, or if the daemon has
+        the content in another namespace.
         """
 
-    def close(self) -> None: ...
+    def write(self, data: bytes | memoryview) -> int:
+        """Append bytes to the blob.
+
+        An error of this call may be raised by a later call.
+
+        Args:
+            data: The bytes. The caller may change its buffer as soon as the method returns.
+
+        Returns:
+            The length of ``data``.
+
+        Raises:
+            SizeMismatch: The blob becomes longer than the size given to ``ContentStore.writer``.
+        """
+
+    def commit(self, labels: Mapping[str, str] | None = None) -> str:
+        """Verify the size and the digest, and make the blob visible.
+
+        Args:
+            labels: The labels of the blob. Default: none.
+
+        Returns:
+            The digest of the blob.
+
+        Raises:
+            AlreadyExists: The store has the blob already.
+            SizeMismatch: The blob has another size than expected.
+            DigestMismatch: The blob has another digest than expected.
+        """
+
+    def close(self) -> None:
+        """Release the lock of the ref. The bytes written so far stay."""
+        ...
 
     def __enter__(self) -> Writer: ...
 
@@ -40,45 +70,86 @@ class Writer(Protocol):
 
 
 class ContentStore(Protocol):
-    """Blobs by digest, and writes under way by ref."""
+    """A store of blobs, by digest, and of incomplete writes, by ref."""
 
     @property
     def identity(self) -> Hashable:
-        """What two objects for the same store have in common, and no others."""
+        """A value that is equal for all objects of one store, and differs between stores."""
 
     def info(self, digest: str) -> ContentInfo:
-        """Raises ``NotFound``."""
+        """Return the size, times and labels of a blob.
+
+        Raises:
+            NotFound: The store has no such blob.
+        """
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
-        """Every blob that matches one of the filters, all without any."""
+        """Yield the blobs that match at least one of ``filters``; without filters, all blobs."""
 
     def reader(self, digest: str) -> BinaryIO:
-        """The blob as a binary file that seeks.  Raises ``NotFound``."""
+        """Return a blob as a binary file that can seek.
+
+        Raises:
+            NotFound: The store has no such blob.
+        """
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> Writer:
-        """Begin or resume the write ``ref`` of ``size`` bytes (0: not known).
+        """Start a write, or continue an incomplete one.
 
-        Raises ``AlreadyExists`` if the digest ``expected`` is there, ``Unavailable`` while
-        another writer has ``ref``.
+        Args:
+            ref: The name of the write.
+            size: The size of the blob in bytes. Default: unknown.
+            expected: The digest of the blob. Default: unknown.
+
+        Raises:
+            AlreadyExists: The store has a blob with the digest ``expected``.
+            Unavailable: Another writer holds the lock of ``ref``.
         """
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
-        """Set these labels and leave the others.  Raises ``NotFound``."""
+        """Set labels of a blob, and leave its other labels.
+
+        Args:
+            digest: The digest of the blob.
+            labels: The labels to set.
+
+        Returns:
+            The new state of the blob.
+
+        Raises:
+            NotFound: The store has no such blob.
+        """
 
     def delete(self, digest: str) -> None:
-        """Raises ``NotFound``."""
+        """Delete a blob.
+
+        Raises:
+            NotFound: The store has no such blob.
+        """
 
     def statuses(self) -> list[IngestStatus]:
-        """The writes under way."""
+        """Return the states of all incomplete writes."""
 
     def abort(self, ref: str) -> None:
-        """Throw away a write under way.  Raises ``NotFound``."""
+        """Delete an incomplete write.
+
+        Raises:
+            NotFound: The store has no such write.
+        """
 
 
 def read_blob(store: ContentStore, descriptor: Descriptor, limit: int) -> bytes:
-    """A small blob whole, verified; ``limit`` in bytes.
+    """Return the content of a small blob, verified.
 
-    Raises ``NotFound``, ``SizeMismatch``, ``DigestMismatch``.
+    Args:
+        store: The store that has the blob.
+        descriptor: The descriptor of the blob.
+        limit: Most bytes that the blob may have.
+
+    Raises:
+        NotFound: The store has no such blob.
+        SizeMismatch: The blob is larger than ``limit``, or has another size than expected.
+        DigestMismatch: The blob has another digest than expected.
     """
     if descriptor.size > limit:
         raise SizeMismatch(f"{descriptor.digest} is larger than the {limit} bytes allowed")
@@ -89,7 +160,7 @@ def read_blob(store: ContentStore, descriptor: Descriptor, limit: int) -> bytes:
 
 
 def ingest_ref(descriptor: Descriptor) -> str:
-    """The name of a write, as containerd's own clients spell it (remotes.MakeRefKey)."""
+    """Return the ref of a blob's write, in the form of containerd's remotes.MakeRefKey."""
     media_type = descriptor.media_type
     if media_types.is_manifest(media_type):
         kind = "manifest"

@@ -1,11 +1,10 @@
-"""Tar archives, read one entry after another and never extracted; and headers to write.
+"""Reads tar archives entry by entry, without extracting them, and makes headers.
 
-What lives here: headers of POSIX (ustar, pax) and GNU tar, and bounds on what they may ask for.
-What may not: what the entries are for, files of this machine.
+It reads POSIX (ustar, pax) and GNU tar, with limits on sizes and numbers. It opens no files by the
+names in an archive.
 
-A name is only a name here: nothing is opened or made by it.  What two readers of tar could take
-for two things (two sizes, two names, a link with data) is refused; but in a layer it is what Go's
-archive/tar takes it for, for that is what the daemon unpacks.
+Archives that two readers could understand differently are refused: entries with two sizes or two
+names, links with data. Layers are read as Go's archive/tar reads them, as the daemon uses it.
 """
 
 from __future__ import annotations
@@ -20,18 +19,19 @@ from ..errors import DataLoss, InvalidArgument
 from ..oci.document import quoted
 from ..records import field, record
 
+#: Bytes of a block.
 BLOCK = 512
-#: An index of 20 platforms with 127 layers each has 2,600 blobs.
+#: Most entries of an archive. An index of 20 platforms with 127 layers each has 2,600 blobs.
 MAX_ENTRIES = 100_000
-#: Linux' PATH_MAX.
+#: Most characters of a name (PATH_MAX of Linux).
 MAX_NAME = 4096
-#: Of all names and links of an archive together, for the reader's caller keeps them.
+#: Most characters of all names and targets of an archive, because the caller keeps them.
 MAX_NAMES = 16 << 20
-#: Go's archive/tar allows a pax header or a long name as much.
+#: Most bytes of a pax header or a GNU long name, as in Go's archive/tar.
 MAX_SPECIAL = 1 << 20
-#: What may follow the end: writers fill up their last record, with ``tar -b`` of up to 1 MiB.
+#: Most bytes after the end mark. Writers pad the last record, up to 1 MiB with ``tar -b``.
 MAX_PADDING = 1 << 20
-#: Larger than any file (the widest integer of a Go peer, less a block).
+#: Most bytes of an entry: the largest signed integer of 64 bits, less a block.
 _MAX_SIZE = (1 << 63) - 1 - BLOCK
 
 EntryKind = Literal["file", "link", "symlink", "folder", "sparse", "other"]
@@ -40,7 +40,7 @@ LINK: EntryKind = "link"
 SYMLINK: EntryKind = "symlink"
 FOLDER: EntryKind = "folder"
 OTHER: EntryKind = "other"
-#: A file whose data has holes, as pax tells of it; in layers alone.
+#: A file with holes, as pax describes it; only in layers.
 SPARSE: EntryKind = "sparse"
 _KINDS: dict[bytes, EntryKind] = {
     b"0": FILE, b"\0": FILE, b"7": FILE, b"1": LINK, b"2": SYMLINK, b"5": FOLDER,
@@ -48,25 +48,32 @@ _KINDS: dict[bytes, EntryKind] = {
 }  # fmt: skip
 _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
 _SPECIAL = (_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK)
-#: What a pax header may set that matters here.
-_FIELDS = ("path", "linkpath", "size")
+#: The keys of pax records that this module reads, with ``_SPARSE_NAME``.
+_KEYS = ("path", "linkpath", "size")
 _SPARSE_NAME = "GNU.sparse.name"
 
 
 class Source(Protocol):
-    """The bytes of an archive, in their order."""
+    """The bytes of an archive, in sequence."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fills the buffer, less at the end."""
+        """Fill ``buffer``, or a part of it at the end; return how many bytes were read."""
 
     def skip(self, count: int) -> None:
-        """Passes over ``count`` bytes.  At the end it may go further: a read tells."""
+        """Skip ``count`` bytes. If there are fewer, this need not fail; the next read shows it."""
 
 
 @record(frozen=True)
 class Entry:
-    """One member: its clean relative name, what it is, its size and the place of its data, in
-    bytes; ``target`` is what a link names, as written."""
+    """An entry of an archive.
+
+    Attributes:
+        name: The relative name, without ``.`` and ``..``.
+        kind: The type of the entry.
+        size: The size of its data in bytes.
+        target: The target of a link, as written.
+        offset: Where its data begins in the archive, in bytes.
+    """
 
     name: str
     kind: EntryKind
@@ -77,14 +84,21 @@ class Entry:
 
 @record
 class TarReader:
-    """The entries of an archive in their order; ``readinto`` gives the data of the last one.
+    """The entries of an archive, in order, as an iterable.
 
-    Data that was not read is passed over.  With ``is_layer`` names may lead anywhere, and are
-    those below ``/`` then; there may be any number of them, and in any bytes (PEP 383); an end
-    mark is not needed, and nobody looks behind it.
+    ``readinto`` reads the data of the last entry. The iteration skips data that is not read.
 
-    Raises ``InvalidArgument`` for what is no tar archive, or not a plain one, ``DataLoss`` for one
-    that is cut off.
+    In a layer, there may be any number of entries. Their names may have any bytes (PEP 383), and
+    ``..``, which does not leave the root. The end mark may be missing, and data after it is
+    ignored.
+
+    Args:
+        source: The bytes of the archive.
+        is_layer: Whether the archive is a layer.
+
+    Raises:
+        InvalidArgument: During the iteration: this is not a tar archive, or it is ambiguous.
+        DataLoss: During the iteration, or a read: the archive is cut off.
     """
 
     source: Source
@@ -109,16 +123,19 @@ class TarReader:
             yield self._entry(header)
 
     def readinto(self, buffer: memoryview) -> int:
-        """The next bytes of the entry's data, fewer than fit only at its end."""
+        """Fill ``buffer`` with data of the entry, or a part of it at the end of the data.
+
+        Return how many bytes were read.
+        """
         size = min(len(buffer), self._rest)
         if size and self.source.readinto(buffer[:size]) != size:
-            _cut()
+            _raise_cut_off()
         self._rest -= size
         self._offset += size
         return size
 
     def skip(self, count: int) -> None:
-        """Pass over bytes of the entry's data."""
+        """Skip ``count`` bytes of the entry's data."""
         self.source.skip(count)
         self._rest -= count
         self._offset += count
@@ -126,14 +143,14 @@ class TarReader:
     def _next_header(self) -> bytes | None:
         if self.is_layer and self._rest:
             self.skip(self._rest - 1)
-            self.readinto(memoryview(bytearray(1)))  # which tells of an end that comes too early
+            self.readinto(memoryview(bytearray(1)))  # this fails if the layer is cut off
         self.skip(self._rest)
         self.source.skip(self._padding)
         self._offset += self._padding
         self._padding = 0
         header = self._block(may_end=self.is_layer)
         if header.strip(b"\0"):
-            return _checked(header)
+            return _verify_checksum(header)
         if self._special or self._block(may_end=self.is_layer).strip(b"\0"):
             _refuse("has an end mark before its end")
         if not self.is_layer:
@@ -144,32 +161,32 @@ class TarReader:
         block = bytearray(BLOCK)
         size = self.source.readinto(memoryview(block))
         if size != BLOCK and (size or not may_end):
-            _cut()
+            _raise_cut_off()
         self._offset += BLOCK
         return bytes(block)
 
     def _finish(self) -> None:
-        """Read what follows the end mark, so that whoever writes can end too."""
+        """Read what follows the end mark, so that the writer of the archive can finish."""
         rest = memoryview(bytearray(MAX_PADDING + 1))
         count = self.source.readinto(rest)
         if count > MAX_PADDING or any(rest[:count]):
-            _refuse("goes on behind its end mark")
+            _refuse("goes on after its end mark")
 
-    def _take(self, size: int) -> None:
+    def _begin_data(self, size: int) -> None:
         self._rest, self._padding = size, -size % BLOCK
 
     def _read_special(self, kind: bytes, size: int) -> None:
         if size > MAX_SPECIAL:
             _refuse(f"has a header of {size} bytes; {MAX_SPECIAL} are allowed")
         if kind in self._special and not self.is_layer:
-            _refuse("has two headers of one kind for one entry")
+            _refuse("has two headers of the same type for one entry")
         body = bytearray(size)
-        self._take(size)
+        self._begin_data(size)
         self.readinto(memoryview(body))
         if kind != _PAX_GLOBAL:
             self._special[kind] = bytes(body)
-        elif not self.is_layer and any(name in _FIELDS for name in self._records(bytes(body))):
-            _refuse("has a global header that names its entries")
+        elif not self.is_layer and any(name in _KEYS for name in self._records(bytes(body))):
+            _refuse("has a global header with a name or a size")
 
     def _entry(self, header: bytes) -> Entry:
         special, self._special = self._special, {}
@@ -177,28 +194,28 @@ class TarReader:
         records = self._records(special[_PAX]) if _PAX in special else {}
         is_sparse = any(name.startswith("GNU.sparse.") for name in records)
         if kind is None or (is_sparse and not self.is_layer):
-            _refuse("has an entry that is not plain: a sparse file, or of an unknown type")
-        long, long_target = (self._long(special, one) for one in (_LONG_NAME, _LONG_LINK))
-        told, told_target = records.get("path"), records.get("linkpath")
-        if self.is_layer:  # Go lets the older way go before
-            told, told_target = (
-                long or records.get(_SPARSE_NAME) or told,
-                long_target or told_target,
+            _refuse("has an entry that is a sparse file or of an unknown type")
+        gnu_name, gnu_target = (self._gnu_text(special, key) for key in (_LONG_NAME, _LONG_LINK))
+        pax_name, pax_target = records.get("path"), records.get("linkpath")
+        if self.is_layer:  # Go prefers GNU's long names to pax records
+            pax_name, pax_target = (
+                gnu_name or records.get(_SPARSE_NAME) or pax_name,
+                gnu_target or pax_target,
             )
-        name = told or long or self._name(header)
-        target = told_target or long_target or self._text(header[157:257])
+        name = pax_name or gnu_name or self._name(header)
+        target = pax_target or gnu_target or self._text(header[157:257])
         size = _size(records["size"]) if "size" in records else _number(header[124:136])
         self._names += len(name) + len(target)
         is_long = self._names > MAX_NAMES and not self.is_layer
         if max(len(name), len(target)) > MAX_NAME or is_long:
             _refuse("has names that are too long")
         if kind == FILE and name.endswith("/"):
-            kind = FOLDER  # as tar of 1979 had it
+            kind = FOLDER  # the tar of 1979 marks folders like this
         if kind != FILE and size:
             if not self.is_layer:
-                _refuse(f"has data for {quoted(name)}, which is no file")
+                _refuse(f"has data for {quoted(name)}, which is not a file")
             size = 0
-        self._take(size)
+        self._begin_data(size)
         name = rooted(name) if self.is_layer else cleaned(name)
         return Entry(name, SPARSE if is_sparse else kind, size, target, self._offset)
 
@@ -208,7 +225,7 @@ class TarReader:
             return f"{prefix}/{name}"
         return name
 
-    def _long(self, special: dict[bytes, bytes], kind: bytes) -> str:
+    def _gnu_text(self, special: dict[bytes, bytes], kind: bytes) -> str:
         return self._text(special[kind]) if kind in special else ""
 
     def _text(self, data: bytes) -> str:
@@ -221,45 +238,53 @@ class TarReader:
             _refuse("has a name that is not UTF-8")
 
     def _records(self, body: bytes) -> dict[str, str]:
-        """The records of a pax header: ``length name=value`` and a newline each."""
+        """Return the records of a pax header: each is ``length name=value`` and a newline."""
         found: dict[str, str] = {}
-        place = 0
-        while place < len(body):
-            digits = body[place : place + 8].partition(b" ")[0]
+        position = 0
+        while position < len(body):
+            digits = body[position : position + 8].partition(b" ")[0]
             length = int(digits) if digits.isdigit() else 0
-            record = body[place : place + length]
+            record = body[position : position + length]
             name, equals, value = record[len(digits) + 1 : -1].partition(b"=")
             if len(record) != length or not name or not equals or record[-1:] != b"\n":
-                _refuse("has a pax header that is none")
+                _refuse("has an invalid pax header")
             key = name.decode("latin-1")
-            if key in _FIELDS or key == _SPARSE_NAME:
+            if key in _KEYS or key == _SPARSE_NAME:
                 if key in found and not self.is_layer:
                     _refuse(f"has a pax header with two values of {key}")
                 found[key] = self._decoded(value)
             elif key.startswith("GNU.sparse."):
                 found[key] = ""
-            place += length
+            position += length
         return found
 
 
 def cleaned(name: str) -> str:
-    """A name within an archive, without ``.`` and empty parts.
+    """Return a name in an archive without ``.`` and empty parts.
 
-    Raises ``InvalidArgument`` for one that would lead out of it, or no file could have.
+    Raises:
+        InvalidArgument: The name leads out of the archive, or has a NUL.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
-        _refuse(f"has an entry {quoted(name)}, which leads out of it")
+        _refuse(f"has an entry {quoted(name)}, which leads out of the archive")
     return "/".join(parts)
 
 
 def rooted(name: str) -> str:
-    """A name within a root filesystem, which ``..`` does not leave, by its parts alone."""
+    """Return a name relative to a root filesystem.
+
+    ``..`` is resolved without regard to symbolic links, and does not leave the root.
+    """
     return posixpath.normpath(f"/{name}").strip("/")
 
 
 def linked(entry: Entry) -> str:
-    """The name of what a link leads to.  Raises ``InvalidArgument`` where that is outside."""
+    """Return the name of the entry that a link leads to.
+
+    Raises:
+        InvalidArgument: The link leads out of the archive.
+    """
     if entry.kind == LINK:
         return cleaned(entry.target)
     folder = entry.name.split("/")[:-1]
@@ -276,51 +301,58 @@ def linked(entry: Entry) -> str:
 
 
 def header(name: str, size: int, *, mode: int, folder: bool = False) -> bytes:
-    """The header of an entry that depends on nothing else: no owner, no time."""
+    """Return the header of an entry without owner and time, the same for the same arguments.
+
+    Args:
+        name: The name of the entry.
+        size: The size of its data in bytes.
+        mode: Its permissions.
+        folder: Whether it is a folder, else a file.
+    """
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, mode
     info.type = tarfile.DIRTYPE if folder else tarfile.REGTYPE
     return info.tobuf(tarfile.PAX_FORMAT)
 
 
-def _checked(header: bytes) -> bytes:
-    """The header, once its checksum is right; some writers took bytes for signed."""
-    told = _number(header[148:156])
+def _verify_checksum(header: bytes) -> bytes:
+    """Return the header if its checksum is right. Some writers add signed bytes."""
+    checksum = _number(header[148:156])
     body = header[:148] + b" " * 8 + header[156:]
     unsigned = sum(body)
-    if told != unsigned and told != unsigned - 256 * sum(byte > 127 for byte in body):
-        _refuse("has a header whose checksum is wrong, or is none")
+    if checksum != unsigned and checksum != unsigned - 256 * sum(byte > 127 for byte in body):
+        _refuse("has a header with a wrong checksum, or is not a tar archive")
     return header
 
 
 def _number(data: bytes) -> int:
-    """A field in octal digits, or in GNU's base 256."""
+    """Return the number in a field: octal digits, or GNU's base 256."""
     if data[0] & 0x80:
         if data[0] & 0x40:
             _refuse("has a negative size")
         value = int.from_bytes(bytes((data[0] & 0x7F,)) + data[1:], "big")
-        return _bounded(value)
+        return _check_size(value)
     digits = data.strip(b" \0")
     if digits.strip(b"01234567"):
-        _refuse("has a number that is none")
+        _refuse("has an invalid number")
     return int(digits or b"0", 8)
 
 
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 19:
-        _refuse("has a size that is none")
-    return _bounded(int(text))
+        _refuse("has an invalid size")
+    return _check_size(int(text))
 
 
-def _bounded(value: int) -> int:
+def _check_size(value: int) -> int:
     if value > _MAX_SIZE:
-        _refuse("has an entry of a size that no file has")
+        _refuse("has an entry that is larger than any file")
     return value
 
 
-def _refuse(why: str) -> NoReturn:
-    raise InvalidArgument(f"the archive {why}")
+def _refuse(reason: str) -> NoReturn:
+    raise InvalidArgument(f"the archive {reason}")
 
 
-def _cut() -> NoReturn:
+def _raise_cut_off() -> NoReturn:
     raise DataLoss("the archive is cut off", remedy="Fetch or write it again")

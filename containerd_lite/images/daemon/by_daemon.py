@@ -27,7 +27,7 @@ from ...services.transfer_types import (
     UnpackConfiguration,
 )
 from ...services.version import VersionService
-from ...workers import result_of
+from ...workers import result_when_done
 from ..job import Job
 from ..platforms import Platforms
 from .transfer_registry import Answers, explained, unpack_failure
@@ -208,7 +208,7 @@ class DaemonTransfers:
             with self._run(account) as run:
                 auth = run.open_beside(answers.give)  # in parallel with the progress stream
                 progress = run.open()
-                resolver = TransferResolver(result_of(auth).id, {}, hosts_dir, scheme)
+                resolver = TransferResolver(result_when_done(auth).id, {}, hosts_dir, scheme)
                 run.begin(*ends(OCIRegistry(str(reference), resolver)), progress)
                 run.follow(progress)
                 run.answer()
@@ -259,7 +259,7 @@ class DaemonTransfers:
                 extra_references=tuple(references) or (by_date,),
                 unpacks=_unpack_configurations(unpack, snapshotter),
             )
-            run.begin(ImageImportStream(data.id), store, result_of(progress))
+            run.begin(ImageImportStream(data.id), store, result_when_done(progress))
             run.send(source, data)
             run.join()
             try:

@@ -25,7 +25,7 @@ from ...services._types import AnyValue
 from ...services.streaming import ByteReader, ByteWriter, Stream, StreamingService
 from ...services.transfer import Transferable, TransferOptions, TransferService
 from ...services.transfer_types import Progress, transfer_value
-from ...workers import result_of
+from ...workers import result_when_done
 from ..archive.destination import put
 from ..job import Job
 
@@ -332,7 +332,7 @@ class Run:
         """Wait for the threads of ``open_beside``."""
         for thread, ended in self._threads:
             if not ended.cancel():  # the thread runs, even if an interrupt hit ``Thread.start``
-                result_of(ended)
+                result_when_done(ended)
                 with suppress(RuntimeError):
                     thread.join()
 

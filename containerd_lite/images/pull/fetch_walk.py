@@ -17,7 +17,7 @@ from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.manifest import Index, Manifest, parse
 from ...store.protocol import read_blob
-from ...workers import Workers, result_of
+from ...workers import Workers, result_when_done
 from ..concurrency import Gate
 from ..gc_labels import child_labels
 from ..image_backend import ImageBackend
@@ -88,7 +88,7 @@ class FetchWalk:
         ):
             self._work.add(self._target)
             self._work.wait()
-            unpacked = [result_of(task) for task in self._unpack_tasks]
+            unpacked = [result_when_done(task) for task in self._unpack_tasks]
             self._work.wait()  # for the layers that the unpacker asked for
         return unpacked
 

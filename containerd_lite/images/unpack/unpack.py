@@ -17,7 +17,7 @@ from ...records import record
 from ...services.diff import DiffService
 from ...services.snapshots import SnapshotInfo, SnapshotService
 from ...store.protocol import ContentStore
-from ...workers import Workers, result_of
+from ...workers import Workers, result_when_done
 from ..gc_labels import SNAPSHOT
 from ..job import Job
 from .apply import Applier, ParentGone, Prepared, Step, WaitFor
@@ -222,7 +222,7 @@ class _ImageUnpacking:
             try:
                 tasks = [pool.submit(self._fill, prepared) for prepared in uncommitted]
                 for task in tasks:
-                    result_of(task)
+                    result_when_done(task)
                     self._applier.commit(uncommitted[0], uncommitted[0].step.parent)
                     self._finish(uncommitted.pop(0).step)
             except BaseException as error:
@@ -256,7 +256,7 @@ class _ImageUnpacking:
     def wait_for_labels(self) -> None:
         """Wait until all layers are labelled; raise the first error."""
         for label in self._labels:
-            result_of(label)
+            result_when_done(label)
 
     def _report(self, step: Step) -> None:
         self._job.report("unpacked", step.layer.digest, step.layer.size, step.layer.size)

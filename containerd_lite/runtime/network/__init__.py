@@ -1,4 +1,4 @@
-"""Networks of containers, by way of CNI plugins."""
+"""Networks of containers, which CNI plugins set up."""
 
 from __future__ import annotations
 

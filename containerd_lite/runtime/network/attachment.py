@@ -1,17 +1,16 @@
-"""Containers on networks, by way of CNI plugins.
+"""Connects containers to networks, and disconnects them, by CNI plugins.
 
-What lives here: putting a container's network namespace on networks and taking it off again, and
-what its record keeps for that.  What may not: how a plugin is run.
-
-The record's extension ``NETWORKS`` has all that another process needs to take the container off::
+The extension ``NETWORKS`` of a container's record has the data with which another process can
+disconnect the container::
 
     {"attachments": [{"network": …, "path": […], "wishes": {…}, "container": "<namespace>--<id>",
                       "netns": "/proc/…/ns/net", "netnsId": "…", "ifname": "eth0", "result": {…}}]}
 
-``network`` is the configuration as it was used, ``result`` what the plugins made of it.  For
-people and filters there are labels beside it, ``LABEL`` and the network's name, whose values are
-the addresses.  They are never read: an image's labels may become its container's, and an image
-must not say which programs run on the machine.
+``network`` is the configuration as it was used, ``result`` is the result of its plugins.
+
+For people and filters, the record also has a label for each network: ``LABEL`` and the network's
+name, with the addresses as its value. This package does not read these labels, because a container
+may have labels of its image, and an image must not decide which programs run on the machine.
 """
 
 from __future__ import annotations
@@ -32,24 +31,34 @@ from .cni import Json, NetworkResult, check_name, result_of
 from .cni_plugin import find_plugin, run_plugin
 from .network import Network, PortMapping
 
+#: The prefix of the labels; the network's name follows.
 LABEL = "containerd-lite/network."
-#: Under the names of what containerd's typeurl keeps as JSON.
+#: The type URL of the extensions, with the prefix of types that containerd's typeurl has as JSON.
 _TYPE = "types.containerd.io/containerd-lite/1/Networks"
-#: containerd allows a label 4096 bytes, of which its name may take 279.
+#: Most bytes of a label's value. containerd allows 4096 bytes for a label. Its name may take 279.
 _MAX_LABEL = 2048
-#: A network's plugins have this long (seconds); a lease by DHCP takes some.
+#: Seconds for the plugins of a call, unless the caller gives a timeout. DHCP takes a few of them.
 _TIMEOUT = 60.0
 
 
-# ---- a container's place on a network ------------------------------------------------------
+# ---- one container on one network ----------------------------------------------------------
 
 
 @record(frozen=True)
 class Attachment:
-    """A container on a network, as interface ``ifname``; without a ``result`` it is not yet.
+    """The connection of a container to a network.
 
-    ``container`` is its name for plugins.  ``netns`` is the path of its network namespace, and
-    ``netns_id`` tells that from others that may come there: a pid is used again.
+    Attributes:
+        network: The network.
+        container: The container's name for plugins (``CNI_CONTAINERID``).
+        netns: The path of the container's network namespace.
+        netns_id: The identity of the namespace. The path has the pid of a process, so that it may
+            later lead to the namespace of another process.
+        ifname: The name of the interface in the container.
+        result: The result of the plugins, ``None`` before the first has run.
+
+    Raises:
+        InvalidArgument: ``container`` or ``ifname`` is not a valid name.
     """
 
     network: Network
@@ -64,31 +73,37 @@ class Attachment:
         check_name(self.ifname, "an interface's name")
 
     def added(self, deadline: Deadline) -> Iterator[Attachment]:
-        """Put the container on the network; gives what it is after each plugin."""
-        made = self
+        """Connect the container to the network; yield the new attachment after each plugin."""
+        current = self
         for plugin in self.network.config.plugins:
-            said = made._run("ADD", plugin, made.result, self.netns, deadline)
-            made = replace(self, result=result_of(said, str(plugin["type"])))
-            yield made
+            output = current._run("ADD", plugin, current.result, self.netns, deadline)
+            current = replace(self, result=result_of(output, str(plugin["type"])))
+            yield current
 
     def delete(self, deadline: Deadline) -> None:
-        """Take the container off the network; what is gone already is no error.
+        """Disconnect the container from the network. This can be repeated.
 
-        Other than the specification says it goes on where a plugin fails, so that an address is
-        free in any case; what the first one said is raised at the end, with the rest as
-        ``joined``.  It may be done again.
+        If a plugin fails, the other plugins still run, so that they release the addresses. The
+        specification says otherwise.
+
+        Args:
+            deadline: When to kill a plugin that still runs.
+
+        Raises:
+            ContainerdError: The error of the first plugin that failed. Its ``joined`` has the
+                errors of the others.
         """
         netns = self.netns if _identity(self.netns) == self.netns_id else ""
-        told = self.result if self.network.config.tells_deletion else None
-        failures: list[ContainerdError] = []
+        previous = self.result if self.network.config.tells_deletion else None
+        errors: list[ContainerdError] = []
         for plugin in reversed(self.network.config.plugins):
             try:
-                self._run("DEL", plugin, told, netns, deadline)
+                self._run("DEL", plugin, previous, netns, deadline)
             except ContainerdError as error:
-                failures.append(error)
-        if failures:
-            failures[0].joined = tuple(failures[1:])
-            raise failures[0]
+                errors.append(error)
+        if errors:
+            errors[0].joined = tuple(errors[1:])
+            raise errors[0]
 
     def _run(
         self,
@@ -111,17 +126,17 @@ class Attachment:
         return run_plugin(find_plugin(str(plugin["type"]), folders), config, parameters, deadline)
 
     def summary(self) -> str:
-        """The interface and as many of the addresses as a label holds."""
+        """Return the value of the label: the interface, and as many addresses as fit."""
         text = self.ifname
-        for one in self.result.ips if self.result else ():
-            longer = f"{text} {one.address.ip}"
+        for ip in self.result.ips if self.result else ():
+            longer = f"{text} {ip.address.ip}"
             if len(longer) > _MAX_LABEL:
                 break
             text = longer
         return text
 
     def json(self) -> dict[str, object]:
-        """What ``of`` reads; the module says how it looks."""
+        """Return the attachment as a JSON object, which the module's docstring describes."""
         return {
             **self.network.json(),
             "container": self.container,
@@ -133,7 +148,11 @@ class Attachment:
 
     @classmethod
     def of(cls, document: Document) -> Attachment:
-        """Raises ``InvalidArgument`` for what ``json`` did not make."""
+        """Return the attachment in a JSON object that ``json`` made.
+
+        Raises:
+            InvalidArgument: The object is not a valid attachment.
+        """
         result = document.document("result")
         return cls(
             Network.read(document),
@@ -146,33 +165,44 @@ class Attachment:
 
 
 def _identity(netns: str) -> str:
-    """Which namespace is at a path, of all since the machine was made; ``""`` if none is."""
+    """Return the identity of the namespace at a path, ``""`` if the path does not exist.
+
+    The identity is unique even across reboots of the machine.
+    """
     try:
-        about = os.stat(netns)
+        info = os.stat(netns)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (OSError, ValueError):  # the latter for a path with a NUL
+    except (OSError, ValueError):  # ValueError for a path with a NUL
         return ""
-    return f"{boot}:{about.st_dev}:{about.st_ino}"
+    return f"{boot}:{info.st_dev}:{info.st_ino}"
 
 
-def _own_identity(netns: str) -> str:
-    """As ``_identity``, if the namespace can be a container's.  ``FailedPrecondition``."""
+def _container_identity(netns: str) -> str:
+    """Return the identity of a container's own namespace.
+
+    Raise ``FailedPrecondition`` if the path does not exist, or if it leads to the namespace of
+    this thread or of the machine. Plugins must not change these.
+    """
     found = _identity(netns)
-    # Plugins would have ours, whichever thread of ours it is; the first process has the machine's.
+    # Threads of one process may have different namespaces. Process 1 has the machine's.
     if not found or found in map(_identity, ("/proc/thread-self/ns/net", "/proc/1/ns/net")):
         raise FailedPrecondition(
-            f"{netns} is no network namespace of a container's own",
-            remedy="The container must have one and not have ended, and the client must be root, "
-            "on the daemon's machine, where it sees the daemon's processes",
+            f"{netns} is not a container's own network namespace",
+            remedy="Give the container a network namespace and a task that has not ended, and run "
+            "as root on the daemon's machine, in its pid namespace",
         )
     return found
 
 
-# ---- on containers -------------------------------------------------------------------------
+# ---- all networks of a container -----------------------------------------------------------
 
 
 def attachments_of(record: ContainerRecord) -> tuple[Attachment, ...]:
-    """The networks that a container's record says it is on.  Raises ``InvalidArgument``."""
+    """Return the networks to which a container is connected, by its record.
+
+    Raises:
+        InvalidArgument: The extension of the record is not valid.
+    """
     found = record.extensions.get(NETWORKS)
     if found is None or not found.value:
         return ()
@@ -181,19 +211,34 @@ def attachments_of(record: ContainerRecord) -> tuple[Attachment, ...]:
 
 
 def wanted(networks: Sequence[Network], ports: Sequence[PortMapping] = ()) -> dict[str, AnyValue]:
-    """Extensions that have a container's tasks put on networks, whoever makes them.
+    """Return extensions for a container's record that name the networks of its tasks.
 
-    ``ports`` lead to its address on the first network.  Raises ``InvalidArgument``.
+    Each client of this package that creates a task of the container connects it to them.
+
+    Args:
+        networks: The networks.
+        ports: Ports that are mapped to the container's address on the first network.
+
+    Returns:
+        The extensions; empty without networks.
+
+    Raises:
+        InvalidArgument: A network occurs twice, there are ports without a network, or the first
+            network does not support ports.
     """
-    chosen = _wanted(networks, ports)
-    if not chosen:
+    with_ports = _with_ports(networks, ports)
+    if not with_ports:
         return {}
-    value = {"networks": [network.json() for network in chosen]}
+    value = {"networks": [network.json() for network in with_ports]}
     return {WANTED_NETWORKS: AnyValue.of(_TYPE, value)}
 
 
 def wanted_of(record: ContainerRecord) -> tuple[Network, ...]:
-    """The networks that ``wanted`` has written down.  Raises ``InvalidArgument``."""
+    """Return the networks of a container's tasks, from the extensions that ``wanted`` made.
+
+    Raises:
+        InvalidArgument: The extension of the record is not valid.
+    """
     found = record.extensions.get(WANTED_NETWORKS)
     if found is None or not found.value:
         return ()
@@ -213,49 +258,69 @@ def connect(
     ports: Sequence[PortMapping] = (),
     timeout: float | None = _TIMEOUT,
 ) -> tuple[Attachment, ...]:
-    """Put a container on networks, as ``eth0``, ``eth1``, …, and note it in its record.
+    """Connect a container to networks, as ``eth0``, ``eth1``, …, and write this to its record.
 
-    It must have a task, with that ``pid``, which should not run yet.  ``ports`` lead to its
-    address on the first network.  It is taken off what it may be on still from an earlier task.
-    ``timeout`` in seconds is for all plugins.  Raises ``FailedPrecondition`` for a process without
-    a network namespace of its own, ``InvalidArgument``, ``NotFound``, ``Unavailable``, ``Unknown``
-    or ``ResourceExhausted`` by what plugins say, ``DeadlineExceeded``; it is on no network then.
+    The container must have a task, which should not be started yet. Connections that are left
+    from an earlier task are removed first. If this function fails, it removes the new ones, too.
+
+    Args:
+        containers: The container service.
+        namespace: The namespace of the container.
+        container_id: The container's id.
+        pid: The pid of its task.
+        networks: The networks.
+        ports: Ports that are mapped to the container's address on the first network.
+        timeout: Seconds for all plugins together. ``None``: no limit. Default: 60.
+
+    Returns:
+        The connections.
+
+    Raises:
+        FailedPrecondition: The process has no network namespace of its own.
+        InvalidArgument: The networks or ports are not valid, or a plugin refuses its input.
+        NotFound: The container or a plugin does not exist.
+        Unavailable: A plugin asks to try again later.
+        Unknown: A plugin failed in another way.
+        ResourceExhausted: A plugin wrote too much output.
+        DeadlineExceeded: The plugins did not end in time.
     """
-    wanted = _wanted(networks, ports)
-    if not wanted:
+    with_ports = _with_ports(networks, ports)
+    if not with_ports:
         return ()
     netns, name = f"/proc/{pid}/ns/net", f"{namespace}--{container_id}"
-    identity = _own_identity(netns)
-    # An id has no two separators in a row (pkg/identifiers): no two containers are called so.
+    identity = _container_identity(netns)
+    # The name is unique: an id does not have two separators in a row (pkg/identifiers).
     state = [
-        Attachment(network, name, netns, identity, f"eth{n}") for n, network in enumerate(wanted)
+        Attachment(network, name, netns, identity, f"eth{n}")
+        for n, network in enumerate(with_ports)
     ]
     disconnect(containers, container_id, timeout=timeout)
-    # Before it is done: whoever finds a container that we could not finish can clean up.
-    _note(containers, container_id, state)
+    # Written before the plugins run, so that another process can clean up if this one dies.
+    _save(containers, container_id, state)
     try:
         deadline = Deadline(timeout)
         for n, planned in enumerate(state):
             for state[n] in planned.added(deadline):
-                pass  # what was done so far is in the state, if the next plugin fails
-        _note(containers, container_id, state)
+                pass  # if the next plugin fails, the state has the results so far
+        _save(containers, container_id, state)
     except BaseException:
         with suppress(ContainerdError):
-            # A plugin that refuses what it is given, or is not there, refused to make it, too.
-            refusals = (InvalidArgument, NotFound)
-            _leave(containers, container_id, state, Deadline(timeout), refusals)
+            # A plugin that does not exist or refuses its input refused ADD, too.
+            ignored = (InvalidArgument, NotFound)
+            _delete_all(containers, container_id, state, Deadline(timeout), ignored)
         raise
     return tuple(state)
 
 
-def _wanted(networks: Sequence[Network], ports: Sequence[PortMapping]) -> Sequence[Network]:
+def _with_ports(networks: Sequence[Network], ports: Sequence[PortMapping]) -> Sequence[Network]:
+    """Return the networks, the first of them with the ports; raise errors as ``wanted`` does."""
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
         raise InvalidArgument(f"a network is named twice: {', '.join(names)}")
     if not ports:
         return networks
     if not networks:
-        raise InvalidArgument("ports lead nowhere without a network", remedy="Give network=")
+        raise InvalidArgument("ports need a network", remedy="Set network=")
     return [networks[0].with_options(ports=ports), *networks[1:]]
 
 
@@ -266,52 +331,65 @@ def disconnect(
     netns: str = "",
     timeout: float | None = _TIMEOUT,
 ) -> None:
-    """Take a container off the networks that its record names; on none, it does nothing.
+    """Disconnect a container from all networks in its record.
 
-    It may be done at any time, by any process and again: with the task or after it.  ``netns`` is
-    another path to the namespace, where somebody holds it.  ``timeout`` in seconds is for all
-    plugins.  Raises what the first plugin said that failed, after all were called: what failed
-    stays in the record.  Raises ``NotFound`` for a container that is none.
+    Any process can do this at any time, also after the end of the task, and repeatedly. Networks
+    whose plugins fail stay in the record.
+
+    Args:
+        containers: The container service.
+        container_id: The container's id.
+        netns: Another path to the container's network namespace, such as a bind mount of it.
+            Default: the path in the record.
+        timeout: Seconds for all plugins together. ``None``: no limit. Default: 60.
+
+    Raises:
+        NotFound: The container does not exist.
+        ContainerdError: The error of the first plugin that failed, after all plugins have run.
     """
     found = attachments_of(containers.get(container_id))
     if found:
-        again = [replace(one, netns=netns or one.netns) for one in found]
-        _leave(containers, container_id, again, Deadline(timeout))
+        current = [replace(attachment, netns=netns or attachment.netns) for attachment in found]
+        _delete_all(containers, container_id, current, Deadline(timeout))
 
 
-def _leave(
+def _delete_all(
     containers: ContainerService,
     container_id: str,
     attachments: Sequence[Attachment],
     deadline: Deadline,
-    forgiven: tuple[type[ContainerdError], ...] = (),
+    ignored: tuple[type[ContainerdError], ...] = (),
 ) -> None:
-    """Take a container off, and note what is left; failures that are ``forgiven`` are none."""
-    left, gone, failures = list[Attachment](), list[Attachment](), list[ContainerdError]()
-    for one in reversed(attachments):
+    """Delete attachments, and write those that failed to the container's record.
+
+    An attachment whose errors are all of the ``ignored`` classes counts as deleted. The first of
+    the other errors is raised at the end.
+    """
+    failed, deleted, errors = list[Attachment](), list[Attachment](), list[ContainerdError]()
+    for attachment in reversed(attachments):
         try:
-            one.delete(deadline)
+            attachment.delete(deadline)
         except ContainerdError as error:
-            if not all(isinstance(each, forgiven) for each in (error, *error.joined)):
-                left.insert(0, one)
-                failures.append(error)
+            if not all(isinstance(each, ignored) for each in (error, *error.joined)):
+                failed.insert(0, attachment)
+                errors.append(error)
                 continue
-        gone.append(one)
-    with suppress(NotFound):  # the container may be gone, with its record
-        _note(containers, container_id, left, gone)
-    if failures:
-        raise failures[0]
+        deleted.append(attachment)
+    with suppress(NotFound):  # the container may have been deleted
+        _save(containers, container_id, failed, deleted)
+    if errors:
+        raise errors[0]
 
 
-def _note(
+def _save(
     containers: ContainerService,
     container_id: str,
     attachments: Sequence[Attachment],
-    gone: Sequence[Attachment] = (),
+    deleted: Sequence[Attachment] = (),
 ) -> None:
-    """Write into a container's record which networks it is on, in one step."""
-    value = AnyValue.of(_TYPE, {"attachments": [one.json() for one in attachments]})
-    labels = {LABEL + one.network.name: one.summary() for one in attachments if one.result}
+    """Write the attachments and their labels to the container's record, in one request."""
+    value = AnyValue.of(_TYPE, {"attachments": [item.json() for item in attachments]})
+    labels = {LABEL + item.network.name: item.summary() for item in attachments if item.result}
     record = ContainerRecord(container_id, labels=labels, extensions={NETWORKS: value})
-    names = [f"labels.{LABEL}{one.network.name}" for one in (*attachments, *gone)]
+    names = [f"labels.{LABEL}{item.network.name}" for item in (*attachments, *deleted)]
     containers.update(record, [f"extensions.{NETWORKS}", *names])

@@ -1,8 +1,4 @@
-"""The Container Network Interface: what its configuration files and its plugins' results say.
-
-What lives here: these documents of the CNI specification (1.0.0), read strictly.  What may not:
-containers, the running of plugins.
-"""
+"""Reads the documents of the CNI specification (1.0.0): configurations, and plugins' results."""
 
 from __future__ import annotations
 
@@ -24,12 +20,13 @@ from ...oci.document import Document, quoted
 from ...records import field, record
 from ...system import open_file
 
-#: Those with results of one shape, which plugins of a chain hand on; the older have another.
+#: The supported CNI versions, in order. Their results have one form, which each plugin of a chain
+#: passes to the next. Results of older versions have another form.
 _VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _SUFFIXES = (".conflist", ".conf", ".json")
-#: Of a configuration and of an answer, in bytes; both are kept in the container's record.
+#: Most bytes of a configuration, and of a plugin's output. The container's record has both.
 MAX_DOCUMENT = 256 << 10
-#: libcni's utils.ValidateNetworkName and ValidateContainerID; it cannot be a path.
+#: A name, by libcni's utils.ValidateNetworkName and ValidateContainerID. It cannot be a path.
 _NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 Json = Mapping[str, object]
@@ -37,7 +34,15 @@ _Value = TypeVar("_Value")
 
 
 def check_name(name: str, what: str) -> str:
-    """``name`` if it can be a network's, a plugin's or a container's.  ``InvalidArgument``."""
+    """Return ``name`` if it is valid for a network, a plugin, a container or an interface.
+
+    Args:
+        name: The name.
+        what: A noun for the name in the error.
+
+    Raises:
+        InvalidArgument: The name is not valid.
+    """
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
             f"{quoted(name)} cannot be {what}",
@@ -51,7 +56,13 @@ def check_name(name: str, what: str) -> str:
 
 @record(frozen=True)
 class NetworkConfig:
-    """A network's configuration; ``plugins`` are JSON objects, in the order in which they add."""
+    """The configuration of a network.
+
+    Attributes:
+        name: The name of the network.
+        version: The CNI version.
+        plugins: The plugins' configurations as JSON objects, in the order of ``ADD``.
+    """
 
     name: str
     version: str
@@ -59,13 +70,17 @@ class NetworkConfig:
 
     @classmethod
     def of(cls, document: Document) -> NetworkConfig:
-        """A list of plugins, as a ``.conflist`` has it.  Raises ``InvalidArgument``."""
+        """Return the configuration in a document that has the form of a ``.conflist`` file.
+
+        Raises:
+            InvalidArgument: The document is not a valid configuration.
+        """
         document.known(("cniVersion", "name", "plugins"))
         version = document.text("cniVersion")
         if version not in _VERSIONS:
             raise InvalidArgument(
-                f"{document.what} is of CNI version {quoted(version)}",
-                remedy=f"Write one of {', '.join(_VERSIONS)} as its cniVersion",
+                f"{document.what} has the unsupported CNI version {quoted(version)}",
+                remedy=f"Set its cniVersion to one of {', '.join(_VERSIONS)}",
             )
         plugins = document.each("plugins", _plugin)
         if not plugins:
@@ -74,29 +89,35 @@ class NetworkConfig:
         return cls(name, version, plugins)
 
     def json(self) -> dict[str, object]:
-        """What ``of`` reads."""
+        """Return the configuration as a JSON object, which ``of`` reads."""
         return {"cniVersion": self.version, "name": self.name, "plugins": list(self.plugins)}
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What may be asked of it beside an address: ``portMappings``, ``ips``, ``mac``, …"""
+        """The capabilities of all plugins, such as ``portMappings``, ``ips`` and ``mac``."""
         return frozenset(name for plugin in self.plugins for name in _capabilities(plugin))
 
     @property
     def tells_deletion(self) -> bool:
-        """Whether plugins are given what they made when they are to delete it."""
+        """Whether the version passes the result of ``ADD`` to ``DEL``."""
         return _VERSIONS.index(self.version) >= _VERSIONS.index("0.4.0")
 
     def for_plugin(self, plugin: Json, wishes: Json, previous: Json | None) -> dict[str, object]:
-        """What a plugin reads from its standard input (section 4, "Deriving")."""
-        made: dict[str, object] = {**plugin, "name": self.name, "cniVersion": self.version}
-        made.pop("capabilities", None)
-        wanted = _capabilities(plugin)
-        if chosen := {name: value for name, value in wishes.items() if name in wanted}:
-            made["runtimeConfig"] = chosen
+        """Return the input of a plugin (section 3, "Deriving execution configuration").
+
+        Args:
+            plugin: The configuration of the plugin.
+            wishes: The runtime configuration, by capability. The plugin gets what it supports.
+            previous: The result of the plugin before it, or for ``DEL`` of the last plugin.
+        """
+        config: dict[str, object] = {**plugin, "name": self.name, "cniVersion": self.version}
+        config.pop("capabilities", None)
+        capabilities = _capabilities(plugin)
+        if chosen := {name: value for name, value in wishes.items() if name in capabilities}:
+            config["runtimeConfig"] = chosen
         if previous is not None:
-            made["prevResult"] = previous
-        return made
+            config["prevResult"] = previous
+        return config
 
 
 def _plugin(document: Document) -> dict[str, object]:
@@ -105,24 +126,32 @@ def _plugin(document: Document) -> dict[str, object]:
 
 
 def _capabilities(plugin: Json) -> frozenset[str]:
-    known = plugin.get("capabilities")
-    pairs = known.items() if isinstance(known, dict) else ()
-    return frozenset(name for name, is_there in pairs if is_there is True)
+    flags = plugin.get("capabilities")
+    pairs = flags.items() if isinstance(flags, dict) else ()
+    return frozenset(name for name, is_supported in pairs if is_supported is True)
 
 
 def load_config(folder: Path, name: str | None = None) -> NetworkConfig:
-    """The network of that name in a folder, or, without a name, the only one there is.
+    """Return the configuration of a network from the files in a folder.
 
-    Files end in ``.conflist``, ``.conf`` or ``.json``.  Those that cannot be understood are
-    passed over if another has the name.  Raises ``NotFound``, ``InvalidArgument``.
+    Files end in ``.conflist``, ``.conf`` or ``.json``. Invalid files are ignored if a valid one
+    has the name.
+
+    Args:
+        folder: The folder.
+        name: The name of the network. Default: the only network in the folder.
+
+    Raises:
+        NotFound: The folder does not exist, or has no such network.
+        InvalidArgument: Several networks match, or a file that may be the right one is invalid.
     """
-    remedy = f"Put the configuration of a network into {folder}, or name another folder"
-    found, others, faults = dict[Path, NetworkConfig](), list[str](), list[InvalidArgument]()
+    remedy = f"Put the configuration of a network into {folder}, or use another folder"
+    found, others, errors = dict[Path, NetworkConfig](), list[str](), list[InvalidArgument]()
     for path in _config_files(folder, remedy):
         try:
             config = _read_config(path)
-        except InvalidArgument as fault:
-            faults.append(fault)
+        except InvalidArgument as error:
+            errors.append(error)
             continue
         if name in (None, config.name):
             found[path] = config
@@ -131,16 +160,16 @@ def load_config(folder: Path, name: str | None = None) -> NetworkConfig:
     if len(found) > 1:
         listed = ", ".join(f"{config.name} ({path.name})" for path, config in found.items())
         raise InvalidArgument(
-            f"more than one network may be meant in {folder}: {listed}",
-            remedy="Name one, and give no two of them one name",
+            f"more than one network matches in {folder}: {listed}",
+            remedy="Choose one by its name, and give each network its own name",
         )
-    if faults and not (name and found):
-        raise faults[0]
+    if errors and not (name and found):
+        raise errors[0]
     for config in found.values():
         return config
-    known = f"only {', '.join(others)}" if others else "none at all"
-    wanted = "a network" if name is None else f"network {quoted(name)}"
-    raise NotFound(f"{wanted} is not in {folder}: there is {known}", remedy=remedy)
+    content = f"only {', '.join(others)}" if others else "no configuration files"
+    missing = "network" if name is None else f"network {quoted(name)}"
+    raise NotFound(f"no {missing} in {folder}, which has {content}", remedy=remedy)
 
 
 def _config_files(folder: Path, remedy: str) -> list[Path]:
@@ -163,12 +192,18 @@ def _read_config(path: Path) -> NetworkConfig:
     return NetworkConfig.of(document)
 
 
-# ---- what a network gave a container -------------------------------------------------------
+# ---- results -------------------------------------------------------------------------------
 
 
 @record(frozen=True)
 class Interface:
-    """``sandbox`` is the path of its network namespace, ``""`` for one of the machine's."""
+    """A network interface that a plugin made.
+
+    Attributes:
+        name: The name of the interface.
+        mac: Its MAC address.
+        sandbox: The path of its network namespace, ``""`` for an interface of the machine.
+    """
 
     name: str
     mac: str = ""
@@ -177,9 +212,12 @@ class Interface:
 
 @record(frozen=True)
 class IPConfig:
-    """``address`` has its prefix length; ``interface`` is a place in the result's ``interfaces``.
+    """An IP address that a plugin assigned.
 
-    ``address.ip`` is the address alone.
+    Attributes:
+        address: The address with its prefix length; ``address.ip`` is the address alone.
+        gateway: The address of the gateway, if there is one.
+        interface: The index of the interface in the result's ``interfaces``.
     """
 
     address: IPv4Interface | IPv6Interface
@@ -189,7 +227,14 @@ class IPConfig:
 
 @record(frozen=True)
 class Dns:
-    """What the network says of names; it is the caller's to make a ``resolv.conf`` of it."""
+    """The DNS settings of a network. The caller must write them to a ``resolv.conf`` itself.
+
+    Attributes:
+        nameservers: The addresses of the name servers.
+        domain: The local domain.
+        search: The domains in which short names are looked up.
+        options: Options of the resolver.
+    """
 
     nameservers: tuple[str, ...] = ()
     domain: str = ""
@@ -199,7 +244,14 @@ class Dns:
 
 @record(frozen=True)
 class NetworkResult:
-    """What a network's plugins made; ``raw`` is their last answer, all of it."""
+    """The result of a network's plugins.
+
+    Attributes:
+        interfaces: The interfaces that they made.
+        ips: The addresses that they assigned.
+        dns: The DNS settings.
+        raw: The whole result of the last plugin, as a JSON object.
+    """
 
     interfaces: tuple[Interface, ...] = ()
     ips: tuple[IPConfig, ...] = ()
@@ -208,11 +260,15 @@ class NetworkResult:
 
     @classmethod
     def of(cls, document: Document) -> NetworkResult:
-        """An answer to ADD (section 5, "Success").  Raises ``InvalidArgument``."""
+        """Return the result in a document that a plugin wrote for ADD (section 5, "Success").
+
+        Raises:
+            InvalidArgument: The document is not a valid result.
+        """
         interfaces = document.each("interfaces", _interface)
         ips = document.each("ips", _address)
-        if any((one.interface or 0) >= max(1, len(interfaces)) for one in ips):
-            raise InvalidArgument(f"{document.what} has an address on no interface of its own")
+        if any((ip.interface or 0) >= max(1, len(interfaces)) for ip in ips):
+            raise InvalidArgument(f"{document.what} has an address on an unknown interface")
         dns = _dns(document.document("dns") or Document({}, document.what))
         return cls(interfaces, ips, dns, dict(document.fields))
 
@@ -222,9 +278,9 @@ def _interface(document: Document) -> Interface:
 
 
 def _address(document: Document) -> IPConfig:
-    place = document.integer("interface") if document.has("interface") else None
+    index = document.integer("interface") if document.has("interface") else None
     gateway = _ip(document, "gateway", ip_address) if document.text("gateway") else None
-    return IPConfig(_ip(document, "address", ip_interface), gateway, place)
+    return IPConfig(_ip(document, "address", ip_interface), gateway, index)
 
 
 def _ip(document: Document, name: str, make: Callable[[str], _Value]) -> _Value:
@@ -232,7 +288,7 @@ def _ip(document: Document, name: str, make: Callable[[str], _Value]) -> _Value:
     try:
         return make(text)
     except ValueError:
-        raise InvalidArgument(f"{document.what}: {quoted(text)} is no {name}") from None
+        raise InvalidArgument(f"{document.what}: {quoted(text)} is not a valid {name}") from None
 
 
 def _dns(document: Document) -> Dns:
@@ -240,10 +296,14 @@ def _dns(document: Document) -> Dns:
     return Dns(nameservers, document.text("domain"), search, document.texts("options"))
 
 
-def result_of(said: bytes, plugin: str) -> NetworkResult:
-    """What a plugin answered to ADD.  Raises ``Unknown`` for what is no result."""
+def result_of(output: bytes, plugin: str) -> NetworkResult:
+    """Return the result in a plugin's output for ADD.
+
+    Raises:
+        Unknown: The output is not a valid result.
+    """
     try:
         what = f"the result of the CNI plugin {plugin}"
-        return NetworkResult.of(Document.parse(said, what, limit=MAX_DOCUMENT))
+        return NetworkResult.of(Document.parse(output, what, limit=MAX_DOCUMENT))
     except InvalidArgument as error:
         raise Unknown(error.message) from None

@@ -1,7 +1,6 @@
-"""The running of a CNI plugin: a program that reads a document and answers with another.
+"""Finds and runs CNI plugins: programs that read a JSON document and write another.
 
-What lives here: finding it, running it within bounds, its errors.  What may not: what the documents
-say, the order in which plugins run.
+Their time and output are limited.
 """
 
 from __future__ import annotations
@@ -28,38 +27,57 @@ from .cni import MAX_DOCUMENT, Json, check_name
 
 _LOGGER = logging.getLogger(__package__)
 
-_MAX_WORDS = 500
-#: The specification's section 5, "Error"; 100 and above are a plugin's own.
+#: Most characters of a plugin's error message.
+_MAX_MESSAGE = 500
+#: The classes of the specification's error codes (section 5, "Error"). Codes from 100 on are the
+#: plugin's own.
 _ERRORS: Mapping[int, type[ContainerdError]] = {
     **dict.fromkeys((1, 2, 4, 6, 7), InvalidArgument),
     3: NotFound,
     11: Unavailable,
 }
-#: Plugins call iptables and the like, whose folders many a PATH lacks.
+#: Folders of programs that plugins call, such as iptables. They are not in every ``PATH``.
 _PATH = ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find_plugin(name: str, folders: Sequence[Path]) -> Path:
-    """The program of a plugin, out of the first folder that has it.  Raises ``NotFound``."""
+    """Return the path of a plugin's program, in the first folder that has it.
+
+    Raises:
+        NotFound: No folder has it.
+        InvalidArgument: The name is not valid.
+    """
     for folder in folders:
         path = folder / check_name(name, "a plugin's name")
         if path.is_file() and os.access(path, os.X_OK):
             return path
     places = ", ".join(map(str, folders))
     raise NotFound(
-        f"the CNI plugin {name} is not in {places}", remedy="Install it, or name its folder"
+        f"the CNI plugin {name} is not in {places}",
+        remedy="Install it, or set plugins= to its folder",
     )
 
 
 def run_plugin(
     program: Path, config: Json, parameters: Mapping[str, str], deadline: Deadline
 ) -> bytes:
-    """What a plugin answers; ``parameters`` are its ``CNI_…`` variables.
+    """Run a plugin and return its standard output.
 
-    Of this process's environment it has the ``PATH`` alone.  Raises ``DeadlineExceeded`` for one
-    that goes on and ``ResourceExhausted`` for one that says too much, which are killed with their
-    children; ``InvalidArgument``, ``NotFound``, ``Unavailable`` or ``Unknown`` by the code of its
-    error.
+    The plugin gets only ``PATH`` from this process's environment.
+
+    Args:
+        program: The path of the plugin.
+        config: The JSON object that it reads.
+        parameters: Its ``CNI_…`` environment variables.
+        deadline: When to kill it, with its children.
+
+    Raises:
+        DeadlineExceeded: The plugin did not end in time.
+        ResourceExhausted: The plugin wrote too much, and was killed with its children.
+        InvalidArgument: The plugin failed with the code of an invalid configuration or call.
+        NotFound: The plugin failed with the code of an unknown container.
+        Unavailable: The plugin failed with the code "try again later".
+        Unknown: The plugin failed with another code, or cannot be started.
     """
     what = f"{parameters['CNI_COMMAND']} by the CNI plugin {program.name}"
     environment = {"PATH": os.environ.get("PATH", os.defpath) + _PATH, **parameters}
@@ -72,26 +90,26 @@ def run_plugin(
                 environment=environment,
                 deadline=deadline,
                 max_output=MAX_DOCUMENT,
-                kept_stderr=_MAX_WORDS,
+                kept_stderr=_MAX_MESSAGE,
                 folder="/",
             )
     except DeadlineExceeded as error:
         error.remedy = "Raise timeout="
         raise
     if ended.code:
-        raise _failure(what, ended)
+        raise _plugin_error(what, ended)
     return ended.stdout
 
 
-def _failure(what: str, ended: Ended) -> ContainerdError:
-    """An error of the plugin's own words, or of what else is known."""
+def _plugin_error(what: str, ended: Ended) -> ContainerdError:
+    """Return the error of a plugin, from its standard output or else from its standard error."""
     kind: type[ContainerdError] = Unknown
     try:
         document = Document.parse(ended.stdout, "its answer", limit=MAX_DOCUMENT)
         kind = _ERRORS.get(document.integer("code", 0), Unknown)
-        words = [document.text("msg"), document.text("details")]
+        parts = [document.text("msg"), document.text("details")]
     except InvalidArgument:
-        words = [ended.stderr.decode("utf-8", "replace").strip()]
-    told = "; ".join(filter(None, words))[:_MAX_WORDS]
-    printable = "".join(letter if letter.isprintable() else " " for letter in told)
+        parts = [ended.stderr.decode("utf-8", "replace").strip()]
+    message = "; ".join(filter(None, parts))[:_MAX_MESSAGE]
+    printable = "".join(char if char.isprintable() else " " for char in message)
     return kind(f"{what}: {printable or ended.how}")

@@ -1,7 +1,4 @@
-"""Networks to put containers on, and what may be asked of them.
-
-What lives here: ``Network`` and ``PortMapping``.  What may not: containers, the running of plugins.
-"""
+"""``Network``, to which containers are connected, and its options, such as ``PortMapping``."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from ...oci.document import Document, quoted
 from ...records import field, record, replace
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 
-#: Where libcni's users keep networks and plugins; the last is Debian's.
+#: The folders in which users of libcni keep networks and plugins; the last one is Debian's.
 CONFIG_FOLDER = Path("/etc/cni/net.d")
 PLUGIN_FOLDERS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
@@ -29,9 +26,16 @@ _MAC = lazy_pattern(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 @record(frozen=True)
 class PortMapping:
-    """A port of the machine's that leads to one of the container's.
+    """A port of the machine that is mapped to a port of a container.
 
-    ``protocol`` is ``tcp``, ``udp`` or ``sctp``; ``host_ip`` ``""`` is every address.
+    Attributes:
+        host_port: The port of the machine, from 1 to 65535.
+        container_port: The port of the container, from 1 to 65535.
+        protocol: ``tcp``, ``udp`` or ``sctp``.
+        host_ip: The address of the machine. Default: all addresses.
+
+    Raises:
+        InvalidArgument: A port, the protocol or the address is not valid.
     """
 
     host_port: int
@@ -41,15 +45,15 @@ class PortMapping:
 
     def __post_init__(self) -> None:
         if not all(0 < port < 1 << 16 for port in (self.host_port, self.container_port)):
-            raise InvalidArgument(f"{self} has a port that is none", remedy="Use 1 to 65535")
+            raise InvalidArgument(f"{self} has an invalid port", remedy="Use 1 to 65535")
         if self.protocol not in _PROTOCOLS:
             remedy = f"Use {', '.join(_PROTOCOLS)}"
-            raise InvalidArgument(f"{self} has a protocol that is none", remedy=remedy)
+            raise InvalidArgument(f"{self} has an invalid protocol", remedy=remedy)
         if self.host_ip:
             _check_address(self.host_ip, ip_address)
 
     def json(self) -> dict[str, object]:
-        """As CNI's conventions have it."""
+        """Return the mapping as a JSON object in the form of CNI's conventions."""
         return {
             "hostPort": self.host_port,
             "containerPort": self.container_port,
@@ -60,9 +64,18 @@ class PortMapping:
 
 @record(frozen=True)
 class Network:
-    """A network to put containers on; ``folders`` have the programs of its plugins.
+    """A network to which containers can be connected.
 
-    ``wishes`` are what its plugins are asked for by CNI's conventions, ``with_options`` makes them.
+    ``Network.load`` reads it from a file, ``Network.of`` makes it from a JSON object.
+
+    Attributes:
+        config: The configuration of the network.
+        folders: The folders of the plugins' programs.
+        wishes: The runtime configuration for the plugins, in the form of CNI's conventions.
+            ``with_options`` sets it.
+
+    Raises:
+        InvalidArgument: A folder is not valid, or no plugin supports a part of ``wishes``.
     """
 
     config: NetworkConfig
@@ -87,33 +100,55 @@ class Network:
         folder: str | Path = CONFIG_FOLDER,
         plugins: Sequence[str | Path] = PLUGIN_FOLDERS,
     ) -> Network:
-        """The network of that name among the files of ``folder``; without, the only one.
+        """Return a network from the configuration files in a folder.
 
-        ``plugins`` are the folders of the programs, the first that has one counts.  Raises
-        ``NotFound``, ``InvalidArgument`` for what is ambiguous or cannot be understood.
+        Args:
+            name: The name of the network. Default: the only network in the folder.
+            folder: The folder of the files. Default: ``/etc/cni/net.d``.
+            plugins: The folders of the plugins' programs, in the order in which they are searched.
+                Default: ``/opt/cni/bin`` and ``/usr/lib/cni``.
+
+        Raises:
+            NotFound: The folder does not exist, or has no such network.
+            InvalidArgument: Several networks match, or a configuration or a folder is not valid.
         """
         return cls(load_config(Path(folder), name), tuple(map(Path, plugins)))
 
     @classmethod
     def of(cls, config: Json, *, plugins: Sequence[str | Path] = PLUGIN_FOLDERS) -> Network:
-        """The network that ``config`` describes, as a ``.conflist`` does.  ``InvalidArgument``."""
+        """Return the network of a configuration.
+
+        Args:
+            config: The configuration, a JSON object in the form of a ``.conflist`` file.
+            plugins: The folders of the plugins' programs, in the order in which they are searched.
+                Default: ``/opt/cni/bin`` and ``/usr/lib/cni``.
+
+        Raises:
+            InvalidArgument: The configuration or a folder is not valid.
+        """
         try:
             body = json.dumps(config).encode()
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidArgument(f"the network's configuration is no JSON ({error})") from None
+            raise InvalidArgument(
+                f"the network's configuration is not valid JSON ({error})"
+            ) from None
         document = Document.parse(body, "the network's configuration", limit=MAX_DOCUMENT)
         return cls(NetworkConfig.of(document), tuple(map(Path, plugins)))
 
     @classmethod
     def read(cls, document: Document) -> Network:
-        """What ``json`` made, as part of a document.  Raises ``InvalidArgument``."""
+        """Return the network in a JSON object that ``json`` made.
+
+        Raises:
+            InvalidArgument: The object is not a valid network.
+        """
         config = document.document("network") or Document({}, document.what)
         wishes = document.document("wishes")
         folders = tuple(map(Path, document.texts("path")))
         return cls(NetworkConfig.of(config), folders, dict(wishes.fields) if wishes else {})
 
     def json(self) -> dict[str, object]:
-        """All of it, to be kept."""
+        """Return the network as a JSON object, which ``read`` reads."""
         return {
             "network": self.config.json(),
             "path": [str(folder) for folder in self.folders],
@@ -122,23 +157,30 @@ class Network:
 
     @property
     def name(self) -> str:
+        """The name of the network."""
         return self.config.name
 
     def with_options(
         self, *, ips: Sequence[str] = (), mac: str = "", ports: Sequence[PortMapping] = ()
     ) -> Network:
-        """This network, asked for addresses (``10.1.0.9/24``), a MAC address, ports of the machine.
+        """Return this network with options for the containers that are connected to it.
 
-        Raises ``InvalidArgument`` for what its configuration has no plugin for.
+        Args:
+            ips: The addresses of the container (``10.1.0.9/24``). Default: the plugins choose.
+            mac: The MAC address of the container. Default: the plugins choose.
+            ports: Ports of the machine to map to the container. Default: none.
+
+        Raises:
+            InvalidArgument: An option is not valid, or no plugin of the network supports it.
         """
         if mac and not _MAC.fullmatch(mac):
-            raise InvalidArgument(f"{quoted(mac)} is no MAC address")
-        asked: dict[str, object] = {
+            raise InvalidArgument(f"{quoted(mac)} is not a MAC address")
+        options: dict[str, object] = {
             "ips": [_check_address(text, ip_interface) for text in ips],
             "mac": mac,
             "portMappings": [port.json() for port in ports],
         }
-        given = {name: value for name, value in asked.items() if value}
+        given = {name: value for name, value in options.items() if value}
         return replace(self, wishes={**self.wishes, **given})
 
 
@@ -146,5 +188,5 @@ def _check_address(text: str, make: Callable[[str], object]) -> str:
     try:
         make(text)
     except ValueError:
-        raise InvalidArgument(f"{quoted(text)} is no IP address") from None
+        raise InvalidArgument(f"{quoted(text)} is not an IP address") from None
     return text

@@ -1,4 +1,4 @@
-"""Users and groups of a container's root filesystem, as ids."""
+"""The ids of users and groups, from the files of a container's root filesystem."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The users of images and of snapshots.
-
-What lives here: where the passwd and group files come from, and keeping them.  What may not: what
-they say, and how a file is found.
-"""
+"""The users of images and of snapshots: reads the passwd and group files that ``users`` needs."""
 
 from __future__ import annotations
 
@@ -20,20 +16,35 @@ from ...store.protocol import ContentStore
 from .kept_users import Files, KeptUsers
 from .users import GROUP, PASSWD, User, find_user, is_told_by_ids
 
-_kept = KeptUsers()
+#: The files of images that were read before.
+_cache = KeptUsers()
 
 
 class ImageUsers:
-    """The users of an image: its layers have the files, or else its snapshot in the daemon."""
+    """The users of an image.
+
+    The files are read from the image's layers, or from its snapshot in the daemon if the layers
+    cannot be read here.
+
+    Args:
+        image: The image.
+    """
 
     def __init__(self, image: Image) -> None:
         self._image = image
 
     def find(self, user: str | None, groups: Sequence[str] = ()) -> User:
-        """As ``find_user``; ``None`` is the image's own user.
+        """Return the ids of a user; see ``find_user``.
 
-        Raises what ``find_user`` does, and ``FailedPrecondition`` for layers that cannot be read
-        where there is no daemon that can.
+        Args:
+            user: The user, ``None`` for the image's own.
+            groups: Names or ids of further supplementary groups. Default: none.
+
+        Raises:
+            InvalidArgument: An id is not valid. Without a daemon also: a layer is not valid.
+            NotFound: The files do not have a name. Without a daemon also: a layer is missing.
+            FailedPrecondition: Without a daemon: a layer has a form that cannot be read here.
+            ResourceExhausted: A file has more than 4 MiB.
         """
         own = self._image.config().user
         user = own if user is None else user
@@ -44,7 +55,7 @@ class ImageUsers:
     def _files(self) -> Files:
         store = self._image.backend.store
         manifest = self._image.manifest()
-        files = _kept.get(store, manifest)
+        files = _cache.get(store, manifest)
         if files is None:
             try:
                 found = image_files.read_layer_files(store, manifest.layers, (PASSWD, GROUP))
@@ -53,7 +64,7 @@ class ImageUsers:
                 if not self._image.backend.has_snapshots:
                     raise
                 files = self._unpacked_files()
-            _kept.put(store, manifest, files)
+            _cache.put(store, manifest, files)
         return files
 
     def _unpacked_files(self) -> Files:
@@ -61,11 +72,21 @@ class ImageUsers:
         snapshots = backend.snapshots()
         with backend.keeping():
             top = self._image.unpack(snapshots.snapshotter)
-            return _of_snapshot(snapshots, backend.differ(), backend.store, top)
+            return _read_snapshot(snapshots, backend.differ(), backend.store, top)
 
 
 class SnapshotUsers:
-    """The users of a root filesystem that may have been changed: a container's."""
+    """The users of a container's root filesystem, which the container may have changed.
+
+    Args:
+        snapshots: The snapshots of the container's snapshotter.
+        differ: The daemon's differ.
+        store: The daemon's content store.
+        key: The snapshot.
+        keeping: Holds a lease while the daemon writes layers.
+        image: The image that the snapshot may be based on. If it is, the daemon writes only the
+            changes, not the whole filesystem. Default: none.
+    """
 
     def __init__(
         self,
@@ -76,16 +97,26 @@ class SnapshotUsers:
         keeping: AbstractContextManager[object],
         image: Image | None = None,
     ) -> None:
-        """``image`` is what the snapshot may stand on, of which less is written down then."""
-        self._place = (snapshots, differ, store, key)
+        self._snapshot = (snapshots, differ, store, key)
         self._keeping = keeping
         self._image = image
 
     def find(self, user: str, groups: Sequence[str] = ()) -> User:
-        """As ``find_user``; the daemon writes the filesystem down for it, under a lease.
+        """Return the ids of a user; see ``find_user``.
 
-        Above the layers of the image, that is only what was changed; but not where the image's
-        name stands for another one by now.
+        The daemon writes the filesystem as a layer for this, under a lease. If the snapshot is
+        based on the image, the layer has only the changes. The image's name may refer to another
+        image by now; then the layer has all files.
+
+        Args:
+            user: The user.
+            groups: Names or ids of further supplementary groups. Default: none.
+
+        Raises:
+            InvalidArgument: An id is not valid.
+            NotFound: The files do not have a name, or the snapshot does not exist.
+            FailedPrecondition: A file has a form that cannot be read here.
+            ResourceExhausted: A file has more than 4 MiB.
         """
         if is_told_by_ids(user, groups):
             return find_user(None, None, user, groups)
@@ -93,7 +124,7 @@ class SnapshotUsers:
             return find_user(*self._files(), user, groups)
 
     def _files(self) -> Files:
-        snapshots, differ, store, key = self._place
+        snapshots, differ, store, key = self._snapshot
         if self._image is not None:
             with suppress(FailedPrecondition, InvalidArgument, NotFound):
                 top = chain_ids(self._image.rootfs())[-1:]
@@ -104,10 +135,10 @@ class SnapshotUsers:
                     layers = (*self._image.manifest().layers, changed)
                     found = image_files.read_layer_files(store, layers, (PASSWD, GROUP))
                     return found[PASSWD], found[GROUP]
-        return _of_snapshot(*self._place)
+        return _read_snapshot(*self._snapshot)
 
 
-def _of_snapshot(
+def _read_snapshot(
     snapshots: SnapshotService, differ: DiffService, store: ContentStore, key: str
 ) -> Files:
     found = image_files.read_snapshot_files(snapshots, differ, store, key, (PASSWD, GROUP))

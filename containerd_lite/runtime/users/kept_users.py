@@ -1,10 +1,11 @@
-"""The passwd and group files of images that were looked at before.
+"""A cache of the passwd and group files of images.
 
-What lives here: keeping them, in this process and, of images that take long to read, in a label of
-their config.  What may not: reading layers.
+The cache is in this process. For images that take long to read, a label of the image's config also
+has the files.
 
-A label is made of the digests of the layers that were read, and is for those alone: a manifest that
-puts the config of one image beside the layers of another changes nothing for the first.
+The label has the digest of the layers from which the files were read, and counts for them only.
+Thus a manifest with the config of one image and the layers of another cannot change the users of
+the first.
 """
 
 from __future__ import annotations
@@ -24,45 +25,51 @@ from ...oci.descriptor import Descriptor
 from ...oci.manifest import Manifest
 from ...store.protocol import ContentStore
 
+#: The content of the passwd and the group file, ``None`` for a file that does not exist.
 Files = tuple[bytes | None, bytes | None]
 
-#: Images whose files are kept, and the bytes that those of one may have to be.
-_MAX_IMAGES, _MAX_KEPT = 64, 64 << 10
+#: Most images in the cache, and most bytes of the two files of an image.
+_MAX_IMAGES, _MAX_BYTES = 64, 64 << 10
 _LABEL = "containerd-lite/users"
-#: containerd allows a label 4096 bytes, its name included.
+#: Most bytes of the label's value. containerd allows 4096 bytes for a label with its name.
 _MAX_LABEL = 4000
-#: Layers of fewer bytes are read in less time than it takes to tell: a MB takes some 30 ms.
-_WORTH = 256 << 10
+#: Least bytes of an image's layers for which the label is used. Reading a MB takes about 30 ms.
+_MIN_LAYER_BYTES = 256 << 10
 
 
 class KeptUsers:
-    """The files of the images that were asked for last, by their store and layers."""
+    """A cache of the files of the images used last, by store and layers."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._files: OrderedDict[Hashable, Files] = OrderedDict()
 
     def get(self, store: ContentStore, manifest: Manifest) -> Files | None:
+        """Return the files of an image, ``None`` if neither the cache nor the label has them."""
         key = _key(store, manifest.layers)
         with self._lock:
             if key in self._files:
                 self._files.move_to_end(key)
                 return self._files[key]
-        found = _labelled(store, manifest)
+        found = _read_label(store, manifest)
         if found is not None:
-            self._keep(key, found)
+            self._add(key, found)
         return found
 
     def put(self, store: ContentStore, manifest: Manifest, files: Files) -> None:
-        if sum(len(file or b"") for file in files) > _MAX_KEPT:
+        """Add the files of an image, unless they have more than 64 KiB."""
+        if sum(len(file or b"") for file in files) > _MAX_BYTES:
             return
-        self._keep(_key(store, manifest.layers), files)
-        value = _value(manifest.layers, files)
-        if sum(layer.size for layer in manifest.layers) >= _WORTH and len(value) <= _MAX_LABEL:
-            with suppress(ContainerdError, OSError):  # it is only for the next one to be quick
+        self._add(_key(store, manifest.layers), files)
+        value = _label_value(manifest.layers, files)
+        if (
+            sum(layer.size for layer in manifest.layers) >= _MIN_LAYER_BYTES
+            and len(value) <= _MAX_LABEL
+        ):
+            with suppress(ContainerdError, OSError):  # the label only saves time
                 store.update(manifest.config.digest, {_LABEL: value})
 
-    def _keep(self, key: Hashable, files: Files) -> None:
+    def _add(self, key: Hashable, files: Files) -> None:
         with self._lock:
             self._files[key] = files
             while len(self._files) > _MAX_IMAGES:
@@ -77,24 +84,24 @@ def _digest_of(layers: Sequence[Descriptor]) -> str:
     return digests.encoded(digests.of(" ".join(layer.digest for layer in layers).encode()))
 
 
-def _value(layers: Sequence[Descriptor], files: Files) -> str:
+def _label_value(layers: Sequence[Descriptor], files: Files) -> str:
     text = json.dumps([None if file is None else file.decode("latin-1") for file in files])
     packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
     return f"{_digest_of(layers)}.{packed}"
 
 
-def _labelled(store: ContentStore, manifest: Manifest) -> Files | None:
-    """What the label says, if it is of these layers; ``None`` for one that says nothing."""
-    if sum(layer.size for layer in manifest.layers) < _WORTH:
+def _read_label(store: ContentStore, manifest: Manifest) -> Files | None:
+    """Return the files in the label, ``None`` if it is absent, invalid or for other layers."""
+    if sum(layer.size for layer in manifest.layers) < _MIN_LAYER_BYTES:
         return None
     try:
         value = store.info(manifest.config.digest).labels.get(_LABEL, "")
-        told, _, packed = value.partition(".")
-        if told != _digest_of(manifest.layers):
+        digest, _, packed = value.partition(".")
+        if digest != _digest_of(manifest.layers):
             return None
-        plain = zlib.decompressobj().decompress(base64.b64decode(packed), 4 * _MAX_KEPT)
+        plain = zlib.decompressobj().decompress(base64.b64decode(packed), 4 * _MAX_BYTES)
         passwd, group = (
-            None if one is None else one.encode("latin-1") for one in json.loads(plain)
+            None if file is None else file.encode("latin-1") for file in json.loads(plain)
         )
     except (ContainerdError, ValueError, AttributeError, TypeError, zlib.error, binascii.Error):
         return None

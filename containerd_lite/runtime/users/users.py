@@ -1,10 +1,8 @@
-"""Who a container's process is to be, by the passwd and group files of its root filesystem.
+"""Finds the ids of a user in the passwd and group files of a root filesystem.
 
-What lives here: reading passwd(5) and group(5), and the rules of containerd's pkg/oci (WithUser,
-WithAdditionalGIDs, WithAppendAdditionalGroups).  What may not: where the files come from.
-
-An id that is none makes a Go client's user root, for it reads 0 out of what is no number
-(CVE-2024-40635, CVE-2026-46680).  Here it is refused.
+It follows containerd's pkg/oci (WithUser, WithAdditionalGIDs, WithAppendAdditionalGroups), but
+refuses invalid ids. A Go client reads such an id as 0, which makes the user root (CVE-2024-40635,
+CVE-2026-46680).
 """
 
 from __future__ import annotations
@@ -18,22 +16,26 @@ from ...lazy import lazy_pattern
 from ...oci.document import quoted
 from ...records import record
 
-#: Linux keeps ids in 32 bits, and runc reads them into a signed one.
+#: The largest id. Ids of Linux have 32 bits, but runc reads them as signed integers.
 MAX_ID = (1 << 31) - 1
-#: Of a passwd or group file (bytes); containerd's own bound is 10 MiB (CVE-2026-47262).
+#: Most bytes of a passwd or group file. containerd allows 10 MiB (CVE-2026-47262).
 MAX_FILE = 4 << 20
 PASSWD, GROUP = "etc/passwd", "etc/group"
 
-#: What somebody may have meant for a number, in whatever notation or digits.
+#: A text that may be meant as a number, in any notation and with any digits.
 _NUMERIC = lazy_pattern(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
 
 
 @record(frozen=True)
 class User:
-    """The ids of a process, as the runtime spec has them; ``home`` is ``""`` where none is known.
+    """The ids of a process, as in the runtime spec.
 
-    ``additional_gids`` has ``gid`` as well, which is what keeps a file that is closed to its
-    group closed (CVE-2023-25173).
+    Attributes:
+        uid: The user id.
+        gid: The id of the primary group.
+        additional_gids: The ids of the supplementary groups, and ``gid``. Thus a file that denies
+            access to this group stays inaccessible (CVE-2023-25173).
+        home: The home directory, ``""`` if it is unknown.
     """
 
     uid: int
@@ -44,7 +46,7 @@ class User:
 
 @record(frozen=True)
 class _Account:
-    """A line of passwd(5); an id is ``None`` where the file has none that can be."""
+    """A line of passwd(5). An id is ``None`` if the file has no valid one."""
 
     name: str
     uid: int | None
@@ -54,7 +56,7 @@ class _Account:
 
 @record(frozen=True)
 class _Group:
-    """A line of group(5)."""
+    """A line of group(5). The id is ``None`` if the file has no valid one."""
 
     name: str
     gid: int | None
@@ -69,46 +71,56 @@ def find_user(
     *,
     is_images: bool = False,
 ) -> User:
-    """Who ``user`` is: ``""`` (root), ``name``, ``uid``, ``name:group``, ``uid:gid`` and so on.
+    """Return the ids of a user.
 
-    ``passwd`` and ``group`` are the files, ``None`` where there is none.  What is a number is an
-    id, also where a name is the same.  A uid that ``passwd`` does not have gets gid 0.  The groups
-    that list the user come along, and after them ``groups``, names or ids; but not for
-    ``user:group``, unless ``is_images`` says that it is an image's own USER.
+    A number is always an id, even if the file has it as a name. A uid that the file does not have
+    gets gid 0. The supplementary groups are those that list the user, unless ``user`` names a
+    group, and then ``groups``.
 
-    Raises ``InvalidArgument`` for ids that cannot be, ``NotFound`` for names that are not there,
-    ``ResourceExhausted`` for files of more than 4 MiB.
+    Args:
+        passwd: The content of the passwd file, ``None`` if it does not exist.
+        group: The content of the group file, ``None`` if it does not exist.
+        user: ``""`` (root), ``name``, ``uid``, ``name:group``, ``uid:gid`` and so on.
+        groups: Names or ids of further supplementary groups. Default: none.
+        is_images: Whether ``user`` is the image's own. Then the supplementary groups are those of
+            the first name with the user's uid, even if ``user`` names a group.
+
+    Raises:
+        InvalidArgument: An id is not valid.
+        NotFound: The files do not have a name.
+        ResourceExhausted: A file has more than 4 MiB.
     """
     name, colon, group_name = _parts(user)
-    accounts, known = _accounts(passwd), _groups(group)
+    accounts, all_groups = _accounts(passwd), _groups(group)
     account = _account(accounts, name)
     uid, gid = _ids(account, name) if user else (0, 0)
     if colon:
-        gid = _gid(known, group_name) if group_name else 0
+        gid = _gid(all_groups, group_name) if group_name else 0
     elif gid is None:
-        _broken(name, PASSWD)
+        _raise_invalid_ids(name, PASSWD)
     member = account.name if account else name
-    if is_images and user:  # pkg/oci asks by the id that it found
-        member = next((one.name for one in accounts if one.uid == uid), "")
-    listed = _listed(known, member) if is_images or not colon else []
-    if gid not in listed:
-        listed.insert(0, gid)
-    listed += [_gid(known, name, last=True) for name in groups]
-    return User(uid, gid, tuple(listed), account.home if account else "")
+    if is_images and user:  # pkg/oci looks the groups up by uid here
+        member = next((entry.name for entry in accounts if entry.uid == uid), "")
+    gids = _gids_listing(all_groups, member) if is_images or not colon else []
+    if gid not in gids:
+        gids.insert(0, gid)
+    # pkg/oci uses the last group of a name here.
+    gids += [_gid(all_groups, name, last=True) for name in groups]
+    return User(uid, gid, tuple(gids), account.home if account else "")
 
 
 def is_told_by_ids(user: str, groups: Sequence[str] = ()) -> bool:
-    """Whether ``find_user`` needs no files for it, unless it is an image's own."""
+    """Return whether ``find_user`` needs no files for a user that is not an image's own."""
     name, colon, group = user.partition(":")
     return bool(colon) and all(map(_NUMERIC.fullmatch, (name, group, *groups)))
 
 
 def _parts(user: str) -> tuple[str, bool, str]:
     name, colon, group = user.partition(":")
-    if ":" in group or (colon and not name):  # pkg/oci takes ":group" for root
+    if ":" in group or (colon and not name):  # pkg/oci reads ":group" as root
         raise InvalidArgument(
-            f"user {quoted(user)} cannot be",
-            remedy="Give user= as user, uid, user:group or uid:gid",
+            f"user {quoted(user)} is not valid",
+            remedy="Write user= as user, uid, user:group or uid:gid",
         )
     return name or "root", bool(colon), group
 
@@ -116,53 +128,56 @@ def _parts(user: str) -> tuple[str, bool, str]:
 def _account(accounts: list[_Account], name: str) -> _Account | None:
     uid = _number(name, "user")
     if uid is not None:
-        return next((one for one in accounts if one.uid == uid), None)
-    return next((one for one in accounts if one.name == name), None)
+        return next((entry for entry in accounts if entry.uid == uid), None)
+    return next((entry for entry in accounts if entry.name == name), None)
 
 
 def _ids(account: _Account | None, name: str) -> tuple[int, int | None]:
-    """The ids of a user; a group that cannot be is ``None``, for another may be asked for."""
+    """Return the uid and the gid of a user.
+
+    The gid is ``None`` if the file has no valid one. The caller may not need it.
+    """
     uid = _number(name, "user")
     if account is None:
-        return (uid, 0) if uid is not None else _missing("users", name, PASSWD)
-    return (_broken(name, PASSWD) if account.uid is None else account.uid), account.gid
+        return (uid, 0) if uid is not None else _raise_missing("users", name, PASSWD)
+    return (_raise_invalid_ids(name, PASSWD) if account.uid is None else account.uid), account.gid
 
 
 def _gid(groups: list[_Group], name: str, *, last: bool = False) -> int:
-    """The id of a group; of two of one name pkg/oci takes sometimes the last."""
+    """Return the id of a group. If several have the name, use the first, or the ``last``."""
     gid = _number(name, "group")
     if gid is not None:
         return gid
-    found = [one for one in groups if one.name == name]
+    found = [entry for entry in groups if entry.name == name]
     if not found:
-        _missing("groups", name, GROUP)
+        _raise_missing("groups", name, GROUP)
     gid = found[-1 if last else 0].gid
-    return _broken(name, GROUP) if gid is None else gid
+    return _raise_invalid_ids(name, GROUP) if gid is None else gid
 
 
-def _listed(groups: list[_Group], member: str) -> list[int]:
-    """The groups that list somebody, the one of the same name apart."""
+def _gids_listing(groups: list[_Group], member: str) -> list[int]:
+    """Return the ids of the groups that list a user, except the group with the user's name."""
     return [
-        one.gid
-        for one in groups
-        if one.gid is not None and member and member in one.members and one.name != member
+        entry.gid
+        for entry in groups
+        if entry.gid is not None and member and member in entry.members and entry.name != member
     ]
 
 
 def _number(text: str, what: str) -> int | None:
-    """The id that ``text`` is, ``None`` for a name."""
+    """Return ``text`` as an id, ``None`` if it is a name."""
     if not _NUMERIC.fullmatch(text):
         return None
-    value = _id(text)
+    value = _parse_id(text)
     if value is None:
         raise InvalidArgument(
             f"{what} {quoted(text)} is not a number up to {MAX_ID}",
-            remedy="Give it in decimal digits, without a sign, or give a name",
+            remedy="Use decimal digits without a sign, or a name",
         )
     return value
 
 
-def _id(text: str) -> int | None:
+def _parse_id(text: str) -> int | None:
     if text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= MAX_ID:
         return int(text)
     return None
@@ -170,7 +185,7 @@ def _id(text: str) -> int | None:
 
 def _accounts(passwd: bytes | None) -> list[_Account]:
     return [
-        _Account(fields[0], _id(fields[2]), _id(fields[3]), (*fields, "", "")[5])
+        _Account(fields[0], _parse_id(fields[2]), _parse_id(fields[3]), (*fields, "", "")[5])
         for fields in _lines(passwd, PASSWD)
         if len(fields) > 3
     ]
@@ -178,30 +193,30 @@ def _accounts(passwd: bytes | None) -> list[_Account]:
 
 def _groups(group: bytes | None) -> list[_Group]:
     return [
-        _Group(fields[0], _id(fields[2]), tuple(",".join(fields[3:4]).split(",")))
+        _Group(fields[0], _parse_id(fields[2]), tuple(",".join(fields[3:4]).split(",")))
         for fields in _lines(group, GROUP)
         if len(fields) > 2 and not fields[0].startswith("#")
     ]
 
 
 def _lines(file: bytes | None, name: str) -> Iterator[list[str]]:
-    """The fields of each line, as far as moby/sys/user looks at them."""
+    """Yield the fields of each line that is not empty, like moby/sys/user."""
     if file is not None and len(file) > MAX_FILE:
-        raise ResourceExhausted(f"/{name} has {len(file)} bytes; {MAX_FILE} are read")
+        raise ResourceExhausted(f"/{name} has {len(file)} bytes, more than the {MAX_FILE} allowed")
     for line in (file or b"").split(b"\n"):
         if line := line.strip():
             yield line.decode("utf-8", "surrogateescape").split(":")
 
 
-def _missing(kind: str, name: str, file: str) -> NoReturn:
+def _raise_missing(kind: str, name: str, file: str) -> NoReturn:
     raise NotFound(
         f"no {kind} found: /{file} of the root filesystem has no {quoted(name)}",
-        remedy="Give a number, or a name that is in that file",
+        remedy="Use a number, or a name from that file",
     )
 
 
-def _broken(name: str, file: str) -> NoReturn:
+def _raise_invalid_ids(name: str, file: str) -> NoReturn:
     raise InvalidArgument(
-        f"/{file} of the root filesystem has no ids that can be for {quoted(name)}",
-        remedy="Give numbers instead",
+        f"/{file} of the root filesystem has no valid ids for {quoted(name)}",
+        remedy="Use numbers instead",
     )

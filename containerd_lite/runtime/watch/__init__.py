@@ -1,4 +1,4 @@
-"""Looking at what runs: logs, statistics, processes."""
+"""Logs, resource usage and processes of running containers."""
 
 from __future__ import annotations
 

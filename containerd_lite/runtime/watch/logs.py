@@ -1,8 +1,4 @@
-"""What a container has written to a log file (``runtime.io.LogFile``).
-
-What lives here: finding the file, reading its end, following it.  What may not: loggers, which
-keep what they get in a way of their own.
-"""
+"""Reads and follows the log file of a container (``runtime.io.LogFile``)."""
 
 from __future__ import annotations
 
@@ -16,19 +12,27 @@ from ...deadline import Deadline
 from ...errors import FailedPrecondition, NotFound, PermissionDenied
 from ...system import open_file
 
-_PIECE = 64 << 10
-#: How often to look for more (seconds).
-_LOOK = 0.1
+#: Bytes to read at a time.
+_CHUNK = 64 << 10
+#: Seconds between reads while following a log.
+_POLL_INTERVAL = 0.1
 _NEWLINE = b"\n"
 
 
 def log_path(uri: str) -> bytes:
-    """The file that a ``file://`` URI names.  Raises ``FailedPrecondition`` for another."""
+    """Return the path of a log file.
+
+    Args:
+        uri: The URI to which the task's output goes, such as ``file:///var/log/task``.
+
+    Raises:
+        FailedPrecondition: The URI is not a ``file://`` URI.
+    """
     parts = urlsplit(uri)
     if parts.scheme != "file":
         raise FailedPrecondition(
-            f"the output goes to {uri!r}, which is no log file" if uri else "there is no log",
-            remedy="Start it with streams=LogFile(path), or read what its logger keeps",
+            f"the output goes to {uri!r}, not to a log file" if uri else "the container has no log",
+            remedy="Start the task with streams=LogFile(path), or read the log of its logger",
         )
     return unquote_to_bytes(parts.path)
 
@@ -36,52 +40,60 @@ def log_path(uri: str) -> bytes:
 def read_log(
     path: bytes, *, tail: int | None, follow: Callable[[], bool] | None, timeout: float | None
 ) -> Iterator[bytes]:
-    """The pieces of a log as they are there, the last ``tail`` lines if that is given.
+    """Yield the content of a log file, in pieces of up to 64 KiB.
 
-    ``follow`` says whether more may come; without it the log ends where it does now.  Ends after
-    ``timeout`` seconds.  Raises ``NotFound``, ``PermissionDenied``.
+    Args:
+        path: The path of the file.
+        tail: Begin with this many lines at the end. ``None``: begin at the start of the file.
+        follow: Returns whether the task may write more. ``None``: end at the end of the file.
+        timeout: Seconds after which following ends. ``None``: no limit.
+
+    Raises:
+        NotFound: The file does not exist on this machine.
+        PermissionDenied: The file cannot be read.
     """
     deadline = Deadline(timeout)
-    with _opened(path) as file:
+    with _open(path) as file:
         if tail is not None:
             file.seek(_tail_offset(file, tail))
         while True:
-            goes_on = follow is not None and follow()  # before the last look, lest that miss some
-            while data := file.read(_PIECE):
+            # Checked before reading: else output between the last read and the end would be missed.
+            may_grow = follow is not None and follow()
+            while data := file.read(_CHUNK):
                 yield data
-            if not goes_on or deadline.expired:
+            if not may_grow or deadline.expired:
                 return
-            left = deadline.remaining()
-            time.sleep(_LOOK if left is None else min(_LOOK, left))
+            remaining = deadline.remaining()
+            time.sleep(_POLL_INTERVAL if remaining is None else min(_POLL_INTERVAL, remaining))
 
 
-def _opened(path: bytes) -> BinaryIO:
+def _open(path: bytes) -> BinaryIO:
     try:
         return open_file(path)
     except FileNotFoundError as error:
         raise NotFound(
-            f"there is no log {os.fsdecode(path)}", remedy="Logs are on the daemon's machine"
+            f"log file {os.fsdecode(path)} does not exist", remedy="Read it on the daemon's machine"
         ) from error
     except PermissionError as error:
-        raise PermissionDenied(f"{os.fsdecode(path)} may not be read") from error
+        raise PermissionDenied(f"no permission to read {os.fsdecode(path)}") from error
 
 
 def _tail_offset(file: BinaryIO, lines: int) -> int:
-    """Where the last ``lines`` lines begin; what follows the last newline is one, too."""
-    place = file.seek(0, os.SEEK_END)
+    """Return where the last ``lines`` lines begin. An incomplete last line counts as one."""
+    offset = file.seek(0, os.SEEK_END)
     if lines <= 0:
-        return place
-    wanted, is_last = lines, True
-    while place > 0:
-        size = min(_PIECE, place)
-        place -= size
-        file.seek(place)
+        return offset
+    remaining, is_last = lines, True
+    while offset > 0:
+        size = min(_CHUNK, offset)
+        offset -= size
+        file.seek(offset)
         data = file.read(size)
         end = len(data) - (is_last and data.endswith(_NEWLINE))
         is_last = False
         while (found := data.rfind(_NEWLINE, 0, end)) >= 0:
-            wanted -= 1
-            if not wanted:
-                return place + found + 1
+            remaining -= 1
+            if not remaining:
+                return offset + found + 1
             end = found
     return 0

@@ -1,8 +1,4 @@
-"""What a container uses, in the few numbers that people look at.
-
-What lives here: those of both versions of cgroups as one record, and shares of CPU time between
-two looks.  What may not: asking the daemon, which ``Task`` does.
-"""
+"""A summary of a container's resource usage, in one form for both versions of cgroups."""
 
 from __future__ import annotations
 
@@ -13,17 +9,27 @@ from ...records import record
 from ...services import cgroups1, cgroups2
 from ...services.metrics import Metric
 
-#: Both versions write a limit that is none as a number near the largest there is.
+#: Limits from this number on mean "no limit": both versions write that as a very large number.
 _NO_LIMIT = 1 << 60
 
 
 @record(frozen=True)
 class Stats:
-    """One look at a container: bytes, and CPU time in nanoseconds.
+    """A summary of a container's resource usage at one time.
 
-    ``memory`` is what is used without the cache that the kernel can give up at once (as ``docker
-    stats`` and ``nerdctl stats`` count).  A limit of ``None`` is none.  ``cpu`` is the share of one
-    CPU since the look before, 1.0 for all of it; ``None`` at the first.
+    Attributes:
+        id: The container's id.
+        timestamp: When the usage was measured.
+        cpu: CPU usage since an earlier summary, where 1.0 is one whole CPU. ``None`` without an
+            earlier summary.
+        cpu_time: CPU time since the start of the container, in nanoseconds.
+        memory: Used memory in bytes, without the cache that the kernel can free at once, as in
+            ``docker stats`` and ``nerdctl stats``.
+        memory_limit: The limit of memory in bytes, ``None`` for no limit.
+        pids: The number of processes and threads.
+        pids_limit: The limit of ``pids``, ``None`` for no limit.
+        block_read: Bytes read from block devices.
+        block_written: Bytes written to block devices.
     """
 
     id: str
@@ -39,19 +45,28 @@ class Stats:
 
     @classmethod
     def of(cls, metric: Metric, before: Stats | None = None) -> Stats:
-        """Raises ``Unimplemented`` for metrics of an unknown kind."""
+        """Return the summary of a container's metrics.
+
+        Args:
+            metric: The metrics of the container.
+            before: An earlier summary, from which ``cpu`` is computed. Default: ``cpu`` is
+                ``None``.
+
+        Raises:
+            Unimplemented: The metrics are of an unknown kind.
+        """
         data = metric.data
         if isinstance(data, cgroups1.Metrics):
             cpu_time, memory, limit, read, written = _of_v1(data)
         elif isinstance(data, cgroups2.Metrics):
             cpu_time, memory, limit, read, written = _of_v2(data)
         else:
-            raise Unimplemented(f"the metrics of {metric.id} are of no known kind")
+            raise Unimplemented(f"the metrics of {metric.id} are of an unknown kind")
         pids = (data.pids.current, data.pids.limit) if data.pids else (0, 0)
         return cls(
             metric.id,
             metric.timestamp,
-            _share(before, metric.timestamp, cpu_time),
+            _cpu_share(before, metric.timestamp, cpu_time),
             cpu_time=cpu_time,
             memory=memory,
             memory_limit=_limit(limit),
@@ -68,14 +83,14 @@ _Numbers = tuple[int, int, int, int, int]
 def _of_v1(data: cgroups1.Metrics) -> _Numbers:
     usage = data.cpu.usage if data.cpu else None
     memory, entry = data.memory, data.memory.usage if data.memory else None
-    idle = memory.total_inactive_file if memory else 0
+    inactive = memory.total_inactive_file if memory else 0
     blocks = data.blkio.io_service_bytes_recursive if data.blkio else ()
     return (
         usage.total if usage else 0,
-        max(0, entry.usage - idle) if entry else 0,
+        max(0, entry.usage - inactive) if entry else 0,
         entry.limit if entry else _NO_LIMIT,
-        sum(one.value for one in blocks if one.op.lower() == "read"),
-        sum(one.value for one in blocks if one.op.lower() == "write"),
+        sum(block.value for block in blocks if block.op.lower() == "read"),
+        sum(block.value for block in blocks if block.op.lower() == "write"),
     )
 
 
@@ -86,8 +101,8 @@ def _of_v2(data: cgroups2.Metrics) -> _Numbers:
         data.cpu.usage_usec * 1000 if data.cpu else 0,
         max(0, memory.usage - memory.inactive_file) if memory else 0,
         memory.usage_limit if memory else _NO_LIMIT,
-        sum(one.rbytes for one in devices),
-        sum(one.wbytes for one in devices),
+        sum(device.rbytes for device in devices),
+        sum(device.wbytes for device in devices),
     )
 
 
@@ -95,7 +110,7 @@ def _limit(number: int) -> int | None:
     return number if number < _NO_LIMIT else None
 
 
-def _share(before: Stats | None, now: datetime, cpu_time: int) -> float | None:
+def _cpu_share(before: Stats | None, now: datetime, cpu_time: int) -> float | None:
     if before is None:
         return None
     seconds = (now - before.timestamp).total_seconds()

@@ -1,8 +1,4 @@
-"""What runs in a container, as ``/proc`` tells of it (proc(5)).
-
-What lives here: reading ``/proc``.  What may not: which processes are the container's, which the
-daemon says.
-"""
+"""The processes of a container, as ``/proc`` shows them (proc(5))."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from ...errors import FailedPrecondition
 from ...records import record
 from ...services.tasks import ProcessInfo
 
-#: Of a process's command line, and of its status (bytes).
+#: Most bytes to read of a process's command line, and of its status.
 _MAX_READ = 64 << 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -23,11 +19,18 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @record(frozen=True)
 class TopProcess:
-    """A process as the machine sees it: ids are the machine's, not the container's.
+    """A process of a container, with the ids of the machine, not of the container.
 
-    ``state`` is a letter of proc(5); ``cpu_time`` and ``elapsed`` are seconds, ``rss`` bytes.
-    ``command`` is its command line, or in brackets the name of one that has none.  ``exec_id`` is
-    of one that was executed, as far as the runtime says.
+    Attributes:
+        pid: The process's id.
+        parent: The parent's id.
+        uid: The user id.
+        state: The state, a letter of proc(5).
+        cpu_time: CPU time in seconds.
+        elapsed: Seconds since the start of the process.
+        rss: Resident memory in bytes.
+        command: The command line. If it is empty, the name in brackets.
+        exec_id: The exec id of an added process, if the runtime reports it.
     """
 
     pid: int
@@ -42,24 +45,32 @@ class TopProcess:
 
 
 def list_processes(processes: Sequence[ProcessInfo], first: int) -> list[TopProcess]:
-    """As ``Task.top``; ``first`` is the pid of the container's first process."""
+    """Return the processes that still exist; see ``Task.top``.
+
+    Args:
+        processes: The container's processes, as the daemon lists them.
+        first: The pid of the container's first process.
+
+    Raises:
+        FailedPrecondition: This Python process cannot see the daemon's processes.
+    """
     found = []
     for process in processes:
         try:
-            found.append(_look(process))
+            found.append(_read_process(process))
         except (FileNotFoundError, ProcessLookupError):
             continue
-    if not any(one.pid == first for one in found) and processes:
+    if not any(process.pid == first for process in found) and processes:
         raise FailedPrecondition(
-            f"process {first} is not to be seen in /proc",
-            remedy="Run on the daemon's machine, in its pid namespace, or execute ps in it",
+            f"process {first} does not appear in /proc",
+            remedy="Run on the daemon's machine, in its pid namespace, or run ps in the container",
         )
     return found
 
 
-def _look(process: ProcessInfo) -> TopProcess:
+def _read_process(process: ProcessInfo) -> TopProcess:
     folder = Path("/proc", str(process.pid))
-    name, fields = _stat(_read(folder / "stat"))
+    name, fields = _parse_stat(_read(folder / "stat"))
     command = _read(folder / "cmdline").decode("utf-8", "replace").rstrip("\0")
     uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
     return TopProcess(
@@ -75,8 +86,11 @@ def _look(process: ProcessInfo) -> TopProcess:
     )
 
 
-def _stat(body: bytes) -> tuple[str, list[str]]:
-    """The name, which may hold anything, and the fields behind it, the state first."""
+def _parse_stat(body: bytes) -> tuple[str, list[str]]:
+    """Return the process's name, which may have any characters, and the fields after it.
+
+    The first of these fields is the state.
+    """
     head, _, tail = body.decode("utf-8", "replace").rpartition(")")
     return head.partition("(")[2], tail.split()
 

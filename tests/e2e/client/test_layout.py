@@ -162,7 +162,7 @@ def test_what_a_first_import_that_failed_leaves_is_a_layout(tmp_path: Path) -> N
 
 def test_it_keeps_out_of_other_folders(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
-    with pytest.raises(InvalidArgument, match="no OCI image layout"):
+    with pytest.raises(InvalidArgument, match="not an OCI image layout"):
         Layout(tmp_path)
     (tmp_path / "oci-layout").write_text('{"imageLayoutVersion": "2.0.0"}')
     with pytest.raises(InvalidArgument, match=r"version '2\.0\.0'"):

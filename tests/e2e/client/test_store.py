@@ -168,5 +168,5 @@ def test_a_digest_of_another_kind(client: Client) -> None:
             writer.write(body)
             with pytest.raises(DigestMismatch) as told:
                 writer.commit()
-        assert "sha256 alone" in told.value.remedy
+        assert "sha256 digests only" in told.value.remedy
         store.abort("ref")

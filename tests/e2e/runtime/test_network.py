@@ -94,7 +94,7 @@ def test_a_container_that_is_run_on_a_network(
     assert "inet 10.99.0.2/24" in said
     assert leased("web", tmp_path) == set()
     container = client.new_container("kept", image=image, args=["sleep", "1000"], network=[web])
-    with pytest.raises(InvalidArgument, match="ports lead nowhere"):
+    with pytest.raises(InvalidArgument, match="ports need a network"):
         client.run(image, ["true"], ports=[PortMapping(8080, 80)])
     for _ in range(2):  # each task anew
         with container.new_task() as task:
@@ -343,13 +343,13 @@ def test_who_has_no_network_of_its_own(client: Client, image: Image, web: Networ
     with created(client, image) as task:
         service, namespace = client.container_service, client.namespace
         for pid in (1, os.getpid(), 1 << 30):
-            with pytest.raises(FailedPrecondition, match="no network namespace of a container's"):
+            with pytest.raises(FailedPrecondition, match="not a container's own network"):
                 connect(service, namespace, "one", pid, [web])
         with pytest.raises(NotFound):
             connect(service, namespace, "none", task.pid, [web])
         with pytest.raises(InvalidArgument, match="named twice"):
             put_on(client, task, web, web)
-        with pytest.raises(InvalidArgument, match="lead nowhere"):
+        with pytest.raises(InvalidArgument, match="ports need a network"):
             put_on(client, task, ports=[PortMapping(80, 80)])
         with pytest.raises(InvalidArgument, match="no plugin for portMappings"):
             put_on(client, task, web, ports=[PortMapping(80, 80)])

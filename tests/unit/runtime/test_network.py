@@ -38,7 +38,7 @@ def test_a_network_by_its_name_and_the_only_one(tmp_path: Path) -> None:
     assert Network.load("db", folder=tmp_path).name == "db"
     with pytest.raises(InvalidArgument, match=r"web \(10-web.conflist\), db \(20-db.conflist\)"):
         Network.load(folder=tmp_path)
-    with pytest.raises(NotFound, match=r"'cache' is not in .*: there is only web, db"):
+    with pytest.raises(NotFound, match=r"no network 'cache' in .*, which has only web, db"):
         Network.load("cache", folder=tmp_path)
 
 
@@ -50,7 +50,7 @@ def test_two_files_of_one_name_are_ambiguous(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="none at all"):
+    with pytest.raises(NotFound, match="no configuration files"):
         Network.load(folder=tmp_path)
     with pytest.raises(NotFound, match="No such file"):
         Network.load(folder=tmp_path / "nowhere")
@@ -87,7 +87,7 @@ def test_one_plugin_alone(tmp_path: Path) -> None:
         ({"plugins": [{"type": ".."}]}, "cannot be a plugin's name"),
         ({"plugins": [{"Type": "sh"}]}, "ambiguous"),
         ({"plugins": [{"type": "x", "pad": "x" * (256 << 10)}]}, "more than the 262144"),
-        ({"plugins": [{"type": object()}]}, "no JSON"),
+        ({"plugins": [{"type": object()}]}, "not valid JSON"),
     ],
 )
 def test_what_no_network_can_be(changes: dict[str, object], words: str) -> None:
@@ -139,9 +139,9 @@ def test_options_that_nobody_takes() -> None:
 def test_options_that_are_none() -> None:
     network = Network.of(CONFIG)
     for ips in (["10.0.0.256"], ["10.0.0.1/33"], ["host"]):
-        with pytest.raises(InvalidArgument, match="no IP address"):
+        with pytest.raises(InvalidArgument, match="not an IP address"):
             network.with_options(ips=ips)
-    with pytest.raises(InvalidArgument, match="no MAC address"):
+    with pytest.raises(InvalidArgument, match="not a MAC address"):
         network.with_options(mac="02:00:00:00:00")
     for wrong in ((0, 80), (80, 65536), (80, 80, "icmp"), (80, 80, "tcp", "localhost")):
         with pytest.raises(InvalidArgument):

@@ -86,10 +86,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_a_write_that_finds_no_room_can_go_on_when_there_is_some(tmp_path: Path) -> None:
     store = LayoutStore(tmp_path / "layout")
     with store.writer("ref", size=len(BODY), expected=DIGEST) as writer:
-        with (
-            no_larger_files_than(5000),
-            pytest.raises(ResourceExhausted, match=r"layout.*Free disk space"),
-        ):
+        with no_larger_files_than(5000), pytest.raises(ResourceExhausted, match=r"layout.*disk"):
             writer.write(BODY)
         assert writer.offset == 5000
         writer.write(BODY[5000:])
@@ -101,10 +98,7 @@ def test_an_index_that_finds_no_room_stays_as_it_was(tmp_path: Path) -> None:
     names = LayoutNames(store)
     names.put("a", Descriptor(media_types.OCI_MANIFEST, DIGEST, 5))
     before = (store.path / "index.json").read_bytes()
-    with (
-        no_larger_files_than(len(before)),
-        pytest.raises(ResourceExhausted, match="Free disk space"),
-    ):
+    with no_larger_files_than(len(before)), pytest.raises(ResourceExhausted, match="disk space"):
         names.put("b", Descriptor(media_types.OCI_MANIFEST, DIGEST, 5))
     assert (store.path / "index.json").read_bytes() == before
     assert {path.name for path in store.path.iterdir()} == {"oci-layout", "index.json", "blobs"}
@@ -118,7 +112,7 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
         writer.write(BODY)
         writer.commit()
     store.tidy()
-    store._blob(DIGEST).chmod(0o600)
+    store._blob_path(DIGEST).chmod(0o600)
     said = as_nobody(tmp_path)
     assert len(said) == 5
     for line in said:

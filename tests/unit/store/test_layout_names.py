@@ -117,5 +117,5 @@ def test_a_folder_that_is_none_does_not_become_one(tmp_path: Path) -> None:
             LayoutNames(LayoutStore(folder)).delete(APP)
         with pytest.raises(NotFound) as caught:
             Layout(folder).get_image(APP)
-        assert caught.value.remedy == "Pull it, or look at what list_images() names"
+        assert caught.value.remedy == "Pull it, or choose a name from list_images()"
     assert [*tmp_path.rglob("*")] == [tmp_path / "empty"]

@@ -82,7 +82,7 @@ def test_wrong_content_is_refused(store: LayoutStore) -> None:
         with pytest.raises(SizeMismatch, match="longer"):
             writer.write(b"four")
         writer.write(b"tw")
-        with pytest.raises(SizeMismatch, match="2 bytes came of 3"):
+        with pytest.raises(SizeMismatch, match="2 of 3 bytes"):
             writer.commit()
         writer.write(b"o")
         with pytest.raises(DigestMismatch, match=DIGEST):
@@ -109,18 +109,18 @@ def test_what_is_broken_stays_until_the_good_is_there(store: LayoutStore, algori
         writer.write(BODY)
         writer.commit()
     for broken in (b"broken", BODY):  # the latter is not
-        store._blob(digest).write_bytes(broken)
+        store._blob_path(digest).write_bytes(broken)
         with store.replacing_writer("a", size=size, expected=digest) as writer:
             writer.write(BODY[::-1])
             with pytest.raises(DigestMismatch):
                 writer.commit()
         store.abort("a")
-        assert store._blob(digest).read_bytes() == broken
+        assert store._blob_path(digest).read_bytes() == broken
         with store.replacing_writer("a", size=size, expected=digest) as writer:
             writer.write(BODY)
-            assert store._blob(digest).read_bytes() == broken
+            assert store._blob_path(digest).read_bytes() == broken
             assert writer.commit() == digest
-        assert store._blob(digest).read_bytes() == BODY
+        assert store._blob_path(digest).read_bytes() == BODY
         assert store.statuses() == []
 
 
@@ -238,7 +238,7 @@ def test_a_write_that_is_thrown_away_is_not_there(store: LayoutStore) -> None:
     with store.writer("a") as writer:
         writer.write(BODY)
         store.abort("a")
-        with pytest.raises(NotFound, match=r"write a .*Begin it again"):
+        with pytest.raises(NotFound, match=r"write a .*Start it again"):
             writer.commit()
     assert list(store.walk()) == []
 
@@ -249,7 +249,7 @@ def test_a_writer_that_lost_its_ref_takes_not_the_next_ones(store: LayoutStore) 
         store.abort("a")
         with store.writer("a") as other:
             other.write(b"half")
-            with pytest.raises(NotFound, match="thrown away"):
+            with pytest.raises(NotFound, match="was aborted"):
                 writer.commit()
             assert list(store.walk()) == []
             put(store, BODY)

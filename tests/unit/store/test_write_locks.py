@@ -37,12 +37,12 @@ def test_one_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert (most, done) == (1, 400)
-    assert write_locks._turns == {}  # nothing is remembered of what is over
+    assert write_locks._locks == {}  # nothing is remembered of what is over
 
 
 def test_other_keys_do_not_wait() -> None:
     with write_lock("a", lambda: None), write_lock("b", lambda: None):
-        assert len(write_locks._turns) == 2
+        assert len(write_locks._locks) == 2
 
 
 def test_who_waits_can_give_up() -> None:
@@ -66,7 +66,7 @@ def test_who_waits_can_give_up() -> None:
         thread.start()
         thread.join(5)
         assert len(failed) == 1
-    assert write_locks._turns == {}
+    assert write_locks._locks == {}
 
 
 def test_an_error_inside_lets_the_next_one_in() -> None:
@@ -121,7 +121,7 @@ def test_a_process_that_does_not_listen_yet_is_waited_for(tmp_path: Path) -> Non
     """It is between its two calls, bind and listen."""
     key, looks = ("machine", str(tmp_path)), 0
     with socket.socket(socket.AF_UNIX) as other:
-        other.bind(write_locks._name(key))
+        other.bind(write_locks._socket_name(key))
 
         def end_it() -> None:
             nonlocal looks
@@ -146,7 +146,7 @@ def test_many_wait_for_another_process(holder: subprocess.Popen[str], tmp_path: 
                 waiting.wait(5)
 
         # Each by a key of its own in this process, and all by one on the machine.
-        with write_locks._machine_turn(write_locks._name(("machine", str(tmp_path))), look):
+        with write_locks._machine_lock(write_locks._socket_name(("machine", str(tmp_path))), look):
             inside.append((number, over.is_set()))
 
     threads = [threading.Thread(target=wait, args=(n,)) for n in range(4)]
@@ -164,7 +164,7 @@ def test_many_wait_for_another_process(holder: subprocess.Popen[str], tmp_path: 
 def test_one_that_never_ends_is_passed_by(
     holder: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_locks, "_PATIENCE", 0.3)
+    monkeypatch.setattr(write_locks, "_TIMEOUT", 0.3)
     with write_lock(("machine", str(tmp_path)), lambda: None):
         assert holder.poll() is None
 
