@@ -48,9 +48,9 @@ class Job:
 
     def report(self, stage: Stage, name: str, offset: int = 0, total: int = 0) -> None:
         """Make an event and pass it on to the progress callback."""
-        self.tell(ProgressEvent(stage, name, offset, total))
+        self.report_event(ProgressEvent(stage, name, offset, total))
 
-    def tell(self, event: ProgressEvent) -> None:
+    def report_event(self, event: ProgressEvent) -> None:
         """Pass an event on to the progress callback, with its rate."""
         if _LOGGER.isEnabledFor(logging.DEBUG) and event.stage not in _MOVING:
             self._log(event)

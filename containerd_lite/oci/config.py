@@ -87,9 +87,9 @@ class ImageConfig:
             InvalidArgument: The document is not valid JSON, a field has the wrong type, a diff ID
                 is not a digest, or the root filesystem does not consist of layers.
         """
-        document = Document.parse(body, "the image config").known(_FIELDS)
+        document = Document.parse(body, "the image config").check_case(_FIELDS)
         process = document.document("config") or Document({}, document.what)
-        process.known(_PROCESS_FIELDS)
+        process.check_case(_PROCESS_FIELDS)
         return cls(
             platform=Platform.read(document),
             diff_ids=_read_diff_ids(document),
@@ -112,7 +112,7 @@ def _read_diff_ids(document: Document) -> tuple[str, ...]:
     rootfs = document.document("rootfs")
     if rootfs is None:
         raise InvalidArgument(f"{document.what} has no 'rootfs'")
-    kind = rootfs.known(("type", "diff_ids")).text("type")
+    kind = rootfs.check_case(("type", "diff_ids")).text("type")
     if kind not in ("", "layers"):
         raise InvalidArgument(f"{rootfs.what} is of type {quoted(kind)}, not 'layers'")
     return tuple(digests.validate(text, rootfs.what) for text in rootfs.texts("diff_ids"))

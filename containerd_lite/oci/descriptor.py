@@ -90,7 +90,7 @@ class Descriptor(Unread):
     @classmethod
     def read(cls, document: Document) -> Descriptor:
         """Read a descriptor from a document; the errors are those of ``from_json``."""
-        document.known(_FIELDS)
+        document.check_case(_FIELDS)
         platform = document.document("platform")
         descriptor = cls(
             media_type=check_media_type(document.text("mediaType", None)),

@@ -105,7 +105,7 @@ class Document:
             raise InvalidArgument(f"{what} is not a JSON object")
         return cls(value, what)
 
-    def known(self, names: Iterable[str]) -> Document:
+    def check_case(self, names: Iterable[str]) -> Document:
         """Check the case of the fields with known names, and return this document.
 
         Raises:

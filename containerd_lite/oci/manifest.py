@@ -82,7 +82,7 @@ def parse(body: bytes, media_type: str = "") -> Manifest | Index:
         InvalidArgument: The document states another media type, is ambiguous or does not follow
             the image-spec, or it is a manifest of Docker's schema 1.
     """
-    document = Document.parse(body, "the manifest", limit=MAX_DOCUMENT).known(_FIELDS)
+    document = Document.parse(body, "the manifest", limit=MAX_DOCUMENT).check_case(_FIELDS)
     if document.fields.get("schemaVersion") == 1 or media_types.is_schema1(media_type):
         raise InvalidArgument(
             "the manifest is in the format of Docker's schema 1, which must be converted",

@@ -73,7 +73,7 @@ class Platform:
         Raises:
             InvalidArgument: A field has the wrong type.
         """
-        document.known(_FIELDS)
+        document.check_case(_FIELDS)
         return cls(
             os=document.text("os"),
             architecture=document.text("architecture"),

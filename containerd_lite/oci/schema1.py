@@ -113,7 +113,7 @@ def payload(body: bytes) -> bytes:
         InvalidArgument: The manifest is not valid JSON, its signatures cover different payloads,
             or it has unsigned fields besides the signatures (JWS payload confusion).
     """
-    document = Document.parse(body, _WHAT).known(_FIELDS)
+    document = Document.parse(body, _WHAT).check_case(_FIELDS)
     if not document.has(_SIGNATURES):
         return body
     payloads = set(document.each(_SIGNATURES, _read_signed_part))
@@ -135,11 +135,11 @@ def _read_signed_part(signature: Document) -> tuple[int, bytes]:
 
     These are ``formatLength`` and ``formatTail`` of the signature.
     """
-    text = signature.known(("header", "signature", "protected")).text("protected", None)
+    text = signature.check_case(("header", "signature", "protected")).text("protected", None)
     protected = Document.parse(
         _decode_base64url(text, signature.what), f"{signature.what}: 'protected'"
     )
-    protected.known(("formatLength", "formatTail"))
+    protected.check_case(("formatLength", "formatTail"))
     tail = protected.text("formatTail", None)
     return protected.integer("formatLength"), _decode_base64url(tail, protected.what)
 
@@ -162,7 +162,7 @@ def parse(body: bytes) -> Schema1:
         InvalidArgument: The payload is ambiguous, its layers and its history have different
             lengths, or it does not follow Docker's format.
     """
-    document = Document.parse(body, _WHAT).known(_FIELDS)
+    document = Document.parse(body, _WHAT).check_case(_FIELDS)
     own_type = document.text("mediaType")
     if document.integer("schemaVersion") != 1 or (
         own_type and not media_types.is_schema1(own_type)
@@ -188,18 +188,18 @@ def parse(body: bytes) -> Schema1:
 
 
 def _read_blob_digest(layer: Document) -> str:
-    return digests.validate(layer.known(("blobSum",)).text("blobSum", None), layer.what)
+    return digests.validate(layer.check_case(("blobSum",)).text("blobSum", None), layer.what)
 
 
 def _read_image(entry: Document) -> Document:
     """Return the v1 image in a history entry."""
-    text = entry.known(("v1Compatibility",)).text("v1Compatibility", None)
-    return Document.parse((text or "").encode(), entry.what).known(_IMAGE_FIELDS)
+    text = entry.check_case(("v1Compatibility",)).text("v1Compatibility", None)
+    return Document.parse((text or "").encode(), entry.what).check_case(_IMAGE_FIELDS)
 
 
 def _read_history(blob: str, image: Document) -> History:
     container = image.document("container_config")
-    command = container.known(("Cmd",)).texts("Cmd") if container else ()
+    command = container.check_case(("Cmd",)).texts("Cmd") if container else ()
     return History(
         created=_normalise_time(image.text("created")) or _NO_TIME,
         created_by=" ".join(command),
@@ -253,7 +253,7 @@ def _process_json(document: Document) -> dict[str, object]:
         "StopSignal": document.text("StopSignal"),
         "ArgsEscaped": document.flag("ArgsEscaped"),
     }
-    document.known(value)
+    document.check_case(value)
     return _without_empty(value)
 
 

@@ -20,7 +20,7 @@ from .destinations import Url
 from .hosts import Host
 from .http import Transport
 from .http_errors import Again, status_failure
-from .tokens import Realm, held, merge_scopes
+from .tokens import Realm, acquire_for_token, merge_scopes
 
 #: Number of scope sets whose tokens are cached; a mirror of a registry needs fewer.
 _MAX_SETS = 1024
@@ -226,7 +226,7 @@ class Authenticator:
 
         Only one thread at a time fetches it.
         """
-        with held(slot.lock, deadline, realm.url.origin):
+        with acquire_for_token(slot.lock, deadline, realm.url.origin):
             now = self._clock()
             if not slot.header or slot.header == refused or now >= slot.renewal:
                 token = realm.fetch(slot.scopes, deadline)

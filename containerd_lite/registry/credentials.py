@@ -227,7 +227,7 @@ class _SafeError(InvalidArgument):
 def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Credentials | None]:
     """Return the helper for ``host``, or ``""`` and the credentials that the file itself holds."""
     try:
-        config = Document.parse(body, "the file", limit=_MAX_CONFIG).known(_FIELDS)
+        config = Document.parse(body, "the file", limit=_MAX_CONFIG).check_case(_FIELDS)
         helper = _helper_name(config, file, host)
         return helper, None if helper else _find_in_auths(config, file, host)
     except _SafeError as error:
@@ -254,7 +254,7 @@ def _find_in_auths(config: Document, file: _CredentialsFile, host: str) -> Crede
     auths = config.document("auths") or Document({}, "no auths")
     for key in _matching_keys(auths.fields, file, host):
         entry = auths.document(key)
-        found = _decode_entry(entry.known(_ENTRY_FIELDS)) if entry else None
+        found = _decode_entry(entry.check_case(_ENTRY_FIELDS)) if entry else None
         if found:
             return found
     return None

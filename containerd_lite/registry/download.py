@@ -33,7 +33,7 @@ from .hosts import PULL, RESOLVE
 from .http import Response
 from .http_errors import naming
 from .parts import PART, PartsReader
-from .session import Ask, Cuts, Session
+from .session import ApiRequest, Cuts, Session
 
 _ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
 #: Number of a descriptor's URLs that are tried. The author of the image chooses how many it has.
@@ -59,8 +59,8 @@ def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
     It comes from a HEAD response, or else from a GET response whose body is hashed.
     """
 
-    def manifest_request(method: str) -> Ask:
-        return Ask(
+    def manifest_request(method: str) -> ApiRequest:
+        return ApiRequest(
             method,
             f"{reference.repository}/manifests/{reference.target}",
             f"manifest {reference.target}",
@@ -121,12 +121,14 @@ def size_of(hosts: Failover, reference: Reference, descriptor: Descriptor, until
     )
 
 
-def _content_request(reference: Reference, descriptor: Descriptor, byte_range: str = "") -> Ask:
+def _content_request(
+    reference: Reference, descriptor: Descriptor, byte_range: str = ""
+) -> ApiRequest:
     """Return the request for content by its digest; manifests have their own path."""
     media_type, kind, accept = descriptor.media_type, "blobs", "*/*"
     if media_types.is_document(media_type) or media_types.is_schema1(media_type):
         kind, accept = "manifests", media_type
-    return Ask(
+    return ApiRequest(
         "GET",
         f"{reference.repository}/{kind}/{descriptor.digest}",
         f"{kind[:-1]} {descriptor.digest}",
@@ -276,7 +278,7 @@ class BlobSource:
             raise foreign_error from None
 
     def _request_foreign(
-        self, request: Ask, deadline: Deadline, use: Callable[[Response], _Result]
+        self, request: ApiRequest, deadline: Deadline, use: Callable[[Response], _Result]
     ) -> _Result:
         """Send the same request to the descriptor's URLs, without credentials."""
         last_error: RegistryError | None = None

@@ -148,7 +148,7 @@ def _parse_output(ended: Ended) -> tuple[str, str] | None:
             return None
         raise _HelperError(f"it ended with {ended.how}")
     try:
-        answer = Document.parse(ended.stdout, "the answer", limit=_MAX_OUTPUT).known(_FIELDS)
+        answer = Document.parse(ended.stdout, "the answer", limit=_MAX_OUTPUT).check_case(_FIELDS)
         username, secret = answer.text("Username", None), answer.text("Secret", None)
         if ":" not in username:
             return username, secret

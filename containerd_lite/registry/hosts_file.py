@@ -193,7 +193,7 @@ class _HostsFile:
     def _table(self, fields: dict[str, object], what: str) -> _Table:
         """Return a table. Raises InvalidArgument if a key has the wrong case."""
         table = _Table(fields, what)
-        table.known(_FORMS)  # containerd reads these keys in any case, and ignores all others
+        table.check_case(_FORMS)  # containerd reads these keys in any case, and ignores all others
         return table
 
     def _mirror(self, root: _Table, position: int, url: str, fields: object) -> Host:

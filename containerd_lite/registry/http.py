@@ -23,7 +23,7 @@ from ..records import record
 from .destinations import Destinations, Privacy, Url
 from .hosts import TlsFiles
 from .http_connection import BUFFER, POOLS, BoundedResponse, Exchange, Raw
-from .http_errors import TRANSPORT_FAULTS, Again, told, transport_failure
+from .http_errors import TRANSPORT_FAULTS, Again, transport_failure, visible_cause
 from .pace import Floor, Pace
 from .proxies import Proxies
 from .tls_contexts import Contexts
@@ -107,7 +107,10 @@ class Response:
             return self._read_paced(memoryview(buffer), portion)
         except TRANSPORT_FAULTS as fault:
             self.close()
-            failure, cause = transport_failure(fault, self.url, handled), told(fault, handled)
+            failure, cause = (
+                transport_failure(fault, self.url, handled),
+                visible_cause(fault, handled),
+            )
         self._raw.exchange.check()
         raise failure from cause
 
@@ -286,7 +289,7 @@ class Transport:
                 step.result = f"HTTP {response.status}"
                 return Response(url, response, _raw_of(response), self._pace)
         except TRANSPORT_FAULTS as fault:
-            failure, cause = transport_failure(fault, url, handled), told(fault, handled)
+            failure, cause = transport_failure(fault, url, handled), visible_cause(fault, handled)
         exchange.check()
         raise failure from cause
 

@@ -109,7 +109,7 @@ def transport_failure(fault: BaseException, url: Url, handled: BaseException | N
     return Again(error) if broken or tls_eof else error
 
 
-def told(fault: BaseException, handled: BaseException | None) -> BaseException | None:
+def visible_cause(fault: BaseException, handled: BaseException | None) -> BaseException | None:
     """Return the cause to attach to an error: the operating system's error, or ``None``.
 
     Other exceptions may quote received bytes, as ``http.client`` does, and a peer can send a

@@ -20,7 +20,7 @@ from .failover import Failover
 from .hosts import PULL, RESOLVE
 from .http import Response
 from .http_errors import MAX_ERROR, naming
-from .session import Ask, Session
+from .session import ApiRequest, Session
 
 #: Largest number of pages of one list. A longer list is taken for an endless one (oras-go #1215).
 MAX_PAGES = 10_000
@@ -43,7 +43,7 @@ def list_tags(
 ) -> Iterator[str]:
     """Yield the tags of a repository."""
     repository = reference.repository
-    request = Ask(
+    request = ApiRequest(
         "GET", f"{repository}/tags/list", f"tags of {repository}", (pull_scope(repository),)
     )
     return _entries(hosts, request, lambda page: page.texts("tags"), until)
@@ -51,12 +51,12 @@ def list_tags(
 
 def list_catalog(hosts: Failover, until: Callable[[], Deadline]) -> Iterator[str]:
     """Yield the repositories of a registry (distribution's API)."""
-    request = Ask("GET", "_catalog", "catalog", ("registry:catalog:*",))
+    request = ApiRequest("GET", "_catalog", "catalog", ("registry:catalog:*",))
     return _entries(hosts, request, lambda page: page.texts("repositories"), until)
 
 
 def _entries(
-    hosts: Failover, request: Ask, read: ReadPage, until: Callable[[], Deadline]
+    hosts: Failover, request: ApiRequest, read: ReadPage, until: Callable[[], Deadline]
 ) -> Iterator[str]:
     """Yield the entries of all pages; request each page only when it is needed.
 
@@ -124,7 +124,9 @@ class _Page:
     next_url: Url | None
 
 
-def _request_page(session: Session, request: Ask, read: ReadPage, deadline: Deadline) -> _Page:
+def _request_page(
+    session: Session, request: ApiRequest, read: ReadPage, deadline: Deadline
+) -> _Page:
     def use(response: Response) -> _Page:
         body = response.read(MAX_DOCUMENT, request.what)
         try:
@@ -175,7 +177,7 @@ def delete_content(
     session: Session, repository: str, kind: Kind, name: str, deadline: Deadline
 ) -> None:
     """Delete a manifest, by its digest or a tag, or a blob, by its digest."""
-    request = Ask(
+    request = ApiRequest(
         "DELETE",
         f"{repository}/{kind}/{name}",
         f"{kind[:-1]} {name}",

@@ -25,7 +25,7 @@ from .failover import Failover
 from .hosts import PULL, REFERRERS
 from .http import Response
 from .listing import Watch, delete_content, next_page
-from .session import Ask, Session
+from .session import ApiRequest, Session
 from .upload import push_scope
 
 #: Largest number of referrers of one manifest. More are taken for an attack (CVE-2023-46737).
@@ -70,7 +70,7 @@ def _fetch_list(
 ) -> tuple[Descriptor, ...]:
     """Return the referrers of ``digest`` from the referrers API, all pages of them."""
     query = {"artifactType": artifact_type} if artifact_type else {}
-    request = Ask(
+    request = ApiRequest(
         "GET",
         f"{repository}/referrers/{digest}",
         f"referrers of {digest}",
@@ -125,7 +125,7 @@ def _fetch_fallback(
     tag = fallback_tag(digest)
     accept = {"Accept": media_types.OCI_INDEX}
     path = f"{repository}/manifests/{tag}"
-    request = Ask("GET", path, f"manifest {tag}", (pull_scope(repository),), accept)
+    request = ApiRequest("GET", path, f"manifest {tag}", (pull_scope(repository),), accept)
     try:
         return session.send(request, deadline, _read_page)[0]
     except RegistryNotFound:
@@ -174,7 +174,7 @@ def _put_manifest(
         responses.confirm(response, descriptor.digest)
         return "OCI-Subject" in response.headers
 
-    request = Ask(
+    request = ApiRequest(
         "PUT",
         f"{repository}/manifests/{target}",
         f"manifest {target}",
@@ -279,7 +279,9 @@ def _subject_of(session: Session, repository: str, digest: str, deadline: Deadli
     """
     accept = {"Accept": ", ".join(media_types.ACCEPTED)}
     scopes = (pull_scope(repository),)
-    request = Ask("GET", f"{repository}/manifests/{digest}", f"manifest {digest}", scopes, accept)
+    request = ApiRequest(
+        "GET", f"{repository}/manifests/{digest}", f"manifest {digest}", scopes, accept
+    )
     try:
         body = session.send(
             request, deadline, lambda response: response.read(MAX_DOCUMENT, request.what)

@@ -47,7 +47,7 @@ _Result = TypeVar("_Result")
 
 
 @record(frozen=True)
-class Ask:
+class ApiRequest:
     """One request to a host.
 
     Attributes:
@@ -120,10 +120,14 @@ class Session:
         """
         if not self._auth.header(scopes, deadline):
             self.send(
-                Ask("GET", "", "its API", scopes), deadline, lambda response: response.snippet(0)
+                ApiRequest("GET", "", "its API", scopes),
+                deadline,
+                lambda response: response.snippet(0),
             )
 
-    def send(self, request: Ask, deadline: Deadline, use: Callable[[Response], _Result]) -> _Result:
+    def send(
+        self, request: ApiRequest, deadline: Deadline, use: Callable[[Response], _Result]
+    ) -> _Result:
         """Send a request, with retries, and return the result of ``use`` for its response.
 
         Raises RegistryError or a subclass if the last try fails, and the errors of ``use``. An
@@ -147,7 +151,7 @@ class Session:
             self._report(ProgressEvent("retrying", request.what, reason=reason, wait=wait))
             self._sleep(wait)
 
-    def _send_once(self, request: Ask, deadline: Deadline) -> Response:
+    def _send_once(self, request: ApiRequest, deadline: Deadline) -> Response:
         """Return the response to one try, after answering the host's authentication challenges."""
         header = "" if request.anonymous else self._auth.header(request.scopes, deadline)
         response = self._follow(request, header, deadline)
@@ -179,7 +183,7 @@ class Session:
             if len(self._warnings) < _MAX_WARNINGS:
                 self._warnings.append(text)
 
-    def _failure(self, request: Ask, response: Response, body: bytes) -> Exception:
+    def _failure(self, request: ApiRequest, response: Response, body: bytes) -> Exception:
         """Return the error for a response with an unexpected status."""
         if response.status in (401, 403) and (
             request.anonymous or not self._is_from_host(response)
@@ -203,7 +207,7 @@ class Session:
         """Return the texts that this host received and that errors must not quote."""
         return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
 
-    def _follow(self, request: Ask, authorization: str, deadline: Deadline) -> Response:
+    def _follow(self, request: ApiRequest, authorization: str, deadline: Deadline) -> Response:
         """Send a request and follow redirects. Only the host's own origin gets secret headers."""
         secret_headers = dict(self.host.headers)
         if authorization:
@@ -247,7 +251,7 @@ def _apply(response: Response, use: Callable[[Response], _Result]) -> _Result:
         return use(response)
 
 
-def _redirect_target(request: Ask, response: Response) -> Url:
+def _redirect_target(request: ApiRequest, response: Response) -> Url:
     """Return the URL to which a response redirects. Raises RegistryError if it names none."""
     target = location(response, request.what)
     response.snippet(MAX_ERROR)

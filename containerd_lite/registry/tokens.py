@@ -69,7 +69,7 @@ def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def held(lock: threading.RLock, deadline: Deadline, address: str) -> Iterator[None]:
+def acquire_for_token(lock: threading.RLock, deadline: Deadline, address: str) -> Iterator[None]:
     """Run the block with ``lock`` acquired, so that one thread at a time requests a token.
 
     Raises RegistryUnavailable if the lock was not free before the deadline, and Cancelled after an
@@ -168,7 +168,7 @@ class Realm:
         """
         if not self._refresh_token:
             return nullcontext()
-        return held(self._refresh_lock, deadline, self.url.origin)
+        return acquire_for_token(self._refresh_lock, deadline, self.url.origin)
 
     def _grant(self) -> dict[str, str]:
         """Return the form's fields with the refresh token, or else with the password."""

@@ -34,7 +34,7 @@ from .destinations import Url
 from .download import pull_scope
 from .http import Body, Response
 from .openers import LocalFault, Opener, local_faults, open_content, read_content
-from .session import MAX_TRIES, Ask, Cuts, Session, location
+from .session import MAX_TRIES, ApiRequest, Cuts, Session, location
 
 #: Largest number of bytes that are read from the content at a time.
 _PIECE = 1 << 20
@@ -349,11 +349,11 @@ class Upload:
         expect: tuple[int, ...] = (200,),
         url: Url | None = None,
         tries: int | None = None,
-    ) -> Ask:
+    ) -> ApiRequest:
         """Return a request for this blob. A request with content gets a single try."""
         if isinstance(body, Body):
             tries = 1  # before another try, the registry must say how much it has received
-        return Ask(
+        return ApiRequest(
             method,
             f"{self._repository}/{path}",
             f"blob {self._descriptor.digest}",
@@ -366,7 +366,9 @@ class Upload:
             tries=tries or MAX_TRIES,
         )
 
-    def _send(self, request: Ask, use: Callable[[Response], _T], has_content: bool = False) -> _T:
+    def _send(
+        self, request: ApiRequest, use: Callable[[Response], _T], has_content: bool = False
+    ) -> _T:
         """Send a request. With content, only the upload's own deadline limits it."""
         if not has_content:
             return self._session.send(request, self._request_deadline(), use)

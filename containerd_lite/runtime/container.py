@@ -175,7 +175,7 @@ class Container(StoredContainer):
         """Connect the container to the networks that its record names."""
         if WANTED_NETWORKS in self.info.extensions:
             backend = self.backend
-            networks = network.wanted_of(self.info)
+            networks = network.networks_of(self.info)
             network.connect(backend.containers, backend.namespace, self.id, pid, networks)
             self.reload()
 

@@ -98,10 +98,11 @@ def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[s
     if not ports and (network is None or isinstance(network, str)):
         return options, {}
     if network is None or isinstance(network, str):
-        return options, networks.wanted((), ports)  # this refuses ports without a network
+        # This refuses ports without a network.
+        return options, networks.network_extensions((), ports)
     joined = [network] if isinstance(network, networks.Network) else network
     changed: ContainerOptions = {**options, "network": "private"}
-    return changed, networks.wanted(joined, ports)
+    return changed, networks.network_extensions(joined, ports)
 
 
 def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:

@@ -42,9 +42,9 @@ class TransferValue:
                 does not fit.
         """
         name = f"containerd.types.transfer.{self._name}"
-        new_message = CONTAINERD.message(name)
+        new_message, values = CONTAINERD.message(name), self._fields()
         try:
-            message = new_message(**self._fields())
+            message = new_message(**values)
         except (TypeError, ValueError):  # protobuf's message could contain a secret
             raise InvalidArgument(f"a field has an invalid value: {self!r:.200}") from None
         return AnyValue(name, encode(message))

@@ -35,7 +35,7 @@ def parse_index(body: bytes, what: str = INDEX) -> Document:
     Raises:
         InvalidArgument: The document is not an index, or could be read as another document.
     """
-    index = Document.parse(body, what, limit=MAX_INDEX).known(_FIELDS)
+    index = Document.parse(body, what, limit=MAX_INDEX).check_case(_FIELDS)
     kind = index.text("mediaType", media_types.OCI_INDEX)
     is_other = any(name in index.fields for name in _NOT_IN_INDEX)
     if index.integer("schemaVersion") != 2 or not media_types.is_index(kind) or is_other:

@@ -216,7 +216,7 @@ class TarReader:
                 _refuse(f"has data for {quoted(name)}, which is not a file")
             size = 0
         self._begin_data(size)
-        name = rooted(name) if self.is_layer else cleaned(name)
+        name = below_root(name) if self.is_layer else normalise_name(name)
         return Entry(name, SPARSE if is_sparse else kind, size, target, self._offset)
 
     def _name(self, header: bytes) -> str:
@@ -259,7 +259,7 @@ class TarReader:
         return found
 
 
-def cleaned(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Return a name in an archive without ``.`` and empty parts.
 
     Raises:
@@ -271,7 +271,7 @@ def cleaned(name: str) -> str:
     return "/".join(parts)
 
 
-def rooted(name: str) -> str:
+def below_root(name: str) -> str:
     """Return a name relative to a root filesystem.
 
     ``..`` is resolved without regard to symbolic links, and does not leave the root.
@@ -279,14 +279,14 @@ def rooted(name: str) -> str:
     return posixpath.normpath(f"/{name}").strip("/")
 
 
-def linked(entry: Entry) -> str:
+def link_target(entry: Entry) -> str:
     """Return the name of the entry that a link leads to.
 
     Raises:
         InvalidArgument: The link leads out of the archive.
     """
     if entry.kind == LINK:
-        return cleaned(entry.target)
+        return normalise_name(entry.target)
     folder = entry.name.split("/")[:-1]
     if entry.target.startswith("/"):
         _refuse(f"has a link to {quoted(entry.target)}, outside of it")
@@ -297,7 +297,7 @@ def linked(entry: Entry) -> str:
             folder.pop()
         else:
             folder.append(part)
-    return cleaned("/".join(folder))
+    return normalise_name("/".join(folder))
 
 
 def header(name: str, size: int, *, mode: int, folder: bool = False) -> bytes:

@@ -285,7 +285,7 @@ class Multiplexer:
             self._socket_io.drain(self._write_failure)
 
     def _process_received(self, received: int | Status) -> None:
-        self._socket_io.take_in(received)
+        self._socket_io.process(received)
         if self._wire.lost:
             self._end_connection(self._wire.lost)
 

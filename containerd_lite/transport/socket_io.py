@@ -94,7 +94,7 @@ class SocketIO:
 
     # ---- with the lock ---------------------------------------------------------------------
 
-    def take_in(self, received: int | Status) -> None:
+    def process(self, received: int | Status) -> None:
         """Process the result of ``read``."""
         if self.is_shut:
             return
@@ -148,7 +148,7 @@ class SocketIO:
             received = self.read()
             if not received:
                 break
-            self.take_in(received)
+            self.process(received)
         self.lose(status)
 
     def finish(self, status: Status) -> None:

@@ -22,7 +22,7 @@ from ...records import record, replace
 from ...store.layers import MAGIC, PlainStream, detect
 from ...store.layout_names import IMAGE_NAME
 from ...store.protocol import ContentStore, read_blob
-from ...store.tar import cleaned
+from ...store.tar import normalise_name
 from .intake import MAX_JSON, Intake
 
 _FIELDS = ("Config", "RepoTags", "Layers")
@@ -82,7 +82,7 @@ def _parse(body: bytes) -> tuple[_Saved, ...]:
 
 
 def _saved(document: Document) -> _Saved:
-    document.known(_FIELDS)
+    document.check_case(_FIELDS)
     return _Saved(
         document.text("Config", None), document.texts("RepoTags"), document.texts("Layers")
     )
@@ -111,7 +111,7 @@ def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
 
 def _find(intake: Intake, name: str) -> tuple[str, int]:
     """Return digest and size of the file that a name or a link in the archive refers to."""
-    path = cleaned(name)
+    path = normalise_name(name)
     for _ in range(_MOST_LINKS):
         if path in intake.blobs:
             return intake.blobs[path]

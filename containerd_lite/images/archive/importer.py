@@ -89,7 +89,7 @@ def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> lis
     platforms = request.platforms(backend)
     unpacker = backend.unpacker(request.snapshotter, job) if request.unpack else None
     intake = Intake(backend.store, job)
-    intake.take_all(request.source, request.max_concurrent)
+    intake.read_all(request.source, request.max_concurrent)
     targets = _targets_by_name(_entries(intake, backend.store), request.ref)
     if not targets:
         raise InvalidArgument("the archive has no image with a name", remedy="Name it with ref=")

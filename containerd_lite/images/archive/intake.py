@@ -23,7 +23,7 @@ from ...progress import Stage
 from ...records import record
 from ...store.layers import MAGIC, PlainStream, decompressed, detect
 from ...store.protocol import ContentStore, Writer
-from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, linked
+from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, link_target
 from ...system import is_regular, open_file
 from ..job import Job, side_by_side
 
@@ -189,7 +189,7 @@ class Intake:
 
     # ---- sources ---------------------------------------------------------------------------
 
-    def take_all(self, source: StrPath | BinaryIO, workers: int) -> None:
+    def read_all(self, source: StrPath | BinaryIO, workers: int) -> None:
         """Read a whole archive or folder.
 
         Args:
@@ -226,7 +226,7 @@ class Intake:
             if entry.kind == FILE:
                 self.take(entry.name, entry.size, reader)
             elif entry.kind in (LINK, SYMLINK):
-                self._add_unique(self.links, entry.name, linked(entry))
+                self._add_unique(self.links, entry.name, link_target(entry))
 
     def _parts_of_archive(self, descriptor: int, offset: int) -> Iterator[Part]:
         """Yield the files of an uncompressed archive; read only the headers."""
@@ -235,7 +235,7 @@ class Intake:
                 data = FileStream(descriptor, offset + entry.offset)
                 yield Part(entry.name, entry.size, nullcontext(data))
             elif entry.kind in (LINK, SYMLINK):
-                self._add_unique(self.links, entry.name, linked(entry))
+                self._add_unique(self.links, entry.name, link_target(entry))
 
     def _read_part(self, part: Part) -> None:
         with part.data as data:

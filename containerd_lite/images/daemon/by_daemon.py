@@ -206,7 +206,7 @@ class DaemonTransfers:
         failure = None
         try:
             with self._run(account) as run:
-                auth = run.open_beside(answers.give)  # in parallel with the progress stream
+                auth = run.open_beside(answers.serve)  # in parallel with the progress stream
                 progress = run.open()
                 resolver = TransferResolver(result_when_done(auth).id, {}, hosts_dir, scheme)
                 run.begin(*ends(OCIRegistry(str(reference), resolver)), progress)

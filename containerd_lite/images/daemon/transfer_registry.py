@@ -45,7 +45,7 @@ class Answers:
         self._find = find
         self._secrets: set[str] = set()
 
-    def give(self, stream: Stream) -> None:
+    def serve(self, stream: Stream) -> None:
         """Answer requests until the stream ends. Errors of the credential source propagate."""
         for value in stream:
             request = transfer_value(value)
@@ -63,11 +63,11 @@ class Answers:
             return AuthResponse("credentials", found.password, found.username)
         return AuthResponse("refresh", found.identity_token)
 
-    def cleaned(self, error: ContainerdError) -> ContainerdError:
+    def without_secrets(self, error: ContainerdError) -> ContainerdError:
         """Remove secrets from the daemon's error and from the errors that it joins."""
         error.message = self.safe(error.message)
         error.args = (error.message,)
-        error.joined = tuple(map(self.cleaned, error.joined))
+        error.joined = tuple(map(self.without_secrets, error.joined))
         values = (value for _, value in error.details)
         if any(secret.encode() in value for value in values for secret in self._secrets):
             error.details = ()
@@ -105,7 +105,7 @@ def explained(
     result.message = error.message
     result.operation, result.address = error.operation, error.address
     result.details, result.joined = error.details, error.joined
-    return answers.cleaned(result)
+    return answers.without_secrets(result)
 
 
 def _known_failure(error: ContainerdError, reference: Reference) -> ContainerdError:

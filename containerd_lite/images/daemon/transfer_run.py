@@ -119,7 +119,7 @@ class Account:
         self._positions[name] = stage, update.progress
         (self._unfinished.add if stage in _UNFINISHED else self._unfinished.discard)(name)
         media_type = target.media_type if target else ""
-        self.job.tell(ProgressEvent(stage, name, update.progress, update.total, media_type))
+        self.job.report_event(ProgressEvent(stage, name, update.progress, update.total, media_type))
         self._moved += max(0, update.progress - offset)
         if stage == old_stage and self._moved < self._least:
             return False
@@ -151,11 +151,11 @@ class Patience:
         """Start the limits again, because the transfer has advanced."""
         self._next, self._last = Deadline(self._stall), Deadline(self._stall * QUIET)
 
-    def hold(self) -> None:
+    def suspend(self) -> None:
         """Suspend the limits until the next ``sign``, while the daemon waits for the client."""
         self._next = self._last = Deadline(None)
 
-    def look(self, is_fetching: bool) -> None:
+    def check(self, is_fetching: bool) -> None:
         """Check the limits.
 
         Args:
@@ -305,7 +305,7 @@ class Run:
         view = memoryview(bytearray(_PIECE))
         receive = partial(reader.readinto, view)
         while size := self._wait(receive, lambda: stream.is_done):
-            self._patience.hold()
+            self._patience.suspend()
             put(target, view[:size])
             self._patience.sign()
 
@@ -317,7 +317,7 @@ class Run:
         """
         writer = ByteWriter(stream)
         while True:
-            self._patience.hold()
+            self._patience.suspend()
             piece = source.read(_PIECE)
             self._patience.sign()
             if not piece:
@@ -371,7 +371,7 @@ class Run:
                 return None  # the call has ended, but the daemon has not ended the stream
             else:
                 self._job.check()
-                self._patience.look(self._account.is_fetching)
+                self._patience.check(self._account.is_fetching)
 
     def _has_ended(self) -> bool:
         if self._call is not None:

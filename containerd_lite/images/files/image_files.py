@@ -20,7 +20,7 @@ from ...services.diff import DiffService
 from ...services.snapshots import SnapshotService
 from ...store.layers import PlainStream, decompressed
 from ...store.protocol import ContentStore
-from ...store.tar import rooted
+from ...store.tar import below_root
 from .layer_tree import MAX_HOPS, File, Folder, Lost, Node, Symlink, Wanted, follow, read_tree
 
 #: How often layers may be read. They are read again if a link leads to a path in another layer.
@@ -140,7 +140,7 @@ class _LayerFiles:
         self._layers = layers[::-1]
         self._wanted = Wanted()
         for name in names:
-            self._wanted.add(rooted(name))
+            self._wanted.add(below_root(name))
         #: The value of ``_wanted`` when the layers in ``_trees`` were read.
         self._read_for = self._wanted.copy()
         self._trees: list[Folder] = []
@@ -159,7 +159,7 @@ class _LayerFiles:
     def find(self, name: str) -> File | Lost | None:
         """Return the file at a path; the result may be wrong if ``must_read_again`` is true."""
         folder: list[str] = []
-        rest = rooted(name).split("/")[::-1]
+        rest = below_root(name).split("/")[::-1]
         hops = 0
         while rest:
             part = rest.pop()

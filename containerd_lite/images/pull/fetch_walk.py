@@ -96,7 +96,7 @@ class FetchWalk:
         """Fetch the content of one descriptor and return its wanted children; the last handler."""
         if not media_types.is_document(descriptor.media_type):
             with self._gate.passing(descriptor):
-                self._source.bring(descriptor)
+                self._source.fetch_if_missing(descriptor)
             if descriptor.digest == self._root_config:
                 config = ImageConfig.parse(read_blob(self._store, descriptor, MAX_DOCUMENT))
                 self._platforms.expect(config.platform, self._source.name)

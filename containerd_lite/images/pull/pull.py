@@ -100,7 +100,7 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
         NoMatchingPlatform: The image lacks a wanted platform.
         InvalidArgument: A manifest, index or config is invalid.
     """
-    with using(request.resolver, job.tell) as resolver:
+    with using(request.resolver, job.report_event) as resolver:
         job.report("resolving", request.ref)
         name, target = resolver.resolve(request.ref)
         job.report("resolved", name, 0, target.size)

@@ -52,7 +52,7 @@ class StoreFetcher:
                 return Reference.parse(self.name)
         return None
 
-    def bring(self, descriptor: Descriptor, keep: bytearray | None = None) -> None:
+    def fetch_if_missing(self, descriptor: Descriptor, keep: bytearray | None = None) -> None:
         """Fetch a blob unless the store has it; label it with the repository that has it.
 
         The bytes that are fetched are appended to ``keep``.
@@ -70,7 +70,7 @@ class StoreFetcher:
     def document(self, descriptor: Descriptor) -> bytes:
         """Fetch a manifest, index or config, and return its content."""
         keep = bytearray()
-        self.bring(descriptor, keep)
+        self.fetch_if_missing(descriptor, keep)
         if len(keep) == descriptor.size:
             return bytes(keep)  # the store has verified it
         return read_blob(self.store, descriptor, MAX_DOCUMENT)

@@ -40,7 +40,7 @@ def copy_image(request: CopyRequest) -> Descriptor:
     """
     job = Job(request.progress)
     step = LoggedStep(_LOGGER, "copy %s to %s", request.source, request.target)
-    with step, using(request.resolver, job.tell) as resolver:
+    with step, using(request.resolver, job.report_event) as resolver:
         job.report("resolving", request.source)
         name, root = resolver.resolve(request.source)
         job.report("resolved", name, 0, root.size)

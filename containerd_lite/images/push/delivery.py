@@ -106,4 +106,4 @@ class Delivery:
 
     def _report(self, event: ProgressEvent) -> None:
         self._job.check()  # also during the upload of a blob
-        self._job.tell(event)
+        self._job.report_event(event)

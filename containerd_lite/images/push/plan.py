@@ -73,7 +73,7 @@ class Choice:
             return document.children
         return wanted_children(document, self.platforms, self.name, is_root=is_root)
 
-    def may_lack(self, entry: Descriptor) -> bool:
+    def may_be_missing(self, entry: Descriptor) -> bool:
         """Return whether an entry of an index is left out if some of its content is missing."""
         if self.platforms is None:
             return self.sparse
@@ -205,7 +205,7 @@ class Planner:
                 and isinstance(node.document, Index)
                 and not all(missing for _, missing in found)
             ):
-                found = [pair for pair in found if not self._choice.may_lack(pair[0])]
+                found = [pair for pair in found if not self._choice.may_be_missing(pair[0])]
             self._missing_by_key[own_key] = set().union(*(missing for _, missing in found))
         return self._missing_by_key[own_key]
 

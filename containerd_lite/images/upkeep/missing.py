@@ -32,7 +32,7 @@ def fetch_missing(
     platforms = request.platforms(backend)
     ref, job = request.ref or name, Job(request.progress)
     step = LoggedStep(_LOGGER, "fetch what is missing of %s", ref)
-    with step, backend.keeping(), using(request.resolver, job.tell) as resolver:
+    with step, backend.keeping(), using(request.resolver, job.report_event) as resolver:
         fetcher = StoreFetcher(LateFetcher(resolver, ref), ref, backend.store, job)
         return _fetch_missing(fetcher, target, platforms, workers=request.max_concurrent_downloads)
 
@@ -47,7 +47,7 @@ def _fetch_missing(
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
         expect_bounded(descriptor)
         if descriptor.digest not in present:
-            source.bring(descriptor)
+            source.fetch_if_missing(descriptor)
             fetched[descriptor.digest] = descriptor
         if not media_types.is_document(descriptor.media_type):
             return ()

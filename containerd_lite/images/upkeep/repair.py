@@ -70,7 +70,10 @@ def repair_images(
     images = [name_and_target(backend, source) for source in sources]
     if not sources:
         images = [(found.name, found.target) for found in backend.names.list()]
-    step, report = LoggedStep(_LOGGER, "repair %d images", len(images)), Job(request.progress).tell
+    step, report = (
+        LoggedStep(_LOGGER, "repair %d images", len(images)),
+        Job(request.progress).report_event,
+    )
     with step, backend.keeping(), using(request.resolver, report) as resolver:
         repair = Repair(backend, request, resolver)
         if not sources:
@@ -194,7 +197,7 @@ class Repair:
         except NotFound:
             if not fetch:
                 return False
-            source.bring(descriptor)
+            source.fetch_if_missing(descriptor)
             info, changed = store.info(digest), self._fetched
         # Fetched blobs are checked, too: the daemon may have taken them from another namespace.
         if find_fault(store, digest, info.size, source.job) is not None:

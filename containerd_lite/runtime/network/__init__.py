@@ -9,15 +9,15 @@ from ...lazy import lazy_names
 if TYPE_CHECKING:
     from .attachment import connect as connect
     from .attachment import disconnect as disconnect
-    from .attachment import wanted as wanted
-    from .attachment import wanted_of as wanted_of
+    from .attachment import network_extensions as network_extensions
+    from .attachment import networks_of as networks_of
     from .network import Network as Network
     from .network import PortMapping as PortMapping
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "attachment": ["connect", "disconnect", "wanted", "wanted_of"],
+        "attachment": ["connect", "disconnect", "network_extensions", "networks_of"],
         "network": ["Network", "PortMapping"],
     },
 )

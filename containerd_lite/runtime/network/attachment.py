@@ -3,8 +3,9 @@
 The extension ``NETWORKS`` of a container's record has the data with which another process can
 disconnect the container::
 
-    {"attachments": [{"network": …, "path": […], "wishes": {…}, "container": "<namespace>--<id>",
-                      "netns": "/proc/…/ns/net", "netnsId": "…", "ifname": "eth0", "result": {…}}]}
+    {"attachments": [{"network": …, "path": […], "runtime_config": {…},
+                      "container": "<namespace>--<id>", "netns": "/proc/…/ns/net",
+                      "netnsId": "…", "ifname": "eth0", "result": {…}}]}
 
 ``network`` is the configuration as it was used, ``result`` is the result of its plugins.
 
@@ -94,7 +95,7 @@ class Attachment:
                 errors of the others.
         """
         netns = self.netns if _identity(self.netns) == self.netns_id else ""
-        previous = self.result if self.network.config.tells_deletion else None
+        previous = self.result if self.network.config.passes_result_to_del else None
         errors: list[ContainerdError] = []
         for plugin in reversed(self.network.config.plugins):
             try:
@@ -122,7 +123,7 @@ class Attachment:
             "CNI_PATH": os.pathsep.join(map(str, folders)),
         }
         previous = None if result is None else result.raw
-        config = self.network.config.for_plugin(plugin, self.network.wishes, previous)
+        config = self.network.config.for_plugin(plugin, self.network.runtime_config, previous)
         return run_plugin(find_plugin(str(plugin["type"]), folders), config, parameters, deadline)
 
     def summary(self) -> str:
@@ -210,7 +211,9 @@ def attachments_of(record: ContainerRecord) -> tuple[Attachment, ...]:
     return document.each("attachments", Attachment.of)
 
 
-def wanted(networks: Sequence[Network], ports: Sequence[PortMapping] = ()) -> dict[str, AnyValue]:
+def network_extensions(
+    networks: Sequence[Network], ports: Sequence[PortMapping] = ()
+) -> dict[str, AnyValue]:
     """Return extensions for a container's record that name the networks of its tasks.
 
     Each client of this package that creates a task of the container connects it to them.
@@ -233,8 +236,8 @@ def wanted(networks: Sequence[Network], ports: Sequence[PortMapping] = ()) -> di
     return {WANTED_NETWORKS: AnyValue.of(_TYPE, value)}
 
 
-def wanted_of(record: ContainerRecord) -> tuple[Network, ...]:
-    """Return the networks of a container's tasks, from the extensions that ``wanted`` made.
+def networks_of(record: ContainerRecord) -> tuple[Network, ...]:
+    """Return the networks of a container's tasks, which ``network_extensions`` put into its record.
 
     Raises:
         InvalidArgument: The extension of the record is not valid.
@@ -313,7 +316,7 @@ def connect(
 
 
 def _with_ports(networks: Sequence[Network], ports: Sequence[PortMapping]) -> Sequence[Network]:
-    """Return the networks, the first of them with the ports; raise errors as ``wanted`` does."""
+    """Return the networks, the first of them with the ports; see ``network_extensions``."""
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
         raise InvalidArgument(f"a network is named twice: {', '.join(names)}")

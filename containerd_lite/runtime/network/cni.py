@@ -75,7 +75,7 @@ class NetworkConfig:
         Raises:
             InvalidArgument: The document is not a valid configuration.
         """
-        document.known(("cniVersion", "name", "plugins"))
+        document.check_case(("cniVersion", "name", "plugins"))
         version = document.text("cniVersion")
         if version not in _VERSIONS:
             raise InvalidArgument(
@@ -98,22 +98,26 @@ class NetworkConfig:
         return frozenset(name for plugin in self.plugins for name in _capabilities(plugin))
 
     @property
-    def tells_deletion(self) -> bool:
+    def passes_result_to_del(self) -> bool:
         """Whether the version passes the result of ``ADD`` to ``DEL``."""
         return _VERSIONS.index(self.version) >= _VERSIONS.index("0.4.0")
 
-    def for_plugin(self, plugin: Json, wishes: Json, previous: Json | None) -> dict[str, object]:
+    def for_plugin(
+        self, plugin: Json, runtime_config: Json, previous: Json | None
+    ) -> dict[str, object]:
         """Return the input of a plugin (section 3, "Deriving execution configuration").
 
         Args:
             plugin: The configuration of the plugin.
-            wishes: The runtime configuration, by capability. The plugin gets what it supports.
+            runtime_config: Its ``runtimeConfig``, by capability. The plugin gets what it supports.
             previous: The result of the plugin before it, or for ``DEL`` of the last plugin.
         """
         config: dict[str, object] = {**plugin, "name": self.name, "cniVersion": self.version}
         config.pop("capabilities", None)
         capabilities = _capabilities(plugin)
-        if chosen := {name: value for name, value in wishes.items() if name in capabilities}:
+        if chosen := {
+            name: value for name, value in runtime_config.items() if name in capabilities
+        }:
             config["runtimeConfig"] = chosen
         if previous is not None:
             config["prevResult"] = previous
@@ -121,7 +125,7 @@ class NetworkConfig:
 
 
 def _plugin(document: Document) -> dict[str, object]:
-    check_name(document.known(("type", "capabilities")).text("type", None), "a plugin's name")
+    check_name(document.check_case(("type", "capabilities")).text("type", None), "a plugin's name")
     return dict(document.fields)
 
 

@@ -71,22 +71,22 @@ class Network:
     Attributes:
         config: The configuration of the network.
         folders: The folders of the plugins' programs.
-        wishes: The runtime configuration for the plugins, in the form of CNI's conventions.
+        runtime_config: The runtime configuration for the plugins, in the form of CNI's conventions.
             ``with_options`` sets it.
 
     Raises:
-        InvalidArgument: A folder is not valid, or no plugin supports a part of ``wishes``.
+        InvalidArgument: A folder is not valid, or no plugin supports a part of ``runtime_config``.
     """
 
     config: NetworkConfig
     folders: tuple[Path, ...] = PLUGIN_FOLDERS
-    wishes: Json = field(default_factory=dict, hash=False)
+    runtime_config: Json = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for folder in self.folders:
             if not folder.is_absolute() or os.pathsep in str(folder):
                 raise InvalidArgument(f"{quoted(str(folder))} cannot be a folder of CNI plugins")
-        if unknown := set(self.wishes) - self.config.capabilities:
+        if unknown := set(self.runtime_config) - self.config.capabilities:
             raise InvalidArgument(
                 f"network {self.name} has no plugin for {', '.join(sorted(unknown))}",
                 remedy="Add one with that capability to its configuration (portmap maps ports)",
@@ -143,16 +143,18 @@ class Network:
             InvalidArgument: The object is not a valid network.
         """
         config = document.document("network") or Document({}, document.what)
-        wishes = document.document("wishes")
+        runtime_config = document.document("runtime_config")
         folders = tuple(map(Path, document.texts("path")))
-        return cls(NetworkConfig.of(config), folders, dict(wishes.fields) if wishes else {})
+        return cls(
+            NetworkConfig.of(config), folders, dict(runtime_config.fields) if runtime_config else {}
+        )
 
     def json(self) -> dict[str, object]:
         """Return the network as a JSON object, which ``read`` reads."""
         return {
             "network": self.config.json(),
             "path": [str(folder) for folder in self.folders],
-            "wishes": self.wishes,
+            "runtime_config": self.runtime_config,
         }
 
     @property
@@ -181,7 +183,7 @@ class Network:
             "portMappings": [port.json() for port in ports],
         }
         given = {name: value for name, value in options.items() if value}
-        return replace(self, wishes={**self.wishes, **given})
+        return replace(self, runtime_config={**self.runtime_config, **given})
 
 
 def _check_address(text: str, make: Callable[[str], object]) -> str:

@@ -14,7 +14,7 @@ from ...services.diff import DiffService
 from ...services.snapshots import SnapshotService
 from ...store.protocol import ContentStore
 from .kept_users import Files, KeptUsers
-from .users import GROUP, PASSWD, User, find_user, is_told_by_ids
+from .users import GROUP, PASSWD, User, consists_of_ids, find_user
 
 #: The files of images that were read before.
 _cache = KeptUsers()
@@ -48,7 +48,7 @@ class ImageUsers:
         """
         own = self._image.config().user
         user = own if user is None else user
-        if user != own and is_told_by_ids(user, groups):
+        if user != own and consists_of_ids(user, groups):
             return find_user(None, None, user, groups)
         return find_user(*self._files(), user, groups, is_images=user == own)
 
@@ -118,7 +118,7 @@ class SnapshotUsers:
             FailedPrecondition: A file has a form that cannot be read here.
             ResourceExhausted: A file has more than 4 MiB.
         """
-        if is_told_by_ids(user, groups):
+        if consists_of_ids(user, groups):
             return find_user(None, None, user, groups)
         with self._keeping:
             return find_user(*self._files(), user, groups)

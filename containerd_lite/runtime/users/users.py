@@ -109,7 +109,7 @@ def find_user(
     return User(uid, gid, tuple(gids), account.home if account else "")
 
 
-def is_told_by_ids(user: str, groups: Sequence[str] = ()) -> bool:
+def consists_of_ids(user: str, groups: Sequence[str] = ()) -> bool:
     """Return whether ``find_user`` needs no files for a user that is not an image's own."""
     name, colon, group = user.partition(":")
     return bool(colon) and all(map(_NUMERIC.fullmatch, (name, group, *groups)))

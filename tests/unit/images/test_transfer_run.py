@@ -142,25 +142,25 @@ def test_a_silent_daemon_is_told_from_a_silent_registry() -> None:
     asked: list[int] = []
     patience = Patience(lambda: asked.append(1), 0)
     with pytest.raises(RegistryUnavailable):
-        patience.look(is_fetching=True)
+        patience.check(is_fetching=True)
     with pytest.raises(DeadlineExceeded, match="not advance"):
-        patience.look(is_fetching=False)
+        patience.check(is_fetching=False)
     assert asked == [1, 1]
     assert not patience.is_daemon_silent
     patience = Patience(refused, 0)
     with pytest.raises(DeadlineExceeded, match="does not answer"):
-        patience.look(is_fetching=True)
+        patience.check(is_fetching=True)
     assert patience.is_daemon_silent
 
 
 def test_nobody_is_asked_in_time_or_while_it_is_our_turn() -> None:
-    Patience(refused, 60).look(is_fetching=True)
+    Patience(refused, 60).check(is_fetching=True)
     patience = Patience(refused, 0)
-    patience.hold()
-    patience.look(is_fetching=True)
+    patience.suspend()
+    patience.check(is_fetching=True)
     patience.sign()
     with pytest.raises(DeadlineExceeded):
-        patience.look(is_fetching=True)
+        patience.check(is_fetching=True)
 
 
 def test_a_daemon_that_works_is_asked_again_and_again() -> None:
@@ -169,7 +169,7 @@ def test_a_daemon_that_works_is_asked_again_and_again() -> None:
 
     def look_on() -> None:
         while True:
-            patience.look(is_fetching=False)
+            patience.check(is_fetching=False)
 
     with pytest.raises(DeadlineExceeded, match=f"{0.005 * QUIET:g} seconds"):
         look_on()

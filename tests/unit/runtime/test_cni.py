@@ -290,7 +290,7 @@ def test_records_of_no_attachment(tmp_path: Path, write: Write) -> None:
         {"container": "../x"},
         {"ifname": "a\0b"},
         {"path": ["bin"]},
-        {"wishes": {"portMappings": []}},
+        {"runtime_config": {"portMappings": []}},
         {"result": []},
         {"netnsId": ""},
     )

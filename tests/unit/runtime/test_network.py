@@ -113,10 +113,10 @@ def test_options_reach_the_plugins_that_take_them() -> None:
         ips=["10.0.0.9/24", "fd00::9"], mac="02:00:00:00:00:09", ports=[PortMapping(8080, 80)]
     )
     bridge, portmap = asked.config.plugins
-    given = asked.config.for_plugin(bridge, asked.wishes, None)
+    given = asked.config.for_plugin(bridge, asked.runtime_config, None)
     assert given["runtimeConfig"] == {"ips": ["10.0.0.9/24", "fd00::9"], "mac": "02:00:00:00:00:09"}
     assert "capabilities" not in given
-    assert asked.config.for_plugin(portmap, asked.wishes, {"ips": []}) == {
+    assert asked.config.for_plugin(portmap, asked.runtime_config, {"ips": []}) == {
         "cniVersion": "1.0.0",
         "name": "web",
         "type": "portmap",

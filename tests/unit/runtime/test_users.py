@@ -11,8 +11,8 @@ from containerd_lite.runtime.users.users import (
     MAX_FILE,
     MAX_ID,
     User,
+    consists_of_ids,
     find_user,
-    is_told_by_ids,
 )
 
 PASSWD = b"""\
@@ -152,11 +152,11 @@ def test_without_files() -> None:
 
 
 def test_which_need_no_files() -> None:
-    assert is_told_by_ids("1:2")
-    assert is_told_by_ids("1:2", ("3",))
+    assert consists_of_ids("1:2")
+    assert consists_of_ids("1:2", ("3",))
     for user in ("", "1", "a", "a:1", "1:a", "1:", "1:2:3"):
-        assert not is_told_by_ids(user)
-    assert not is_told_by_ids("1:2", ("a",))
+        assert not consists_of_ids(user)
+    assert not consists_of_ids("1:2", ("a",))
 
 
 def test_a_file_without_end() -> None:

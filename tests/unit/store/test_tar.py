@@ -10,7 +10,7 @@ import pytest
 from containerd_lite.errors import ContainerdError, DataLoss, InvalidArgument
 from containerd_lite.store import tar
 from containerd_lite.store.layers import PlainStream
-from containerd_lite.store.tar import Entry, TarReader, cleaned, header, linked
+from containerd_lite.store.tar import Entry, TarReader, header, link_target, normalise_name
 
 END = bytes(1024)
 LONG = "folder/" * 30 + "x" * 200
@@ -93,7 +93,7 @@ def test_kinds_and_links() -> None:
     assert [entry.kind for entry in found] == [
         tar.FOLDER, tar.SYMLINK, tar.LINK, tar.OTHER, tar.SYMLINK,
     ]  # fmt: skip
-    assert [linked(entry) for entry in found if entry.target] == ["g/h", "g/h", LONG]
+    assert [link_target(entry) for entry in found if entry.target] == ["g/h", "g/h", LONG]
 
 
 def test_sizes_beyond_octal() -> None:
@@ -126,7 +126,7 @@ def test_headers_depend_on_their_arguments_alone() -> None:
 @pytest.mark.parametrize("name", ["../a", "a/../../b", "/a", "a\0b", "..", "a/.."])
 def test_names_that_lead_out(name: str) -> None:
     with pytest.raises(InvalidArgument, match="leads out"):
-        cleaned(name)
+        normalise_name(name)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_names_that_lead_out(name: str) -> None:
 )  # fmt: skip
 def test_links_that_lead_out(target: str, kind: tar.EntryKind) -> None:
     with pytest.raises(InvalidArgument, match="out"):
-        linked(Entry("f/link", kind, target=target))
+        link_target(Entry("f/link", kind, target=target))
 
 
 FORGED: dict[str, bytes] = {
