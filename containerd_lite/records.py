@@ -110,7 +110,7 @@ def has_default(kind: type, name: str) -> bool:
 
 
 def _compile(kind: type) -> type:
-    """Copy the methods of an equal class made by ``dataclass`` to a record class."""
+    """Make a dataclass with the same fields, and copy its methods to the record class."""
     from dataclasses import dataclass
 
     owner, layout = _owner(kind), _layout(kind)

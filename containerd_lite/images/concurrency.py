@@ -11,7 +11,7 @@ from ..deadline import Deadline
 from ..oci.descriptor import Descriptor
 from .job import Job
 
-#: Default numbers of blobs, and of large blobs, that are moved at a time. A large blob keeps a
+#: Default number of blobs, and of large blobs, to move at a time. A large blob keeps a
 #: connection or a disk busy by itself, so fewer large blobs are moved at a time.
 USUAL = 8
 USUAL_LARGE = 4
@@ -33,8 +33,8 @@ class Gate:
 
     Large blobs pass in the order of their arrival. With ``unpacks``, the limit is lower while the
     connection is fast. The layer that the unpacker needs next then gets most of the bandwidth and
-    of the processor. The sooner the lowest layers arrive, the more of the other layers arrive
-    while those are unpacked.
+    of the processor. If the lowest layers arrive early, they are
+    unpacked while the other layers are still being fetched.
 
     Args:
         job: Its failure ends every wait at the gate.

@@ -32,7 +32,7 @@ class ImageBackend(ABC):
     """The place where images are kept.
 
     ``Client`` works on a ``DaemonBackend``, ``Layout`` on a ``LayoutBackend``. A backend without
-    a daemon has no snapshots and no transfers. It inherits the methods for these from this class.
+    a daemon has no snapshots and no transfers: the methods of this class for them raise errors.
     """
 
     #: Whether images can be unpacked.

@@ -125,7 +125,7 @@ def name_of(target: Descriptor, name: str) -> str:
     """
     reference = Reference.parse(name)
     if reference.digest not in ("", target.digest):
-        raise DigestMismatch(f"{name} has another digest than {target.digest}")
+        raise DigestMismatch(f"{name} has a digest other than {target.digest}")
     return str(reference)
 
 

@@ -152,7 +152,7 @@ def find_manifest(
     platform: Platform,
     read: Callable[[Descriptor], Manifest | Index],
 ) -> Manifest:
-    """Return the manifest for ``platform`` that ``target`` is or leads to.
+    """Return the manifest for ``platform``: ``target`` itself, or one that its indexes list.
 
     Args:
         name: The image's name, for error messages.

@@ -357,7 +357,7 @@ class RegistryPusher:
         return outcome
 
     def _exists(self, destination: Reference, subject: Descriptor | None) -> bool:
-        """Return whether the registry has the manifest, also among the subject's referrers."""
+        """Return whether the registry has the manifest, and lists it for ``subject`` if given."""
         if self._has_mirrors:
             return False
         query = replace(destination, digest="") if destination.tag else destination

@@ -1,7 +1,7 @@
 """Strict parsing of JSON from untrusted sources, and typed reading of its fields.
 
 Go's ``encoding/json`` takes the last of two equal keys, and it ignores the case of field names. So
-the daemon could understand a document differently from this package. Documents with repeated keys,
+the daemon and this package could read one document in two ways. Documents with repeated keys,
 or with a known field name in another case, are therefore rejected.
 """
 

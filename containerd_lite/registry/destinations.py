@@ -154,10 +154,10 @@ def addresses(host: str) -> list[str]:
 
 
 class Destinations:
-    """Compares hosts by the privacy of their addresses.
+    """Compares hosts by how private their addresses are: see ``Privacy`` for the levels.
 
     Args:
-        classify: Returns the privacy of a numeric address.
+        classify: Returns how private a numeric address is.
         resolve: Returns the numeric addresses of a host, or raises OSError.
     """
 

@@ -304,7 +304,7 @@ class Transport:
                 pace.spend(min(step, len(view) - start))
 
     def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
-        """Return the pool for ``url``, the request target, and the headers for the proxy."""
+        """Return a connection pool for ``url``, the request's target, and headers for the proxy."""
         proxy = self._proxies.find(url)
         with self._lock:
             manager = self._managers.get(proxy)

@@ -127,8 +127,8 @@ class Exchange:
         return min(self.stall, remaining)
 
 
-#: The exchange of the thread that sends a request. The connection reads it here, because urllib3
-#: picks the connection and passes on no object of ours.
+#: The exchange that this thread carries out. A connection finds its exchange here, because urllib3
+#: chooses the connection and does not pass our objects to it.
 current: ContextVar[Exchange] = ContextVar("exchange")
 
 

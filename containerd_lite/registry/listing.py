@@ -64,7 +64,7 @@ def _entries(
     yielded twice, because it could take too much memory to remember all entries.
     """
     with naming(f"list {request.what}"):
-        # All pages come from the host that sent the first, because its links lead to it.
+        # The host of the first page sends all pages: the links in a page refer to its own host.
         session, page = hosts.first(
             lambda session: (session, _request_page(session, request, read, until())), RESOLVE, PULL
         )

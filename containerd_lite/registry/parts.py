@@ -18,7 +18,7 @@ from ..workers import Workers
 from .blob import BlobReader
 from .http_errors import naming
 
-#: Bytes of a part. At most one part more than there are connections is held in memory.
+#: Bytes of a part. There is one part for each connection in memory, and at most one more.
 PART = 4 << 20
 
 #: Opens a blob from one offset to another (exclusive).

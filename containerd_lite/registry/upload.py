@@ -286,7 +286,7 @@ class Upload:
         return received
 
     def _received(self, response: Response, expected: int) -> int:
-        """Return the number of bytes that the registry has, from a response's ``Range``.
+        """Return how many bytes the registry has, according to the ``Range`` of its response.
 
         distribution sends "0-0" both for no byte and for a single byte. Then ``expected`` decides,
         which is the number of bytes that the registry should have. This also keeps the
@@ -415,7 +415,7 @@ class Upload:
 
 
 def _is_whole(response: Response, descriptor: Descriptor) -> bool:
-    """Return whether the response to HEAD states the blob's size, or no size.
+    """Return false if the response to HEAD states a size other than the blob's.
 
     Raises DigestMismatch if it names another digest.
     """

@@ -44,7 +44,7 @@ class Running(Generic[_Container]):
     Args:
         process: The process. It is also an attribute.
         container: Its container. It is also an attribute.
-        removes: Remove the container with the process.
+        removes: Whether to remove the container, too, when the process is deleted.
     """
 
     def __init__(self, process: Process, container: _Container, *, removes: bool = False) -> None:

@@ -178,7 +178,7 @@ class Process:
                     f"the daemon has not come back within {_RESTART_TIMEOUT:.0f} s",
                     remedy="Start the daemon; its containers continue to run meanwhile",
                 ) from None
-            except ContainerdError as error:  # a starting daemon may go away once more
+            except ContainerdError as error:  # a starting daemon may become unreachable again
                 if restart_deadline.expired or not is_away(error):
                     raise
             time.sleep(pause)

@@ -158,7 +158,7 @@ class Service:
         return decode(method.response, response)
 
     def _explained(self, error: Unimplemented, method: Method) -> ContainerdError:
-        """Return the error, with the daemon's version and the method's release in its remedy."""
+        """Return the error; its remedy names the daemon's version, and one with the method."""
         version = CONTAINERD.method("containerd.services.version.v1.Version/Version")
         try:
             response = self._channel.unary(version.path, timeout=_VERSION_TIMEOUT)

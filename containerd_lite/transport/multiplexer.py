@@ -7,9 +7,9 @@ take its place. No thread holds the lock during a system call, because Python ru
 then, and these would block on the lock. The invariant: whenever the lock is free and a caller
 waits, there is a reader, or a follower has been woken to become the reader.
 
-An exception may occur at any point (KeyboardInterrupt, or one of a signal handler). A thread that
-then holds the lock or moves bytes ends the connection, because the state of the connection is
-unknown. An exception in a thread that only waits does not affect other threads.
+An exception may occur at any point (KeyboardInterrupt, or one of a signal handler). If the
+thread holds the lock or moves bytes at that point, it ends the connection, because the state of
+the connection is unknown. An exception in a thread that only waits does not affect other threads.
 """
 
 from __future__ import annotations

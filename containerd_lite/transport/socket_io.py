@@ -183,6 +183,7 @@ class SocketIO:
     def _status_of_loss(self, message: str) -> Status:
         """Return the status for the calls on a connection that was lost.
 
-        A peer that has never sent its SETTINGS has certainly not processed a call.
+        gRPC servers send their SETTINGS before they read a call. A peer whose SETTINGS have not
+        arrived has therefore not processed a call.
         """
         return Status(metadata.UNAVAILABLE, message, b"", "connection", not self.wire.is_ready)

@@ -115,9 +115,10 @@ class Connection(Calls):
         return call
 
     def _ignore_late_frame(self, stream_id: int) -> None:
-        """Ignore DATA or HEADERS on a closed stream; raise if the peer had ended the stream.
+        """Ignore DATA or HEADERS on a stream that this client has closed.
 
-        On a stream that this client has ended, the peer's frames may still arrive.
+        The peer may have sent them before it knew. On a stream that the peer itself has ended,
+        they are an error.
         """
         self._find_call(stream_id)
         if stream_id in self._ended_by_peer:

@@ -1,8 +1,8 @@
 """HPACK for requests and responses, with the two contexts of an ``H2Connection``.
 
-A request's block consists of cached fragments. Request fields are never indexed, so the peer's
-dynamic table stays empty. A fragment therefore means the same in every request, and can be cached.
-The size of decoded blocks is limited.
+A request's block consists of cached fragments. Request fields are never added to the peer's
+dynamic table, which stays empty. So a fragment means the same in every request. The size of
+decoded blocks is limited.
 """
 
 from __future__ import annotations

@@ -212,9 +212,10 @@ class _Tree:
             raise ResourceExhausted("a layer has too many links, or too many files of wanted names")
 
     def _folders(self, parent: str) -> tuple[str, ...]:
-        """Return the folders of an entry's parent; make those down to the last wanted name.
+        """Return the path of an entry's parent, with links resolved, as a tuple of names.
 
-        The last result is kept, because entries of one folder usually follow each other.
+        The folders of this path are made, down to the last that has a wanted name. The last result
+        is cached, because entries of one folder usually follow each other.
         """
         if self._last is None or self._last[0] != parent:
             folders = self._resolved(parent)

@@ -53,7 +53,7 @@ class Delivery:
         """Push everything in ``plan``, and let ``name`` refer to its root.
 
         Raises:
-            DigestMismatch: ``name`` has another digest than the root.
+            DigestMismatch: The digest in ``name`` is not the digest of the root.
         """
         if parse_name(name) is not None:
             name_of(plan.root, name)

@@ -151,7 +151,7 @@ class _StoreContents:
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
         """Return the repositories that the labels of the blob and its parents name.
 
-        The first are those whose path has most in common with the destination's.
+        Repositories with paths similar to the path of the destination come first.
         """
         target = self._target
         if target is None:

@@ -128,8 +128,8 @@ class Applier:
                 if found is not None:
                     return found
         raise AlreadyExists(
-            f"the daemon says that snapshot {step.name} exists, but does not find it, "
-            f"{_MOST_TRIES} times in a row"
+            f"{_MOST_TRIES} times in a row, the daemon said that snapshot {step.name} exists and "
+            "then did not find it"
         )
 
     def fill(self, prepared: Prepared, wait_for: WaitFor, *, is_alone: bool = False) -> None:

@@ -109,7 +109,7 @@ class Unpacker:
         steps = list(map(Step, layers, config.diff_ids, chain, ("", *chain)))
         if not steps:
             return Unpacked("")
-        # This label comes first: it keeps snapshots that exist already and are in no lease.
+        # This label is set first: it protects snapshots that exist already and that no lease has.
         top = steps[-1].name
         self._store.update(config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top})
         for tries_left in reversed(range(_MOST_TRIES)):

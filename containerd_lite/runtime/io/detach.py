@@ -32,9 +32,9 @@ class DetachKeys:
         self.found = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return the bytes for the process: those held back before, and those of ``data``.
+        """Return the bytes that the process gets: bytes held back earlier, and bytes of ``data``.
 
-        The result has neither the sequence nor the bytes after it.
+        The result does not contain the key sequence, nor the bytes after it.
         """
         if not self._keys:
             return data

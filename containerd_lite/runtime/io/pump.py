@@ -74,7 +74,7 @@ class Output:
         return self._descriptor, select.POLLIN
 
     def step(self) -> bool:
-        """Read from the FIFO if all bytes are written, and write. Return true at its end."""
+        """Write the pending bytes, or read the FIFO if there are none. Return true at its end."""
         if not self._unwritten:
             try:
                 data = os.read(self._descriptor, CHUNK)
@@ -143,7 +143,7 @@ class Input:
         return self._source, select.POLLIN
 
     def step(self) -> bool:
-        """Read from the source if all bytes are written, and write. Return true at its end."""
+        """Write the pending bytes, or read the source if there are none. Return true at its end."""
         try:
             if not self._unwritten:
                 self._unwritten = memoryview(self._read())

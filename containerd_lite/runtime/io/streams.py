@@ -188,7 +188,8 @@ def attach(
 ) -> Streams:
     """Attach to the streams of a running process.
 
-    The output begins with the bytes that no client has read before, up to the capacity of a FIFO.
+    The output begins with the bytes that no client has read yet. The process waits when its FIFO
+    is full, so nothing is lost.
     When the streams are closed, a process that still runs is not affected, and clients can attach
     to it again.
 

@@ -216,7 +216,7 @@ def network_extensions(
 ) -> dict[str, AnyValue]:
     """Return extensions for a container's record that name the networks of its tasks.
 
-    Each client of this package that creates a task of the container connects it to them.
+    When this package creates a task of the container, it connects the task to these networks.
 
     Args:
         networks: The networks.

@@ -33,8 +33,8 @@ class ProcessOptions(TypedDict, total=False):
     container has the settings of the first process instead, except its terminal.
     """
 
-    #: Environment variables to set, by name; the value ``None`` removes a variable. The others are
-    #: the image's. Default: none.
+    #: Environment variables to set, by name; the value ``None`` removes a variable. The
+    #: variables of the image stay. Default: only those of the image.
     env: Mapping[str, str | None] | None
     #: Working directory: an absolute path in the container. Default: the image's, else ``/``.
     cwd: str | None
@@ -201,7 +201,7 @@ class ContainerOptions(SpecOptions, total=False):
     runtime_options: Mapping[str, object] | AnyValue | None
     #: Extensions of the container's record, by name. Default: none.
     extensions: Mapping[str, AnyValue] | None
-    #: Id of the sandbox that the container joins, since containerd 1.7. Default: none.
+    #: Id of the sandbox that the container joins. Requires containerd 1.7. Default: none.
     sandbox: str | None
     #: When the daemon restarts the container: ``always``, ``unless-stopped`` or
     #: ``on-failure[:retries]``. Default: never.

@@ -18,7 +18,8 @@ from .options import ProcessOptions, SpecOptions
 #: Function that returns the ids of a user and of supplementary groups.
 FindUser = Callable[[str, Sequence[str]], User]
 
-#: Largest id. Linux stores ids in 32 bits, but runc parses them as signed (CVE-2024-40635).
+#: Largest id: runtimes read ids as signed 32-bit numbers. In containerd, larger ids overflowed, and
+#: the process ran as root (CVE-2024-40635).
 _MAX_ID = (1 << 31) - 1
 #: Largest size of a file of environment variables, in bytes.
 _MAX_ENV_FILE = 1 << 20

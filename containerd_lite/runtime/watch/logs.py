@@ -45,7 +45,8 @@ def read_log(
     Args:
         path: The path of the file.
         tail: Begin with this many lines at the end. ``None``: begin at the start of the file.
-        follow: Returns whether the task may write more. ``None``: end at the end of the file.
+        follow: A function that returns false once the task cannot write any more. ``None``: end at
+            the end of the file.
         timeout: Seconds after which following ends. ``None``: no limit.
 
     Raises:

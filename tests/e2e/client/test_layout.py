@@ -202,7 +202,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def _fill(layout: Layout, large: images.Image, small: images.Image) -> None:
     named = archives.named(large, "docker.io/library/large:1")
-    with pytest.raises(ResourceExhausted, match=r"layout: No space left .* room"):
+    with pytest.raises(ResourceExhausted, match=r"layout: No space left .* disk space"):
         layout.import_images(io.BytesIO(archives.oci([named], large)))
     assert layout.content_store.statuses() == []
     assert layout.list_images() == []
@@ -211,7 +211,7 @@ def _fill(layout: Layout, large: images.Image, small: images.Image) -> None:
     with pytest.raises(OSError, match="space"):  # to the last byte
         (layout.path.parent / "rest").write_bytes(bytes(1 << 20))
     before = files(layout.path)
-    with pytest.raises(ResourceExhausted, match="room"):
+    with pytest.raises(ResourceExhausted, match="disk space"):
         layout.tag("small:1", "other:1")
     assert files(layout.path) == before
     assert [image.name for image in layout.list_images()] == ["docker.io/library/small:1"]
