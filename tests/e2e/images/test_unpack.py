@@ -212,7 +212,7 @@ def _upper_wrong(config: images.Json) -> None:
     [
         (images.wrong_diff_ids, DiffIDMismatch, "the config says", 0),
         (_upper_wrong, DiffIDMismatch, "the config says", 1),
-        (_one_too_few, InvalidArgument, "2 layers, its config names 1", 0),
+        (_one_too_few, InvalidArgument, "2 layers, but the config has 1", 0),
     ],
 )
 def test_images_that_contradict_themselves(
