@@ -110,9 +110,11 @@ class Exchange:
     def _shut_down(self) -> None:
         """Shut the socket down; the thread that waits for it then continues."""
         if self.sock is not None:
+            # For TLS through a TLS proxy, urllib3 wraps the socket in an SSLTransport.
+            sock = getattr(self.sock, "socket", self.sock)
             # Not SSLSocket's own method: it drops the TLS object, which another thread may use.
             with suppress(OSError):
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def patience(self) -> float:
         """Return the seconds that the next receive may take.

@@ -6,7 +6,9 @@ import gc
 import logging
 import select
 import socket
+import ssl
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,10 +20,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from containerd_lite.errors import (
+    Cancelled,
     InvalidArgument,
     RegistryError,
     RegistryUnavailable,
 )
+from containerd_lite.interrupt import Interrupt
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.destinations import Destinations, Url
@@ -30,7 +34,7 @@ from containerd_lite.registry.proxies import Proxies
 from containerd_lite.registry.registry import Registry
 from tests.harness.tls import Authority, server_context
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, TARGET, Uploads, manifest
-from tests.unit.registry.scripted import Scripted, challenge, reply
+from tests.unit.registry.scripted import Request, Scripted, challenge, reply
 from tests.unit.registry.test_redirects import host_level
 
 pytestmark = pytest.mark.interpreter
@@ -102,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
             while True:
                 for end in select.select(list(others), [], [], PATIENCE)[0]:
                     came = end.recv(65536)
+                    while isinstance(end, ssl.SSLSocket) and end.pending():
+                        came += end.recv(end.pending())
                     if not came:
                         return
                     others[end].sendall(came)
@@ -112,8 +118,13 @@ class Proxy(ThreadingHTTPServer):
 
     daemon_threads = False
 
-    def __init__(self, routes: dict[str, str], wanted: str = "") -> None:
+    def __init__(
+        self, routes: dict[str, str], wanted: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.scheme = "https" if tls else "http"
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.routes = routes
         #: The ``Proxy-Authorization`` without which it refuses.
         self.wanted = wanted
@@ -122,12 +133,14 @@ class Proxy(ThreadingHTTPServer):
         self.told: list[str] = []
 
     def url(self, user: str = "") -> str:
-        return f"http://{f'{user}@' if user else ''}127.0.0.1:{self.server_address[1]}"
+        return f"{self.scheme}://{f'{user}@' if user else ''}127.0.0.1:{self.server_address[1]}"
 
 
 @contextmanager
-def proxying(routes: dict[str, str], wanted: str = "") -> Iterator[Proxy]:
-    with Proxy(routes, wanted) as proxy:
+def proxying(
+    routes: dict[str, str], wanted: str = "", tls: ssl.SSLContext | None = None
+) -> Iterator[Proxy]:
+    with Proxy(routes, wanted, tls) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -201,6 +214,32 @@ def test_a_certificate_is_looked_at_through_the_tunnel(tmp_path: Path) -> None:
     ):
         registry.resolve(REF)
     assert server.requests == []
+
+
+def test_an_interrupt_ends_a_request_through_a_tls_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    outer = server_context(authority.issue("proxy", names=["IP:127.0.0.1"]), alpn=())
+    inner = server_context(authority.issue("server", names=[f"DNS:{NAME}"]), alpn=())
+    interrupt = Interrupt()
+    with (
+        Scripted(tls=inner) as server,
+        proxying({f"{NAME}:443": server.host}, tls=outer) as proxy,
+        Registry(NAME, tls=TlsFiles(ca=(authority.certificate,)), proxy=proxy.url()) as registry,
+    ):
+
+        def silence(request: Request) -> Iterator[bytes]:
+            interrupt.set()
+            server.closing.wait(2 * PATIENCE)
+            yield b""
+
+        server.on("HEAD", TAGGED, silence)
+        began = time.monotonic()
+        with interrupt.watching(), pytest.raises(Cancelled):
+            registry.resolve(REF)
+        assert time.monotonic() - began < PATIENCE
 
 
 def test_redirects_go_through_the_proxy_too(server: Scripted, proxy: Proxy) -> None:
