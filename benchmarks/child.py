@@ -1,9 +1,9 @@
-"""A contender in a process of its own: another protobuf backend, or memory to be measured.
+"""Runs a contender in a process of its own, for another protobuf backend or for its memory use.
 
     python -m benchmarks.child benchmarks.content:read_ours ARGUMENT…
 
-calls that function with the arguments, which are strings; what it returns is a ``Run``, and is run
-once for each line on stdin.  ``Child`` is the other end.
+calls that function with the arguments, which are strings. The function returns a ``Run``. The
+process runs it once for each line on stdin. ``Child`` starts such a process and drives it.
 """
 
 from __future__ import annotations
@@ -22,31 +22,35 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 def peak_kib() -> int:
-    """The most memory that this process has held, in KiB."""
+    """Return the most memory that this process has held, in KiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0])
 
 
 class Child:
-    """A ``Run`` elsewhere; ``peak`` is the KiB that it has held at most, ``idle`` before it ran."""
+    """A ``Run`` in another process.
 
-    def __init__(self, work: str, *arguments: str, **environment: str) -> None:
+    ``function`` names the function that returns the run, as ``module:name``. ``idle`` is the peak
+    memory of the process before its first run, and ``peak`` after its latest run, both in KiB.
+    """
+
+    def __init__(self, function: str, *arguments: str, **environment: str) -> None:
         self.peak = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.child", work, *arguments],
+            [sys.executable, "-m", "benchmarks.child", function, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=_ROOT,
             env={**os.environ, **environment},
             text=True,
         )
-        self.idle = int(self._line())
+        self.idle = int(self._read_line())
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a contender ended: {self._process.args!r}")
+            raise RuntimeError(f"the contender's process exited: {self._process.args!r}")
         return line
 
     def start(self) -> None:
@@ -55,7 +59,7 @@ class Child:
         self._process.stdin.flush()
 
     def finish(self) -> Result:
-        units, wall, cpu, self.peak = json.loads(self._line())
+        units, wall, cpu, self.peak = json.loads(self._read_line())
         return Result(units, wall, cpu)
 
     def __call__(self) -> Result:

@@ -1,6 +1,7 @@
-"""``Content.Read`` and ``Content.Write`` beside grpcio and ctr, and how much memory they take.
+"""Measures ``Content.Read`` and ``Content.Write`` against grpcio and ctr, and their memory use.
 
-What lives here: the contenders.  What may not: rounds and tables (``measure`` has them).
+A contender called "pure" uses protobuf's pure-Python backend. ``ctr`` is a program, and its start
+is part of its figures.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def _method(name: str) -> Method:
     return CONTAINERD.method(f"containerd.services.content.v1.Content/{name}")
 
 
-# ---- contenders, here or in a process of their own ---------------------------------------------
+# ---- contenders, in this process or in a process of their own ----------------------------------
 
 
 def read_ours(address: str, namespace: str, digest: str) -> Run:
@@ -44,7 +45,7 @@ def read_ours(address: str, namespace: str, digest: str) -> Run:
 
 def read_grpcio(address: str, namespace: str, digest: str) -> Run:
     method = _method("Read")
-    peer = grpc.insecure_channel(address, options=_OPTIONS).unary_stream(
+    rpc = grpc.insecure_channel(address, options=_OPTIONS).unary_stream(
         method.path,
         request_serializer=method.request.SerializeToString,
         response_deserializer=method.response.FromString,
@@ -52,14 +53,14 @@ def read_grpcio(address: str, namespace: str, digest: str) -> Run:
     metadata = (("containerd-namespace", namespace),)
 
     def run() -> int:
-        replies = peer(method.request(digest=digest), metadata=metadata)
-        return sum(len(reply.data) for reply in replies)
+        responses = rpc(method.request(digest=digest), metadata=metadata)
+        return sum(len(response.data) for response in responses)
 
     return run
 
 
 def read_bare(socket_path: str, namespace: str, digest: str, size: int) -> Run:
-    """The same bytes off the socket, unseen: no client that looks at them can be quicker."""
+    """Read the same bytes off the socket without parsing. No client that parses can be faster."""
     method = _method("Read")
     metadata = (("containerd-namespace", namespace),)
 
@@ -73,14 +74,15 @@ def read_bare(socket_path: str, namespace: str, digest: str, size: int) -> Run:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(socket_path)
             sock.sendall(b"".join(wire.outgoing))
-            while left > 0:  # the frames around the content are some more
+            while left > 0:  # counts frame headers too, so it ends slightly before the content
                 left -= sock.recv_into(buffer)
         return size
 
     return run
 
 
-# The digest is told at the commit alone: the daemon need not write what it still has.
+# Neither contender names the digest when the write starts. Otherwise a daemon that still has the
+# content would not write it again.
 def write_ours(address: str, namespace: str, mib: str) -> Run:
     client = Client(address, namespace=namespace)
     chunk, size = os.urandom(MIB), int(mib) * MIB
@@ -91,7 +93,7 @@ def write_ours(address: str, namespace: str, mib: str) -> Run:
         with store.writer("bench", size=size) as writer:
             for _ in range(size // MIB):
                 writer.write(chunk)
-            if not digest:  # too large to be worth a commit
+            if not digest:  # over 1 GiB: a commit would take too long
                 return size
             writer.commit()
         store.delete(digest)
@@ -103,7 +105,7 @@ def write_ours(address: str, namespace: str, mib: str) -> Run:
 def write_grpcio(address: str, namespace: str, mib: str) -> Run:
     method = _method("Write")
     channel = grpc.insecure_channel(address, options=_OPTIONS)
-    peer = channel.stream_stream(
+    rpc = channel.stream_stream(
         method.path,
         request_serializer=method.request.SerializeToString,
         response_deserializer=method.response.FromString,
@@ -120,7 +122,7 @@ def write_grpcio(address: str, namespace: str, mib: str) -> Run:
         yield method.request(action=2, ref="bench", total=size, offset=size, expected=digest)
 
     def run() -> int:
-        for _ in peer(requests(), metadata=metadata):
+        for _ in rpc(requests(), metadata=metadata):
             pass
         client.content_store.delete(digest)
         return size
@@ -128,11 +130,11 @@ def write_grpcio(address: str, namespace: str, mib: str) -> Run:
     return run
 
 
-# ---- the work ----------------------------------------------------------------------------------
+# ---- workloads ---------------------------------------------------------------------------------
 
 
 def _blob(client: Client, size: int) -> str:
-    """Content of ``size`` bytes, kept by the lease of the caller; its digest."""
+    """Write a blob of ``size`` bytes, which the caller's lease keeps; return its digest."""
     body = os.urandom(MIB) * (size // MIB)
     digest = digests.of(body)
     with client.content_store.writer("bench", size=size, expected=digest) as writer:
@@ -142,33 +144,33 @@ def _blob(client: Client, size: int) -> str:
 
 
 def read(daemon: Daemon, client: Client, rounds: int, size: int) -> None:
-    """One blob, to nowhere."""
+    """Compare reads of one blob whose content is discarded."""
     with client.lease():
         digest = _blob(client, size)
-        where = (daemon.address, client.namespace, digest)
+        arguments = (daemon.address, client.namespace, digest)
 
         def ctr() -> int:
             return len(daemon.ctr("content", "get", digest, namespace=client.namespace).stdout)
 
         with (
-            Child("benchmarks.content:read_ours", *where) as ours,
-            Child("benchmarks.content:read_ours", *where, **_PURE) as pure,
-            Child("benchmarks.content:read_grpcio", *where) as grpcio,
+            Child("benchmarks.content:read_ours", *arguments) as ours,
+            Child("benchmarks.content:read_ours", *arguments, **_PURE) as pure,
+            Child("benchmarks.content:read_grpcio", *arguments) as grpcio,
         ):
             contenders: dict[str, Run] = {
                 "containerd_lite": ours,
-                "the same, pure protobuf": pure,
+                "containerd_lite, pure": pure,
                 "grpcio": grpcio,
                 "ctr content get": ctr,
-                "a bare socket": read_bare(str(daemon.socket), client.namespace, digest, size),
+                "bare socket": read_bare(str(daemon.socket), client.namespace, digest, size),
             }
             title = f"Content.Read of {size // MIB} MiB"
             report(title, measure(contenders, rounds), "ms/MiB", 1e3 * MIB)
 
 
 def write(daemon: Daemon, client: Client, rounds: int, size: int) -> None:
-    """One blob in chunks of 1 MiB; the daemon's commit included."""
-    where = (daemon.address, client.namespace, str(size // MIB))
+    """Compare writes of one blob in chunks of 1 MiB, including the daemon's commit."""
+    arguments = (daemon.address, client.namespace, str(size // MIB))
     body = os.urandom(MIB) * (size // MIB)
     digest = digests.of(body)
 
@@ -180,8 +182,8 @@ def write(daemon: Daemon, client: Client, rounds: int, size: int) -> None:
 
     with (
         client.lease(),
-        Child("benchmarks.content:write_ours", *where) as ours,
-        Child("benchmarks.content:write_grpcio", *where) as grpcio,
+        Child("benchmarks.content:write_ours", *arguments) as ours,
+        Child("benchmarks.content:write_grpcio", *arguments) as grpcio,
     ):
         contenders: dict[str, Run] = {
             "containerd_lite": ours,
@@ -193,19 +195,19 @@ def write(daemon: Daemon, client: Client, rounds: int, size: int) -> None:
 
 
 def memory(daemon: Daemon, client: Client, size: int) -> None:
-    """How much more than the idle process a stream takes, at most."""
-    print(f"\nmemory over the idle process, {size // MIB} MiB streamed")
+    """Print how far the peak memory of a process rises above its idle memory while it streams."""
+    print(f"\npeak memory above the idle process, {size // MIB} MiB streamed")
     with client.lease():
         digest = _blob(client, min(size, 512 * MIB))
-        where = (daemon.address, client.namespace)
-        works = {
-            "read": ("benchmarks.content:read_ours", *where, digest),
-            "write": ("benchmarks.content:write_ours", *where, str(size // MIB)),
-            "read, grpcio": ("benchmarks.content:read_grpcio", *where, digest),
+        arguments = (daemon.address, client.namespace)
+        contenders = {
+            "read": ("benchmarks.content:read_ours", *arguments, digest),
+            "write": ("benchmarks.content:write_ours", *arguments, str(size // MIB)),
+            "read, grpcio": ("benchmarks.content:read_grpcio", *arguments, digest),
         }
-        for name, work in works.items():
-            with Child(*work) as child:
-                done = 0
-                while done < size:
-                    done += child().units
+        for name, command in contenders.items():
+            with Child(*command) as child:
+                streamed = 0
+                while streamed < size:
+                    streamed += child().units
                 print(f"{name:26}{(child.peak - child.idle) / 1024:10.1f} MiB")

@@ -1,9 +1,12 @@
-"""Fifty pulls of one image at once, from four processes, beside one pull alone.
+"""Measures 50 pulls of one image at once, from four processes, against a single pull.
+
+Usage:
 
     TMPDIR=/dev/shm python -m benchmarks.crowd [--suite bookworm] [--rounds 5] [--mib 96]
 
-Each round begins with a namespace that has nothing.  The processes are there, and connected to
-nothing, when the clock starts; a single pull is one of them with one thread.
+Needs root. Each round starts in an empty namespace. When the clock starts, the processes run
+already but have no connection. The single pull is one such process with one thread. In the
+table, ``ours/peer`` of the second row is the time of 50 pulls divided by the time of one.
 """
 
 from __future__ import annotations
@@ -23,32 +26,33 @@ PULLS, PROCESSES = 50, 4
 
 
 def pull(daemon: Daemon, ref: str, shares: list[int]) -> Result:
-    """So many pulls in each of so many processes; all of it is taken away afterwards."""
+    """Time ``shares[n]`` pulls in process ``n``, all at once, and remove the image afterwards."""
     namespace = daemon.new_namespace()
     command = [sys.executable, "-m", "tests.e2e.images.crowd", daemon.address, namespace, ref]
-    crowd = [
+    processes = [
         subprocess.Popen(
             [*command, str(share)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         for share in shares
     ]
-    for one in crowd:
-        assert one.stdout is not None
-        one.stdout.readline()
-    taken = measure_once(crowd)
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    result = measure_once(processes)
     daemon.ctr("images", "rm", "--sync", ref, namespace=namespace)
-    return taken
+    return result
 
 
-def measure_once(crowd: list[subprocess.Popen[bytes]]) -> Result:
+def measure_once(processes: list[subprocess.Popen[bytes]]) -> Result:
+    """Let all processes begin, and wait until they have exited."""
     start = time.perf_counter()
-    for one in crowd:
-        assert one.stdin is not None
-        one.stdin.write(b"go\n")
-        one.stdin.flush()
-    for one in crowd:
-        one.communicate(timeout=300)
-        assert one.returncode == 0
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=300)
+        assert process.returncode == 0
     return Result(1, time.perf_counter() - start, 0.0)
 
 
@@ -56,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", default="bookworm")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--mib", type=int, default=96, help="of each of four layers")
+    parser.add_argument("--mib", type=int, default=96, help="size of each of the 4 layers")
     options = parser.parse_args()
     image = images.random_image([options.mib << 20] * 4)
     shares = [PULLS // PROCESSES + (n < PULLS % PROCESSES) for n in range(PROCESSES)]

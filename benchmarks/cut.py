@@ -1,10 +1,13 @@
-"""How far calls go past their deadlines when the daemon falls silent in the middle of a frame.
+"""Measures how far calls go past their deadlines when the daemon stops sending.
+
+Usage:
 
     python -m benchmarks.cut [--suite bookworm] [--deadline 0.05]
 
-wants root.  A pull and a run are recorded, and replayed against a server that says no more from
-each boundary of a frame on; the first two calls after that have a deadline each.  Prints the
-largest and the median overrun of those deadlines, and a row of TSV on stderr.
+Needs root. It records the calls of a pull and a run, and replays them once for each frame
+boundary, against a server that stops sending there. In each replay, up to two calls that get no
+response have a deadline. It prints the largest and the median overrun of these deadlines, and a
+row of TSV on stderr.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from tests.harness.registry import Registry
 from tests.hostile.conversation import Conversation, record
 from tests.hostile.replay import SHORT, replay_cut
 
-#: What is promised, in seconds.
+#: The largest overrun that the package promises, in seconds.
 _GOAL = 0.1
 
 
@@ -33,10 +36,10 @@ def _record(suite: str) -> Conversation:
 
 
 def main() -> None:
-    """Record, cut at each boundary, and print."""
+    """Record the calls, replay them with each cut, and print the overruns."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
-    parser.add_argument("--deadline", type=float, default=SHORT, help="in seconds (%(default)s)")
+    parser.add_argument("--deadline", type=float, default=SHORT, help="seconds (%(default)s)")
     options = parser.parse_args()
     conversation = _record(options.suite)
     overruns = []
@@ -45,12 +48,12 @@ def main() -> None:
         answered = conversation.answered(cut)
         outcome = replay_cut(conversation, cut, silent=True, short=options.deadline)
         unanswered = outcome.results[answered:]
-        assert all(isinstance(one.error, DeadlineExceeded) for one in unanswered), unanswered
+        assert all(isinstance(call.error, DeadlineExceeded) for call in unanswered), unanswered
         overruns += [result.overrun for result in unanswered]
-    took = time.perf_counter() - begin
+    seconds = time.perf_counter() - begin
     worst, median = max(overruns) * 1e3, statistics.median(overruns) * 1e3
-    print(f"{len(conversation.boundaries)} cuts, {len(overruns)} deadlines, {took:.1f} s")
-    print(f"overrun: at most {worst:.2f} ms, median {median:.2f} ms; goal {_GOAL * 1e3:.0f} ms")
+    print(f"{len(conversation.boundaries)} cuts, {len(overruns)} deadlines, {seconds:.1f} s")
+    print(f"overrun: max {worst:.2f} ms, median {median:.2f} ms; goal: max {_GOAL * 1e3:.0f} ms")
     print("cut", len(overruns), worst, median, sep="\t", file=sys.stderr)
 
 

@@ -1,7 +1,8 @@
-"""``Events.Subscribe`` beside grpcio: CPU for an event, and events lost.
+"""Measures ``Events.Subscribe`` against grpcio: the CPU time of an event, and lost events.
 
-Both subscribe at once and see the same events, each in a process of its own, until an image is
-deleted; what they have not seen by then is lost.  Neither reads more of an event than its topic.
+Both contenders subscribe at the same time, each in a process of its own, and receive the same
+events until an image is deleted. An event that a contender has not received by then counts as
+lost. Both read only the topic of each event.
 """
 
 from __future__ import annotations
@@ -30,46 +31,46 @@ def ours(address: str, namespace: str) -> Run:
     stream.wait_until_subscribed()
 
     def run() -> int:
-        found = 0
+        received = 0
         for event in stream:
             if event.topic == _DELETE:
                 break
-            found += 1
-        return found
+            received += 1
+        return received
 
     return run
 
 
 def grpcio(address: str, namespace: str) -> Run:
     method = CONTAINERD.method("containerd.services.events.v1.Events/Subscribe")
-    peer = grpc.insecure_channel(address).unary_stream(
+    rpc = grpc.insecure_channel(address).unary_stream(
         method.path,
         request_serializer=method.request.SerializeToString,
         response_deserializer=method.response.FromString,
     )
-    replies = peer(method.request(filters=_filters(namespace)))
+    responses = rpc(method.request(filters=_filters(namespace)))
 
     def run() -> int:
-        found = 0
-        for message in replies:
+        received = 0
+        for message in responses:
             if message.topic == _DELETE:
                 break
-            found += 1
-        return found
+            received += 1
+        return received
 
     return run
 
 
 def subscribe(daemon: Daemon, client: Client, rounds: int, events: int) -> None:
-    """Updates of one image's labels, as fast as the daemon makes them."""
-    images, where = client.image_service, (daemon.address, client.namespace)
+    """Update the labels of one image as fast as the daemon allows, and compare the subscribers."""
+    images, arguments = client.image_service, (daemon.address, client.namespace)
     samples = {"containerd_lite": Sample(), "grpcio": Sample()}
     lost = dict.fromkeys(samples, 0)
     name, body = f"bench-{secrets.token_hex(4)}", secrets.token_bytes(8)
     target = Descriptor("application/octet-stream", digests.of(body), len(body))
     with (
-        Child("benchmarks.events:ours", *where) as mine,
-        Child("benchmarks.events:grpcio", *where) as peer,
+        Child("benchmarks.events:ours", *arguments) as mine,
+        Child("benchmarks.events:grpcio", *arguments) as peer,
     ):
         children = {"containerd_lite": mine, "grpcio": peer}
         for _ in range(rounds):
@@ -79,9 +80,9 @@ def subscribe(daemon: Daemon, client: Client, rounds: int, events: int) -> None:
             for number in range(events):
                 images.update(name, target, {"n": str(number)})
             images.delete(name)
-            for who, child in children.items():
+            for contender, child in children.items():
                 result = child.finish()
-                samples[who].add(result)
-                lost[who] += events - result.units
+                samples[contender].add(result)
+                lost[contender] += events - result.units
     report(f"Events.Subscribe, {events} events", samples, "us/event", 1e6)
-    print(f"lost: {lost}")
+    print(f"lost events: {lost}")

@@ -1,6 +1,6 @@
-"""A fresh process: imports and the first call, beside the same with grpcio.
+"""Measures a new process that imports the package and makes one call, against grpcio.
 
-What generated code would do is done by hand for grpcio: the serialized descriptors go into
+The grpcio script does the work of generated code itself: it adds the serialized descriptors to
 protobuf's default pool.
 """
 
@@ -38,7 +38,7 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
         response_deserializer=message("containerd.services.version.v1.VersionResponse").FromString,
     )(message("google.protobuf.Empty")())
 """
-#: The most memory that the process held.
+#: Prints the most memory that the process held, in KiB.
 _PEAK = """
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
@@ -47,10 +47,10 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 def _run(script: str, *arguments: str) -> tuple[Result, float]:
-    """How long a process took, and the MiB that it held at most."""
+    """Run a script; return the time that it took, and the MiB that it held at most."""
     begin, cpu = time.perf_counter(), cpu_seconds()
     command = [sys.executable, "-c", script + _PEAK, *arguments]
-    # As where both are installed: compiled once, by the round that does not count.
+    # Keep the bytecode, as an installation does: the warm-up round compiles it.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(command, cwd=_ROOT, env=environment, check=True, stdout=subprocess.PIPE)
     result = Result(1, time.perf_counter() - begin, cpu_seconds() - cpu)
@@ -58,7 +58,7 @@ def _run(script: str, *arguments: str) -> tuple[Result, float]:
 
 
 def first_call(daemon: Daemon, rounds: int) -> None:
-    """Import, connect, ``version()``, end."""
+    """Compare processes that import, connect, call ``version()`` and exit."""
     folder = Path(str(files("containerd_lite.schema"))) / "sets"
     contenders = {
         "containerd_lite": (_OURS, daemon.address),
@@ -67,11 +67,11 @@ def first_call(daemon: Daemon, rounds: int) -> None:
     samples = {name: Sample() for name in contenders}
     peaks: dict[str, float] = {}
     for number in range(rounds + 1):
-        for name, what in contenders.items():
-            result, peak = _run(*what)
+        for name, command in contenders.items():
+            result, peak = _run(*command)
             if number:
                 samples[name].add(result)
                 peaks[name] = peak
     report("import and first call", samples, "ms", 1e3)
     ours, peer = peaks.values()
-    print(f"peak memory: {ours:.1f} MiB, grpcio {peer:.1f} MiB: {ours / peer:.2f}")
+    print(f"peak memory: {ours:.1f} MiB, grpcio {peer:.1f} MiB, ratio {ours / peer:.2f}")

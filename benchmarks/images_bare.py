@@ -1,8 +1,7 @@
-"""A pull in a loop of urllib3 and grpcio: the least that leaves an image with a daemon.
+"""A minimal pull with urllib3 and grpcio, as a peer of ``benchmarks.images``.
 
-What lives here: a peer of ``benchmarks.images``.  What may not: rounds and tables.
-
-It knows what it will be asked for, and neither checks, reports, resumes, renews nor cleans up.
+It supports only the images of that benchmark. It does not check, report, resume, renew or clean
+up anything.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from containerd_lite.schema.pool import CONTAINERD, Method
 
 Json = Mapping[str, Any]
 
-#: Chunks of a layer that are under way to the daemon.
-_AHEAD = 2
+#: Chunks of a layer that may be in flight to the daemon.
+_IN_FLIGHT = 2
 _LEASE = "bare"
 _SNAPSHOTTER = "overlayfs"
 _GC = "containerd.io/gc.ref"
@@ -37,12 +36,12 @@ def fetch(address: str, namespace: str, ref: str) -> Run:
 
 
 def pull(address: str, namespace: str, ref: str) -> Run:
-    """Two layers at a time: with four, what is unpacked is longer on its way."""
+    """Fetch two layers at a time: with four, the layer to unpack next arrives later."""
     return _Bare(address, namespace, ref, 2).pull
 
 
 def unpack(address: str, namespace: str, ref: str) -> Run:
-    """The daemon's own part of a pull, which no client can make shorter: one layer on the other."""
+    """Time only the unpacking, layer by layer, which no client can make shorter."""
     return _Bare(address, namespace, ref, 4).unpack
 
 
@@ -59,15 +58,15 @@ class _Bare:
         self._workers = workers
 
     def fetch(self) -> int:
-        self._image(unpacks=False)
+        self._pull_image(unpacks=False)
         return 1
 
     def pull(self) -> int:
-        self._image(unpacks=True)
+        self._pull_image(unpacks=True)
         return 1
 
     def unpack(self) -> Result:
-        return self._image(unpacks=True, fetches_first=True)
+        return self._pull_image(unpacks=True, fetches_first=True)
 
     # ---- the daemon ------------------------------------------------------------------------
 
@@ -87,24 +86,24 @@ class _Bare:
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.response.FromString,
         )
-        what = {"ref": blob["digest"], "total": blob["size"], "expected": blob["digest"]}
+        fields = {"ref": blob["digest"], "total": blob["size"], "expected": blob["digest"]}
         requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        replies = write(iter(requests.get, None), metadata=self._metadata)
-        requests.put(method.request(action=0, **what))
-        next(replies)
-        offset = ahead = 0
-        for piece in data:
-            requests.put(method.request(action=1, offset=offset, data=piece, **what))
-            offset += len(piece)
-            ahead += 1
-            if ahead > _AHEAD:
-                next(replies)
-                ahead -= 1
-        requests.put(method.request(action=2, offset=offset, labels=labels, **what))
-        for _ in range(ahead + 1):
-            next(replies)
+        responses = write(iter(requests.get, None), metadata=self._metadata)
+        requests.put(method.request(action=0, **fields))
+        next(responses)
+        offset = in_flight = 0
+        for chunk in data:
+            requests.put(method.request(action=1, offset=offset, data=chunk, **fields))
+            offset += len(chunk)
+            in_flight += 1
+            if in_flight > _IN_FLIGHT:
+                next(responses)
+                in_flight -= 1
+        requests.put(method.request(action=2, offset=offset, labels=labels, **fields))
+        for _ in range(in_flight + 1):
+            next(responses)
         requests.put(None)
-        for _ in replies:
+        for _ in responses:
             pass
 
     # ---- the image -------------------------------------------------------------------------
@@ -120,48 +119,48 @@ class _Bare:
         response.release_conn()
         return body
 
-    def _bring(self, layer: Json) -> None:
+    def _fetch_layer(self, layer: Json) -> None:
         response = self._get("blobs", layer["digest"])
         self._write(layer, iter(lambda: response.read(MIB), b""), {})
         response.release_conn()
 
-    def _image(self, unpacks: bool, fetches_first: bool = False) -> Result:
-        """What unpacking took: while layers come, or with all of them there."""
+    def _pull_image(self, unpacks: bool, fetches_first: bool = False) -> Result:
+        """Return the time of unpacking, while layers arrive or after all have arrived."""
         body = self._read("manifests", self._rest.rpartition(":")[2])
         manifest = json.loads(body)
         target = {"media_type": OCI_MANIFEST, "digest": digests.of(body), "size": len(body)}
         layers = manifest["layers"]
         self._call("leases.v1.Leases/Create", id=_LEASE)
-        below = enumerate([manifest["config"], *layers])
-        self._write(target, iter([body]), {f"{_GC}.content.{n}": one["digest"] for n, one in below})
+        blobs = enumerate([manifest["config"], *layers])
+        self._write(target, iter([body]), {f"{_GC}.content.{n}": b["digest"] for n, b in blobs})
         config = self._read("blobs", manifest["config"]["digest"])
         names = chain_ids(json.loads(config)["rootfs"]["diff_ids"]) if unpacks else ()
         with ThreadPoolExecutor(self._workers) as pool:
-            tasks = [pool.submit(self._bring, layer) for layer in layers]
+            fetches = [pool.submit(self._fetch_layer, layer) for layer in layers]
             if fetches_first:
-                wait(tasks)
-            taken = timed(lambda: self._unpack(layers, names, tasks))
-            for task in tasks:
-                task.result()
+                wait(fetches)
+            unpacking = timed(lambda: self._unpack(layers, names, fetches))
+            for fetch in fetches:
+                fetch.result()
         labels = {f"{_GC}.snapshot.{_SNAPSHOTTER}": names[-1]} if unpacks else {}
         self._write(manifest["config"], iter([config]), labels)
         self._call("images.v1.Images/Create", image={"name": self._ref, "target": target})
         self._call("leases.v1.Leases/Delete", id=_LEASE)
-        return taken
+        return unpacking
 
     def _unpack(
-        self, layers: Sequence[Json], names: Sequence[str], tasks: Sequence[Future[None]]
+        self, layers: Sequence[Json], names: Sequence[str], fetches: Sequence[Future[None]]
     ) -> int:
-        """Layers become snapshots of those names, each when its task is done."""
+        """Unpack each layer into the snapshot of its name when the layer has arrived."""
         parent = ""
-        for layer, name, task in zip(layers, names, tasks, strict=False):
-            where = {"snapshotter": _SNAPSHOTTER, "key": f"extract-{name}"}
-            prepared = self._call("snapshots.v1.Snapshots/Prepare", parent=parent, **where)
-            task.result()
+        for layer, name, fetch in zip(layers, names, fetches, strict=False):
+            snapshot = {"snapshotter": _SNAPSHOTTER, "key": f"extract-{name}"}
+            prepared = self._call("snapshots.v1.Snapshots/Prepare", parent=parent, **snapshot)
+            fetch.result()
             diff = {"media_type": layer["mediaType"], "digest": layer["digest"]}
             diff["size"] = layer["size"]
             self._call("diff.v1.Diff/Apply", diff=diff, mounts=prepared.mounts)
-            self._call("snapshots.v1.Snapshots/Commit", name=name, **where)
+            self._call("snapshots.v1.Snapshots/Commit", name=name, **snapshot)
             parent = name
         return 1
 

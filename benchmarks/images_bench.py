@@ -1,7 +1,6 @@
-"""What the works of ``benchmarks.images`` stand on: one daemon, one registry, one image.
+"""The setting of ``benchmarks.images``: one daemon, one registry and one image.
 
-What lives here: running ours and the peers, and putting the state back.  What may not: which works
-there are, rounds, tables.
+It runs containerd_lite and the peers, and restores the state between the runs.
 """
 
 from __future__ import annotations
@@ -23,22 +22,23 @@ from containerd_lite import Client
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
-OURS, FRESH = "containerd_lite", "containerd_lite, a new process"
-BARE, IMPORTS = "urllib3 and grpcio", "our dependencies, imported"
-#: As where our program is installed: compiled once, by the round that does not count.
+OURS, FRESH = "containerd_lite", "our command line"
+BARE, IMPORTS = "urllib3 and grpcio", "importing dependencies"
+#: Environment that keeps bytecode, as an installation does: the warm-up round compiles it.
 COMPILED = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 _SOURCE = "containerd.io/distribution.source."
-#: What the wire, the messages and the registry stand on.
+#: Modules that the wire, the messages and the registry client depend on.
 _IMPORTS = ("h2.connection", "google.protobuf.message_factory", "urllib3")
 #: Seconds that a peer may take.
-_PATIENCE = 1800.0
+_PEER_TIMEOUT = 1800.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A work made ready: our library's child, the others beside it, and how to begin anew.
+    """A prepared workload: the library's process, and the other contenders.
 
-    ``goals`` are, by peer, the most of its wall time that ``contender`` may take.
+    ``after`` runs after each run, and restores the state. ``goals`` maps a peer to the largest
+    ratio of the wall time of ``contender`` to that of the peer.
     """
 
     ours: Child
@@ -49,17 +49,17 @@ class Comparison:
 
     @property
     def runs(self) -> dict[str, Run]:
-        """All contenders, the one with goals first."""
+        """The runs of all contenders. The contender with goals is the first."""
         names: dict[str, Run] = {OURS: self.ours, **self.others}
         return {self.contender: names.pop(self.contender), **names}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A daemon, a registry with the image ``ref``, and a folder for all else.
+    """A daemon, a registry with the image ``ref``, and a folder for all other files.
 
-    ``python`` runs our command line: one into which the package is installed as users have it
-    starts 13 ms sooner than one of developers', with hooks for coverage and editable packages.
+    ``python`` runs our command line. With a plain installation of the package it starts 13 ms
+    sooner than in a developer's environment, which has hooks for coverage and editable packages.
     """
 
     daemon: Daemon
@@ -76,44 +76,44 @@ class Bench:
 
     @property
     def local(self) -> tuple[str, ...]:
-        """Since 1.7 ctr leaves the work to the daemon unless it is told not to."""
+        """The flag that makes ctr do the work. Since 1.7 it otherwise asks the daemon to do it."""
         return ("--local",) if self.has_transfer else ()
 
     # ---- contenders ----------------------------------------------------------------------------
 
     def ours(self, work: str, *arguments: str) -> AbstractContextManager[Child]:
-        """A child that does ``work`` of ``images_ours`` on the daemon."""
+        """Return a child that calls the function ``work`` of ``images_ours`` for its run."""
         return self._child(f"images_ours:{work}", *arguments)
 
     def bare(self, work: str) -> AbstractContextManager[Child]:
-        """A child that does ``work`` of ``images_bare``."""
+        """Return a child that calls the function ``work`` of ``images_bare`` for its run."""
         return self._child(f"images_bare:{work}", self.ref)
 
     def _child(self, work: str, *arguments: str) -> Child:
         return Child(f"benchmarks.{work}", self.daemon.address, self.client.namespace, *arguments)
 
     def command(self, verb: str, *arguments: str) -> list[str]:
-        """A command line of ours; to be run with ``COMPILED``."""
-        place = ("-a", self.daemon.address, "-n", self.client.namespace)
-        return [self.python, "-m", "containerd_lite", verb, *place, *arguments]
+        """Return a command line of ours. Its environment must be ``COMPILED``."""
+        flags = ("-a", self.daemon.address, "-n", self.client.namespace)
+        return [self.python, "-m", "containerd_lite", verb, *flags, *arguments]
 
     def fresh(self, *arguments: str) -> Run:
-        """Our command line, started anew each time."""
+        """Return a run of our command line, in a new process each time."""
         return _program(self.command(*arguments))
 
     def imports(self) -> Run:
-        """A process that imports what no client on our dependencies does without, and ends."""
+        """Return a run of a process that only imports the modules every such client needs."""
         return _program([self.python, "-c", f"import {', '.join(_IMPORTS)}"])
 
     def ctr(self, *arguments: str) -> Run:
         def run() -> int:
-            self.daemon.ctr(*arguments, namespace=self.client.namespace, timeout=_PATIENCE)
+            self.daemon.ctr(*arguments, namespace=self.client.namespace, timeout=_PEER_TIMEOUT)
             return 1
 
         return run
 
     def both_ctr(self, verb: str, *arguments: str) -> dict[str, Run]:
-        """``ctr`` as a client, and where there is a choice as one who asks the daemon to do it."""
+        """Return ctr as a client and, since 1.7, ctr that asks the daemon to do the work."""
         name = f"ctr images {verb}"
         local = self.ctr("images", verb, *self.local, *arguments)
         if not self.has_transfer:
@@ -121,22 +121,22 @@ class Bench:
         return {f"{name} --local": local, name: self.ctr("images", verb, *arguments)}
 
     def skopeo(self) -> Run:
-        """Copies the image into a layout, each time a new one, which is then deleted."""
+        """Return a run that copies the image into a new layout, and then deletes the layout."""
 
         def run() -> Result:
             with tempfile.TemporaryDirectory(dir=self.folder) as name:
                 home = Path(name)
 
-                def work() -> int:
+                def copy() -> int:
                     skopeo(f"docker://{self.ref}", f"oci:{home}/to:{TAG}", home)
                     return 1
 
-                return timed(work)
+                return timed(copy)
 
         return run
 
     def cpu_seconds(self) -> float:
-        """The daemon's CPU time, in steps of the kernel's clock."""
+        """Return the daemon's CPU time in seconds, at the resolution of the kernel's clock."""
         fields = Path(f"/proc/{self.daemon.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -144,7 +144,7 @@ class Bench:
 
     @contextmanager
     def filled(self, fill: Run) -> Iterator[None]:
-        """Within the block the daemon has the image, which ``fill`` brings."""
+        """Call ``fill``, which pulls the image, before the block; empty the daemon afterwards."""
         fill()
         self.expect_all()
         try:
@@ -153,16 +153,16 @@ class Bench:
             self.empty()
 
     def clear(self) -> None:
-        """After a run that brought the image: see that it did, and take it away."""
+        """Check that a run has stored the whole image, and delete it."""
         self.expect_all()
         self.empty()
 
     def expect_all(self) -> None:
         if self._stored() < self.size:
-            raise RuntimeError(f"the daemon has {self._stored()} bytes of {self.size}")
+            raise RuntimeError(f"the daemon stored {self._stored()} of {self.size} bytes")
 
     def empty(self) -> None:
-        """Delete all images, collect garbage, and see that nothing is left."""
+        """Delete all images, collect garbage, and check that no content or snapshot is left."""
         images = self.client.image_service
         for image in images.list():
             images.delete(image.name, sync=True)
@@ -175,14 +175,14 @@ class Bench:
         return [lease.id for lease in self.client.lease_service.list()]
 
     def _stored(self) -> int:
-        """Bytes of blobs in the daemon's folder, whosever they are."""
+        """Return the size of all blobs in the daemon's folder, of any namespace, in bytes."""
         blobs = self.daemon.root / "io.containerd.content.v1.content" / "blobs"
         return sum(path.stat().st_size for path in blobs.glob("*/*"))
 
     def forget_sources(self) -> None:
-        """Take from all content the labels that name repositories to mount it from."""
+        """Remove the labels of content that name repositories to mount it from."""
         if "mount=" in self.registry.log.read_text():
-            raise RuntimeError("a blob was mounted, and not pushed")
+            raise RuntimeError("a blob was mounted instead of pushed")
         store = self.client.content_store
         for info in list(store.walk()):
             sources = [key for key in info.labels if key.startswith(_SOURCE)]

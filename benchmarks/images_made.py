@@ -1,9 +1,7 @@
-"""The images of ``benchmarks.images``: a few large layers, many small ones.
+"""Makes the images of ``benchmarks.images`` as OCI layouts: a few large layers, or many small ones.
 
-What lives here: making them, as OCI layouts of one image.  What may not: uploading, measuring.
-
-Layers are gzip, as registries hold them.  Those of random bytes are stored in it, not compressed:
-unpacking them costs a daemon its disk and its digests, hardly any inflating.
+Layers are gzip, as in registries. The gzip of random bytes stores them without compression: to
+unpack them, the daemon spends time on disk writes and digests, but hardly on decompression.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ _SMALL_LAYERS, _SMALL_FILES, _SMALL_SIZES = 60, 50, (1024, 20 * 1024)
 
 
 def small(folder: Path) -> Path:
-    """60 layers of some 50 files of 1 to 20 KiB that halve when compressed."""
+    """Make 60 layers of 50 files of 1 to 20 KiB, which compress to half their size."""
     source = random.Random(0)
 
     def file() -> bytes:
@@ -51,12 +49,12 @@ def small(folder: Path) -> Path:
 
 
 def large(folder: Path, sizes: Iterable[int]) -> Path:
-    """A layer of one file of random bytes for each size; never more than a MiB of it in memory."""
+    """Make a layer with one file of random bytes for each size, with at most 1 MiB in memory."""
     (folder / "blobs" / "sha256").mkdir(parents=True)
     layers, diff_ids = [], []
     for number, size in enumerate(sizes):
-        one, diff_id = _layer(folder, f"large-{number}", size)
-        layers.append(one)
+        entry, diff_id = _layer(folder, f"large-{number}", size)
+        layers.append(entry)
         diff_ids.append(diff_id)
     config = {
         **platform_json(machine_platform()),
@@ -77,13 +75,13 @@ def large(folder: Path, sizes: Iterable[int]) -> Path:
 
 def _put(folder: Path, document: Json, media_type: str) -> Json:
     body = encode(document)
-    found = descriptor(media_type, body)
-    path_of(folder, found["digest"]).write_bytes(body)
-    return found
+    blob = descriptor(media_type, body)
+    path_of(folder, blob["digest"]).write_bytes(body)
+    return blob
 
 
 def _layer(folder: Path, name: str, size: int) -> tuple[Json, str]:
-    """A layer's blob, written as it is made: its descriptor and its diff ID."""
+    """Write the blob of a layer piece by piece; return its descriptor and its diff ID."""
     path = folder / "making"
     with path.open("wb") as file:
         gzip = _Gzip(file)
@@ -95,19 +93,19 @@ def _layer(folder: Path, name: str, size: int) -> tuple[Json, str]:
             archive.addfile(info, _Random())
         gzip.end()
     path.rename(path_of(folder, gzip.digest))
-    one: Json = {"mediaType": f"{OCI_LAYER}+gzip", "digest": gzip.digest, "size": gzip.size}
-    return one, f"sha256:{gzip.plain.hexdigest()}"
+    entry: Json = {"mediaType": f"{OCI_LAYER}+gzip", "digest": gzip.digest, "size": gzip.size}
+    return entry, f"sha256:{gzip.plain.hexdigest()}"
 
 
 class _Random(io.RawIOBase):
-    """A file of random bytes without end."""
+    """An endless file of random bytes."""
 
     def read(self, size: int = -1) -> bytes:
         return os.urandom(size)
 
 
 class _Gzip(io.RawIOBase):
-    """What is written here ends in a file as gzip that stores, both hashed."""
+    """Writes data to a file as gzip without compression; hashes the data and the gzip."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -118,13 +116,13 @@ class _Gzip(io.RawIOBase):
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
         self.plain.update(data)
-        self._take(self._packer.compress(data))
+        self._write_packed(self._packer.compress(data))
         return len(data)
 
     def end(self) -> None:
-        self._take(self._packer.flush())
+        self._write_packed(self._packer.flush())
 
-    def _take(self, packed: bytes) -> None:
+    def _write_packed(self, packed: bytes) -> None:
         self._packed.update(packed)
         self._file.write(packed)
         self.size += len(packed)

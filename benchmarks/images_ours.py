@@ -1,7 +1,4 @@
-"""Our contenders of ``benchmarks.images``, each a library in a process that is there.
-
-What lives here: the work, on one client.  What may not: peers, tables, putting things back.
-"""
+"""The contenders of containerd_lite in ``benchmarks.images``: a library in a running process."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from containerd_lite import Client, Layout
 
 
 def _once(work: Callable[[], object]) -> Run:
-    """One image is the unit of work."""
+    """Return a run that counts as one unit of work: one image."""
 
     def run() -> int:
         work()
@@ -40,7 +37,7 @@ def pull_by_daemon(address: str, namespace: str, ref: str) -> Run:
 
 
 def push(address: str, namespace: str, name: str, host: str) -> Run:
-    """Pushes the image ``name``, each time to a repository that is new."""
+    """Push the image ``name`` to a new repository each time."""
     client, numbers = Client(address, namespace=namespace), count()
     return _once(lambda: client.push(f"{host}/ours-{next(numbers)}:v1", name))
 
@@ -56,7 +53,7 @@ def export(address: str, namespace: str, name: str, path: str) -> Run:
 
 
 def layout(folder: str, ref: str) -> Run:
-    """Pulls into a layout, each time a new one, which is then deleted."""
+    """Pull into a new layout each time, and delete the layout afterwards."""
     numbers = count()
 
     def run() -> Result:

@@ -1,8 +1,4 @@
-"""The works of ``benchmarks.images``.
-
-What lives here: what is done, beside whom, with what goal.  What may not: how the state is put
-back, rounds, tables.
-"""
+"""The workloads of ``benchmarks.images``, each with its peers and its goals."""
 
 from __future__ import annotations
 
@@ -15,13 +11,13 @@ from benchmarks.images_bench import BARE, FRESH, IMPORTS, Bench, Comparison
 from benchmarks.measure import Result, Run
 from benchmarks.registry_ours import TAG
 
-#: For a process that pulls what is there, and does little else (see ``benchmarks.start``).
+#: Goals of a new process that pulls an image which is there already (see ``benchmarks.start``).
 _FRESH_GOALS = {IMPORTS: 1.35}
 
 
 @contextmanager
 def _fetch(bench: Bench) -> Iterator[Comparison]:
-    """Pull without unpack."""
+    """Pull without unpacking."""
     peers = {"ctr content fetch": _fetch_by_ctr(bench)}
     with bench.ours("fetch", bench.ref) as ours, bench.bare("fetch") as bare:
         others: dict[str, Run] = {**peers, BARE: bare}
@@ -30,7 +26,7 @@ def _fetch(bench: Bench) -> Iterator[Comparison]:
 
 @contextmanager
 def _pull(bench: Bench) -> Iterator[Comparison]:
-    """Pull with unpack."""
+    """Pull and unpack."""
     peers = bench.both_ctr("pull", "--plain-http", bench.ref)
     goals = {next(iter(peers)): 0.85 if bench.has_transfer else 0.75}
     with (
@@ -45,7 +41,7 @@ def _pull(bench: Bench) -> Iterator[Comparison]:
 
 @contextmanager
 def _pull_by_daemon(bench: Bench) -> Iterator[Comparison]:
-    """Pull by the daemon (since 2.0)."""
+    """Let the daemon pull (since containerd 2.0)."""
     with bench.ours("pull_by_daemon", bench.ref) as ours:
         peers = {"ctr images pull": bench.ctr("images", "pull", "--plain-http", bench.ref)}
         yield Comparison(ours, peers, dict.fromkeys(peers, 1.05), bench.clear)
@@ -53,14 +49,14 @@ def _pull_by_daemon(bench: Bench) -> Iterator[Comparison]:
 
 @contextmanager
 def _layout(bench: Bench) -> Iterator[Comparison]:
-    """Pull into a layout."""
+    """Pull into an OCI layout."""
     with Child("benchmarks.images_ours:layout", str(bench.folder), bench.ref) as ours:
         yield Comparison(ours, {"skopeo copy": bench.skopeo()}, {"skopeo copy": 1.2})
 
 
 @contextmanager
 def _push(bench: Bench) -> Iterator[Comparison]:
-    """Push to a repository that is new, nothing mounted."""
+    """Push to a new repository, without mounting blobs."""
     host, numbers = bench.registry.host, count()
 
     def ctr(*flags: str) -> Run:
@@ -82,7 +78,7 @@ def _push(bench: Bench) -> Iterator[Comparison]:
 
 @contextmanager
 def _import(bench: Bench) -> Iterator[Comparison]:
-    """Import without unpack."""
+    """Import an archive without unpacking."""
     with _archive(bench) as archive, bench.ours("import_archive", archive) as ours:
         peers = bench.both_ctr("import", "--no-unpack", archive)
         yield Comparison(ours, peers, dict.fromkeys(peers, 0.6), bench.clear)
@@ -90,12 +86,12 @@ def _import(bench: Bench) -> Iterator[Comparison]:
 
 @contextmanager
 def _export(bench: Bench) -> Iterator[Comparison]:
-    """Export."""
+    """Export an archive."""
     target = bench.folder / "exported.tar"
 
-    def take_away() -> None:
+    def check_and_delete() -> None:
         if target.stat().st_size < bench.size:
-            raise RuntimeError(f"{target} has {target.stat().st_size} bytes of {bench.size}")
+            raise RuntimeError(f"{target} has {target.stat().st_size} of {bench.size} bytes")
         target.unlink()
 
     with (
@@ -103,12 +99,12 @@ def _export(bench: Bench) -> Iterator[Comparison]:
         bench.ours("export", bench.ref, str(target)) as ours,
     ):
         peers = bench.both_ctr("export", str(target), bench.ref)
-        yield Comparison(ours, peers, dict.fromkeys(peers, 0.25), take_away)
+        yield Comparison(ours, peers, dict.fromkeys(peers, 0.25), check_and_delete)
 
 
 @contextmanager
 def _again(bench: Bench) -> Iterator[Comparison]:
-    """Pull of an image that is there, unpacked."""
+    """Pull an image that is there already, unpacked."""
     peers = bench.both_ctr("pull", "--plain-http", bench.ref)
     with bench.filled(next(iter(peers.values()))), bench.ours("pull", bench.ref) as ours:
         fresh = bench.fresh("pull", "-q", bench.ref)
@@ -118,7 +114,7 @@ def _again(bench: Bench) -> Iterator[Comparison]:
 
 @contextmanager
 def _fetch_again(bench: Bench) -> Iterator[Comparison]:
-    """Pull without unpack of an image that is there."""
+    """Pull, without unpacking, an image that is there already."""
     peers = {"ctr content fetch": _fetch_by_ctr(bench)}
     with bench.filled(_fetch_by_ctr(bench)), bench.ours("fetch", bench.ref) as ours:
         fresh = bench.fresh("pull", "-q", "--no-unpack", bench.ref)
@@ -126,7 +122,7 @@ def _fetch_again(bench: Bench) -> Iterator[Comparison]:
         yield Comparison(ours, others, _FRESH_GOALS, contender=FRESH)
 
 
-# ---- how content comes before the run ----------------------------------------------------------
+# ---- content that a run needs ------------------------------------------------------------------
 
 
 def _fetch_by_ctr(bench: Bench) -> Run:
@@ -135,7 +131,7 @@ def _fetch_by_ctr(bench: Bench) -> Run:
 
 @contextmanager
 def _archive(bench: Bench) -> Iterator[str]:
-    """The image as ctr exports it; the daemon has it no more."""
+    """Yield an archive of the image made by ctr. The daemon then no longer has the image."""
     path = bench.folder / "archive.tar"
     with bench.filled(_fetch_by_ctr(bench)):
         bench.ctr("images", "export", *bench.local, str(path), bench.ref)()
@@ -145,7 +141,7 @@ def _archive(bench: Bench) -> Iterator[str]:
         path.unlink()
 
 
-WORKS: dict[str, Callable[[Bench], AbstractContextManager[Comparison]]] = {
+WORKLOADS: dict[str, Callable[[Bench], AbstractContextManager[Comparison]]] = {
     "fetch": _fetch,
     "pull": _pull,
     "pull-by-daemon": _pull_by_daemon,
@@ -156,7 +152,7 @@ WORKS: dict[str, Callable[[Bench], AbstractContextManager[Comparison]]] = {
     "again": _again,
     "fetch-again": _fetch_again,
 }
-#: Those for which it matters what a line gives.
+#: Workloads whose time depends on the connection to the registry.
 PULLS = ("fetch", "pull", "layout")
-#: Those that daemons before 2.0 cannot do: 1.7's own pulls want TLS.
+#: Workloads that need containerd 2.0: the daemon of 1.7 pulls over TLS only.
 NEED_2 = frozenset({"pull-by-daemon"})

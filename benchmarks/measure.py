@@ -1,6 +1,9 @@
-"""Paired measurements: each round runs every contender once, in turn; ratios are of medians.
+"""Paired measurements: each round runs every contender once, and the tables compare medians.
 
-What lives here: rounds, medians, CPU time, the table and the TSV.  What may not: what is measured.
+A table has a row for each contender, with medians over the rounds: the wall time and the CPU time
+of a unit of work, and two ratios. ``ours/peer`` is the wall time of the first row divided by that
+of this row: below 1 the first row is faster. The last column is the same ratio of CPU times.
+Each row also goes to stderr as TSV: title, contender, seconds, CPU seconds, and the two ratios.
 """
 
 from __future__ import annotations
@@ -16,20 +19,21 @@ from typing import NamedTuple
 
 
 class Result(NamedTuple):
-    """What a run took that measured itself: units of work, seconds, CPU seconds."""
+    """The cost of a run: units of work, wall seconds and CPU seconds."""
 
     units: int
     wall: float
     cpu: float
 
 
-#: One run of a contender; returns how many units of work it did (calls, bytes), or all of it.
+#: One run of a contender. Returns its units of work (calls, bytes), or a ``Result`` if it times
+#: itself.
 Run = Callable[[], "int | Result"]
 
 
 @dataclass
 class Sample:
-    """What one contender's rounds gave: seconds and CPU seconds for a unit of work."""
+    """The rounds of one contender: wall seconds and CPU seconds per unit of work."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -48,13 +52,13 @@ class Sample:
 
 
 def cpu_seconds() -> float:
-    """This process's CPU time and that of its children that have ended."""
-    both = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    """Return the CPU seconds of this process and of its children that have exited."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
 def timed(run: Run) -> Result:
-    """Run once."""
+    """Run once; return the cost."""
     cpu, wall = cpu_seconds(), time.perf_counter()
     units = run()
     if isinstance(units, Result):
@@ -63,9 +67,9 @@ def timed(run: Run) -> Result:
 
 
 def measure(contenders: Mapping[str, Run], rounds: int) -> dict[str, Sample]:
-    """Run them all in turn, ``rounds`` times, after one round that does not count.
+    """Run all contenders in turn, ``rounds`` times, after a warm-up round that does not count.
 
-    Each round begins with another one: what runs behind a contender may suffer from it.
+    Each round begins with another contender, because a contender may slow down the next one.
     """
     samples = {name: Sample() for name in contenders}
     names = deque(contenders)
@@ -79,7 +83,7 @@ def measure(contenders: Mapping[str, Run], rounds: int) -> dict[str, Sample]:
 
 
 def report(title: str, samples: Mapping[str, Sample], unit: str, scale: float) -> None:
-    """Print medians and our ratio to each peer; the first contender is ours."""
+    """Print the medians, and the ratio of the first contender to each contender."""
     ours, *_ = samples
     print(f"\n{title} (median of {len(samples[ours].wall)} paired rounds)")
     print(f"{'':26}{unit:>14}{'CPU ' + unit:>16}{'ours/peer':>12}{'CPU':>8}")
@@ -94,7 +98,7 @@ def report(title: str, samples: Mapping[str, Sample], unit: str, scale: float) -
         print(*row, sep="\t", file=sys.stderr)
 
 
-def say_goal(name: str, ratio: float, peer: str, most: float) -> None:
-    """Print whether a contender took at most so many times as long as its peer."""
-    verdict = "met" if ratio <= most else "MISSED"
-    print(f"goal: {name}: {ratio:.2f} of {peer}, {most} at most: {verdict}")
+def say_goal(name: str, ratio: float, peer: str, limit: float) -> None:
+    """Print whether the ratio of a contender to its peer is at most ``limit``."""
+    verdict = "met" if ratio <= limit else "MISSED"
+    print(f"goal: {name} / {peer} is {ratio:.2f}, at most {limit} allowed: {verdict}")

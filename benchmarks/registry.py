@@ -1,11 +1,14 @@
-"""The registry client beside crane, skopeo and oras, on one local registry in the same run.
+"""Measures the registry client against crane, skopeo and oras, on one local registry.
 
-    TMPDIR=/dev/shm python -m benchmarks.registry [--rounds 5] [--mib 1024] [WORK…]
+Usage:
 
-fetches and uploads eight blobs, one at a time and side by side; what is fetched ends in files,
-verified.  Ours is a library in a process that is there, as it is to who imports it; the peers are
-programs, each started once, or once a blob where it knows no other way to take one at a time.
-Without a TMPDIR in memory the disk takes part, and makes the rounds differ more.
+    TMPDIR=/dev/shm python -m benchmarks.registry [--rounds 5] [--mib 1024] [WORKLOAD…]
+
+The workloads fetch and upload eight blobs, one at a time or all at once. Fetched blobs are
+verified, and written to files. Our contender is a library in a process that runs already, as in a
+program that imports it. The peers are programs. Each runs once, or once for each blob if it
+cannot otherwise take one blob at a time. If TMPDIR is not in memory, the disk makes the rounds
+differ more. The table gives the time for a GiB; ``ours/peer`` below 1 means that ours is faster.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ BLOBS = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """The registry, the image of eight layers, and the eight images of one."""
+    """The registry, the image with eight layers, and eight images with one layer each."""
 
     host: str
     folder: Path
@@ -41,7 +44,7 @@ class Setting:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for a while."""
+        """Yield a temporary folder."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             yield Path(name)
 
@@ -61,7 +64,7 @@ def _setting(mib: int) -> Iterator[Setting]:
 
 
 def _program(name: str, *arguments: str, home: Path, output: Path | None = None) -> None:
-    # The last two keep skopeo from a cache in which it remembers where blobs are.
+    # The last two variables keep skopeo from its cache of the places where blobs are.
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(home), "LC_ALL": "C"}
     environment |= {"XDG_RUNTIME_DIR": str(home), "_CONTAINERS_ROOTLESS_UID": "1"}
     with open(output or os.devnull, "wb") as file:
@@ -76,7 +79,7 @@ def _skopeo(source: str, target: str, home: Path) -> None:
 
 
 def fetching(setting: Setting, workers: int) -> dict[str, Run]:
-    """The peers; an image is called as its layout, and by the number of its upload."""
+    """Return the peers that fetch. The name of an image is its layout's and an upload number."""
     host, size = setting.host, setting.size
     whole = f"{host}/whole-0:{TAG}"
 
@@ -108,7 +111,7 @@ def fetching(setting: Setting, workers: int) -> dict[str, Run]:
 
 
 def uploading(setting: Setting, workers: int) -> dict[str, Run]:
-    """The peers, each time to repositories that are new, so that every blob has to be sent."""
+    """Return the peers that upload, each time to new repositories, so that they send every blob."""
     size, numbers = setting.size, count()
     layouts = [setting.whole] if workers > 1 else setting.singles
 
@@ -140,25 +143,25 @@ def uploading(setting: Setting, workers: int) -> dict[str, Run]:
 def _compare(name: str, setting: Setting, rounds: int, mib: int) -> None:
     verb, _, workers = name.partition("-")
     if verb == "fetch":
-        where, peers = ("whole-0", str(setting.folder)), fetching(setting, int(workers))
+        paths, peers = ("whole-0", str(setting.folder)), fetching(setting, int(workers))
     else:
-        where, peers = (f"ours-{workers}", str(setting.whole)), uploading(setting, int(workers))
+        paths, peers = (f"ours-{workers}", str(setting.whole)), uploading(setting, int(workers))
     with ExitStack() as stack:
-        work = f"benchmarks.registry_ours:{verb}"
-        ours = stack.enter_context(Child(work, setting.host, *where, workers))
+        function = f"benchmarks.registry_ours:{verb}"
+        ours = stack.enter_context(Child(function, setting.host, *paths, workers))
         title = f"{verb} {mib} MiB in {BLOBS} blobs, {workers} at a time"
         report(title, measure({"ours": ours, **peers}, rounds), "ms/GiB", 1e3 * (1 << 30))
 
 
 def main() -> None:
-    """Run all, or those that are named."""
+    """Run the workloads named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--mib", type=int, default=1024, help="of all eight blobs")
-    parser.add_argument("work", nargs="*", help="fetch-1, fetch-8, upload-1, upload-8 (all)")
+    parser.add_argument("--mib", type=int, default=1024, help="size of the 8 blobs together")
+    parser.add_argument("workload", nargs="*", help="fetch-1, fetch-8, upload-1, upload-8 (all)")
     options = parser.parse_args()
     with _setting(options.mib) as setting:
-        for name in options.work or ("fetch-1", "fetch-8", "upload-1", "upload-8"):
+        for name in options.workload or ("fetch-1", "fetch-8", "upload-1", "upload-8"):
             _compare(name, setting, options.rounds, options.mib)
 
 

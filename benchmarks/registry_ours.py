@@ -1,7 +1,4 @@
-"""Our contender of ``benchmarks.registry``, in a process of its own: eight blobs, there and back.
-
-What lives here: the work, and the image that it is done with.  What may not: peers, tables.
-"""
+"""The contender of containerd_lite in ``benchmarks.registry``, and the image that it uses."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ TAG = "v1"
 
 
 def fetch(host: str, repository: str, folder: str, workers: str) -> Run:
-    """Fetches an image's blobs into files of a folder that is then deleted."""
+    """Fetch the blobs of an image into a folder, and delete the folder afterwards."""
     reference = Reference.parse(f"{host}/{repository}:{TAG}")
 
     def run() -> int:
@@ -34,25 +31,25 @@ def fetch(host: str, repository: str, folder: str, workers: str) -> Run:
             tempfile.TemporaryDirectory(dir=folder) as name,
         ):
 
-            def one(blob: Descriptor) -> None:
+            def fetch_blob(blob: Descriptor) -> None:
                 buffer = memoryview(bytearray(min(MIB, blob.size)))
                 path = Path(name, digests.encoded(blob.digest))
                 with (
                     registry.open_blob(reference, blob) as reader,
                     path.open("wb", buffering=0) as file,
                 ):
-                    while taken := reader.readinto(buffer):
-                        file.write(buffer[:taken])
+                    while count := reader.readinto(buffer):
+                        file.write(buffer[:count])
 
             target = registry.resolve(reference)
-            found = blobs(registry.fetch_manifest(reference, target))
-            return _all(one, found, int(workers))
+            descriptors = blobs(registry.fetch_manifest(reference, target))
+            return _transfer_all(fetch_blob, descriptors, int(workers))
 
     return run
 
 
 def upload(host: str, repository: str, layout: str, workers: str) -> Run:
-    """Uploads an OCI layout's image, each time to a repository that is new."""
+    """Upload the image of an OCI layout, each time to a new repository."""
     numbers, folder = count(), Path(layout)
     manifest = manifest_of(folder)
 
@@ -60,45 +57,47 @@ def upload(host: str, repository: str, layout: str, workers: str) -> Run:
         with Registry(host, hosts_dirs=()) as registry:
             reference = Reference.parse(f"{host}/{repository}-{next(numbers)}:{TAG}")
 
-            def one(blob: Descriptor) -> None:
+            def upload_blob(blob: Descriptor) -> None:
                 registry.upload_blob(reference, blob, path_of(folder, blob.digest))
 
-            size = _all(one, blobs(manifest), int(workers))
+            size = _transfer_all(upload_blob, blobs(manifest), int(workers))
             registry.push_manifest(reference, manifest)
             return size
 
     return run
 
 
-def _all(one: Callable[[Descriptor], None], found: Iterable[Descriptor], workers: int) -> int:
-    found = list(found)
+def _transfer_all(
+    transfer: Callable[[Descriptor], None], descriptors: Iterable[Descriptor], workers: int
+) -> int:
+    descriptors = list(descriptors)
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(one, found))
-    return sum(blob.size for blob in found)
+        list(pool.map(transfer, descriptors))
+    return sum(blob.size for blob in descriptors)
 
 
 # ---- the image ---------------------------------------------------------------------------------
 
 
 def blobs(manifest: bytes) -> Iterator[Descriptor]:
-    """The config and the layers."""
+    """Return the descriptors of the config and the layers."""
     document = json.loads(manifest)
     return map(Descriptor.from_json, [document["config"], *document["layers"]])
 
 
 def path_of(layout: Path, digest: str) -> Path:
-    """The file of a blob in an OCI layout."""
+    """Return the file of a blob in an OCI layout."""
     return layout / "blobs" / "sha256" / digests.encoded(digest)
 
 
 def manifest_of(layout: Path) -> bytes:
-    """The manifest of the only image."""
+    """Return the manifest of the only image in an OCI layout."""
     (entry,) = json.loads((layout / "index.json").read_bytes())["manifests"]
     return path_of(layout, entry["digest"]).read_bytes()
 
 
 def make_layout(folder: Path, sizes: list[int]) -> Path:
-    """An OCI layout of one image whose layers are random bytes."""
+    """Make an OCI layout with one image whose layers are random bytes."""
     (folder / "blobs" / "sha256").mkdir(parents=True)
 
     def put(body: bytes, media_type: str) -> dict[str, object]:

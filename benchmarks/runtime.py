@@ -1,13 +1,16 @@
-"""Containers beside ctr, on a private daemon, in the same run.
+"""Measures containers against ctr, on a private daemon. Needs root.
 
-    TMPDIR=/dev/shm python -m benchmarks.runtime [--suite bookworm] [--rounds 15] [WORK…]
+Usage:
 
-wants root; prints tables with goals, and rows of TSV on stderr.
+    TMPDIR=/dev/shm python -m benchmarks.runtime [--suite bookworm] [--rounds 15] [WORKLOAD…]
 
-``run`` is one container from nothing to nothing, ``exec`` one more process in one that runs,
-``crowd`` eight containers at once.  Ours is a library in a process that is there, as it is to who
-imports it, and our command line, started anew each time; ctr is a program.  All of them show, or
-give back, what the container says.
+Prints tables with goals, and rows of TSV on stderr. In a table, ``ours/peer`` below 1 means that
+the library is faster than this row.
+
+``run`` creates, runs and deletes a container. ``exec`` runs one more process in a running
+container. ``crowd`` runs eight containers at once. containerd_lite takes part twice: as a library
+in a process that runs already, as in a program that imports it, and as our command line in a new
+process each time. The peer is the program ctr. All of them print or return the container's output.
 """
 
 from __future__ import annotations
@@ -31,8 +34,9 @@ from tests.harness.daemon import SUITES, Daemon
 from tests.harness.registry import Registry
 
 _AT_ONCE = 8
-_SAYS = ("echo", "hello")
-#: Of ctr's wall time, at most: the library's, and our command line's (see ``benchmarks.start``).
+_COMMAND = ("echo", "hello")
+#: The largest ratios to ctr's wall time, of the library and of our command line (see
+#: ``benchmarks.start``).
 _GOALS = {
     "run": {OURS: 0.7, FRESH: 1.6},
     "exec": {OURS: 0.7, FRESH: 2.3},
@@ -42,89 +46,92 @@ _GOALS = {
 
 @dataclass(frozen=True)
 class Place:
-    """A daemon with an image that can run."""
+    """A daemon with a runnable image."""
 
     bench: Bench
     ref: str
     numbers: Iterator[int]
 
     def ours(self, work: str, *arguments: str) -> Child:
-        where = (self.bench.daemon.address, self.bench.client.namespace)
-        return Child(f"benchmarks.runtime_ours:{work}", *where, *arguments)
+        place = (self.bench.daemon.address, self.bench.client.namespace)
+        return Child(f"benchmarks.runtime_ours:{work}", *place, *arguments)
 
     def ctr(self, *arguments: str) -> list[str]:
-        """A command line of ctr's."""
+        """Return a command line of ctr."""
         daemon, namespace = self.bench.daemon, self.bench.client.namespace
         return [*daemon.programs.ctr.argv, "-a", str(daemon.socket), "-n", namespace, *arguments]
 
     def ctr_run(self) -> list[str]:
-        return self.ctr("run", "--rm", self.ref, f"theirs-{next(self.numbers)}", *_SAYS)
+        return self.ctr("run", "--rm", self.ref, f"theirs-{next(self.numbers)}", *_COMMAND)
 
 
-def said(command: list[str]) -> None:
-    """Run it; it must say what is expected."""
-    _expect(subprocess.Popen(command, env=COMPILED, stdout=subprocess.PIPE))
+def run_checked(command: list[str]) -> None:
+    """Run a command, and check its output."""
+    _check_output(subprocess.Popen(command, env=COMPILED, stdout=subprocess.PIPE))
 
 
-def _expect(process: subprocess.Popen[bytes]) -> None:
+def _check_output(process: subprocess.Popen[bytes]) -> None:
     output, _ = process.communicate(timeout=60)
     if process.returncode or output != b"hello\n":
-        raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {output!r}")
+        raise RuntimeError(f"{process.args!r} exited with {process.returncode}: {output!r}")
 
 
 def once(command: Callable[[], list[str]]) -> Run:
+    """Return a run of a command. ``command`` returns its arguments for each run."""
+
     def run() -> int:
-        said(command())
+        run_checked(command())
         return 1
 
     return run
 
 
 def _run(place: Place) -> dict[str, Run]:
-    """One container from nothing to nothing."""
+    """Create, run and delete a container."""
     return {
         OURS: place.ours("run", place.ref),
-        FRESH: once(lambda: place.bench.command("run", place.ref, *_SAYS)),
+        FRESH: once(lambda: place.bench.command("run", place.ref, *_COMMAND)),
         "ctr run --rm": once(place.ctr_run),
     }
 
 
 def _exec(place: Place) -> dict[str, Run]:
-    """One more process in a container that runs."""
+    """Run one more process in a running container."""
     id = f"busy-{next(place.numbers)}"
     place.bench.client.run(place.ref, ["sleep", "100000"], detach=True, id=id)
 
     def theirs() -> list[str]:
         exec_id = f"theirs-{next(place.numbers)}"
-        return place.ctr("tasks", "exec", "--exec-id", exec_id, id, *_SAYS)
+        return place.ctr("tasks", "exec", "--exec-id", exec_id, id, *_COMMAND)
 
     return {
         OURS: place.ours("exec", id),
-        FRESH: once(lambda: place.bench.command("exec", id, *_SAYS)),
+        FRESH: once(lambda: place.bench.command("exec", id, *_COMMAND)),
         "ctr task exec": once(theirs),
     }
 
 
 def _crowd(place: Place) -> dict[str, Run]:
-    """Eight of them at once."""
+    """Run eight containers at once."""
 
     def theirs() -> int:
         processes = [
             subprocess.Popen(place.ctr_run(), stdout=subprocess.PIPE) for _ in range(_AT_ONCE)
         ]
         for process in processes:
-            _expect(process)
+            _check_output(process)
         return _AT_ONCE
 
     ours = place.ours("run_many", place.ref, str(_AT_ONCE))
-    return {OURS: ours, f"{_AT_ONCE} of ctr run --rm": theirs}
+    return {OURS: ours, f"{_AT_ONCE} x ctr run --rm": theirs}
 
 
-WORKS = {"run": _run, "exec": _exec, "crowd": _crowd}
+WORKLOADS = {"run": _run, "exec": _exec, "crowd": _crowd}
 
 
 @contextmanager
 def place(suite: str, python: str, *, prefer_path: bool = False) -> Iterator[Place]:
+    """Start a daemon and a registry, and pull the image."""
     with (
         Daemon(suite, prefer_path=prefer_path) as daemon,
         Registry() as registry,
@@ -139,29 +146,33 @@ def place(suite: str, python: str, *, prefer_path: bool = False) -> Iterator[Pla
 
 def _judge(samples: dict[str, Sample], goals: dict[str, float]) -> None:
     *_, peer = samples
-    for name, most in goals.items():
+    for name, limit in goals.items():
         if name in samples:
-            say_goal(name, samples[name].median / samples[peer].median, peer, most)
+            say_goal(name, samples[name].median / samples[peer].median, peer, limit)
 
 
 def main() -> None:
-    """Run all, or those that are named."""
+    """Run the workloads named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--suite", choices=SUITES, action="append", help="(bookworm and sid)")
+    parser.add_argument(
+        "--suite", choices=SUITES, action="append", help="repeatable (bookworm and sid)"
+    )
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--python", default=sys.executable, help="runs our command line (this one)")
-    parser.add_argument("work", nargs="*", help=f"{', '.join(WORKS)} (all)")
+    parser.add_argument(
+        "--python", default=sys.executable, help="to run our command line (this one)"
+    )
+    parser.add_argument("workload", nargs="*", help=f"{', '.join(WORKLOADS)} (all)")
     options = parser.parse_args()
     for suite in options.suite or ("bookworm", "sid"):
         with place(suite, options.python) as where:
-            for work in options.work or WORKS:
-                runs = WORKS[work](where)
+            for workload in options.workload or WORKLOADS:
+                runs = WORKLOADS[workload](where)
                 samples = measure(runs, options.rounds)
-                report(f"{work}, {where.bench.daemon.version}", samples, "ms", 1e3)
-                _judge(samples, _GOALS[work])
-                for one in runs.values():
-                    if isinstance(one, Child):
-                        one.__exit__(None, None, None)
+                report(f"{workload}, {where.bench.daemon.version}", samples, "ms", 1e3)
+                _judge(samples, _GOALS[workload])
+                for run in runs.values():
+                    if isinstance(run, Child):
+                        run.__exit__(None, None, None)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""Our contenders of ``benchmarks.runtime``, each a library in a process that is there.
-
-What lives here: the work, on one client.  What may not: peers, tables.
-"""
+"""The contenders of containerd_lite in ``benchmarks.runtime``: a library in a running process."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from containerd_lite import Client
 from containerd_lite.images.image import Image
 
 
-def _said(output: bytes) -> None:
+def _check_output(output: bytes) -> None:
     if output != b"hello\n":
-        raise RuntimeError(f"the container said {output!r}")
+        raise RuntimeError(f"the container wrote {output!r}")
 
 
 def _client(address: str, namespace: str, ref: str) -> tuple[Client, Image]:
@@ -24,42 +21,42 @@ def _client(address: str, namespace: str, ref: str) -> tuple[Client, Image]:
 
 
 def run(address: str, namespace: str, ref: str) -> Run:
-    """One command in a new container, from nothing to nothing."""
+    """Create a container, run one command in it, and delete it."""
     client, image = _client(address, namespace, ref)
 
     def once() -> int:
-        _said(client.run(image, ["echo", "hello"]).stdout)
+        _check_output(client.run(image, ["echo", "hello"]).stdout)
         return 1
 
     return once
 
 
 def run_many(address: str, namespace: str, ref: str, number: str) -> Run:
-    """So many of them at once; one is a unit of work."""
+    """Run ``number`` containers at once. One container is a unit of work."""
     client, image = _client(address, namespace, ref)
     pool = ThreadPoolExecutor(int(number))
 
-    def one(_: int) -> None:
-        _said(client.run(image, ["echo", "hello"]).stdout)
+    def run_container(_: int) -> None:
+        _check_output(client.run(image, ["echo", "hello"]).stdout)
 
-    return _all(pool, one, int(number))
+    return _repeat(pool, run_container, int(number))
 
 
 def exec(address: str, namespace: str, id: str) -> Run:
-    """One more process in a container that runs."""
+    """Run one more process in a running container."""
     client = Client(address, namespace=namespace)
     container = client.load_container(id)
 
     def once() -> int:
-        _said(container.exec(["echo", "hello"]).stdout)
+        _check_output(container.exec(["echo", "hello"]).stdout)
         return 1
 
     return once
 
 
-def _all(pool: ThreadPoolExecutor, one: Callable[[int], None], number: int) -> Run:
+def _repeat(pool: ThreadPoolExecutor, work: Callable[[int], None], number: int) -> Run:
     def run() -> int:
-        list(pool.map(one, range(number)))
+        list(pool.map(work, range(number)))
         return number
 
     return run

@@ -1,9 +1,8 @@
-"""A proxy before a registry that gives each connection only so much: a line to far away.
+"""A proxy in front of a registry that limits the speed of each connection.
 
     python -m benchmarks.slow_line HOST:PORT BYTES_A_SECOND
 
-prints the port that it listens on, on the loopback.  What lives here: that, and starting it.  What
-may not: what is measured.
+listens on a port of the loopback, and prints the port. ``slow_line`` starts this process.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-_PIECE = 64 << 10
-#: Seconds that a line may be behind, for want of anything to carry, before it is not caught up on.
-_LATE = 0.2
+_CHUNK = 64 << 10
+#: The most seconds for which a connection that was idle may catch up.
+_CATCH_UP = 0.2
 
 
 @contextmanager
 def slow_line(host: str, rate: float) -> Iterator[str]:
-    """A host and port that lead to ``host``, with ``rate`` bytes a second a connection."""
+    """Yield the address of a proxy to ``host`` with ``rate`` bytes per second per connection."""
     command = [sys.executable, "-m", "benchmarks.slow_line", host, str(rate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -33,18 +32,18 @@ def slow_line(host: str, rate: float) -> Iterator[str]:
             process.kill()
 
 
-def _carry(source: socket.socket, target: socket.socket, rate: float) -> None:
-    """Until the end; a rate of 0 is none."""
-    begun, carried = time.monotonic(), 0
+def _copy(source: socket.socket, target: socket.socket, rate: float) -> None:
+    """Copy bytes until the source ends. A rate of 0 means no limit."""
+    start, sent = time.monotonic(), 0
     with suppress(OSError):
-        while piece := source.recv(_PIECE):
-            target.sendall(piece)
-            carried += len(piece)
-            ahead = carried / rate - (time.monotonic() - begun) if rate else 0
+        while chunk := source.recv(_CHUNK):
+            target.sendall(chunk)
+            sent += len(chunk)
+            ahead = sent / rate - (time.monotonic() - start) if rate else 0
             if ahead > 0:
                 time.sleep(ahead)
-            elif ahead < -_LATE:
-                begun, carried = time.monotonic(), 0
+            elif ahead < -_CATCH_UP:
+                start, sent = time.monotonic(), 0
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
 
@@ -58,7 +57,7 @@ def main() -> None:
             far = socket.create_connection((name, int(port)), 10)
             far.settimeout(None)
             for ends in ((near, far, 0.0), (far, near, float(sys.argv[2]))):
-                threading.Thread(target=_carry, args=ends, daemon=True).start()
+                threading.Thread(target=_copy, args=ends, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""The cost of a fresh process: our command line and library beside ctr.
+"""Measures the cost of a new process: our command line and library against ctr. Needs root.
+
+Usage:
 
     TMPDIR=/dev/shm python -m benchmarks.start [--suite bookworm] [--path] [--rounds 11]
 
-wants root, and builds a wheel of the tree into a fresh venv, so that what runs is what users have:
-compiled, with the console script.  Prints tables with goals, and rows of TSV on stderr.
+It installs the last commit of the repository into a new virtual environment. It thus measures the
+package as users have it: compiled, with the console script. It prints tables with goals, and rows
+of TSV on stderr. A ratio in a table is the time of the first row divided by that of this row.
 
-"imports" is a process that imports what the work cannot do without, and ends.  ``run`` and
-``exec`` are also measured less the same work in a process that is there: what is left is the
-start.
+The rows "imports …" are processes that import the modules that the work needs, and exit. The time
+of ``run`` and ``exec`` less the time of the same work in a running process is the cost of the
+start alone.
 """
 
 from __future__ import annotations
@@ -29,29 +32,29 @@ from tests.harness.daemon import SUITES
 _ROOT = Path(__file__).resolve().parents[1]
 _WIRE = "h2.connection, google.protobuf.message_factory"
 _HTTP = "urllib3"
-_SAYS = ("echo", "hello")
-_LIST = "import sys; from containerd_lite import Layout; Layout(sys.argv[1]).list_images()"
-_PULL = (
+_COMMAND = ("echo", "hello")
+_LIST_SCRIPT = "import sys; from containerd_lite import Layout; Layout(sys.argv[1]).list_images()"
+_PULL_SCRIPT = (
     "import sys; from containerd_lite import Layout; from containerd_lite.images import "
     "RegistryResolver\nwith RegistryResolver(plain_http=True) as resolver:\n"
     "    Layout(sys.argv[1]).pull(sys.argv[2], resolver=resolver)"
 )
-#: Contender, what it is measured by, and how many times as long it may take.
+#: Contender, its peer, and the largest ratio of their wall times.
 _GOALS = (
     ("version", "imports h2, protobuf", 1.3),
     ("run", "ctr run --rm", 1.6),
     ("exec", "ctr task exec", 2.3),
     ("Layout.list_images", "imports urllib3", 0.6),
-    ("Layout.pull, all there", "imports urllib3", 1.35),
-    ("pull, all there", "imports all three", 1.35),
+    ("Layout.pull, up to date", "imports urllib3", 1.35),
+    ("pull, up to date", "imports all three", 1.35),
 )
-#: The same, of what is left of a process that is there: the start.
+#: The same for the start alone, without the time of the work in a running process.
 _START_GOALS = (("run", "imports h2, protobuf", 1.6), ("exec", "imports h2, protobuf", 1.6))
 
 
 @dataclass(frozen=True)
 class Installed:
-    """The package in a venv of its own."""
+    """The package in a virtual environment of its own."""
 
     folder: Path
 
@@ -66,10 +69,10 @@ class Installed:
 
 @contextmanager
 def installed() -> Iterator[Installed]:
-    """The tree's wheel, in a fresh venv."""
+    """Install the last commit of the repository into a new virtual environment."""
     with tempfile.TemporaryDirectory() as name:
         subprocess.run([sys.executable, "-m", "venv", name], check=True)
-        # From a copy: setuptools builds in the tree, and leaves it there.
+        # Build from a clone, because setuptools would leave its files in the repository.
         source = Path(name) / "source"
         subprocess.run(["git", "clone", "-q", str(_ROOT), str(source)], check=True)
         pip = [str(Path(name) / "bin" / "python"), "-m", "pip", "install", "-q", str(source)]
@@ -78,7 +81,7 @@ def installed() -> Iterator[Installed]:
 
 
 def quiet(command: list[str]) -> Run:
-    """A process whose output nobody looks at."""
+    """Return a run of a command whose output is discarded."""
 
     def run() -> int:
         subprocess.run(command, env=COMPILED, check=True, stdout=subprocess.DEVNULL)
@@ -88,50 +91,50 @@ def quiet(command: list[str]) -> Run:
 
 
 def contenders(where: Place, package: Installed, stack: ExitStack) -> dict[str, Run]:
-    """All of them; ``stack`` ends those that go on between rounds."""
+    """Return all contenders. ``stack`` ends the processes that stay between rounds."""
     client, ref = where.bench.client, where.ref
     busy = f"busy-{next(where.numbers)}"
     client.run(ref, ["sleep", "100000"], detach=True, id=busy)
     layout = stack.enter_context(tempfile.TemporaryDirectory())
-    subprocess.run(package.python(_PULL, layout, ref), check=True)
+    subprocess.run(package.python(_PULL_SCRIPT, layout, ref), check=True)
 
     def ctr_exec() -> list[str]:
         id = f"theirs-{next(where.numbers)}"
-        return where.ctr("tasks", "exec", "--exec-id", id, busy, *_SAYS)
+        return where.ctr("tasks", "exec", "--exec-id", id, busy, *_COMMAND)
 
-    # In this order: what a daemon does right after another one of the kind takes it half as long.
+    # The order matters: right after work of the same kind, the daemon takes half as long.
     return {
         "imports h2, protobuf": quiet(package.python(f"import {_WIRE}")),
-        "run": once(lambda: package.program(where, "run", ref, *_SAYS)),
+        "run": once(lambda: package.program(where, "run", ref, *_COMMAND)),
         "version": quiet(package.program(where, "version")),
-        "run, in a process that is there": stack.enter_context(where.ours("run", ref)),
+        "run, in a running process": stack.enter_context(where.ours("run", ref)),
         "imports urllib3": quiet(package.python(f"import {_HTTP}")),
         "ctr run --rm": once(where.ctr_run),
-        "Layout.list_images": quiet(package.python(_LIST, layout)),
-        "exec": once(lambda: package.program(where, "exec", busy, *_SAYS)),
+        "Layout.list_images": quiet(package.python(_LIST_SCRIPT, layout)),
+        "exec": once(lambda: package.program(where, "exec", busy, *_COMMAND)),
         "imports all three": quiet(package.python(f"import {_WIRE}, {_HTTP}")),
-        "exec, in a process that is there": stack.enter_context(where.ours("exec", busy)),
-        "Layout.pull, all there": quiet(package.python(_PULL, layout, ref)),
+        "exec, in a running process": stack.enter_context(where.ours("exec", busy)),
+        "Layout.pull, up to date": quiet(package.python(_PULL_SCRIPT, layout, ref)),
         "ctr task exec": once(ctr_exec),
-        "pull, all there": quiet(package.program(where, "pull", "-q", "--plain-http", ref)),
+        "pull, up to date": quiet(package.program(where, "pull", "-q", "--plain-http", ref)),
         **where.bench.both_ctr("pull", "--plain-http", ref),
     }
 
 
 def judge(samples: Mapping[str, Sample]) -> None:
-    """Say which goals are met."""
-    for name, peer, most in _GOALS:
-        say_goal(name, samples[name].median / samples[peer].median, peer, most)
-    for name, peer, most in _START_GOALS:
-        start = samples[name].median - samples[f"{name}, in a process that is there"].median
-        say_goal(f"{name}, less the work", start / samples[peer].median, peer, most)
+    """Print which goals are met."""
+    for name, peer, limit in _GOALS:
+        say_goal(name, samples[name].median / samples[peer].median, peer, limit)
+    for name, peer, limit in _START_GOALS:
+        start = samples[name].median - samples[f"{name}, in a running process"].median
+        say_goal(f"start of {name} alone", start / samples[peer].median, peer, limit)
 
 
 def main() -> None:
-    """Run all of it, on each of the daemons."""
+    """Run all contenders on each daemon."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--suite", choices=SUITES, action="append", help="(bookworm)")
-    parser.add_argument("--path", action="store_true", help="the containerd on PATH, too")
+    parser.add_argument("--suite", choices=SUITES, action="append", help="repeatable (bookworm)")
+    parser.add_argument("--path", action="store_true", help="also the containerd on the PATH")
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
     suites = [(suite, False) for suite in options.suite or ("bookworm",)]

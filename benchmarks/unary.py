@@ -1,7 +1,6 @@
-"""Unary ``Version`` beside grpcio and grpclib: one call after the other, and from 16 threads.
+"""Measures unary ``Version`` calls against grpcio and grpclib, from one thread and from 16.
 
-What lives here: the contenders, each in a process of its own.  What may not: rounds and tables
-(``measure`` has them).
+Each contender runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ def _version() -> Method:
 # ---- contenders, each in a process of its own --------------------------------------------------
 
 
-def _call_of_ours(address: str) -> Callable[[], object]:
+def _our_call(address: str) -> Callable[[], object]:
     return Client(address).version_service.version
 
 
-def _call_of_grpcio(address: str) -> Callable[[], object]:
+def _grpcio_call(address: str) -> Callable[[], object]:
     method = _version()
     call = grpc.insecure_channel(address).unary_unary(
         method.path,
@@ -48,11 +47,11 @@ def _call_of_grpcio(address: str) -> Callable[[], object]:
     return lambda: call(method.request(), metadata=metadata, timeout=60)
 
 
-_CALLERS = {"ours": _call_of_ours, "grpcio": _call_of_grpcio}
+_CALLERS = {"ours": _our_call, "grpcio": _grpcio_call}
 
 
-def one_thread(who: str, address: str) -> Run:
-    call = _CALLERS[who](address)
+def one_thread(contender: str, address: str) -> Run:
+    call = _CALLERS[contender](address)
 
     def run() -> int:
         for _ in range(_CALLS):
@@ -62,8 +61,8 @@ def one_thread(who: str, address: str) -> Run:
     return run
 
 
-def many_threads(who: str, address: str) -> Run:
-    call, pool = _CALLERS[who](address), ThreadPoolExecutor(_THREADS)
+def many_threads(contender: str, address: str) -> Run:
+    call, pool = _CALLERS[contender](address), ThreadPoolExecutor(_THREADS)
 
     def calls(_: int) -> None:
         for _ in range(_CALLS // 4):
@@ -92,11 +91,11 @@ def grpclib_calls(socket: str) -> Run:
     return lambda: loop.run_until_complete(calls())
 
 
-# ---- the work ----------------------------------------------------------------------------------
+# ---- workloads ---------------------------------------------------------------------------------
 
 
 def unary(daemon: Daemon, rounds: int) -> None:
-    """From one thread, one call after the other; then from 16 threads on one client."""
+    """Compare calls in a row from one thread, and then calls from 16 threads on one client."""
     for work, title, peers in (
         ("one_thread", "one thread", {"grpclib": ("grpclib_calls", str(daemon.socket))}),
         ("many_threads", f"{_THREADS} threads", {}),
@@ -108,7 +107,7 @@ def unary(daemon: Daemon, rounds: int) -> None:
         }
         with ExitStack() as stack:
             children = {
-                name: stack.enter_context(Child(f"benchmarks.unary:{first}", *rest))
-                for name, (first, *rest) in contenders.items()
+                name: stack.enter_context(Child(f"benchmarks.unary:{function}", *arguments))
+                for name, (function, *arguments) in contenders.items()
             }
             report(f"unary Version, {title}", measure(children, rounds), "us/call", 1e6)

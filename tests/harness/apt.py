@@ -1,7 +1,7 @@
-"""A private apt for one Debian release: looks packages up and downloads them, installs nothing.
+"""A private apt for one Debian release, which looks up and downloads packages without installing.
 
-It has its own sources, indexes and (empty) dpkg status, so the machine's stay as they are. The
-mirror is the machine's own, or `$CONTAINERD_LITE_DEBIAN_MIRROR`; signatures are always checked.
+It has its own sources, indexes and (empty) dpkg status, and does not change the machine's. The
+mirror is the machine's own, or `$CONTAINERD_LITE_DEBIAN_MIRROR`. It always checks signatures.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _ENVIRONMENT = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"
 
 
 def mirror_of_targets(output: str) -> str | None:
-    """Pick Debian's main archive from the lines `uri release origin label` of the machine's apt.
+    """Return Debian's main archive from lines `uri release origin label` of the machine's apt.
 
-    Security archives call themselves Debian too, but under another label; third parties do not.
+    Security archives have the origin Debian, too, but another label. Third parties have another
+    origin.
     """
     for line in output.splitlines():
         fields = line.split()
@@ -40,25 +41,25 @@ def mirror_of_targets(output: str) -> str | None:
 
 
 def mirror_of_uris(output: str) -> str | None:
-    """Pick Debian's main archive from what `apt-get update --print-uris` would fetch.
+    """Return Debian's main archive from the output of `apt-get update --print-uris`.
 
-    This works before any index was fetched, when nothing yet tells an archive's origin: so it
-    goes by the customary path, in which security archives and third parties differ.
+    Before the first index is fetched, the origin of an archive is unknown. This function then
+    goes by the usual path, which differs from that of security archives and third parties.
     """
-    for found in re.finditer(r"^'(\w+://\S*?/debian/?)/?dists/[a-z]+/InRelease'", output, re.M):
-        return found.group(1)
+    for match in re.finditer(r"^'(\w+://\S*?/debian/?)/?dists/[a-z]+/InRelease'", output, re.M):
+        return match.group(1)
     return None
 
 
 def machine_mirror() -> str:
-    """Return the URI of the Debian archive that this machine itself uses."""
+    """Return the URI of the Debian archive that this machine uses."""
     if chosen := os.environ.get(MIRROR_VARIABLE):
         return chosen
     targets = _call(["apt-get", "indextargets", "--format", _TARGETS])
     mirror = mirror_of_targets(targets.stdout.decode())
     if mirror is None:
-        planned = _call(["apt-get", "update", "--print-uris"])
-        mirror = mirror_of_uris(planned.stdout.decode())
+        uris = _call(["apt-get", "update", "--print-uris"])
+        mirror = mirror_of_uris(uris.stdout.decode())
     if mirror is None:
         raise Unavailable(
             f"this machine's apt names no Debian archive; set {MIRROR_VARIABLE} to a mirror's URI"
@@ -67,23 +68,23 @@ def machine_mirror() -> str:
 
 
 class Apt:
-    """The private apt of one release, with its state in `folder`; not safe without a lock."""
+    """The private apt of one release, with its state in `folder`. The caller must hold a lock."""
 
     def __init__(self, suite: str, folder: Path) -> None:
-        """Name a release, and the folder that keeps its indexes; nothing is read or fetched."""
+        """Take a release and the folder for its indexes, without reading or fetching anything."""
         self._suite = suite
         self._folder = folder
         self._stamp = folder / "updated"
 
     def download(self, packages: Sequence[str], into: Path) -> list[Path]:
-        """Download packages in the release's newest version; returns the .deb files.
+        """Download the release's newest version of packages; return the .deb files.
 
-        A refusal is tried once more with fresh indexes: the release may have moved on.
+        If it fails, try once more with new indexes, because the release may have newer versions.
         """
-        fresh = self._ensure_indexes()
+        is_fresh = self._ensure_indexes()
         command = ["apt-get", "download", "--quiet=2", *packages]
         done = self._run(command, cwd=into)
-        if done.returncode and not fresh:
+        if done.returncode and not is_fresh:
             self._update()
             done = self._run(command, cwd=into)
         if done.returncode:
@@ -94,19 +95,19 @@ class Apt:
         return sorted(into.glob("*.deb"))
 
     def depends(self, packages: Iterable[str]) -> list[str]:
-        """Return the names of the packages that these need, each the first of its alternatives."""
+        """Return the names of the packages that these depend on: the first of each alternative."""
         self._ensure_indexes()
         done = self._run(["apt-cache", "show", "--no-all-versions", *packages])
         names: dict[str, None] = {}
         for line in done.stdout.decode("utf-8", "replace").splitlines():
             field, _, value = line.partition(": ")
             if field in ("Depends", "Pre-Depends"):
-                for one in value.split(","):
-                    names[re.split(r"[ :(|]", one.strip())[0]] = None
+                for dependency in value.split(","):
+                    names[re.split(r"[ :(|]", dependency.strip())[0]] = None
         return list(names)
 
     def _ensure_indexes(self) -> bool:
-        """Fetch the indexes when there are none or they are a day old; true if it did."""
+        """Fetch the indexes if they are missing or a day old; return whether it fetched them."""
         if not self._stamp.exists():
             self._update()
             return True
@@ -115,7 +116,7 @@ class Apt:
                 self._update()
                 return True
             except Unavailable:
-                return False  # old indexes often still serve
+                return False  # old indexes often still work
         return False
 
     def _update(self) -> None:
@@ -130,8 +131,8 @@ class Apt:
     def _configure(self) -> None:
         """Write the configuration.
 
-        The machine's own decides only how the network is reached and whether an archive may be
-        out of date (a machine that is kept on a frozen mirror says so there).
+        It takes from the machine's only the settings for the network, and whether an archive may
+        be out of date (for machines that use a frozen mirror).
         """
         mirror = machine_mirror()
         for name in ("lists/partial", "archives/partial", "state"):
@@ -140,7 +141,7 @@ class Apt:
         architecture = _call(["dpkg", "--print-architecture"]).stdout.decode().strip()
         options = f"arch={architecture}"
         keyring = next((path for path in _KEYRINGS if Path(path).exists()), None)
-        if keyring:  # else apt falls back on the keys it trusts anyway
+        if keyring:  # else apt uses the keys that it trusts by default
             options += f" signed-by={keyring}"
         source = f"deb [{options}] {mirror} {self._suite} main\n"
         _write_secret(self._folder / "sources.list", source)
@@ -181,12 +182,12 @@ def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """Write a file for the owner's eyes: a mirror's or a proxy's address may carry a password."""
+    """Write a file that only the owner can read: a mirror's or proxy's URI may have a password."""
     path.touch(mode=0o600)
     path.write_text(text)
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the last words of a failed apt, without the passwords that a URI may carry."""
+    """Return the last lines of a failed apt's stderr, without the passwords of URIs."""
     text = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
     return re.sub(r"://[^/@\s]*@", "://", " ".join(text.splitlines()[-3:]))

@@ -1,6 +1,6 @@
-"""What goes with images: attestations as BuildKit makes them, and artifacts that refer to one.
+"""Attestations as BuildKit makes them, and artifacts that refer to an image.
 
-As in `images`, what is made depends on nothing but the arguments.
+As in `images`, the results depend only on the arguments.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from .images import OCI_CONFIG, OCI_MANIFEST, Image, descriptor, digest_of, enco
 
 
 def attested(index: Image) -> Image:
-    """Add to an index an attestation of each of its manifests, marked as BuildKit marks them."""
+    """Add an attestation of each manifest to an index, with the annotations that BuildKit sets."""
     document = index.json()
     blobs = dict(index.blobs)
     for entry in list(document["manifests"]):
@@ -25,13 +25,13 @@ def attested(index: Image) -> Image:
             }
         )
         blobs |= {digest_of(blob): blob for blob in (statement, config, manifest)}
-        marks = {
+        annotations = {
             "vnd.docker.reference.type": "attestation-manifest",
             "vnd.docker.reference.digest": entry["digest"],
         }
         unknown = {"architecture": "unknown", "os": "unknown"}
-        found = descriptor(OCI_MANIFEST, manifest)
-        document["manifests"].append({**found, "annotations": marks, "platform": unknown})
+        entry = descriptor(OCI_MANIFEST, manifest)
+        document["manifests"].append({**entry, "annotations": annotations, "platform": unknown})
     blob = encode(document)
     del blobs[index.digest]
     return Image(descriptor(index.manifest["mediaType"], blob), {**blobs, digest_of(blob): blob})

@@ -1,9 +1,9 @@
-"""Container networks without the machine's: Debian's CNI plugins, and a network namespace.
+"""Container networks apart from the machine's: Debian's CNI plugins, and a network namespace.
 
     with machine():
         ...  # bridges are made in a namespace that ends here
 
-Nothing in there is seen outside, and no packet leaves.
+Processes outside see nothing of that network, and no packet leaves it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from .process import run
 
 
 def plugins() -> Path:
-    """Return the folder of Debian's CNI plugins, fetched if need be."""
+    """Return the folder of Debian's CNI plugins. Fetch it if it is missing."""
     return debian.folder("containernetworking-plugins", "bookworm") / "usr/lib/cni"
 
 
 def iptables(folder: Path) -> None:
-    """Put `iptables` into a folder, for a PATH; Debian's wants its extensions from its own place.
+    """Write an `iptables` script into a folder for a PATH. The script sets the extensions' folder.
 
-    Raises `Unavailable` where the kernel has none.
+    Raises `Unavailable` if the kernel does not support iptables.
     """
     program = debian.program("xtables-nft-multi", "iptables")
     extensions = next(debian.folder("iptables", "bookworm").glob("usr/lib/*/xtables"))
@@ -46,14 +46,14 @@ def iptables(folder: Path) -> None:
 
 @contextlib.contextmanager
 def machine() -> Iterator[None]:
-    """Let this thread, and what it starts, have a network of its own with a loopback alone."""
+    """Give this thread, and the processes it starts, a network that has only a loopback."""
     with own_network():
         said("ip", "link", "set", "lo", "up")
         yield
 
 
 def said(*argv: str) -> str:
-    """Return what a program says in this thread's namespace; `RuntimeError` where it fails."""
+    """Run a program in this thread's namespace; return its output, or raise `RuntimeError`."""
     done = run(argv, timeout=60)
     if done.returncode:
         raise RuntimeError(f"{argv}: {done.stderr.decode('utf-8', 'replace').strip()}")
@@ -61,7 +61,7 @@ def said(*argv: str) -> str:
 
 
 def bridge(name: str, leases: Path, subnet: str = "10.99.0.0/24") -> dict[str, Any]:
-    """Return the configuration of a bridge `br-<name>` whose addresses are kept in `leases`."""
+    """Return the configuration of a bridge `br-<name>` that keeps its addresses in `leases`."""
     return {
         "cniVersion": "1.0.0",
         "name": name,
@@ -83,7 +83,7 @@ def bridge(name: str, leases: Path, subnet: str = "10.99.0.0/24") -> dict[str, A
 
 
 def leased(name: str, leases: Path) -> set[str]:
-    """Return the addresses that host-local keeps for somebody; its other files are its own."""
+    """Return the addresses that host-local has leased. It has a file for each, among others."""
     folder = leases / name
-    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    return {one for one in found if one[0].isdigit()}
+    files = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    return {file for file in files if file[0].isdigit()}

@@ -1,4 +1,4 @@
-"""CRIU for a daemon: it saves and restores what runs, where the machine's kernel lets it."""
+"""CRIU for a daemon: it checkpoints and restores containers, if the kernel supports it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .process import run
 def give(daemon: Daemon) -> None:
     """Put CRIU on a daemon's PATH, where its runc looks for it.
 
-    Raises `Unavailable` when there is none, or when it does not work on this machine.
+    Raises `Unavailable` if CRIU cannot be fetched, or does not work on this machine.
     """
     program = debian.program("criu")
     done = run([*program.argv, "check"], timeout=60)
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise Unavailable(f"CRIU does not work here: {said[-1] if said else done.returncode}")
-    place = daemon.folder / "bin" / "criu"
-    if not place.exists():
-        place.write_text(f'#!/bin/sh\nexec {shlex.join(program.argv)} "$@"\n')
-        place.chmod(0o755)
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Unavailable(f"CRIU does not work here: {lines[-1] if lines else done.returncode}")
+    script = daemon.folder / "bin" / "criu"
+    if not script.exists():
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(program.argv)} "$@"\n')
+        script.chmod(0o755)

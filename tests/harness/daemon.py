@@ -1,11 +1,11 @@
-"""A private containerd: own root, state and socket, of one of three generations.
+"""A private containerd of one of three generations, with its own root, state and socket.
 
     with Daemon("bookworm") as daemon:
         daemon.ctr("version")
 
-The generations are Debian's: 1.6 of bookworm, 1.7 of trixie, 2.x of sid. All run with bookworm's
-runc, the one that every Debian since then can execute. It takes root, and a Linux that lets root
-mount and make cgroups.
+The generations are Debian's: 1.6 in bookworm, 1.7 in trixie, 2.x in sid. All run with bookworm's
+runc, which every Debian since bookworm can execute. A daemon needs root, and a Linux where root
+can mount and make cgroups.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .process import Service, run
 
 SUITES = ("bookworm", "trixie", "sid")
 SNAPSHOTTERS = ("overlayfs", "native")
-"""Those whose snapshots count as leftovers: every generation has them."""
+"""The snapshotters whose snapshots count as leftovers. Every generation has them."""
 
 _START_SECONDS = 30.0
 _RUNS = 3
@@ -38,7 +38,7 @@ _NAMES = ("containerd", "ctr", _SHIM, "runc")
 
 @dataclass(frozen=True)
 class Programs:
-    """The four programs that make a daemon of one generation."""
+    """The four programs that a daemon of one generation needs."""
 
     containerd: debian.Program
     ctr: debian.Program
@@ -47,28 +47,28 @@ class Programs:
 
 
 def find(suite: str, *, prefer_path: bool = False) -> Programs:
-    """Return one generation's programs, fetched if need be.
+    """Return the programs of one generation. Fetch them if they are missing.
 
-    With `prefer_path` the machine's own are taken when all four are on the PATH.
+    With `prefer_path`, return the machine's own programs if all four are on the PATH.
 
-    Raises `Unavailable` when the machine cannot have them or cannot run them.
+    Raises `Unavailable` if the machine cannot have or run the programs.
     """
     if os.geteuid() != 0:
         raise Unavailable("a private containerd needs root: it mounts, and it makes cgroups")
     if prefer_path and all(shutil.which(name) for name in _NAMES):
         return Programs(*(debian.program(name, prefer_path=True) for name in _NAMES))
     if suite not in SUITES:
-        raise ValueError(f"no such generation: {suite!r}; there are {', '.join(SUITES)}")
+        raise ValueError(f"no such generation: {suite!r}; choose from {', '.join(SUITES)}")
     daemon, ctr, shim = (debian.program(name, "containerd", suite) for name in _NAMES[:3])
     found = Programs(daemon, ctr, shim, debian.program("runc"))
     for program in (found.shim, found.runc):
-        if not program.plain:  # it calls itself again by /proc/self/exe, which would be the loader
+        if not program.plain:  # it executes /proc/self/exe, which would be the dynamic loader
             raise Unavailable(f"{program.path.name} lacks libraries on this machine: install them")
     return found
 
 
 def available() -> dict[str, Programs | Unavailable]:
-    """Return, for each generation, its programs or why it cannot be had; starts nothing."""
+    """Return the programs of each generation, or why they are missing. Start no daemon."""
     found: dict[str, Programs | Unavailable] = {}
     for suite in SUITES:
         try:
@@ -79,10 +79,10 @@ def available() -> dict[str, Programs | Unavailable]:
 
 
 class Daemon:
-    """One private containerd, started by `with` or `start()`, with all traces removed at the end.
+    """A private containerd, which `with` or `open()` starts. `close()` removes all its traces.
 
-    `namespace` is made up afresh, and `new_namespace()` makes up more: state that runc and the
-    kernel keep outside the daemon's folder goes by namespace, so use no others.
+    Use only `namespace`, a new random name, and those from `new_namespace()`: by these names,
+    `close()` finds the state that runc and the kernel keep outside the daemon's folder.
     """
 
     def __init__(
@@ -95,10 +95,11 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         prefer_path: bool = False,
     ) -> None:
-        """Choose a generation; `extra` is TOML added to the configuration, `env` to the variables.
+        """Choose a generation.
 
-        `grpc` has more settings of `[grpc]`, such as `tcp_address` and `tcp_tls_cert`; `cri` turns
-        on the Kubernetes plug-in; `prefer_path` is as in `find`.
+        `extra` is TOML that is added to the configuration, `env` adds environment variables, and
+        `grpc` adds settings of `[grpc]`, such as `tcp_address` and `tcp_tls_cert`. `cri` enables
+        the Kubernetes plug-in. `prefer_path` is as in `find`.
         """
         self.suite = suite
         self._cri = cri
@@ -124,15 +125,15 @@ class Daemon:
         self.close()
 
     def open(self) -> None:
-        """Make the folder and the configuration, and start; raises `Unavailable` if it cannot."""
+        """Make the folder and the configuration, and start; raise `Unavailable` if that fails."""
         if self._folder is not None:
             raise RuntimeError("the daemon is open already")
         self.programs = find(self.suite, prefer_path=self._prefer_path)
-        said = run([*self.programs.containerd.argv, "--version"], timeout=30).stdout.decode()
-        number = re.search(r"\d+\.\d+\.\d+", said)
-        if number is None:
-            raise Unavailable(f"containerd does not tell its version: {said.strip()!r}")
-        self.version = number.group()
+        output = run([*self.programs.containerd.argv, "--version"], timeout=30).stdout.decode()
+        version = re.search(r"\d+\.\d+\.\d+", output)
+        if version is None:
+            raise Unavailable(f"containerd prints no version: {output.strip()!r}")
+        self.version = version.group()
         self.version_info = tuple(map(int, self.version.split(".")))
         self.folder = self._folder = debris.make_folder()
         self.root, self.state = self.folder / "r", self.folder / "s"
@@ -153,14 +154,14 @@ class Daemon:
             raise
 
     def new_namespace(self) -> str:
-        """Make up the name of a namespace that nobody uses; the daemon creates it when used."""
+        """Return a new random name for a namespace. The daemon creates it at its first use."""
         name = "t" + secrets.token_hex(4)
         with (self.folder / "namespaces").open("a") as record:
             record.write(f"{name}\n")
         return name
 
     def start(self) -> None:
-        """Start the daemon on its folder, as it is, and wait until it serves."""
+        """Start the daemon on its folder, and wait until it serves."""
         config = str(self.folder / "config.toml")
         self._service = Service(
             [*self.programs.containerd.argv, "--config", config],
@@ -169,12 +170,12 @@ class Daemon:
             log=self.log,
         )
         if not self._service.wait_ready(self.serves, _START_SECONDS):
-            said = self._service.tail()
+            log = self._service.tail()
             self._service.kill_group()
-            raise Unavailable(f"containerd {self.version} of {self.suite} did not start:\n{said}")
+            raise Unavailable(f"containerd {self.version} of {self.suite} did not start:\n{log}")
 
     def serves(self) -> bool:
-        """Whether the daemon answers a call now."""
+        """Return whether the daemon answers a call now."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self.socket))
@@ -185,13 +186,13 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """The daemon's process id."""
+        """The daemon's process ID."""
         if self._service is None:
             raise RuntimeError("the daemon was not started")
         return self._service.pid
 
     def stop(self) -> None:
-        """End the daemon alone; containers, shims and all data stay."""
+        """End only the daemon; containers, shims and all data stay."""
         if self._service is not None:
             self._service.stop()
 
@@ -213,12 +214,12 @@ class Daemon:
         timeout: float = 60.0,
         namespace: str | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run this generation's ctr, in the daemon's namespace if no other is given."""
+        """Run this generation's ctr, by default in the daemon's `namespace`."""
         argv = [*self._ctr(namespace or self.namespace), *args]
         done = run(argv, timeout=timeout, input=input)
         if check and done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip()
-            raise RuntimeError(f"ctr {args[0]} ended with code {done.returncode}: {said}")
+            stderr = done.stderr.decode("utf-8", "replace").strip()
+            raise RuntimeError(f"ctr {args[0]} exited with code {done.returncode}: {stderr}")
         return done
 
     def run(
@@ -229,21 +230,21 @@ class Daemon:
         flags: Sequence[str] = (),
         namespace: str | None = None,
     ) -> bytes:
-        """Have ctr run a container that writes something; returns what it wrote to stdout.
+        """Run a container with ctr; return its stdout, which must not be empty.
 
-        On a busy machine ctr ends, now and then, before the output has come: it runs again then.
+        On a busy machine, ctr sometimes exits before the output has arrived. It then runs again.
         """
         for _ in range(_RUNS):
             argv = ("run", "--rm", *flags, image, id, *args)
-            if said := self.ctr(*argv, namespace=namespace).stdout:
-                return said
+            if stdout := self.ctr(*argv, namespace=namespace).stdout:
+                return stdout
         raise RuntimeError(f"ctr run {image} wrote nothing, {_RUNS} times")
 
     def export(self, name: str, namespace: str, path: str = "-") -> bytes:
-        """Have ctr write an image's archive; returns it unless it goes to a `path`.
+        """Export an image with ctr; return the archive unless ctr writes it to a `path`.
 
-        By way of the transfer service ctr ends, well, before it has written all that came: of a
-        thousand archives on a busy machine 2.1.9 cut off a tenth.
+        With the transfer service, ctr exits with 0 before it has written everything: on a busy
+        machine, 2.1.9 cut off a tenth of a thousand archives.
         """
         local = ("--local",) if self.version_info >= (1, 7) else ()
         return self.ctr("images", "export", *local, path, name, namespace=namespace).stdout
@@ -262,15 +263,16 @@ class Daemon:
                 self.ctr("containers", "delete", name, check=False, namespace=namespace)
 
     def leftovers(self, namespace: str | None = None) -> list[str]:
-        """Return a sorted line for each thing that a client may have left, to compare with before.
+        """Return a sorted line for each thing that a client may have left, to compare later.
 
-        Without a namespace it looks into all that the daemon has. Snapshots are listed too, those
-        of unpacked images included. Folders of FIFOs bear no namespace: all that came since the
-        daemon started are listed, but for those that other daemons' or namespaces' shims use.
+        Without a namespace, look into all of the daemon's. The lines include the snapshots of
+        unpacked images. A folder of FIFOs does not show its namespace: the lines include all
+        that appeared since the daemon started, except those that shims of other daemons or other
+        namespaces use.
         """
-        known = self.namespaces()  # one that was never used has nothing, and need not be asked of
-        chosen = [namespace] if namespace else sorted({*known, self.namespace})
-        lines = [line for name in chosen if name in known for line in self._left_in(name)]
+        existing = self.namespaces()  # a namespace without any use does not exist
+        chosen = [namespace] if namespace else sorted({*existing, self.namespace})
+        lines = [line for name in chosen if name in existing for line in self._left_in(name)]
         for mount in debris.mounts(self.folder):
             if debris.namespace_of(mount) in ("", *chosen):
                 lines.append(f"mount {mount.relative_to(self.folder)}")
@@ -280,7 +282,7 @@ class Daemon:
         return sorted(lines)
 
     def close(self) -> None:
-        """End the daemon and whatever runs in it, and remove every trace of it."""
+        """End the daemon and its containers, and remove every trace of them."""
         if self._folder is None:
             return
         if self._service is not None:
@@ -293,7 +295,7 @@ class Daemon:
         self._service = self._folder = None
 
     def _left_in(self, name: str) -> Iterator[str]:
-        """Ask ctr, but not for what has no files: each answer is a process."""
+        """List with ctr, but only kinds of things that have files: each list costs a process."""
         kinds = ["leases", "containers"]
         if _has_entries(self.state / debris.TASKS / name):
             kinds.append("tasks")
@@ -317,11 +319,11 @@ class Daemon:
         return [line for line in lines if line.strip()]
 
     def _ctr(self, namespace: str | None) -> list[str]:
-        place = ["--namespace", namespace] if namespace else []
-        return [*self.programs.ctr.argv, "--address", str(self.socket), *place]
+        flags = ["--namespace", namespace] if namespace else []
+        return [*self.programs.ctr.argv, "--address", str(self.socket), *flags]
 
     def _environment(self) -> dict[str, str]:
-        """Return few variables: a proxy, or another containerd's address, must not slip in."""
+        """Return few variables, to leave out proxies and the address of another containerd."""
         own = {
             "PATH": f"{self.folder / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
             ":/sbin:/bin",
@@ -333,11 +335,11 @@ class Daemon:
 
     def _config(self) -> str:
         """Return the configuration: version 2 for 1.x, version 3 for 2.x."""
-        newer = self.version_info >= (2,)
-        # 2.x's CRI has parts below it which stay: its sandbox controllers do not load without.
+        is_2 = self.version_info >= (2,)
+        # The other parts of 2.x's CRI stay enabled: the sandbox controllers do not load without.
         disabled = [] if self._cri else ["io.containerd.grpc.v1.cri"]
         lines = [
-            f"version = {3 if newer else 2}",
+            f"version = {3 if is_2 else 2}",
             f"root = {_toml(self.root)}",
             f"state = {_toml(self.state)}",
             f"disabled_plugins = {json.dumps(disabled)}",
@@ -349,11 +351,11 @@ class Daemon:
             '[plugins."io.containerd.internal.v1.opt"]',
             f"path = {_toml(self.folder / 'opt')}",
         ]
-        if self.version_info >= (1, 7):  # it would share one socket with every other daemon
+        if self.version_info >= (1, 7):  # NRI would share one socket with every other daemon
             lines += ['[plugins."io.containerd.nri.v1.nri"]', "disable = true"]
-        if newer or self._cri:  # it would make and watch the machine's /etc/cni
-            part = "cri.v1.runtime" if newer else "grpc.v1.cri"
-            lines += [f'[plugins."io.containerd.{part}".cni]']
+        if is_2 or self._cri:  # CRI would make and watch the machine's /etc/cni
+            plugin = "cri.v1.runtime" if is_2 else "grpc.v1.cri"
+            lines += [f'[plugins."io.containerd.{plugin}".cni]']
             lines += [f"conf_dir = {_toml(self.folder / 'cni')}"]
         return "\n".join([*lines, self._extra, ""])
 
@@ -363,5 +365,5 @@ def _has_entries(folder: Path) -> bool:
 
 
 def _toml(path: Path) -> str:
-    """Return a path as a TOML string; JSON's are TOML's too."""
+    """Return a path as a TOML string. JSON's strings are valid in TOML."""
     return json.dumps(str(path))

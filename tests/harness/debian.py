@@ -1,10 +1,11 @@
-"""Programs out of Debian's packages, unpacked into a cache folder and run from there.
+"""Programs from Debian's packages, unpacked into a cache folder and run from there.
 
-Nothing is installed: no root is needed, and the machine's own packages stay as they are. What
-is in the cache is used as it is, without a look at the network.
+They are not installed: this needs no root, and does not change the machine's own packages. A
+package in the cache is used without access to the network.
 
 The cache is `$CONTAINERD_LITE_CACHE`, else `$XDG_CACHE_HOME/containerd-lite`, else
-`~/.cache/containerd-lite`. `python3 -m tests.harness.debian [PROGRAM…]` fetches and lists.
+`~/.cache/containerd-lite`. `python3 -m tests.harness.debian [PROGRAM…]` fetches programs, and
+lists the cache.
 """
 
 from __future__ import annotations
@@ -39,19 +40,19 @@ HOMES = {
     "skopeo": ("skopeo", "bookworm"),
     "umoci": ("umoci", "bookworm"),
 }
-"""Where a program comes from when nothing is said: its package and the oldest release with it."""
+"""The default source of a program: its package, and the oldest release that has it."""
 
 _LOCK_SECONDS = 900.0
 _DEPTH = 4
-"""How far dependencies are followed to find a library."""
+"""Levels of dependencies in which to look for a library."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program that can be run: `argv` is how to call it, before its own arguments.
+    """A program that can run: `argv` calls it, without its own arguments.
 
-    `argv` is the path alone, or a dynamic loader with the libraries that the machine lacks, and
-    then the path. `version` is Debian's, empty for a program that was found on the PATH.
+    `argv` is only the path, or a dynamic loader with the libraries that the machine lacks, and
+    then the path. `version` is Debian's, or empty for a program from the PATH.
     """
 
     argv: list[str]
@@ -60,12 +61,12 @@ class Program:
 
     @property
     def plain(self) -> bool:
-        """Whether it runs by its path alone, as programs must that others look up on a PATH."""
+        """Whether the path is enough to run it, as for programs that others find on a PATH."""
         return len(self.argv) == 1
 
 
 def cache() -> Path:
-    """Return the folder that keeps what was fetched; it need not exist yet."""
+    """Return the folder that keeps fetched packages, which may not exist yet."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
@@ -75,12 +76,12 @@ def cache() -> Path:
 def program(
     name: str, package: str | None = None, suite: str | None = None, *, prefer_path: bool = False
 ) -> Program:
-    """Return a program of a Debian package, fetching the package and its libraries if need be.
+    """Return a program of a Debian package. Fetch the package and its libraries if missing.
 
-    `package` and `suite` default to the program's usual home, else to a package of its name in
-    bookworm. With `prefer_path`, one that is on the PATH already is taken instead.
+    The default of `package` and `suite` is the program's entry in `HOMES`, or else the package of
+    its name in bookworm. With `prefer_path`, return the program on the PATH instead, if any.
 
-    Raises `Unavailable` when it cannot be had.
+    Raises `Unavailable` if there is no such program or it cannot be fetched.
     """
     if prefer_path and (found := shutil.which(name)):
         return Program([found], Path(found))
@@ -92,19 +93,19 @@ def program(
         if path.exists():
             version = unpacked.name.partition("_")[2].replace("%3a", ":")
             return Program(_argv(path, package, suite), path, version)
-    raise Unavailable(f"Debian's package {package} of {suite} holds no program {name}")
+    raise Unavailable(f"Debian's package {package} of {suite} has no program {name}")
 
 
 def folder(package: str, suite: str) -> Path:
-    """Return the folder into which a package was unpacked, fetching it if need be."""
+    """Return the folder of an unpacked package. Fetch the package if it is missing."""
     return _folders([package], suite)[0]
 
 
 def fetched() -> list[str]:
-    """Return `release/package version` of everything in the cache."""
+    """Return `release/package version` for each package in the cache."""
     return sorted(
-        f"{found.parent.name}/{found.name.replace('_', ' ').replace('%3a', ':')}"
-        for found in cache().glob("packages/*/*_*")
+        f"{path.parent.name}/{path.name.replace('_', ' ').replace('%3a', ':')}"
+        for path in cache().glob("packages/*/*_*")
     )
 
 
@@ -123,13 +124,13 @@ def _folders(packages: Sequence[str], suite: str) -> list[Path]:
 
 
 def _cached(package: str, suite: str) -> Path | None:
-    """Return the newest unpacked version; its folder bears the date at which Debian built it."""
+    """Return the newest unpacked version. The mtime of its folder is Debian's build date."""
     versions = cache().glob(f"packages/{suite}/{package}_*")
     return max(versions, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _fetch(packages: Sequence[str], suite: str) -> None:
-    """Download and unpack; a package shows up under its name only when it is whole."""
+    """Download and unpack packages. Each gets its final name only when it is complete."""
     target = cache() / "packages" / suite
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache(), prefix="tmp-") as name:
@@ -138,8 +139,8 @@ def _fetch(packages: Sequence[str], suite: str) -> None:
             unpacked = archive.with_suffix(".unpacked")
             done = run(["dpkg-deb", "-x", str(archive), str(unpacked)], timeout=300)
             if done.returncode:
-                words = done.stderr.decode("utf-8", "replace").strip()
-                raise Unavailable(f"{archive.name} could not be unpacked: {words}")
+                stderr = done.stderr.decode("utf-8", "replace").strip()
+                raise Unavailable(f"{archive.name} could not be unpacked: {stderr}")
             final = target / f"{package}_{version}"
             if not final.exists():
                 unpacked.rename(final)
@@ -151,7 +152,7 @@ def _apt(suite: str) -> Apt:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Hold the cache's lock: two processes that fetch at once would tread on each other's apt."""
+    """Hold the cache's lock: only one process at a time may use the private apt."""
     try:
         cache().mkdir(parents=True, exist_ok=True)
         handle = (cache() / "lock").open("ab")
@@ -171,7 +172,7 @@ def _locked() -> Iterator[None]:
 
 
 def _argv(path: Path, package: str, suite: str) -> list[str]:
-    """Return how to call a program: as it is, as found out earlier, or with fetched libraries."""
+    """Return the command to call a program: its path, a recorded one, or one with libraries."""
     report = _linkage(None, path)
     if "not found" not in report:
         return [str(path)]
@@ -190,22 +191,22 @@ def _argv(path: Path, package: str, suite: str) -> list[str]:
 
 
 def _prefix(path: Path, package: str, suite: str, report: str) -> list[str]:
-    """Gather libraries, one level of dependencies at a time, until the loader finds them all.
+    """Fetch libraries, one level of dependencies at a time, until the loader finds all.
 
-    The machine's own loader and libc serve as long as they are new enough; else the release's.
+    It uses the machine's own loader and libc if they are new enough, and else the release's.
     """
-    level, known, libraries = [package], {package}, list[Path]()
-    found = re.search(r"^\s*(/\S*/ld\S*\.so\S*)", report, re.M)
-    loader = found.group(1) if found else None
+    level, visited, libraries = [package], {package}, list[Path]()
+    match = re.search(r"^\s*(/\S*/ld\S*\.so\S*)", report, re.M)
+    loader = match.group(1) if match else None
     for _ in range(_DEPTH):
         with _locked():
-            wanted = _apt(suite).depends(level)
-        level = [name for name in wanted if name.startswith("lib") and name not in known]
+            dependencies = _apt(suite).depends(level)
+        level = [name for name in dependencies if name.startswith("lib") and name not in visited]
         level = [name for name in level if name != "libc6"]
-        known.update(level)
+        visited.update(level)
         for unpacked in _folders(level, suite) if level else []:
             libraries += _library_folders(unpacked)
-        for _ in range(2):  # a second time when a newer libc is wanted
+        for _ in range(2):  # a second time if the program needs a newer libc
             prefix = _loader_prefix(loader, libraries)
             report = _linkage(prefix, path) if loader else "GLIBC_ not found"
             if "not found" not in report:
@@ -222,10 +223,10 @@ def _loader_prefix(loader: str | None, libraries: Sequence[Path]) -> list[str]:
 
 
 def _library_folders(unpacked: Path) -> list[Path]:
-    """Return the folders for shared libraries in a package; plug-ins lie deeper and stay out."""
-    places = [*unpacked.glob("usr/lib"), *unpacked.glob("lib"), *unpacked.glob("usr/lib64")]
-    places += [*unpacked.glob("usr/lib/*-linux-*"), *unpacked.glob("lib/*-linux-*")]
-    return [place for place in places if any(place.glob("*.so*"))]
+    """Return a package's folders of shared libraries, without the deeper folders of plug-ins."""
+    folders = [*unpacked.glob("usr/lib"), *unpacked.glob("lib"), *unpacked.glob("usr/lib64")]
+    folders += [*unpacked.glob("usr/lib/*-linux-*"), *unpacked.glob("lib/*-linux-*")]
+    return [path for path in folders if any(path.glob("*.so*"))]
 
 
 def _linked(prefix: Sequence[str], path: Path) -> bool:
@@ -235,10 +236,10 @@ def _linked(prefix: Sequence[str], path: Path) -> bool:
 
 
 def _linkage(prefix: Sequence[str] | None, path: Path) -> str:
-    """Return what the loader says of a program's libraries; the program itself does not run.
+    """Return the loader's report on a program's libraries, without running the program.
 
-    Without a prefix the machine's ldd asks, for it knows a static program. It cannot take another
-    loader, so with a prefix the variables that it would set are set here.
+    Without a prefix, the machine's ldd makes the report, because it also supports static programs.
+    It cannot use another loader. With a prefix, this function sets the variables that ldd sets.
     """
     trace = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_WARN": "yes"} if prefix else {}
     environment = {**os.environ, "LC_ALL": "C", **trace}
@@ -252,7 +253,7 @@ def _missing(report: str) -> str:
 
 
 def main(names: Sequence[str]) -> int:
-    """Fetch the programs named, then print all that the cache holds."""
+    """Fetch the programs, then print the packages in the cache."""
     for name in names:
         try:
             found = program(name)

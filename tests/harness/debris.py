@@ -1,9 +1,9 @@
-"""What a private daemon leaves behind, and how it is taken away.
+"""Finds and removes what a private daemon leaves behind.
 
-A private daemon is not quite private: its shims outlive it in sessions of their own, runc keeps
-state under /run/containerd/runc, shims put sockets into /run/containerd/s, containers live in
-cgroups. All of it is found here by what bears the daemon's folder or namespaces in its name, so
-that a machine's real containerd, and other tests' daemons, are never touched.
+A private daemon has traces outside its folder: its shims outlive it in sessions of their own, runc
+keeps state in /run/containerd/runc, shims put sockets into /run/containerd/s, and containers have
+cgroups. This module finds them by the daemon's folder or its namespaces in their names. It thus
+never touches the machine's own containerd or the daemons of other tests.
 """
 
 from __future__ import annotations
@@ -27,59 +27,59 @@ from .process import wait_until
 
 PREFIX = "ctd-"
 SOCKET = "c.sock"
-"""The daemon's socket within its folder: short, for a socket's path ends at 107 bytes."""
+"""The daemon's socket in its folder. The name is short: a socket's path has at most 107 bytes."""
 
-_LONGEST = 80
+_LONGEST_PARENT = 80
 
 _CGROUPS = Path("/sys/fs/cgroup")
 TASKS = "io.containerd.runtime.v2.task"
-"""The folder of bundles within the state of each daemon: one a namespace, in it one a task."""
-_OURS = ("containerd", "docker-registry")
-_WRITTEN_SECONDS = 5.0
-"""For how long a program that is being ended may go on with its files."""
+"""The folder of bundles in a daemon's state. It has a folder for each namespace and task."""
+_PROGRAM_NAMES = ("containerd", "docker-registry")
+_LAST_WRITES_SECONDS = 5.0
+"""Seconds for which a killed program may still write files."""
 _owned: dict[Path, int] = {}
 """The folders that this process made, with the descriptors that hold their locks."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A running process, as /proc tells of it."""
+    """A running process, from /proc."""
 
     pid: int
     parent: int
     argv: tuple[str, ...]
 
     def option(self, name: str) -> str:
-        """Return the argument that follows `name`, or nothing."""
+        """Return the argument after `name`, or an empty string."""
         pairs = zip(self.argv, self.argv[1:], strict=False)
         return next((value for key, value in pairs if key == name), "")
 
 
 def make_folder() -> Path:
-    """Make a private folder that its owner holds, after removing those whose owners are gone.
+    """Make a private folder that this process owns. First remove those whose owners are gone.
 
-    A test run that was killed cannot clean up; the next one does it for it. The owner holds a lock
-    on a file in the folder for as long as it lives: a process id would say nothing to those who
-    look from another process namespace.
+    A test run that was killed cannot clean up, so the next run does it. As long as the owner
+    lives, it holds a lock on a file in the folder. A process ID would have no meaning in another
+    PID namespace.
     """
-    place = _place()
-    for mark in place.glob(f"{PREFIX}*/owner"):
+    parent = _parent()
+    for lock_file in parent.glob(f"{PREFIX}*/owner"):
         with contextlib.suppress(OSError):
-            about = mark.parent.lstat()
-            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
-                continue  # another user's, who may have prepared it
-            with mark.open("rb") as file:
+            status = lock_file.parent.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+                continue  # it belongs to another user, and may be a trap
+            with lock_file.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove(mark.parent)
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)  # no folder without a mark
+                remove(lock_file.parent)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)  # no folder without a lock
     try:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         draft = folder / "draft"
         _owned[folder] = descriptor = os.open(draft, os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        draft.rename(folder / "owner")  # seen only when it is locked
+        draft.rename(folder / "owner")  # visible only once it is locked
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return folder
 
 
@@ -89,112 +89,113 @@ def locks() -> set[int]:
 
 
 def sweep() -> None:
-    """Remove every private folder of this process, with all that its daemons left.
+    """Remove every private folder of this process, with everything that its daemons left.
 
-    It is for a process that was interrupted, somewhere between making a thing and noting it.
+    An interrupted process calls it, because it may not know everything that it made.
     """
     for folder in tuple(_owned):
         remove(folder)
 
 
-def _place() -> Path:
-    """Return where private folders are made."""
-    place = Path(tempfile.gettempdir())
-    return place if len(str(place)) <= _LONGEST else Path("/tmp")
+def _parent() -> Path:
+    """Return the folder for private folders."""
+    parent = Path(tempfile.gettempdir())
+    return parent if len(str(parent)) <= _LONGEST_PARENT else Path("/tmp")
 
 
 def remove(folder: Path) -> None:
-    """Take away a private folder, those in it, and all that their daemons left on the machine."""
-    for mark in folder.glob(f"{PREFIX}*/owner"):
-        remove(mark.parent)
+    """Remove a private folder, those in it, and everything that their daemons left."""
+    for lock_file in folder.glob(f"{PREFIX}*/owner"):
+        remove(lock_file.parent)
     containers = _containers(folder)
-    found = _programs(folder)
-    pipes = {path for one in found for path in _fifos(one.pid)}
-    paths = {path for one in found for path in sockets(one.pid)}
+    programs = _programs(folder)
+    fifo_folders = {path for program in programs for path in _fifos(program.pid)}
+    socket_paths = {path for program in programs for path in sockets(program.pid)}
     address = folder / SOCKET
     for namespace, name in containers:
         digest = hashlib.sha256(f"{address}/{namespace}/{name}".encode()).hexdigest()
-        paths.add(RUN / "s" / digest)
-    places = [f"{namespace}/{name}" for namespace, name in containers] + namespaces(folder)
-    groups = [group for place in places for group in _cgroups(place)]
-    doomed = [*_descendants(found), *(pid for group in groups for pid in _thawed(group))]
-    _end([*doomed, *(one.pid for one in found)])
-    for _ in range(10):  # the daemon may have seen its shim end, and begun to clean up after it
+        socket_paths.add(RUN / "s" / digest)
+    names = [f"{namespace}/{name}" for namespace, name in containers] + namespaces(folder)
+    groups = [group for name in names for group in _cgroups(name)]
+    children = [*_descendants(programs), *(pid for group in groups for pid in _thawed(group))]
+    _kill([*children, *(program.pid for program in programs)])
+    for _ in range(10):  # the daemon may have started a program to clean up after a killed shim
         if not (late := _programs(folder)):
             break
-        _end([*_descendants(late), *(one.pid for one in late)])
-    for path in paths:
+        _kill([*_descendants(late), *(program.pid for program in late)])
+    for path in socket_paths:
         path.unlink(missing_ok=True)
-    for path in pipes:
+    for path in fifo_folders:
         shutil.rmtree(path, ignore_errors=True)
     for mount in reversed(mounts(folder)):
         unmount(mount)
     for group in groups:
         _remove_cgroup(group)
-    for place in places:  # a runc that is just being ended may yet write there
-        wait_until(partial(_is_gone, RUN / "runc" / place), _WRITTEN_SECONDS)
+    for name in names:  # a killed runc may still write there
+        wait_until(partial(_delete, RUN / "runc" / name), _LAST_WRITES_SECONDS)
     for namespace, _ in containers:
-        with contextlib.suppress(OSError):  # somebody else's containers are still in it
+        with contextlib.suppress(OSError):  # it still has containers of another daemon
             (RUN / "runc" / namespace).rmdir()
     if not mounts(folder):  # else this would delete what is mounted there
         shutil.rmtree(folder, ignore_errors=True)
-    if (held := _owned.pop(folder, None)) is not None:
-        os.close(held)
+    if (descriptor := _owned.pop(folder, None)) is not None:
+        os.close(descriptor)
 
 
-def _is_gone(folder: Path) -> bool:
+def _delete(folder: Path) -> bool:
+    """Delete a folder; return whether it is gone."""
     shutil.rmtree(folder, ignore_errors=True)
     return not folder.exists()
 
 
 def namespaces(folder: Path) -> list[str]:
-    """Return the namespaces that were made up for the daemon of this folder: all in them is its."""
+    """Return the namespaces that only the daemon of this folder uses."""
     record = folder / "namespaces"
     return record.read_text().split() if record.exists() else []
 
 
 def shims(folder: Path, namespace: str | None = None) -> list[Process]:
-    """Return the shims of this folder's daemon, of one namespace or of all."""
+    """Return the shims of this folder's daemon, in one namespace or in all."""
     return [
-        one
-        for one in processes()
-        if one.option("-address") == str(folder / SOCKET)
-        and namespace in (None, one.option("-namespace"))
+        process
+        for process in processes()
+        if process.option("-address") == str(folder / SOCKET)
+        and namespace in (None, process.option("-namespace"))
     ]
 
 
 def mounts(folder: Path) -> list[Path]:
-    """Return what is mounted below a folder, in the order of mounting."""
-    found = []
+    """Return the mount points below a folder, in the order of mounting."""
+    points = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         escaped = line.split()[4]
         point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal.group(1), 8)), escaped)
         if point.startswith(f"{folder}/"):
-            found.append(Path(point))
-    return found
+            points.append(Path(point))
+    return points
 
 
 def namespace_of(mount: Path) -> str:
-    """Return the namespace of a task whose root file system is mounted here, or nothing."""
+    """Return the namespace of the task whose root filesystem this mount is, or an empty string."""
     parts = mount.parts
     return parts[parts.index(TASKS) + 1] if TASKS in parts[:-1] else ""
 
 
 def fifos(folder: Path, namespace: str | None = None) -> set[str]:
-    """Return the folders of FIFOs that clients made, but for those that others' shims use.
+    """Return the folders of FIFOs that clients made, except those that other shims use.
 
-    Others are other daemons and, if a namespace is given, other namespaces. The folders bear no
-    such name themselves: one that no shim uses counts wherever it is asked for.
+    Other shims are those of other daemons and, with a namespace, of other namespaces. The name of
+    a folder shows neither. A folder that no shim uses is thus in every result.
     """
-    place = RUN / "fifo"
-    own = {one.pid for one in shims(folder, namespace)}
-    others = (one for one in processes() if one.option("-address") and one.pid not in own)
+    parent = RUN / "fifo"
+    own = {shim.pid for shim in shims(folder, namespace)}
+    others = (shim for shim in processes() if shim.option("-address") and shim.pid not in own)
     foreign = {path.name for shim in others for path in _fifos(shim.pid)}
-    return set(os.listdir(place)) - foreign if place.is_dir() else set()
+    return set(os.listdir(parent)) - foreign if parent.is_dir() else set()
 
 
 def runc_states(namespace: str) -> list[str]:
-    """Return the ids of the containers of which runc keeps state."""
+    """Return the IDs of the containers for which runc keeps state."""
     folder = RUN / "runc" / namespace
     return sorted(os.listdir(folder)) if folder.is_dir() else []
 
@@ -222,44 +223,44 @@ def processes() -> Iterator[Process]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of a process from its state on; the name before may hold anything."""
+    """Return the fields of /proc/PID/stat after the name, which may contain any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _programs(folder: Path) -> list[Process]:
-    """Return daemons, shims and registries that were started with a path in this folder."""
+    """Return the daemons, shims and registries whose arguments have a path in this folder."""
     return [
-        one
-        for one in processes()
-        if one.argv
-        and Path(one.argv[0]).name.startswith(_OURS)
-        and any(argument.startswith(f"{folder}/") for argument in one.argv[1:])
+        process
+        for process in processes()
+        if process.argv
+        and Path(process.argv[0]).name.startswith(_PROGRAM_NAMES)
+        and any(argument.startswith(f"{folder}/") for argument in process.argv[1:])
     ]
 
 
 def _descendants(roots: Iterable[Process]) -> list[int]:
-    """Return the children of these processes, and theirs: containers end before their shims."""
-    everybody = list(processes())
-    found: list[int] = []
-    pending = [one.pid for one in roots]
+    """Return the descendants of these processes. Containers must end before their shims."""
+    everything = list(processes())
+    descendants: list[int] = []
+    pending = [root.pid for root in roots]
     while pending:
         parent = pending.pop()
-        children = [one.pid for one in everybody if one.parent == parent]
-        found += children
+        children = [process.pid for process in everything if process.parent == parent]
+        descendants += children
         pending += children
-    return found
+    return descendants
 
 
-def _end(pids: Iterable[int]) -> None:
-    """Kill processes and wait until they are gone or only await their parent's notice."""
-    doomed = set(pids) - {0, 1, os.getpid()}
-    for pid in doomed:
+def _kill(pids: Iterable[int]) -> None:
+    """Kill processes, and wait until they are gone or zombies."""
+    killed = set(pids) - {0, 1, os.getpid()}
+    for pid in killed:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(_alive(pid) for pid in doomed), 5)
+    wait_until(lambda: not any(_is_alive(pid) for pid in killed), 5)
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         return _stat(pid)[0] not in "ZX"
     except OSError:
@@ -267,29 +268,29 @@ def _alive(pid: int) -> bool:
 
 
 def _open_files(pid: int) -> set[str]:
-    """Return what a process has open, as /proc names it."""
-    found = set()
+    """Return the open files of a process, with their names in /proc."""
+    files = set()
     with contextlib.suppress(OSError):
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
-    return found
+                files.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    return files
 
 
 def _fifos(pid: int) -> set[Path]:
-    """Return the folders under /run/containerd/fifo in which a process has something open."""
-    found = [Path(name) for name in _open_files(pid)]
-    folders = {*found, *(path.parent for path in found)}  # some clients lock the folder itself
+    """Return the folders in /run/containerd/fifo in which a process has an open file."""
+    files = [Path(name) for name in _open_files(pid)]
+    folders = {*files, *(path.parent for path in files)}  # some clients lock the folder itself
     return {path for path in folders if path.parent == RUN / "fifo"}
 
 
-def _cgroups(place: str) -> list[Path]:
-    """Return the folders of a cgroup: one in the unified hierarchy, else one a controller."""
-    return [*_CGROUPS.glob(place), *_CGROUPS.glob(f"*/{place}")]
+def _cgroups(name: str) -> list[Path]:
+    """Return the folders of a cgroup: one in the unified hierarchy, else one per controller."""
+    return [*_CGROUPS.glob(name), *_CGROUPS.glob(f"*/{name}")]
 
 
 def _thawed(group: Path) -> list[int]:
-    """Return the processes of a cgroup and those below it, thawed: a frozen one cannot die."""
+    """Thaw a cgroup and those below it; return their processes. A frozen process cannot die."""
     pids: list[int] = []
     for folder, _, files in os.walk(group):
         for name, value in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):

@@ -1,7 +1,7 @@
-"""Images made on the spot, as plain bytes and dicts, and the two ways to hand them on.
+"""Makes images as plain bytes and dicts, pushes them, and writes them as OCI layouts.
 
-What is made depends on nothing but the arguments (and busybox's version): the same call gives the
-same digests. Nothing here uses the product, so that it is never judged by itself.
+An image depends only on the arguments (and busybox's version): the same call gives the same
+digests. This module does not use the package under test, which must not judge itself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _MACHINES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """What lies at a path of a layer, when plain bytes, a link or None do not say enough."""
+    """An entry of a layer with its mode and owner, or of a kind that `Files` has no value for."""
 
     data: bytes = b""
     mode: int = 0o644
@@ -68,7 +68,7 @@ Files = Mapping[str, bytes | str | Entry | None]
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer's blob, as stored, and the digest of the tar within."""
+    """A layer's blob, as stored, and the digest of the tar in it."""
 
     blob: bytes
     diff_id: str
@@ -77,7 +77,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Image:
-    """A descriptor and the blobs below it, by digest; the descriptor may be an index's."""
+    """The descriptor of a manifest or index, and the blobs below it, by digest."""
 
     manifest: Json
     blobs: Mapping[str, bytes]
@@ -89,7 +89,7 @@ class Image:
         return digest
 
     def json(self, digest: str | None = None) -> Json:
-        """Return a blob as JSON, the manifest's or index's unless another is named."""
+        """Return a blob as JSON. Default: the manifest or index."""
         parsed: Json = json.loads(self.blobs[digest or self.digest])
         return parsed
 
@@ -101,12 +101,12 @@ class Image:
     @property
     def layers(self) -> list[Json]:
         """The descriptors of a single image's layers, lowest first."""
-        found: list[Json] = self.json()["layers"]
-        return found
+        descriptors: list[Json] = self.json()["layers"]
+        return descriptors
 
 
 def digest_of(blob: bytes) -> str:
-    """Return `sha256:…` of some bytes."""
+    """Return the `sha256:…` digest of some bytes."""
     return "sha256:" + hashlib.sha256(blob).hexdigest()
 
 
@@ -116,7 +116,7 @@ def descriptor(media_type: str, blob: bytes) -> Json:
 
 
 def encode(value: Json) -> bytes:
-    """Return JSON as it is stored here: in the order written, without spaces."""
+    """Return the bytes of a JSON document, without spaces, in the order of the dict."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -127,25 +127,25 @@ def machine_platform() -> str:
 
 
 def platform_json(name: str) -> Json:
-    """Return `os/architecture[/variant]` as the fields of a descriptor's platform."""
+    """Return the fields of a descriptor's platform for `os/architecture[/variant]`."""
     fields = dict(zip(("os", "architecture", "variant"), name.split("/"), strict=False))
     return {"architecture": fields.pop("architecture"), **fields}
 
 
 def layer(files: Files, compression: str = "gzip") -> Layer:
-    """Make a layer: a tar with every time at 0, gzipped or (`compression="none"`) plain."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    """Make a layer: a tar whose times are 0, compressed with gzip or (`"none"`) plain."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, content in files.items():
             entry = _entry(content)
             info = tarfile.TarInfo(path.strip("/"))
             info.type, info.mode, info.linkname = entry.kind, entry.mode, entry.target
             info.uid, info.gid, info.size = entry.uid, entry.gid, len(entry.data)
             archive.addfile(info, io.BytesIO(entry.data))
-    plain = packed.getvalue()
+    plain = buffer.getvalue()
     if compression == "none":
         return Layer(plain, digest_of(plain), "")
-    packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # its header has no time
+    packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # zlib's header has no time
     return Layer(packer.compress(plain) + packer.flush(), digest_of(plain))
 
 
@@ -162,16 +162,16 @@ def build(
 ) -> Image:
     """Make an image of layers, lowest first.
 
-    `config` adds to the container's settings (User, WorkingDir, …). What is to be wrong with the
-    image is done by `change_config`, which alters the whole configuration before it is hashed,
-    and by `change_manifest`, which alters the manifest.
+    `config` adds to the container's settings (User, WorkingDir, …). To make a faulty image,
+    `change_config` alters the whole configuration before it is hashed, and `change_manifest`
+    alters the manifest.
     """
     settings: Json = {"Env": list(env), "Cmd": list(cmd), **(config or {})}
     whole: Json = {
         "created": CREATED,
         **platform_json(platform or machine_platform()),
         "config": settings,
-        "rootfs": {"type": "layers", "diff_ids": [one.diff_id for one in layers]},
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
         "history": [{"created": CREATED, "created_by": f"layer {n}"} for n in range(len(layers))],
     }
     if change_config:
@@ -182,19 +182,19 @@ def build(
         "schemaVersion": 2,
         "mediaType": kinds[0],
         "config": descriptor(kinds[1], config_blob),
-        "layers": [descriptor(_layer_type(one, docker), one.blob) for one in layers],
+        "layers": [descriptor(_layer_type(layer, docker), layer.blob) for layer in layers],
     }
     if change_manifest:
         change_manifest(manifest)
     blob = encode(manifest)
-    blobs = {digest_of(one): one for one in (*(each.blob for each in layers), config_blob, blob)}
+    blobs = {digest_of(b): b for b in (*(layer.blob for layer in layers), config_blob, blob)}
     return Image(descriptor(kinds[0], blob), blobs)
 
 
 def wrong_diff_ids(config: Json) -> None:
-    """Alter a configuration (as `change_config`) so that no layer is what it claims to be."""
+    """Give every layer a wrong diff ID. It is for `change_config`."""
     rootfs = config["rootfs"]
-    rootfs["diff_ids"] = [digest_of(one.encode()) for one in rootfs["diff_ids"]]
+    rootfs["diff_ids"] = [digest_of(diff_id.encode()) for diff_id in rootfs["diff_ids"]]
 
 
 def index_of(images: Mapping[str, Image], *, docker: bool = False, **extra: object) -> Image:
@@ -208,28 +208,28 @@ def index_of(images: Mapping[str, Image], *, docker: bool = False, **extra: obje
         **extra,
     }
     blob = encode(index)
-    blobs = {digest: one for image in images.values() for digest, one in image.blobs.items()}
+    blobs = {digest: body for image in images.values() for digest, body in image.blobs.items()}
     return Image(descriptor(index["mediaType"], blob), {**blobs, digest_of(blob): blob})
 
 
 def busybox(*, compression: str = "gzip", **options: Any) -> Image:
-    """Make the runnable image: Debian's static busybox, its applets, root and nobody.
+    """Make the runnable image: Debian's static busybox, its applets, and the users root and nobody.
 
-    `options` are those of `build`. Raises `Unavailable` when busybox cannot be had.
+    `options` are those of `build`. Raises `Unavailable` if busybox is unavailable.
     """
     options = {"cmd": ["sh"], "env": ["PATH=/bin"], **options}
     return build([_busybox_layer(compression)], **options)
 
 
 def scratch(files: Files | None = None, *, compression: str = "gzip", **options: Any) -> Image:
-    """Make an image with one layer of these files, or with no layer at all."""
+    """Make an image with one layer of these files, or without layers."""
     return build([] if files is None else [layer(files, compression)], **options)
 
 
 def random_image(
     sizes: Sequence[int], *, seed: int = 0, compression: str = "gzip", **options: Any
 ) -> Image:
-    """Make an image with a layer of each size, in bytes, that no compression makes smaller."""
+    """Make an image with a layer of random bytes for each size, in bytes."""
     source = random.Random(seed)
     parts = [_random_bytes(source, size) for size in sizes]
     layers = [layer({f"blob-{n}": part}, compression) for n, part in enumerate(parts)]
@@ -237,14 +237,14 @@ def random_image(
 
 
 def write_layout(image: Image, folder: Path, ref: str | None = None) -> Path:
-    """Write an image as an OCI layout, with `ref` as its name in the index; returns the folder."""
+    """Write an image as an OCI layout, with `ref` as its name in the index; return the folder."""
     for digest, blob in image.blobs.items():
         algorithm, _, encoded = digest.partition(":")
         path = folder / "blobs" / algorithm / encoded
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(blob)
-    named = {"annotations": {"org.opencontainers.image.ref.name": ref}} if ref else {}
-    entry = {**image.manifest, **named}
+    name = {"annotations": {"org.opencontainers.image.ref.name": ref}} if ref else {}
+    entry = {**image.manifest, **name}
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
     (folder / "index.json").write_bytes(encode(index))
     (folder / "oci-layout").write_bytes(encode({"imageLayoutVersion": "1.0.0"}))
@@ -254,9 +254,9 @@ def write_layout(image: Image, folder: Path, ref: str | None = None) -> Path:
 def push(
     image: Image, host: str, repository: str, tag: str, auth: tuple[str, str] | None = None
 ) -> str:
-    """Push an image to a registry over plain HTTP, blobs first; returns `host/repository:tag`.
+    """Push an image to a registry over plain HTTP, blobs first; return `host/repository:tag`.
 
-    Raises `RuntimeError` with the registry's words when it refuses.
+    Raises `RuntimeError` with the registry's response if it refuses the push.
     """
     headers: dict[str, str] = {}
     if auth is not None:
@@ -264,21 +264,21 @@ def push(
         headers["Authorization"] = f"Basic {token}"
     with contextlib.closing(http.client.HTTPConnection(host, timeout=60)) as connection:
         manifests = list(_manifests(image, image.manifest))
-        known = {one["digest"] for one in manifests}
+        digests = {manifest["digest"] for manifest in manifests}
         base = f"/v2/{repository}"
         for digest, blob in image.blobs.items():
-            if digest not in known:
+            if digest not in digests:
                 _push_blob(connection, base, digest, blob, headers)
-        for one in manifests:
-            name = tag if one["digest"] == image.digest else one["digest"]
-            typed = {**headers, "Content-Type": one["mediaType"]}
-            blob = image.blobs[one["digest"]]
-            _ask(connection, "PUT", f"{base}/manifests/{name}", blob, typed)
+        for manifest in manifests:
+            name = tag if manifest["digest"] == image.digest else manifest["digest"]
+            typed = {**headers, "Content-Type": manifest["mediaType"]}
+            blob = image.blobs[manifest["digest"]]
+            _request(connection, "PUT", f"{base}/manifests/{name}", blob, typed)
     return f"{host}/{repository}:{tag}"
 
 
 def _manifests(image: Image, target: Json) -> Iterator[Json]:
-    """Yield the descriptors of the manifests that the image has, children before parents."""
+    """Yield the descriptors of the manifests in the image, children before parents."""
     if target["mediaType"] in _MANIFESTS and target["digest"] in image.blobs:
         for child in image.json(target["digest"]).get("manifests", ()):
             yield from _manifests(image, child)
@@ -292,14 +292,14 @@ def _push_blob(
     blob: bytes,
     headers: Mapping[str, str],
 ) -> None:
-    begun = _ask(connection, "POST", f"{base}/blobs/uploads/", b"", headers)
-    place = urlsplit(begun.getheader("Location") or "")
-    query = "&".join(filter(None, (place.query, urlencode({"digest": digest}))))
+    response = _request(connection, "POST", f"{base}/blobs/uploads/", b"", headers)
+    location = urlsplit(response.getheader("Location") or "")
+    query = "&".join(filter(None, (location.query, urlencode({"digest": digest}))))
     typed = {**headers, "Content-Type": "application/octet-stream"}
-    _ask(connection, "PUT", f"{place.path}?{query}", blob, typed)
+    _request(connection, "PUT", f"{location.path}?{query}", blob, typed)
 
 
-def _ask(
+def _request(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
@@ -307,12 +307,12 @@ def _ask(
     headers: Mapping[str, str],
 ) -> http.client.HTTPResponse:
     connection.request(method, path, body, dict(headers))
-    answer = connection.getresponse()
-    said = answer.read(64 << 10)
-    if answer.status not in (201, 202):
-        words = said.decode("utf-8", "replace")
-        raise RuntimeError(f"{method} {urlsplit(path).path}: {answer.status} {words}")
-    return answer
+    response = connection.getresponse()
+    content = response.read(64 << 10)
+    if response.status not in (201, 202):
+        text = content.decode("utf-8", "replace")
+        raise RuntimeError(f"{method} {urlsplit(path).path}: {response.status} {text}")
+    return response
 
 
 def _entry(content: bytes | str | Entry | None) -> Entry:
@@ -323,17 +323,17 @@ def _entry(content: bytes | str | Entry | None) -> Entry:
     return Entry(content) if isinstance(content, bytes) else content
 
 
-def _layer_type(one: Layer, docker: bool) -> str:
+def _layer_type(layer: Layer, docker: bool) -> str:
     if docker:
-        return DOCKER_LAYER + one.suffix.replace("+gzip", ".gzip")
-    return OCI_LAYER + one.suffix
+        return DOCKER_LAYER + layer.suffix.replace("+gzip", ".gzip")
+    return OCI_LAYER + layer.suffix
 
 
 def _random_bytes(source: random.Random, size: int) -> bytes:
-    """Return random bytes in pieces: the generator makes each piece as one huge number."""
-    piece = 1 << 20
-    sizes = [piece] * (size // piece) + [size % piece]
-    return b"".join(source.randbytes(one) for one in sizes)
+    """Return random bytes. Make them in chunks, because the generator makes each as one integer."""
+    chunk = 1 << 20
+    chunks = [chunk] * (size // chunk) + [size % chunk]
+    return b"".join(source.randbytes(length) for length in chunks)
 
 
 @functools.cache
@@ -341,7 +341,7 @@ def _busybox_layer(compression: str) -> Layer:
     program = debian.program("busybox")
     done = run([*program.argv, "--list"], timeout=30)
     if done.returncode:
-        raise Unavailable(f"busybox does not tell its applets: exit code {done.returncode}")
+        raise Unavailable(f"busybox does not list its applets: exit code {done.returncode}")
     executable = Entry(program.path.read_bytes(), 0o755)
     applets = {f"bin/{name}": "busybox" for name in sorted(done.stdout.decode().split())}
     sticky = Entry(mode=0o777 | stat.S_ISVTX, kind=tarfile.DIRTYPE)

@@ -1,4 +1,4 @@
-"""What interrupts a test's calls: by a signal, or at one line of the code."""
+"""Interrupts for the calls of a test: by a signal, or at one line of the code."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from typing import Any
 
 import pytest
 
-#: Seconds; against hanging.
+#: Seconds after which a wait fails.
 _PATIENCE = 5.0
 
 
 class Interrupt(BaseException):
-    """As KeyboardInterrupt: may come up anywhere, and is no error."""
+    """An exception that, as KeyboardInterrupt, may be raised anywhere and is not an error."""
 
 
 class Alarm:
-    """Raises `Interrupt` in the main thread some seconds from now."""
+    """Raises `Interrupt` in the main thread after some seconds."""
 
     def __init__(self, seconds: float) -> None:
         main = threading.get_ident()
         self._timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGUSR1))
 
     def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGUSR1, self._ring)
+        self._before = signal.signal(signal.SIGUSR1, self._interrupt)
         self._timer.start()
 
     def __exit__(self, *_: object) -> None:
         self._timer.join()
         signal.signal(signal.SIGUSR1, self._before)
 
-    def _ring(self, number: int, where: FrameType | None) -> None:
+    def _interrupt(self, number: int, where: FrameType | None) -> None:
         raise Interrupt
 
 
 class InterruptedStart:
-    """From now on the first thread of a name starts, and who started it is interrupted."""
+    """Starts the next thread with a given name, and then interrupts the code that started it."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, name: str, seen: Callable[[], object]
     ) -> None:
-        """`name` is the beginning of it; `seen` is called before the interrupt."""
+        """`name` is the start of the thread's name. `seen` is called before the interrupt."""
         self.thread: threading.Thread | None = None
-        #: What the thread waits for before it does anything.
+        #: The thread waits for this event before it does anything.
         self.may_begin = threading.Event()
         original = threading.Thread.start
 
@@ -70,30 +70,30 @@ class InterruptedStart:
 
 
 class Tracer:
-    """Raises `Interrupt` at one line executed in a part of the product, counted from the start.
+    """Raises `Interrupt` at the line number `at` that runs in a part of the package.
 
         with suppress(Interrupt), Tracer("transport", 7) as tracer:
             ...
 
-    `hit` tells whether it came so far. It raises not at a `with`, whose line comes again just
-    before the lock is given back, nor at a `try:` right behind one: no call is made there, so no
-    signal's handler can run.
+    `hit` says whether that line was reached. Two kinds of lines do not count: a `with`, whose
+    line comes again just before it releases a lock, and a `try:` right after a `with`. Python
+    makes no call there, so no signal handler can run.
     """
 
     def __init__(self, part: str, at: int) -> None:
-        """`part` is a module or a folder by its name."""
+        """`part` is the name of a module or a folder; `at` counts executed lines from 0."""
         self._part = f"{os.sep}containerd_lite{os.sep}{part}"
         self._was_with = False
         self.left = at
         self.hit = False
 
     def __enter__(self) -> Tracer:
-        self._former = sys.gettrace()
+        self._previous = sys.gettrace()
         sys.settrace(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(self._former)
+        sys.settrace(self._previous)
 
     def __call__(self, where: FrameType, event: str, arg: object) -> Tracer | None:
         if self._part not in where.f_code.co_filename:

@@ -1,11 +1,11 @@
-"""What others make of a registry: skopeo, crane and oras, each asked the same things.
+"""Other registry clients with one interface, to judge a registry's content: skopeo, crane and oras.
 
     judge = Crane(authority=authority.certificate, logins={registry.host: ("user", "password")})
     assert judge.digest(f"{registry.host}/app:1") == image.digest
 
-References are whole: `host/repository:tag`, or `@digest`. A judge keeps nothing from one question
-to the next, and neither reads nor writes a file of the user's: its home is a folder of its own.
-Passwords go through a file there, never through arguments, which everybody can see.
+References are complete: `host/repository:tag`, or `@digest`. A judge keeps no state between calls.
+It does not read or write the user's files: each call has a home folder of its own. Passwords are
+in a file there, and never in arguments, which other users can see.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from .images import digest_of, encode
 from .tls import Pair
 
 _SECONDS = 60.0
-_MOST = 8 << 20
-"""Bytes of an answer: manifests end at 4 MiB."""
-_WORDS = 2000
-"""Bytes of a complaint, from its end."""
+_MAX_OUTPUT = 8 << 20
+"""The most bytes of output that a call accepts. Manifests have at most 4 MiB."""
+_STDERR_TAIL = 2000
+"""Bytes from the end of stderr that an error message shows."""
 
 
 class Judge(ABC):
-    """One program, and how it comes to registries; see `Skopeo`, `Crane` and `Oras`.
+    """A program that accesses registries, with its settings; see `Skopeo`, `Crane` and `Oras`.
 
-    All methods raise `RuntimeError` with the program's words when it fails or says too much,
-    `subprocess.TimeoutExpired`, and `Unavailable` when the program cannot be had.
+    All methods raise `RuntimeError` with the program's message if it fails or prints too much,
+    `subprocess.TimeoutExpired` if it takes too long, and `Unavailable` if it cannot be fetched.
     """
 
     name = ""
@@ -47,10 +47,11 @@ class Judge(ABC):
         logins: Mapping[str, tuple[str, str]] | None = None,
         timeout: float = _SECONDS,
     ) -> None:
-        """Choose the hosts (`127.0.0.1:PORT`) of plain HTTP; all others are asked over TLS.
+        """Choose the hosts (`127.0.0.1:PORT`) with plain HTTP; all others use TLS.
 
-        `authority` signs the certificates of those, and of their realms; `client` is shown to
-        them. `logins` is host → user and password. An answer takes `timeout` seconds at most.
+        `authority` is the file of the authority that signs the certificates of the TLS hosts and
+        their realms; `client` is the client certificate for them. `logins` is host → user and
+        password. A call takes at most `timeout` seconds.
         """
         self._plain = frozenset(plain)
         self._authority, self._client = authority, client
@@ -71,23 +72,23 @@ class Judge(ABC):
 
     @abstractmethod
     def copy(self, source: str, target: str) -> None:
-        """Copy an image, or all that an index lists, to another name or registry."""
+        """Copy an image, or an index with everything it lists, to another name or registry."""
 
     @abstractmethod
     def push(self, layout: Path, target: str) -> None:
-        """Push the image or index that is the only one of an OCI layout's folder."""
+        """Push the only image or index of an OCI layout."""
 
     def _is_plain(self, ref: str) -> bool:
         return ref.partition("/")[0] in self._plain
 
     def _run(self, *args: str) -> bytes:
-        """Run the program in a home of its own; returns what it says."""
+        """Run the program in a home folder of its own; return its output."""
         argv = [*debian.program(self.name).argv, *args]
         with tempfile.TemporaryDirectory(prefix="judge-") as name:
             home = Path(name)
-            self._furnish(home)
-            said, complaint = home / "said", home / "complaint"
-            with said.open("wb") as output, complaint.open("wb") as errors:
+            self._write_files(home)
+            stdout, stderr = home / "stdout", home / "stderr"
+            with stdout.open("wb") as output, stderr.open("wb") as errors:
                 code = subprocess.run(
                     argv,
                     stdin=subprocess.DEVNULL,
@@ -96,51 +97,51 @@ class Judge(ABC):
                     env=self._environment(home),
                     cwd=home,
                     timeout=self._timeout,
-                    start_new_session=True,  # a terminal's Ctrl-C is the owner's
+                    start_new_session=True,  # so that Ctrl-C reaches only this process
                 ).returncode
             if code:
-                words = complaint.read_bytes()[-_WORDS:].decode("utf-8", "replace").strip()
-                raise RuntimeError(f"{self.name} {args[0]} ended with code {code}: {words}")
-            with said.open("rb") as output:
-                answer = output.read(_MOST + 1)
-        if len(answer) > _MOST:
-            raise RuntimeError(f"{self.name} {args[0]} says more than {_MOST} bytes")
-        return answer
+                message = stderr.read_bytes()[-_STDERR_TAIL:].decode("utf-8", "replace").strip()
+                raise RuntimeError(f"{self.name} {args[0]} exited with code {code}: {message}")
+            with stdout.open("rb") as output:
+                content = output.read(_MAX_OUTPUT + 1)
+        if len(content) > _MAX_OUTPUT:
+            raise RuntimeError(f"{self.name} {args[0]} wrote more than {_MAX_OUTPUT} bytes")
+        return content
 
-    def _furnish(self, home: Path) -> None:
-        """Put the user's files where all three look for them."""
+    def _write_files(self, home: Path) -> None:
+        """Write the configuration that all three programs read."""
         pairs = {host: ":".join(login).encode() for host, login in self._logins.items()}
-        auths = {host: {"auth": base64.b64encode(one).decode()} for host, one in pairs.items()}
+        auths = {host: {"auth": base64.b64encode(pair).decode()} for host, pair in pairs.items()}
         config = home / ".docker" / "config.json"
         config.parent.mkdir()
-        config.write_bytes(encode({"auths": auths}))  # the folder around is for its owner only
+        config.write_bytes(encode({"auths": auths}))  # only the owner can read the folder
 
     def _environment(self, home: Path) -> dict[str, str]:
-        """Return all that the program is to know; there is no proxy in it."""
-        known = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(home), "TMPDIR": str(home)}
+        """Return the program's whole environment, without the variables of proxies."""
+        variables = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(home), "TMPDIR": str(home)}
         if self._authority is not None:
-            known["SSL_CERT_FILE"] = str(self._authority.absolute())
-        return known
+            variables["SSL_CERT_FILE"] = str(self._authority.absolute())
+        return variables
 
 
 class Skopeo(Judge):
-    """Debian 12's skopeo; to plain HTTP it comes by way of a try with TLS, unverified."""
+    """Debian 12's skopeo. For plain HTTP it first tries TLS without verification."""
 
     name = "skopeo"
 
     def digest(self, ref: str) -> str:
-        """Return the digest of the bytes that it reads: its own inspection wants a platform."""
+        """Return the digest of the manifest's bytes: skopeo's own inspection needs a platform."""
         return digest_of(self.manifest(ref))
 
     def manifest(self, ref: str) -> bytes:
         """See `Judge`."""
-        return self._ask("inspect", "--raw", *self._flags(ref), f"docker://{ref}")
+        return self._run_skopeo("inspect", "--raw", *self._flags(ref), f"docker://{ref}")
 
     def tags(self, repository: str) -> list[str]:
         """See `Judge`."""
-        said = self._ask("list-tags", *self._flags(repository), f"docker://{repository}")
-        found: list[str] = json.loads(said)["Tags"]
-        return sorted(found)
+        output = self._run_skopeo("list-tags", *self._flags(repository), f"docker://{repository}")
+        tags: list[str] = json.loads(output)["Tags"]
+        return sorted(tags)
 
     def copy(self, source: str, target: str) -> None:
         """See `Judge`."""
@@ -152,9 +153,9 @@ class Skopeo(Judge):
 
     def _copy(self, source: str, target: str, *flags: str) -> None:
         flags = (*flags, *self._flags(target, "dest-"), "--all", "--preserve-digests")
-        self._ask("copy", *flags, source, f"docker://{target}")
+        self._run_skopeo("copy", *flags, source, f"docker://{target}")
 
-    def _ask(self, *args: str) -> bytes:
+    def _run_skopeo(self, *args: str) -> bytes:
         return self._run(args[0], "--insecure-policy", "--tmpdir=.", *args[1:])
 
     def _flags(self, ref: str, side: str = "") -> list[str]:
@@ -162,8 +163,8 @@ class Skopeo(Judge):
             return [f"--{side}tls-verify=false"]
         return [f"--{side}tls-verify=true", f"--{side}cert-dir=certs"]
 
-    def _furnish(self, home: Path) -> None:
-        super()._furnish(home)
+    def _write_files(self, home: Path) -> None:
+        super()._write_files(home)
         (home / "certs").mkdir()
         (home / "registries.conf").touch()
         if self._client is not None:
@@ -171,7 +172,7 @@ class Skopeo(Judge):
                 (home / "certs" / f"client.{suffix}").write_bytes(path.read_bytes())
 
     def _environment(self, home: Path) -> dict[str, str]:
-        """Send it home for what it would look for in /run, /etc and, being root, /var/lib."""
+        """Redirect to its home what it would read in /run, in /etc and, as root, in /var/lib."""
         return {
             **super()._environment(home),
             "XDG_RUNTIME_DIR": str(home),
@@ -181,7 +182,7 @@ class Skopeo(Judge):
 
 
 class Crane(Judge):
-    """Debian's crane, which finds out by itself that a host of the loopback wants plain HTTP."""
+    """Debian's crane, which detects plain HTTP on the loopback by itself."""
 
     name = "crane"
 
@@ -205,10 +206,10 @@ class Crane(Judge):
         """See `Judge`."""
         self._run("push", str(layout.absolute()), target)
 
-    def _furnish(self, home: Path) -> None:
+    def _write_files(self, home: Path) -> None:
         if self._client is not None:
-            raise ValueError("crane has no way to show a client's certificate")
-        super()._furnish(home)
+            raise ValueError("crane does not support client certificates")
+        super()._write_files(home)
 
 
 class Oras(Judge):
@@ -252,4 +253,4 @@ class Oras(Judge):
 
 
 JUDGES: tuple[type[Judge], ...] = (Skopeo, Crane, Oras)
-"""All of them; only crane cannot show a certificate of its own."""
+"""All judges. Only crane does not support client certificates."""

@@ -1,13 +1,13 @@
-"""Namespaces for tests: processes, mounts and a network of their own.
+"""Namespaces for tests: processes, mounts and networks of their own.
 
-    code = run_apart(work)  # whatever `work` starts ends with it
+    code = run_apart(work)  # the processes that `work` starts end with it
     own_run()
     with own_network():
         ...  # bridges are made in a namespace that ends here
     with small_disk(folder, 1 << 20):
-        ...  # what is written there fills it
+        ...  # files written to the folder soon fill it
 
-What is mounted or made in there is not seen outside, and goes with the last process.
+Processes outside do not see these mounts and networks, which end with the last process inside.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from types import FrameType
 from . import Unavailable
 
 RUN = Path("/run/containerd")
-"""Where shims, runc and clients keep sockets, state and FIFOs, whatever daemon they belong to."""
+"""Here shims, runc and clients keep sockets, state and FIFOs, for every daemon."""
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -38,35 +38,36 @@ _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
 def run_apart(work: Callable[[], int]) -> int:
-    """Run `work` in a process namespace of its own, as its first process; returns its exit code.
+    """Run `work` in the first process of a new PID namespace; return the exit code.
 
-    When that process ends, however it ends, the kernel kills all that were started in it. Their
-    mounts and network namespaces go with them. It ends when the caller is killed, and gets SIGTERM
-    for each signal that would end the caller. Call it once, before there are threads.
+    When that process ends for any reason, the kernel kills all processes in the namespace. Their
+    mounts and network namespaces end, too. The process ends when the caller is killed, and gets
+    SIGTERM for each signal that would end the caller. Call this function once, before there are
+    threads.
 
-    Raises `Unavailable` where the process may not have namespaces.
+    Raises `Unavailable` if the caller may not make namespaces.
     """
     _call("unshare", _NEW_PROCESSES)
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     child = os.fork()
     if child == 0:
-        _be_first(work, held)
+        _run_first(work, blocked)
 
     def pass_on(number: int, where: FrameType | None) -> None:
         os.kill(child, signal.SIGTERM)
 
     for number in INTERRUPTS:
         signal.signal(number, pass_on)
-    signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _be_first(work: Callable[[], int], signals: set[int | signal.Signals]) -> None:
-    """Run `work` in the child that `run_apart` forked, and end; never returns."""
+def _run_first(work: Callable[[], int], signals: set[int | signal.Signals]) -> None:
+    """Run `work` in the child that `run_apart` forked, and exit. It never returns."""
     code = 1
     try:
         _call("prctl", _PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-        os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the parent alone, which passes it on
+        os.setpgid(0, 0)  # Ctrl-C then reaches only the parent, which passes it on
         _own_mounts()
         _call("mount", b"proc", b"/proc", b"proc", 0, None)
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
@@ -82,10 +83,10 @@ def _be_first(work: Callable[[], int], signals: set[int | signal.Signals]) -> No
 def own_run() -> None:
     """Give this process and those that it starts an empty `/run/containerd`.
 
-    It keeps test runs beside each other, and the machine's own containerd, apart. Threads that
-    exist already keep the mounts that they have.
+    This separates concurrent test runs from each other and from the machine's own containerd.
+    Threads that exist already keep their mounts.
 
-    Raises `Unavailable` where the process may not mount.
+    Raises `Unavailable` if the process may not mount.
     """
     RUN.mkdir(mode=0o711, parents=True, exist_ok=True)
     _own_mounts()
@@ -93,22 +94,22 @@ def own_run() -> None:
 
 
 def _own_mounts() -> None:
-    """Give this process a mount namespace: only it and its children see what it mounts."""
+    """Give this process a mount namespace: only it and its children see its new mounts."""
     _call("unshare", _NEW_MOUNTS)
     _call("mount", b"none", b"/", None, _SLAVE_TREE, None)
 
 
 def unmount(point: Path) -> None:
-    """Detach a mount, if it is there; the machine may be too bare to have umount."""
+    """Detach a mount, if there is one, without the program umount, which may be missing."""
     with contextlib.suppress(Unavailable):
         _call("umount2", bytes(point), _DETACH)
 
 
 @contextlib.contextmanager
 def small_disk(point: Path, size: int) -> Iterator[None]:
-    """Let a folder be a disk of so many bytes, empty.
+    """Mount an empty disk of `size` bytes on a folder.
 
-    Raises `Unavailable` where the process may not mount.
+    Raises `Unavailable` if the process may not mount.
     """
     _call("mount", b"tmpfs", bytes(point), b"tmpfs", 0, b"size=%d" % size)
     try:
@@ -119,19 +120,19 @@ def small_disk(point: Path, size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_network() -> Iterator[None]:
-    """Let this thread, and what it starts, have a network of its own, in which nothing is up.
+    """Give this thread, and the processes it starts, a network whose interfaces are all down.
 
-    Raises `Unavailable` where the process may not.
+    Raises `Unavailable` if the process may not make network namespaces.
     """
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    previous = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _call("unshare", _NEW_NETWORK)
         try:
             yield
         finally:
-            _call("setns", before, _NEW_NETWORK)
+            _call("setns", previous, _NEW_NETWORK)
     finally:
-        os.close(before)
+        os.close(previous)
 
 
 def _call(name: str, *args: int | bytes | None) -> None:

@@ -1,4 +1,4 @@
-"""What a test leaves behind: in the daemon, on the machine, and in its own process."""
+"""Finds what a test leaves behind: in the daemon, on the machine, and in its own process."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from .daemon import Daemon
 from .process import wait_until
 
 _SETTLE_SECONDS = 5.0
-"""How long the daemon may take to collect what was let go, and threads to end."""
+"""Seconds for the daemon to collect garbage, and for threads to end."""
 
 
 def open_files() -> dict[int, str]:
-    """Return what this process has open: descriptor → what it is, as the kernel names it.
+    """Return the open files of this process: descriptor → the kernel's name of the file.
 
-    The locks of the harness's own folders are left out: a fixture may come in the midst of a test.
+    The locks of the harness's own folders are left out: a fixture may start during a test.
     """
-    found = {}
+    files = {}
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the listing's own
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-    return {number: what for number, what in found.items() if number not in debris.locks()}
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            files[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return {number: file for number, file in files.items() if number not in debris.locks()}
 
 
 def traces(folder: Path, namespace: str) -> list[str]:
-    """Return what is left on the machine of a daemon, as the kernel tells of it.
+    """Return the folders, mounts, cgroups and processes of a daemon that are left on the machine.
 
-    Ended processes that nobody waited for yet are not counted: their parent may be a lazy init.
+    Zombies do not count: an init process may be slow to reap them.
     """
     found = [str(folder)] if folder.exists() else []
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
-    for place in (Path("/run/containerd"), Path("/sys/fs/cgroup")):
-        for parent, folders, _ in os.walk(place):
+    for root in (Path("/run/containerd"), Path("/sys/fs/cgroup")):
+        for parent, folders, _ in os.walk(root):
             found += [f"{parent}/{name}" for name in folders if name == namespace]
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -46,35 +46,35 @@ def traces(folder: Path, namespace: str) -> list[str]:
             if f"/{namespace}/" in (entry / "cgroup").read_text():
                 found.append(entry.name)
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended
     return found
 
 
 class Watch:
-    """Remembers how things are, and tells later what came to them."""
+    """Records the present state, and later lists what was added."""
 
     def __init__(self, daemon: Daemon, namespace: str) -> None:
-        """Take stock of the namespace, of this process's descriptors and of its threads."""
+        """Record what the namespace has, and this process's descriptors and threads."""
         self._daemon = daemon
         self._namespace = namespace
-        self._kept: tuple[str, ...] = ()
+        self._ignored_suffixes: tuple[str, ...] = ()
         self._files = set(open_files().items())
         self._threads = set(threading.enumerate())
         self._leftovers = self._left()
 
     def keep_snapshots(self) -> None:
-        """Let committed snapshots stay: an image that was unpacked has some."""
-        self._kept = (" committed",)
+        """Allow committed snapshots, which an unpacked image has."""
+        self._ignored_suffixes = (" committed",)
 
     def found(self) -> list[str]:
-        """Return a line for each thing that is there now and was not at first."""
-        lines = [one for one in self._left() if one not in self._leftovers]
-        lines += (f"descriptor {n}: {what}" for n, what in open_files().items() - self._files)
-        lines += (f"thread {one.name}" for one in set(threading.enumerate()) - self._threads)
-        return sorted(line for line in lines if not line.endswith(self._kept))
+        """Return a line for each thing that was added since the start."""
+        lines = [line for line in self._left() if line not in self._leftovers]
+        lines += (f"descriptor {n}: {file}" for n, file in open_files().items() - self._files)
+        lines += (f"thread {thread.name}" for thread in set(threading.enumerate()) - self._threads)
+        return sorted(line for line in lines if not line.endswith(self._ignored_suffixes))
 
     def check(self) -> None:
-        """Fail if anything stays."""
+        """Raise `AssertionError` if anything that was added stays."""
         if not wait_until(lambda: not self.found(), _SETTLE_SECONDS):
             raise AssertionError("left over:\n" + "\n".join(self.found()))
 

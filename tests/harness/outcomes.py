@@ -2,9 +2,9 @@
 
     pytest --outcomes FILE
     read(FILE).failed
-    pytest --again FILE  # only those that failed
+    pytest --again FILE  # only the tests that failed
 
-And the closing lines that tests and fixtures add to the run's report.
+The module also has the closing lines that tests and fixtures add to the run's report.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TIMED_OUT = PYTEST_FAILURE_MESSAGE.partition("%")[0]
 
 @dataclass
 class Failure:
-    """A test that failed, or whose set-up or clean-up did; `text` is the end of its report."""
+    """A failure of a test, its set-up or its clean-up; `text` is the end of its report."""
 
     text: str
     timed_out: bool = False
@@ -32,46 +32,46 @@ class Failure:
 
 @dataclass
 class Outcomes:
-    """The tests that passed, and those that did not, by their node ids."""
+    """The node IDs of the tests that passed, and the failures by node ID."""
 
     passed: list[str] = field(default_factory=list)
     failed: dict[str, Failure] = field(default_factory=dict)
 
 
 class Recorder:
-    """A plug-in of pytest that writes the outcomes into a file when the run ends."""
+    """A plug-in of pytest that writes the outcomes to a file when the run ends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found = Outcomes()
+        self._outcomes = Outcomes()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             text = report.longreprtext
-            last = "\n".join(text.splitlines()[-_LAST_LINES:])
-            failure = self._found.failed.setdefault(report.nodeid, Failure(last))
+            tail = "\n".join(text.splitlines()[-_LAST_LINES:])
+            failure = self._outcomes.failed.setdefault(report.nodeid, Failure(tail))
             failure.timed_out |= _TIMED_OUT in text
         elif report.passed and report.when == "call":
-            self._found.passed.append(report.nodeid)
+            self._outcomes.passed.append(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._found.failed[report.nodeid] = Failure(report.longreprtext)
+            self._outcomes.failed[report.nodeid] = Failure(report.longreprtext)
 
     def pytest_sessionfinish(self) -> None:
-        self._path.write_text(json.dumps(asdict(self._found)))
+        self._path.write_text(json.dumps(asdict(self._outcomes)))
 
 
 def keep_failed(items: list[pytest.Item], path: Path) -> None:
-    """Drop the tests that did not fail in the run that wrote the file."""
+    """Deselect the tests that did not fail in the run that wrote the file."""
     failed = read(path).failed
     items[:] = [item for item in items if item.nodeid in failed]
 
 
 def read(path: Path) -> Outcomes:
-    """Return what a run wrote, or nothing if it did not come to its end."""
+    """Return the outcomes that a run wrote, which are empty if it was killed before its end."""
     if not path.exists():
         return Outcomes()
-    found = json.loads(path.read_text())
-    failed = {name: Failure(**failure) for name, failure in found["failed"].items()}
-    return Outcomes([one for one in found["passed"] if one not in failed], failed)
+    document = json.loads(path.read_text())
+    failed = {name: Failure(**failure) for name, failure in document["failed"].items()}
+    return Outcomes([name for name in document["passed"] if name not in failed], failed)

@@ -1,6 +1,6 @@
-"""Child processes of the harness: bounded commands, and services with a log and a deadline.
+"""Child processes of the harness: commands with a timeout, and services with a log.
 
-Nothing here knows what it runs. Every wait has a bound, every child is waited for.
+Every wait has a timeout, and every child is reaped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from . import Unavailable
 
 POLL = 0.02
-"""Seconds between two looks at a condition."""
+"""Seconds between two checks of a condition."""
 
 
 def run(
@@ -27,11 +27,11 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end, whatever its exit code, for at most `timeout` seconds.
+    """Run a command for at most `timeout` seconds, and accept every exit code.
 
-    A terminal's Ctrl-C does not reach it: the owner, who gets it, may just be cleaning up.
+    Ctrl-C in a terminal does not reach the command, which may be part of the caller's clean-up.
 
-    Raises `Unavailable` when the program is not there or does not end in time.
+    Raises `Unavailable` if the program is missing or does not end in time.
     """
     try:
         return subprocess.run(
@@ -50,7 +50,7 @@ def run(
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Look at a condition until it holds; false when `timeout` seconds pass first."""
+    """Wait until a condition holds; return false if `timeout` seconds pass first."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() >= deadline:
@@ -60,52 +60,52 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 class Service:
-    """A child that serves until it is stopped, in a session of its own, writing to a log file.
+    """A child that serves until `stop`, in a session of its own, with its output in a log file.
 
-    The session keeps a terminal's Ctrl-C away from it, so that the owner can still clean up.
+    Ctrl-C in a terminal does not reach that session, so that the owner can clean up first.
     """
 
     def __init__(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
     ) -> None:
-        """Start the child, its output added to `log`."""
+        """Start the child, and append its output to `log`."""
         self.log = log
-        self._begin = log.stat().st_size if log.exists() else 0
-        with log.open("ab") as sink:
+        self._log_start = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as output:
             self._child = subprocess.Popen(
                 argv,
                 env=dict(env),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
 
     @property
     def pid(self) -> int:
-        """The child's process id, which is its session's and process group's too."""
+        """The child's process ID, which is also the ID of its session and process group."""
         return self._child.pid
 
     @property
     def running(self) -> bool:
-        """Whether the child has not ended."""
+        """Whether the child still runs."""
         return self._child.poll() is None
 
     def wait_ready(self, ready: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `ready()`; false when the child ends or `timeout` seconds pass first."""
+        """Wait until `ready()`; return false if the child ends or `timeout` seconds pass first."""
         wait_until(lambda: not self.running or ready(), timeout)
         return self.running and ready()
 
     def tail(self, lines: int = 20) -> str:
         """Return the last lines that this child wrote."""
-        with self.log.open("rb") as source:
-            source.seek(max(self._begin, self.log.stat().st_size - (64 << 10)))
-            text = source.read().decode("utf-8", "replace")
+        with self.log.open("rb") as file:
+            file.seek(max(self._log_start, self.log.stat().st_size - (64 << 10)))
+            text = file.read().decode("utf-8", "replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def stop(self, timeout: float = 15.0) -> None:
-        """Ask the child to end, insist after `timeout` seconds, and wait for it."""
+        """Send SIGTERM to the child, kill it after `timeout` seconds, and wait for it."""
         if self.running:
             self._child.terminate()
             try:
@@ -114,13 +114,13 @@ class Service:
                 self.kill()
 
     def kill(self) -> None:
-        """End the child with SIGKILL, which it cannot answer, and wait for it."""
+        """End the child with SIGKILL, and wait for it."""
         if self.running:
             self._child.kill()
         self._child.wait()
 
     def kill_group(self) -> None:
-        """End the child and every helper that is still in its process group."""
+        """Kill the child and every process that is still in its process group."""
         self.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)

@@ -1,11 +1,12 @@
-"""A token server on the loopback, whose tokens a private registry takes.
+"""A token server on the loopback, whose tokens a private registry accepts.
 
     with Realm({"user": "password"}) as realm, Registry(realm) as registry:
         ...
         assert realm.asked[-1].grant == "password"
 
 It follows Docker's documents "Token Authentication Specification" and "Oauth2 Token
-Authentication". Who may do what is a rule given to it. Nothing here knows of any registry's client.
+Authentication". The test gives it a rule that decides which user may do what. The server does not
+depend on a particular client.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ from .images import Json, encode
 from .tls import Pair, localhost_pem, openssl, server_context
 
 Rule = Callable[[str, str, str], bool]
-"""Whether a user (nobody is "") may do to a thing of this name (a repository) this action."""
+"""Returns whether a user (anonymous: "") may do an action on a resource (a repository).
+
+The arguments are the user, the resource's name and the action.
+"""
 
 Fields = Mapping[str, Sequence[str]]
 
@@ -43,7 +47,7 @@ _LONGEST_FORM = 64 << 10
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that came, without its secrets; `grant` is empty for a GET."""
+    """A request that the server received, without its secrets; `grant` is empty for a GET."""
 
     method: str
     scopes: tuple[str, ...]
@@ -53,16 +57,16 @@ class Asked:
 
 
 class _Refused(Exception):
-    """The request gets no token; the arguments are the status and OAuth's code (RFC 6749, 5.2)."""
+    """The server refuses a token. The arguments are the status and OAuth's code (RFC 6749, 5.2)."""
 
 
 def users_may_all(user: str, name: str, action: str) -> bool:
-    """Let everybody pull, and those who have a name do anything."""
+    """Allow a pull to all users, and every action to users with a name."""
     return bool(user) or action == "pull"
 
 
 class Realm:
-    """One token server, listening between `with` and its end."""
+    """A token server, which listens within `with`."""
 
     issuer = "the harness"
     service = "registry.test"
@@ -77,11 +81,11 @@ class Realm:
         lifetime: int = 300,
         tls: Pair | None = None,
     ) -> None:
-        """Choose who may enter: user → password, and with `anonymous` those who give none.
+        """Choose the users (user → password). `anonymous` also allows requests without a user.
 
-        A scope's actions are granted as far as `may` says. Without `post` a POST is answered
-        with 405. Tokens are good for `lifetime` seconds, to docker-registry for 60 more; with
-        -61 they are over when they come. With `tls` it speaks HTTPS.
+        A token grants the actions that `may` allows. Without `post`, the response to a POST is
+        405. Tokens are valid for `lifetime` seconds; docker-registry accepts them for 60 more.
+        With -61, tokens have expired when they are issued. With `tls`, the server uses HTTPS.
         """
         self._users = dict(users or {})
         self._may, self._anonymous, self._post = may, anonymous, post
@@ -96,8 +100,8 @@ class Realm:
         context = server_context(self._tls, alpn=()) if self._tls else None
         self._folder = debris.make_folder()
         try:
-            text = localhost_pem().read_text()
-            self._certificate = text[text.index("-----BEGIN CERTIFICATE") :]
+            pem = localhost_pem().read_text()
+            self._certificate = pem[pem.index("-----BEGIN CERTIFICATE") :]
             (self._folder / "certificate.pem").write_text(self._certificate)
             self._server = _Server(self, context)
             self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -108,7 +112,7 @@ class Realm:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let those who are being answered have their answers, then close."""
+        """Finish the requests that are being served, then close."""
         if self._server is not None:
             self._server.shutdown()
             self._thread.join()
@@ -118,7 +122,7 @@ class Realm:
 
     @property
     def url(self) -> str:
-        """Where tokens are asked for, as a registry names it in its challenge."""
+        """The address for token requests, which a registry puts into its challenge."""
         if self._server is None:
             raise RuntimeError("the realm is not open")
         scheme = "https" if self._tls else "http"
@@ -126,39 +130,40 @@ class Realm:
 
     @property
     def section(self) -> dict[str, object]:
-        """What a registry's configuration has to say under `auth`."""
+        """The section `auth` of a registry's configuration."""
         bundle = str(self._folder / "certificate.pem")
-        about = {"realm": self.url, "service": self.service, "issuer": self.issuer}
-        return {"token": {**about, "rootcertbundle": bundle}}
+        token = {"realm": self.url, "service": self.service, "issuer": self.issuer}
+        return {"token": {**token, "rootcertbundle": bundle}}
 
     @property
     def asked(self) -> list[Asked]:
-        """All requests so far, in the order of their answers."""
+        """All requests so far, in the order of their responses."""
         with self._lock:
             return list(self._asked)
 
     def refresh_token(self, user: str) -> str:
-        """Return a new refresh token of a user, as a login leaves it in a client's files."""
+        """Return a new refresh token of a user, as a login stores it in a client's files."""
         token = secrets.token_urlsafe(24)
         with self._lock:
             self._refresh[token] = user
         return token
 
     def answer(self, method: str, fields: Fields, basic: str | None) -> tuple[int, Json]:
-        """Return the status and document for a request, and note it.
+        """Return the status and document of the response to a request, and record the request.
 
-        `fields` are those of the query or form, `basic` is what followed the word Basic.
+        `fields` are those of the query or form. `basic` is the text after the word Basic in the
+        header Authorization.
         """
         scopes = tuple(" ".join(fields.get("scope", ())).split())
         try:
-            status, said = 200, self._grant(method, fields, basic, scopes)
+            status, document = 200, self._grant(method, fields, basic, scopes)
         except _Refused as refusal:
-            status, said = refusal.args[0], {"error": refusal.args[1]}
-        came = basic is not None or "password" in fields or "refresh_token" in fields
-        noted = Asked(method, scopes, _only(fields, "grant_type"), came, status)
+            status, document = refusal.args[0], {"error": refusal.args[1]}
+        credentials = basic is not None or "password" in fields or "refresh_token" in fields
+        request = Asked(method, scopes, _first(fields, "grant_type"), credentials, status)
         with self._lock:
-            self._asked.append(noted)
-        return status, said
+            self._asked.append(request)
+        return status, document
 
     def _grant(self, method: str, fields: Fields, basic: str | None, scopes: Sequence[str]) -> Json:
         user = self._user(basic) if method == "GET" else self._user_of_form(fields)
@@ -166,23 +171,23 @@ class Realm:
         claims = {
             "iss": self.issuer,
             "sub": user,
-            "aud": _only(fields, "service"),
+            "aud": _first(fields, "service"),
             "iat": now,
-            "nbf": now - 600,  # before the end, however short the life
+            "nbf": now - 600,  # before "exp", even if that has passed
             "exp": now + self._lifetime,
             "jti": secrets.token_hex(8),
             "access": [self._access(user, scope) for scope in scopes],
         }
         issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-        said: Json = {"expires_in": self._lifetime, "issued_at": issued}
-        said["token" if method == "GET" else "access_token"] = self._signed(claims)
-        offline = (_only(fields, "offline_token"), _only(fields, "access_type"))
+        document: Json = {"expires_in": self._lifetime, "issued_at": issued}
+        document["token" if method == "GET" else "access_token"] = self._signed(claims)
+        offline = (_first(fields, "offline_token"), _first(fields, "access_type"))
         if user and (offline[0] == "true" or offline[1] == "offline"):
-            said["refresh_token"] = self.refresh_token(user)
-        return said
+            document["refresh_token"] = self.refresh_token(user)
+        return document
 
     def _user(self, basic: str | None) -> str:
-        """Return who sent these Basic credentials, "" if nobody did."""
+        """Return the user of these Basic credentials, or "" without credentials."""
         if basic is None:
             if self._anonymous:
                 return ""
@@ -191,51 +196,51 @@ class Realm:
             user, _, password = base64.b64decode(basic, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             raise _Refused(400, "invalid_request") from None
-        return self._known(user, password)
+        return self._checked_user(user, password)
 
     def _user_of_form(self, fields: Fields) -> str:
         if not self._post:
             raise _Refused(405, "invalid_request")
-        grant = _only(fields, "grant_type")
+        grant = _first(fields, "grant_type")
         if grant == "password":
-            return self._known(_only(fields, "username"), _only(fields, "password"))
+            return self._checked_user(_first(fields, "username"), _first(fields, "password"))
         if grant == "refresh_token":
             with self._lock:
-                user = self._refresh.get(_only(fields, "refresh_token"))
+                user = self._refresh.get(_first(fields, "refresh_token"))
             if user is None:
                 raise _Refused(401, "invalid_grant")
             return user
         raise _Refused(400, "unsupported_grant_type")
 
-    def _known(self, user: str, password: str) -> str:
+    def _checked_user(self, user: str, password: str) -> str:
         if self._users.get(user) != password:
             raise _Refused(401, "invalid_grant")
         return user
 
     def _access(self, user: str, scope: str) -> Json:
-        """Return what of a scope is granted; a name may have colons of its own."""
+        """Return the actions of a scope that are granted. The name may contain colons."""
         kind, _, rest = scope.partition(":")
         name, _, actions = rest.rpartition(":")
-        granted = [one for one in actions.split(",") if self._may(user, name, one)]
+        granted = [action for action in actions.split(",") if self._may(user, name, action)]
         return {"type": kind, "name": name, "actions": granted}
 
     def _signed(self, claims: Json) -> str:
-        """Return claims as a token (RFC 7519) that bears its certificate (RFC 7515, 4.1.6)."""
+        """Return a token with these claims (RFC 7519) and its certificate (RFC 7515, 4.1.6)."""
         certificate = base64.b64encode(ssl.PEM_cert_to_DER_cert(self._certificate)).decode()
-        head: Json = {"typ": "JWT", "alg": "RS256", "x5c": [certificate]}
-        signed = f"{_base64url(encode(head))}.{_base64url(encode(claims))}"
+        header: Json = {"typ": "JWT", "alg": "RS256", "x5c": [certificate]}
+        text = f"{_base64url(encode(header))}.{_base64url(encode(claims))}"
         source = self._folder / f"{claims['jti']}.txt"
         signature = source.with_suffix(".sig")
-        source.write_text(signed)
+        source.write_text(text)
         key = str(localhost_pem())
         openssl("dgst", "-sha256", "-sign", key, "-out", str(signature), str(source))
-        return f"{signed}.{_base64url(signature.read_bytes())}"
+        return f"{text}.{_base64url(signature.read_bytes())}"
 
 
 class _Server(ThreadingTCPServer):
-    """Serves each connection in a thread, and waits for them all when it is closed.
+    """Serves each connection in a thread, and waits for all threads when it closes.
 
-    It is not http.server's, which asks for the machine's name, and that may take long.
+    The class of http.server looks up the machine's name, which may take long.
     """
 
     allow_reuse_address = True
@@ -246,7 +251,7 @@ class _Server(ThreadingTCPServer):
         self._context = context
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Greet a client; the handshake is left to its own thread."""
+        """Accept a connection. The connection's own thread makes the TLS handshake."""
         sock, address = super().get_request()
         if self._context is None:
             return sock, address
@@ -254,13 +259,13 @@ class _Server(ThreadingTCPServer):
         return wrap(sock, server_side=True, do_handshake_on_connect=False), address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Show what is wrong here; errors of the connection are the client's hanging up."""
+        """Print the server's own errors, but no errors of a connection that the client closed."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request; HTTP/1.0, so that no idle connection is there to wait for."""
+    """Answers one request with HTTP/1.0, so that no idle connection delays the server's end."""
 
     timeout = _PATIENCE
 
@@ -269,11 +274,11 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        """Take the query."""
+        """Answer a GET, whose fields are in the query."""
         self._reply(parse_qs(urlsplit(self.path).query))
 
     def do_POST(self) -> None:
-        """Take the form."""
+        """Answer a POST, whose fields are in the form."""
         length = int(self.headers.get("Content-Length", "0"))
         if not 0 <= length <= _LONGEST_FORM:
             self.send_error(413)
@@ -281,16 +286,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(parse_qs(self.rfile.read(length).decode("utf-8", "replace")))
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet: requests bear secrets."""
+        """Log nothing, because requests contain secrets."""
 
     def _reply(self, fields: Fields) -> None:
         if urlsplit(self.path).path != _PATH:
             self.send_error(404)
             return
-        scheme, _, basic = self.headers.get("Authorization", "").partition(" ")
-        came = basic.strip() if scheme.lower() == "basic" else None
-        status, said = self._realm.answer(self.command, fields, came)
-        body = encode(said)
+        scheme, _, parameter = self.headers.get("Authorization", "").partition(" ")
+        basic = parameter.strip() if scheme.lower() == "basic" else None
+        status, document = self._realm.answer(self.command, fields, basic)
+        body = encode(document)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -298,8 +303,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _only(fields: Fields, name: str) -> str:
-    """Return the first value of a field, or nothing."""
+def _first(fields: Fields, name: str) -> str:
+    """Return the first value of a field, or an empty string."""
     return next(iter(fields.get(name, ())), "")
 
 

@@ -3,9 +3,9 @@
     with Registry() as registry:
         push(image, registry.host, "library/busybox", "latest")
 
-Storage in a temporary folder, deletion allowed, schema 1 and sparse indexes as far as the registry
-takes them. Its own server tells of every request in the log. Who may enter, and over what, is told
-when it is made; certificates are `tls`'s to make, tokens are `realm`'s to give.
+Its storage is in a temporary folder. It allows deletion, and accepts schema 1 and sparse indexes
+as far as docker-registry supports them. Its log has every request. The constructor sets the access
+control and TLS; `tls` makes certificates, and `realm` issues tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PATIENCE = 5.0
 
 
 class Registry:
-    """One private registry, started by `with` or `open()`, with all traces removed at the end."""
+    """A private registry, which `with` or `open()` starts. `close()` removes all its traces."""
 
     def __init__(
         self,
@@ -42,15 +42,16 @@ class Registry:
         proxy: str = "",
         overrides: Mapping[str, object] | None = None,
     ) -> None:
-        """Choose who may enter: everybody, a user with a password, or whom a realm lets in.
+        """Choose who has access: everyone, a user with a password, or the users of a realm.
 
-        With `tls` it speaks HTTPS only; then `clients` may be the file of an authority, whose
-        certificate each client has to show. With `proxy`, the address of a registry that runs
-        already, it is a mirror of that one: it takes nothing, and keeps what it passes on.
-        `overrides` replaces top-level sections of the configuration, such as `{"storage": {…}}`.
+        With `tls`, the registry uses only HTTPS. `clients` may then be the file of an authority,
+        and each client needs a certificate signed by it. With `proxy`, the address of a running
+        registry, it is a mirror of that registry: it accepts no pushes, and stores the content
+        that it passes on. `overrides` replaces top-level sections of the configuration, such as
+        `{"storage": {…}}`.
         """
         if clients is not None and tls is None:
-            raise ValueError("clients show certificates only to a registry that has one")
+            raise ValueError("client certificates need a registry with TLS")
         self._auth, self._tls, self._clients, self._proxy = auth, tls, clients, proxy
         self._overrides = dict(overrides or {})
         self._service: Service | None = None
@@ -73,26 +74,26 @@ class Registry:
 
     @property
     def scheme(self) -> str:
-        """Return `http` or `https`."""
+        """The scheme, `http` or `https`."""
         return "https" if self._tls else "http"
 
     @property
     def host(self) -> str:
-        """Return `127.0.0.1:PORT`, as it stands in an image's reference."""
+        """The address `127.0.0.1:PORT`, as in an image's reference."""
         return f"{_LOOPBACK}:{self._port}"
 
     @property
     def localhost(self) -> str:
-        """Return `localhost:PORT`: the same registry, which to a client is another."""
+        """The address `localhost:PORT`: the same registry, but another one for a client."""
         return f"localhost:{self._port}"
 
     @property
     def url(self) -> str:
-        """Return the address of its root, without a slash at the end."""
+        """The URL of the registry's root, without a slash at the end."""
         return f"{self.scheme}://{self.host}"
 
     def open(self) -> None:
-        """Make the folder and start on a free port; raises `Unavailable` if it cannot."""
+        """Make the folder, and start on a free port; raise `Unavailable` if that fails."""
         if self._folder is not None:
             raise RuntimeError("the registry is open already")
         program = debian.program("docker-registry")
@@ -100,18 +101,18 @@ class Registry:
         self.log = self.folder / "log"
         self.storage = self.folder / "storage"
         try:
-            for _ in range(_TRIES):  # between looking for a free port and using it, another may
+            for _ in range(_TRIES):  # another process may take the free port first
                 self._port = _free_port()
                 if self._start(program):
                     return
-            said = self._service.tail() if self._service else ""
-            raise Unavailable(f"docker-registry {program.version} did not start:\n{said}")
+            log = self._service.tail() if self._service else ""
+            raise Unavailable(f"docker-registry {program.version} did not start:\n{log}")
         except BaseException:
             self.close()
             raise
 
     def stop(self) -> None:
-        """End the server alone; what was pushed stays, and so does `host`."""
+        """End only the server; its content and `host` stay."""
         if self._service is not None:
             self._service.stop()
 
@@ -121,16 +122,16 @@ class Registry:
             raise Unavailable(f"docker-registry did not start again on {self.host}")
 
     def close(self) -> None:
-        """End the server and remove all that was pushed."""
+        """End the server and remove its content."""
         self.stop()
         if self._folder is not None:
             debris.remove(self._folder)
         self._service = self._folder = None
 
     def serves(self) -> bool:
-        """Whether the registry answers now, if only to ask who is there."""
+        """Return whether the registry responds now, possibly with a challenge."""
         if self._tls is not None:
-            return self._greets()
+            return self._serves_tls()
         connection = http.client.HTTPConnection(self.host, timeout=_PATIENCE)
         with contextlib.closing(connection):
             try:
@@ -139,8 +140,8 @@ class Registry:
             except (OSError, http.client.HTTPException):
                 return False
 
-    def _greets(self) -> bool:
-        """Whether it shows a certificate; which one is for clients to judge, and for it, theirs."""
+    def _serves_tls(self) -> bool:
+        """Return whether the server sends a certificate. This checks no certificate."""
         try:
             return bool(ssl.get_server_certificate((_LOOPBACK, self._port), timeout=_PATIENCE))
         except OSError:
@@ -161,7 +162,7 @@ class Registry:
         return False
 
     def _config(self) -> dict[str, object]:
-        """Return the configuration; no debug, metrics or trace server is in it."""
+        """Return the configuration, without servers for debugging, metrics or traces."""
         config: dict[str, object] = {
             "version": "0.1",
             "log": {"level": "info", "accesslog": {"disabled": False}},
@@ -187,22 +188,22 @@ class Registry:
         return {**config, **self._overrides}
 
     def _http(self) -> dict[str, object]:
-        """Return how it listens, and by what certificates they know each other."""
-        how: dict[str, object] = {"addr": self.host, "secret": "known to all"}
+        """Return the section `http`: the address, and the certificates for TLS."""
+        section: dict[str, object] = {"addr": self.host, "secret": "known to all"}
         if self._tls is not None:
             files = {"certificate": str(self._tls.certificate), "key": str(self._tls.key)}
             trusted = {"clientcas": [str(self._clients)]} if self._clients else {}
-            how["tls"] = {**files, **trusted}
-        return {**how, "relativeurls": False}
+            section["tls"] = {**files, **trusted}
+        return {**section, "relativeurls": False}
 
 
 def _htpasswd(user: str, password: str) -> str:
-    """Return a user's line with a bcrypt hash, the only kind that the registry takes."""
+    """Return a user's line with a bcrypt hash, the only kind that the registry accepts."""
     program = debian.program("htpasswd")
     argv = [*program.argv, "-n", "-i", "-B", "-C", "4", user]
-    done = run(argv, timeout=30, input=password.encode())  # never as an argument: ps shows those
+    done = run(argv, timeout=30, input=password.encode())  # not as an argument, which ps shows
     if done.returncode:
-        raise Unavailable(f"htpasswd ended with code {done.returncode}")
+        raise Unavailable(f"htpasswd exited with code {done.returncode}")
     return done.stdout.decode()
 
 

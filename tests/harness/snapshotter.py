@@ -1,17 +1,16 @@
-"""A remote snapshotter: a containerd proxy plugin that has some layers without their content.
+"""A remote snapshotter: a containerd proxy plugin that provides some layers without their content.
 
     with Snapshotter() as snapshotter, Daemon("bookworm", extra=snapshotter.config) as daemon:
         snapshotter.have(chain_id)
         daemon.ctr("images", "pull", "--snapshotter", snapshotter.name, …)
         snapshotter.prepared()
 
-It does as stargz's: asked to prepare what is to become a chain ID that it has, it commits an
-empty snapshot, labelled as remote, and answers that it exists already. All else are plain folders,
-each a copy of its parent.
+It behaves like stargz-snapshotter. On a Prepare for a chain ID that it has, it commits an empty
+snapshot with the label for remote ones, and answers AlreadyExists. All other snapshots are plain
+folders, each a copy of its parent.
 
-What lives here: the harness's half, and `python -m tests.harness.snapshotter FOLDER`, which is a
-process of its own: grpcio has threads that stay. Of the product it takes the messages' descriptors
-and no more.
+The plugin is a process of its own, `python -m tests.harness.snapshotter FOLDER`, because grpcio's
+threads do not end. It uses only the messages' descriptors from the package.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _EMPTY: dict[str, object] = {}
 
 
 class Snapshotter:
-    """The plugin's process, in a private folder; a context manager."""
+    """The plugin's process, which runs within `with`, in a private folder."""
 
     name = "lazy"
 
@@ -60,9 +59,9 @@ class Snapshotter:
             log=self.folder / "log",
         )
         if not self._service.wait_ready(self._socket.exists, _START_SECONDS):
-            said = self._service.tail()
+            log = self._service.tail()
             self.__exit__(None, None, None)
-            raise Unavailable(f"the snapshotter did not start:\n{said}")
+            raise Unavailable(f"the snapshotter did not start:\n{log}")
         return self
 
     def __exit__(
@@ -71,15 +70,16 @@ class Snapshotter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End it, and remove what it has."""
+        """End the process, and remove its folder."""
         self._service.stop()
         debris.remove(self.folder)
 
     @property
     def config(self) -> str:
-        """What a daemon's configuration needs; 1.6 does not look at what is the transfer service's.
+        """The part of a daemon's configuration for this plugin.
 
-        That one tells a plugin about layers if it exports that it wants to know.
+        The transfer service tells a plugin about the layers only if the plugin exports that
+        setting. 1.6 ignores the part for the transfer service.
         """
         return "\n".join(
             (
@@ -95,23 +95,23 @@ class Snapshotter:
         )
 
     def have(self, *chain_ids: str) -> None:
-        """Have these layers, and no others."""
+        """Provide exactly these layers."""
         self._has = set(chain_ids)
         self._write()
 
     def prepared(self) -> list[dict[str, str]]:
-        """The labels of each snapshot that it was asked to prepare so far."""
+        """Return the labels of each Prepare request so far."""
         path = self.folder / _PREPARED
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def forget(self) -> None:
-        """Begin the list of `prepared` anew."""
+        """Empty the list of `prepared`."""
         (self.folder / _PREPARED).unlink(missing_ok=True)
 
     def _write(self) -> None:
-        made = self.folder / f"{_HAS}.new"
-        made.write_text(json.dumps(sorted(self._has)))
-        made.replace(self.folder / _HAS)
+        draft = self.folder / f"{_HAS}.new"
+        draft.write_text(json.dumps(sorted(self._has)))
+        draft.replace(self.folder / _HAS)
 
 
 # ---- the process -----------------------------------------------------------------------------
@@ -127,11 +127,11 @@ class _Record:
 
 
 class _Refused(Exception):
-    """An answer that is an error: a code of gRPC's by its name, and what it is about."""
+    """An error response. The arguments are the name of a gRPC code, and the subject."""
 
 
 class _Snapshots:
-    """The methods, each from a request to the fields of its response."""
+    """The service's methods. Each takes a request and returns the fields of the response."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -144,9 +144,9 @@ class _Snapshots:
             log.write(json.dumps(labels) + "\n")
         target = labels.get(REF, "")
         if target in json.loads((self._folder / _HAS).read_text()):
-            same = (request.parent, target)
-            found = ((one.parent, one.labels.get(REF)) for one in self._records.values())
-            if same not in found:
+            snapshot = (request.parent, target)
+            existing = ((r.parent, r.labels.get(REF)) for r in self._records.values())
+            if snapshot not in existing:
                 name = f"remote-{self._count}"
                 self._add(name, request.parent, _COMMITTED, {**labels, REMOTE: "remote snapshot"})
             raise _Refused("ALREADY_EXISTS", target)
@@ -189,7 +189,7 @@ class _Snapshots:
 
     def remove(self, request: Any) -> dict[str, object]:
         record = self._get(request.key)
-        if any(one.parent == request.key for one in self._records.values()):
+        if any(child.parent == request.key for child in self._records.values()):
             raise _Refused("FAILED_PRECONDITION", request.key)
         del self._records[request.key]
         shutil.rmtree(record.path)
@@ -203,7 +203,7 @@ class _Snapshots:
         return {"info": self._info(request.info.name)}
 
     def list(self, request: Any) -> dict[str, object]:
-        """All: containerd looks whether what comes is what it asked for."""
+        """Return all snapshots: containerd itself applies the filters to the response."""
         return {"info": [self._info(key) for key in self._records]}
 
     def usage(self, request: Any) -> dict[str, object]:
@@ -234,23 +234,23 @@ def _handlers(snapshots: _Snapshots) -> dict[str, Any]:
     lock = threading.Lock()
 
     def behaviour(method: Method, answer: Callable[[Any], Mapping[str, object]]) -> Any:
-        def one(request: Any, context: Any) -> Any:
+        def unary(request: Any, context: Any) -> Any:
             try:
                 with lock:
                     return method.response(**answer(request))
             except _Refused as refusal:
-                code, what = refusal.args
-                context.abort(grpc.StatusCode[code], f"{what}: {code.lower().replace('_', ' ')}")
+                code, subject = refusal.args
+                context.abort(grpc.StatusCode[code], f"{subject}: {code.lower().replace('_', ' ')}")
 
-        def many(request: Any, context: Any) -> Iterator[Any]:
-            yield one(request, context)
+        def stream(request: Any, context: Any) -> Iterator[Any]:
+            yield unary(request, context)
 
-        several = method.server_streaming
+        streams = method.server_streaming
         kind = (
-            grpc.unary_stream_rpc_method_handler if several else grpc.unary_unary_rpc_method_handler
+            grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
         )
         return kind(
-            many if several else one,
+            stream if streams else unary,
             request_deserializer=method.request.FromString,
             response_serializer=lambda response: response.SerializeToString(),
         )
@@ -262,7 +262,7 @@ def _handlers(snapshots: _Snapshots) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Serve until SIGTERM comes, or whoever started it is gone."""
+    """Serve until SIGTERM arrives or the parent process is gone."""
     import grpc
 
     parent = os.getppid()

@@ -1,7 +1,7 @@
-"""Certificates made on the spot, and a TLS listener that stands before a Unix socket.
+"""Certificates made on the spot, and a TLS listener in front of a Unix socket.
 
-A key and a certificate for localhost, which is its own authority, is made when first wanted and
-kept; `Authority` makes any others, for as long as its folder is there. All are good for tests only.
+`localhost_pem` makes a key and a self-signed certificate for localhost once, and keeps them.
+`Authority` makes others in a folder of the test. All are good for tests only.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:127.0.0.2"
 _KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-batch"]
 _YEARS = 36500
 _PATIENCE = 5.0
-_MOST_HELD = 1 << 20
-"""Bytes that the listener holds for an end that does not take them."""
+_MAX_BUFFER = 1 << 20
+"""Bytes that the listener buffers for a slow receiver."""
 
 
 @functools.cache
 def localhost_pem() -> Path:
-    """Return the file that holds both; it is kept in the cache folder, and good for tests only."""
+    """Return the file with the key and certificate for localhost, which stays in the cache."""
     path = debian.cache() / "localhost.pem"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=debian.cache()) as scratch:
@@ -41,13 +41,13 @@ def localhost_pem() -> Path:
             openssl(*request.split(), *outputs)
             both = Path(scratch, "both")
             both.write_bytes(key.read_bytes() + certificate.read_bytes())
-            with contextlib.suppress(FileExistsError):  # another process was first
+            with contextlib.suppress(FileExistsError):  # another process has made it
                 path.hardlink_to(both)
     return path
 
 
 def openssl(*args: str) -> None:
-    """Run openssl; raises `Unavailable` if it cannot."""
+    """Run openssl; raise `Unavailable` if it fails."""
     program = debian.program("openssl", "openssl", "bookworm", prefer_path=True)
     done = run([*program.argv, *args], timeout=60)
     if done.returncode:
@@ -56,17 +56,17 @@ def openssl(*args: str) -> None:
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of a certificate and of its key."""
+    """The files of a certificate and its key."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """Signs certificates; `certificate` is the file by which to know them."""
+    """Signs certificates. `certificate` is the file that verifies them."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
-        """Make the authority's own files in `folder`, where the others will lie, too."""
+        """Make the authority's own files in `folder`, which will also have those that it signs."""
         self._folder, self._name = folder, name
         self.certificate = folder / f"{name}.pem"
         self.pair = Pair(self.certificate, folder / f"{name}.key")
@@ -85,10 +85,10 @@ class Authority:
         use: str = "serverAuth",
         days: int = _YEARS,
     ) -> Pair:
-        """Make a certificate that is good for `days` from now: with -1 it is over.
+        """Make a certificate that is valid for `days` from now; with -1 it has expired.
 
-        `name` is that of its files, `names` those that it vouches for, `use` an extended key usage
-        (RFC 5280, 4.2.1.12).
+        `name` is the name of its files, `names` are its subject alternative names, and `use` is an
+        extended key usage (RFC 5280, 4.2.1.12).
         """
         stem = self._folder / f"{self._name}-{name}"
         pair = Pair(stem.with_suffix(".pem"), stem.with_suffix(".key"))
@@ -108,13 +108,13 @@ class Authority:
 
 
 class Files:
-    """What a daemon and its clients have lying about: a server's and a client's certificate.
+    """The certificates of a daemon and its clients.
 
-    `stranger` is a client's, too, but signed by another authority.
+    `stranger` is a client certificate that another authority has signed.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Make them all in `folder`."""
+        """Make all certificates in `folder`."""
         self.authority, self.other = Authority(folder), Authority(folder, "other")
         self.server = self.authority.issue("server")
         self.client = self.authority.issue("client", use="clientAuth")
@@ -124,7 +124,7 @@ class Files:
 def server_context(
     pair: Pair, *, clients: Path | None = None, alpn: Sequence[str] = ("h2",)
 ) -> ssl.SSLContext:
-    """Return what a server needs; `clients` is the authority that its clients must show."""
+    """Return a server's context. `clients` is the authority that must sign client certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
     if alpn:
@@ -136,16 +136,16 @@ def server_context(
 
 
 class Front:
-    """A TLS listener on a free port of the loopback that passes everything on to a Unix socket.
+    """A TLS listener on a free port of the loopback that relays everything to a Unix socket.
 
-    It is how containerd's API is offered over TCP: the daemon's own listener offers only the CRI.
+    It offers containerd's API over TCP: the daemon's own TCP listener offers only the CRI.
     """
 
     def __init__(self, target: Path, context: ssl.SSLContext | None) -> None:
-        """Choose the socket to pass on to, and how to speak TLS, if at all; `with` listens."""
+        """Choose the Unix socket, and the TLS context, or None for plain TCP. `with` listens."""
         self._target, self._context = target, context
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._wake, self._woken = os.pipe()
+        self._wake, self._wake_writer = os.pipe()
         self._threads: list[threading.Thread] = []
 
     @property
@@ -156,7 +156,7 @@ class Front:
 
     @property
     def address(self) -> str:
-        """Return `tcp://127.0.0.1:PORT`."""
+        """The address `tcp://127.0.0.1:PORT`."""
         return f"tcp://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Front:
@@ -166,7 +166,7 @@ class Front:
 
     def __exit__(self, *_: object) -> None:
         """Close every connection."""
-        os.close(self._woken)  # every thread polls the other end
+        os.close(self._wake_writer)  # every thread polls the other end
         for thread in self._threads:
             thread.join(2 * _PATIENCE)
             if thread.is_alive():
@@ -185,7 +185,7 @@ class Front:
             self._start(self._serve, sock)
 
     def _serve(self, raw: socket.socket) -> None:
-        # Errors of either end are its way of hanging up; there is nobody to report them to.
+        # Either end may close its connection at any time. That is not an error of this listener.
         with raw, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as target:
             raw.settimeout(_PATIENCE)
             with self._context.wrap_socket(raw, server_side=True) if self._context else raw as sock:
@@ -193,33 +193,33 @@ class Front:
                 self._relay(sock, target)
 
     def _relay(self, sock: socket.socket, target: socket.socket) -> None:
-        """Pass on what comes from either end, until one closes."""
+        """Relay data in both directions until one end closes."""
         sock.setblocking(False)
         target.setblocking(False)
-        held = {sock: bytearray(), target: bytearray()}  # what each has to be given
+        buffers = {sock: bytearray(), target: bytearray()}  # the data to send to each end
         others = {sock: target, target: sock}
         while True:
-            wanted = dict.fromkeys(held, 0)
-            for end, waiting in held.items():
-                wanted[end] |= select.POLLOUT if waiting else 0
-                wanted[others[end]] |= select.POLLIN if len(waiting) < _MOST_HELD else 0
-            if self._wait(wanted):
+            events = dict.fromkeys(buffers, 0)
+            for end, buffer in buffers.items():
+                events[end] |= select.POLLOUT if buffer else 0
+                events[others[end]] |= select.POLLIN if len(buffer) < _MAX_BUFFER else 0
+            if self._wait(events):
                 return
-            for end, waiting in held.items():
+            for end, buffer in buffers.items():
                 with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
-                    while len(waiting) < _MOST_HELD:
-                        came = others[end].recv(1 << 16)
-                        if not came:
+                    while len(buffer) < _MAX_BUFFER:
+                        data = others[end].recv(1 << 16)
+                        if not data:
                             return
-                        waiting += came
+                        buffer += data
                 with contextlib.suppress(BlockingIOError, ssl.SSLWantWriteError):
-                    while waiting:
-                        del waiting[: end.send(waiting[: 1 << 14])]
+                    while buffer:
+                        del buffer[: end.send(buffer[: 1 << 14])]
 
-    def _wait(self, wanted: dict[socket.socket, int]) -> bool:
-        """Wait for any of the sockets; whether the listener is to end."""
+    def _wait(self, events: dict[socket.socket, int]) -> bool:
+        """Wait for an event of any socket; return whether the listener must end."""
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
-        for sock, events in wanted.items():
-            poller.register(sock, events)
+        for sock, mask in events.items():
+            poller.register(sock, mask)
         return any(descriptor == self._wake for descriptor, _ in poller.poll())

@@ -54,7 +54,7 @@ def test_check_lists_every_difference(compiled: Path, capsys: pytest.CaptureFixt
         "differs: types.mount.binpb",
         "differs: types.platform.binpb",
     ]
-    assert "  -1 bytes that are no FileDescriptorProto" in lines
+    assert "  -1 bytes, not a FileDescriptorProto" in lines
     assert '  +name: "types/platform.proto"' in lines
 
 

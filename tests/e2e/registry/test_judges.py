@@ -34,7 +34,7 @@ class Copier(Skopeo):
     def pull(self, ref: str, folder: Path) -> None:
         """Copies an image, or all that an index lists, into an OCI layout."""
         flags = (*self._flags(ref, "src-"), "--all", "--preserve-digests")
-        self._ask("copy", *flags, f"docker://{ref}", f"oci:{folder}:latest")
+        self._run_skopeo("copy", *flags, f"docker://{ref}", f"oci:{folder}:latest")
 
 
 class Attacher(Oras):

@@ -146,12 +146,12 @@ def test_a_judge_fails_in_words(
     registry = opened(Registry())
     ref = images.push(OTHER, registry.host, "app", "1")
     judge = kind(plain=[registry.host])
-    with pytest.raises(RuntimeError, match=rf"(?i){kind.name} [\w-]+ ended .*(404|name.unknown)"):
+    with pytest.raises(RuntimeError, match=rf"(?i){kind.name} [\w-]+ exited .*(404|name.unknown)"):
         judge.tags(f"{registry.host}/no/such")
     size = len(judge.manifest(ref))
-    monkeypatch.setattr(judges, "_MOST", size)
+    monkeypatch.setattr(judges, "_MAX_OUTPUT", size)
     assert len(judge.manifest(ref)) == size
-    monkeypatch.setattr(judges, "_MOST", size - 1)
+    monkeypatch.setattr(judges, "_MAX_OUTPUT", size - 1)
     with pytest.raises(RuntimeError, match="more than"):
         judge.manifest(ref)
 
