@@ -57,7 +57,9 @@ def measure_once(processes: list[subprocess.Popen[bytes]]) -> Result:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--suite", default="bookworm")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mib", type=int, default=96, help="size of each of the 4 layers")

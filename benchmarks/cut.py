@@ -37,7 +37,9 @@ def _record(suite: str) -> Conversation:
 
 def main() -> None:
     """Record the calls, replay them with each cut, and print the overruns."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
     parser.add_argument("--deadline", type=float, default=SHORT, help="seconds (%(default)s)")
     options = parser.parse_args()

@@ -155,7 +155,9 @@ def _compare(name: str, setting: Setting, rounds: int, mib: int) -> None:
 
 def main() -> None:
     """Run the workloads named on the command line, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mib", type=int, default=1024, help="size of the 8 blobs together")
     parser.add_argument("workload", nargs="*", help="fetch-1, fetch-8, upload-1, upload-8 (all)")

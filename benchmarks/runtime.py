@@ -153,7 +153,9 @@ def _judge(samples: dict[str, Sample], goals: dict[str, float]) -> None:
 
 def main() -> None:
     """Run the workloads named on the command line, or all."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--suite", choices=SUITES, action="append", help="repeatable (bookworm and sid)"
     )

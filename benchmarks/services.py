@@ -166,7 +166,9 @@ def _clean(client: Client) -> Iterator[None]:
 
 def main() -> None:
     """Create many images, containers and blobs, and measure the lists of them."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(

@@ -132,7 +132,9 @@ def judge(samples: Mapping[str, Sample]) -> None:
 
 def main() -> None:
     """Run all contenders on each daemon."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--suite", choices=SUITES, action="append", help="repeatable (bookworm)")
     parser.add_argument("--path", action="store_true", help="also the containerd on the PATH")
     parser.add_argument("--rounds", type=int, default=11)

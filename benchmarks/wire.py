@@ -36,7 +36,9 @@ def _setting(suite: str) -> Iterator[tuple[Daemon, Client]]:
 
 def main() -> None:
     """Run the workloads named on the command line, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--mib", type=int, default=512, help="size of a blob (%(default)s)")
