@@ -1,4 +1,4 @@
-"""Saving containers as images, and restoring containers from such images.
+"""Saves containers as images, and restores containers from such images.
 
 The format is that of containerd's Go client. The daemon saves the processes, and needs CRIU on its
 machine to do so.

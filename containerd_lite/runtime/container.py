@@ -71,7 +71,7 @@ class Container(StoredContainer):
         Raises:
             AlreadyExists: An image with this name exists.
             NotFound: The container, its task or its image does not exist.
-            Unknown: The runtime cannot save the processes. The message is the runtime's.
+            Unknown: The runtime cannot save the processes. The message is that of the runtime.
         """
         from .checkpoint import save
 
@@ -110,7 +110,7 @@ class Container(StoredContainer):
             InvalidArgument: An option is not valid, or the spec has a terminal and the streams do
                 not, or vice versa.
             NotFound: The container does not exist, or the checkpoint has no processes.
-            Unknown: The runtime cannot create the task. The message is the runtime's.
+            Unknown: The runtime cannot create the task. The message is that of the runtime.
         """
         with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
             self._check_terminal(streams is not None and streams.stdio.terminal)
@@ -205,8 +205,8 @@ class Container(StoredContainer):
             stdout: Target of the process's output: a binary file, a descriptor, a function that
                 gets bytes, ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the
                 caller must read.
-            stderr: Target of the process's error output: as for ``stdout``, or ``STDOUT``.
-                Default: ``PIPE``; with a terminal, the error output is on ``stdout``.
+            stderr: Target of the process's error output: any target that ``stdout`` accepts, or
+                ``STDOUT``. Default: ``PIPE``. With a terminal, the error output is on ``stdout``.
             streams: Streams to use instead of ``stdin``, ``stdout`` and ``stderr``, such as an
                 object of ``runtime.io``. Default: no other streams.
             id: The exec id of the process. Default: a random id.
@@ -215,14 +215,15 @@ class Container(StoredContainer):
                 settings of the container's first process, but no terminal.
 
         Returns:
-            The process, as a context manager that kills and deletes the process at its end.
+            The process. As a context manager, it kills and deletes the process at the end of the
+            ``with`` block.
 
         Raises:
             AlreadyExists: The container has a process with this id.
             FailedPrecondition: The state of the container does not permit new processes.
             InvalidArgument: An argument has an invalid value.
-            NotFound: The container has no task, or no such user or group.
-            Unknown: The runtime cannot start the process. The message is the runtime's.
+            NotFound: The container has no task, or the user or a group does not exist.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
         """
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
@@ -283,8 +284,9 @@ class Container(StoredContainer):
     ) -> Running[Container]:
         """Add a process to the task, without starting it.
 
-        If the id is random, the call that deletes the process is added to ``undo`` first. So the
-        process is deleted even if an interrupt arrives right after the daemon has created it.
+        If the id is random, the call that deletes the process is added to ``undo`` before the
+        process exists. So the process is deleted even if an interrupt arrives right after the
+        daemon has created it.
         """
         name = id or f"exec-{os.urandom(8).hex()}"
         if not id:
@@ -296,12 +298,13 @@ class Container(StoredContainer):
     ) -> Iterator[bytes]:
         """Read the log file to which the output of the task goes; see ``runtime.io.LogFile``.
 
-        If the container has no task, read the log file of its restart policy.
+        If the container has no task, read the log file to which restarted tasks write.
 
         Args:
             tail: How many of the last lines to return first. Default: the whole log.
             follow: Whether to wait for more output until the task ends.
-            timeout: Seconds after which the iterator waits no longer. Default: no limit.
+            timeout: Seconds after which the iterator ends, even if the task still runs. Default:
+                no limit.
 
         Returns:
             An iterator over the bytes of the log, in pieces.
@@ -309,7 +312,8 @@ class Container(StoredContainer):
         Raises:
             FailedPrecondition: The output does not go to a log file.
             NotFound: The log file does not exist on this machine. The iterator raises this error.
-            PermissionDenied: This user must not read the log file. The iterator raises this error.
+            PermissionDenied: This user has no permission to read the log file. The iterator raises
+                this error.
         """
         uri, task = self.labels.get(LOG_URI, ""), None
         with suppress(NotFound):

@@ -1,4 +1,4 @@
-"""Creating a container: its spec, its snapshot, its labels and its record."""
+"""Creates containers, with their specs, snapshots, labels and records."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ _Container = TypeVar("_Container", bound=StoredContainer)
 class Running(Generic[_Container]):
     """A process and its container, with methods as in ``subprocess.Popen``.
 
-    This is a context manager. At its end, it calls ``close``, which kills and deletes the process.
-    After a call of ``leave``, its end does nothing.
+    This is a context manager. At the end of the ``with`` block, it calls ``close``, which kills and
+    deletes the process. After a call of ``leave``, it does not call ``close``.
 
     Args:
         process: The process.
@@ -101,7 +101,7 @@ class Running(Generic[_Container]):
 
         Raises:
             NotFound: The process does not exist any more.
-            Unknown: The runtime cannot start the process. The message is the runtime's.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
         """
         with Undo(self._remove_all):
             self.process.start()
@@ -219,7 +219,7 @@ class Running(Generic[_Container]):
         """
         if input and self.stdin is None:
             raise FailedPrecondition(
-                "the process's stdin is not a pipe to write to", remedy="Give stdin=PIPE"
+                "the stdin of the process is not a pipe", remedy="Give stdin=PIPE"
             )
         deadline = Deadline(timeout)
         captures = [Capture(limit), Capture(limit)]
@@ -326,7 +326,8 @@ class _Communication:
     def run(self, deadline: Deadline) -> None:
         """Write the whole input, and read all output.
 
-        Raise ``DeadlineExceeded`` if that takes too long, or the error of a capture.
+        Raise ``DeadlineExceeded`` after the deadline, or ``ResourceExhausted`` if an output is too
+        long.
         """
         while self._readers or self._writer is not None:
             timeout = deadline.sooner(None if self._readers else _POLL_INTERVAL).remaining()

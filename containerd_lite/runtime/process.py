@@ -40,7 +40,7 @@ _LOGGER = logging.getLogger(__package__)
 
 #: Seconds to wait for the end of a killed process. Only the kernel can delay this end.
 _KILL_TIMEOUT = 30.0
-#: Seconds to wait for a daemon that becomes unreachable while a process is waited for.
+#: Seconds that ``wait`` waits for a daemon that has become unreachable.
 _RESTART_TIMEOUT = 30.0
 #: The first and the last real-time signal, with the numbers that Go's clients use. A libc may
 #: reserve some of these signals.
@@ -51,7 +51,8 @@ _REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,
 class Process:
     """A process of a container.
 
-    This is a context manager. At its end, it kills the process if it still runs, and deletes it.
+    This is a context manager. At the end of the ``with`` block, it deletes the process. If the
+    process still runs, it kills the process first.
 
     Args:
         service: The tasks service.
@@ -93,7 +94,7 @@ class Process:
 
         Raises:
             NotFound: The process does not exist any more.
-            Unknown: The runtime cannot start the process. The message is the runtime's.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
         """
         waiting = self._service.begin_wait(self.container_id, self.exec_id)
         with LoggedStep(_LOGGER, "start process %s", self.id), Undo(waiting.close):
@@ -176,7 +177,7 @@ class Process:
                     raise
                 raise Unavailable(
                     f"the daemon has been unreachable for {_RESTART_TIMEOUT:.0f} s",
-                    remedy="Start the daemon; its containers run without the daemon meanwhile",
+                    remedy="Start the daemon; containers continue to run without the daemon",
                 ) from None
             except ContainerdError as error:  # a daemon that starts may become unreachable again
                 if restart_deadline.expired or not is_away(error):
@@ -299,7 +300,7 @@ class Process:
                 self._send_sigkill()
                 self.wait(_KILL_TIMEOUT)
         stdio = None
-        if self.streams is None:  # FIFOs of another client may be left
+        if self.streams is None:  # another client's FIFOs may still exist
             with suppress(NotFound):
                 stdio = self.status().stdio
         elif force or self.poll() is not None:  # the output of a running process must not be lost

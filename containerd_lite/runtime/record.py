@@ -135,9 +135,9 @@ class StoredContainer:
         return self._spec_cache
 
     def image(self) -> Image:
-        """Return the image with the image name in the container's record.
+        """Return the image whose name is in the container's record.
 
-        Since the container was created, the name can have been given to another image.
+        The name can refer to another image than at the time when the container was created.
 
         Raises:
             NotFound: The record names no image, or the image does not exist any more.
@@ -283,7 +283,7 @@ class StoredContainer:
         """Remove the snapshot of the root filesystem, and delete the container's record.
 
         Call this method only after the task has been deleted. Unlike ``delete``, it does not check
-        this, and does not disconnect the container from its CNI networks.
+        whether there is a task, and does not disconnect the container from its CNI networks.
 
         Args:
             snapshot: Whether to remove the snapshot of the root filesystem.

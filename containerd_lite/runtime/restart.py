@@ -43,7 +43,7 @@ def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
 
 
 def stopped_labels(stopped: bool) -> dict[str, str]:
-    """Return the labels of a container that must be stopped, or that must run.
+    """Return the labels that make the monitor stop a container, or run it.
 
     If ``stopped`` is true, the monitor kills and deletes the container's task.
     """

@@ -45,9 +45,10 @@ class Rootfs:
     ) -> Rootfs:
         """Return the snapshot of a new container.
 
-        If the option ``snapshot`` names an existing snapshot, return that one. Otherwise, if there
-        is an image, make a snapshot. The image's top snapshot is its parent, and the container's id
-        is its key. Otherwise the container has no snapshot, and its root is a folder.
+        If the option ``snapshot`` names an existing snapshot, return this snapshot. Otherwise, if
+        there is an image, make a snapshot whose parent is the image's top snapshot, and whose key
+        is the container's id. Without an image, the container has no snapshot, and its root is a
+        folder.
 
         Raises:
             AlreadyExists: A snapshot with the container's id as its key exists.

@@ -63,8 +63,8 @@ class Capturing:
 
     Args:
         input: Source of the process's input. Default: no input.
-        stdout: Target of the process's output. Default: ``stream``, or else as ``capture`` says.
-        stderr: Target of the process's error output. Default: as for ``stdout``.
+        stdout: Target of the process's output. Default: see ``stream`` and ``capture``.
+        stderr: Target of the process's error output. Default: see ``stream`` and ``capture``.
         capture: Whether to capture the outputs that have no target. If false, they go to this
             Python process's own stdout and stderr.
         stream: A function that gets the outputs that have no target: ``"stdout"`` or

@@ -25,7 +25,7 @@ _RUNTIME = "io.containerd.runc.v2"
 class RuntimeBackend:
     """The services and the images of one namespace.
 
-    A service object is created each time its property is read.
+    Each time a property is read, it returns a new service object.
 
     Args:
         services: The client's services.

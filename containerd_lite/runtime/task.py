@@ -115,7 +115,7 @@ class Task(Process):
         self._service.pause(self.container_id)
 
     def resume(self) -> None:
-        """Let the processes that ``pause`` has frozen continue."""
+        """Let all processes of the container continue after ``pause``."""
         self._service.resume(self.container_id)
 
     def update(
@@ -136,7 +136,7 @@ class Task(Process):
         """Return a summary of the container's resource usage.
 
         Args:
-            before: An earlier summary. The CPU usage in ``Stats.cpu`` is that since ``before``.
+            before: An earlier summary. ``Stats.cpu`` is the CPU usage since this earlier summary.
                 Default: ``Stats.cpu`` is ``None``.
 
         Raises:
@@ -186,7 +186,7 @@ class Task(Process):
 
         Raises:
             InvalidArgument: An option is unknown.
-            Unknown: The runtime cannot save the processes. The message is the runtime's.
+            Unknown: The runtime cannot save the processes. The message is that of the runtime.
         """
         runc_options = None if options is None else checkpoint_options(options)
         return self._service.checkpoint(self.container_id, runc_options, parent_checkpoint=parent)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ContainerVerbs(ABC):
-    """The base class of ``Client`` for containers and sandboxes."""
+    """The base class that gives ``Client`` its methods for containers and sandboxes."""
 
     @property
     @abstractmethod
@@ -135,8 +135,8 @@ class ContainerVerbs(ABC):
             stdout: Target of the process's output: a binary file, a descriptor, a function that
                 gets bytes, ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the
                 caller must read.
-            stderr: Target of the process's error output: as for ``stdout``, or ``STDOUT``.
-                Default: ``PIPE``; with a terminal, the error output is on ``stdout``.
+            stderr: Target of the process's error output: any target that ``stdout`` accepts, or
+                ``STDOUT``. Default: ``PIPE``. With a terminal, the error output is on ``stdout``.
             streams: Streams to use instead of ``stdin``, ``stdout`` and ``stderr``, such as an
                 object of ``runtime.io``. Default: no other streams.
             id: The container's id. Default: a random id.
@@ -145,11 +145,11 @@ class ContainerVerbs(ABC):
             **options: Settings of the container; see ``runtime.ContainerOptions``.
 
         Returns:
-            The process, as a context manager that kills and deletes the process at its end. If
-            ``remove`` is true, it also removes the container.
+            The process. As a context manager, it kills and deletes the process at the end of the
+            ``with`` block. If ``remove`` is true, it also removes the container.
 
         Raises:
-            Unknown: The runtime cannot start the process. The message is the runtime's.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
         if streams is None:
@@ -171,10 +171,11 @@ class ContainerVerbs(ABC):
     ) -> Running[Container]:
         """Create a container and its task, without starting the task.
 
-        A call that deletes the container is added to ``undo``. If the id is random, this happens
-        first, so that the container is deleted even if an interrupt arrives right after the daemon
-        has created it. If the caller has chosen the id, it happens after the container has been
-        created, because a container that already has this id may belong to another client.
+        The call that deletes the container is added to ``undo``. If the id is random, the call is
+        added before the container exists. So the container is deleted even if an interrupt arrives
+        right after the daemon has created it. If the caller has chosen the id, the call is added
+        after the container has been created. Before that, a container with this id may belong to
+        another client.
         """
         name = id or f"run-{os.urandom(8).hex()}"
         if not id:
@@ -265,11 +266,11 @@ class ContainerVerbs(ABC):
 
         Raises:
             DeadlineExceeded: The process still ran after ``timeout``, and was killed.
-            InvalidArgument: ``detach`` is true, and an argument is given that it excludes.
+            InvalidArgument: An argument is given that cannot be combined with ``detach``.
             ProcessFailed: ``check`` is true, and the exit code is not 0.
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.
-            Unknown: The runtime cannot start the process. The message is the runtime's.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
         outputs, others = package.split_run(options)

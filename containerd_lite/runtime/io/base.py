@@ -38,7 +38,7 @@ class StreamedProcess(Protocol):
 class ProcessStreams(Protocol):
     """The streams of one process.
 
-    This is a context manager. At its end, it closes the streams.
+    This is a context manager. At the end of the ``with`` block, it closes the streams.
     """
 
     #: A function that is called as soon as ``failure`` is set, in the thread that serves the

@@ -35,8 +35,9 @@ class DetachKeys:
     def feed(self, data: bytes) -> bytes:
         """Return the next bytes for the process.
 
-        These are the bytes that were held back before, and the bytes of ``data``. The key sequence,
-        its possible beginning at the end of ``data``, and all bytes after the sequence are omitted.
+        These are the bytes that were held back before, and the bytes of ``data``. The result omits
+        the key sequence and all bytes after the sequence. It also omits bytes at the end of
+        ``data`` that can be the beginning of the sequence: these are held back.
         """
         if not self._keys:
             return data

@@ -1,6 +1,6 @@
 """Streams that this Python process does not serve.
 
-They are log files, loggers, FIFOs of other programs, and discarded output.
+These are log files, loggers, FIFOs of other programs, and streams whose output is discarded.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class Fifos(NullIO):
 
     Raises:
         FailedPrecondition: A file is not a FIFO.
-        InvalidArgument: A path is not absolute. Or there is a terminal, and ``stderr`` is given or
-            ``stdout`` is not given.
+        InvalidArgument: A path is not absolute. With a terminal: ``stdout`` is missing, or
+            ``stderr`` is given.
         NotFound: A FIFO does not exist.
     """
 

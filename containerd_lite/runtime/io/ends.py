@@ -26,7 +26,7 @@ class NewEnds:
         stdio: The paths of the FIFOs, for the daemon.
 
     Raises:
-        PermissionDenied: This user must not write to the folder for FIFOs.
+        PermissionDenied: This user has no permission to write to the folder for FIFOs.
     """
 
     is_attached = False

@@ -1,9 +1,9 @@
 """The FIFOs between a client and the shim, and the folders of the FIFOs.
 
 Each process has its own folder of FIFOs. The client that serves the FIFOs locks the folder (flock),
-and removes the folder at its end. If the client detaches, the folder stays. It is removed when the
-task is deleted (``discard_fifos``). If the client is killed, the folder stays, too. Later clients
-remove such a folder if no client has locked it and no shim uses its FIFOs.
+and removes the folder when it closes its streams. If the client detaches, the folder stays until
+the task is deleted (``discard_fifos``). If the client is killed, the folder stays, too. Later
+clients remove such a folder if no client has locked it and no shim uses its FIFOs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FifoFolder:
     """A new, locked folder for the FIFOs of one process.
 
     Raises:
-        PermissionDenied: This user must not write to ``FIFO_FOLDER``.
+        PermissionDenied: This user has no permission to write to ``FIFO_FOLDER``.
     """
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ def _remove_folder(folder: Path) -> None:
 def _remove_if_unlocked(folder: Path, *, keep_used: bool) -> None:
     """Remove a folder if no client has locked it.
 
-    If ``keep_used`` is true, remove the folder only if no shim uses it, either.
+    If ``keep_used`` is true, keep a folder that a shim uses.
     """
     # An OSError means that the folder does not exist any more, is locked, or has other files.
     with suppress(OSError):
@@ -180,8 +180,8 @@ def _remove_if_unlocked(folder: Path, *, keep_used: bool) -> None:
 def discard_fifos(stdio: Stdio) -> None:
     """Remove the FIFOs of a deleted process, if this package has made the FIFOs.
 
-    If a client still serves the FIFOs, this function does not remove them. That client removes
-    them at its end.
+    If a client still serves the FIFOs, this function does not remove them. That client removes them
+    when it closes its streams.
 
     Args:
         stdio: The paths of the process's FIFOs, from its status before the deletion.
@@ -243,7 +243,7 @@ def open_input(path: str) -> int:
 
 
 def await_input(path: str) -> int:
-    """Open the FIFO of stdin for writing, after waiting until the shim has opened it for reading.
+    """Wait until the shim has opened the FIFO of stdin, then open the FIFO for writing.
 
     Call this function for a process that was just started. If the shim does not open the FIFO
     within two seconds, return a pipe without a reader. A write to this pipe fails, like a write to
@@ -277,5 +277,5 @@ def _check_mode(path: str, mode: int) -> None:
 def _not_found(path: str) -> NotFound:
     return NotFound(
         f"{path} does not exist",
-        remedy="Use existing FIFOs on the daemon's machine; a client removes its FIFOs at its end",
+        remedy="Use existing FIFOs on the daemon's machine",
     )

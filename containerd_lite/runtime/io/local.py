@@ -57,7 +57,7 @@ class LocalTerminal:
                     termios.tcsetattr(self._input, termios.TCSANOW, mode)
 
     def watch(self, resized: Callable[[], object]) -> None:
-        """Call ``resized`` when the size changes. Only the main thread can watch the size."""
+        """Call ``resized`` when the size changes. Outside the main thread, do nothing."""
         if threading.current_thread() is threading.main_thread() and self.size() is not None:
             self._saved_handler = signal.signal(signal.SIGWINCH, lambda number, frame: resized())
             self._is_watching = True

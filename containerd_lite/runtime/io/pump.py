@@ -96,7 +96,7 @@ class Output:
         except BaseException as error:
             if isinstance(error, BlockingIOError) and self._writer.descriptor >= 0:
                 return
-            # Continue to read and discard: a shim that cannot write delays the end of the process.
+            # Continue to read, and discard the bytes: a shim that cannot write delays the end.
             self._failed = True
             self._on_failure(error)
         if self._failed:
@@ -200,8 +200,8 @@ class Pump:
         self._flows: list[Flow] = []
         self._thread: threading.Thread | None = None
         self._wake_descriptor = -1
-        #: How many of the two users of the descriptor, the thread and ``stop``, still need it. The
-        #: last user closes the descriptor.
+        #: The number of users of the descriptor, which are the thread and ``stop``. The last user
+        #: closes the descriptor.
         self._wake_users = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()

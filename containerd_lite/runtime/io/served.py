@@ -68,8 +68,8 @@ class Served:
     def close(self) -> None:
         """Stop serving the streams, and remove the FIFOs.
 
-        The FIFOs stay if another program has made them. They also stay if a running process still
-        uses them, and the user has detached from the process or this client has attached to it.
+        The FIFOs stay if another program has made them. If the user has detached from the process,
+        or if this client has attached to it, the FIFOs also stay while the process uses them.
         """
         self._pump.stop()
         for name in list(self._writers):

@@ -59,8 +59,8 @@ def sink_of(target: BinaryIO | Sink) -> Sink:
         target: A function that gets bytes, or a binary file.
 
     Returns:
-        If ``target`` is a function, that function. If it is a file, a function that writes bytes to
-        the file, and raises the file's errors.
+        ``target`` itself if it is a function. Otherwise a function that writes bytes to the file,
+        and raises the errors of the file.
     """
     return target if callable(target) else _FileSink(target)
 

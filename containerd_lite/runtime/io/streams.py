@@ -43,7 +43,8 @@ class Streams(Served):
     """The streams of a process: pipes, files, descriptors and functions.
 
     One thread serves all streams. If a file has a descriptor, the thread uses the descriptor, as
-    ``subprocess`` does. It calls the methods of files without a descriptor, and it calls functions.
+    ``subprocess`` does. If a file has no descriptor, the thread calls the methods of the file. If a
+    target is a function, the thread calls the function.
 
     If the process has a terminal, all output is on stdout. At the end of the input, the process
     gets a Ctrl-D. If the input is a ``PIPE``, closing the pipe hangs up the terminal instead.
@@ -53,8 +54,8 @@ class Streams(Served):
             ``INHERIT``, ``PIPE`` or ``DEVNULL``. Default: no input.
         stdout: Target of the output: a function that gets bytes, a binary file, a descriptor,
             ``INHERIT``, ``PIPE`` or ``DEVNULL``. Default: the output is discarded.
-        stderr: Target of the error output: as for ``stdout``, or ``STDOUT``. Default: the error
-            output is discarded.
+        stderr: Target of the error output: any target that ``stdout`` accepts, or ``STDOUT``.
+            Default: the error output is discarded.
         terminal: Whether the process has a terminal.
         ends: The FIFOs of a running process. Only ``attach`` uses this argument. Default: new
             FIFOs.
@@ -69,7 +70,7 @@ class Streams(Served):
 
     Raises:
         InvalidArgument: A source or a target cannot be used.
-        PermissionDenied: This user must not write to the folder for FIFOs.
+        PermissionDenied: This user has no permission to write to the folder for FIFOs.
     """
 
     def __init__(
@@ -88,14 +89,15 @@ class Streams(Served):
             None if _is_number(stdin, DEVNULL) else 0 if _is_number(stdin, INHERIT) else stdin
         )
         targets = _resolve_targets(stdout, stderr, terminal)
-        #: The descriptors that ``close`` must close, by name of the stream, or ``"source"``.
+        #: The descriptors that ``close`` must close. The key is the name of a stream, or
+        #: ``"source"`` for the source of the input.
         self._descriptors: dict[str, int] = {}
         self._pipe_names: list[str] = []
         self._drain_pump = Pump()
         super().__init__(ends, Pump())
         with Undo(self.close):
             # First duplicate the caller's descriptors. If the caller has closed one of them, this
-            # fails. Later, its number could already belong to a file that is opened here.
+            # fails. Later, the number of the closed descriptor could belong to a new file.
             self._duplicate(targets)
             if ends is None:
                 self._ends = _new_ends(self._source, targets, terminal)
@@ -254,7 +256,7 @@ class _InputPipe(io.FileIO):
             self.finish()
 
     def __del__(self) -> None:
-        self.finish = nothing  # the garbage collector must not send a request
+        self.finish = nothing  # garbage collection must not cause a request to the daemon
         super().__del__()
 
 

@@ -27,9 +27,9 @@ class Terminal(Served):
     """The streams of a process that uses this program's terminal.
 
     ``start`` puts this program's terminal into raw mode, and gives the process's terminal the same
-    size. The raw mode ends with the output of the process, or when the user detaches. Later changes
-    of the size are passed on only if the main thread has called ``start``. If the input is not a
-    terminal, the process gets a Ctrl-D at the end of the input.
+    size. The raw mode ends at the end of the process's output, or when the user detaches. Later
+    changes of the size are passed on only if the main thread has called ``start``. If the input is
+    not a terminal, the process gets a Ctrl-D at the end of the input.
 
     The user detaches by typing the detach keys. Then ``wait`` returns, and the process continues to
     run. The FIFOs of the process stay, so that clients can attach to it. ``discard_fifos`` removes
@@ -50,7 +50,7 @@ class Terminal(Served):
 
     Raises:
         InvalidArgument: A descriptor or a key is not valid.
-        PermissionDenied: This user must not write to the folder for FIFOs.
+        PermissionDenied: This user has no permission to write to the folder for FIFOs.
     """
 
     def __init__(

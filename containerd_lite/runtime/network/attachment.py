@@ -9,10 +9,10 @@ any other process can disconnect the container::
 
 ``network`` is the configuration that the plugins got. ``result`` is the result of the plugins.
 
-For people and filters, the record also has a label for each network. The name of the label is
-``LABEL`` with the network's name, and the value is the interface and the addresses. This package
-does not read these labels, because the labels of an image can be copied to a container. An image
-must not decide which programs run on the machine.
+The record also has a label for each network, which people can read and filters can use. The name of
+the label is ``LABEL`` with the network's name, and the value is the interface and the addresses.
+This package does not read these labels, because the labels of an image can be copied to a
+container. An image must not decide which programs run on the machine.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _container_identity(netns: str) -> str:
         raise FailedPrecondition(
             f"{netns} is not a network namespace that belongs to a container alone",
             remedy="Give the container a network namespace and a task that has not ended, and run "
-            "as root on the daemon's machine, in the daemon's pid namespace",
+            "this program as root on the daemon's machine, in the daemon's pid namespace",
         )
     return found
 
@@ -326,7 +326,7 @@ def connect(
 
 
 def _with_ports(networks: Sequence[Network], ports: Sequence[PortMapping]) -> Sequence[Network]:
-    """Return the networks, after adding the ports to the first one; see ``network_extensions``."""
+    """Add the ports to the first network, and return the networks; see ``network_extensions``."""
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
         raise InvalidArgument(f"a network is named twice: {', '.join(names)}")
@@ -375,8 +375,8 @@ def _delete_all(
 ) -> None:
     """Delete attachments. Attachments that cannot be deleted stay in the container's record.
 
-    If all errors of an attachment are of the classes in ``ignored``, it counts as deleted. At the
-    end, the first error of an attachment that cannot be deleted is raised.
+    If all errors of an attachment are of the classes in ``ignored``, the attachment counts as
+    deleted. At the end, the first error of an attachment that cannot be deleted is raised.
     """
     failed, deleted, errors = list[Attachment](), list[Attachment](), list[ContainerdError]()
     for attachment in reversed(attachments):

@@ -100,7 +100,7 @@ class NetworkConfig:
 
     @property
     def passes_result_to_del(self) -> bool:
-        """Whether plugins get the result of ``ADD`` for ``DEL``, which depends on the version."""
+        """Whether a plugin gets the result of ``ADD`` for ``DEL`` in this CNI version."""
         return _VERSIONS.index(self.version) >= _VERSIONS.index("0.4.0")
 
     def for_plugin(
@@ -223,7 +223,7 @@ class IPConfig:
     """An IP address that a plugin assigned.
 
     Attributes:
-        address: The address with its prefix length. ``address.ip`` is the address without it.
+        address: The address with its prefix length. ``address.ip`` has no prefix length.
         gateway: The address of the gateway, or ``None``.
         interface: The index of the interface in the result's ``interfaces``, or ``None``.
     """

@@ -176,7 +176,7 @@ class Network:
             ports: Ports of the machine to map to the container. Default: none.
 
         Raises:
-            InvalidArgument: An option is not valid, or no plugin of the network supports it.
+            InvalidArgument: An option is not valid, or no plugin of the network supports an option.
         """
         if mac and not _MAC.fullmatch(mac):
             raise InvalidArgument(f"{quoted(mac)} is not a MAC address")

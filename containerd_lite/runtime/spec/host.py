@@ -30,7 +30,7 @@ def read_file(option: str, path: str | os.PathLike[str], limit: int) -> bytes:
     """Return the content of a regular file. ``option`` is the name of the option in error messages.
 
     Raise ``InvalidArgument`` if the file is not a regular file, or is larger than ``limit`` bytes.
-    Raise ``PermissionDenied`` if this user must not read the file.
+    Raise ``PermissionDenied`` if this user has no permission to read the file.
     """
     name = os.fsdecode(path)
     if "\0" in name:
@@ -127,7 +127,7 @@ def _devices_in(folder: Path, inside: str) -> Iterator[Spec]:
 
 
 def _device(path: Path, inside: str) -> Spec | None:
-    """Return a device node or a FIFO in the form of the spec, or ``None`` for other files.
+    """Return the spec's entry for a device node or a FIFO, or ``None`` for other files.
 
     ``inside`` is the path of the node in the container.
     """

@@ -1,4 +1,4 @@
-"""The keyword arguments that are options of containers and processes."""
+"""The options of containers and processes, which methods accept as keyword arguments."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class ProcessOptions(TypedDict, total=False):
     terminal by default.
     """
 
-    #: Environment variables to add to the image's, by name. The value ``None`` removes a variable.
-    #: Default: none.
+    #: Environment variables to set in addition to the image's variables, by name. The value
+    #: ``None`` removes a variable. Default: none.
     env: Mapping[str, str | None] | None
-    #: Working directory: an absolute path in the container. Default: the image's, else ``/``.
+    #: Working directory: an absolute path in the container. Default: the image's working directory,
+    #: else ``/``.
     cwd: str | None
     #: User: ``user``, ``uid``, ``user:group`` or ``uid:gid``. Names are looked up in the files of
     #: the root filesystem. Default: the image's user, else root.
@@ -53,9 +54,9 @@ class ProcessOptions(TypedDict, total=False):
     #: Capabilities to drop, with or without the prefix ``CAP_``, or ``"all"``. Default: none.
     cap_drop: Sequence[str] | None
     #: Whether the process is privileged, as with ``ctr run --privileged``. A privileged process has
-    #: all capabilities and all devices. No paths are hidden or read-only for it. seccomp, AppArmor
-    #: and SELinux do not confine it. The option does not change ``no_new_privileges``. Default:
-    #: false.
+    #: all capabilities and all devices, and no paths in the container are hidden or read-only.
+    #: seccomp, AppArmor and SELinux do not confine a privileged process. The option does not change
+    #: ``no_new_privileges``. Default: false.
     privileged: bool | None
     #: Whether programs, such as setuid programs, are prevented from gaining privileges. Default:
     #: true.
@@ -94,8 +95,8 @@ class SpecOptions(ProcessOptions, total=False):
     #: tmpfs mounts to add: mount options such as ``"size=64m,mode=755"``, by destination. Default:
     #: none.
     tmpfs: Mapping[str, str] | None
-    #: Devices, or folders of devices, to add: ``/dev/fuse[:/dev/inside][:rwm]``. The first path is
-    #: on the client's machine, the second path is in the container. Default: only the devices that
+    #: Devices to add, or folders of devices: ``/dev/fuse[:/dev/inside][:rwm]``. The first path is
+    #: on the client's machine. The second path is in the container. Default: only the devices that
     #: every container has.
     devices: Sequence[str] | None
     #: Seccomp profile: ``"default"`` (containerd's), ``"unconfined"`` (none), a mapping, or the
@@ -227,10 +228,10 @@ class OutputOptions(TypedDict, total=False):
     """Options for the output of a process."""
 
     #: Target of stdout: a binary file, a descriptor, a function that gets bytes, ``INHERIT`` or
-    #: ``DEVNULL``. Default: ``stream``, or else as ``capture`` says.
+    #: ``DEVNULL``. Default: see ``stream`` and ``capture``.
     stdout: Target | None
-    #: Target of stderr: as for ``stdout``, or ``STDOUT``. Default: ``stream``, or else as
-    #: ``capture`` says.
+    #: Target of stderr: any target that ``stdout`` accepts, or ``STDOUT``. Default: see ``stream``
+    #: and ``capture``.
     stderr: Target | None
     #: Whether to capture the outputs that have no target. If false, they go to this Python
     #: process's own stdout and stderr. Default: true.

@@ -118,9 +118,9 @@ def change_env(process: Spec, options: Options) -> None:
 
 
 def _read_env_file(path: object) -> list[tuple[str, str | None]]:
-    """Return the variables in a file, which is read as by Go's ``WithEnvFile``.
+    """Return the variables in a file of environment variables, as Go's ``WithEnvFile`` does.
 
-    The characters ``#`` and quotes have no special meaning.
+    In such a file, ``#`` and quotes have no special meaning.
     """
     if not isinstance(path, (str, os.PathLike)):
         refuse("env_files", path, "a list of paths")

@@ -58,7 +58,7 @@ def make_spec(
 
     Raises:
         InvalidArgument: An option has an invalid value, or the command line is empty.
-        PermissionDenied: This user must not read a file that an option names.
+        PermissionDenied: This user has no permission to read a file that an option names.
         TypeError: An option is unknown.
     """
     given = given_options(options, ContainerOptions)
@@ -82,7 +82,7 @@ def make_spec(
 
 
 def _read_document(option: str, value: object) -> Spec:
-    """Return a JSON object. ``value`` is the object itself, or the path of a file that has it."""
+    """Return a JSON object. ``value`` is the object itself, or the path of the object's file."""
     if isinstance(value, Mapping):
         return copy_json(option, value)
     if not isinstance(value, (str, os.PathLike)):

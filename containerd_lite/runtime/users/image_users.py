@@ -43,7 +43,7 @@ class ImageUsers:
         Raises:
             InvalidArgument: An id is not valid. Only without a daemon: a layer is not valid.
             NotFound: The files do not have a name. Only without a daemon: a layer is missing.
-            FailedPrecondition: Only without a daemon: this client cannot read the form of a layer.
+            FailedPrecondition: Only without a daemon: this client cannot read a layer of this kind.
             ResourceExhausted: A file is larger than 4 MiB.
         """
         own = self._image.config().user
@@ -117,7 +117,7 @@ class SnapshotUsers:
         Raises:
             InvalidArgument: An id is not valid.
             NotFound: The files do not have a name, or the snapshot does not exist.
-            FailedPrecondition: This client cannot read the form of a file.
+            FailedPrecondition: This client cannot read a file of this kind, such as a sparse file.
             ResourceExhausted: A file is larger than 4 MiB.
         """
         if consists_of_ids(user, groups):

@@ -5,8 +5,8 @@ in the daemon, in a label of the image's config.
 
 The label has a digest over the list of the layers from which the files were read. It is ignored for
 a manifest with other layers. An attacker could publish a manifest with the config of another image
-and with the attacker's own layers. Because of the digest, the label that is written for this
-manifest does not change the users of the other image.
+and with the attacker's own layers. Because of the digest, the label that is written for the
+attacker's manifest does not change the users of the other image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MAX_IMAGES, _MAX_BYTES = 64, 64 << 10
 _LABEL = "containerd-lite/users"
 #: Most bytes of the label's value. containerd allows 4096 bytes for the name and the value.
 _MAX_LABEL = 4000
-#: The label is used for images whose layers have at least this many bytes together. Reading 1 MB
+#: Smallest total size in bytes of the layers of an image for which the label is used. Reading 1 MB
 #: takes about 30 ms.
 _MIN_LAYER_BYTES = 256 << 10
 

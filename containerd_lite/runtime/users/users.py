@@ -22,7 +22,8 @@ MAX_ID = (1 << 31) - 1
 MAX_FILE = 4 << 20
 PASSWD, GROUP = "etc/passwd", "etc/group"
 
-#: A text in any notation of numbers and with digits of any script, which is not read as a name.
+#: A text that looks like a number, in any notation and in digits of any script. Such a text is
+#: never read as a name.
 _NUMERIC = lazy_pattern(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
 
 
@@ -83,7 +84,7 @@ def find_user(
     Args:
         passwd: The content of the passwd file, ``None`` if the file does not exist.
         group: The content of the group file, ``None`` if the file does not exist.
-        user: A name or a uid, or one of the forms ``name:group`` and ``uid:gid``. ``""`` is root.
+        user: ``name``, ``uid``, ``name:group`` or ``uid:gid``. ``""`` means root.
         groups: Names or gids of further supplementary groups. Default: none.
         is_images: Whether ``user`` is the user of the image's config. If so, the groups that list
             the user are added also for the form ``user:group``. The member to look for is the

@@ -58,7 +58,7 @@ def read_log(
         if tail is not None:
             file.seek(_tail_offset(file, tail))
         while True:
-            # Call follow before the read: after the task's end, the file is read once more.
+            # Call follow before the read, so that the file is read once more after the task's end.
             may_grow = follow is not None and follow()
             while data := file.read(_CHUNK):
                 yield data

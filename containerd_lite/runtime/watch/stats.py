@@ -50,8 +50,8 @@ class Stats:
 
         Args:
             metric: The metrics of the container.
-            before: An earlier summary. ``cpu`` is the usage since ``before``. Default: ``cpu`` is
-                ``None``.
+            before: An earlier summary. ``cpu`` is the CPU usage since this earlier summary.
+                Default: ``cpu`` is ``None``.
 
         Raises:
             Unimplemented: The metrics have a type that this package does not know.
