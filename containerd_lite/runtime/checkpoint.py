@@ -96,7 +96,7 @@ def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRe
     return descriptor
 
 
-# ---- restoring -----------------------------------------------------------------------------
+# ---- restoring a checkpoint ----------------------------------------------------------------
 
 
 class Checkpoint:

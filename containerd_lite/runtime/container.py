@@ -77,7 +77,7 @@ class Container(StoredContainer):
 
         return save(self, name, task=task, image=image, rw=rw, exit=exit)
 
-    # ---- its task --------------------------------------------------------------------------
+    # ---- the task of the container ---------------------------------------------------------
 
     def new_task(
         self,
@@ -182,7 +182,7 @@ class Container(StoredContainer):
             network.connect(backend.containers, backend.namespace, self.id, pid, networks)
             self.reload()
 
-    # ---- more processes --------------------------------------------------------------------
+    # ---- added processes, and the log ------------------------------------------------------
 
     def popen(
         self,
@@ -296,7 +296,7 @@ class Container(StoredContainer):
     def logs(
         self, *, tail: int | None = None, follow: bool = False, timeout: float | None = None
     ) -> Iterator[bytes]:
-        """Read the log file to which the output of the task goes; see ``runtime.io.LogFile``.
+        """Read the log file of the task; see ``runtime.io.LogFile``.
 
         If the container has no task, read the log file to which restarted tasks write.
 

@@ -111,7 +111,7 @@ class Running(Generic[_Container]):
         self._removes |= not self.process.exec_id
         self.close_quietly()
 
-    # ---- its end ---------------------------------------------------------------------------
+    # ---- the end of the process ------------------------------------------------------------
 
     def poll(self) -> Exit | None:
         """Return how the process ended, or ``None`` if it still runs. Do not wait."""
@@ -196,7 +196,7 @@ class Running(Generic[_Container]):
         """
         return self.process.stop(timeout, signal=signal)
 
-    # ---- talking to it ---------------------------------------------------------------------
+    # ---- input and output ------------------------------------------------------------------
 
     def communicate(
         self, input: bytes | None = None, timeout: float | None = None, *, limit: int = 64 << 20
@@ -236,7 +236,7 @@ class Running(Generic[_Container]):
         self.wait(deadline.remaining())
         return captures[0].data, captures[1].data
 
-    # ---- cleaning up -----------------------------------------------------------------------
+    # ---- clean-up --------------------------------------------------------------------------
 
     def leave(self) -> _Container:
         """Close the streams. The process continues to run, and the container is not removed.

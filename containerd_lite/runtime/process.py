@@ -84,7 +84,7 @@ class Process:
         """The exec id. For the container's first process: the container's id."""
         return self.exec_id or self.container_id
 
-    # ---- running ---------------------------------------------------------------------------
+    # ---- the running process ---------------------------------------------------------------
 
     def start(self) -> None:
         """Start the process.
@@ -280,7 +280,7 @@ class Process:
         """Ask the shim to close the process's stdin at the end of the input."""
         self._service.close_io(self.container_id, self.exec_id)
 
-    # ---- the end ---------------------------------------------------------------------------
+    # ---- the end of the process ------------------------------------------------------------
 
     def delete(self, *, force: bool = False) -> Exit | None:
         """Delete the process from the daemon, and close its streams.

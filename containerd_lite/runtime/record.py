@@ -172,7 +172,7 @@ class StoredContainer:
             image=image,
         ).find(user, groups)
 
-    # ---- changing the record ---------------------------------------------------------------
+    # ---- changes of the record -------------------------------------------------------------
 
     def set_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Set labels. The container's other labels stay. An empty value removes a label.
@@ -258,7 +258,7 @@ class StoredContainer:
         if self.info.extensions.keys() & (NETWORKS, WANTED_NETWORKS):
             network.disconnect(self.backend.containers, self.id)
 
-    # ---- removing it -----------------------------------------------------------------------
+    # ---- the end of the container ----------------------------------------------------------
 
     def delete(self, *, snapshot: bool = True) -> None:
         """Delete the container, and disconnect it from its CNI networks.

@@ -92,7 +92,7 @@ def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> No
     path = os.fspath(folder)
     if image is not None or options.get("snapshot") is not None or not os.path.isabs(path):
         raise InvalidArgument(
-            f"rootfs={path!r} must be an absolute path, without image= and snapshot="
+            f"rootfs={path!r} must be an absolute path, and excludes image= and snapshot="
         )
     section(spec, "root")["path"] = path
 

@@ -50,7 +50,7 @@ class Task(Process):
         super().__init__(container.backend.tasks, container.id, "", pid, streams)
         self._container = container
 
-    # ---- further processes -----------------------------------------------------------------
+    # ---- added processes -------------------------------------------------------------------
 
     def exec(
         self,
@@ -108,7 +108,7 @@ class Task(Process):
         """Return all processes of the container, with their pids in the daemon's pid namespace."""
         return self._service.list_pids(self.container_id)
 
-    # ---- all of them -----------------------------------------------------------------------
+    # ---- all processes of the container ----------------------------------------------------
 
     def pause(self) -> None:
         """Freeze all processes of the container."""
@@ -191,7 +191,7 @@ class Task(Process):
         runc_options = None if options is None else checkpoint_options(options)
         return self._service.checkpoint(self.container_id, runc_options, parent_checkpoint=parent)
 
-    # ---- the end ---------------------------------------------------------------------------
+    # ---- the end of the task ---------------------------------------------------------------
 
     @property
     def _stop_signal(self) -> int | str:

@@ -96,7 +96,8 @@ class Output:
         except BaseException as error:
             if isinstance(error, BlockingIOError) and self._writer.descriptor >= 0:
                 return
-            # Continue to read, and discard the bytes: a shim that cannot write delays the end.
+            # Continue to read, and discard the bytes. A shim that cannot write the output of a
+            # process delays the end of the process.
             self._failed = True
             self._on_failure(error)
         if self._failed:
@@ -276,7 +277,7 @@ class Pump:
                 os.close(self._wake_descriptor)
                 self._wake_descriptor = -1
 
-    # ---- the serving thread ----------------------------------------------------------------
+    # ---- the thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:

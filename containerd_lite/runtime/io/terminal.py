@@ -124,13 +124,13 @@ class Terminal(Served):
     def __enter__(self) -> Terminal:
         return self
 
-    # ---- the serving thread ----------------------------------------------------------------
+    # ---- called by the thread that serves the streams --------------------------------------
 
     def _read(self) -> bytes:
         """Return the next bytes for the process, or ``b""`` at the end of the input.
 
-        Raise ``BlockingIOError`` if all bytes that were read belong to the detach keys, or are held
-        back because they can belong to them.
+        Raise ``BlockingIOError`` if the process gets none of the bytes that were read, because they
+        are held back or belong to the detach keys.
         """
         data = os.read(self._served_keyboard, CHUNK)
         if not data:

@@ -52,7 +52,7 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-# ---- networks as files describe them -------------------------------------------------------
+# ---- configurations of networks ------------------------------------------------------------
 
 
 @record(frozen=True)
@@ -199,7 +199,7 @@ def _read_config(path: Path) -> NetworkConfig:
     return NetworkConfig.of(document)
 
 
-# ---- results -------------------------------------------------------------------------------
+# ---- results of plugins --------------------------------------------------------------------
 
 
 @record(frozen=True)

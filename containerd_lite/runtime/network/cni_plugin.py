@@ -74,7 +74,7 @@ def run_plugin(
     Raises:
         DeadlineExceeded: The plugin did not end in time.
         ResourceExhausted: The plugin wrote too much, and was killed with its children.
-        InvalidArgument: The plugin failed with the code of an invalid configuration or call.
+        InvalidArgument: The plugin failed with a code for an invalid configuration or call.
         NotFound: The plugin failed with the code "unknown container".
         Unavailable: The plugin failed with the code "try again later".
         Unknown: The plugin failed with another code, or cannot be started.

@@ -61,8 +61,8 @@ def _read_error(option: str, name: str, error: OSError) -> InvalidArgument | Per
 def capabilities() -> list[str]:
     """Return all capabilities that a container can get: the bounding set of this Python process.
 
-    containerd's Go client uses its effective set instead. For root, the two sets are the same. For
-    other users, the effective set is empty, even if the daemon runs as root.
+    containerd's Go client uses its own effective set instead. For root, the two sets are the same.
+    For other users, the effective set is empty, even if the daemon runs as root.
     """
     status = read_file("/proc", "/proc/self/status", _MAX_STATUS).decode()
     found = re.search(r"^CapBnd:\s*([0-9a-f]{1,16})$", status, re.MULTILINE)

@@ -94,7 +94,7 @@ def _read_document(option: str, value: object) -> Spec:
         raise InvalidArgument(error.message, remedy="Give the path of a JSON file") from error
 
 
-# ---- the process ------------------------------------------------------------------------------
+# ---- the process object -----------------------------------------------------------------------
 
 
 def _set_args(
@@ -125,7 +125,7 @@ def _apply_config(process: Spec, config: ImageConfig, options: Options) -> None:
         processes.set_cwd(process, config.working_dir)
 
 
-# ---- mounts, the linux object and the rest ----------------------------------------------------
+# ---- mounts, the linux object and other fields ------------------------------------------------
 
 
 def _change_mounts(spec: Spec, options: Options) -> None:

@@ -22,8 +22,8 @@ MAX_ID = (1 << 31) - 1
 MAX_FILE = 4 << 20
 PASSWD, GROUP = "etc/passwd", "etc/group"
 
-#: A text that looks like a number, in any notation and in digits of any script. Such a text is
-#: never read as a name.
+#: A text that looks like a number, in any notation and in digits of any script. It is never read as
+#: a name.
 _NUMERIC = lazy_pattern(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
 
 
@@ -79,7 +79,7 @@ def find_user(
     have the uid, the gid is 0.
 
     The supplementary groups are the groups that list the user as a member, and ``groups``. If
-    ``user`` has the form ``user:group``, they are only ``groups``.
+    ``user`` has the form ``user:group``, the supplementary groups are only those in ``groups``.
 
     Args:
         passwd: The content of the passwd file, ``None`` if the file does not exist.
@@ -87,7 +87,7 @@ def find_user(
         user: ``name``, ``uid``, ``name:group`` or ``uid:gid``. ``""`` means root.
         groups: Names or gids of further supplementary groups. Default: none.
         is_images: Whether ``user`` is the user of the image's config. If so, the groups that list
-            the user are added also for the form ``user:group``. The member to look for is the
+            the user are added also for the form ``user:group``. These groups are looked up by the
             first name in the passwd file that has the user's uid.
 
     Raises:
