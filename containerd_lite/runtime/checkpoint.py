@@ -1,11 +1,12 @@
-"""Saving containers as images, and restoring containers from such images.
+"""Saves containers as images, and restores containers from such images.
 
-The format is that of containerd's Go client. The daemon saves the processes; for that it needs
-CRIU on its machine.
+The format is that of containerd's Go client. The daemon saves the processes, and needs CRIU on its
+machine to do so.
 
-A checkpoint image is an index. Its manifests are CRIU's tar, the container's spec, its image, the
-changes to its root filesystem (a layer), and the options of the runtime. Its annotations name the
-image, the runtime and the snapshotter.
+A checkpoint image is an index. The list ``manifests`` of the index has the parts of the checkpoint.
+These are CRIU's tar, the container's spec, the container's image, a layer with the changes to the
+root filesystem, and the options of the runtime. The annotations of the index name the image, the
+runtime and the snapshotter of the container.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from .record import StoredContainer, checkpoint_options
 from .runtime_backend import RuntimeBackend
 
 _PREFIX = "application/vnd.containerd.container."
-#: Media type of the processes that CRIU has saved.
+#: Media type of CRIU's tar, which has the saved processes.
 TASK = _PREFIX + "criu.checkpoint.criu.tar"
-#: Media types of the spec, of the checkpoint's options and of the runtime's options.
+#: Media types: the container's spec, the options of the checkpoint, the options of the runtime.
 _SPEC = _PREFIX + "checkpoint.config.v1+proto"
 _OPTIONS = _PREFIX + "checkpoint.options.v1+proto"
 _RUNTIME_OPTIONS = _PREFIX + "checkpoint.runtime.options+proto"
-#: Annotations of the index.
+#: Annotations of the index: the name of the image, of the runtime and of the snapshotter.
 _IMAGE_NAME = "org.opencontainers.image.ref.name"
 _RUNTIME = "io.containerd.checkpoint.runtime"
 _SNAPSHOTTER = "io.containerd.checkpoint.snapshotter"
@@ -95,7 +96,7 @@ def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRe
     return descriptor
 
 
-# ---- restoring -----------------------------------------------------------------------------
+# ---- restoring a checkpoint ----------------------------------------------------------------
 
 
 class Checkpoint:
@@ -120,7 +121,7 @@ class Checkpoint:
 
     @property
     def image_name(self) -> str:
-        """The name of the image that the container was made from."""
+        """The name of the image that the container was created from, ``""`` if it is unknown."""
         return self._index.annotations.get(_IMAGE_NAME, "")
 
     @property
@@ -130,34 +131,38 @@ class Checkpoint:
 
     @property
     def snapshotter(self) -> str:
-        """The name of the container's snapshotter, ``""`` if the image does not name it."""
+        """The name of the container's snapshotter, ``""`` if it is unknown."""
         return self._index.annotations.get(_SNAPSHOTTER, "")
 
     def task(self) -> Descriptor:
-        """Return the processes. Raise ``NotFound`` if they were not saved."""
+        """Return the descriptor of CRIU's tar. Raise ``NotFound`` if the image lacks this part."""
         descriptor = self._find(TASK)
         if descriptor is None:
             raise NotFound(f"{self.name} was saved without its processes")
         return descriptor
 
     def changes(self) -> Descriptor:
-        """Return the changes to the root filesystem. Raise ``NotFound`` if they were not saved."""
+        """Return the layer with the changes to the root filesystem.
+
+        Raise ``NotFound`` if the image lacks this part.
+        """
         for part in self._index.manifests:
             if media_types.is_layer(part.media_type):
                 return part
         raise NotFound(f"{self.name} was saved without the changes to its root filesystem")
 
     def spec(self) -> AnyValue:
-        """Return the runtime spec. Raise ``NotFound`` if it was not saved."""
+        """Return the runtime spec. Raise ``NotFound`` if the image lacks this part."""
         spec = self._read(_SPEC)
         if spec is None:
             raise NotFound(
-                f"{self.name} was saved without its spec", remedy="Save it with task=True"
+                f"{self.name} was saved without its spec",
+                remedy="Save the container again with Container.checkpoint",
             )
         return spec
 
     def runtime_options(self) -> AnyValue | None:
-        """Return the options of the runtime, or ``None`` if the container has none."""
+        """Return the options of the runtime, or ``None`` if the image lacks this part."""
         return self._read(_RUNTIME_OPTIONS)
 
     def _find(self, media_type: str) -> Descriptor | None:
@@ -173,13 +178,13 @@ class Checkpoint:
 def restore(
     backend: RuntimeBackend, id: str, checkpoint: Checkpoint, *, rw: bool
 ) -> ContainerRecord:
-    """Create the snapshot and the record of a container from a checkpoint.
+    """Create a container's snapshot and record from a checkpoint, without starting a process.
 
-    This starts no process. The caller must hold a lease.
+    The caller must hold a lease. ``rw`` is whether to restore the changes to the root filesystem.
 
     Raises:
         AlreadyExists: A container or a snapshot with this id exists.
-        NotFound: The checkpoint lacks a part, or its image does not exist.
+        NotFound: The checkpoint lacks a part, or the container's image does not exist.
     """
     image = backend.image(checkpoint.image_name)
     snapshots = backend.snapshots(checkpoint.snapshotter or None)

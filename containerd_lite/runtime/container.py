@@ -1,4 +1,4 @@
-"""A container of a daemon: its task, its further processes and its log."""
+"""A container of a daemon: its task, the processes added to the task, and its log."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Container(StoredContainer):
     """A container of a daemon.
 
     Attributes:
-        backend: The services that the methods call.
-        info: The record, as this object last read or wrote it.
+        backend: The services that the methods of this class call.
+        info: The container's record, as this object last read or wrote it.
     """
 
     def checkpoint(
@@ -56,14 +56,14 @@ class Container(StoredContainer):
         rw: bool = True,
         exit: bool = False,
     ) -> Image:
-        """Save the container as an image, which ``Client.restore`` and ``ctr`` can restore.
+        """Save the container as an image. ``Client.restore`` and ``ctr`` can restore it.
 
         Args:
             name: The name of the new image.
-            task: Save the processes. This needs CRIU on the daemon's machine.
-            image: Include the image that the container was made from.
-            rw: Save the changes to the root filesystem.
-            exit: End the processes when they have been saved.
+            task: Whether to save the processes. This needs CRIU on the daemon's machine.
+            image: Whether to include the image that the container was created from.
+            rw: Whether to save the changes to the root filesystem.
+            exit: Whether to end the processes after they have been saved.
 
         Returns:
             The new image.
@@ -71,13 +71,13 @@ class Container(StoredContainer):
         Raises:
             AlreadyExists: An image with this name exists.
             NotFound: The container, its task or its image does not exist.
-            Unknown: The runtime cannot save the processes; the message is the runtime's.
+            Unknown: The runtime cannot save the processes. The message is that of the runtime.
         """
         from .checkpoint import save
 
         return save(self, name, task=task, image=image, rw=rw, exit=exit)
 
-    # ---- its task --------------------------------------------------------------------------
+    # ---- the task of the container ---------------------------------------------------------
 
     def new_task(
         self,
@@ -87,29 +87,30 @@ class Container(StoredContainer):
         runtime_path: str = "",
         runtime_options: Mapping[str, object] | AnyValue | None = None,
     ) -> Task:
-        """Create the task, without starting it.
+        """Create the container's task, without starting it.
 
-        If the record names networks, the container joins them here. ``streams`` are closed when
-        the task is deleted, or when this call fails.
+        If the container's record names networks, this method connects the container to these
+        networks. The streams are closed when the task is deleted, or when this method fails.
 
         Args:
-            streams: Streams of the first process. Default: neither input nor output.
-            checkpoint: Restore the processes with CRIU from this image, which ``checkpoint``
-                made, or from CRIU's tar with this descriptor. Default: start from the spec.
-            runtime_path: Path of a shim to use instead of the container's.
-            runtime_options: Options to use instead of the container's. A mapping has options of
-                runc: ``{"no_pivot_root": True}``.
+            streams: The streams of the first process. Default: no input, and the output is
+                discarded.
+            checkpoint: The saved processes, which CRIU restores: a checkpoint image, or the
+                descriptor of CRIU's tar. Default: a new process, as the spec describes it.
+            runtime_path: Path of the shim. Default: the shim of the container's runtime.
+            runtime_options: Options of the runtime. A mapping has the fields of runc's options:
+                ``{"no_pivot_root": True}``. Default: the options in the container's record.
 
         Returns:
             The task; ``Task.start`` starts it.
 
         Raises:
             AlreadyExists: The container has a task.
-            ContainerdError: The container cannot join its networks.
-            InvalidArgument: An option is not valid, or only one of the spec and ``streams`` has
-                a terminal.
+            ContainerdError: The container cannot be connected to its networks.
+            InvalidArgument: An option is not valid, or the spec has a terminal and the streams do
+                not, or vice versa.
             NotFound: The container does not exist, or the checkpoint has no processes.
-            Unknown: The runtime cannot create the task; the message is the runtime's.
+            Unknown: The runtime cannot create the task. The message is that of the runtime.
         """
         with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
             self._check_terminal(streams is not None and streams.stdio.terminal)
@@ -131,7 +132,9 @@ class Container(StoredContainer):
         return task
 
     def task(self) -> Task:
-        """Return the container's task, without streams: these stay with the client that made it.
+        """Return the container's task, without its streams.
+
+        Only the client that created the task serves the streams.
 
         Raises:
             NotFound: The container has no task.
@@ -139,14 +142,14 @@ class Container(StoredContainer):
         return Task(self, self.backend.tasks.get(self.id).pid)
 
     def discard(self) -> None:
-        """Kill the task and delete the container. It is not an error if either does not exist."""
+        """Kill and delete the task, and delete the container. Ignore ``NotFound``."""
         with suppress(NotFound):
             self.task().delete(force=True)
         with suppress(NotFound):
             self.delete()
 
     def _root_mounts(self) -> tuple[Mount, ...]:
-        """Return the mounts of the snapshot, with the spec's SELinux label for mounts."""
+        """Return the mounts of the root filesystem, with the SELinux label ``mountLabel``."""
         if not self.info.snapshot_key:
             return ()
         mounts = self.backend.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
@@ -157,18 +160,18 @@ class Container(StoredContainer):
         context = f'context="{label}"'
         return tuple(replace(mount, options=(*mount.options, context)) for mount in mounts)
 
-    def _check_terminal(self, streams_have_one: bool) -> None:
-        """Raise ``InvalidArgument`` if only one of spec and streams has a terminal.
+    def _check_terminal(self, streams_have_terminal: bool) -> None:
+        """Raise ``InvalidArgument`` if only the spec or only the streams have a terminal.
 
-        The shim's error would only say that there is one console socket too few or too many.
+        Without this check, the shim would fail with an unclear error about a console socket.
         """
         process = self.known_spec().get("process")
-        spec_has_one = isinstance(process, dict) and bool(process.get("terminal"))
-        if spec_has_one != streams_have_one:
+        spec_has_terminal = isinstance(process, dict) and bool(process.get("terminal"))
+        if spec_has_terminal != streams_have_terminal:
             raise InvalidArgument(
-                f"the process of container {self.id} has {'a' if spec_has_one else 'no'} terminal, "
-                f"its streams have {'one' if streams_have_one else 'none'}",
-                remedy="Give terminal=True to new_container and to Streams, or to neither",
+                f"the spec of container {self.id} has {'a' if spec_has_terminal else 'no'} terminal"
+                f", but its streams have {'a' if streams_have_terminal else 'no'} terminal",
+                remedy="Give terminal=True to both new_container and Streams, or to neither",
             )
 
     def _connect_networks(self, pid: int) -> None:
@@ -179,7 +182,7 @@ class Container(StoredContainer):
             network.connect(backend.containers, backend.namespace, self.id, pid, networks)
             self.reload()
 
-    # ---- more processes --------------------------------------------------------------------
+    # ---- added processes, and the log ------------------------------------------------------
 
     def popen(
         self,
@@ -193,32 +196,34 @@ class Container(StoredContainer):
         start: bool = True,
         **options: Unpack[ProcessOptions],
     ) -> Running[Container]:
-        """Start a command in the running container, and return while it runs.
+        """Start a process in the running container, and return without waiting for its end.
 
         Args:
-            args: The command line.
-            stdin: Source of its input: bytes, a binary file, a descriptor or ``PIPE``. Default:
-                no input.
-            stdout: Target of its output: a binary file, a descriptor, a function of bytes,
-                ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the caller must
-                read.
-            stderr: Target of its error output: the same, or ``STDOUT``. Default: ``PIPE``; with
-                a terminal, everything is on ``stdout``.
-            streams: Streams to use instead of these three; ``runtime.io`` has several kinds.
-            id: The process's exec id. Default: a random one.
-            start: If false, ``Running.start`` starts the process later.
-            **options: Settings of the process; see ``runtime.ProcessOptions``. Default: those of
-                the container's first process, without its terminal.
+            args: The command line of the process.
+            stdin: Source of the process's input: bytes, a binary file, a descriptor or ``PIPE``.
+                Default: no input.
+            stdout: Target of the process's output: a binary file, a descriptor, a function that
+                gets bytes, ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the
+                caller must read.
+            stderr: Target of the process's error output: any target that ``stdout`` accepts, or
+                ``STDOUT``. Default: ``PIPE``. With a terminal, the error output is on ``stdout``.
+            streams: Streams to use instead of ``stdin``, ``stdout`` and ``stderr``, such as an
+                object of ``runtime.io``. Default: no other streams.
+            id: The exec id of the process. Default: a random id.
+            start: Whether to start the process. If false, ``Running.start`` starts it later.
+            **options: Settings of the process; see ``runtime.ProcessOptions``. Default: the
+                settings of the container's first process, but no terminal.
 
         Returns:
-            The process, as a context manager that kills and deletes it.
+            The process. As a context manager, it kills and deletes the process at the end of the
+            ``with`` block.
 
         Raises:
             AlreadyExists: The container has a process with this id.
-            FailedPrecondition: The container's state does not permit it.
+            FailedPrecondition: The state of the container does not permit new processes.
             InvalidArgument: An argument has an invalid value.
-            NotFound: The container has no task, or no such user or group.
-            Unknown: The runtime cannot start the process; the message is the runtime's.
+            NotFound: The container has no task, or the user or a group does not exist.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
         """
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
@@ -236,26 +241,28 @@ class Container(StoredContainer):
         id: str | None = None,
         **options: Unpack[ExecOptions],
     ) -> CompletedProcess:
-        """Run a command in the running container to its end.
+        """Run a process in the running container, and wait for its end.
 
         The output is captured. The options ``stdout``, ``stderr``, ``capture``, ``stream`` and
-        ``max_output`` change this, as for ``Client.run``.
+        ``max_output`` change this; see ``Client.run``.
 
         Args:
-            args: The command line.
-            input: Source of its input: bytes, a binary file or a descriptor. Default: no input.
+            args: The command line of the process.
+            input: Source of the process's input: bytes, a binary file or a descriptor. Default:
+                no input.
             timeout: Seconds after which the process is killed. Default: no limit.
-            check: Raise ``ProcessFailed`` unless the exit code is 0.
-            id: The process's exec id. Default: a random one.
-            **options: Settings of the process and its output; see ``runtime.ExecOptions``.
+            check: Whether to raise ``ProcessFailed`` if the exit code is not 0.
+            id: The exec id of the process. Default: a random id.
+            **options: Settings of the process and of its output; see ``runtime.ExecOptions``.
 
         Returns:
             The exit code and the captured output.
 
         Raises:
-            DeadlineExceeded: The process still ran after ``timeout`` and was killed.
-            ProcessFailed: ``check`` is true and the exit code is not 0.
-            ResourceExhausted: The process wrote more than ``max_output`` bytes, and was killed.
+            DeadlineExceeded: The process still ran after ``timeout``, and was killed.
+            ProcessFailed: ``check`` is true, and the exit code is not 0.
+            ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
+                was killed.
             ContainerdError: The process cannot be started; see ``popen``.
         """
         outputs, others = split_exec(options)
@@ -275,10 +282,11 @@ class Container(StoredContainer):
         id: str | None,
         options: ProcessOptions,
     ) -> Running[Container]:
-        """Add a process to the task, without starting it; ``undo`` gets the call to remove it.
+        """Add a process to the task, without starting it.
 
-        ``undo`` gets that call before the process exists if its id is random. So an interrupt
-        right after the daemon has made the process leaves nothing behind.
+        If the id is random, the call that deletes the process is added to ``undo`` before the
+        process exists. So the process is deleted even if an interrupt arrives right after the
+        daemon has created it.
         """
         name = id or f"exec-{os.urandom(8).hex()}"
         if not id:
@@ -288,22 +296,24 @@ class Container(StoredContainer):
     def logs(
         self, *, tail: int | None = None, follow: bool = False, timeout: float | None = None
     ) -> Iterator[bytes]:
-        """Read the log file to which the task writes its output (``runtime.io.LogFile``).
+        """Read the log file of the task; see ``runtime.io.LogFile``.
 
-        Without a task, this reads the file to which the restart monitor sends the output.
+        If the container has no task, read the log file to which restarted tasks write.
 
         Args:
-            tail: Begin with this many lines at the end of the log. Default: the whole log.
-            follow: Wait for more output until the task ends.
-            timeout: Seconds after which following ends. Default: no limit.
+            tail: How many of the last lines to return first. Default: the whole log.
+            follow: Whether to wait for more output until the task ends.
+            timeout: Seconds after which the iterator ends, even if the task still runs. Default:
+                no limit.
 
         Returns:
-            An iterator of the log's bytes, in pieces.
+            An iterator over the bytes of the log, in pieces.
 
         Raises:
             FailedPrecondition: The output does not go to a log file.
-            NotFound: The log file does not exist on this machine. The iterator raises this.
-            PermissionDenied: The log file cannot be read. The iterator raises this.
+            NotFound: The log file does not exist on this machine. The iterator raises this error.
+            PermissionDenied: This user has no permission to read the log file. The iterator raises
+                this error.
         """
         uri, task = self.labels.get(LOG_URI, ""), None
         with suppress(NotFound):

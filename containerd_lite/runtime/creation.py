@@ -1,4 +1,4 @@
-"""Creating a container: its spec, its snapshot, its labels and its record."""
+"""Creates containers, with their specs, snapshots, labels and records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def restore_container(
     backend: RuntimeBackend, id: str, checkpoint: Image | str, rw: bool
 ) -> Container:
     """Create a container from a checkpoint; see ``Client.restore``."""
-    from .checkpoint import Checkpoint, restore  # few programs need it
+    from .checkpoint import Checkpoint, restore  # few programs need this module
 
     with LoggedStep(_LOGGER, "restore container %s", id), backend.images.keeping():
         image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
@@ -89,16 +89,15 @@ def _create(
 
 
 def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
-    """Split the CNI networks off the options.
+    """Return the options without CNI networks, and the record's extensions that name the networks.
 
-    Returns the options, with a private network namespace in place of the networks, and the
-    extensions of the record that name the networks.
+    In the returned options, ``network`` is ``"private"`` if there are CNI networks.
     """
     network, ports = options.get("network"), options.get("ports") or ()
     if not ports and (network is None or isinstance(network, str)):
         return options, {}
     if network is None or isinstance(network, str):
-        # This refuses ports without a network.
+        # There are ports, but no CNI network: network_extensions raises InvalidArgument.
         return options, networks.network_extensions((), ports)
     joined = [network] if isinstance(network, networks.Network) else network
     changed: ContainerOptions = {**options, "network": "private"}
@@ -108,9 +107,9 @@ def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[s
 def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:
     """Return the labels of a new container.
 
-    The user's labels override those of the stop signal and the restart policy, and these override
-    the image's. The image's labels with reserved names are not copied, because some of
-    containerd's own labels give root (CVE-2026-53488).
+    The labels of the stop signal and of the restart policy override the image's labels. The
+    caller's labels override all of these. The image's labels with reserved names are not copied,
+    because some of containerd's own labels give a container root access (CVE-2026-53488).
     """
     labels: dict[str, str] = {}
     if image is not None:

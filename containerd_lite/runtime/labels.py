@@ -1,16 +1,17 @@
-"""Names of containers' labels, as containerd's clients write them, and of extensions."""
+"""Names of labels and extensions in the records of containers."""
 
 from __future__ import annotations
 
-#: Label: the signal that asks the image's process to stop.
+#: A label: the image's stop signal, which asks the container's first process to end.
 STOP_SIGNAL = "io.containerd.image.config.stop-signal"
-#: Extensions: the networks that a container is on, and the networks that its tasks must join.
+#: An extension: the networks to which the container is connected.
 NETWORKS = "containerd-lite.networks"
+#: An extension: the networks to which a new task of the container must be connected.
 WANTED_NETWORKS = "containerd-lite.wanted-networks"
-#: Prefixes of the labels that containerd and its CRI plugin use themselves (pkg/labels).
+#: Prefixes of the labels of containerd and of its CRI plugin (containerd's pkg/labels).
 _RESERVED = ("containerd.io/", "io.containerd.", "io.cri-containerd")
 
 
 def is_reserved(key: str) -> bool:
-    """Tell whether a label's name is containerd's own; an image must not set such a label."""
+    """Return whether a label's name is containerd's own. An image must not set such a label."""
     return key.startswith(_RESERVED)

@@ -20,11 +20,11 @@ from .record import StoredContainer
 if TYPE_CHECKING:
     from ..services.tasks import Exit
 
-#: Seconds that streams may stay open without a byte after the process has ended. A child that
-#: outlives the process may hold them open for ever.
+#: After the process has ended: seconds to wait for more output. Children of the process may still
+#: run and keep the FIFOs open.
 DRAIN = 2.0
-#: Longest single wait in seconds. Python runs a signal's handler between two bytecodes: if the
-#: signal arrives right before a wait, its handler runs after that wait.
+#: Longest single wait in seconds. If a signal arrives right before a wait, Python runs the
+#: signal's handler only after this wait.
 _LONGEST_WAIT = 0.5
 #: Bytes to read from a FIFO at a time.
 _CHUNK = 64 << 10
@@ -36,15 +36,19 @@ _Container = TypeVar("_Container", bound=StoredContainer)
 
 
 class Running(Generic[_Container]):
-    """A process, and the container that was made for it, if there is one.
+    """A process and its container, with methods as in ``subprocess.Popen``.
 
-    This is a context manager. At its end, it kills the process if it still runs, and deletes it.
-    If the container was made for the process, it removes the container, too.
+    This is a context manager. At the end of the ``with`` block, it calls ``close``, which kills and
+    deletes the process. After a call of ``leave``, it does not call ``close``.
 
     Args:
-        process: The process. It is also an attribute.
-        container: Its container. It is also an attribute.
-        removes: Whether to remove the container, too, when the process is deleted.
+        process: The process.
+        container: The container of the process.
+        removes: Whether ``close`` removes the container, because it was created for the process.
+
+    Attributes:
+        process: The process.
+        container: The container of the process.
     """
 
     def __init__(self, process: Process, container: _Container, *, removes: bool = False) -> None:
@@ -53,32 +57,32 @@ class Running(Generic[_Container]):
         self._removes = removes
         self._is_left = False
         if process.streams is not None:
-            # Kill a process whose input or output has failed: it need not continue.
+            # If a source or a target fails, the process is killed, because it cannot be served.
             process.streams.on_failure = process.kill_quietly
 
     @property
     def id(self) -> str:
-        """The process's exec id, or the container's id for its first process."""
+        """The process's exec id. For the container's first process: the container's id."""
         return self.process.id
 
     @property
     def pid(self) -> int:
-        """The process's id in the daemon's pid namespace."""
+        """The process's pid in the daemon's pid namespace."""
         return self.process.pid
 
     @property
     def stdin(self) -> BinaryIO | None:
-        """The file for the process's input; ``None`` before the start, and without a ``PIPE``."""
+        """The file to write the input to. ``None`` before the start, or if it is not a ``PIPE``."""
         return self._pipe("stdin")
 
     @property
     def stdout(self) -> BinaryIO | None:
-        """The file with the process's output; ``None`` before the start, and without a ``PIPE``."""
+        """The file to read stdout from. ``None`` before the start, or if it is not a ``PIPE``."""
         return self._pipe("stdout")
 
     @property
     def stderr(self) -> BinaryIO | None:
-        """The file with the error output; ``None`` before the start, and without a ``PIPE``."""
+        """The file to read stderr from. ``None`` before the start, or if it is not a ``PIPE``."""
         return self._pipe("stderr")
 
     def _pipe(self, name: str) -> BinaryIO | None:
@@ -87,17 +91,17 @@ class Running(Generic[_Container]):
         return file
 
     def start(self) -> Running[_Container]:
-        """Start a process that was made with ``start=False``.
+        """Start a process that was created with ``start=False``.
 
-        If this fails, the process is removed. If it is a container's first process, the container
-        is removed, too.
+        If this method fails, it deletes the process. If the process is a container's first
+        process, the container is deleted, too.
 
         Returns:
             This object.
 
         Raises:
             NotFound: The process does not exist any more.
-            Unknown: The runtime cannot start it; the message is the runtime's.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
         """
         with Undo(self._remove_all):
             self.process.start()
@@ -107,22 +111,23 @@ class Running(Generic[_Container]):
         self._removes |= not self.process.exec_id
         self.close_quietly()
 
-    # ---- its end ---------------------------------------------------------------------------
+    # ---- the end of the process ------------------------------------------------------------
 
     def poll(self) -> Exit | None:
-        """Return how the process ended, ``None`` while it runs. Do not wait."""
+        """Return how the process ended, or ``None`` if it still runs. Do not wait."""
         return self.process.poll()
 
     def wait(self, timeout: float | None = None) -> Exit:
         """Wait until the process has ended; see ``Process.wait``.
 
-        The caller must read every ``PIPE``: a process that cannot write may never end.
+        The caller must read every output that is a ``PIPE``. If it does not, the process may wait
+        for ever to write its output.
 
         Args:
             timeout: Seconds to wait. Default: no limit.
 
         Raises:
-            DeadlineExceeded: The process has not ended within ``timeout``. It continues.
+            DeadlineExceeded: The process has not ended within ``timeout``. It continues to run.
         """
         return self.process.wait(timeout)
 
@@ -133,10 +138,10 @@ class Running(Generic[_Container]):
             timeout: Seconds after which the process is killed. Default: no limit.
 
         Returns:
-            How the process ended.
+            The process's exit code and the time of its end.
 
         Raises:
-            DeadlineExceeded: The process still ran after ``timeout``. It was killed and removed.
+            DeadlineExceeded: The process still ran after ``timeout``. It was killed and deleted.
             BaseException: The error with which a source or a target of the streams failed.
         """
         deadline, ended = Deadline(timeout), None
@@ -159,10 +164,10 @@ class Running(Generic[_Container]):
         return ended
 
     def send_signal(self, signal: int | str) -> None:
-        """Send a signal. This does nothing if the process has ended.
+        """Send a signal to the process. Do nothing if the process has ended.
 
         Args:
-            signal: The signal's number or name (``"SIGTERM"``, ``"TERM"``).
+            signal: The number or the name of the signal (``"SIGTERM"``, ``"TERM"``).
 
         Raises:
             InvalidArgument: The signal is unknown.
@@ -171,27 +176,27 @@ class Running(Generic[_Container]):
             self.process.kill(signal)
 
     def terminate(self) -> None:
-        """Send ``SIGTERM``. This does nothing if the process has ended."""
+        """Send ``SIGTERM`` to the process. Do nothing if the process has ended."""
         self.send_signal("SIGTERM")
 
     def kill(self) -> None:
-        """Send ``SIGKILL``. This does nothing if the process has ended."""
+        """Send ``SIGKILL`` to the process. Do nothing if the process has ended."""
         self.send_signal("SIGKILL")
 
     def stop(self, timeout: float = 10.0, *, signal: int | str | None = None) -> Exit:
-        """Ask the process to end, and kill it if it does not; see ``Process.stop``.
+        """Send a signal to the process, and kill the process if the signal does not end it.
 
         Args:
-            timeout: Seconds after which the process is killed.
-            signal: The signal to send first. Default: the image's stop signal, else
-                ``SIGTERM``.
+            timeout: Seconds to wait before the process is killed.
+            signal: The number or the name of the signal. Default: the stop signal of the image
+                for a container's first process, ``SIGTERM`` for other processes.
 
         Returns:
-            How the process ended.
+            The process's exit code and the time of its end.
         """
         return self.process.stop(timeout, signal=signal)
 
-    # ---- talking to it ---------------------------------------------------------------------
+    # ---- input and output ------------------------------------------------------------------
 
     def communicate(
         self, input: bytes | None = None, timeout: float | None = None, *, limit: int = 64 << 20
@@ -199,22 +204,22 @@ class Running(Generic[_Container]):
         """Write the input, close stdin, read all output, and wait for the end of the process.
 
         Args:
-            input: Bytes for stdin. Default: none.
-            timeout: Seconds for the whole call. Default: no limit.
-            limit: Bytes to keep of each output. Default: 64 MiB.
+            input: Bytes to write to stdin. Default: no input.
+            timeout: Seconds that the whole call may take. Default: no limit.
+            limit: Most bytes to read from each output. Default: 64 MiB.
 
         Returns:
-            The bytes of stdout and of stderr.
+            The bytes of stdout, and the bytes of stderr.
 
         Raises:
-            DeadlineExceeded: The process has not ended within ``timeout``. It continues, and the
-                output that was read is lost.
-            FailedPrecondition: There is input, and stdin is not a ``PIPE``.
+            DeadlineExceeded: The process has not ended within ``timeout``. It continues to run.
+                The output that this method has read is lost.
+            FailedPrecondition: There is input, but stdin is not a ``PIPE``.
             ResourceExhausted: The process wrote more than ``limit`` bytes to one output.
         """
         if input and self.stdin is None:
             raise FailedPrecondition(
-                "the process has no stdin to write to", remedy="Give stdin=PIPE"
+                "the stdin of the process is not a pipe", remedy="Give stdin=PIPE"
             )
         deadline = Deadline(timeout)
         captures = [Capture(limit), Capture(limit)]
@@ -224,17 +229,17 @@ class Running(Generic[_Container]):
             if file is not None and not file.closed
         }
         writer = self.stdin if self.stdin is not None and not self.stdin.closed else None
-        exchange = _Exchange(
+        communication = _Communication(
             writer, memoryview(input or b""), readers, lambda: self.poll() is not None
         )
-        exchange.run(deadline)
+        communication.run(deadline)
         self.wait(deadline.remaining())
         return captures[0].data, captures[1].data
 
-    # ---- cleaning up -----------------------------------------------------------------------
+    # ---- clean-up --------------------------------------------------------------------------
 
     def leave(self) -> _Container:
-        """Close the streams, but let the process continue, and keep the container.
+        """Close the streams. The process continues to run, and the container is not removed.
 
         Returns:
             The container.
@@ -246,9 +251,9 @@ class Running(Generic[_Container]):
         return self.container
 
     def close(self) -> None:
-        """Kill and delete the process, and remove the container that was made for it.
+        """Kill and delete the process. If the container was created for it, remove the container.
 
-        It may be called twice.
+        It is not an error to call this method twice.
         """
         self.process.delete(force=True)
         if self._removes:
@@ -257,7 +262,7 @@ class Running(Generic[_Container]):
             self._removes = False
 
     def close_quietly(self) -> None:
-        """Do as ``close`` during another error; raise no ``ContainerdError``."""
+        """Do the same as ``close`` without raising a ``ContainerdError``."""
         self.process.delete_quietly()
         if self._removes:
             with suppress(ContainerdError):
@@ -285,18 +290,18 @@ def open_pipes(
 ) -> Streams:
     """Return streams whose outputs are ``PIPE``s by default.
 
-    With a terminal, there is one output, stdout.
+    With a terminal, stdout is the only output.
     """
     out = PIPE if stdout is None else stdout
     err = PIPE if stderr is None and not terminal else stderr
     return Streams(stdin, out, err, terminal=bool(terminal))
 
 
-class _Exchange:
-    """Writes the input to one file, and reads other files to their ends.
+class _Communication:
+    """Writes the input of a process, and at the same time reads its outputs to their ends.
 
-    When only the input is left and the process does not read it, ``has_ended`` is called to learn
-    whether the process has ended.
+    If only the input is unfinished, and the process does not read it, ``has_ended`` is called
+    repeatedly. If it returns true, the process has ended, and the input is dropped.
     """
 
     def __init__(
@@ -319,9 +324,10 @@ class _Exchange:
             self._finish_input()
 
     def run(self, deadline: Deadline) -> None:
-        """Move all bytes.
+        """Write the whole input, and read all output.
 
-        Raise ``DeadlineExceeded``, or the error of a capture.
+        Raise ``DeadlineExceeded`` after the deadline, or ``ResourceExhausted`` if an output is too
+        long.
         """
         while self._readers or self._writer is not None:
             timeout = deadline.sooner(None if self._readers else _POLL_INTERVAL).remaining()
@@ -344,12 +350,12 @@ class _Exchange:
             del self._readers[descriptor]
 
     def _write_input(self, descriptor: int, event: int) -> None:
-        # A FIFO that is ready for writing has room for PIPE_BUF bytes. Without a reader, the FIFO
-        # is not ready and the write fails: then drop the whole input.
-        room = select.PIPE_BUF if event & select.POLLOUT else len(self._input)
+        # A FIFO that is ready for writing has room for PIPE_BUF bytes. If the FIFO is not ready, it
+        # has no reader: the write fails, and the whole input is dropped.
+        size = select.PIPE_BUF if event & select.POLLOUT else len(self._input)
         with suppress(BrokenPipeError):
-            room = os.write(descriptor, self._input[:room])
-        self._input = self._input[room:]
+            size = os.write(descriptor, self._input[:size])
+        self._input = self._input[size:]
         if not self._input:
             self._poller.unregister(descriptor)
             self._finish_input()

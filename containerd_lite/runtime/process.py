@@ -1,7 +1,7 @@
 """A process in a container, from its creation to its deletion.
 
-``Process`` has the methods that a container's first process and the added ones share. ``Task``,
-its subclass, is the first process.
+``Process`` is the class of the processes that are added to a container. ``Task``, its subclass, is
+the class of the container's first process.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Seconds that a killed process may take to end. Only the kernel can delay it.
+#: Seconds to wait for the end of a killed process. Only the kernel can delay this end.
 _KILL_TIMEOUT = 30.0
-#: Seconds that a daemon may take to come back if it goes away during a wait.
+#: Seconds that ``wait`` waits for a daemon that has become unreachable.
 _RESTART_TIMEOUT = 30.0
-#: Real-time signals, with the numbers that Go's clients use. libc may reserve some of them.
+#: The first and the last real-time signal, with the numbers that Go's clients use. A libc may
+#: reserve some of these signals.
 _RTMIN, _RTMAX = 34, 64
 _REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,2}))?)")
 
@@ -50,15 +51,15 @@ _REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,
 class Process:
     """A process of a container.
 
-    This is a context manager. At its end, it kills the process if it still runs, and deletes it.
+    This is a context manager. At the end of the ``with`` block, it deletes the process. If the
+    process still runs, it kills the process first.
 
     Args:
-        service: The task service.
+        service: The tasks service.
         container_id: The container's id.
         exec_id: The process's exec id, ``""`` for the container's first process.
-        pid: The process's id in the daemon's pid namespace, 0 if it is not known yet.
-        streams: The process's streams. Default: none; the process has no streams, or another
-            client serves them.
+        pid: The process's pid in the daemon's pid namespace, 0 if the pid is not known yet.
+        streams: The streams that this client serves for the process. Default: none.
     """
 
     def __init__(
@@ -76,24 +77,24 @@ class Process:
         self.streams = streams
         self._waiting: Waiting | None = None
         self._exit: Exit | None = None
-        self._wait_lock = threading.RLock()  # one thread at a time asks for the exit
+        self._wait_lock = threading.RLock()  # one thread at a time waits for the exit
 
     @property
     def id(self) -> str:
-        """The exec id, or the container's id for its first process."""
+        """The exec id. For the container's first process: the container's id."""
         return self.exec_id or self.container_id
 
-    # ---- running ---------------------------------------------------------------------------
+    # ---- the running process ---------------------------------------------------------------
 
     def start(self) -> None:
         """Start the process.
 
-        This method sends the ``Wait`` request before the ``Start`` request, so that it cannot miss
-        the exit.
+        This method sends the ``Wait`` request before the ``Start`` request, so that the client
+        learns the exit code even of a process that ends at once.
 
         Raises:
             NotFound: The process does not exist any more.
-            Unknown: The runtime cannot start it; the message is the runtime's.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
         """
         waiting = self._service.begin_wait(self.container_id, self.exec_id)
         with LoggedStep(_LOGGER, "start process %s", self.id), Undo(waiting.close):
@@ -103,19 +104,19 @@ class Process:
         self._waiting = waiting
 
     def wait(self, timeout: float | None = None) -> Exit:
-        """Wait until the process has ended. The wait survives restarts of the daemon.
+        """Wait until the process has ended. The wait continues if the daemon restarts.
 
         Args:
             timeout: Seconds to wait. Default: no limit.
 
         Returns:
-            How the process ended. Its ``exit_status`` is ``None`` if it is unknown: the shim
-            died, or another client deleted the process before this object waited for it.
+            The process's exit code and the time of its end. Both are ``None`` if the shim died,
+            or if another client deleted the process before this object waited for it.
 
         Raises:
             Cancelled: Another thread called ``cancel_wait``.
-            DeadlineExceeded: The process has not ended within ``timeout``. It continues.
-            Unavailable: The daemon went away and did not come back within 30 seconds.
+            DeadlineExceeded: The process has not ended within ``timeout``. It continues to run.
+            Unavailable: The daemon became unreachable, and did not answer again within 30 seconds.
         """
         deadline = Deadline(timeout)
         try:
@@ -129,16 +130,16 @@ class Process:
         return self._exit
 
     def poll(self) -> Exit | None:
-        """Return how the process ended, ``None`` while it runs. Do not wait."""
+        """Return how the process ended, or ``None`` if it still runs. Do not wait."""
         with holding(self._wait_lock, Deadline(0)) as is_locked:
-            if is_locked and self._exit is None:  # if not locked, another thread waits
+            if is_locked and self._exit is None:  # otherwise another thread is in wait()
                 self._exit = self._receive_exit(None)
         return self._exit
 
     def _receive_exit(self, deadline: Deadline | None) -> Exit | None:
-        """Return how the process ended, or ``None`` if the caller must ask again.
+        """Return how the process ended, or ``None`` if that is not known yet.
 
-        Wait until the deadline. Without a deadline, do not wait at all.
+        Wait until the deadline at most. If ``deadline`` is ``None``, do not wait.
         """
         try:
             if self._waiting is None:
@@ -160,7 +161,7 @@ class Process:
         return None
 
     def _await_daemon(self, deadline: Deadline) -> None:
-        """Wait until the daemon answers again. Raise ``Unavailable`` if it does not."""
+        """Wait until the daemon answers again. Raise ``Unavailable`` after 30 seconds."""
         restart_deadline = deadline.sooner(_RESTART_TIMEOUT)
         for pause in backoff(0.02, 1.0):
             try:
@@ -175,18 +176,18 @@ class Process:
                 if deadline.expired:
                     raise
                 raise Unavailable(
-                    f"the daemon has not come back within {_RESTART_TIMEOUT:.0f} s",
-                    remedy="Start the daemon; its containers continue to run meanwhile",
+                    f"the daemon has been unreachable for {_RESTART_TIMEOUT:.0f} s",
+                    remedy="Start the daemon; containers continue to run without the daemon",
                 ) from None
-            except ContainerdError as error:  # a starting daemon may become unreachable again
+            except ContainerdError as error:  # a daemon that starts may become unreachable again
                 if restart_deadline.expired or not is_away(error):
                     raise
             time.sleep(pause)
 
     def _look_up_exit(self, error: ContainerdError) -> Exit:
-        """Look up how the process ended after a wait has failed, as it does if the shim dies.
+        """Return the process's end from its status, after a wait has failed with ``error``.
 
-        Raise the given error if the process has not ended.
+        A wait fails if the shim dies, for instance. Raise ``error`` if the process has not ended.
         """
         try:
             status = self.status()
@@ -202,7 +203,7 @@ class Process:
             waiting.close()
 
     def cancel_wait(self) -> None:
-        """Make ``wait`` raise ``Cancelled`` in another thread. The process continues."""
+        """Make a ``wait`` in another thread raise ``Cancelled``. The process continues to run."""
         waiting = self._waiting
         if waiting is not None:
             waiting.cancel()
@@ -221,11 +222,11 @@ class Process:
         return self._service.get(self.container_id, self.exec_id)
 
     def kill(self, signal: int | str = signals.SIGTERM, *, all: bool = False) -> None:
-        """Send a signal.
+        """Send a signal to the process.
 
         Args:
-            signal: The signal's number or name (``"SIGTERM"``, ``"TERM"``).
-            all: Send it to all processes of the container.
+            signal: The number or the name of the signal (``"SIGTERM"``, ``"TERM"``).
+            all: Whether to send the signal to all processes of the container.
 
         Raises:
             InvalidArgument: The signal is unknown.
@@ -235,21 +236,21 @@ class Process:
         self._service.kill(self.container_id, number, self.exec_id, all=all)
 
     def stop(self, timeout: float = 10.0, *, signal: int | str | None = None) -> Exit:
-        """Ask the process to end, and kill it if it does not.
+        """Send a signal to the process, and kill the process if the signal does not end it.
 
         Args:
-            timeout: Seconds after which the process is killed.
-            signal: The signal to send first. Default: for a container's first process the
-                image's stop signal, else ``SIGTERM``.
+            timeout: Seconds to wait before the process is killed.
+            signal: The number or the name of the signal. Default: the stop signal of the image
+                for a container's first process, ``SIGTERM`` for other processes.
 
         Returns:
-            How the process ended.
+            The process's exit code and the time of its end.
 
         Raises:
             DeadlineExceeded: The process has not ended within 30 seconds after ``SIGKILL``.
             InvalidArgument: The signal is unknown.
         """
-        with suppress(NotFound):  # the process has ended
+        with suppress(NotFound):  # the process may have ended
             self.kill(self._stop_signal if signal is None else signal)
         try:
             return self.wait(timeout)
@@ -276,19 +277,20 @@ class Process:
         self._service.resize_pty(self.container_id, columns, rows, self.exec_id)
 
     def close_io(self) -> None:
-        """Tell the shim to close the process's stdin, as no more input follows."""
+        """Ask the shim to close the process's stdin at the end of the input."""
         self._service.close_io(self.container_id, self.exec_id)
 
-    # ---- the end ---------------------------------------------------------------------------
+    # ---- the end of the process ------------------------------------------------------------
 
     def delete(self, *, force: bool = False) -> Exit | None:
         """Delete the process from the daemon, and close its streams.
 
         Args:
-            force: Kill the process first if it runs.
+            force: Whether to kill the process first if it runs.
 
         Returns:
-            How the process ended, ``None`` if it was deleted before.
+            The process's exit code and the time of its end, or ``None`` if the process does not
+            exist any more.
 
         Raises:
             FailedPrecondition: The process runs, and ``force`` is false.
@@ -298,10 +300,10 @@ class Process:
                 self._send_sigkill()
                 self.wait(_KILL_TIMEOUT)
         stdio = None
-        if self.streams is None:  # another client made the streams, and may have left its FIFOs
+        if self.streams is None:  # another client's FIFOs may still exist
             with suppress(NotFound):
                 stdio = self.status().stdio
-        elif force or self.poll() is not None:  # keep the output of a running process
+        elif force or self.poll() is not None:  # the output of a running process must not be lost
             self.streams.drain()
         with LoggedStep(_LOGGER, "delete process %s", self.id):
             ended = self._delete()
@@ -326,7 +328,7 @@ class Process:
         except NotFound:
             return None
         except Unknown as error:
-            # If the shim has died, the daemon answers NotFound once it has cleaned up after it.
+            # After the death of a shim, the daemon cleans up, and then answers NotFound.
             try:
                 status = self.status()
             except NotFound:
@@ -348,7 +350,7 @@ class Process:
         end_block(kind, lambda: self.delete(force=True), self.delete_quietly)
 
     def delete_quietly(self) -> None:
-        """Kill and delete the process during another error; raise no ``ContainerdError``."""
+        """Kill and delete the process without raising a ``ContainerdError``."""
         try:
             with suppress(ContainerdError):
                 self.delete(force=True)
@@ -363,7 +365,7 @@ class Process:
 
 
 def signal_number(signal: int | str) -> int:
-    """Return a signal's number on Linux. Raise ``InvalidArgument`` if it is unknown."""
+    """Return a signal's number on Linux. Raise ``InvalidArgument`` for an unknown signal."""
     name = signal.upper() if isinstance(signal, str) else str(int(signal))
     number = -1
     if match := _REAL_TIME.fullmatch(name):

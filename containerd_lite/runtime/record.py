@@ -1,4 +1,4 @@
-"""A container's record in the daemon, and the methods that need only the record."""
+"""A container's record in the daemon, and the methods of containers that need no task."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Pattern and length of ids (containerd's pkg/identifiers).
+#: Pattern and largest length of ids (containerd's pkg/identifiers).
 _ID = lazy_pattern(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _MAX_ID = 76
-#: Largest runtime spec to parse, in bytes. The daemon stores smaller ones only.
+#: Largest runtime spec to parse, in bytes. The daemon stores only smaller specs.
 _MAX_SPEC = 16 << 20
 _RUNC_OPTIONS = "containerd.runc.v1.Options"
 
 
 def check_id(id: str) -> str:
-    """Return ``id`` if containerd accepts it, else raise ``InvalidArgument``."""
+    """Return ``id`` if containerd accepts this id, else raise ``InvalidArgument``."""
     if len(id) > _MAX_ID or not _ID.fullmatch(id):
         raise InvalidArgument(
             f"{id[:100]!r} cannot be an id",
@@ -46,7 +46,7 @@ def check_id(id: str) -> str:
 
 
 def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyValue | None:
-    """Return the runtime's options as an ``Any``; a mapping has options of runc.
+    """Return the runtime's options as an ``Any``. A mapping has the fields of runc's options.
 
     Raise ``InvalidArgument`` for options that runc does not have.
     """
@@ -56,17 +56,22 @@ def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyVa
 
 
 def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
-    """Return runc's options for a checkpoint; raise ``InvalidArgument`` for unknown ones."""
+    """Return runc's options for a checkpoint. Raise ``InvalidArgument`` for unknown options."""
     return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)
 
 
 class StoredContainer:
-    """A container of a daemon, with the methods that need only its record.
+    """A container of a daemon, with the methods that need no task.
 
     Args:
-        backend: The services that the methods call. It is also an attribute.
-        info: The record. The attribute ``info`` is the record as last read or written.
-        spec: The record's runtime spec, if the caller has parsed it. It must not change.
+        backend: The services that the methods of this class call.
+        info: The container's record.
+        spec: The runtime spec of the record, which must not change afterwards. Default: the spec
+            is parsed when a method needs it.
+
+    Attributes:
+        backend: The services that the methods of this class call.
+        info: The container's record, as this object last read or wrote it.
     """
 
     def __init__(
@@ -86,12 +91,12 @@ class StoredContainer:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels in ``info``."""
+        """The labels of the record in ``info``."""
         return self.info.labels
 
     @property
     def extensions(self) -> dict[str, AnyValue]:
-        """The extensions in ``info``, by name."""
+        """The extensions of the record in ``info``, by name."""
         return self.info.extensions
 
     def reload(self) -> Self:
@@ -108,11 +113,11 @@ class StoredContainer:
         return self
 
     def spec(self) -> dict[str, object]:
-        """Parse and return the runtime spec; the caller may change the result.
+        """Parse the runtime spec, and return a copy that the caller is free to change.
 
         Raises:
             NotFound: The record has no spec.
-            InvalidArgument: The spec is not a JSON object, or larger than 16 MiB.
+            InvalidArgument: The spec is not a JSON object, or is larger than 16 MiB.
         """
         if self.info.spec is None:
             raise NotFound(f"container {self.id} has no spec")
@@ -120,20 +125,22 @@ class StoredContainer:
         return dict(Document.parse(self.info.spec.value, what, limit=_MAX_SPEC).fields)
 
     def known_spec(self) -> Mapping[str, object]:
-        """Return the runtime spec for reading only; it is parsed once.
+        """Return the cached runtime spec, which is parsed at the first call.
 
         Returns:
-            The spec, which the caller must not change. Empty if the record has none.
+            The spec, which the caller must not change. It is empty if the record has no spec.
         """
         if self._spec_cache is None:
             self._spec_cache = {} if self.info.spec is None else self.spec()
         return self._spec_cache
 
     def image(self) -> Image:
-        """Return the image that now has the name of the container's image.
+        """Return the image whose name is in the container's record.
+
+        The name can refer to another image than at the time when the container was created.
 
         Raises:
-            NotFound: The container has no image, or no image has that name any more.
+            NotFound: The record names no image, or the image does not exist any more.
         """
         if not self.info.image:
             raise NotFound(f"container {self.id} has no image")
@@ -142,15 +149,15 @@ class StoredContainer:
     def find_user(self, user: str, groups: Sequence[str] = ()) -> User:
         """Return the ids of a user of the container.
 
-        Names are looked up in the container's image and in its changes to the root filesystem.
-        This needs no mount on the client's machine.
+        Names are looked up in the passwd and group files of the container's root filesystem. The
+        client does not mount the root filesystem for this.
 
         Args:
             user: ``name``, ``uid``, ``name:group`` or ``uid:gid``.
-            groups: Supplementary groups, by name or number. Default: none.
+            groups: Names or gids of further supplementary groups. Default: none.
 
         Raises:
-            NotFound: The container does not have such a user or group.
+            NotFound: The files do not have the user or a group.
             InvalidArgument: An id is not valid.
         """
         image = None
@@ -165,10 +172,10 @@ class StoredContainer:
             image=image,
         ).find(user, groups)
 
-    # ---- changing the record ---------------------------------------------------------------
+    # ---- changes of the record -------------------------------------------------------------
 
     def set_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Set these labels and keep the others. An empty value removes a label.
+        """Set labels. The container's other labels stay. An empty value removes a label.
 
         Args:
             labels: The labels to set or remove.
@@ -193,10 +200,11 @@ class StoredContainer:
         """Change fields of the record.
 
         Args:
-            spec: Runtime spec for new tasks; ``Task.update`` changes a running task. Default:
+            spec: The runtime spec of future tasks. A task that exists keeps its spec. Default:
                 unchanged.
-            image: Name of the image. Default: unchanged.
-            extensions: Extensions to set, by name; the others stay. Default: unchanged.
+            image: The name of the image. Default: unchanged.
+            extensions: Extensions to set, by name. The record's other extensions stay. Default:
+                unchanged.
 
         Returns:
             This object.
@@ -218,17 +226,17 @@ class StoredContainer:
         return self
 
     def set_restart(self, policy: str, log: str = "") -> None:
-        """Set how the daemon's restart monitor restarts the container.
+        """Set the policy by which the daemon's restart monitor restarts the container.
 
         Args:
-            policy: ``always``, ``unless-stopped`` or ``on-failure[:retries]``. ``no`` ends the
+            policy: ``always``, ``unless-stopped``, ``on-failure[:retries]``, or ``no`` for no
                 restarts.
             log: URI to which the output of restarted tasks goes (``file:///…``,
                 ``binary:///…``). Default: the output is discarded.
 
         Raises:
             InvalidArgument: The policy is not valid.
-            Unimplemented: The daemon has no restart monitor that knows the policy.
+            Unimplemented: The daemon has no restart monitor that supports the policy.
         """
         labels = restart_labels(policy, log)
         if policy != "no":
@@ -242,21 +250,21 @@ class StoredContainer:
         return self.info
 
     def disconnect(self) -> None:
-        """Remove the container from its CNI networks, as ``Task.delete`` does.
+        """Disconnect the container from its CNI networks. ``Task.delete`` calls this method.
 
         Raises:
-            ContainerdError: A CNI plugin failed. The record keeps the networks that failed.
+            ContainerdError: A CNI plugin failed. The network of that plugin stays in the record.
         """
         if self.info.extensions.keys() & (NETWORKS, WANTED_NETWORKS):
             network.disconnect(self.backend.containers, self.id)
 
-    # ---- removing it -----------------------------------------------------------------------
+    # ---- the end of the container ----------------------------------------------------------
 
     def delete(self, *, snapshot: bool = True) -> None:
-        """Delete the container: its networks, its root filesystem and its record.
+        """Delete the container, and disconnect it from its CNI networks.
 
         Args:
-            snapshot: Remove the snapshot of the root filesystem, too.
+            snapshot: Whether to remove the snapshot of the root filesystem.
 
         Raises:
             FailedPrecondition: The container has a task.
@@ -272,13 +280,13 @@ class StoredContainer:
         self.remove(snapshot=snapshot)
 
     def remove(self, *, snapshot: bool = True) -> None:
-        """Remove the root filesystem and the record, without a check for a task.
+        """Remove the snapshot of the root filesystem, and delete the container's record.
 
-        Call this after the task has been deleted. ``delete`` checks that, and also removes the
-        container from its networks.
+        Call this method only after the task has been deleted. Unlike ``delete``, it does not check
+        whether there is a task, and does not disconnect the container from its CNI networks.
 
         Args:
-            snapshot: Remove the snapshot of the root filesystem, too.
+            snapshot: Whether to remove the snapshot of the root filesystem.
 
         Raises:
             NotFound: The container does not exist.

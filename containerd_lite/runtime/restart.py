@@ -22,11 +22,11 @@ _POLICY = lazy_pattern(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,8})?"
 
 
 def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
-    """Return the labels of a restart policy. An empty value removes a label.
+    """Return the labels that set a restart policy. A label with an empty value must be removed.
 
     Args:
         policy: ``no``, ``always``, ``unless-stopped`` or ``on-failure[:retries]``.
-        log_uri: Where the output of tasks that the monitor starts goes (``file:///…``,
+        log_uri: URI to which the output of restarted tasks goes (``file:///…``,
             ``binary:///…``). Default: the output is discarded.
 
     Raises:
@@ -43,9 +43,9 @@ def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
 
 
 def stopped_labels(stopped: bool) -> dict[str, str]:
-    """Return the labels that say whether a container must be stopped, whatever its policy.
+    """Return the labels that make the monitor stop a container, or run it.
 
-    The monitor kills and deletes the task of a stopped container.
+    If ``stopped`` is true, the monitor kills and deletes the container's task.
     """
     if stopped:
         return {STATUS: "stopped", STOPPED: "true"}
@@ -53,16 +53,17 @@ def stopped_labels(stopped: bool) -> dict[str, str]:
 
 
 def check_monitor(introspection: IntrospectionService, policy: str) -> None:
-    """Raise ``Unimplemented`` if the daemon has no restart monitor that knows the policy.
+    """Raise ``Unimplemented`` if the daemon has no restart monitor that supports the policy.
 
-    Monitors before 1.7 do not list their policies. They ignore the label and always restart.
+    The monitors of containerd before 1.7 do not list the policies that they support. They ignore
+    the label of the policy, and always restart the container.
     """
     name = policy.partition(":")[0]
     monitors = [plugin for plugin in introspection.plugins("id==restart") if not plugin.error]
     if any(name in (plugin.capabilities or ("no", "always")) for plugin in monitors):
         return
     raise Unimplemented(
-        f"the daemon's restart monitor does not know {name!r}"
+        f"the daemon's restart monitor does not support the policy {name!r}"
         if monitors
         else "the daemon has no restart monitor",
         remedy='Use "always", or containerd 1.7 or later'

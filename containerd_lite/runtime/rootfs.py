@@ -1,4 +1,4 @@
-"""The root filesystem of a container: a new snapshot, or the user's snapshot or folder."""
+"""The root filesystem of a container: a new snapshot, an existing snapshot, or a folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from .spec.options import ContainerOptions
 if TYPE_CHECKING:
     from ..services.snapshots import SnapshotService
 
-#: Labels of core/snapshots. Values are ``container:host:size``, separated by commas.
+#: Labels of a snapshot (containerd's core/snapshots). A value has the form
+#: ``container:host:size``, or several of these with commas between them.
 _UID_MAPPING = "containerd.io/snapshot/uidmapping"
 _GID_MAPPING = "containerd.io/snapshot/gidmapping"
 
-#: First id in the container, first id on the machine, number of ids.
+#: The first id in the container, the first id on the machine, and the number of ids.
 IdMap = tuple[int, int, int]
 
 
@@ -28,8 +29,10 @@ IdMap = tuple[int, int, int]
 class Rootfs:
     """The snapshot of a container.
 
-    ``key`` is ``""`` if the container has no snapshot. ``snapshots`` is ``None`` if the snapshot
-    was not made for the container.
+    Attributes:
+        snapshotter: The name of the snapshotter.
+        key: The key of the snapshot, ``""`` if the container has no snapshot.
+        snapshots: The snapshots service, if ``of`` has made the snapshot, else ``None``.
     """
 
     snapshotter: str = ""
@@ -40,15 +43,16 @@ class Rootfs:
     def of(
         cls, backend: RuntimeBackend, id: str, image: Image | None, options: ContainerOptions
     ) -> Rootfs:
-        """Return the snapshot of a new container; make it if ``options`` do not name one.
+        """Return the snapshot of a new container.
 
-        The new snapshot's parent is that of the image, and its key is the container's id. With
-        neither an image nor a named snapshot, the container has no snapshot and its root is a
+        If the option ``snapshot`` names an existing snapshot, return this snapshot. Otherwise, if
+        there is an image, make a snapshot whose parent is the image's top snapshot, and whose key
+        is the container's id. Without an image, the container has no snapshot, and its root is a
         folder.
 
         Raises:
-            AlreadyExists: A snapshot with the container's id exists.
-            NotFound: The named snapshot does not exist.
+            AlreadyExists: A snapshot with the container's id as its key exists.
+            NotFound: The snapshot that the option names does not exist.
             Unimplemented: The snapshotter cannot map ids.
         """
         key, snapshotter = options.get("snapshot"), options.get("snapshotter")
@@ -66,16 +70,16 @@ class Rootfs:
         return cls(snapshots.snapshotter, id, snapshots)
 
     def remove(self) -> None:
-        """Remove the snapshot if ``of`` made it."""
+        """Remove the snapshot if ``of`` has made it."""
         if self.snapshots is not None:
             self.snapshots.remove(self.key)
 
 
 def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> None:
-    """Set the spec's root to the folder that ``options`` name, if they do.
+    """Set the root path of the spec to the folder of the option ``rootfs``, if there is one.
 
     Raises:
-        InvalidArgument: The container has no root filesystem, or ``rootfs`` cannot be used.
+        InvalidArgument: The options name no root filesystem, or ``rootfs`` cannot be used.
     """
     folder = options.get("rootfs")
     if folder is None:
@@ -88,7 +92,7 @@ def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> No
     path = os.fspath(folder)
     if image is not None or options.get("snapshot") is not None or not os.path.isabs(path):
         raise InvalidArgument(
-            f"rootfs={path!r} must be an absolute path, without image= and snapshot="
+            f"rootfs={path!r} must be an absolute path, and excludes image= and snapshot="
         )
     section(spec, "root")["path"] = path
 
@@ -96,8 +100,9 @@ def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> No
 def _id_map_labels(snapshots: SnapshotService, options: ContainerOptions) -> dict[str, str] | None:
     """Return the labels that make a snapshotter map the files' owners into a user namespace.
 
-    Raise ``Unimplemented`` if the snapshotter cannot do so. In that case, Go's client mounts a
-    copy and changes the owners in it, for which it must be root on the daemon's machine.
+    Return ``None`` if the options map no ids. Raise ``Unimplemented`` if the snapshotter cannot map
+    ids. In that case, containerd's Go client mounts a copy of the files and changes their owners.
+    To do so, the Go client must run as root on the daemon's machine.
     """
     uids, gids = options.get("uid_map"), options.get("gid_map")
     if not uids and not gids:

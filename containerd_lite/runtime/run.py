@@ -1,4 +1,4 @@
-"""Running a process to its end, as ``subprocess.run`` does: its output and its exit code."""
+"""The output and the exit code of a process that has ended, as in ``subprocess.run``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .io.sinks import Capture, Target
 from .io.streams import INHERIT, Source, Streams
 from .popen import Running
 
-#: Called with ``"stdout"`` or ``"stderr"`` and bytes, in the order in which the output arrives.
+#: A function that gets ``"stdout"`` or ``"stderr"``, and the bytes of that stream as they arrive.
 OnOutput = Callable[[str, bytes], object]
-#: Bytes to capture of each stream by default, and bytes of stderr in an error message.
+#: Most bytes to capture of each stream by default, and most bytes of stderr in an error message.
 _MAX_OUTPUT, _SHOWN = 64 << 20, 500
 
 
@@ -23,8 +23,8 @@ class CompletedProcess:
     """The result of a process.
 
     Attributes:
-        exit_code: The exit code, 128 + signal if the process was killed. ``None`` if it is
-            unknown, for instance because the shim was killed.
+        exit_code: The exit code. If a signal killed the process: 128 plus the number of the
+            signal. ``None`` if the code is unknown, for instance because the shim was killed.
         stdout: The captured output.
         stderr: The captured error output.
     """
@@ -40,7 +40,7 @@ class CompletedProcess:
             what: Name of the process in the error message.
 
         Raises:
-            ProcessFailed: The exit code is not 0, or unknown.
+            ProcessFailed: The exit code is not 0, or is unknown.
         """
         if self.exit_code != 0:
             how = "in an unknown way" if self.exit_code is None else f"with code {self.exit_code}"
@@ -62,15 +62,15 @@ class Capturing:
     """The streams of a process, which capture its output.
 
     Args:
-        input: Source of the process's stdin. Default: no input.
-        stdout: Target of its output. Default: see ``stream`` and ``capture``.
-        stderr: Target of its error output. Default: the same.
-        capture: Capture an output that has no target. If false, it goes to the same stream of
-            this Python process.
-        stream: Called with ``"stdout"`` or ``"stderr"`` and bytes, for an output that has no
-            target. That output is not captured.
-        max_output: Bytes to capture of each stream. Default: 64 MiB.
-        terminal: The process has a terminal. All its output is on ``stdout`` then.
+        input: Source of the process's input. Default: no input.
+        stdout: Target of the process's output. Default: see ``stream`` and ``capture``.
+        stderr: Target of the process's error output. Default: see ``stream`` and ``capture``.
+        capture: Whether to capture the outputs that have no target. If false, they go to this
+            Python process's own stdout and stderr.
+        stream: A function that gets the outputs that have no target: ``"stdout"`` or
+            ``"stderr"``, and bytes. These outputs are not captured. Default: no function.
+        max_output: Most bytes to capture of each stream. Default: 64 MiB.
+        terminal: Whether the process has a terminal. With a terminal, all output is on stdout.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Capturing:
     def finish(
         self, running: Running[Any], timeout: float | None
     ) -> tuple[int | None, bytes, bytes]:
-        """Wait until the process has ended, and remove it.
+        """Wait until the process has ended, then close ``running``.
 
         Returns:
             The exit code, the captured stdout and the captured stderr.

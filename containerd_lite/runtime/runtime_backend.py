@@ -1,4 +1,4 @@
-"""The backend of the container verbs: the services and images of one namespace."""
+"""The services and the images of one namespace, as the container methods of ``Client`` use them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ _RUNTIME = "io.containerd.runc.v2"
 
 
 class RuntimeBackend:
-    """The services of one namespace; each is made when it is used.
+    """The services and the images of one namespace.
+
+    Each time a property is read, it returns a new service object.
 
     Args:
         services: The client's services.
-        new_images: Returns the backend of the image verbs. It is called when images are needed.
-        runtime: The client's default runtime, if it has one.
+        new_images: A function that returns the backend of the image methods.
+        runtime: The name of the client's default runtime. Default: the default of the namespace.
     """
 
     def __init__(
@@ -43,27 +45,27 @@ class RuntimeBackend:
 
     @property
     def images(self) -> ImageBackend:
-        """The backend of the image verbs."""
+        """The backend of the image methods."""
         return self._new_images()
 
     @property
     def namespace(self) -> str:
-        """The namespace of every call."""
+        """The containerd namespace of every request."""
         return self._services.namespace
 
     @property
     def runtime(self) -> str:
-        """The default runtime: the client's, else that of the namespace's label, else runc."""
+        """The name of the default runtime: the client's, else the namespace's, else runc."""
         return self._runtime or self._services.default("runtime", _RUNTIME)
 
     @property
     def containers(self) -> ContainerService:
-        """The container service."""
+        """The containers service."""
         return self._services.container_service
 
     @property
     def tasks(self) -> TaskService:
-        """The task service."""
+        """The tasks service."""
         return self._services.task_service
 
     @property
@@ -78,16 +80,16 @@ class RuntimeBackend:
 
     @property
     def sandbox_store(self) -> SandboxStore:
-        """The service that stores sandboxes' records."""
+        """The sandbox store, which has the records of sandboxes."""
         return self._services.sandbox_store
 
     @property
     def sandbox_controller(self) -> SandboxController:
-        """The service that runs sandboxes."""
+        """The sandbox controller, which runs sandboxes."""
         return self._services.sandbox_controller
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
-        """Return the snapshot service of this snapshotter. Default: the client's or namespace's."""
+        """Return the snapshots service of a snapshotter. Default: the default snapshotter."""
         return self._services.snapshot_service(snapshotter)
 
     def image(self, name: str) -> Image:

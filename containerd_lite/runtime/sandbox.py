@@ -1,11 +1,12 @@
-"""Sandboxes: the environment that the containers of a pod share, or a virtual machine.
+"""Sandboxes: the environment that the containers of a pod share, such as a virtual machine.
 
-containerd has sandboxes since 1.7. The daemon's sandbox store and sandbox controller are
-independent of each other; ``Sandbox`` uses both.
+containerd has sandboxes since version 1.7. The daemon's sandbox store has the records of sandboxes,
+and its sandbox controller runs them. The two services are independent of each other. ``Sandbox``
+uses both.
 
-The controllers of 1.7, and of 2.x before 2.0.9, 2.1.8, 2.2.4 and 2.3, carry out a request, fail to
-publish its event and answer ``InvalidArgument``. After that error, ``Sandbox.start`` checks
-whether the request was carried out.
+Some versions of the controller carry out a request, but fail to publish an event about it, and
+answer ``InvalidArgument``. These are the versions 1.7, 2.0 before 2.0.9, 2.1 before 2.1.8, and 2.2
+before 2.2.4. After this error, ``Sandbox.start`` checks whether the request was carried out.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ..images.image import Image
     from .container import Container
 
-#: Seconds that the daemon may take to notice that a shim has ended.
+#: Seconds to wait until the daemon has noticed the end of a shim.
 _SHIM_EXIT_TIMEOUT = 10.0
 
 #: The type of ``Client.new_container``.
@@ -59,7 +60,7 @@ def create_sandbox(
         id=check_id(id),
         runtime=runtime or backend.runtime,
         runtime_options=runtime_options_of(runtime_options),
-        spec=runtime_spec(spec or {}),  # shims need a spec, even an empty one
+        spec=runtime_spec(spec or {}),  # shims require a spec, which may be empty
         labels=dict(labels or {}),
         extensions=dict(extensions or {}),
         sandboxer=sandboxer,
@@ -89,11 +90,14 @@ class Sandbox:
     """A sandbox of a daemon.
 
     Args:
-        store: The service that stores the record.
-        controller: The service that runs the sandbox.
-        record: The record.
-        sandboxer: Name of the controller in the daemon that runs the sandbox.
-        new_container: ``Client.new_container``.
+        store: The daemon's sandbox store.
+        controller: The daemon's service for sandbox controllers.
+        record: The sandbox's record.
+        sandboxer: The name of the controller that runs the sandbox.
+        new_container: The method ``Client.new_container``.
+
+    Attributes:
+        record: The sandbox's record, as this object last read or wrote it.
     """
 
     def __init__(
@@ -124,15 +128,15 @@ class Sandbox:
     def start(
         self, *, options: AnyValue | None = None, netns_path: str = ""
     ) -> SandboxInstance | None:
-        """Create the sandbox in its controller, and start it.
+        """Create the sandbox in its controller, and start the sandbox.
 
         Args:
-            options: Options of the sandboxer. Default: none.
-            netns_path: Path of the network namespace, on the daemon's machine. Default: none.
+            options: Options for the controller. Default: none.
+            netns_path: Path of the network namespace on the daemon's machine. Default: none.
 
         Returns:
-            The running sandbox. ``None`` from a daemon that answers with an error although it
-            has started the sandbox (see the module's description).
+            The running sandbox. ``None`` if the daemon has started the sandbox, but has answered
+            with an error (see the module's docstring).
 
         Raises:
             AlreadyExists: The sandbox has been started before.
@@ -147,7 +151,7 @@ class Sandbox:
                 sandboxer=name,
             )
         except InvalidArgument:
-            with suppress(AlreadyExists):  # the first call has created the sandbox
+            with suppress(AlreadyExists):  # the first request may have created the sandbox
                 controller.create(self.id, sandbox=self.record, sandboxer=name)
         try:
             return controller.start(self.id, sandboxer=name)
@@ -164,10 +168,11 @@ class Sandbox:
         """Ask the controller for the sandbox's status.
 
         Args:
-            verbose: Ask for the controller's further information, too.
+            verbose: Whether to ask for the controller's additional information.
 
         Raises:
-            NotFound: The sandboxer does not know the sandbox. Some sandboxers do not raise this.
+            NotFound: The controller does not know the sandbox. Some controllers return a status
+                instead.
         """
         return self._controller.status(self.id, verbose=verbose, sandboxer=self._sandboxer)
 
@@ -180,7 +185,8 @@ class Sandbox:
         Raises:
             DeadlineExceeded: The sandbox has not ended within ``timeout``.
             InvalidArgument: The controller cannot publish the event (see the module's
-                description). With runc of 1.7, this comes at once: its shim does not wait.
+                docstring). With containerd 1.7 and runc, this method always raises this error at
+                once, because the shim does not wait.
         """
         controller = self._controller
         if timeout is not None:
@@ -191,11 +197,12 @@ class Sandbox:
         """Stop the sandbox.
 
         Args:
-            timeout: Seconds after which the sandbox is killed. 0 leaves that to the sandboxer.
+            timeout: Seconds after which the sandbox is killed. 0, the default, lets the controller
+                choose.
         """
         try:
             self._controller.stop(self.id, timeout, sandboxer=self._sandboxer)
-        except Unknown:  # the shim may end before it answers
+        except Unknown:  # the shim may have ended before it answered
             if not self._has_ended():
                 raise
 
@@ -206,16 +213,17 @@ class Sandbox:
             return True
 
     def shutdown(self) -> None:
-        """Remove the sandbox, its remains and its record.
+        """Remove the sandbox from its controller, and delete its record.
 
-        A sandbox that does not exist any more is not an error.
+        It is not an error if the sandbox does not exist any more.
         """
         with suppress(NotFound):
             _retry_unknown(lambda: self._controller.shutdown(self.id, sandboxer=self._sandboxer))
         try:
             self._store.delete(self.id)
         except ContainerdError:
-            with suppress(NotFound):  # 1.7 answers Unknown for a sandbox that is gone
+            # containerd 1.7 answers Unknown for a sandbox that does not exist.
+            with suppress(NotFound):
                 self._store.get(self.id)
                 raise
 
@@ -231,15 +239,15 @@ class Sandbox:
 
         Args:
             id: The container's id.
-            image: Its image, or the image's name. Default: none.
-            args: The command line, which follows the image's entrypoint. Default: the image's
-                command.
+            image: The image, or the name of the image. Default: none.
+            args: The command, which is appended to the image's entrypoint. Default: the image's
+                own command.
             **options: Settings of the container; see ``runtime.ContainerOptions``.
         """
         return self._new_container(id, image=image, args=args, sandbox=self.id, **options)
 
     def set_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Set these labels and keep the others. An empty value removes a label.
+        """Set labels. The sandbox's other labels stay. An empty value removes a label.
 
         Args:
             labels: The labels to set or remove.
@@ -261,7 +269,10 @@ class Sandbox:
 
 
 def _retry_unknown(call: Callable[[], _T]) -> _T:
-    """Repeat a call that fails with ``Unknown`` until the daemon has noticed its shim's end."""
+    """Call the function, and repeat the call while it raises ``Unknown``, for up to 10 seconds.
+
+    A call raises ``Unknown`` until the daemon has noticed the end of the sandbox's shim.
+    """
     deadline = Deadline(_SHIM_EXIT_TIMEOUT)
     for wait in backoff(0.02, 0.5):
         try:

@@ -1,7 +1,7 @@
-"""The task of a container: its first process, and the methods for all its processes.
+"""The task of a container: its first process, and the methods for all of its processes.
 
-``Task`` pauses, measures, limits and saves a running container, and adds processes to it. The
-base class ``Process`` handles a single process.
+The methods of ``Task`` pause, measure, limit and save a running container, and add processes to
+it. The base class ``Process`` has the methods for a single process.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LOGGER = logging.getLogger(__package__)
 
 
 class Task(Process):
-    """The task of a container, which is also its first process.
+    """The task of a container, which is also the container's first process.
 
     Args:
         container: The container.
-        pid: Id of the first process in the daemon's pid namespace.
-        streams: The streams of the first process. Default: none.
+        pid: The pid of the first process in the daemon's pid namespace, 0 if it is not known yet.
+        streams: The streams that this client serves for the first process. Default: none.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Task(Process):
         super().__init__(container.backend.tasks, container.id, "", pid, streams)
         self._container = container
 
-    # ---- further processes -----------------------------------------------------------------
+    # ---- added processes -------------------------------------------------------------------
 
     def exec(
         self,
@@ -62,13 +62,13 @@ class Task(Process):
     ) -> Process:
         """Add a process to the running container, without starting it.
 
-        The process has the settings of the container's first process, except its terminal.
+        The process has the settings of the container's first process, but no terminal.
 
         Args:
             args: The command line of the process.
-            streams: Its streams; they are closed when the process is deleted. Default: neither
-                input nor output.
-            id: Its exec id. Default: a random one.
+            streams: The streams of the process, which are closed when the process is deleted, or
+                when this method fails. Default: no input, and the output is discarded.
+            id: The exec id of the process. Default: a random id.
             **options: Settings to change; see ``runtime.ProcessOptions``.
 
         Returns:
@@ -76,9 +76,9 @@ class Task(Process):
 
         Raises:
             AlreadyExists: The container has a process with this id.
-            FailedPrecondition: The container's state does not permit it.
+            FailedPrecondition: The state of the container does not permit new processes.
             InvalidArgument: An option has an invalid value.
-            NotFound: The container, or a user or group of it, does not exist.
+            NotFound: The container, the user or a group does not exist.
             TypeError: An option is unknown.
         """
         container = self._container
@@ -93,29 +93,29 @@ class Task(Process):
         return Process(self._service, self.container_id, exec_id, streams=streams)
 
     def process(self, exec_id: str) -> Process:
-        """Return a process that was added before.
+        """Return a process that has been added to the container.
 
         Args:
-            exec_id: Its exec id.
+            exec_id: The exec id of the process.
 
         Raises:
-            NotFound: The container has no such process.
+            NotFound: The container has no process with this id.
         """
         status = self._service.get(self.container_id, exec_id)
         return Process(self._service, self.container_id, exec_id, status.pid)
 
     def pids(self) -> list[ProcessInfo]:
-        """Return all processes of the container, with their ids on the daemon's machine."""
+        """Return all processes of the container, with their pids in the daemon's pid namespace."""
         return self._service.list_pids(self.container_id)
 
-    # ---- all of them -----------------------------------------------------------------------
+    # ---- all processes of the container ----------------------------------------------------
 
     def pause(self) -> None:
         """Freeze all processes of the container."""
         self._service.pause(self.container_id)
 
     def resume(self) -> None:
-        """Continue the processes that ``pause`` has frozen."""
+        """Let all processes of the container continue after ``pause``."""
         self._service.resume(self.container_id)
 
     def update(
@@ -123,12 +123,12 @@ class Task(Process):
     ) -> None:
         """Change the resource limits of the running container.
 
-        The container's spec stays unchanged.
+        The limits in the container's spec do not change.
 
         Args:
-            resources: The limits, as in the runtime spec's ``linux.resources``:
+            resources: The new limits, in the form of ``linux.resources`` in a runtime spec:
                 ``{"pids": {"limit": 10}}``.
-            annotations: Annotations for the shim. Default: none.
+            annotations: Annotations that the shim gets with the limits. Default: none.
         """
         self._service.update(self.container_id, resources, annotations)
 
@@ -136,69 +136,70 @@ class Task(Process):
         """Return a summary of the container's resource usage.
 
         Args:
-            before: An earlier summary, from which the share of CPU is computed. Default: the
-                share is ``None``.
+            before: An earlier summary. ``Stats.cpu`` is the CPU usage since this earlier summary.
+                Default: ``Stats.cpu`` is ``None``.
 
         Raises:
-            NotFound: The container does not run, or cannot be measured.
-            Unimplemented: The metrics are of an unknown kind.
+            NotFound: The daemon has no metrics of the container. Perhaps it does not run.
+            Unimplemented: The metrics have a type that this package does not know.
         """
         return watch.Stats.of(self.metrics(), before)
 
     def top(self) -> list[TopProcess]:
         """List the container's processes, as this machine's ``/proc`` shows them.
 
-        This works on the daemon's machine only. The list omits processes that end meanwhile.
+        This works only on the daemon's machine. The list omits processes that end during the call.
 
         Raises:
-            FailedPrecondition: This Python process cannot see the daemon's processes.
+            FailedPrecondition: The container's first process does not appear in ``/proc``.
         """
         return watch.list_processes(self.pids(), self.pid)
 
     def metrics(self) -> Metric:
-        """Return the container's resource usage.
+        """Return the container's resource usage as the daemon reports it.
 
         Raises:
-            NotFound: The container does not run, or cannot be measured.
+            NotFound: The daemon has no metrics of the container. Perhaps it does not run.
         """
         metrics = self._service.metrics(Filter("id") == self.container_id)
         if not metrics:
             raise NotFound(
-                f"the daemon has no metrics of task {self.container_id}, which may not be running"
+                f"the daemon has no metrics of task {self.container_id}: perhaps it does not run"
             )
         return metrics[0]
 
     def checkpoint(
         self, options: Mapping[str, object] | None = None, *, parent: str = ""
     ) -> tuple[Descriptor, ...]:
-        """Save the processes with CRIU.
+        """Save the container's processes with CRIU.
 
-        The content belongs to the caller's lease. Without a lease, it belongs to nothing, and the
-        daemon may delete it.
+        The daemon writes the result to its content store. Call this method under a lease: without
+        a lease, the daemon's garbage collection may delete the result.
 
         Args:
-            options: Options of runc: ``{"exit": True}`` ends the processes, and ``image_path``
-                saves them in that folder. Default: none.
+            options: Options of runc. ``{"exit": True}`` ends the processes. ``image_path`` is a
+                folder to write to, instead of the content store. Default: no options.
             parent: The digest of an earlier checkpoint. Default: none.
 
         Returns:
-            The descriptors of the saved content. Empty if ``image_path`` was given.
+            The descriptors of the result. Empty if ``image_path`` was given.
 
         Raises:
             InvalidArgument: An option is unknown.
-            Unknown: The runtime cannot save the processes; the message is the runtime's.
+            Unknown: The runtime cannot save the processes. The message is that of the runtime.
         """
         runc_options = None if options is None else checkpoint_options(options)
         return self._service.checkpoint(self.container_id, runc_options, parent_checkpoint=parent)
 
-    # ---- the end ---------------------------------------------------------------------------
+    # ---- the end of the task ---------------------------------------------------------------
 
     @property
     def _stop_signal(self) -> int | str:
         return self._container.labels.get(STOP_SIGNAL) or super()._stop_signal
 
     def _send_sigkill(self) -> None:
-        # Added processes may outlive the first process: they may be in another pid namespace.
+        # Send the signal to all processes: an added process in another pid namespace would
+        # otherwise continue to run after the end of the first process.
         self.kill(signals.SIGKILL, all=True)
 
     def _call_delete(self) -> Exit:

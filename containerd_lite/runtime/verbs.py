@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 
 class ContainerVerbs(ABC):
-    """The base class of ``Client`` for containers and sandboxes."""
+    """The base class that gives ``Client`` its methods for containers and sandboxes."""
 
     @property
     @abstractmethod
     def _runtime(self) -> RuntimeBackend:
-        """The client's services and images."""
+        """The services and images that the methods use."""
 
     def containers(self, *filters: str) -> list[Container]:
         """List the namespace's containers.
 
         Args:
             *filters: Filters of containerd (``id==web``, ``labels."app"==db``). A container is
-                listed if it matches one of them. Default: all containers are listed.
+                listed if it matches one of the filters. Default: all containers are listed.
 
         Raises:
             InvalidArgument: A filter is not valid.
@@ -63,25 +63,26 @@ class ContainerVerbs(ABC):
         args: Sequence[str] | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Container:
-        """Create a container. It runs nothing until it has a task.
+        """Create a container, without a task.
 
         Args:
-            id: The container's id: up to 76 letters and digits, with single ``.``, ``_`` or ``-``
-                between them.
-            image: The image, or its name. Its snapshot is the parent of the root filesystem.
-                Default: none; the options ``snapshot`` or ``rootfs`` name the root filesystem.
-            args: The command line, which follows the image's entrypoint. Default: the image's
-                command.
+            id: The container's id: up to 76 characters. These are letters, digits, and single
+                ``.``, ``_`` or ``-`` between letters or digits.
+            image: The image, or the name of the image. The top snapshot of the image is the
+                parent of the container's snapshot. Default: no image; the option ``snapshot`` or
+                ``rootfs`` names the root filesystem.
+            args: The command, which is appended to the image's entrypoint. Default: the image's
+                own command.
             **options: Settings of the container; see ``runtime.ContainerOptions``.
 
         Returns:
-            The container; ``Container.new_task`` makes its task.
+            The container. ``Container.new_task`` creates its task.
 
         Raises:
             AlreadyExists: A container or a snapshot with this id exists.
             InvalidArgument: An argument has an invalid value.
             NotFound: The image, the snapshot, a user or a group does not exist.
-            Unimplemented: The daemon or the snapshotter cannot do what an option asks for.
+            Unimplemented: The daemon or the snapshotter does not support an option.
             TypeError: An option is unknown.
         """
         return package.create_container(self._runtime, id, image, args, options)
@@ -89,13 +90,13 @@ class ContainerVerbs(ABC):
     def restore(self, id: str, checkpoint: Image | str, *, rw: bool = True) -> Container:
         """Create a container from a checkpoint that ``Container.checkpoint`` or ``ctr`` made.
 
-        The image that the saved container was made from must exist. To restore the processes,
-        too, give the checkpoint to ``Container.new_task``.
+        The image of the saved container must exist in the namespace. This method does not restore
+        the processes. To restore them, give the checkpoint to ``Container.new_task``.
 
         Args:
             id: The id of the new container.
-            checkpoint: The checkpoint image, or its name.
-            rw: Restore the changes to the root filesystem.
+            checkpoint: The checkpoint image, or the name of that image.
+            rw: Whether to restore the changes to the root filesystem.
 
         Returns:
             The new container.
@@ -103,7 +104,7 @@ class ContainerVerbs(ABC):
         Raises:
             AlreadyExists: A container or a snapshot with this id exists.
             InvalidArgument: The image is not a checkpoint, or the id is not valid.
-            NotFound: The checkpoint lacks a part, or an image does not exist.
+            NotFound: The checkpoint lacks a part, or one of the two images does not exist.
         """
         return package.restore_container(self._runtime, id, checkpoint, rw=rw)
 
@@ -121,33 +122,34 @@ class ContainerVerbs(ABC):
         start: bool = True,
         **options: Unpack[ContainerOptions],
     ) -> Running[Container]:
-        """Start a command in a new container, and return while it runs.
+        """Start a process in a new container, and return without waiting for its end.
 
-        If the start fails, the container is removed.
+        If this method fails, it deletes the container.
 
         Args:
-            image: The image, or its name.
-            args: The command line, which follows the image's entrypoint. Default: the image's
-                command.
-            stdin: Source of the input: bytes, a binary file, a descriptor or ``PIPE``. Default:
-                no input.
-            stdout: Target of the output: a binary file, a descriptor, a function of bytes,
-                ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the caller must
-                read.
-            stderr: Target of the error output: the same, or ``STDOUT``. Default: ``PIPE``; with
-                a terminal, everything is on ``stdout``.
-            streams: Streams to use instead of these three; ``runtime.io`` has several kinds.
-            id: The container's id. Default: a random one.
-            remove: Remove the container when the returned object is closed.
-            start: If false, ``Running.start`` starts the process later.
+            image: The image, or the name of the image.
+            args: The command, which is appended to the image's entrypoint. Default: the image's
+                own command.
+            stdin: Source of the process's input: bytes, a binary file, a descriptor or ``PIPE``.
+                Default: no input.
+            stdout: Target of the process's output: a binary file, a descriptor, a function that
+                gets bytes, ``PIPE``, ``DEVNULL`` or ``INHERIT``. Default: ``PIPE``, which the
+                caller must read.
+            stderr: Target of the process's error output: any target that ``stdout`` accepts, or
+                ``STDOUT``. Default: ``PIPE``. With a terminal, the error output is on ``stdout``.
+            streams: Streams to use instead of ``stdin``, ``stdout`` and ``stderr``, such as an
+                object of ``runtime.io``. Default: no other streams.
+            id: The container's id. Default: a random id.
+            remove: Whether to remove the container when the returned object is closed.
+            start: Whether to start the process. If false, ``Running.start`` starts it later.
             **options: Settings of the container; see ``runtime.ContainerOptions``.
 
         Returns:
-            The process, as a context manager that kills it and, with ``remove``, removes the
-            container.
+            The process. As a context manager, it kills and deletes the process at the end of the
+            ``with`` block. If ``remove`` is true, it also removes the container.
 
         Raises:
-            Unknown: The runtime cannot start the process; the message is the runtime's.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
         if streams is None:
@@ -167,12 +169,13 @@ class ContainerVerbs(ABC):
         remove: bool,
         **options: Unpack[ContainerOptions],
     ) -> Running[Container]:
-        """Create a container and its task, without starting it.
+        """Create a container and its task, without starting the task.
 
-        ``undo`` gets the call that removes the container. If the id is random, it gets that call
-        before the container exists. So an interrupt right after the daemon has made the container
-        leaves nothing behind. If the caller chose the id, ``undo`` gets the call afterwards: until
-        then, a container with this id may be another client's.
+        The call that deletes the container is added to ``undo``. If the id is random, the call is
+        added before the container exists. So the container is deleted even if an interrupt arrives
+        right after the daemon has created it. If the caller has chosen the id, the call is added
+        after the container has been created. Before that, a container with this id may belong to
+        another client.
         """
         name = id or f"run-{os.urandom(8).hex()}"
         if not id:
@@ -225,50 +228,55 @@ class ContainerVerbs(ABC):
         streams: ProcessStreams | None = None,
         **options: Unpack[RunOptions],
     ) -> Container | CompletedContainer:
-        """Run a command in a new container to its end, and remove the container.
+        """Run a process in a new container, wait for its end, and remove the container.
 
         The output is captured, up to ``max_output`` bytes of each stream (default: 64 MiB). These
-        options change this:
+        options send the output elsewhere:
 
-        - ``stdout`` and ``stderr`` are targets of the output: a binary file, a descriptor or a
-          function of bytes.
-        - ``stream`` is a function that gets the stream's name and bytes as they arrive.
+        - ``stdout`` and ``stderr`` are the targets of the two streams: a binary file, a
+          descriptor, or a function that gets bytes.
+        - ``stream`` is a function that gets ``"stdout"`` or ``"stderr"``, and the bytes of that
+          stream as they arrive.
         - ``capture=False`` sends the output to this Python process's own stdout and stderr.
 
-        With ``detach``, this method returns as soon as the process runs, and the container stays.
+        If ``detach`` is true, this method does not wait for the end of the process, and does not
+        remove the container.
 
         If this method fails, it removes the container, unless the process has started and
         ``remove`` is false.
 
         Args:
-            image: The image, or its name.
-            args: The command line, which follows the image's entrypoint. Default: the image's
-                command.
-            input: Source of the input: bytes, a binary file or a descriptor. Default: no input.
+            image: The image, or the name of the image.
+            args: The command, which is appended to the image's entrypoint. Default: the image's
+                own command.
+            input: Source of the process's input: bytes, a binary file or a descriptor. Default:
+                no input.
             timeout: Seconds after which the process is killed. Default: no limit.
-            check: Raise ``ProcessFailed`` unless the exit code is 0.
-            detach: Return the container while its process runs.
-            remove: Remove the container when its process has ended; unused with ``detach``.
-            id: The container's id. Default: a random one.
-            streams: Streams of a detached process, such as ``runtime.io.LogFile``. Default:
-                neither input nor output. Unused without ``detach``.
-            **options: Settings of the container and its output; see ``runtime.RunOptions``.
+            check: Whether to raise ``ProcessFailed`` if the exit code is not 0.
+            detach: Whether to return the container as soon as its process runs.
+            remove: Whether to remove the container after the end of its process. Ignored with
+                ``detach``.
+            id: The container's id. Default: a random id.
+            streams: The streams of a detached process, such as ``runtime.io.LogFile``. Ignored
+                without ``detach``. Default: no input, and the output is discarded.
+            **options: Settings of the container and of its output; see ``runtime.RunOptions``.
 
         Returns:
-            The exit code and the captured output; with ``detach``, the container.
+            The exit code and the captured output. If ``detach`` is true: the container.
 
         Raises:
-            DeadlineExceeded: The process still ran after ``timeout`` and was killed.
-            InvalidArgument: ``detach`` is used with an argument that it excludes.
-            ProcessFailed: ``check`` is true and the exit code is not 0.
-            ResourceExhausted: The process wrote more than ``max_output`` bytes, and was killed.
-            Unknown: The runtime cannot start the process; the message is the runtime's.
+            DeadlineExceeded: The process still ran after ``timeout``, and was killed.
+            InvalidArgument: An argument is given that cannot be combined with ``detach``.
+            ProcessFailed: ``check`` is true, and the exit code is not 0.
+            ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
+                was killed.
+            Unknown: The runtime cannot start the process. The message is that of the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
         outputs, others = package.split_run(options)
         if detach and (outputs or input is not None or timeout is not None or check):
             raise InvalidArgument(
-                "detach=True excludes input=, timeout=, check= and the options of the output",
+                "detach=True excludes input=, timeout=, check= and the options for the output",
                 remedy="Leave them out, give streams=, or use popen",
             )
         if detach:
@@ -283,7 +291,7 @@ class ContainerVerbs(ABC):
             )
             running.start()
             if not remove:
-                undo.clear()  # the container stays, however its process ends
+                undo.clear()  # from here on, the container is not removed after an error
             done = package.CompletedContainer(*capturing.finish(running, timeout))
         if check:
             done.check(f"container {running.id}")
@@ -302,21 +310,22 @@ class ContainerVerbs(ABC):
         extensions: Mapping[str, AnyValue] | None = None,
         sandboxer: str = "shim",
     ) -> Sandbox:
-        """Create the record of a sandbox. containerd has sandboxes since 1.7.
+        """Create the record of a sandbox. This requires containerd 1.7 or later.
 
         Args:
-            id: The sandbox's id, with the same rules as a container's.
-            runtime: The name of the runtime. Default: the client's, else the namespace's, else
-                runc.
-            runtime_options: Options of the runtime. A mapping has options of runc. Default: none.
-            spec: The runtime spec of the sandbox. Default: an empty one.
+            id: The sandbox's id, which has the form of a container's id.
+            runtime: The name of the runtime. Default: the client's default runtime, else the
+                namespace's, else runc.
+            runtime_options: Options of the runtime. A mapping has the fields of runc's options.
+                Default: none.
+            spec: The runtime spec of the sandbox. Default: an empty spec.
             labels: Labels of the record. Default: none.
             extensions: Extensions of the record, by name. Default: none.
-            sandboxer: The controller that runs the sandbox, since 2.0: ``shim`` (the runtime's
-                shim) or ``podsandbox`` (the CRI's controller).
+            sandboxer: The controller that runs the sandbox: ``shim`` (the runtime's shim) or
+                ``podsandbox`` (the CRI plugin's controller). containerd before 2.0 ignores this.
 
         Returns:
-            The sandbox; ``Sandbox.start`` starts it.
+            The sandbox. ``Sandbox.start`` starts it.
 
         Raises:
             AlreadyExists: A sandbox with this id exists.

@@ -1,4 +1,4 @@
-"""The streams of a process: the source of its input and the targets of its output."""
+"""The streams of a process: the source of the input, and the targets of the output."""
 
 from __future__ import annotations
 

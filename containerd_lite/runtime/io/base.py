@@ -1,6 +1,6 @@
-"""The protocol between a process and its streams.
+"""The protocols by which a process and its streams call each other.
 
-The streams of a task are used like this::
+This example shows how the streams of a task are used::
 
     with streams:
         task = container.new_task(streams)  # the daemon gets streams.stdio
@@ -23,10 +23,13 @@ class StreamedProcess(Protocol):
     """The methods of a process that its streams call."""
 
     def poll(self) -> object | None:
-        """Return ``None`` while the process runs, another value afterwards. Do not wait."""
+        """Return ``None`` if the process still runs, and another value if it has ended.
+
+        Do not wait.
+        """
 
     def close_io(self) -> None:
-        """Tell the shim that the input has ended."""
+        """Ask the shim to close the process's stdin at the end of the input."""
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the size of the process's terminal."""
@@ -35,10 +38,11 @@ class StreamedProcess(Protocol):
 class ProcessStreams(Protocol):
     """The streams of one process.
 
-    This is a context manager. At its end, it closes the streams.
+    This is a context manager. At the end of the ``with`` block, it closes the streams.
     """
 
-    #: Called in the serving thread as soon as ``failure`` is set.
+    #: A function that is called as soon as ``failure`` is set, in the thread that serves the
+    #: streams.
     on_failure: Callable[[], object]
 
     @property
@@ -47,13 +51,13 @@ class ProcessStreams(Protocol):
 
     @property
     def failure(self) -> BaseException | None:
-        """The first error of a source or a sink, else ``None``.
+        """The first error of a source or a sink, or ``None`` without an error.
 
-        Output for a sink that has failed is discarded.
+        When a sink has failed, the further output for this sink is discarded.
         """
 
     def start(self, process: StreamedProcess) -> None:
-        """Serve the streams. Call this once, after the start of the process.
+        """Begin to serve the streams. Call this method once, after the start of the process.
 
         Args:
             process: The process that the streams belong to.
@@ -65,23 +69,23 @@ class ProcessStreams(Protocol):
         The output ends when the process and its children have closed their streams.
 
         Args:
-            idle: Seconds without output after which to stop waiting; ``None`` means no limit.
+            idle: Seconds without output after which to stop waiting. ``None`` means no limit.
 
         Returns:
             Whether all output has reached its targets.
         """
 
     def drain(self) -> None:
-        """Discard the output that nothing reads. Call this before the process is deleted.
+        """Read and discard the output that nothing else reads.
 
-        At the deletion, the shim writes the remaining output first. It may wait ten seconds for
-        a reader.
+        Call this method before the process is deleted. For the deletion, the shim first writes the
+        remaining output. Without a reader, the shim waits up to ten seconds.
         """
 
     def close(self) -> None:
-        """Stop serving and free all resources.
+        """Stop serving the streams, and free all resources.
 
-        This may be called twice, and without a start.
+        It is not an error to call this method twice, or without a call of ``start``.
         """
 
     def __enter__(self) -> ProcessStreams: ...
@@ -95,5 +99,5 @@ class ProcessStreams(Protocol):
 
 
 def closing_on_failure(streams: ProcessStreams | None) -> Undo:
-    """Return a context manager that closes ``streams``, if any, when its block raises."""
+    """Return a context manager that closes the streams if its block raises an exception."""
     return Undo() if streams is None else Undo(streams.close)

@@ -1,23 +1,24 @@
-"""The key sequence that detaches a terminal from a process, which continues to run."""
+"""The key sequence that detaches a terminal from a process. The process continues to run."""
 
 from __future__ import annotations
 
 from ...errors import InvalidArgument
 
-#: Keys that make a control character with Ctrl. A key's position is the character's code (moby's
-#: pkg/term).
+#: The keys that produce a control character together with Ctrl. The position of a key in this
+#: string is the code of the control character (moby's pkg/term).
 _CTRL_KEYS = "@abcdefghijklmnopqrstuvwxyz[\\]^_"
 
 
 class DetachKeys:
     r"""A search for a key sequence in the bytes that a user types.
 
-    Bytes that may begin the sequence are held back until later bytes decide.
+    If the typed bytes are the beginning of the sequence, they are held back until later bytes show
+    whether the user types the whole sequence.
 
     Args:
-        keys: The keys as Docker writes them, with commas between them (``"ctrl-p,ctrl-q"``). A
-            key is a character, or ``ctrl-`` with a letter or one of ``@[\]^_``. ``""`` is never
-            found.
+        keys: The keys in Docker's notation, with commas between the keys (``"ctrl-p,ctrl-q"``). A
+            key is a character, or ``ctrl-`` followed by a letter or by one of ``@[\]^_``. With
+            ``""``, no sequence is searched for.
 
     Attributes:
         found: Whether the whole sequence has been typed.
@@ -32,9 +33,11 @@ class DetachKeys:
         self.found = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return the bytes that the process gets: bytes held back earlier, and bytes of ``data``.
+        """Return the next bytes for the process.
 
-        The result does not contain the key sequence, nor the bytes after it.
+        These are the bytes that were held back before, and the bytes of ``data``. The result omits
+        the key sequence and all bytes after the sequence. It also omits bytes at the end of
+        ``data`` that can be the beginning of the sequence: these are held back.
         """
         if not self._keys:
             return data
@@ -50,7 +53,7 @@ class DetachKeys:
         return bytes(passed)
 
     def rest(self) -> bytes:
-        """Return the bytes that are held back, at the end of the input."""
+        """Return the bytes that are held back. Call this method at the end of the input."""
         held, self._held = self._held, b""
         return held
 

@@ -1,4 +1,7 @@
-"""Streams that this process does not serve: none, a log file, a logger, another program's FIFOs."""
+"""Streams that this Python process does not serve.
+
+These are log files, loggers, FIFOs of other programs, and streams whose output is discarded.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ _UNESCAPED = "/$&+,:;=@"
 class NullIO:
     """Streams without input, whose output is discarded.
 
-    This is also the base class of all streams that this process does not serve.
+    This class is also the base class of all streams that this Python process does not serve.
 
     Attributes:
         stdio: The paths or URIs of the streams, for the daemon.
         failure: Always ``None``.
-        on_failure: Never called.
+        on_failure: A function that is never called.
     """
 
     def __init__(self) -> None:
@@ -57,11 +60,11 @@ class NullIO:
 
 
 class LogFile(NullIO):
-    """A log file on the daemon's machine, to which the shim appends both outputs.
+    """A log file on the daemon's machine, to which the shim appends stdout and stderr.
 
     The shim creates the file. A process with a terminal cannot have a log file. runc's shim closes
-    the file when stdout ends, and loses later bytes of stderr; ``ctr`` loses them, too
-    (containerd #3118). If they matter, use a ``BinaryLogger``.
+    the file at the end of stdout, and loses the bytes that stderr gets afterwards (containerd
+    #3118). To keep these bytes, use a ``BinaryLogger``.
 
     Args:
         path: Absolute path of the file.
@@ -77,17 +80,17 @@ class LogFile(NullIO):
 
 
 class BinaryLogger(NullIO):
-    """A program that the shim starts on the daemon's machine, and that reads both outputs.
+    """A logger: a program on the daemon's machine, which the shim starts and which gets the output.
 
-    The program reads stdout from its descriptor 3 and stderr from descriptor 4. It closes
-    descriptor 5 when it is ready (containerd's core/runtime/v2/logging). Its environment has only
-    ``CONTAINER_ID`` and ``CONTAINER_NAMESPACE``.
+    The program reads the process's stdout from descriptor 3, and its stderr from descriptor 4. The
+    program must close its descriptor 5 when it is ready (containerd's core/runtime/v2/logging). Its
+    only environment variables are ``CONTAINER_ID`` and ``CONTAINER_NAMESPACE``.
 
     Args:
         path: Absolute path of the program.
-        args: Its arguments: names and values. Each value follows its name; the pairs have no
-            fixed order. Default: none.
-        terminal: The process has a terminal.
+        args: The program's arguments, as a mapping of names to values. In the command line, each
+            value follows its name. The order of the names is not fixed. Default: none.
+        terminal: Whether the process has a terminal.
 
     Raises:
         InvalidArgument: The path is not absolute.
@@ -112,12 +115,14 @@ class Fifos(NullIO):
     Args:
         stdin: Absolute path of the input's FIFO. Default: no input.
         stdout: Absolute path of the output's FIFO. Default: the output is discarded.
-        stderr: Absolute path of the error output's FIFO. Default: it is discarded.
-        terminal: The process has a terminal. It needs ``stdout``, and has no ``stderr``.
+        stderr: Absolute path of the error output's FIFO. Default: the error output is discarded.
+        terminal: Whether the process has a terminal. A terminal requires ``stdout``, and excludes
+            ``stderr``.
 
     Raises:
         FailedPrecondition: A file is not a FIFO.
-        InvalidArgument: A path is not absolute, or a terminal has ``stderr`` or lacks ``stdout``.
+        InvalidArgument: A path is not absolute. With a terminal: ``stdout`` is missing, or
+            ``stderr`` is given.
         NotFound: A FIFO does not exist.
     """
 
@@ -133,7 +138,7 @@ class Fifos(NullIO):
             _check_absolute(path)
             check_fifo(path)
         if not terminal and (stdin or stdout or stderr):
-            # runc's shim requires both outputs if there is any stream.
+            # If there is any stream, runc's shim requires both stdout and stderr.
             stdout, stderr = stdout or NULL_DEVICE, stderr or NULL_DEVICE
         self.stdio = Stdio(stdin, stdout, stderr, terminal)
 
@@ -144,9 +149,9 @@ def _check_absolute(path: str) -> None:
 
 
 def _uri(scheme: str, path: str | os.PathLike[str]) -> str:
-    """Return the URI of a path as Go's ``url.URL`` writes it, because Go's shim parses it."""
+    """Return the URI of a path in the form of Go's ``url.URL``, which the shim's Go code reads."""
     text = os.fspath(path)
     _check_absolute(text)
-    # normpath keeps two leading slashes. In a URI, a host name would follow them.
+    # normpath keeps two leading slashes. In a URI, a host name would follow two slashes.
     clean = "/" + posixpath.normpath(text).lstrip("/")
     return f"{scheme}://{quote(os.fsencode(clean), safe=_UNESCAPED)}"

@@ -1,4 +1,4 @@
-"""The FIFOs of one process, from this client's side: of a new or of a running process."""
+"""The client's ends of the FIFOs of one process, which is new or already running."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from ...services.tasks import Stdio
 from ...undo import Undo
 from .fifos import FifoFolder, FoundFolder, await_input, open_input
 
-#: Target of a discarded output. The shim opens it like any file.
+#: The path that the shim opens for an output that is discarded.
 NULL_DEVICE = "/dev/null"
 
 
 class NewEnds:
-    """New FIFOs for a process.
+    """The FIFOs of a new process, which this class makes.
 
     Args:
         names: The streams that get a FIFO: some of ``stdin``, ``stdout`` and ``stderr``.
-        terminal: The process has a terminal, and therefore no stderr.
-        joined: Stderr shares the FIFO of stdout.
+        terminal: Whether the process has a terminal, and therefore no stderr.
+        joined: Whether stderr shares the FIFO of stdout.
+
+    Attributes:
+        is_attached: Whether the process already ran before this client opened its FIFOs.
+        stdio: The paths of the FIFOs, for the daemon.
 
     Raises:
-        PermissionDenied: The folder for FIFOs cannot be written.
+        PermissionDenied: This user has no permission to write to the folder for FIFOs.
     """
 
     is_attached = False
@@ -35,28 +39,28 @@ class NewEnds:
         if self._folder is not None:
             with Undo(self._folder.close):
                 paths = {name: self._folder.add(name) for name in names}
-            # runc's shim requires both outputs if there is any stream.
+            # If there is any stream, runc's shim requires both stdout and stderr.
             stdout = paths.get("stdout", NULL_DEVICE)
             stderr = "" if terminal else paths.get("stderr", stdout if joined else NULL_DEVICE)
             self.stdio = Stdio(paths.get("stdin", ""), stdout, stderr, terminal)
 
     @property
     def outputs(self) -> dict[str, str]:
-        """The paths of the FIFOs to read, by the name of the stream."""
+        """The paths of the FIFOs that the client reads, by the name of the stream."""
         return _outputs(self.stdio)
 
     def open_input(self) -> int:
-        """Open stdin's FIFO for writing. Call this after the start of the process."""
+        """Open stdin's FIFO for writing. Call this method after the start of the process."""
         return await_input(self.stdio.stdin)
 
     def close(self, *, keep: bool) -> None:
-        """Remove the FIFOs; with ``keep``, only if no shim uses them."""
+        """Remove the FIFOs. If ``keep`` is true, remove them only if no shim uses them."""
         if self._folder is not None:
             self._folder.close(keep=keep)
 
 
 class FoundEnds(NewEnds):
-    """The FIFOs of a running process.
+    """The existing FIFOs of a running process.
 
     Args:
         stdio: The paths of the FIFOs.
@@ -74,7 +78,7 @@ class FoundEnds(NewEnds):
             if "://" in path:
                 raise FailedPrecondition(
                     f"the output goes to {path}",
-                    remedy="Read it there; only FIFOs can be attached to",
+                    remedy="Read the output there: clients can only attach to FIFOs",
                 )
         if not found:
             raise FailedPrecondition(

@@ -1,9 +1,9 @@
-"""The FIFOs between a client and the shim, and the folders that hold them.
+"""The FIFOs between a client and the shim, and the folders of the FIFOs.
 
 Each process has its own folder of FIFOs. The client that serves the FIFOs locks the folder (flock),
-and removes it at the end. A client that detaches leaves the folder behind; it is removed when the
-task is deleted (``discard_fifos``). Later clients also remove folders that are unlocked and that no
-shim reads, such as those of killed clients.
+and removes the folder when it closes its streams. If the client detaches, the folder stays until
+the task is deleted (``discard_fifos``). If the client is killed, the folder stays, too. Later
+clients remove such a folder if no client has locked it and no shim uses its FIFOs.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from ...errors import FailedPrecondition, NotFound, PermissionDenied
 from ...services.tasks import Stdio
 from ...undo import Undo
 
-#: Folder in which containerd's own clients make FIFOs. The daemon must see the same folder.
+#: Folder in which containerd's own clients make FIFOs. The client and the daemon must see the same
+#: folder at this path.
 FIFO_FOLDER = Path("/run/containerd/fifo")
 _PREFIX = "lite-"
 _STREAMS = ("stdin", "stdout", "stderr")
 _OPEN_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-#: Seconds that a shim may take to open stdin's FIFO, which it does in the background.
+#: Seconds to wait for a shim that opens stdin's FIFO in the background.
 _SHIM_TIMEOUT = 2.0
-#: Seconds to wait for a folder's lock. Other clients hold it while they check for a shim.
+#: Seconds to wait for a folder's lock. Other clients hold the lock while they check whether a shim
+#: uses the folder.
 _LOCK_TIMEOUT = 0.5
 
 
@@ -37,7 +39,7 @@ class FifoFolder:
     """A new, locked folder for the FIFOs of one process.
 
     Raises:
-        PermissionDenied: The folder of all FIFOs cannot be written.
+        PermissionDenied: This user has no permission to write to ``FIFO_FOLDER``.
     """
 
     def __init__(self) -> None:
@@ -53,13 +55,13 @@ class FifoFolder:
             ) from error
 
     def add(self, name: str) -> str:
-        """Make the FIFO of ``stdin``, ``stdout`` or ``stderr``, and return its path."""
+        """Make a FIFO with the name ``stdin``, ``stdout`` or ``stderr``, and return its path."""
         path = str(self._path / name)
         os.mkfifo(path, 0o600)
         return path
 
     def close(self, *, keep: bool = False) -> None:
-        """Remove the folder; with ``keep``, only if no shim uses it."""
+        """Remove the folder. If ``keep`` is true, remove it only if no shim uses it."""
         if self._lock >= 0:
             try:
                 if not (keep and _is_used(self._path)):
@@ -72,7 +74,8 @@ class FifoFolder:
 class FoundFolder(FifoFolder):
     """The folder of an existing FIFO.
 
-    If a client like this one made the folder, it is locked here, and ``close`` may remove it.
+    If this package has made the folder, the folder is locked, and ``close`` can remove it. Folders
+    of other programs are not changed.
 
     Raises:
         FailedPrecondition: Another client has locked the folder.
@@ -91,7 +94,7 @@ def _make_folder(base: Path) -> tuple[Path, int]:
     while True:
         path = base / f"{_PREFIX}{os.urandom(8).hex()}"
         path.mkdir(mode=0o700)
-        # Before this client has locked the folder, another one may remove it as abandoned.
+        # Until the folder is locked, another client can remove it as an abandoned folder.
         with suppress(FileNotFoundError):
             lock = _lock_folder(path, fcntl.LOCK_EX)
             if path.exists():
@@ -100,7 +103,7 @@ def _make_folder(base: Path) -> tuple[Path, int]:
 
 
 def _lock_folder(path: Path, mode: int) -> int:
-    """Lock a folder, and return the descriptor that holds the lock until it is closed."""
+    """Lock a folder, and return a descriptor. The lock ends when the descriptor is closed."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     with Undo(lambda: os.close(descriptor)):
@@ -109,10 +112,10 @@ def _lock_folder(path: Path, mode: int) -> int:
 
 
 def _wait_for_lock(path: Path) -> int:
-    """Lock a folder; wait a moment for a client that checks whether a shim uses it.
+    """Lock a folder. If another client has locked it, wait up to half a second.
 
-    Raise ``FailedPrecondition`` if another client keeps the lock, ``NotFound`` if the folder does
-    not exist.
+    Raise ``FailedPrecondition`` if the other client does not release the lock. Raise ``NotFound``
+    if the folder does not exist.
     """
     deadline, pauses = Deadline(_LOCK_TIMEOUT), backoff(0.001, 0.02)
     while True:
@@ -130,15 +133,15 @@ def _wait_for_lock(path: Path) -> int:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether a client like this one made the folder."""
+    """Return whether this package has made the folder, in this process or in another."""
     return folder.parent == FIFO_FOLDER and folder.name.startswith(_PREFIX)
 
 
 def _is_used(folder: Path) -> bool:
-    """Return whether a shim has the FIFOs open for reading.
+    """Return whether a shim has opened the FIFOs in a folder for reading.
 
-    runc's shim also opens the outputs for reading. If there are outputs, stdin is not checked: the
-    shim may keep it open after the process has ended.
+    runc's shim opens even the FIFOs of the outputs for reading. If there are outputs, stdin is not
+    checked, because the shim can keep stdin open after the process has ended.
     """
     outputs = [folder / name for name in ("stdout", "stderr") if (folder / name).exists()]
     return any(map(_has_reader, outputs or [folder / "stdin"]))
@@ -160,8 +163,11 @@ def _remove_folder(folder: Path) -> None:
 
 
 def _remove_if_unlocked(folder: Path, *, keep_used: bool) -> None:
-    """Remove a folder if no client has locked it; with ``keep_used``, only if no shim uses it."""
-    # An OSError means that the folder is gone, is locked, or has other files.
+    """Remove a folder if no client has locked it.
+
+    If ``keep_used`` is true, keep a folder that a shim uses.
+    """
+    # An OSError means that the folder does not exist any more, is locked, or has other files.
     with suppress(OSError):
         lock = _lock_folder(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
@@ -172,9 +178,10 @@ def _remove_if_unlocked(folder: Path, *, keep_used: bool) -> None:
 
 
 def discard_fifos(stdio: Stdio) -> None:
-    """Remove the FIFOs of a deleted process, if a client like this one made them.
+    """Remove the FIFOs of a deleted process, if this package has made the FIFOs.
 
-    If a client still serves the FIFOs, they stay; that client removes them at its end.
+    If a client still serves the FIFOs, this function does not remove them. That client removes them
+    when it closes its streams.
 
     Args:
         stdio: The paths of the process's FIFOs, from its status before the deletion.
@@ -188,7 +195,7 @@ def discard_fifos(stdio: Stdio) -> None:
 def _remove_abandoned(base: Path) -> None:
     """Remove the folders of killed clients.
 
-    The result is cached, so that a program checks all the folders only once.
+    Because of ``cache``, a program checks the folders only once.
     """
     with suppress(OSError):
         for name in os.listdir(base):
@@ -200,7 +207,10 @@ def _remove_abandoned(base: Path) -> None:
 
 
 def check_fifo(path: str) -> None:
-    """Raise ``NotFound`` if the file does not exist, ``FailedPrecondition`` if it is not a FIFO."""
+    """Check that a file is a FIFO.
+
+    Raise ``NotFound`` if the file does not exist, or ``FailedPrecondition`` if it is not a FIFO.
+    """
     try:
         _check_mode(path, os.stat(path).st_mode)
     except FileNotFoundError as error:
@@ -210,7 +220,7 @@ def check_fifo(path: str) -> None:
 def open_output(path: str) -> int:
     """Open the FIFO of an output for reading, and return a descriptor that does not block.
 
-    Raise ``NotFound`` if the file does not exist, ``FailedPrecondition`` if it is not a FIFO.
+    Raise ``NotFound`` if the file does not exist, or ``FailedPrecondition`` if it is not a FIFO.
     """
     return _open_fifo(path, os.O_RDONLY)
 
@@ -218,8 +228,8 @@ def open_output(path: str) -> int:
 def open_input(path: str) -> int:
     """Open the FIFO of stdin for writing, and return a descriptor that does not block.
 
-    Raise ``NotFound`` if the file does not exist, ``FailedPrecondition`` if it is not a FIFO or has
-    no reader.
+    Raise ``NotFound`` if the file does not exist. Raise ``FailedPrecondition`` if it is not a FIFO,
+    or if it has no reader.
     """
     try:
         return _open_fifo(path, os.O_WRONLY)
@@ -233,10 +243,11 @@ def open_input(path: str) -> int:
 
 
 def await_input(path: str) -> int:
-    """Do as ``open_input`` for a process that was just started; wait for its shim.
+    """Wait until the shim has opened the FIFO of stdin, then open the FIFO for writing.
 
-    If the shim does not open the FIFO, return a pipe without a reader. Writing to it fails, as it
-    does for a process that has ended.
+    Call this function for a process that was just started. If the shim does not open the FIFO
+    within two seconds, return a pipe without a reader. A write to this pipe fails, like a write to
+    the FIFO of a process that has ended.
     """
     deadline, pauses = Deadline(_SHIM_TIMEOUT), backoff(0.001, 0.02)
     while not deadline.expired:
@@ -266,5 +277,5 @@ def _check_mode(path: str, mode: int) -> None:
 def _not_found(path: str) -> NotFound:
     return NotFound(
         f"{path} does not exist",
-        remedy="Use FIFOs on the daemon's machine; a client removes its FIFOs at its end",
+        remedy="Use existing FIFOs on the daemon's machine",
     )

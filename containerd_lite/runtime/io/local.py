@@ -1,4 +1,4 @@
-"""The terminal that this program runs in: its raw mode, and its size."""
+"""The raw mode and the size of the terminal in which this program runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ class LocalTerminal:
     """This program's terminal, while a process in a container uses it.
 
     Args:
-        input: Descriptor of its input. If it is not a terminal, its mode is not changed.
-        output: Descriptor of its output. If neither is a terminal, ``size`` returns ``None``.
+        input: Descriptor of the terminal's input. If this is not a terminal, ``make_raw`` has no
+            effect.
+        output: Descriptor of the terminal's output. If neither ``input`` nor ``output`` is a
+            terminal, ``size`` returns ``None``.
     """
 
     def __init__(self, input: int, output: int) -> None:
@@ -31,7 +33,7 @@ class LocalTerminal:
         self._saved_handler: Any = None
 
     def size(self) -> tuple[int, int] | None:
-        """Return the number of columns and rows, or ``None`` if they are unknown."""
+        """Return the number of columns and the number of rows, or ``None`` if they are unknown."""
         for descriptor in (self._output, self._input):
             with suppress(OSError):
                 size = os.get_terminal_size(descriptor)
@@ -40,14 +42,14 @@ class LocalTerminal:
         return None
 
     def make_raw(self) -> None:
-        """Switch to raw mode: the process gets every key, and nothing is echoed."""
+        """Switch the terminal to raw mode: each key is passed on, and no key is echoed."""
         with suppress(termios.error), self._lock:
             self._saved_mode = termios.tcgetattr(self._input)
-            # TCSANOW keeps the bytes that were typed before, and does not wait for output.
+            # TCSANOW keeps the bytes that were already typed, and does not wait for output.
             tty.setraw(self._input, termios.TCSANOW)
 
     def restore(self) -> None:
-        """Restore the mode from before ``make_raw``. Any thread may call this at any time."""
+        """Restore the mode that the terminal had before ``make_raw``. Any thread can call this."""
         with self._lock:
             mode, self._saved_mode = self._saved_mode, None
             if mode is not None:
@@ -55,7 +57,7 @@ class LocalTerminal:
                     termios.tcsetattr(self._input, termios.TCSANOW, mode)
 
     def watch(self, resized: Callable[[], object]) -> None:
-        """Call ``resized`` when the size changes. This has an effect in the main thread only."""
+        """Call ``resized`` when the size changes. Outside the main thread, do nothing."""
         if threading.current_thread() is threading.main_thread() and self.size() is not None:
             self._saved_handler = signal.signal(signal.SIGWINCH, lambda number, frame: resized())
             self._is_watching = True
@@ -64,7 +66,7 @@ class LocalTerminal:
         """Restore the terminal's mode and the signal handler for changes of its size."""
         if self._is_watching and threading.current_thread() is threading.main_thread():
             self._is_watching = False
-            # A handler that was not set from Python is None, and Python cannot set it again.
+            # The saved handler is None if it was not set from Python. Then it cannot be restored.
             signal.signal(signal.SIGWINCH, self._saved_handler or signal.SIG_DFL)
         self.restore()
         if self._input >= 0:

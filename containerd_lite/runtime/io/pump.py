@@ -1,8 +1,8 @@
-"""The thread that moves bytes between the FIFOs of a process and its sources and sinks.
+"""The thread that moves bytes from a source to a process's FIFO, and from its FIFOs to sinks.
 
 One thread serves all streams of a process, and waits for all of them at once. A slow source, or a
-descriptor without room, does not delay the other streams. A function that is a sink may delay them,
-because it runs in this thread.
+sink that is a descriptor without room, does not delay the other streams. A sink that is a function
+can delay the other streams, because the function runs in this thread.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Protocol
 from ...deadline import Deadline
 from .sinks import CHUNK, SinkWriter
 
-#: Seconds that ``stop`` waits for a function that is a sink. Afterwards, ``stop`` does not wait.
+#: Most seconds that ``stop`` waits for a sink that is a function.
 _STOP_TIMEOUT = 2.0
 
 
 class Flow(Protocol):
-    """One stream, which the pump closes when it has ended."""
+    """One stream. The pump closes the stream when it has ended."""
 
     is_output: bool
 
     @property
     def is_stuck(self) -> bool:
-        """Whether there are bytes for the sink, which has no room for them."""
+        """Whether bytes wait until the sink has room."""
 
     def wants(self) -> tuple[int, int]:
-        """Return the descriptor to wait for, and the events of ``poll`` to wait for."""
+        """Return the descriptor to wait for, and the events of poll(2) to wait for."""
 
     def step(self) -> bool:
-        """Move the bytes that can be moved without blocking. Return true at the stream's end."""
+        """Move some bytes without blocking. Return true if the stream has ended."""
 
     def close(self) -> None:
         """Close the stream's descriptors."""
@@ -43,12 +43,12 @@ class Flow(Protocol):
 class Output:
     """A stream from a FIFO to a writer.
 
-    After the writer has failed, the stream's bytes are discarded.
+    When the writer has failed, all further bytes are discarded.
 
     Args:
-        descriptor: The FIFO, which this object closes.
-        writer: The writer, which this object closes.
-        on_failure: Called with the writer's error.
+        descriptor: The descriptor of the FIFO, which ``close`` closes.
+        writer: The writer, which ``close`` closes.
+        on_failure: A function that gets the writer's error.
     """
 
     is_output = True
@@ -64,17 +64,20 @@ class Output:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the writer has no room for the bytes that were read."""
+        """Whether bytes wait until the writer has room."""
         return bool(self._unwritten)
 
     def wants(self) -> tuple[int, int]:
-        """Return the FIFO, or the writer if there are bytes to write."""
+        """Return the FIFO's descriptor, or the writer's descriptor if there are unwritten bytes."""
         if self._unwritten:
             return self._writer.descriptor, select.POLLOUT
         return self._descriptor, select.POLLIN
 
     def step(self) -> bool:
-        """Write the pending bytes, or read the FIFO if there are none. Return true at its end."""
+        """Read bytes from the FIFO, unless unwritten bytes are left, and write them.
+
+        Return true at the end of the FIFO.
+        """
         if not self._unwritten:
             try:
                 data = os.read(self._descriptor, CHUNK)
@@ -93,7 +96,8 @@ class Output:
         except BaseException as error:
             if isinstance(error, BlockingIOError) and self._writer.descriptor >= 0:
                 return
-            # Continue to read: a shim that cannot write would delay the end of the process.
+            # Continue to read, and discard the bytes. A shim that cannot write the output of a
+            # process delays the end of the process.
             self._failed = True
             self._on_failure(error)
         if self._failed:
@@ -109,16 +113,17 @@ class Input:
     """A stream from a source to a FIFO.
 
     Args:
-        source: The descriptor of the source, which this object closes, or ``None``. ``read`` is
-            called when it is ready.
-        read: Returns bytes of the source, ``b""`` at its end.
-        descriptor: The FIFO, which this object closes.
-        on_failure: Called with an error of the source or of the FIFO.
-        finish: Called when the FIFO has been closed at the end of the source.
+        source: The descriptor of the source, which ``close`` closes. ``read`` is called when the
+            descriptor is ready. ``None`` means that ``read`` can be called at any time.
+        read: A function that returns the next bytes of the source, or ``b""`` at its end.
+        descriptor: The descriptor of the FIFO, which ``close`` closes.
+        on_failure: A function that gets an error of the source or of the FIFO.
+        finish: A function that is called after the FIFO has been closed at the end of the source.
     """
 
     is_output = False
-    #: Always false. A process need not read its input, so ``wait`` must not wait for that.
+    #: Always false: ``Pump.wait`` must not wait until the process reads its input, because some
+    #: processes never do.
     is_stuck = False
 
     def __init__(
@@ -137,13 +142,16 @@ class Input:
         self._unwritten = memoryview(b"")
 
     def wants(self) -> tuple[int, int]:
-        """Return the source, or the FIFO if there are bytes to write."""
+        """Return the source's descriptor, or the FIFO's descriptor if there are unwritten bytes."""
         if self._unwritten or self._source is None:
             return self._descriptor, select.POLLOUT
         return self._source, select.POLLIN
 
     def step(self) -> bool:
-        """Write the pending bytes, or read the source if there are none. Return true at its end."""
+        """Read bytes from the source, unless unwritten bytes are left, and write them.
+
+        Return true at the end of the source, or if the FIFO has no reader any more.
+        """
         try:
             if not self._unwritten:
                 self._unwritten = memoryview(self._read())
@@ -154,7 +162,7 @@ class Input:
         except BlockingIOError:
             return False
         except BrokenPipeError:
-            return True  # the FIFO has no reader any more
+            return True  # the process has closed its stdin
         except BaseException as error:
             self._on_failure(error)
             self._end_input()
@@ -162,7 +170,7 @@ class Input:
         return False
 
     def _end_input(self) -> None:
-        """Close the FIFO, then call ``finish``, because the shim also keeps the FIFO open."""
+        """Close the FIFO, and call ``finish``, which makes the shim close the FIFO, too."""
         os.close(self._descriptor)
         self._descriptor = -1
         self._finish()
@@ -175,14 +183,14 @@ class Input:
 
 
 class Pump:
-    """The loop that serves flows until they have ended or ``stop`` is called.
+    """A thread that serves flows until they have ended, or until ``stop`` is called.
 
     Args:
-        ends_with_outputs: Stop serving the input when all outputs have ended.
+        ends_with_outputs: Whether to stop serving the input when all outputs have ended.
 
     Attributes:
-        on_poke: Called in the serving thread after ``poke``.
-        on_end: Called in the serving thread when serving has ended.
+        on_poke: A function that the thread calls after each ``poke``.
+        on_end: A function that the thread calls at its end.
     """
 
     def __init__(self, *, ends_with_outputs: bool = False) -> None:
@@ -193,25 +201,27 @@ class Pump:
         self._flows: list[Flow] = []
         self._thread: threading.Thread | None = None
         self._wake_descriptor = -1
-        #: The thread and ``stop`` both use this descriptor. The last user closes it.
+        #: The number of users of the descriptor, which are the thread and ``stop``. The last user
+        #: closes the descriptor.
         self._wake_users = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._drained = threading.Event()
-        #: Whether the thread waits, and no sink lacks room.
+        #: Whether the thread waits for bytes, and no bytes wait for a sink.
         self._is_quiet = False
-        #: Whether an output has been served since ``wait`` last cleared this.
+        #: Whether bytes of an output were moved since ``wait`` last set this to false.
         self._progressed = False
 
     def add(self, flow: Flow) -> None:
-        """Add a flow before the start. It belongs to the pump, which closes it."""
+        """Add a flow. Call this before ``start``. The pump closes the flow."""
         self._flows.append(flow)
 
     def start(self, *, read_first: bool = False) -> None:
         """Start the thread, if there are flows.
 
-        With ``read_first``, the thread reads all outputs once before it waits for them. A FIFO that
-        has had no writer since it was opened is at its end, but ``poll`` does not report that.
+        If ``read_first`` is true, the thread reads all outputs once before it waits for them. This
+        is needed for a FIFO whose last writer has closed it before this client opens it: poll(2)
+        does not report the end of such a FIFO.
         """
         self._read_first = read_first
         if not self._flows:
@@ -225,7 +235,7 @@ class Pump:
     def wait(self, idle: float | None) -> bool:
         """Wait until all outputs have ended. Return false after ``idle`` seconds without output.
 
-        The time during which a sink has no room does not count.
+        The time during which bytes wait for a sink does not count.
         """
         deadline = Deadline(idle)
         if self._thread is None:
@@ -239,22 +249,22 @@ class Pump:
         return True
 
     def poke(self) -> None:
-        """Make the thread call ``on_poke``. Signal handlers may call this, too."""
+        """Make the thread call ``on_poke``. A signal handler is allowed to call this method."""
         if self._wake_descriptor >= 0:
             os.eventfd_write(self._wake_descriptor, 1)
 
     def finish(self) -> None:
-        """End serving. A flow may call this."""
+        """End the thread, without waiting for its end. A flow is allowed to call this method."""
         self._stopping.set()
 
     def stop(self) -> None:
-        """End serving, wait for the thread, and close all flows."""
+        """End the thread, wait for its end, and close all flows."""
         self._stopping.set()
         thread, self._thread = self._thread, None
         if thread is not None:
             self.poke()
             if thread is not threading.current_thread():
-                # If a sink does not return, the thread closes the flows later.
+                # If a sink has not returned by then, the thread closes the flows later.
                 thread.join(_STOP_TIMEOUT)
             self._release_wake_descriptor()
         elif not self._wake_users:
@@ -267,7 +277,7 @@ class Pump:
                 os.close(self._wake_descriptor)
                 self._wake_descriptor = -1
 
-    # ---- the serving thread ----------------------------------------------------------------
+    # ---- the thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -284,7 +294,7 @@ class Pump:
                 self._release_wake_descriptor()
 
     def _wait_for_flows(self) -> list[Flow]:
-        """Wait until flows can move bytes, and return these flows."""
+        """Wait until at least one flow is ready, and return the flows that are ready."""
         poller = select.poll()
         poller.register(self._wake_descriptor, select.POLLIN)
         flows = {}

@@ -1,4 +1,4 @@
-"""The base class of the streams that this process serves."""
+"""The base class of the streams that this Python process serves."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .sinks import SinkWriter
 
 
 class Served:
-    """The FIFOs of a process, and a thread that serves them from ``start`` to ``close``.
+    """Streams of a process: its FIFOs, and a thread that serves them from ``start`` to ``close``.
 
     Args:
-        ends: The FIFOs. Default: none; a subclass may set them later.
+        ends: The FIFOs. ``None`` means that a subclass sets them later.
         pump: The thread.
 
     Attributes:
-        failure: The first error of a source or a sink, else ``None``.
-        on_failure: Called in the serving thread as soon as ``failure`` is set.
+        failure: The first error of a source or a sink, or ``None`` without an error.
+        on_failure: A function that the thread calls as soon as ``failure`` is set.
         detached: Whether the user has detached from the process.
     """
 
@@ -33,7 +33,8 @@ class Served:
         self.detached = False
         self._ends = ends or NewEnds()
         self._pump = pump
-        #: Writers that no flow closes yet, by the name of their stream.
+        #: The writers that ``close`` must close, because they are not part of a flow yet, by the
+        #: name of the stream.
         self._writers: dict[str, SinkWriter] = {}
 
     @property
@@ -42,7 +43,7 @@ class Served:
         return self._ends.stdio
 
     def start(self, process: StreamedProcess) -> None:
-        """Serve the streams. Call this once, after the start of the process.
+        """Begin to serve the streams. Call this method once, after the start of the process.
 
         Args:
             process: The process that the streams belong to.
@@ -53,8 +54,8 @@ class Served:
         """Wait until the process and its children have closed their outputs.
 
         Args:
-            idle: Seconds without output after which to stop waiting; ``None`` means no limit. The
-                time during which a sink has no room does not count.
+            idle: Seconds without output after which to stop waiting. ``None`` means no limit. The
+                time during which bytes wait for a sink does not count.
 
         Returns:
             Whether all output has reached its targets.
@@ -62,13 +63,13 @@ class Served:
         return self._pump.wait(idle)
 
     def drain(self) -> None:
-        """Do nothing: the pump continues to read, even if a sink has failed."""
+        """Do nothing, because the thread reads all output even if a sink has failed."""
 
     def close(self) -> None:
-        """Stop serving, and remove the FIFOs.
+        """Stop serving the streams, and remove the FIFOs.
 
-        FIFOs stay if another program made them, or if the process still uses them after the user
-        has detached.
+        The FIFOs stay if another program has made them. If the user has detached from the process,
+        or if this client has attached to it, the FIFOs also stay while the process uses them.
         """
         self._pump.stop()
         for name in list(self._writers):
@@ -92,9 +93,9 @@ class Served:
 
 
 def quietly(close_io: Callable[[], object]) -> Callable[[], None]:
-    """Return a function that calls ``close_io`` and ignores its ``ContainerdError``.
+    """Return a function that calls ``close_io`` and ignores a ``ContainerdError``.
 
-    The process may have ended, or the daemon may have stopped.
+    ``close_io`` raises this error if the process has ended, or if the daemon is unreachable.
     """
 
     def run() -> None:

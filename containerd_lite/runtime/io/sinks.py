@@ -1,4 +1,4 @@
-"""The sinks of output, and descriptors that are written without blocking."""
+"""The sinks of output, and writers that write to a sink or to a descriptor."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from typing import BinaryIO, Protocol
 
 from ...errors import InvalidArgument, ResourceExhausted
 
-#: Bytes to move at a time: the capacity of a FIFO (pipe(7)).
+#: Most bytes to read at a time: the capacity of a FIFO (pipe(7)).
 CHUNK = 64 << 10
 
-#: Function that gets the bytes of a stream as they arrive. The serving thread calls it.
+#: A function that gets the bytes of a stream as they arrive. The thread that serves the streams
+#: calls this function.
 Sink = Callable[[bytes], object]
-#: Target of output: a function of bytes, a binary file or a descriptor.
+#: Target of output: a function that gets bytes, a binary file or a descriptor.
 Target = BinaryIO | Sink | int
-#: Python's file classes that consist of a descriptor and a buffer only.
+#: Python's file classes that pass bytes to a descriptor without changing them.
 _PLAIN_FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
 
 
 class Capture:
-    """A sink that keeps the bytes it gets, up to a limit.
+    """A sink that collects bytes up to a limit.
 
     Args:
-        limit: Largest number of bytes to keep.
+        limit: Largest number of bytes to collect.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,18 +37,18 @@ class Capture:
         self._size = 0
 
     def __call__(self, data: bytes) -> None:
-        """Keep the bytes. Raise ``ResourceExhausted`` if they exceed the limit."""
+        """Collect the bytes. Raise ``ResourceExhausted`` if all bytes together exceed the limit."""
         self._size += len(data)
         if self._size > self._limit:
             raise ResourceExhausted(
-                f"the process wrote more than the {self._limit} bytes that are kept",
+                f"the process wrote more than the {self._limit} bytes that can be captured",
                 remedy="Raise max_output=, or give targets with stdout= and stderr=",
             )
         self._parts.append(data)
 
     @property
     def data(self) -> bytes:
-        """The bytes that were kept."""
+        """The collected bytes."""
         return b"".join(self._parts)
 
 
@@ -55,16 +56,17 @@ def sink_of(target: BinaryIO | Sink) -> Sink:
     """Return a sink that passes all bytes to a target.
 
     Args:
-        target: A function of bytes, which is returned as it is, or a binary file.
+        target: A function that gets bytes, or a binary file.
 
     Returns:
-        A function that writes all bytes it gets, or raises the file's error.
+        ``target`` itself if it is a function. Otherwise a function that writes bytes to the file,
+        and raises the errors of the file.
     """
     return target if callable(target) else _FileSink(target)
 
 
 class _FileSink:
-    """A sink that writes all bytes to a file, and waits for room if necessary."""
+    """A sink that writes all bytes to a file. If the file does not block, it waits for room."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -88,19 +90,27 @@ def _wait_for_room(descriptor: int) -> None:
 
 
 def discard(data: bytes) -> None:
-    """Do nothing: the sink of discarded output."""
+    """Do nothing. This function is the sink of discarded output."""
 
 
 class SinkWriter(Protocol):
-    """A writer for the pump; ``descriptor`` is -1 if the pump cannot wait for room."""
+    """A writer for the pump.
+
+    Attributes:
+        descriptor: The descriptor that the pump waits for if the writer has no room, or -1 if the
+            pump cannot wait.
+    """
 
     descriptor: int
 
     def write(self, data: memoryview) -> int:
-        """Write and return the number of bytes written; raise ``BlockingIOError`` without room."""
+        """Write some of the bytes, and return their number.
+
+        Raise ``BlockingIOError`` if the target has no room for a byte.
+        """
 
     def close(self) -> None:
-        """Close the writer, not its target."""
+        """Close the writer. The target stays open."""
         ...
 
 
@@ -121,14 +131,14 @@ class _SinkCaller:
 
 
 class DescriptorSink:
-    """A writer to a descriptor that never blocks.
+    """A writer that writes to a descriptor without blocking.
 
-    It does not set ``O_NONBLOCK`` on the descriptor, which other programs may share. Instead, it
-    opens a pipe or a terminal again, and sends to a socket with a flag for each message. A regular
-    file does not block.
+    It does not set ``O_NONBLOCK`` on the descriptor, because other programs can share the file
+    description. Instead, it opens a pipe or a terminal a second time with ``O_NONBLOCK``. For a
+    socket, it sets the flag ``MSG_DONTWAIT`` in each call. A write to a regular file never blocks.
 
     Args:
-        descriptor: The descriptor, which is duplicated and stays open.
+        descriptor: The descriptor. The writer uses a duplicate, and does not close the original.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -146,13 +156,16 @@ class DescriptorSink:
         original = self.descriptor
         try:
             self.descriptor = os.open(f"/proc/self/fd/{original}", flags)
-        except OSError:  # for instance a terminal of another user
+        except OSError:  # for instance, the terminal belongs to another user
             self._is_blocking = True
         else:
             os.close(original)
 
     def write(self, data: memoryview) -> int:
-        """Write and return the number of bytes written; raise ``BlockingIOError`` without room."""
+        """Write some of the bytes, and return their number.
+
+        Raise ``BlockingIOError`` if the target has no room for a byte.
+        """
         if self._socket is not None:
             return self._socket.send(data, socket.MSG_DONTWAIT)
         if self._is_blocking:
@@ -176,7 +189,7 @@ class DescriptorSink:
 
 
 def writer_of(target: Target) -> SinkWriter:
-    """Return a writer to a target. The pump closes the writer; the target stays open."""
+    """Return a writer for a target. The target stays open when the writer is closed."""
     descriptor = descriptor_of(target)
     if descriptor is None:
         return _SinkCaller(target if callable(target) else _FileSink(target))  # type: ignore[arg-type]
@@ -184,9 +197,10 @@ def writer_of(target: Target) -> SinkWriter:
 
 
 def descriptor_of(target: object) -> int | None:
-    """Return the descriptor of a plain file, or the target itself if it is a number.
+    """Return the descriptor of a target, or ``None`` if the target has no usable descriptor.
 
-    Flush the file first. Return ``None`` for other targets.
+    If the target is a number, return this number. If it is a file of Python's own file classes,
+    flush the file, and return its descriptor.
     """
     if isinstance(target, int):
         return target
@@ -196,12 +210,12 @@ def descriptor_of(target: object) -> int | None:
         if target.writable():
             target.flush()
         return target.fileno()
-    except io.UnsupportedOperation:  # a buffer around an object without a descriptor
+    except io.UnsupportedOperation:  # a buffer can wrap an object without a descriptor
         return None
 
 
 def duplicate(descriptor: int) -> int:
-    """Return a duplicate, which stays open when the caller closes the descriptor.
+    """Return a duplicate of a descriptor.
 
     Raise ``InvalidArgument`` if the descriptor is not open.
     """

@@ -1,4 +1,4 @@
-"""The streams of a process, as in ``subprocess``: pipes, files, descriptors and functions."""
+"""The streams of a process: pipes, files and descriptors as in ``subprocess``, and functions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: A pipe between the process and the caller. ``subprocess.PIPE`` is the same number.
 PIPE = -1
-#: A target of stderr: the same as stdout's. ``subprocess.STDOUT`` is the same number.
+#: A target of stderr: the target of stdout. ``subprocess.STDOUT`` is the same number.
 STDOUT = -2
 #: No input, or discarded output. ``subprocess.DEVNULL`` is the same number.
 DEVNULL = -3
@@ -42,31 +42,35 @@ Source = bytes | BinaryIO | int
 class Streams(Served):
     """The streams of a process: pipes, files, descriptors and functions.
 
-    The descriptor of a file is used directly, as ``subprocess`` does. The serving thread calls
-    functions, and reads and writes files without a descriptor.
+    One thread serves all streams. If a file has a descriptor, the thread uses the descriptor, as
+    ``subprocess`` does. If a file has no descriptor, the thread calls the methods of the file. If a
+    target is a function, the thread calls the function.
 
-    If the process has a terminal, all its output is on stdout. At the end of its input, it gets a
-    Ctrl-D. Closing a ``PIPE`` hangs up the terminal instead.
+    If the process has a terminal, all output is on stdout. At the end of the input, the process
+    gets a Ctrl-D. If the input is a ``PIPE``, closing the pipe hangs up the terminal instead.
 
     Args:
         stdin: Source of the input, which is read to its end: bytes, a binary file, a descriptor,
             ``INHERIT``, ``PIPE`` or ``DEVNULL``. Default: no input.
-        stdout: Target of the output: a function of bytes, a binary file, a descriptor,
+        stdout: Target of the output: a function that gets bytes, a binary file, a descriptor,
             ``INHERIT``, ``PIPE`` or ``DEVNULL``. Default: the output is discarded.
-        stderr: Target of the error output: the same, or ``STDOUT``. Default: it is discarded.
-        terminal: The process has a terminal.
-        ends: The FIFOs of a running process. Only ``attach`` gives them. Default: new FIFOs.
+        stderr: Target of the error output: any target that ``stdout`` accepts, or ``STDOUT``.
+            Default: the error output is discarded.
+        terminal: Whether the process has a terminal.
+        ends: The FIFOs of a running process. Only ``attach`` uses this argument. Default: new
+            FIFOs.
 
     Attributes:
-        stdin: An unbuffered file to write the input to, if it is a ``PIPE``. Closing it ends the
-            input. It is ``None`` before ``start``.
-        stdout: A file to read the output from, if it is a ``PIPE``. It is ``None`` before
-            ``start``.
-        stderr: The same for the error output.
+        stdin: If the input is a ``PIPE``: an unbuffered file to write the input to. Closing this
+            file ends the input. Before ``start``, and without a ``PIPE``: ``None``.
+        stdout: If the output is a ``PIPE``: a file to read the output from. Before ``start``, and
+            without a ``PIPE``: ``None``.
+        stderr: If the error output is a ``PIPE``: a file to read the error output from. Before
+            ``start``, and without a ``PIPE``: ``None``.
 
     Raises:
         InvalidArgument: A source or a target cannot be used.
-        PermissionDenied: The folder for FIFOs cannot be written.
+        PermissionDenied: This user has no permission to write to the folder for FIFOs.
     """
 
     def __init__(
@@ -85,21 +89,22 @@ class Streams(Served):
             None if _is_number(stdin, DEVNULL) else 0 if _is_number(stdin, INHERIT) else stdin
         )
         targets = _resolve_targets(stdout, stderr, terminal)
-        #: Descriptors that ``close`` must close, by their use.
+        #: The descriptors that ``close`` must close. The key is the name of a stream, or
+        #: ``"source"`` for the source of the input.
         self._descriptors: dict[str, int] = {}
         self._pipe_names: list[str] = []
         self._drain_pump = Pump()
         super().__init__(ends, Pump())
         with Undo(self.close):
-            # Duplicate the caller's descriptors first. If the caller has closed one, the next file
-            # that is opened here may get its number.
+            # First duplicate the caller's descriptors. If the caller has closed one of them, this
+            # fails. Later, the number of the closed descriptor could belong to a new file.
             self._duplicate(targets)
             if ends is None:
                 self._ends = _new_ends(self._source, targets, terminal)
             self._open_fifos(targets)
 
     def _duplicate(self, targets: dict[str, Target]) -> None:
-        """Duplicate the source's descriptor, and make the writers to the targets."""
+        """Duplicate the source's descriptor, and make the writers for the targets."""
         original = None if _is_number(self._source, PIPE) else descriptor_of(self._source)
         if original is not None:
             self._descriptors["source"] = duplicate(original)
@@ -124,7 +129,9 @@ class Streams(Served):
             self._descriptors["stdin"] = self._ends.open_input()
 
     def start(self, process: StreamedProcess) -> None:
-        """Serve the streams, and open the ``PIPE``s. Call this once, after the process's start.
+        """Begin to serve the streams, and open the ``PIPE``s.
+
+        Call this method once, after the start of the process.
 
         Args:
             process: The process that the streams belong to.
@@ -152,7 +159,7 @@ class Streams(Served):
         self._pump.add(Input(descriptor, read, fifo, self._set_failure, finish))
 
     def drain(self) -> None:
-        """Discard all further output on ``PIPE``s, because the caller may not read it."""
+        """Read and discard all further output on ``PIPE``s, in case the caller does not read it."""
         for name in self._pipe_names:
             with suppress(NotFound):
                 descriptor = open_output(self._ends.outputs[name])
@@ -161,9 +168,10 @@ class Streams(Served):
         self._drain_pump.start()
 
     def close(self) -> None:
-        """Stop serving, close the ``PIPE``s, and remove the FIFOs.
+        """Stop serving the streams, close the ``PIPE``s, and remove the FIFOs.
 
-        FIFOs of another program stay. FIFOs of a running process that ``attach`` serves stay, too.
+        The FIFOs stay if another program has made them. They also stay if ``attach`` has made these
+        streams and the process still runs.
         """
         if isinstance(self.stdin, _InputPipe):
             self.stdin.finish = nothing
@@ -188,23 +196,23 @@ def attach(
 ) -> Streams:
     """Attach to the streams of a running process.
 
-    The output begins with the bytes that no client has read yet. The process waits when its FIFO
-    is full, so nothing is lost.
-    When the streams are closed, a process that still runs is not affected, and clients can attach
-    to it again.
+    The output begins with the bytes that no client has read yet. Without a client, no output is
+    lost, because the process waits when its FIFO is full. Closing the streams does not affect a
+    process that still runs, and clients can attach to the process again.
 
     Args:
         stdio: The paths of the process's FIFOs: ``process.status().stdio``.
         stdin: Source of the input; see ``Streams``. Default: no input.
-        stdout: Target of the output. Default: the output is discarded.
-        stderr: Target of the error output. Default: it is discarded.
+        stdout: Target of the output; see ``Streams``. Default: the output is discarded.
+        stderr: Target of the error output; see ``Streams``. Default: the error output is
+            discarded.
 
     Returns:
-        The streams; call their ``start``.
+        The streams. Call the method ``start`` of the streams to begin.
 
     Raises:
-        FailedPrecondition: The process has no FIFOs, has closed its input, or another client of
-            this kind serves it.
+        FailedPrecondition: The process has no FIFOs, or has closed its input. Or another client of
+            this package serves the process.
         InvalidArgument: A source or a target cannot be used.
         NotFound: The FIFOs do not exist any more.
     """
@@ -212,11 +220,11 @@ def attach(
 
 
 class _InputPipe(io.FileIO):
-    """The file to which the caller writes the input; closing it calls ``finish``.
+    """The file to which the caller writes the input. Closing the file calls ``finish``.
 
-    After the process has ended, the shim keeps the FIFO open, but does not read it. A write that
-    waits for room therefore calls ``poll``. If the process has ended, it raises
-    ``BrokenPipeError``, as for any pipe without a reader.
+    After the process has ended, the shim keeps the FIFO open, but does not read it. A write to the
+    full FIFO would wait for ever. Therefore ``write`` calls ``poll`` while it waits for room. If
+    the process has ended, ``write`` raises ``BrokenPipeError``, as for any pipe without a reader.
     """
 
     def __init__(
@@ -227,7 +235,7 @@ class _InputPipe(io.FileIO):
         self._poll = poll
 
     def write(self, data: Buffer) -> int:
-        """Write all of the data, and return its size in bytes. Wait for room without limit."""
+        """Write all of the data, and return its size in bytes. Wait for room if necessary."""
         view = memoryview(data).cast("B")
         size = len(view)
         while view:
@@ -248,12 +256,12 @@ class _InputPipe(io.FileIO):
             self.finish()
 
     def __del__(self) -> None:
-        self.finish = nothing  # make no RPC during garbage collection
+        self.finish = nothing  # garbage collection must not cause a request to the daemon
         super().__del__()
 
 
 def _ignore_error(error: BaseException) -> None:
-    """Do nothing: errors of discarded output do not matter."""
+    """Do nothing, because errors of discarded output do not matter."""
 
 
 def _is_number(value: object, *numbers: int) -> bool:
@@ -261,9 +269,9 @@ def _is_number(value: object, *numbers: int) -> bool:
 
 
 def _append_ctrl_d(read: Callable[[], bytes]) -> Callable[[], bytes]:
-    """Return a reader that returns Ctrl-D at the end of the input.
+    """Return a function that does the same as ``read``, but returns Ctrl-D at the end of the input.
 
-    Only this character, at the beginning of a line, ends the input of a terminal.
+    A program that reads from a terminal gets the end of its input only by this character.
     """
     end = iter((b"\x04",))
     return lambda: read() or next(end, b"")
@@ -277,7 +285,10 @@ def _blocking_file(descriptor: int) -> BinaryIO:
 def _resolve_targets(
     stdout: Target | None, stderr: Target | None, terminal: bool
 ) -> dict[str, Target]:
-    """Return the targets by stream, with ``DEVNULL`` for ``None``, and 1 or 2 for ``INHERIT``."""
+    """Return the targets, by the name of the stream.
+
+    ``None`` is replaced by ``DEVNULL``, and ``INHERIT`` by the descriptor 1 or 2.
+    """
     out = DEVNULL if stdout is None else 1 if _is_number(stdout, INHERIT) else stdout
     err = DEVNULL if stderr is None else 2 if _is_number(stderr, INHERIT) else stderr
     if _is_number(out, STDOUT):
@@ -300,7 +311,7 @@ def _new_ends(source: Source | None, targets: dict[str, Target], terminal: bool)
 
 
 def _chunk_reader(source: Source, descriptor: int | None) -> Callable[[], bytes]:
-    """Return a function that returns the next chunk of the source, or all bytes at once."""
+    """Return a function that returns the next bytes of the source, or ``b""`` at its end."""
     if descriptor is not None:
         return lambda: os.read(descriptor, CHUNK)
     if isinstance(source, (bytes, bytearray, memoryview)):

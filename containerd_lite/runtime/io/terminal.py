@@ -17,38 +17,40 @@ from .pump import Input, Pump
 from .served import Served, nothing
 from .sinks import CHUNK, duplicate, writer_of
 
-#: Default key sequence that detaches from a process.
+#: The default key sequence that detaches from a process.
 DETACH_KEYS = "ctrl-p,ctrl-q"
-#: Character that ends the input of a program that reads from a terminal.
+#: The character Ctrl-D, which ends the input of a program that reads from a terminal.
 _CTRL_D = b"\x04"
 
 
 class Terminal(Served):
     """The streams of a process that uses this program's terminal.
 
-    From ``start`` until the end of serving, the terminal is in raw mode, and the process's terminal
-    has its size. If the input is not a terminal, its end is passed on as Ctrl-D. Later changes of
-    the size are passed on only if the main thread has called ``start``.
+    ``start`` puts this program's terminal into raw mode, and gives the process's terminal the same
+    size. The raw mode ends at the end of the process's output, or when the user detaches. Later
+    changes of the size are passed on only if the main thread has called ``start``. If the input is
+    not a terminal, the process gets a Ctrl-D at the end of the input.
 
-    The detach keys end serving, and ``wait`` returns. The process continues. Its FIFOs stay, so
-    that clients can attach to it. They are removed by ``discard_fifos`` after the process has been
-    deleted.
+    The user detaches by typing the detach keys. Then ``wait`` returns, and the process continues to
+    run. The FIFOs of the process stay, so that clients can attach to it. ``discard_fifos`` removes
+    the FIFOs after the process has been deleted.
 
     Args:
         input_fd: Descriptor of the input. Default: this program's stdin.
         output_fd: Descriptor of the output. Default: this program's stdout.
-        detach_keys: The keys as Docker writes them (``"ctrl-a,d"``). Default:
-            ``"ctrl-p,ctrl-q"``. ``""`` means none.
-        ends: The FIFOs of a running process. Only ``attach_terminal`` gives them. Default: new
-            FIFOs.
+        detach_keys: The detach keys in Docker's notation (``"ctrl-a,d"``). ``""`` means that the
+            user cannot detach. Default: ``"ctrl-p,ctrl-q"``.
+        ends: The FIFOs of a running process. Only ``attach_terminal`` uses this argument. Default:
+            new FIFOs.
 
     Attributes:
         detached: Whether the user has typed the detach keys.
-        on_detach: Called in the serving thread when the user has typed them.
+        on_detach: A function that is called when the user has typed the detach keys, in the thread
+            that serves the streams.
 
     Raises:
         InvalidArgument: A descriptor or a key is not valid.
-        PermissionDenied: The folder for FIFOs cannot be written.
+        PermissionDenied: This user has no permission to write to the folder for FIFOs.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class Terminal(Served):
         self._detach_keys = DetachKeys(detach_keys)
         self._process: StreamedProcess | None = None
         self._local: LocalTerminal | None = None
-        #: Descriptors that ``close`` must close: the terminal's input, and the FIFO of stdin.
+        #: The descriptors of the terminal's input and of stdin's FIFO. ``close`` must close them if
+        #: they are not -1.
         self._keyboard = self._fifo = -1
         self._end_of_input = iter((_CTRL_D,))
         super().__init__(ends, Pump(ends_with_outputs=True))
@@ -78,9 +81,9 @@ class Terminal(Served):
                 self._fifo = self._ends.open_input()
 
     def start(self, process: StreamedProcess) -> None:
-        """Serve the streams, and set the size of the process's terminal.
+        """Begin to serve the streams, and set the size of the process's terminal.
 
-        Call this once, after the start of the process.
+        Call this method once, after the start of the process.
 
         Args:
             process: The process that the streams belong to.
@@ -102,10 +105,10 @@ class Terminal(Served):
         self._pump.poke()
 
     def close(self) -> None:
-        """Stop serving, restore the terminal, and remove the FIFOs.
+        """Stop serving the streams, restore the terminal, and remove the FIFOs.
 
-        FIFOs of another program stay. FIFOs of a running process stay, too, if the user has
-        detached or ``attach_terminal`` made these streams.
+        The FIFOs stay if another program has made them. The FIFOs of a process that still runs also
+        stay if the user has detached, or if ``attach_terminal`` has made these streams.
         """
         try:
             super().close()
@@ -121,12 +124,13 @@ class Terminal(Served):
     def __enter__(self) -> Terminal:
         return self
 
-    # ---- the serving thread ----------------------------------------------------------------
+    # ---- called by the thread that serves the streams --------------------------------------
 
     def _read(self) -> bytes:
-        """Return the typed bytes for the process, ``b""`` at the end of the input.
+        """Return the next bytes for the process, or ``b""`` at the end of the input.
 
-        Raise ``BlockingIOError`` if all bytes belong to the detach keys, or may belong to them.
+        Raise ``BlockingIOError`` if the process gets none of the bytes that were read, because they
+        are held back or belong to the detach keys.
         """
         data = os.read(self._served_keyboard, CHUNK)
         if not data:
@@ -161,14 +165,14 @@ def attach_terminal(
         stdio: The paths of the process's FIFOs: ``process.status().stdio``.
         input_fd: Descriptor of the input. Default: this program's stdin.
         output_fd: Descriptor of the output. Default: this program's stdout.
-        detach_keys: The keys that detach; see ``Terminal``. Default: ``"ctrl-p,ctrl-q"``.
+        detach_keys: The detach keys; see ``Terminal``. Default: ``"ctrl-p,ctrl-q"``.
 
     Returns:
-        The streams; call their ``start``.
+        The streams. Call the method ``start`` of the streams to begin.
 
     Raises:
-        FailedPrecondition: The process has no terminal, has no FIFOs, has closed its input, or
-            another client of this kind serves it.
+        FailedPrecondition: The process has no terminal or no FIFOs, or has closed its input. Or
+            another client of this package serves the process.
         InvalidArgument: A descriptor or a key is not valid.
         NotFound: The FIFOs do not exist any more.
     """

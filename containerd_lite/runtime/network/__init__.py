@@ -1,4 +1,4 @@
-"""Networks of containers, which CNI plugins set up."""
+"""Connects containers to networks by means of CNI plugins."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
-"""Connects containers to networks, and disconnects them, by CNI plugins.
+"""Connects containers to networks by means of CNI plugins, and disconnects them.
 
-The extension ``NETWORKS`` of a container's record has the data with which another process can
-disconnect the container::
+The record of a connected container has the extension ``NETWORKS``. With the data in this extension,
+any other process can disconnect the container::
 
     {"attachments": [{"network": …, "path": […], "runtime_config": {…},
                       "container": "<namespace>--<id>", "netns": "/proc/…/ns/net",
                       "netnsId": "…", "ifname": "eth0", "result": {…}}]}
 
-``network`` is the configuration as it was used, ``result`` is the result of its plugins.
+``network`` is the configuration that the plugins got. ``result`` is the result of the plugins.
 
-For people and filters, the record also has a label for each network: ``LABEL`` and the network's
-name, with the addresses as its value. This package does not read these labels, because a container
-may have labels of its image, and an image must not decide which programs run on the machine.
+The record also has a label for each network, which people can read and filters can use. The name of
+the label is ``LABEL`` with the network's name, and the value is the interface and the addresses.
+This package does not read these labels, because the labels of an image can be copied to a
+container. An image must not decide which programs run on the machine.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from .cni import Json, NetworkResult, check_name, result_of
 from .cni_plugin import find_plugin, run_plugin
 from .network import Network, PortMapping
 
-#: The prefix of the labels; the network's name follows.
+#: The prefix of the labels, which the network's name follows.
 LABEL = "containerd-lite/network."
-#: The type URL of the extensions, with the prefix of types that containerd's typeurl has as JSON.
+#: The type URL of the extensions. containerd's typeurl uses this prefix for types in JSON.
 _TYPE = "types.containerd.io/containerd-lite/1/Networks"
-#: Most bytes of a label's value. containerd allows 4096 bytes for a label. Its name may take 279.
+#: Most bytes of a label's value. containerd allows 4096 bytes for a label's name and value. A name
+#: has up to 279 bytes.
 _MAX_LABEL = 2048
-#: Seconds for the plugins of a call, unless the caller gives a timeout. DHCP takes a few of them.
+#: Seconds that the plugins of a call may take together, if the caller gives no timeout. DHCP takes
+#: a few seconds.
 _TIMEOUT = 60.0
 
 
@@ -53,10 +56,10 @@ class Attachment:
         network: The network.
         container: The container's name for plugins (``CNI_CONTAINERID``).
         netns: The path of the container's network namespace.
-        netns_id: The identity of the namespace. The path has the pid of a process, so that it may
-            later lead to the namespace of another process.
+        netns_id: The identity of the namespace. The path contains the pid of a process. If another
+            process gets this pid later, the path leads to another namespace.
         ifname: The name of the interface in the container.
-        result: The result of the plugins, ``None`` before the first has run.
+        result: The result of the plugin that has run last, ``None`` if no plugin has run.
 
     Raises:
         InvalidArgument: ``container`` or ``ifname`` is not a valid name.
@@ -73,8 +76,11 @@ class Attachment:
         check_name(self.container, "a container's name for CNI")
         check_name(self.ifname, "an interface's name")
 
-    def added(self, deadline: Deadline) -> Iterator[Attachment]:
-        """Connect the container to the network; yield the new attachment after each plugin."""
+    def add(self, deadline: Deadline) -> Iterator[Attachment]:
+        """Connect the container to the network.
+
+        Run the plugins one after the other. After each plugin, yield an attachment with its result.
+        """
         current = self
         for plugin in self.network.config.plugins:
             output = current._run("ADD", plugin, current.result, self.netns, deadline)
@@ -82,17 +88,17 @@ class Attachment:
             yield current
 
     def delete(self, deadline: Deadline) -> None:
-        """Disconnect the container from the network. This can be repeated.
+        """Disconnect the container from the network. It is not an error to do so twice.
 
-        If a plugin fails, the other plugins still run, so that they release the addresses. The
-        specification says otherwise.
+        If a plugin fails, the other plugins still run, because they must release the addresses. In
+        the CNI specification, the failure of a plugin ends the deletion.
 
         Args:
-            deadline: When to kill a plugin that still runs.
+            deadline: The time at which a plugin that still runs is killed.
 
         Raises:
-            ContainerdError: The error of the first plugin that failed. Its ``joined`` has the
-                errors of the others.
+            ContainerdError: The error of the first plugin that failed. Its attribute ``joined`` has
+                the errors of the other plugins that failed.
         """
         netns = self.netns if _identity(self.netns) == self.netns_id else ""
         previous = self.result if self.network.config.passes_result_to_del else None
@@ -127,7 +133,10 @@ class Attachment:
         return run_plugin(find_plugin(str(plugin["type"]), folders), config, parameters, deadline)
 
     def summary(self) -> str:
-        """Return the value of the label: the interface, and as many addresses as fit."""
+        """Return the value of the label: the interface and the addresses.
+
+        Addresses that do not fit into a label are omitted.
+        """
         text = self.ifname
         for ip in self.result.ips if self.result else ():
             longer = f"{text} {ip.address.ip}"
@@ -137,7 +146,7 @@ class Attachment:
         return text
 
     def json(self) -> dict[str, object]:
-        """Return the attachment as a JSON object, which the module's docstring describes."""
+        """Return the attachment as a JSON object in the form that the module's docstring shows."""
         return {
             **self.network.json(),
             "container": self.container,
@@ -166,31 +175,31 @@ class Attachment:
 
 
 def _identity(netns: str) -> str:
-    """Return the identity of the namespace at a path, ``""`` if the path does not exist.
+    """Return the identity of the namespace at a path, or ``""`` if the path does not exist.
 
-    The identity is unique even across reboots of the machine.
+    After a reboot of the machine, no namespace has the same identity as before.
     """
     try:
         info = os.stat(netns)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (OSError, ValueError):  # ValueError for a path with a NUL
+    except (OSError, ValueError):  # a path with a NUL causes a ValueError
         return ""
     return f"{boot}:{info.st_dev}:{info.st_ino}"
 
 
 def _container_identity(netns: str) -> str:
-    """Return the identity of a container's own namespace.
+    """Return the identity of the network namespace that belongs to a container alone.
 
     Raise ``FailedPrecondition`` if the path does not exist, or if it leads to the namespace of
-    this thread or of the machine. Plugins must not change these.
+    this thread or of the machine. Plugins must not change these two namespaces.
     """
     found = _identity(netns)
-    # Threads of one process may have different namespaces. Process 1 has the machine's.
+    # Threads of one process can have different namespaces. Process 1 is in the machine's namespace.
     if not found or found in map(_identity, ("/proc/thread-self/ns/net", "/proc/1/ns/net")):
         raise FailedPrecondition(
-            f"{netns} is not a container's own network namespace",
+            f"{netns} is not a network namespace that belongs to a container alone",
             remedy="Give the container a network namespace and a task that has not ended, and run "
-            "as root on the daemon's machine, in its pid namespace",
+            "this program as root on the daemon's machine, in the daemon's pid namespace",
         )
     return found
 
@@ -199,7 +208,7 @@ def _container_identity(netns: str) -> str:
 
 
 def attachments_of(record: ContainerRecord) -> tuple[Attachment, ...]:
-    """Return the networks to which a container is connected, by its record.
+    """Return the connections of a container that are in its record.
 
     Raises:
         InvalidArgument: The extension of the record is not valid.
@@ -214,20 +223,20 @@ def attachments_of(record: ContainerRecord) -> tuple[Attachment, ...]:
 def network_extensions(
     networks: Sequence[Network], ports: Sequence[PortMapping] = ()
 ) -> dict[str, AnyValue]:
-    """Return extensions for a container's record that name the networks of its tasks.
+    """Return the extension of a container's record that names the networks of its tasks.
 
     When this package creates a task of the container, it connects the task to these networks.
 
     Args:
         networks: The networks.
-        ports: Ports that are mapped to the container's address on the first network.
+        ports: Ports of the machine to map to the container, on the first network. Default: none.
 
     Returns:
-        The extensions; empty without networks.
+        A mapping from the extension's name to its value. Empty without networks.
 
     Raises:
-        InvalidArgument: A network occurs twice, there are ports without a network, or the first
-            network does not support ports.
+        InvalidArgument: Two networks have the same name, there are ports without a network, or the
+            first network does not support ports.
     """
     with_ports = _with_ports(networks, ports)
     if not with_ports:
@@ -237,7 +246,7 @@ def network_extensions(
 
 
 def networks_of(record: ContainerRecord) -> tuple[Network, ...]:
-    """Return the networks of a container's tasks, which ``network_extensions`` put into its record.
+    """Return the networks in the extension that ``network_extensions`` has made.
 
     Raises:
         InvalidArgument: The extension of the record is not valid.
@@ -261,29 +270,30 @@ def connect(
     ports: Sequence[PortMapping] = (),
     timeout: float | None = _TIMEOUT,
 ) -> tuple[Attachment, ...]:
-    """Connect a container to networks, as ``eth0``, ``eth1``, …, and write this to its record.
+    """Connect a container to networks, and write the connections to the container's record.
 
-    The container must have a task, which should not be started yet. Connections that are left
-    from an earlier task are removed first. If this function fails, it removes the new ones, too.
+    The interfaces in the container are ``eth0``, ``eth1``, …. The container must have a task, which
+    should not be started yet. Connections of an earlier task are removed first. If this function
+    fails, it also removes the new connections.
 
     Args:
-        containers: The container service.
-        namespace: The namespace of the container.
+        containers: The containers service.
+        namespace: The containerd namespace of the container.
         container_id: The container's id.
-        pid: The pid of its task.
+        pid: The pid of the container's task.
         networks: The networks.
-        ports: Ports that are mapped to the container's address on the first network.
-        timeout: Seconds for all plugins together. ``None``: no limit. Default: 60.
+        ports: Ports of the machine to map to the container, on the first network. Default: none.
+        timeout: Seconds that all plugins may take together. ``None`` means no limit. Default: 60.
 
     Returns:
         The connections.
 
     Raises:
-        FailedPrecondition: The process has no network namespace of its own.
+        FailedPrecondition: The process does not have a network namespace of its own.
         InvalidArgument: The networks or ports are not valid, or a plugin refuses its input.
         NotFound: The container or a plugin does not exist.
-        Unavailable: A plugin asks to try again later.
-        Unknown: A plugin failed in another way.
+        Unavailable: A plugin failed with the code "try again later".
+        Unknown: A plugin failed for another reason.
         ResourceExhausted: A plugin wrote too much output.
         DeadlineExceeded: The plugins did not end in time.
     """
@@ -292,23 +302,23 @@ def connect(
         return ()
     netns, name = f"/proc/{pid}/ns/net", f"{namespace}--{container_id}"
     identity = _container_identity(netns)
-    # The name is unique: an id does not have two separators in a row (pkg/identifiers).
+    # The name is unique, because an id never contains "--" (containerd's pkg/identifiers).
     state = [
         Attachment(network, name, netns, identity, f"eth{n}")
         for n, network in enumerate(with_ports)
     ]
     disconnect(containers, container_id, timeout=timeout)
-    # Written before the plugins run, so that another process can clean up if this one dies.
+    # Write the record before the plugins run. If this process dies, another process can clean up.
     _save(containers, container_id, state)
     try:
         deadline = Deadline(timeout)
         for n, planned in enumerate(state):
-            for state[n] in planned.added(deadline):
-                pass  # if the next plugin fails, the state has the results so far
+            for state[n] in planned.add(deadline):
+                pass  # if a later plugin fails, state[n] has the result of the plugins before it
         _save(containers, container_id, state)
     except BaseException:
         with suppress(ContainerdError):
-            # A plugin that does not exist or refuses its input refused ADD, too.
+            # With these errors, the plugin has failed for ADD as well: there is nothing to delete.
             ignored = (InvalidArgument, NotFound)
             _delete_all(containers, container_id, state, Deadline(timeout), ignored)
         raise
@@ -316,7 +326,7 @@ def connect(
 
 
 def _with_ports(networks: Sequence[Network], ports: Sequence[PortMapping]) -> Sequence[Network]:
-    """Return the networks, the first of them with the ports; see ``network_extensions``."""
+    """Add the ports to the first network, and return the networks; see ``network_extensions``."""
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
         raise InvalidArgument(f"a network is named twice: {', '.join(names)}")
@@ -336,15 +346,15 @@ def disconnect(
 ) -> None:
     """Disconnect a container from all networks in its record.
 
-    Any process can do this at any time, also after the end of the task, and repeatedly. Networks
-    whose plugins fail stay in the record.
+    Any process can call this function, even after the end of the task, and more than once. A
+    network stays in the record if one of its plugins fails.
 
     Args:
-        containers: The container service.
+        containers: The containers service.
         container_id: The container's id.
-        netns: Another path to the container's network namespace, such as a bind mount of it.
-            Default: the path in the record.
-        timeout: Seconds for all plugins together. ``None``: no limit. Default: 60.
+        netns: Another path of the container's network namespace, such as a bind mount. Default: the
+            path in the record.
+        timeout: Seconds that all plugins may take together. ``None`` means no limit. Default: 60.
 
     Raises:
         NotFound: The container does not exist.
@@ -363,10 +373,10 @@ def _delete_all(
     deadline: Deadline,
     ignored: tuple[type[ContainerdError], ...] = (),
 ) -> None:
-    """Delete attachments, and write those that failed to the container's record.
+    """Delete attachments. Attachments that cannot be deleted stay in the container's record.
 
-    An attachment whose errors are all of the ``ignored`` classes counts as deleted. The first of
-    the other errors is raised at the end.
+    If all errors of an attachment are of the classes in ``ignored``, the attachment counts as
+    deleted. At the end, the first error of an attachment that cannot be deleted is raised.
     """
     failed, deleted, errors = list[Attachment](), list[Attachment](), list[ContainerdError]()
     for attachment in reversed(attachments):

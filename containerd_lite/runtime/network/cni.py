@@ -1,4 +1,4 @@
-"""Reads the documents of the CNI specification (1.0.0): configurations, and plugins' results."""
+"""Reads the JSON documents of the CNI specification (1.0.0): configurations and results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from ...oci.document import Document, quoted
 from ...records import field, record
 from ...system import open_file
 
-#: The supported CNI versions, in order. Their results have one form, which each plugin of a chain
-#: passes to the next. Results of older versions have another form.
+#: The supported CNI versions, in ascending order. Results have the same form in all of these
+#: versions, so that the result of a plugin can be given to the next plugin as it is. Results of
+#: older versions have another form.
 _VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _SUFFIXES = (".conflist", ".conf", ".json")
-#: Most bytes of a configuration, and of a plugin's output. The container's record has both.
+#: Most bytes of a configuration, and of a plugin's output. A container's record contains both.
 MAX_DOCUMENT = 256 << 10
-#: A name, by libcni's utils.ValidateNetworkName and ValidateContainerID. It cannot be a path.
+#: A name, as in libcni's utils.ValidateNetworkName and ValidateContainerID. It cannot be a path.
 _NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 Json = Mapping[str, object]
@@ -38,7 +39,7 @@ def check_name(name: str, what: str) -> str:
 
     Args:
         name: The name.
-        what: A noun for the name in the error.
+        what: What the name is, for the error message.
 
     Raises:
         InvalidArgument: The name is not valid.
@@ -51,7 +52,7 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-# ---- networks as files describe them -------------------------------------------------------
+# ---- configurations of networks ------------------------------------------------------------
 
 
 @record(frozen=True)
@@ -99,7 +100,7 @@ class NetworkConfig:
 
     @property
     def passes_result_to_del(self) -> bool:
-        """Whether the version passes the result of ``ADD`` to ``DEL``."""
+        """Whether a plugin gets the result of ``ADD`` for ``DEL`` in this CNI version."""
         return _VERSIONS.index(self.version) >= _VERSIONS.index("0.4.0")
 
     def for_plugin(
@@ -109,8 +110,10 @@ class NetworkConfig:
 
         Args:
             plugin: The configuration of the plugin.
-            runtime_config: Its ``runtimeConfig``, by capability. The plugin gets what it supports.
-            previous: The result of the plugin before it, or for ``DEL`` of the last plugin.
+            runtime_config: The values for ``runtimeConfig``, by capability. The plugin gets only
+                the values of the capabilities that it supports.
+            previous: The value of ``prevResult``. For ``ADD``: the result of the previous plugin.
+                For ``DEL``: the result of the last plugin. ``None`` means: leave it out.
         """
         config: dict[str, object] = {**plugin, "name": self.name, "cniVersion": self.version}
         config.pop("capabilities", None)
@@ -138,8 +141,8 @@ def _capabilities(plugin: Json) -> frozenset[str]:
 def load_config(folder: Path, name: str | None = None) -> NetworkConfig:
     """Return the configuration of a network from the files in a folder.
 
-    Files end in ``.conflist``, ``.conf`` or ``.json``. Invalid files are ignored if a valid one
-    has the name.
+    The names of the files end in ``.conflist``, ``.conf`` or ``.json``. If ``name`` is given and a
+    valid file has this network, files that are not valid are ignored.
 
     Args:
         folder: The folder.
@@ -147,7 +150,7 @@ def load_config(folder: Path, name: str | None = None) -> NetworkConfig:
 
     Raises:
         NotFound: The folder does not exist, or has no such network.
-        InvalidArgument: Several networks match, or a file that may be the right one is invalid.
+        InvalidArgument: Several networks match, or a file is not valid and is not ignored.
     """
     remedy = f"Put the configuration of a network into {folder}, or use another folder"
     found, others, errors = dict[Path, NetworkConfig](), list[str](), list[InvalidArgument]()
@@ -196,7 +199,7 @@ def _read_config(path: Path) -> NetworkConfig:
     return NetworkConfig.of(document)
 
 
-# ---- results -------------------------------------------------------------------------------
+# ---- results of plugins --------------------------------------------------------------------
 
 
 @record(frozen=True)
@@ -205,8 +208,9 @@ class Interface:
 
     Attributes:
         name: The name of the interface.
-        mac: Its MAC address.
-        sandbox: The path of its network namespace, ``""`` for an interface of the machine.
+        mac: The MAC address of the interface.
+        sandbox: The path of the interface's network namespace, ``""`` for an interface of the
+            machine.
     """
 
     name: str
@@ -219,9 +223,9 @@ class IPConfig:
     """An IP address that a plugin assigned.
 
     Attributes:
-        address: The address with its prefix length; ``address.ip`` is the address alone.
-        gateway: The address of the gateway, if there is one.
-        interface: The index of the interface in the result's ``interfaces``.
+        address: The address with its prefix length. ``address.ip`` has no prefix length.
+        gateway: The address of the gateway, or ``None``.
+        interface: The index of the interface in the result's ``interfaces``, or ``None``.
     """
 
     address: IPv4Interface | IPv6Interface
@@ -251,8 +255,8 @@ class NetworkResult:
     """The result of a network's plugins.
 
     Attributes:
-        interfaces: The interfaces that they made.
-        ips: The addresses that they assigned.
+        interfaces: The interfaces that the plugins made.
+        ips: The addresses that the plugins assigned.
         dns: The DNS settings.
         raw: The whole result of the last plugin, as a JSON object.
     """
@@ -264,7 +268,7 @@ class NetworkResult:
 
     @classmethod
     def of(cls, document: Document) -> NetworkResult:
-        """Return the result in a document that a plugin wrote for ADD (section 5, "Success").
+        """Return the result in a plugin's output for ``ADD`` (section 5, "Success").
 
         Raises:
             InvalidArgument: The document is not a valid result.
@@ -301,7 +305,7 @@ def _dns(document: Document) -> Dns:
 
 
 def result_of(output: bytes, plugin: str) -> NetworkResult:
-    """Return the result in a plugin's output for ADD.
+    """Parse a plugin's output for ``ADD``, and return the result.
 
     Raises:
         Unknown: The output is not a valid result.

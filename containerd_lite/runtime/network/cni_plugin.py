@@ -1,6 +1,6 @@
-"""Finds and runs CNI plugins: programs that read a JSON document and write another.
+"""Finds and runs CNI plugins: programs that read a JSON document and write a JSON document.
 
-Their time and output are limited.
+A plugin that takes too long or writes too much is killed.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from .cni import MAX_DOCUMENT, Json, check_name
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Most characters of a plugin's error message.
+#: Most characters to show of a plugin's error message.
 _MAX_MESSAGE = 500
-#: The classes of the specification's error codes (section 5, "Error"). Codes from 100 on are the
-#: plugin's own.
+#: The error class for each error code of the specification (section 5, "Error"). From 100 on, each
+#: plugin has its own codes.
 _ERRORS: Mapping[int, type[ContainerdError]] = {
     **dict.fromkeys((1, 2, 4, 6, 7), InvalidArgument),
     3: NotFound,
     11: Unavailable,
 }
-#: Folders of programs that plugins call, such as iptables. They are not in every ``PATH``.
+#: Folders to add to ``PATH`` for the programs that plugins call, such as iptables.
 _PATH = ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find_plugin(name: str, folders: Sequence[Path]) -> Path:
-    """Return the path of a plugin's program, in the first folder that has it.
+    """Return the path of a plugin's program in the first folder that has the program.
 
     Raises:
-        NotFound: No folder has it.
+        NotFound: No folder has the program.
         InvalidArgument: The name is not valid.
     """
     for folder in folders:
         path = folder / check_name(name, "a plugin's name")
         if path.is_file() and os.access(path, os.X_OK):
             return path
-    places = ", ".join(map(str, folders))
+    searched = ", ".join(map(str, folders))
     raise NotFound(
-        f"the CNI plugin {name} is not in {places}",
+        f"the CNI plugin {name} is not in {searched}",
         remedy="Install it, or set plugins= to its folder",
     )
 
@@ -67,15 +67,15 @@ def run_plugin(
 
     Args:
         program: The path of the plugin.
-        config: The JSON object that it reads.
-        parameters: Its ``CNI_…`` environment variables.
-        deadline: When to kill it, with its children.
+        config: The JSON object that the plugin reads from its standard input.
+        parameters: The plugin's ``CNI_…`` environment variables.
+        deadline: The time at which the plugin and its children are killed.
 
     Raises:
         DeadlineExceeded: The plugin did not end in time.
         ResourceExhausted: The plugin wrote too much, and was killed with its children.
-        InvalidArgument: The plugin failed with the code of an invalid configuration or call.
-        NotFound: The plugin failed with the code of an unknown container.
+        InvalidArgument: The plugin failed with a code for an invalid configuration or call.
+        NotFound: The plugin failed with the code "unknown container".
         Unavailable: The plugin failed with the code "try again later".
         Unknown: The plugin failed with another code, or cannot be started.
     """
@@ -102,10 +102,10 @@ def run_plugin(
 
 
 def _plugin_error(what: str, ended: Ended) -> ContainerdError:
-    """Return the error of a plugin, from its standard output or else from its standard error."""
+    """Return the error that a plugin wrote to its standard output, or else to standard error."""
     kind: type[ContainerdError] = Unknown
     try:
-        document = Document.parse(ended.stdout, "its answer", limit=MAX_DOCUMENT)
+        document = Document.parse(ended.stdout, "the plugin's error", limit=MAX_DOCUMENT)
         kind = _ERRORS.get(document.integer("code", 0), Unknown)
         parts = [document.text("msg"), document.text("details")]
     except InvalidArgument:

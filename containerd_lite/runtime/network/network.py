@@ -1,4 +1,4 @@
-"""``Network``, to which containers are connected, and its options, such as ``PortMapping``."""
+"""The class ``Network``, to which containers are connected, and the class ``PortMapping``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...oci.document import Document, quoted
 from ...records import field, record, replace
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 
-#: The folders in which users of libcni keep networks and plugins; the last one is Debian's.
+#: The default folders of network configurations and of plugins. The last folder is Debian's.
 CONFIG_FOLDER = Path("/etc/cni/net.d")
 PLUGIN_FOLDERS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
@@ -32,7 +32,7 @@ class PortMapping:
         host_port: The port of the machine, from 1 to 65535.
         container_port: The port of the container, from 1 to 65535.
         protocol: ``tcp``, ``udp`` or ``sctp``.
-        host_ip: The address of the machine. Default: all addresses.
+        host_ip: The address of the machine. Default: all addresses of the machine.
 
     Raises:
         InvalidArgument: A port, the protocol or the address is not valid.
@@ -66,16 +66,17 @@ class PortMapping:
 class Network:
     """A network to which containers can be connected.
 
-    ``Network.load`` reads it from a file, ``Network.of`` makes it from a JSON object.
+    ``Network.load`` reads a network from a file. ``Network.of`` makes a network from a JSON object.
 
     Attributes:
         config: The configuration of the network.
         folders: The folders of the plugins' programs.
-        runtime_config: The runtime configuration for the plugins, in the form of CNI's conventions.
-            ``with_options`` sets it.
+        runtime_config: The values for the plugins' ``runtimeConfig``, by capability, in the form of
+            CNI's conventions. ``with_options`` sets them.
 
     Raises:
-        InvalidArgument: A folder is not valid, or no plugin supports a part of ``runtime_config``.
+        InvalidArgument: A folder is not valid, or ``runtime_config`` has a capability that no
+            plugin supports.
     """
 
     config: NetworkConfig
@@ -89,7 +90,8 @@ class Network:
         if unknown := set(self.runtime_config) - self.config.capabilities:
             raise InvalidArgument(
                 f"network {self.name} has no plugin for {', '.join(sorted(unknown))}",
-                remedy="Add one with that capability to its configuration (portmap maps ports)",
+                remedy="Add a plugin with that capability to the network's configuration "
+                "(the plugin portmap maps ports)",
             )
 
     @classmethod
@@ -137,7 +139,7 @@ class Network:
 
     @classmethod
     def read(cls, document: Document) -> Network:
-        """Return the network in a JSON object that ``json`` made.
+        """Return the network in a JSON object that the method ``json`` has made.
 
         Raises:
             InvalidArgument: The object is not a valid network.
@@ -150,7 +152,7 @@ class Network:
         )
 
     def json(self) -> dict[str, object]:
-        """Return the network as a JSON object, which ``read`` reads."""
+        """Return the network as a JSON object, which the method ``read`` can read."""
         return {
             "network": self.config.json(),
             "path": [str(folder) for folder in self.folders],
@@ -165,15 +167,16 @@ class Network:
     def with_options(
         self, *, ips: Sequence[str] = (), mac: str = "", ports: Sequence[PortMapping] = ()
     ) -> Network:
-        """Return this network with options for the containers that are connected to it.
+        """Return a copy of this network, with options for a container that is connected to it.
 
         Args:
-            ips: The addresses of the container (``10.1.0.9/24``). Default: the plugins choose.
-            mac: The MAC address of the container. Default: the plugins choose.
+            ips: The addresses of the container (``10.1.0.9/24``). Default: the plugins choose the
+                addresses.
+            mac: The MAC address of the container. Default: the plugins choose the address.
             ports: Ports of the machine to map to the container. Default: none.
 
         Raises:
-            InvalidArgument: An option is not valid, or no plugin of the network supports it.
+            InvalidArgument: An option is not valid, or no plugin of the network supports an option.
         """
         if mac and not _MAC.fullmatch(mac):
             raise InvalidArgument(f"{quoted(mac)} is not a MAC address")

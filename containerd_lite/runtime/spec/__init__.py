@@ -1,1 +1,1 @@
-"""Making the runtime spec of a container from its image's config and the caller's options."""
+"""Functions that make a container's runtime spec from the image's config and the options."""

@@ -1,4 +1,4 @@
-"""The parts of a spec that come from the client's machine: files, devices and capabilities."""
+"""Reads what a spec gets from the client's machine: files, devices and capabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ...oci.spec.linux_capabilities import of_mask
 from ...system import is_regular, open_file
 
 _DEVICE_TYPES = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}
-#: Folders in /dev that are separate filesystems, or belong to other programs (runc #2093).
+#: Folders in /dev without devices for a container: they are separate filesystems, or belong to
+#: other programs (runc #2093).
 _SKIPPED_FOLDERS = frozenset(("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"))
 _DEVICE_FORM = (
     "a device or a folder of devices, such as /dev/fuse, /dev/fuse:/dev/inside or /dev/fuse:rw"
@@ -26,10 +27,10 @@ _MAX_STATUS = 64 << 10
 
 
 def read_file(option: str, path: str | os.PathLike[str], limit: int) -> bytes:
-    """Return the content of a regular file; ``option`` is named in errors.
+    """Return the content of a regular file. ``option`` is the name of the option in error messages.
 
-    Raise ``InvalidArgument`` if it is not a regular file, or larger than ``limit`` bytes. Raise
-    ``PermissionDenied`` if the user may not read it.
+    Raise ``InvalidArgument`` if the file is not a regular file, or is larger than ``limit`` bytes.
+    Raise ``PermissionDenied`` if this user has no permission to read the file.
     """
     name = os.fsdecode(path)
     if "\0" in name:
@@ -44,7 +45,7 @@ def read_file(option: str, path: str | os.PathLike[str], limit: int) -> bytes:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise InvalidArgument(
-            f"{option}: {quoted(name)} has more than {limit} bytes", remedy="Give a smaller file"
+            f"{option}: {quoted(name)} is larger than {limit} bytes", remedy="Give a smaller file"
         )
     return data
 
@@ -53,15 +54,15 @@ def _read_error(option: str, name: str, error: OSError) -> InvalidArgument | Per
     kind = PermissionDenied if error.errno in (errno.EACCES, errno.EPERM) else InvalidArgument
     return kind(
         f"{option}: {quoted(name)} cannot be read ({error.strerror})",
-        remedy="Give the path of an existing file that this user may read",
+        remedy="Give the path of an existing file that this user is allowed to read",
     )
 
 
 def capabilities() -> list[str]:
-    """Return all capabilities that a container may get: this process's bounding set.
+    """Return all capabilities that a container can get: the bounding set of this Python process.
 
-    A Go client takes its own effective set, which is the same if it runs as root. For another user,
-    that set is empty, even if the daemon runs as root.
+    containerd's Go client uses its own effective set instead. For root, the two sets are the same.
+    For other users, the effective set is empty, even if the daemon runs as root.
     """
     status = read_file("/proc", "/proc/self/status", _MAX_STATUS).decode()
     found = re.search(r"^CapBnd:\s*([0-9a-f]{1,16})$", status, re.MULTILINE)
@@ -75,9 +76,11 @@ def kernel() -> tuple[int, int]:
 
 
 def devices(option: str, value: object) -> tuple[list[Spec], str]:
-    """Parse ``path[:inside][:rwm]``; return the spec's device nodes and the access to them.
+    """Parse ``path[:inside][:rwm]``. Return the device nodes for the spec, and their access.
 
-    Raise ``InvalidArgument`` if the path is neither a device nor a folder.
+    ``path`` is a device or a folder of devices on the client's machine, and ``inside`` is its path
+    in the container. ``rwm`` is the access: read, write and mknod. Raise ``InvalidArgument`` if the
+    path is neither a device nor a folder.
     """
     parts = text(option, value).split(":")
     access = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
@@ -99,32 +102,35 @@ def devices(option: str, value: object) -> tuple[list[Spec], str]:
 
 
 def all_devices() -> list[Spec]:
-    """Return all device nodes in /dev and its folders."""
+    """Return the device nodes in /dev and its subfolders."""
     return list(_devices_in(Path("/dev"), "/dev"))
 
 
 def _devices_in(folder: Path, inside: str) -> Iterator[Spec]:
-    """Yield the nodes of a folder and its subfolders, without consoles, FIFOs and links.
+    """Yield the device nodes in a folder and its subfolders, except ``console``.
 
-    ``inside`` is the folder's path in the container.
+    ``inside`` is the folder's path in the container. FIFOs and symbolic links are omitted.
     """
     for name in sorted(os.listdir(folder), key=os.fsencode):
-        path, place = folder / name, os.path.join(inside, name)
+        path, path_inside = folder / name, os.path.join(inside, name)
         try:
             mode = path.lstat().st_mode
             if stat.S_ISDIR(mode):
                 if name not in _SKIPPED_FOLDERS:
-                    yield from _devices_in(path, place)
+                    yield from _devices_in(path, path_inside)
             elif name != "console" and not stat.S_ISFIFO(mode):
-                found = _device(path, place)
+                found = _device(path, path_inside)
                 if found:
                     yield found
-        except FileNotFoundError:  # it was removed after listdir
+        except FileNotFoundError:  # the file was removed after listdir
             continue
 
 
 def _device(path: Path, inside: str) -> Spec | None:
-    """Return the node with this path as the spec describes it, ``None`` for other files."""
+    """Return the spec's entry for a device node or a FIFO, or ``None`` for other files.
+
+    ``inside`` is the path of the node in the container.
+    """
     status = path.lstat()
     kind = _DEVICE_TYPES.get(stat.S_IFMT(status.st_mode))
     return kind and {

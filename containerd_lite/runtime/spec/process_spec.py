@@ -1,4 +1,4 @@
-"""Making the ``process`` object of a runtime spec from the caller's options."""
+"""Makes the ``process`` object of a runtime spec from the caller's options."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..users.users import User
 from . import host
 from .options import ProcessOptions, SpecOptions
 
-#: Function that returns the ids of a user and of supplementary groups.
+#: A function that returns the ids of a user and of further supplementary groups.
 FindUser = Callable[[str, Sequence[str]], User]
 
-#: Largest id: runtimes read ids as signed 32-bit numbers. In containerd, larger ids overflowed, and
-#: the process ran as root (CVE-2024-40635).
+#: Largest id, because runtimes read ids as signed 32-bit numbers. Larger ids overflowed in
+#: containerd, and the process ran as root (CVE-2024-40635).
 _MAX_ID = (1 << 31) - 1
 #: Largest size of a file of environment variables, in bytes.
 _MAX_ENV_FILE = 1 << 20
 
-#: The options that are not ``None``, as ``given_options`` returns them.
+#: The options that the caller has set to a value other than ``None``, by name.
 Options = Mapping[str, object]
 
 
@@ -36,9 +36,9 @@ def exec_process(
 ) -> Spec:
     """Return the ``process`` object of a process that is added to a container.
 
-    It is a copy of the process in the container's spec, with other ``args``, without the terminal,
-    and changed by ``options``. Raise ``InvalidArgument`` for an invalid value, and ``TypeError``
-    for an unknown option.
+    It is a copy of the ``process`` object in the container's spec, but with these ``args`` and
+    without a terminal. ``options`` change it further. Raise ``InvalidArgument`` for an invalid
+    value, and ``TypeError`` for an unknown option.
     """
     given = given_options(options, ProcessOptions)
     process = section(copy_json("spec", spec), "process")
@@ -49,7 +49,10 @@ def exec_process(
 
 
 def numeric_user(user: str, groups: Sequence[str] = ()) -> User:
-    """Return the ids of ``""``, ``root``, ``uid`` or ``uid:gid``, and of numeric groups."""
+    """Return the ids of a user and of further groups, without a look-up of names.
+
+    ``user`` is ``""``, ``root``, ``uid`` or ``uid:gid``. ``groups`` are gids.
+    """
     gids = tuple(_parse_id(group, group) for group in groups)
     if user in ("", "root"):
         return User(0, 0, gids)
@@ -69,12 +72,14 @@ def _parse_id(digits: str, user: str) -> int:
 # ---- options ----------------------------------------------------------------------------------
 
 
-def given_options(options: SpecOptions | ProcessOptions | None, known: type) -> dict[str, object]:
-    """Return the options that are not ``None``. Raise ``TypeError`` for unknown ones.
+def given_options(
+    options: SpecOptions | ProcessOptions | None, options_class: type
+) -> dict[str, object]:
+    """Return the options that are not ``None``.
 
-    ``known`` is the class of the options.
+    Raise ``TypeError`` for an option that ``options_class`` does not have.
     """
-    names: frozenset[str] = known.__optional_keys__  # type: ignore[attr-defined]
+    names: frozenset[str] = options_class.__optional_keys__  # type: ignore[attr-defined]
     unknown = sorted(set(options or ()) - names)
     if unknown:
         raise TypeError(
@@ -85,7 +90,7 @@ def given_options(options: SpecOptions | ProcessOptions | None, known: type) -> 
 
 
 def copy_json(option: str, value: Mapping[str, object]) -> Spec:
-    """Return a deep copy. Raise ``InvalidArgument`` if the value cannot be JSON."""
+    """Return a deep copy. Raise ``InvalidArgument`` if the value cannot be written as JSON."""
     try:
         return cast(Spec, json.loads(json.dumps(dict(value), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
@@ -95,9 +100,10 @@ def copy_json(option: str, value: Mapping[str, object]) -> Spec:
 
 
 def change_env(process: Spec, options: Options) -> None:
-    """Set the variables of ``env_files``, then those of ``env``.
+    """Set the environment variables in ``env_files`` and ``env``. ``env`` overrides the files.
 
-    Then set ``TERM`` if there is a terminal, and ``HOSTNAME`` if the network is the machine's.
+    If neither has ``TERM``, set ``TERM`` for a process with a terminal. If neither has
+    ``HOSTNAME``, set ``HOSTNAME`` for a container that shares the machine's network.
     """
     pairs: list[tuple[str, str | None]] = []
     for path in several("env_files", options.get("env_files", ()), "a list of paths"):
@@ -112,7 +118,10 @@ def change_env(process: Spec, options: Options) -> None:
 
 
 def _read_env_file(path: object) -> list[tuple[str, str | None]]:
-    """Return the variables of a file. As in ``WithEnvFile``, it has no comments or quotes."""
+    """Return the variables in a file of environment variables, as Go's ``WithEnvFile`` does.
+
+    In such a file, ``#`` and quotes have no special meaning.
+    """
     if not isinstance(path, (str, os.PathLike)):
         refuse("env_files", path, "a list of paths")
     try:
@@ -125,9 +134,9 @@ def _read_env_file(path: object) -> list[tuple[str, str | None]]:
 def change_process(
     process: Spec, options: Options, image_user: str | None, find_user: FindUser
 ) -> None:
-    """Apply the options of a process, except its environment.
+    """Apply the options of a process to its ``process`` object, except those of the environment.
 
-    ``image_user`` is ``None`` if the process has a user already.
+    ``image_user`` is the user of the image, or ``None`` if the object already has a user.
     """
     if "cwd" in options:
         processes.set_cwd(process, options["cwd"])
@@ -152,9 +161,11 @@ def change_process(
 
 
 def _set_user(process: Spec, options: Options, image_user: str | None, find_user: FindUser) -> None:
-    """Set the caller's user, else the image's, else change only the groups.
+    """Set the user and the supplementary groups.
 
-    Root is looked up, too, because it may have supplementary groups (CVE-2023-25173).
+    The user is the caller's, else the image's. With neither, the user of the object stays, and the
+    caller's groups replace the supplementary groups. Root is looked up like any other user, because
+    it can have supplementary groups (CVE-2023-25173).
     """
     groups = texts("groups", options.get("groups", ()))
     user = text("user", options["user"]) if "user" in options else image_user

@@ -1,7 +1,7 @@
-"""Making a runtime spec from an image's config and the caller's options.
+"""Makes a container's runtime spec from an image's config and the caller's options.
 
-The options are applied in the order of ``ctr run``. The rules of each part of a spec are in
-``oci.spec``.
+The options are applied in the same order as in ``ctr run``. The package ``oci.spec`` has the
+functions that change and check each part of a spec.
 """
 
 from __future__ import annotations
@@ -41,23 +41,24 @@ def make_spec(
     options: SpecOptions | None = None,
     find_user: FindUser | None = None,
 ) -> Spec:
-    """Return the spec of a container.
+    """Return the runtime spec of a container.
 
-    Options that are left out have the setting of the image's config, else of containerd's default
-    spec.
+    If an option is not given, the setting of the image's config applies. If the config has no
+    such setting, the setting of containerd's default spec applies.
 
     Args:
-        namespace: The containerd namespace, for the path of the cgroup.
+        namespace: The containerd namespace, which is part of the cgroup's path.
         container_id: The container's id.
-        config: The image's config, if there is an image.
-        args: The command line, which follows the image's entrypoint. Default: the image's
+        config: The image's config, or ``None`` without an image.
+        args: The command, which is appended to the image's entrypoint. Default: the image's own
             command.
-        options: The options.
-        find_user: Returns the ids of a user and of groups. Default: these must be numbers.
+        options: The options. Default: none.
+        find_user: A function that returns the ids of a user and of groups. Default: users and
+            groups must be numbers.
 
     Raises:
         InvalidArgument: An option has an invalid value, or the command line is empty.
-        PermissionDenied: A file that an option names cannot be read.
+        PermissionDenied: This user has no permission to read a file that an option names.
         TypeError: An option is unknown.
     """
     given = given_options(options, ContainerOptions)
@@ -81,25 +82,25 @@ def make_spec(
 
 
 def _read_document(option: str, value: object) -> Spec:
-    """Return a JSON object; the value is the object itself, or the path of its file."""
+    """Return a JSON object. ``value`` is the object itself, or the path of the object's file."""
     if isinstance(value, Mapping):
         return copy_json(option, value)
     if not isinstance(value, (str, os.PathLike)):
         refuse(option, value, "a mapping, or the path of a JSON file")
     body = host.read_file(option, value, MAX_DOCUMENT)
     try:
-        return dict(Document.parse(body, f"the file of {option}").fields)
+        return dict(Document.parse(body, f"the file of the option {option}").fields)
     except InvalidArgument as error:
         raise InvalidArgument(error.message, remedy="Give the path of a JSON file") from error
 
 
-# ---- the process ------------------------------------------------------------------------------
+# ---- the process object -----------------------------------------------------------------------
 
 
 def _set_args(
     process: Spec, config: ImageConfig | None, args: Sequence[str] | None, options: Options
 ) -> None:
-    """Set the command line: the caller's, else the image's, else that of the option ``spec``."""
+    """Set the command line: the caller's, or else the image's, or else the ``spec`` option's."""
     entrypoint: Sequence[str] = config.entrypoint if config else ()
     command: Sequence[str] = config.cmd if config else ()
     if "entrypoint" in options:
@@ -112,9 +113,9 @@ def _set_args(
 
 
 def _apply_config(process: Spec, config: ImageConfig, options: Options) -> None:
-    """Set the image's environment and working directory.
+    """Set the environment and the working directory to those of the image.
 
-    If the image has variables, they replace the default ``PATH``.
+    If the image has environment variables, the default ``PATH`` is removed.
     """
     if config.env:
         process["env"] = []
@@ -124,7 +125,7 @@ def _apply_config(process: Spec, config: ImageConfig, options: Options) -> None:
         processes.set_cwd(process, config.working_dir)
 
 
-# ---- mounts, the linux object and the rest ----------------------------------------------------
+# ---- mounts, the linux object and other fields ------------------------------------------------
 
 
 def _change_mounts(spec: Spec, options: Options) -> None:
@@ -159,7 +160,7 @@ def _change_linux(spec: Spec, options: Options, container_id: str) -> None:
     set_resources(section(linux, "resources"), options)
 
 
-#: Functions that change the ``linux`` object, by the name of their option.
+#: Functions that apply an option to the ``linux`` object, by the name of the option.
 _LINUX_CHANGES: dict[str, Callable[[Spec, object], None]] = {
     "masked_paths": lambda linux, paths: linuxes.set_paths(
         linux, "masked_paths", "maskedPaths", paths
@@ -204,7 +205,7 @@ def _set_seccomp(spec: Spec, profile: object) -> None:
 
 
 def _set_other_fields(spec: Spec, options: Options) -> None:
-    """Set the host and domain name, the annotations, and the OOM score."""
+    """Set the host name, the domain name, the adjustment of the OOM score, and the annotations."""
     for option in ("hostname", "domainname"):
         if option in options:
             spec[option] = text(option, options[option])

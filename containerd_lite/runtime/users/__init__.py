@@ -1,4 +1,4 @@
-"""The ids of users and groups, from the files of a container's root filesystem."""
+"""Finds the ids of users and groups in the passwd and group files of images and snapshots."""
 
 from __future__ import annotations
 

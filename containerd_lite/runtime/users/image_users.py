@@ -1,4 +1,4 @@
-"""The users of images and of snapshots: reads the passwd and group files that ``users`` needs."""
+"""Finds the ids of users of an image or of a snapshot, after reading its passwd and group files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...oci.config import chain_ids
 from ...services.diff import DiffService
 from ...services.snapshots import SnapshotService
 from ...store.protocol import ContentStore
-from .kept_users import Files, KeptUsers
+from .kept_users import Files, UserFileCache
 from .users import GROUP, PASSWD, User, consists_of_ids, find_user
 
-#: The files of images that were read before.
-_cache = KeptUsers()
+#: The passwd and group files of the images that this process has used.
+_cache = UserFileCache()
 
 
 class ImageUsers:
     """The users of an image.
 
-    The files are read from the image's layers, or from its snapshot in the daemon if the layers
-    cannot be read here.
+    The passwd and group files are read from the image's layers. If this client cannot read the
+    layers, the daemon reads the files from the image's snapshot.
 
     Args:
         image: The image.
@@ -37,14 +37,14 @@ class ImageUsers:
         """Return the ids of a user; see ``find_user``.
 
         Args:
-            user: The user, ``None`` for the image's own.
-            groups: Names or ids of further supplementary groups. Default: none.
+            user: The user, as a name or an id. ``None`` means the user of the image's config.
+            groups: Names or gids of further supplementary groups. Default: none.
 
         Raises:
-            InvalidArgument: An id is not valid. Without a daemon also: a layer is not valid.
-            NotFound: The files do not have a name. Without a daemon also: a layer is missing.
-            FailedPrecondition: Without a daemon: a layer has a form that cannot be read here.
-            ResourceExhausted: A file has more than 4 MiB.
+            InvalidArgument: An id is not valid. Only without a daemon: a layer is not valid.
+            NotFound: The files do not have a name. Only without a daemon: a layer is missing.
+            FailedPrecondition: Only without a daemon: this client cannot read a layer of this kind.
+            ResourceExhausted: A file is larger than 4 MiB.
         """
         own = self._image.config().user
         user = own if user is None else user
@@ -76,16 +76,18 @@ class ImageUsers:
 
 
 class SnapshotUsers:
-    """The users of a container's root filesystem, which the container may have changed.
+    """The users of a container's root filesystem.
+
+    The container can have changed the passwd and group files of its image.
 
     Args:
-        snapshots: The snapshots of the container's snapshotter.
+        snapshots: The snapshots service for the container's snapshotter.
         differ: The daemon's differ.
         store: The daemon's content store.
-        key: The snapshot.
-        keeping: Holds a lease while the daemon writes layers.
-        image: The image that the snapshot may be based on. If it is, the daemon writes only the
-            changes, not the whole filesystem. Default: none.
+        key: The key of the container's snapshot.
+        keeping: A context manager that holds a lease while the daemon writes layers.
+        image: The container's image. If it is the parent of the snapshot, the daemon writes only
+            the changes since the image, and not the whole filesystem. Default: none.
     """
 
     def __init__(
@@ -104,19 +106,19 @@ class SnapshotUsers:
     def find(self, user: str, groups: Sequence[str] = ()) -> User:
         """Return the ids of a user; see ``find_user``.
 
-        The daemon writes the filesystem as a layer for this, under a lease. If the snapshot is
-        based on the image, the layer has only the changes. The image's name may refer to another
-        image by now; then the layer has all files.
+        The daemon writes the filesystem as a layer, from which this client reads the files. If the
+        image is the parent of the snapshot, the layer has only the changes since the image.
+        Otherwise the layer has all files of the snapshot.
 
         Args:
-            user: The user.
-            groups: Names or ids of further supplementary groups. Default: none.
+            user: The user, as a name or an id.
+            groups: Names or gids of further supplementary groups. Default: none.
 
         Raises:
             InvalidArgument: An id is not valid.
             NotFound: The files do not have a name, or the snapshot does not exist.
-            FailedPrecondition: A file has a form that cannot be read here.
-            ResourceExhausted: A file has more than 4 MiB.
+            FailedPrecondition: This client cannot read a file of this kind, such as a sparse file.
+            ResourceExhausted: A file is larger than 4 MiB.
         """
         if consists_of_ids(user, groups):
             return find_user(None, None, user, groups)

@@ -1,11 +1,12 @@
 """A cache of the passwd and group files of images.
 
-The cache is in this process. For images that take long to read, a label of the image's config also
-has the files.
+The cache is in the memory of this process. For images with large layers, the files are also stored
+in the daemon, in a label of the image's config.
 
-The label has the digest of the layers from which the files were read, and counts for them only.
-Thus a manifest with the config of one image and the layers of another cannot change the users of
-the first.
+The label has a digest over the list of the layers from which the files were read. It is ignored for
+a manifest with other layers. An attacker could publish a manifest with the config of another image
+and with the attacker's own layers. Because of the digest, the label that is written for the
+attacker's manifest does not change the users of the other image.
 """
 
 from __future__ import annotations
@@ -25,27 +26,31 @@ from ...oci.descriptor import Descriptor
 from ...oci.manifest import Manifest
 from ...store.protocol import ContentStore
 
-#: The content of the passwd and the group file, ``None`` for a file that does not exist.
+#: The content of the passwd file and of the group file, ``None`` for a file that does not exist.
 Files = tuple[bytes | None, bytes | None]
 
-#: Most images in the cache, and most bytes of the two files of an image.
+#: Most images in the cache, and most bytes of an image's two files together.
 _MAX_IMAGES, _MAX_BYTES = 64, 64 << 10
 _LABEL = "containerd-lite/users"
-#: Most bytes of the label's value. containerd allows 4096 bytes for a label with its name.
+#: Most bytes of the label's value. containerd allows 4096 bytes for the name and the value.
 _MAX_LABEL = 4000
-#: Least bytes of an image's layers for which the label is used. Reading a MB takes about 30 ms.
+#: Smallest total size in bytes of the layers of an image for which the label is used. Reading 1 MB
+#: takes about 30 ms.
 _MIN_LAYER_BYTES = 256 << 10
 
 
-class KeptUsers:
-    """A cache of the files of the images used last, by store and layers."""
+class UserFileCache:
+    """A cache of the passwd and group files of the 64 images that were used last.
+
+    The key of an entry is the content store and the digests of the image's layers.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._files: OrderedDict[Hashable, Files] = OrderedDict()
 
     def get(self, store: ContentStore, manifest: Manifest) -> Files | None:
-        """Return the files of an image, ``None`` if neither the cache nor the label has them."""
+        """Return an image's files from the cache or the label, or ``None`` if both lack them."""
         key = _key(store, manifest.layers)
         with self._lock:
             if key in self._files:
@@ -57,7 +62,7 @@ class KeptUsers:
         return found
 
     def put(self, store: ContentStore, manifest: Manifest, files: Files) -> None:
-        """Add the files of an image, unless they have more than 64 KiB."""
+        """Add the files of an image, unless they are larger than 64 KiB together."""
         if sum(len(file or b"") for file in files) > _MAX_BYTES:
             return
         self._add(_key(store, manifest.layers), files)
@@ -66,7 +71,7 @@ class KeptUsers:
             sum(layer.size for layer in manifest.layers) >= _MIN_LAYER_BYTES
             and len(value) <= _MAX_LABEL
         ):
-            with suppress(ContainerdError, OSError):  # the label only saves time
+            with suppress(ContainerdError, OSError):  # the label is optional, as it only saves time
                 store.update(manifest.config.digest, {_LABEL: value})
 
     def _add(self, key: Hashable, files: Files) -> None:
@@ -91,7 +96,10 @@ def _label_value(layers: Sequence[Descriptor], files: Files) -> str:
 
 
 def _read_label(store: ContentStore, manifest: Manifest) -> Files | None:
-    """Return the files in the label, ``None`` if it is absent, invalid or for other layers."""
+    """Return the files in the label.
+
+    Return ``None`` if the label is missing, is not valid, or was written for other layers.
+    """
     if sum(layer.size for layer in manifest.layers) < _MIN_LAYER_BYTES:
         return None
     try:

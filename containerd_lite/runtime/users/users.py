@@ -1,8 +1,8 @@
 """Finds the ids of a user in the passwd and group files of a root filesystem.
 
-It follows containerd's pkg/oci (WithUser, WithAdditionalGIDs, WithAppendAdditionalGroups), but
-refuses invalid ids. A Go client reads such an id as 0, which makes the user root (CVE-2024-40635,
-CVE-2026-46680).
+This module does the same as containerd's pkg/oci (WithUser, WithAdditionalGIDs,
+WithAppendAdditionalGroups), but refuses invalid ids. containerd's Go client reads an invalid id as
+0, and so the user becomes root (CVE-2024-40635, CVE-2026-46680).
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from ...lazy import lazy_pattern
 from ...oci.document import quoted
 from ...records import record
 
-#: The largest id. Ids of Linux have 32 bits, but runc reads them as signed integers.
+#: The largest id. Linux has ids of 32 bits, but runc reads ids as signed integers.
 MAX_ID = (1 << 31) - 1
-#: Most bytes of a passwd or group file. containerd allows 10 MiB (CVE-2026-47262).
+#: Most bytes of a passwd or group file. The limit in containerd is 10 MiB (CVE-2026-47262).
 MAX_FILE = 4 << 20
 PASSWD, GROUP = "etc/passwd", "etc/group"
 
-#: A text that may be meant as a number, in any notation and with any digits.
+#: A text that looks like a number, in any notation and in digits of any script. It is never read as
+#: a name.
 _NUMERIC = lazy_pattern(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
 
 
@@ -32,9 +33,10 @@ class User:
 
     Attributes:
         uid: The user id.
-        gid: The id of the primary group.
-        additional_gids: The ids of the supplementary groups, and ``gid``. Thus a file that denies
-            access to this group stays inaccessible (CVE-2023-25173).
+        gid: The gid of the primary group.
+        additional_gids: The gids of the supplementary groups, and also ``gid``. Without ``gid`` in
+            this list, the process could read files that deny access to its primary group
+            (CVE-2023-25173).
         home: The home directory, ``""`` if it is unknown.
     """
 
@@ -46,7 +48,7 @@ class User:
 
 @record(frozen=True)
 class _Account:
-    """A line of passwd(5). An id is ``None`` if the file has no valid one."""
+    """A line of passwd(5). An id is ``None`` if it is not valid in the file."""
 
     name: str
     uid: int | None
@@ -56,7 +58,7 @@ class _Account:
 
 @record(frozen=True)
 class _Group:
-    """A line of group(5). The id is ``None`` if the file has no valid one."""
+    """A line of group(5). The gid is ``None`` if it is not valid in the file."""
 
     name: str
     gid: int | None
@@ -73,51 +75,57 @@ def find_user(
 ) -> User:
     """Return the ids of a user.
 
-    A number is always an id, even if the file has it as a name. A uid that the file does not have
-    gets gid 0. The supplementary groups are those that list the user, unless ``user`` names a
-    group, and then ``groups``.
+    A number is always an id, even if a file has this number as a name. If the passwd file does not
+    have the uid, the gid is 0.
+
+    The supplementary groups are the groups that list the user as a member, and ``groups``. If
+    ``user`` has the form ``user:group``, the supplementary groups are only those in ``groups``.
 
     Args:
-        passwd: The content of the passwd file, ``None`` if it does not exist.
-        group: The content of the group file, ``None`` if it does not exist.
-        user: ``""`` (root), ``name``, ``uid``, ``name:group``, ``uid:gid`` and so on.
-        groups: Names or ids of further supplementary groups. Default: none.
-        is_images: Whether ``user`` is the image's own. Then the supplementary groups are those of
-            the first name with the user's uid, even if ``user`` names a group.
+        passwd: The content of the passwd file, ``None`` if the file does not exist.
+        group: The content of the group file, ``None`` if the file does not exist.
+        user: ``name``, ``uid``, ``name:group`` or ``uid:gid``. ``""`` means root.
+        groups: Names or gids of further supplementary groups. Default: none.
+        is_images: Whether ``user`` is the user of the image's config. If so, the groups that list
+            the user are added also for the form ``user:group``. These groups are looked up by the
+            first name in the passwd file that has the user's uid.
 
     Raises:
         InvalidArgument: An id is not valid.
         NotFound: The files do not have a name.
-        ResourceExhausted: A file has more than 4 MiB.
+        ResourceExhausted: A file is larger than 4 MiB.
     """
-    name, colon, group_name = _parts(user)
+    name, colon, group_name = _split_user(user)
     accounts, all_groups = _accounts(passwd), _groups(group)
-    account = _account(accounts, name)
+    account = _find_account(accounts, name)
     uid, gid = _ids(account, name) if user else (0, 0)
     if colon:
-        gid = _gid(all_groups, group_name) if group_name else 0
+        gid = _find_gid(all_groups, group_name) if group_name else 0
     elif gid is None:
         _raise_invalid_ids(name, PASSWD)
     member = account.name if account else name
-    if is_images and user:  # pkg/oci looks the groups up by uid here
+    if is_images and user:  # like pkg/oci, which finds these groups by the uid
         member = next((entry.name for entry in accounts if entry.uid == uid), "")
-    gids = _gids_listing(all_groups, member) if is_images or not colon else []
+    gids = _gids_with_member(all_groups, member) if is_images or not colon else []
     if gid not in gids:
         gids.insert(0, gid)
-    # pkg/oci uses the last group of a name here.
-    gids += [_gid(all_groups, name, last=True) for name in groups]
+    # If several groups have the name, pkg/oci uses the last of these groups here.
+    gids += [_find_gid(all_groups, name, last=True) for name in groups]
     return User(uid, gid, tuple(gids), account.home if account else "")
 
 
 def consists_of_ids(user: str, groups: Sequence[str] = ()) -> bool:
-    """Return whether ``find_user`` needs no files for a user that is not an image's own."""
+    """Return whether ``find_user`` needs no files, because user and groups are all ids.
+
+    This holds only for a user that the caller gives, not for the user of an image's config.
+    """
     name, colon, group = user.partition(":")
     return bool(colon) and all(map(_NUMERIC.fullmatch, (name, group, *groups)))
 
 
-def _parts(user: str) -> tuple[str, bool, str]:
+def _split_user(user: str) -> tuple[str, bool, str]:
     name, colon, group = user.partition(":")
-    if ":" in group or (colon and not name):  # pkg/oci reads ":group" as root
+    if ":" in group or (colon and not name):  # pkg/oci would read ":group" as root
         raise InvalidArgument(
             f"user {quoted(user)} is not valid",
             remedy="Write user= as user, uid, user:group or uid:gid",
@@ -125,7 +133,7 @@ def _parts(user: str) -> tuple[str, bool, str]:
     return name or "root", bool(colon), group
 
 
-def _account(accounts: list[_Account], name: str) -> _Account | None:
+def _find_account(accounts: list[_Account], name: str) -> _Account | None:
     uid = _number(name, "user")
     if uid is not None:
         return next((entry for entry in accounts if entry.uid == uid), None)
@@ -133,18 +141,18 @@ def _account(accounts: list[_Account], name: str) -> _Account | None:
 
 
 def _ids(account: _Account | None, name: str) -> tuple[int, int | None]:
-    """Return the uid and the gid of a user.
-
-    The gid is ``None`` if the file has no valid one. The caller may not need it.
-    """
+    """Return the uid and the gid of a user. The gid is ``None`` if it is not valid in the file."""
     uid = _number(name, "user")
     if account is None:
         return (uid, 0) if uid is not None else _raise_missing("users", name, PASSWD)
     return (_raise_invalid_ids(name, PASSWD) if account.uid is None else account.uid), account.gid
 
 
-def _gid(groups: list[_Group], name: str, *, last: bool = False) -> int:
-    """Return the id of a group. If several have the name, use the first, or the ``last``."""
+def _find_gid(groups: list[_Group], name: str, *, last: bool = False) -> int:
+    """Return the gid of a group.
+
+    If several groups have the name, use the first of them, or with ``last`` the last of them.
+    """
     gid = _number(name, "group")
     if gid is not None:
         return gid
@@ -155,8 +163,8 @@ def _gid(groups: list[_Group], name: str, *, last: bool = False) -> int:
     return _raise_invalid_ids(name, GROUP) if gid is None else gid
 
 
-def _gids_listing(groups: list[_Group], member: str) -> list[int]:
-    """Return the ids of the groups that list a user, except the group with the user's name."""
+def _gids_with_member(groups: list[_Group], member: str) -> list[int]:
+    """Return the gids of the groups that list ``member``, except the group of the same name."""
     return [
         entry.gid
         for entry in groups
@@ -200,7 +208,7 @@ def _groups(group: bytes | None) -> list[_Group]:
 
 
 def _lines(file: bytes | None, name: str) -> Iterator[list[str]]:
-    """Yield the fields of each line that is not empty, like moby/sys/user."""
+    """Yield the fields of each line that is not empty, as moby/sys/user does."""
     if file is not None and len(file) > MAX_FILE:
         raise ResourceExhausted(f"/{name} has {len(file)} bytes, more than the {MAX_FILE} allowed")
     for line in (file or b"").split(b"\n"):
@@ -210,13 +218,13 @@ def _lines(file: bytes | None, name: str) -> Iterator[list[str]]:
 
 def _raise_missing(kind: str, name: str, file: str) -> NoReturn:
     raise NotFound(
-        f"no {kind} found: /{file} of the root filesystem has no {quoted(name)}",
+        f"no {kind} found: /{file} in the root filesystem has no {quoted(name)}",
         remedy="Use a number, or a name from that file",
     )
 
 
 def _raise_invalid_ids(name: str, file: str) -> NoReturn:
     raise InvalidArgument(
-        f"/{file} of the root filesystem has no valid ids for {quoted(name)}",
+        f"/{file} in the root filesystem has no valid ids for {quoted(name)}",
         remedy="Use numbers instead",
     )

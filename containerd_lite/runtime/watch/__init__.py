@@ -1,4 +1,4 @@
-"""Logs, resource usage and processes of running containers."""
+"""The logs, the resource usage and the processes of containers."""
 
 from __future__ import annotations
 

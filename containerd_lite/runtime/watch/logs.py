@@ -20,19 +20,19 @@ _NEWLINE = b"\n"
 
 
 def log_path(uri: str) -> bytes:
-    """Return the path of a log file.
+    """Return the path in the URI of a log file.
 
     Args:
         uri: The URI to which the task's output goes, such as ``file:///var/log/task``.
 
     Raises:
-        FailedPrecondition: The URI is not a ``file://`` URI.
+        FailedPrecondition: The scheme of the URI is not ``file``.
     """
     parts = urlsplit(uri)
     if parts.scheme != "file":
         raise FailedPrecondition(
             f"the output goes to {uri!r}, not to a log file" if uri else "the container has no log",
-            remedy="Start the task with streams=LogFile(path), or read the log of its logger",
+            remedy="Start the task with streams=LogFile(path), or read what its logger has written",
         )
     return unquote_to_bytes(parts.path)
 
@@ -44,10 +44,10 @@ def read_log(
 
     Args:
         path: The path of the file.
-        tail: Begin with this many lines at the end. ``None``: begin at the start of the file.
-        follow: A function that returns false once the task cannot write any more. ``None``: end at
-            the end of the file.
-        timeout: Seconds after which following ends. ``None``: no limit.
+        tail: How many of the last lines to yield first. ``None`` means the whole file.
+        follow: A function that returns whether the task can still write to the file. While it
+            returns true, wait for more output. ``None`` means: do not wait.
+        timeout: Seconds after which the wait for more output ends. ``None`` means no limit.
 
     Raises:
         NotFound: The file does not exist on this machine.
@@ -58,7 +58,7 @@ def read_log(
         if tail is not None:
             file.seek(_tail_offset(file, tail))
         while True:
-            # Checked before reading: else output between the last read and the end would be missed.
+            # Call follow before the read, so that the file is read once more after the task's end.
             may_grow = follow is not None and follow()
             while data := file.read(_CHUNK):
                 yield data
@@ -73,14 +73,17 @@ def _open(path: bytes) -> BinaryIO:
         return open_file(path)
     except FileNotFoundError as error:
         raise NotFound(
-            f"log file {os.fsdecode(path)} does not exist", remedy="Read it on the daemon's machine"
+            f"log file {os.fsdecode(path)} does not exist", remedy="Run on the daemon's machine"
         ) from error
     except PermissionError as error:
         raise PermissionDenied(f"no permission to read {os.fsdecode(path)}") from error
 
 
 def _tail_offset(file: BinaryIO, lines: int) -> int:
-    """Return where the last ``lines`` lines begin. An incomplete last line counts as one."""
+    """Return the offset at which the last ``lines`` lines begin.
+
+    A last line without a newline counts as a line.
+    """
     offset = file.seek(0, os.SEEK_END)
     if lines <= 0:
         return offset

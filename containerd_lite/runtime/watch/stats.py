@@ -1,4 +1,4 @@
-"""A summary of a container's resource usage, in one form for both versions of cgroups."""
+"""A summary of a container's resource usage, with the same fields for cgroups v1 and v2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from ...records import record
 from ...services import cgroups1, cgroups2
 from ...services.metrics import Metric
 
-#: Limits from this number on mean "no limit": both versions write that as a very large number.
+#: A limit of this number or a larger one means "no limit". The kernel reports "no limit" as a very
+#: large number in both versions of cgroups.
 _NO_LIMIT = 1 << 60
 
 
@@ -19,15 +20,15 @@ class Stats:
 
     Attributes:
         id: The container's id.
-        timestamp: When the usage was measured.
-        cpu: CPU usage since an earlier summary, where 1.0 is one whole CPU. ``None`` without an
-            earlier summary.
+        timestamp: The time of the measurement.
+        cpu: The average number of CPUs that the container has used since an earlier summary.
+            ``None`` without an earlier summary.
         cpu_time: CPU time since the start of the container, in nanoseconds.
-        memory: Used memory in bytes, without the cache that the kernel can free at once, as in
-            ``docker stats`` and ``nerdctl stats``.
-        memory_limit: The limit of memory in bytes, ``None`` for no limit.
+        memory: Used memory in bytes, without the file cache that the kernel can free at once.
+            ``docker stats`` and ``nerdctl stats`` show the same number.
+        memory_limit: The memory limit in bytes. ``None`` means no limit.
         pids: The number of processes and threads.
-        pids_limit: The limit of ``pids``, ``None`` for no limit.
+        pids_limit: The largest allowed number of processes and threads. ``None`` means no limit.
         block_read: Bytes read from block devices.
         block_written: Bytes written to block devices.
     """
@@ -49,11 +50,11 @@ class Stats:
 
         Args:
             metric: The metrics of the container.
-            before: An earlier summary, from which ``cpu`` is computed. Default: ``cpu`` is
-                ``None``.
+            before: An earlier summary. ``cpu`` is the CPU usage since this earlier summary.
+                Default: ``cpu`` is ``None``.
 
         Raises:
-            Unimplemented: The metrics are of an unknown kind.
+            Unimplemented: The metrics have a type that this package does not know.
         """
         data = metric.data
         if isinstance(data, cgroups1.Metrics):
@@ -61,7 +62,7 @@ class Stats:
         elif isinstance(data, cgroups2.Metrics):
             cpu_time, memory, limit, read, written = _of_v2(data)
         else:
-            raise Unimplemented(f"the metrics of {metric.id} are of an unknown kind")
+            raise Unimplemented(f"the metrics of container {metric.id} have an unknown type")
         pids = (data.pids.current, data.pids.limit) if data.pids else (0, 0)
         return cls(
             metric.id,

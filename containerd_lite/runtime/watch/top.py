@@ -11,7 +11,7 @@ from ...errors import FailedPrecondition
 from ...records import record
 from ...services.tasks import ProcessInfo
 
-#: Most bytes to read of a process's command line, and of its status.
+#: Most bytes to read from a file in ``/proc``.
 _MAX_READ = 64 << 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -19,18 +19,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @record(frozen=True)
 class TopProcess:
-    """A process of a container, with the ids of the machine, not of the container.
+    """A process of a container. Its ids are those of the machine, not those of the container.
 
     Attributes:
-        pid: The process's id.
-        parent: The parent's id.
+        pid: The process's pid.
+        parent: The pid of the parent process.
         uid: The user id.
-        state: The state, a letter of proc(5).
+        state: The state, as a letter of proc(5).
         cpu_time: CPU time in seconds.
         elapsed: Seconds since the start of the process.
         rss: Resident memory in bytes.
-        command: The command line. If it is empty, the name in brackets.
-        exec_id: The exec id of an added process, if the runtime reports it.
+        command: The command line. If it is empty: the process's name in square brackets.
+        exec_id: The exec id, if the process was added to the container and the runtime reports the
+            id. Otherwise ``""``.
     """
 
     pid: int
@@ -45,14 +46,14 @@ class TopProcess:
 
 
 def list_processes(processes: Sequence[ProcessInfo], first: int) -> list[TopProcess]:
-    """Return the processes that still exist; see ``Task.top``.
+    """Return those of the processes that still exist; see ``Task.top``.
 
     Args:
         processes: The container's processes, as the daemon lists them.
         first: The pid of the container's first process.
 
     Raises:
-        FailedPrecondition: This Python process cannot see the daemon's processes.
+        FailedPrecondition: The container's first process does not appear in ``/proc``.
     """
     found = []
     for process in processes:
@@ -87,9 +88,10 @@ def _read_process(process: ProcessInfo) -> TopProcess:
 
 
 def _parse_stat(body: bytes) -> tuple[str, list[str]]:
-    """Return the process's name, which may have any characters, and the fields after it.
+    """Return the process's name, and a list of the fields that follow the name.
 
-    The first of these fields is the state.
+    The name can contain any characters, even spaces and parentheses. The first field in the list
+    is the state.
     """
     head, _, tail = body.decode("utf-8", "replace").rpartition(")")
     return head.partition("(")[2], tail.split()

@@ -236,7 +236,7 @@ def log(tmp_path: Path) -> list[str]:
 
 def test_a_chain_hands_results_on_and_goes_back(tmp_path: Path, write: Write) -> None:
     planned = chain(write, tmp_path, "echo '{\"step\": 2}'")
-    *_, made = planned.added(Deadline(60))
+    *_, made = planned.add(Deadline(60))
     assert made.result is not None
     assert made.result.raw == {"step": 2}
     assert Attachment.of(Document(json.loads(json.dumps(made.json())), "it")) == made
@@ -250,7 +250,7 @@ def test_a_chain_hands_results_on_and_goes_back(tmp_path: Path, write: Write) ->
 
 
 def test_old_plugins_are_not_told_what_they_made(tmp_path: Path, write: Write) -> None:
-    *_, made = chain(write, tmp_path, "echo '{\"step\": 2}'", "0.3.1").added(Deadline(60))
+    *_, made = chain(write, tmp_path, "echo '{\"step\": 2}'", "0.3.1").add(Deadline(60))
     made.delete(Deadline(60))
     assert [line.endswith("none") for line in log(tmp_path)] == [True, False, True, True]
 

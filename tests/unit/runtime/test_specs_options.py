@@ -112,7 +112,7 @@ def test_a_word_that_is_no_option() -> None:
 
 def test_files_have_a_bound(tmp_path: Path) -> None:
     (tmp_path / "env").write_bytes(b"A=1\n" * (1 << 18) + b"B")
-    with pytest.raises(InvalidArgument, match="more than 1048576 bytes"):
+    with pytest.raises(InvalidArgument, match="larger than 1048576 bytes"):
         spec(env_files=[tmp_path / "env"])
     os.mkfifo(tmp_path / "fifo")  # nobody will ever write to it
     with pytest.raises(InvalidArgument, match="regular file"):

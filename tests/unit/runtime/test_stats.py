@@ -70,5 +70,5 @@ def test_limits_that_are_some() -> None:
 
 @pytest.mark.parametrize("data", [None, AnyValue("a.B", b"")])
 def test_of_another_kind(data: AnyValue | None) -> None:
-    with pytest.raises(Unimplemented, match="unknown kind"):
+    with pytest.raises(Unimplemented, match="unknown type"):
         Stats.of(Metric("c", _NOW, data))
