@@ -42,16 +42,6 @@ def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
     return {STATUS: "running", POLICY: policy, LOG_URI: log_uri, COUNT: "", STOPPED: ""}
 
 
-def stopped_labels(stopped: bool) -> dict[str, str]:
-    """Return the labels that make the monitor stop a container, or run it.
-
-    If ``stopped`` is true, the monitor kills and deletes the container's task.
-    """
-    if stopped:
-        return {STATUS: "stopped", STOPPED: "true"}
-    return {STATUS: "running", STOPPED: "false"}
-
-
 def check_monitor(introspection: IntrospectionService, policy: str) -> None:
     """Raise ``Unimplemented`` if the daemon has no restart monitor that supports the policy.
 
