@@ -74,7 +74,7 @@ _LEASES: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("leases", defaul
 
 
 class Service:
-    """A client of one gRPC service of a daemon. A ``CallContext`` contains its call options.
+    """A client of one gRPC service of a daemon. A ``CallContext`` contains the call options.
 
     An instance is cheap to create. Several threads can share one instance.
     """
@@ -123,7 +123,10 @@ class Service:
         return self._channel.name, self._context.namespace
 
     def _metadata(self) -> _Metadata:
-        """Return the context's metadata. If the context has no lease, add the block's lease."""
+        """Return the context's metadata.
+
+        If the context has no lease, add the lease of the surrounding ``joined_lease`` block.
+        """
         context = self._context
         if context.lease or not _LEASES.get():
             return context.metadata
@@ -204,7 +207,7 @@ class Service:
                 f"the daemon has been silent for {_MAX_SILENCE + _LIVENESS_TIMEOUT:.0f} s, and "
                 "does not answer other calls either",
                 address=self._channel.name,
-                remedy="Check whether the daemon is stopped or its disk hangs",
+                remedy="Check whether the daemon is stopped, or whether its disk hangs",
             ) from error
 
     def __repr__(self) -> str:
@@ -218,7 +221,7 @@ class MessageStream:
     The iterator yields the responses. The end of the ``with`` block closes the call.
 
     Attributes:
-        raw: The underlying stream of encoded messages, which also has the call's metadata.
+        raw: The underlying stream. It transports encoded messages, and has the call's metadata.
         method: The method that is called.
     """
 
@@ -324,7 +327,7 @@ def current_lease(channel: Channel, namespace: str) -> str:
 
 @contextmanager
 def joined_lease(channel: Channel, namespace: str, lease: str) -> Iterator[None]:
-    """Run the block, and send ``lease`` with all its calls to this daemon and namespace."""
+    """Run the block, and send ``lease`` with every call to this daemon and namespace."""
     token = _LEASES.set({**_LEASES.get(), (channel.name, namespace): lease})
     try:
         yield

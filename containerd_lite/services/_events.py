@@ -22,12 +22,12 @@ from .event_types import TYPES, ContainerRuntime, Event, Gap, Payload, TaskIO
 _TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
 
 _T = TypeVar("_T")
-#: A function that decodes the bytes of an event of one type to a record.
+#: A function that decodes the bytes of one type of event to a record.
 _PayloadReader: TypeAlias = Callable[[bytes], Payload]
 
 
 def _if_set(name: str, read: Callable[[DynamicMessage], _T]) -> Callable[[DynamicMessage], object]:
-    """Return a function that reads the field ``name``, or returns ``None`` if it is not set."""
+    """Return a function that reads the field ``name``. It returns ``None`` for an unset field."""
 
     def get(message: DynamicMessage) -> _T | None:
         return read(getattr(message, name)) if message.HasField(name) else None
@@ -45,8 +45,8 @@ def _runtime_of(message: DynamicMessage) -> ContainerRuntime:
     )
 
 
-#: Functions that read the fields that need conversion, by the name of the field. Fields with the
-#: same name have the same type in all types of events.
+#: A reader for each field that needs conversion, by the name of the field. Fields with the same
+#: name have the same type in all types of events.
 _FIELD_READERS: dict[str, Callable[[DynamicMessage], object]] = {
     "labels": lambda message: dict_of(message.labels),
     "rootfs": lambda message: mounts_of(message.rootfs),
@@ -54,7 +54,7 @@ _FIELD_READERS: dict[str, Callable[[DynamicMessage], object]] = {
     "runtime": _if_set("runtime", _runtime_of),
     "exited_at": _if_set("exited_at", datetime_of),
 }
-#: The readers of the types of events that have arrived so far, by the full name of the type.
+#: A reader for each type of event that has arrived so far, by the full name of the type.
 _payload_readers: dict[str, _PayloadReader] = {}
 
 

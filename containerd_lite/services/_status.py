@@ -55,7 +55,8 @@ def _add_details(
 
     Each joined error is a detail of type ``google.rpc.Status``. Other details stay undecoded.
     ``depth`` is the number of levels of joined errors that may still be decoded.
-    ``remaining[0]`` is the number of details that may still be read. This function reduces it.
+    ``remaining[0]`` is the number of details that may still be read. This function reduces the
+    number.
     """
     details: list[tuple[str, bytes]] = []
     joined: list[ContainerdError] = []

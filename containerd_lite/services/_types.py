@@ -175,5 +175,5 @@ def any_map_fields(values: Mapping[str, AnyValue]) -> dict[str, DynamicMessage]:
 
 
 def runtime_spec(spec: Mapping[str, object]) -> AnyValue:
-    """Encode a runtime spec as containerd's typeurl does: as JSON with the name of its type."""
+    """Encode a runtime spec as JSON, with the type name that containerd's typeurl uses."""
     return AnyValue(RUNTIME_SPEC, json_bytes(spec))

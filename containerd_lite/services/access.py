@@ -51,7 +51,7 @@ class Services:
 
     @property
     def content_service(self) -> services.ContentService:
-        """The content service. ``Client.content_store`` is a content store that uses it."""
+        """The content service. ``Client.content_store`` is a store that uses this service."""
         return services.ContentService(self._channel, self._context)
 
     @property
@@ -111,12 +111,12 @@ class Services:
 
     @property
     def transfer_service(self) -> services.TransferService:
-        """The transfer service. With it, the daemon itself transfers images. Since 1.7."""
+        """The transfer service, which transfers images in the daemon. Since 1.7."""
         return services.TransferService(self._channel, self._context)
 
     @property
     def mount_service(self) -> services.MountService:
-        """The mounts service. With it, the daemon makes mounts. Since 2.2."""
+        """The mounts service, which makes mounts in the daemon. Since 2.2."""
         return services.MountService(self._channel, self._context)
 
     def snapshot_service(self, name: str | None = None) -> services.SnapshotService:
@@ -142,9 +142,9 @@ class Services:
     def subscribe(
         self, *filters: str, timeout: float | None = None, reconnect: bool = False
     ) -> services.EventStream:
-        """Subscribe to the daemon's new events of all namespaces.
+        """Subscribe to new events of all namespaces.
 
-        ``EventService.subscribe`` explains how to miss no event, and lists the errors.
+        ``EventService.subscribe`` explains how to avoid missing events, and lists the errors.
 
         Args:
             filters: Only events that match one of these filters. Default: all events.
@@ -165,7 +165,7 @@ class Services:
         collection then removes what the block wrote.
 
         Args:
-            expires: Seconds after which the daemon may delete the lease if this process dies.
+            expires: Seconds after which the lease expires if this process dies.
 
         Raises:
             InvalidArgument: ``expires`` is too short or too long.
@@ -189,7 +189,7 @@ class Services:
                 return service.check() == "SERVING"
             except TimeoutError:
                 return False
-            except Unavailable:  # a daemon that shuts down responds only to some calls
+            except Unavailable:  # a daemon that is shutting down responds only to some calls
                 if deadline.expired:
                     return False
             time.sleep(min(wait, deadline.remaining() or wait))
@@ -233,8 +233,8 @@ class Services:
             The response message, or a ``MessageStream`` if the method is streaming.
 
         Raises:
-            InvalidArgument: The schema lacks the method, or the request message lacks a field that
-                was passed. The remedy lists the existing methods or fields.
+            InvalidArgument: The schema lacks the method or a field. The remedy lists the existing
+                methods or fields.
         """
         return self._raw(schema, timeout).any(method, request)
 

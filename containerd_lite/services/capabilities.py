@@ -23,8 +23,8 @@ class Capabilities:
         differs: The names of the differs.
         sandboxers: The names of the sandbox controllers.
         platforms: The platforms that the snapshotters support, such as ``linux/amd64``.
-        failed: The errors of the plugins that did not start, by ``type.id``. Plugins that are not
-            configured are included. The other fields do not contain these plugins.
+        failed: The errors of the plugins that did not start. The keys are ``type.id``. Plugins
+            that are not configured are included. The other fields do not contain these plugins.
     """
 
     services: frozenset[str]

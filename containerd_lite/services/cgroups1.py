@@ -28,7 +28,10 @@ class HugetlbStat:
 
 @record(frozen=True)
 class PidsStat:
-    """The number of processes and threads, and the limit of this number. 0 means no limit."""
+    """The number of processes and threads, and the limit of this number.
+
+    A limit of 0 means no limit.
+    """
 
     current: int = 0
     limit: int = 0
@@ -153,7 +156,7 @@ class BlkIOEntry:
 
 @record(frozen=True)
 class BlkIOStat:
-    """The use of block devices by a cgroup and its child cgroups.
+    """The usage of block devices by a cgroup and its child cgroups.
 
     The unit of a field is bytes, operations, nanoseconds or sectors.
     """
@@ -170,7 +173,10 @@ class BlkIOStat:
 
 @record(frozen=True)
 class RdmaEntry:
-    """The numbers of handles and objects of one RDMA device: either used or allowed."""
+    """The number of handles and the number of objects of one RDMA device.
+
+    The numbers in ``RdmaStat.current`` are the usage. The numbers in ``RdmaStat.limit`` are limits.
+    """
 
     device: str = ""
     hca_handles: int = 0
@@ -179,7 +185,7 @@ class RdmaEntry:
 
 @record(frozen=True)
 class RdmaStat:
-    """The current use of RDMA devices, and the limits of this use."""
+    """The usage of RDMA devices, and the limits of the usage."""
 
     current: tuple[RdmaEntry, ...] = ()
     limit: tuple[RdmaEntry, ...] = ()
@@ -205,7 +211,10 @@ class NetworkStat:
 
 @record(frozen=True)
 class CgroupStats:
-    """The number of threads in each state. The kernel counts them if delay accounting is on."""
+    """The number of threads in each state.
+
+    The kernel counts these threads if delay accounting is on.
+    """
 
     nr_sleeping: int = 0
     nr_running: int = 0

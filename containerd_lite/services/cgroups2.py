@@ -20,7 +20,7 @@ class PidsStat:
 
 @record(frozen=True)
 class PSIData:
-    """How much time tasks spent waiting for a resource.
+    """How much time threads spent waiting for a resource.
 
     ``avg10``, ``avg60`` and ``avg300`` are percentages of the last 10, 60 and 300 seconds.
     ``total`` is the whole time in microseconds.
@@ -34,9 +34,10 @@ class PSIData:
 
 @record(frozen=True)
 class PSIStats:
-    """Pressure stall information: the times in which ``some`` tasks or all tasks (``full``) waited.
+    """Pressure stall information: the time that threads spent waiting for a resource.
 
-    A task waits if a resource, such as the CPU, is not available.
+    ``some`` is the time in which at least one thread waited. ``full`` is the time in which all
+    threads waited.
     """
 
     some: PSIData | None = None
@@ -111,7 +112,10 @@ class MemoryStat:
 
 @record(frozen=True)
 class RdmaEntry:
-    """The numbers of handles and objects of one RDMA device: either used or allowed."""
+    """The number of handles and the number of objects of one RDMA device.
+
+    The numbers in ``RdmaStat.current`` are the usage. The numbers in ``RdmaStat.limit`` are limits.
+    """
 
     device: str = ""
     hca_handles: int = 0
@@ -120,7 +124,7 @@ class RdmaEntry:
 
 @record(frozen=True)
 class RdmaStat:
-    """The current use of RDMA devices, and the limits of this use."""
+    """The usage of RDMA devices, and the limits of the usage."""
 
     current: tuple[RdmaEntry, ...] = ()
     limit: tuple[RdmaEntry, ...] = ()
@@ -128,7 +132,10 @@ class RdmaStat:
 
 @record(frozen=True)
 class IOEntry:
-    """The bytes and operations of one block device: ``r…`` for reads, and ``w…`` for writes."""
+    """The bytes and the operations of one block device.
+
+    The fields ``r…`` count reads, and the fields ``w…`` count writes.
+    """
 
     major: int = 0
     minor: int = 0
@@ -140,7 +147,7 @@ class IOEntry:
 
 @record(frozen=True)
 class IOStat:
-    """The use of block devices. ``psi`` exists since 2.0."""
+    """The usage of block devices. ``psi`` exists since 2.0."""
 
     usage: tuple[IOEntry, ...] = ()
     psi: PSIStats | None = None

@@ -111,7 +111,7 @@ class ContainerService(Service):
         self._call("Delete", {"id": id})
 
     def stream(self, *filters: str) -> Iterator[ContainerRecord]:
-        """Yield the containers of the namespace as the daemon sends them.
+        """Yield the containers of the namespace while the daemon sends them.
 
         This method makes one call. The call has no deadline, unless ``with_options`` has set one.
 

@@ -1,4 +1,4 @@
-"""The content service, containerd.services.content.v1: blobs by digest, and ingests by ref."""
+"""The content service, containerd.services.content.v1, which stores blobs and ingests."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class ContentService(Service):
         return ContentRead(self._stream("Read", {"digest": digest, "offset": offset, "size": size}))
 
     def write(self, ref: str) -> ContentWrite:
-        """Open a write stream for the ingest ``ref``. The stream's ``stat`` locks the ref."""
+        """Open a write stream for the ingest ``ref``. ``ContentWrite.stat`` locks the ref."""
         return ContentWrite(self._stream("Write"), ref)
 
     def list(self, *filters: str) -> Iterator[ContentInfo]:
@@ -240,14 +240,14 @@ class ContentWrite:
         Args:
             offset: The position of the chunk in bytes. It must be the number of bytes that the
                 daemon has, or 0. With 0, the daemon first deletes the bytes that it has.
-            data: The bytes of the chunk. Their number must be slightly less than 16 MiB.
-            total: The size of the blob in bytes. If it is given, it replaces an earlier size.
-            expected: The digest of the blob. If it is given, it replaces an earlier digest.
+            data: The bytes of the chunk. The chunk must be slightly smaller than 16 MiB.
+            total: The size of the blob in bytes. Default: the size from earlier calls.
+            expected: The digest of the blob. Default: the digest from earlier calls.
 
         Raises:
             ContainerdError: This chunk or an earlier chunk has failed.
         """
-        # Encoding the data as a field would copy it twice, so it is sent from its own buffer.
+        # Encoding would copy the data twice. So the data is sent from its own buffer.
         fields: dict[str, object] = {"action": _WRITE, "ref": self._ref, "offset": offset}
         if total or expected:
             fields.update(total=total, expected=expected)

@@ -41,7 +41,8 @@ class DiffService(Service):
         Args:
             layer: The descriptor of the layer. The daemon must have the content.
             mounts: The mounts of the snapshot.
-            payloads: Values for the daemon's stream processors, by the processor's id. Since 1.3.
+            payloads: Values for the daemon's stream processors, by the ids of the processors.
+                Since 1.3.
             sync_fs: Whether the daemon flushes the filesystem after the unpacking. Since 1.7.14
                 and 2.0. Older daemons ignore this argument.
 
@@ -76,7 +77,7 @@ class DiffService(Service):
         labels: Mapping[str, str] | None = None,
         source_date_epoch: datetime | None = None,
     ) -> Descriptor:
-        """Write the changes between two snapshots as a layer to the content store.
+        """Store the changes between two snapshots as a layer in the content store.
 
         Args:
             lower: The mounts of the parent snapshot.

@@ -161,8 +161,8 @@ class TaskIO:
 class TaskCreate:
     """The event ``/tasks/create``.
 
-    ``bundle`` is the directory that contains the runtime spec. If the task was restored from a
-    checkpoint, ``checkpoint`` is this checkpoint, else ``""``.
+    ``bundle`` is the directory that contains the runtime spec. ``checkpoint`` is the checkpoint
+    from which the task was restored, or ``""``.
     """
 
     container_id: str = ""
@@ -186,8 +186,8 @@ class TaskDelete:
     """The event ``/tasks/delete``.
 
     For an exec, ``id`` is the id of the exec. For the task itself, ``id`` is ``""`` or the
-    ``container_id``. Do not rely on this event: the shim sends it immediately before its own exit.
-    With containerd 2.1, the shim may exit before it has sent the event.
+    ``container_id``. Do not rely on this event: the shim sends the event immediately before it
+    exits. With containerd 2.1, the shim may exit before it has sent the event.
     """
 
     container_id: str = ""
@@ -325,8 +325,8 @@ class Gap:
     The daemon does not send gaps. A subscription with ``reconnect=True`` creates them.
 
     Attributes:
-        since: When the last received event happened, or when the subscription began if it has
-            received no event.
+        since: The time of the last received event. If no event has been received, the beginning
+            of the subscription.
         until: When the new subscription was confirmed.
         reason: Why the old subscription ended.
     """

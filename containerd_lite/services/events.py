@@ -25,11 +25,11 @@ class EventService(Service):
     def subscribe(
         self, *filters: str, timeout: float | None = None, reconnect: bool = False
     ) -> EventStream:
-        """Subscribe to the daemon's new events of all namespaces.
+        """Subscribe to new events of all namespaces.
 
         containerd does not send past events. When this method returns, the request has been sent,
-        but the daemon may not have processed it yet. To miss no event, first subscribe, then wait
-        until the daemon has processed the request, and then list the objects::
+        but the daemon may not have processed it yet. To avoid missing events, first subscribe,
+        then wait until the daemon has processed the request, and then list the objects::
 
             with client.event_service.subscribe(reconnect=True) as stream:
                 stream.wait_until_subscribed()

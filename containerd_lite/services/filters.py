@@ -61,10 +61,10 @@ class Filter:
     __hash__ = None  # type: ignore[assignment]
 
     def matches(self, pattern: str) -> Expression:
-        """Return the filter for values that contain a match of a regular expression.
+        """Return the filter for objects whose field matches a regular expression.
 
         Args:
-            pattern: The regular expression, in Go's syntax.
+            pattern: The regular expression, in Go's syntax. It can match any part of the field.
         """
         return Expression(f"{self._path}~={_quoted(pattern)}")
 

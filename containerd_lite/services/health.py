@@ -1,4 +1,4 @@
-"""The gRPC health service, grpc.health.v1, which reports whether the daemon serves."""
+"""The gRPC health service, grpc.health.v1, which reports whether the daemon serves requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images service, containerd.services.images.v1, which stores names and their targets.
+"""The images service, containerd.services.images.v1, which stores image names and their targets.
 
 Garbage collection does not delete content that is the target of a name.
 """
@@ -107,11 +107,12 @@ class ImageService(Service):
         Args:
             name: The name of the image.
             sync: Whether to wait until the daemon has collected garbage.
-            target: If given, delete the image only if its descriptor is ``target``. Since 2.0.
+            target: Delete the image only if this is the image's descriptor. Since 2.0. Default:
+                delete the image in any case.
 
         Raises:
             NotFound: The image does not exist, or its descriptor is not ``target``.
-            Unimplemented: ``target`` is given, and the daemon is older than 2.0. These daemons
+            Unimplemented: ``target`` is given, and the daemon is older than 2.0. Older daemons
                 would ignore ``target``, so this method deletes nothing.
         """
         request: dict[str, object] = {"name": name, "sync": sync}

@@ -45,7 +45,7 @@ class Plugin:
 
 @record(frozen=True)
 class Deprecation:
-    """A deprecated feature that the daemon has seen in use, and the time of its last use."""
+    """A deprecated feature that clients use, and the time of the last use."""
 
     id: str
     message: str
@@ -58,10 +58,10 @@ class Server:
 
     Attributes:
         uuid: The id of the daemon.
-        pid: The process id of the daemon. Since 1.6.25 and 1.7. For older daemons it is 0.
+        pid: The process id of the daemon. Since 1.6.25 and 1.7; 0 for older daemons.
         deprecations: The deprecation warnings. Since 1.6.25 and 1.7.9.
-        pidns: The inode number of the daemon's PID namespace. Since 1.6.25 and 1.7. For older
-            daemons it is 0.
+        pidns: The inode number of the daemon's PID namespace. Since 1.6.25 and 1.7; 0 for older
+            daemons.
     """
 
     uuid: str

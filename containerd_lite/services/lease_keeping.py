@@ -32,7 +32,7 @@ _INTERRUPTED_TIMEOUT = 2.0
 _DELETE_WAITS = (0.01, 0.03, 0.1, 0.1, 0.0)
 #: Seconds after which the lease of resumable work expires. This is longer than a weekend.
 RESUME_EXPIRES = 7 * 86400.0
-#: The minimum of ``expires`` in seconds. With less, a lease could expire before its renewal.
+#: The minimum of ``expires`` in seconds. A shorter lease could expire before its renewal.
 _MIN_EXPIRES = 1.0
 #: A lease is renewed after the first fraction of ``expires``. A failed renewal is repeated after
 #: the second fraction of ``expires``.
@@ -49,7 +49,7 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
 
     Args:
         leases: The leases service of the namespace.
-        expires: Seconds after which the daemon may delete the lease if this process dies.
+        expires: Seconds after which the lease expires if this process dies.
         resume: A name for the work of the block. With a name, the lease of a failed block is not
             deleted, and a later block with the same name uses this lease. Default: no name, so
             that the lease is always deleted.
@@ -114,13 +114,14 @@ def _renewing(leases: LeaseService, id: str, expires: float) -> Iterator[None]:
     finally:
         has_ended.set()
         with suppress(RuntimeError):  # an interrupt came before the thread started
-            thread.join(_CLEANUP_TIMEOUT)  # an unfinished renewal would leave a temporary lease
+            # A renewal that is still in progress would leave a lease behind.
+            thread.join(_CLEANUP_TIMEOUT)
 
 
 def _delete_if_created(leases: LeaseService, id: str) -> None:
-    """Delete a lease whose creation was interrupted. The lease may exist or not.
+    """Delete a lease whose creation was interrupted. The lease may or may not exist.
 
-    A busy daemon may create the lease late, so this function tries several times.
+    A busy daemon may create the lease later, so this function tries several times.
     """
     for wait in _DELETE_WAITS:
         with suppress(NotFound):

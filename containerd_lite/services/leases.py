@@ -25,7 +25,10 @@ _RESOURCE_TYPES = "content, ingests and snapshots/<snapshotter>"
 
 @record(frozen=True)
 class Lease:
-    """A lease. Until it is deleted or expires, it protects everything that was written under it."""
+    """A lease, which protects everything that was written under it.
+
+    The protection ends when the lease is deleted or expires.
+    """
 
     id: str
     created_at: datetime
@@ -57,9 +60,9 @@ class LeaseService(Service):
         return current_lease(self._channel, self._context.namespace)
 
     def joining(self, id: str) -> AbstractContextManager[None]:
-        """Return a context manager that makes the calls of its block belong to a lease.
+        """Return a context manager. The calls within its block belong to a lease.
 
-        This applies to all calls to this daemon and namespace.
+        This applies to calls to this daemon and namespace.
 
         Args:
             id: The id of the lease.
@@ -70,7 +73,7 @@ class LeaseService(Service):
         """Create a lease.
 
         Args:
-            id: The id of the lease. Default: the daemon chooses one.
+            id: The id of the lease. Default: the daemon chooses an id.
             labels: The labels of the lease. The label ``EXPIRE`` sets when the lease expires.
 
         Raises:

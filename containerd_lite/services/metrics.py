@@ -29,7 +29,7 @@ class Metric:
     Attributes:
         id: The id of the container or sandbox.
         timestamp: The time of the sample.
-        data: The values. Their class depends on the machine's version of cgroups. It is
+        data: The values. Their class depends on the machine's version of cgroups. The class is
             ``AnyValue`` if this package does not know the type of the values. ``None`` means that
             the sample has no values.
     """
@@ -50,7 +50,9 @@ def metric_of(message: DynamicMessage) -> Metric:
 
 
 def decode_metrics(value: AnyValue) -> cgroups1.Metrics | cgroups2.Metrics | AnyValue:
-    """Decode an ``Any`` to a record of metrics. Return the ``Any`` if its type is unknown.
+    """Decode an ``Any`` to a record of metrics.
+
+    If the type of the ``Any`` is unknown, return the ``Any`` unchanged.
 
     Raises:
         ProtocolError: The bytes are not a value of the type.

@@ -20,7 +20,8 @@ class ActiveMount:
         mount: The mount that was requested.
         mount_point: The path at which the daemon has made the mount.
         mounted_at: When the daemon made the mount.
-        data: Values from the handler of this mount. Later mounts of the activation can use them.
+        data: Values from the handler of this mount. Later mounts of the activation can use these
+            values.
     """
 
     mount: Mount
@@ -49,7 +50,7 @@ class Activation:
 class MountService(Service):
     """The mount manager of a namespace. Since 2.2.
 
-    It makes the mounts that the kernel alone cannot make (``format/…``, ``loop``, …).
+    The mount manager makes mounts that the kernel alone cannot make (``format/…``, ``loop``, …).
     """
 
     _name = "containerd.services.mounts.v1.Mounts"
@@ -107,7 +108,7 @@ class MountService(Service):
         """Replace fields of a stored activation.
 
         Args:
-            activation: The new values. Their name selects the stored activation.
+            activation: The new values. The name in ``activation`` selects the stored activation.
             fields: The names of the fields to replace. Default: all fields.
 
         Raises:
@@ -124,7 +125,7 @@ class MountService(Service):
         """Yield the activations of the namespace.
 
         Args:
-            *filters: Filters. All daemons up to at least 2.4 ignore them.
+            *filters: Filters. All daemons up to at least 2.4 ignore filters.
         """
         with self._stream("List", {"filters": filters}) as responses:
             for response in responses:

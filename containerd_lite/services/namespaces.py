@@ -38,7 +38,7 @@ class NamespaceService(Service):
         """Return the namespaces of the daemon.
 
         Args:
-            filter: A filter. All daemons so far ignore it.
+            filter: A filter. All daemons so far ignore the filter.
         """
         namespaces = self._call("List", {"filter": filter}).namespaces
         return [_namespace(namespace) for namespace in namespaces]

@@ -1,4 +1,4 @@
-"""Calls any method of any descriptor set by its name, without the typed services."""
+"""Calls any method of any descriptor set by the method's name, without the typed services."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ class RawService(Service):
             The response of a unary method, or the ``MessageStream`` of a streaming method.
 
         Raises:
-            InvalidArgument: The schema lacks the method, or the request message lacks a field that
-                was passed.
+            InvalidArgument: The schema lacks the method or a field.
         """
         method = self.schema.method(name)
         is_streaming = method.client_streaming or method.server_streaming
@@ -55,9 +54,9 @@ class RawService(Service):
             request: The request, or its fields. Default: an empty request.
 
         Raises:
-            InvalidArgument: The method is a streaming method, or the schema lacks the method, or
-                the request message lacks a field that was passed. For a missing method or field,
-                the remedy lists the existing methods or fields.
+            InvalidArgument: The method is a streaming method. This error is also raised if the
+                schema lacks the method or a field. The remedy then lists the existing methods or
+                fields.
         """
         method = self.schema.method(name)
         if method.client_streaming or method.server_streaming:
@@ -77,9 +76,8 @@ class RawService(Service):
             The call, which is an iterator over the responses and a context manager.
 
         Raises:
-            InvalidArgument: The method is a unary method, or the schema lacks the method, or the
-                request message lacks a field that was passed. For a missing method or field, the
-                remedy lists the existing methods or fields.
+            InvalidArgument: The method is a unary method. This error is also raised if the schema
+                lacks the method or a field. The remedy then lists the existing methods or fields.
         """
         method = self.schema.method(name)
         if not method.client_streaming and not method.server_streaming:
@@ -100,7 +98,7 @@ class RawService(Service):
 
 
 class Stub:
-    """A service of a descriptor set, whose methods are available as Python methods.
+    """A gRPC service whose methods can be called as Python methods.
 
     Each method takes a message, a mapping, or fields as keyword arguments. A unary method returns
     the response. A streaming method returns a ``MessageStream``.

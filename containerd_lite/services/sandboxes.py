@@ -176,9 +176,9 @@ class SandboxController(Service):
     name leads to ``NotFound``, and ``""`` leads to ``InvalidArgument``. containerd 1.7 has only one
     controller, which has no name.
 
-    containerd 1.7, and 2.x before 2.0.9, 2.1.8, 2.2.4 and 2.3, has a bug in ``create``, ``start``
-    and ``wait``. The daemon does the work, but fails to publish the event. It then responds with
-    ``InvalidArgument``: a topic must start with ``/``.
+    containerd 1.7, 2.0 before 2.0.9, 2.1 before 2.1.8, and 2.2 before 2.2.4 have a bug in
+    ``create``, ``start`` and ``wait``. The daemon does the work, but fails to publish the event. It
+    then responds with ``InvalidArgument``: a topic must start with ``/``.
 
     The runc shim supports sandboxes only in containerd 1.7. In 2.x, ``podsandbox`` is the only
     built-in controller that runs sandboxes with runc.

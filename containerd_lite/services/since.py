@@ -44,7 +44,7 @@ _METHODS = {
 
 
 def unimplemented_remedy(method: str, daemon: str) -> str:
-    """Return the remedy of the error for a method that the daemon does not implement.
+    """Return the remedy for a call of a method that the daemon does not implement.
 
     Args:
         method: The full name of the method, ``package.Service/Method``.

@@ -47,7 +47,7 @@ class SnapshotInfo:
 
 @record(frozen=True)
 class Usage:
-    """The disk usage of a snapshot without its parents: its size in bytes, and its inodes."""
+    """The disk usage of a snapshot without its parents: bytes, and the number of inodes."""
 
     size: int
     inodes: int
@@ -166,7 +166,7 @@ class SnapshotService(Service):
     def can_remap(self) -> bool:
         """Return whether the snapshotter can map the owners of files to other ids. Since 2.0.
 
-        Labels of a snapshot then request a mapping to the ids of a user namespace.
+        If true, the labels of a snapshot can request a mapping to the ids of a user namespace.
         """
         return _REMAP in self.capabilities()
 
@@ -245,7 +245,7 @@ class SnapshotService(Service):
                 yield from map(_info, response.info)
 
     def usage(self, key: str) -> Usage:
-        """Return the disk usage of a snapshot. For an active snapshot, the daemon measures it now.
+        """Return the disk usage of a snapshot. The daemon measures active snapshots when asked.
 
         Raises:
             NotFound: The snapshot does not exist.

@@ -1,8 +1,8 @@
 """The streaming service, containerd.services.streaming.v1. Since 1.7.
 
 Other calls refer to a stream by its id. ``ByteReader`` and ``ByteWriter`` receive and send bytes
-through a stream. The receiver grants credit to the sender, as containerd's transfers of archives
-do (core/transfer/streaming).
+through a stream. The receiver grants credit to the sender, as in containerd's
+core/transfer/streaming.
 """
 
 from __future__ import annotations
@@ -140,12 +140,12 @@ class Stream:
 
 
 class ByteReader(io.RawIOBase):
-    """A raw file of the bytes that arrive through a stream. It buffers up to 64 KiB.
+    """A raw file object that reads the bytes from a stream. It buffers up to 64 KiB.
 
     The file ends when the daemon ends the stream. When containerd (up to at least 2.3) exports an
-    archive, it does not end the archive's stream. To make containerd end this stream after the
-    last byte, pass the same stream as ``progress_stream`` of the transfer. ``other`` then receives
-    the ``Progress`` values.
+    archive, it does not end the archive's stream. To make containerd end the stream after the last
+    byte, use the same stream as ``progress_stream`` of the transfer. ``other`` then receives the
+    ``Progress`` values.
 
     Closing the file does not close the stream.
 
@@ -198,10 +198,10 @@ class ByteReader(io.RawIOBase):
         This method is called only when all received bytes have been read. So at most 64 KiB of
         unread bytes can arrive.
 
-        This method sends a grant after each ``Data`` message, as Go's client does. In the daemon, a
-        grant wakes only one of the writers that wait for credit. If this writer does not use all
-        of the credit, the other writers wait until the next grant. Without a grant after each
-        ``Data`` message, they would wait for ever.
+        This method sends a grant after each ``Data`` message, as containerd's Go client does. In
+        the daemon, a grant wakes only one of the writers that wait for credit. If this writer does
+        not use all of the credit, the other writers wait until the next grant. Without a grant
+        after each ``Data`` message, the other writers would wait for ever.
         """
         if self._window < WINDOW:
             self._stream.send(_packed(_WINDOW_UPDATE, update=WINDOW - self._window))
@@ -249,8 +249,8 @@ class ByteWriter:
 
         When this method returns, the kernel has all of ``data``.
 
-        If the transfer has failed, the daemon stops reading without an error on this stream. To
-        end this method then, another thread can cancel the stream.
+        If the transfer has failed, the daemon stops reading, but does not end this stream with an
+        error. Another thread can then cancel the stream, which ends this call.
 
         Raises:
             DeadlineExceeded: The daemon granted no credit within the timeout.

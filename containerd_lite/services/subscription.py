@@ -3,10 +3,10 @@
 ``EventStream`` starts no thread: the thread that requests the next event does all the work.
 
 containerd (1.6, 1.7 and 2.1) sends the response headers of ``Subscribe`` only with the first event.
-So the client does not know when the daemon has processed the request. Events that happen earlier
-are lost. To find out whether the request has been processed, ``EventStream`` publishes probes. A
-probe is an event whose topic no other client uses. When the stream receives one of its probes, the
-subscription is confirmed.
+So the client does not know when the daemon has processed the request. The daemon does not send
+events that happened before this time. To find out whether the daemon has processed the request,
+``EventStream`` publishes probes. A probe is an event whose topic no other client uses. When the
+stream receives one of its probes, the subscription is confirmed.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class EventStream:
         self._state_lock = threading.Lock()  # protects _loss and _stream
         self._loss: ContainerdError | None = None  # set until the next subscription is confirmed
         self._stream: MessageStream
-        self._confirmed_stream: MessageStream | None = None  # the last that received our probe
+        self._confirmed_stream: MessageStream | None = None  # the stream that received our probe
         self._buffered: deque[Event] = deque()  # events that arrived before our probe
         self._started_at = datetime.now(timezone.utc)
         self._last_event: Event | None = None
@@ -141,7 +141,7 @@ class EventStream:
         return None
 
     def wait_until_subscribed(self, timeout: float | None = None) -> None:
-        """Wait until the daemon has certainly processed the subscription.
+        """Wait until it is certain that the daemon has processed the subscription.
 
         This method publishes an event, and waits until this subscription receives the event. The
         topic of the event is unique, and begins with ``/containerd-lite/subscribed/``.
@@ -242,7 +242,7 @@ class EventStream:
                     raise self._timeout_error(error) from error
 
     def _renew(self, deadline: Deadline) -> None:
-        """Subscribe again. Buffer an event with the ``Gap``, and the first events after it."""
+        """Subscribe again. Buffer a ``Gap`` event, and the events that arrive meanwhile."""
         if self._pid != os.getpid():
             raise FailedPrecondition(
                 "the subscription belongs to the parent process, which forked this process",
@@ -321,7 +321,7 @@ class EventStream:
         self.close()
 
     def __reduce__(self) -> str:
-        raise TypeError("an EventStream cannot be pickled: subscribe in each process that needs it")
+        raise TypeError("an EventStream cannot be pickled: subscribe in the process that reads it")
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "lost" if self._loss else "open"

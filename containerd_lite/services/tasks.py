@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: The states of a process (types/task/task.proto, Status).
 TaskState = Literal["unknown", "created", "running", "stopped", "paused", "pausing"]
 _STATES: tuple[TaskState, ...] = ("unknown", "created", "running", "stopped", "paused", "pausing")
-#: The type names of the runtime spec's resources (containerd's typeurl). The encoding is JSON.
+#: The type names of the runtime spec's resources (containerd's typeurl). Their values are JSON.
 LINUX_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/LinuxResources"
 WINDOWS_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/WindowsResources"
 #: Seconds to wait for the status of a call after the response. The daemon sends both together.
@@ -424,7 +424,7 @@ class TaskService(Service):
         """Return the first process of each task in the namespace.
 
         Args:
-            filter: A filter. Daemons up to 2.3 ignore it.
+            filter: A filter. Daemons up to 2.3 ignore the filter.
         """
         response = self._call("List", {"filter": filter})
         return [_status(task, task.container_id or task.id) for task in response.tasks]

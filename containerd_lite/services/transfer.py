@@ -80,7 +80,7 @@ class TransferService(Service):
 
         Returns:
             The call, which any thread may cancel. The ``receive`` method of the call returns when
-            the transfer has ended. It raises the same errors as ``transfer``.
+            the transfer has ended. ``receive`` raises the same errors as ``transfer``.
         """
         fields: dict[str, object] = {
             "source": any_fields(_to_any(source)),

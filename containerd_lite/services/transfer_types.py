@@ -23,7 +23,8 @@ from ._types import AnyValue, descriptor_fields, descriptor_of, platform_fields,
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Words for the values of the enums HTTPDebug and AuthType. A word's index is its enum number.
+#: Words for the values of the enums HTTPDebug and AuthType. The index of a word is the number of
+#: the enum value.
 _HTTP_DEBUG_WORDS = ("disabled", "debug", "trace", "both")
 _AUTH_WORDS = ("none", "credentials", "refresh", "header")
 
@@ -66,7 +67,7 @@ class TransferResolver:
         auth_stream: The id of an open stream. The daemon sends each ``AuthRequest`` on this
             stream, and the client must respond with an ``AuthResponse``.
         headers: HTTP headers of every request.
-        host_dir: A folder on the daemon's machine with hosts.toml files. Since 2.0.
+        host_dir: A folder on the daemon's machine that contains hosts.toml files. Since 2.0.
         default_scheme: The default URL scheme, ``http`` or ``https``. Since 2.0.
         http_debug: What the daemon logs about HTTP: nothing (``disabled``), requests and responses
             (``debug``), connections (``trace``) or ``both``. Since 2.1.
@@ -146,8 +147,8 @@ class ImageReference:
             daemon uses the following fields only if ``is_prefix`` is true.
         allow_overwrite: Whether a full name in an annotation replaces ``name``.
         add_digest: Whether the daemon also stores a name that contains the image's digest.
-        skip_named_digest: Whether the daemon does not store a name with the digest if the image
-            has another name.
+        skip_named_digest: Whether the daemon stores the name with the digest only if the image has
+            no other name.
     """
 
     name: str
@@ -434,7 +435,9 @@ _READERS: dict[str, Callable[[DynamicMessage], TransferValue]] = {
 
 
 def transfer_value(value: AnyValue) -> TransferValue | AnyValue:
-    """Decode an ``Any`` to a record of this module. Return the ``Any`` if its type is unknown.
+    """Decode an ``Any`` to a record of this module.
+
+    If the type of the ``Any`` is unknown, return the ``Any`` unchanged.
 
     Raises:
         ProtocolError: The bytes are not a value of the type.
