@@ -1,6 +1,7 @@
 """The daemon's gRPC services.
 
-Each file has one service with a typed method for each RPC, and its records as dataclasses.
+Each service is a class with a typed method for each RPC. The records that these methods take and
+return are dataclasses.
 """
 
 from __future__ import annotations

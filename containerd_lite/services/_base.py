@@ -1,7 +1,7 @@
-"""The base of all services: call metadata, deadlines, messages and errors.
+"""The base class of all services: call metadata, deadlines, messages and errors.
 
-``CallContext`` has the options of a call. ``Service`` makes the calls. ``joined_lease`` sets the
-lease that calls belong to.
+``CallContext`` contains the options of calls. ``Service`` makes the calls. ``joined_lease`` sets
+the lease for the calls of a block.
 """
 
 from __future__ import annotations
@@ -26,32 +26,33 @@ from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
 from ..transport.channel import Channel
 from ..transport.stream import Stream, operation
 from ._status import translated
-from .since import lacking
+from .since import unimplemented_remedy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Seconds to wait for the daemon's version after a call has failed.
+#: Seconds to wait for the daemon's version, which the remedy of ``Unimplemented`` contains.
 _VERSION_TIMEOUT = 5.0
-#: For calls that may take any time: seconds without a message after which the daemon is checked,
-#: and seconds that it has to answer this check.
+#: ``receive_patiently`` checks the daemon after ``_MAX_SILENCE`` seconds without a message. The
+#: daemon must respond to this check within ``_LIVENESS_TIMEOUT`` seconds.
 _MAX_SILENCE, _LIVENESS_TIMEOUT = 30.0, 30.0
 _Metadata = tuple[tuple[str, str], ...]
-#: The fields of a request by their names; a nested message is a dict.
+#: A mapping from the names of a request's fields to their values. A nested message is a dict.
 Fields = Mapping[str, object]
 
 
 @record(frozen=True)
 class CallContext:
-    """The options of each call: namespace, lease and deadlines.
+    """The options of calls: the namespace, the lease, the timeouts and ``wait_for_ready``.
 
     Attributes:
-        namespace: The containerd namespace that the calls are for.
-        lease: Id of the lease that the calls belong to. Default: the lease of the caller's block.
-        timeout: Deadline in seconds of calls that only touch metadata.
-        long_timeout: Deadline in seconds of calls that move content or wait for something.
-            Default: none, because a deadline that expires during a mount or a commit aborts it.
-        wait_for_ready: Whether calls wait for a daemon that cannot be reached.
+        namespace: The containerd namespace of the calls.
+        lease: The id of the lease that protects what the calls create. Default: the lease of the
+            surrounding ``joined_lease`` block, if there is one.
+        timeout: Seconds that a short call may take. ``None`` means no limit.
+        long_timeout: Seconds that a long call may take. A long call moves content or waits for
+            something. Default: no limit, because an expired deadline aborts a mount or a commit.
+        wait_for_ready: Whether calls wait until the daemon can be reached.
     """
 
     namespace: str = "default"
@@ -62,20 +63,20 @@ class CallContext:
 
     @cached_property
     def metadata(self) -> _Metadata:
-        """The metadata that names the namespace and the lease."""
+        """The gRPC metadata with the namespace and the lease."""
         metadata: _Metadata = (("containerd-namespace", self.namespace),)
         return (*metadata, ("containerd-lease", self.lease)) if self.lease else metadata
 
 
-#: The lease that calls belong to, by daemon and namespace. ``Workers`` copy the context, so their
-#: threads use the same lease.
+#: The ids of the leases that ``joined_lease`` has set, by the daemon's address and the namespace.
+#: The threads of ``Workers`` run in a copy of the caller's context, so they use the same leases.
 _LEASES: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("leases", default={})  # noqa: B039
 
 
 class Service:
-    """A service of one daemon, called with the options of a ``CallContext``.
+    """A client of one gRPC service of a daemon. A ``CallContext`` contains the call options.
 
-    It is cheap to make, and threads may share it.
+    An instance is cheap to create. Several threads can share one instance.
     """
 
     _name: ClassVar[str]
@@ -94,13 +95,14 @@ class Service:
     ) -> Self:
         """Return a copy of this service with other call options.
 
-        Options that are not given stay as they are.
+        An option that is not passed keeps its value.
 
         Args:
-            timeout: Deadline in seconds of every call, also of calls that have none by default.
-            wait_for_ready: Whether calls wait for a daemon that cannot be reached.
-            namespace: The namespace that the calls are for.
-            lease: Id of the lease that the calls belong to.
+            timeout: Seconds that each call may take. This limit also applies to calls that have no
+                deadline by default.
+            wait_for_ready: Whether calls wait until the daemon can be reached.
+            namespace: The containerd namespace of the calls.
+            lease: The id of the lease that protects what the calls create.
         """
         context = self._context
         if timeout is not None:
@@ -121,7 +123,10 @@ class Service:
         return self._channel.name, self._context.namespace
 
     def _metadata(self) -> _Metadata:
-        """Return the context's metadata, with the caller's lease if the context has none."""
+        """Return the context's metadata.
+
+        If the context has no lease, add the lease of the surrounding ``joined_lease`` block.
+        """
         context = self._context
         if context.lease or not _LEASES.get():
             return context.metadata
@@ -133,14 +138,14 @@ class Service:
     ) -> DynamicMessage:
         """Make a unary call and return the response.
 
-        An ``is_long`` call may take any time: it has the deadline ``long_timeout`` and a
-        connection of its own.
+        If ``is_long`` is true, the call has the deadline ``long_timeout``, and does not share its
+        connection with other calls.
         """
         method = CONTAINERD.method(f"{self._name}/{name}")
-        return self._exchange(method, request_of(method, fields) if fields else b"", is_long)
+        return self._unary(method, request_of(method, fields) if fields else b"", is_long)
 
-    def _exchange(self, method: Method, request: bytes, is_long: bool) -> DynamicMessage:
-        """Send an encoded request and return the decoded response."""
+    def _unary(self, method: Method, request: bytes, is_long: bool) -> DynamicMessage:
+        """Make a unary call with an encoded request, and return the decoded response."""
         context = self._context
         try:
             response = self._channel.unary(
@@ -152,29 +157,32 @@ class Service:
                 dedicated=is_long,
             )
         except Unimplemented as error:
-            raise self._explained(error, method) from error.__cause__
+            raise self._with_release_remedy(error, method) from error.__cause__
         except ContainerdError as error:
             raise translated(error) from error.__cause__
         return decode(method.response, response)
 
-    def _explained(self, error: Unimplemented, method: Method) -> ContainerdError:
-        """Return the error; its remedy names the daemon's version, and one with the method."""
+    def _with_release_remedy(self, error: Unimplemented, method: Method) -> ContainerdError:
+        """Set the remedy of an error, and return the translated error.
+
+        The remedy names the daemon's version and the release that added the method.
+        """
         version = CONTAINERD.method("containerd.services.version.v1.Version/Version")
         try:
             response = self._channel.unary(version.path, timeout=_VERSION_TIMEOUT)
             daemon = str(decode(version.response, response).version)
         except ContainerdError:
             daemon = ""
-        error.remedy = lacking(method.path[1:], daemon)
+        error.remedy = unimplemented_remedy(method.path[1:], daemon)
         return translated(error)
 
     def _stream(self, name: str, fields: Fields | None = None) -> MessageStream:
-        """Begin a streaming call; ``fields``, if given, are those of its only request."""
+        """Begin a streaming call. If ``fields`` are given, send them as the only request."""
         method = CONTAINERD.method(f"{self._name}/{name}")
-        return self._begin(method, None if fields is None else request_of(method, fields))
+        return self._begin_stream(method, None if fields is None else request_of(method, fields))
 
-    def _begin(self, method: Method, message: bytes | None) -> MessageStream:
-        """Begin a streaming call; ``message``, if given, is its only request."""
+    def _begin_stream(self, method: Method, message: bytes | None) -> MessageStream:
+        """Begin a streaming call. If an encoded message is given, send it as the only request."""
         request = () if message is None else (message,)
         context = self._context
         try:
@@ -190,7 +198,7 @@ class Service:
         return MessageStream(stream, method, self)
 
     def _check_liveness(self) -> None:
-        """Raise ``Unavailable`` if the daemon does not answer a request for its version."""
+        """Raise ``Unavailable`` if the daemon does not respond to a request for its version."""
         method = CONTAINERD.method("containerd.services.version.v1.Version/Version")
         try:
             self._channel.unary(method.path, timeout=_LIVENESS_TIMEOUT)
@@ -199,7 +207,7 @@ class Service:
                 f"the daemon has been silent for {_MAX_SILENCE + _LIVENESS_TIMEOUT:.0f} s, and "
                 "does not answer other calls either",
                 address=self._channel.name,
-                remedy="Check whether the daemon is stopped or its disk hangs",
+                remedy="Check whether the daemon is stopped, or whether its disk hangs",
             ) from error
 
     def __repr__(self) -> str:
@@ -208,12 +216,12 @@ class Service:
 
 
 class MessageStream:
-    """A streaming call of protobuf messages; an iterator and a context manager.
+    """A streaming call with protobuf messages; an iterator and a context manager.
 
-    It iterates over the responses. Leaving the ``with`` block closes it.
+    The iterator yields the responses. The end of the ``with`` block closes the call.
 
     Attributes:
-        raw: The stream of bytes below it, with the call's metadata.
+        raw: The underlying stream. It transports encoded messages, and has the call's metadata.
         method: The method that is called.
     """
 
@@ -227,32 +235,32 @@ class MessageStream:
 
         Args:
             fields: The fields of the request.
-            last: Whether no request follows this one.
+            last: Whether this is the last request.
 
         Raises:
-            InvalidArgument: The message cannot hold one of the values.
+            InvalidArgument: A value does not fit its field.
         """
         self.raw.send(request_of(self.method, fields), last=last)
 
     def receive_patiently(self) -> DynamicMessage | None:
         """Return the next message, or ``None`` at the end of the stream.
 
-        Wait for as long as the daemon answers other calls.
+        The wait has no limit while the daemon responds to other calls.
 
         Raises:
-            Unavailable: The daemon has stopped answering.
-            ContainerdError: The call failed; the class is that of its status.
+            Unavailable: The daemon has stopped responding.
+            ContainerdError: The call failed. The class depends on the gRPC status.
         """
-        data = self.patient_bytes()
+        data = self.receive_bytes_patiently()
         return None if data is None else decode(self.method.response, data)
 
-    def patient_bytes(self) -> bytes | bytearray | None:
-        """Return the next message undecoded, and wait as ``receive_patiently`` does."""
+    def receive_bytes_patiently(self) -> bytes | bytearray | None:
+        """Wait as ``receive_patiently`` does, but return the message in its encoded form."""
         while True:
             try:
                 return self.receive_bytes(_MAX_SILENCE)
             except DeadlineExceeded:
-                if self.raw.is_done:  # the call's own deadline has expired
+                if self.raw.is_done:  # the deadline of the call has expired
                     raise
             self._service._check_liveness()
 
@@ -263,24 +271,24 @@ class MessageStream:
             timeout: Seconds to wait for this message. Default: until the call's deadline.
 
         Raises:
-            DeadlineExceeded: No message arrived in time. After ``timeout`` the call continues;
-                after the call's own deadline it has ended.
-            ContainerdError: The call failed; the class is that of its status.
+            DeadlineExceeded: No message arrived within ``timeout``, or the deadline of the call
+                has expired. The call continues after ``timeout``, but not after its deadline.
+            ContainerdError: The call failed. The class depends on the gRPC status.
         """
         data = self.receive_bytes(timeout)
         return None if data is None else decode(self.method.response, data)
 
     def receive_bytes(self, timeout: float | None = None) -> bytes | bytearray | None:
-        """Return the next message undecoded, as ``receive`` does."""
+        """Wait as ``receive`` does, but return the message in its encoded form."""
         try:
             return self.raw.receive(timeout)
         except Unimplemented as error:
-            raise self._service._explained(error, self.method) from error.__cause__
+            raise self._service._with_release_remedy(error, self.method) from error.__cause__
         except ContainerdError as error:
             raise translated(error) from error.__cause__
 
     def poll(self) -> DynamicMessage | None:
-        """Return a message that has already arrived, or ``None``, without waiting."""
+        """Return a message that has already arrived, or ``None``. Do not wait."""
         data = self.raw.poll()
         return None if data is None else decode(self.method.response, data)
 
@@ -300,7 +308,7 @@ class MessageStream:
 
 
 def request_of(method: Method, fields: Fields) -> bytes:
-    """Encode a request. Raise ``InvalidArgument`` if the message cannot hold a value."""
+    """Encode a request. Raise ``InvalidArgument`` if a value does not fit its field."""
     try:
         return encode(method.request(**fields))
     except ValueError as error:
@@ -308,18 +316,18 @@ def request_of(method: Method, fields: Fields) -> bytes:
         raise InvalidArgument(
             f"{text} is not valid Unicode text" if text else str(error),
             operation=operation(method.path),
-            remedy="Pass Unicode text, and numbers within the range of their fields",
+            remedy="Pass valid Unicode text, and numbers within the ranges of their fields",
         ) from error
 
 
 def current_lease(channel: Channel, namespace: str) -> str:
-    """Return the id of the lease that the caller's calls belong to, or ``""``."""
+    """Return the id of the lease of the surrounding ``joined_lease`` block, or ``""``."""
     return _LEASES.get().get((channel.name, namespace), "")
 
 
 @contextmanager
 def joined_lease(channel: Channel, namespace: str, lease: str) -> Iterator[None]:
-    """Make calls to this daemon and namespace belong to ``lease`` within the block."""
+    """Run the block, and send ``lease`` with every call to this daemon and namespace."""
     token = _LEASES.set({**_LEASES.get(), (channel.name, namespace): lease})
     try:
         yield

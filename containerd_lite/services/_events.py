@@ -1,6 +1,6 @@
-"""Converts events between records and protobuf messages.
+"""Converts event records to and from protobuf messages.
 
-One decoder and one encoder serve all types of events.
+The same decoder and the same encoder work for all types of events.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .event_types import TYPES, ContainerRuntime, Event, Gap, Payload, TaskIO
 _TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
 
 _T = TypeVar("_T")
-#: Decodes the bytes of one event type to its record.
+#: A function that decodes the bytes of one type of event to a record.
 _PayloadReader: TypeAlias = Callable[[bytes], Payload]
 
 
 def _if_set(name: str, read: Callable[[DynamicMessage], _T]) -> Callable[[DynamicMessage], object]:
-    """Return a reader of the field ``name`` that returns ``None`` if the field is not set."""
+    """Return a function that reads the field ``name``. It returns ``None`` for an unset field."""
 
     def get(message: DynamicMessage) -> _T | None:
         return read(getattr(message, name)) if message.HasField(name) else None
@@ -45,7 +45,8 @@ def _runtime_of(message: DynamicMessage) -> ContainerRuntime:
     )
 
 
-#: Readers of the fields that need conversion. A name means the same in every type of event.
+#: A reader for each field that needs conversion, by the name of the field. Fields with the same
+#: name have the same type in all types of events.
 _FIELD_READERS: dict[str, Callable[[DynamicMessage], object]] = {
     "labels": lambda message: dict_of(message.labels),
     "rootfs": lambda message: mounts_of(message.rootfs),
@@ -53,12 +54,12 @@ _FIELD_READERS: dict[str, Callable[[DynamicMessage], object]] = {
     "runtime": _if_set("runtime", _runtime_of),
     "exited_at": _if_set("exited_at", datetime_of),
 }
-#: A reader for each type of event that has arrived so far, by the type's full name.
+#: A reader for each type of event that has arrived so far, by the full name of the type.
 _payload_readers: dict[str, _PayloadReader] = {}
 
 
-def _reader_of(name: str, kind: type[Payload]) -> _PayloadReader:
-    """Make and register the reader of the type ``name``, whose record is ``kind``."""
+def _make_reader(name: str, kind: type[Payload]) -> _PayloadReader:
+    """Make and register the reader of the event type ``name``. It returns records of ``kind``."""
     message_class = CONTAINERD.message(name)
     record: Callable[..., Payload] = kind
     getters = [_FIELD_READERS.get(field.name) or attrgetter(field.name) for field in fields(kind)]
@@ -71,7 +72,10 @@ def _reader_of(name: str, kind: type[Payload]) -> _PayloadReader:
 
 
 def _payload_of(message: DynamicMessage) -> Payload | AnyValue:
-    """Decode the ``Any`` of an event; return it undecoded if its type is unknown or invalid."""
+    """Decode the ``Any`` of an event.
+
+    Return an ``AnyValue`` if the type of the event is unknown or its bytes are invalid.
+    """
     name: str = message.type_url
     read = _payload_readers.get(name)
     try:
@@ -79,20 +83,20 @@ def _payload_of(message: DynamicMessage) -> Payload | AnyValue:
             kind = TYPES.get(name)
             if kind is None:
                 return any_of(message)
-            read = _reader_of(name, kind)
+            read = _make_reader(name, kind)
         return read(message.value)
     except (ProtocolError, OverflowError):  # invalid bytes, or a time outside datetime's range
         return any_of(message)
 
 
-#: The payload is decoded at first use, because many consumers only read the topic.
+#: The payload is decoded at first use, because many callers read only the topic.
 _EVENT: Readers = {"event": _payload_of}
 
 
 def _timestamp_of(message: DynamicMessage) -> datetime:
     """Return an event's time, limited to datetime's range.
 
-    A client may forward an event with any time, and this must not end the subscription.
+    Clients can forward events with any time. A time outside the range must not end a subscription.
     """
     try:
         return datetime_of(message)
@@ -102,7 +106,7 @@ def _timestamp_of(message: DynamicMessage) -> datetime:
 
 
 def event_of(message: DynamicMessage) -> Event:
-    """Convert the envelope of an event to a record."""
+    """Convert the ``Envelope`` message of an event to a record."""
     event = read_late(Event, message.event, _EVENT)
     event.__dict__.update(
         timestamp=_timestamp_of(message.timestamp),
@@ -113,7 +117,7 @@ def event_of(message: DynamicMessage) -> Event:
 
 
 def payload_fields(event: Payload | Gap | AnyValue) -> Fields:
-    """Return the fields of an event's ``Any``.
+    """Return the fields of the ``Any`` that contains an event.
 
     Raise ``InvalidArgument`` if ``event`` is not an event that can be published.
     """

@@ -1,6 +1,6 @@
-"""Decodes the details of a gRPC status: containerd's own error classes, and joined errors.
+"""Decodes the details of a gRPC status, and finds the error class that containerd meant.
 
-``translated`` follows containerd's errdefs/pkg/errgrpc.
+The rules are those of containerd's errdefs/pkg/errgrpc.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from ..schema.pool import CONTAINERD, DynamicMessage, decode
 from ..transport.stream import UNDECODED
 
 _STATUS = "google.rpc.Status"
-#: The prefix of type names that Go's anypb writes and containerd's typeurl omits.
+#: A prefix of type names. Go's anypb writes this prefix, and containerd's typeurl omits it.
 _GOOGLE_PREFIX = "type.googleapis.com/"
-#: How deep joined errors may be nested, and how many details are read in all.
+#: The maximum depth to which nested joined errors are decoded, and the maximum number of details
+#: that are read. The number includes the details of joined errors.
 _MAX_DEPTH, _MAX_DETAILS = 8, 100
 
 
 def translated(error: ContainerdError) -> ContainerdError:
-    """Return the error with its details decoded, and with the class that containerd meant.
+    """Decode the details of an error, and return the error with the class that containerd meant.
 
-    The class differs from the gRPC code's class where errgrpc has no code for it.
+    gRPC has no codes for ``Conflict`` and ``NotModified``. containerd sends these errors with the
+    code FAILED_PRECONDITION.
     """
     found = _classified(error)
     if found.details and found.details[0][0] == UNDECODED:
@@ -33,9 +35,9 @@ def translated(error: ContainerdError) -> ContainerdError:
 
 
 def _classified(error: ContainerdError) -> ContainerdError:
-    """Return ``Conflict`` or ``NotModified`` where the message's suffix names it.
+    """Return ``Conflict`` or ``NotModified`` if the message ends with the name of this error.
 
-    containerd sends both as FAILED_PRECONDITION.
+    Otherwise, return the error itself.
     """
     if type(error) is FailedPrecondition:
         for kind, suffix in ((Conflict, "conflict"), (NotModified, "not modified")):
@@ -52,7 +54,9 @@ def _add_details(
     """Set the details and the joined errors of ``error`` from its status.
 
     Each joined error is a detail of type ``google.rpc.Status``. Other details stay undecoded.
-    ``remaining`` counts down the details that may still be read.
+    ``depth`` is the number of levels of joined errors that may still be decoded.
+    ``remaining[0]`` is the number of details that may still be read. This function reduces the
+    number.
     """
     details: list[tuple[str, bytes]] = []
     joined: list[ContainerdError] = []
@@ -61,18 +65,18 @@ def _add_details(
         name, value = detail.type_url.removeprefix(_GOOGLE_PREFIX), bytes(detail.value)
         if name == _STATUS and depth:
             try:
-                joined.append(_joined(error, value, depth, remaining))
+                joined.append(_joined_error(error, value, depth, remaining))
                 continue
             except ContainerdError:
-                pass  # not a valid status: keep its bytes
+                pass  # the detail is not a valid status, so its bytes are added below
         details.append((name, value))
     error.details, error.joined = tuple(details), tuple(joined)
 
 
-def _joined(
+def _joined_error(
     error: ContainerdError, value: bytes, depth: int, remaining: list[int]
 ) -> ContainerdError:
-    """Decode an error that the daemon joined to ``error``."""
+    """Decode one joined error of ``error``. ``value`` is the encoded status of the joined error."""
     status = decode(CONTAINERD.message(_STATUS), value)
     kind = BY_CODE.get(status.code, Unknown)
     joined = kind(status.message or kind.__name__, operation=error.operation, address=error.address)

@@ -1,6 +1,6 @@
-"""Converts records that several services share to and from protobuf messages.
+"""Conversions between protobuf messages and the records that several services use.
 
-The records are descriptors, platforms, mounts and ``Any`` values.
+These records are descriptors, platforms, mounts and ``Any`` values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ANY = "google.protobuf.Any"
 
 @record(frozen=True)
 class Mount:
-    """A mount that a snapshotter requests, as in ``mount -t type -o options source target``."""
+    """A mount, with the arguments of ``mount -t type -o options source target``."""
 
     type: str
     source: str
@@ -33,14 +33,14 @@ class Mount:
 
 @record(frozen=True)
 class AnyValue:
-    """A ``google.protobuf.Any``: the full name of a type, and an undecoded value of it.
+    """A ``google.protobuf.Any``: the full name of a type, and an encoded value of this type.
 
-    containerd encodes types of the runtime spec as JSON. Their names begin with
-    ``types.containerd.io/`` (containerd's typeurl).
+    containerd encodes values of the runtime spec's types as JSON. The names of these types begin
+    with ``types.containerd.io/`` (containerd's typeurl).
 
     Attributes:
         type_url: The full name of the type, usually without ``type.googleapis.com/``.
-        value: The bytes of the value, as the daemon sent them.
+        value: The encoded value.
     """
 
     type_url: str
@@ -48,11 +48,11 @@ class AnyValue:
 
     @classmethod
     def of(cls, type_url: str, fields: Mapping[str, object]) -> AnyValue:
-        """Encode a value of a type.
+        """Encode a value of the type ``type_url``.
 
         Args:
             type_url: The full name of the type.
-            fields: The value's fields by their names, in plain Python.
+            fields: The fields of the value: a mapping from names to plain Python values.
 
         Raises:
             InvalidArgument: The schema lacks the type, or the type lacks one of the fields.
@@ -75,12 +75,12 @@ class AnyValue:
         return encode(CONTAINERD.message(_ANY)(**any_fields(self)))
 
     def plain(self) -> dict[str, object] | None:
-        """Decode the value's fields to plain Python.
+        """Decode the value to plain Python values.
 
         Returns:
-            The fields by their names, or ``None`` if the schema lacks the type. A nested message
-            is a dict, a timestamp an aware datetime, an enum the name of its value, and an
-            ``Any`` a dict with ``type_url`` and ``value``.
+            A dict of the fields by their names, or ``None`` if the schema lacks the type. Nested
+            messages are dicts, timestamps are aware datetimes, and enum values are their names.
+            An ``Any`` is a dict with ``type_url`` and ``value``.
 
         Raises:
             ProtocolError: The bytes are not a value of the type.
@@ -166,14 +166,14 @@ def any_fields(value: AnyValue) -> Fields:
 
 
 def any_map_fields(values: Mapping[str, AnyValue]) -> dict[str, DynamicMessage]:
-    """Return the messages of a map of ``Any``.
+    """Convert a mapping of ``AnyValue`` records to a dict of ``Any`` messages.
 
-    They are not dicts, because protobuf before 4.22 does not accept dicts in maps.
+    The values are not dicts of fields, because protobuf before 4.22 does not accept dicts in maps.
     """
     kind = CONTAINERD.message(_ANY)
     return {name: kind(**any_fields(value)) for name, value in values.items()}
 
 
 def runtime_spec(spec: Mapping[str, object]) -> AnyValue:
-    """Encode a runtime spec as containerd's typeurl does: as JSON, under its own type name."""
+    """Encode a runtime spec as JSON, with the type name that containerd's typeurl uses."""
     return AnyValue(RUNTIME_SPEC, json_bytes(spec))

@@ -1,4 +1,4 @@
-"""The part of ``Client`` that gives access to the daemon's services."""
+"""A base class of ``Client`` with the daemon's services as properties."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._base import CallContext
 if TYPE_CHECKING:
     from ..schema.pool import DynamicMessage, Schema
 
-#: The prefix of a namespace's labels that set defaults.
+#: The prefix of the namespace labels that set defaults.
 _DEFAULT_LABELS = "containerd.io/defaults/"
 _DEFAULT_SNAPSHOTTER = "overlayfs"
 
@@ -24,7 +24,7 @@ _DEFAULT_SNAPSHOTTER = "overlayfs"
 class Services:
     """The services of one daemon, for one namespace.
 
-    Each service is a property. Its module is loaded at first use.
+    The module of a service is loaded when the service is used for the first time.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Services:
 
     @property
     def namespace(self) -> str:
-        """The namespace that all calls are for."""
+        """The containerd namespace of all calls."""
         return self._context.namespace
 
     @property
@@ -51,12 +51,12 @@ class Services:
 
     @property
     def content_service(self) -> services.ContentService:
-        """The content service. ``Client.content_store`` is a content store that uses it."""
+        """The content service. ``Client.content_store`` is a store that uses this service."""
         return services.ContentService(self._channel, self._context)
 
     @property
     def image_service(self) -> services.ImageService:
-        """The images service, which stores the names of images."""
+        """The images service, which stores the names of images and their targets."""
         return services.ImageService(self._channel, self._context)
 
     @property
@@ -66,7 +66,7 @@ class Services:
 
     @property
     def diff_service(self) -> services.DiffService:
-        """The diff service, which unpacks and makes layers."""
+        """The diff service, which unpacks layers and creates layers."""
         return services.DiffService(self._channel, self._context)
 
     @property
@@ -96,7 +96,7 @@ class Services:
 
     @property
     def sandbox_store(self) -> services.SandboxStore:
-        """The sandbox store, which has the records of sandboxes. Since 1.7."""
+        """The sandbox store, which stores the records of sandboxes. Since 1.7."""
         return services.SandboxStore(self._channel, self._context)
 
     @property
@@ -106,25 +106,25 @@ class Services:
 
     @property
     def streaming_service(self) -> services.StreamingService:
-        """The streaming service, whose streams other services use by id. Since 1.7."""
+        """The streaming service. Other services refer to its streams by id. Since 1.7."""
         return services.StreamingService(self._channel, self._context)
 
     @property
     def transfer_service(self) -> services.TransferService:
-        """The transfer service, by which the daemon itself moves images. Since 1.7."""
+        """The transfer service, which transfers images in the daemon. Since 1.7."""
         return services.TransferService(self._channel, self._context)
 
     @property
     def mount_service(self) -> services.MountService:
-        """The mounts service, whose mounts the daemon keeps active. Since 2.2."""
+        """The mounts service, which makes mounts in the daemon. Since 2.2."""
         return services.MountService(self._channel, self._context)
 
     def snapshot_service(self, name: str | None = None) -> services.SnapshotService:
         """Return the snapshots service of one snapshotter.
 
         Args:
-            name: The snapshotter. Default: the client's snapshotter, or else the default that the
-                namespace's labels set, or else ``overlayfs``.
+            name: The name of the snapshotter. Default: the client's snapshotter, else the
+                snapshotter that the namespace's labels name, else ``overlayfs``.
         """
         chosen = name or self._snapshotter or self.default("snapshotter", _DEFAULT_SNAPSHOTTER)
         return services.SnapshotService(self._channel, self._context, chosen)
@@ -134,7 +134,7 @@ class Services:
 
         Args:
             what: The name of the default, such as ``"snapshotter"``.
-            fallback: The value if the labels do not set this default.
+            fallback: The value to return if the labels do not set this default.
         """
         labels = self.namespace_service.get(self._context.namespace).labels
         return labels.get(_DEFAULT_LABELS + what) or fallback
@@ -142,9 +142,9 @@ class Services:
     def subscribe(
         self, *filters: str, timeout: float | None = None, reconnect: bool = False
     ) -> services.EventStream:
-        """Stream the daemon's events from now on, of all namespaces.
+        """Subscribe to new events of all namespaces.
 
-        ``EventService.subscribe`` explains how to miss no event, and which errors may be raised.
+        ``EventService.subscribe`` explains how to avoid missing events, and lists the errors.
 
         Args:
             filters: Only events that match one of these filters. Default: all events.
@@ -152,19 +152,20 @@ class Services:
             reconnect: Whether to subscribe again after a restart of the daemon.
 
         Returns:
-            An iterator of events, which the caller must close.
+            An iterator over events. The caller must close it.
         """
         return self.event_service.subscribe(*filters, timeout=timeout, reconnect=reconnect)
 
     def lease(self, *, expires: float = 86400) -> AbstractContextManager[str]:
         """Protect everything that is written within the block from garbage collection.
 
-        The block runs under a lease, whose id the context manager gives. An inner block uses the
-        lease of the outer one. The lease is renewed while the block runs, and deleted at its end.
-        If the block fails, garbage collection then removes what the block wrote.
+        The block runs under a lease. The context manager yields the id of the lease. If blocks are
+        nested, the inner block uses the lease of the outer block. The lease is renewed while the
+        block runs, and deleted when the block ends. If the block raises an error, garbage
+        collection then removes what the block wrote.
 
         Args:
-            expires: Seconds after which the daemon may delete the lease if this process dies.
+            expires: Seconds after which the lease expires if this process dies.
 
         Raises:
             InvalidArgument: ``expires`` is too short or too long.
@@ -174,10 +175,10 @@ class Services:
     # ---- the daemon ------------------------------------------------------------------------
 
     def is_serving(self, *, timeout: float | None = 10.0) -> bool:
-        """Return whether the daemon serves.
+        """Return whether the daemon reports that it serves requests.
 
         Args:
-            timeout: Seconds to wait for a daemon that is starting.
+            timeout: Seconds to wait for a daemon that is starting. ``None`` means no limit.
         """
         deadline = Deadline(timeout)
         for wait in backoff(0.02, 1.0):
@@ -188,7 +189,7 @@ class Services:
                 return service.check() == "SERVING"
             except TimeoutError:
                 return False
-            except Unavailable:  # a daemon that shuts down answers some calls and drops others
+            except Unavailable:  # a daemon that is shutting down responds only to some calls
                 if deadline.expired:
                     return False
             time.sleep(min(wait, deadline.remaining() or wait))
@@ -198,7 +199,7 @@ class Services:
         """Return the daemon's version and revision.
 
         Args:
-            wait_for_ready: Whether to wait for a daemon that cannot be reached.
+            wait_for_ready: Whether to wait until the daemon can be reached.
         """
         return self.version_service.with_options(wait_for_ready=wait_for_ready).version()
 
@@ -207,7 +208,7 @@ class Services:
         return self.introspection_service.server()
 
     def capabilities(self) -> services.Capabilities:
-        """Return the features that the daemon says it has. This makes one call."""
+        """Return the features that the daemon's plugins provide. This makes one call."""
         return services.capabilities_of(self.introspection_service)
 
     # ---- methods without a typed wrapper ---------------------------------------------------
@@ -223,31 +224,32 @@ class Services:
         """Call any method of the daemon by its name.
 
         Args:
-            method: The name, ``package.Service/Method``.
+            method: The full name of the method, ``package.Service/Method``.
             request: The request message, or a mapping of its fields.
             timeout: Seconds that the call may take. Default: the client's timeout.
-            schema: A schema that ``schema.load`` has made. Default: containerd's.
+            schema: A schema that ``schema.load`` has returned. Default: containerd's schema.
 
         Returns:
             The response message, or a ``MessageStream`` if the method is streaming.
 
         Raises:
-            InvalidArgument: The schema lacks the method or a field. The remedy lists those that
-                it has.
+            InvalidArgument: The schema lacks the method or a field. The remedy lists the existing
+                methods or fields.
         """
         return self._raw(schema, timeout).any(method, request)
 
     def stub(
         self, service: str, *, timeout: float | None = None, schema: Schema | None = None
     ) -> services.Stub:
-        """Return an object whose methods are the methods of a service.
+        """Return an object that has the methods of a service as Python methods.
 
-        The methods take and return protobuf messages.
+        These Python methods take a protobuf message, a mapping or keyword arguments. They return
+        protobuf messages.
 
         Args:
             service: The full name of the service, such as ``"runtime.v1.RuntimeService"``.
             timeout: Seconds that each call may take. Default: the client's timeout.
-            schema: A schema that ``schema.load`` has made. Default: containerd's.
+            schema: A schema that ``schema.load`` has returned. Default: containerd's schema.
 
         Raises:
             InvalidArgument: The schema lacks the service.

@@ -18,13 +18,13 @@ class Capabilities:
     Attributes:
         services: The ids of the gRPC services, such as ``tasks``, ``transfer``, ``sandboxes``,
             ``cri`` and ``mounts``.
-        snapshotters: The capabilities of each snapshotter by its name, such as ``rebase`` and
-            ``remap-ids``.
+        snapshotters: A mapping from the name of each snapshotter to its capabilities, such as
+            ``rebase`` and ``remap-ids``.
         differs: The names of the differs.
         sandboxers: The names of the sandbox controllers.
-        platforms: The platforms that the snapshotters list, such as ``linux/amd64``.
-        failed: The errors of plugins that did not start, by ``type.id``, including plugins that
-            are not configured. No other field lists them.
+        platforms: The platforms that the snapshotters support, such as ``linux/amd64``.
+        failed: The errors of the plugins that did not start. The keys are ``type.id``. Plugins
+            that are not configured are included. The other fields do not contain these plugins.
     """
 
     services: frozenset[str]
@@ -36,7 +36,7 @@ class Capabilities:
 
     @property
     def transfer(self) -> bool:
-        """Whether the daemon moves images itself (1.7 and later)."""
+        """Whether the daemon can transfer images itself (1.7 and later)."""
         return {"transfer", "streaming"} <= self.services
 
     @property
@@ -51,12 +51,12 @@ class Capabilities:
 
     @property
     def mounts(self) -> bool:
-        """Whether the daemon activates mounts (2.2 and later)."""
+        """Whether the daemon has the mounts service (2.2 and later)."""
         return "mounts" in self.services
 
 
 def capabilities_of(introspection: IntrospectionService) -> Capabilities:
-    """Return the features of a daemon, with one call.
+    """Return the features of a daemon. This makes one call.
 
     Args:
         introspection: The daemon's introspection service.

@@ -1,7 +1,7 @@
-"""Records of the metrics of cgroups v1, with the names and fields of io.containerd.cgroups.v1.
+"""Records of cgroups v1 metrics. The names and fields are those of io.containerd.cgroups.v1.
 
-Times are in nanoseconds and sizes in bytes. A value that the daemon did not count is 0.
-``metrics`` makes these records.
+Times are in nanoseconds, and sizes are in bytes. A number that the daemon did not measure is 0.
+The module ``metrics`` makes these records.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from ..records import record
 
 @record(frozen=True)
 class HugetlbStat:
-    """Huge pages of one size.
+    """The usage of huge pages of one size.
 
     Attributes:
         usage: Bytes in use.
         max: The highest usage so far, in bytes.
-        failcnt: How often an allocation was refused.
+        failcnt: How often the kernel refused an allocation.
         pagesize: The size of a page, such as ``2MB``.
     """
 
@@ -28,7 +28,10 @@ class HugetlbStat:
 
 @record(frozen=True)
 class PidsStat:
-    """The number of processes and threads, and its limit. A limit of 0 means no limit."""
+    """The number of processes and threads, and the limit of this number.
+
+    A limit of 0 means no limit.
+    """
 
     current: int = 0
     limit: int = 0
@@ -36,7 +39,7 @@ class PidsStat:
 
 @record(frozen=True)
 class CPUUsage:
-    """CPU time in nanoseconds; ``per_cpu`` has a value for each CPU of the machine."""
+    """CPU time in nanoseconds. ``per_cpu`` has one value for each CPU of the machine."""
 
     total: int = 0
     kernel: int = 0
@@ -49,9 +52,9 @@ class Throttle:
     """Throttling by the CPU quota.
 
     Attributes:
-        periods: The number of periods of the quota.
-        throttled_periods: The number of periods in which the quota was used up.
-        throttled_time: Nanoseconds of throttling.
+        periods: The number of quota periods so far.
+        throttled_periods: The number of quota periods in which the quota was used up.
+        throttled_time: How long the cgroup was throttled, in nanoseconds.
     """
 
     periods: int = 0
@@ -75,7 +78,7 @@ class MemoryEntry:
         limit: The limit in bytes.
         usage: Bytes in use.
         max: The highest usage so far, in bytes.
-        failcnt: How often an allocation was refused.
+        failcnt: How often the kernel refused an allocation.
     """
 
     limit: int = 0
@@ -86,12 +89,12 @@ class MemoryEntry:
 
 @record(frozen=True)
 class MemoryStat:
-    """The values of ``memory.stat``, and the usage of memory.
+    """The values of ``memory.stat``, and the usage of each kind of memory.
 
-    All values are bytes, except the counts of pages (``pg_pg_in``, ``pg_pg_out``) and of faults.
-    ``total_…`` includes the cgroups below this one. ``usage`` is the usage of memory, and
-    ``swap`` that of memory and swap together. ``kernel`` and ``kernel_tcp`` are that of kernel
-    memory and of TCP buffers.
+    All values are in bytes, except the numbers of pages (``pg_pg_in``, ``pg_pg_out``) and of page
+    faults (``pg_fault``, ``pg_maj_fault``). The ``total_…`` fields include all child cgroups.
+    ``usage`` is the usage of memory, and ``swap`` is the usage of memory plus swap. ``kernel`` is
+    the usage of kernel memory, and ``kernel_tcp`` is the usage of TCP buffers.
     """
 
     cache: int = 0
@@ -134,14 +137,14 @@ class MemoryStat:
 
 @record(frozen=True)
 class BlkIOEntry:
-    """A number of one block device, for one kind of operation.
+    """A value of one block device, for one kind of operation.
 
     Attributes:
         op: The kind of operation, such as ``Read`` or ``Total``.
         device: The path of the device.
         major: The major number of the device.
         minor: The minor number of the device.
-        value: The number; its meaning depends on the field of ``BlkIOStat``.
+        value: The value. Its unit depends on the field of ``BlkIOStat`` that contains this entry.
     """
 
     op: str = ""
@@ -153,7 +156,10 @@ class BlkIOEntry:
 
 @record(frozen=True)
 class BlkIOStat:
-    """Bytes, operations, nanoseconds and sectors of block devices, with the cgroups below."""
+    """The usage of block devices by a cgroup and its child cgroups.
+
+    The unit of a field is bytes, operations, nanoseconds or sectors.
+    """
 
     io_service_bytes_recursive: tuple[BlkIOEntry, ...] = ()
     io_serviced_recursive: tuple[BlkIOEntry, ...] = ()
@@ -167,7 +173,10 @@ class BlkIOStat:
 
 @record(frozen=True)
 class RdmaEntry:
-    """Handles and objects of one RDMA device, either in use or allowed."""
+    """The number of handles and the number of objects of one RDMA device.
+
+    The numbers in ``RdmaStat.current`` are the usage. The numbers in ``RdmaStat.limit`` are limits.
+    """
 
     device: str = ""
     hca_handles: int = 0
@@ -176,7 +185,7 @@ class RdmaEntry:
 
 @record(frozen=True)
 class RdmaStat:
-    """The use of RDMA devices, and its limits."""
+    """The usage of RDMA devices, and the limits of the usage."""
 
     current: tuple[RdmaEntry, ...] = ()
     limit: tuple[RdmaEntry, ...] = ()
@@ -184,7 +193,10 @@ class RdmaStat:
 
 @record(frozen=True)
 class NetworkStat:
-    """Bytes, packets and errors of one network interface, from its own point of view."""
+    """The traffic of one network interface.
+
+    ``rx_…`` fields count what the interface received. ``tx_…`` fields count what it sent.
+    """
 
     name: str = ""
     rx_bytes: int = 0
@@ -199,7 +211,10 @@ class NetworkStat:
 
 @record(frozen=True)
 class CgroupStats:
-    """The number of tasks in each state. The kernel counts them if delay accounting is on."""
+    """The number of threads in each state.
+
+    The kernel counts these threads if delay accounting is on.
+    """
 
     nr_sleeping: int = 0
     nr_running: int = 0
@@ -223,7 +238,7 @@ class MemoryOomControl:
 
 @record(frozen=True)
 class Metrics:
-    """All metrics of a cgroup. ``None`` or ``()`` means that the daemon did not measure it."""
+    """All metrics of a cgroup. A field that the daemon did not measure is ``None`` or ``()``."""
 
     hugetlb: tuple[HugetlbStat, ...] = ()
     pids: PidsStat | None = None

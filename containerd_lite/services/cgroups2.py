@@ -1,8 +1,8 @@
-"""Records of the metrics of cgroups v2, with the names and fields of io.containerd.cgroups.v2.
+"""Records of cgroups v2 metrics. The names and fields are those of io.containerd.cgroups.v2.
 
-Times are in microseconds and sizes in bytes. A missing limit is 2**64 - 1. A value that the daemon
-did not count is 0. ``metrics`` makes these records. They are tested only with encoded messages,
-not yet on a machine with cgroups v2.
+Times are in microseconds, and sizes are in bytes. A limit of 2**64 - 1 means no limit. A number
+that the daemon did not measure is 0. The module ``metrics`` makes these records. The tests use
+encoded messages. No test has used a machine with cgroups v2 yet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..records import record
 
 @record(frozen=True)
 class PidsStat:
-    """The number of processes and threads, and its limit."""
+    """The number of processes and threads, and the limit of this number."""
 
     current: int = 0
     limit: int = 0
@@ -20,10 +20,10 @@ class PidsStat:
 
 @record(frozen=True)
 class PSIData:
-    """The share of time that tasks lost by waiting.
+    """How much time threads spent waiting for a resource.
 
     ``avg10``, ``avg60`` and ``avg300`` are percentages of the last 10, 60 and 300 seconds.
-    ``total`` is in microseconds.
+    ``total`` is the whole time in microseconds.
     """
 
     avg10: float = 0.0
@@ -34,7 +34,11 @@ class PSIData:
 
 @record(frozen=True)
 class PSIStats:
-    """Pressure: the time in which some tasks, or all tasks (``full``), had to wait."""
+    """Pressure stall information: the time that threads spent waiting for a resource.
+
+    ``some`` is the time in which at least one thread waited. ``full`` is the time in which all
+    threads waited.
+    """
 
     some: PSIData | None = None
     full: PSIData | None = None
@@ -42,7 +46,10 @@ class PSIStats:
 
 @record(frozen=True)
 class CPUStat:
-    """CPU time and throttling in microseconds. ``psi`` exists since 2.0, bursts since 2.2."""
+    """CPU time and throttling. The fields ``…_usec`` are in microseconds.
+
+    ``psi`` exists since 2.0. ``nr_bursts`` and ``burst_usec`` exist since 2.2.
+    """
 
     usage_usec: int = 0
     user_usec: int = 0
@@ -59,7 +66,7 @@ class CPUStat:
 class MemoryStat:
     """The values of ``memory.stat``, and the usage and limits of memory and swap.
 
-    All values are bytes, except the counts of pages and of faults. ``max_usage``,
+    All values are in bytes, except the numbers of pages and of page faults. ``max_usage``,
     ``swap_max_usage`` and ``psi`` exist since 2.0.
     """
 
@@ -105,7 +112,10 @@ class MemoryStat:
 
 @record(frozen=True)
 class RdmaEntry:
-    """Handles and objects of one RDMA device, either in use or allowed."""
+    """The number of handles and the number of objects of one RDMA device.
+
+    The numbers in ``RdmaStat.current`` are the usage. The numbers in ``RdmaStat.limit`` are limits.
+    """
 
     device: str = ""
     hca_handles: int = 0
@@ -114,7 +124,7 @@ class RdmaEntry:
 
 @record(frozen=True)
 class RdmaStat:
-    """The use of RDMA devices, and its limits."""
+    """The usage of RDMA devices, and the limits of the usage."""
 
     current: tuple[RdmaEntry, ...] = ()
     limit: tuple[RdmaEntry, ...] = ()
@@ -122,7 +132,10 @@ class RdmaStat:
 
 @record(frozen=True)
 class IOEntry:
-    """Bytes and operations of one block device, read and written."""
+    """The bytes and the operations of one block device.
+
+    The fields ``r…`` count reads, and the fields ``w…`` count writes.
+    """
 
     major: int = 0
     minor: int = 0
@@ -134,7 +147,7 @@ class IOEntry:
 
 @record(frozen=True)
 class IOStat:
-    """The use of block devices. ``psi`` exists since 2.0."""
+    """The usage of block devices. ``psi`` exists since 2.0."""
 
     usage: tuple[IOEntry, ...] = ()
     psi: PSIStats | None = None
@@ -142,13 +155,13 @@ class IOStat:
 
 @record(frozen=True)
 class HugeTlbStat:
-    """Huge pages of one size.
+    """The usage of huge pages of one size.
 
     Attributes:
         current: Bytes in use.
         max: The limit in bytes.
         pagesize: The size of a page, such as ``2MB``.
-        failcnt: How often an allocation was refused. Since 2.2.
+        failcnt: How often the kernel refused an allocation. Since 2.2.
     """
 
     current: int = 0
@@ -159,7 +172,7 @@ class HugeTlbStat:
 
 @record(frozen=True)
 class MemoryEvents:
-    """How often each limit of memory was reached. ``oom_group_kill`` exists since 2.3."""
+    """How often each event of ``memory.events`` happened. ``oom_group_kill`` exists since 2.3."""
 
     low: int = 0
     high: int = 0
@@ -171,7 +184,10 @@ class MemoryEvents:
 
 @record(frozen=True)
 class NetworkStat:
-    """Bytes, packets and errors of one network interface, from its own point of view."""
+    """The traffic of one network interface.
+
+    ``rx_…`` fields count what the interface received. ``tx_…`` fields count what it sent.
+    """
 
     name: str = ""
     rx_bytes: int = 0
@@ -186,7 +202,7 @@ class NetworkStat:
 
 @record(frozen=True)
 class Metrics:
-    """All metrics of a cgroup. ``None`` or ``()`` means that the daemon did not measure it.
+    """All metrics of a cgroup. A field that the daemon did not measure is ``None`` or ``()``.
 
     ``network`` exists since 2.2.
     """

@@ -1,6 +1,6 @@
 """The containers service, containerd.services.containers.v1, which stores records of containers.
 
-The tasks service runs them.
+The tasks service runs the containers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..schema.values import datetime_of, dict_of, mask
 from ._base import Fields, Service
 from ._types import AnyValue, any_fields, any_map_fields, any_of
 
-#: The only field that has another name in the daemon's masks (core/metadata/containers.go).
+#: In update masks, the daemon uses another name for this field (core/metadata/containers.go).
 _MASK_PATHS = {"snapshot_key": "snapshotkey"}
 
 
@@ -24,18 +24,18 @@ class ContainerRecord:
     """A container as containerd stores it.
 
     Attributes:
-        id: The container's id.
-        image: The name of its image.
-        runtime: The name of its runtime.
-        runtime_options: Options of the runtime.
+        id: The id of the container.
+        image: The name of the container's image.
+        runtime: The name of the runtime.
+        runtime_options: The options of the runtime.
         spec: The runtime spec, as JSON in an ``Any``.
-        snapshotter: The snapshotter of its root filesystem.
-        snapshot_key: The key of the snapshot that is its root filesystem.
-        labels: Its labels.
+        snapshotter: The snapshotter of the root filesystem.
+        snapshot_key: The key of the snapshot that is the root filesystem.
+        labels: The labels of the container.
         extensions: Further values that clients store, by name.
-        sandbox: The id of its sandbox. Since 1.7.
-        created_at: When it was created. The daemon sets this and ignores the client's value.
-        updated_at: When it was last updated. The daemon sets this too.
+        sandbox: The id of the container's sandbox. Since 1.7.
+        created_at: When the record was created. The daemon ignores a client's value.
+        updated_at: When the record was last updated. The daemon ignores a client's value.
     """
 
     id: str
@@ -66,10 +66,11 @@ class ContainerService(Service):
         return _container(self._call("Get", {"id": id}).container)
 
     def create(self, container: ContainerRecord) -> ContainerRecord:
-        """Store a new container and return it as the daemon has stored it.
+        """Store a new container, and return the stored record.
 
         Args:
-            container: The container. It needs ``runtime`` and, for daemons before 1.7, ``spec``.
+            container: The container. ``runtime`` is required. Daemons before 1.7 also require
+                ``spec``.
 
         Raises:
             AlreadyExists: A container with this id exists.
@@ -78,21 +79,22 @@ class ContainerService(Service):
         return _container(self._call("Create", {"container": _fields(container)}).container)
 
     def update(self, container: ContainerRecord, fields: Iterable[str] = ()) -> ContainerRecord:
-        """Update fields of a container and return it as the daemon has stored it.
+        """Update fields of a container, and return the stored record.
 
-        The field ``labels.<key>`` removes the label if ``container`` does not have it. Extensions
-        cannot be removed: the daemon adds new ones to the existing ones. The field
-        ``extensions.<name>`` empties the extension if ``container`` does not have it.
+        If ``fields`` contains ``labels.<key>`` and ``container`` lacks this label, the daemon
+        removes the label. Extensions cannot be removed: the daemon adds the extensions of
+        ``container`` to the stored extensions. If ``fields`` contains ``extensions.<name>`` and
+        ``container`` lacks this extension, the stored extension becomes empty.
 
         Args:
             container: The container's id and the new values.
             fields: The fields to replace: ``labels``, ``labels.<key>``, ``spec``, ``extensions``,
-                ``extensions.<name>``, ``image`` or ``snapshot_key``. Default: all of these; then
-                ``runtime`` and ``snapshotter`` must have their current values.
+                ``extensions.<name>``, ``image`` or ``snapshot_key``. Default: all of these fields.
+                With the default, ``runtime`` and ``snapshotter`` must have the stored values.
 
         Raises:
             NotFound: The container does not exist.
-            InvalidArgument: One of the fields cannot change.
+            InvalidArgument: A field cannot be changed.
         """
         request: dict[str, object] = {"container": _fields(container)}
         paths = [_MASK_PATHS.get(path, path) for path in fields]
@@ -109,12 +111,12 @@ class ContainerService(Service):
         self._call("Delete", {"id": id})
 
     def stream(self, *filters: str) -> Iterator[ContainerRecord]:
-        """Yield containers while the daemon sends them.
+        """Yield the containers of the namespace while the daemon sends them.
 
-        This is one call. It has no deadline, unless ``with_options`` set one.
+        This method makes one call. The call has no deadline, unless ``with_options`` has set one.
 
         Args:
-            filters: Only containers that match one of these filters. Default: all.
+            filters: Only containers that match one of these filters. Default: all containers.
 
         Raises:
             Unimplemented: The daemon is older than 1.2.
@@ -125,13 +127,14 @@ class ContainerService(Service):
                 yield _container(response.container)
 
     def list(self, *filters: str) -> list[ContainerRecord]:
-        """Return containers as a list, within the service's deadline.
+        """Return the containers of the namespace as a list.
 
-        This calls ``ListStream``. Daemons before 1.2 lack it; there this calls ``List``, whose
-        response is one message of at most 16 MiB.
+        The whole call must end within ``CallContext.timeout`` seconds. This method calls
+        ``ListStream``. Daemons before 1.2 lack ``ListStream``, so this method then calls ``List``.
+        The response to ``List`` is one message of at most 16 MiB.
 
         Args:
-            filters: Only containers that match one of these filters. Default: all.
+            filters: Only containers that match one of these filters. Default: all containers.
 
         Raises:
             InvalidArgument: A filter cannot be parsed.

@@ -1,4 +1,4 @@
-"""The content service, containerd.services.content.v1: blobs by digest, and ingests by ref."""
+"""The content service, containerd.services.content.v1, which stores blobs and ingests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STAT, _WRITE, _COMMIT = 0, 1, 2
 _CHUNK_TIMEOUT = 60.0
 WriteAction = Literal["stat", "write", "commit", "unknown"]
 _ACTIONS: tuple[WriteAction, ...] = ("stat", "write", "commit")
-#: The tag of ReadContentResponse.offset: field 1, a varint. The field is absent if it is 0.
+#: The tag of ReadContentResponse.offset: field 1, a varint. An offset of 0 is not encoded.
 _OFFSET_TAG = 0x08
 #: The tag of WriteContentRequest.data: field 6, length-delimited.
 _DATA_TAG = b"\x32"
@@ -50,8 +50,9 @@ class ContentService(Service):
         Args:
             digest: The digest of the blob.
             labels: The labels to set. An empty value removes a label.
-            fields: The fields to set: ``labels`` or ``labels.<key>``. Default: the labels that
-                ``labels`` has, so that all others stay. If empty, ``labels`` replaces all labels.
+            fields: The fields to set: ``labels`` or ``labels.<key>``. Default: ``labels.<key>``
+                for each key of ``labels``, so that all other labels stay. If ``fields`` is empty,
+                ``labels`` replaces all labels.
 
         Raises:
             NotFound: The blob does not exist.
@@ -85,13 +86,13 @@ class ContentService(Service):
         """Return the states of ingests.
 
         Args:
-            filters: Only ingests that match one of these filters, by ``ref``. Default: all.
+            filters: Only ingests that match one of these filters on ``ref``. Default: all ingests.
         """
         found = self._call("ListStatuses", {"filters": filters}).statuses
         return [_ingest_status(status) for status in found]
 
     def abort(self, ref: str) -> None:
-        """Delete an ingest and what has been written to it.
+        """Delete an ingest and the data that has been written to it.
 
         Raises:
             NotFound: The ingest does not exist.
@@ -103,27 +104,29 @@ class ContentService(Service):
 
         Args:
             digest: The digest of the blob.
-            offset: Where to start, in bytes.
-            size: How many bytes to read. 0 means all up to the end.
+            offset: The position in the blob to start at, in bytes.
+            size: How many bytes to read. 0 means all bytes up to the end of the blob.
 
         Raises:
             NotFound: The blob does not exist. Raised when the first chunk is read.
-            OutOfRange: ``offset`` is past the end. Raised when the first chunk is read.
+            OutOfRange: ``offset`` is past the end of the blob. Raised when the first chunk is
+                read.
         """
         return ContentRead(self._stream("Read", {"digest": digest, "offset": offset, "size": size}))
 
     def write(self, ref: str) -> ContentWrite:
-        """Open a write stream for the ingest ``ref``, which only ``stat`` locks."""
+        """Open a write stream for the ingest ``ref``. ``ContentWrite.stat`` locks the ref."""
         return ContentWrite(self._stream("Write"), ref)
 
     def list(self, *filters: str) -> Iterator[ContentInfo]:
         """Yield the blobs of the namespace.
 
-        Daemons before 2.0 do not set ``updated_at`` here: it is in the year 1970 or 1.
+        Daemons before 2.0 do not set ``updated_at`` in this response: its value is a time in the
+        year 1970 or in the year 1.
 
         Args:
-            filters: Only blobs that match one of these filters, by ``digest``, ``size`` or
-                ``labels``. Default: all.
+            filters: Only blobs that match one of these filters on ``digest``, ``size`` or
+                ``labels``. Default: all blobs.
         """
         with self._stream("List", {"filters": filters}) as responses:
             for response in responses:
@@ -131,11 +134,11 @@ class ContentService(Service):
 
 
 class ContentRead:
-    """A ``Read`` stream: an iterator of chunks of up to 1 MiB, and a context manager.
+    """A ``Read`` stream: an iterator over chunks of at most 1 MiB, and a context manager.
 
     Attributes:
-        offset: Where the last chunk begins, as the daemon reported it. It counts from the first
-            requested byte, not from the beginning of the blob.
+        offset: The position of the last received chunk, as the daemon reported it. The position
+            is relative to the first requested byte, not to the beginning of the blob.
     """
 
     def __init__(self, stream: MessageStream) -> None:
@@ -143,14 +146,14 @@ class ContentRead:
         self.offset = 0
 
     def receive(self) -> memoryview | None:
-        """Return the next chunk, or ``None`` at the end.
+        """Return the next chunk, or ``None`` after the last chunk.
 
         Raises:
             NotFound: The blob does not exist.
             OutOfRange: The requested offset is past the end of the blob.
-            Unavailable: The daemon has stopped answering.
+            Unavailable: The daemon has stopped responding.
         """
-        data = self._stream.patient_bytes()
+        data = self._stream.receive_bytes_patiently()
         if data is None:
             return None
         chunk = bytes_field(data, _READ_DATA)
@@ -179,11 +182,11 @@ class WriteStatus:
     Attributes:
         action: The action that the daemon responds to.
         offset: How many bytes the daemon has.
-        total: The expected size in bytes. Only responses to ``stat`` have it.
-        digest: The digest of the bytes that the daemon has. Only responses to ``commit`` always
-            have it.
-        started_at: When the ingest started. Only responses to ``stat`` have it.
-        updated_at: When the ingest was last written to. Only responses to ``stat`` have it.
+        total: The expected size in bytes. Only responses to ``stat`` contain it.
+        digest: The digest of the bytes that the daemon has. Responses to ``commit`` always contain
+            it. Other responses may lack it.
+        started_at: When the ingest started. Only responses to ``stat`` contain it.
+        updated_at: When the ingest was last written to. Only responses to ``stat`` contain it.
     """
 
     action: WriteAction
@@ -197,8 +200,8 @@ class WriteStatus:
 class ContentWrite:
     """A ``Write`` stream: call ``stat``, then ``chunk`` repeatedly, then ``commit``.
 
-    The stream holds the lock of its ref. The daemon responds to every chunk. ``chunk`` does not
-    wait for this response; an error is raised by a later call.
+    The ref stays locked until the stream ends. The daemon responds to every chunk, but ``chunk``
+    does not wait for the response. If a chunk fails, a later call raises the error.
     """
 
     def __init__(self, stream: MessageStream, ref: str) -> None:
@@ -208,16 +211,16 @@ class ContentWrite:
 
     @property
     def status(self) -> WriteStatus | None:
-        """The last response that has been read, ``None`` before the first."""
+        """The last response that has been read, or ``None`` if no response has been read."""
         return None if self._last_response is None else _write_status(self._last_response)
 
     @property
     def offset(self) -> int:
-        """How many bytes the daemon has, by its last response that has been read."""
+        """How many bytes the daemon has, according to the last response that has been read."""
         return 0 if self._last_response is None else int(self._last_response.offset)
 
     def stat(self, total: int, expected: str) -> int:
-        """Lock the ref and return how many bytes the daemon has.
+        """Lock the ref, and return how many bytes of the ingest the daemon already has.
 
         Args:
             total: The size of the blob in bytes, or 0 if it is unknown.
@@ -235,16 +238,16 @@ class ContentWrite:
         """Write a chunk, without waiting for the daemon's response.
 
         Args:
-            offset: Where to write: the number of bytes that the daemon has, or 0, which deletes
-                them first.
-            data: The bytes, slightly less than 16 MiB at most.
-            total: The size of the blob in bytes. If given, it replaces the size given before.
-            expected: The digest of the blob. If given, it replaces the digest given before.
+            offset: The position of the chunk in bytes. It must be the number of bytes that the
+                daemon has, or 0. With 0, the daemon first deletes the bytes that it has.
+            data: The bytes of the chunk. The chunk must be slightly smaller than 16 MiB.
+            total: The size of the blob in bytes. Default: the size from earlier calls.
+            expected: The digest of the blob. Default: the digest from earlier calls.
 
         Raises:
-            ContainerdError: The write has failed, at this chunk or an earlier one.
+            ContainerdError: This chunk or an earlier chunk has failed.
         """
-        # The data is sent from its own buffer, because encoding it would copy it twice.
+        # Encoding would copy the data twice. So the data is sent from its own buffer.
         fields: dict[str, object] = {"action": _WRITE, "ref": self._ref, "offset": offset}
         if total or expected:
             fields.update(total=total, expected=expected)
@@ -264,14 +267,15 @@ class ContentWrite:
         *,
         data: bytes = b"",
     ) -> str:
-        """Commit the blob, so that others can see it, and return its digest.
+        """Turn the ingest into a blob, and return the digest of the blob.
 
         Args:
             offset: How many bytes have been written before this call.
-            total: The size of the blob in bytes, or 0 to use the size given before.
-            expected: The digest of the blob, or ``""`` to use the digest given before.
+            total: The size of the blob in bytes. 0 means the size from earlier calls.
+            expected: The digest of the blob. ``""`` means the digest from earlier calls.
             labels: The labels of the blob.
-            data: The last bytes, written at ``offset`` before the commit.
+            data: The last bytes of the blob. The daemon writes them at ``offset`` before the
+                commit.
 
         Raises:
             AlreadyExists: The blob exists.
@@ -317,7 +321,7 @@ def _varint(value: int) -> bytes:
 
 
 def _offset_of(message: bytes | bytearray) -> int:
-    """Return ``ReadContentResponse.offset`` of an encoded message, which begins with it."""
+    """Return the offset of an encoded ``ReadContentResponse``. It is the message's first field."""
     value = shift = 0
     if message and message[0] == _OFFSET_TAG:
         for byte in message[1:11]:

@@ -1,4 +1,4 @@
-"""The diff service, containerd.services.diff.v1: unpacks layers and makes them, in the daemon."""
+"""The diff service, containerd.services.diff.v1, which unpacks layers and creates layers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ._types import (
 class DiffService(Service):
     """The daemon's differ.
 
-    Its calls have no deadline by default, because a deadline that expires would abort a mount.
-    ``apply`` gives up with ``Unavailable`` when the daemon has stopped answering.
+    The calls have no deadline by default, because an expired deadline would abort a mount.
+    ``apply`` raises ``Unavailable`` when the daemon has stopped responding.
     """
 
     _name = "containerd.services.diff.v1.Diff"
@@ -36,21 +36,22 @@ class DiffService(Service):
         payloads: Mapping[str, AnyValue] | None = None,
         sync_fs: bool = False,
     ) -> Descriptor:
-        """Unpack a layer onto mounts.
+        """Unpack a layer into a snapshot.
 
         Args:
-            layer: The layer, whose content the daemon has.
+            layer: The descriptor of the layer. The daemon must have the content.
             mounts: The mounts of the snapshot.
-            payloads: Values for the daemon's stream processors, by the processor's id. Since 1.3.
-            sync_fs: Whether to flush the filesystem afterwards. Since 2.0 and 1.7.14; older
-                daemons ignore it.
+            payloads: Values for the daemon's stream processors, by the ids of the processors.
+                Since 1.3.
+            sync_fs: Whether the daemon flushes the filesystem after the unpacking. Since 1.7.14
+                and 2.0. Older daemons ignore this argument.
 
         Returns:
             The descriptor of the uncompressed layer, whose digest is the diff ID.
 
         Raises:
             NotFound: The daemon does not have the layer's content.
-            Unavailable: The daemon has stopped answering.
+            Unavailable: The daemon has stopped responding.
         """
         fields = {
             "diff": descriptor_fields(layer),
@@ -76,16 +77,16 @@ class DiffService(Service):
         labels: Mapping[str, str] | None = None,
         source_date_epoch: datetime | None = None,
     ) -> Descriptor:
-        """Write the changes between two sets of mounts into the content store, as a layer.
+        """Store the changes between two snapshots as a layer in the content store.
 
         Args:
             lower: The mounts of the parent snapshot.
-            upper: The mounts of the snapshot that has the changes.
-            media_type: The media type of the layer. Default: a gzipped OCI layer.
-            ref: The name of the ingest. Default: the daemon chooses one.
-            labels: The labels of the content.
-            source_date_epoch: The latest time that a file in the layer may have, as an aware
-                datetime. Since 1.7; older daemons ignore it.
+            upper: The mounts of the snapshot that contains the changes.
+            media_type: The media type of the layer. Default: the type of a gzipped OCI layer.
+            ref: The ref of the ingest. Default: the daemon chooses a ref.
+            labels: The labels of the layer's content.
+            source_date_epoch: The upper limit of the file times in the layer, as an aware
+                datetime. Since 1.7. Older daemons ignore this argument.
 
         Returns:
             The descriptor of the layer.

@@ -1,7 +1,7 @@
-"""A record for each type of event, and a table of the types.
+"""A record class for each type of event, and a table of the types.
 
-The fields have the names of containerd's ``events/*.proto``. Each field has a default, for events
-of daemons that do not know the field yet.
+The names of the fields are those in containerd's ``events/*.proto``. Each field has a default,
+because older daemons do not send newer fields.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class ContentDelete:
 
 @record(frozen=True)
 class SnapshotPrepare:
-    """The event ``/snapshot/prepare`` of active snapshots, and ``/snapshot/view`` of views."""
+    """The event ``/snapshot/prepare`` (an active snapshot) or ``/snapshot/view`` (a view)."""
 
     key: str = ""
     parent: str = ""
@@ -149,7 +149,7 @@ class SnapshotRemove:
 
 @record(frozen=True)
 class TaskIO:
-    """The FIFO paths or URIs of a task's input and output."""
+    """The input and output of a task. Each is the path of a FIFO, or a URI."""
 
     stdin: str = ""
     stdout: str = ""
@@ -161,8 +161,8 @@ class TaskIO:
 class TaskCreate:
     """The event ``/tasks/create``.
 
-    ``bundle`` is the directory of the runtime spec. ``checkpoint`` is the checkpoint that the
-    task was restored from, or empty.
+    ``bundle`` is the directory that contains the runtime spec. ``checkpoint`` is the checkpoint
+    from which the task was restored, or ``""``.
     """
 
     container_id: str = ""
@@ -185,8 +185,9 @@ class TaskStart:
 class TaskDelete:
     """The event ``/tasks/delete``.
 
-    ``id`` is the id of the exec. For the task itself it is ``""`` or the ``container_id``. Do not
-    rely on this event: the shim that sends it exits at that moment. With 2.1 it may exit first.
+    For an exec, ``id`` is the id of the exec. For the task itself, ``id`` is ``""`` or the
+    ``container_id``. Do not rely on this event: the shim sends the event immediately before it
+    exits. With containerd 2.1, the shim may exit before it has sent the event.
     """
 
     container_id: str = ""
@@ -200,7 +201,8 @@ class TaskDelete:
 class TaskExit:
     """The event ``/tasks/exit``.
 
-    ``id`` is the id of the exec. For the first process of the task it is the ``container_id``.
+    For an exec, ``id`` is the id of the exec. For the first process of the task, ``id`` is the
+    ``container_id``.
     """
 
     container_id: str = ""
@@ -318,12 +320,13 @@ Payload: TypeAlias = (
 
 @record(frozen=True)
 class Gap:
-    """An interruption of a subscription, from ``since`` to ``until``, in which events may be lost.
+    """An interruption of a subscription. Events between ``since`` and ``until`` may be lost.
 
-    The daemon does not send it: ``subscribe(reconnect=True)`` makes it.
+    The daemon does not send gaps. A subscription with ``reconnect=True`` creates them.
 
     Attributes:
-        since: When the last received event happened, or when the subscription began.
+        since: The time of the last received event. If no event has been received, the beginning
+            of the subscription.
         until: When the new subscription was confirmed.
         reason: Why the old subscription ended.
     """
@@ -333,7 +336,7 @@ class Gap:
     reason: str
 
 
-#: The topic of an event with a ``Gap``. No daemon publishes on it.
+#: The topic of events that contain a ``Gap``. Daemons do not use this topic.
 GAP_TOPIC = "/containerd-lite/gap"
 
 
@@ -342,11 +345,11 @@ class Event(Unread):
     """One event of the daemon.
 
     Attributes:
-        timestamp: The daemon's time of the event, truncated to microseconds.
+        timestamp: When the event happened, according to the daemon. Truncated to microseconds.
         namespace: The namespace in which the event happened.
-        topic: The topic on which it was published, such as ``/tasks/exit``.
-        event: The record of its type. An event whose type is unknown or whose bytes are invalid
-            is an ``AnyValue``.
+        topic: The topic on which the event was published, such as ``/tasks/exit``.
+        event: The content of the event, as a record. It is an ``AnyValue`` if the type of the
+            event is unknown or the bytes are invalid.
     """
 
     timestamp: datetime
@@ -355,10 +358,10 @@ class Event(Unread):
     event: Payload | Gap | AnyValue
 
 
-#: The packages of the types.
+#: The protobuf packages of the event types.
 _IMAGES, _EVENTS = "containerd.services.images.v1", "containerd.events"
 
-#: The record of each type of event, by the full name of the type.
+#: The record class of each type of event, by the full name of the type.
 TYPES: dict[str, type[Payload]] = {
     f"{_IMAGES if kind.__name__.startswith('Image') else _EVENTS}.{kind.__name__}": kind
     for kind in get_args(Payload)

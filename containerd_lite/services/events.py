@@ -1,6 +1,7 @@
 """The events service, containerd.services.events.v1.
 
-``event_types`` has the records of events, and ``subscription`` the stream of a subscription.
+The module ``event_types`` contains the records of events. The module ``subscription`` contains
+``EventStream``, which receives events.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ class EventService(Service):
     def subscribe(
         self, *filters: str, timeout: float | None = None, reconnect: bool = False
     ) -> EventStream:
-        """Stream the daemon's events from now on, of all namespaces.
+        """Subscribe to new events of all namespaces.
 
-        containerd does not send past events. When this method returns, the request is sent, but
-        the daemon may not have processed it yet. To miss no event, subscribe, wait until the
-        daemon has processed the request, and then list::
+        containerd does not send past events. When this method returns, the request has been sent,
+        but the daemon may not have processed it yet. To avoid missing events, first subscribe,
+        then wait until the daemon has processed the request, and then list the objects::
 
             with client.event_service.subscribe(reconnect=True) as stream:
                 stream.wait_until_subscribed()
@@ -37,33 +38,35 @@ class EventService(Service):
                     if isinstance(event.event, Gap):
                         look_at(client.list_images())
 
-        With ``reconnect`` the stream continues after a restart of the daemon. It subscribes again
-        with the same filters, and waits until the daemon has processed that. Then it yields an
-        event with a ``Gap``, one for each interruption, after which the caller must list again.
+        With ``reconnect`` the stream continues after a restart of the daemon. The stream
+        subscribes again with the same filters, and waits until the daemon has processed the
+        request. Then it yields one event that contains a ``Gap``. After this event, the caller
+        must list the objects again.
 
-        This method raises an error if the request cannot be sent. Errors of the subscription are
-        raised when the stream is read.
+        This method raises an error if the request cannot be sent. Reading from the stream raises
+        the errors of the subscription.
 
         Args:
             filters: Only events that match one of these filters. Default: all events. The fields
                 are ``topic``, ``namespace`` and ``event.<field>``, such as
-                ``event.container_id``. Events of images, containers and tasks have such fields.
-            timeout: Seconds that the whole subscription may last. Default: until it is closed.
+                ``event.container_id``. Not all types of events support ``event.<field>``. Events
+                of images, containers and tasks support it.
+            timeout: Seconds that the whole subscription may last. Default: no limit.
             reconnect: Whether to subscribe again when the connection to the daemon is lost.
 
         Returns:
-            An iterator of events. Any thread may close it, which ends the iteration without an
-            exception.
+            An iterator over events. Any thread may close the iterator. The iteration then ends
+            without an exception.
 
         Raises:
             InvalidArgument: A filter cannot be parsed.
             DeadlineExceeded: The subscription has lasted ``timeout`` seconds.
             Cancelled: The client was closed.
-            Unavailable: The connection was lost (``ConnectionLost``), without ``reconnect``.
+            Unavailable: ``reconnect`` is false, and the connection was lost (``ConnectionLost``).
         """
         context = self._context
         service = copy(self)
-        # The stream enforces the deadline, because the daemon reports its expiry as Unknown.
+        # EventStream enforces the deadline, because daemons report an expired deadline as Unknown.
         service._context = replace(context, long_timeout=None, wait_for_ready=False)
         return EventStream(
             service,
@@ -74,11 +77,11 @@ class EventService(Service):
         )
 
     def publish(self, topic: str, event: Payload | AnyValue) -> None:
-        """Send an event to all subscribers, with the client's namespace and the daemon's time.
+        """Publish an event with the client's namespace and the daemon's current time.
 
         Args:
             topic: The topic, such as ``/tasks/exit``.
-            event: A record of ``event_types``, or a value of any other type.
+            event: A record of ``event_types``. For other types of events, an ``AnyValue``.
 
         Raises:
             InvalidArgument: The topic or the event is invalid.
@@ -86,7 +89,7 @@ class EventService(Service):
         self._call("Publish", {"topic": topic, "event": payload_fields(event)})
 
     def forward(self, event: Event) -> None:
-        """Send an event to all subscribers, with its own namespace and time.
+        """Publish an event with the namespace and the time that ``event`` contains.
 
         Raises:
             InvalidArgument: The topic or the namespace is invalid, or the event is a ``Gap``.

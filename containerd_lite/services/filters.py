@@ -1,7 +1,7 @@
 """A builder of filters for lists and subscriptions, in the syntax of containerd's pkg/filters.
 
-It quotes values. A filter is a string, and every method that takes filters also takes plain
-strings. If a method gets several filters, an object must match only one of them.
+The builder quotes values. A filter is a string, so methods that take filters also take plain
+strings. If a method gets several filters, it selects the objects that match at least one filter.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Expression(str):
 class Filter:
     """A field to filter by, such as ``Filter("name")`` or ``Filter("target.digest")``.
 
-    The operators ``==`` and ``!=`` and the methods ``matches`` and ``is_present`` return the
+    The operators ``==`` and ``!=`` and the methods ``matches`` and ``is_present`` return a
     complete filter.
 
     Args:
         field: The name of the field, with dots between its parts.
-        keys: Further parts of the name, which may have any characters, such as the key of a
-            label: ``Filter("labels", "containerd.io/gc.root")``.
+        keys: Further parts of the name, such as the key of a label. They may contain any
+            characters, as in ``Filter("labels", "containerd.io/gc.root")``.
 
     Raises:
-        InvalidArgument: ``field`` is not the name of a field.
+        InvalidArgument: ``field`` is not a valid field name.
     """
 
     def __init__(self, field: str, *keys: str) -> None:
@@ -61,7 +61,11 @@ class Filter:
     __hash__ = None  # type: ignore[assignment]
 
     def matches(self, pattern: str) -> Expression:
-        """Return the filter for values in which a regular expression of Go's syntax matches."""
+        """Return the filter for objects whose field matches a regular expression.
+
+        Args:
+            pattern: The regular expression, in Go's syntax. It can match any part of the field.
+        """
         return Expression(f"{self._path}~={_quoted(pattern)}")
 
     def is_present(self) -> Expression:
@@ -73,7 +77,7 @@ class Filter:
 
 
 def _quoted(text: str) -> str:
-    """Quote a string in Go's syntax, with escapes for all but printable ASCII characters."""
+    """Quote a string in Go's syntax. Escape all characters that are not printable ASCII."""
     return f'"{_ESCAPED.sub(_escape, text)}"'
 
 

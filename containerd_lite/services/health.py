@@ -1,4 +1,4 @@
-"""The gRPC health service, grpc.health.v1, which reports whether the daemon serves."""
+"""The gRPC health service, grpc.health.v1, which reports whether the daemon serves requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class HealthService(Service):
     """gRPC's health service, which containerd serves together with its own services.
 
     A status is ``UNKNOWN``, ``SERVING``, ``NOT_SERVING`` or ``SERVICE_UNKNOWN`` (health.proto).
-    containerd has only one status, that of the whole server, for the service name ``""``.
+    containerd has only the status of the whole server, whose service name is ``""``.
     """
 
     _name = "grpc.health.v1.Health"
@@ -32,7 +32,7 @@ class HealthService(Service):
     def watch(self, service: str = "") -> HealthWatch:
         """Stream the status of a service: its current status, and then each change.
 
-        The status is ``SERVICE_UNKNOWN`` while the daemon has none for this service.
+        The status is ``SERVICE_UNKNOWN`` while the daemon has no status for this service.
 
         Args:
             service: The full name of the service. Default: the whole server.
@@ -40,7 +40,7 @@ class HealthService(Service):
         return HealthWatch(self._stream("Watch", {"service": service}))
 
     def list(self) -> dict[str, str]:
-        """Return the status of each service, by its name. Since 2.1.
+        """Return the status of each service, by the service's name. Since 2.1.
 
         Raises:
             Unimplemented: The daemon is older than 2.1.
@@ -52,7 +52,7 @@ class HealthService(Service):
 class HealthWatch:
     """A stream of statuses: an iterator and a context manager.
 
-    Any thread may ``close`` it. A thread that waits for a status then gets ``Cancelled``.
+    Any thread may call ``close``. A thread that is waiting for a status then gets ``Cancelled``.
     """
 
     def __init__(self, stream: MessageStream) -> None:

@@ -1,6 +1,6 @@
-"""The images service, containerd.services.images.v1, which stores names of content.
+"""The images service, containerd.services.images.v1, which stores image names and their targets.
 
-Garbage collection keeps content that has a name.
+Garbage collection does not delete content that is the target of a name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..unread import Readers, list_read_late, read_late
 from ._base import Fields, Service
 from ._types import descriptor_fields, descriptor_of
 
-#: A method that containerd added in the same release as the ``target`` of ``Images/Delete``.
+#: containerd added this method in the same release as the field ``target`` of ``Images/Delete``.
 _ADDED_WITH_TARGET = "containerd.services.introspection.v1.Introspection/PluginInfo"
 
 
@@ -40,7 +40,7 @@ class ImageService(Service):
 
         Args:
             filters: Only images that match one of these filters, in the syntax of containerd's
-                pkg/filters. Default: all.
+                pkg/filters. Default: all images.
         """
         return list_read_late(ImageRecord, self._call("List", {"filters": filters}).images, _IMAGE)
 
@@ -52,14 +52,14 @@ class ImageService(Service):
         *,
         source_date_epoch: datetime | None = None,
     ) -> ImageRecord:
-        """Give a descriptor a name. The daemon does not check whether it has the content.
+        """Store a new name for a descriptor. The daemon does not check whether it has the content.
 
         Args:
             name: The name of the image.
             target: The descriptor.
             labels: The labels of the image.
-            source_date_epoch: The time to record as the time of creation, as an aware datetime.
-                Since 1.7; older daemons ignore it.
+            source_date_epoch: The creation time to store, as an aware datetime. Since 1.7. Older
+                daemons ignore this argument.
 
         Raises:
             AlreadyExists: An image with this name exists.
@@ -84,10 +84,10 @@ class ImageService(Service):
             name: The name of the image.
             target: The new descriptor.
             labels: The new labels.
-            fields: The fields to replace: ``target``, ``annotations`` (of the target), ``labels``
-                or ``labels.<key>``. Default: ``target`` and ``labels``.
-            source_date_epoch: The time to record as the time of the update, as an aware datetime.
-                Since 1.7; older daemons ignore it.
+            fields: The fields to replace: ``target``, ``annotations`` (those of the target),
+                ``labels`` or ``labels.<key>``. Default: ``target`` and ``labels``.
+            source_date_epoch: The update time to store, as an aware datetime. Since 1.7. Older
+                daemons ignore this argument.
 
         Raises:
             NotFound: The image does not exist.
@@ -107,12 +107,13 @@ class ImageService(Service):
         Args:
             name: The name of the image.
             sync: Whether to wait until the daemon has collected garbage.
-            target: Delete the image only if this is its descriptor. Since 2.0.
+            target: Delete the image only if this is the image's descriptor. Since 2.0. Default:
+                delete the image in any case.
 
         Raises:
-            NotFound: The image does not exist, or has another descriptor than ``target``.
-            Unimplemented: ``target`` is given and the daemon is older than 2.0. It would ignore
-                ``target``, so nothing is deleted.
+            NotFound: The image does not exist, or its descriptor is not ``target``.
+            Unimplemented: ``target`` is given, and the daemon is older than 2.0. Older daemons
+                would ignore ``target``, so this method deletes nothing.
         """
         request: dict[str, object] = {"name": name, "sync": sync}
         if target is not None:
@@ -123,10 +124,10 @@ class ImageService(Service):
     def _check_delete_target(self) -> None:
         """Raise ``Unimplemented`` if the daemon's ``Delete`` ignores ``target``.
 
-        Daemons whose ``Delete`` respects it have the method ``PluginInfo``.
+        A daemon that lacks the method ``PluginInfo`` ignores ``target``.
         """
         try:
-            self._exchange(CONTAINERD.method(_ADDED_WITH_TARGET), b"", False)
+            self._unary(CONTAINERD.method(_ADDED_WITH_TARGET), b"", False)
         except NotFound:
             return  # the daemon has the method; no plugin matches the empty request
         except Unimplemented as error:

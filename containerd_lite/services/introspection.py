@@ -23,10 +23,10 @@ class Plugin:
     Attributes:
         type: The type of the plugin, such as ``io.containerd.snapshotter.v1``.
         id: The id of the plugin, which is unique within its type.
-        requires: The types of plugins that it needs.
-        platforms: The platforms that it supports.
-        exports: Values that it publishes, by name.
-        capabilities: The names of its capabilities.
+        requires: The types of plugins that the plugin requires.
+        platforms: The platforms that the plugin supports.
+        exports: Values that the plugin exports, by their names.
+        capabilities: The names of the plugin's capabilities.
         error: Why the plugin is not usable, or ``""`` if it is usable.
         error_code: The gRPC status code of the error, or 0.
         error_details: The details of the error's status.
@@ -45,7 +45,7 @@ class Plugin:
 
 @record(frozen=True)
 class Deprecation:
-    """A deprecated feature that the daemon has seen in use, and the time of its last use."""
+    """A deprecated feature that clients use, and the time of the last use."""
 
     id: str
     message: str
@@ -58,9 +58,10 @@ class Server:
 
     Attributes:
         uuid: The id of the daemon.
-        pid: Its process id. Since 1.7 and 1.6.25; 0 from older daemons.
-        deprecations: Its deprecation warnings. Since 1.7.9 and 1.6.25.
-        pidns: The inode number of its PID namespace. Since 1.7 and 1.6.25; 0 from older daemons.
+        pid: The process id of the daemon. Since 1.6.25 and 1.7; 0 for older daemons.
+        deprecations: The deprecation warnings. Since 1.6.25 and 1.7.9.
+        pidns: The inode number of the daemon's PID namespace. Since 1.6.25 and 1.7; 0 for older
+            daemons.
     """
 
     uuid: str
@@ -71,7 +72,7 @@ class Server:
 
 @record(frozen=True)
 class PluginInfo:
-    """A plugin, and further information from it.
+    """A plugin, and extra information that the plugin has returned.
 
     ``RuntimeInfo.from_any`` decodes the ``extra`` information of the runtime plugin.
     """
@@ -82,20 +83,21 @@ class PluginInfo:
 
 @record(frozen=True)
 class RuntimeRequest:
-    """A request to the runtime plugin, for ``plugin_info``. Since 2.0.
+    """A request to the runtime plugin for information about a runtime. Since 2.0.
 
-    This plugin has the type ``io.containerd.runtime.v2`` and the id ``task``.
+    ``plugin_info`` sends the request. The runtime plugin has the type
+    ``io.containerd.runtime.v2`` and the id ``task``.
 
     Attributes:
         runtime_path: The name or the path of a shim, such as ``io.containerd.runc.v2``.
-        options: The runtime options with which a task would be created.
+        options: Runtime options, as for the creation of a task.
     """
 
     runtime_path: str
     options: AnyValue | None = None
 
     def to_any(self) -> AnyValue:
-        """Encode this request, to be passed as ``options`` of ``plugin_info``."""
+        """Encode this request for the argument ``options`` of ``plugin_info``."""
         fields: dict[str, object] = {"runtime_path": self.runtime_path}
         if self.options is not None:
             fields["options"] = any_fields(self.options)
@@ -104,14 +106,14 @@ class RuntimeRequest:
 
 @record(frozen=True)
 class RuntimeInfo:
-    """A runtime's description of itself.
+    """Information that a runtime returns about itself.
 
     Attributes:
         name: The name of the runtime.
         version: The version of the runtime.
-        revision: The revision that the runtime was built from.
+        revision: The source revision of the runtime.
         options: The options of the runtime.
-        features: The ``Features`` of the runtime spec, as JSON in ``value``.
+        features: The runtime's ``Features`` (OCI runtime spec), as JSON in an ``Any``.
         annotations: The annotations of the shim.
     """
 
@@ -127,7 +129,7 @@ class RuntimeInfo:
         """Decode the ``extra`` information of the runtime plugin.
 
         Raises:
-            InvalidArgument: The value has another type.
+            InvalidArgument: The value is not a ``RuntimeInfo``.
         """
         if value.type_url != _RUNTIME_INFO:
             raise InvalidArgument(f"the value's type is {value.type_url}, not {_RUNTIME_INFO}")
@@ -151,8 +153,8 @@ class IntrospectionService(Service):
         """Return the daemon's plugins, including those that failed to start.
 
         Args:
-            filters: Only plugins that match one of these filters, by ``type`` or ``id``. Default:
-                all.
+            filters: Only plugins that match one of these filters on ``type`` or ``id``. Default:
+                all plugins.
         """
         return [_plugin(plugin) for plugin in self._call("Plugins", {"filters": filters}).plugins]
 
@@ -167,9 +169,7 @@ class IntrospectionService(Service):
         return Server(response.uuid, response.pid, warnings, response.pidns)
 
     def plugin_info(self, type: str, id: str, options: AnyValue | None = None) -> PluginInfo:
-        """Return one plugin and, if ``options`` are given, further information from it.
-
-        Since 2.0.
+        """Return one plugin. If ``options`` are given, also return extra information. Since 2.0.
 
         Args:
             type: The type of the plugin.
@@ -178,8 +178,7 @@ class IntrospectionService(Service):
 
         Raises:
             NotFound: The plugin does not exist.
-            Unimplemented: The plugin gives no further information, or the daemon is older than
-                2.0.
+            Unimplemented: The plugin has no extra information, or the daemon is older than 2.0.
             FailedPrecondition: The plugin did not start.
         """
         fields: dict[str, object] = {"type": type, "id": id}

@@ -1,6 +1,7 @@
-"""Leases that last as long as a ``with`` block and protect what the block writes.
+"""A lease that lasts as long as a ``with`` block and protects what the block writes.
 
-A lease is created when its block begins, renewed while it runs, and deleted when it ends.
+The lease is created at the beginning of the block, renewed while the block runs, and deleted at
+the end of the block.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from .leases import EXPIRE, LeaseService, Resource
 
 #: Seconds that clean-up after a failure may take, including garbage collection.
 _CLEANUP_TIMEOUT = 30.0
-#: The same after an interrupt that came before the block began or after it ended.
+#: Seconds that clean-up may take if an interrupt came before the block began or after it ended.
 _INTERRUPTED_TIMEOUT = 2.0
-#: Seconds between the attempts to delete a lease whose creation was interrupted.
+#: Seconds to wait after each attempt to delete a lease whose creation was interrupted.
 _DELETE_WAITS = (0.01, 0.03, 0.1, 0.1, 0.0)
-#: The ``expires`` in seconds of a lease whose work may be continued later, after a weekend too.
+#: Seconds after which the lease of resumable work expires. This is longer than a weekend.
 RESUME_EXPIRES = 7 * 86400.0
-#: The shortest permitted ``expires`` in seconds. A shorter lease could expire before it is renewed.
+#: The minimum of ``expires`` in seconds. A shorter lease could expire before its renewal.
 _MIN_EXPIRES = 1.0
-#: The parts of ``expires`` after which a lease is renewed, and after which a failed renewal is
-#: repeated.
+#: A lease is renewed after the first fraction of ``expires``. A failed renewal is repeated after
+#: the second fraction of ``expires``.
 _RENEW_AFTER, _RETRY_AFTER = 0.5, 0.05
 
 
@@ -42,14 +43,16 @@ _RENEW_AFTER, _RETRY_AFTER = 0.5, 0.05
 def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[str]:
     """Run the block under a lease, and yield the id of the lease.
 
-    An inner block uses the lease of the outer one. The lease is renewed while the block runs, and
-    deleted at its end. If the block fails, garbage collection then removes what the block wrote.
+    If blocks are nested, the inner block uses the lease of the outer block. The lease is renewed
+    while the block runs, and deleted when the block ends. If the block raises an error, garbage
+    collection then removes what the block wrote.
 
     Args:
         leases: The leases service of the namespace.
-        expires: Seconds after which the daemon may delete the lease if this process dies.
-        resume: A name for the work of the block. If given, the lease of a failed block stays, and
-            a later block with the same name uses it. Default: the lease is always deleted.
+        expires: Seconds after which the lease expires if this process dies.
+        resume: A name for the work of the block. With a name, the lease of a failed block is not
+            deleted, and a later block with the same name uses this lease. Default: no name, so
+            that the lease is always deleted.
 
     Raises:
         InvalidArgument: ``expires`` is too short or too long.
@@ -87,7 +90,10 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
 
 @contextmanager
 def _renewing(leases: LeaseService, id: str, expires: float) -> Iterator[None]:
-    """Renew the lease from a thread while the block runs, until another client deletes it."""
+    """Renew the lease from a thread while the block runs.
+
+    If another client deletes the lease, the thread ends.
+    """
     has_ended = threading.Event()
 
     def renew_repeatedly() -> None:
@@ -108,13 +114,14 @@ def _renewing(leases: LeaseService, id: str, expires: float) -> Iterator[None]:
     finally:
         has_ended.set()
         with suppress(RuntimeError):  # an interrupt came before the thread started
-            thread.join(_CLEANUP_TIMEOUT)  # a renewal in progress would leave a lease behind
+            # A renewal that is still in progress would leave a lease behind.
+            thread.join(_CLEANUP_TIMEOUT)
 
 
 def _delete_if_created(leases: LeaseService, id: str) -> None:
-    """Delete a lease whose creation was interrupted, so that it may or may not exist.
+    """Delete a lease whose creation was interrupted. The lease may or may not exist.
 
-    A busy daemon may still create it, so this tries several times.
+    A busy daemon may create the lease later, so this function tries several times.
     """
     for wait in _DELETE_WAITS:
         with suppress(NotFound):
@@ -124,7 +131,7 @@ def _delete_if_created(leases: LeaseService, id: str) -> None:
 
 
 def _delete(leases: LeaseService, id: str, *, sync: bool = False) -> None:
-    """Delete a lease, which may be gone already, and wait for a daemon that restarts."""
+    """Delete a lease if it exists. If the daemon is restarting, wait for the daemon."""
     deadline = Deadline(_CLEANUP_TIMEOUT)
     for wait in backoff(0.02, 1.0):
         try:
@@ -137,15 +144,17 @@ def _delete(leases: LeaseService, id: str, *, sync: bool = False) -> None:
         time.sleep(wait)
 
 
-def collect(leases: LeaseService, timeout: float) -> None:
-    """Run garbage collection and wait for its end, by deleting a new lease with ``sync``.
+def collect_garbage(leases: LeaseService, timeout: float) -> None:
+    """Make the daemon collect garbage, and wait for the end of the collection.
+
+    The function creates a lease and deletes it with ``sync``.
 
     Args:
         leases: The leases service of the namespace.
         timeout: Seconds to wait.
 
     Raises:
-        DeadlineExceeded: The collection took longer.
+        DeadlineExceeded: The collection took longer than ``timeout``.
     """
     id = f"lite-collect-{os.urandom(8).hex()}"
     _create(leases, id, timeout)
@@ -153,7 +162,11 @@ def collect(leases: LeaseService, timeout: float) -> None:
 
 
 def _create(leases: LeaseService, id: str, expires: float, *, may_exist: bool = False) -> bool:
-    """Create a lease. Return false if it exists already, which ``may_exist`` permits."""
+    """Create a lease and return true.
+
+    If the lease exists already, return false if ``may_exist`` is true, else raise
+    ``AlreadyExists``.
+    """
     until = datetime.now(timezone.utc) + timedelta(seconds=expires)
     try:
         leases.create(id, {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%S.%fZ")})
@@ -168,35 +181,35 @@ def _renew(leases: LeaseService, id: str, expires: float) -> None:
     """Make a lease expire ``expires`` seconds from now.
 
     No RPC does this, so the lease is deleted and created again. In between, a temporary lease
-    holds its resources, also if this process is interrupted. A call under the lease fails if it
-    comes between deletion and creation, which takes about two milliseconds.
+    protects the resources, even if this process is interrupted. For about two milliseconds the
+    lease does not exist. Calls under the lease fail during this time.
     """
     leases.list_resources(id)  # raises NotFound, so that a deleted lease is not created again
     temporary = f"lite-{os.urandom(8).hex()}"
     for old, new in ((id, temporary), (temporary, id)):
-        _create(leases, new, expires, may_exist=True)  # restore() may have created it meanwhile
+        _create(leases, new, expires, may_exist=True)  # restore_lease() may have created the lease
         _copy_resources(leases, old, new)
         leases.delete(old)
 
 
 def _copy_resources(leases: LeaseService, old: str, new: str) -> None:
-    """Add all resources of ``old`` to ``new``, including those that are written meanwhile."""
+    """Add all resources of ``old`` to ``new``, including resources that are written meanwhile."""
     copied = set[Resource]()
     while missing := set(leases.list_resources(old)) - copied:
         for resource in missing:
-            with suppress(NotFound):  # an ingest that was aborted meanwhile
+            with suppress(NotFound):  # the resource is an ingest that was aborted meanwhile
                 leases.add_resource(new, resource)
         copied |= missing
 
 
-def restore(leases: LeaseService) -> bool:
-    """Create the caller's lease again if it has been deleted.
+def restore_lease(leases: LeaseService) -> bool:
+    """Create the lease of the surrounding block again if it has been deleted.
 
     Args:
         leases: The leases service of the namespace.
 
     Returns:
-        Whether the lease was missing.
+        Whether the lease had been deleted.
     """
     id = leases.joined
     if not id or any(lease.id == id for lease in leases.list()):

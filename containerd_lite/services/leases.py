@@ -15,17 +15,20 @@ from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of
 from ._base import Service, current_lease, joined_lease
 
-#: The label with the RFC 3339 time after which garbage collection deletes the lease
-#: (docs/garbage-collection.md).
+#: The label whose value is the RFC 3339 time at which a lease expires. Garbage collection deletes
+#: expired leases (containerd's docs/garbage-collection.md).
 EXPIRE = "containerd.io/gc.expire"
 
-#: The types of resources that all daemons know.
+#: The resource types that all daemons know.
 _RESOURCE_TYPES = "content, ingests and snapshots/<snapshotter>"
 
 
 @record(frozen=True)
 class Lease:
-    """A lease, which protects everything written under it until it is deleted or expires."""
+    """A lease, which protects everything that was written under it.
+
+    The protection ends when the lease is deleted or expires.
+    """
 
     id: str
     created_at: datetime
@@ -34,7 +37,7 @@ class Lease:
 
 @record(frozen=True)
 class Resource:
-    """A resource that a lease holds.
+    """A resource that a lease protects.
 
     Attributes:
         id: The digest of content, the ref of an ingest, the key of a snapshot, or the name of an
@@ -53,11 +56,13 @@ class LeaseService(Service):
 
     @property
     def joined(self) -> str:
-        """The id of the lease that the caller's calls belong to, or ``""``."""
+        """The id of the lease of the surrounding ``joining`` block, or ``""``."""
         return current_lease(self._channel, self._context.namespace)
 
     def joining(self, id: str) -> AbstractContextManager[None]:
-        """Return a context manager under which calls to this namespace belong to a lease.
+        """Return a context manager. The calls within its block belong to a lease.
+
+        This applies to calls to this daemon and namespace.
 
         Args:
             id: The id of the lease.
@@ -68,8 +73,8 @@ class LeaseService(Service):
         """Create a lease.
 
         Args:
-            id: The id of the lease. Default: the daemon chooses one.
-            labels: The labels of the lease. The label ``EXPIRE`` limits its time.
+            id: The id of the lease. Default: the daemon chooses an id.
+            labels: The labels of the lease. The label ``EXPIRE`` sets when the lease expires.
 
         Raises:
             AlreadyExists: A lease with this id exists.
@@ -89,7 +94,7 @@ class LeaseService(Service):
         self._call("Delete", {"id": id, "sync": sync}, is_long=sync)
 
     def add_resource(self, id: str, resource: Resource) -> None:
-        """Add a resource to a lease, unless the lease holds it already. Since 1.3.
+        """Add a resource to a lease, unless the lease already has the resource. Since 1.3.
 
         Args:
             id: The id of the lease.
@@ -102,7 +107,7 @@ class LeaseService(Service):
         self._change_resource("AddResource", id, resource)
 
     def delete_resource(self, id: str, resource: Resource) -> None:
-        """Remove a resource from a lease, if the lease holds it. Since 1.3.
+        """Remove a resource from a lease, if the lease has the resource. Since 1.3.
 
         Args:
             id: The id of the lease.
@@ -120,11 +125,11 @@ class LeaseService(Service):
             self._call(method, fields)
         except Unimplemented as error:  # the daemon lacks the type, not the method
             daemon = error.remedy.partition(";")[0]
-            error.remedy = f"{daemon}; its leases hold {_RESOURCE_TYPES}; images came with 2.0"
+            error.remedy = f"{daemon}; its leases can have {_RESOURCE_TYPES}; images came with 2.0"
             raise
 
     def list_resources(self, id: str) -> list[Resource]:
-        """Return the resources that a lease holds. Since 1.3.
+        """Return the resources of a lease. Since 1.3.
 
         Args:
             id: The id of the lease.
@@ -139,8 +144,8 @@ class LeaseService(Service):
         """Return the leases of the namespace.
 
         Args:
-            filters: Only leases that match one of these filters, by ``id`` or ``labels``.
-                Default: all.
+            filters: Only leases that match one of these filters on ``id`` or ``labels``. Default:
+                all leases.
         """
         return [_lease(lease) for lease in self._call("List", {"filters": filters}).leases]
 

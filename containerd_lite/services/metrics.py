@@ -1,4 +1,4 @@
-"""Samples of the resources that tasks and sandboxes use."""
+"""Samples of the resource usage of tasks and sandboxes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..schema.values import datetime_of
 from . import cgroups1, cgroups2
 from ._types import AnyValue, any_of
 
-#: The records of the known types, by their full names.
+#: The record class of each known type of metrics, by the full name of the type.
 _RECORDS: Mapping[str, type] = {
     "io.containerd.cgroups.v1.Metrics": cgroups1.Metrics,
     "io.containerd.cgroups.v2.Metrics": cgroups2.Metrics,
@@ -24,13 +24,14 @@ _RECORDS: Mapping[str, type] = {
 
 @record(frozen=True)
 class Metric:
-    """A sample of the resources that a container or a sandbox uses.
+    """A sample of the resource usage of a container or a sandbox.
 
     Attributes:
         id: The id of the container or sandbox.
         timestamp: The time of the sample.
-        data: The values, as the machine's version of cgroups has them. An ``AnyValue`` if this
-            package does not know their type, ``None`` if the sample has none.
+        data: The values. Their class depends on the machine's version of cgroups. The class is
+            ``AnyValue`` if this package does not know the type of the values. ``None`` means that
+            the sample has no values.
     """
 
     id: str
@@ -44,12 +45,14 @@ def metric_of(message: DynamicMessage) -> Metric:
     Raises:
         ProtocolError: The data cannot be decoded.
     """
-    data = measured(any_of(message.data)) if message.HasField("data") else None
+    data = decode_metrics(any_of(message.data)) if message.HasField("data") else None
     return Metric(message.id, datetime_of(message.timestamp), data)
 
 
-def measured(value: AnyValue) -> cgroups1.Metrics | cgroups2.Metrics | AnyValue:
-    """Decode an ``Any`` to a record, or return it unchanged if its type is unknown.
+def decode_metrics(value: AnyValue) -> cgroups1.Metrics | cgroups2.Metrics | AnyValue:
+    """Decode an ``Any`` to a record of metrics.
+
+    If the type of the ``Any`` is unknown, return the ``Any`` unchanged.
 
     Raises:
         ProtocolError: The bytes are not a value of the type.
@@ -77,7 +80,10 @@ def _value(kind: type | None, value: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _nested_types(kind: type) -> dict[str, type]:
-    """Return the fields of a record that contain one or several records, with their types."""
+    """Return the fields of ``kind`` that contain records.
+
+    The result is a dict from the names of these fields to the classes of the nested records.
+    """
     return {
         name: part
         for name, hint in get_type_hints(kind).items()

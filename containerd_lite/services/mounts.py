@@ -20,7 +20,8 @@ class ActiveMount:
         mount: The mount that was requested.
         mount_point: The path at which the daemon has made the mount.
         mounted_at: When the daemon made the mount.
-        data: Values that the mount's handler provides to the mounts after it.
+        data: Values from the handler of this mount. Later mounts of the activation can use these
+            values.
     """
 
     mount: Mount
@@ -36,7 +37,7 @@ class Activation:
     Attributes:
         name: The name of the activation.
         active: The mounts that the daemon has made.
-        system: The mounts that remain for the caller to make with the system's ``mount``.
+        system: The mounts that the caller must make with the system's ``mount``.
         labels: The labels of the activation.
     """
 
@@ -49,7 +50,7 @@ class Activation:
 class MountService(Service):
     """The mount manager of a namespace. Since 2.2.
 
-    It makes the mounts that the kernel alone cannot make (``format/…``, ``loop``, …).
+    The mount manager makes mounts that the kernel alone cannot make (``format/…``, ``loop``, …).
     """
 
     _name = "containerd.services.mounts.v1.Mounts"
@@ -62,20 +63,22 @@ class MountService(Service):
         labels: Mapping[str, str] | None = None,
         temporary: bool = False,
     ) -> Activation:
-        """Make those mounts that the system cannot make, and store them under a name.
+        """Make the mounts that the kernel alone cannot make, and store them under a name.
 
         Args:
             name: The name of the activation.
             mounts: The mounts, in their order.
             labels: The labels of the activation.
-            temporary: Make all mounts, so that one bind mount remains for the system.
+            temporary: Whether the daemon makes all mounts. If true, the caller has to make only
+                one bind mount.
 
         Returns:
-            The mounts that the daemon has made, and those that remain for the system.
+            The activation. It contains the mounts that the daemon has made, and the mounts that
+            the caller must make.
 
         Raises:
             AlreadyExists: An activation with this name exists.
-            Unimplemented: The daemon has no mount to make, or is older.
+            Unimplemented: The kernel can make all the mounts, or the daemon is older than 2.2.
         """
         fields = {
             "name": name,
@@ -86,7 +89,7 @@ class MountService(Service):
         return _activation(self._call("Activate", fields, is_long=True).info)
 
     def deactivate(self, name: str) -> None:
-        """Unmount the mounts of an activation, and delete it.
+        """Unmount the mounts of an activation, and delete the activation.
 
         Raises:
             NotFound: The activation does not exist.
@@ -105,12 +108,12 @@ class MountService(Service):
         """Replace fields of a stored activation.
 
         Args:
-            activation: The activation, with its new values. Its name selects the stored one.
-            fields: The names of the fields to replace. Default: all.
+            activation: The new values. The name in ``activation`` selects the stored activation.
+            fields: The names of the fields to replace. Default: all fields.
 
         Raises:
             NotFound: The activation does not exist.
-            Unimplemented: All daemons up to 2.4, at least, lack this method.
+            Unimplemented: All daemons up to at least 2.4 lack this method.
         """
         request: dict[str, object] = {"info": _activation_fields(activation)}
         paths = tuple(fields)
@@ -122,7 +125,7 @@ class MountService(Service):
         """Yield the activations of the namespace.
 
         Args:
-            *filters: Filters, which daemons up to 2.4, at least, ignore.
+            *filters: Filters. All daemons up to at least 2.4 ignore filters.
         """
         with self._stream("List", {"filters": filters}) as responses:
             for response in responses:

@@ -12,7 +12,10 @@ from ._base import Service
 
 @record(frozen=True)
 class Namespace:
-    """A namespace. Labels below ``containerd.io/defaults/`` set defaults for its clients."""
+    """A namespace.
+
+    Labels that begin with ``containerd.io/defaults/`` set defaults for clients of the namespace.
+    """
 
     name: str
     labels: dict[str, str] = field(default_factory=dict, hash=False)
@@ -26,7 +29,8 @@ class NamespaceService(Service):
     def get(self, name: str) -> Namespace:
         """Return a namespace and its labels.
 
-        If the namespace does not exist, containerd responds with no labels, and not with an error.
+        If the namespace does not exist, this method returns a namespace without labels, because
+        containerd does not respond with an error.
         """
         return _namespace(self._call("Get", {"name": name}).namespace)
 
@@ -34,7 +38,7 @@ class NamespaceService(Service):
         """Return the namespaces of the daemon.
 
         Args:
-            filter: A filter, which all daemons so far ignore.
+            filter: A filter. All daemons so far ignore the filter.
         """
         namespaces = self._call("List", {"filter": filter}).namespaces
         return [_namespace(namespace) for namespace in namespaces]
@@ -44,7 +48,7 @@ class NamespaceService(Service):
 
         Args:
             name: The name of the namespace.
-            labels: Its labels.
+            labels: The labels of the namespace.
 
         Raises:
             AlreadyExists: The namespace exists.
@@ -60,8 +64,9 @@ class NamespaceService(Service):
         Args:
             name: The name of the namespace.
             labels: The labels to set. An empty value removes a label.
-            fields: The labels to set, each as ``labels.<key>``. Default: the labels that
-                ``labels`` has, so that all others stay. If empty, ``labels`` replaces all labels.
+            fields: The labels to set, each as ``labels.<key>``. Default: ``labels.<key>`` for each
+                key of ``labels``, so that all other labels stay. If ``fields`` is empty,
+                ``labels`` replaces all labels.
 
         Raises:
             NotFound: The namespace does not exist.

@@ -1,4 +1,4 @@
-"""Calls of any method of any descriptor set by its name, without the typed services."""
+"""Calls any method of any descriptor set by the method's name, without the typed services."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..schema.pool import CONTAINERD, DynamicMessage, Method, Schema, encode
 from ..transport.channel import Channel
 from ._base import CallContext, MessageStream, Service
 
-#: A request: a message of the schema, or its fields by their names.
+#: A request: a message of the schema, or a mapping from the names of its fields to their values.
 Request = DynamicMessage | Mapping[str, object] | None
 
 
@@ -20,7 +20,7 @@ class RawService(Service):
     Args:
         channel: The channel to the daemon.
         context: The options of the calls.
-        schema: The schema with the methods. Default: containerd's.
+        schema: The schema with the methods. Default: containerd's schema.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class RawService(Service):
 
         Args:
             name: The full name of the method, ``package.Service/Method``.
-            request: The request, or its fields. Default: see ``call`` and ``stream``.
+            request: The request, or its fields. ``call`` and ``stream`` document the default.
 
         Returns:
-            The response, or a ``MessageStream``.
+            The response of a unary method, or the ``MessageStream`` of a streaming method.
 
         Raises:
-            InvalidArgument: The schema lacks the method, or the request lacks a field.
+            InvalidArgument: The schema lacks the method or a field.
         """
         method = self.schema.method(name)
         is_streaming = method.client_streaming or method.server_streaming
@@ -51,38 +51,40 @@ class RawService(Service):
 
         Args:
             name: The full name of the method, ``package.Service/Method``.
-            request: The request, or its fields. Default: an empty one.
+            request: The request, or its fields. Default: an empty request.
 
         Raises:
-            InvalidArgument: The schema lacks the method, or the request lacks a field; the remedy
-                lists those that exist. Or the method is a streaming one.
+            InvalidArgument: The method is a streaming method. This error is also raised if the
+                schema lacks the method or a field. The remedy then lists the existing methods or
+                fields.
         """
         method = self.schema.method(name)
         if method.client_streaming or method.server_streaming:
-            raise InvalidArgument(f"{name} is a streaming call", remedy="Begin it with stream()")
-        return self._exchange(method, encode(self._message(method, request)), False)
+            raise InvalidArgument(f"{name} is a streaming method", remedy="Call it with stream()")
+        return self._unary(method, encode(self._message(method, request)), False)
 
     def stream(self, name: str, request: Request = None) -> MessageStream:
         """Begin a streaming call.
 
         Args:
             name: The full name of the method, ``package.Service/Method``.
-            request: The only request, or its fields. Default: an empty one. A method that takes a
-                stream of requests has no default: send its requests with ``MessageStream.send``.
+            request: The only request, or its fields. Default: an empty request. If the method
+                takes a stream of requests, the default is to send no request. The caller then
+                sends requests with ``MessageStream.send``.
 
         Returns:
-            An iterator of the responses, and a context manager.
+            The call, which is an iterator over the responses and a context manager.
 
         Raises:
-            InvalidArgument: The schema lacks the method, or the request lacks a field; the remedy
-                lists those that exist. Or the method is a unary one.
+            InvalidArgument: The method is a unary method. This error is also raised if the schema
+                lacks the method or a field. The remedy then lists the existing methods or fields.
         """
         method = self.schema.method(name)
         if not method.client_streaming and not method.server_streaming:
-            raise InvalidArgument(f"{name} is a unary call", remedy="Make it with call()")
+            raise InvalidArgument(f"{name} is a unary method", remedy="Call it with call()")
         if method.client_streaming and request is None:
-            return self._begin(method, None)
-        return self._begin(method, encode(self._message(method, request)))
+            return self._begin_stream(method, None)
+        return self._begin_stream(method, encode(self._message(method, request)))
 
     def _message(self, method: Method, request: Request) -> DynamicMessage:
         if request is not None and not isinstance(request, Mapping):
@@ -96,13 +98,13 @@ class RawService(Service):
 
 
 class Stub:
-    """A service with the methods of its descriptor set as Python methods.
+    """A gRPC service whose methods can be called as Python methods.
 
-    Each method takes a message, a mapping, or fields as keyword arguments. It returns the
-    response; a streaming method returns a ``MessageStream``.
+    Each method takes a message, a mapping, or fields as keyword arguments. A unary method returns
+    the response. A streaming method returns a ``MessageStream``.
 
     Args:
-        raw: The service that makes the calls.
+        raw: The ``RawService`` that makes the calls.
         service: The full name of the service, ``package.Service``.
 
     Raises:
@@ -117,7 +119,7 @@ class Stub:
     def __getattr__(self, name: str) -> StubMethod:
         if name not in self._methods:
             names = ", ".join(sorted(self._methods))
-            raise AttributeError(f"{self._service} has no method {name!r}; there are: {names}")
+            raise AttributeError(f"{self._service} has no method {name!r}; it has: {names}")
         return StubMethod(self._raw, f"{self._service}/{name}")
 
     def __dir__(self) -> Iterator[str]:
@@ -142,14 +144,14 @@ class StubMethod:
             **fields: The fields of the request, instead of ``request``.
 
         Returns:
-            The response, or a ``MessageStream`` of responses.
+            The response of a unary method, or the ``MessageStream`` of a streaming method.
 
         Raises:
             InvalidArgument: ``request`` and ``fields`` are both given, or a field does not exist.
         """
         if fields and request is not None:
             raise InvalidArgument(
-                "both a request and keyword fields are given", remedy="Give one of the two"
+                "both a request and keyword fields are given", remedy="Pass only one of them"
             )
         return self._raw.any(self._name, fields or request)
 

@@ -1,8 +1,8 @@
 """The sandbox services, containerd.services.sandbox.v1. Since 1.7.
 
 A sandbox is the environment that a group of containers shares, such as a pod or a virtual machine.
-The store keeps records of sandboxes, and the controller runs sandboxes. A change in one of them
-does not change the other.
+The store contains the records of sandboxes, and the controller runs sandboxes. They are
+independent: a change of a record does not change the running sandbox, and vice versa.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from .tasks import Exit
 if TYPE_CHECKING:
     from .metrics import Metric
 
-#: The controller that uses the runtime's shim. ``podsandbox`` is the controller of the CRI.
+#: The name of the controller that uses the runtime's shim. The CRI uses another controller,
+#: ``podsandbox``.
 SHIM = "shim"
 
 
@@ -32,14 +33,14 @@ class SandboxRecord:
 
     Attributes:
         id: The id of the sandbox.
-        runtime: The name of the runtime, as for a container (``io.containerd.runc.v2``).
+        runtime: The name of the runtime, such as ``io.containerd.runc.v2``.
         runtime_options: The options of the runtime.
         spec: A spec for the runtime, as JSON in an ``Any``.
         labels: The labels of the sandbox.
-        extensions: Values of the client, by name.
+        extensions: Further values that clients store, by name.
         sandboxer: The name of the controller that runs the sandbox. Since 2.0.
-        created_at: When the record was created. The daemon sets it, and ignores a given value.
-        updated_at: When the record was last changed. The daemon sets it, too.
+        created_at: When the record was created. The daemon ignores a client's value.
+        updated_at: When the record was last updated. The daemon ignores a client's value.
     """
 
     id: str
@@ -59,11 +60,12 @@ class SandboxInstance:
 
     Attributes:
         id: The id of the sandbox.
-        pid: The id of its process, 0 if the sandbox is not a process.
+        pid: The process id of the sandbox, or 0 if the sandbox is not a process.
         created_at: When the sandbox was created.
         labels: Labels that the controller sets.
-        address: The address of its task API (``ttrpc+unix://…``, ``grpc+vsock://…``). Since 2.0.
-        version: The version of its task API. Since 2.0.
+        address: The address of the sandbox's task API (``ttrpc+unix://…``, ``grpc+vsock://…``).
+            Since 2.0.
+        version: The version of the sandbox's task API. Since 2.0.
         spec: The spec of the sandbox. Since 2.3.
     """
 
@@ -82,14 +84,14 @@ class SandboxStatus:
 
     Attributes:
         id: The id of the sandbox.
-        pid: The id of its process, or 0.
-        state: The state. Each controller has its own words for it.
-        info: Further information from the controller, as text by name.
+        pid: The process id of the sandbox, or 0 if the sandbox is not a process.
+        state: The state of the sandbox. Each controller has its own names for the states.
+        info: Further information from the controller: a mapping from names to texts.
         created_at: When the sandbox was created.
         exited_at: When the sandbox ended.
-        extra: Further information from the controller, of a type of its own.
-        address: The address of its task API. Since 2.0.
-        version: The version of its task API. Since 2.0.
+        extra: Further information from the controller. Each controller defines its type.
+        address: The address of the sandbox's task API. Since 2.0.
+        version: The version of the sandbox's task API. Since 2.0.
     """
 
     id: str
@@ -109,10 +111,10 @@ class SandboxStore(Service):
     _name = "containerd.services.sandbox.v1.Store"
 
     def create(self, sandbox: SandboxRecord) -> SandboxRecord:
-        """Create the record of a sandbox and return it as the daemon has stored it.
+        """Store the record of a new sandbox, and return the stored record.
 
         Args:
-            sandbox: The record, with the name of its runtime.
+            sandbox: The record. ``runtime`` is required.
 
         Raises:
             AlreadyExists: A sandbox with this id exists.
@@ -121,16 +123,16 @@ class SandboxStore(Service):
         return _sandbox(self._call("Create", {"sandbox": _record_fields(sandbox)}).sandbox)
 
     def update(self, sandbox: SandboxRecord, fields: Iterable[str] = ()) -> SandboxRecord:
-        """Replace fields of a record and return its new state.
+        """Update fields of a record, and return the stored record.
 
-        If ``fields`` has the label of a key that ``sandbox`` lacks, this label is removed. An
-        extension cannot be removed, as with containers.
+        If ``fields`` contains ``labels.<key>`` and ``sandbox`` lacks this label, the daemon removes
+        the label. Extensions cannot be removed.
 
         Args:
             sandbox: The record with the new values. Its id selects the stored record.
             fields: The fields to replace: ``labels``, ``labels.<key>``, ``extensions``,
-                ``extensions.<name>``, ``spec`` or ``runtime``. Default: all of these, but the
-                name of the runtime must be the stored one.
+                ``extensions.<name>``, ``spec`` or ``runtime``. Default: all of these fields. With
+                the default, the name of the runtime must be the stored name.
 
         Raises:
             NotFound: The sandbox does not exist.
@@ -144,8 +146,8 @@ class SandboxStore(Service):
 
         Raises:
             NotFound: The sandbox does not exist.
-            Unknown: The sandbox does not exist, and a daemon of 1.7 has had sandboxes in this
-                namespace before.
+            Unknown: The sandbox does not exist, the daemon's version is 1.7, and this namespace
+                had sandboxes earlier.
         """
         self._call("Delete", {"sandbox_id": id})
 
@@ -153,8 +155,8 @@ class SandboxStore(Service):
         """Return the records of the namespace.
 
         Args:
-            *filters: Only sandboxes that match one of these filters, by ``id`` or
-                ``labels.<key>``. Default: all.
+            *filters: Only sandboxes that match one of these filters on ``id`` or
+                ``labels.<key>``. Default: all sandboxes.
         """
         return [_sandbox(sandbox) for sandbox in self._call("List", {"filters": filters}).list]
 
@@ -170,16 +172,16 @@ class SandboxStore(Service):
 class SandboxController(Service):
     """The controllers that run the sandboxes of a namespace.
 
-    The argument ``sandboxer`` of each method is the name of the controller. Since 2.0 the daemon
-    raises ``NotFound`` for an unknown name and ``InvalidArgument`` for ``""``. A daemon of 1.7 has
-    one controller, which has no name.
+    The argument ``sandboxer`` of each method is the name of the controller. Since 2.0, an unknown
+    name leads to ``NotFound``, and ``""`` leads to ``InvalidArgument``. containerd 1.7 has only one
+    controller, which has no name.
 
-    Daemons of 1.7, and of 2.x before 2.0.9, 2.1.8, 2.2.4 and 2.3, have a bug in ``create``,
-    ``start`` and ``wait``. They do the work, then fail to publish its event, and respond with
-    ``InvalidArgument`` (a topic that must start with ``/``).
+    containerd 1.7, 2.0 before 2.0.9, 2.1 before 2.1.8, and 2.2 before 2.2.4 have a bug in
+    ``create``, ``start`` and ``wait``. The daemon does the work, but fails to publish the event. It
+    then responds with ``InvalidArgument``: a topic must start with ``/``.
 
-    Only the runc shim of 1.7 supports sandboxes. In 2.x, ``podsandbox`` is the only one of the
-    daemon's own controllers that runs a sandbox with runc.
+    The runc shim supports sandboxes only in containerd 1.7. In 2.x, ``podsandbox`` is the only
+    built-in controller that runs sandboxes with runc.
     """
 
     _name = "containerd.services.sandbox.v1.Controller"
@@ -195,15 +197,16 @@ class SandboxController(Service):
         sandbox: SandboxRecord | None = None,
         sandboxer: str = SHIM,
     ) -> str:
-        """Create a sandbox, which does not run yet, and return its id.
+        """Create a sandbox without starting it, and return its id.
 
         Args:
             id: The id of the sandbox.
-            rootfs: The mounts of its root filesystem.
-            options: The options of the controller.
-            netns_path: The path of its network namespace.
-            annotations: Its annotations. Since 2.0.
-            sandbox: Its record. Required since 2.0; 1.7 reads the record from the store.
+            rootfs: The mounts of the root filesystem.
+            options: Options for the controller.
+            netns_path: The path of the network namespace.
+            annotations: The annotations of the sandbox. Since 2.0.
+            sandbox: The record of the sandbox. Required since 2.0. containerd 1.7 reads the record
+                from the store.
             sandboxer: The name of the controller.
 
         Raises:
@@ -222,7 +225,7 @@ class SandboxController(Service):
         return str(self._call("Create", fields, is_long=True).sandbox_id)
 
     def start(self, id: str, *, sandboxer: str = SHIM) -> SandboxInstance:
-        """Start a sandbox that was created."""
+        """Start a sandbox that has been created."""
         response = self._call("Start", _id_fields(id, sandboxer), is_long=True)
         return SandboxInstance(
             response.sandbox_id,
@@ -244,16 +247,16 @@ class SandboxController(Service):
         return platform_of(self._call("Platform", _id_fields(id, sandboxer)).platform)
 
     def stop(self, id: str, timeout_secs: int = 0, *, sandboxer: str = SHIM) -> None:
-        """Stop a sandbox. ``shutdown`` then removes its remains.
+        """Stop a sandbox. To delete the sandbox, call ``shutdown`` afterwards.
 
         Args:
             id: The id of the sandbox.
-            timeout_secs: Seconds that the sandbox has to end before it is killed. 0 lets the
-                controller choose.
+            timeout_secs: Seconds to wait before the controller kills the sandbox. With 0, the
+                controller chooses the time.
             sandboxer: The name of the controller.
 
         Raises:
-            Unknown: The runc shim of 1.7 ended before it had responded.
+            Unknown: The runc shim of containerd 1.7 exited before it responded.
         """
         fields = {**_id_fields(id, sandboxer), "timeout_secs": timeout_secs}
         self._call("Stop", fields, is_long=True)
@@ -268,12 +271,12 @@ class SandboxController(Service):
 
         Args:
             id: The id of the sandbox.
-            verbose: Whether to request ``info``, too.
+            verbose: Whether the status contains ``info``.
             sandboxer: The name of the controller.
 
         Raises:
-            NotFound: The sandbox does not exist. The controller ``shim`` does not raise this
-                error: its response has the current time as ``exited_at``.
+            NotFound: The sandbox does not exist. The controller ``shim`` does not report this
+                error: it returns a status in which ``exited_at`` is the current time.
         """
         response = self._call("Status", {**_id_fields(id, sandboxer), "verbose": verbose})
         return SandboxStatus(
@@ -289,19 +292,22 @@ class SandboxController(Service):
         )
 
     def shutdown(self, id: str, *, sandboxer: str = SHIM) -> None:
-        """Remove a sandbox and its remains.
+        """Delete a sandbox.
 
         Args:
             id: The id of the sandbox.
             sandboxer: The name of the controller.
 
         Raises:
-            NotFound: The sandbox does not exist. ``podsandbox`` does not raise this error.
+            NotFound: The sandbox does not exist. ``podsandbox`` does not report this error.
         """
         self._call("Shutdown", _id_fields(id, sandboxer), is_long=True)
 
     def metrics(self, id: str, *, sandboxer: str = SHIM) -> Metric | None:
-        """Return the resource usage of a sandbox, ``None`` if it reports none. Since 2.0.
+        """Return the resource usage of a sandbox. Since 2.0.
+
+        Returns:
+            The usage, or ``None`` if the controller does not report it.
 
         Raises:
             NotFound: The sandbox does not exist.
@@ -314,14 +320,14 @@ class SandboxController(Service):
     def update(
         self, id: str, sandbox: SandboxRecord, fields: Iterable[str] = (), *, sandboxer: str = SHIM
     ) -> None:
-        """Pass changes of its record to a sandbox. Since 2.0.
+        """Pass a changed record to the controller of a sandbox. Since 2.0.
 
         The daemon's own controllers accept this call and do nothing.
 
         Args:
             id: The id of the sandbox.
             sandbox: The changed record.
-            fields: The names of the changed fields. Default: all.
+            fields: The names of the changed fields. Default: all fields.
             sandboxer: The name of the controller.
         """
         request = {
@@ -337,7 +343,7 @@ def _id_fields(id: str, sandboxer: str) -> dict[str, object]:
 
 
 def _record_fields(sandbox: SandboxRecord) -> Fields:
-    # The runtime is always set, because daemons read it without a check.
+    # The runtime is always set, because daemons do not check whether it is set.
     runtime: dict[str, object] = {"name": sandbox.runtime}
     if sandbox.runtime_options is not None:
         runtime["options"] = any_fields(sandbox.runtime_options)
@@ -368,6 +374,9 @@ def _sandbox(message: DynamicMessage) -> SandboxRecord:
 
 
 def _any_if_set(message: DynamicMessage, name: str) -> AnyValue | None:
-    """Return an ``Any``, ``None`` if it is absent or empty. Daemons send an absent one as empty."""
+    """Return the ``Any`` in the field ``name``, or ``None`` if it is absent or empty.
+
+    Some daemons send an empty ``Any`` if they have no value.
+    """
     value = any_of(getattr(message, name))
     return value if value.type_url or value.value else None

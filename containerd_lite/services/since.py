@@ -1,7 +1,7 @@
 """The releases of containerd that added services and methods, for error messages.
 
-The tables list services and methods that are younger than 1.0. Only messages use them: the client
-asks the daemon what it supports.
+The tables list the services and methods that were added after 1.0. Only error messages use the
+tables. To find out what a daemon supports, the client asks the daemon.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _METHODS = {
 }
 
 
-def lacking(method: str, daemon: str) -> str:
-    """Explain why a daemon does not know a method.
+def unimplemented_remedy(method: str, daemon: str) -> str:
+    """Return the remedy for a call of a method that the daemon does not implement.
 
     Args:
         method: The full name of the method, ``package.Service/Method``.
@@ -56,9 +56,12 @@ def lacking(method: str, daemon: str) -> str:
         return text
     if _release(daemon) < _release(since):
         return f"{text}; the method came with {since}"
-    return f"{text}, which has the method: a plugin or runtime behind it lacks the method"
+    return f"{text}, which has the method; but a plugin or runtime of this daemon lacks it"
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return (1, 6) for ``1.6.20~ds1``. A version without numbers gives (), the lowest value."""
+    """Return the first two numbers of a version, such as (1, 6) for ``1.6.20~ds1``.
+
+    For a version without numbers, return (), which is less than any other tuple.
+    """
     return tuple(map(int, re.findall(r"\d+", version.partition(",")[0])[:2]))

@@ -1,4 +1,4 @@
-"""The snapshots service, containerd.services.snapshots.v1: filesystems of layers."""
+"""The snapshots service, containerd.services.snapshots.v1: snapshots of filesystems."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SnapshotInfo:
 
     Attributes:
         name: The key of the snapshot, or its name if it is committed.
-        parent: The name of its parent, or ``""``.
+        parent: The name of the parent snapshot, or ``""`` if there is no parent.
         kind: ``view``, ``active`` or ``committed``.
         created_at: When the snapshot was created.
         updated_at: When the snapshot was last changed.
@@ -47,7 +47,7 @@ class SnapshotInfo:
 
 @record(frozen=True)
 class Usage:
-    """The disk usage of a snapshot without its parents: the bytes and the number of inodes."""
+    """The disk usage of a snapshot without its parents: bytes, and the number of inodes."""
 
     size: int
     inodes: int
@@ -78,7 +78,7 @@ class SnapshotService(Service):
 
         Args:
             key: The key of the snapshot.
-            parent: The name of its parent. Default: none; the snapshot is empty.
+            parent: The name of the parent. Default: no parent, so that the snapshot is empty.
             labels: The labels of the snapshot.
 
         Raises:
@@ -94,7 +94,7 @@ class SnapshotService(Service):
 
         Args:
             key: The key of the snapshot.
-            parent: The name of its parent. Default: none; the snapshot is empty.
+            parent: The name of the parent. Default: no parent, so that the snapshot is empty.
             labels: The labels of the snapshot.
 
         Raises:
@@ -125,22 +125,23 @@ class SnapshotService(Service):
         *,
         parent: str = "",
     ) -> None:
-        """Turn an active snapshot into a committed one.
+        """Turn an active snapshot into a committed snapshot.
 
-        A ``parent`` requires a snapshotter with the capability ``rebase``. Others would ignore it,
-        so this method asks the daemon for the capabilities first.
+        A ``parent`` requires a snapshotter with the capability ``rebase``. Other snapshotters would
+        ignore ``parent``. So if ``parent`` is given, this method first asks the daemon for the
+        capabilities of the snapshotter.
 
         Args:
             name: The name of the committed snapshot.
             key: The key of the active snapshot.
             labels: The labels of the committed snapshot.
-            parent: The name of a parent for a snapshot that was prepared without one. Since 2.2.
+            parent: The name of a parent, for a snapshot that was prepared without a parent. Since
+                2.2.
 
         Raises:
             AlreadyExists: A snapshot with this name exists.
             NotFound: The active snapshot does not exist.
-            Unimplemented: A parent is given, and the snapshotter does not have the capability
-                ``rebase``.
+            Unimplemented: A parent is given, and the snapshotter lacks the capability ``rebase``.
         """
         if parent and not self.can_rebase():
             error = Unimplemented(
@@ -148,11 +149,13 @@ class SnapshotService(Service):
                 operation="Snapshots.Commit",
                 address=self._channel.name,
             )
-            explained = self._explained(error, CONTAINERD.method(f"{self._name}/Commit"))
-            explained.remedy += (
-                "; a parent in commit came with 2.2, and requires the capability rebase"
+            with_remedy = self._with_release_remedy(
+                error, CONTAINERD.method(f"{self._name}/Commit")
             )
-            raise explained
+            with_remedy.remedy += (
+                "; the argument parent came with 2.2, and requires the capability rebase"
+            )
+            raise with_remedy
         fields = self._fields(name=name, key=key, labels=dict(labels or {}), parent=parent)
         self._call("Commit", fields, is_long=True)
 
@@ -161,22 +164,22 @@ class SnapshotService(Service):
         return _REBASE in self.capabilities()
 
     def can_remap(self) -> bool:
-        """Return whether the snapshotter can map the owners of files. Since 2.0.
+        """Return whether the snapshotter can map the owners of files to other ids. Since 2.0.
 
-        With labels, it then shows files under the ids of a user namespace.
+        If true, the labels of a snapshot can request a mapping to the ids of a user namespace.
         """
         return _REMAP in self.capabilities()
 
     def capabilities(self) -> frozenset[str]:
         """Return the names of the snapshotter's capabilities.
 
-        This object asks the daemon only once.
+        This object asks the daemon once, and caches the result.
         """
         if self._capabilities is None:
             method = CONTAINERD.method(_PLUGINS)
             conditions = Filter("type") == _SNAPSHOTTER, Filter("id") == self.snapshotter
             request = method.request(filters=[conditions[0] & conditions[1]])
-            response = self._exchange(method, encode(request), False)
+            response = self._unary(method, encode(request), False)
             self._capabilities = frozenset(
                 name for plugin in response.plugins for name in plugin.capabilities
             )
@@ -192,7 +195,7 @@ class SnapshotService(Service):
         self._call("Remove", self._fields(key=key))
 
     def find(self, name: str) -> SnapshotInfo | None:
-        """Return the committed snapshot with this name, ``None`` if it does not exist."""
+        """Return the committed snapshot with this name, or ``None`` if it does not exist."""
         with suppress(NotFound):
             info = self.stat(name)
             return info if info.kind == "committed" else None
@@ -214,8 +217,9 @@ class SnapshotService(Service):
         Args:
             name: The key or name of the snapshot.
             labels: The labels to set. An empty value removes a label.
-            fields: The fields to set: ``labels`` or ``labels.<key>``. Default: the labels that
-                ``labels`` has, so that all others stay. If empty, ``labels`` replaces all labels.
+            fields: The fields to set: ``labels`` or ``labels.<key>``. Default: ``labels.<key>``
+                for each key of ``labels``, so that all other labels stay. If ``fields`` is empty,
+                ``labels`` replaces all labels.
 
         Raises:
             NotFound: The snapshot does not exist.
@@ -233,15 +237,15 @@ class SnapshotService(Service):
         """Yield the snapshots of the namespace in this snapshotter.
 
         Args:
-            *filters: Only snapshots that match one of these filters, by ``name``, ``parent``,
-                ``kind`` or ``labels``. Since 1.4. Default: all.
+            *filters: Only snapshots that match one of these filters on ``name``, ``parent``,
+                ``kind`` or ``labels``. Filters exist since 1.4. Default: all snapshots.
         """
         with self._stream("List", self._fields(filters=filters)) as responses:
             for response in responses:
                 yield from map(_info, response.info)
 
     def usage(self, key: str) -> Usage:
-        """Return the disk usage of a snapshot. The daemon measures an active snapshot now.
+        """Return the disk usage of a snapshot. The daemon measures active snapshots when asked.
 
         Raises:
             NotFound: The snapshot does not exist.
@@ -253,8 +257,8 @@ class SnapshotService(Service):
         """Delete files on disk that belong to removed snapshots. Since 1.4.
 
         Raises:
-            Unimplemented: The snapshotter has no cleanup for clients. containerd's own
-                snapshotters have none, because garbage collection does it.
+            Unimplemented: The snapshotter does not support this call. containerd's own
+                snapshotters do not support it, because garbage collection deletes these files.
         """
         self._call("Cleanup", self._fields(), is_long=True)
 
@@ -262,8 +266,8 @@ class SnapshotService(Service):
         return {"snapshotter": self.snapshotter, **fields}
 
 
-#: A function that returns the snapshot service for the name of a snapshotter. ``None`` stands for
-#: the default snapshotter, for which the function may ask the daemon.
+#: A function that takes the name of a snapshotter and returns its ``SnapshotService``. The name
+#: ``None`` means the default snapshotter. The function may ask the daemon for the default.
 FindSnapshots = Callable[[str | None], SnapshotService]
 
 

@@ -1,8 +1,8 @@
 """The streaming service, containerd.services.streaming.v1. Since 1.7.
 
-A stream has a name, by which other calls use it. ``ByteReader`` and ``ByteWriter`` move bytes
-through a stream. The receiver grants credit to the sender, as when transfers move archives
-(containerd's core/transfer/streaming).
+Other calls refer to a stream by its id. ``ByteReader`` and ``ByteWriter`` receive and send bytes
+through a stream. The receiver grants credit to the sender, as in containerd's
+core/transfer/streaming.
 """
 
 from __future__ import annotations
@@ -22,59 +22,60 @@ _EMPTY = "google.protobuf.Empty"
 _DATA = "containerd.types.transfer.Data"
 _WINDOW_UPDATE = "containerd.types.transfer.WindowUpdate"
 
-#: The maximum number of bytes in one ``Data`` (core/transfer/streaming/stream.go).
+#: The maximum number of bytes in one ``Data`` message (core/transfer/streaming/stream.go).
 MAX_DATA = 32 << 10
-#: The maximum number of bytes that the daemon may send ahead of the reader (the same file).
+#: The maximum credit of the daemon in bytes (core/transfer/streaming/stream.go).
 WINDOW = 64 << 10
-#: The maximum credit of a writer in bytes, because the daemon counts in 32 bits.
+#: The maximum credit of a writer in bytes. The daemon's counter has 32 bits.
 _MAX_CREDIT = (1 << 31) - 1
 
 
 class StreamingService(Service):
-    """The streams of a namespace, by their names. Since 1.7."""
+    """The streams of a namespace. Since 1.7."""
 
     _name = "containerd.services.streaming.v1.Streaming"
 
     def stream(self, id: str = "") -> Stream:
         """Open a stream, and wait until the daemon has registered it.
 
-        If the call belongs to a lease (``with_options(lease=)``), the daemon ends the stream when
-        the lease is collected. Without a lease, two limitations apply:
+        If the call belongs to a lease (``with_options(lease=)``), garbage collection ends the
+        stream after the lease has been deleted. Without a lease, two limitations apply:
 
-        - The id of the stream stays in use if no other call has used the stream.
-        - Garbage collection ends the stream if the namespace does not exist yet.
+        - If no other call uses the stream, its id stays in use after the end of the stream.
+        - If the namespace does not exist yet, garbage collection ends the stream.
 
         Args:
-            id: The name of the stream. Default: a random one.
+            id: The id of the stream. Default: a random id.
 
         Raises:
-            Unknown: The id is in use. Daemons up to 2.1, at least, do not say ``AlreadyExists``.
-            DeadlineExceeded: The daemon does not register the stream within the deadline of
-                calls that only touch metadata.
+            Unknown: The id is in use. Daemons up to at least 2.1 do not respond with
+                ``AlreadyExists``.
+            DeadlineExceeded: The daemon did not register the stream within
+                ``CallContext.timeout`` seconds.
         """
         id = id or f"lite-{os.urandom(12).hex()}"
-        messages = self._begin(CONTAINERD.method(f"{self._name}/Stream"), None)
+        messages = self._begin_stream(CONTAINERD.method(f"{self._name}/Stream"), None)
         stream = Stream(messages, id)
         with Undo(stream.close):
             stream.send(AnyValue(_INIT, encode(CONTAINERD.message(_INIT)(id=id))))
             response = stream.receive(self._context.timeout)
             if response is None or response.type_url != _EMPTY:
                 text = "nothing" if response is None else f"a {response.type_url}"
-                raise ProtocolError(f"the daemon answered the opening of stream {id} with {text}")
+                raise ProtocolError(f"the daemon answered the request for stream {id} with {text}")
         return stream
 
 
 class Stream:
     """An open stream of ``Any`` values in both directions; an iterator and a context manager.
 
-    It iterates over the received values. One thread may send while another one receives, and any
-    thread may ``cancel``.
+    The iterator yields the received values. One thread may send values while another thread
+    receives values. Any thread may call ``cancel``.
 
-    The daemon treats a cancelled stream as one that has ended. Data that was sent before may be
-    lost without an error.
+    To the daemon, a cancelled stream looks like a stream that has ended normally. Data that was
+    sent before the cancellation may be lost without an error.
 
     Attributes:
-        id: The name of the stream.
+        id: The id of the stream.
     """
 
     def __init__(self, messages: MessageStream, id: str) -> None:
@@ -84,43 +85,44 @@ class Stream:
     def send(self, value: AnyValue) -> None:
         """Send a value.
 
-        On a stream that has ended this does nothing; ``receive`` raises the error that ended it.
+        If the stream has ended, this method does nothing. ``receive`` then raises the error that
+        ended the stream.
         """
         self._messages.send(any_fields(value))
 
     def finish_sending(self) -> None:
-        """Tell the daemon that no more values follow. Receiving remains possible."""
+        """Close the sending side: no more values follow. Receiving remains possible."""
         self._messages.raw.finish_sending()
 
     def receive(self, timeout: float | None = None) -> AnyValue | None:
-        """Return the next value, ``None`` if the daemon has ended the stream.
+        """Return the next value, or ``None`` if the daemon has ended the stream.
 
         Args:
             timeout: Seconds to wait for this value. Default: until the call's deadline.
 
         Raises:
-            DeadlineExceeded: No value arrived within ``timeout``. The stream continues.
-            ContainerdError: The stream failed; the class is that of its status.
+            DeadlineExceeded: No value arrived within ``timeout``. The stream stays open.
+            ContainerdError: The stream failed. The class depends on the gRPC status.
         """
         message = self._messages.receive(timeout)
         return None if message is None else any_of(message)
 
     def poll(self) -> AnyValue | None:
-        """Return a value that has already arrived, or ``None``, without waiting."""
+        """Return a value that has already arrived, or ``None``. Do not wait."""
         message = self._messages.poll()
         return None if message is None else any_of(message)
 
     @property
     def is_done(self) -> bool:
-        """Whether the stream has ended. Values may remain to be received."""
+        """Whether the stream has ended. Received values may still be unread."""
         return self._messages.raw.is_done
 
     def cancel(self) -> None:
-        """End the stream now. A thread that waits for it gets ``Cancelled``."""
+        """Cancel the stream. A thread that is waiting for a value then gets ``Cancelled``."""
         self._messages.raw.cancel()
 
     def close(self) -> None:
-        """Cancel the stream if it has not ended. This method may be called twice."""
+        """Cancel the stream if it has not ended. A second call does nothing."""
         self._messages.close()
 
     def __iter__(self) -> Iterator[AnyValue]:
@@ -138,18 +140,19 @@ class Stream:
 
 
 class ByteReader(io.RawIOBase):
-    """A raw file of the bytes that arrive through a stream. It buffers up to 64 KiB.
+    """A raw file object that reads the bytes from a stream. It buffers up to 64 KiB.
 
-    The file ends when the daemon ends the stream. containerd (up to 2.3, at least) does not end
-    the stream of an export by itself. It does if the ``progress_stream`` of the transfer is this
-    stream, too: it ends the stream after the last byte, and ``other`` receives the progress.
+    The file ends when the daemon ends the stream. When containerd (up to at least 2.3) exports an
+    archive, it does not end the archive's stream. To make containerd end the stream after the last
+    byte, use the same stream as ``progress_stream`` of the transfer. ``other`` then receives the
+    ``Progress`` values.
 
     Closing the file does not close the stream.
 
     Args:
         stream: The stream.
-        other: A function that receives the values between the bytes. Default: none; such a value
-            raises ``ProtocolError``.
+        other: A function that is called with each value that is not ``Data``. Default: such a
+            value raises ``ProtocolError``.
         timeout: Seconds that each wait for bytes may take. Default: no limit.
     """
 
@@ -164,7 +167,7 @@ class ByteReader(io.RawIOBase):
         self._other = other
         self._timeout = timeout
         self._unread = memoryview(b"")
-        self._window = 0  # the bytes that the daemon may still send
+        self._window = 0  # the number of bytes that the daemon may still send
         self._is_at_end = False
 
     def readable(self) -> bool:
@@ -172,36 +175,39 @@ class ByteReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read bytes into a buffer and return their number, 0 at the end.
+        """Read bytes into a buffer, and return their number. At the end, return 0.
 
         Raises:
-            ProtocolError: The daemon sent more than it may, or a value that is not bytes.
+            ProtocolError: The daemon sent more bytes than its credit permits, or an unexpected
+                value.
             DeadlineExceeded: No bytes arrived within the timeout.
-            ContainerdError: The stream failed; the class is that of its status.
+            ContainerdError: The stream failed. The class depends on the gRPC status.
         """
         view = memoryview(buffer).cast("B")
         while view and not self._unread and not self._is_at_end:
             self._grant_credit()
-            self._process(self._stream.receive(self._timeout))
+            self._handle_value(self._stream.receive(self._timeout))
         size = min(len(view), len(self._unread))
         view[:size] = self._unread[:size]
         self._unread = self._unread[size:]
         return size
 
     def _grant_credit(self) -> None:
-        """Grant the daemon a full window of credit.
+        """Increase the daemon's credit to the full window.
 
-        All received bytes are read by then, so that at most 64 KiB wait.
+        This method is called only when all received bytes have been read. So at most 64 KiB of
+        unread bytes can arrive.
 
-        Each ``Data`` leads to a grant, as in Go's client. In the daemon, a grant wakes only one of
-        the writers that wait for credit. If this writer leaves credit unused, the others wait
-        until the next grant. Without a grant after each ``Data``, they would wait for ever.
+        This method sends a grant after each ``Data`` message, as containerd's Go client does. In
+        the daemon, a grant wakes only one of the writers that wait for credit. If this writer does
+        not use all of the credit, the other writers wait until the next grant. Without a grant
+        after each ``Data`` message, the other writers would wait for ever.
         """
         if self._window < WINDOW:
             self._stream.send(_packed(_WINDOW_UPDATE, update=WINDOW - self._window))
             self._window = WINDOW
 
-    def _process(self, value: AnyValue | None) -> None:
+    def _handle_value(self, value: AnyValue | None) -> None:
         if value is None:
             self._is_at_end = True
         elif value.type_url == _DATA:
@@ -225,8 +231,8 @@ class ByteReader(io.RawIOBase):
 class ByteWriter:
     """Sends bytes through a stream, within the credit that the daemon grants.
 
-    It has no ``close`` and is not a context manager, because the daemon treats the end of a stream
-    as the end of the bytes. A caller that has written all bytes calls ``finish``.
+    The caller must call ``finish`` after the last byte. This class has no ``close`` and is not a
+    context manager, because the daemon treats any end of the stream as the end of the data.
 
     Args:
         stream: The stream.
@@ -239,16 +245,18 @@ class ByteWriter:
         self._credit = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Send all of ``data``, and return its size. The kernel then has all of it.
+        """Send all of ``data``, and return its size in bytes.
 
-        If a transfer has failed, the daemon reads no more and does not say so. Another thread that
-        knows of the failure may ``cancel`` the stream.
+        When this method returns, the kernel has all of ``data``.
+
+        If the transfer has failed, the daemon stops reading, but does not end this stream with an
+        error. Another thread can then cancel the stream, which ends this call.
 
         Raises:
             DeadlineExceeded: The daemon granted no credit within the timeout.
             Aborted: The daemon has ended the stream.
             Cancelled: Another thread cancelled the stream.
-            ProtocolError: The daemon sent another value than credit, or too much credit.
+            ProtocolError: The daemon sent a value that is not credit, or granted too much credit.
         """
         view = memoryview(data).cast("B")
         sent = 0
@@ -261,9 +269,10 @@ class ByteWriter:
         return sent
 
     def finish(self) -> None:
-        """Tell the daemon that no more bytes follow.
+        """Close the sending side: no more bytes follow.
 
-        The daemon has read all bytes when the transfer ends. Do not close the stream before.
+        Do not close the stream before the transfer has ended. Only then has the daemon read all
+        bytes.
         """
         self._stream.finish_sending()
 

@@ -1,11 +1,12 @@
 """A subscription to events, which can survive restarts of the daemon.
 
-``EventStream`` has no thread: the thread that asks for the next event does all the work.
+``EventStream`` starts no thread: the thread that requests the next event does all the work.
 
-containerd (1.6, 1.7 and 2.1) sends the headers of ``Subscribe`` only with the first event. So the
-client cannot see when the daemon has processed the subscription, and a call right after it may
-come too early. To find out, the stream publishes probes. A probe is an event with a topic that no
-other client uses. Once a probe comes back, the subscription is confirmed.
+containerd (1.6, 1.7 and 2.1) sends the response headers of ``Subscribe`` only with the first event.
+So the client does not know when the daemon has processed the request. The daemon does not send
+events that happened before this time. To find out whether the daemon has processed the request,
+``EventStream`` publishes probes. A probe is an event whose topic no other client uses. When the
+stream receives one of its probes, the subscription is confirmed.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ from .event_types import GAP_TOPIC, Event, Gap
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Seconds between attempts to subscribe again: the first wait and the longest.
+#: Seconds between attempts to subscribe again: the first wait and the longest wait.
 _FIRST_RETRY, _LONGEST_RETRY = 0.05, 2.0
-#: Seconds to wait for a probe before the next one is published: the first wait and the longest.
+#: Seconds to wait for a probe before the next probe: the first wait and the longest wait.
 _FIRST_PROBE, _LONGEST_PROBE = 0.02, 1.0
-#: The prefix of the topics of probes, our own and other clients'. No stream returns probes.
+#: The prefix of the topics of all probes, including probes of other clients. ``EventStream`` never
+#: returns probes to its caller.
 _PROBE_PREFIX = "/containerd-lite/subscribed/"
 _EMPTY_EVENT = {"type_url": "google.protobuf.Empty", "value": b""}
 
@@ -50,18 +52,19 @@ _EMPTY_EVENT = {"type_url": "google.protobuf.Empty", "value": b""}
 class EventStream:
     """A subscription to events: an iterator of ``Event`` and a context manager.
 
-    Any thread may ``close`` it. Several threads may read it; each event goes to one of them. It
-    has no thread of its own. Dropping the last reference to it cancels the subscription.
+    Any thread may call ``close``. Several threads may read events. Each event goes to one of these
+    threads. The subscription starts no thread. Dropping the last reference to this object cancels
+    the subscription.
 
-    It cannot be pickled (``TypeError``), and cannot continue in a forked child
-    (``FailedPrecondition``).
+    This object cannot be pickled (``TypeError``). In a forked child process, the subscription
+    cannot continue (``FailedPrecondition``).
 
     Args:
-        service: The events service, without a deadline of its own.
+        service: The events service. It must not have a deadline.
         filters: The filters of the subscription.
         timeout: Seconds that the subscription may last. ``None`` means no limit.
         reconnect: Whether to subscribe again when the connection to the daemon is lost.
-        is_patient: Whether the constructor waits for a daemon that cannot be reached.
+        is_patient: Whether the constructor waits until the daemon can be reached.
     """
 
     def __init__(
@@ -80,12 +83,12 @@ class EventStream:
         self._probe_topic = f"{_PROBE_PREFIX}{os.urandom(8).hex()}"
         self._pid = os.getpid()
         self._is_closed = False
-        self._closed_event = threading.Event()  # lets waits end when the stream is closed
-        self._renewal_lock = threading.RLock()  # held by the thread that subscribes again
-        self._state_lock = threading.Lock()  # protects the next two
+        self._closed_event = threading.Event()  # set by close(), which ends all waits
+        self._renewal_lock = threading.RLock()  # locked by the thread that subscribes again
+        self._state_lock = threading.Lock()  # protects _loss and _stream
         self._loss: ContainerdError | None = None  # set until the next subscription is confirmed
         self._stream: MessageStream
-        self._confirmed_stream: MessageStream | None = None  # the last stream that sent our probe
+        self._confirmed_stream: MessageStream | None = None  # the stream that received our probe
         self._buffered: deque[Event] = deque()  # events that arrived before our probe
         self._started_at = datetime.now(timezone.utc)
         self._last_event: Event | None = None
@@ -95,15 +98,16 @@ class EventStream:
             self._subscribe()
 
     def receive(self, timeout: float | None = None) -> Event | None:
-        """Return the next event, ``None`` once the stream is closed.
+        """Return the next event, or ``None`` if the stream is closed.
 
         Args:
             timeout: Seconds to wait for this event. Default: until the subscription's deadline.
 
         Raises:
-            DeadlineExceeded: No event arrived in time. After ``timeout`` the subscription
-                continues; after its own deadline it has ended.
-            ContainerdError: The subscription failed; see ``EventService.subscribe``.
+            DeadlineExceeded: No event arrived within ``timeout``, or the deadline of the
+                subscription has expired. The subscription continues after ``timeout``, but not
+                after its deadline.
+            ContainerdError: The subscription failed. See ``EventService.subscribe``.
         """
         deadline = self._deadline if timeout is None else self._deadline.sooner(timeout)
         while not self._is_closed:
@@ -123,9 +127,9 @@ class EventStream:
         return None
 
     def poll(self) -> Event | None:
-        """Return an event that has already arrived, or ``None``, without waiting.
+        """Return an event that has already arrived, or ``None``. Do not wait.
 
-        This method does not raise the error of a failed subscription; ``receive`` does.
+        If the subscription has failed, this method returns ``None``. ``receive`` raises the error.
         """
         if self._buffered:
             return self._buffered.popleft()
@@ -137,18 +141,19 @@ class EventStream:
         return None
 
     def wait_until_subscribed(self, timeout: float | None = None) -> None:
-        """Wait until the daemon has provably processed the subscription.
+        """Wait until it is certain that the daemon has processed the subscription.
 
-        This method publishes an event with a topic of its own below
-        ``/containerd-lite/subscribed``, and waits for it. Subscriptions of other programs may
-        receive this event. Other events that arrive in the meantime are not lost.
+        This method publishes an event, and waits until this subscription receives the event. The
+        topic of the event is unique, and begins with ``/containerd-lite/subscribed/``.
+        Subscriptions of other programs may also receive the event. No other event is lost during
+        the wait.
 
         Args:
             timeout: Seconds to wait. Default: until the subscription's deadline.
 
         Raises:
-            DeadlineExceeded: The event did not arrive in time.
-            ContainerdError: The subscription failed; see ``EventService.subscribe``.
+            DeadlineExceeded: The published event did not arrive in time.
+            ContainerdError: The subscription failed. See ``EventService.subscribe``.
         """
         deadline = self._deadline.sooner(timeout)
         while not self._is_closed:
@@ -161,9 +166,9 @@ class EventStream:
                 self._handle_error(stream, error)
 
     def close(self) -> None:
-        """End the subscription. Threads that iterate reach the end of the iteration at once.
+        """End the subscription. Iterations over the events end at once, in all threads.
 
-        Any thread may call this method, also twice.
+        Any thread may call this method. A second call does nothing.
         """
         self._is_closed = True
         self._closed_event.set()
@@ -171,16 +176,16 @@ class EventStream:
 
     @property
     def raw(self) -> Stream:
-        """The call that currently delivers the events."""
+        """The current ``Subscribe`` call."""
         return self._stream.raw
 
     # ---- receiving ---------------------------------------------------------------------------
 
     def _next_event(self, stream: MessageStream, deadline: Deadline) -> Event | None:
-        """Return the next event, ``None`` if it is a probe."""
+        """Wait for the next event and return it. If it is a probe, return ``None``."""
         remaining = deadline.remaining()
         if remaining == 0.0 and self._deadline.expired:
-            raise self._timeout_error(None)  # even if more events have arrived
+            raise self._timeout_error(None)  # the subscription ends even if events have arrived
         message = stream.receive(remaining)
         if message is None:
             raise ConnectionLost("the daemon ended the subscription", operation="Events.Subscribe")
@@ -195,20 +200,20 @@ class EventStream:
             self._confirmed_stream = stream
 
     def _handle_error(self, stream: MessageStream, error: ContainerdError) -> None:
-        """Raise the error, unless the stream is closed or will be renewed."""
+        """Raise the error, unless this object is closed or will subscribe again."""
         if self._is_closed:
             return
         if self._deadline.expired and isinstance(error, DeadlineExceeded | Cancelled):
-            stream.close()  # other threads that read it get Cancelled
+            stream.close()  # other threads that read from this stream get Cancelled
             raise self._timeout_error(None) from None
         if type(error) is Unknown and self._filters and self._last_event is None:
             # containerd reports an invalid filter as Unknown. Before the first event, nothing else
             # causes this error.
-            better = InvalidArgument(
+            filter_error = InvalidArgument(
                 error.message, remedy="Make filters with services.filters.Filter"
             )
-            better.operation, better.address = error.operation, error.address
-            raise better from error.__cause__
+            filter_error.operation, filter_error.address = error.operation, error.address
+            raise filter_error from error.__cause__
         if not self._reconnect or not isinstance(error, Unavailable):
             raise error
         with self._state_lock:
@@ -222,25 +227,25 @@ class EventStream:
         stream = self._service._stream("Subscribe", {"filters": filters})
         with self._state_lock:
             self._stream = stream
-        if self._is_closed:  # close() may have closed only the stream before this one
+        if self._is_closed:  # close() in another thread may have closed only the previous stream
             stream.close()
 
-    def _retry(self, act: Callable[[], None], deadline: Deadline) -> None:
-        """Call ``act`` until the daemon can be reached or this stream is closed."""
+    def _retry(self, attempt: Callable[[], None], deadline: Deadline) -> None:
+        """Repeat ``attempt`` while it raises ``Unavailable`` and this object is not closed."""
         waits = backoff(_FIRST_RETRY, _LONGEST_RETRY)
         while not self._is_closed:
             try:
-                return act()
+                return attempt()
             except Unavailable as error:
                 self._closed_event.wait(deadline.sooner(next(waits)).remaining())
                 if deadline.expired:
                     raise self._timeout_error(error) from error
 
     def _renew(self, deadline: Deadline) -> None:
-        """Subscribe again, and buffer the gap and the events after it for the readers."""
+        """Subscribe again. Buffer a ``Gap`` event, and the events that arrive meanwhile."""
         if self._pid != os.getpid():
             raise FailedPrecondition(
-                "the subscription belongs to the process that this one was forked from",
+                "the subscription belongs to the parent process, which forked this process",
                 remedy="Subscribe in the process that reads the events",
             )
         with holding(self._renewal_lock, deadline) as is_locked:
@@ -270,12 +275,12 @@ class EventStream:
             self._loss = None
 
     def _confirm(self, stream: MessageStream, deadline: Deadline, events: deque[Event]) -> None:
-        """Publish probes until one comes back, and append the other events to ``events``."""
+        """Publish probes until ``stream`` receives one. Append other events to ``events``."""
         fields = {"topic": self._probe_topic, "event": _EMPTY_EVENT}
         for wait in backoff(_FIRST_PROBE, _LONGEST_PROBE):
             until = deadline.sooner(wait)
-            # Publish is called as a stream. A unary call would wait for its response, and close()
-            # could not interrupt it. This thread waits for events instead.
+            # Publish is called as a streaming call, so that this thread can wait for events. A
+            # unary call would wait for its response, and close() could not interrupt this wait.
             with self._service._stream("Publish", fields) as probe:
                 try:
                     while self._confirmed_stream is not stream and not until.expired:
@@ -324,6 +329,6 @@ class EventStream:
 
 
 def _check_published(probe: MessageStream) -> None:
-    """Raise the error of a ``Publish`` call, if it has already failed."""
+    """Raise the error of a ``Publish`` call if the call has already failed."""
     with suppress(DeadlineExceeded):
         probe.receive(0.0)

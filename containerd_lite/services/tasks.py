@@ -28,21 +28,23 @@ if TYPE_CHECKING:
 #: The states of a process (types/task/task.proto, Status).
 TaskState = Literal["unknown", "created", "running", "stopped", "paused", "pausing"]
 _STATES: tuple[TaskState, ...] = ("unknown", "created", "running", "stopped", "paused", "pausing")
-#: The names of the runtime spec's resources in containerd's typeurl. Their values are JSON.
+#: The type names of the runtime spec's resources (containerd's typeurl). Their values are JSON.
 LINUX_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/LinuxResources"
 WINDOWS_RESOURCES = JSON_TYPES + "opencontainers/runtime-spec/1/WindowsResources"
-#: Seconds to wait for the status of a call, which the daemon sends together with the response.
+#: Seconds to wait for the status of a call after the response. The daemon sends both together.
 _STATUS_TIMEOUT = 5.0
 _RUNC_DETAILS = "containerd.runc.v1.ProcessDetails"
 
 
 @record(frozen=True)
 class Stdio:
-    """The streams of a process: each the path of a FIFO, a URI, or ``""`` for none.
+    """The standard streams of a process.
 
-    A URI has the scheme ``file://`` or ``binary://``. runc's shim looks only at ``stdout`` to tell
-    FIFOs from URIs. A URI in ``stdout`` receives the error output, too. With a FIFO in ``stdout``,
-    ``stderr`` must have a FIFO, too, which may be the same one.
+    A stream is the path of a FIFO, a URI, or ``""`` for no stream. The scheme of a URI is
+    ``file://`` or ``binary://``. runc's shim checks only whether ``stdout`` is a FIFO or a URI:
+
+    - If ``stdout`` is a URI, the error output goes to the same URI.
+    - If ``stdout`` is a FIFO, ``stderr`` must be a FIFO, too. Both may be the same FIFO.
 
     Attributes:
         stdin: The source of the input.
@@ -63,11 +65,11 @@ class ProcessStatus:
 
     Attributes:
         container_id: The id of the container.
-        exec_id: The exec id, ``""`` for the first process of a task.
-        pid: The id of the process on the daemon's machine.
+        exec_id: The exec id, or ``""`` for the first process of a task.
+        pid: The process id on the daemon's machine.
         state: The state of the process.
-        exit_status: The exit status, if the process is stopped.
-        exited_at: When the process ended, ``None`` if it is not stopped.
+        exit_status: The exit status, if the process has stopped.
+        exited_at: When the process ended, or ``None`` if it has not stopped.
         stdio: The streams of the process.
     """
 
@@ -85,9 +87,9 @@ class ProcessInfo:
     """A process that runs in a container.
 
     Attributes:
-        pid: The id of the process on the daemon's machine.
-        exec_id: The exec id, if runc reports one. It does for processes that ``exec`` added, but
-            not for their children.
+        pid: The process id on the daemon's machine.
+        exec_id: The exec id, or ``""`` if runc does not report it. runc reports the exec ids of
+            processes that ``exec`` added, but not of the children of these processes.
         info: Information from the runtime.
     """
 
@@ -101,9 +103,10 @@ class Exit:
     """How a process ended.
 
     Attributes:
-        exit_status: The exit status; 128 + signal if a signal killed the process. ``None`` if it
-            is unknown. Only the package ``runtime`` sets ``None``, if the shim has died.
-        exited_at: When the process ended, ``None`` if the daemon has not seen its end.
+        exit_status: The exit status, or 128 + signal if a signal killed the process. ``None``
+            means an unknown status. Only the package ``runtime`` sets ``None``, if the shim has
+            died.
+        exited_at: When the process ended, or ``None`` if the daemon does not know the time.
     """
 
     exit_status: int | None
@@ -115,8 +118,8 @@ class Deleted(Exit):
     """How a deleted process ended.
 
     Attributes:
-        pid: The id that the process had.
-        exec_id: The exec id that the process had, ``""`` for the first process of a task.
+        pid: The process id that the process had.
+        exec_id: The exec id that the process had, or ``""`` for the first process of a task.
     """
 
     pid: int = 0
@@ -126,7 +129,7 @@ class Deleted(Exit):
 class Waiting:
     """A ``Wait`` call that is in progress.
 
-    Close it, unless ``receive`` or ``poll`` has returned an ``Exit``.
+    The caller must close the call, unless ``receive`` or ``poll`` has returned an ``Exit``.
     """
 
     def __init__(self, stream: MessageStream) -> None:
@@ -139,8 +142,8 @@ class Waiting:
             timeout: Seconds to wait. Default: until the call's deadline.
 
         Raises:
-            DeadlineExceeded: The process has not ended within ``timeout``. The call continues, and
-                this method may be called again.
+            DeadlineExceeded: The process did not end within ``timeout``. The call continues, and
+                the caller can call this method again.
         """
         response = self._stream.receive(timeout)
         if response is None:
@@ -148,9 +151,9 @@ class Waiting:
         return self._finish(response)
 
     def poll(self) -> Exit | None:
-        """Return how the process ended, ``None`` if the response has not arrived. Do not wait.
+        """Return how the process ended, or ``None`` if the response has not arrived. Do not wait.
 
-        Errors of the call are raised as by ``receive``.
+        If the call has failed, this method raises the same error as ``receive``.
         """
         response = self._stream.poll()
         if response is None:
@@ -194,17 +197,17 @@ class TaskService(Service):
         task_api_address: str = "",
         task_api_version: int = 0,
     ) -> int:
-        """Create the task of a container, which does not run yet, and return its pid.
+        """Create the task of a container without starting it, and return the pid.
 
         Args:
             container_id: The id of the container.
             rootfs: The mounts of the root filesystem.
-            stdio: The streams of the process. Default: none.
-            options: The options of the runtime, ``containerd.runc.v1.Options`` for runc.
-            checkpoint: The content of a checkpoint to restore from.
-            runtime_path: The path of a shim to use instead of the container's. Since 1.6.
-            task_api_address: The address of a task API that already runs (``ttrpc+unix://…``).
-                Since 2.3.1.
+            stdio: The streams of the process. Default: no streams.
+            options: The options of the runtime. For runc, a ``containerd.runc.v1.Options``.
+            checkpoint: The descriptor of a checkpoint to restore. Default: no checkpoint.
+            runtime_path: The path of a shim to use instead of the container's shim. Since 1.6.
+            task_api_address: The address of a task API that is already running
+                (``ttrpc+unix://…``). Since 2.3.1.
             task_api_version: The version of this task API, 2 or 3. Since 2.3.1.
 
         Raises:
@@ -232,14 +235,14 @@ class TaskService(Service):
         process: Mapping[str, object] | AnyValue,
         stdio: Stdio | None = None,
     ) -> None:
-        """Add a process to a running task. ``start`` runs it.
+        """Add a process to a running task. ``start`` then runs the process.
 
         Args:
             container_id: The id of the container.
             exec_id: The exec id of the process.
             process: The process, as in the runtime spec (``{"args": ["sh"], "cwd": "/", …}``). It
-                inherits nothing from the container's process.
-            stdio: The streams of the process. Default: none.
+                inherits nothing from the first process of the container.
+            stdio: The streams of the process. Default: no streams.
 
         Raises:
             AlreadyExists: The exec id is in use.
@@ -261,9 +264,9 @@ class TaskService(Service):
         return _exit(self._call("Wait", _process_fields(container_id, exec_id), is_long=True))
 
     def begin_wait(self, container_id: str, exec_id: str = "") -> Waiting:
-        """Begin to wait for the end of a process, without blocking.
+        """Begin a call that waits for the end of a process, and return the call at once.
 
-        If this method is called before ``start``, it cannot miss the end.
+        Call this method before ``start`` to be sure that the call does not miss the end.
         """
         return Waiting(self._stream("Wait", _process_fields(container_id, exec_id)))
 
@@ -296,18 +299,21 @@ class TaskService(Service):
         return _status(response.process, container_id, exec_id)
 
     def list_pids(self, container_id: str) -> list[ProcessInfo]:
-        """Return all processes of a running task, with children and added processes."""
+        """Return all processes of a running task.
+
+        The list includes child processes and processes that ``exec`` added.
+        """
         response = self._call("ListPids", {"container_id": container_id})
         return [_process_info(process) for process in response.processes]
 
     def metrics(self, *filters: str) -> list[Metric]:
         """Return the resource usage of the running tasks.
 
-        The daemon leaves out tasks that it cannot measure.
+        The daemon omits tasks that it cannot measure.
 
         Args:
-            *filters: Only tasks that match one of these filters, by ``id`` or ``namespace``.
-                Default: all.
+            *filters: Only tasks that match one of these filters on ``id`` or ``namespace``.
+                Default: all tasks.
         """
         from .metrics import metric_of
 
@@ -322,7 +328,7 @@ class TaskService(Service):
             container_id: The id of the container.
             signal: The number of the signal.
             exec_id: The exec id. Default: the first process.
-            all: Send the signal to every process of the container.
+            all: Whether to send the signal to every process of the container.
 
         Raises:
             NotFound: The process has ended, or does not exist.
@@ -351,14 +357,14 @@ class TaskService(Service):
         self._call("ResizePty", fields)
 
     def close_io(self, container_id: str, exec_id: str = "", *, stdin: bool = True) -> None:
-        """Close the stdin of a process, which can still read the data sent before.
+        """Close the stdin of a process. The process can still read data that was sent before.
 
-        Its input ends once no other program has the FIFO open for writing.
+        The process reads the end of the input when no other program has the FIFO open for writing.
 
         Args:
             container_id: The id of the container.
             exec_id: The exec id. Default: the first process.
-            stdin: If false, the call does nothing.
+            stdin: Whether to close stdin. If false, the call does nothing.
         """
         self._call("CloseIO", {**_process_fields(container_id, exec_id), "stdin": stdin})
 
@@ -373,13 +379,13 @@ class TaskService(Service):
         Args:
             container_id: The id of the container.
             resources: The limits, as in the runtime spec for Linux (``{"pids": {"limit": 10}}``).
-                For Windows, an ``AnyValue`` with JSON and the name ``WINDOWS_RESOURCES``. ``{}``
-                changes no limit.
+                ``{}`` changes no limit. For Windows, an ``AnyValue`` whose type is
+                ``WINDOWS_RESOURCES`` and whose value is JSON.
             annotations: Annotations for the shim. Since 1.5.
         """
         fields = {
             "container_id": container_id,
-            # Always set: without it, runc's shim crashes, which ends the container.
+            # This field is always set. Without it, runc's shim crashes, and the container ends.
             "resources": any_fields(_json_any(LINUX_RESOURCES, resources)),
             "annotations": dict(annotations or {}),
         }
@@ -396,13 +402,14 @@ class TaskService(Service):
 
         Args:
             container_id: The id of the container.
-            options: The options of the runtime, ``containerd.runc.v1.CheckpointOptions`` for runc.
-                If they have an image path, the checkpoint is saved there.
+            options: The options of the runtime. For runc, a
+                ``containerd.runc.v1.CheckpointOptions``. If the options contain an image path, the
+                checkpoint is saved at this path.
             parent_checkpoint: The digest of a parent checkpoint.
 
         Returns:
-            Descriptors of the content that was written; none with an image path. The caller's
-            lease protects the content. Without a lease, nothing protects it.
+            The descriptors of the content that was written, or ``()`` if the options contain an
+            image path. Only the caller's lease protects the content from garbage collection.
         """
         fields: dict[str, object] = {
             "container_id": container_id,
@@ -414,10 +421,10 @@ class TaskService(Service):
         return tuple(descriptor_of(descriptor) for descriptor in response.descriptors)
 
     def list(self, filter: str = "") -> list[ProcessStatus]:
-        """Return the tasks of the namespace, each by its first process.
+        """Return the first process of each task in the namespace.
 
         Args:
-            filter: A filter, which daemons up to 2.3 ignore.
+            filter: A filter. Daemons up to 2.3 ignore the filter.
         """
         response = self._call("List", {"filter": filter})
         return [_status(task, task.container_id or task.id) for task in response.tasks]
@@ -443,8 +450,8 @@ def _json_any(type_url: str, value: Mapping[str, object] | AnyValue) -> AnyValue
 def _status(message: DynamicMessage, container_id: str, exec_id: str = "") -> ProcessStatus:
     """Convert a ``containerd.v1.types.Process`` to a record.
 
-    The caller passes the ids, because the ``id`` of a message is either the container's or the
-    exec id.
+    The caller passes the ids, because the field ``id`` of the message is either the container's id
+    or the exec id.
     """
     return ProcessStatus(
         container_id=container_id,

@@ -1,4 +1,4 @@
-"""The transfer service, containerd.services.transfer.v1: the daemon moves images. Since 1.7."""
+"""The transfer service, containerd.services.transfer.v1: the daemon transfers images. Since 1.7."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._types import AnyValue, any_fields
 
 
 class Transferable(Protocol):
-    """The source or destination of a transfer: a record of ``transfer_types``, or another type."""
+    """A source or destination of a transfer, such as a record of ``transfer_types``."""
 
     def to_any(self) -> AnyValue:
         """Encode this object as an ``Any``."""
@@ -23,14 +23,14 @@ class TransferOptions:
 
     Attributes:
         progress_stream: The id of an open stream on which the daemon sends ``Progress`` values.
-            The daemon ends the stream with the transfer. Default: no progress.
+            The daemon ends this stream when the transfer ends. Default: no progress values.
     """
 
     progress_stream: str = ""
 
 
 class TransferService(Service):
-    """The daemon's own pull, push, import, export and tag. Since 1.7."""
+    """Image transfers by the daemon itself: pull, push, import, export and tag. Since 1.7."""
 
     _name = "containerd.services.transfer.v1.Transfer"
 
@@ -40,11 +40,11 @@ class TransferService(Service):
         destination: Transferable | AnyValue,
         options: TransferOptions | None = None,
     ) -> None:
-        """Move an image from a source to a destination, and return when it has arrived.
+        """Transfer an image from a source to a destination, and wait for the end of the transfer.
 
         The call has no deadline by default.
 
-        The types of source and destination select the operation:
+        The types of the source and the destination select the operation:
 
         - ``OCIRegistry`` to ``ImageStore``: pull
         - ``ImageStore`` to ``OCIRegistry``: push
@@ -55,12 +55,12 @@ class TransferService(Service):
         Args:
             source: The source.
             destination: The destination.
-            options: The options of the transfer. Default: none.
+            options: The options of the transfer. Default: no progress values.
 
         Raises:
             NotFound: An image or a stream does not exist.
             Unimplemented: The daemon does not support this source with this destination.
-            ContainerdError: A registry failed; the daemon chooses the class.
+            ContainerdError: A registry failed. The class depends on the daemon's gRPC status.
         """
         with self.begin(source, destination, options) as call:
             call.receive()
@@ -71,16 +71,16 @@ class TransferService(Service):
         destination: Transferable | AnyValue,
         options: TransferOptions | None = None,
     ) -> MessageStream:
-        """Begin a transfer, and return its call while it runs.
+        """Begin a transfer, and return the call without waiting for the end of the transfer.
 
         Args:
             source: The source.
             destination: The destination.
-            options: The options of the transfer. Default: none.
+            options: The options of the transfer. Default: no progress values.
 
         Returns:
-            A call with one response, which any thread may cancel. The transfer has ended when its
-            ``receive`` returns; ``receive`` raises the errors of ``transfer``.
+            The call, which any thread may cancel. The ``receive`` method of the call returns when
+            the transfer has ended. ``receive`` raises the same errors as ``transfer``.
         """
         fields: dict[str, object] = {
             "source": any_fields(_to_any(source)),

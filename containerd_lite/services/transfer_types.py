@@ -1,7 +1,7 @@
 """The sources, destinations and messages of transfers (containerd's types/transfer).
 
-``to_any`` encodes these records, each under the full name of its type. ``transfer_value`` decodes
-them.
+The method ``to_any`` of each record encodes the record as an ``Any``. ``transfer_value`` decodes an
+``Any`` to a record.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ._types import AnyValue, descriptor_fields, descriptor_of, platform_fields,
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: The words for the values of the enums HTTPDebug and AuthType, in their order.
+#: Words for the values of the enums HTTPDebug and AuthType. The index of a word is the number of
+#: the enum value.
 _HTTP_DEBUG_WORDS = ("disabled", "debug", "trace", "both")
 _AUTH_WORDS = ("none", "credentials", "refresh", "header")
 
@@ -38,14 +39,13 @@ class TransferValue:
         """Encode this record as an ``Any``.
 
         Raises:
-            InvalidArgument: A field has a word that containerd does not know, or a value that
-                does not fit.
+            InvalidArgument: A field contains an unknown word, or a value of a wrong type or range.
         """
         name = f"containerd.types.transfer.{self._name}"
         new_message, values = CONTAINERD.message(name), self._fields()
         try:
             message = new_message(**values)
-        except (TypeError, ValueError):  # protobuf's message could contain a secret
+        except (TypeError, ValueError):  # the text of protobuf's error could contain a secret
             raise InvalidArgument(f"a field has an invalid value: {self!r:.200}") from None
         return AnyValue(name, encode(message))
 
@@ -64,15 +64,15 @@ class TransferResolver:
     Older daemons ignore the settings that they do not know.
 
     Attributes:
-        auth_stream: The id of an open stream. The daemon sends each ``AuthRequest`` on it, and the
-            client must answer with an ``AuthResponse``.
+        auth_stream: The id of an open stream. The daemon sends each ``AuthRequest`` on this
+            stream, and the client must respond with an ``AuthResponse``.
         headers: HTTP headers of every request.
-        host_dir: A folder on the daemon's machine with hosts.toml files. Since 2.0.
-        default_scheme: ``http`` or ``https``. Since 2.0.
-        http_debug: The daemon's log of HTTP: ``disabled``, ``debug`` (requests and responses),
-            ``trace`` (connections) or ``both``. Since 2.1.
-        logs_stream: The id of an open stream, on which the daemon sends this log as bytes.
-            Default: the daemon writes it to its own log. Since 2.1.
+        host_dir: A folder on the daemon's machine that contains hosts.toml files. Since 2.0.
+        default_scheme: The default URL scheme, ``http`` or ``https``. Since 2.0.
+        http_debug: What the daemon logs about HTTP: nothing (``disabled``), requests and responses
+            (``debug``), connections (``trace``) or ``both``. Since 2.1.
+        logs_stream: The id of an open stream on which the daemon sends the HTTP log as bytes.
+            Default: the daemon writes the HTTP log to its own log. Since 2.1.
     """
 
     auth_stream: str = ""
@@ -85,7 +85,7 @@ class TransferResolver:
 
 @record(frozen=True)
 class OCIRegistry(TransferValue):
-    """An image in a registry, as source or destination of a transfer.
+    """An image in a registry, as the source or the destination of a transfer.
 
     Attributes:
         reference: The full name of the image.
@@ -125,11 +125,12 @@ class OCIRegistry(TransferValue):
 
 @record(frozen=True)
 class UnpackConfiguration:
-    """A platform whose layers the daemon unpacks.
+    """A platform for which the daemon unpacks the layers of the image.
 
     Attributes:
         platform: The platform.
-        snapshotter: The snapshotter to unpack into. Default: the daemon's for this platform.
+        snapshotter: The snapshotter for the layers. Default: the daemon's default snapshotter for
+            this platform.
     """
 
     platform: Platform
@@ -141,12 +142,13 @@ class ImageReference:
     """The name for an imported image, or the name of an image to export.
 
     Attributes:
-        name: The name, or its beginning.
-        is_prefix: Whether ``name`` lacks a tag or digest, which the daemon adds. The following
-            fields are for this case.
+        name: The full name of the image, or a prefix of the name if ``is_prefix`` is true.
+        is_prefix: Whether ``name`` is a prefix, to which the daemon adds a tag or a digest. The
+            daemon uses the following fields only if ``is_prefix`` is true.
         allow_overwrite: Whether a full name in an annotation replaces ``name``.
-        add_digest: Whether the image also gets a name with its digest.
-        skip_named_digest: Whether only images without another name get a name with their digest.
+        add_digest: Whether the daemon also stores a name that contains the image's digest.
+        skip_named_digest: Whether the daemon stores the name with the digest only if the image has
+            no other name.
     """
 
     name: str
@@ -158,16 +160,17 @@ class ImageReference:
 
 @record(frozen=True)
 class ImageStore(TransferValue):
-    """The daemon's image store, as source or destination of a transfer.
+    """The daemon's image store, as the source or the destination of a transfer.
 
     Attributes:
-        name: The name of the image, or ``""`` if ``extra_references`` have the names.
+        name: The name of the image, or ``""`` if ``extra_references`` contains the names.
         labels: The labels of the stored image.
-        platforms: The platforms to transfer. Default: all.
-        all_metadata: Whether to keep the manifests and configurations of other platforms, too.
+        platforms: The platforms to transfer. Default: all platforms.
+        all_metadata: Whether to transfer the manifests and configurations of all platforms, even
+            if ``platforms`` limits the layers.
         manifest_limit: The maximum number of platforms. 0 means no limit.
         extra_references: Further names.
-        unpacks: The platforms to unpack.
+        unpacks: The platforms for which the daemon unpacks the layers.
     """
 
     _name = "ImageStore"
@@ -219,11 +222,11 @@ class ImageStore(TransferValue):
 
 @record(frozen=True)
 class ImageImportStream(TransferValue):
-    """An archive that the client sends with a ``ByteWriter``, as source of a transfer.
+    """An archive that the client sends with a ``ByteWriter``, as the source of a transfer.
 
     Attributes:
         stream: The id of an open stream.
-        media_type: The media type of the archive. With ``""``, the archive may be compressed.
+        media_type: The media type of the archive. If it is ``""``, the archive can be compressed.
         force_compress: Whether the daemon compresses layers that are not compressed.
     """
 
@@ -236,15 +239,15 @@ class ImageImportStream(TransferValue):
 
 @record(frozen=True)
 class ImageExportStream(TransferValue):
-    """An archive that the client receives with a ``ByteReader``, as destination of a transfer.
+    """An archive that the client receives with a ``ByteReader``, as the destination of a transfer.
 
     Attributes:
         stream: The id of an open stream.
         media_type: The media type of the archive.
-        platforms: The platforms to export. Default: the daemon's own.
+        platforms: The platforms to export. Default: the daemon's platform.
         all_platforms: Whether to export all platforms.
-        skip_compatibility_manifest: Whether to omit docker's manifest.json.
-        skip_non_distributable: Whether to omit layers that may not be distributed.
+        skip_compatibility_manifest: Whether to omit Docker's manifest.json.
+        skip_non_distributable: Whether to omit non-distributable layers.
     """
 
     _name = "ImageExportStream"
@@ -273,13 +276,13 @@ class ImageExportStream(TransferValue):
 
 @record(frozen=True)
 class ContainerPath(TransferValue):
-    """Files in a running container, as source or destination of a transfer. Since 2.3.
+    """Files in a running container, as the source or the destination of a transfer. Since 2.3.
 
     Attributes:
         container_id: The id of the container.
         path: The path in the container.
-        no_walk: Whether a folder is transferred without its content.
-        preserve_ownership: Whether files keep the owners that the archive names.
+        no_walk: Whether to transfer a folder without its content.
+        preserve_ownership: Whether the files get the owners that the archive names.
     """
 
     _name = "ContainerPath"
@@ -292,7 +295,7 @@ class ContainerPath(TransferValue):
 
 @record(frozen=True)
 class ReadStream(TransferValue):
-    """Bytes from the client to the daemon through an open stream, by its id. Since 2.3."""
+    """Bytes from the client to the daemon. ``stream`` is the id of an open stream. Since 2.3."""
 
     _name = "ReadStream"
 
@@ -302,7 +305,7 @@ class ReadStream(TransferValue):
 
 @record(frozen=True)
 class WriteStream(TransferValue):
-    """Bytes from the daemon to the client through an open stream, by its id. Since 2.3."""
+    """Bytes from the daemon to the client. ``stream`` is the id of an open stream. Since 2.3."""
 
     _name = "WriteStream"
 
@@ -312,14 +315,14 @@ class WriteStream(TransferValue):
 
 @record(frozen=True)
 class Progress(TransferValue):
-    """A report of a transfer on its progress stream.
+    """A progress report of a transfer, which the daemon sends on the progress stream.
 
     Attributes:
         event: A word (``downloading``, ``complete``, ``saved``, …), or a sentence if ``name`` is
             empty.
         name: The name of the content or image that the report is about.
-        parents: The names to which this name belongs.
-        progress: How many of the ``total`` bytes are done.
+        parents: The names of the parents of the content or image.
+        progress: How many of the ``total`` bytes have been transferred.
         total: The size in bytes.
         descriptor: The descriptor of the content. Since 2.0.
     """
@@ -352,12 +355,13 @@ class Progress(TransferValue):
 
 @record(frozen=True)
 class AuthRequest(TransferValue):
-    """The daemon's request for credentials, on an auth stream.
+    """The daemon's request for credentials, which it sends on the auth stream.
 
     Attributes:
         host: The host of the registry.
         reference: The name of the image.
-        wwwauthenticate: The registry's WWW-Authenticate headers. Empty up to 2.4, at least.
+        wwwauthenticate: The registry's WWW-Authenticate headers. Daemons up to at least 2.4 do not
+            set this field.
     """
 
     _name = "AuthRequest"
@@ -376,13 +380,13 @@ class AuthRequest(TransferValue):
 
 @record(frozen=True)
 class AuthResponse(TransferValue):
-    """The client's credentials for a registry, on an auth stream.
+    """The client's credentials for a registry, which the client sends on the auth stream.
 
     Attributes:
         auth_type: ``none``, ``credentials``, ``refresh`` or ``header``.
-        secret: With ``credentials``, the password. With ``refresh``, a refresh token. With
-            ``header``, the value of the Authorization header.
-        username: With ``credentials``, the name of the user.
+        secret: If ``auth_type`` is ``credentials``, the password. If it is ``refresh``, a refresh
+            token. If it is ``header``, the value of the Authorization header.
+        username: If ``auth_type`` is ``credentials``, the name of the user.
         expire_at: When the credentials expire.
     """
 
@@ -431,7 +435,9 @@ _READERS: dict[str, Callable[[DynamicMessage], TransferValue]] = {
 
 
 def transfer_value(value: AnyValue) -> TransferValue | AnyValue:
-    """Decode an ``Any`` to a record of this module, or return it unchanged if its type is unknown.
+    """Decode an ``Any`` to a record of this module.
+
+    If the type of the ``Any`` is unknown, return the ``Any`` unchanged.
 
     Raises:
         ProtocolError: The bytes are not a value of the type.

@@ -8,7 +8,7 @@ from ._base import Service
 
 @record(frozen=True)
 class Version:
-    """The daemon's version and the revision that it was built from."""
+    """The version and the source revision of the daemon."""
 
     version: str
     revision: str

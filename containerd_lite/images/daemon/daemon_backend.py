@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...errors import ContainerdError, is_away
 from ...oci.platform import Platform, parse_or_default
 from ...services.access import Services
-from ...services.lease_keeping import RESUME_EXPIRES, keeping, restore
+from ...services.lease_keeping import RESUME_EXPIRES, keeping, restore_lease
 from ...store.daemon import DaemonStore
 from .. import daemon, unpack, upkeep
 from ..image_backend import ImageBackend, Replacer
@@ -100,4 +100,4 @@ class DaemonBackend(ImageBackend):
         if is_away(error):
             return self._services.is_serving(timeout=_RESTART_TIMEOUT)
         # A write whose lease was deleted fails with many different errors, even with Unknown.
-        return isinstance(error, ContainerdError) and restore(self._services.lease_service)
+        return isinstance(error, ContainerdError) and restore_lease(self._services.lease_service)

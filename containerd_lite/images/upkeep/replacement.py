@@ -11,7 +11,7 @@ from ...errors import AlreadyExists, ContainerdError, NotFound
 from ...oci import digest as digests
 from ...oci.content import ContentInfo
 from ...services.content import ContentService
-from ...services.lease_keeping import collect, keeping
+from ...services.lease_keeping import collect_garbage, keeping
 from ...services.leases import LeaseService
 from ...services.namespaces import NamespaceService
 from ...store.daemon import DaemonStore
@@ -63,7 +63,7 @@ class DaemonReplacer:
         with self._lock, ExitStack() as stack:
             for namespace in self._namespaces.list():
                 stack.enter_context(self._without_blob(namespace.name, digest))
-            collect(self._leases, _COLLECT_TIMEOUT)
+            collect_garbage(self._leases, _COLLECT_TIMEOUT)
             yield
 
     @contextmanager

@@ -47,7 +47,7 @@ def test_stub(client: Client, daemon: Daemon) -> None:
     assert daemon.version in stub.Version().version
     assert dir(stub) == ["Version"]
     assert "Version" in repr(stub)
-    with pytest.raises(AttributeError, match="there are: Version"):
+    with pytest.raises(AttributeError, match="it has: Version"):
         stub.Vershun  # noqa: B018
 
 

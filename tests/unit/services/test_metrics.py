@@ -15,7 +15,7 @@ from containerd_lite.schema.plain import fill
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services import cgroups1, cgroups2
 from containerd_lite.services._types import AnyValue
-from containerd_lite.services.metrics import measured, metric_of
+from containerd_lite.services.metrics import decode_metrics, metric_of
 
 pytestmark = pytest.mark.backend
 
@@ -84,11 +84,11 @@ def assert_is(record: Any, values: dict[str, Any]) -> None:
 def test_each_value_comes_where_it_belongs(package: str, module: ModuleType) -> None:
     values, count = numbered(module.Metrics)
     assert count > 100
-    record = measured(payload(package, **values))
+    record = decode_metrics(payload(package, **values))
     assert type(record) is module.Metrics
     assert_is(record, values)
     assert pickle.loads(pickle.dumps(record)) == record
-    assert len({record, measured(payload(package, **values))}) == 1
+    assert len({record, decode_metrics(payload(package, **values))}) == 1
 
 
 def test_version_2_byte_by_byte() -> None:
@@ -98,7 +98,7 @@ def test_version_2_byte_by_byte() -> None:
     some = b"\x09" + b"\0\0\0\0\0\0\xf8\x3f"  # avg10, the double 1.5
     memory = b"\x80\x02\x80\x20" + b"\xb2\x02" + bytes([len(some) + 2]) + b"\x0a\x09" + some
     raw = b"\x0a" + bytes([len(pids)]) + pids + b"\x22" + bytes([len(memory)]) + memory
-    found = measured(AnyValue(f"{V2}.Metrics", raw))
+    found = decode_metrics(AnyValue(f"{V2}.Metrics", raw))
     assert isinstance(found, cgroups2.Metrics)
     assert found.pids == cgroups2.PidsStat(3, 2**64 - 1)
     assert found.memory == cgroups2.MemoryStat(
@@ -108,18 +108,18 @@ def test_version_2_byte_by_byte() -> None:
 
 
 def test_what_was_not_measured_is_none() -> None:
-    assert measured(payload(V1)) == cgroups1.Metrics()
-    assert measured(payload(V1, cpu={})) == cgroups1.Metrics(cpu=cgroups1.CPUStat())
+    assert decode_metrics(payload(V1)) == cgroups1.Metrics()
+    assert decode_metrics(payload(V1, cpu={})) == cgroups1.Metrics(cpu=cgroups1.CPUStat())
 
 
 def test_a_type_that_nobody_knows_stays() -> None:
     unknown = AnyValue("io.containerd.cgroups.v9.Metrics", b"\xff")
-    assert measured(unknown) is unknown
+    assert decode_metrics(unknown) is unknown
 
 
 def test_broken_bytes() -> None:
     with pytest.raises(ProtocolError, match=r"not a valid io\.containerd\.cgroups\.v2\.Metrics"):
-        measured(AnyValue(f"{V2}.Metrics", b"\xff"))
+        decode_metrics(AnyValue(f"{V2}.Metrics", b"\xff"))
 
 
 def test_a_metric() -> None:

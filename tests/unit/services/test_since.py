@@ -8,7 +8,7 @@ import pytest
 
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services import since
-from containerd_lite.services.since import lacking
+from containerd_lite.services.since import unimplemented_remedy
 
 pytestmark = pytest.mark.backend
 
@@ -20,18 +20,18 @@ CRI = "runtime.v1.RuntimeService/Version"
     ("method", "version", "said"),
     [
         (TRANSFER, "1.6.20~ds1", "This is containerd 1.6.20~ds1; the method came with 1.7"),
-        (TRANSFER, "v1.10.0", "This is containerd v1.10.0, which has the method: a plugin or .*"),
-        (TRANSFER, "2.1.9+unknown", ".*which has the method: a plugin .*"),
+        (TRANSFER, "v1.10.0", "This is containerd v1.10.0, which has the method; but .*"),
+        (TRANSFER, "2.1.9+unknown", ".*which has the method; but .*"),
         (TRANSFER, "", "The daemon does not say its version; the method came with 1.7"),
         (TRANSFER, "unknown", "This is containerd unknown; the method came with 1.7"),
         (CRI, "1.5.0", ".*came with 1.6, with its CRI plugin"),
-        (CRI, "1.6.20", ".*which has the method: a plugin .*"),
+        (CRI, "1.6.20", ".*which has the method; but .*"),
         ("containerd.services.leases.v1.Leases/Create", "1.0.0", "This is containerd 1.0.0"),
         ("my.Own/Method", "2.1.9", "This is containerd 2.1.9"),
     ],
 )
 def test_what_is_said(method: str, version: str, said: str) -> None:
-    assert re.fullmatch(said, lacking(method, version))
+    assert re.fullmatch(said, unimplemented_remedy(method, version))
 
 
 def test_the_table_names_what_there_is() -> None:

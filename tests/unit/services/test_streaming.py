@@ -167,7 +167,7 @@ def test_a_daemon_that_sends_more_than_it_may(sent: list[AnyValue]) -> None:
 
         def all_at_once() -> None:
             while True:
-                reader._process(stream.receive(5))
+                reader._handle_value(stream.receive(5))
 
         reader._grant_credit() if len(sent) == 1 else stream.send(credit(WINDOW))
         with pytest.raises(ProtocolError, match="were allowed"):
