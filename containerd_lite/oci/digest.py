@@ -49,7 +49,7 @@ def validate(text: str, what: str = "") -> str:
         prefix = f"{what}: " if what else ""
         raise InvalidArgument(
             f"{prefix}{quoted(text)} is not a digest",
-            remedy="Give sha256: and 64 lower-case hex digits, or sha512: and 128",
+            remedy="Give sha256: and 64 lower-case hex digits, or sha512: and 128 such digits",
         )
     return text
 
@@ -132,7 +132,7 @@ class Verifier:
         self._hash.update(data)
 
     def check(self) -> None:
-        """Check the stream at its end.
+        """Check the size and the digest at the end of the stream.
 
         Raises:
             SizeMismatch: The stream is shorter than expected.

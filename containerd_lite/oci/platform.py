@@ -70,7 +70,7 @@ class Platform:
     def read(cls, document: Document) -> Platform:
         """Read a platform from a descriptor's ``platform`` or from an image config.
 
-        Both have the same fields for the platform.
+        Both contain the platform in the same fields.
 
         Raises:
             InvalidArgument: A field has the wrong type.
@@ -157,7 +157,7 @@ def parse(text: str) -> Platform:
 
     Args:
         text: ``os[(version)]``, ``architecture`` or ``os/architecture[/variant]``. If the
-            operating system or the architecture is missing, this machine's is used.
+            operating system or the architecture is missing, that of this machine is used.
 
     Raises:
         InvalidArgument: ``text`` does not have one of these forms, or is a single word that is

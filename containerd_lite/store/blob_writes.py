@@ -155,6 +155,6 @@ def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[D
 
 
 def indented_json(value: object) -> bytes:
-    """Return JSON as containerd writes it: with Go's ``json.MarshalIndent`` and three spaces."""
+    """Return JSON as containerd writes it: with an indentation of three spaces, in Go's form."""
     text = json.dumps(value, ensure_ascii=False, indent=3)
     return text.translate(_ESCAPES).encode()

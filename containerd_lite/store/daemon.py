@@ -80,8 +80,8 @@ class DaemonStore:
     def abort(self, ref: str) -> None:
         """Delete an incomplete write.
 
-        If the writer was closed just before, the daemon can still write to the write's folder, so
-        that the first attempt fails. This method tries again for up to 0.44 seconds.
+        Right after the writer is closed, the daemon can still write to the write's folder, so that
+        the first attempt fails. This method tries again for up to 0.44 seconds.
 
         Raises:
             NotFound: The daemon has no such write.

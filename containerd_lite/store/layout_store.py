@@ -286,8 +286,8 @@ class LayoutStore:
     def changing_entries(self) -> Iterator[list[Document]]:
         """Yield a list of the index's entries. If the block succeeds, write the list to the index.
 
-        During the block, no other process changes the index. The other fields of the index stay as
-        they are.
+        During the block, no other process changes the index. The other fields of the index stay
+        unchanged.
 
         Raises:
             InvalidArgument: The index is not valid.
@@ -433,7 +433,7 @@ class LayoutWriter:
             yield
 
     def close(self) -> None:
-        """Release the lock of the ref. The bytes written so far stay."""
+        """Release the lock of the ref. The layout keeps the bytes written so far."""
         self._file.close()
 
     def __enter__(self) -> LayoutWriter:
@@ -447,7 +447,7 @@ class LayoutWriter:
 
 
 def _open_locked(path: Path, ref: str) -> FileIO:
-    """Open and lock the file of a write. Raise ``Unavailable`` if another writer has locked it."""
+    """Open and lock the file of a write. Raise ``Unavailable`` if another writer has the lock."""
     # The file has no buffer, so that each write reports its own errors.
     file = path.open("a+b", buffering=0)
     try:

@@ -63,7 +63,7 @@ class Writer(Protocol):
         """
 
     def close(self) -> None:
-        """Release the lock of the ref. The bytes written so far stay."""
+        """Release the lock of the ref. The store keeps the bytes written so far."""
         ...
 
     def __enter__(self) -> Writer: ...

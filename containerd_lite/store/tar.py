@@ -3,9 +3,9 @@
 The reader supports POSIX tar (ustar, pax) and GNU tar, and limits the sizes and the number of
 entries. It does not extract files.
 
-The reader refuses archives that two programs could interpret differently. These are archives with
-entries that have two sizes or two names, and with links that have data. Layers are an exception:
-the reader interprets layers as Go's archive/tar does, because the daemon uses archive/tar.
+The reader refuses archives that two programs could interpret differently. In such an archive, an
+entry has two sizes or two names, or a link has data. Layers are an exception: the reader interprets
+layers as Go's archive/tar does, because the daemon uses archive/tar.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class TarReader:
     ``readinto`` reads the data of the entry that the iteration returned last. The iteration skips
     data that the caller has not read.
 
-    If the archive is a layer, it can have any number of entries. Names can contain any bytes, which
-    are decoded by PEP 383, and ``..``, which never leads out of the root. The end mark can be
-    missing. Data after the end mark is ignored.
+    A layer can have any number of entries. The names in a layer can contain any bytes, which are
+    decoded as in PEP 383. They can also contain ``..``, which never leads out of the root. A layer
+    can lack the end mark. Data after the end mark of a layer is ignored.
 
     Args:
         source: The bytes of the archive.
@@ -226,7 +226,7 @@ class TarReader:
             kind = FOLDER  # the tar format of 1979 marks folders by a slash
         if kind != FILE and size:
             if not self.is_layer:
-                _refuse(f"has data for {quoted(name)}, which is not a file")
+                _refuse(f"has data for {quoted(name)}, but {quoted(name)} is not a file")
             size = 0
         self._begin_data(size)
         name = below_root(name) if self.is_layer else normalise_name(name)

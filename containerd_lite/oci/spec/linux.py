@@ -112,7 +112,7 @@ def set_cgroup(linux: Spec, cgroup_path: object, parent: object, container_id: s
     Args:
         linux: The ``linux`` object of the spec.
         cgroup_path: The path. ``""`` means that the runtime chooses the cgroup.
-        parent: The path of the parent cgroup; the name of the cgroup is then ``container_id``.
+        parent: The path of the parent cgroup, in which the cgroup gets the name ``container_id``.
             ``cgroup_path`` and ``parent`` exclude each other.
         container_id: The ID of the container.
     """
