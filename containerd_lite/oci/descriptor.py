@@ -89,7 +89,7 @@ class Descriptor(Unread):
 
     @classmethod
     def read(cls, document: Document) -> Descriptor:
-        """Read a descriptor from a document. The errors are the same as those of ``from_json``."""
+        """Read a descriptor from a document. ``from_json`` raises the same errors."""
         document.check_case(_FIELDS)
         platform = document.document("platform")
         descriptor = cls(

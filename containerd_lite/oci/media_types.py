@@ -1,7 +1,7 @@
 """Media types of images, and functions that classify media types.
 
-The types are those of OCI (image-spec media-types.md) and of Docker (distribution's manifest v2
-schema 2).
+OCI's types are in the image-spec (media-types.md). Docker's types are in distribution's
+documentation of manifest v2 schema 2.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ IN_TOTO = "application/vnd.in-toto+json"
 ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
 ATTESTATION_VALUE = "attestation-manifest"
 
-#: The media types in the ``Accept`` header of a request that resolves a reference. The order is
-#: that of containerd (core/remotes/docker/resolver.go).
+#: The media types in the ``Accept`` header of a request that resolves a reference, in the same order
+#: as in containerd (core/remotes/docker/resolver.go).
 ACCEPTED = (DOCKER_MANIFEST, DOCKER_INDEX, OCI_MANIFEST, OCI_INDEX)
 
 _INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})

@@ -46,7 +46,7 @@ def change_capabilities(process: Spec, add: object, drop: object, all_names: Seq
     gets all capabilities in ``all_names`` that are not in ``drop``.
 
     Raises:
-        InvalidArgument: A name is not that of a capability.
+        InvalidArgument: A name is not the name of a capability.
     """
     added, dropped = _check_names("cap_add", add), _check_names("cap_drop", drop)
     if _ALL in dropped:
