@@ -33,8 +33,8 @@ IN_TOTO = "application/vnd.in-toto+json"
 ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
 ATTESTATION_VALUE = "attestation-manifest"
 
-#: The media types in the ``Accept`` header of a request that resolves a reference, in the same order
-#: as in containerd (core/remotes/docker/resolver.go).
+#: The media types in the ``Accept`` header of a request that resolves a reference. containerd sends
+#: them in the same order (core/remotes/docker/resolver.go).
 ACCEPTED = (DOCKER_MANIFEST, DOCKER_INDEX, OCI_MANIFEST, OCI_INDEX)
 
 _INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})

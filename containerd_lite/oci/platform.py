@@ -156,8 +156,8 @@ def parse(text: str) -> Platform:
     """Parse a platform, and return its canonical form.
 
     Args:
-        text: ``os[(version)]``, ``architecture`` or ``os/architecture[/variant]``. A missing
-            operating system or architecture is replaced by the one of this machine.
+        text: ``os[(version)]``, ``architecture`` or ``os/architecture[/variant]``. If the
+            operating system or the architecture is missing, this machine's value is used.
 
     Raises:
         InvalidArgument: ``text`` does not have one of these forms, or is a single word that is
