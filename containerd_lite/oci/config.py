@@ -26,10 +26,10 @@ class History:
 
     Attributes:
         created: The time of the step, as the config states it (RFC 3339).
-        created_by: The command of the step.
+        created_by: The command that the step ran.
         author: The author of the step.
         comment: A comment on the step.
-        empty_layer: Whether the step made no layer.
+        empty_layer: Whether the step has no layer.
     """
 
     created: str = ""
@@ -41,7 +41,7 @@ class History:
 
 @record(frozen=True)
 class ImageConfig:
-    """An image's platform, layers, and settings of its process.
+    """The config of an image: its platform, its layers, and the defaults of its process.
 
     Attributes:
         platform: The platform that the image is for.
@@ -50,14 +50,15 @@ class ImageConfig:
         author: The author of the image.
         env: The environment variables, each ``NAME=value``.
         entrypoint: The first part of the command line.
-        cmd: The command line, or the default arguments of ``entrypoint``.
+        cmd: The default arguments of ``entrypoint``. If ``entrypoint`` is empty, ``cmd`` is the
+            whole command line.
         working_dir: The working directory of the process.
         user: The user of the process: ``user``, ``uid``, ``user:group`` or ``uid:gid``.
         stop_signal: The signal that stops the container, such as ``SIGTERM``.
         exposed_ports: The ports that the process listens on, such as ``8080/tcp``.
-        volumes: The paths where the process keeps data.
-        labels: The image's labels. Those with names that containerd reserves must not be copied to
-            containerd's objects (CVE-2026-53488).
+        volumes: The directories in which the process stores data.
+        labels: The image's labels. Labels with names that containerd reserves must not be copied
+            to containerd's objects (CVE-2026-53488).
         history: The steps of the build, oldest first.
     """
 
@@ -85,7 +86,7 @@ class ImageConfig:
 
         Raises:
             InvalidArgument: The document is not valid JSON, a field has the wrong type, a diff ID
-                is not a digest, or the root filesystem does not consist of layers.
+                is not a digest, or the type of ``rootfs`` is not ``layers``.
         """
         document = Document.parse(body, "the image config").check_case(_FIELDS)
         process = document.document("config") or Document({}, document.what)

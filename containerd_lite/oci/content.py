@@ -14,9 +14,9 @@ class ContentInfo(Unread):
 
     Attributes:
         digest: The digest of the blob.
-        size: The size in bytes.
-        created_at: The time of the commit.
-        updated_at: The time of the last change to the labels.
+        size: The size of the blob in bytes.
+        created_at: The time at which the blob was committed.
+        updated_at: The time at which the labels last changed.
         labels: The labels of the blob.
     """
 
@@ -32,7 +32,7 @@ class IngestStatus:
     """The state of an ingest: a blob that is not committed yet.
 
     Attributes:
-        ref: The name of the ingest.
+        ref: The ref of the ingest, which is its name.
         offset: The number of bytes written so far.
         total: The size of the whole blob in bytes; 0 if it is unknown.
         expected: The digest of the whole blob; ``""`` if it is unknown.

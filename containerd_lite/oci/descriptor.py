@@ -1,4 +1,4 @@
-"""Descriptors (image-spec descriptor.md), read from JSON and written to it."""
+"""Descriptors (image-spec descriptor.md), and their JSON form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import media_types
 from .document import Document, quoted
 from .platform import Platform
 
-#: The syntax of a type and of a subtype: at most 127 characters each (RFC 6838, section 4.2).
+#: The syntax of a type or subtype, which has at most 127 characters (RFC 6838, section 4.2).
 _RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _MEDIA_TYPE = lazy_pattern(f"{_RESTRICTED_NAME}/{_RESTRICTED_NAME}")
 
@@ -26,7 +26,7 @@ def check_media_type(text: str) -> str:
     """Return ``text`` if it is a media type without parameters.
 
     Raises:
-        InvalidArgument: It is not.
+        InvalidArgument: ``text`` is not a media type, or has parameters.
     """
     if not _MEDIA_TYPE.fullmatch(text):
         raise InvalidArgument(f"{quoted(text)} is not a media type")
@@ -42,10 +42,10 @@ class Descriptor(Unread):
         digest: The digest of the content.
         size: The size of the content in bytes.
         annotations: Annotations by key.
-        urls: Additional URLs of the content.
-        platform: The platform of a manifest in an index.
+        urls: Additional URLs from which the content can be downloaded.
+        platform: The platform of the image, if the descriptor is an entry of an index.
         data: The content itself, if the descriptor embeds it.
-        artifact_type: The type of the artifact that the descriptor refers to.
+        artifact_type: The type of the artifact, if the descriptor refers to one.
 
     Raises:
         InvalidArgument: The digest is invalid, or the size is negative.
@@ -69,7 +69,7 @@ class Descriptor(Unread):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a foreign layer with ``urls``, which a registry need not store."""
+        """Whether this is a foreign layer with ``urls``. Registries need not store such a layer."""
         return bool(self.urls) and media_types.is_non_distributable(self.media_type)
 
     @classmethod
@@ -89,7 +89,7 @@ class Descriptor(Unread):
 
     @classmethod
     def read(cls, document: Document) -> Descriptor:
-        """Read a descriptor from a document; the errors are those of ``from_json``."""
+        """Read a descriptor from a document. ``from_json`` raises the same errors."""
         document.check_case(_FIELDS)
         platform = document.document("platform")
         descriptor = cls(

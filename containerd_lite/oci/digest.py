@@ -1,6 +1,7 @@
 """Digests: plain strings such as ``sha256:<64 hex digits>``.
 
-``validate`` checks every digest that comes from outside, before a record holds it.
+Every digest from a peer, a file or the caller is checked by ``validate`` before a record contains
+the digest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from .document import quoted
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-#: The algorithms registered in the image-spec (descriptor.md), with the number of hex digits.
+#: The algorithms registered in the image-spec (descriptor.md), with the number of hex digits of
+#: each.
 ALGORITHMS = {"sha256": 64, "sha512": 128}
 #: The number of digests that an error message lists.
 _MAX_LISTED = 20
@@ -33,7 +35,7 @@ def is_digest(text: str) -> bool:
 def validate(text: str, what: str = "") -> str:
     """Return ``text`` if it is a digest with a registered algorithm.
 
-    A string that is not in this form could be a path (CVE-2024-3727).
+    This check is needed because another string could be used as a path (CVE-2024-3727).
 
     Args:
         text: The digest.
@@ -47,7 +49,7 @@ def validate(text: str, what: str = "") -> str:
         prefix = f"{what}: " if what else ""
         raise InvalidArgument(
             f"{prefix}{quoted(text)} is not a digest",
-            remedy="Give sha256: and 64 lower-case hex digits, or sha512: and 128",
+            remedy="Give sha256: and 64 lower-case hex digits, or sha512: and 128 such digits",
         )
     return text
 
@@ -72,7 +74,7 @@ def encoded(digest: str) -> str:
 
 def hasher(algorithm: str = "sha256") -> _Hash:
     """Return a new hash object for one of the registered algorithms."""
-    from hashlib import new  # loads OpenSSL in 4 ms; listing images does not need it
+    from hashlib import new  # loads OpenSSL, which takes 4 ms; listing images does not need it
 
     return new(algorithm, usedforsecurity=False)
 
@@ -102,7 +104,7 @@ class Verifier:
         size: The expected size in bytes.
 
     Attributes:
-        seen: The number of bytes so far.
+        seen: The number of bytes passed to ``update`` so far.
 
     Raises:
         InvalidArgument: ``digest`` is not a digest.
@@ -130,7 +132,7 @@ class Verifier:
         self._hash.update(data)
 
     def check(self) -> None:
-        """Check the stream at its end.
+        """Check the size and the digest at the end of the stream.
 
         Raises:
             SizeMismatch: The stream is shorter than expected.
@@ -155,8 +157,8 @@ def verify(data: Buffer, digest: str, size: int) -> None:
 
     Raises:
         InvalidArgument: ``digest`` is not a digest.
-        SizeMismatch: ``data`` does not have this size.
-        DigestMismatch: ``data`` does not have this digest.
+        SizeMismatch: ``data`` does not have the expected size.
+        DigestMismatch: ``data`` does not have the expected digest.
     """
     verifier = Verifier(digest, size)
     verifier.update(data)
@@ -164,6 +166,9 @@ def verify(data: Buffer, digest: str, size: int) -> None:
 
 
 def listed(digests: Sequence[str]) -> str:
-    """Return the list of digests for an error message: the first 20, and the number of others."""
+    """Return the digests as text for an error message.
+
+    The text has the first 20 digests, and the number of the remaining digests.
+    """
     more = f" and {len(digests) - _MAX_LISTED} more" if len(digests) > _MAX_LISTED else ""
     return f"{', '.join(digests[:_MAX_LISTED])}{more}"

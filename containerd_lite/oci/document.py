@@ -1,8 +1,9 @@
 """Strict parsing of JSON from untrusted sources, and typed reading of its fields.
 
-Go's ``encoding/json`` takes the last of two equal keys, and it ignores the case of field names. So
-the daemon and this package could read one document in two ways. Documents with repeated keys,
-or with a known field name in another case, are therefore rejected.
+If a key occurs twice, Go's ``encoding/json`` uses the last value. Go also ignores the case of field
+names. So the daemon and this package could read different values from the same document. This
+module therefore rejects documents with repeated keys, and fields whose name differs from a known
+name only in case.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import NoReturn, TypeVar
 
 from ..errors import InvalidArgument
 
-#: Bytes of the largest manifest, config or signature, as in containers/image (CVE-2020-1702).
+#: The maximum size of a manifest, config or signature in bytes, as in containers/image
+#: (CVE-2020-1702).
 MAX_DOCUMENT = 4 << 20
-#: The largest integer that a peer written in Go can hold (int64).
+#: The largest integer that Go's int64 can represent.
 MAX_INTEGER = (1 << 63) - 1
 
 _MAX_DIGITS = 20
-#: Characters of a value that an error message quotes.
+#: The maximum number of characters of a value in an error message.
 _MAX_QUOTED = 80
 
 _Item = TypeVar("_Item")
@@ -43,7 +45,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def quoted(value: object) -> str:
-    """Return ``value`` as a printable literal for error messages, shortened if it is long."""
+    """Return ``value`` as a printable literal for error messages. A long literal is cut off."""
     text = ascii(value)
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
 
@@ -51,11 +53,12 @@ def quoted(value: object) -> str:
 class Document:
     """A JSON object with methods that read its fields by type.
 
-    For a field that is absent or ``null``, a method returns its default. For a field of another
-    type, it raises ``InvalidArgument`` with the names of the document and the field.
+    If a field is absent or ``null``, the methods return a default value. If a required field is
+    absent, or a field has the wrong type, the methods raise ``InvalidArgument``. The message names
+    the document and the field.
 
     Attributes:
-        fields: The fields of the object.
+        fields: The fields of the object by name.
         what: The name of the document in error messages.
     """
 
@@ -72,7 +75,7 @@ class Document:
         Args:
             body: The JSON text.
             what: The name of the document in error messages.
-            limit: The largest size in bytes. Default: 4 MiB.
+            limit: The maximum size of ``body`` in bytes. Default: 4 MiB.
 
         Raises:
             InvalidArgument: ``body`` is too large, is not a JSON object, has a repeated key or is
@@ -96,7 +99,11 @@ class Document:
 
     @classmethod
     def of(cls, value: object, what: str) -> Document:
-        """Return a parsed JSON value as a document.
+        """Return a document for a parsed JSON object.
+
+        Args:
+            value: The parsed JSON value.
+            what: The name of the document in error messages.
 
         Raises:
             InvalidArgument: ``value`` is not an object.
@@ -106,10 +113,13 @@ class Document:
         return cls(value, what)
 
     def check_case(self, names: Iterable[str]) -> Document:
-        """Check the case of the fields with known names, and return this document.
+        """Check the spelling of known field names, and return this document.
+
+        Args:
+            names: The known field names, in the correct case.
 
         Raises:
-            InvalidArgument: A field has one of ``names`` in another case.
+            InvalidArgument: The name of a field differs from one of ``names`` only in case.
         """
         spellings = {name.casefold(): name for name in names}
         for field in self.fields:
@@ -125,14 +135,20 @@ class Document:
         return self.fields.get(name) is not None
 
     def text(self, name: str, default: str | None = "") -> str:
-        """Return a string. If ``default`` is ``None``, the field must be present and not empty."""
+        """Return the string in a field.
+
+        If ``default`` is ``None``, the field must be present, and the string must not be empty.
+        """
         value = self.fields.get(name)
         if value is None and default is not None:
             return default
         return self._check_text(name, value, may_be_empty=default is not None)
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """Return an integer from 0 to 2⁶³-1. If ``default`` is ``None``, it must be present."""
+        """Return the integer in a field, which must be from 0 to 2⁶³-1.
+
+        If ``default`` is ``None``, the field must be present.
+        """
         value = self.fields.get(name)
         if value is None and default is not None:
             return default
@@ -141,18 +157,21 @@ class Document:
         return value
 
     def flag(self, name: str) -> bool:
-        """Return a boolean; the default is false."""
+        """Return the boolean in a field; false if the field is absent."""
         value = self.fields.get(name)
         if value is not None and not isinstance(value, bool):
             self._refuse(name, "true or false", value)
         return bool(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return a list of strings."""
+        """Return the list of strings in a field."""
         return tuple(self._check_text(name, item) for item in self._list(name))
 
     def table(self, name: str) -> dict[str, str]:
-        """Return an object whose values are strings. As in Go, ``null`` is an empty string."""
+        """Return the object in a field, whose values must be strings.
+
+        As in Go, the value ``null`` becomes an empty string.
+        """
         value = self.document(name)
         pairs = value.fields.items() if value else ()
         return {
@@ -161,17 +180,17 @@ class Document:
         }
 
     def names(self, name: str) -> tuple[str, ...]:
-        """Return the keys of an object that represents a set."""
+        """Return the keys of the object in a field. Go programs write sets as such objects."""
         value = self.document(name)
         return tuple(self._check_text(name, key) for key in value.fields) if value else ()
 
     def document(self, name: str) -> Document | None:
-        """Return an object as a document; the default is ``None``."""
+        """Return the object in a field as a document; ``None`` if the field is absent."""
         value = self.fields.get(name)
         return None if value is None else Document.of(value, f"{self.what}: {name}")
 
     def each(self, name: str, make: Callable[[Document], _Item]) -> tuple[_Item, ...]:
-        """Read a list of objects, and return the results of ``make`` for each."""
+        """Call ``make`` with each object of the list in a field, and return the results."""
         what = f"{self.what}: {name}"
         return tuple(
             make(Document.of(item, f"{what}[{index}]"))
@@ -191,7 +210,7 @@ class Document:
             self._refuse(name, "a string", value)
         try:
             value.encode("utf-8")
-        except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot encode
+        except UnicodeEncodeError:  # UTF-8 cannot encode a lone surrogate
             self._refuse(name, "Unicode text", value)
         return value
 

@@ -11,14 +11,14 @@ from .descriptor import Descriptor
 
 @record(frozen=True)
 class ImageRecord(Unread):
-    """The record that a store keeps of an image.
+    """The record of an image in an image store or a layout.
 
     Attributes:
         name: The name of the image.
         target: The descriptor of the manifest or index that the name refers to.
-        labels: The labels of the name.
-        created_at: The time of creation; ``None`` if it is unknown.
-        updated_at: The time of the last change; ``None`` if it is unknown.
+        labels: The labels of the record.
+        created_at: The time at which the record was created; ``None`` if it is unknown.
+        updated_at: The time at which the record last changed; ``None`` if it is unknown.
     """
 
     name: str

@@ -12,11 +12,12 @@ _FIELDS = (
     "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers",
     "subject", "annotations",
 )  # fmt: skip
-#: Fields of other kinds of documents. A document that has them is ambiguous (CVE-2021-41190).
+#: The fields that make an index ambiguous (CVE-2021-41190).
 _NOT_IN_INDEX = ("config", "layers", "fsLayers")
+#: The fields that make a manifest ambiguous (CVE-2021-41190).
 _NOT_IN_MANIFEST = ("manifests", "fsLayers")
 
-#: Levels of nested indexes that are followed. A hostile registry could nest them endlessly.
+#: The maximum depth of nested indexes. A hostile registry could nest indexes without end.
 MAX_DEPTH = 8
 
 
@@ -29,8 +30,8 @@ class Manifest:
         config: The descriptor of the config.
         layers: The descriptors of the layers, bottom first.
         annotations: Annotations by key.
-        subject: The descriptor of another manifest that this one refers to.
-        artifact_type: The type of the artifact; ``""`` if the manifest does not state it.
+        subject: The descriptor of the manifest that this manifest refers to; ``None`` if absent.
+        artifact_type: The type of the artifact; ``""`` if the manifest does not state a type.
     """
 
     media_type: str
@@ -54,8 +55,8 @@ class Index:
         media_type: The media type of the index.
         manifests: The descriptors of the manifests and nested indexes.
         annotations: Annotations by key.
-        subject: The descriptor of another manifest that this index refers to.
-        artifact_type: The type of the artifact; ``""`` if the index does not state it.
+        subject: The descriptor of the manifest that this index refers to; ``None`` if absent.
+        artifact_type: The type of the artifact; ``""`` if the index does not state a type.
     """
 
     media_type: str
@@ -75,17 +76,17 @@ def parse(body: bytes, media_type: str = "") -> Manifest | Index:
 
     Args:
         body: The JSON document, of at most 4 MiB.
-        media_type: The media type in the descriptor, or in the ``Content-Type`` without
-            parameters. Default: the media type in the document.
+        media_type: The media type that the descriptor or the ``Content-Type`` states, without
+            parameters. Default: the media type that the document states.
 
     Raises:
-        InvalidArgument: The document states another media type, is ambiguous or does not follow
-            the image-spec, or it is a manifest of Docker's schema 1.
+        InvalidArgument: The document states a media type other than ``media_type``, is ambiguous,
+            does not follow the image-spec, or is a manifest of Docker's schema 1.
     """
     document = Document.parse(body, "the manifest", limit=MAX_DOCUMENT).check_case(_FIELDS)
     if document.fields.get("schemaVersion") == 1 or media_types.is_schema1(media_type):
         raise InvalidArgument(
-            "the manifest is in the format of Docker's schema 1, which must be converted",
+            "the manifest is in Docker's schema 1 format and must be converted",
             remedy="Pull it with convert_schema1=True, or push it again with a current tool",
         )
     media_type = _find_media_type(document, media_type)
@@ -97,7 +98,11 @@ def parse(body: bytes, media_type: str = "") -> Manifest | Index:
 
 
 def _find_media_type(document: Document, expected: str) -> str:
-    """Return the media type, after checking it against ``expected`` and the document's fields."""
+    """Return the media type of a document.
+
+    Raise ``InvalidArgument`` if the document states a media type other than ``expected``, or has
+    fields that this media type forbids.
+    """
     own = document.text("mediaType")
     if own and expected and own != expected:
         raise InvalidArgument(

@@ -1,6 +1,7 @@
-"""Media types of images, and predicates that classify them.
+"""Media types of images, and functions that classify media types.
 
-The types are OCI's (image-spec media-types.md) and Docker's (distribution's manifest v2 schema 2).
+OCI's types are in the image-spec (media-types.md). Docker's types are in distribution's
+documentation of manifest v2 schema 2.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyj
 
 IN_TOTO = "application/vnd.in-toto+json"
 
-#: BuildKit's annotation of the descriptor of an attestation's manifest, and its value.
+#: The annotation with which BuildKit marks the descriptor of an attestation manifest, and the
+#: value of this annotation.
 ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
 ATTESTATION_VALUE = "attestation-manifest"
 
-#: Media types for ``Accept`` in a resolve, in containerd's order (core/remotes/docker/resolver.go).
+#: The media types in the ``Accept`` header of a request that resolves a reference. containerd sends
+#: them in the same order (core/remotes/docker/resolver.go).
 ACCEPTED = (DOCKER_MANIFEST, DOCKER_INDEX, OCI_MANIFEST, OCI_INDEX)
 
 _INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
@@ -53,7 +56,7 @@ _DOCKER_LAYERS = frozenset(
         for suffix in ("", ".gzip", ".zstd")
     }
 )
-#: The media type that some registries give for a manifest of schema 1.
+#: The ``Content-Type`` that some registries send with a manifest of schema 1.
 VAGUE_SCHEMA1 = "text/plain"
 
 
@@ -63,39 +66,39 @@ def bare(content_type: str) -> str:
 
 
 def is_index(media_type: str) -> bool:
-    """Return whether this is the type of an index, or of Docker's manifest list."""
+    """Return whether this is the media type of an OCI index or a Docker manifest list."""
     return media_type in _INDEXES
 
 
 def is_manifest(media_type: str) -> bool:
-    """Return whether this is the type of a manifest, not of an index or of schema 1."""
+    """Return whether this is the media type of a manifest. Schema 1 and indexes are excluded."""
     return media_type in _MANIFESTS
 
 
 def is_document(media_type: str) -> bool:
-    """Return whether this is the type of a manifest or an index, which refer to other content."""
+    """Return whether this is the media type of a manifest or an index. Schema 1 is excluded."""
     return media_type in _MANIFESTS or media_type in _INDEXES
 
 
 def is_schema1(media_type: str) -> bool:
-    """Return whether this is a type of Docker's schema 1 manifests."""
+    """Return whether this is a media type of Docker's schema 1 manifests."""
     return media_type in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
 
 
 def may_be_schema1(media_type: str) -> bool:
-    """Return whether a manifest of this type may be of schema 1; see ``VAGUE_SCHEMA1``."""
+    """Return whether a manifest with this media type can be of schema 1; see ``VAGUE_SCHEMA1``."""
     return is_schema1(media_type) or media_type == VAGUE_SCHEMA1
 
 
 def is_config(media_type: str) -> bool:
-    """Return whether this is the type of an image config."""
+    """Return whether this is the media type of an image config."""
     return media_type in _CONFIGS
 
 
 def is_layer(media_type: str) -> bool:
-    """Return whether this is the type of a layer, with any compression or encryption.
+    """Return whether this is the media type of a layer, with any compression or encryption.
 
-    The rule is that of containerd (images.IsLayerType). The layer may have a format that this
+    The rule is the same as in containerd's ``images.IsLayerType``. It includes formats that this
     package cannot unpack.
     """
     return (
@@ -104,24 +107,28 @@ def is_layer(media_type: str) -> bool:
 
 
 def is_archive(media_type: str) -> bool:
-    """Return whether this is the type of a layer that is a plain, gzip or zstd tar archive.
+    """Return whether this is the media type of a layer that is a tar archive.
 
-    Encrypted layers are not.
+    The archive can be uncompressed, gzip or zstd. Encrypted layers are excluded.
     """
     return media_type in _OCI_ARCHIVES or media_type in _DOCKER_LAYERS
 
 
 def is_non_distributable(media_type: str) -> bool:
-    """Return whether this is the type of a foreign layer, which registries need not store."""
+    """Return whether this is the media type of a foreign layer.
+
+    Registries need not store foreign layers.
+    """
     return is_layer(media_type) and media_type.startswith(_FOREIGN)
 
 
 def is_attestation(media_type: str, annotations: dict[str, str] | None = None) -> bool:
-    """Return whether a descriptor is that of an attestation.
+    """Return whether a descriptor refers to an attestation.
 
     Args:
-        media_type: The descriptor's media type. In-toto's type is that of an attestation.
+        media_type: The descriptor's media type. In-toto's media type marks an attestation.
         annotations: The descriptor's annotations. BuildKit marks attestations by an annotation.
+            Default: none.
     """
     if media_type == IN_TOTO:
         return True

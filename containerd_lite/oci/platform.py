@@ -1,6 +1,6 @@
-"""Platforms: their syntax, canonical form and order of preference.
+"""Platforms: their syntax, their canonical form, and the platforms whose images a platform runs.
 
-The rules are those of containerd's ``platforms`` module.
+The rules are the same as in containerd's ``platforms`` module.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _ARCHITECTURES = frozenset(
      "mips64", "mips64le", "mips64p32", "mips64p32le", "ppc", "ppc64", "ppc64le", "riscv",
      "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm")
 )  # fmt: skip
-#: Name of an architecture in kernels and distributions → Go's name and variant. ``None`` keeps the
-#: given variant.
+#: Name of an architecture in kernels and distributions → Go's name, and the variant that the name
+#: implies. ``None`` means that the name implies no variant.
 _ALIASES = {
     "i386": ("386", ""), "i486": ("386", ""), "i586": ("386", ""), "i686": ("386", ""),
     "x86_64": ("amd64", None), "x86-64": ("amd64", None), "aarch64": ("arm64", None),
@@ -33,7 +33,7 @@ _ALIASES = {
 }  # fmt: skip
 #: Prefix of ``uname -m`` on 32-bit ARM kernels → variant.
 _ARM_KERNELS = {"armv5": "v5", "armv6": "v6", "armv7": "v7", "armv8": "v8"}
-#: Architecture and variant → canonical variant, if it differs.
+#: Architecture and variant → canonical variant. Canonical variants themselves are not listed.
 _CANONICAL_VARIANTS = {
     ("amd64", "v1"): "",
     ("arm64", "v8"): "",
@@ -57,7 +57,7 @@ class Platform:
         architecture: The architecture, such as ``arm64``.
         variant: The variant of the architecture, such as ``v7``; ``""`` for its default variant.
         os_version: The version of the operating system, for Windows; ``""`` if it is unknown.
-        os_features: Features that the image needs from the operating system.
+        os_features: The features of the operating system that the image needs.
     """
 
     os: str
@@ -68,7 +68,9 @@ class Platform:
 
     @classmethod
     def read(cls, document: Document) -> Platform:
-        """Read a descriptor's ``platform``, or the same fields of an image config.
+        """Read a platform from a descriptor's ``platform`` or from an image config.
+
+        Both contain the platform in the same fields.
 
         Raises:
             InvalidArgument: A field has the wrong type.
@@ -115,9 +117,9 @@ def _normalise_architecture(name: str, variant: str) -> tuple[str, str]:
 def normalise(platform: Platform) -> Platform:
     """Return the canonical form of a platform.
 
-    The operating system and the architecture get Go's names. amd64/v1 and arm64/v8 lose their
-    variant, and arm without a variant becomes arm/v7. As in containerd, an empty ``os`` means this
-    machine's operating system.
+    The operating system and the architecture get Go's names. amd64/v1 becomes amd64, arm64/v8
+    becomes arm64, and arm without a variant becomes arm/v7. As in containerd, an empty ``os`` means
+    this machine's operating system.
     """
     architecture, variant = _normalise_architecture(platform.architecture, platform.variant)
     return replace(
@@ -142,7 +144,7 @@ def default() -> Platform:
 
 
 def parse_or_default(text: str | None) -> Platform:
-    """Parse a platform; ``None`` means this machine's.
+    """Parse a platform; ``None`` means this machine's platform.
 
     Raises:
         InvalidArgument: ``text`` is not a platform.
@@ -154,12 +156,12 @@ def parse(text: str) -> Platform:
     """Parse a platform, and return its canonical form.
 
     Args:
-        text: ``os[(version)]``, ``architecture`` or ``os/architecture[/variant]``. A missing
-            operating system or architecture is that of this machine.
+        text: ``os[(version)]``, ``architecture`` or ``os/architecture[/variant]``. If the
+            operating system or the architecture is missing, this machine's value is used.
 
     Raises:
-        InvalidArgument: ``text`` is not in this form. If it has one part, this is also raised if
-            the part is not a known operating system or architecture.
+        InvalidArgument: ``text`` does not have one of these forms, or is a single word that is
+            not a known operating system or architecture.
     """
     first, *others = text.split("/", 3)
     system = _OS_PATTERN.fullmatch(first)
@@ -187,7 +189,7 @@ def _small_number(text: str) -> int | None:
 
 
 def _arm64_variants(variant: str) -> list[str]:
-    """Return the lower variants of arm64 that run on ``variant``, best first."""
+    """Return the arm64 variants below ``variant`` whose images run on ``variant``, best first."""
     major_text, _, minor_text = variant.removeprefix("v").partition(".")
     major, minor = _small_number(major_text or "8"), _small_number(minor_text or "0")
     if major not in (8, 9) or minor is None:
@@ -206,9 +208,11 @@ def _lower_variants(platform: Platform, lowest: int) -> list[Platform]:
 def vector(platform: Platform) -> tuple[Platform, ...]:
     """Return the platforms whose images run on ``platform``, in canonical form, best first.
 
-    The order is that of containerd's ``platforms.Only``. For amd64/vN, it is the variants down to
-    v1, then 386. For arm64, it is the minor versions of v9 and v8, then arm/v8 to arm/v5. For
-    arm/vN, it is the variants down to v5.
+    The order is the same as in containerd's ``platforms.Only``:
+
+    - For amd64/vN: the variants from vN down to v1, then 386.
+    - For arm64: the minor versions of v9 and v8, then arm/v8 to arm/v5.
+    - For arm/vN: the variants from vN down to v5.
     """
     wanted = normalise(platform)
     runnable = [wanted]
@@ -232,7 +236,8 @@ def rank(wanted: Platform, offered: Platform) -> int | None:
         offered: The platform of the image.
 
     Returns:
-        The index of ``offered`` in ``vector(wanted)``: 0 fits best, ``None`` does not fit.
+        The index of ``offered`` in ``vector(wanted)``: 0 is the best fit. ``None`` means that the
+        image does not run on ``wanted``.
     """
     candidate = normalise(offered)
     for index, runnable in enumerate(vector(wanted)):
@@ -242,7 +247,11 @@ def rank(wanted: Platform, offered: Platform) -> int | None:
 
 
 def _matches(runnable: Platform, offered: Platform) -> bool:
-    """Return whether ``offered`` is ``runnable`` and needs no other features or Windows build."""
+    """Return whether ``offered`` matches ``runnable``.
+
+    Both must have the same operating system, architecture and variant. ``runnable`` must have all
+    OS features of ``offered``. On Windows, both must have the same build.
+    """
     same = (runnable.os, runnable.architecture, runnable.variant) == (
         offered.os, offered.architecture, offered.variant,
     )  # fmt: skip
@@ -250,5 +259,5 @@ def _matches(runnable: Platform, offered: Platform) -> bool:
         return False
     if runnable.os != "windows" or not runnable.os_version or not offered.os_version:
         return True
-    # A Windows container uses the host's kernel interface, which depends on the build number.
+    # A Windows container uses the host's kernel interface, which changes with the build number.
     return runnable.os_version.split(".")[:3] == offered.os_version.split(".")[:3]

@@ -1,7 +1,7 @@
 """References: the names of images, in familiar and in full form.
 
-The grammar and the normalisation are those of distribution's ``reference`` package (reference.go,
-regexp.go, normalize.go).
+The grammar and the normalisation are the same as in distribution's ``reference`` package
+(reference.go, regexp.go, normalize.go).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .document import quoted
 
 DEFAULT_HOST = "docker.io"
 DEFAULT_TAG = "latest"
-#: Characters of the longest repository, without the host (reference.go,
+#: The maximum length of a repository in characters, without the host (reference.go,
 #: RepositoryNameTotalLengthMax).
 MAX_REPOSITORY = 255
-#: Characters of the longest reference. It has room for a host name of 253 (RFC 1035), the
-#: repository, a tag of 128 and the longest digest.
+#: The maximum length of a reference in characters. This is enough for a host name of 253
+#: characters (RFC 1035), the longest repository, a tag of 128 characters and the longest digest.
 MAX_REFERENCE = 1024
 
 _LEGACY_HOST = "index.docker.io"
@@ -37,7 +37,7 @@ _IDENTIFIER = lazy_pattern(r"[a-f0-9]{64}")
 class Reference:
     """A full reference, such as ``docker.io/library/busybox:latest``.
 
-    It has a tag, a digest or both. ``str()`` returns it as text.
+    A reference has a tag, a digest or both. ``str()`` returns the reference as text.
 
     Attributes:
         host: The host of the registry, with or without a port.
@@ -53,7 +53,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse a familiar or full reference, such as users of ``docker pull`` and ``ctr`` write.
+        """Parse a reference in familiar or full form, as ``docker pull`` and ``ctr`` accept it.
 
         ``busybox`` becomes ``docker.io/library/busybox:latest``. A reference with a digest does not
         get the default tag.
@@ -86,7 +86,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """The part that a request to a registry names: the digest, else the tag."""
+        """The digest if the reference has one, else the tag. Requests to a registry contain it."""
         return self.digest or self.tag
 
     @property
@@ -100,7 +100,7 @@ class Reference:
         return str(self).replace(self.name, name, 1)
 
     def with_digest(self, digest: str) -> Reference:
-        """Return this reference with another digest.
+        """Return a copy of this reference whose digest is ``digest``.
 
         Raises:
             InvalidArgument: ``digest`` is not a digest.
@@ -114,7 +114,7 @@ class Reference:
 
 
 def _split_host(text: str) -> tuple[str, str]:
-    """Split a reference into the host and the rest, by the rules of normalize.go."""
+    """Split a reference into its host and the remaining text, by the rules of normalize.go."""
     first, slash, rest = text.partition("/")
     if not slash:
         return DEFAULT_HOST, _OFFICIAL + text

@@ -1,9 +1,8 @@
-"""Docker's image manifest v2, schema 1, and the image config made from it.
+"""Docker's image manifest v2, schema 1, and the image config that is made from such a manifest.
 
-A signed manifest is a JWS in the pretty form of libtrust. Signatures are not verified, because a
-client has no reason to trust any key. Only the digest, which is that of the payload, protects a
-manifest. The image IDs in a manifest are not used, because content is addressed by its digest
-(CVE-2014-8178).
+A signed manifest is a JWS in libtrust's pretty form. Signatures are not verified, because a client
+has no reason to trust any key. Instead, the digest of the payload is verified. The image IDs in a
+manifest are ignored, because this package identifies content by digest (CVE-2014-8178).
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from .config import History
 from .document import Document
 from .platform import Platform
 
-#: Build steps that a manifest may have. Docker allows 127 layers; other steps have no content.
+#: The maximum number of build steps in a manifest. Docker allows 127 layers; the other steps have
+#: no content.
 MAX_STEPS = 1024
 
 _WHAT = "the schema 1 manifest"
@@ -31,17 +31,18 @@ _FIELDS = (
     "schemaVersion", "mediaType", "name", "tag", "architecture", "fsLayers", "history",
     _SIGNATURES, "config", "layers", "manifests",
 )  # fmt: skip
-#: Fields of other kinds of manifests. A manifest that has them is ambiguous (CVE-2021-41190).
+#: The fields that make a schema 1 manifest ambiguous (CVE-2021-41190).
 _FORBIDDEN_FIELDS = ("config", "layers", "manifests")
 _IMAGE_FIELDS = (
     "created", "author", "architecture", "os", "os.version", "os.features", "variant", "config",
     "container_config", "comment", "throwaway", "Size",
 )  # fmt: skip
 
-#: The digest of Docker's gzip archive of a tar without entries.
+#: The digest of the empty layer that Docker writes: a gzip-compressed tar without entries.
 _EMPTY_BLOB = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 _BASE64URL = lazy_pattern(r"[A-Za-z0-9_-]*")
-#: A time of RFC 3339. The groups keep nine digits of the fraction, as Go does.
+#: A time in the format of RFC 3339. The group for the fraction matches at most nine digits, because
+#: Go drops the remaining digits.
 _TIME = lazy_pattern(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:(\.\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -53,8 +54,8 @@ _NO_TIME = "0001-01-01T00:00:00Z"
 class HistoryStep:
     """One step of the build.
 
-    The layer may be empty although ``history.empty_layer`` is false, because not every manifest
-    marks empty layers.
+    The layer can be empty even if ``history.empty_layer`` is false, because some manifests do not
+    mark empty layers.
 
     Attributes:
         blob: The digest of the step's layer.
@@ -82,7 +83,7 @@ class Schema1:
 
         Args:
             diff_ids: The digests of the uncompressed layers, bottom first.
-            empty: Whether a layer is empty, by the digest of its blob.
+            empty: For the digest of each layer's blob, whether the layer is empty.
 
         Raises:
             InvalidArgument: A field has the wrong type.
@@ -102,9 +103,9 @@ class Schema1:
 
 
 def payload(body: bytes) -> bytes:
-    """Return the payload of a manifest: the bytes that its digest is computed from.
+    """Return the payload of a manifest: the manifest without its signatures.
 
-    The payload is the manifest without its signatures.
+    The digest of a manifest is the digest of its payload.
 
     Args:
         body: The manifest, of at most 4 MiB.
@@ -118,7 +119,7 @@ def payload(body: bytes) -> bytes:
         return body
     payloads = set(document.each(_SIGNATURES, _read_signed_part))
     if len(payloads) != 1:
-        raise InvalidArgument(f"{_WHAT} must have signatures, all of the same payload")
+        raise InvalidArgument(f"{_WHAT} must have signatures that all cover the same payload")
     ((length, tail),) = payloads
     rest = body[length:].lstrip(_BLANKS)
     if tail.strip(_BLANKS) != b"}" or not rest.startswith(b","):
@@ -131,9 +132,10 @@ def payload(body: bytes) -> bytes:
 
 
 def _read_signed_part(signature: Document) -> tuple[int, bytes]:
-    """Return the number of signed bytes of the manifest, and the bytes that follow in the payload.
+    """Return ``formatLength`` and ``formatTail`` of a signature.
 
-    These are ``formatLength`` and ``formatTail`` of the signature.
+    The payload consists of the first ``formatLength`` bytes of the manifest, followed by
+    ``formatTail``.
     """
     text = signature.check_case(("header", "signature", "protected")).text("protected", None)
     protected = Document.parse(
@@ -159,15 +161,15 @@ def parse(body: bytes) -> Schema1:
         body: The payload, of at most 4 MiB.
 
     Raises:
-        InvalidArgument: The payload is ambiguous, its layers and its history have different
-            lengths, or it does not follow Docker's format.
+        InvalidArgument: The payload is ambiguous, does not follow Docker's format, or does not
+            have one history entry for each layer.
     """
     document = Document.parse(body, _WHAT).check_case(_FIELDS)
     own_type = document.text("mediaType")
     if document.integer("schemaVersion") != 1 or (
         own_type and not media_types.is_schema1(own_type)
     ):
-        raise InvalidArgument(f"{_WHAT} has another schemaVersion or mediaType")
+        raise InvalidArgument(f"{_WHAT} has the schemaVersion or mediaType of another format")
     for name in _FORBIDDEN_FIELDS:
         if name in document.fields:
             raise InvalidArgument(
@@ -212,12 +214,12 @@ def _read_history(blob: str, image: Document) -> History:
 def _is_marked_empty(image: Document) -> bool:
     if image.has("throwaway"):
         return image.flag("throwaway")
-    # Older versions of Docker wrote no flag.
+    # Older versions of Docker do not write "throwaway".
     return image.has("Size") and image.integer("Size") == 0
 
 
 def _normalise_time(text: str) -> str:
-    """Return a time in the form in which Go writes it."""
+    """Return a time as Go writes it: without zeros at the end of the fraction, and Z for UTC."""
     match = _TIME.fullmatch(text)
     if text and not match:
         raise InvalidArgument(f"{_WHAT}: 'created' is not a time")
@@ -240,7 +242,7 @@ def _history_json(history: History, empty: bool) -> dict[str, object]:
 
 
 def _process_json(document: Document) -> dict[str, object]:
-    """Return the settings of the process, without those that only Docker has."""
+    """Return the ``config`` object of the image config, without fields that only Docker has."""
     value: dict[str, object] = {
         "User": document.text("User"),
         "ExposedPorts": {name: {} for name in sorted(document.names("ExposedPorts"))},

@@ -1,4 +1,4 @@
-"""Content stores, which keep blobs by digest: of a daemon, or of an OCI image layout."""
+"""Content stores, which store blobs by digest: a daemon's store and an OCI image layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing blobs that other clients may write at the same time, and documents made locally."""
+"""Functions that write blobs, even while other clients write the same blobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..oci.descriptor import Descriptor
 from .protocol import ContentStore, Writer, ingest_ref
 from .write_locks import write_lock
 
-#: Seconds that another writer of the same blob may make no progress.
+#: Seconds to wait for another writer of the same blob that makes no progress.
 _STALL_TIMEOUT = 60.0
 #: The first and the longest wait between attempts to open a write, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
@@ -43,33 +43,36 @@ def write_blob(
     pause: Callable[[float, int], object] = _sleep,
     keeps_partial: bool = False,
 ) -> bool:
-    """Write a blob unless the store has it.
+    """Write a blob unless the store has the blob already.
 
-    On this machine, one caller at a time writes a given blob. The write is opened even if the
-    store has the blob, because this adds the blob to the lease.
+    On this machine, only one caller at a time writes a given blob. This function asks the store to
+    open a write even if the store has the blob, because a daemon then adds the blob to the lease.
 
     Args:
         store: The store to write to.
-        descriptor: The descriptor of the blob, which the store verifies.
-        fill: Writes the bytes that the writer lacks. An earlier writer may have left some.
-        labels: The labels of the blob if it is new. Default: none.
-        check: Called while this function waits for another writer; it raises to stop waiting.
-        pause: Sleeps between attempts to open a write whose ref is locked. Called with the
-            seconds, and with the number of bytes that the other writer has.
-        keeps_partial: Whether the bytes of a failed write stay, so that a later one continues.
+        descriptor: The descriptor of the blob. The store verifies the size and the digest.
+        fill: A function that writes the bytes of the blob from ``writer.offset`` to the end. An
+            earlier writer may have written the bytes before this offset.
+        labels: The labels of the blob, if this call writes the blob. Default: none.
+        check: A function that is called while this function waits for another writer. It raises an
+            error to stop the wait.
+        pause: A function that sleeps before the next attempt to open a locked write. Its arguments
+            are the seconds to sleep, and the number of bytes that the other writer has written.
+        keeps_partial: Whether the store keeps the bytes of a failed write, so that a later write
+            can continue.
 
     Returns:
-        Whether the blob is new.
+        Whether this call wrote the blob.
 
     Raises:
         Unavailable: Another writer has made no progress for 60 seconds.
-        SizeMismatch: ``fill`` wrote content of another size.
-        DigestMismatch: ``fill`` wrote content with another digest.
+        SizeMismatch: The content that ``fill`` wrote does not have the descriptor's size.
+        DigestMismatch: The content that ``fill`` wrote does not have the descriptor's digest.
     """
     with write_lock((store.identity, descriptor.digest), check):
         may_restart = True
         while (writer := _open(store, descriptor, check, pause)) is not None:
-            was_begun = writer.offset > 0
+            had_bytes = writer.offset > 0
             try:
                 with writer:
                     fill(writer)
@@ -79,13 +82,14 @@ def write_blob(
                 return False
             except (DigestMismatch, SizeMismatch):
                 _abort(store, descriptor)
-                if not (was_begun and may_restart):
+                if not (had_bytes and may_restart):
                     raise
             except BaseException as error:
                 if not (keeps_partial or is_away(error)):
                     _abort(store, descriptor)
                 raise
-            # An earlier writer left wrong bytes, which are deleted now: start again, once.
+            # The bytes of an earlier writer may be wrong. They are deleted now: start again, but
+            # only once.
             may_restart = False
         return False
 
@@ -96,7 +100,7 @@ def _open(
     check: Callable[[], object],
     pause: Callable[[float, int], object],
 ) -> Writer | None:
-    """Open the write of a blob as soon as no other writer has it.
+    """Open the write of a blob as soon as no other writer has locked its ref.
 
     Return ``None`` if the store has the blob.
     """
@@ -115,7 +119,7 @@ def _open(
         except Unavailable as error:
             if is_away(error):
                 raise
-            offset = _offset_of_other(store, ref)
+            offset = _offset_of(store, ref)
             if offset != last_offset:
                 stall_deadline, last_offset = Deadline(_STALL_TIMEOUT), offset
             elif stall_deadline.expired:
@@ -123,21 +127,26 @@ def _open(
         pause(next(waits), max(last_offset, 0))
 
 
-def _offset_of_other(store: ContentStore, ref: str) -> int:
-    """Return how many bytes the writer that holds ``ref`` has, -1 if it has just ended."""
+def _offset_of(store: ContentStore, ref: str) -> int:
+    """Return the number of bytes that the write ``ref`` has; -1 if the write has ended."""
     return next((status.offset for status in store.statuses() if status.ref == ref), -1)
 
 
 def _abort(store: ContentStore, descriptor: Descriptor) -> None:
-    """Delete the incomplete write. Ignore errors, which would hide the first one."""
+    """Delete the incomplete write after an error.
+
+    Errors of this deletion are ignored, because they would hide the original error.
+    """
     with suppress(ContainerdError):
         store.abort(ingest_ref(descriptor))
 
 
 def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[Descriptor, bool]:
-    """Write a manifest, index or config that was made locally, without labels.
+    """Write a manifest, index or config that this program has made. It gets no labels.
 
-    Return its descriptor, and whether it is new.
+    Returns:
+        The descriptor of the document, and whether this call wrote the document. The second value
+        is false if the store had the document already.
     """
     descriptor = Descriptor(media_type, digests.of(body), len(body))
     return descriptor, write_blob(
@@ -146,6 +155,6 @@ def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[D
 
 
 def indented_json(value: object) -> bytes:
-    """Return JSON as Go's ``json.MarshalIndent`` writes it with three spaces, as in containerd."""
+    """Return JSON as containerd writes it: with an indentation of three spaces, in Go's form."""
     text = json.dumps(value, ensure_ascii=False, indent=3)
     return text.translate(_ESCAPES).encode()

@@ -1,6 +1,6 @@
 """A daemon's content store, as a ``ContentStore``.
 
-Its readers can seek. Its writers do not wait for the daemon's response to each chunk.
+The readers can seek. The writers do not wait for the daemon's response to each chunk.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
 from ..undo import Undo
 
-#: Bytes of a chunk. containerd accepts messages of up to 16 MiB, and itself sends 1 MiB. With two
-#: chunks of 2 MiB in flight, a fetch of large layers took 5 % less time than with four of 1 MiB.
+#: The maximum size of a chunk in bytes. containerd accepts messages of up to 16 MiB, and sends
+#: chunks of 1 MiB. With two chunks of 2 MiB in flight, a fetch of large layers took 5 % less time
+#: than with four chunks of 1 MiB.
 _MAX_CHUNK = 2 << 20
-#: Bytes of a reader's buffer. Larger reads bypass it.
+#: The size of a reader's buffer in bytes. Larger reads bypass the buffer.
 _READ_BUFFER = 64 << 10
-#: Bytes to send before the daemon confirms that it has them. A restart of the daemon loses these
-#: and the chunk that is not sent yet, together 4 MiB at most.
+#: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, these
+#: bytes and the chunk to send next are lost: at most 4 MiB together.
 _MAX_UNCONFIRMED = 2 << 20
-#: Seconds between attempts to abort a write while the daemon still writes to its folder.
+#: Seconds between attempts to abort a write while the daemon still writes to the write's folder.
 _ABORT_WAITS = (0.01, 0.03, 0.1, 0.3, 0.0)
 
 
@@ -49,11 +50,10 @@ class DaemonStore:
         return self._service.info(digest)
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
-        """Yield blobs.
+        """Yield all blobs, or the blobs that match at least one filter.
 
         Args:
-            *filters: Only blobs that match at least one of these filters, by ``digest``, ``size``
-                or ``labels``. Default: all blobs.
+            *filters: Filters on ``digest``, ``size`` or ``labels``. Default: all blobs.
         """
         return self._service.list(*filters)
 
@@ -80,8 +80,8 @@ class DaemonStore:
     def abort(self, ref: str) -> None:
         """Delete an incomplete write.
 
-        If its writer was closed just now, the daemon may still write to its folder. Then this
-        tries again for up to 0.44 seconds.
+        Right after the writer is closed, the daemon can still write to the write's folder, so that
+        the first attempt fails. This method tries again for up to 0.44 seconds.
 
         Raises:
             NotFound: The daemon has no such write.
@@ -99,9 +99,10 @@ class DaemonStore:
 
 
 class _Reader(io.RawIOBase):
-    """A blob as a raw file: a ``Read`` stream, which is opened again after a seek.
+    """A blob as a raw file, which reads from a ``Read`` stream.
 
-    The constructor opens the stream, and raises ``NotFound`` if the blob does not exist.
+    After a seek, the file opens a new stream. The constructor opens the first stream, and raises
+    ``NotFound`` if the blob does not exist.
     """
 
     def __init__(self, service: ContentService, digest: str) -> None:
@@ -109,7 +110,7 @@ class _Reader(io.RawIOBase):
         self._digest = digest
         self._position = 0
         self._stream: ContentRead | None = service.read(digest)
-        #: The rest of the last chunk, ``None`` at the end of the blob.
+        #: The bytes of the last chunk that are not read yet; ``None`` at the end of the blob.
         self._rest: memoryview | None = None
         try:
             self._rest = self._stream.receive()
@@ -126,7 +127,7 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         if self._stream is None:
             self._stream = self._service.read(self._digest, self._position)
-            with suppress(OutOfRange):  # a read past the end returns no bytes
+            with suppress(OutOfRange):  # a read past the end of the blob returns no bytes
                 self._rest = self._stream.receive()
         while self._rest is not None and not self._rest:
             self._rest = self._stream.receive()
@@ -171,8 +172,8 @@ class DaemonWriter:
     Args:
         write: The stream of the write.
         ref: The ref of the write.
-        size: The size of the blob in bytes, 0 if unknown.
-        expected: The digest of the blob, ``""`` if unknown.
+        size: The size of the blob in bytes; 0 if it is unknown.
+        expected: The digest of the blob; ``""`` if it is unknown.
     """
 
     def __init__(self, write: ContentWrite, ref: str, size: int, expected: str) -> None:
@@ -185,14 +186,14 @@ class DaemonWriter:
 
     @property
     def offset(self) -> int:
-        """How many bytes of the blob were sent to the daemon, now or by an earlier writer."""
+        """The number of bytes of the blob that this and earlier writers have sent."""
         return self._offset
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the blob; see ``Writer.write``."""
         view = memoryview(data)
         if self._size and self._offset + len(view) > self._size:
-            raise SizeMismatch(f"{self._expected} is longer than the {self._size} bytes promised")
+            raise SizeMismatch(f"{self._expected} is longer than the expected {self._size} bytes")
         for start in range(0, len(view), _MAX_CHUNK):
             chunk = view[start : start + _MAX_CHUNK]
             while self._offset + len(chunk) - self._write.offset > _MAX_UNCONFIRMED:
@@ -202,21 +203,24 @@ class DaemonWriter:
         return len(view)
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
-        """Verify the blob and make it visible; see ``Writer.commit``."""
+        """Verify the blob and make the blob visible; see ``Writer.commit``."""
         try:
             digest = self._write.commit(self._offset, self._size, self._expected, labels)
         except FailedPrecondition as error:
-            # The daemon has one status for both. The number of bytes sent tells which it is.
+            # The daemon reports a wrong size and a wrong digest with the same status. The number
+            # of bytes sent shows which of the two is wrong.
             kind = SizeMismatch if self._size and self._offset != self._size else DigestMismatch
             mismatch = kind(error.message, operation=error.operation, address=error.address)
             if kind is DigestMismatch and self._expected and not _is_sha256(self._expected):
-                mismatch.remedy = "Pull it into a layout; containerd supports sha256 digests only"
+                mismatch.remedy = (
+                    "Pull the image into a layout; containerd supports sha256 digests only"
+                )
             raise mismatch from error
         self.close()
         return digest
 
     def close(self) -> None:
-        """Cancel the write, unless it was committed. The daemon keeps the bytes."""
+        """Cancel the write, unless it was committed. The daemon keeps the bytes written so far."""
         self._write.close()
 
     def __enter__(self) -> DaemonWriter:

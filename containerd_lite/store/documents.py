@@ -9,12 +9,12 @@ from .protocol import ContentStore, read_blob
 
 
 def read_document(store: ContentStore, descriptor: Descriptor) -> Manifest | Index:
-    """Return the manifest or index of a descriptor, verified.
+    """Return the manifest or index that a descriptor refers to, and verify its content.
 
     Raises:
         NotFound: The store has no such blob.
-        SizeMismatch: The blob is larger than 4 MiB, or has another size than expected.
-        DigestMismatch: The blob has another digest than expected.
+        SizeMismatch: The blob is larger than 4 MiB, or does not have the descriptor's size.
+        DigestMismatch: The blob does not have the descriptor's digest.
         InvalidArgument: The blob is not a valid manifest or index.
     """
     return parse(read_blob(store, descriptor, MAX_DOCUMENT), descriptor.media_type)

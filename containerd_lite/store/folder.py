@@ -1,4 +1,4 @@
-"""Files in a folder that other processes use, too: bounded reads, atomic writes, and errors."""
+"""Bounded reads and atomic writes of files in a folder that other processes can also change."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ def explained(folder: Path) -> Iterator[None]:
     """Turn each ``OSError`` of the block into a ``ContainerdError`` that names the path.
 
     Args:
-        folder: The path to name if the error names none.
+        folder: The path that the message names if the ``OSError`` has no path.
 
     Raises:
         ResourceExhausted: The disk or a quota is full, or too many files are open.
-        PermissionDenied: The user may not access the file.
+        PermissionDenied: The user is not allowed to access the file.
         NotFound: The file does not exist.
-        InvalidArgument: The path leads to something else, such as a folder instead of a file.
+        InvalidArgument: The path is not valid for this use. For example, it is the path of a
+            folder where a file is needed.
         DataLoss: The disk cannot be read or written.
-        FailedPrecondition: Another error, which is rare.
+        FailedPrecondition: Any other error of the operating system.
     """
     try:
         yield
-    except ContainerdError:  # some of these are also an OSError
+    except ContainerdError:  # some subclasses are also subclasses of OSError
         raise
     except OSError as error:
         raise of_system(error, place=folder) from error
@@ -38,7 +39,8 @@ def explained(folder: Path) -> Iterator[None]:
 def read(path: Path, limit: int) -> bytes:
     """Return the content of a file. Raise ``SizeMismatch`` if it has more than ``limit`` bytes."""
     with path.open("rb") as file:
-        # Ask only for what the file has, because Python allocates as much as it is asked for.
+        # Request the file's size and one more byte: Python allocates a buffer of the requested
+        # size, so a request for "limit" bytes would allocate far too much.
         body = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     if len(body) > limit:
         raise SizeMismatch(f"{path} is larger than the {limit} bytes allowed")
@@ -46,7 +48,7 @@ def read(path: Path, limit: int) -> bytes:
 
 
 def replace(path: Path, body: bytes) -> None:
-    """Replace a file atomically: readers see the old content or the new content."""
+    """Replace the content of a file atomically: readers see the old or the new content."""
     scratch = path.with_name(f"{scratch_of(path.name)}{os.urandom(4).hex()}")
     with Undo(lambda: scratch.unlink(missing_ok=True)):
         scratch.write_bytes(body)
@@ -54,5 +56,5 @@ def replace(path: Path, body: bytes) -> None:
 
 
 def scratch_of(name: str) -> str:
-    """Return the prefix of the temporary files from which ``replace`` makes the file ``name``."""
+    """Return the prefix of the names of temporary files that ``replace`` renames to ``name``."""
     return f".{name}.new-"

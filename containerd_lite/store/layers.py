@@ -1,4 +1,4 @@
-"""Streams that may be compressed: detection of gzip and zstd, and bounded decompression."""
+"""Streams that can be compressed with gzip or zstd: detection and bounded decompression."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import BinaryIO, Protocol
 
 from ..errors import DataLoss, FailedPrecondition, ResourceExhausted
 
-#: Bytes that ``detect`` needs.
+#: The number of bytes that ``detect`` needs.
 MAGIC = 4
 _MAGICS = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd"}
-#: A skippable zstd frame (RFC 8878, section 3.1.2) starts with a byte of 0x50 to 0x5f and these
-#: bytes. pzstd writes such a frame first.
+#: The second to fourth byte of a skippable zstd frame (RFC 8878, section 3.1.2). The first byte is
+#: from 0x50 to 0x5f. The output of pzstd starts with such a frame.
 _SKIPPABLE = b"\x2a\x4d\x18"
-#: Compressed bytes to read at a time.
+#: The number of compressed bytes to read at a time.
 _CHUNK = 256 << 10
-#: Least number of bytes to decompress at a time. The caller may read only a tar header.
+#: The least number of bytes to decompress at a time, even if the caller reads only a tar header.
 _MIN_OUTPUT = 64 << 10
-#: The modules for zstd: of Python 3.14, and of a package for older versions.
+#: The module for zstd in Python 3.14, and the module of a package for older versions.
 _ZSTD_MODULES = ("compression.zstd", "backports.zstd")
-#: Most decompressed bytes per compressed byte. gzip reaches at most 1,032:1 and zstd far more;
-#: real images stay far below.
+#: The maximum number of decompressed bytes per compressed byte. The layers of real images stay far
+#: below this limit. gzip can reach 1,032:1, and zstd far more.
 MAX_RATIO = 250
-#: Decompressed bytes up to which the ratio is not checked.
+#: The ratio is checked only if a stream has more decompressed bytes than this.
 FREE = 1 << 30
 
 
@@ -33,16 +33,21 @@ class Readable(Protocol):
     """A source of bytes, such as a binary file."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        """Read bytes into ``buffer``; return how many, 0 at the end. May read fewer than fit."""
+        """Read bytes into ``buffer``, and return the number of bytes read; 0 at the end.
+
+        The method can read fewer bytes than ``buffer`` has room for.
+        """
         ...
 
 
 class PlainStream:
     """A sequential stream of bytes, which the tar reader reads.
 
+    This class does not decompress. To read compressed bytes, use ``decompressed``.
+
     Args:
-        file: The source of the bytes. ``decompressed`` and ``Decompressor`` decompress it.
-        head: Bytes that were read from ``file`` before. The stream begins with them.
+        file: The source of the bytes.
+        head: Bytes that the caller has already read from ``file``. The stream begins with ``head``.
     """
 
     def __init__(self, file: Readable | BinaryIO, head: bytes = b"") -> None:
@@ -51,14 +56,15 @@ class PlainStream:
         self._scratch = memoryview(b"")
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill ``buffer``, or a part of it at the end of the stream.
+        """Fill ``buffer``. At the end of the stream, fill only a part of ``buffer``.
 
         Returns:
-            How many bytes were read.
+            The number of bytes read.
 
         Raises:
-            DataLoss: The compressed stream is broken or cut off.
-            ResourceExhausted: The decompressed stream is larger than ``MAX_RATIO`` allows.
+            DataLoss: ``file`` decompresses a stream, and this stream is broken or cut off.
+            ResourceExhausted: ``file`` decompresses a stream to more bytes than ``MAX_RATIO``
+                allows.
         """
         filled = 0
         while filled < len(buffer) and (count := self._read(buffer[filled:])):
@@ -73,12 +79,12 @@ class PlainStream:
             return count
         if hasattr(self._file, "readinto"):
             return self._file.readinto(buffer) or 0
-        data = self._file.read(len(buffer))  # a file without readinto
+        data = self._file.read(len(buffer))  # the file has no readinto
         buffer[: len(data)] = data
         return len(data)
 
     def skip(self, count: int) -> None:
-        """Skip ``count`` bytes, or the rest of the stream if it is shorter."""
+        """Skip ``count`` bytes. If fewer bytes are left, skip all of them."""
         if count and not self._scratch:
             self._scratch = memoryview(bytearray(_CHUNK))
         while count and (read := self.readinto(self._scratch[: min(count, _CHUNK)])):
@@ -92,7 +98,7 @@ def detect(head: bytes) -> str:
         head: The first ``MAGIC`` bytes of the stream.
 
     Returns:
-        ``"gzip"``, ``"zstd"``, or ``""`` for anything else.
+        ``"gzip"`` or ``"zstd"``; ``""`` if the stream has neither of these compressions.
     """
     if head[:1] and head[0] >> 4 == 5 and head[1:4] == _SKIPPABLE:
         return "zstd"
@@ -103,7 +109,7 @@ def decompressed(stream: PlainStream) -> PlainStream:
     """Return the decompressed bytes of a stream.
 
     Args:
-        stream: A stream at its beginning: gzip, zstd or uncompressed.
+        stream: A stream that is at its beginning. It can be gzip, zstd or uncompressed.
 
     Raises:
         FailedPrecondition: The stream is zstd, and this Python has no module for it.
@@ -118,7 +124,7 @@ def decompressed(stream: PlainStream) -> PlainStream:
 
 
 class Codec(Protocol):
-    """A decompressor of one gzip member or zstd frame, as ``zlib`` and ``zstd`` have it."""
+    """A decompressor for one gzip member or zstd frame, as ``zlib`` and ``zstd`` provide it."""
 
     @property
     def eof(self) -> bool:
@@ -127,22 +133,22 @@ class Codec(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """The bytes that were given after the end of the member or frame."""
+        """The bytes passed to ``decompress`` that follow the end of the member or frame."""
         ...
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """Take compressed bytes, and return at most ``max_length`` decompressed bytes."""
+        """Decompress ``data``, and return at most ``max_length`` decompressed bytes."""
         ...
 
 
 class Decompressor:
-    """The decompressed bytes of a stream, of all its gzip members or zstd frames.
+    """A reader that decompresses all gzip members or zstd frames of a stream.
 
     Args:
         source: The compressed bytes.
-        new: Makes the decompressor of each member or frame.
-        max_ratio: Most decompressed bytes per compressed byte.
-        free: Decompressed bytes up to which the ratio is not checked.
+        new: A function that makes a decompressor. It is called for each member or frame.
+        max_ratio: The maximum number of decompressed bytes per compressed byte.
+        free: The ratio is checked only if there are more decompressed bytes than this.
     """
 
     def __init__(
@@ -159,15 +165,17 @@ class Decompressor:
         self._max_ratio = max_ratio
         self._free = free
         self._chunk = memoryview(bytearray(_CHUNK))
-        #: Compressed bytes that the codec has not taken yet.
+        #: Compressed bytes that the codec has not decompressed yet.
         self._pending = b""
         #: Decompressed bytes that the caller has not read yet.
         self._plain = memoryview(b"")
-        #: How many compressed and decompressed bytes there were so far.
+        #: The number of compressed bytes and the number of decompressed bytes so far.
         self._compressed_size = self._plain_size = 0
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read bytes into ``buffer``; return how many, 0 at the end. May read fewer than fit.
+        """Read bytes into ``buffer``, and return the number of bytes read; 0 at the end.
+
+        The method can read fewer bytes than ``buffer`` has room for.
 
         Raises:
             DataLoss: The compressed stream is broken or cut off.
@@ -181,7 +189,7 @@ class Decompressor:
         return count
 
     def _decompress_next(self, limit: int) -> bytes:
-        """Return the next decompressed bytes, at most ``limit``; none at the end."""
+        """Return the next decompressed bytes, at most ``limit``; ``b""`` at the end."""
         while self._start_member():
             codec = self._codec
             needs_input = getattr(codec, "needs_input", True)
@@ -195,7 +203,10 @@ class Decompressor:
         return b""
 
     def _start_member(self) -> bool:
-        """Start the next member or frame if one has ended; return false after the last one."""
+        """Start the next member or frame if the current one has ended.
+
+        Return false if the last member or frame of the stream has ended.
+        """
         if self._codec.eof:
             self._pending = self._pending or self._read_chunk()
             if self._pending:
@@ -216,12 +227,12 @@ class Decompressor:
         return plain
 
     def _check_ratio(self, count: int) -> None:
-        """Count decompressed bytes, and raise ``ResourceExhausted`` if there are too many."""
+        """Count decompressed bytes, and raise ``ResourceExhausted`` if the ratio is too high."""
         self._plain_size += count
         if self._plain_size > max(self._free, self._max_ratio * self._compressed_size):
             raise ResourceExhausted(
-                f"{self._compressed_size} bytes decompress to more than {self._max_ratio} times "
-                "as many",
+                f"{self._compressed_size} compressed bytes decompress to more than "
+                f"{self._max_ratio} times as many bytes",
                 remedy="If you trust the content, decompress it yourself",
             )
 
@@ -238,11 +249,11 @@ def _zstd_module() -> ModuleType:
             continue
     raise FailedPrecondition(
         "this Python cannot read zstd",
-        remedy="Install backports.zstd, use Python 3.14, or decompress it yourself",
+        remedy="Install backports.zstd, use Python 3.14, or decompress the content yourself",
     )
 
 
 def _zstd(module: ModuleType) -> Callable[[], Codec]:
-    """Return the class of decompressors, which refuse windows of more than 128 MiB by default."""
-    found: Callable[[], Codec] = module.ZstdDecompressor
-    return found
+    """Return the module's decompressor class. It refuses windows above 128 MiB by default."""
+    decompressor: Callable[[], Codec] = module.ZstdDecompressor
+    return decompressor

@@ -1,6 +1,6 @@
 """The ``index.json`` of an OCI image layout (image-spec, image-layout.md).
 
-A change of the entries leaves all other fields of the file as another tool wrote them.
+When this module changes the entries, it leaves all other fields of the file unchanged.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from ..oci.document import Document
 from .folder import read, replace
 
 INDEX = "index.json"
-#: Most bytes of an index, as in containerd's importer.
+#: The maximum size of an index in bytes, as in containerd's importer.
 MAX_INDEX = 20 << 20
-#: Fields of manifests, which could make another reader take the index for one (CVE-2021-41190).
+#: Fields of manifests. Another program could read an index with such a field as a manifest
+#: (CVE-2021-41190).
 _NOT_IN_INDEX = ("config", "layers", "fsLayers")
 _FIELDS = (
     "schemaVersion", "mediaType", "artifactType", "manifests", "subject", "annotations",
@@ -26,11 +27,11 @@ _FIELDS = (
 
 
 def parse_index(body: bytes, what: str = INDEX) -> Document:
-    """Parse an index of at most 20 MiB, without its entries; see ``entries`` for them.
+    """Parse an index, but not its entries. ``entries`` reads the entries.
 
     Args:
-        body: The content of the file.
-        what: The name of the document in errors.
+        body: The content of the file, of at most 20 MiB.
+        what: The name of the document in error messages.
 
     Raises:
         InvalidArgument: The document is not an index, or could be read as another document.
@@ -44,16 +45,16 @@ def parse_index(body: bytes, what: str = INDEX) -> Document:
 
 
 def entries(index: Document) -> tuple[Document, ...]:
-    """Return the entries of an index as they are written: descriptors as JSON objects.
+    """Return the entries of an index: its descriptors, as unparsed JSON objects.
 
     Raises:
-        InvalidArgument: The entries are not a list of objects.
+        InvalidArgument: ``manifests`` is not a list of objects.
     """
     return index.each("manifests", lambda entry: entry)
 
 
 def load(path: Path) -> Document:
-    """Return the index of a layout, without entries if the file does not exist yet.
+    """Return the index of a layout. If the file does not exist, return an index without entries.
 
     Raises:
         InvalidArgument: The file is not an index.
@@ -66,26 +67,26 @@ def load(path: Path) -> Document:
 
 
 def save(path: Path, index: Document, changed: Iterable[Document]) -> None:
-    """Write an index with changed entries to its file. If this fails, the file stays as it was.
+    """Write an index with new entries to its file. If this fails, the file stays as it was.
 
     Args:
-        path: The file.
-        index: The index before the change, whose other fields are written, too.
-        changed: The entries that the index has from now on.
+        path: The path of the file.
+        index: The old index. All its fields except the entries are written unchanged.
+        changed: The new entries.
 
     Raises:
-        ResourceExhausted: The index would have more than 20 MiB, so it could not be read again.
+        ResourceExhausted: The new index has more than 20 MiB, so that ``load`` would refuse it.
         InvalidArgument: The index cannot be written as JSON.
     """
     fields = {**index.fields, "manifests": [entry.fields for entry in changed]}
     if fields == index.fields:
         return
     try:
-        # Without spaces, because every change of a name writes the whole file. A lone surrogate,
-        # which UTF-8 cannot encode, becomes an escape again, as it was in the file.
+        # The JSON has no spaces, because every change of a name writes the whole file.
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path} cannot be written: {error}") from error
+    # UTF-8 cannot encode a lone surrogate. It came from a JSON escape, and becomes one again.
     body = text.encode("utf-8", "backslashreplace")
     if len(body) > MAX_INDEX:
         raise ResourceExhausted(

@@ -11,22 +11,25 @@ from ..oci.image_record import ImageRecord
 from ..records import replace
 from .layout_store import LayoutStore
 
-#: The annotation of an index's entry that the image-spec defines: a tag, or a full name.
+#: The image-spec's annotation of an entry in an index. Its value is a tag or a full name.
 REF_NAME = "org.opencontainers.image.ref.name"
-#: containerd's annotation of an index's entry: the full name of the image.
+#: containerd's annotation of an entry in an index. Its value is the full name of the image.
 IMAGE_NAME = "io.containerd.image.name"
 
 
 class LayoutNames:
-    """The entries of a layout's index that have a name; implements ``Names``.
+    """The image names of a layout; implements ``Names``.
 
-    An entry's name is its annotation ``io.containerd.image.name``, else
-    ``org.opencontainers.image.ref.name``. Archives of docker, ctr and this package have the former,
-    and only a tag in the latter. A new entry has its full name in the latter alone, which skopeo,
-    umoci and crane look for. A layout stores no labels.
+    The name of an entry is its annotation ``io.containerd.image.name``. If the entry does not have
+    this annotation, the name is ``org.opencontainers.image.ref.name``. docker, ctr and this package
+    write archives in which ``io.containerd.image.name`` is the full name, and
+    ``org.opencontainers.image.ref.name`` is only the tag. The entries that this class creates have
+    only ``org.opencontainers.image.ref.name``, with the full name, because skopeo, umoci and crane
+    read this annotation. A layout stores no labels.
 
-    Other tools may give one name to two images. ``list`` then returns both. ``get`` and ``delete``
-    raise ``FailedPrecondition``, because the name is ambiguous. ``put`` replaces both.
+    Other tools can give the same name to two images. ``list`` then returns both images. ``get`` and
+    ``delete`` raise ``FailedPrecondition``, because the name is ambiguous. ``put`` replaces both
+    entries.
 
     Args:
         store: The layout.
@@ -61,11 +64,11 @@ class LayoutNames:
     def put(
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
     ) -> ImageRecord:
-        """Create the name for ``target``, or let an existing name refer to it.
+        """Create a name that refers to ``target``, or let an existing name refer to ``target``.
 
         Args:
             name: The name of the image.
-            target: The descriptor that the name refers to from now on.
+            target: The descriptor of the image.
             labels: Ignored, because a layout stores no labels.
 
         Returns:
@@ -73,7 +76,7 @@ class LayoutNames:
         """
         with self._store.changing_entries() as entries:
             old = _find(name, entries)
-            # Keep both annotations with names: other tools may use the other one.
+            # Keep both annotations of an existing name, because other tools can read either.
             names = _split_annotations(old[0])[0] if old else {REF_NAME: name}
             named = replace(target, annotations={**_split_annotations(target)[1], **names})
             if old and old != [named]:
@@ -93,19 +96,19 @@ class LayoutNames:
             NotFound: The layout has no such name.
             FailedPrecondition: Several images have the name.
         """
-        self.get(name)  # raises before changing_entries() can create a layout
+        self.get(name)  # this raises NotFound before changing_entries() can create a layout
         with self._store.changing_entries() as entries:
             self._require_one(_find(name, entries), name)
             entries[:] = [entry for entry in entries if _name(entry) != name]
 
     def _require_one(self, found: Sequence[Descriptor], name: str) -> Sequence[Descriptor]:
-        """Return ``found``, and raise an error unless all entries refer to one image."""
+        """Return ``found``. Raise an error unless all its entries refer to the same image."""
         if not found:
             raise NotFound(f"{self._store.path} has no image {name!r}")
         if len({entry.digest for entry in found}) > 1:
             raise FailedPrecondition(
                 f"{self._store.path} has several images called {name!r}",
-                remedy="Select one from list_images(), and give it another name with tag()",
+                remedy="Select an image from list_images(), and give it another name with tag()",
             )
         return found
 
@@ -120,7 +123,7 @@ def _name(entry: Document) -> str | None:
 
 
 def _split_annotations(entry: Descriptor) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the annotations of an entry that contain its name, and the others."""
+    """Return two mappings: the annotations with an entry's name, and all other annotations."""
     names = {key: text for key, text in entry.annotations.items() if key in (IMAGE_NAME, REF_NAME)}
     return names, {key: text for key, text in entry.annotations.items() if key not in names}
 

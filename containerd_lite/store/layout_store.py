@@ -1,7 +1,7 @@
 """An OCI image layout in a folder, as a content store (image-spec, image-layout.md).
 
-Blobs are files in ``blobs/``, incomplete writes are files in ``.ingest/``. A layout stores no
-labels, so this store ignores labels that it is given.
+Blobs are files in ``blobs/``, and incomplete writes are files in ``.ingest/``. A layout stores no
+labels, so this store ignores the labels that a caller passes.
 """
 
 from __future__ import annotations
@@ -36,25 +36,26 @@ from .layout_index import INDEX
 _MARKER = "oci-layout"
 _VERSION = "1.0.0"
 _INGEST = ".ingest"
-#: Bytes to hash at a time.
+#: The number of bytes to hash at a time.
 _CHUNK = 1 << 20
-#: The prefix of the names of writes' files. Without it, the ref ``..`` would be another folder.
+#: The prefix of the file names of incomplete writes. Without a prefix, the ref ``..`` would name
+#: the parent folder.
 _REF_PREFIX = "ref-"
-#: Most bytes of a file's name (NAME_MAX).
+#: The maximum length of a file name in bytes (NAME_MAX).
 _MAX_NAME = 255
 
 
 class LayoutStore:
     """A folder with ``oci-layout``, ``index.json`` and ``blobs/``; implements ``ContentStore``.
 
-    All methods raise ``PermissionDenied`` if the user may not access a file. Methods that write
-    raise ``ResourceExhausted`` if the disk is full.
+    All methods raise ``PermissionDenied`` if the user is not allowed to access a file. Methods that
+    write raise ``ResourceExhausted`` if the disk is full.
 
     Args:
         path: The folder. If it does not exist or is empty, the first write creates the layout.
 
     Raises:
-        InvalidArgument: The path is not a folder, or the folder has other content than a layout.
+        InvalidArgument: The path is not a folder, or the folder has content but is not a layout.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -64,8 +65,9 @@ class LayoutStore:
 
     def _check_folder(self) -> None:
         marker = self.path / _MARKER
-        is_foreign = not marker.exists() and self._holds_something()
-        # Look again: another writer may have created the marker, which it does before the rest.
+        is_foreign = not marker.exists() and self._has_content()
+        # Check for the marker again: another writer may have created the layout after the first
+        # check. A writer creates the marker before any other file.
         if marker.exists():
             self._check_version(marker)
         elif is_foreign:
@@ -74,7 +76,7 @@ class LayoutStore:
                 remedy="Use a folder that is empty or does not exist",
             )
 
-    def _holds_something(self) -> bool:
+    def _has_content(self) -> bool:
         return self.path.exists() and any(map(_is_foreign, self.path.iterdir()))
 
     @staticmethod
@@ -85,10 +87,12 @@ class LayoutStore:
 
     def _prepare(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        if not (self.path / _MARKER).exists():  # created first: it marks the folder as a layout
+        # The marker is created first, because it marks the folder as a layout.
+        if not (self.path / _MARKER).exists():
             replace(self.path / _MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
         (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-        if not (self.path / INDEX).exists():  # other tools require it, even without images
+        # Other tools require index.json even in a layout without images.
+        if not (self.path / INDEX).exists():
             with self._locked():
                 index = layout_index.load(self.path / INDEX)
                 layout_index.save(self.path / INDEX, index, layout_index.entries(index))
@@ -144,7 +148,7 @@ class LayoutStore:
 
     @contextmanager
     def _naming_blob(self, digest: str) -> Iterator[None]:
-        """Raise ``NotFound`` with the digest if the block finds no file."""
+        """Turn a ``FileNotFoundError`` of the block into a ``NotFound`` that names the digest."""
         try:
             yield
         except FileNotFoundError:
@@ -160,7 +164,7 @@ class LayoutStore:
 
         Raises:
             AlreadyExists: The layout has a blob with the digest ``expected``.
-            InvalidArgument: ``ref`` is empty, or too long for a file's name.
+            InvalidArgument: ``ref`` is empty, or too long for a file name.
             Unavailable: Another writer holds the lock of ``ref``.
         """
         if expected and self._has(expected):
@@ -178,7 +182,7 @@ class LayoutStore:
             expected: The digest of the blob.
 
         Raises:
-            InvalidArgument: ``ref`` is empty, or too long for a file's name.
+            InvalidArgument: ``ref`` is empty, or too long for a file name.
             Unavailable: Another writer holds the lock of ``ref``.
         """
         return self._writer(ref, size, expected, replaces=True)
@@ -187,7 +191,8 @@ class LayoutStore:
         path = self._ingest_path(ref)
         with explained(self.path):
             self._prepare()
-            with self._locked():  # so that tidy() does not remove the folder before the file exists
+            # The lock keeps tidy() from removing the folder before the file exists.
+            with self._locked():
                 path.parent.mkdir(exist_ok=True)
                 file = _open_locked(path, ref)
             return LayoutWriter(self, ref, file, size=size, expected=expected, replaces=replaces)
@@ -197,12 +202,12 @@ class LayoutStore:
             return self._blob_path(digest).exists()
 
     def _ingest_path(self, ref: str) -> Path:
-        """Return the path of a write's file, whose name has the percent-encoded ref.
+        """Return the path of a write's file. The file's name contains the percent-encoded ref.
 
-        Raise ``InvalidArgument`` if the ref is empty or too long for a file's name. Daemons permit
+        Raise ``InvalidArgument`` if the ref is empty or too long for a file name. Daemons permit
         longer refs.
         """
-        from urllib.parse import quote  # takes 3 ms; programs that only read need not wait
+        from urllib.parse import quote  # the import takes 3 ms, and readers do not need it
 
         name = f"{_REF_PREFIX}{quote(ref, safe='')}"
         if not ref or len(name) > _MAX_NAME:
@@ -226,8 +231,11 @@ class LayoutStore:
             self._blob_path(digest).unlink()
 
     def statuses(self) -> list[IngestStatus]:
-        """Return the states of all incomplete writes, without expected sizes and digests."""
-        from urllib.parse import unquote  # see _ingest_path
+        """Return the states of all incomplete writes.
+
+        The states do not contain the sizes and digests of the blobs, which are unknown.
+        """
+        from urllib.parse import unquote  # imported late, as in _ingest_path
 
         found = []
         for file in self._files(self.path / _INGEST):
@@ -247,7 +255,7 @@ class LayoutStore:
         """Delete an incomplete write.
 
         Raises:
-            InvalidArgument: ``ref`` is empty, or too long for a file's name.
+            InvalidArgument: ``ref`` is empty, or too long for a file name.
             NotFound: The layout has no such write.
         """
         path = self._ingest_path(ref)
@@ -276,9 +284,10 @@ class LayoutStore:
 
     @contextmanager
     def changing_entries(self) -> Iterator[list[Document]]:
-        """Yield the entries of the index, and write the list as the block leaves it.
+        """Yield a list of the index's entries. If the block succeeds, write the list to the index.
 
-        During the block no other process changes the index. Its other fields stay as they are.
+        During the block, no other process changes the index. The other fields of the index stay
+        unchanged.
 
         Raises:
             InvalidArgument: The index is not valid.
@@ -317,9 +326,9 @@ class LayoutWriter:
         store: The layout.
         ref: The ref of the write.
         file: The file of the write, locked for this writer.
-        size: The size of the blob in bytes, 0 if unknown.
-        expected: The digest of the blob, ``""`` if unknown.
-        replaces: Whether the commit replaces a blob that exists.
+        size: The size of the blob in bytes; 0 if it is unknown.
+        expected: The digest of the blob; ``""`` if it is unknown.
+        replaces: Whether the commit replaces the blob if the layout has it already.
     """
 
     def __init__(
@@ -345,7 +354,7 @@ class LayoutWriter:
             self._hash_file()
 
     def _hash_file(self) -> None:
-        """Hash the bytes that an earlier writer left. This is faster than fetching them again."""
+        """Hash the bytes that an earlier writer wrote, so that they need not be fetched again."""
         buffer = memoryview(bytearray(_CHUNK))
         while count := os.preadv(self._file.fileno(), [buffer], self._offset):
             self._hash.update(buffer[:count])
@@ -353,21 +362,21 @@ class LayoutWriter:
 
     @property
     def offset(self) -> int:
-        """How many bytes of the blob the file has; the next bytes follow them."""
+        """The number of bytes of the blob in the file. The next write appends to these bytes."""
         return self._offset
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the file; see ``Writer.write``.
 
         Raises:
-            SizeMismatch: The blob becomes longer than expected.
-            ResourceExhausted: The disk is full. ``offset`` counts the bytes that were written.
+            SizeMismatch: The blob would become longer than expected.
+            ResourceExhausted: The disk is full. ``offset`` includes the bytes that were written.
         """
         if self._size and self._offset + len(data) > self._size:
-            raise SizeMismatch(f"{self._expected} is longer than the {self._size} bytes promised")
+            raise SizeMismatch(f"{self._expected} is longer than the expected {self._size} bytes")
         rest = memoryview(data)
         with explained(self._store.path):
-            while rest:  # a disk that is nearly full accepts only a part
+            while rest:  # a disk that is nearly full accepts only a part of the bytes
                 count = self._file.write(rest)
                 self._hash.update(rest[:count])
                 self._offset += count
@@ -375,7 +384,7 @@ class LayoutWriter:
         return len(data)
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
-        """Verify the blob and make it visible.
+        """Verify the blob and make the blob visible.
 
         Args:
             labels: Ignored, because a layout stores no labels.
@@ -385,8 +394,8 @@ class LayoutWriter:
 
         Raises:
             AlreadyExists: The layout has the blob already.
-            SizeMismatch: The blob has another size than expected.
-            DigestMismatch: The blob has another digest than expected.
+            SizeMismatch: The blob does not have the expected size.
+            DigestMismatch: The blob does not have the expected digest.
             NotFound: The write was aborted.
         """
         digest = f"{self._hash.name}:{self._hash.hexdigest()}"
@@ -397,34 +406,34 @@ class LayoutWriter:
         target = self._store._blob_path(digest)
         with explained(self._store.path):
             if target.exists() and not self._replaces:
-                with suppress(NotFound), self._holding_file():
+                with suppress(NotFound), self._abort_prevented():
                     self._path.unlink()
                 self._file.close()
                 raise AlreadyExists(f"{self._store.path} has the blob {digest}")
             os.fchmod(self._file.fileno(), 0o644)
             os.fsync(self._file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._holding_file():
+            with self._abort_prevented():
                 self._path.rename(target)
         self._file.close()
         return digest
 
     @contextmanager
-    def _holding_file(self) -> Iterator[None]:
-        """Let no process abort the write during the block.
+    def _abort_prevented(self) -> Iterator[None]:
+        """Prevent all processes from aborting the write during the block.
 
-        Raise ``NotFound`` if the write was aborted before.
+        Raise ``NotFound`` if the write was aborted before the block.
         """
         with self._store._locked():
             if not _is_at(self._file, self._path):
                 raise NotFound(
-                    f"the write {self._ref} was aborted meanwhile",
-                    remedy="Start it again",
+                    f"the write {self._ref} was aborted before its commit",
+                    remedy="Start the write again",
                 )
             yield
 
     def close(self) -> None:
-        """Release the lock of the ref. The bytes written so far stay."""
+        """Release the lock of the ref. The layout keeps the bytes written so far."""
         self._file.close()
 
     def __enter__(self) -> LayoutWriter:
@@ -438,11 +447,12 @@ class LayoutWriter:
 
 
 def _open_locked(path: Path, ref: str) -> FileIO:
-    """Open and lock the file of a write. Raise ``Unavailable`` if another writer has it."""
-    file = path.open("a+b", buffering=0)  # unbuffered, so that each write reports its own error
+    """Open and lock the file of a write. Raise ``Unavailable`` if another writer has the lock."""
+    # The file has no buffer, so that each write reports its own errors.
+    file = path.open("a+b", buffering=0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between the two calls another writer may have made this file a blob.
+        # Between open and flock, another writer may have moved this file to "blobs/".
         if not _is_at(file, path):
             raise BlockingIOError
     except BlockingIOError as error:
@@ -455,11 +465,12 @@ def _open_locked(path: Path, ref: str) -> FileIO:
 
 
 def _is_at(file: FileIO, path: Path) -> bool:
+    """Return whether ``path`` is still the path of an open file."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     return False
 
 
 def _is_foreign(path: Path) -> bool:
-    """Return whether a file is anything else than the unfinished marker of a new layout."""
+    """Return whether a file is not the temporary file from which a layout's marker is made."""
     return not path.name.startswith(scratch_of(_MARKER))

@@ -1,6 +1,6 @@
-"""The protocols of content stores and their writers, and functions for any store.
+"""The protocols of content stores and their writers, and functions that work with any store.
 
-The verbs for images use stores through these protocols.
+The verbs for images use stores only through these protocols.
 """
 
 from __future__ import annotations
@@ -18,35 +18,37 @@ from ..oci.descriptor import Descriptor
 class Writer(Protocol):
     """A write of one blob, made by ``ContentStore.writer``.
 
-    It is a context manager that closes itself. If the block ends without ``commit``, the store
-    keeps the bytes written so far, and a later writer of the same ref can continue.
+    A writer is a context manager, which closes the writer at the end of its block. If the block
+    ends without ``commit``, the store keeps the bytes written so far. A later writer of the same
+    ref can continue after these bytes.
     """
 
     @property
     def offset(self) -> int:
-        """How many bytes of the blob the store has; the next bytes follow them.
+        """The number of bytes of the blob that the store has. ``write`` appends to these bytes.
 
-        For a new writer this is not 0 if an earlier write was interrupted, or if the daemon has
-        the content in another namespace.
+        The offset of a new writer is above 0 if an earlier write was interrupted, or if the daemon
+        has the content in another namespace.
         """
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the blob.
 
-        An error of this call may be raised by a later call.
+        If the write of these bytes fails, the error can be raised by a later call.
 
         Args:
-            data: The bytes. The caller may change its buffer as soon as the method returns.
+            data: The bytes. The caller can reuse the buffer as soon as the method returns.
 
         Returns:
             The length of ``data``.
 
         Raises:
-            SizeMismatch: The blob becomes longer than the size given to ``ContentStore.writer``.
+            SizeMismatch: The blob would become longer than the ``size`` that the caller passed to
+                ``ContentStore.writer``.
         """
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
-        """Verify the size and the digest, and make the blob visible.
+        """Verify the size and the digest of the blob, and make the blob visible.
 
         Args:
             labels: The labels of the blob. Default: none.
@@ -56,12 +58,12 @@ class Writer(Protocol):
 
         Raises:
             AlreadyExists: The store has the blob already.
-            SizeMismatch: The blob has another size than expected.
-            DigestMismatch: The blob has another digest than expected.
+            SizeMismatch: The blob does not have the expected size.
+            DigestMismatch: The blob does not have the expected digest.
         """
 
     def close(self) -> None:
-        """Release the lock of the ref. The bytes written so far stay."""
+        """Release the lock of the ref. The store keeps the bytes written so far."""
         ...
 
     def __enter__(self) -> Writer: ...
@@ -70,11 +72,18 @@ class Writer(Protocol):
 
 
 class ContentStore(Protocol):
-    """A store of blobs, by digest, and of incomplete writes, by ref."""
+    """A store of blobs and incomplete writes.
+
+    Each blob is identified by its digest, and each incomplete write by its ref.
+    """
 
     @property
     def identity(self) -> Hashable:
-        """A value that is equal for all objects of one store, and differs between stores."""
+        """A value that identifies the store.
+
+        Two objects for the same store have equal values, and different stores have different
+        values.
+        """
 
     def info(self, digest: str) -> ContentInfo:
         """Return the size, times and labels of a blob.
@@ -84,7 +93,7 @@ class ContentStore(Protocol):
         """
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
-        """Yield the blobs that match at least one of ``filters``; without filters, all blobs."""
+        """Yield all blobs, or the blobs that match at least one of ``filters``."""
 
     def reader(self, digest: str) -> BinaryIO:
         """Return a blob as a binary file that can seek.
@@ -107,7 +116,7 @@ class ContentStore(Protocol):
         """
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
-        """Set labels of a blob, and leave its other labels.
+        """Set labels of a blob. The other labels of the blob stay.
 
         Args:
             digest: The digest of the blob.
@@ -139,17 +148,17 @@ class ContentStore(Protocol):
 
 
 def read_blob(store: ContentStore, descriptor: Descriptor, limit: int) -> bytes:
-    """Return the content of a small blob, verified.
+    """Return the content of a small blob, after verifying its size and digest.
 
     Args:
         store: The store that has the blob.
         descriptor: The descriptor of the blob.
-        limit: Most bytes that the blob may have.
+        limit: The maximum size of the blob in bytes.
 
     Raises:
         NotFound: The store has no such blob.
-        SizeMismatch: The blob is larger than ``limit``, or has another size than expected.
-        DigestMismatch: The blob has another digest than expected.
+        SizeMismatch: The blob is larger than ``limit``, or does not have the descriptor's size.
+        DigestMismatch: The blob does not have the descriptor's digest.
     """
     if descriptor.size > limit:
         raise SizeMismatch(f"{descriptor.digest} is larger than the {limit} bytes allowed")
@@ -160,7 +169,7 @@ def read_blob(store: ContentStore, descriptor: Descriptor, limit: int) -> bytes:
 
 
 def ingest_ref(descriptor: Descriptor) -> str:
-    """Return the ref of a blob's write, in the form of containerd's remotes.MakeRefKey."""
+    """Return the ref for writing a blob, in the form of containerd's ``remotes.MakeRefKey``."""
     media_type = descriptor.media_type
     if media_types.is_manifest(media_type):
         kind = "manifest"

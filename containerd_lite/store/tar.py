@@ -1,10 +1,11 @@
-"""Reads tar archives entry by entry, without extracting them, and makes headers.
+"""A reader that reads tar archives entry by entry, and a function that makes tar headers.
 
-It reads POSIX (ustar, pax) and GNU tar, with limits on sizes and numbers. It opens no files by the
-names in an archive.
+The reader supports POSIX tar (ustar, pax) and GNU tar, and limits the sizes and the number of
+entries. It does not extract files.
 
-Archives that two readers could understand differently are refused: entries with two sizes or two
-names, links with data. Layers are read as Go's archive/tar reads them, as the daemon uses it.
+The reader refuses archives that two programs could interpret differently. In such an archive, an
+entry has two sizes or two names, or a link has data. Layers are an exception: the reader interprets
+layers as Go's archive/tar does, because the daemon uses archive/tar.
 """
 
 from __future__ import annotations
@@ -19,19 +20,22 @@ from ..errors import DataLoss, InvalidArgument
 from ..oci.document import quoted
 from ..records import field, record
 
-#: Bytes of a block.
+#: The size of a tar block in bytes.
 BLOCK = 512
-#: Most entries of an archive. An index of 20 platforms with 127 layers each has 2,600 blobs.
+#: The maximum number of entries in an archive. An image for 20 platforms with 127 layers each has
+#: 2,600 blobs.
 MAX_ENTRIES = 100_000
-#: Most characters of a name (PATH_MAX of Linux).
+#: The maximum length of a name in characters (PATH_MAX of Linux).
 MAX_NAME = 4096
-#: Most characters of all names and targets of an archive, because the caller keeps them.
+#: The maximum number of characters in all names and link targets of an archive together. The caller
+#: keeps all of them in memory.
 MAX_NAMES = 16 << 20
-#: Most bytes of a pax header or a GNU long name, as in Go's archive/tar.
+#: The maximum size of a pax header or a GNU long name in bytes, as in Go's archive/tar.
 MAX_SPECIAL = 1 << 20
-#: Most bytes after the end mark. Writers pad the last record, up to 1 MiB with ``tar -b``.
+#: The maximum number of bytes after the end mark. Writers pad the last record of an archive. With
+#: ``tar -b``, the padding can reach 1 MiB.
 MAX_PADDING = 1 << 20
-#: Most bytes of an entry: the largest signed integer of 64 bits, less a block.
+#: The maximum size of an entry in bytes: the largest signed 64-bit integer minus one block.
 _MAX_SIZE = (1 << 63) - 1 - BLOCK
 
 EntryKind = Literal["file", "link", "symlink", "folder", "sparse", "other"]
@@ -40,7 +44,7 @@ LINK: EntryKind = "link"
 SYMLINK: EntryKind = "symlink"
 FOLDER: EntryKind = "folder"
 OTHER: EntryKind = "other"
-#: A file with holes, as pax describes it; only in layers.
+#: A sparse file in a pax archive. The reader accepts sparse files only in layers.
 SPARSE: EntryKind = "sparse"
 _KINDS: dict[bytes, EntryKind] = {
     b"0": FILE, b"\0": FILE, b"7": FILE, b"1": LINK, b"2": SYMLINK, b"5": FOLDER,
@@ -48,19 +52,26 @@ _KINDS: dict[bytes, EntryKind] = {
 }  # fmt: skip
 _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
 _SPECIAL = (_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK)
-#: The keys of pax records that this module reads, with ``_SPARSE_NAME``.
+#: The keys of the pax records that this module reads. It also reads ``_SPARSE_NAME``.
 _KEYS = ("path", "linkpath", "size")
 _SPARSE_NAME = "GNU.sparse.name"
 
 
 class Source(Protocol):
-    """The bytes of an archive, in sequence."""
+    """A sequential stream of the bytes of an archive."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill ``buffer``, or a part of it at the end; return how many bytes were read."""
+        """Fill ``buffer``, or only a part of ``buffer`` at the end of the stream.
+
+        Return the number of bytes read.
+        """
 
     def skip(self, count: int) -> None:
-        """Skip ``count`` bytes. If there are fewer, this need not fail; the next read shows it."""
+        """Skip ``count`` bytes.
+
+        If fewer bytes are left, this method need not raise an error. The next ``readinto`` then
+        reads 0 bytes.
+        """
 
 
 @record(frozen=True)
@@ -70,9 +81,9 @@ class Entry:
     Attributes:
         name: The relative name, without ``.`` and ``..``.
         kind: The type of the entry.
-        size: The size of its data in bytes.
-        target: The target of a link, as written.
-        offset: Where its data begins in the archive, in bytes.
+        size: The size of the entry's data in bytes.
+        target: The target of a link, as the archive states it.
+        offset: The offset in the archive at which the entry's data begins, in bytes.
     """
 
     name: str
@@ -84,21 +95,23 @@ class Entry:
 
 @record
 class TarReader:
-    """The entries of an archive, in order, as an iterable.
+    """An iterable of the entries of an archive, in their order in the archive.
 
-    ``readinto`` reads the data of the last entry. The iteration skips data that is not read.
+    ``readinto`` reads the data of the entry that the iteration returned last. The iteration skips
+    data that the caller has not read.
 
-    In a layer, there may be any number of entries. Their names may have any bytes (PEP 383), and
-    ``..``, which does not leave the root. The end mark may be missing, and data after it is
-    ignored.
+    A layer can have any number of entries. The names in a layer can contain any bytes, which are
+    decoded as in PEP 383. They can also contain ``..``, which never leads out of the root. A layer
+    can lack the end mark. Data after the end mark of a layer is ignored.
 
     Args:
         source: The bytes of the archive.
         is_layer: Whether the archive is a layer.
 
     Raises:
-        InvalidArgument: During the iteration: this is not a tar archive, or it is ambiguous.
-        DataLoss: During the iteration, or a read: the archive is cut off.
+        InvalidArgument: The source is not a tar archive, or is ambiguous. The iteration raises
+            this error.
+        DataLoss: The archive is cut off. The iteration and ``readinto`` raise this error.
     """
 
     source: Source
@@ -123,9 +136,9 @@ class TarReader:
             yield self._entry(header)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` with data of the entry, or a part of it at the end of the data.
+        """Fill ``buffer`` with data of the entry, or only a part of ``buffer`` at the end.
 
-        Return how many bytes were read.
+        Return the number of bytes read.
         """
         size = min(len(buffer), self._rest)
         if size and self.source.readinto(buffer[:size]) != size:
@@ -143,7 +156,7 @@ class TarReader:
     def _next_header(self) -> bytes | None:
         if self.is_layer and self._rest:
             self.skip(self._rest - 1)
-            self.readinto(memoryview(bytearray(1)))  # this fails if the layer is cut off
+            self.readinto(memoryview(bytearray(1)))  # this read fails if the layer is cut off
         self.skip(self._rest)
         self.source.skip(self._padding)
         self._offset += self._padding
@@ -152,7 +165,7 @@ class TarReader:
         if header.strip(b"\0"):
             return _verify_checksum(header)
         if self._special or self._block(may_end=self.is_layer).strip(b"\0"):
-            _refuse("has an end mark before its end")
+            _refuse("has an end mark that is not at its end")
         if not self.is_layer:
             self._finish()
         return None
@@ -166,18 +179,18 @@ class TarReader:
         return bytes(block)
 
     def _finish(self) -> None:
-        """Read what follows the end mark, so that the writer of the archive can finish."""
+        """Read the bytes after the end mark, so that the writer of a pipe can finish."""
         rest = memoryview(bytearray(MAX_PADDING + 1))
         count = self.source.readinto(rest)
         if count > MAX_PADDING or any(rest[:count]):
-            _refuse("goes on after its end mark")
+            _refuse("has data after its end mark")
 
     def _begin_data(self, size: int) -> None:
         self._rest, self._padding = size, -size % BLOCK
 
     def _read_special(self, kind: bytes, size: int) -> None:
         if size > MAX_SPECIAL:
-            _refuse(f"has a header of {size} bytes; {MAX_SPECIAL} are allowed")
+            _refuse(f"has a header of {size} bytes; at most {MAX_SPECIAL} are allowed")
         if kind in self._special and not self.is_layer:
             _refuse("has two headers of the same type for one entry")
         body = bytearray(size)
@@ -210,10 +223,10 @@ class TarReader:
         if max(len(name), len(target)) > MAX_NAME or is_long:
             _refuse("has names that are too long")
         if kind == FILE and name.endswith("/"):
-            kind = FOLDER  # the tar of 1979 marks folders like this
+            kind = FOLDER  # the tar format of 1979 marks folders by a slash
         if kind != FILE and size:
             if not self.is_layer:
-                _refuse(f"has data for {quoted(name)}, which is not a file")
+                _refuse(f"has data for {quoted(name)}, but {quoted(name)} is not a file")
             size = 0
         self._begin_data(size)
         name = below_root(name) if self.is_layer else normalise_name(name)
@@ -238,7 +251,10 @@ class TarReader:
             _refuse("has a name that is not UTF-8")
 
     def _records(self, body: bytes) -> dict[str, str]:
-        """Return the records of a pax header: each is ``length name=value`` and a newline."""
+        """Return the records of a pax header by name.
+
+        Each record is ``length name=value``, followed by a newline.
+        """
         found: dict[str, str] = {}
         position = 0
         while position < len(body):
@@ -260,10 +276,10 @@ class TarReader:
 
 
 def normalise_name(name: str) -> str:
-    """Return a name in an archive without ``.`` and empty parts.
+    """Return the name of an entry without empty components and ``.``.
 
     Raises:
-        InvalidArgument: The name leads out of the archive, or has a NUL.
+        InvalidArgument: The name leads out of the archive, or contains NUL.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
@@ -274,13 +290,13 @@ def normalise_name(name: str) -> str:
 def below_root(name: str) -> str:
     """Return a name relative to a root filesystem.
 
-    ``..`` is resolved without regard to symbolic links, and does not leave the root.
+    ``..`` is resolved as if there were no symbolic links, and never leads out of the root.
     """
     return posixpath.normpath(f"/{name}").strip("/")
 
 
 def link_target(entry: Entry) -> str:
-    """Return the name of the entry that a link leads to.
+    """Return the name of the entry that a link refers to.
 
     Raises:
         InvalidArgument: The link leads out of the archive.
@@ -289,11 +305,11 @@ def link_target(entry: Entry) -> str:
         return normalise_name(entry.target)
     folder = entry.name.split("/")[:-1]
     if entry.target.startswith("/"):
-        _refuse(f"has a link to {quoted(entry.target)}, outside of it")
+        _refuse(f"has a link to {quoted(entry.target)}, which is outside the archive")
     for part in entry.target.split("/"):
         if part == "..":
             if not folder:
-                _refuse(f"has a link to {quoted(entry.target)}, outside of it")
+                _refuse(f"has a link to {quoted(entry.target)}, which is outside the archive")
             folder.pop()
         else:
             folder.append(part)
@@ -301,13 +317,15 @@ def link_target(entry: Entry) -> str:
 
 
 def header(name: str, size: int, *, mode: int, folder: bool = False) -> bytes:
-    """Return the header of an entry without owner and time, the same for the same arguments.
+    """Return the header of an entry, without owner and time.
+
+    The header depends only on the arguments.
 
     Args:
         name: The name of the entry.
-        size: The size of its data in bytes.
-        mode: Its permissions.
-        folder: Whether it is a folder, else a file.
+        size: The size of the entry's data in bytes.
+        mode: The permissions of the entry.
+        folder: Whether the entry is a folder. Default: it is a file.
     """
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, mode
@@ -316,7 +334,10 @@ def header(name: str, size: int, *, mode: int, folder: bool = False) -> bytes:
 
 
 def _verify_checksum(header: bytes) -> bytes:
-    """Return the header if its checksum is right. Some writers add signed bytes."""
+    """Return the header if its checksum is right: the sum of its bytes, unsigned or signed.
+
+    Some programs add the bytes as signed numbers.
+    """
     checksum = _number(header[148:156])
     body = header[:148] + b" " * 8 + header[156:]
     unsigned = sum(body)
@@ -326,7 +347,7 @@ def _verify_checksum(header: bytes) -> bytes:
 
 
 def _number(data: bytes) -> int:
-    """Return the number in a field: octal digits, or GNU's base 256."""
+    """Return the number in a header field, which has octal digits or GNU's base-256 form."""
     if data[0] & 0x80:
         if data[0] & 0x40:
             _refuse("has a negative size")

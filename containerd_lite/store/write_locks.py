@@ -1,14 +1,16 @@
-"""Locks that let one caller at a time, on the whole machine, write a blob or a snapshot.
+"""Locks with which only one caller on a machine writes a given blob or snapshot at a time.
 
-containerd 1.6 and 1.7 wait for the lock of a contended ref inside a transaction of their
-database. This delays all other requests, also those of the lock's holder: six pulls of one image
-at once took 9 s without these locks, and 0.5 s with them. Without them, each of fifty pulls at
-once, from four processes, unpacked every layer: they took 14 times as long as one pull.
+containerd 1.6 and 1.7 wait for the lock of a contended ref inside a transaction of their database.
+This delays all other requests, including the requests of the client that holds the lock. Six
+concurrent pulls of one image took 9 s without the locks of this module, and 0.5 s with them. Fifty
+concurrent pulls from four processes took 14 times as long as one pull without these locks, because
+each pull unpacked every layer.
 
-The lock on the machine is a Unix socket with an abstract name. The process that has bound the
-name holds the lock, and loses it when it ends, however it ends. A process that waits connects to
-the socket. The end of this connection wakes it. Correctness does not depend on the lock: a process
-that has waited too long continues without it.
+The lock between processes is a Unix socket with an abstract name. The process that has bound the
+name holds the lock. The kernel releases the lock when this process ends, for whatever reason. A
+process that waits for the lock connects to the socket, and wakes up when this connection ends.
+Correctness does not depend on the lock: a process that has waited for 60 seconds continues without
+the lock.
 """
 
 from __future__ import annotations
@@ -25,28 +27,32 @@ from ..locks import holding
 from ..oci import digest as digests
 from ..undo import Undo
 
-#: Seconds between the calls of ``check`` while waiting for another process.
+#: Seconds between the calls of ``check`` while this process waits for another process.
 _CHECK_INTERVAL = 0.1
-#: Seconds to wait for another process. It may have been stopped, or may have forked a child that
-#: keeps its sockets.
+#: Seconds to wait for another process. A stopped process does not release its lock. A forked child
+#: can also keep the socket of the lock open.
 _TIMEOUT = 60.0
-#: Processes that can wait on the holder's socket. Further ones poll every millisecond.
+#: The number of processes that can wait on the socket of a lock. Any further processes poll every
+#: millisecond.
 _BACKLOG = 128
 
 _guard = threading.Lock()
-#: The lock of each key within this process, and how many threads hold it or wait for it.
+#: For each key, the lock within this process, and the number of threads that hold this lock or wait
+#: for it.
 _locks: dict[Hashable, tuple[threading.RLock, int]] = {}
 
 
 @contextmanager
 def write_lock(key: Hashable, check: Callable[[], object]) -> Iterator[None]:
-    """Run the block while no other thread or process on this machine runs one with ``key``.
+    """Run the block while no other thread or process on this machine runs a block with this key.
 
     After 60 seconds of waiting for another process, the block runs anyway.
 
     Args:
-        key: A value made of strings, numbers and paths. Processes compare its ``repr``.
-        check: Called repeatedly while waiting; it raises to stop waiting.
+        key: A value that consists of strings, numbers and paths. Keys in different processes are
+            equal if their ``repr`` is equal.
+        check: A function that is called repeatedly during the wait. It raises an error to stop the
+            wait.
     """
     with _guard:
         lock, users = _locks.get(key, (threading.RLock(), 0))
@@ -76,7 +82,7 @@ def _machine_lock(name: bytes, check: Callable[[], object]) -> Iterator[None]:
 
 
 def _acquire(name: bytes, check: Callable[[], object]) -> socket.socket | None:
-    """Return a socket bound to ``name``, or ``None`` after a timeout or if binding fails."""
+    """Return a socket bound to ``name``; ``None`` if the timeout expires or binding fails."""
     deadline = Deadline(_TIMEOUT)
     while sys.platform == "linux" and not deadline.expired:
         check()
@@ -98,7 +104,7 @@ def _bind(name: bytes) -> socket.socket:
 
 
 def _wait_for_release(name: bytes, deadline: Deadline, check: Callable[[], object]) -> None:
-    """Wait until the lock may be free, or until the deadline."""
+    """Wait until another process has probably released the lock, or until the deadline."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(_CHECK_INTERVAL)
         try:
@@ -112,5 +118,5 @@ def _wait_for_release(name: bytes, deadline: Deadline, check: Callable[[], objec
                     continue
         except ConnectionRefusedError:  # the holder does not listen yet, or has ended
             return
-        except OSError:  # the holder closed its socket, or too many processes wait already
+        except OSError:  # the holder has closed its socket, or too many processes are waiting
             threading.Event().wait(0.001)

@@ -1,4 +1,4 @@
-"""The runtime spec of containers (runtime-spec config.md), in the form that containerd writes."""
+"""Runtime specs of containers (runtime-spec config.md), in the form that containerd writes."""
 
 from __future__ import annotations
 

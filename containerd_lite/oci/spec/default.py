@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from .fields import Spec
 
-#: A version of the runtime-spec that the runc of every supported containerd reads.
+#: The version of the runtime-spec that new specs state. The runc of every supported containerd
+#: release supports this version.
 VERSION = "1.0.2"
 
 CAPABILITIES = (
@@ -24,7 +25,7 @@ MASKED_PATHS = (
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-#: Destination, type, source and options of each mount.
+#: The destination, type, source and options of each mount.
 _MOUNTS = (
     ("/proc", "proc", "proc", "nosuid noexec nodev"),
     ("/dev", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
@@ -34,14 +35,16 @@ _MOUNTS = (
     ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
     ("/run", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
 )
-#: Major and minor numbers of null, random, full, tty, zero, urandom, console, every pts and ptmx.
+#: The major and minor numbers of null, random, full, tty, zero, urandom, console, all of pts/*, and
+#: ptmx.
 _DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
 
 
 def default_spec(cgroups_path: str) -> Spec:
-    """Return the spec as a JSON object, with an empty command line.
+    """Return the default spec as a JSON object, with an empty command line.
 
-    ``cgroups_path`` is ``/<namespace>/<id>``.
+    Args:
+        cgroups_path: The path of the container's cgroup: ``/<namespace>/<id>``.
     """
     return {
         "ociVersion": VERSION,

@@ -1,6 +1,7 @@
-"""Checks of the values of options, and access to the objects and lists within a spec.
+"""Functions that check the values of options, or return objects and lists within a spec.
 
-A check returns the value, or raises ``InvalidArgument`` with the name of the option.
+If the value of an option is invalid, the functions raise ``InvalidArgument`` with the option's
+name.
 """
 
 from __future__ import annotations
@@ -15,70 +16,79 @@ Spec = dict[str, object]
 
 
 def refuse(option: str, value: object, wanted: str) -> NoReturn:
-    """Raise ``InvalidArgument`` with the name of the option and the values that it accepts."""
+    """Raise ``InvalidArgument``.
+
+    Args:
+        option: The name of the option.
+        value: The invalid value.
+        wanted: The values that the option accepts, as words that follow "Give".
+    """
     raise InvalidArgument(f"{option} cannot be {quoted(value)}", remedy=f"Give {wanted}")
 
 
 def text(option: str, value: object, wanted: str = "Unicode text without NUL bytes") -> str:
-    """Return a string that JSON can contain and that has no NUL bytes, as C requires."""
+    """Return ``value`` if it is a string without NUL that UTF-8 can encode.
+
+    Strings in C cannot contain NUL.
+    """
     if not isinstance(value, str) or "\0" in value:
         refuse(option, value, wanted)
     try:
         value.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which Python uses for an undecodable byte
+    except UnicodeEncodeError:  # Python represents an invalid byte by a lone surrogate (PEP 383)
         refuse(option, value, wanted)
     return value
 
 
 def texts(option: str, value: object) -> list[str]:
-    """Return a list of strings; a single string is refused, although it is iterable."""
-    return [text(option, item) for item in several(option, value, "a list of strings")]
+    """Return the strings of an iterable as a list. A single string is refused."""
+    return [text(option, item) for item in iterable(option, value, "a list of strings")]
 
 
-def several(option: str, value: object, wanted: str) -> Iterable[object]:
-    """Return an iterable; strings, bytes and mappings are refused."""
+def iterable(option: str, value: object, wanted: str) -> Iterable[object]:
+    """Return ``value`` if it is iterable. Strings, bytes and mappings are refused."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         refuse(option, value, wanted)
     return value
 
 
 def path(option: str, value: object) -> str:
-    """Return an absolute path."""
+    """Return ``value`` if it is an absolute path."""
     checked = text(option, value)
     if not checked.startswith("/"):
         refuse(option, value, "an absolute path")
     return checked
 
 
-def whole(option: str, value: object, low: int, high: int) -> int:
-    """Return an integer from ``low`` to ``high``."""
+def integer(option: str, value: object, low: int, high: int) -> int:
+    """Return ``value`` if it is an integer from ``low`` to ``high``. Booleans are refused."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         refuse(option, value, f"a whole number from {low} to {high}")
     return int(value)
 
 
 def flag(option: str, value: object) -> bool:
-    """Return a boolean."""
+    """Return ``value`` if it is a boolean."""
     if not isinstance(value, bool):
         refuse(option, value, "True or False")
     return value
 
 
 def mapping(option: str, value: object) -> Mapping[object, object]:
-    """Return a mapping."""
+    """Return ``value`` if it is a mapping."""
     if not isinstance(value, Mapping):
         refuse(option, value, "a mapping")
     return value
 
 
 def table(option: str, value: object) -> dict[str, str]:
-    """Return a mapping of strings to strings."""
+    """Return a mapping of strings to strings as a new dict."""
     pairs = mapping(option, value).items()
     return {text(option, key): text(option, item) for key, item in pairs}
 
 
 def section(spec: Spec, *names: str) -> Spec:
-    """Return an object within a spec, and create it if it is absent."""
+    """Return the object at the path ``names`` within a spec. Create the object if it is absent."""
     for name in names:
         found = spec.get(name)
         if found is None:
@@ -90,7 +100,7 @@ def section(spec: Spec, *names: str) -> Spec:
 
 
 def entries(spec: Spec, name: str) -> list[Spec]:
-    """Return a list of objects within a spec, and create it if it is absent."""
+    """Return the list of objects in the field ``name``. Create the list if it is absent."""
     found = spec.get(name)
     if found is None:
         found = spec[name] = []

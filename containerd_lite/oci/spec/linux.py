@@ -1,6 +1,6 @@
 """The ``linux`` object of a spec, without resource limits and seccomp.
 
-Its fields are namespaces, ID maps, masked and read-only paths, the cgroup, sysctls and devices.
+The functions set namespaces, ID maps, masked and read-only paths, the cgroup, sysctls and devices.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from ...errors import InvalidArgument
 from .fields import (
     Spec,
     entries,
+    integer,
+    iterable,
     mapping,
     path,
     refuse,
     section,
-    several,
     table,
     text,
     texts,
-    whole,
 )
 
 NAMESPACES = ("pid", "ipc", "uts", "mount", "network", "user", "cgroup", "time")
 _PROPAGATIONS = (
     "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable",
 )  # fmt: skip
-#: The largest user or group ID of Linux. The next number is -1, which is not an ID.
+#: The largest user or group ID of Linux. The next 32-bit number stands for -1, which is not an ID.
 _MAX_ID = (1 << 32) - 2
 
 
 def set_namespaces(linux: Spec, namespaces: object) -> None:
-    """Set the namespaces from a mapping of kinds to values; see ``set_namespace``."""
+    """Set the namespaces in a mapping of kinds to values. ``set_namespace`` explains the values."""
     for kind, value in mapping("namespaces", namespaces).items():
         if kind not in NAMESPACES:
             refuse("namespaces", kind, f"only the kinds {', '.join(NAMESPACES)}")
@@ -40,7 +40,13 @@ def set_namespaces(linux: Spec, namespaces: object) -> None:
 
 
 def set_namespace(linux: Spec, kind: str, value: object) -> None:
-    """Set one namespace to ``"host"``, to ``"private"``, or to the path of an existing one.
+    """Set one namespace.
+
+    Args:
+        linux: The ``linux`` object of the spec.
+        kind: The type of the namespace, such as ``"network"``.
+        value: ``"host"`` for the namespace of the host, ``"private"`` for a new namespace, or the
+            absolute path of an existing namespace.
 
     Raises:
         InvalidArgument: ``value`` is not one of these three.
@@ -64,7 +70,8 @@ def set_namespace(linux: Spec, kind: str, value: object) -> None:
 def set_id_maps(linux: Spec, uids: object, gids: object) -> None:
     """Set the ID maps, and add a user namespace if the spec has none.
 
-    Each map is a list of ``(inside, outside, size)``.
+    Each map is a list of ``(inside, outside, size)``: the first ID in the container, the first ID
+    on the host, and the number of IDs.
     """
     if uids is None or gids is None:
         raise InvalidArgument(
@@ -80,12 +87,12 @@ def set_id_maps(linux: Spec, uids: object, gids: object) -> None:
 def _id_map(option: str, value: object) -> list[Spec]:
     wanted = "at least one (inside, outside, size)"
     id_map: list[Spec] = []
-    for item in several(option, value, wanted):
-        numbers = list(several(option, item, wanted))
+    for item in iterable(option, value, wanted):
+        numbers = list(iterable(option, item, wanted))
         if len(numbers) != 3:
             refuse(option, item, wanted)
-        inside, outside = (whole(option, number, 0, _MAX_ID) for number in numbers[:2])
-        size = whole(option, numbers[2], 1, _MAX_ID + 1 - max(inside, outside))
+        inside, outside = (integer(option, number, 0, _MAX_ID) for number in numbers[:2])
+        size = integer(option, numbers[2], 1, _MAX_ID + 1 - max(inside, outside))
         id_map.append({"containerID": inside, "hostID": outside, "size": size})
     return id_map or refuse(option, value, wanted)
 
@@ -100,9 +107,14 @@ def check_user_namespace(linux: Spec) -> None:
 
 
 def set_cgroup(linux: Spec, cgroup_path: object, parent: object, container_id: str) -> None:
-    """Set the path of the container's cgroup, or the path of its parent.
+    """Set the path of the container's cgroup.
 
-    If ``cgroup_path`` is empty, the runtime chooses the cgroup.
+    Args:
+        linux: The ``linux`` object of the spec.
+        cgroup_path: The path. ``""`` means that the runtime chooses the cgroup.
+        parent: The path of the parent cgroup, in which the cgroup gets the name ``container_id``.
+            ``cgroup_path`` and ``parent`` exclude each other.
+        container_id: The ID of the container.
     """
     if cgroup_path is not None and parent is not None:
         raise InvalidArgument(
@@ -117,7 +129,7 @@ def set_cgroup(linux: Spec, cgroup_path: object, parent: object, container_id: s
 
 
 def set_paths(linux: Spec, option: str, field: str, value: object) -> None:
-    """Replace the list of paths in ``field``: the masked or the read-only paths."""
+    """Replace the list in ``field``, which is ``maskedPaths`` or ``readonlyPaths``."""
     paths = texts(option, value)
     linux[field] = [path(option, item) for item in paths]
     if not paths:
@@ -132,7 +144,7 @@ def set_propagation(linux: Spec, propagation: object) -> None:
 
 
 def set_sysctls(linux: Spec, sysctls: object) -> None:
-    """Add sysctls to those of the spec."""
+    """Add sysctls to the spec. New values replace the existing values of the same sysctls."""
     section(linux, "sysctl").update(table("sysctls", sysctls))
 
 
@@ -142,7 +154,7 @@ def set_rdt_class(linux: Spec, name: object) -> None:
 
 
 def add_devices(linux: Spec, devices: Sequence[Spec], access: str) -> None:
-    """Add device nodes, and allow the container to use them with ``access``."""
+    """Add device nodes, and let the container use them with ``access``, such as ``"rwm"``."""
     entries(linux, "devices").extend(devices)
     rules = entries(section(linux, "resources"), "devices")
     for device in devices:
@@ -153,7 +165,8 @@ def add_devices(linux: Spec, devices: Sequence[Spec], access: str) -> None:
 def unconfine(linux: Spec, devices: Sequence[Spec]) -> None:
     """Remove masked paths, read-only paths and seccomp, and allow all devices.
 
-    This is part of ``ctr run --privileged``. ``devices`` are the nodes to add.
+    ``ctr run --privileged`` makes the same changes. ``devices`` are device nodes to add to the
+    spec.
     """
     for field in ("maskedPaths", "readonlyPaths", "seccomp"):
         linux.pop(field, None)

@@ -16,7 +16,7 @@ PERFMON BPF CHECKPOINT_RESTORE
 """
 KNOWN = tuple(f"CAP_{name}" for name in _NAMES.split())
 _ALL = "ALL"
-#: The sets to which added capabilities are added. The other sets only lose capabilities.
+#: The sets that receive new capabilities. From the other sets, capabilities are only removed.
 _GRANTED_SETS = ("bounding", "effective", "permitted")
 
 
@@ -26,9 +26,9 @@ def of_mask(mask: int) -> list[str]:
 
 
 def set_capabilities(process: Spec, names: Sequence[str]) -> None:
-    """Give a process exactly these capabilities.
+    """Give a process exactly the capabilities in ``names``.
 
-    The inheritable and ambient sets keep only those of their capabilities that are in ``names``.
+    Capabilities that are not in ``names`` are removed from the inheritable and ambient sets.
     """
     sets = section(process, "capabilities")
     for kind in _GRANTED_SETS:
@@ -38,16 +38,15 @@ def set_capabilities(process: Spec, names: Sequence[str]) -> None:
     _remove_empty(sets)
 
 
-def change_capabilities(
-    process: Spec, add: object, drop: object, everything: Sequence[str]
-) -> None:
-    """Add and drop capabilities by name, with or without ``CAP_``.
+def change_capabilities(process: Spec, add: object, drop: object, all_names: Sequence[str]) -> None:
+    """Add and drop capabilities.
 
-    With ``"all"`` in ``drop``, the process keeps only the capabilities in ``add``. With ``"all"``
-    in ``add``, it gets those in ``everything``, except those in ``drop``.
+    The names in ``add`` and ``drop`` can omit the prefix ``CAP_``. If ``drop`` contains ``"all"``,
+    the process has only the capabilities in ``add``. If ``add`` contains ``"all"``, the process
+    gets all capabilities in ``all_names`` that are not in ``drop``.
 
     Raises:
-        InvalidArgument: A name is not that of a capability.
+        InvalidArgument: A name is not the name of a capability.
     """
     added, dropped = _check_names("cap_add", add), _check_names("cap_drop", drop)
     if _ALL in dropped:
@@ -55,7 +54,7 @@ def change_capabilities(
     sets = section(process, "capabilities")
     gained = [name for name in added if name != _ALL]
     if _ALL in added:
-        gained = [*everything, *gained]
+        gained = [*all_names, *gained]
     for kind in _GRANTED_SETS:
         names = dict.fromkeys((*texts(f"spec: {kind}", sets.get(kind, ())), *gained))
         sets[kind] = [name for name in names if name not in dropped]
@@ -67,7 +66,7 @@ def change_capabilities(
 
 
 def _check_names(option: str, value: object) -> list[str]:
-    """Return the names of capabilities in upper case and with ``CAP_``, and ``ALL`` as it is."""
+    """Return the names in upper case and with the prefix ``CAP_``. ``ALL`` gets no prefix."""
     names = []
     for item in texts(option, value):
         name = item.upper()

@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Iterable, Sequence
 
 from ...records import record
-from .fields import Spec, entries, mapping, path, refuse, several, text, texts
+from .fields import Spec, entries, iterable, mapping, path, refuse, text, texts
 
-#: Files that ``host_files`` may name.
+#: Name that the option ``host_files`` accepts → path of the file.
 HOST_FILES = {
     name: f"/etc/{name}"
     for name in ("hosts", "resolv.conf", "localtime")
@@ -23,8 +23,8 @@ _FIELDS = {
     "destination": "destination",
     "options": "options",
 }
-#: The options that Docker and nerdctl give to every tmpfs. The caller's options follow and
-#: override them.
+#: The options that Docker and nerdctl give to every tmpfs. The caller's options follow and override
+#: these options.
 _TMPFS_OPTIONS = ("noexec", "nosuid", "nodev")
 
 
@@ -34,8 +34,8 @@ class Mount:
 
     Attributes:
         destination: The absolute path in the container.
-        source: The source. For a bind mount, it is an absolute path on the daemon's machine.
-        type: The type of filesystem; ``bind`` for a bind mount.
+        source: The source. The source of a bind mount is an absolute path on the daemon's machine.
+        type: The type of the filesystem; ``bind`` for a bind mount.
         options: Mount options, as in fstab(5). A bind mount with neither ``bind`` nor ``rbind``
             gets ``rbind``.
     """
@@ -69,7 +69,7 @@ class Mount:
 
 
 def _split_line(line: str) -> list[str]:
-    import csv  # only mounts that are given as text need it
+    import csv  # only mounts that the caller gives as strings need this module
 
     try:
         rows = list(csv.reader([text("mounts", line)], strict=True))
@@ -79,16 +79,19 @@ def _split_line(line: str) -> list[str]:
 
 
 def add_mounts(spec: Spec, mounts: object) -> None:
-    """Add mounts, each a ``Mount`` or a string, in place of those with the same destinations."""
+    """Add mounts, each a ``Mount`` or a string. Remove old mounts with the same destinations."""
     added = [
         document(mount if isinstance(mount, Mount) else Mount.parse(text("mounts", mount, _FORM)))
-        for mount in several("mounts", mounts, f"a list, each item {_FORM}")
+        for mount in iterable("mounts", mounts, f"a list, each item {_FORM}")
     ]
     _replace_mounts(spec, added)
 
 
 def add_tmpfs(spec: Spec, mounts: object) -> None:
-    """Add a tmpfs at each destination, with options such as ``"size=64m,mode=755"``."""
+    """Add a tmpfs for each item of a mapping of destinations to options.
+
+    Options are a string such as ``"size=64m,mode=755"``.
+    """
     _replace_mounts(
         spec,
         [
@@ -104,7 +107,10 @@ def add_tmpfs(spec: Spec, mounts: object) -> None:
 
 
 def add_host_files(spec: Spec, names: Iterable[str]) -> None:
-    """Mount files of the daemon's machine read-only at the same paths in the container."""
+    """Mount files of the daemon's machine, read-only, at the same paths in the container.
+
+    ``names`` are keys of ``HOST_FILES``.
+    """
     mounts = entries(spec, "mounts")
     for name in names:
         if name not in HOST_FILES:
@@ -124,7 +130,7 @@ def make_writable(spec: Spec, *kinds: str) -> None:
 
 
 def document(mount: Mount) -> Spec:
-    """Return a mount as the JSON object of a spec.
+    """Return the JSON object for a mount in a spec.
 
     Raises:
         InvalidArgument: A field has the wrong type or an invalid value.
@@ -133,7 +139,8 @@ def document(mount: Mount) -> Spec:
     kind, source = text("mounts", mount.type), text("mounts", mount.source)
     options = texts("mounts", mount.options)
     if kind == "bind" or "bind" in options or "rbind" in options:
-        if not source.startswith("/"):  # runc resolves relative paths in the container's bundle
+        # runc resolves a relative path against the container's bundle.
+        if not source.startswith("/"):
             refuse("mounts", source, "an absolute path as the source of a bind mount")
         if "bind" not in options and "rbind" not in options:
             options.insert(0, "rbind")

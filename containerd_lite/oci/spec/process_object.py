@@ -6,22 +6,35 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ...errors import InvalidArgument
 from ..document import quoted
-from .fields import Spec, entries, flag, mapping, path, refuse, section, several, text, texts, whole
+from .fields import (
+    Spec,
+    entries,
+    flag,
+    integer,
+    iterable,
+    mapping,
+    path,
+    refuse,
+    section,
+    text,
+    texts,
+)
 
-#: The kernel's value for an unlimited resource.
+#: The value by which the kernel marks a resource as unlimited (RLIM_INFINITY).
 INFINITY = (1 << 64) - 1
 _RLIMITS = (
     "AS", "CORE", "CPU", "DATA", "FSIZE", "LOCKS", "MEMLOCK", "MSGQUEUE", "NICE", "NOFILE", "NPROC",
     "RSS", "RTPRIO", "RTTIME", "SIGPENDING", "STACK",
 )  # fmt: skip
-#: The largest number of columns or rows: the kernel has 16 bits for each (ioctl_tty(2)).
+#: The largest number of columns or rows. The kernel stores each number in 16 bits (ioctl_tty(2)).
 _MAX_TERMINAL_SIZE = (1 << 16) - 1
 
 
 def env_pairs(option: str, lines: Iterable[str]) -> list[tuple[str, str | None]]:
-    """Return lines of ``NAME=value`` as pairs.
+    """Return a pair of name and value for each line ``NAME=value``.
 
-    As in containerd's Go client, a line ``NAME`` removes the variable; its value is ``None``.
+    As in containerd's Go client, a line ``NAME`` removes the variable. The value in the pair is
+    then ``None``.
     """
     pairs: list[tuple[str, str | None]] = []
     for line in lines:
@@ -34,7 +47,10 @@ def env_pairs(option: str, lines: Iterable[str]) -> list[tuple[str, str | None]]
 
 
 def env_table(variables: object) -> list[tuple[str, str | None]]:
-    """Return a mapping of names to values as pairs; a value ``None`` removes the variable."""
+    """Return a pair of name and value for each item of a mapping of names to values.
+
+    The value ``None`` removes the variable.
+    """
     pairs: list[tuple[str, str | None]] = []
     for name, value in mapping("env", variables).items():
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
@@ -49,7 +65,8 @@ def env_table(variables: object) -> list[tuple[str, str | None]]:
 def change_env(process: Spec, pairs: Iterable[tuple[str, str | None]]) -> None:
     """Set and remove environment variables.
 
-    Existing variables keep their position. If a name occurs twice, its last value counts.
+    ``pairs`` are names and values; the value ``None`` removes the variable. Existing variables keep
+    their position. If a name occurs twice, the last value is used.
     """
     lines = texts("spec: env", process.get("env") or ())
     table = dict(line.partition("=")[::2] for line in lines)
@@ -81,25 +98,28 @@ def set_cwd(process: Spec, cwd: object) -> None:
 
 
 def set_user(process: Spec, uid: int, gid: int, additional_gids: Iterable[int]) -> None:
-    """Set the user and the groups. The additional groups include ``gid`` (CVE-2023-25173)."""
+    """Set the user and the groups. ``gid`` is added to the additional groups (CVE-2023-25173)."""
     gids = list(additional_gids)
     user = section(process, "user")
-    user.pop("username", None)  # only Windows has it
+    user.pop("username", None)  # only specs for Windows have this field
     user.update(uid=uid, gid=gid, additionalGids=gids if gid in gids else [gid, *gids])
 
 
 def set_terminal(process: Spec, terminal: object, size: object) -> None:
-    """Add or remove the terminal, and set its size ``(columns, rows)`` unless it is ``None``."""
+    """Add or remove the terminal.
+
+    If ``size`` is not ``None``, set the terminal's size to ``(columns, rows)``.
+    """
     if flag("terminal", terminal):
         process["terminal"] = True
     else:
         process.pop("terminal", None)
     if size is None:
         return
-    numbers = list(several("terminal_size", size, "columns and rows"))
+    numbers = list(iterable("terminal_size", size, "columns and rows"))
     if len(numbers) != 2:
         refuse("terminal_size", size, "columns and rows")
-    columns, rows = (whole("terminal_size", number, 0, _MAX_TERMINAL_SIZE) for number in numbers)
+    columns, rows = (integer("terminal_size", number, 0, _MAX_TERMINAL_SIZE) for number in numbers)
     process["consoleSize"] = {"width": columns, "height": rows}
 
 
@@ -112,9 +132,10 @@ def set_new_privileges(process: Spec, forbidden: object) -> None:
 
 
 def set_rlimits(process: Spec, rlimits: object) -> None:
-    """Set limits by name, with or without ``RLIMIT_``, to one number or ``(soft, hard)``.
+    """Set resource limits.
 
-    -1 means unlimited, as in Python's ``resource`` module.
+    ``rlimits`` maps the name of each limit, with or without ``RLIMIT_``, to one number or to
+    ``(soft, hard)``. -1 means unlimited, as in Python's ``resource`` module.
     """
     limits = entries(process, "rlimits")
     for name, value in mapping("rlimits", rlimits).items():
@@ -137,24 +158,24 @@ def _limit_name(name: object) -> str:
 
 def _soft_and_hard(value: object) -> tuple[int, int]:
     wanted = "a number or (soft, hard)"
-    pair = [value, value] if isinstance(value, int) else list(several("rlimits", value, wanted))
+    pair = [value, value] if isinstance(value, int) else list(iterable("rlimits", value, wanted))
     if len(pair) != 2:
         refuse("rlimits", value, wanted)
     soft, hard = (
-        INFINITY if number == -1 else whole("rlimits", number, 0, INFINITY) for number in pair
+        INFINITY if number == -1 else integer("rlimits", number, 0, INFINITY) for number in pair
     )
     if soft > hard:
-        refuse("rlimits", value, "a soft limit that is not above the hard one")
+        refuse("rlimits", value, "a soft limit that is not above the hard limit")
     return soft, hard
 
 
 def set_oom_score(process: Spec, score: object) -> None:
     """Set ``oomScoreAdj``, from -1000 to 1000."""
-    process["oomScoreAdj"] = whole("oom_score_adj", score, -1000, 1000)
+    process["oomScoreAdj"] = integer("oom_score_adj", score, -1000, 1000)
 
 
 def set_label(process: Spec, option: str, field: str, label: object) -> None:
-    """Set the AppArmor profile or the SELinux label in ``field``; ``""`` removes it."""
+    """Set ``field``, the AppArmor profile or the SELinux label. The value ``""`` removes it."""
     process[field] = text(option, label)
     if not label:
         del process[field]
@@ -167,7 +188,7 @@ def relax(process: Spec) -> None:
 
 
 def user_of(process: Mapping[str, object]) -> str:
-    """Return ``uid:gid`` of a process."""
+    """Return the user and the group of a process as ``uid:gid``."""
     user = process.get("user")
     ids = user if isinstance(user, dict) else {}
     return f"{ids.get('uid', 0)}:{ids.get('gid', 0)}"

@@ -1,6 +1,6 @@
-"""The resource limits of a spec: its ``resources`` object, without devices.
+"""The resource limits of a spec: the ``resources`` object, without devices.
 
-They are described in config-linux.md of the runtime-spec.
+The runtime-spec describes this object in config-linux.md.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import math
 from collections.abc import Mapping
 
 from ...errors import InvalidArgument
-from .fields import Spec, mapping, refuse, section, text, whole
+from .fields import Spec, integer, mapping, refuse, section, text
 
 _MAX = (1 << 63) - 1
-#: Microseconds of the scheduler's default period, and of its smallest quota.
+#: The scheduler's default period and its smallest quota, in microseconds.
 _PERIOD, _MIN_QUOTA = 100_000, 1000
-#: Option → object, field, smallest and largest value. -1 means unlimited.
+#: Option → object, field, smallest value, largest value. -1 means unlimited.
 _NUMBERS = {
     "cpu_shares": ("cpu", "shares", 2, 262144),
     "cpu_quota": ("cpu", "quota", -1, _MAX),
@@ -26,12 +26,12 @@ _NUMBERS = {
     "pids_limit": ("pids", "limit", -1, _MAX),
     "blkio_weight": ("blockIO", "weight", 10, 1000),
 }
-#: Option → field of the object ``cpu``.
+#: Option → field of the ``cpu`` object.
 _TEXTS = {"cpuset_cpus": "cpus", "cpuset_mems": "mems"}
 
 
 def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
-    """Set the limits in ``options``.
+    """Set the resource limits in ``options``, which maps the names of limits to their values.
 
     Sizes are in bytes, times are in microseconds, and ``cpus`` is a number of cores.
 
@@ -41,7 +41,7 @@ def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
     """
     for option, (name, field, low, high) in _NUMBERS.items():
         if option in options:
-            section(resources, name)[field] = whole(option, options[option], low, high)
+            section(resources, name)[field] = integer(option, options[option], low, high)
     for option, field in _TEXTS.items():
         if option in options:
             section(resources, "cpu")[field] = text(option, options[option])
@@ -51,7 +51,7 @@ def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
         resources["hugepageLimits"] = [
             {
                 "pageSize": text("hugepage_limits", size),
-                "limit": whole("hugepage_limits", limit, 0, _MAX),
+                "limit": integer("hugepage_limits", limit, 0, _MAX),
             }
             for size, limit in mapping("hugepage_limits", options["hugepage_limits"]).items()
         ]

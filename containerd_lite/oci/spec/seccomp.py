@@ -1,6 +1,6 @@
 """The seccomp profile that ``ctr run --seccomp`` uses (containerd's ``contrib/seccomp``).
 
-The rules are those of containerd 2.2.5 and later. They deny sockets of AF_ALG and AF_VSOCK.
+The rules are the same as in containerd 2.2.5 and later. They deny AF_ALG and AF_VSOCK sockets.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname unlink 
 uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write
 writev
 """
-#: System call, comparison, value. A call is allowed if its first argument matches one of its rows.
+#: System call, comparison and value. A system call is allowed if its first argument matches one of
+#: the rows of the system call.
 _ALLOWED_BY_ARGUMENT = (
     ("socket", "LT", 38),  # AF_ALG is 38
     ("socket", "EQ", 39),
@@ -71,7 +72,7 @@ _ALLOWED_BY_ARGUMENT = (
 _MIN_TRACING_KERNEL = (4, 8)
 _TRACING = "process_vm_readv process_vm_writev ptrace"
 
-#: Machine name of uname(2) → architectures, additional system calls.
+#: Machine name of uname(2) → architectures, and additional system calls.
 _MACHINES = {
     "x86_64": ("X86_64 X86 X32", "arch_prctl modify_ldt"),
     "i686": ("", "modify_ldt"),
@@ -88,7 +89,7 @@ _MACHINES = {
     "riscv64": ("RISCV64", "riscv_flush_icache riscv_hwprobe"),
     "loongarch64": ("LOONGARCH64", ""),
 }
-#: Capability → system calls that it allows.
+#: Capability → the system calls that the capability allows.
 _CAPABILITIES = {
     "CAP_DAC_READ_SEARCH": "open_by_handle_at",
     "CAP_SYS_ADMIN": (
@@ -111,7 +112,7 @@ _CAPABILITIES = {
     "CAP_BPF": "bpf",
     "CAP_PERFMON": "perf_event_open",
 }
-#: CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET and
+#: The flags CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET and
 #: CLONE_NEWCGROUP.
 _NEW_NAMESPACES = 0x7E020000
 _ENOSYS = 38
@@ -143,8 +144,8 @@ def default_profile(capabilities: Collection[str], machine: str, kernel: tuple[i
     privileged = [_CAPABILITIES[name] for name in capabilities if name in _CAPABILITIES]
     rules.extend(map(_allow, privileged))
     if "CAP_SYS_ADMIN" not in capabilities:
-        # clone3 has its flags in memory, which a filter cannot read. ENOSYS makes glibc fall back
-        # to clone.
+        # The flags of clone3 are in memory, which a filter cannot read. ENOSYS makes glibc fall
+        # back to clone.
         flags = 1 if machine == "s390x" else 0
         rules.append(_allow("clone", flags, "SCMP_CMP_MASKED_EQ", _NEW_NAMESPACES))
         rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS})

@@ -9,7 +9,7 @@ from typing import cast
 
 from ...errors import InvalidArgument
 from ...oci.spec import process_object as processes
-from ...oci.spec.fields import Spec, flag, refuse, section, several, text, texts
+from ...oci.spec.fields import Spec, flag, iterable, refuse, section, text, texts
 from ...oci.spec.linux_capabilities import change_capabilities, set_capabilities
 from ..users.users import User
 from . import host
@@ -106,7 +106,7 @@ def change_env(process: Spec, options: Options) -> None:
     ``HOSTNAME``, set ``HOSTNAME`` for a container that shares the machine's network.
     """
     pairs: list[tuple[str, str | None]] = []
-    for path in several("env_files", options.get("env_files", ()), "a list of paths"):
+    for path in iterable("env_files", options.get("env_files", ()), "a list of paths"):
         pairs += _read_env_file(path)
     pairs += processes.env_table(options.get("env", {}))
     named = dict(pairs)

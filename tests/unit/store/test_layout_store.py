@@ -238,7 +238,7 @@ def test_a_write_that_is_thrown_away_is_not_there(store: LayoutStore) -> None:
     with store.writer("a") as writer:
         writer.write(BODY)
         store.abort("a")
-        with pytest.raises(NotFound, match=r"write a .*Start it again"):
+        with pytest.raises(NotFound, match=r"write a .*Start the write again"):
             writer.commit()
     assert list(store.walk()) == []
 
@@ -309,12 +309,12 @@ def test_a_folder_that_becomes_a_layout_while_it_is_looked_at(
 ) -> None:
     """Another writer makes the marker first, and the rest behind it."""
     store.path.mkdir()
-    looked = LayoutStore._holds_something
+    looked = LayoutStore._has_content
 
     def slow(late: LayoutStore) -> bool:
         monkeypatch.undo()
         put(store, BODY)
         return looked(late)
 
-    monkeypatch.setattr(LayoutStore, "_holds_something", slow)
+    monkeypatch.setattr(LayoutStore, "_has_content", slow)
     assert LayoutStore(store.path).info(DIGEST).size == len(BODY)
