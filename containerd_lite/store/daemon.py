@@ -18,8 +18,8 @@ from ..services.content import ContentRead, ContentService, ContentWrite
 from ..undo import Undo
 
 #: The maximum size of a chunk in bytes. containerd accepts messages of up to 16 MiB, and sends
-#: chunks of 1 MiB. With two chunks of 2 MiB in flight, a fetch of large layers took 5 % less time
-#: than with four chunks of 1 MiB.
+#: chunks of 1 MiB. A fetch of large layers took 5 % less time with chunks of 2 MiB than with chunks
+#: of 1 MiB.
 _MAX_CHUNK = 2 << 20
 #: The size of a reader's buffer in bytes. Larger reads bypass the buffer.
 _READ_BUFFER = 64 << 10
