@@ -19,7 +19,7 @@ from .credentials import Credentials, CredentialSource
 from .destinations import Url
 from .hosts import Host
 from .http import Transport
-from .http_errors import Again, status_failure
+from .http_errors import Retryable, status_failure
 from .tokens import Realm, acquire_for_token, merge_scopes
 
 #: Number of scope sets whose tokens are cached; a mirror of a registry needs fewer.
@@ -119,7 +119,7 @@ class Authenticator:
                 return self._token(realm, slot, "", deadline)
             except RegistryUnauthorized:
                 raise
-            except (RegistryError, Again):
+            except (RegistryError, Retryable):
                 # The realm does not work (any more). The registry may name another one by now.
                 self._forget(realm)
         return self._basic_header() if self._basic else ""
@@ -144,7 +144,7 @@ class Authenticator:
             RegistryError: The client must not send a request to the token realm.
             RegistryUnauthorized: The registry refuses the token that its realm gave.
             RegistryUnavailable: The token realm cannot be reached.
-            Again: As RegistryUnavailable, and a retry may help.
+            Retryable: As RegistryUnavailable, and a retry may help.
         """
         challenges = parse_challenges(values)
         for challenge in challenges:
@@ -183,7 +183,7 @@ class Authenticator:
             b"",
             what=f"{quoted(' '.join(wanted))} with the token of its realm: {error}",
             url=self._host.base,
-            known=self.credentials is not None,
+            had_credentials=self.credentials is not None,
         )
 
     def _remember(
@@ -206,15 +206,15 @@ class Authenticator:
                 self._realm = realm = Realm(url, service, *arguments)
                 self._slots.clear()  # a token must not be used for another realm
             slot = self._slot(wanted)
-            self._keep(requested, slot)
+            self._store(requested, slot)
             return realm, slot
 
     def _slot(self, scopes: tuple[str, ...]) -> _TokenSlot:
         """Return the slot of these scopes, or create it."""
         slot = self._slots.get(scopes)
-        return self._keep(scopes, _TokenSlot(scopes)) if slot is None else slot
+        return self._store(scopes, _TokenSlot(scopes)) if slot is None else slot
 
-    def _keep(self, scopes: tuple[str, ...], slot: _TokenSlot) -> _TokenSlot:
+    def _store(self, scopes: tuple[str, ...], slot: _TokenSlot) -> _TokenSlot:
         """Store the slot, and drop the oldest one if there are too many."""
         self._slots[scopes] = slot
         if len(self._slots) > _MAX_SETS:

@@ -9,14 +9,14 @@ from ..errors import RegistryError, RegistryUnavailable, SizeMismatch
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
 from .http import Response
-from .http_errors import Again, naming
-from .session import Cuts
+from .http_errors import Retryable, naming
+from .session import TransferRetries
 
 #: Bytes per read while the reader skips bytes.
 _SKIP_CHUNK = 1 << 20
 
 #: Requests a blob from an offset; returns the response and the offset at which its body begins.
-Start = Callable[[int], tuple[Response, int]]
+RequestFrom = Callable[[int], tuple[Response, int]]
 
 
 class BlobReader(io.RawIOBase):
@@ -33,7 +33,7 @@ class BlobReader(io.RawIOBase):
         descriptor: The blob.
         start: Requests the blob from an offset.
         offset: The first byte to read.
-        cuts: Decides whether to continue after a broken connection.
+        retries: Decides whether to continue after a broken connection.
         operation: The operation that errors name.
         verify: Whether to verify size and digest. This needs a read of the whole blob.
         end: The offset at which reading ends, exclusive. Default: the blob's size.
@@ -43,10 +43,10 @@ class BlobReader(io.RawIOBase):
     def __init__(
         self,
         descriptor: Descriptor,
-        start: Start,
+        request_from: RequestFrom,
         offset: int,
         *,
-        cuts: Cuts,
+        retries: TransferRetries,
         operation: str,
         verify: bool = False,
         end: int | None = None,
@@ -54,10 +54,10 @@ class BlobReader(io.RawIOBase):
     ) -> None:
         super().__init__()
         self.descriptor = descriptor
-        self._start = start
+        self._request_from = request_from
         self._offset = offset
         self._end = descriptor.size if end is None else end
-        self._cuts = cuts
+        self._retries = retries
         self._operation = operation
         whole = verify and offset == 0 and end is None
         self._verifier = Verifier(descriptor.digest, descriptor.size) if whole else None
@@ -107,7 +107,7 @@ class BlobReader(io.RawIOBase):
                 self._raise_early_end(response, count)
             except RegistryUnavailable as error:
                 self._close_response()
-                self._cuts.survive(error, self._offset, self.descriptor.size)
+                self._retries.wait_or_raise(error, self._offset, self.descriptor.size)
         if self._verifier:
             self._verifier.update(view[:count])
         self._offset += count
@@ -117,10 +117,10 @@ class BlobReader(io.RawIOBase):
 
     def _open(self) -> Response:
         """Request the rest of the blob, and skip bytes that come before it."""
-        response, begin = self._start(self._offset)
+        response, body_start = self._request_from(self._offset)
         self._response = response
         try:
-            self._skip(response, self._offset - begin)
+            self._skip(response, self._offset - body_start)
         except BaseException:
             self._close_response()
             raise
@@ -177,8 +177,8 @@ class BlobReader(io.RawIOBase):
 
 
 def _read_into(response: Response, view: memoryview) -> int:
-    """Read into ``view``; in place of an ``Again``, raise the error that it carries."""
+    """Read into ``view``; in place of an ``Retryable``, raise the error that it carries."""
     try:
         return response.readinto(view)
-    except Again as again:
-        raise again.error from again.__cause__
+    except Retryable as retryable:
+        raise retryable.error from retryable.__cause__

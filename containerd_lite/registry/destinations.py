@@ -30,7 +30,7 @@ _IPv6 = ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class Privacy(IntEnum):
+class AddressLevel(IntEnum):
     """How private an address is. Fewer machines can reach an address of a higher level."""
 
     PUBLIC = 0
@@ -40,7 +40,7 @@ class Privacy(IntEnum):
 
 
 #: Returns the privacy of a numeric address; tests replace it.
-Classifier = Callable[[str], Privacy]
+Classifier = Callable[[str], AddressLevel]
 #: Returns the numeric addresses of a host, or raises OSError.
 HostResolver = Callable[[str], Iterable[str]]
 
@@ -119,7 +119,7 @@ def _bad_url(reason: str) -> NoReturn:
     raise InvalidArgument(f"the URL that the registry sent {reason}") from None
 
 
-def privacy(address: str) -> Privacy:
+def address_level(address: str) -> AddressLevel:
     """Return the privacy of a numeric IPv4 or IPv6 address.
 
     An IPv4 address in an IPv6 address (mapped, 6to4 or NAT64) counts as the IPv4 address.
@@ -131,10 +131,10 @@ def privacy(address: str) -> Privacy:
     if isinstance(found, _IPv6) and found in _NAT64:
         found = _IPv4(int(found) & 0xFFFFFFFF)
     if found.is_loopback or found.is_unspecified:  # 0.0.0.0 reaches this machine too
-        return Privacy.LOOPBACK
+        return AddressLevel.LOOPBACK
     if found.is_link_local:  # the metadata services of clouds are here
-        return Privacy.LINK_LOCAL
-    return Privacy.PUBLIC if found.is_global else Privacy.PRIVATE
+        return AddressLevel.LINK_LOCAL
+    return AddressLevel.PUBLIC if found.is_global else AddressLevel.PRIVATE
 
 
 def is_loopback(host: str) -> bool:
@@ -154,19 +154,21 @@ def addresses(host: str) -> list[str]:
 
 
 class Destinations:
-    """Compares hosts by how private their addresses are: see ``Privacy`` for the levels.
+    """Compares hosts by how private their addresses are: see ``AddressLevel`` for the levels.
 
     Args:
         classify: Returns how private a numeric address is.
         resolve: Returns the numeric addresses of a host, or raises OSError.
     """
 
-    def __init__(self, classify: Classifier = privacy, resolve: HostResolver = addresses) -> None:
+    def __init__(
+        self, classify: Classifier = address_level, resolve: HostResolver = addresses
+    ) -> None:
         self.classify = classify
         self._resolve = resolve
-        self._reaches: dict[str, Privacy] = {}
+        self._max_levels: dict[str, AddressLevel] = {}
 
-    def _levels(self, host: str) -> list[Privacy]:
+    def _levels(self, host: str) -> list[AddressLevel]:
         """Return the privacy of each address of ``host``."""
         try:
             return [self.classify(address) for address in self._resolve(host)]
@@ -176,7 +178,7 @@ class Destinations:
                 remedy="Check the name and this machine's DNS",
             ) from error
 
-    def reach(self, host: str, proxied: bool = False) -> Privacy:
+    def max_level(self, host: str, proxied: bool = False) -> AddressLevel:
         """Return the most private level to which the registry ``host`` may refer the client.
 
         This is the privacy of the registry's own address, taken from its connections or else from
@@ -186,25 +188,25 @@ class Destinations:
         A proxy resolves names itself, so behind a proxy every name counts as public.
         """
         if proxied and not is_address(host):
-            return Privacy.PUBLIC
-        if host not in self._reaches:
-            self._reaches[host] = min(self._levels(host), default=Privacy.PUBLIC)
-        return self._reaches[host]
+            return AddressLevel.PUBLIC
+        if host not in self._max_levels:
+            self._max_levels[host] = min(self._levels(host), default=AddressLevel.PUBLIC)
+        return self._max_levels[host]
 
-    def note(self, host: str, address: str) -> None:
+    def record_address(self, host: str, address: str) -> None:
         """Record that a connection to the registry ``host`` used ``address``."""
         level = self.classify(address)
-        self._reaches[host] = min(level, self._reaches.get(host, level))
+        self._max_levels[host] = min(level, self._max_levels.get(host, level))
 
-    def check(self, host: str, limit: Privacy, what: str, proxied: bool = False) -> None:
-        """Raise RegistryError if any address of ``host`` is more private than ``limit``.
+    def check(self, host: str, max_level: AddressLevel, what: str, proxied: bool = False) -> None:
+        """Raise RegistryError if any address of ``host`` is more private than ``max_level``.
 
         ``what`` names the target in the error. A name behind a proxy is not checked, because the
         proxy resolves it.
         """
         if proxied and not is_address(host):
             return
-        if max(self._levels(host), default=Privacy.PUBLIC) > limit:
+        if max(self._levels(host), default=AddressLevel.PUBLIC) > max_level:
             refuse_private(host, what)
 
 
@@ -240,7 +242,7 @@ def check_realm(registry: Url, realm: Url, secret: bool, trusted: Iterable[str] 
     own_loopback = realm.host == registry.host and is_loopback(realm.host)
     if realm.scheme != "https" and not own_loopback:
         raise RegistryError(f"{what} is without TLS; credentials are not sent there")
-    if realm.host in trusted or same_party(registry.host, realm.host):
+    if realm.host in trusted or same_owner(registry.host, realm.host):
         return
     raise RegistryError(
         f"{what} does not belong to {registry.host}; credentials are not sent there",
@@ -260,7 +262,7 @@ _DOCKER = "docker.io"
 _MAX_SHORT_LABEL = 3
 
 
-def same_party(registry: str, realm: str) -> bool:
+def same_owner(registry: str, realm: str) -> bool:
     """Return whether two host names belong to one party, as far as names can tell.
 
     They do if they are equal, if one is below the other, or if both are below a domain that

@@ -33,7 +33,7 @@ from .hosts import PULL, RESOLVE
 from .http import Response
 from .http_errors import naming
 from .parts import PART, PartsReader
-from .session import ApiRequest, Cuts, Session
+from .session import ApiRequest, Session, TransferRetries
 
 _ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
 #: Number of a descriptor's URLs that are tried. The author of the image chooses how many it has.
@@ -45,7 +45,7 @@ _RANGE_REFUSED = frozenset({0, 400, 416, 501})
 _Result = TypeVar("_Result")
 #: Returns the deadline of a request that begins now. Each host gets its own deadline. With one
 #: for all, two mirrors that do not answer would leave no time for the registry after them.
-Until = Callable[[], Deadline]
+NewDeadline = Callable[[], Deadline]
 
 
 def pull_scope(repository: str) -> str:
@@ -53,7 +53,7 @@ def pull_scope(repository: str) -> str:
     return f"repository:{repository}:pull"
 
 
-def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
+def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) -> Descriptor:
     """Return the descriptor of ``reference``.
 
     It comes from a HEAD response, or else from a GET response whose body is hashed.
@@ -69,12 +69,12 @@ def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
         )
 
     def resolve_on(session: Session) -> Descriptor:
-        deadline = until()
+        deadline = new_deadline()
         try:
             descriptor = session.send(
                 manifest_request("HEAD"),
                 deadline,
-                lambda response: responses.described(response, reference),
+                lambda response: responses.descriptor_from_head(response, reference),
             )
         except (RegistryUnavailable, RegistryUnauthorized):
             raise
@@ -88,34 +88,38 @@ def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
         return session.send(
             manifest_request("GET"),
             deadline,
-            lambda response: responses.hashed(response, reference),
+            lambda response: responses.descriptor_from_body(response, reference),
         )
 
     # A digest cannot mean other content, so any host that serves content may resolve it.
-    return hosts.first(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
+    return hosts.first_success(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
 
 
 def fetch_manifest(
-    hosts: Failover, reference: Reference, descriptor: Descriptor, until: Until
+    hosts: Failover, reference: Reference, descriptor: Descriptor, new_deadline: NewDeadline
 ) -> bytes:
     """Return the manifest or index of ``descriptor``, verified; it may be of schema 1."""
     if descriptor.size > MAX_DOCUMENT:
         raise RegistryError(f"the manifest has more than the {MAX_DOCUMENT} bytes allowed")
     request = _content_request(reference, descriptor)
-    return hosts.first(
+    return hosts.first_success(
         lambda session: session.send(
-            request, until(), lambda response: responses.verified(response, descriptor)
+            request,
+            new_deadline(),
+            lambda response: responses.verified_document(response, descriptor),
         ),
         PULL,
     )
 
 
-def size_of(hosts: Failover, reference: Reference, descriptor: Descriptor, until: Until) -> int:
+def size_of(
+    hosts: Failover, reference: Reference, descriptor: Descriptor, new_deadline: NewDeadline
+) -> int:
     """Return the size of a blob in bytes, from a HEAD response."""
     request = replace(_content_request(reference, descriptor), method="HEAD")
-    return hosts.first(
+    return hosts.first_success(
         lambda session: session.send(
-            request, until(), lambda response: responses.sized(response, descriptor)
+            request, new_deadline(), lambda response: responses.size_from_head(response, descriptor)
         ),
         PULL,
     )
@@ -151,14 +155,14 @@ class BlobSource:
         reference: Reference,
         descriptor: Descriptor,
         *,
-        cuts: Callable[[], Cuts],
+        retries: Callable[[], TransferRetries],
         timeout: float | None,
         deadline: Deadline | None,
     ) -> None:
         self._hosts = hosts
         self._reference = reference
         self.descriptor = descriptor
-        self._cuts = cuts
+        self._retries = retries
         self._timeout = timeout
         self._deadline = deadline
         self.operation = f"fetch {descriptor.digest} of {reference.name}"
@@ -173,9 +177,9 @@ class BlobSource:
         with naming(self.operation):
             return BlobReader(
                 self.descriptor,
-                lambda at: self._start(at, None),
+                lambda at: self._request_from(at, None),
                 offset,
-                cuts=self._cuts(),
+                retries=self._retries(),
                 operation=self.operation,
                 verify=verify,
             )
@@ -184,9 +188,9 @@ class BlobSource:
         """Return a reader of the bytes from ``start`` to ``end`` (exclusive)."""
         return BlobReader(
             self.descriptor,
-            lambda at: self._start(at, end),
+            lambda at: self._request_from(at, end),
             start,
-            cuts=self._cuts(),
+            retries=self._retries(),
             operation=self.operation,
             end=end,
         )
@@ -201,13 +205,13 @@ class BlobSource:
             return self.reader(0, verify=verify)
         interrupt = Interrupt()
         with naming(self.operation), interrupt.watching():
-            response, _ = self._start(0, PART)
+            response, _ = self._request_from(0, PART)
         ranged = response.status == 206
         first = BlobReader(
             self.descriptor,
-            lambda at: self._start(at, PART if ranged else None),
+            lambda at: self._request_from(at, PART if ranged else None),
             0,
-            cuts=self._cuts(),
+            retries=self._retries(),
             operation=self.operation,
             verify=verify,
             end=PART if ranged else None,
@@ -225,7 +229,7 @@ class BlobSource:
             verify=verify,
         )
 
-    def _start(self, offset: int, end: int | None) -> tuple[Response, int]:
+    def _request_from(self, offset: int, end: int | None) -> tuple[Response, int]:
         """Request the bytes from ``offset``; return the response and where its body begins."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
@@ -248,17 +252,17 @@ class BlobSource:
         descriptor = self.descriptor
         request = _content_request(self._reference, descriptor, byte_range)
 
-        def until() -> Deadline:
+        def new_deadline() -> Deadline:
             return self._deadline or Deadline(self._timeout)
 
-        def check_begin(response: Response) -> tuple[Response, int]:
-            begin = responses.begin(response, descriptor, offset, last)
+        def check_start(response: Response) -> tuple[Response, int]:
+            body_start = responses.body_start(response, descriptor, offset, last)
             response.renew(self._deadline or Deadline())
-            return response, begin
+            return response, body_start
 
         def from_registry() -> tuple[Response, int]:
-            return self._hosts.first(
-                lambda session: session.send(request, until(), check_begin), PULL
+            return self._hosts.first_success(
+                lambda session: session.send(request, new_deadline(), check_start), PULL
             )
 
         if not descriptor.is_foreign:
@@ -267,9 +271,9 @@ class BlobSource:
             except RegistryNotFound:
                 if not descriptor.urls:
                     raise
-                return self._request_foreign(request, until(), check_begin)
+                return self._request_foreign(request, new_deadline(), check_start)
         try:
-            return self._request_foreign(request, until(), check_begin)
+            return self._request_foreign(request, new_deadline(), check_start)
         except RegistryError as error:
             foreign_error = error
         try:
@@ -278,14 +282,14 @@ class BlobSource:
             raise foreign_error from None
 
     def _request_foreign(
-        self, request: ApiRequest, deadline: Deadline, use: Callable[[Response], _Result]
+        self, request: ApiRequest, deadline: Deadline, read_response: Callable[[Response], _Result]
     ) -> _Result:
         """Send the same request to the descriptor's URLs, without credentials."""
         last_error: RegistryError | None = None
         for text in self.descriptor.urls[:_MAX_URLS]:
             try:
                 foreign_request = replace(request, url=Url.parse(text), anonymous=True)
-                return self._hosts.own.send(foreign_request, deadline, use)
+                return self._hosts.own.send(foreign_request, deadline, read_response)
             except InvalidArgument as error:
                 last_error = RegistryError(f"{self.descriptor.digest} cannot be fetched: {error}")
             except RegistryError as error:

@@ -31,7 +31,7 @@ class Failover:
         """The session with the registry itself, which is the last one."""
         return self._sessions[-1]
 
-    def able(self, *capabilities: str) -> list[Session]:
+    def sessions_with(self, *capabilities: str) -> list[Session]:
         """Return the sessions of the hosts that have any of these capabilities.
 
         Raises RegistryError if no host has any.
@@ -44,7 +44,7 @@ class Failover:
             )
         return sessions
 
-    def first(self, use: Callable[[Session], _Result], *capabilities: str) -> _Result:
+    def first_success(self, use: Callable[[Session], _Result], *capabilities: str) -> _Result:
         """Return the result of ``use`` with the first host for which it succeeds.
 
         If it fails for all hosts, the most informative error is raised. A response ranks above
@@ -52,7 +52,7 @@ class Failover:
         which is the registry itself.
         """
         best_error: RegistryError | DataLoss | None = None
-        for session in self.able(*capabilities):
+        for session in self.sessions_with(*capabilities):
             try:
                 return use(session)
             except (RegistryError, DataLoss) as error:

@@ -20,11 +20,11 @@ from ..deadline import Deadline
 from ..debug import LoggedStep
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..records import record
-from .destinations import Destinations, Privacy, Url
+from .destinations import AddressLevel, Destinations, Url
 from .hosts import TlsFiles
-from .http_connection import BUFFER, POOLS, BoundedResponse, Exchange, Raw
-from .http_errors import TRANSPORT_FAULTS, Again, transport_failure, visible_cause
-from .pace import Floor, Pace
+from .http_connection import BUFFER, POOLS, ActiveRequest, BoundedResponse, Raw
+from .http_errors import TRANSPORT_FAULTS, Retryable, transport_failure, visible_cause
+from .pace import BandwidthLimit, LeastRate
 from .proxies import Proxies
 from .tls_contexts import Contexts
 
@@ -62,17 +62,17 @@ class Bounds:
 class Response:
     """One HTTP response: the status, the headers, and the body as a stream."""
 
-    __slots__ = ("_pace", "_raw", "_response", "headers", "status", "url")
+    __slots__ = ("_bandwidth", "_raw", "_response", "headers", "status", "url")
 
     def __init__(
-        self, url: Url, response: BaseHTTPResponse, raw: BoundedResponse, pace: Pace
+        self, url: Url, response: BaseHTTPResponse, raw: BoundedResponse, bandwidth: BandwidthLimit
     ) -> None:
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._raw = raw
-        self._pace = pace
+        self._bandwidth = bandwidth
 
     def header_list(self, name: str) -> list[str]:
         """Return all values of a header that may occur several times."""
@@ -91,36 +91,36 @@ class Response:
 
     def renew(self, deadline: Deadline) -> None:
         """Set another deadline for the rest of the body."""
-        self._raw.exchange.deadline = deadline
+        self._raw.request.deadline = deadline
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill ``buffer`` and return the number of bytes.
 
         Fewer bytes than requested mean the end of the body or a broken connection. Raises
-        RegistryUnavailable, or ``Again`` with it.
+        RegistryUnavailable, or ``Retryable`` with it.
         """
-        portion = self._pace.portion
+        portion = self._bandwidth.portion
         handled = sys.exc_info()[1]
         try:
             if portion is None:
                 return self._raw.readinto(buffer)
-            return self._read_paced(memoryview(buffer), portion)
+            return self._read_throttled(memoryview(buffer), portion)
         except TRANSPORT_FAULTS as fault:
             self.close()
             failure, cause = (
                 transport_failure(fault, self.url, handled),
                 visible_cause(fault, handled),
             )
-        self._raw.exchange.check()
+        self._raw.request.check()
         raise failure from cause
 
-    def _read_paced(self, view: memoryview, portion: int) -> int:
+    def _read_throttled(self, view: memoryview, portion: int) -> int:
         """Fill ``view`` in portions, within the bandwidth limit."""
         done = 0
         while done < len(view):
             wanted = view[done : done + portion]
             count = self._raw.readinto(wanted)
-            self._pace.spend(count)
+            self._bandwidth.throttle(count)
             done += count
             if count < len(wanted):
                 break
@@ -149,7 +149,7 @@ class Response:
                 f"{self.url.origin} broke the connection at byte {len(body)} of {expected} "
                 f"of {what}"
             )
-            raise Again(RegistryUnavailable(error))
+            raise Retryable(RegistryUnavailable(error))
         self.finish()
         return bytes(body)
 
@@ -162,21 +162,21 @@ class Response:
         buffer = bytearray(limit + 1 if self.length is None else min(limit, self.length) + 1)
         try:
             count = self.readinto(buffer)
-        except (Again, ContainerdError):
+        except (Retryable, ContainerdError):
             return b""
         self.finish()
         return bytes(memoryview(buffer)[: min(count, limit)])
 
     def finish(self) -> None:
         """Return the connection to the pool if the body has been read; otherwise close it."""
-        self._raw.exchange.end()
+        self._raw.request.end()
         if self._raw.isclosed():
             self._response.release_conn()
         self.close()
 
     def close(self) -> None:
-        """End the exchange. The connection is closed unless it is idle in the pool."""
-        self._raw.exchange.end()
+        """End the request. The connection is closed unless it is idle in the pool."""
+        self._raw.request.end()
         self._raw.close()
         self._response.close()
 
@@ -184,31 +184,31 @@ class Response:
 class Transport:
     """Sends requests over connections that are pooled by scheme, host and port. Thread-safe.
 
-    ``home`` is the name of the host to which the ``tls`` settings belong.
+    ``tls_host`` is the name of the host to which the ``tls`` settings belong.
     """
 
     def __init__(
         self,
         *,
-        home: str,
+        tls_host: str,
         bounds: Bounds,
         user_agent: str,
         network: Destinations,
         tls: TlsFiles | None = None,
-        pace: Pace | None = None,
+        bandwidth: BandwidthLimit | None = None,
         proxies: Proxies | None = None,
     ) -> None:
         self._network = network
-        self._tls_host = home
+        self._tls_host = tls_host
         self._bounds = bounds
         self._agent = user_agent
-        self._pace = pace or Pace()
+        self._bandwidth = bandwidth or BandwidthLimit()
         self._proxies = proxies or Proxies()
         self._contexts = Contexts(tls or TlsFiles())
         self._lock = threading.Lock()
         self._managers: dict[str | None, PoolManager] = {}
 
-    def limit(self, base: Url, target: Url, what: str) -> Privacy | None:
+    def max_level(self, base: Url, target: Url, what: str) -> AddressLevel | None:
         """Return how private the address of ``target`` may be if the registry at ``base`` names it.
 
         The result is ``None`` if the target is the registry itself. Raises RegistryError for a
@@ -216,9 +216,9 @@ class Transport:
         """
         if target.origin == base.origin:
             return None
-        limit = self._network.reach(base.host, self._is_proxied(base))
-        self._network.check(target.host, limit, what, self._is_proxied(target))
-        return limit
+        level = self._network.max_level(base.host, self._is_proxied(base))
+        self._network.check(target.host, level, what, self._is_proxied(target))
+        return level
 
     def _is_proxied(self, url: Url) -> bool:
         """Return whether requests to ``url`` use a proxy, which may be in another network."""
@@ -230,7 +230,7 @@ class Transport:
         url: Url,
         headers: Mapping[str, str],
         deadline: Deadline,
-        limit: Privacy | None = None,
+        max_level: AddressLevel | None = None,
         *,
         body: bytes | Body | None = None,
         what: str,
@@ -251,25 +251,25 @@ class Transport:
         Raises:
             RegistryError: The peer's address is more private than ``limit``.
             RegistryUnavailable: The peer cannot be reached or does not answer.
-            Again: As RegistryUnavailable, and a retry may help.
+            Retryable: As RegistryUnavailable, and a retry may help.
         """
         bounds = self._bounds
         pool, target, proxy_headers = self._pool(url)
-        floor = Floor(bounds.least_rate, bounds.stall)
-        exchange = Exchange(
+        least_rate = LeastRate(bounds.least_rate, bounds.stall)
+        request = ActiveRequest(
             url.host,
             target,
             deadline,
             stall=bounds.stall,
-            floor=floor,
+            least_rate=least_rate,
             network=self._network,
-            limit=limit,
+            max_level=max_level,
         )
         handled = sys.exc_info()[1]
         step = LoggedStep(_LOGGER, "%s %s %s", method, url.origin, what)
         try:
-            with step, exchange.beginning():
-                patience = exchange.patience()
+            with step, request.sending():
+                timeout = request.socket_timeout()
                 default_headers = {"User-Agent": self._agent, "Accept-Encoding": "identity"}
                 all_headers = {**default_headers, **proxy_headers, **headers}
                 if isinstance(body, Body):
@@ -277,31 +277,31 @@ class Transport:
                 response = pool.urlopen(
                     method,
                     target,
-                    body=self._paced(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
+                    body=self._throttled(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
                     headers=all_headers,
                     retries=False,
                     redirect=False,
                     assert_same_host=False,  # with a proxy, the pool's host is the proxy
                     preload_content=False,
                     decode_content=False,
-                    timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
+                    timeout=Timeout(connect=min(bounds.connect, timeout), read=timeout),
                 )
                 step.result = f"HTTP {response.status}"
-                return Response(url, response, _raw_of(response), self._pace)
+                return Response(url, response, _raw_of(response), self._bandwidth)
         except TRANSPORT_FAULTS as fault:
             failure, cause = transport_failure(fault, url, handled), visible_cause(fault, handled)
-        exchange.check()
+        request.check()
         raise failure from cause
 
-    def _paced(self, body: Body) -> Iterable[bytes | memoryview]:
+    def _throttled(self, body: Body) -> Iterable[bytes | memoryview]:
         """Yield the body in portions, within the bandwidth limit."""
-        pace, portion = self._pace, self._pace.portion
+        bandwidth, portion = self._bandwidth, self._bandwidth.portion
         for piece in body.pieces():
             view = memoryview(piece)
             step = portion or len(view) or 1
             for start in range(0, len(view), step):
                 yield view[start : start + step]
-                pace.spend(min(step, len(view) - start))
+                bandwidth.throttle(min(step, len(view) - start))
 
     def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
         """Return a connection pool for ``url``, the request's target, and headers for the proxy."""

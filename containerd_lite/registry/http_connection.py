@@ -22,8 +22,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..deadline import Deadline
 from ..interrupt import current_interrupt
-from .destinations import Destinations, Privacy, refuse_private
-from .pace import Floor
+from .destinations import AddressLevel, Destinations, refuse_private
+from .pace import LeastRate
 
 #: Bytes that one read takes from the socket, unless the caller's buffer is larger.
 BUFFER = 64 << 10
@@ -34,16 +34,16 @@ _MAX_LINES = 100
 _SEND_SLICE = 256 << 10
 
 
-class Exchange:
+class ActiveRequest:
     """One request and its response: the limits that apply, and the interrupt that ends it."""
 
     __slots__ = (
+        "answered_early",
         "deadline",
-        "early",
-        "floor",
         "host",
         "interrupt",
-        "limit",
+        "least_rate",
+        "max_level",
         "network",
         "sock",
         "stall",
@@ -56,9 +56,9 @@ class Exchange:
         target: str,
         deadline: Deadline,
         stall: float,
-        floor: Floor,
+        least_rate: LeastRate,
         network: Destinations,
-        limit: Privacy | None,
+        max_level: AddressLevel | None,
     ) -> None:
         self.host = host
         #: The request target, verbatim. urllib3 would change its percent-encoding.
@@ -66,21 +66,21 @@ class Exchange:
         self.sock: socket.socket | None = None
         self.deadline = deadline
         self.stall = stall
-        self.floor = floor
+        self.least_rate = least_rate
         self.network = network
-        self.limit = limit
+        self.max_level = max_level
         #: Whether the peer answered before the whole request was sent.
-        self.early = False
-        #: The interrupt that may end the exchange.
+        self.answered_early = False
+        #: The interrupt that may end the request.
         self.interrupt = current_interrupt()
 
     @contextmanager
-    def beginning(self) -> Iterator[None]:
-        """Run the block that sends the request. If it fails, the exchange ends.
+    def sending(self) -> Iterator[None]:
+        """Run the block that sends the request. If it fails, the request ends.
 
-        Raises Cancelled if the exchange is interrupted.
+        Raises Cancelled if the request is interrupted.
         """
-        reset_token = current.set(self)
+        reset_token = current_request.set(self)
         try:
             if self.interrupt is not None:
                 self.interrupt.add(self._shut_down)
@@ -90,20 +90,20 @@ class Exchange:
             self.end()
             raise
         finally:
-            current.reset(reset_token)
+            current_request.reset(reset_token)
 
-    def use(self, sock: socket.socket) -> None:
-        """Record the socket that the exchange uses. Raises Cancelled if it is interrupted."""
+    def use_socket(self, sock: socket.socket) -> None:
+        """Record the socket that the request uses. Raises Cancelled if it is interrupted."""
         self.sock = sock
         self.check()
 
     def check(self) -> None:
-        """Raise Cancelled if the exchange is interrupted."""
+        """Raise Cancelled if the request is interrupted."""
         if self.interrupt is not None:
             self.interrupt.check()
 
     def end(self) -> None:
-        """Stop listening to the interrupt; another exchange may use the connection next."""
+        """Stop listening to the interrupt; another request may use the connection next."""
         if self.interrupt is not None:
             self.interrupt.drop(self._shut_down)
 
@@ -114,7 +114,7 @@ class Exchange:
             with suppress(OSError):
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
-    def patience(self) -> float:
+    def socket_timeout(self) -> float:
         """Return the seconds that the next receive may take.
 
         Raises TimeoutError if the deadline has passed.
@@ -127,33 +127,33 @@ class Exchange:
         return min(self.stall, remaining)
 
 
-#: The exchange that this thread carries out. A connection finds its exchange here, because urllib3
+#: The request that this thread carries out. A connection finds its request here, because urllib3
 #: chooses the connection and does not pass our objects to it.
-current: ContextVar[Exchange] = ContextVar("exchange")
+current_request: ContextVar[ActiveRequest] = ContextVar("request")
 
 
 class _TimedFile(io.RawIOBase):
-    """A socket's file that applies the exchange's limits to every read."""
+    """A socket's file that applies the request's limits to every read."""
 
-    def __init__(self, sock: socket.socket, file: io.RawIOBase, exchange: Exchange) -> None:
+    def __init__(self, sock: socket.socket, file: io.RawIOBase, request: ActiveRequest) -> None:
         self._sock = sock
         self._file = file
-        self._exchange = exchange
-        self._patience = -1.0
+        self._request = request
+        self._timeout = -1.0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
-        patience = self._exchange.patience()
-        if patience != self._patience:
-            self._sock.settimeout(patience)
-            self._patience = patience
+        timeout = self._request.socket_timeout()
+        if timeout != self._timeout:
+            self._sock.settimeout(timeout)
+            self._timeout = timeout
         started = time.monotonic()
         count = self._file.readinto(buffer)
         if not count:
-            self._exchange.check()  # an interrupt, too, makes the read return no bytes
-        self._exchange.floor.note(time.monotonic() - started, count or 0)
+            self._request.check()  # an interrupt, too, makes the read return no bytes
+        self._request.least_rate.record(time.monotonic() - started, count or 0)
         return count
 
     def close(self) -> None:
@@ -162,15 +162,15 @@ class _TimedFile(io.RawIOBase):
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """``http.client``'s response with the exchange's limits on every read."""
+    """``http.client``'s response with the request's limits on every read."""
 
-    exchange: Exchange
+    request: ActiveRequest
 
-    def attach(self, sock: socket.socket, exchange: Exchange) -> None:
-        """Apply the exchange's limits to all reads of this response."""
-        self.exchange = exchange
+    def attach(self, sock: socket.socket, request: ActiveRequest) -> None:
+        """Apply the request's limits to all reads of this response."""
+        self.request = request
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(_TimedFile(sock, raw, exchange), BUFFER)
+        self.fp = io.BufferedReader(_TimedFile(sock, raw, request), BUFFER)
 
     def _read_status(self) -> tuple[str, int, str]:
         """Return the final status line; skip interim responses (RFC 9110, section 15.2)."""
@@ -194,7 +194,7 @@ class BoundedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the status line and the headers."""
         super().begin()
-        if self.exchange.early:  # a part of the request is missing, so no other can follow
+        if self.request.answered_early:  # a part of the request is missing, so no other can follow
             self.will_close = True
 
 
@@ -205,7 +205,7 @@ class Raw(Protocol):
 
 
 class _PlainConnection(HTTPConnection):
-    """A connection without TLS that applies the limits of the current exchange."""
+    """A connection without TLS that applies the limits of the current request."""
 
     raw: BoundedResponse | None = None
 
@@ -213,7 +213,7 @@ class _PlainConnection(HTTPConnection):
         self, sock: socket.socket, *args: int, **kwargs: str
     ) -> BoundedResponse:
         self.raw = BoundedResponse(sock, *args, **kwargs)  # type: ignore[arg-type]
-        self.raw.attach(sock, current.get())
+        self.raw.attach(sock, current_request.get())
         return self.raw
 
     def connect(self) -> None:
@@ -223,28 +223,28 @@ class _PlainConnection(HTTPConnection):
             if self.raw is not None:  # a proxy refused; http.client closes this since 3.11 only
                 self.raw.close()
             raise
-        current.get().use(self.sock)
+        current_request.get().use_socket(self.sock)
         _check_peer(self)
 
     def putrequest(self, method: str, url: str, *args: bool, **kwargs: bool) -> None:
-        exchange = current.get()
-        exchange.use(self.sock)
-        super().putrequest(method, exchange.target, *args, **kwargs)
+        request = current_request.get()
+        request.use_socket(self.sock)
+        super().putrequest(method, request.target, *args, **kwargs)
 
     def send(self, data: object) -> None:
-        """Send a part of a request in slices, with the exchange's limits for each."""
+        """Send a part of a request in slices, with the request's limits for each."""
         if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) <= BUFFER:
             super().send(data)  # type: ignore[arg-type]
             return
-        view, exchange = memoryview(data), current.get()
+        view, request = memoryview(data), current_request.get()
         for start in range(0, len(view), _SEND_SLICE):
-            self.sock.settimeout(exchange.patience())
+            self.sock.settimeout(request.socket_timeout())
             if self._has_answered():
-                exchange.early = True
+                request.answered_early = True
                 raise BrokenPipeError  # urllib3 then reads the response
             piece, started = view[start : start + _SEND_SLICE], time.monotonic()
             self.sock.sendall(piece)
-            exchange.floor.note(time.monotonic() - started, len(piece))
+            request.least_rate.record(time.monotonic() - started, len(piece))
 
     def _has_answered(self) -> bool:
         """Return whether the peer has sent bytes."""
@@ -263,7 +263,7 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
 
 
 def _check_peer(connection: HTTPConnection) -> None:
-    """Raise RegistryError if the peer's address is more private than the exchange allows.
+    """Raise RegistryError if the peer's address is more private than the request allows.
 
     The client has checked the name before. But connecting looks the name up again, and DNS may
     return another address (DNS rebinding). Only the socket's address is certain. Therefore the
@@ -272,11 +272,11 @@ def _check_peer(connection: HTTPConnection) -> None:
     """
     if connection.proxy is not None:
         return
-    exchange = current.get()
+    request = current_request.get()
     address = connection.sock.getpeername()[0]
-    if exchange.limit is None:
-        exchange.network.note(exchange.host, address)
-    elif exchange.network.classify(address) > exchange.limit:
+    if request.max_level is None:
+        request.network.record_address(request.host, address)
+    elif request.network.classify(address) > request.max_level:
         connection.close()
         refuse_private(connection.host, "a host that the registry named")
 

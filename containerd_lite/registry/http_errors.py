@@ -1,6 +1,6 @@
 """Translates transport faults, HTTP statuses and error bodies into this package's errors.
 
-``Again`` marks a failure after which a retry may help. The caller decides whether to retry.
+``Retryable`` marks a failure after which a retry may help. The caller decides whether to retry.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ TRANSPORT_FAULTS = (HTTPError, HTTPException, OSError)
 
 #: Statuses after which a retry may help: 429 (distribution-spec), 503 and 504 (RFC 9110), and
 #: others that gateways send.
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 
-class Again(Exception):
+class Retryable(Exception):
     """A failure after which a retry may help; ``error`` is the error to raise if it does not."""
 
     def __init__(self, error: ContainerdError) -> None:
@@ -57,12 +57,12 @@ class Again(Exception):
         self.error = error
 
     @property
-    def after(self) -> float | None:
+    def wait(self) -> float | None:
         """The seconds that the registry asks the client to wait, or ``None``."""
-        return wait_asked(self.error)
+        return requested_wait(self.error)
 
 
-def wait_asked(error: ContainerdError) -> float | None:
+def requested_wait(error: ContainerdError) -> float | None:
     """Return the seconds that the registry asks the client to wait, or ``None``."""
     return error.retry_after if isinstance(error, RegistryUnavailable) else None
 
@@ -78,7 +78,7 @@ def naming(operation: str) -> Iterator[None]:
 
 
 def transport_failure(fault: BaseException, url: Url, handled: BaseException | None) -> Exception:
-    """Return the error for a fault of a request to ``url``: RegistryUnavailable, or ``Again``.
+    """Return the error for a fault of a request to ``url``: RegistryUnavailable, or ``Retryable``.
 
     ``handled`` is the exception that was already being handled; it did not cause the fault.
 
@@ -106,7 +106,7 @@ def transport_failure(fault: BaseException, url: Url, handled: BaseException | N
         )
     error = _unavailable(url, f"broke the connection ({_reason(inner)})", "Try again later")
     broken = isinstance(fault, (ProtocolError, ConnectionError, HTTPException))
-    return Again(error) if broken or tls_eof else error
+    return Retryable(error) if broken or tls_eof else error
 
 
 def visible_cause(fault: BaseException, handled: BaseException | None) -> BaseException | None:
@@ -196,12 +196,12 @@ def status_failure(
     *,
     what: str,
     url: Url,
-    known: bool,
+    had_credentials: bool,
     secrets: Iterable[str] = (),
 ) -> Exception:
-    """Return the error for an HTTP status, or ``Again`` with it if a retry may help.
+    """Return the error for an HTTP status, or ``Retryable`` with it if a retry may help.
 
-    ``what`` names the requested content. ``known`` is whether the request had credentials.
+    ``what`` names the requested content. ``had_credentials`` is whether the request had credentials.
     ``secrets`` are texts that the error must not quote.
     """
     codes, message = error_codes(body, secrets)
@@ -209,7 +209,11 @@ def status_failure(
     status_text += f": {message}" if message else ""
     where = url.origin
     if status in (401, 403):
-        remedy = "Check the user name and password" if known else "Give credentials for this host"
+        remedy = (
+            "Check the user name and password"
+            if had_credentials
+            else "Give credentials for this host"
+        )
         return RegistryUnauthorized(
             f"{where} refuses access to {what} ({status_text})",
             status=status,
@@ -227,7 +231,7 @@ def status_failure(
             codes=codes,
             remedy="Check the name and the tag",
         )
-    if status in PASSING:
+    if status in TRANSIENT:
         error = RegistryUnavailable(
             f"{where} cannot serve {what} now ({status_text})",
             status=status,
@@ -235,5 +239,5 @@ def status_failure(
             remedy="Try again later",
         )
         error.retry_after = retry_after(headers.get("Retry-After"))
-        return Again(error)
+        return Retryable(error)
     return RegistryError(f"{where} answered {status_text} for {what}", status=status, codes=codes)

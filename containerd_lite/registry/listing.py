@@ -27,7 +27,7 @@ MAX_PAGES = 10_000
 #: Largest number of entries of one list.
 MAX_ENTRIES = 1_000_000
 #: Largest number of pages in a row without new entries. A registry that filters may send some.
-MAX_FRUITLESS = 16
+MAX_PAGES_WITHOUT_NEW = 16
 #: Largest number of characters of one entry. A tag has at most 128, a repository's name 255.
 _MAX_ENTRY = 1024
 
@@ -39,24 +39,24 @@ ReadPage = Callable[[Document], tuple[str, ...]]
 
 
 def list_tags(
-    hosts: Failover, reference: Reference, until: Callable[[], Deadline]
+    hosts: Failover, reference: Reference, new_deadline: Callable[[], Deadline]
 ) -> Iterator[str]:
     """Yield the tags of a repository."""
     repository = reference.repository
     request = ApiRequest(
         "GET", f"{repository}/tags/list", f"tags of {repository}", (pull_scope(repository),)
     )
-    return _entries(hosts, request, lambda page: page.texts("tags"), until)
+    return _entries(hosts, request, lambda page: page.texts("tags"), new_deadline)
 
 
-def list_catalog(hosts: Failover, until: Callable[[], Deadline]) -> Iterator[str]:
+def list_catalog(hosts: Failover, new_deadline: Callable[[], Deadline]) -> Iterator[str]:
     """Yield the repositories of a registry (distribution's API)."""
     request = ApiRequest("GET", "_catalog", "catalog", ("registry:catalog:*",))
-    return _entries(hosts, request, lambda page: page.texts("repositories"), until)
+    return _entries(hosts, request, lambda page: page.texts("repositories"), new_deadline)
 
 
 def _entries(
-    hosts: Failover, request: ApiRequest, read: ReadPage, until: Callable[[], Deadline]
+    hosts: Failover, request: ApiRequest, read: ReadPage, new_deadline: Callable[[], Deadline]
 ) -> Iterator[str]:
     """Yield the entries of all pages; request each page only when it is needed.
 
@@ -65,22 +65,24 @@ def _entries(
     """
     with naming(f"list {request.what}"):
         # The host of the first page sends all pages: the links in a page refer to its own host.
-        session, page = hosts.first(
-            lambda session: (session, _request_page(session, request, read, until())), RESOLVE, PULL
+        session, page = hosts.first_success(
+            lambda session: (session, _request_page(session, request, read, new_deadline())),
+            RESOLVE,
+            PULL,
         )
-    watch = Watch(f"the list of {request.what} at {session.host.base.origin}")
+    limits = ListLimits(f"the list of {request.what} at {session.host.base.origin}")
     while True:
         with naming(f"list {request.what}"):
-            is_new = watch.check(page.entries)
+            is_new = limits.check(page.entries)
         if is_new:
             yield from page.entries
         if page.next_url is None:
             return
         with naming(f"list {request.what}"):
-            page = _request_page(session, replace(request, url=page.next_url), read, until())
+            page = _request_page(session, replace(request, url=page.next_url), read, new_deadline())
 
 
-class Watch:
+class ListLimits:
     """Makes sure that a list ends. It keeps one hash per page in memory.
 
     ``what`` names the list in errors.
@@ -89,7 +91,7 @@ class Watch:
     def __init__(self, what: str) -> None:
         self._what = what
         self._hashes: set[int] = set()
-        self._pages = self._entries = self._fruitless = 0
+        self._pages = self._entries = self._pages_without_new = 0
 
     def check(self, entries: Sequence[str]) -> bool:
         """Count the next page, and return whether it is new: neither empty nor a repetition.
@@ -106,9 +108,9 @@ class Watch:
             self._fail(f"has more than {MAX_PAGES} pages")
         page_hash = hash(tuple(entries))
         is_new = bool(entries) and page_hash not in self._hashes
-        self._fruitless = 0 if is_new else self._fruitless + 1
+        self._pages_without_new = 0 if is_new else self._pages_without_new + 1
         self._hashes.add(page_hash)
-        if self._fruitless > MAX_FRUITLESS:
+        if self._pages_without_new > MAX_PAGES_WITHOUT_NEW:
             self._fail("continues without new entries")
         return is_new
 
@@ -127,14 +129,14 @@ class _Page:
 def _request_page(
     session: Session, request: ApiRequest, read: ReadPage, deadline: Deadline
 ) -> _Page:
-    def use(response: Response) -> _Page:
+    def read_response(response: Response) -> _Page:
         body = response.read(MAX_DOCUMENT, request.what)
         try:
             return _Page(read(Document.parse(body, request.what)), next_page(response))
         except InvalidArgument as error:
             raise RegistryError(f"{response.url.origin} sent an invalid list: {error}") from None
 
-    return session.send(request, deadline, use)
+    return session.send(request, deadline, read_response)
 
 
 def next_page(response: Response) -> Url | None:

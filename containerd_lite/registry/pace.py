@@ -18,7 +18,7 @@ class TooSlow(TimeoutError):
     """The peer keeps the connection open, but transfers almost nothing."""
 
 
-class Pace:
+class BandwidthLimit:
     """A limit in bytes per second that all streams of one client share. Thread-safe.
 
     ``None`` means no limit. Raises InvalidArgument if ``rate`` is less than 1.
@@ -36,10 +36,10 @@ class Pace:
 
     @property
     def portion(self) -> int | None:
-        """The most bytes to transfer before a call of ``spend``, or ``None`` without a limit."""
+        """The most bytes to transfer before a call of ``throttle``, or ``None`` without a limit."""
         return None if self._rate is None else max(_MIN_PORTION, int(self._rate / _PORTIONS))
 
-    def spend(self, count: int) -> None:
+    def throttle(self, count: int) -> None:
         """Wait until the ``count`` bytes that were just transferred are within the limit."""
         if self._rate is None or not count:
             return
@@ -50,7 +50,7 @@ class Pace:
         self._sleep(wait)
 
 
-class Floor:
+class LeastRate:
     """The least rate of one stream, in bytes per second.
 
     The rate is checked each time the waits for the peer add up to ``window`` seconds. Only these
@@ -65,7 +65,7 @@ class Floor:
         self._waited = 0.0
         self._count = 0
 
-    def note(self, seconds: float, count: int) -> None:
+    def record(self, seconds: float, count: int) -> None:
         """Record that ``count`` bytes took ``seconds``. Raises TooSlow."""
         self._waited += seconds
         self._count += count

@@ -64,7 +64,7 @@ class PartsReader(io.RawIOBase):
         self._parts: deque[Future[memoryview]] = deque()
         self._offset = self._next_start = 0
         self._current: memoryview | None = None
-        self._used = 0
+        self._copied = 0
         self._submit(interrupt)
         for _ in range(connections):
             self._submit(Interrupt())
@@ -103,17 +103,17 @@ class PartsReader(io.RawIOBase):
         if self._current is None:
             if not self._parts:
                 return 0
-            self._current, self._used = self._parts.popleft().result(), 0
+            self._current, self._copied = self._parts.popleft().result(), 0
             self._interrupts.popleft()
             if self._verifier:
                 self._verifier.update(self._current)
             if self._offset + len(self._current) == self.descriptor.size and self._verifier:
                 self._verifier.check()
-        count = min(len(view), len(self._current) - self._used)
-        view[:count] = self._current[self._used : self._used + count]
-        self._used += count
+        count = min(len(view), len(self._current) - self._copied)
+        view[:count] = self._current[self._copied : self._copied + count]
+        self._copied += count
         self._offset += count
-        if self._used == len(self._current):
+        if self._copied == len(self._current):
             self._release_buffer()
         return count
 

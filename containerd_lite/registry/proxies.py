@@ -36,21 +36,21 @@ class Proxies:
         if is_loopback(url.host):
             return None
         if self._explicit is not None:
-            return _complete(self._explicit, "the proxy argument") if self._explicit else None
+            return _with_scheme(self._explicit, "the proxy argument") if self._explicit else None
         # In a CGI program, HTTP_PROXY holds a header that the HTTP client sent (CVE-2016-5386).
         cgi = url.scheme == "http" and self._read("REQUEST_METHOD")
         name = f"{url.scheme}_proxy"
         value = self._read(name) or ("" if cgi else self._read(name.upper()))
         if not value or _is_exempt(url, self._read("no_proxy") or self._read("NO_PROXY")):
             return None
-        return _complete(value, f"the proxy in ${name.upper()}")
+        return _with_scheme(value, f"the proxy in ${name.upper()}")
 
     def _read(self, name: str) -> str:
         environ = os.environ if self._environ is None else self._environ
         return environ.get(name, "").strip()
 
 
-def _complete(text: str, what: str) -> str:
+def _with_scheme(text: str, what: str) -> str:
     """Return a proxy's URL, with ``http://`` if it has no scheme.
 
     Errors never quote the URL, because it may contain a password.

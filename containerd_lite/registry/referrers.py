@@ -20,11 +20,11 @@ from ..oci.reference import Reference
 from ..records import replace
 from . import responses
 from .destinations import Url
-from .download import Until, pull_scope
+from .download import NewDeadline, pull_scope
 from .failover import Failover
 from .hosts import PULL, REFERRERS
 from .http import Response
-from .listing import Watch, delete_content, next_page
+from .listing import ListLimits, delete_content, next_page
 from .session import ApiRequest, Session
 from .upload import push_scope
 
@@ -43,7 +43,7 @@ def fallback_tag(digest: str) -> str:
 
 
 def find_referrers(
-    hosts: Failover, reference: Reference, artifact_type: str, until: Until
+    hosts: Failover, reference: Reference, artifact_type: str, new_deadline: NewDeadline
 ) -> tuple[Descriptor, ...]:
     """Return the referrers of the reference's digest, from the API or from the fallback tag."""
     digest = reference.digest
@@ -53,14 +53,14 @@ def find_referrers(
         )
 
     def find_on(session: Session) -> tuple[Descriptor, ...]:
-        deadline = until()
+        deadline = new_deadline()
         try:
             return _fetch_list(session, reference.repository, digest, artifact_type, deadline)
         except RegistryNotFound:
             index = _fetch_fallback(session, reference.repository, digest, deadline)
             return index.manifests if index else ()
 
-    found = hosts.first(find_on, REFERRERS, PULL)
+    found = hosts.first_success(find_on, REFERRERS, PULL)
     # Always filter, without a look at OCI-Filters-Applied, which says whether the registry did.
     return tuple(d for d in found if artifact_type in ("", d.artifact_type))
 
@@ -78,12 +78,12 @@ def _fetch_list(
         headers={"Accept": media_types.OCI_INDEX},
         query=query,
     )
-    watch = Watch(f"the list of referrers of {digest} at {session.host.base.origin}")
+    limits = ListLimits(f"the list of referrers of {digest} at {session.host.base.origin}")
     found: dict[str, Descriptor] = {}
     bytes_left = MAX_DOCUMENT  # all pages together are limited like the index of a fallback tag
     while True:
         index, next_url, size = session.send(request, deadline, _read_page)
-        watch.check([child.digest for child in index.manifests])
+        limits.check([child.digest for child in index.manifests])
         found.update((child.digest, child) for child in index.manifests)
         bytes_left -= size
         if len(found) > MAX_REFERRERS or bytes_left < 0:
@@ -169,9 +169,9 @@ def _put_manifest(
 ) -> bool:
     """Put a manifest under a tag or digest; return whether the registry lists it as a referrer."""
 
-    def use(response: Response) -> bool:
+    def read_response(response: Response) -> bool:
         response.snippet(0)
-        responses.confirm(response, descriptor.digest)
+        responses.check_stored_digest(response, descriptor.digest)
         return "OCI-Subject" in response.headers
 
     request = ApiRequest(
@@ -183,7 +183,7 @@ def _put_manifest(
         body=content,
         expect=(201, 200, 202),
     )
-    return session.send(request, deadline, use)
+    return session.send(request, deadline, read_response)
 
 
 def _add_to_fallback(

@@ -26,10 +26,10 @@ from .hosts_file import find_hosts
 from .http import Bounds, Transport
 from .http_errors import naming
 from .openers import Content, opener
-from .pace import Pace
+from .pace import BandwidthLimit
 from .parts import PartsReader
 from .proxies import Proxies
-from .session import MAX_TRIES, MOST_CUTS, Cuts, Report, Session
+from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
 
 #: Folders in which administrators configure registries for containerd and Docker.
 HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
@@ -114,9 +114,9 @@ class Registry:
             Bounds(connect_timeout, stall_timeout, least_rate),
             user_agent,
             network or Destinations(),
-            pace=Pace(max_rate, sleep=sleep),
+            bandwidth=BandwidthLimit(max_rate, sleep=sleep),
             proxies=Proxies(proxy),
-            source=_source(host, credentials),
+            source=_credential_source(host, credentials),
             realm_hosts=tuple(realm_hosts),
             sleep=sleep,
             report=self._report,
@@ -243,7 +243,7 @@ class Registry:
             self._hosts,
             reference,
             descriptor,
-            cuts=lambda: self._cuts(descriptor, deadline),
+            retries=lambda: self._retries(descriptor, deadline),
             timeout=self._timeout,
             deadline=deadline,
         )
@@ -294,13 +294,13 @@ class Registry:
         """
         self._check(reference)
         upload = package.Upload(
-            self._hosts.able(PUSH)[0],
+            self._hosts.sessions_with(PUSH)[0],
             reference,
             descriptor,
             opener(content),
             deadline=deadline,
             timeout=self._timeout,
-            cuts=self._cuts(descriptor, deadline, MAX_TRIES),
+            retries=self._retries(descriptor, deadline, MAX_TRIES),
             report=progress or (lambda event: None),
         )
         with naming(f"upload {descriptor.digest} to {reference.name}"):
@@ -334,7 +334,7 @@ class Registry:
         """
         self._check(reference)
         with naming(f"push {reference}"):
-            session = self._hosts.able(PUSH)[0]
+            session = self._hosts.sessions_with(PUSH)[0]
             return package.push_manifest(
                 session, reference, content, media_type, self._deadline(deadline)
             )
@@ -392,13 +392,13 @@ class Registry:
             RegistryError: With status 405, the registry does not allow deletion.
         """
         self._check(reference)
-        session, until = self._hosts.able(PUSH)[0], self._deadline(deadline)
+        session, common_deadline = self._hosts.sessions_with(PUSH)[0], self._deadline(deadline)
         with naming(f"delete {descriptor.digest if descriptor else reference.target}"):
             if descriptor is None:
-                package.delete_manifest(session, reference, until)
+                package.delete_manifest(session, reference, common_deadline)
             else:
                 package.delete_content(
-                    session, reference.repository, "blobs", descriptor.digest, until
+                    session, reference.repository, "blobs", descriptor.digest, common_deadline
                 )
 
     def _check(self, reference: Reference) -> None:
@@ -406,9 +406,11 @@ class Registry:
         if reference.host != self._namespace:
             raise InvalidArgument(f"{reference} is not on the registry {self._namespace}")
 
-    def _cuts(self, blob: Descriptor, deadline: Deadline | None, refusals: int = MOST_CUTS) -> Cuts:
+    def _retries(
+        self, blob: Descriptor, deadline: Deadline | None, refusals: int = MAX_FAILURES
+    ) -> TransferRetries:
         """Return the object that decides whether the transfer of a blob continues."""
-        return Cuts(
+        return TransferRetries(
             self._sleep,
             self._report,
             blob.digest,
@@ -429,7 +431,7 @@ class Registry:
             self._progress(event)
 
 
-def _source(
+def _credential_source(
     host: str, credentials: Credentials | CredentialSource | None
 ) -> CredentialSource | None:
     """Return a source of credentials. Mirrors do not get the credentials of the registry."""
@@ -446,7 +448,7 @@ class _Settings:
     bounds: Bounds
     user_agent: str
     network: Destinations
-    pace: Pace
+    bandwidth: BandwidthLimit
     proxies: Proxies
     source: CredentialSource | None
     realm_hosts: tuple[str, ...]
@@ -457,12 +459,12 @@ class _Settings:
     def session(self, host: Host, tries: int) -> Session:
         """Return a session with ``host`` that tries each request up to ``tries`` times."""
         transport = Transport(
-            home=host.base.host,
+            tls_host=host.base.host,
             bounds=replace(self.bounds, connect=host.dial_timeout or self.bounds.connect),
             user_agent=self.user_agent,
             network=self.network,
             tls=host.tls,
-            pace=self.pace,
+            bandwidth=self.bandwidth,
             proxies=self.proxies,
         )
         return Session(

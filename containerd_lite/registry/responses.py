@@ -42,7 +42,7 @@ def _digest_header(response: Response, expected: str) -> str:
     return text
 
 
-def confirm(response: Response, digest: str) -> None:
+def check_stored_digest(response: Response, digest: str) -> None:
     """Raise DigestMismatch if the response to an upload names other content than ``digest``."""
     text = response.headers.get("Docker-Content-Digest", "").strip()
     same_algorithm = text.partition(":")[0] == digest.partition(":")[0]
@@ -50,7 +50,7 @@ def confirm(response: Response, digest: str) -> None:
         raise DigestMismatch(f"{response.url.origin} stored {quoted(text)} instead of {digest}")
 
 
-def described(response: Response, reference: Reference) -> Descriptor | None:
+def descriptor_from_head(response: Response, reference: Reference) -> Descriptor | None:
     """Return the descriptor that the headers of a HEAD response give.
 
     The result is ``None`` if they do not give digest, size and media type.
@@ -67,7 +67,7 @@ def described(response: Response, reference: Reference) -> Descriptor | None:
     return Descriptor(media_type, reference.digest or digest, size)
 
 
-def sized(response: Response, descriptor: Descriptor) -> int:
+def size_from_head(response: Response, descriptor: Descriptor) -> int:
     """Return the size of a blob in bytes, from the headers of a HEAD response.
 
     Raises RegistryError if they do not state it, and DigestMismatch if they name another blob.
@@ -80,13 +80,13 @@ def sized(response: Response, descriptor: Descriptor) -> int:
     return size
 
 
-def hashed(response: Response, reference: Reference) -> Descriptor:
+def descriptor_from_body(response: Response, reference: Reference) -> Descriptor:
     """Return the descriptor of the manifest in a response's body, by hashing it."""
     digest = _digest_header(response, reference.digest)
     body = response.read(MAX_DOCUMENT, "the manifest")
     media_type = media_types.bare(response.headers.get("Content-Type", ""))
     if media_type in _GENERIC_TYPES:
-        media_type = media_types.DOCKER_SCHEMA1_SIGNED if _says_schema1(body) else ""
+        media_type = media_types.DOCKER_SCHEMA1_SIGNED if _is_schema1_body(body) else ""
     covered = _covered_bytes(response, body, media_type)
     for expected in (reference.digest, digest):
         if expected and digests.of(covered, digests.algorithm(expected)) != expected:
@@ -97,7 +97,7 @@ def hashed(response: Response, reference: Reference) -> Descriptor:
     return Descriptor(media_type, reference.digest or digest or digests.of(covered), len(body))
 
 
-def _says_schema1(body: bytes) -> bool:
+def _is_schema1_body(body: bytes) -> bool:
     """Return whether the body says that it is a manifest of Docker's schema 1."""
     try:
         return Document.parse(body, "the manifest").fields.get("schemaVersion") == 1
@@ -137,9 +137,9 @@ def _unusable(response: Response, error: ContainerdError) -> RegistryError:
     return RegistryError(f"{response.url.origin} sent an unusable manifest: {error}")
 
 
-def verified(response: Response, descriptor: Descriptor) -> bytes:
+def verified_document(response: Response, descriptor: Descriptor) -> bytes:
     """Return the manifest in a response's body, after verifying it against ``descriptor``."""
-    begin(response, descriptor, 0)
+    body_start(response, descriptor, 0)
     body = response.read(MAX_DOCUMENT, "the manifest")
     covered = _covered_bytes(response, body, descriptor.media_type)
     has_size = not media_types.is_schema1(descriptor.media_type)
@@ -148,7 +148,9 @@ def verified(response: Response, descriptor: Descriptor) -> bytes:
     return body
 
 
-def begin(response: Response, descriptor: Descriptor, offset: int, last: int | None = None) -> int:
+def body_start(
+    response: Response, descriptor: Descriptor, offset: int, last: int | None = None
+) -> int:
     """Return the offset in the content at which a response's body begins: ``offset``, or 0.
 
     ``offset`` and ``last`` are the first and the last requested byte. ``last`` is by default the

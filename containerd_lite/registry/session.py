@@ -17,10 +17,10 @@ from ..progress import ProgressEvent
 from ..records import field, record
 from ..undo import Undo
 from .auth import Authenticator
-from .destinations import Privacy, Url, check_redirect
+from .destinations import AddressLevel, Url, check_redirect
 from .hosts import Host
 from .http import Body, Response, Transport
-from .http_errors import MAX_ERROR, Again, clean, repeats, status_failure, wait_asked
+from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, status_failure
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
@@ -29,14 +29,14 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
 #: A transfer gives up after this many failures in a row without a byte in between, as containerd's
 #: reader does.
-MOST_CUTS = 3
+MAX_FAILURES = 3
 #: Statuses with which a registry refuses a request unprocessed: too many requests, or overload.
 _REFUSALS = frozenset({429, 503})
 
 _READ_METHODS = frozenset({"GET", "HEAD"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: Redirects that keep the method and the body (RFC 9110, section 15.4).
-_METHOD_KEEPING = frozenset({307, 308})
+_METHOD_PRESERVING = frozenset({307, 308})
 #: A warning with code 299. Only these are meant for users (distribution-spec, Warnings).
 _WARNING = lazy_pattern(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
@@ -113,7 +113,7 @@ class Session:
         """Close the idle connections."""
         self._transport.close()
 
-    def greet(self, scopes: tuple[str, ...], deadline: Deadline) -> None:
+    def request_challenge(self, scopes: tuple[str, ...], deadline: Deadline) -> None:
         """Let the host send its authentication challenge before a request with a large body.
 
         This does nothing if the ``Authorization`` for ``scopes`` is known.
@@ -126,27 +126,27 @@ class Session:
             )
 
     def send(
-        self, request: ApiRequest, deadline: Deadline, use: Callable[[Response], _Result]
+        self, request: ApiRequest, deadline: Deadline, read_response: Callable[[Response], _Result]
     ) -> _Result:
         """Send a request, with retries, and return the result of ``use`` for its response.
 
         Raises RegistryError or a subclass if the last try fails, and the errors of ``use``. An
-        ``Again`` that ``use`` raises causes a retry.
+        ``Retryable`` that ``use`` raises causes a retry.
         """
         waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         tries = 0
         while True:
             tries += 1
             try:
-                return _apply(self._send_once(request, deadline), use)
-            except Again as again:
-                wait = next(waits) if again.after is None else again.after
+                return _apply(self._send_once(request, deadline), read_response)
+            except Retryable as retryable:
+                wait = next(waits) if retryable.wait is None else retryable.wait
                 remaining = deadline.remaining()
                 if tries >= min(request.tries, self._tries) or (
                     remaining is not None and wait >= remaining
                 ):
-                    raise again.error from again.__cause__
-                reason = again.error.message
+                    raise retryable.error from retryable.__cause__
+                reason = retryable.error.message
             _LOGGER.debug("%s: again in %.1f s: %s", request.what, wait, reason)
             self._report(ProgressEvent("retrying", request.what, reason=reason, wait=wait))
             self._sleep(wait)
@@ -166,14 +166,14 @@ class Session:
         if response.status not in request.expect:
             raise self._failure(request, response, response.snippet(MAX_ERROR))
         if self._is_from_host(response):
-            self._keep_warnings(response)
+            self._add_warnings(response)
         return response
 
     def _is_from_host(self, response: Response) -> bool:
         """Return whether the response is from the host itself, not from another origin."""
         return response.url.origin == self.host.base.origin
 
-    def _keep_warnings(self, response: Response) -> None:
+    def _add_warnings(self, response: Response) -> None:
         """Keep the response's warnings for users that are new and do not repeat a secret."""
         for value in response.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
@@ -199,7 +199,7 @@ class Session:
             body,
             what=request.what,
             url=response.url,
-            known=response.status in (401, 403) and self._auth.credentials is not None,
+            had_credentials=response.status in (401, 403) and self._auth.credentials is not None,
             secrets=self._secrets(),
         )
 
@@ -214,26 +214,26 @@ class Session:
             secret_headers["Authorization"] = authorization
         previous, url = self.host.base, request.url or self.host.url(request.path, request.query)
         for _ in range(MAX_REDIRECTS + 1):
-            limit = self._check_target(previous, url)
-            if limit is not None or request.anonymous:
+            max_level = self._check_target(previous, url)
+            if max_level is not None or request.anonymous:
                 secret_headers = {}  # not sent again, even if a redirect leads back
             response = self._transport.send(
                 request.method,
                 url,
                 {**request.headers, **secret_headers},
                 deadline,
-                limit,
+                max_level,
                 body=request.body,
                 what=request.what if request.url else request.path or request.what,
             )
-            followed = _REDIRECTS if request.method in _READ_METHODS else _METHOD_KEEPING
+            followed = _REDIRECTS if request.method in _READ_METHODS else _METHOD_PRESERVING
             if response.status not in followed:
                 return response
             previous, url = url, _redirect_target(request, response)
         origin = self.host.base.origin
         raise RegistryError(f"{origin} redirects {request.what} more than {MAX_REDIRECTS} times")
 
-    def _check_target(self, previous: Url, target: Url) -> Privacy | None:
+    def _check_target(self, previous: Url, target: Url) -> AddressLevel | None:
         """Return how private the target's address may be, or ``None`` for the host itself.
 
         ``previous`` is the URL that redirected to ``target``. Raises RegistryError if the client
@@ -242,25 +242,25 @@ class Session:
         base = self.host.base
         if target.origin != base.origin:
             check_redirect(previous, target)
-        return self._transport.limit(base, target, "the redirect")
+        return self._transport.max_level(base, target, "the redirect")
 
 
-def _apply(response: Response, use: Callable[[Response], _Result]) -> _Result:
+def _apply(response: Response, read_response: Callable[[Response], _Result]) -> _Result:
     """Return the result of ``use``. If it raises, the response is closed."""
     with Undo(response.close):
-        return use(response)
+        return read_response(response)
 
 
 def _redirect_target(request: ApiRequest, response: Response) -> Url:
     """Return the URL to which a response redirects. Raises RegistryError if it names none."""
-    target = location(response, request.what)
+    target = location_of(response, request.what)
     response.snippet(MAX_ERROR)
     if target is None:
         raise RegistryError(f"{response.url.origin} redirects {request.what} without a Location")
     return target
 
 
-def location(response: Response, what: str) -> Url | None:
+def location_of(response: Response, what: str) -> Url | None:
     """Return the absolute URL of a response's ``Location``, or ``None`` if it has none.
 
     The query stays verbatim. Raises RegistryError for an invalid URL; ``what`` names the content
@@ -278,7 +278,7 @@ def location(response: Response, what: str) -> Url | None:
         ) from None
 
 
-class Cuts:
+class TransferRetries:
     """Decides whether a transfer continues after a failure, and waits before the next try.
 
     The transfer gives up after three failures in a row without a byte in between. Responses with
@@ -300,18 +300,18 @@ class Cuts:
         name: str,
         until: Callable[[], Deadline],
         *,
-        refusals: int = MOST_CUTS,
+        refusals: int = MAX_FAILURES,
     ) -> None:
         self._sleep = sleep
         self._report = report
         self._name = name
         self._until = until
-        self._most_refusals = refusals
+        self._max_refusals = refusals
         self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         self._failures = self._refusals = 0
         self._last_offset = -1
 
-    def survive(self, error: ContainerdError, offset: int, total: int) -> None:
+    def wait_or_raise(self, error: ContainerdError, offset: int, total: int) -> None:
         """Wait before the next try, which continues at ``offset`` of ``total`` bytes.
 
         Raises ``error`` if the transfer gives up.
@@ -323,9 +323,9 @@ class Cuts:
             self._refusals += 1
         else:
             self._failures += 1
-        if self._failures >= MOST_CUTS or self._refusals >= self._most_refusals:
+        if self._failures >= MAX_FAILURES or self._refusals >= self._max_refusals:
             raise error
-        wait = max(next(self._waits), wait_asked(error) or 0.0)
+        wait = max(next(self._waits), requested_wait(error) or 0.0)
         remaining = self._until().remaining()
         if remaining is not None and wait >= remaining:
             raise error

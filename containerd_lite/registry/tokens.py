@@ -29,7 +29,7 @@ from .credentials import Credentials
 from .destinations import Url, check_realm
 from .hosts import Host
 from .http import Response, Transport
-from .http_errors import MAX_ERROR, Again, status_failure
+from .http_errors import MAX_ERROR, Retryable, status_failure
 
 #: The name of this client for token servers (RFC 6749, appendix A.1).
 CLIENT_ID = "containerd_lite"
@@ -135,11 +135,11 @@ class Realm:
                 response.
             RegistryUnauthorized: The server refuses the credentials, or sends no valid token.
             RegistryUnavailable: The server cannot be reached.
-            http_errors.Again: As RegistryUnavailable, and a retry may help.
+            http_errors.Retryable: As RegistryUnavailable, and a retry may help.
         """
         try:
             return self._fetch(scopes, deadline)
-        except (Again, ContainerdError) as failure:
+        except (Retryable, ContainerdError) as failure:
             # The cause may quote received bytes: a token, or a secret that the server sent back.
             raise failure from None
 
@@ -205,8 +205,10 @@ class Realm:
         """Send a request, after checking that the token server may receive it."""
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
-        limit = self._transport.limit(base, realm, "the token realm")
-        return self._transport.send(method, url, headers, deadline, limit, body=body, what="token")
+        max_level = self._transport.max_level(base, realm, "the token realm")
+        return self._transport.send(
+            method, url, headers, deadline, max_level, body=body, what="token"
+        )
 
     def _token_refused(self, status: int) -> RegistryUnauthorized:
         return RegistryUnauthorized(
@@ -219,7 +221,7 @@ class Realm:
     def _read(self, response: Response, scopes: tuple[str, ...]) -> Token:
         """Return the token in a response of at most 1 MiB, and keep its refresh token, if any."""
         what = f"a token for {quoted(' '.join(scopes))}" if scopes else "a token"
-        origin, known = response.url.origin, self._has_secret
+        origin, sent_secret = response.url.origin, self._has_secret
         body = response.read(MAX_ERROR, "the token")
         if 300 <= response.status < 400:
             raise RegistryError(
@@ -227,14 +229,14 @@ class Realm:
             )
         if response.status != 200:
             # A server that received a secret may quote it, encoded or in part.
-            error_body = b"" if known else body
+            error_body = b"" if sent_secret else body
             raise status_failure(
                 response.status,
                 response.headers,
                 error_body,
                 what=what,
                 url=response.url,
-                known=known,
+                had_credentials=sent_secret,
             )
         try:
             document = Document.parse(body, "the token")

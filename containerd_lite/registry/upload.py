@@ -34,7 +34,7 @@ from .destinations import Url
 from .download import pull_scope
 from .http import Body, Response
 from .openers import LocalFault, Opener, local_faults, open_content, read_content
-from .session import MAX_TRIES, ApiRequest, Cuts, Session, location
+from .session import MAX_TRIES, ApiRequest, Session, TransferRetries, location_of
 
 #: Largest number of bytes that are read from the content at a time.
 _PIECE = 1 << 20
@@ -73,7 +73,7 @@ class Upload:
         open_at: Opens the content at an offset.
         deadline: The deadline for the whole upload, or ``None``.
         timeout: Seconds that each request without content may take, unless ``deadline`` is given.
-        cuts: Decides whether to continue after a failure.
+        retries: Decides whether to continue after a failure.
         report: Called with an event for each piece that is sent, and with the outcome.
     """
 
@@ -86,7 +86,7 @@ class Upload:
         *,
         deadline: Deadline | None,
         timeout: float | None,
-        cuts: Cuts,
+        retries: TransferRetries,
         report: ProgressCallback,
     ) -> None:
         self._session = session
@@ -95,7 +95,7 @@ class Upload:
         self._open_at = open_at
         self._deadline = deadline
         self._timeout = timeout
-        self._cuts = cuts
+        self._retries = retries
         self._report = report
         self._scopes = (push_scope(reference.repository),)
         self._url: Url | None = None
@@ -173,7 +173,7 @@ class Upload:
         try:
             # Without the response, an upload that the registry starts could not be deleted.
             with delayed(_DELETE_TIMEOUT):
-                return self._send(request, self._started)
+                return self._send(request, self._read_start)
         except (RegistryUnavailable, RegistryUnauthorized):
             return False  # the blob cannot be mounted, so it is uploaded
         except RegistryError as error:
@@ -192,27 +192,27 @@ class Upload:
             query["digest"] = self._descriptor.digest
             body = self._body(0, self._descriptor.size)
             # An authentication challenge must come before the content is sent, not after it.
-            self._session.greet(self._scopes, self._request_deadline())
+            self._session.request_challenge(self._scopes, self._request_deadline())
         request = self._request("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
         try:
             with nullcontext() if single else delayed(_DELETE_TIMEOUT):
-                return self._send(request, self._started, has_content=single)
+                return self._send(request, self._read_start, has_content=single)
         except RegistryUnavailable as error:
             if not single:
                 raise
-            self._cuts.survive(error, 0, self._descriptor.size)
+            self._retries.wait_or_raise(error, 0, self._descriptor.size)
             return self._start(False)
 
-    def _started(self, response: Response) -> bool:
+    def _read_start(self, response: Response) -> bool:
         """Read the response that starts an upload; return whether the upload is complete."""
         if response.status == 201:
-            responses.confirm(response, self._descriptor.digest)
+            responses.check_stored_digest(response, self._descriptor.digest)
             response.finish()
             return True
         text = response.headers.get("OCI-Chunk-Min-Length", "").strip()
         if text.isascii() and text.isdigit() and len(text) < 12:
             self._min_chunk = int(text)
-        self._note_location(response)
+        self._store_location(response)
         if self._url is None:
             raise RegistryError(f"{response.url.origin} started an upload without a Location")
         self._is_empty = True
@@ -233,7 +233,7 @@ class Upload:
             except (RegistryUnavailable, RegistryNotFound, _OffsetMismatch) as error:
                 # A registry that falls back to an earlier offset makes no progress.
                 furthest = max(furthest, offset)
-                self._cuts.survive(error, furthest, size)
+                self._retries.wait_or_raise(error, furthest, size)
                 offset = self._recover(error, offset)
 
     def _recover(self, error: RegistryError, offset: int) -> int | None:
@@ -248,7 +248,9 @@ class Upload:
             expected = int(error.status == 416 and not offset)
             request = self._request("GET", "", expect=(204, 200), url=self._url)
             with suppress(RegistryNotFound):
-                received = self._send(request, lambda response: self._received(response, expected))
+                received = self._send(
+                    request, lambda response: self._received_bytes(response, expected)
+                )
                 if received > self._descriptor.size:
                     digest = self._descriptor.digest
                     raise SizeMismatch(f"the registry has too many bytes of {digest}: {received}")
@@ -268,24 +270,24 @@ class Upload:
             url=self._url,
         )
 
-        def use(response: Response) -> int:
+        def read_response(response: Response) -> int:
             if response.status == 416:
                 response.snippet(0)
                 raise _OffsetMismatch(
                     f"{response.url.origin} expects another chunk than {start}-{end - 1}",
                     status=416,
                 )
-            received = self._received(response, end)
+            received = self._received_bytes(response, end)
             return received if "Range" in response.headers else end
 
-        received = self._send(request, use, has_content=True)
+        received = self._send(request, read_response, has_content=True)
         if not start < received <= end:
             raise _OffsetMismatch(
                 f"the registry has {received} bytes after the chunk {start}-{end - 1}"
             )
         return received
 
-    def _received(self, response: Response, expected: int) -> int:
+    def _received_bytes(self, response: Response, expected: int) -> int:
         """Return how many bytes the registry has, according to the ``Range`` of its response.
 
         distribution sends "0-0" both for no byte and for a single byte. Then ``expected`` decides,
@@ -294,7 +296,7 @@ class Upload:
         """
         text = response.headers.get("Range", "").strip()
         match = _RANGE.fullmatch(text)
-        self._note_location(response)
+        self._store_location(response)
         if text and not match:
             raise RegistryError(f"{response.url.origin} sent the invalid range {quoted(text)}")
         received = int(match[1]) + 1 if match else 0
@@ -314,15 +316,15 @@ class Upload:
             "PUT", "", headers=headers, body=body, expect=expect, url=url, tries=1
         )
 
-        def use(response: Response) -> None:
+        def read_response(response: Response) -> None:
             response.snippet(0)
             if response.status == 416:
                 raise _OffsetMismatch(
                     f"{response.url.origin} has received another part of {digest}", status=416
                 )
-            responses.confirm(response, digest)
+            responses.check_stored_digest(response, digest)
 
-        self._send(request, use, has_content=True)
+        self._send(request, read_response, has_content=True)
         self._url = None
 
     def _delete_upload(self) -> None:
@@ -367,15 +369,18 @@ class Upload:
         )
 
     def _send(
-        self, request: ApiRequest, use: Callable[[Response], _T], has_content: bool = False
+        self,
+        request: ApiRequest,
+        read_response: Callable[[Response], _T],
+        has_content: bool = False,
     ) -> _T:
         """Send a request. With content, only the upload's own deadline limits it."""
         if not has_content:
-            return self._session.send(request, self._request_deadline(), use)
+            return self._session.send(request, self._request_deadline(), read_response)
         self._is_empty = False
         try:
             with self._files:
-                return self._session.send(request, self._deadline or Deadline(), use)
+                return self._session.send(request, self._deadline or Deadline(), read_response)
         except RegistryError as error:
             if "DIGEST_INVALID" in error.codes:
                 raise DigestMismatch(f"the content has another digest: {error.message}") from error
@@ -385,9 +390,9 @@ class Upload:
         """Return the deadline of a request without content."""
         return self._deadline or Deadline(self._timeout)
 
-    def _note_location(self, response: Response) -> None:
+    def _store_location(self, response: Response) -> None:
         """Keep the URL for the next request. Without a new one, the previous URL stays valid."""
-        found = location(response, "the upload")
+        found = location_of(response, "the upload")
         response.snippet(0)
         self._url = found or self._url
 
@@ -419,7 +424,7 @@ def _is_whole(response: Response, descriptor: Descriptor) -> bool:
 
     Raises DigestMismatch if it names another digest.
     """
-    responses.confirm(response, descriptor.digest)
+    responses.check_stored_digest(response, descriptor.digest)
     size = response.declared
     response.snippet(0)
     return size in (None, descriptor.size)
