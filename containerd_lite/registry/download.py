@@ -1,7 +1,7 @@
 """The requests of a pull: resolve a reference, fetch a manifest, read a blob.
 
-See the distribution-spec, Pull. The requests go to the registry's hosts in turn, and for some
-blobs to the URLs in the descriptor.
+See the distribution-spec, Pull. Each request is sent to the registry's hosts in turn until one
+succeeds. Some blobs are also requested from the URLs in their descriptors.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ from .parts import PART, PartsReader
 from .session import ApiRequest, Session, TransferRetries
 
 _ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
-#: Number of a descriptor's URLs that are tried. The author of the image chooses how many it has.
+#: Largest number of a descriptor's URLs that are tried. The image's author could list any number.
 _MAX_URLS = 8
-#: Statuses of the errors of a registry that cannot send the rest of a blob. An error has status
-#: 0 if the registry sent another range.
+#: Statuses of errors that mean that a registry cannot send the rest of a blob. The error has status
+#: 0 if the registry sent a range that was not requested.
 _RANGE_REFUSED = frozenset({0, 400, 416, 501})
 
 _Result = TypeVar("_Result")
-#: Returns the deadline of a request that begins now. Each host gets its own deadline. With one
-#: for all, two mirrors that do not answer would leave no time for the registry after them.
+#: A function that returns the deadline of a request that begins now. Each host gets its own
+#: deadline. If all hosts shared one deadline, two mirrors that do not answer would leave no time
+#: for the registry.
 NewDeadline = Callable[[], Deadline]
 
 
@@ -56,7 +57,8 @@ def pull_scope(repository: str) -> str:
 def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) -> Descriptor:
     """Return the descriptor of ``reference``.
 
-    It comes from a HEAD response, or else from a GET response whose body is hashed.
+    The descriptor comes from a HEAD response. If this response is not sufficient, the client sends
+    a GET request and hashes the body of the response.
     """
 
     def manifest_request(method: str) -> ApiRequest:
@@ -81,7 +83,7 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
         except RegistryError as error:
             if not error.status:
                 raise
-            # Without a body, the response to HEAD has no reason. Some registries lack HEAD.
+            # The response to GET has a body, which says why it failed. Some registries lack HEAD.
             descriptor = None
         if descriptor is not None:
             return descriptor
@@ -91,14 +93,14 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
             lambda response: responses.descriptor_from_body(response, reference),
         )
 
-    # A digest cannot mean other content, so any host that serves content may resolve it.
+    # The content of a digest never changes, so any host with the capability PULL can resolve it.
     return hosts.first_success(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
 
 
 def fetch_manifest(
     hosts: Failover, reference: Reference, descriptor: Descriptor, new_deadline: NewDeadline
 ) -> bytes:
-    """Return the manifest or index of ``descriptor``, verified; it may be of schema 1."""
+    """Fetch and verify the manifest or index of ``descriptor``, and return its bytes."""
     if descriptor.size > MAX_DOCUMENT:
         raise RegistryError(f"the manifest has more than the {MAX_DOCUMENT} bytes allowed")
     request = _content_request(reference, descriptor)
@@ -128,7 +130,7 @@ def size_of(
 def _content_request(
     reference: Reference, descriptor: Descriptor, byte_range: str = ""
 ) -> ApiRequest:
-    """Return the request for content by its digest; manifests have their own path."""
+    """Return the request for a manifest or a blob by its digest."""
     media_type, kind, accept = descriptor.media_type, "blobs", "*/*"
     if media_types.is_document(media_type) or media_types.is_schema1(media_type):
         kind, accept = "manifests", media_type
@@ -145,8 +147,8 @@ def _content_request(
 class BlobSource:
     """Opens one blob at any offset, from the registry's hosts or from the descriptor's URLs.
 
-    ``timeout`` limits each wait for a response's headers (seconds). ``deadline`` limits the
-    reading, too.
+    ``timeout`` is the number of seconds that a request may take until its response's headers
+    arrive. If ``deadline`` is given, it replaces ``timeout``, and also limits the reading.
     """
 
     def __init__(
@@ -198,7 +200,8 @@ class BlobSource:
     def parallel(self, connections: int, *, verify: bool) -> BlobReader | PartsReader:
         """Return a reader that uses several connections.
 
-        It uses a single one if the blob is small or the host does not support ranges.
+        The reader uses a single connection if the blob is small or the host does not support
+        ranges.
         """
         size = self.descriptor.size
         if connections < 2 or size <= 2 * PART:
@@ -230,7 +233,7 @@ class BlobSource:
         )
 
     def _request_from(self, offset: int, end: int | None) -> tuple[Response, int]:
-        """Request the bytes from ``offset``; return the response and where its body begins."""
+        """Request bytes from ``offset`` on; return the response and the offset of its body."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
         if end is not None:
@@ -242,13 +245,14 @@ class BlobSource:
         except RegistryError as error:
             if type(error) is not RegistryError or error.status not in _RANGE_REFUSED:
                 raise
-            # The registry cannot send the rest. Request the whole blob; the reader skips its start.
+            # The registry cannot send only the rest. Request the whole blob. The reader skips its
+            # first bytes.
             with suppress(RegistryError):
                 return self._request_range("", offset, last)
             raise
 
     def _request_range(self, byte_range: str, offset: int, last: int) -> tuple[Response, int]:
-        """Request one range of the blob, or all of it if ``byte_range`` is ``""``."""
+        """Request one range of the blob, or the whole blob if ``byte_range`` is ``""``."""
         descriptor = self.descriptor
         request = _content_request(self._reference, descriptor, byte_range)
 
@@ -257,7 +261,7 @@ class BlobSource:
 
         def check_start(response: Response) -> tuple[Response, int]:
             body_start = responses.body_start(response, descriptor, offset, last)
-            response.renew(self._deadline or Deadline())
+            response.set_deadline(self._deadline or Deadline())
             return response, body_start
 
         def from_registry() -> tuple[Response, int]:
@@ -284,7 +288,10 @@ class BlobSource:
     def _request_foreign(
         self, request: ApiRequest, deadline: Deadline, read_response: Callable[[Response], _Result]
     ) -> _Result:
-        """Send the same request to the descriptor's URLs, without credentials."""
+        """Send the request, without credentials, to the descriptor's URLs in turn.
+
+        Return the result of the first URL that succeeds.
+        """
         last_error: RegistryError | None = None
         for text in self.descriptor.urls[:_MAX_URLS]:
             try:

@@ -1,4 +1,4 @@
-"""Single HTTP requests on urllib3: connection pools, proxies, raw bodies.
+"""Sends single HTTP requests with urllib3, and reads the bodies of responses undecoded.
 
 All requests to registries go through this module. urllib3's own retries and redirects are off.
 """
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 _LOGGER = logging.getLogger(__package__)
-#: Idle connections that are kept per host. A pull fetches fewer layers at a time.
+#: Largest number of idle connections in the pool of a host. A pull needs fewer connections.
 _POOLED = 16
 
 
 @record(frozen=True)
 class Body:
-    """A request body of ``size`` bytes; ``pieces`` is called when the request is sent."""
+    """A request body of ``size`` bytes. ``pieces`` is called when the request is sent."""
 
     size: int
     pieces: Callable[[], Iterable[bytes | memoryview]]
@@ -49,9 +49,10 @@ class Bounds:
     """Limits of every request of a client.
 
     Attributes:
-        connect: Seconds that connecting may take.
-        stall: Seconds that the peer may send no byte.
-        least_rate: Bytes per second. It is an error if the peer is slower over ``stall`` seconds.
+        connect: Seconds that the client waits for a connection.
+        stall: Seconds after which a request fails if no byte is transferred.
+        least_rate: Least rate of a peer in bytes per second. A request fails if the average rate
+            over ``stall`` seconds is lower.
     """
 
     connect: float = 10.0
@@ -75,29 +76,32 @@ class Response:
         self._bandwidth = bandwidth
 
     def header_list(self, name: str) -> list[str]:
-        """Return all values of a header that may occur several times."""
+        """Return all values of a header that can occur several times."""
         return list(self._response.headers.getlist(name))
 
     @property
     def length(self) -> int | None:
-        """The number of body bytes still to read, or ``None`` if the peer does not announce it."""
+        """The number of unread bytes of the body, or ``None`` if the peer announced no length."""
         return self._raw.length
 
     @property
-    def declared(self) -> int | None:
-        """The ``Content-Length``, which a response to HEAD has, too."""
+    def content_length(self) -> int | None:
+        """The value of ``Content-Length``, or ``None`` if it is absent or invalid.
+
+        A response to HEAD can have this header, too.
+        """
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
-    def renew(self, deadline: Deadline) -> None:
-        """Set another deadline for the rest of the body."""
+    def set_deadline(self, deadline: Deadline) -> None:
+        """Replace the deadline. The new deadline limits the reading of the rest of the body."""
         self._raw.request.deadline = deadline
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill ``buffer`` and return the number of bytes.
 
-        Fewer bytes than requested mean the end of the body or a broken connection. Raises
-        RegistryUnavailable, or ``Retryable`` with it.
+        If there are fewer bytes than ``buffer`` can contain, the body ended or the connection
+        broke. Raises RegistryUnavailable, or a ``Retryable`` that carries a RegistryUnavailable.
         """
         portion = self._bandwidth.portion
         handled = sys.exc_info()[1]
@@ -127,9 +131,10 @@ class Response:
         return done
 
     def read(self, limit: int, what: str) -> bytes:
-        """Return the whole body; ``what`` names it in errors.
+        """Return the whole body. ``what`` names the body in errors.
 
-        Raises RegistryError if it is longer than ``limit`` bytes, and the errors of ``readinto``.
+        Raises RegistryError if the body is longer than ``limit`` bytes, and raises the errors of
+        ``readinto``.
         """
         too_long = f"{what} from {self.url.origin} has more than the {limit} bytes allowed"
         if (self.length or 0) > limit:
@@ -156,8 +161,8 @@ class Response:
     def snippet(self, limit: int) -> bytes:
         """Return the first ``limit`` bytes of the body, and end the response.
 
-        The result is ``b""`` if the body cannot be read. The next request may use the connection
-        if the body has no more bytes.
+        The result is ``b""`` if the body cannot be read. If the body has no more bytes, the
+        connection returns to the pool.
         """
         buffer = bytearray(limit + 1 if self.length is None else min(limit, self.length) + 1)
         try:
@@ -175,7 +180,7 @@ class Response:
         self.close()
 
     def close(self) -> None:
-        """End the request. The connection is closed unless it is idle in the pool."""
+        """End the request. Close the connection, unless it has returned to the pool."""
         self._raw.request.end()
         self._raw.close()
         self._response.close()
@@ -184,7 +189,7 @@ class Response:
 class Transport:
     """Sends requests over connections that are pooled by scheme, host and port. Thread-safe.
 
-    ``tls_host`` is the name of the host to which the ``tls`` settings belong.
+    The ``tls`` settings are for the host with the name ``tls_host``.
     """
 
     def __init__(
@@ -209,10 +214,11 @@ class Transport:
         self._managers: dict[str | None, PoolManager] = {}
 
     def max_level(self, base: Url, target: Url, what: str) -> AddressLevel | None:
-        """Return how private the address of ``target`` may be if the registry at ``base`` names it.
+        """Return the highest level that the address of ``target`` may have.
 
-        The result is ``None`` if the target is the registry itself. Raises RegistryError for a
-        target in a more private network; ``what`` names the target in the error.
+        The registry at ``base`` has named ``target``. The result is ``None`` if ``target`` is the
+        registry itself. Raises RegistryError if ``target`` has an address with a higher level.
+        ``what`` names the target in the error.
         """
         if target.origin == base.origin:
             return None
@@ -221,7 +227,7 @@ class Transport:
         return level
 
     def _is_proxied(self, url: Url) -> bool:
-        """Return whether requests to ``url`` use a proxy, which may be in another network."""
+        """Return whether requests to ``url`` use a proxy."""
         return self._proxies.find(url) is not None
 
     def send(
@@ -235,23 +241,24 @@ class Transport:
         body: bytes | Body | None = None,
         what: str,
     ) -> Response:
-        """Send one request and return its response, whatever the status.
+        """Send one request, and return its response, which can have any status.
 
         Args:
             method: The HTTP method.
             url: The URL.
-            headers: Headers that override the default ones.
-            deadline: The deadline for the response and its body, until ``Response.renew``.
-            limit: A peer with a more private address is an error. Default: no limit, which is
-                for the registry itself.
+            headers: The headers of the request. They override the default headers.
+            deadline: The deadline for the response and its body. ``Response.set_deadline`` can
+                replace it later.
+            max_level: The highest level that the peer's address may have. Default: no limit, as
+                for requests to the registry itself.
             body: The request body.
-            what: The name of the request in debug output. The output has only the origin of the
-                URL, because the rest may hold a secret.
+            what: The name of the request in debug output. The output contains only the origin of
+                the URL, because the path and the query may contain a secret.
 
         Raises:
-            RegistryError: The peer's address is more private than ``limit``.
+            RegistryError: The level of the peer's address is above ``max_level``.
             RegistryUnavailable: The peer cannot be reached or does not answer.
-            Retryable: As RegistryUnavailable, and a retry may help.
+            Retryable: The peer is unavailable, but a retry may help.
         """
         bounds = self._bounds
         pool, target, proxy_headers = self._pool(url)
@@ -304,7 +311,11 @@ class Transport:
                 bandwidth.throttle(min(step, len(view) - start))
 
     def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
-        """Return a connection pool for ``url``, the request's target, and headers for the proxy."""
+        """Return how to send a request to ``url``.
+
+        The result has three parts: a connection pool, the request target, and headers for the
+        proxy.
+        """
         proxy = self._proxies.find(url)
         with self._lock:
             manager = self._managers.get(proxy)
@@ -318,11 +329,12 @@ class Transport:
         return pool, url.target, {}
 
     def close(self) -> None:
-        """Close the idle connections. The others close with their responses."""
+        """Close the idle connections. A connection in use closes together with its response."""
         with self._lock:
             managers, self._managers = list(self._managers.values()), {}
         for manager in managers:
-            # ``clear`` of urllib3 2 leaves it to the garbage collector to close the pools.
+            # In urllib3 2, ``clear`` does not close the pools, but the garbage collector does so
+            # later.
             for key in list(manager.pools.keys()):
                 pool = manager.pools.get(key)
                 if pool is not None:
@@ -331,7 +343,7 @@ class Transport:
 
 
 def _manager(proxy: str | None) -> PoolManager:
-    """Return the pools for direct connections, or for connections through a proxy."""
+    """Return a pool manager for direct connections, or for connections through ``proxy``."""
     manager: PoolManager
     if proxy is None:
         manager = PoolManager(maxsize=_POOLED, block=False)
@@ -348,7 +360,7 @@ def _manager(proxy: str | None) -> PoolManager:
 
 
 def _raw_of(response: BaseHTTPResponse) -> BoundedResponse:
-    """Take the ``http.client`` response of ``response`` from its connection."""
+    """Detach the ``http.client`` response from the connection of ``response``, and return it."""
     connection: Raw = response.connection  # type: ignore[assignment]
     raw = connection.raw
     if raw is None:  # urllib3 made the response in another way, which should not happen

@@ -1,8 +1,8 @@
 """Connections for urllib3 that apply the limits of one request to every send and receive.
 
-They differ from urllib3's own in two ways. The request's deadline, stall timeout and least rate
-limit each send and receive, so that a peer cannot keep a request alive by sending header lines
-or bytes slowly. Bodies are read straight into the caller's buffer.
+They differ from urllib3's own connections in two ways. First, the request's deadline, stall
+timeout and least rate limit each send and receive. So a peer cannot keep a request alive by sending
+header lines or bytes slowly. Second, bodies are read directly into the caller's buffer.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from ..interrupt import current_interrupt
 from .destinations import AddressLevel, Destinations, refuse_private
 from .pace import LeastRate
 
-#: Bytes that one read takes from the socket, unless the caller's buffer is larger.
+#: Bytes that one read requests from the socket, unless the caller's buffer is larger.
 BUFFER = 64 << 10
-#: Largest number of interim responses, of their header lines, and of trailers. ``http.client``
-#: accepts the same number of headers.
+#: Largest number of interim responses, of header lines in an interim response, and of trailers.
+#: ``http.client`` has the same limit for the headers of a final response.
 _MAX_LINES = 100
-#: Bytes of a request body that are sent between two checks of the deadline and of the peer.
+#: Bytes of a request body that are sent at a time. Before each of these slices, the client checks
+#: the deadline, and whether the peer has answered.
 _SEND_SLICE = 256 << 10
 
 
 class ActiveRequest:
-    """One request and its response: the limits that apply, and the interrupt that ends it."""
+    """A request until its response has been read: its limits, and the interrupt that can end it."""
 
     __slots__ = (
         "answered_early",
@@ -71,12 +72,12 @@ class ActiveRequest:
         self.max_level = max_level
         #: Whether the peer answered before the whole request was sent.
         self.answered_early = False
-        #: The interrupt that may end the request.
+        #: The interrupt that can end the request.
         self.interrupt = current_interrupt()
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Run the block that sends the request. If it fails, the request ends.
+        """Run the block, which sends the request. If the block fails, the request ends.
 
         Raises Cancelled if the request is interrupted.
         """
@@ -93,7 +94,7 @@ class ActiveRequest:
             current_request.reset(reset_token)
 
     def use_socket(self, sock: socket.socket) -> None:
-        """Record the socket that the request uses. Raises Cancelled if it is interrupted."""
+        """Record the socket of the request. Raises Cancelled if the request is interrupted."""
         self.sock = sock
         self.check()
 
@@ -103,19 +104,20 @@ class ActiveRequest:
             self.interrupt.check()
 
     def end(self) -> None:
-        """Stop listening to the interrupt; another request may use the connection next."""
+        """End the request. From now on, an interrupt does not shut down the request's socket."""
         if self.interrupt is not None:
             self.interrupt.drop(self._shut_down)
 
     def _shut_down(self) -> None:
-        """Shut the socket down; the thread that waits for it then continues."""
+        """Shut the socket down, so that a thread that waits for the socket continues."""
         if self.sock is not None:
-            # Not SSLSocket's own method: it drops the TLS object, which another thread may use.
+            # SSLSocket's own method is not called: it drops the TLS object, which another
+            # thread may use.
             with suppress(OSError):
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def socket_timeout(self) -> float:
-        """Return the seconds that the next receive may take.
+        """Return the seconds that the next send or receive may take.
 
         Raises TimeoutError if the deadline has passed.
         """
@@ -127,13 +129,13 @@ class ActiveRequest:
         return min(self.stall, remaining)
 
 
-#: The request that this thread carries out. A connection finds its request here, because urllib3
-#: chooses the connection and does not pass our objects to it.
+#: The request that this thread sends. A connection finds its request here, because urllib3 chooses
+#: the connection and does not pass our objects to the connection.
 current_request: ContextVar[ActiveRequest] = ContextVar("request")
 
 
 class _TimedFile(io.RawIOBase):
-    """A socket's file that applies the request's limits to every read."""
+    """The file of a socket that applies the request's limits to every read."""
 
     def __init__(self, sock: socket.socket, file: io.RawIOBase, request: ActiveRequest) -> None:
         self._sock = sock
@@ -152,7 +154,8 @@ class _TimedFile(io.RawIOBase):
         started = time.monotonic()
         count = self._file.readinto(buffer)
         if not count:
-            self._request.check()  # an interrupt, too, makes the read return no bytes
+            # The read also returns no bytes after an interrupt, which shuts the socket down.
+            self._request.check()
         self._request.least_rate.record(time.monotonic() - started, count or 0)
         return count
 
@@ -162,7 +165,7 @@ class _TimedFile(io.RawIOBase):
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """``http.client``'s response with the request's limits on every read."""
+    """An ``http.client`` response that applies the request's limits to every read."""
 
     request: ActiveRequest
 
@@ -185,7 +188,7 @@ class BoundedResponse(http.client.HTTPResponse):
         self._skip_lines()  # http.client's own method reads without a limit
 
     def _skip_lines(self) -> None:
-        """Read up to an empty line."""
+        """Read and drop all lines up to the next empty line."""
         for _ in range(_MAX_LINES):
             if self.fp.readline(BUFFER).strip() == b"":
                 return
@@ -194,12 +197,12 @@ class BoundedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the status line and the headers."""
         super().begin()
-        if self.request.answered_early:  # a part of the request is missing, so no other can follow
+        if self.request.answered_early:  # the request is incomplete, so no other can follow it
             self.will_close = True
 
 
 class Raw(Protocol):
-    """The attribute that both connection classes add to urllib3's."""
+    """A connection with the attribute ``raw``, which this module adds to urllib3's connections."""
 
     raw: BoundedResponse | None
 
@@ -220,7 +223,8 @@ class _PlainConnection(HTTPConnection):
         try:
             super().connect()
         except BaseException:
-            if self.raw is not None:  # a proxy refused; http.client closes this since 3.11 only
+            # A proxy refused. Before Python 3.11, http.client does not close the proxy's response.
+            if self.raw is not None:
                 self.raw.close()
             raise
         current_request.get().use_socket(self.sock)
@@ -232,7 +236,7 @@ class _PlainConnection(HTTPConnection):
         super().putrequest(method, request.target, *args, **kwargs)
 
     def send(self, data: object) -> None:
-        """Send a part of a request in slices, with the request's limits for each."""
+        """Send a part of a request in slices, and apply the request's limits to each slice."""
         if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) <= BUFFER:
             super().send(data)  # type: ignore[arg-type]
             return
@@ -252,23 +256,29 @@ class _PlainConnection(HTTPConnection):
 
 
 class _SecureConnection(_PlainConnection, HTTPSConnection):
-    """The same over TLS. ``super()`` in ``_PlainConnection`` is then urllib3's HTTPS connection."""
+    """A connection with TLS that applies the limits of the current request.
+
+    In this class, ``super()`` in the methods of ``_PlainConnection`` is urllib3's HTTPS connection.
+    """
 
     def connect(self) -> None:
         super().connect()
-        self.is_verified = True  # as the TLS settings want it; otherwise urllib3 would warn
+        # Without this, urllib3 would warn if the user has turned verification off.
+        self.is_verified = True
 
     def _has_answered(self) -> bool:
-        return False  # readable bytes may be session tickets only (RFC 8446, section 4.6.1)
+        # Readable bytes may be only session tickets (RFC 8446, section 4.6.1).
+        return False
 
 
 def _check_peer(connection: HTTPConnection) -> None:
-    """Raise RegistryError if the peer's address is more private than the request allows.
+    """Raise RegistryError if the level of the peer's address is above the request's ``max_level``.
 
-    The client has checked the name before. But connecting looks the name up again, and DNS may
-    return another address (DNS rebinding). Only the socket's address is certain. Therefore the
-    address of the registry itself is also recorded here. The target of a proxied connection
-    cannot be checked; it is in the proxy's networks.
+    The client has checked the host name before. But the name was looked up again to connect, and
+    DNS may have returned a different address (DNS rebinding). Only the socket's address is certain.
+    Therefore, this function also records the address of the registry itself. If a proxy is used,
+    the address of the target is unknown and is not checked. The proxy connects to the target from
+    its own networks.
     """
     if connection.proxy is not None:
         return

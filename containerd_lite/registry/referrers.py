@@ -1,7 +1,8 @@
-"""Pushes, lists and deletes manifests that refer to another manifest, their subject.
+"""Pushes, lists and deletes referrers: manifests that refer to another manifest, their subject.
 
-If the registry has no referrers API, a tag holds the list of a subject's referrers. See the
-distribution-spec, Listing Referrers, Pushing Manifests with Subject, and Referrers Tag Schema.
+If the registry has no referrers API, the list of a subject's referrers is an index. It has a tag,
+the fallback tag of the subject. See the distribution-spec, Listing Referrers, Pushing Manifests
+with Subject, and Referrers Tag Schema.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from .listing import ListLimits, delete_content, next_page
 from .session import ApiRequest, Session
 from .upload import push_scope
 
-#: Largest number of referrers of one manifest. More are taken for an attack (CVE-2023-46737).
+#: Largest number of referrers of one manifest. A longer list counts as an attack (CVE-2023-46737).
 MAX_REFERRERS = 10_000
 
 
 def fallback_tag(digest: str) -> str:
-    """Return the tag under which clients keep the list of referrers of ``digest``.
+    """Return the fallback tag of ``digest``, under which clients store the list of its referrers.
 
-    The algorithm is cut to 32 characters and the rest to 64. Characters that a tag cannot contain
-    become ``-``.
+    The algorithm of the digest is cut to 32 characters, and its encoded part to 64. ``-`` replaces
+    each character that a tag cannot contain.
     """
     algorithm, _, encoded = digest.partition(":")
     return re.sub(r"[^A-Za-z0-9_.-]", "-", f"{algorithm[:32]}-{encoded[:64]}")
@@ -61,14 +62,14 @@ def find_referrers(
             return index.manifests if index else ()
 
     found = hosts.first_success(find_on, REFERRERS, PULL)
-    # Always filter, without a look at OCI-Filters-Applied, which says whether the registry did.
+    # Filter even if the header OCI-Filters-Applied says that the registry has done so.
     return tuple(d for d in found if artifact_type in ("", d.artifact_type))
 
 
 def _fetch_list(
     session: Session, repository: str, digest: str, artifact_type: str, deadline: Deadline
 ) -> tuple[Descriptor, ...]:
-    """Return the referrers of ``digest`` from the referrers API, all pages of them."""
+    """Return the referrers of ``digest`` from all pages of the referrers API."""
     query = {"artifactType": artifact_type} if artifact_type else {}
     request = ApiRequest(
         "GET",
@@ -80,7 +81,7 @@ def _fetch_list(
     )
     limits = ListLimits(f"the list of referrers of {digest} at {session.host.base.origin}")
     found: dict[str, Descriptor] = {}
-    bytes_left = MAX_DOCUMENT  # all pages together are limited like the index of a fallback tag
+    bytes_left = MAX_DOCUMENT  # for all pages together, as for an index with a fallback tag
     while True:
         index, next_url, size = session.send(request, deadline, _read_page)
         limits.check([child.digest for child in index.manifests])
@@ -97,13 +98,13 @@ def _fetch_list(
 
 
 def _read_page(response: Response) -> tuple[Index, Url | None, int]:
-    """Return one page of a list, the URL of the next page, and the size of this page in bytes."""
+    """Return the index in one page, the URL of the next page, and the size of the page in bytes."""
     body = response.read(MAX_DOCUMENT, "the list of referrers")
     return _parse_index(response, body), next_page(response), len(body)
 
 
 def _parse_index(response: Response, body: bytes) -> Index:
-    """Return the index in a response's body. Raises RegistryError for any other document."""
+    """Return the index in a response's body. Raises RegistryError if the body is not an index."""
     content_type = media_types.bare(response.headers.get("Content-Type", ""))
     try:
         found = parse(
@@ -121,7 +122,7 @@ def _parse_index(response: Response, body: bytes) -> Index:
 def _fetch_fallback(
     session: Session, repository: str, digest: str, deadline: Deadline
 ) -> Index | None:
-    """Return the index under the fallback tag of ``digest``, or ``None`` without such a tag."""
+    """Return the index under the fallback tag of ``digest``, or ``None`` without this tag."""
     tag = fallback_tag(digest)
     accept = {"Accept": media_types.OCI_INDEX}
     path = f"{repository}/manifests/{tag}"
@@ -137,7 +138,8 @@ def push_manifest(
 ) -> Descriptor:
     """Push a manifest or index.
 
-    If it has a subject and the registry does not list referrers, add it to the fallback tag.
+    If it has a subject and the registry has no referrers API, add it to the index under the
+    subject's fallback tag.
     """
     document = parse(content, media_type)
     algorithm = digests.algorithm(reference.digest) if reference.digest else "sha256"
@@ -167,7 +169,7 @@ def _put_manifest(
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> bool:
-    """Put a manifest under a tag or digest; return whether the registry lists it as a referrer."""
+    """Put a manifest under a tag or digest. Return whether the registry listed it as a referrer."""
 
     def read_response(response: Response) -> bool:
         response.snippet(0)
@@ -193,7 +195,7 @@ def _add_to_fallback(
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> None:
-    """Add a referrer to the index under its subject's fallback tag, unless it is there."""
+    """Add a referrer to the index under its subject's fallback tag, unless it is in the index."""
     subject = document.subject
     if subject is None:
         return
@@ -225,7 +227,7 @@ def _put_fallback(
     old_index: Index | None,
     deadline: Deadline,
 ) -> None:
-    """Put an index of ``entries`` under the subject's fallback tag, in place of ``old_index``."""
+    """Replace ``old_index`` under the subject's fallback tag by an index of ``entries``."""
     index = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_INDEX,
@@ -251,8 +253,8 @@ def _put_fallback(
 def delete_manifest(session: Session, reference: Reference, deadline: Deadline) -> None:
     """Delete a manifest or a tag.
 
-    If the manifest is a referrer and the registry has no referrers API, remove it from its
-    subject's fallback tag, too.
+    If the manifest is a referrer and the registry has no referrers API, also remove the manifest
+    from the index under its subject's fallback tag.
     """
     repository, digest = reference.repository, reference.digest
     # Without a digest, only the tag is deleted; the manifest remains.
@@ -261,7 +263,7 @@ def delete_manifest(session: Session, reference: Reference, deadline: Deadline) 
     if subject is None:
         return
     try:
-        # If this succeeds, the registry keeps the list itself.
+        # If this succeeds, the registry has a referrers API, and updates the list itself.
         _fetch_list(session, repository, subject, "", deadline)
     except RegistryNotFound:
         index = _fetch_fallback(session, repository, subject, deadline)

@@ -24,20 +24,22 @@ from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, s
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
-#: Seconds of the first and of the longest wait between tries, if the registry names no time.
+#: Seconds of the first and of the longest wait between tries, if the registry asks for no wait.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
-#: A transfer gives up after this many failures in a row without a byte in between, as containerd's
-#: reader does.
+#: A transfer stops after this many consecutive failures without progress, as in containerd's
+#: reader.
 MAX_FAILURES = 3
-#: Statuses with which a registry refuses a request unprocessed: too many requests, or overload.
+#: Statuses with which a registry refuses a request without processing it: too many requests (429)
+#: or overload (503).
 _REFUSALS = frozenset({429, 503})
 
 _READ_METHODS = frozenset({"GET", "HEAD"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: Redirects that keep the method and the body (RFC 9110, section 15.4).
 _METHOD_PRESERVING = frozenset({307, 308})
-#: A warning with code 299. Only these are meant for users (distribution-spec, Warnings).
+#: A warning with code 299. Only warnings with this code are for users (distribution-spec,
+#: Warnings).
 _WARNING = lazy_pattern(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 _LOGGER = logging.getLogger(__package__)
@@ -55,13 +57,13 @@ class ApiRequest:
         path: The path below the API's root.
         what: The name of the requested content in errors.
         scopes: The scopes that a token must have (``repository:app:pull``).
-        headers: Further headers.
-        query: Fields that are added to the path's query.
+        headers: Headers in addition to the default headers.
+        query: The query parameters.
         body: The request body.
-        url: A URL that the host named. It replaces ``path`` and ``query``.
+        url: A complete URL, which replaces ``path`` and ``query``.
         expect: The statuses of a successful response.
         tries: The largest number of tries.
-        anonymous: Whether the request never carries credentials, whatever its URL.
+        anonymous: Whether to send no credentials, even if the URL is on the host itself.
     """
 
     method: str
@@ -84,10 +86,10 @@ class Session:
         host: The host.
         transport: Sends single requests.
         auth: Answers the host's authentication challenges.
-        sleep: Waits for some seconds.
-        report: Called with an event before each retry.
-        warnings: A list to which the host's warnings are added.
-        tries: The largest number of tries of a request.
+        sleep: A function that waits for a number of seconds.
+        report: A function that is called with an event before each retry.
+        warnings: A list to which the session adds the host's warnings.
+        tries: The largest number of tries for each request.
     """
 
     def __init__(
@@ -114,9 +116,9 @@ class Session:
         self._transport.close()
 
     def request_challenge(self, scopes: tuple[str, ...], deadline: Deadline) -> None:
-        """Let the host send its authentication challenge before a request with a large body.
+        """Make the host send its authentication challenge before a request with a large body.
 
-        This does nothing if the ``Authorization`` for ``scopes`` is known.
+        This method sends no request to the host if the client already has a header for ``scopes``.
         """
         if not self._auth.header(scopes, deadline):
             self.send(
@@ -128,10 +130,10 @@ class Session:
     def send(
         self, request: ApiRequest, deadline: Deadline, read_response: Callable[[Response], _Result]
     ) -> _Result:
-        """Send a request, with retries, and return the result of ``use`` for its response.
+        """Send a request, with retries, and return the result of ``read_response``.
 
-        Raises RegistryError or a subclass if the last try fails, and the errors of ``use``. An
-        ``Retryable`` that ``use`` raises causes a retry.
+        Raises RegistryError or a subclass if the last try fails. Raises the errors of
+        ``read_response``, except for ``Retryable``, which causes a retry.
         """
         waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         tries = 0
@@ -152,7 +154,7 @@ class Session:
             self._sleep(wait)
 
     def _send_once(self, request: ApiRequest, deadline: Deadline) -> Response:
-        """Return the response to one try, after answering the host's authentication challenges."""
+        """Send a request once, answer the host's authentication challenges; return the response."""
         header = "" if request.anonymous else self._auth.header(request.scopes, deadline)
         response = self._follow(request, header, deadline)
         while response.status == 401 and self._is_from_host(response) and not request.anonymous:
@@ -161,7 +163,7 @@ class Session:
             second = self._auth.answer(request.scopes, values, header, deadline)
             if not second or second == header:
                 raise self._failure(request, response, body)
-            # This loop ends: the authenticator answers at most two challenges of one request.
+            # This loop ends, because the authenticator answers at most two challenges of a request.
             header, response = second, self._follow(request, second, deadline)
         if response.status not in request.expect:
             raise self._failure(request, response, response.snippet(MAX_ERROR))
@@ -174,7 +176,7 @@ class Session:
         return response.url.origin == self.host.base.origin
 
     def _add_warnings(self, response: Response) -> None:
-        """Keep the response's warnings for users that are new and do not repeat a secret."""
+        """Store the response's warnings for users, if they are new and repeat no secret."""
         for value in response.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
             text = clean(re.sub(r"\\(.)", r"\1", match[1])) if match else ""
@@ -204,7 +206,7 @@ class Session:
         )
 
     def _secrets(self) -> list[str]:
-        """Return the texts that this host received and that errors must not quote."""
+        """Return the secrets that this host has received. Errors must not quote them."""
         return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
 
     def _follow(self, request: ApiRequest, authorization: str, deadline: Deadline) -> Response:
@@ -216,7 +218,7 @@ class Session:
         for _ in range(MAX_REDIRECTS + 1):
             max_level = self._check_target(previous, url)
             if max_level is not None or request.anonymous:
-                secret_headers = {}  # not sent again, even if a redirect leads back
+                secret_headers = {}  # also if a later redirect leads back to the host
             response = self._transport.send(
                 request.method,
                 url,
@@ -234,7 +236,7 @@ class Session:
         raise RegistryError(f"{origin} redirects {request.what} more than {MAX_REDIRECTS} times")
 
     def _check_target(self, previous: Url, target: Url) -> AddressLevel | None:
-        """Return how private the target's address may be, or ``None`` for the host itself.
+        """Return the highest level that the target's address may have, or ``None`` for the host.
 
         ``previous`` is the URL that redirected to ``target``. Raises RegistryError if the client
         must not send a request to the target.
@@ -246,13 +248,13 @@ class Session:
 
 
 def _apply(response: Response, read_response: Callable[[Response], _Result]) -> _Result:
-    """Return the result of ``use``. If it raises, the response is closed."""
+    """Return the result of ``read_response``. If this function raises, close the response."""
     with Undo(response.close):
         return read_response(response)
 
 
 def _redirect_target(request: ApiRequest, response: Response) -> Url:
-    """Return the URL to which a response redirects. Raises RegistryError if it names none."""
+    """Return the URL to which a response redirects. Raises RegistryError without a URL."""
     target = location_of(response, request.what)
     response.snippet(MAX_ERROR)
     if target is None:
@@ -281,16 +283,16 @@ def location_of(response: Response, what: str) -> Url | None:
 class TransferRetries:
     """Decides whether a transfer continues after a failure, and waits before the next try.
 
-    The transfer gives up after three failures in a row without a byte in between. Responses with
-    status 429 or 503 are counted separately, because they do not break a connection.
+    The transfer stops after three consecutive failures without progress. Responses with status 429
+    or 503 are counted separately, because they do not break a connection.
 
     Args:
-        sleep: Waits for some seconds.
-        report: Called with an event before each retry.
+        sleep: A function that waits for a number of seconds.
+        report: A function that is called with an event before each retry.
         name: The name of the content in events and debug output.
-        until: Returns the deadline of a try that begins now.
-        refusals: The number of responses with status 429 or 503 in a row after which the
-            transfer gives up.
+        new_deadline: A function that returns the deadline of a try that begins now.
+        max_refusals: The number of consecutive responses with status 429 or 503 after which the
+            transfer stops.
     """
 
     def __init__(
@@ -298,15 +300,15 @@ class TransferRetries:
         sleep: Callable[[float], object],
         report: Report,
         name: str,
-        until: Callable[[], Deadline],
+        new_deadline: Callable[[], Deadline],
         *,
-        refusals: int = MAX_FAILURES,
+        max_refusals: int = MAX_FAILURES,
     ) -> None:
         self._sleep = sleep
         self._report = report
         self._name = name
-        self._until = until
-        self._max_refusals = refusals
+        self._new_deadline = new_deadline
+        self._max_refusals = max_refusals
         self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         self._failures = self._refusals = 0
         self._last_offset = -1
@@ -314,7 +316,7 @@ class TransferRetries:
     def wait_or_raise(self, error: ContainerdError, offset: int, total: int) -> None:
         """Wait before the next try, which continues at ``offset`` of ``total`` bytes.
 
-        Raises ``error`` if the transfer gives up.
+        Raises ``error`` if the transfer stops.
         """
         if offset != self._last_offset:
             self._failures = self._refusals = 0
@@ -326,7 +328,7 @@ class TransferRetries:
         if self._failures >= MAX_FAILURES or self._refusals >= self._max_refusals:
             raise error
         wait = max(next(self._waits), requested_wait(error) or 0.0)
-        remaining = self._until().remaining()
+        remaining = self._new_deadline().remaining()
         if remaining is not None and wait >= remaining:
             raise error
         _LOGGER.debug(

@@ -40,7 +40,7 @@ from .session import MAX_TRIES, ApiRequest, Session, TransferRetries, location_o
 _PIECE = 1 << 20
 _OCTET_STREAM = "application/octet-stream"
 _RANGE = lazy_pattern(r"(?:bytes=)?0-([0-9]{1,19})")
-#: Seconds that the deletion of a failed upload may take. The caller waits for it.
+#: Seconds that the deletion of a failed upload may take. The caller waits for the deletion.
 _DELETE_TIMEOUT = 1.5
 
 _T = TypeVar("_T")
@@ -60,7 +60,7 @@ def push_scope(repository: str) -> str:
 
 
 class _OffsetMismatch(RegistryError):
-    """The registry has received another part of the content than the client assumes."""
+    """The registry has not received exactly the bytes that the client assumes."""
 
 
 class Upload:
@@ -70,11 +70,12 @@ class Upload:
         session: Sends the requests.
         reference: The repository.
         descriptor: The blob.
-        open_at: Opens the content at an offset.
-        deadline: The deadline for the whole upload, or ``None``.
-        timeout: Seconds that each request without content may take, unless ``deadline`` is given.
+        open_at: A function that opens the content at an offset in bytes.
+        deadline: The deadline for the whole upload. ``None`` means no deadline.
+        timeout: Seconds that each request without content may take if ``deadline`` is ``None``.
         retries: Decides whether to continue after a failure.
-        report: Called with an event for each piece that is sent, and with the outcome.
+        report: A function that is called with an event for each piece that is sent, and with an
+            event for the outcome.
     """
 
     def __init__(
@@ -99,7 +100,8 @@ class Upload:
         self._report = report
         self._scopes = (push_scope(reference.repository),)
         self._url: Url | None = None
-        self._is_empty = False  # whether the upload was started and no content was sent to it
+        #: Whether the registry has started the upload, but no content has been sent.
+        self._is_empty = False
         self._min_chunk = 0
         self._files = ExitStack()
 
@@ -122,12 +124,12 @@ class Upload:
             if not isinstance(error, LocalFault):
                 raise
             local_error = error.error
-        raise local_error  # here, because the except block would change its context
+        raise local_error  # here, because in the ``except`` block its context would change
 
     def _mount_or_upload(
         self, mount_from: Sequence[str], chunk_size: int | None, single: bool
     ) -> Outcome:
-        """Try to mount the blob, and upload it otherwise."""
+        """Mount the blob if that is possible. Otherwise, upload it."""
         for repository in mount_from:
             if self._mount(repository):
                 return Outcome.MOUNTED
@@ -152,16 +154,16 @@ class Upload:
         except RegistryNotFound:
             return False
         except RegistryError as error:
-            # A registry that was killed may have half of a blob. It then answers 5xx until the
-            # blob is sent again. Another registry may not know HEAD.
+            # If a registry was killed during an upload, it may have stored half of a blob. It then
+            # answers 5xx until the blob is uploaded again. Other registries do not support HEAD.
             if error.status < 500 and error.status != 405:
                 raise
             return False
 
     def _mount(self, repository: str) -> bool:
-        """Mount the blob from another repository, and return whether that succeeded.
+        """Mount the blob from another repository, and return whether this succeeded.
 
-        If not, the registry may have started an upload (status 202).
+        If this did not succeed, the registry may have started an upload (status 202).
         """
         request = self._request(
             "POST",
@@ -171,7 +173,8 @@ class Upload:
             expect=(201, 202),
         )
         try:
-            # Without the response, an upload that the registry starts could not be deleted.
+            # An interrupt must not end this request at once. The registry may start an upload, and
+            # only the response names the URL to delete it.
             with delayed(_DELETE_TIMEOUT):
                 return self._send(request, self._read_start)
         except (RegistryUnavailable, RegistryUnauthorized):
@@ -182,16 +185,16 @@ class Upload:
             return False
 
     def _start(self, single: bool) -> bool:
-        """Start an upload. With ``single``, the request also carries the content.
+        """Start an upload. If ``single`` is true, the request also carries the content.
 
-        Returns true if the registry accepted the content, so that the upload is complete.
+        Return whether the upload is complete, because the registry accepted the content.
         """
         algorithm = digests.algorithm(self._descriptor.digest)
         query, body = {"digest-algorithm": algorithm} if algorithm != "sha256" else {}, None
         if single:
             query["digest"] = self._descriptor.digest
             body = self._body(0, self._descriptor.size)
-            # An authentication challenge must come before the content is sent, not after it.
+            # The host's authentication challenge must arrive before the content is sent.
             self._session.request_challenge(self._scopes, self._request_deadline())
         request = self._request("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
         try:
@@ -204,7 +207,7 @@ class Upload:
             return self._start(False)
 
     def _read_start(self, response: Response) -> bool:
-        """Read the response that starts an upload; return whether the upload is complete."""
+        """Read the response to a request that starts an upload; return whether it is complete."""
         if response.status == 201:
             responses.check_stored_digest(response, self._descriptor.digest)
             response.finish()
@@ -219,7 +222,7 @@ class Upload:
         return False
 
     def _transfer(self, chunk_size: int | None) -> None:
-        """Send the content. After each failure, continue where the registry is."""
+        """Send the content. After a failure, continue at the offset that the registry reports."""
         size, furthest = self._descriptor.size, 0
         offset: int | None = 0
         while offset is not None:
@@ -231,7 +234,7 @@ class Upload:
                     offset = self._patch(offset, min(offset + chunk, size))
                 return self._complete(size)
             except (RegistryUnavailable, RegistryNotFound, _OffsetMismatch) as error:
-                # A registry that falls back to an earlier offset makes no progress.
+                # If the registry has fewer bytes than before, this does not count as progress.
                 furthest = max(furthest, offset)
                 self._retries.wait_or_raise(error, furthest, size)
                 offset = self._recover(error, offset)
@@ -242,9 +245,10 @@ class Upload:
         The result is ``None`` if the registry has the whole blob.
         """
         if offset == self._descriptor.size and isinstance(error, RegistryUnavailable):
-            return offset  # only the request that completes the upload is left
+            return offset  # only the request that completes the upload is missing
         if not isinstance(error, RegistryNotFound):
-            # A registry that refuses a chunk at offset 0 has content, so its "0-0" means one byte.
+            # If the registry refused a chunk at offset 0, it has content. Its "0-0" then means one
+            # byte.
             expected = int(error.status == 416 and not offset)
             request = self._request("GET", "", expect=(204, 200), url=self._url)
             with suppress(RegistryNotFound):
@@ -255,7 +259,7 @@ class Upload:
                     digest = self._descriptor.digest
                     raise SizeMismatch(f"the registry has too many bytes of {digest}: {received}")
                 return received
-        # The upload is lost, or it is complete and only the response got lost.
+        # The upload is lost, or it is complete and only the response to it is lost.
         self._url = None
         return None if self._exists() or self._start(False) else 0
 
@@ -274,7 +278,7 @@ class Upload:
             if response.status == 416:
                 response.snippet(0)
                 raise _OffsetMismatch(
-                    f"{response.url.origin} expects another chunk than {start}-{end - 1}",
+                    f"{response.url.origin} did not expect the chunk {start}-{end - 1}",
                     status=416,
                 )
             received = self._received_bytes(response, end)
@@ -290,9 +294,9 @@ class Upload:
     def _received_bytes(self, response: Response, expected: int) -> int:
         """Return how many bytes the registry has, according to the ``Range`` of its response.
 
-        distribution sends "0-0" both for no byte and for a single byte. Then ``expected`` decides,
-        which is the number of bytes that the registry should have. This also keeps the
-        ``Location``.
+        distribution sends "0-0" both for no byte and for a single byte. In this
+        case, ``expected`` decides: the number of bytes that the registry should have. This method
+        also stores the ``Location`` of the response.
         """
         text = response.headers.get("Range", "").strip()
         match = _RANGE.fullmatch(text)
@@ -303,7 +307,7 @@ class Upload:
         return received if received > 1 else min(expected, received)
 
     def _complete(self, offset: int) -> None:
-        """Complete the upload. The request carries the content from ``offset`` on, if any."""
+        """Complete the upload. The request carries the content from ``offset`` to the end."""
         size = self._descriptor.size
         if self._url is None:
             raise RegistryError("the upload has no URL")
@@ -320,7 +324,8 @@ class Upload:
             response.snippet(0)
             if response.status == 416:
                 raise _OffsetMismatch(
-                    f"{response.url.origin} has received another part of {digest}", status=416
+                    f"{response.url.origin} has not received the expected part of {digest}",
+                    status=416,
                 )
             responses.check_stored_digest(response, digest)
 
@@ -328,7 +333,7 @@ class Upload:
         self._url = None
 
     def _delete_upload(self) -> None:
-        """Delete an upload that failed. Errors of this request are dropped."""
+        """Delete an upload that failed. Errors of the deletion are ignored."""
         if self._url is None:
             return
         request = self._request("DELETE", "", expect=(204, 202, 200, 404), url=self._url, tries=1)
@@ -352,9 +357,9 @@ class Upload:
         url: Url | None = None,
         tries: int | None = None,
     ) -> ApiRequest:
-        """Return a request for this blob. A request with content gets a single try."""
+        """Return a request for this blob. A request with content is tried only once."""
         if isinstance(body, Body):
-            tries = 1  # before another try, the registry must say how much it has received
+            tries = 1  # before a second try, the registry must say how many bytes it has
         return ApiRequest(
             method,
             f"{self._repository}/{path}",
@@ -374,7 +379,7 @@ class Upload:
         read_response: Callable[[Response], _T],
         has_content: bool = False,
     ) -> _T:
-        """Send a request. With content, only the upload's own deadline limits it."""
+        """Send a request. If it carries content, only the upload's own deadline limits it."""
         if not has_content:
             return self._session.send(request, self._request_deadline(), read_response)
         self._is_empty = False
@@ -383,7 +388,9 @@ class Upload:
                 return self._session.send(request, self._deadline or Deadline(), read_response)
         except RegistryError as error:
             if "DIGEST_INVALID" in error.codes:
-                raise DigestMismatch(f"the content has another digest: {error.message}") from error
+                raise DigestMismatch(
+                    f"the content does not match the digest: {error.message}"
+                ) from error
             raise
 
     def _request_deadline(self) -> Deadline:
@@ -391,7 +398,7 @@ class Upload:
         return self._deadline or Deadline(self._timeout)
 
     def _store_location(self, response: Response) -> None:
-        """Keep the URL for the next request. Without a new one, the previous URL stays valid."""
+        """Store the URL for the next request. Without a ``Location``, the old URL stays valid."""
         found = location_of(response, "the upload")
         response.snippet(0)
         self._url = found or self._url
@@ -422,9 +429,9 @@ class Upload:
 def _is_whole(response: Response, descriptor: Descriptor) -> bool:
     """Return false if the response to HEAD states a size other than the blob's.
 
-    Raises DigestMismatch if it names another digest.
+    Raises DigestMismatch if the response states a digest other than the blob's.
     """
     responses.check_stored_digest(response, descriptor.digest)
-    size = response.declared
+    size = response.content_length
     response.snippet(0)
     return size in (None, descriptor.size)
