@@ -59,8 +59,8 @@ class Authenticator:
     fork.
 
     A thread calls ``header`` before it sends a request. After each 401 response to this request,
-    the same thread calls ``answer``. When the registry has sent its first challenge, ``header``
-    fetches tokens in advance, without further challenges.
+    the same thread calls ``answer``. After the registry's first challenge, ``header``
+    fetches tokens without waiting for further challenges.
 
     ``clock`` is a function that returns monotonic seconds. Tests replace it.
     """
@@ -108,7 +108,7 @@ class Authenticator:
         return secrets + [header.partition(" ")[2] for header in headers]
 
     def header(self, scopes: Iterable[str], deadline: Deadline) -> str:
-        """Return the ``Authorization`` header to send before the registry's first challenge.
+        """Return the ``Authorization`` header for the first try of a request.
 
         The result is ``""`` if the client does not know a header yet. ``scopes`` have the form
         ``repository:app:pull``. Raises the same errors as ``answer``.
@@ -196,7 +196,7 @@ class Authenticator:
     ) -> tuple[Realm, _TokenSlot]:
         """Return the challenge's realm and the token slot of ``all_scopes``.
 
-        This method also stores both for later requests for the scopes ``requested``.
+        Also store the realm and the slot for later requests for the scopes ``requested``.
         """
         try:
             url = Url.parse(challenge.parameters["realm"])
@@ -229,7 +229,8 @@ class Authenticator:
     def _token(self, realm: Realm, slot: _TokenSlot, refused: str, deadline: Deadline) -> str:
         """Return the header with the slot's token.
 
-        If the token is missing, was refused or is about to expire, fetch a new token. Only one thread at a time fetches a token for the slot.
+        If the token is missing, was refused or is about to expire, fetch a new token. Only one
+        thread at a time fetches a token for the slot.
         """
         with acquire_for_token(slot.lock, deadline, realm.url.origin):
             now = self._clock()

@@ -27,8 +27,8 @@ class BlobReader(io.RawIOBase):
     and its content is wrong, the last read raises an error and returns no bytes.
 
     If a connection breaks or stalls, the reader requests the rest of the blob over a new
-    connection. If this fails, too, the reader raises RegistryUnavailable. ``tell()`` then returns
-    the offset at which a new reader can continue. Every error closes the reader.
+    connection. If this fails too often, the reader raises RegistryUnavailable. ``tell()`` then
+    returns the offset at which a new reader can continue. Every error closes the reader.
 
     Args:
         descriptor: The blob.

@@ -32,8 +32,8 @@ class Challenge:
 def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
     """Return the challenges of all ``WWW-Authenticate`` headers (RFC 9110, section 11.6.1).
 
-    If the parser does not recognize a text, it skips everything up to the next comma. If a
-    challenge has a parameter twice, the first value counts.
+    Text that the parser does not recognize is skipped up to the next comma. If a challenge has a
+    parameter twice, the first value counts.
     """
     challenges: list[Challenge] = []
     for value in values:

@@ -69,8 +69,8 @@ class Credentials:
         return tuple(text for text in (self.password, encoded, self.identity_token) if text)
 
 
-#: A function that gets a host as references name it, and returns the credentials for this host.
-#: ``None`` means anonymous access.
+#: A function that returns the credentials for a host. ``None`` means anonymous access. The
+#: argument is the host as references name it.
 CredentialSource = Callable[[str], "Credentials | None"]
 
 
@@ -87,7 +87,7 @@ class _CredentialsFile:
     repositories: bool = True
 
     def host_of(self, key: str) -> str:
-        """Return the host for which a key is, or ``""`` if the key is for a single repository.
+        """Return the host to which a key belongs, or ``""`` if it belongs to a single repository.
 
         A key is a host name, a host name with a path, or a URL with any path.
         """
@@ -104,7 +104,7 @@ class _CredentialsFile:
 
 
 def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
-    """Return the credentials for ``host`` from the first of the user's files that has them.
+    """Return the credentials for ``host`` from the first of the user's files that contains them.
 
     If ``$REGISTRY_AUTH_FILE`` is set, only the file that this variable names is read. Otherwise,
     these files are read in this order. The last two are podman's (containers-auth.json(5)):
@@ -142,8 +142,8 @@ def docker_config(host: str, environ: Mapping[str, str] | None = None) -> Creden
     not set. If the file does not exist, the result is ``None``.
 
     As in docker/cli (cli/config/configfile/file.go), the host's helper in ``credHelpers`` has
-    precedence over the helper in ``credsStore``. If there is a helper, its answer is final, even if
-    it has no credentials or fails. ``auths`` is read only without a helper.
+    precedence over the helper in ``credsStore``. If the file names a helper for the host, ``auths``
+    is ignored, even if the helper has no credentials or fails.
 
     Args:
         host: The host as references name it.
@@ -226,7 +226,11 @@ class _SafeError(InvalidArgument):
 
 
 def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Credentials | None]:
-    """Return the helper's name, or ``""`` and the credentials for ``host`` in the file itself."""
+    """Return two values: the helper's name, and the credentials in the file itself.
+
+    The name is ``""`` if the file names no helper for ``host``. The credentials are ``None`` if it
+    names one.
+    """
     try:
         config = Document.parse(body, "the file", limit=_MAX_CONFIG).check_case(_FIELDS)
         helper = _helper_name(config, file, host)
@@ -236,7 +240,8 @@ def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Cr
     except InvalidArgument:
         # The message may quote a value of the file, and every value may be a secret.
         reason = "it does not have the form that Docker and podman write"
-    # Raised here, because inside the ``except`` block, ``error`` would become its context.
+    # Raised here, because inside the ``except`` block, the caught error would become the context
+    # of this error.
     raise file.unusable(reason)
 
 

@@ -52,7 +52,7 @@ class Url:
     Attributes:
         scheme: ``http`` or ``https``.
         host: The host in lower case. An IPv6 address has no brackets.
-        port: The port, also if it is the scheme's default.
+        port: The port. If the URL contains no port, this is the scheme's default port.
         target: The path and the query, verbatim.
     """
 
@@ -182,12 +182,12 @@ class Destinations:
         """Return the highest level to which the registry ``host`` may refer the client.
 
         This is the level of the registry's own address. The address comes from connections to the
-        registry, or from DNS before the first connection. If the registry has several addresses, the lowest
-        level counts. Otherwise, a registry could add a loopback address to its own DNS entry, and
-        then refer the client to services on this machine's loopback.
+        registry or, before the first connection, from DNS. If the registry has several addresses,
+        the lowest level counts. Otherwise, a registry could add a loopback address to its own DNS
+        entry, and then refer the client to services on this machine's loopback.
 
-        A proxy resolves names itself. Through a proxy, every registry therefore counts as public,
-        unless ``host`` is a numeric address.
+        A proxy resolves names itself. If a proxy is used, every registry therefore counts as
+        public, unless ``host`` is a numeric address.
         """
         if proxied and not is_address(host):
             return AddressLevel.PUBLIC
@@ -270,8 +270,8 @@ def same_owner(registry: str, realm: str) -> bool:
 
     They do if they are equal, if one is a subdomain of the other, or if both are below a domain
     that seems to have a single owner. This is a guess, because the client has no list of public
-    suffixes. In doubt, the result is false. So domains that unrelated people share are not taken
-    for domains of one owner, and short names below a country code (``co.uk``) are not either.
+    suffixes. In doubt, the result is false, for example below a shared domain (``github.io``) or
+    below a short name with a country code (``co.uk``).
     """
     if registry == realm:
         return True

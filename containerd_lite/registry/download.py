@@ -83,7 +83,7 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
         except RegistryError as error:
             if not error.status:
                 raise
-            # The response to GET has a body, which says why it failed. Some registries lack HEAD.
+            # A response to HEAD has no body that gives the reason. Some registries lack HEAD.
             descriptor = None
         if descriptor is not None:
             return descriptor
@@ -93,7 +93,8 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
             lambda response: responses.descriptor_from_body(response, reference),
         )
 
-    # The content of a digest never changes, so any host with the capability PULL can resolve it.
+    # The content of a digest never changes, so a host with the capability PULL may resolve a
+    # digest.
     return hosts.first_success(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
 
 
@@ -147,8 +148,8 @@ def _content_request(
 class BlobSource:
     """Opens one blob at any offset, from the registry's hosts or from the descriptor's URLs.
 
-    ``timeout`` is the number of seconds that a request may take until its response's headers
-    arrive. If ``deadline`` is given, it replaces ``timeout``, and also limits the reading.
+    ``timeout`` is the number of seconds that a request may take until the headers of its
+    response arrive. If ``deadline`` is given, it replaces ``timeout``, and also limits the reading.
     """
 
     def __init__(

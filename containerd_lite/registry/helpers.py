@@ -38,7 +38,7 @@ _NOT_FOUND = b"credentials not found in native keychain"
 
 
 class _HelperError(Exception):
-    """The reason why a helper gave no answer. The text is ours; the helper's may quote a secret."""
+    """Says why a helper gave no answer. It never quotes the helper, whose output may be secret."""
 
 
 @record
@@ -64,7 +64,7 @@ def ask_helper(
 ) -> tuple[str, str] | None:
     """Return the user name and the secret that ``docker-credential-<name>`` stores for ``server``.
 
-    The program is searched on the ``PATH`` of ``environ``, and gets ``environ`` as its
+    The program is looked up on the ``PATH`` of ``environ``, and gets ``environ`` as its
     environment. This process caches the program's answer for the server and the config file. It
     does not cache a failure: after a failure, the next call runs the program again.
 

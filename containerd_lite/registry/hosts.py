@@ -19,13 +19,14 @@ from .destinations import Url, is_loopback
 _DOCKER_ENDPOINT = "registry-1.docker.io"
 
 PULL, RESOLVE, PUSH, REFERRERS = "pull", "resolve", "push", "referrers"
-#: All operations for which a ``hosts.toml`` can allow a host (containerd's docs/hosts.md).
+#: All capabilities. A capability is an operation that a host can serve (containerd's
+#: docs/hosts.md).
 CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
 
 
 @record(frozen=True)
 class TlsFiles:
-    """The TLS settings of one host. All files are PEM files. The first HTTPS request reads them.
+    """The TLS settings of one host. All files are PEM. The first HTTPS connection reads them.
 
     Attributes:
         ca: Certificates of authorities that are trusted in addition to the system's authorities.
@@ -39,7 +40,10 @@ class TlsFiles:
     skip_verify: bool = False
 
     def joined(self, other: TlsFiles) -> TlsFiles:
-        """Return the files of ``self`` and ``other``; combine ``skip_verify`` with ``or``."""
+        """Return settings with the files of both ``self`` and ``other``.
+
+        ``skip_verify`` is true if it is true in ``self`` or in ``other``.
+        """
         return TlsFiles(
             self.ca + other.ca, self.client + other.client, self.skip_verify or other.skip_verify
         )

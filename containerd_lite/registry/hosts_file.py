@@ -26,7 +26,7 @@ from .hosts import CAPABILITIES, Host, TlsFiles, own_host
 
 #: Largest file in bytes. Real files have a few kilobytes.
 _MAX_FILE = 1 << 20
-#: The keys of a table, each with the form of its value, which remedies quote.
+#: The form of each key of a table and of its value. Remedies quote these texts.
 _FORMS = {
     "server": 'server = "https://registry.example:5000"',
     "host": '[host."https://mirror.example:5000"]',
@@ -69,8 +69,8 @@ def find_hosts(
     Args:
         namespace: The registry as references name it (``docker.io``, ``127.0.0.1:5000``,
             ``[::1]:5000``).
-        folders: Folders like ``/etc/containerd/certs.d``. They are searched in this order for a
-            folder for the registry or a ``_default`` folder. The search ends at the first one.
+        folders: Folders like ``/etc/containerd/certs.d``. The client searches them in order
+            until it finds a folder for the registry or a ``_default`` folder.
         plain_http: Whether to use HTTP without TLS for the registry itself. A scheme in a file
             overrides this argument. Default: the default of ``own_host``.
 
@@ -165,7 +165,7 @@ class _Table(Document):
         raise InvalidArgument(f"{self.what}: {name} {why}", remedy=f"Write {_FORMS[name]}")
 
     def inner(self, name: str) -> dict[str, object]:
-        """Return the table under the key ``name``, or an empty table without this key."""
+        """Return the table under the key ``name``, or an empty table if the key is absent."""
         value = self.fields.get(name, {})
         if not isinstance(value, dict):
             self.refuse(name, "is not a table")
@@ -196,7 +196,7 @@ class _HostsFile:
     def _table(self, fields: dict[str, object], what: str) -> _Table:
         """Return a table. Raises InvalidArgument if a key has the wrong case."""
         table = _Table(fields, what)
-        # containerd reads these keys in any case, and ignores unknown keys.
+        # containerd accepts upper and lower case in these keys, and ignores unknown keys.
         table.check_case(_FORMS)
         return table
 
@@ -220,7 +220,7 @@ class _HostsFile:
     def _host(self, table: _Table, name: str, url: str) -> Host:
         """Return the host at ``url`` with the settings of ``table``.
 
-        Errors about ``url`` name its key, ``name``.
+        Errors about ``url`` contain ``name``, which is the key of ``url`` in the file.
         """
         tls = _tls_files(table, self.path.parent)
         return Host(
@@ -300,7 +300,7 @@ def _tls_files(table: _Table, folder: Path) -> TlsFiles | None:
 
 
 def _pair(table: _Table, pair: object, folder: Path) -> tuple[Path, Path | None]:
-    """Return the files of a certificate and its key; the key's is ``None`` if absent or ``""``."""
+    """Return the certificate file and the key file, which is ``None`` if absent or ``""``."""
     names = _texts(pair)
     if names is None or (isinstance(pair, list) and len(names) != 2):
         table.refuse("client", "has an entry that is neither a file nor a pair of files")

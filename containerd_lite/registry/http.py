@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 _LOGGER = logging.getLogger(__package__)
-#: Largest number of idle connections in the pool of a host. A pull needs fewer connections.
+#: Largest number of idle connections in the pool of a host. A pull fetches fewer layers at
+#: the same time.
 _POOLED = 16
 
 
@@ -100,8 +101,8 @@ class Response:
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill ``buffer`` and return the number of bytes.
 
-        If there are fewer bytes than ``buffer`` can contain, the body ended or the connection
-        broke. Raises RegistryUnavailable, or a ``Retryable`` that carries a RegistryUnavailable.
+        If the number is less than the size of ``buffer``, the body ended or the connection broke.
+        Raises RegistryUnavailable, or a ``Retryable`` that carries a RegistryUnavailable.
         """
         portion = self._bandwidth.portion
         handled = sys.exc_info()[1]
@@ -214,7 +215,7 @@ class Transport:
         self._managers: dict[str | None, PoolManager] = {}
 
     def max_level(self, base: Url, target: Url, what: str) -> AddressLevel | None:
-        """Return the highest level that the address of ``target`` may have.
+        """Return the highest level that the address of ``target`` is allowed to have.
 
         The registry at ``base`` has named ``target``. The result is ``None`` if ``target`` is the
         registry itself. Raises RegistryError if ``target`` has an address with a higher level.
@@ -249,8 +250,8 @@ class Transport:
             headers: The headers of the request. They override the default headers.
             deadline: The deadline for the response and its body. ``Response.set_deadline`` can
                 replace it later.
-            max_level: The highest level that the peer's address may have. Default: no limit, as
-                for requests to the registry itself.
+            max_level: The highest level that the peer's address is allowed to have. Default: no
+                limit. This is for requests to the registry itself.
             body: The request body.
             what: The name of the request in debug output. The output contains only the origin of
                 the URL, because the path and the query may contain a secret.

@@ -30,13 +30,13 @@ BUFFER = 64 << 10
 #: Largest number of interim responses, of header lines in an interim response, and of trailers.
 #: ``http.client`` has the same limit for the headers of a final response.
 _MAX_LINES = 100
-#: Bytes of a request body that are sent at a time. Before each of these slices, the client checks
-#: the deadline, and whether the peer has answered.
+#: Largest number of bytes of a request body that one send transfers. Before each send, the client
+#: checks the deadline, and whether the peer has answered.
 _SEND_SLICE = 256 << 10
 
 
 class ActiveRequest:
-    """A request until its response has been read: its limits, and the interrupt that can end it."""
+    """An HTTP request in progress, including its response. It has limits and an interrupt."""
 
     __slots__ = (
         "answered_early",
@@ -135,7 +135,7 @@ current_request: ContextVar[ActiveRequest] = ContextVar("request")
 
 
 class _TimedFile(io.RawIOBase):
-    """The file of a socket that applies the request's limits to every read."""
+    """A file that reads from a socket. It applies the request's limits to every read."""
 
     def __init__(self, sock: socket.socket, file: io.RawIOBase, request: ActiveRequest) -> None:
         self._sock = sock
@@ -197,7 +197,8 @@ class BoundedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the status line and the headers."""
         super().begin()
-        if self.request.answered_early:  # the request is incomplete, so no other can follow it
+        # If the request is incomplete, the connection cannot carry another request.
+        if self.request.answered_early:
             self.will_close = True
 
 
@@ -274,8 +275,8 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
 def _check_peer(connection: HTTPConnection) -> None:
     """Raise RegistryError if the level of the peer's address is above the request's ``max_level``.
 
-    The client has checked the host name before. But the name was looked up again to connect, and
-    DNS may have returned a different address (DNS rebinding). Only the socket's address is certain.
+    The client has checked the host name before. But to connect, urllib3 looks the name up again,
+    and DNS can return a different address (DNS rebinding). Only the socket's address is certain.
     Therefore, this function also records the address of the registry itself. If a proxy is used,
     the address of the target is unknown and is not checked. The proxy connects to the target from
     its own networks.

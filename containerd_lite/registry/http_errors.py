@@ -116,8 +116,8 @@ def transport_failure(fault: BaseException, url: Url, handled: BaseException | N
 def visible_cause(fault: BaseException, handled: BaseException | None) -> BaseException | None:
     """Return the cause to attach to an error: the operating system's error, or ``None``.
 
-    Other exceptions may quote bytes that the peer sent, as those of ``http.client`` do. The peer
-    may have sent a secret back.
+    Other exceptions may quote bytes that the peer sent, as those of ``http.client`` do. These
+    bytes may contain a secret that the peer sent back.
     """
     inner = _innermost(fault, handled)
     is_system_error = isinstance(inner, OSError) and (
@@ -170,8 +170,8 @@ def retry_after(text: str | None) -> float | None:
 def error_codes(body: bytes, secrets: Iterable[str] = ()) -> tuple[tuple[str, ...], str]:
     """Return the codes and the first message of an error body (distribution-spec, Error Codes).
 
-    Both are empty if the body has another form, such as a proxy's HTML. Both are also empty if
-    the body repeats any of ``secrets``, which the request contained.
+    The codes and the message are empty if the body has a different form, such as a proxy's HTML.
+    They are also empty if the body repeats any of ``secrets``. The request contained these secrets.
     """
     try:
         errors = Document.parse(body, "the error").each("errors", lambda entry: entry)

@@ -27,7 +27,7 @@ MAX_PAGES = 10_000
 #: Largest number of entries of one list.
 MAX_ENTRIES = 1_000_000
 #: Largest number of consecutive pages without new entries. A registry that filters a list may send
-#: some of them.
+#: some such pages.
 MAX_PAGES_WITHOUT_NEW = 16
 #: Largest number of characters of one entry. A tag has at most 128 characters, and the name of a
 #: repository at most 255.

@@ -58,7 +58,7 @@ def local_faults() -> Iterator[None]:
 
 @contextmanager
 def _reading(digest: str) -> Iterator[None]:
-    """Wrap every exception of the block, which opens or reads content, in LocalFault.
+    """Raise a LocalFault for each exception of the block, which opens or reads content.
 
     An OSError is first replaced by an InvalidArgument. A ContainerdError is not wrapped.
     """

@@ -36,7 +36,7 @@ class BandwidthLimit:
 
     @property
     def portion(self) -> int | None:
-        """Largest number of bytes to transfer before each ``throttle``; ``None`` means no limit."""
+        """The largest number of bytes per call of ``throttle``, or ``None`` for no limit."""
         return None if self._rate is None else max(_MIN_PORTION, int(self._rate / _PORTIONS))
 
     def throttle(self, count: int) -> None:
@@ -53,8 +53,8 @@ class BandwidthLimit:
 class LeastRate:
     """A check that a peer transfers at least ``rate`` bytes per second in one stream.
 
-    The rate is checked each time when the waits for the peer add up to ``window`` seconds. Time
-    that the consumer of the stream takes between these waits does not count.
+    The rate is checked whenever the client has waited ``window`` seconds in total for the peer. The
+    time that the consumer of the stream takes between two waits does not count.
     """
 
     __slots__ = ("_count", "_rate", "_waited", "_window")

@@ -21,7 +21,7 @@ from .http_errors import naming
 #: Bytes of a part. For N connections, at most N + 1 parts are in memory.
 PART = 4 << 20
 
-#: A function that opens a blob from a first to a second offset (exclusive).
+#: A function that opens the part of a blob between two offsets. The second offset is exclusive.
 OpenPart = Callable[[int, int], BlobReader]
 
 

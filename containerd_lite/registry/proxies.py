@@ -19,7 +19,7 @@ class Proxies:
     Args:
         explicit: The URL of the proxy for all requests. ``""`` means no proxy. Default: the
             proxy that the environment variables name.
-        environ: The environment variables. Default: those of this process.
+        environ: The environment variables. Default: the variables of this process.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Pushes, lists and deletes referrers: manifests that refer to another manifest, their subject.
 
-If the registry has no referrers API, the list of a subject's referrers is an index. It has a tag,
-the fallback tag of the subject. See the distribution-spec, Listing Referrers, Pushing Manifests
-with Subject, and Referrers Tag Schema.
+If the registry has no referrers API, clients store the list of a subject's referrers as an index
+under a tag, the subject's fallback tag. See the distribution-spec, Listing Referrers, Pushing
+Manifests with Subject, and Referrers Tag Schema.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def _fetch_list(
     )
     limits = ListLimits(f"the list of referrers of {digest} at {session.host.base.origin}")
     found: dict[str, Descriptor] = {}
-    bytes_left = MAX_DOCUMENT  # for all pages together, as for an index with a fallback tag
+    # All pages together must not be larger than one index under a fallback tag.
+    bytes_left = MAX_DOCUMENT
     while True:
         index, next_url, size = session.send(request, deadline, _read_page)
         limits.check([child.digest for child in index.manifests])
@@ -122,7 +123,7 @@ def _parse_index(response: Response, body: bytes) -> Index:
 def _fetch_fallback(
     session: Session, repository: str, digest: str, deadline: Deadline
 ) -> Index | None:
-    """Return the index under the fallback tag of ``digest``, or ``None`` without this tag."""
+    """Return the index under the fallback tag of ``digest``, or ``None`` if it is absent."""
     tag = fallback_tag(digest)
     accept = {"Accept": media_types.OCI_INDEX}
     path = f"{repository}/manifests/{tag}"

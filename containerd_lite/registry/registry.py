@@ -49,8 +49,8 @@ class Registry:
 
     All methods can raise RegistryNotFound, RegistryUnauthorized and RegistryUnavailable. For any
     other failure of a registry, they raise RegistryError. For a reference to a different registry,
-    they raise InvalidArgument. If a method gets a ``deadline``, this limits the whole operation.
-    Otherwise, ``timeout`` limits each request, unless the method's documentation says more.
+    they raise InvalidArgument. A ``deadline`` limits the whole operation of a method. Without a
+    ``deadline``, ``timeout`` limits each request, unless the method's documentation differs.
 
     Args:
         host: The registry as references name it (``docker.io``, ``127.0.0.1:5000``).
@@ -173,8 +173,8 @@ class Registry:
     ) -> bytes:
         """Fetch a manifest or index from the reference's repository, verify it and return it.
 
-        If it is a manifest of Docker's schema 1, the returned bytes include its signatures. The
-        digest does not cover the signatures, and their length can differ from request to request.
+        For a manifest of Docker's schema 1, the returned bytes include the signatures. The digest
+        does not cover the signatures, and their length can differ from request to request.
 
         Raises:
             RegistryNotFound: The repository has no such manifest or index.
@@ -224,7 +224,7 @@ class Registry:
         Args:
             reference: The repository.
             descriptor: A blob, manifest or index.
-            offset: The first byte to read.
+            offset: The offset in bytes of the first byte to read.
             verify: Whether the stream verifies the digest. Only a stream from offset 0 can do so.
                 Pass false if the store verifies the digest. The size is always checked.
             connections: The largest number of parallel connections. If it is 2 or more and
@@ -273,8 +273,8 @@ class Registry:
     ) -> package.Outcome:
         """Upload a blob to the repository of ``reference``, unless the blob exists there.
 
-        After a broken connection, the client asks the registry how many bytes it has received, and
-        continues at this offset. If the upload fails, the client deletes it from the registry.
+        After a broken connection, the client asks the registry for the number of received bytes,
+        and continues at this offset. If the upload fails, the client deletes the upload.
 
         Args:
             reference: The repository.
@@ -323,7 +323,10 @@ class Registry:
         *,
         deadline: Deadline | None = None,
     ) -> Descriptor:
-        """Push a manifest or index under the reference's tag, or without a tag under its digest.
+        """Push a manifest or index.
+
+        The registry stores it under the reference's tag. If the reference has no tag, the registry
+        stores it under its digest.
 
         If the manifest or index has a subject and the registry has no referrers API, the client
         also updates the subject's fallback tag (distribution-spec, Pushing Manifests with Subject).
@@ -349,12 +352,12 @@ class Registry:
             )
 
     def tags(self, reference: Reference, *, deadline: Deadline | None = None) -> Iterator[str]:
-        """Yield the tags of a repository. Each page is requested only when it is needed."""
+        """Yield the tags of a repository. Each page of the list is requested when it is needed."""
         self._check(reference)
         return package.list_tags(self._hosts, reference, self._deadline_maker(deadline))
 
     def catalog(self, *, deadline: Deadline | None = None) -> Iterator[str]:
-        """Yield the names of all repositories, if the registry lists them (``_catalog``)."""
+        """Yield the names of all repositories, if the registry has distribution's ``_catalog``."""
         return package.list_catalog(self._hosts, self._deadline_maker(deadline))
 
     def referrers(
@@ -393,8 +396,8 @@ class Registry:
         Args:
             reference: The repository, and the manifest or tag to delete. If the reference has both
                 a tag and a digest, the client deletes the manifest with this digest.
-            descriptor: The blob to delete. Default: no blob, but the manifest or tag of
-                ``reference``.
+            descriptor: The blob to delete. Default: the manifest or tag of ``reference`` is deleted
+                instead.
             deadline: The deadline for all requests together. Default: ``timeout`` seconds from now.
 
         Raises:
@@ -429,11 +432,11 @@ class Registry:
         )
 
     def _deadline(self, deadline: Deadline | None) -> Deadline:
-        """Return ``deadline``, or a deadline ``timeout`` seconds from now if it is ``None``."""
+        """Return ``deadline`` or, if it is ``None``, a deadline ``timeout`` seconds from now."""
         return deadline or Deadline(self._timeout)
 
     def _deadline_maker(self, deadline: Deadline | None) -> Callable[[], Deadline]:
-        """Return a function that returns the deadline for a request that begins at the call."""
+        """Return a function that is called when a request begins, and returns its deadline."""
         return lambda: self._deadline(deadline)
 
     def _report(self, event: ProgressEvent) -> None:
@@ -444,7 +447,7 @@ class Registry:
 def _credential_source(
     host: str, credentials: Credentials | CredentialSource | None
 ) -> CredentialSource | None:
-    """Return a credential source. It gives a ``Credentials`` object only to the registry itself."""
+    """Return a credential source. ``Credentials`` are for the registry, not for its mirrors."""
     if isinstance(credentials, Credentials):
         own_credentials = credentials
         return lambda account: own_credentials if account == host else None

@@ -27,8 +27,8 @@ def _digest_header(response: Response, expected: str) -> str:
     """Return the ``Docker-Content-Digest`` header, or ``""`` if it is absent.
 
     ``expected`` is the requested digest, or ``""`` if the request had none. Raises RegistryError
-    if the header's digest is invalid. Raises DigestMismatch if it has the algorithm of
-    ``expected``, but is not equal to ``expected``.
+    if the header's digest is invalid. Raises DigestMismatch if this digest has the
+    same algorithm as ``expected``, but is not equal to ``expected``.
     """
     text = response.headers.get("Docker-Content-Digest", "").strip()
     if not text:
@@ -160,8 +160,10 @@ def body_start(
 
     The result is ``offset`` if the registry sent the requested range, and 0 if it sent the whole
     content. ``offset`` and ``last`` are the offsets of the first and the last requested byte.
-    ``None`` means the last byte of the content. Raises RegistryError if the response has a media
-    type or a range that was not requested. Raises SizeMismatch if it announces a wrong size.
+    ``last=None`` means the last byte of the content.
+
+    Raises RegistryError if the response has a media type or a range that was not requested. Raises
+    SizeMismatch if the response announces a wrong size.
     """
     media_type = media_types.bare(response.headers.get("Content-Type", ""))
     if media_types.is_document(media_type) and media_type != descriptor.media_type:

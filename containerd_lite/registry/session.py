@@ -154,7 +154,7 @@ class Session:
             self._sleep(wait)
 
     def _send_once(self, request: ApiRequest, deadline: Deadline) -> Response:
-        """Send a request once, answer the host's authentication challenges; return the response."""
+        """Try a request once, answer the host's challenges, and return the final response."""
         header = "" if request.anonymous else self._auth.header(request.scopes, deadline)
         response = self._follow(request, header, deadline)
         while response.status == 401 and self._is_from_host(response) and not request.anonymous:
@@ -218,7 +218,8 @@ class Session:
         for _ in range(MAX_REDIRECTS + 1):
             max_level = self._check_target(previous, url)
             if max_level is not None or request.anonymous:
-                secret_headers = {}  # also if a later redirect leads back to the host
+                # Later requests carry no secrets, even if a redirect leads back to the host.
+                secret_headers = {}
             response = self._transport.send(
                 request.method,
                 url,
@@ -236,7 +237,9 @@ class Session:
         raise RegistryError(f"{origin} redirects {request.what} more than {MAX_REDIRECTS} times")
 
     def _check_target(self, previous: Url, target: Url) -> AddressLevel | None:
-        """Return the highest level that the target's address may have, or ``None`` for the host.
+        """Return the highest level that the target's address is allowed to have.
+
+        The result is ``None`` if the target is the host itself.
 
         ``previous`` is the URL that redirected to ``target``. Raises RegistryError if the client
         must not send a request to the target.
@@ -254,7 +257,7 @@ def _apply(response: Response, read_response: Callable[[Response], _Result]) -> 
 
 
 def _redirect_target(request: ApiRequest, response: Response) -> Url:
-    """Return the URL to which a response redirects. Raises RegistryError without a URL."""
+    """Return the URL to which a response redirects. Raises RegistryError if it is missing."""
     target = location_of(response, request.what)
     response.snippet(MAX_ERROR)
     if target is None:
@@ -263,7 +266,7 @@ def _redirect_target(request: ApiRequest, response: Response) -> Url:
 
 
 def location_of(response: Response, what: str) -> Url | None:
-    """Return the absolute URL of a response's ``Location``, or ``None`` if it has none.
+    """Return the absolute URL of a response's ``Location``, or ``None`` without this header.
 
     The query stays verbatim. Raises RegistryError for an invalid URL; ``what`` names the content
     in the error.

@@ -16,8 +16,8 @@ class Contexts:
     """The TLS contexts for one host, and for other hosts to which it refers. Thread-safe.
 
     All settings apply to the host itself. For the other hosts (redirects, token realms), only the
-    certificate authorities apply: the client sends them no certificate, and always verifies their
-    certificates. Each context is made when it is first needed.
+    certificate authorities apply. The client sends no certificate to the other hosts, and always
+    verifies their certificates. Each context is made when it is first needed.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -31,19 +31,19 @@ class Contexts:
         ``own`` says whether the pool is for the host itself. Raises InvalidArgument if a file
         cannot be used.
         """
-        # A new context reads the system's certificates, so only one thread makes it.
+        # A new context reads the system's certificates, so each context is made only once.
         with self._lock:
             if own not in self._contexts:
                 self._contexts[own] = _context(self._files if own else TlsFiles(ca=self._files.ca))
             context = self._contexts[own]
         if own and self._files.skip_verify:
             return {"ssl_context": context, "cert_reqs": "CERT_NONE", "assert_hostname": False}
-        # The context also requires certificates, but urllib3 1.26 needs this argument to verify.
+        # The context already requires verification, but urllib3 1.26 also needs this argument.
         return {"ssl_context": context, "cert_reqs": "CERT_REQUIRED"}
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities and those of the files.
+    """Return a context that trusts the system's authorities and the authorities in ``files``.
 
     The context comes from urllib3, because urllib3 1.26 compares host names itself. If the context
     compared host names, too, urllib3 1.26 would fail for IP addresses.

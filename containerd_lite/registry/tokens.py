@@ -1,4 +1,4 @@
-"""Requests tokens from a registry's token server, with a GET request or with a form in a POST.
+"""Requests tokens from a registry's token server, with GET or with a form sent by POST.
 
 See token.md, oauth.md and scope.md in distribution's docs/spec/auth. ``auth`` caches the tokens.
 """
@@ -259,11 +259,11 @@ class Realm:
 
 
 def _lifetime(document: Document) -> float:
-    """Return in how many seconds the token expires, from ``expires_in`` and ``issued_at``.
+    """Return the seconds until the token expires, according to ``expires_in`` and ``issued_at``.
 
-    A server may send a token from its cache; a part of that token's lifetime has passed. If the
-    token seems to have expired already, the clocks of the server and the client differ. Its
-    lifetime then counts from now.
+    If the server sends a token from its cache, a part of the token's lifetime has passed. If the
+    token seems to have expired already, the clocks of the server and the client differ. In this
+    case, the lifetime counts from now.
     """
     expires_in = document.fields.get("expires_in")
     is_negative = isinstance(expires_in, int) and expires_in < 0

@@ -60,7 +60,7 @@ def push_scope(repository: str) -> str:
 
 
 class _OffsetMismatch(RegistryError):
-    """The registry has not received exactly the bytes that the client assumes."""
+    """The registry and the client disagree about the number of received bytes."""
 
 
 class Upload:
@@ -112,7 +112,7 @@ class Upload:
         single: bool = False,
         ask: bool = True,
     ) -> Outcome:
-        """Upload the blob, unless it exists; see ``Registry.upload_blob``."""
+        """Upload the blob, unless the repository has it; see ``Registry.upload_blob``."""
         if chunk_size is not None and chunk_size < 1:
             raise InvalidArgument("chunk_size must be 1 byte or more")
         if ask and self._exists():
@@ -124,7 +124,8 @@ class Upload:
             if not isinstance(error, LocalFault):
                 raise
             local_error = error.error
-        raise local_error  # here, because in the ``except`` block its context would change
+        # Raised here, because inside the ``except`` block, its context would change.
+        raise local_error
 
     def _mount_or_upload(
         self, mount_from: Sequence[str], chunk_size: int | None, single: bool
@@ -163,7 +164,7 @@ class Upload:
     def _mount(self, repository: str) -> bool:
         """Mount the blob from another repository, and return whether this succeeded.
 
-        If this did not succeed, the registry may have started an upload (status 202).
+        If the mount failed, the registry may have started an upload (status 202).
         """
         request = self._request(
             "POST",
@@ -174,7 +175,7 @@ class Upload:
         )
         try:
             # An interrupt must not end this request at once. The registry may start an upload, and
-            # only the response names the URL to delete it.
+            # only the response contains the URL for its deletion.
             with delayed(_DELETE_TIMEOUT):
                 return self._send(request, self._read_start)
         except (RegistryUnavailable, RegistryUnauthorized):
@@ -187,7 +188,7 @@ class Upload:
     def _start(self, single: bool) -> bool:
         """Start an upload. If ``single`` is true, the request also carries the content.
 
-        Return whether the upload is complete, because the registry accepted the content.
+        Returns true if the registry accepted the content. The upload is then complete.
         """
         algorithm = digests.algorithm(self._descriptor.digest)
         query, body = {"digest-algorithm": algorithm} if algorithm != "sha256" else {}, None
@@ -207,7 +208,7 @@ class Upload:
             return self._start(False)
 
     def _read_start(self, response: Response) -> bool:
-        """Read the response to a request that starts an upload; return whether it is complete."""
+        """Read the response to the start of an upload; return whether the upload is complete."""
         if response.status == 201:
             responses.check_stored_digest(response, self._descriptor.digest)
             response.finish()
@@ -259,7 +260,7 @@ class Upload:
                     digest = self._descriptor.digest
                     raise SizeMismatch(f"the registry has too many bytes of {digest}: {received}")
                 return received
-        # The upload is lost, or it is complete and only the response to it is lost.
+        # The registry lost the upload, or the upload is complete and only the response got lost.
         self._url = None
         return None if self._exists() or self._start(False) else 0
 
@@ -294,9 +295,9 @@ class Upload:
     def _received_bytes(self, response: Response, expected: int) -> int:
         """Return how many bytes the registry has, according to the ``Range`` of its response.
 
-        distribution sends "0-0" both for no byte and for a single byte. In this
-        case, ``expected`` decides: the number of bytes that the registry should have. This method
-        also stores the ``Location`` of the response.
+        distribution sends "0-0" both for no byte and for a single byte. For "0-0", the result is
+        therefore at most ``expected``, the number of bytes that the registry should have. This
+        method also stores the ``Location`` of the response.
         """
         text = response.headers.get("Range", "").strip()
         match = _RANGE.fullmatch(text)
