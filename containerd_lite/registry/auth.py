@@ -37,7 +37,7 @@ _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 @record
 class _TokenSlot:
-    """The cached token of one scope set. A thread locks ``lock`` while it fetches the token."""
+    """The cached token of one scope set. A thread that fetches the token locks ``lock``."""
 
     scopes: tuple[str, ...]
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -55,8 +55,8 @@ class _RequestTokens(threading.local):
 class Authenticator:
     """Answers the authentication challenges of one registry.
 
-    It is thread-safe. A forked child can use it only if the parent did not use it before the
-    fork.
+    It is thread-safe. A forked child can use an ``Authenticator`` only if the parent did not use
+    it before the fork.
 
     A thread calls ``header`` before it sends a request. After each 401 response to this request,
     the same thread calls ``answer``. After the registry's first challenge, ``header``
@@ -92,7 +92,8 @@ class Authenticator:
     def credentials(self) -> Credentials | None:
         """The user's credentials for this registry, or ``None``.
 
-        The first access to this property calls the credential source, and raises its errors.
+        The first access to this property calls the credential source. The source's errors
+        propagate.
         """
         with self._credentials_lock:
             if not self._credentials_loaded:
@@ -146,7 +147,7 @@ class Authenticator:
         Raises:
             RegistryError: The client must not send a request to the token realm.
             RegistryUnauthorized: The token realm refuses the credentials, or the registry refuses
-                the token that its realm issued.
+                the token that the realm issued.
             RegistryUnavailable: The token realm cannot be reached.
             Retryable: The token realm is unavailable, but a retry may help.
         """

@@ -1,4 +1,4 @@
-"""A stream of one blob that verifies its content and continues after a broken connection."""
+"""A stream of one blob, which verifies the content and continues after a broken connection."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ RequestFrom = Callable[[int], tuple[Response, int]]
 class BlobReader(io.RawIOBase):
     """A binary stream of a blob's bytes from an offset to the end of the blob.
 
-    The reader never returns more bytes than the descriptor's size. If the reader verifies a blob
-    and its content is wrong, the last read raises an error and returns no bytes.
+    The reader never returns more bytes than the descriptor's size. If the reader verifies the blob
+    and the content is wrong, the last read raises an error and returns no bytes.
 
     If a connection breaks or stalls, the reader requests the rest of the blob over a new
     connection. If this fails too often, the reader raises RegistryUnavailable. ``tell()`` then

@@ -1,4 +1,4 @@
-"""Credentials for registries, and the config files of Docker and podman that contain them.
+"""Credentials for registries, from the config files of Docker and podman.
 
 ``helpers`` runs credential helpers, and ``auth`` decides where the client sends credentials.
 """
@@ -37,8 +37,8 @@ class Credentials:
     Attributes:
         username: The user name.
         password: The password, or an access token in place of a password.
-        identity_token: An OAuth 2.0 refresh token, as in Docker's config files. If it is given,
-            the user name and the password can be empty.
+        identity_token: An OAuth 2.0 refresh token, as in Docker's config files. With an
+            identity token, the user name and the password can be empty.
 
     Raises:
         InvalidArgument: The user name contains a colon, which Basic does not allow (RFC 7617).
@@ -78,8 +78,8 @@ CredentialSource = Callable[[str], "Credentials | None"]
 class _CredentialsFile:
     """A file that may contain credentials. It is an error if a ``required`` file does not exist.
 
-    If ``repositories`` is true, as for podman's files, a key can be for a single repository. If it
-    is false, as for Docker's file, every key is for a whole host.
+    If ``repositories`` is true, as for podman's files, a key can be for a single repository. If
+    ``repositories`` is false, as for Docker's file, every key is for a whole host.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class _CredentialsFile:
     repositories: bool = True
 
     def host_of(self, key: str) -> str:
-        """Return the host to which a key belongs, or ``""`` if it belongs to a single repository.
+        """Return the host to which a key belongs, or ``""`` for the key of a single repository.
 
         A key is a host name, a host name with a path, or a URL with any path.
         """
@@ -104,7 +104,7 @@ class _CredentialsFile:
 
 
 def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
-    """Return the credentials for ``host`` from the first of the user's files that contains them.
+    """Return the first credentials for ``host`` that the user's config files contain.
 
     If ``$REGISTRY_AUTH_FILE`` is set, only the file that this variable names is read. Otherwise,
     these files are read in this order. The last two are podman's (containers-auth.json(5)):
@@ -228,8 +228,8 @@ class _SafeError(InvalidArgument):
 def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Credentials | None]:
     """Return two values: the helper's name, and the credentials in the file itself.
 
-    The name is ``""`` if the file names no helper for ``host``. The credentials are ``None`` if it
-    names one.
+    The name is ``""`` if the file names no helper for ``host``. The credentials are ``None`` if
+    the file names a helper.
     """
     try:
         config = Document.parse(body, "the file", limit=_MAX_CONFIG).check_case(_FIELDS)

@@ -179,7 +179,7 @@ class Destinations:
             ) from error
 
     def max_level(self, host: str, proxied: bool = False) -> AddressLevel:
-        """Return the highest level to which the registry ``host`` may refer the client.
+        """Return the highest level to which the registry ``host`` is allowed to refer the client.
 
         This is the level of the registry's own address. The address comes from connections to the
         registry or, before the first connection, from DNS. If the registry has several addresses,
@@ -204,7 +204,7 @@ class Destinations:
         """Raise RegistryError if the level of any address of ``host`` is above ``max_level``.
 
         ``what`` names the target in the error. If the connection uses a proxy, a host name is not
-        checked, because the proxy resolves it.
+        checked, because the proxy resolves the name.
         """
         if proxied and not is_address(host):
             return
@@ -213,7 +213,7 @@ class Destinations:
 
 
 def refuse_private(host: str, what: str) -> NoReturn:
-    """Raise the error for a target that is more private than the registry."""
+    """Raise the error for a target in a more private network than the registry's."""
     raise RegistryError(
         f"{what} points to {quoted(host)}, which is in a more private network than the registry",
         remedy="Check the registry; it must not give access to such a network",
@@ -268,10 +268,10 @@ _MAX_SHORT_LABEL = 3
 def same_owner(registry: str, realm: str) -> bool:
     """Return whether two host names seem to have the same owner.
 
-    They do if they are equal, if one is a subdomain of the other, or if both are below a domain
-    that seems to have a single owner. This is a guess, because the client has no list of public
-    suffixes. In doubt, the result is false, for example below a shared domain (``github.io``) or
-    below a short name with a country code (``co.uk``).
+    Equal names have the same owner. A name and its subdomain have the same owner. Two names below
+    a domain that seems to have a single owner have the same owner. This is a guess, because the
+    client has no list of public suffixes. In doubt, the result is false, for example below a shared
+    domain (``github.io``) or below a short name with a country code (``co.uk``).
     """
     if registry == realm:
         return True

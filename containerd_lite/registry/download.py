@@ -1,7 +1,7 @@
 """The requests of a pull: resolve a reference, fetch a manifest, read a blob.
 
-See the distribution-spec, Pull. Each request is sent to the registry's hosts in turn until one
-succeeds. Some blobs are also requested from the URLs in their descriptors.
+See the distribution-spec, Pull. Each request is sent to one host of the registry after another,
+until the request succeeds. Some blobs are also requested from the URLs in their descriptors.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
             lambda response: responses.descriptor_from_body(response, reference),
         )
 
-    # The content of a digest never changes, so a host with the capability PULL may resolve a
-    # digest.
+    # The content of a digest never changes, so every host with the capability PULL can
+    # resolve a digest.
     return hosts.first_success(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
 
 
@@ -246,8 +246,8 @@ class BlobSource:
         except RegistryError as error:
             if type(error) is not RegistryError or error.status not in _RANGE_REFUSED:
                 raise
-            # The registry cannot send only the rest. Request the whole blob. The reader skips its
-            # first bytes.
+            # The registry cannot send only the rest. Request the whole blob. The reader skips the
+            # bytes before ``offset``.
             with suppress(RegistryError):
                 return self._request_range("", offset, last)
             raise

@@ -45,11 +45,12 @@ class Failover:
         return sessions
 
     def first_success(self, use: Callable[[Session], _Result], *capabilities: str) -> _Result:
-        """Call ``use`` with each host's session in turn until a call succeeds; return its result.
+        """Call ``use`` with each host's session in turn; return the result of the first success.
 
         If all calls fail, this raises the most informative error. "Not found" is more informative
         than no response. Any other error is more informative than "not found". If several errors
-        are equally informative, the last of them is raised, because the registry itself is last.
+        are equally informative, this raises the error of the last host, because the registry
+        itself is last.
         """
         best_error: RegistryError | DataLoss | None = None
         for session in self.sessions_with(*capabilities):

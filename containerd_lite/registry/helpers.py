@@ -38,12 +38,12 @@ _NOT_FOUND = b"credentials not found in native keychain"
 
 
 class _HelperError(Exception):
-    """Says why a helper gave no answer. It never quotes the helper, whose output may be secret."""
+    """Says why a helper gave no answer. It never quotes the helper's output."""
 
 
 @record
 class _AnswerSlot:
-    """The cached answer of one helper. A thread locks ``lock`` while it runs the helper."""
+    """The cached answer of one helper. A thread that runs the helper locks ``lock``."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     answered: bool = False
@@ -65,8 +65,8 @@ def ask_helper(
     """Return the user name and the secret that ``docker-credential-<name>`` stores for ``server``.
 
     The program is looked up on the ``PATH`` of ``environ``, and gets ``environ`` as its
-    environment. This process caches the program's answer for the server and the config file. It
-    does not cache a failure: after a failure, the next call runs the program again.
+    environment. This process caches the program's answer for the server and the config file. A
+    failure is not cached: after a failure, the next call runs the program again.
 
     Args:
         name: The name of the helper.

@@ -26,7 +26,9 @@ CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
 
 @record(frozen=True)
 class TlsFiles:
-    """The TLS settings of one host. All files are PEM. The first HTTPS connection reads them.
+    """The TLS settings of one host.
+
+    All files have the PEM format, and are read before the first HTTPS connection.
 
     Attributes:
         ca: Certificates of authorities that are trusted in addition to the system's authorities.

@@ -26,7 +26,7 @@ from .hosts import CAPABILITIES, Host, TlsFiles, own_host
 
 #: Largest file in bytes. Real files have a few kilobytes.
 _MAX_FILE = 1 << 20
-#: The form of each key of a table and of its value. Remedies quote these texts.
+#: For each key of a table, the form of the entry. Remedies quote this form.
 _FORMS = {
     "server": 'server = "https://registry.example:5000"',
     "host": '[host."https://mirror.example:5000"]',
@@ -69,10 +69,10 @@ def find_hosts(
     Args:
         namespace: The registry as references name it (``docker.io``, ``127.0.0.1:5000``,
             ``[::1]:5000``).
-        folders: Folders like ``/etc/containerd/certs.d``. The client searches them in order
-            until it finds a folder for the registry or a ``_default`` folder.
+        folders: Folders like ``/etc/containerd/certs.d``. The client searches these folders in
+            order until it finds a folder for the registry or a ``_default`` folder.
         plain_http: Whether to use HTTP without TLS for the registry itself. A scheme in a file
-            overrides this argument. Default: the default of ``own_host``.
+            overrides this argument. Default: as in ``own_host``.
 
     Raises:
         InvalidArgument: ``namespace`` is not the host of a registry, or a file is invalid. The
@@ -123,7 +123,7 @@ def _exists(path: Path) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a file, or ``b""`` if it does not exist."""
+    """Return the content of a file, or ``b""`` if the file does not exist."""
     body = b""
     with _translated_errors(path), suppress(FileNotFoundError), path.open("rb") as file:
         body = file.read(_MAX_FILE + 1)
@@ -133,7 +133,7 @@ def _read(path: Path) -> bytes:
 
 
 def _certificates(folder: Path) -> TlsFiles | None:
-    """Return the TLS files in a folder of Docker's ``certs.d``, or ``None`` if it contains none.
+    """Return the TLS files in a folder of Docker's ``certs.d``, or ``None`` if no file is there.
 
     ``*.crt`` files contain certificates of authorities. Pairs of ``*.cert`` and ``*.key`` files
     contain client certificates and their keys.
@@ -237,7 +237,7 @@ class _HostsFile:
         head, mark, rest = url.partition("://")
         address = (rest if mark else head).partition("/")[0]
         if "@" in address:
-            table.refuse(name, "is a URL with a user name; it must not contain credentials")
+            table.refuse(name, "is a URL with a user name; the URL must not contain credentials")
         if "?" in url or "#" in url:
             table.refuse(name, "is a URL with a query or a fragment")
         plain_http = self.plain_http if address == self.namespace else None
@@ -336,7 +336,7 @@ def _headers(table: _Table) -> tuple[tuple[str, str], ...]:
 
 
 def _dial_timeout(table: _Table) -> float | None:
-    """Return the seconds of ``dial_timeout``, or ``None`` if it is absent or 0.
+    """Return the seconds of ``dial_timeout``, or ``None`` if the key is absent or 0.
 
     In containerd, 0 means no limit.
     """

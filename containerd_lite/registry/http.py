@@ -87,7 +87,7 @@ class Response:
 
     @property
     def content_length(self) -> int | None:
-        """The value of ``Content-Length``, or ``None`` if it is absent or invalid.
+        """The value of ``Content-Length``, or ``None`` if the header is absent or invalid.
 
         A response to HEAD can have this header, too.
         """
@@ -247,9 +247,9 @@ class Transport:
         Args:
             method: The HTTP method.
             url: The URL.
-            headers: The headers of the request. They override the default headers.
+            headers: The headers of the request, which override the default headers.
             deadline: The deadline for the response and its body. ``Response.set_deadline`` can
-                replace it later.
+                replace this deadline later.
             max_level: The highest level that the peer's address is allowed to have. Default: no
                 limit. This is for requests to the registry itself.
             body: The request body.
@@ -334,8 +334,7 @@ class Transport:
         with self._lock:
             managers, self._managers = list(self._managers.values()), {}
         for manager in managers:
-            # In urllib3 2, ``clear`` does not close the pools, but the garbage collector does so
-            # later.
+            # In urllib3 2, ``clear`` leaves the closing of the pools to the garbage collector.
             for key in list(manager.pools.keys()):
                 pool = manager.pools.get(key)
                 if pool is not None:
@@ -361,7 +360,7 @@ def _manager(proxy: str | None) -> PoolManager:
 
 
 def _raw_of(response: BaseHTTPResponse) -> BoundedResponse:
-    """Detach the ``http.client`` response from the connection of ``response``, and return it."""
+    """Detach and return the ``http.client`` response in the connection of ``response``."""
     connection: Raw = response.connection  # type: ignore[assignment]
     raw = connection.raw
     if raw is None:  # urllib3 made the response in another way, which should not happen

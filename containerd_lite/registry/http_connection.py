@@ -1,6 +1,6 @@
 """Connections for urllib3 that apply the limits of one request to every send and receive.
 
-They differ from urllib3's own connections in two ways. First, the request's deadline, stall
+These connections differ from urllib3's in two ways. First, the request's deadline, stall
 timeout and least rate limit each send and receive. So a peer cannot keep a request alive by sending
 header lines or bytes slowly. Second, bodies are read directly into the caller's buffer.
 """
@@ -36,7 +36,7 @@ _SEND_SLICE = 256 << 10
 
 
 class ActiveRequest:
-    """An HTTP request in progress, including its response. It has limits and an interrupt."""
+    """An HTTP request in progress, with its response, its limits and its interrupt."""
 
     __slots__ = (
         "answered_early",
@@ -62,7 +62,7 @@ class ActiveRequest:
         max_level: AddressLevel | None,
     ) -> None:
         self.host = host
-        #: The request target, verbatim. urllib3 would change its percent-encoding.
+        #: The request target, verbatim. urllib3 would change the percent-encoding.
         self.target = target
         self.sock: socket.socket | None = None
         self.deadline = deadline
@@ -111,8 +111,8 @@ class ActiveRequest:
     def _shut_down(self) -> None:
         """Shut the socket down, so that a thread that waits for the socket continues."""
         if self.sock is not None:
-            # SSLSocket's own method is not called: it drops the TLS object, which another
-            # thread may use.
+            # SSLSocket's own ``shutdown`` is not called, because it drops the TLS object. Another
+            # thread may be using this object.
             with suppress(OSError):
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
@@ -135,7 +135,7 @@ current_request: ContextVar[ActiveRequest] = ContextVar("request")
 
 
 class _TimedFile(io.RawIOBase):
-    """A file that reads from a socket. It applies the request's limits to every read."""
+    """A file that reads from a socket, within the request's limits."""
 
     def __init__(self, sock: socket.socket, file: io.RawIOBase, request: ActiveRequest) -> None:
         self._sock = sock

@@ -70,7 +70,7 @@ def requested_wait(error: ContainerdError) -> float | None:
 
 @contextmanager
 def naming(operation: str) -> Iterator[None]:
-    """Set the ``operation`` of each error in the block, unless the error has one already."""
+    """Set the ``operation`` of errors that the block raises, unless it is set already."""
     try:
         yield
     except ContainerdError as error:
@@ -81,11 +81,11 @@ def naming(operation: str) -> Iterator[None]:
 def transport_failure(fault: BaseException, url: Url, handled: BaseException | None) -> Exception:
     """Return the error for a fault of a request to ``url``: RegistryUnavailable, or ``Retryable``.
 
-    ``handled`` is the exception that was already being handled before the request. It did not
-    cause the fault.
+    ``handled`` is the exception that was already being handled before the request. This
+    exception did not cause the fault.
 
-    An immediate retry is useful only after a broken connection. It does not help if the connection
-    is refused, the host name is unknown or the certificate is wrong.
+    An immediate retry is useful only after a broken connection. A retry does not help if the
+    connection is refused, the host name is unknown or the certificate is wrong.
     """
     inner = _innermost(fault, handled)
     if isinstance(inner, TooSlow) or isinstance(fault, TooSlow):
@@ -116,7 +116,7 @@ def transport_failure(fault: BaseException, url: Url, handled: BaseException | N
 def visible_cause(fault: BaseException, handled: BaseException | None) -> BaseException | None:
     """Return the cause to attach to an error: the operating system's error, or ``None``.
 
-    Other exceptions may quote bytes that the peer sent, as those of ``http.client`` do. These
+    Other exceptions, such as those of ``http.client``, may quote bytes that the peer sent. These
     bytes may contain a secret that the peer sent back.
     """
     inner = _innermost(fault, handled)
@@ -171,7 +171,7 @@ def error_codes(body: bytes, secrets: Iterable[str] = ()) -> tuple[tuple[str, ..
     """Return the codes and the first message of an error body (distribution-spec, Error Codes).
 
     The codes and the message are empty if the body has a different form, such as a proxy's HTML.
-    They are also empty if the body repeats any of ``secrets``. The request contained these secrets.
+    Both are also empty if the body repeats any of ``secrets``, which the request contained.
     """
     try:
         errors = Document.parse(body, "the error").each("errors", lambda entry: entry)

@@ -86,7 +86,7 @@ def _entries(
 
 
 class ListLimits:
-    """Makes sure that a list ends. It stores one hash for each page.
+    """Makes sure that a list ends, by limits. It stores one hash for each page.
 
     ``what`` names the list in errors.
     """

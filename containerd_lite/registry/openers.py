@@ -16,7 +16,7 @@ from ..errors import ContainerdError, InvalidArgument
 
 #: The content itself, the path of its file, or an ``Opener`` of the content.
 Content = bytes | str | os.PathLike[str] | Callable[[int], BinaryIO]
-#: A function that gets an offset in bytes, and returns a binary file that begins there.
+#: A function that gets an offset in bytes, and returns a binary file that begins at this offset.
 Opener = Callable[[int], BinaryIO]
 
 

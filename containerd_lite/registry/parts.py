@@ -28,9 +28,9 @@ OpenPart = Callable[[int, int], BlobReader]
 class PartsReader(io.RawIOBase):
     """A binary stream of a whole blob that is fetched in parallel parts and read in order.
 
-    Like ``BlobReader``, it verifies the content and continues after a broken connection. It uses
-    threads until the whole blob has been read or ``close()`` is called. ``close()`` ends the
-    threads' requests.
+    Like ``BlobReader``, this reader verifies the content and continues after a broken connection.
+    The reader uses threads until the whole blob has been read or ``close()`` is called. ``close()``
+    ends the threads' requests.
 
     Args:
         descriptor: The blob.
@@ -81,7 +81,7 @@ class PartsReader(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Read bytes into ``buffer`` and return their number; 0 means the end.
 
-        This waits for the next part if necessary.
+        This method waits for the next part if necessary.
 
         Raises:
             SizeMismatch: The blob is shorter or longer than the descriptor says.

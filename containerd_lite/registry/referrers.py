@@ -34,9 +34,9 @@ MAX_REFERRERS = 10_000
 
 
 def fallback_tag(digest: str) -> str:
-    """Return the fallback tag of ``digest``, under which clients store the list of its referrers.
+    """Return the fallback tag of ``digest``. Clients store the list of referrers under this tag.
 
-    The algorithm of the digest is cut to 32 characters, and its encoded part to 64. ``-`` replaces
+    The algorithm of the digest is cut to 32 characters, and the encoded part to 64. ``-`` replaces
     each character that a tag cannot contain.
     """
     algorithm, _, encoded = digest.partition(":")
@@ -62,7 +62,7 @@ def find_referrers(
             return index.manifests if index else ()
 
     found = hosts.first_success(find_on, REFERRERS, PULL)
-    # Filter even if the header OCI-Filters-Applied says that the registry has done so.
+    # Filter the list even if OCI-Filters-Applied says that the registry has filtered it.
     return tuple(d for d in found if artifact_type in ("", d.artifact_type))
 
 
@@ -123,7 +123,7 @@ def _parse_index(response: Response, body: bytes) -> Index:
 def _fetch_fallback(
     session: Session, repository: str, digest: str, deadline: Deadline
 ) -> Index | None:
-    """Return the index under the fallback tag of ``digest``, or ``None`` if it is absent."""
+    """Return the index under the fallback tag of ``digest``, or ``None`` if the tag is absent."""
     tag = fallback_tag(digest)
     accept = {"Accept": media_types.OCI_INDEX}
     path = f"{repository}/manifests/{tag}"
@@ -139,8 +139,8 @@ def push_manifest(
 ) -> Descriptor:
     """Push a manifest or index.
 
-    If it has a subject and the registry has no referrers API, add it to the index under the
-    subject's fallback tag.
+    If the manifest has a subject and the registry has no referrers API, add the manifest to the
+    index under the subject's fallback tag.
     """
     document = parse(content, media_type)
     algorithm = digests.algorithm(reference.digest) if reference.digest else "sha256"
@@ -170,7 +170,7 @@ def _put_manifest(
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> bool:
-    """Put a manifest under a tag or digest. Return whether the registry listed it as a referrer."""
+    """Put a manifest; return whether the registry listed the manifest as a referrer."""
 
     def read_response(response: Response) -> bool:
         response.snippet(0)
@@ -196,7 +196,7 @@ def _add_to_fallback(
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> None:
-    """Add a referrer to the index under its subject's fallback tag, unless it is in the index."""
+    """Add a referrer to the index under the fallback tag, unless the index contains it."""
     subject = document.subject
     if subject is None:
         return

@@ -43,14 +43,15 @@ StrPath = str | os.PathLike[str]
 class Registry:
     """A client of one registry and its mirrors.
 
-    It is thread-safe. A forked child can use it only if the parent did not use it before the
-    fork. It sends no request before a method is called. As a context manager, it closes its idle
-    connections at the end of the block.
+    It is thread-safe. A forked child can use a ``Registry`` only if the parent did not use it
+    before the fork. A new ``Registry`` sends no request before a method is called. As a context
+    manager, a ``Registry`` closes its idle connections at the end of the block.
 
     All methods can raise RegistryNotFound, RegistryUnauthorized and RegistryUnavailable. For any
-    other failure of a registry, they raise RegistryError. For a reference to a different registry,
-    they raise InvalidArgument. A ``deadline`` limits the whole operation of a method. Without a
-    ``deadline``, ``timeout`` limits each request, unless the method's documentation differs.
+    other failure of a registry, methods raise RegistryError. For a reference to a different
+    registry, methods raise InvalidArgument. A ``deadline`` limits the whole operation of a method.
+    Without a ``deadline``, ``timeout`` limits each request, unless the method's documentation
+    differs.
 
     Args:
         host: The registry as references name it (``docker.io``, ``127.0.0.1:5000``).
@@ -71,7 +72,8 @@ class Registry:
         stall_timeout: Seconds after which a request fails if no byte is transferred.
         least_rate: Least rate of a peer in bytes per second. A request fails if the average rate
             over ``stall_timeout`` seconds is lower.
-        max_rate: Bytes per second that this client may transfer in total. Default: no limit.
+        max_rate: Largest number of bytes per second that this client sends and receives in total.
+            Default: no limit.
         realm_hosts: Host names of further token servers to which the client is allowed to send
             the credentials.
         user_agent: The ``User-Agent`` header of all requests.
@@ -171,7 +173,7 @@ class Registry:
     def fetch_manifest(
         self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
     ) -> bytes:
-        """Fetch a manifest or index from the reference's repository, verify it and return it.
+        """Fetch, verify and return a manifest or index from the reference's repository.
 
         For a manifest of Docker's schema 1, the returned bytes include the signatures. The digest
         does not cover the signatures, and their length can differ from request to request.
@@ -218,17 +220,17 @@ class Registry:
 
         After a broken connection or a stall, the stream sends a new request for the rest of the
         content. The client fetches a foreign layer from the URLs in ``descriptor`` and, if this
-        fails, from the registry. It fetches other content from the registry and, if the registry
-        does not have it, from the URLs.
+        fails, from the registry. The client fetches other content from the registry and, if the
+        registry does not have the content, from the URLs.
 
         Args:
             reference: The repository.
             descriptor: A blob, manifest or index.
             offset: The offset in bytes of the first byte to read.
-            verify: Whether the stream verifies the digest. Only a stream from offset 0 can do so.
-                Pass false if the store verifies the digest. The size is always checked.
-            connections: The largest number of parallel connections. If it is 2 or more and
-                ``offset`` is 0, the client fetches a large blob in parts of 4 MiB.
+            verify: Whether the stream verifies the digest. Only a stream from offset 0 can verify
+                the digest. Pass false if the store verifies the digest. The size is always checked.
+            connections: The largest number of parallel connections. If ``offset`` is 0, 2 or more
+                connections fetch a large blob in parts of 4 MiB.
             deadline: The deadline for all requests and for the reading. Default: ``timeout``
                 limits each request; only ``stall_timeout`` and ``least_rate`` limit the reading.
 
@@ -281,10 +283,11 @@ class Registry:
             descriptor: The blob.
             content: The blob's bytes, the path of a file, or a function. The function gets an
                 offset in bytes, and returns a binary file whose first byte is at this offset.
-            mount_from: Other repositories of the same registry. If one of them has the blob, the
-                registry can mount the blob from there.
+            mount_from: Other repositories of the same registry. If one of these repositories has
+                the blob, the registry can mount the blob from this repository.
             chunk_size: Bytes of the content in each PATCH request. If the registry requires larger
-                chunks, its minimum is used. Default: one PUT request carries the whole content.
+                chunks, the registry's minimum is used. Default: one PUT request carries the whole
+                content.
             single_post: Whether the POST request that starts the upload also carries the content.
                 If the registry does not support this, a later request carries the content.
             ask: Whether to find out first, with a HEAD request, if the blob exists.
@@ -325,8 +328,8 @@ class Registry:
     ) -> Descriptor:
         """Push a manifest or index.
 
-        The registry stores it under the reference's tag. If the reference has no tag, the registry
-        stores it under its digest.
+        If the reference has a tag, the document is pushed under this tag, otherwise under its
+        digest.
 
         If the manifest or index has a subject and the registry has no referrers API, the client
         also updates the subject's fallback tag (distribution-spec, Pushing Manifests with Subject).
@@ -456,7 +459,7 @@ def _credential_source(
 
 @record(frozen=True)
 class _Settings:
-    """The settings that the sessions with a registry and its mirrors share."""
+    """The settings that all sessions of one client share."""
 
     bounds: Bounds
     user_agent: str

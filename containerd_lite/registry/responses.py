@@ -74,8 +74,8 @@ def descriptor_from_head(response: Response, reference: Reference) -> Descriptor
 def size_from_head(response: Response, descriptor: Descriptor) -> int:
     """Return the size of a blob in bytes, from the headers of a HEAD response.
 
-    Raises RegistryError if the headers do not state the size. Raises DigestMismatch if they state
-    the digest of another blob.
+    Raises RegistryError if the headers do not state the size. Raises DigestMismatch if the
+    headers state the digest of another blob.
     """
     _digest_header(response, descriptor.digest)
     size = response.content_length
@@ -111,7 +111,7 @@ def _is_schema1_body(body: bytes) -> bool:
 
 
 def _covered_bytes(response: Response, body: bytes, media_type: str) -> bytes:
-    """Return those bytes of a manifest that its digest covers.
+    """Return those bytes of a manifest that the digest covers.
 
     The digest covers all bytes, except for the signatures in a manifest of schema 1.
     """
@@ -156,7 +156,7 @@ def verified_document(response: Response, descriptor: Descriptor) -> bytes:
 def body_start(
     response: Response, descriptor: Descriptor, offset: int, last: int | None = None
 ) -> int:
-    """Check a response's headers, and return the offset in the content at which its body begins.
+    """Check a response's headers, and return the offset in the content at which the body begins.
 
     The result is ``offset`` if the registry sent the requested range, and 0 if it sent the whole
     content. ``offset`` and ``last`` are the offsets of the first and the last requested byte.

@@ -36,7 +36,7 @@ _REFUSALS = frozenset({429, 503})
 
 _READ_METHODS = frozenset({"GET", "HEAD"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: Redirects that keep the method and the body (RFC 9110, section 15.4).
+#: Redirects that preserve the method and the body (RFC 9110, section 15.4).
 _METHOD_PRESERVING = frozenset({307, 308})
 #: A warning with code 299. Only warnings with this code are for users (distribution-spec,
 #: Warnings).
@@ -206,7 +206,7 @@ class Session:
         )
 
     def _secrets(self) -> list[str]:
-        """Return the secrets that this host has received. Errors must not quote them."""
+        """Return the secrets that this host has received, and that errors must not quote."""
         return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
 
     def _follow(self, request: ApiRequest, authorization: str, deadline: Deadline) -> Response:
@@ -257,7 +257,7 @@ def _apply(response: Response, read_response: Callable[[Response], _Result]) -> 
 
 
 def _redirect_target(request: ApiRequest, response: Response) -> Url:
-    """Return the URL to which a response redirects. Raises RegistryError if it is missing."""
+    """Return the URL to which a response redirects. Raises RegistryError if the URL is missing."""
     target = location_of(response, request.what)
     response.snippet(MAX_ERROR)
     if target is None:

@@ -13,7 +13,7 @@ from .hosts import TlsFiles
 
 
 class Contexts:
-    """The TLS contexts for one host, and for other hosts to which it refers. Thread-safe.
+    """The TLS contexts for one host, and for other hosts to which this host refers. Thread-safe.
 
     All settings apply to the host itself. For the other hosts (redirects, token realms), only the
     certificate authorities apply. The client sends no certificate to the other hosts, and always

@@ -81,7 +81,7 @@ def acquire_for_token(lock: threading.RLock, deadline: Deadline, address: str) -
     """
     with holding(lock, deadline, check) as acquired:
         if not acquired:
-            raise RegistryUnavailable(f"{address} gave no token in time", remedy="Try again later")
+            raise RegistryUnavailable(f"{address} sent no token in time", remedy="Try again later")
         yield
 
 
@@ -131,8 +131,9 @@ class Realm:
     def fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
         """Request a token for ``scopes``.
 
-        Without credentials, this method sends a GET request. With credentials, it sends a POST
-        request. If the server does not accept POST, it sends a GET request with the password.
+        Without credentials, this method sends a GET request. With credentials, this method sends
+        a POST request. If the server does not accept POST, this method sends a GET request with the
+        password.
 
         Raises:
             RegistryError: The client must not send a request to the server, or cannot parse the
@@ -187,7 +188,7 @@ class Realm:
         self, grant: Mapping[str, str], scopes: tuple[str, ...], deadline: Deadline
     ) -> Response:
         fields = {"service": self.service, "scope": " ".join(scopes), "client_id": CLIENT_ID}
-        # Servers ignore fields without a value, so the form omits them (RFC 6749, section 3.2).
+        # Servers ignore empty fields, so the form omits empty fields (RFC 6749, section 3.2).
         form = urlencode({**grant, **{name: value for name, value in fields.items() if value}})
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._send("POST", self.url, headers, deadline, form.encode("ascii"))
@@ -208,7 +209,7 @@ class Realm:
         deadline: Deadline,
         body: bytes | None = None,
     ) -> Response:
-        """Send a request, after a check that the token server is allowed to receive it."""
+        """Check that the token server is allowed to receive a request, and send the request."""
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
         max_level = self._transport.max_level(base, realm, "the token realm")
@@ -225,7 +226,7 @@ class Realm:
         )
 
     def _read(self, response: Response, scopes: tuple[str, ...]) -> Token:
-        """Return the token in a response of at most 1 MiB. Store its refresh token, if any."""
+        """Return the token in a response of at most 1 MiB; also store any refresh token in it."""
         what = f"a token for {quoted(' '.join(scopes))}" if scopes else "a token"
         origin, sent_secret = response.url.origin, self._has_secret
         body = response.read(MAX_ERROR, "the token")

@@ -124,7 +124,7 @@ class Upload:
             if not isinstance(error, LocalFault):
                 raise
             local_error = error.error
-        # Raised here, because inside the ``except`` block, its context would change.
+        # Raised here, because inside the ``except`` block, the error's context would change.
         raise local_error
 
     def _mount_or_upload(
@@ -155,8 +155,9 @@ class Upload:
         except RegistryNotFound:
             return False
         except RegistryError as error:
-            # If a registry was killed during an upload, it may have stored half of a blob. It then
-            # answers 5xx until the blob is uploaded again. Other registries do not support HEAD.
+            # A registry that was killed during an upload may have stored half of a blob. This
+            # registry answers 5xx until the blob is uploaded again. Other registries do not
+            # support HEAD.
             if error.status < 500 and error.status != 405:
                 raise
             return False
@@ -248,8 +249,8 @@ class Upload:
         if offset == self._descriptor.size and isinstance(error, RegistryUnavailable):
             return offset  # only the request that completes the upload is missing
         if not isinstance(error, RegistryNotFound):
-            # If the registry refused a chunk at offset 0, it has content. Its "0-0" then means one
-            # byte.
+            # If the registry refused a chunk at offset 0, the registry has content, and "0-0" means
+            # one byte.
             expected = int(error.status == 416 and not offset)
             request = self._request("GET", "", expect=(204, 200), url=self._url)
             with suppress(RegistryNotFound):
@@ -380,7 +381,7 @@ class Upload:
         read_response: Callable[[Response], _T],
         has_content: bool = False,
     ) -> _T:
-        """Send a request. If it carries content, only the upload's own deadline limits it."""
+        """Send a request. Only the upload's own deadline limits a request with content."""
         if not has_content:
             return self._session.send(request, self._request_deadline(), read_response)
         self._is_empty = False
