@@ -36,8 +36,8 @@ class BlobReader(io.RawIOBase):
         offset: The offset of the first byte to read.
         retries: Decides whether to continue after a broken connection.
         operation: The name of the operation, for errors.
-        verify: Whether to verify the size and the digest. This works only for the whole blob:
-            ``offset`` is 0, and ``end`` is ``None``.
+        verify: Whether to verify the size and the digest. A reader can verify only a whole blob:
+            ``offset`` must be 0, and ``end`` must be ``None``.
         end: The offset at which reading ends (exclusive). Default: the blob's size.
         response: A response whose body begins at ``offset``. Default: the reader sends a request.
     """
@@ -179,7 +179,7 @@ class BlobReader(io.RawIOBase):
 
 
 def _read_into(response: Response, view: memoryview) -> int:
-    """Read into ``view``. If this raises ``Retryable``, raise the error that it carries instead."""
+    """Read into ``view``. If this raises ``Retryable``, raise the wrapped error instead."""
     try:
         return response.readinto(view)
     except Retryable as retryable:

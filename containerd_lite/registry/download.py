@@ -291,7 +291,7 @@ class BlobSource:
     ) -> _Result:
         """Send the request, without credentials, to the descriptor's URLs in turn.
 
-        Return the result of the first URL that succeeds.
+        Return the result for the first URL at which the request succeeds.
         """
         last_error: RegistryError | None = None
         for text in self.descriptor.urls[:_MAX_URLS]:

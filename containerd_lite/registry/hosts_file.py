@@ -300,7 +300,10 @@ def _tls_files(table: _Table, folder: Path) -> TlsFiles | None:
 
 
 def _pair(table: _Table, pair: object, folder: Path) -> tuple[Path, Path | None]:
-    """Return the certificate file and the key file, which is ``None`` if absent or ``""``."""
+    """Return the certificate file and the key file.
+
+    The key file is ``None`` if its name is missing or empty.
+    """
     names = _texts(pair)
     if names is None or (isinstance(pair, list) and len(names) != 2):
         table.refuse("client", "has an entry that is neither a file nor a pair of files")

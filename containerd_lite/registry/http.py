@@ -360,7 +360,7 @@ def _manager(proxy: str | None) -> PoolManager:
 
 
 def _raw_of(response: BaseHTTPResponse) -> BoundedResponse:
-    """Detach and return the ``http.client`` response in the connection of ``response``."""
+    """Return the ``http.client`` response of the connection, and clear the connection's ``raw``."""
     connection: Raw = response.connection  # type: ignore[assignment]
     raw = connection.raw
     if raw is None:  # urllib3 made the response in another way, which should not happen

@@ -171,7 +171,8 @@ def error_codes(body: bytes, secrets: Iterable[str] = ()) -> tuple[tuple[str, ..
     """Return the codes and the first message of an error body (distribution-spec, Error Codes).
 
     The codes and the message are empty if the body has a different form, such as a proxy's HTML.
-    Both are also empty if the body repeats any of ``secrets``, which the request contained.
+    The codes and the message are also empty if the body repeats any of ``secrets``, which the
+    request contained.
     """
     try:
         errors = Document.parse(body, "the error").each("errors", lambda entry: entry)

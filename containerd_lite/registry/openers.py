@@ -64,7 +64,8 @@ def _reading(digest: str) -> Iterator[None]:
     """
     try:
         yield
-    except ContainerdError:  # the content of a copy may come from a registry, which failed
+    # A copy reads the content from a registry, which can raise this error.
+    except ContainerdError:
         raise
     except OSError as error:
         with local_faults():

@@ -1,4 +1,4 @@
-"""A client of one registry that resolves, fetches, uploads, lists and deletes content."""
+"""A registry client that resolves, fetches, uploads, lists and deletes content."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Registry:
             host, such as ``credentials.default_credentials``. The function is called only when a
             host requires credentials. Default: anonymous access.
         plain_http: Whether to use HTTP without TLS. A scheme in ``hosts.toml`` overrides this
-            argument. Default: true for a loopback address, unless there are TLS files for the
-            registry or its port is 443.
+            argument. Default: true for a loopback address, unless the registry has TLS
+            files or the port 443.
         hosts_dirs: Folders in which to look for the registry's ``hosts.toml`` or for Docker's
             certificate files.
         tls: TLS files for the registry itself, in addition to the files found in ``hosts_dirs``.
@@ -290,7 +290,7 @@ class Registry:
                 content.
             single_post: Whether the POST request that starts the upload also carries the content.
                 If the registry does not support this, a later request carries the content.
-            ask: Whether to find out first, with a HEAD request, if the blob exists.
+            ask: Whether the client checks first, with a HEAD request, if the blob exists.
             deadline: The deadline for the whole upload. Default: ``timeout`` limits each request
                 without content, and requests with content have no deadline.
             progress: A function that is called with ``uploading`` events, and at the end with an
@@ -328,8 +328,8 @@ class Registry:
     ) -> Descriptor:
         """Push a manifest or index.
 
-        If the reference has a tag, the document is pushed under this tag, otherwise under its
-        digest.
+        If the reference has a tag, the document is pushed under this tag. Otherwise, it is pushed
+        under the document's digest.
 
         If the manifest or index has a subject and the registry has no referrers API, the client
         also updates the subject's fallback tag (distribution-spec, Pushing Manifests with Subject).

@@ -24,7 +24,8 @@ from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, s
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
-#: Seconds of the first and of the longest wait between tries, if the registry asks for no wait.
+#: Seconds of the first and of the longest wait between tries, if the registry does not ask for a
+#: wait.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
 #: A transfer stops after this many consecutive failures without progress, as in containerd's

@@ -226,7 +226,7 @@ class Realm:
         )
 
     def _read(self, response: Response, scopes: tuple[str, ...]) -> Token:
-        """Return the token in a response of at most 1 MiB; also store any refresh token in it."""
+        """Return the token in a response of at most 1 MiB. Store the refresh token, if any."""
         what = f"a token for {quoted(' '.join(scopes))}" if scopes else "a token"
         origin, sent_secret = response.url.origin, self._has_secret
         body = response.read(MAX_ERROR, "the token")

@@ -236,7 +236,7 @@ class Upload:
                     offset = self._patch(offset, min(offset + chunk, size))
                 return self._complete(size)
             except (RegistryUnavailable, RegistryNotFound, _OffsetMismatch) as error:
-                # If the registry has fewer bytes than before, this does not count as progress.
+                # Only an offset beyond all earlier offsets counts as progress.
                 furthest = max(furthest, offset)
                 self._retries.wait_or_raise(error, furthest, size)
                 offset = self._recover(error, offset)
@@ -361,7 +361,8 @@ class Upload:
     ) -> ApiRequest:
         """Return a request for this blob. A request with content is tried only once."""
         if isinstance(body, Body):
-            tries = 1  # before a second try, the registry must say how many bytes it has
+            # Before a second try, the registry must say how many bytes it has received.
+            tries = 1
         return ApiRequest(
             method,
             f"{self._repository}/{path}",
