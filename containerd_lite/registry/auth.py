@@ -19,16 +19,17 @@ from .credentials import Credentials, CredentialSource
 from .destinations import Url
 from .hosts import Host
 from .http import Transport
-from .http_errors import Again, status_failure
+from .http_errors import Retryable, status_failure
 from .tokens import Realm, acquire_for_token, merge_scopes
 
-#: Number of scope sets whose tokens are cached; a mirror of a registry needs fewer.
+#: Largest number of scope sets whose tokens are cached. A program that mirrors a whole registry
+#: needs fewer.
 _MAX_SETS = 1024
-#: Seconds before its end at which a token is renewed, or a tenth of its lifetime if that is
-#: less. Without this margin, a token could expire while a request is under way.
+#: Seconds between the renewal of a token and its expiry. For a token with a short lifetime, this
+#: is a tenth of the lifetime. Without this margin, a token could expire during a request.
 _RENEW_EARLY = 10.0
-#: Number of tokens that one request may get. The second is for a registry that wants more
-#: scopes after the first.
+#: Largest number of tokens for one request. A registry that receives the first token can require
+#: a second token with more scopes.
 _MAX_TOKENS_PER_REQUEST = 2
 #: Error codes with which a registry refuses a token (RFC 6750, section 3.1).
 _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
@@ -36,7 +37,7 @@ _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 @record
 class _TokenSlot:
-    """The cached token of one scope set; a thread holds ``lock`` while it fetches the token."""
+    """The cached token of one scope set. A thread that fetches the token locks ``lock``."""
 
     scopes: tuple[str, ...]
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -45,7 +46,7 @@ class _TokenSlot:
 
 
 class _RequestTokens(threading.local):
-    """The tokens that this thread's request got: their scope sets, and the last header sent."""
+    """The tokens of this thread's request: their scope sets, and the last token's header."""
 
     scope_sets: tuple[tuple[str, ...], ...] = ()
     header: str = ""
@@ -54,13 +55,14 @@ class _RequestTokens(threading.local):
 class Authenticator:
     """Answers the authentication challenges of one registry.
 
-    It is thread-safe. It is usable after ``fork`` only if it was not used before.
+    It is thread-safe. A forked child can use an ``Authenticator`` only if the parent did not use
+    it before the fork.
 
-    Each request begins with a call of ``header``. For each 401 response to that request, the
-    same thread calls ``answer``. After the first challenge, ``header`` fetches tokens before
-    the registry asks for them.
+    A thread calls ``header`` before it sends a request. After each 401 response to this request,
+    the same thread calls ``answer``. After the registry's first challenge, ``header``
+    fetches tokens without waiting for further challenges.
 
-    ``clock`` returns monotonic seconds; tests replace it.
+    ``clock`` is a function that returns monotonic seconds. Tests replace it.
     """
 
     def __init__(
@@ -90,7 +92,8 @@ class Authenticator:
     def credentials(self) -> Credentials | None:
         """The user's credentials for this registry, or ``None``.
 
-        The first access calls the credential source, and raises the source's errors.
+        The first access to this property calls the credential source. The source's errors
+        propagate.
         """
         with self._credentials_lock:
             if not self._credentials_loaded:
@@ -99,16 +102,17 @@ class Authenticator:
             return self._credentials
 
     def secrets(self) -> list[str]:
-        """Return the secrets that the registry may know: passwords and the current tokens."""
+        """Return the secrets that a response could repeat: the credentials and the tokens."""
         with self._lock:
             headers = [slot.header for slot in self._slots.values() if slot.header]
         secrets = list(self._credentials.secrets) if self._credentials else []
         return secrets + [header.partition(" ")[2] for header in headers]
 
     def header(self, scopes: Iterable[str], deadline: Deadline) -> str:
-        """Return the ``Authorization`` header for a first request, or ``""`` if none is known.
+        """Return the ``Authorization`` header for the first try of a request.
 
-        ``scopes`` have the form ``repository:app:pull``. Raises the same errors as ``answer``.
+        The result is ``""`` if the client does not know a header yet. ``scopes`` have the form
+        ``repository:app:pull``. Raises the same errors as ``answer``.
         """
         self._request.header = ""
         with self._lock:
@@ -119,13 +123,13 @@ class Authenticator:
                 return self._token(realm, slot, "", deadline)
             except RegistryUnauthorized:
                 raise
-            except (RegistryError, Again):
-                # The realm does not work (any more). The registry may name another one by now.
+            except (RegistryError, Retryable):
+                # The token realm does not work. The next challenge may name another realm.
                 self._forget(realm)
         return self._basic_header() if self._basic else ""
 
     def _forget(self, realm: Realm) -> None:
-        """Forget the realm and its tokens, unless another thread has replaced it."""
+        """Forget the realm and its tokens, unless another thread has replaced the realm."""
         with self._lock:
             if self._realm is realm:
                 self._realm = None
@@ -136,21 +140,23 @@ class Authenticator:
     ) -> str:
         """Return the ``Authorization`` header that answers a 401 response.
 
-        ``values`` are the response's ``WWW-Authenticate`` headers. ``refused`` is the header
-        that the registry refused with this response. The result is ``""`` if only the refused
-        header is known.
+        ``values`` are the response's ``WWW-Authenticate`` headers. ``refused`` is the
+        ``Authorization`` header of the refused request. The result is ``""`` if the client has no
+        other header to send.
 
         Raises:
             RegistryError: The client must not send a request to the token realm.
-            RegistryUnauthorized: The registry refuses the token that its realm gave.
+            RegistryUnauthorized: The token realm refuses the credentials, or the registry refuses
+                the token that the realm issued.
             RegistryUnavailable: The token realm cannot be reached.
-            Again: As RegistryUnavailable, and a retry may help.
+            Retryable: The token realm is unavailable, but a retry may help.
         """
         challenges = parse_challenges(values)
         for challenge in challenges:
             if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
                 return self._bearer(challenge, merge_scopes(scopes), refused, deadline)
-        # Without TLS only if the host is loopback or the user configured plain http: see ``hosts``.
+        # The password is sent without TLS only to a loopback host, or if the user configured plain
+        # HTTP: see ``hosts``.
         if any(challenge.scheme == "basic" for challenge in challenges):
             header = self._basic_header()
             self._basic = bool(header)
@@ -164,16 +170,16 @@ class Authenticator:
     def _bearer(
         self, challenge: Challenge, requested: tuple[str, ...], refused: str, deadline: Deadline
     ) -> str:
-        wanted = merge_scopes((*requested, challenge.parameters.get("scope", "")))
-        realm, slot = self._remember(challenge, requested, wanted)
+        all_scopes = merge_scopes((*requested, challenge.parameters.get("scope", "")))
+        realm, slot = self._remember(challenge, requested, all_scopes)
         request = self._request
         scope_sets = request.scope_sets if refused and refused == request.header else ()
-        if wanted not in scope_sets and len(scope_sets) < _MAX_TOKENS_PER_REQUEST:
+        if all_scopes not in scope_sets and len(scope_sets) < _MAX_TOKENS_PER_REQUEST:
             header = self._token(realm, slot, refused, deadline)
             if header != refused:
-                request.scope_sets, request.header = (*scope_sets, wanted), header
+                request.scope_sets, request.header = (*scope_sets, all_scopes), header
                 return header
-        # The registry does not accept the realm's token. Another try would end the same way.
+        # The registry does not accept the realm's token, and would not accept another token.
         error = challenge.parameters.get("error", "")
         if error not in _REFUSALS:
             return ""
@@ -181,17 +187,17 @@ class Authenticator:
             401,
             {},
             b"",
-            what=f"{quoted(' '.join(wanted))} with the token of its realm: {error}",
+            what=f"{quoted(' '.join(all_scopes))} with the token of its realm: {error}",
             url=self._host.base,
-            known=self.credentials is not None,
+            had_credentials=self.credentials is not None,
         )
 
     def _remember(
-        self, challenge: Challenge, requested: tuple[str, ...], wanted: tuple[str, ...]
+        self, challenge: Challenge, requested: tuple[str, ...], all_scopes: tuple[str, ...]
     ) -> tuple[Realm, _TokenSlot]:
-        """Return the challenge's realm and the token slot of ``wanted``.
+        """Return the challenge's realm and the token slot of ``all_scopes``.
 
-        Both are also kept for later requests for the scopes ``requested``.
+        Also store the realm and the slot for later requests for the scopes ``requested``.
         """
         try:
             url = Url.parse(challenge.parameters["realm"])
@@ -204,27 +210,28 @@ class Authenticator:
             if realm is None or (realm.url, realm.service) != (url, service):
                 arguments = self._host, self._transport, credentials, self._realm_hosts
                 self._realm = realm = Realm(url, service, *arguments)
-                self._slots.clear()  # a token must not be used for another realm
-            slot = self._slot(wanted)
-            self._keep(requested, slot)
+                self._slots.clear()  # a token must not be used with another realm
+            slot = self._slot(all_scopes)
+            self._store(requested, slot)
             return realm, slot
 
     def _slot(self, scopes: tuple[str, ...]) -> _TokenSlot:
-        """Return the slot of these scopes, or create it."""
+        """Return the slot of these scopes; create the slot if it does not exist."""
         slot = self._slots.get(scopes)
-        return self._keep(scopes, _TokenSlot(scopes)) if slot is None else slot
+        return self._store(scopes, _TokenSlot(scopes)) if slot is None else slot
 
-    def _keep(self, scopes: tuple[str, ...], slot: _TokenSlot) -> _TokenSlot:
-        """Store the slot, and drop the oldest one if there are too many."""
+    def _store(self, scopes: tuple[str, ...], slot: _TokenSlot) -> _TokenSlot:
+        """Store a slot. If there are too many slots, drop the oldest slot."""
         self._slots[scopes] = slot
         if len(self._slots) > _MAX_SETS:
             del self._slots[next(iter(self._slots))]
         return slot
 
     def _token(self, realm: Realm, slot: _TokenSlot, refused: str, deadline: Deadline) -> str:
-        """Return the slot's token; fetch a new one if it is missing, refused or about to expire.
+        """Return the header with the slot's token.
 
-        Only one thread at a time fetches it.
+        If the token is missing, was refused or is about to expire, fetch a new token. Only one
+        thread at a time fetches a token for the slot.
         """
         with acquire_for_token(slot.lock, deadline, realm.url.origin):
             now = self._clock()

@@ -1,4 +1,4 @@
-"""A stream of one blob that verifies its content and continues after a broken connection."""
+"""A stream of one blob, which verifies the content and continues after a broken connection."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ from ..errors import RegistryError, RegistryUnavailable, SizeMismatch
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
 from .http import Response
-from .http_errors import Again, naming
-from .session import Cuts
+from .http_errors import Retryable, naming
+from .session import TransferRetries
 
 #: Bytes per read while the reader skips bytes.
 _SKIP_CHUNK = 1 << 20
 
-#: Requests a blob from an offset; returns the response and the offset at which its body begins.
-Start = Callable[[int], tuple[Response, int]]
+#: A function that requests a blob from an offset. It returns the response, and the offset in the
+#: blob at which the response's body begins.
+RequestFrom = Callable[[int], tuple[Response, int]]
 
 
 class BlobReader(io.RawIOBase):
-    """A binary stream of a blob's bytes from an offset to its end.
+    """A binary stream of a blob's bytes from an offset to the end of the blob.
 
-    The reader never returns more bytes than the descriptor says. If it verifies the blob, the
-    read that completes a wrong blob raises an error and does not return the last bytes.
+    The reader never returns more bytes than the descriptor's size. If the reader verifies the blob
+    and the content is wrong, the last read raises an error and returns no bytes.
 
-    If a connection breaks or stalls, the reader requests the rest over a new connection. If
-    that does not help, it raises RegistryUnavailable, and ``tell()`` is the offset at which a
-    new reader can continue. Every error closes the reader.
+    If a connection breaks or stalls, the reader requests the rest of the blob over a new
+    connection. If this fails too often, the reader raises RegistryUnavailable. ``tell()`` then
+    returns the offset at which a new reader can continue. Every error closes the reader.
 
     Args:
         descriptor: The blob.
-        start: Requests the blob from an offset.
-        offset: The first byte to read.
-        cuts: Decides whether to continue after a broken connection.
-        operation: The operation that errors name.
-        verify: Whether to verify size and digest. This needs a read of the whole blob.
-        end: The offset at which reading ends, exclusive. Default: the blob's size.
-        response: A response whose body begins at ``offset``. Default: the reader requests one.
+        request_from: A function that requests the blob from an offset.
+        offset: The offset of the first byte to read.
+        retries: Decides whether to continue after a broken connection.
+        operation: The name of the operation, for errors.
+        verify: Whether to verify the size and the digest. A reader can verify only a whole blob:
+            ``offset`` must be 0, and ``end`` must be ``None``.
+        end: The offset at which reading ends (exclusive). Default: the blob's size.
+        response: A response whose body begins at ``offset``. Default: the reader sends a request.
     """
 
     def __init__(
         self,
         descriptor: Descriptor,
-        start: Start,
+        request_from: RequestFrom,
         offset: int,
         *,
-        cuts: Cuts,
+        retries: TransferRetries,
         operation: str,
         verify: bool = False,
         end: int | None = None,
@@ -54,10 +56,10 @@ class BlobReader(io.RawIOBase):
     ) -> None:
         super().__init__()
         self.descriptor = descriptor
-        self._start = start
+        self._request_from = request_from
         self._offset = offset
         self._end = descriptor.size if end is None else end
-        self._cuts = cuts
+        self._retries = retries
         self._operation = operation
         whole = verify and offset == 0 and end is None
         self._verifier = Verifier(descriptor.digest, descriptor.size) if whole else None
@@ -66,7 +68,7 @@ class BlobReader(io.RawIOBase):
             self._open()
 
     def readable(self) -> bool:
-        """Return true: the stream is for reading."""
+        """Return true, because the stream is readable."""
         return True
 
     def tell(self) -> int:
@@ -102,12 +104,12 @@ class BlobReader(io.RawIOBase):
                 if response is None:
                     response = self._open()
                 count = _read_into(response, view) if view else 0
-                if count == len(view) or (count and response.declared is not None):
+                if count == len(view) or (count and response.content_length is not None):
                     break
                 self._raise_early_end(response, count)
             except RegistryUnavailable as error:
                 self._close_response()
-                self._cuts.survive(error, self._offset, self.descriptor.size)
+                self._retries.wait_or_raise(error, self._offset, self.descriptor.size)
         if self._verifier:
             self._verifier.update(view[:count])
         self._offset += count
@@ -116,11 +118,11 @@ class BlobReader(io.RawIOBase):
         return count
 
     def _open(self) -> Response:
-        """Request the rest of the blob, and skip bytes that come before it."""
-        response, begin = self._start(self._offset)
+        """Request the blob from the current offset. Skip earlier bytes, if the response has any."""
+        response, body_start = self._request_from(self._offset)
         self._response = response
         try:
-            self._skip(response, self._offset - begin)
+            self._skip(response, self._offset - body_start)
         except BaseException:
             self._close_response()
             raise
@@ -129,10 +131,10 @@ class BlobReader(io.RawIOBase):
     def _raise_early_end(self, response: Response, count: int) -> None:
         """Raise the error for a body that ended early.
 
-        The connection broke if the registry announced a length. Otherwise the blob is too short.
+        If the registry announced a length, the connection broke. Otherwise, the blob is too short.
         """
         position, digest, size = self._offset + count, self.descriptor.digest, self.descriptor.size
-        if response.declared is not None:
+        if response.content_length is not None:
             raise RegistryUnavailable(
                 f"{response.url.origin} broke the connection at byte {position} of {size} "
                 f"of {digest}",
@@ -153,7 +155,7 @@ class BlobReader(io.RawIOBase):
         response.finish()
 
     def _skip(self, response: Response, count: int) -> None:
-        """Read and drop ``count`` bytes; a registry without ranges sends a blob from its start."""
+        """Read and drop ``count`` bytes. A registry that ignores ranges sends the whole blob."""
         scratch = memoryview(bytearray(min(_SKIP_CHUNK, count)))
         while count:
             skipped = _read_into(response, scratch[:count])
@@ -177,8 +179,8 @@ class BlobReader(io.RawIOBase):
 
 
 def _read_into(response: Response, view: memoryview) -> int:
-    """Read into ``view``; in place of an ``Again``, raise the error that it carries."""
+    """Read into ``view``. If this raises ``Retryable``, raise the wrapped error instead."""
     try:
         return response.readinto(view)
-    except Again as again:
-        raise again.error from again.__cause__
+    except Retryable as retryable:
+        raise retryable.error from retryable.__cause__

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ..lazy import lazy_pattern
 from ..records import field, record
 
-#: Characters of a header that are parsed; the rest is ignored.
+#: Number of characters of a header that are parsed. The rest of the header is ignored.
 _MAX_HEADER = 16 << 10
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -32,8 +32,8 @@ class Challenge:
 def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
     """Return the challenges of all ``WWW-Authenticate`` headers (RFC 9110, section 11.6.1).
 
-    The parser skips text that it does not recognize up to the next comma. If a challenge has a
-    parameter twice, the first one counts.
+    Text that the parser does not recognize is skipped up to the next comma. If a challenge has a
+    parameter twice, the first value counts.
     """
     challenges: list[Challenge] = []
     for value in values:

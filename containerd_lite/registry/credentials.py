@@ -1,4 +1,4 @@
-"""Credentials for registries, and the config files of Docker and podman that hold them.
+"""Credentials for registries, from the config files of Docker and podman.
 
 ``helpers`` runs credential helpers, and ``auth`` decides where the client sends credentials.
 """
@@ -17,11 +17,11 @@ from ..oci.reference import DEFAULT_HOST
 from ..records import field, record
 from ..system import open_file
 
-#: Largest config file in bytes. Docker's own has a few kilobytes; the limit is that of manifests.
+#: Largest config file in bytes, as for manifests. Docker's own file has a few kilobytes.
 _MAX_CONFIG = 4 << 20
-#: The names that Docker Hub has in config files. All of them share one account.
+#: The names of Docker Hub in config files. All of them mean the same account.
 _HUB_NAMES = frozenset({DEFAULT_HOST, "index.docker.io", "registry-1.docker.io"})
-#: The name that Docker itself uses for Docker Hub, also when it runs helpers.
+#: The name of Docker Hub that Docker writes to config files and passes to helpers.
 _HUB_SERVER = "https://index.docker.io/v1/"
 #: The user name that a helper returns if the secret is an identity token.
 _TOKEN_USERNAME = "<token>"
@@ -36,12 +36,12 @@ class Credentials:
 
     Attributes:
         username: The user name.
-        password: The password, or an access token in its place.
-        identity_token: An OAuth 2.0 refresh token, as in Docker's config files. If it is given,
-            user name and password may be empty.
+        password: The password, or an access token in place of a password.
+        identity_token: An OAuth 2.0 refresh token, as in Docker's config files. With an
+            identity token, the user name and the password can be empty.
 
     Raises:
-        InvalidArgument: The user name contains a colon, which Basic cannot carry (RFC 7617).
+        InvalidArgument: The user name contains a colon, which Basic does not allow (RFC 7617).
     """
 
     username: str = field(repr=False)
@@ -64,21 +64,22 @@ class Credentials:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts to hide: the password, its encoding for Basic, and the identity token."""
+        """The secret texts: the password, the encoded Basic credentials, and the identity token."""
         encoded = self.basic().removeprefix("Basic ")
         return tuple(text for text in (self.password, encoded, self.identity_token) if text)
 
 
-#: Returns the credentials for a host as references name it; ``None`` means anonymous access.
+#: A function that returns the credentials for a host. ``None`` means anonymous access. The
+#: argument is the host as references name it.
 CredentialSource = Callable[[str], "Credentials | None"]
 
 
 @record(frozen=True)
 class _CredentialsFile:
-    """A file that may hold credentials. It is an error if a ``required`` file does not exist.
+    """A file that may contain credentials. It is an error if a ``required`` file does not exist.
 
-    Docker takes the host from any key. If ``repositories`` is true, as for podman, a key may name
-    a single repository, and is then not for the whole host.
+    If ``repositories`` is true, as for podman's files, a key can be for a single repository. If
+    ``repositories`` is false, as for Docker's file, every key is for a whole host.
     """
 
     path: Path
@@ -86,16 +87,16 @@ class _CredentialsFile:
     repositories: bool = True
 
     def host_of(self, key: str) -> str:
-        """Return the host that a key names, or ``""`` if the key names a single repository.
+        """Return the host to which a key belongs, or ``""`` for the key of a single repository.
 
-        A key is a host name, possibly with a repository, or a URL with any path.
+        A key is a host name, a host name with a path, or a URL with any path.
         """
         before, mark, after = key.partition("://")
         host, _, path = (after if mark else before).partition("/")
         return "" if path and self.repositories and not mark else host
 
     def unusable(self, reason: str) -> InvalidArgument:
-        """Return the error for this file."""
+        """Return the error that says why this file cannot be used."""
         return InvalidArgument(
             f"the credentials file {self.path} cannot be used: {reason}",
             remedy="Correct the file, or log in again",
@@ -103,10 +104,10 @@ class _CredentialsFile:
 
 
 def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> Credentials | None:
-    """Return the credentials for ``host`` from the first of the user's files that has some.
+    """Return the first credentials for ``host`` that the user's config files contain.
 
-    If ``$REGISTRY_AUTH_FILE`` is set, the file that it names is the only one. Otherwise these
-    files are read in this order; the last two are podman's (containers-auth.json(5)):
+    If ``$REGISTRY_AUTH_FILE`` is set, only the file that this variable names is read. Otherwise,
+    these files are read in this order. The last two are podman's (containers-auth.json(5)):
 
     1. Docker's config file, as ``docker_config`` reads it.
     2. ``$XDG_RUNTIME_DIR/containers/auth.json``, or ``/run/containers/<uid>/auth.json`` if the
@@ -114,19 +115,19 @@ def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> 
     3. ``$XDG_CONFIG_HOME/containers/auth.json``, or ``~/.config/containers/auth.json`` if the
        variable is not set.
 
-    The rules of ``docker_config`` apply to all of them, with one exception: in all files but
-    Docker's, a key for a single repository is skipped.
+    The rules of ``docker_config`` apply to all these files. In files other than Docker's, keys
+    for a single repository are skipped.
 
     Args:
         host: The host as references name it.
         environ: The environment variables. Default: ``os.environ``.
 
     Returns:
-        The credentials, or ``None`` if no file has any.
+        The credentials, or ``None`` if no file has credentials for ``host``.
 
     Raises:
         InvalidArgument: A file cannot be parsed, or the file that ``$REGISTRY_AUTH_FILE`` names
-            does not exist. The message names the file, but quotes none of its content.
+            does not exist. The message names the file, but does not quote its content.
         RegistryUnauthorized: A credential helper failed.
     """
     environ = os.environ if environ is None else environ
@@ -138,22 +139,22 @@ def docker_config(host: str, environ: Mapping[str, str] | None = None) -> Creden
     """Return the credentials for ``host`` from Docker's config file.
 
     The file is ``$DOCKER_CONFIG/config.json``, or ``~/.docker/config.json`` if the variable is
-    not set. The file may be missing.
+    not set. If the file does not exist, the result is ``None``.
 
-    The order is that of docker/cli (cli/config/configfile/file.go): the host's helper in
-    ``credHelpers``, then the helper in ``credsStore``, then ``auths``. If a helper is configured,
-    its answer is final, even if it has no credentials or fails.
+    As in docker/cli (cli/config/configfile/file.go), the host's helper in ``credHelpers`` has
+    precedence over the helper in ``credsStore``. If the file names a helper for the host, ``auths``
+    is ignored, even if the helper has no credentials or fails.
 
     Args:
         host: The host as references name it.
         environ: The environment variables. Default: ``os.environ``.
 
     Returns:
-        The credentials, or ``None``.
+        The credentials, or ``None`` if the file has none for ``host``.
 
     Raises:
-        InvalidArgument: The file cannot be parsed. The message names the file, but quotes none
-            of its content.
+        InvalidArgument: The file cannot be parsed. The message names the file, but does not
+            quote its content.
         RegistryUnauthorized: The credential helper failed.
     """
     environ = os.environ if environ is None else environ
@@ -186,14 +187,14 @@ def _home(environ: Mapping[str, str]) -> str:
 def _find_in_file(
     file: _CredentialsFile, host: str, environ: Mapping[str, str]
 ) -> Credentials | None:
-    """Return the credentials for ``host`` from one file, or from the helper that it names."""
+    """Return the credentials for ``host`` from one file, or from the helper that the file names."""
     body = _read(file)
     if body is None:
         return None
     helper, found = _parse_file(file, body, host)
     if not helper:
         return found
-    from .helpers import ask_helper  # imports subprocess, which takes 3 ms
+    from .helpers import ask_helper  # this imports subprocess, which takes 3 ms
 
     login = ask_helper(helper, _docker_name(host), file.path, environ)
     if login is None:
@@ -205,7 +206,7 @@ def _find_in_file(
 
 
 def _read(file: _CredentialsFile) -> bytes | None:
-    """Return the file's content, or ``None`` if a file that is not required does not exist."""
+    """Return the file's content, or ``None`` if the file does not exist and is not required."""
     try:
         with open_file(file.path) as source:
             return source.read(_MAX_CONFIG + 1) or b""
@@ -225,7 +226,11 @@ class _SafeError(InvalidArgument):
 
 
 def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Credentials | None]:
-    """Return the helper for ``host``, or ``""`` and the credentials that the file itself holds."""
+    """Return two values: the helper's name, and the credentials in the file itself.
+
+    The name is ``""`` if the file names no helper for ``host``. The credentials are ``None`` if
+    the file names a helper.
+    """
     try:
         config = Document.parse(body, "the file", limit=_MAX_CONFIG).check_case(_FIELDS)
         helper = _helper_name(config, file, host)
@@ -233,16 +238,17 @@ def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Cr
     except _SafeError as error:
         reason = error.message
     except InvalidArgument:
-        # The message may quote a value, and every value here may be a secret.
+        # The message may quote a value of the file, and every value may be a secret.
         reason = "it does not have the form that Docker and podman write"
-    # Raised here, because inside ``except`` the other error would become its context.
+    # Raised here, because inside the ``except`` block, the caught error would become the context
+    # of this error.
     raise file.unusable(reason)
 
 
 def _helper_name(config: Document, file: _CredentialsFile, host: str) -> str:
     """Return the name of the helper for ``host``, or ``""``.
 
-    The host's entry in ``credHelpers`` overrides ``credsStore``, even with an empty name.
+    The host's entry in ``credHelpers`` overrides ``credsStore``, even if the entry is empty.
     """
     helpers = config.table("credHelpers")
     keys = _matching_keys(helpers, file, host)
@@ -250,7 +256,7 @@ def _helper_name(config: Document, file: _CredentialsFile, host: str) -> str:
 
 
 def _find_in_auths(config: Document, file: _CredentialsFile, host: str) -> Credentials | None:
-    """Return the credentials for ``host`` in ``auths``."""
+    """Return the credentials for ``host`` in the file's ``auths``."""
     auths = config.document("auths") or Document({}, "no auths")
     for key in _matching_keys(auths.fields, file, host):
         entry = auths.document(key)
@@ -273,7 +279,7 @@ def _docker_name(host: str) -> str:
 
 
 def _decode_entry(entry: Document) -> Credentials | None:
-    """Return the credentials of an entry of ``auths``; Docker leaves empty entries behind."""
+    """Return the credentials of an ``auths`` entry, or ``None`` if Docker left the entry empty."""
     username, password = entry.text("username"), entry.text("password")
     token = entry.text("identitytoken")
     if text := entry.text("auth"):
@@ -292,5 +298,5 @@ def _decode_auth(text: str) -> tuple[str, str]:
     username, colon, password = pair.partition(":")
     if not (username and colon):
         raise _SafeError("an 'auth' value does not have the form user:password")
-    # Docker's old files pad the password with NULs.
+    # In old files of Docker, NUL bytes follow the password.
     return username, password.strip("\0")

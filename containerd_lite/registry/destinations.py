@@ -1,8 +1,8 @@
-"""Rules for the hosts to which the client may send requests and secrets.
+"""Rules that say to which hosts the client is allowed to send requests and secrets.
 
-A registry is not trusted. It names hosts to which the client then sends requests, in redirects
-and as token realms. It must not make the client send requests to addresses that only this
-machine can reach, or send secrets to an unrelated host (CVE-2020-15157, CVE-2026-48978,
+A registry is not trusted. Its redirects and token realms name other hosts, and the client sends
+requests to these hosts. A registry must not make the client send requests to addresses that only
+this machine can reach, or send secrets to an unrelated host (CVE-2020-15157, CVE-2026-48978,
 CVE-2026-33540).
 """
 
@@ -22,7 +22,7 @@ from ..records import record, replace
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16 << 10
-#: Blanks and control characters. Some parsers drop them, and then see another URL.
+#: Spaces and control characters. Some parsers drop these characters, and so see a different URL.
 _UNSAFE = lazy_pattern(r"[\x00-\x20\x7f]")
 
 _IPv4 = ipaddress.IPv4Address
@@ -30,8 +30,8 @@ _IPv6 = ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class Privacy(IntEnum):
-    """How private an address is. Fewer machines can reach an address of a higher level."""
+class AddressLevel(IntEnum):
+    """How private an address is. Fewer machines can reach an address with a higher level."""
 
     PUBLIC = 0
     PRIVATE = 1
@@ -39,20 +39,20 @@ class Privacy(IntEnum):
     LOOPBACK = 3
 
 
-#: Returns the privacy of a numeric address; tests replace it.
-Classifier = Callable[[str], Privacy]
-#: Returns the numeric addresses of a host, or raises OSError.
+#: A function that returns the level of a numeric address. Tests replace it.
+Classifier = Callable[[str], AddressLevel]
+#: A function that returns the numeric addresses of a host, or raises OSError.
 HostResolver = Callable[[str], Iterable[str]]
 
 
 @record(frozen=True)
 class Url:
-    """An absolute http or https URL. ``str()`` omits the query, which may hold a signature.
+    """An absolute HTTP or HTTPS URL. ``str()`` omits the query, which may contain a signature.
 
     Attributes:
         scheme: ``http`` or ``https``.
         host: The host in lower case. An IPv6 address has no brackets.
-        port: The port, also if it is the scheme's default.
+        port: The port. If the URL contains no port, this is the scheme's default port.
         target: The path and the query, verbatim.
     """
 
@@ -65,7 +65,7 @@ class Url:
     def parse(cls, text: str) -> Url:
         """Parse an absolute URL.
 
-        Raises InvalidArgument for an invalid URL; the message never quotes it.
+        Raises InvalidArgument for an invalid URL. The error never quotes the URL.
         """
         try:
             parts = urlsplit(text)
@@ -84,21 +84,21 @@ class Url:
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], target)
 
     def join(self, location: str) -> Url:
-        """Return the URL that a ``Location`` header means (RFC 9110, section 10.2.2).
+        """Return the absolute URL of a ``Location`` header (RFC 9110, section 10.2.2).
 
-        A relative one is relative to this URL.
+        This URL is the base of a relative ``location``.
         """
         if _UNSAFE.search(location):  # urljoin would drop some of these characters
             _bad_url("contains invalid characters")
         try:
             return Url.parse(urljoin(self.origin + self.target, location))
-        except InvalidArgument:  # a subclass of ValueError
+        except InvalidArgument:  # this class is a subclass of ValueError
             raise
         except ValueError:
             _bad_url("cannot be joined with the base URL")
 
     def with_query(self, fields: Mapping[str, str] | Sequence[tuple[str, str]]) -> Url:
-        """Return this URL with ``fields`` added to its query. The rest stays as it is."""
+        """Return this URL with ``fields`` added to its query. Its other parts stay unchanged."""
         if not fields:
             return self
         mark = "&" if "?" in self.target else "?"
@@ -106,7 +106,7 @@ class Url:
 
     @property
     def origin(self) -> str:
-        """The form ``scheme://host[:port]`` that a browser uses (RFC 6454)."""
+        """The origin ``scheme://host[:port]``, without the scheme's default port (RFC 6454)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
@@ -119,22 +119,22 @@ def _bad_url(reason: str) -> NoReturn:
     raise InvalidArgument(f"the URL that the registry sent {reason}") from None
 
 
-def privacy(address: str) -> Privacy:
-    """Return the privacy of a numeric IPv4 or IPv6 address.
+def address_level(address: str) -> AddressLevel:
+    """Return the level of a numeric IPv4 or IPv6 address.
 
-    An IPv4 address in an IPv6 address (mapped, 6to4 or NAT64) counts as the IPv4 address.
-    Raises ValueError for anything else.
+    If an IPv6 address contains an IPv4 address (mapped, 6to4 or NAT64), the level is that of the
+    IPv4 address. Raises ValueError if ``address`` is not numeric.
     """
     found: _IPv4 | _IPv6 = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, _IPv6):
         found = found.ipv4_mapped or found.sixtofour or found
     if isinstance(found, _IPv6) and found in _NAT64:
         found = _IPv4(int(found) & 0xFFFFFFFF)
-    if found.is_loopback or found.is_unspecified:  # 0.0.0.0 reaches this machine too
-        return Privacy.LOOPBACK
-    if found.is_link_local:  # the metadata services of clouds are here
-        return Privacy.LINK_LOCAL
-    return Privacy.PUBLIC if found.is_global else Privacy.PRIVATE
+    if found.is_loopback or found.is_unspecified:  # 0.0.0.0 also means this machine
+        return AddressLevel.LOOPBACK
+    if found.is_link_local:  # such as the metadata services of clouds
+        return AddressLevel.LINK_LOCAL
+    return AddressLevel.PUBLIC if found.is_global else AddressLevel.PRIVATE
 
 
 def is_loopback(host: str) -> bool:
@@ -148,26 +148,28 @@ def is_loopback(host: str) -> bool:
 
 
 def addresses(host: str) -> list[str]:
-    """Return the numeric addresses of ``host``. Raises OSError."""
+    """Return the numeric addresses of ``host``. Raises OSError if the lookup fails."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
 class Destinations:
-    """Compares hosts by how private their addresses are: see ``Privacy`` for the levels.
+    """Compares the levels of hosts' addresses (``AddressLevel``).
 
     Args:
-        classify: Returns how private a numeric address is.
-        resolve: Returns the numeric addresses of a host, or raises OSError.
+        classify: A function that returns the level of a numeric address.
+        resolve: A function that returns the numeric addresses of a host, or raises OSError.
     """
 
-    def __init__(self, classify: Classifier = privacy, resolve: HostResolver = addresses) -> None:
+    def __init__(
+        self, classify: Classifier = address_level, resolve: HostResolver = addresses
+    ) -> None:
         self.classify = classify
         self._resolve = resolve
-        self._reaches: dict[str, Privacy] = {}
+        self._max_levels: dict[str, AddressLevel] = {}
 
-    def _levels(self, host: str) -> list[Privacy]:
-        """Return the privacy of each address of ``host``."""
+    def _levels(self, host: str) -> list[AddressLevel]:
+        """Return the level of each address of ``host``."""
         try:
             return [self.classify(address) for address in self._resolve(host)]
         except (OSError, UnicodeError, ValueError) as error:
@@ -176,40 +178,42 @@ class Destinations:
                 remedy="Check the name and this machine's DNS",
             ) from error
 
-    def reach(self, host: str, proxied: bool = False) -> Privacy:
-        """Return the most private level to which the registry ``host`` may refer the client.
+    def max_level(self, host: str, proxied: bool = False) -> AddressLevel:
+        """Return the highest level to which the registry ``host`` is allowed to refer the client.
 
-        This is the privacy of the registry's own address, taken from its connections or else from
-        DNS. If there are several addresses, the most public one counts. Otherwise a registry
-        could get access to this machine's loopback with an entry in its own DNS.
+        This is the level of the registry's own address. The address comes from connections to the
+        registry or, before the first connection, from DNS. If the registry has several addresses,
+        the lowest level counts. Otherwise, a registry could add a loopback address to its own DNS
+        entry, and then refer the client to services on this machine's loopback.
 
-        A proxy resolves names itself, so behind a proxy every name counts as public.
+        A proxy resolves names itself. If a proxy is used, every registry therefore counts as
+        public, unless ``host`` is a numeric address.
         """
         if proxied and not is_address(host):
-            return Privacy.PUBLIC
-        if host not in self._reaches:
-            self._reaches[host] = min(self._levels(host), default=Privacy.PUBLIC)
-        return self._reaches[host]
+            return AddressLevel.PUBLIC
+        if host not in self._max_levels:
+            self._max_levels[host] = min(self._levels(host), default=AddressLevel.PUBLIC)
+        return self._max_levels[host]
 
-    def note(self, host: str, address: str) -> None:
+    def record_address(self, host: str, address: str) -> None:
         """Record that a connection to the registry ``host`` used ``address``."""
         level = self.classify(address)
-        self._reaches[host] = min(level, self._reaches.get(host, level))
+        self._max_levels[host] = min(level, self._max_levels.get(host, level))
 
-    def check(self, host: str, limit: Privacy, what: str, proxied: bool = False) -> None:
-        """Raise RegistryError if any address of ``host`` is more private than ``limit``.
+    def check(self, host: str, max_level: AddressLevel, what: str, proxied: bool = False) -> None:
+        """Raise RegistryError if the level of any address of ``host`` is above ``max_level``.
 
-        ``what`` names the target in the error. A name behind a proxy is not checked, because the
-        proxy resolves it.
+        ``what`` names the target in the error. If the connection uses a proxy, a host name is not
+        checked, because the proxy resolves the name.
         """
         if proxied and not is_address(host):
             return
-        if max(self._levels(host), default=Privacy.PUBLIC) > limit:
+        if max(self._levels(host), default=AddressLevel.PUBLIC) > max_level:
             refuse_private(host, what)
 
 
 def refuse_private(host: str, what: str) -> NoReturn:
-    """Raise the error for a target that is more private than the registry."""
+    """Raise the error for a target in a more private network than the registry's."""
     raise RegistryError(
         f"{what} points to {quoted(host)}, which is in a more private network than the registry",
         remedy="Check the registry; it must not give access to such a network",
@@ -226,11 +230,11 @@ def check_redirect(origin: Url, target: Url) -> None:
 
 
 def check_realm(registry: Url, realm: Url, secret: bool, trusted: Iterable[str] = ()) -> None:
-    """Raise RegistryError for a token realm to which this request must not be sent.
+    """Raise RegistryError if a token request must not be sent to ``realm``.
 
-    ``secret`` is whether the request carries credentials. ``trusted`` are the host names that
-    the user allows to receive them. The error's remedy names the option that allows the realm,
-    if there is one.
+    ``secret`` says whether the request carries credentials. ``trusted`` contains the names of the
+    hosts that the user allows to receive the credentials. If an option can allow the realm, the
+    error's remedy names this option.
     """
     what = f"the token realm {realm.origin}"
     if registry.scheme == "https" and realm.scheme != "https":
@@ -240,7 +244,7 @@ def check_realm(registry: Url, realm: Url, secret: bool, trusted: Iterable[str] 
     own_loopback = realm.host == registry.host and is_loopback(realm.host)
     if realm.scheme != "https" and not own_loopback:
         raise RegistryError(f"{what} is without TLS; credentials are not sent there")
-    if realm.host in trusted or same_party(registry.host, realm.host):
+    if realm.host in trusted or same_owner(registry.host, realm.host):
         return
     raise RegistryError(
         f"{what} does not belong to {registry.host}; credentials are not sent there",
@@ -256,17 +260,18 @@ _SHARED_DOMAINS = frozenset(
      "trycloudflare.com", "vercel.app", "web.app", "windows.net", "workers.dev")
 )  # fmt: skip
 _DOCKER = "docker.io"
-#: Largest length of a label that, before a country's, is taken for a shared domain (``co.uk``).
+#: A label of at most this many characters before a country code is taken for a part of a shared
+#: domain (``co.uk``).
 _MAX_SHORT_LABEL = 3
 
 
-def same_party(registry: str, realm: str) -> bool:
-    """Return whether two host names belong to one party, as far as names can tell.
+def same_owner(registry: str, realm: str) -> bool:
+    """Return whether two host names seem to have the same owner.
 
-    They do if they are equal, if one is below the other, or if both are below a domain that
-    seems to have a single owner. Without a list of public suffixes, this is a guess. In doubt
-    the result is false: shared domains do not count, nor do short names below a country
-    (``co.uk``).
+    Equal names have the same owner. A name and its subdomain have the same owner. Two names below
+    a domain that seems to have a single owner have the same owner. This is a guess, because the
+    client has no list of public suffixes. In doubt, the result is false, for example below a shared
+    domain (``github.io``) or below a short name with a country code (``co.uk``).
     """
     if registry == realm:
         return True
@@ -290,7 +295,7 @@ def is_address(host: str) -> bool:
 
 
 def _is_shared(domain: str) -> bool:
-    """Return whether unrelated people may have host names below ``domain``."""
+    """Return whether unrelated people can have host names below ``domain``."""
     labels = domain.split(".")
     if len(labels) < 2 or ".".join(labels[-2:]) in _SHARED_DOMAINS:
         return True

@@ -1,7 +1,7 @@
 """The requests of a pull: resolve a reference, fetch a manifest, read a blob.
 
-See the distribution-spec, Pull. The requests go to the registry's hosts in turn, and for some
-blobs to the URLs in the descriptor.
+See the distribution-spec, Pull. Each request is sent to one host of the registry after another,
+until the request succeeds. Some blobs are also requested from the URLs in their descriptors.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ from .hosts import PULL, RESOLVE
 from .http import Response
 from .http_errors import naming
 from .parts import PART, PartsReader
-from .session import ApiRequest, Cuts, Session
+from .session import ApiRequest, Session, TransferRetries
 
 _ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
-#: Number of a descriptor's URLs that are tried. The author of the image chooses how many it has.
+#: Largest number of a descriptor's URLs that are tried. The image's author could list any number.
 _MAX_URLS = 8
-#: Statuses of the errors of a registry that cannot send the rest of a blob. An error has status
-#: 0 if the registry sent another range.
+#: Statuses of errors that mean that a registry cannot send the rest of a blob. The error has status
+#: 0 if the registry sent a range that was not requested.
 _RANGE_REFUSED = frozenset({0, 400, 416, 501})
 
 _Result = TypeVar("_Result")
-#: Returns the deadline of a request that begins now. Each host gets its own deadline. With one
-#: for all, two mirrors that do not answer would leave no time for the registry after them.
-Until = Callable[[], Deadline]
+#: A function that returns the deadline of a request that begins now. Each host gets its own
+#: deadline. If all hosts shared one deadline, two mirrors that do not answer would leave no time
+#: for the registry.
+NewDeadline = Callable[[], Deadline]
 
 
 def pull_scope(repository: str) -> str:
@@ -53,10 +54,11 @@ def pull_scope(repository: str) -> str:
     return f"repository:{repository}:pull"
 
 
-def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
+def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) -> Descriptor:
     """Return the descriptor of ``reference``.
 
-    It comes from a HEAD response, or else from a GET response whose body is hashed.
+    The descriptor comes from a HEAD response. If this response is not sufficient, the client sends
+    a GET request and hashes the body of the response.
     """
 
     def manifest_request(method: str) -> ApiRequest:
@@ -69,53 +71,58 @@ def resolve(hosts: Failover, reference: Reference, until: Until) -> Descriptor:
         )
 
     def resolve_on(session: Session) -> Descriptor:
-        deadline = until()
+        deadline = new_deadline()
         try:
             descriptor = session.send(
                 manifest_request("HEAD"),
                 deadline,
-                lambda response: responses.described(response, reference),
+                lambda response: responses.descriptor_from_head(response, reference),
             )
         except (RegistryUnavailable, RegistryUnauthorized):
             raise
         except RegistryError as error:
             if not error.status:
                 raise
-            # Without a body, the response to HEAD has no reason. Some registries lack HEAD.
+            # A response to HEAD has no body that gives the reason. Some registries lack HEAD.
             descriptor = None
         if descriptor is not None:
             return descriptor
         return session.send(
             manifest_request("GET"),
             deadline,
-            lambda response: responses.hashed(response, reference),
+            lambda response: responses.descriptor_from_body(response, reference),
         )
 
-    # A digest cannot mean other content, so any host that serves content may resolve it.
-    return hosts.first(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
+    # The content of a digest never changes, so every host with the capability PULL can
+    # resolve a digest.
+    return hosts.first_success(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
 
 
 def fetch_manifest(
-    hosts: Failover, reference: Reference, descriptor: Descriptor, until: Until
+    hosts: Failover, reference: Reference, descriptor: Descriptor, new_deadline: NewDeadline
 ) -> bytes:
-    """Return the manifest or index of ``descriptor``, verified; it may be of schema 1."""
+    """Fetch and verify the manifest or index of ``descriptor``, and return its bytes."""
     if descriptor.size > MAX_DOCUMENT:
         raise RegistryError(f"the manifest has more than the {MAX_DOCUMENT} bytes allowed")
     request = _content_request(reference, descriptor)
-    return hosts.first(
+    return hosts.first_success(
         lambda session: session.send(
-            request, until(), lambda response: responses.verified(response, descriptor)
+            request,
+            new_deadline(),
+            lambda response: responses.verified_document(response, descriptor),
         ),
         PULL,
     )
 
 
-def size_of(hosts: Failover, reference: Reference, descriptor: Descriptor, until: Until) -> int:
+def size_of(
+    hosts: Failover, reference: Reference, descriptor: Descriptor, new_deadline: NewDeadline
+) -> int:
     """Return the size of a blob in bytes, from a HEAD response."""
     request = replace(_content_request(reference, descriptor), method="HEAD")
-    return hosts.first(
+    return hosts.first_success(
         lambda session: session.send(
-            request, until(), lambda response: responses.sized(response, descriptor)
+            request, new_deadline(), lambda response: responses.size_from_head(response, descriptor)
         ),
         PULL,
     )
@@ -124,7 +131,7 @@ def size_of(hosts: Failover, reference: Reference, descriptor: Descriptor, until
 def _content_request(
     reference: Reference, descriptor: Descriptor, byte_range: str = ""
 ) -> ApiRequest:
-    """Return the request for content by its digest; manifests have their own path."""
+    """Return the request for a manifest or a blob by its digest."""
     media_type, kind, accept = descriptor.media_type, "blobs", "*/*"
     if media_types.is_document(media_type) or media_types.is_schema1(media_type):
         kind, accept = "manifests", media_type
@@ -141,8 +148,8 @@ def _content_request(
 class BlobSource:
     """Opens one blob at any offset, from the registry's hosts or from the descriptor's URLs.
 
-    ``timeout`` limits each wait for a response's headers (seconds). ``deadline`` limits the
-    reading, too.
+    ``timeout`` is the number of seconds that a request may take until the headers of its
+    response arrive. If ``deadline`` is given, it replaces ``timeout``, and also limits the reading.
     """
 
     def __init__(
@@ -151,14 +158,14 @@ class BlobSource:
         reference: Reference,
         descriptor: Descriptor,
         *,
-        cuts: Callable[[], Cuts],
+        retries: Callable[[], TransferRetries],
         timeout: float | None,
         deadline: Deadline | None,
     ) -> None:
         self._hosts = hosts
         self._reference = reference
         self.descriptor = descriptor
-        self._cuts = cuts
+        self._retries = retries
         self._timeout = timeout
         self._deadline = deadline
         self.operation = f"fetch {descriptor.digest} of {reference.name}"
@@ -173,9 +180,9 @@ class BlobSource:
         with naming(self.operation):
             return BlobReader(
                 self.descriptor,
-                lambda at: self._start(at, None),
+                lambda at: self._request_from(at, None),
                 offset,
-                cuts=self._cuts(),
+                retries=self._retries(),
                 operation=self.operation,
                 verify=verify,
             )
@@ -184,9 +191,9 @@ class BlobSource:
         """Return a reader of the bytes from ``start`` to ``end`` (exclusive)."""
         return BlobReader(
             self.descriptor,
-            lambda at: self._start(at, end),
+            lambda at: self._request_from(at, end),
             start,
-            cuts=self._cuts(),
+            retries=self._retries(),
             operation=self.operation,
             end=end,
         )
@@ -194,20 +201,21 @@ class BlobSource:
     def parallel(self, connections: int, *, verify: bool) -> BlobReader | PartsReader:
         """Return a reader that uses several connections.
 
-        It uses a single one if the blob is small or the host does not support ranges.
+        The reader uses a single connection if the blob is small or the host does not support
+        ranges.
         """
         size = self.descriptor.size
         if connections < 2 or size <= 2 * PART:
             return self.reader(0, verify=verify)
         interrupt = Interrupt()
         with naming(self.operation), interrupt.watching():
-            response, _ = self._start(0, PART)
+            response, _ = self._request_from(0, PART)
         ranged = response.status == 206
         first = BlobReader(
             self.descriptor,
-            lambda at: self._start(at, PART if ranged else None),
+            lambda at: self._request_from(at, PART if ranged else None),
             0,
-            cuts=self._cuts(),
+            retries=self._retries(),
             operation=self.operation,
             verify=verify,
             end=PART if ranged else None,
@@ -225,8 +233,8 @@ class BlobSource:
             verify=verify,
         )
 
-    def _start(self, offset: int, end: int | None) -> tuple[Response, int]:
-        """Request the bytes from ``offset``; return the response and where its body begins."""
+    def _request_from(self, offset: int, end: int | None) -> tuple[Response, int]:
+        """Request bytes from ``offset`` on; return the response and the offset of its body."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
         if end is not None:
@@ -238,27 +246,28 @@ class BlobSource:
         except RegistryError as error:
             if type(error) is not RegistryError or error.status not in _RANGE_REFUSED:
                 raise
-            # The registry cannot send the rest. Request the whole blob; the reader skips its start.
+            # The registry cannot send only the rest. Request the whole blob. The reader skips the
+            # bytes before ``offset``.
             with suppress(RegistryError):
                 return self._request_range("", offset, last)
             raise
 
     def _request_range(self, byte_range: str, offset: int, last: int) -> tuple[Response, int]:
-        """Request one range of the blob, or all of it if ``byte_range`` is ``""``."""
+        """Request one range of the blob, or the whole blob if ``byte_range`` is ``""``."""
         descriptor = self.descriptor
         request = _content_request(self._reference, descriptor, byte_range)
 
-        def until() -> Deadline:
+        def new_deadline() -> Deadline:
             return self._deadline or Deadline(self._timeout)
 
-        def check_begin(response: Response) -> tuple[Response, int]:
-            begin = responses.begin(response, descriptor, offset, last)
-            response.renew(self._deadline or Deadline())
-            return response, begin
+        def check_start(response: Response) -> tuple[Response, int]:
+            body_start = responses.body_start(response, descriptor, offset, last)
+            response.set_deadline(self._deadline or Deadline())
+            return response, body_start
 
         def from_registry() -> tuple[Response, int]:
-            return self._hosts.first(
-                lambda session: session.send(request, until(), check_begin), PULL
+            return self._hosts.first_success(
+                lambda session: session.send(request, new_deadline(), check_start), PULL
             )
 
         if not descriptor.is_foreign:
@@ -267,9 +276,9 @@ class BlobSource:
             except RegistryNotFound:
                 if not descriptor.urls:
                     raise
-                return self._request_foreign(request, until(), check_begin)
+                return self._request_foreign(request, new_deadline(), check_start)
         try:
-            return self._request_foreign(request, until(), check_begin)
+            return self._request_foreign(request, new_deadline(), check_start)
         except RegistryError as error:
             foreign_error = error
         try:
@@ -278,14 +287,17 @@ class BlobSource:
             raise foreign_error from None
 
     def _request_foreign(
-        self, request: ApiRequest, deadline: Deadline, use: Callable[[Response], _Result]
+        self, request: ApiRequest, deadline: Deadline, read_response: Callable[[Response], _Result]
     ) -> _Result:
-        """Send the same request to the descriptor's URLs, without credentials."""
+        """Send the request, without credentials, to the descriptor's URLs in turn.
+
+        Return the result for the first URL at which the request succeeds.
+        """
         last_error: RegistryError | None = None
         for text in self.descriptor.urls[:_MAX_URLS]:
             try:
                 foreign_request = replace(request, url=Url.parse(text), anonymous=True)
-                return self._hosts.own.send(foreign_request, deadline, use)
+                return self._hosts.own.send(foreign_request, deadline, read_response)
             except InvalidArgument as error:
                 last_error = RegistryError(f"{self.descriptor.digest} cannot be fetched: {error}")
             except RegistryError as error:

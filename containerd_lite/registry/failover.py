@@ -1,4 +1,4 @@
-"""Tries the hosts of one registry in turn, and chooses which failure to raise."""
+"""Tries the hosts of one registry in turn, and chooses which error to raise."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Failover:
 
     @property
     def own(self) -> Session:
-        """The session with the registry itself, which is the last one."""
+        """The session with the registry itself, which is last in the order."""
         return self._sessions[-1]
 
-    def able(self, *capabilities: str) -> list[Session]:
-        """Return the sessions of the hosts that have any of these capabilities.
+    def sessions_with(self, *capabilities: str) -> list[Session]:
+        """Return the sessions of the hosts that have at least one of these capabilities.
 
-        Raises RegistryError if no host has any.
+        Raises RegistryError if all hosts lack these capabilities.
         """
         sessions = [s for s in self._sessions if s.host.capabilities.intersection(capabilities)]
         if not sessions:
@@ -44,15 +44,16 @@ class Failover:
             )
         return sessions
 
-    def first(self, use: Callable[[Session], _Result], *capabilities: str) -> _Result:
-        """Return the result of ``use`` with the first host for which it succeeds.
+    def first_success(self, use: Callable[[Session], _Result], *capabilities: str) -> _Result:
+        """Call ``use`` with each host's session in turn; return the result of the first success.
 
-        If it fails for all hosts, the most informative error is raised. A response ranks above
-        no response, and any other error above "not found". Among equals, the last host wins,
-        which is the registry itself.
+        If all calls fail, this raises the most informative error. "Not found" is more informative
+        than no response. Any other error is more informative than "not found". If several errors
+        are equally informative, this raises the error of the last host, because the registry
+        itself is last.
         """
         best_error: RegistryError | DataLoss | None = None
-        for session in self.able(*capabilities):
+        for session in self.sessions_with(*capabilities):
             try:
                 return use(session)
             except (RegistryError, DataLoss) as error:

@@ -1,7 +1,7 @@
-"""Runs Docker's credential helpers, programs that keep user names and secrets for registries.
+"""Runs Docker's credential helpers: programs that store user names and secrets for registries.
 
-Their answers are cached in this process. The protocol is that of docker-credential-helpers
-(credentials/credentials.go, client/client.go).
+The answers of the helpers are cached in this process. The protocol is that of
+docker-credential-helpers (credentials/credentials.go, client/client.go).
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from ..records import field, record
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Seconds that a helper may take. It may have to wait for its user.
+#: Seconds that a helper may take. Some helpers wait for input from the user.
 TIME_LIMIT = 30.0
-#: Largest output of a helper in bytes. The tokens of clouds have a few kilobytes.
+#: Largest output of a helper in bytes. Tokens of cloud providers have a few kilobytes.
 _MAX_OUTPUT = 1 << 20
 
 _NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SERVER = lazy_pattern(r"[!-~]{1,1024}")
 _FIELDS = ("ServerURL", "Username", "Secret")
-#: The output of a helper without credentials for a registry (credentials/error.go). It comes on
-#: standard output, with an exit code other than 0.
+#: The text that a helper writes to standard output if it has no credentials for a registry
+#: (credentials/error.go). The helper's exit code is then not 0.
 _NOT_FOUND = b"credentials not found in native keychain"
 
 
 class _HelperError(Exception):
-    """The reason why a helper gave no answer. It is our text; the helper's may quote a secret."""
+    """Says why a helper gave no answer. It never quotes the helper's output."""
 
 
 @record
 class _AnswerSlot:
-    """The cached answer of one helper; a thread holds ``lock`` while the helper runs."""
+    """The cached answer of one helper. A thread that runs the helper locks ``lock``."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     answered: bool = False
     login: tuple[str, str] | None = field(default=None, repr=False)
 
 
-#: The answers by process, program, server and config file. The process is in the key so that a
-#: forked child has its own locks.
+#: The answers by process, program, server and config file. The key contains the process, so that
+#: a forked child uses its own locks.
 _slots: dict[tuple[int, str, str, str], _AnswerSlot] = {}
 
 
@@ -62,11 +62,11 @@ def ask_helper(
     environ: Mapping[str, str],
     timeout: float = TIME_LIMIT,
 ) -> tuple[str, str] | None:
-    """Return the user name and the secret that ``docker-credential-<name>`` keeps for ``server``.
+    """Return the user name and the secret that ``docker-credential-<name>`` stores for ``server``.
 
-    The program is searched on the ``PATH`` of ``environ``, and gets ``environ`` as its
-    environment. The process caches its answer by program, server and config file, but not its
-    failure: the next call then tries again.
+    The program is looked up on the ``PATH`` of ``environ``, and gets ``environ`` as its
+    environment. This process caches the program's answer for the server and the config file. A
+    failure is not cached: after a failure, the next call runs the program again.
 
     Args:
         name: The name of the helper.
@@ -76,11 +76,11 @@ def ask_helper(
         timeout: Seconds that the helper may take.
 
     Returns:
-        The user name and the secret, or ``None`` if the helper answers that it has none.
+        The user name and the secret, or ``None`` if the helper answers that it has no credentials.
 
     Raises:
         InvalidArgument: ``server`` is not the name of a registry.
-        RegistryUnauthorized: The helper is missing, late or fails, or its output is invalid.
+        RegistryUnauthorized: The helper is missing, too slow or fails, or its output is invalid.
     """
     if not _SERVER.fullmatch(server):
         raise InvalidArgument(f"{quoted(server)} is not the name of a registry")
@@ -98,7 +98,7 @@ def ask_helper(
 def _cached_answer(
     name: str, server: str, config: Path, environ: Mapping[str, str], deadline: Deadline
 ) -> tuple[str, str] | None:
-    """Return the cached answer, or run the helper. Only one thread at a time runs it."""
+    """Return the cached answer, or run the helper. Only one thread at a time runs the helper."""
     program = _find_program(name, environ)
     slot = _slots.setdefault((os.getpid(), program, server, str(config)), _AnswerSlot())
     with holding(slot.lock, deadline) as has_lock:
@@ -113,8 +113,8 @@ def _cached_answer(
 def _find_program(name: str, environ: Mapping[str, str]) -> str:
     """Return the path of the helper's program."""
     if not _NAME.fullmatch(name):
-        raise _HelperError("this cannot be a helper's name")
-    # An empty or relative folder would depend on the current directory.
+        raise _HelperError("the helper's name is invalid")
+    # Empty and relative folders on PATH are ignored: they depend on the current directory.
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
     path = os.pathsep.join(folder for folder in folders if os.path.isabs(folder))
     program = shutil.which(f"docker-credential-{name}", path=path)

@@ -1,6 +1,6 @@
 """The hosts that serve a registry's content: the registry itself and its mirrors.
 
-``own_host`` applies the rules for docker.io and for plain http. ``hosts_file`` reads
+``own_host`` applies the rules for docker.io and for plain HTTP. ``hosts_file`` reads
 ``hosts.toml``.
 """
 
@@ -15,22 +15,25 @@ from ..oci.reference import DEFAULT_HOST, is_host
 from ..records import field, record
 from .destinations import Url, is_loopback
 
-#: The host of Docker Hub's registry; docker.io is only its name in references.
+#: The host of Docker Hub's registry. References name this registry docker.io.
 _DOCKER_ENDPOINT = "registry-1.docker.io"
 
 PULL, RESOLVE, PUSH, REFERRERS = "pull", "resolve", "push", "referrers"
-#: All operations for which a host may be used (containerd's docs/hosts.md, capabilities).
+#: All capabilities. A capability is an operation that a host can serve (containerd's
+#: docs/hosts.md).
 CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
 
 
 @record(frozen=True)
 class TlsFiles:
-    """The TLS settings of one host. All files are PEM, and are read at the first connection.
+    """The TLS settings of one host.
+
+    All files have the PEM format, and are read before the first HTTPS connection.
 
     Attributes:
-        ca: Files of certificate authorities that are trusted in addition to the system's.
-        client: Pairs of a client certificate and its key. The key is ``None`` if one file holds
-            both.
+        ca: Certificates of authorities that are trusted in addition to the system's authorities.
+        client: Pairs of a client certificate and its key. The key is ``None`` if the certificate's
+            file also contains the key.
         skip_verify: Whether to accept any certificate.
     """
 
@@ -39,7 +42,10 @@ class TlsFiles:
     skip_verify: bool = False
 
     def joined(self, other: TlsFiles) -> TlsFiles:
-        """Return the files of both; ``skip_verify`` is set if it is set in either."""
+        """Return settings with the files of both ``self`` and ``other``.
+
+        ``skip_verify`` is true if it is true in ``self`` or in ``other``.
+        """
         return TlsFiles(
             self.ca + other.ca, self.client + other.client, self.skip_verify or other.skip_verify
         )
@@ -52,10 +58,11 @@ class Host:
     Attributes:
         namespace: The registry as references name it (``docker.io``).
         base: The URL of the API's root, which ends with a slash (``https://…/v2/``).
-        capabilities: The operations for which the host may be used.
+        capabilities: The operations for which the client is allowed to use the host.
         tls: The TLS settings.
-        headers: Headers of every request to the host; they may hold secrets.
-        dial_timeout: Seconds that connecting may take. Default: the client's.
+        headers: Headers that every request to the host carries. They can contain secrets.
+        dial_timeout: Seconds that the client waits for a connection. Default: the client's
+            ``connect_timeout``.
     """
 
     namespace: str
@@ -67,7 +74,7 @@ class Host:
 
     @property
     def is_mirror(self) -> bool:
-        """Whether this is another host than the registry; it does not get its credentials."""
+        """Whether this host is a mirror, which does not get the registry's credentials."""
         names = {self.namespace}
         if self.namespace == DEFAULT_HOST:
             names.add(_DOCKER_ENDPOINT)
@@ -76,18 +83,18 @@ class Host:
 
     @property
     def address(self) -> str:
-        """The form ``name[:port]`` that references use, without the scheme's default port."""
+        """The host as references name it: ``name[:port]``, without the scheme's default port."""
         return self.base.origin.partition("://")[2]
 
     @property
     def account(self) -> str:
-        """The name under which to find credentials: the registry's, or the mirror's own."""
+        """The name by which to find credentials: the registry's name, or the mirror's address."""
         return self.address if self.is_mirror else self.namespace
 
     def url(self, path: str, query: Mapping[str, str] | None = None) -> Url:
         """Return the URL of ``path`` (``"library/busybox/manifests/latest"``) below the API's root.
 
-        For a mirror, the query names the registry in ``ns`` (distribution-spec, Registry
+        For a mirror, the query parameter ``ns`` names the registry (distribution-spec, Registry
         Proxying).
         """
         fields = {**(query or {}), **({"ns": self.namespace} if self.is_mirror else {})}
@@ -99,9 +106,9 @@ def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | Non
 
     Args:
         namespace: The registry: ``name``, ``name:port`` or ``[IPv6]:port``.
-        plain_http: Whether to use http in place of https. Default: only for ``localhost`` and
-            loopback addresses without ``tls``, on another port than 443, as in containerd.
-        tls: The TLS settings.
+        plain_http: Whether to use HTTP without TLS. Default: true for ``localhost`` and for
+            loopback addresses, unless ``tls`` is given or the port is 443, as in containerd.
+        tls: The TLS settings. Default: the system's certificate authorities.
 
     Raises:
         InvalidArgument: ``namespace`` is not the host of a registry.

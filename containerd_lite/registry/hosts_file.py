@@ -1,10 +1,10 @@
-"""Reads the hosts of a registry from ``hosts.toml`` or from Docker's folders of certificates.
+"""Reads the hosts of a registry from ``hosts.toml`` or from Docker's certificate folders.
 
 See containerd's docs/hosts.md and core/remotes/docker/config/hosts.go.
 
-containerd logs a file that it cannot parse, and continues without it. Here this is an error,
-because requests would bypass the configured mirrors and certificate authorities. No error quotes
-a value, because any value may be a secret that was meant for a header.
+If containerd cannot parse a file, it logs this, and continues without the file. In this module, an
+invalid file is an error: without the file, requests would bypass the configured mirrors and
+certificate authorities. No error quotes a value, because any value may be a secret for a header.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .hosts import CAPABILITIES, Host, TlsFiles, own_host
 
 #: Largest file in bytes. Real files have a few kilobytes.
 _MAX_FILE = 1 << 20
-#: The keys of a table with the form of their values, for remedies.
+#: For each key of a table, the form of the entry. Remedies quote this form.
 _FORMS = {
     "server": 'server = "https://registry.example:5000"',
     "host": '[host."https://mirror.example:5000"]',
@@ -39,12 +39,14 @@ _FORMS = {
     "dial_timeout": 'dial_timeout = "10s", or "1m30s", or "500ms"',
 }
 _REMEDY = "Correct the file; containerd's docs/hosts.md describes its form"
-#: The position in an error of the TOML parser. The rest of its message may quote the file.
+#: The position in a message of the TOML parser. The rest of the message may quote the file.
 _POSITION = lazy_pattern(r"at line [0-9]+, column [0-9]+|at end of document")
 
-#: A header's name (RFC 9110, section 5.6.2), its value, and names that frame the request.
+#: The name of a header (RFC 9110, section 5.6.2).
 _HEADER_NAME = lazy_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+#: The value of a header.
 _HEADER_VALUE = lazy_pattern(r"[\t -~]*")
+#: Names of headers that frame a request. A file must not set these headers.
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "trailer"})
 
 #: Go's units of time in seconds (time.ParseDuration). Unicode has two characters for "micro".
@@ -53,7 +55,7 @@ _UNITS |= {"m": 60.0, "h": 3600.0}
 _QUANTITY = rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)({'|'.join(_UNITS)})"
 _DURATION_PART = lazy_pattern(_QUANTITY)
 _DURATION = lazy_pattern(rf"\+?(?:{_QUANTITY})+")
-#: Largest ``dial_timeout`` in seconds, because the timeout of a socket has a limit.
+#: Largest ``dial_timeout`` in seconds. Sockets do not support timeouts of any length.
 _MAX_DIAL_TIMEOUT = 3600.0
 
 
@@ -62,15 +64,15 @@ def find_hosts(
     folders: Sequence[str | os.PathLike[str]] = (),
     plain_http: bool | None = None,
 ) -> tuple[Host, ...]:
-    """Return the hosts that serve a registry's content, in order; the registry itself is last.
+    """Return the hosts to try for a registry's content, in order. The registry itself is last.
 
     Args:
         namespace: The registry as references name it (``docker.io``, ``127.0.0.1:5000``,
             ``[::1]:5000``).
-        folders: Folders like ``/etc/containerd/certs.d``. Only the first one that has a folder
-            for the registry, or a ``_default`` folder, is used.
-        plain_http: Whether the registry itself has no TLS, if no file gives the scheme. Default:
-            the rule of ``own_host``.
+        folders: Folders like ``/etc/containerd/certs.d``. The client searches these folders in
+            order until it finds a folder for the registry or a ``_default`` folder.
+        plain_http: Whether to use HTTP without TLS for the registry itself. A scheme in a file
+            overrides this argument. Default: as in ``own_host``.
 
     Raises:
         InvalidArgument: ``namespace`` is not the host of a registry, or a file is invalid. The
@@ -92,7 +94,7 @@ def find_hosts(
 def _folder_names(namespace: str) -> tuple[str, ...]:
     """Return the possible names of a registry's folder, in order of preference.
 
-    ``_default`` is for registries without their own folder.
+    ``_default`` is the folder for registries that do not have a folder of their own.
     """
     host, colon, port = namespace.rpartition(":")
     ported = (f"{host}_{port}_",) if colon and not port.endswith("]") else ()
@@ -121,7 +123,7 @@ def _exists(path: Path) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a file, or ``b""`` if it does not exist."""
+    """Return the content of a file, or ``b""`` if the file does not exist."""
     body = b""
     with _translated_errors(path), suppress(FileNotFoundError), path.open("rb") as file:
         body = file.read(_MAX_FILE + 1)
@@ -131,9 +133,10 @@ def _read(path: Path) -> bytes:
 
 
 def _certificates(folder: Path) -> TlsFiles | None:
-    """Return the files of a folder of Docker's ``certs.d``, or ``None`` if it has none.
+    """Return the TLS files in a folder of Docker's ``certs.d``, or ``None`` if no file is there.
 
-    Authorities are in ``*.crt``, client certificates in pairs of ``*.cert`` and ``*.key``.
+    ``*.crt`` files contain certificates of authorities. Pairs of ``*.cert`` and ``*.key`` files
+    contain client certificates and their keys.
     """
     with _translated_errors(folder):
         files = sorted(path for path in folder.iterdir() if not path.is_dir())
@@ -150,7 +153,7 @@ def _certificates(folder: Path) -> TlsFiles | None:
 
 
 class _Table(Document):
-    """One table of the file. Its errors quote no value."""
+    """One table of a ``hosts.toml``. Its errors quote no value."""
 
     __slots__ = ()
 
@@ -162,7 +165,7 @@ class _Table(Document):
         raise InvalidArgument(f"{self.what}: {name} {why}", remedy=f"Write {_FORMS[name]}")
 
     def inner(self, name: str) -> dict[str, object]:
-        """Return the table under the key ``name``, or an empty one."""
+        """Return the table under the key ``name``, or an empty table if the key is absent."""
         value = self.fields.get(name, {})
         if not isinstance(value, dict):
             self.refuse(name, "is not a table")
@@ -178,7 +181,7 @@ class _HostsFile:
     plain_http: bool | None
 
     def hosts(self, body: bytes) -> tuple[Host, ...]:
-        """Return the hosts that ``body`` lists, and then the server. Raises InvalidArgument."""
+        """Return the mirrors in ``body``, followed by the registry. Raises InvalidArgument."""
         try:
             root = self._table(_parse(body, self.path), str(self.path))
             tables = enumerate(root.inner("host").items(), 1)
@@ -193,11 +196,12 @@ class _HostsFile:
     def _table(self, fields: dict[str, object], what: str) -> _Table:
         """Return a table. Raises InvalidArgument if a key has the wrong case."""
         table = _Table(fields, what)
-        table.check_case(_FORMS)  # containerd reads these keys in any case, and ignores all others
+        # containerd accepts upper and lower case in these keys, and ignores unknown keys.
+        table.check_case(_FORMS)
         return table
 
     def _mirror(self, root: _Table, position: int, url: str, fields: object) -> Host:
-        """Return the host at ``url``, the key of a table; errors quote no ``url`` with a secret."""
+        """Return the mirror at ``url``. Errors do not quote ``url`` if it may contain a secret."""
         name = f"number {position}" if set("@?#") & set(url) else quoted(url)
         if not isinstance(fields, dict):
             root.refuse("host", f"{name} is not a table")
@@ -208,12 +212,16 @@ class _HostsFile:
         url = root.text("server")
         if url:
             return self._host(root, "server", url)
-        # As in containerd, a file without ``server`` cannot change the path and the capabilities.
+        # As in containerd, a file without ``server`` cannot change the registry's path and
+        # capabilities.
         own = own_host(self.namespace, self.plain_http, _tls_files(root, self.path.parent))
         return replace(self._host(root, "server", str(own.base)), capabilities=CAPABILITIES)
 
     def _host(self, table: _Table, name: str, url: str) -> Host:
-        """Return the host at ``url``, the value of the key ``name``, with the table's settings."""
+        """Return the host at ``url`` with the settings of ``table``.
+
+        Errors about ``url`` contain ``name``, which is the key of ``url`` in the file.
+        """
         tls = _tls_files(table, self.path.parent)
         return Host(
             self.namespace,
@@ -225,11 +233,11 @@ class _HostsFile:
         )
 
     def _base(self, table: _Table, name: str, url: str, tls: TlsFiles | None) -> Url:
-        """Return the root of the API at ``url``, which may lack the scheme and ``/v2``."""
+        """Return the URL of the API's root. ``url`` can lack the scheme and ``/v2``."""
         head, mark, rest = url.partition("://")
         address = (rest if mark else head).partition("/")[0]
         if "@" in address:
-            table.refuse(name, "is a URL with a user name; this is not the place for credentials")
+            table.refuse(name, "is a URL with a user name; the URL must not contain credentials")
         if "?" in url or "#" in url:
             table.refuse(name, "is a URL with a query or a fragment")
         plain_http = self.plain_http if address == self.namespace else None
@@ -238,7 +246,8 @@ class _HostsFile:
             base = Url.parse(url if mark else f"{own.scheme}://{url}")
         except InvalidArgument:
             base = None
-        # Raised here, because inside ``except`` the other error would become its context.
+        # Raised here, because inside the ``except`` block, the caught error would become the
+        # context of this error.
         if base is None:
             table.refuse(name, "is not an http or https URL")
         path = normpath(f"/{base.target.strip('/')}").rstrip("/")
@@ -248,7 +257,7 @@ class _HostsFile:
 
 
 def _parse(body: bytes, path: Path) -> dict[str, object]:
-    """Parse TOML; the error has the position, but quotes nothing of the file."""
+    """Parse TOML. An error contains the position, but does not quote the file."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -270,7 +279,7 @@ def _capabilities(table: _Table) -> frozenset[str]:
 
 
 def _tls_files(table: _Table, folder: Path) -> TlsFiles | None:
-    """Return the TLS settings of a table, or ``None`` if it has none of their keys.
+    """Return the TLS settings of a table, or ``None`` if the table has no key for TLS.
 
     Relative paths are relative to ``folder``.
     """
@@ -291,7 +300,10 @@ def _tls_files(table: _Table, folder: Path) -> TlsFiles | None:
 
 
 def _pair(table: _Table, pair: object, folder: Path) -> tuple[Path, Path | None]:
-    """Return a certificate and its key. The key is ``None`` if its file is not named or ``""``."""
+    """Return the certificate file and the key file.
+
+    The key file is ``None`` if its name is missing or empty.
+    """
     names = _texts(pair)
     if names is None or (isinstance(pair, list) and len(names) != 2):
         table.refuse("client", "has an entry that is neither a file nor a pair of files")
@@ -301,14 +313,14 @@ def _pair(table: _Table, pair: object, folder: Path) -> tuple[Path, Path | None]
 
 
 def _file(table: _Table, name: str, text: str, folder: Path) -> Path:
-    # The value may be the PEM text itself.
+    # A text with several lines may be the PEM text itself in place of a file name.
     if not text or any(character < " " for character in text):
         table.refuse(name, "is not the name of a file")
     return folder / text
 
 
 def _texts(value: object) -> list[str] | None:
-    """Return a string or a list of strings as a list, or ``None`` for anything else."""
+    """Return a string or a list of strings as a list, and any other value as ``None``."""
     values = value if isinstance(value, list) else [value]
     texts = [text for text in values if isinstance(text, str)]
     return texts if len(texts) == len(values) else None
@@ -327,7 +339,10 @@ def _headers(table: _Table) -> tuple[tuple[str, str], ...]:
 
 
 def _dial_timeout(table: _Table) -> float | None:
-    """Return the seconds, or ``None`` if the key is absent or 0; containerd takes 0 as no limit."""
+    """Return the seconds of ``dial_timeout``, or ``None`` if the key is absent or 0.
+
+    In containerd, 0 means no limit.
+    """
     text = table.text("dial_timeout")
     if text not in ("", "0") and not _DURATION.fullmatch(text):
         table.refuse("dial_timeout", "is not a duration")

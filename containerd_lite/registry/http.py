@@ -1,4 +1,4 @@
-"""Single HTTP requests on urllib3: connection pools, proxies, raw bodies.
+"""Sends single HTTP requests with urllib3, and reads the bodies of responses undecoded.
 
 All requests to registries go through this module. urllib3's own retries and redirects are off.
 """
@@ -20,11 +20,11 @@ from ..deadline import Deadline
 from ..debug import LoggedStep
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..records import record
-from .destinations import Destinations, Privacy, Url
+from .destinations import AddressLevel, Destinations, Url
 from .hosts import TlsFiles
-from .http_connection import BUFFER, POOLS, BoundedResponse, Exchange, Raw
-from .http_errors import TRANSPORT_FAULTS, Again, transport_failure, visible_cause
-from .pace import Floor, Pace
+from .http_connection import BUFFER, POOLS, ActiveRequest, BoundedResponse, Raw
+from .http_errors import TRANSPORT_FAULTS, Retryable, transport_failure, visible_cause
+from .pace import BandwidthLimit, LeastRate
 from .proxies import Proxies
 from .tls_contexts import Contexts
 
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 _LOGGER = logging.getLogger(__package__)
-#: Idle connections that are kept per host. A pull fetches fewer layers at a time.
+#: Largest number of idle connections in the pool of a host. A pull fetches fewer layers at
+#: the same time.
 _POOLED = 16
 
 
 @record(frozen=True)
 class Body:
-    """A request body of ``size`` bytes; ``pieces`` is called when the request is sent."""
+    """A request body of ``size`` bytes. ``pieces`` is called when the request is sent."""
 
     size: int
     pieces: Callable[[], Iterable[bytes | memoryview]]
@@ -49,9 +50,10 @@ class Bounds:
     """Limits of every request of a client.
 
     Attributes:
-        connect: Seconds that connecting may take.
-        stall: Seconds that the peer may send no byte.
-        least_rate: Bytes per second. It is an error if the peer is slower over ``stall`` seconds.
+        connect: Seconds that the client waits for a connection.
+        stall: Seconds after which a request fails if no byte is transferred.
+        least_rate: Least rate of a peer in bytes per second. A request fails if the average rate
+            over ``stall`` seconds is lower.
     """
 
     connect: float = 10.0
@@ -62,74 +64,78 @@ class Bounds:
 class Response:
     """One HTTP response: the status, the headers, and the body as a stream."""
 
-    __slots__ = ("_pace", "_raw", "_response", "headers", "status", "url")
+    __slots__ = ("_bandwidth", "_raw", "_response", "headers", "status", "url")
 
     def __init__(
-        self, url: Url, response: BaseHTTPResponse, raw: BoundedResponse, pace: Pace
+        self, url: Url, response: BaseHTTPResponse, raw: BoundedResponse, bandwidth: BandwidthLimit
     ) -> None:
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._raw = raw
-        self._pace = pace
+        self._bandwidth = bandwidth
 
     def header_list(self, name: str) -> list[str]:
-        """Return all values of a header that may occur several times."""
+        """Return all values of a header that can occur several times."""
         return list(self._response.headers.getlist(name))
 
     @property
     def length(self) -> int | None:
-        """The number of body bytes still to read, or ``None`` if the peer does not announce it."""
+        """The number of unread bytes of the body, or ``None`` if the peer announced no length."""
         return self._raw.length
 
     @property
-    def declared(self) -> int | None:
-        """The ``Content-Length``, which a response to HEAD has, too."""
+    def content_length(self) -> int | None:
+        """The value of ``Content-Length``, or ``None`` if the header is absent or invalid.
+
+        A response to HEAD can have this header, too.
+        """
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
-    def renew(self, deadline: Deadline) -> None:
-        """Set another deadline for the rest of the body."""
-        self._raw.exchange.deadline = deadline
+    def set_deadline(self, deadline: Deadline) -> None:
+        """Replace the deadline. The new deadline limits the reading of the rest of the body."""
+        self._raw.request.deadline = deadline
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill ``buffer`` and return the number of bytes.
 
-        Fewer bytes than requested mean the end of the body or a broken connection. Raises
-        RegistryUnavailable, or ``Again`` with it.
+        If the number is less than the size of ``buffer``, the body ended or the connection broke.
+        Raises RegistryUnavailable, or a ``Retryable`` that carries a RegistryUnavailable.
         """
-        portion = self._pace.portion
+        portion = self._bandwidth.portion
         handled = sys.exc_info()[1]
         try:
             if portion is None:
                 return self._raw.readinto(buffer)
-            return self._read_paced(memoryview(buffer), portion)
+            return self._read_throttled(memoryview(buffer), portion)
         except TRANSPORT_FAULTS as fault:
             self.close()
             failure, cause = (
                 transport_failure(fault, self.url, handled),
                 visible_cause(fault, handled),
             )
-        self._raw.exchange.check()
+        self._raw.request.check()
         raise failure from cause
 
-    def _read_paced(self, view: memoryview, portion: int) -> int:
+    def _read_throttled(self, view: memoryview, portion: int) -> int:
         """Fill ``view`` in portions, within the bandwidth limit."""
         done = 0
         while done < len(view):
             wanted = view[done : done + portion]
             count = self._raw.readinto(wanted)
-            self._pace.spend(count)
+            self._bandwidth.throttle(count)
             done += count
             if count < len(wanted):
                 break
         return done
 
     def read(self, limit: int, what: str) -> bytes:
-        """Return the whole body; ``what`` names it in errors.
+        """Return the whole body. ``what`` names the body in errors.
 
-        Raises RegistryError if it is longer than ``limit`` bytes, and the errors of ``readinto``.
+        Raises RegistryError if the body is longer than ``limit`` bytes, and raises the errors of
+        ``readinto``.
         """
         too_long = f"{what} from {self.url.origin} has more than the {limit} bytes allowed"
         if (self.length or 0) > limit:
@@ -149,34 +155,34 @@ class Response:
                 f"{self.url.origin} broke the connection at byte {len(body)} of {expected} "
                 f"of {what}"
             )
-            raise Again(RegistryUnavailable(error))
+            raise Retryable(RegistryUnavailable(error))
         self.finish()
         return bytes(body)
 
     def snippet(self, limit: int) -> bytes:
         """Return the first ``limit`` bytes of the body, and end the response.
 
-        The result is ``b""`` if the body cannot be read. The next request may use the connection
-        if the body has no more bytes.
+        The result is ``b""`` if the body cannot be read. If the body has no more bytes, the
+        connection returns to the pool.
         """
         buffer = bytearray(limit + 1 if self.length is None else min(limit, self.length) + 1)
         try:
             count = self.readinto(buffer)
-        except (Again, ContainerdError):
+        except (Retryable, ContainerdError):
             return b""
         self.finish()
         return bytes(memoryview(buffer)[: min(count, limit)])
 
     def finish(self) -> None:
         """Return the connection to the pool if the body has been read; otherwise close it."""
-        self._raw.exchange.end()
+        self._raw.request.end()
         if self._raw.isclosed():
             self._response.release_conn()
         self.close()
 
     def close(self) -> None:
-        """End the exchange. The connection is closed unless it is idle in the pool."""
-        self._raw.exchange.end()
+        """End the request. Close the connection, unless it has returned to the pool."""
+        self._raw.request.end()
         self._raw.close()
         self._response.close()
 
@@ -184,44 +190,45 @@ class Response:
 class Transport:
     """Sends requests over connections that are pooled by scheme, host and port. Thread-safe.
 
-    ``home`` is the name of the host to which the ``tls`` settings belong.
+    The ``tls`` settings are for the host with the name ``tls_host``.
     """
 
     def __init__(
         self,
         *,
-        home: str,
+        tls_host: str,
         bounds: Bounds,
         user_agent: str,
         network: Destinations,
         tls: TlsFiles | None = None,
-        pace: Pace | None = None,
+        bandwidth: BandwidthLimit | None = None,
         proxies: Proxies | None = None,
     ) -> None:
         self._network = network
-        self._tls_host = home
+        self._tls_host = tls_host
         self._bounds = bounds
         self._agent = user_agent
-        self._pace = pace or Pace()
+        self._bandwidth = bandwidth or BandwidthLimit()
         self._proxies = proxies or Proxies()
         self._contexts = Contexts(tls or TlsFiles())
         self._lock = threading.Lock()
         self._managers: dict[str | None, PoolManager] = {}
 
-    def limit(self, base: Url, target: Url, what: str) -> Privacy | None:
-        """Return how private the address of ``target`` may be if the registry at ``base`` names it.
+    def max_level(self, base: Url, target: Url, what: str) -> AddressLevel | None:
+        """Return the highest level that the address of ``target`` is allowed to have.
 
-        The result is ``None`` if the target is the registry itself. Raises RegistryError for a
-        target in a more private network; ``what`` names the target in the error.
+        The registry at ``base`` has named ``target``. The result is ``None`` if ``target`` is the
+        registry itself. Raises RegistryError if ``target`` has an address with a higher level.
+        ``what`` names the target in the error.
         """
         if target.origin == base.origin:
             return None
-        limit = self._network.reach(base.host, self._is_proxied(base))
-        self._network.check(target.host, limit, what, self._is_proxied(target))
-        return limit
+        level = self._network.max_level(base.host, self._is_proxied(base))
+        self._network.check(target.host, level, what, self._is_proxied(target))
+        return level
 
     def _is_proxied(self, url: Url) -> bool:
-        """Return whether requests to ``url`` use a proxy, which may be in another network."""
+        """Return whether requests to ``url`` use a proxy."""
         return self._proxies.find(url) is not None
 
     def send(
@@ -230,46 +237,47 @@ class Transport:
         url: Url,
         headers: Mapping[str, str],
         deadline: Deadline,
-        limit: Privacy | None = None,
+        max_level: AddressLevel | None = None,
         *,
         body: bytes | Body | None = None,
         what: str,
     ) -> Response:
-        """Send one request and return its response, whatever the status.
+        """Send one request, and return its response, which can have any status.
 
         Args:
             method: The HTTP method.
             url: The URL.
-            headers: Headers that override the default ones.
-            deadline: The deadline for the response and its body, until ``Response.renew``.
-            limit: A peer with a more private address is an error. Default: no limit, which is
-                for the registry itself.
+            headers: The headers of the request, which override the default headers.
+            deadline: The deadline for the response and its body. ``Response.set_deadline`` can
+                replace this deadline later.
+            max_level: The highest level that the peer's address is allowed to have. Default: no
+                limit. This is for requests to the registry itself.
             body: The request body.
-            what: The name of the request in debug output. The output has only the origin of the
-                URL, because the rest may hold a secret.
+            what: The name of the request in debug output. The output contains only the origin of
+                the URL, because the path and the query may contain a secret.
 
         Raises:
-            RegistryError: The peer's address is more private than ``limit``.
+            RegistryError: The level of the peer's address is above ``max_level``.
             RegistryUnavailable: The peer cannot be reached or does not answer.
-            Again: As RegistryUnavailable, and a retry may help.
+            Retryable: The peer is unavailable, but a retry may help.
         """
         bounds = self._bounds
         pool, target, proxy_headers = self._pool(url)
-        floor = Floor(bounds.least_rate, bounds.stall)
-        exchange = Exchange(
+        least_rate = LeastRate(bounds.least_rate, bounds.stall)
+        request = ActiveRequest(
             url.host,
             target,
             deadline,
             stall=bounds.stall,
-            floor=floor,
+            least_rate=least_rate,
             network=self._network,
-            limit=limit,
+            max_level=max_level,
         )
         handled = sys.exc_info()[1]
         step = LoggedStep(_LOGGER, "%s %s %s", method, url.origin, what)
         try:
-            with step, exchange.beginning():
-                patience = exchange.patience()
+            with step, request.sending():
+                timeout = request.socket_timeout()
                 default_headers = {"User-Agent": self._agent, "Accept-Encoding": "identity"}
                 all_headers = {**default_headers, **proxy_headers, **headers}
                 if isinstance(body, Body):
@@ -277,34 +285,38 @@ class Transport:
                 response = pool.urlopen(
                     method,
                     target,
-                    body=self._paced(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
+                    body=self._throttled(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
                     headers=all_headers,
                     retries=False,
                     redirect=False,
                     assert_same_host=False,  # with a proxy, the pool's host is the proxy
                     preload_content=False,
                     decode_content=False,
-                    timeout=Timeout(connect=min(bounds.connect, patience), read=patience),
+                    timeout=Timeout(connect=min(bounds.connect, timeout), read=timeout),
                 )
                 step.result = f"HTTP {response.status}"
-                return Response(url, response, _raw_of(response), self._pace)
+                return Response(url, response, _raw_of(response), self._bandwidth)
         except TRANSPORT_FAULTS as fault:
             failure, cause = transport_failure(fault, url, handled), visible_cause(fault, handled)
-        exchange.check()
+        request.check()
         raise failure from cause
 
-    def _paced(self, body: Body) -> Iterable[bytes | memoryview]:
+    def _throttled(self, body: Body) -> Iterable[bytes | memoryview]:
         """Yield the body in portions, within the bandwidth limit."""
-        pace, portion = self._pace, self._pace.portion
+        bandwidth, portion = self._bandwidth, self._bandwidth.portion
         for piece in body.pieces():
             view = memoryview(piece)
             step = portion or len(view) or 1
             for start in range(0, len(view), step):
                 yield view[start : start + step]
-                pace.spend(min(step, len(view) - start))
+                bandwidth.throttle(min(step, len(view) - start))
 
     def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
-        """Return a connection pool for ``url``, the request's target, and headers for the proxy."""
+        """Return how to send a request to ``url``.
+
+        The result has three parts: a connection pool, the request target, and headers for the
+        proxy.
+        """
         proxy = self._proxies.find(url)
         with self._lock:
             manager = self._managers.get(proxy)
@@ -318,11 +330,11 @@ class Transport:
         return pool, url.target, {}
 
     def close(self) -> None:
-        """Close the idle connections. The others close with their responses."""
+        """Close the idle connections. A connection in use closes together with its response."""
         with self._lock:
             managers, self._managers = list(self._managers.values()), {}
         for manager in managers:
-            # ``clear`` of urllib3 2 leaves it to the garbage collector to close the pools.
+            # In urllib3 2, ``clear`` leaves the closing of the pools to the garbage collector.
             for key in list(manager.pools.keys()):
                 pool = manager.pools.get(key)
                 if pool is not None:
@@ -331,7 +343,7 @@ class Transport:
 
 
 def _manager(proxy: str | None) -> PoolManager:
-    """Return the pools for direct connections, or for connections through a proxy."""
+    """Return a pool manager for direct connections, or for connections through ``proxy``."""
     manager: PoolManager
     if proxy is None:
         manager = PoolManager(maxsize=_POOLED, block=False)
@@ -348,7 +360,7 @@ def _manager(proxy: str | None) -> PoolManager:
 
 
 def _raw_of(response: BaseHTTPResponse) -> BoundedResponse:
-    """Take the ``http.client`` response of ``response`` from its connection."""
+    """Return the ``http.client`` response of the connection, and clear the connection's ``raw``."""
     connection: Raw = response.connection  # type: ignore[assignment]
     raw = connection.raw
     if raw is None:  # urllib3 made the response in another way, which should not happen

@@ -1,8 +1,8 @@
 """Connections for urllib3 that apply the limits of one request to every send and receive.
 
-They differ from urllib3's own in two ways. The request's deadline, stall timeout and least rate
-limit each send and receive, so that a peer cannot keep a request alive by sending header lines
-or bytes slowly. Bodies are read straight into the caller's buffer.
+These connections differ from urllib3's in two ways. First, the request's deadline, stall
+timeout and least rate limit each send and receive. So a peer cannot keep a request alive by sending
+header lines or bytes slowly. Second, bodies are read directly into the caller's buffer.
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..deadline import Deadline
 from ..interrupt import current_interrupt
-from .destinations import Destinations, Privacy, refuse_private
-from .pace import Floor
+from .destinations import AddressLevel, Destinations, refuse_private
+from .pace import LeastRate
 
-#: Bytes that one read takes from the socket, unless the caller's buffer is larger.
+#: Bytes that one read requests from the socket, unless the caller's buffer is larger.
 BUFFER = 64 << 10
-#: Largest number of interim responses, of their header lines, and of trailers. ``http.client``
-#: accepts the same number of headers.
+#: Largest number of interim responses, of header lines in an interim response, and of trailers.
+#: ``http.client`` has the same limit for the headers of a final response.
 _MAX_LINES = 100
-#: Bytes of a request body that are sent between two checks of the deadline and of the peer.
+#: Largest number of bytes of a request body that one send transfers. Before each send, the client
+#: checks the deadline, and whether the peer has answered.
 _SEND_SLICE = 256 << 10
 
 
-class Exchange:
-    """One request and its response: the limits that apply, and the interrupt that ends it."""
+class ActiveRequest:
+    """An HTTP request in progress, with its response, its limits and its interrupt."""
 
     __slots__ = (
+        "answered_early",
         "deadline",
-        "early",
-        "floor",
         "host",
         "interrupt",
-        "limit",
+        "least_rate",
+        "max_level",
         "network",
         "sock",
         "stall",
@@ -56,31 +57,31 @@ class Exchange:
         target: str,
         deadline: Deadline,
         stall: float,
-        floor: Floor,
+        least_rate: LeastRate,
         network: Destinations,
-        limit: Privacy | None,
+        max_level: AddressLevel | None,
     ) -> None:
         self.host = host
-        #: The request target, verbatim. urllib3 would change its percent-encoding.
+        #: The request target, verbatim. urllib3 would change the percent-encoding.
         self.target = target
         self.sock: socket.socket | None = None
         self.deadline = deadline
         self.stall = stall
-        self.floor = floor
+        self.least_rate = least_rate
         self.network = network
-        self.limit = limit
+        self.max_level = max_level
         #: Whether the peer answered before the whole request was sent.
-        self.early = False
-        #: The interrupt that may end the exchange.
+        self.answered_early = False
+        #: The interrupt that can end the request.
         self.interrupt = current_interrupt()
 
     @contextmanager
-    def beginning(self) -> Iterator[None]:
-        """Run the block that sends the request. If it fails, the exchange ends.
+    def sending(self) -> Iterator[None]:
+        """Run the block, which sends the request. If the block fails, the request ends.
 
-        Raises Cancelled if the exchange is interrupted.
+        Raises Cancelled if the request is interrupted.
         """
-        reset_token = current.set(self)
+        reset_token = current_request.set(self)
         try:
             if self.interrupt is not None:
                 self.interrupt.add(self._shut_down)
@@ -90,34 +91,35 @@ class Exchange:
             self.end()
             raise
         finally:
-            current.reset(reset_token)
+            current_request.reset(reset_token)
 
-    def use(self, sock: socket.socket) -> None:
-        """Record the socket that the exchange uses. Raises Cancelled if it is interrupted."""
+    def use_socket(self, sock: socket.socket) -> None:
+        """Record the socket of the request. Raises Cancelled if the request is interrupted."""
         self.sock = sock
         self.check()
 
     def check(self) -> None:
-        """Raise Cancelled if the exchange is interrupted."""
+        """Raise Cancelled if the request is interrupted."""
         if self.interrupt is not None:
             self.interrupt.check()
 
     def end(self) -> None:
-        """Stop listening to the interrupt; another exchange may use the connection next."""
+        """End the request. From now on, an interrupt does not shut down the request's socket."""
         if self.interrupt is not None:
             self.interrupt.drop(self._shut_down)
 
     def _shut_down(self) -> None:
-        """Shut the socket down; the thread that waits for it then continues."""
+        """Shut the socket down, so that a thread that waits for the socket continues."""
         if self.sock is not None:
             # For TLS through a TLS proxy, urllib3 wraps the socket in an SSLTransport.
             sock = getattr(self.sock, "socket", self.sock)
-            # Not SSLSocket's own method: it drops the TLS object, which another thread may use.
+            # SSLSocket's own ``shutdown`` is not called, because it drops the TLS object. Another
+            # thread may be using this object.
             with suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-    def patience(self) -> float:
-        """Return the seconds that the next receive may take.
+    def socket_timeout(self) -> float:
+        """Return the seconds that the next send or receive may take.
 
         Raises TimeoutError if the deadline has passed.
         """
@@ -129,33 +131,34 @@ class Exchange:
         return min(self.stall, remaining)
 
 
-#: The exchange that this thread carries out. A connection finds its exchange here, because urllib3
-#: chooses the connection and does not pass our objects to it.
-current: ContextVar[Exchange] = ContextVar("exchange")
+#: The request that this thread sends. A connection finds its request here, because urllib3 chooses
+#: the connection and does not pass our objects to the connection.
+current_request: ContextVar[ActiveRequest] = ContextVar("request")
 
 
 class _TimedFile(io.RawIOBase):
-    """A socket's file that applies the exchange's limits to every read."""
+    """A file that reads from a socket, within the request's limits."""
 
-    def __init__(self, sock: socket.socket, file: io.RawIOBase, exchange: Exchange) -> None:
+    def __init__(self, sock: socket.socket, file: io.RawIOBase, request: ActiveRequest) -> None:
         self._sock = sock
         self._file = file
-        self._exchange = exchange
-        self._patience = -1.0
+        self._request = request
+        self._timeout = -1.0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
-        patience = self._exchange.patience()
-        if patience != self._patience:
-            self._sock.settimeout(patience)
-            self._patience = patience
+        timeout = self._request.socket_timeout()
+        if timeout != self._timeout:
+            self._sock.settimeout(timeout)
+            self._timeout = timeout
         started = time.monotonic()
         count = self._file.readinto(buffer)
         if not count:
-            self._exchange.check()  # an interrupt, too, makes the read return no bytes
-        self._exchange.floor.note(time.monotonic() - started, count or 0)
+            # The read also returns no bytes after an interrupt, which shuts the socket down.
+            self._request.check()
+        self._request.least_rate.record(time.monotonic() - started, count or 0)
         return count
 
     def close(self) -> None:
@@ -164,15 +167,15 @@ class _TimedFile(io.RawIOBase):
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """``http.client``'s response with the exchange's limits on every read."""
+    """An ``http.client`` response that applies the request's limits to every read."""
 
-    exchange: Exchange
+    request: ActiveRequest
 
-    def attach(self, sock: socket.socket, exchange: Exchange) -> None:
-        """Apply the exchange's limits to all reads of this response."""
-        self.exchange = exchange
+    def attach(self, sock: socket.socket, request: ActiveRequest) -> None:
+        """Apply the request's limits to all reads of this response."""
+        self.request = request
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(_TimedFile(sock, raw, exchange), BUFFER)
+        self.fp = io.BufferedReader(_TimedFile(sock, raw, request), BUFFER)
 
     def _read_status(self) -> tuple[str, int, str]:
         """Return the final status line; skip interim responses (RFC 9110, section 15.2)."""
@@ -187,7 +190,7 @@ class BoundedResponse(http.client.HTTPResponse):
         self._skip_lines()  # http.client's own method reads without a limit
 
     def _skip_lines(self) -> None:
-        """Read up to an empty line."""
+        """Read and drop all lines up to the next empty line."""
         for _ in range(_MAX_LINES):
             if self.fp.readline(BUFFER).strip() == b"":
                 return
@@ -196,18 +199,19 @@ class BoundedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the status line and the headers."""
         super().begin()
-        if self.exchange.early:  # a part of the request is missing, so no other can follow
+        # If the request is incomplete, the connection cannot carry another request.
+        if self.request.answered_early:
             self.will_close = True
 
 
 class Raw(Protocol):
-    """The attribute that both connection classes add to urllib3's."""
+    """A connection with the attribute ``raw``, which this module adds to urllib3's connections."""
 
     raw: BoundedResponse | None
 
 
 class _PlainConnection(HTTPConnection):
-    """A connection without TLS that applies the limits of the current exchange."""
+    """A connection without TLS that applies the limits of the current request."""
 
     raw: BoundedResponse | None = None
 
@@ -215,38 +219,39 @@ class _PlainConnection(HTTPConnection):
         self, sock: socket.socket, *args: int, **kwargs: str
     ) -> BoundedResponse:
         self.raw = BoundedResponse(sock, *args, **kwargs)  # type: ignore[arg-type]
-        self.raw.attach(sock, current.get())
+        self.raw.attach(sock, current_request.get())
         return self.raw
 
     def connect(self) -> None:
         try:
             super().connect()
         except BaseException:
-            if self.raw is not None:  # a proxy refused; http.client closes this since 3.11 only
+            # A proxy refused. Before Python 3.11, http.client does not close the proxy's response.
+            if self.raw is not None:
                 self.raw.close()
             raise
-        current.get().use(self.sock)
+        current_request.get().use_socket(self.sock)
         _check_peer(self)
 
     def putrequest(self, method: str, url: str, *args: bool, **kwargs: bool) -> None:
-        exchange = current.get()
-        exchange.use(self.sock)
-        super().putrequest(method, exchange.target, *args, **kwargs)
+        request = current_request.get()
+        request.use_socket(self.sock)
+        super().putrequest(method, request.target, *args, **kwargs)
 
     def send(self, data: object) -> None:
-        """Send a part of a request in slices, with the exchange's limits for each."""
+        """Send a part of a request in slices, and apply the request's limits to each slice."""
         if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) <= BUFFER:
             super().send(data)  # type: ignore[arg-type]
             return
-        view, exchange = memoryview(data), current.get()
+        view, request = memoryview(data), current_request.get()
         for start in range(0, len(view), _SEND_SLICE):
-            self.sock.settimeout(exchange.patience())
+            self.sock.settimeout(request.socket_timeout())
             if self._has_answered():
-                exchange.early = True
+                request.answered_early = True
                 raise BrokenPipeError  # urllib3 then reads the response
             piece, started = view[start : start + _SEND_SLICE], time.monotonic()
             self.sock.sendall(piece)
-            exchange.floor.note(time.monotonic() - started, len(piece))
+            request.least_rate.record(time.monotonic() - started, len(piece))
 
     def _has_answered(self) -> bool:
         """Return whether the peer has sent bytes."""
@@ -254,31 +259,37 @@ class _PlainConnection(HTTPConnection):
 
 
 class _SecureConnection(_PlainConnection, HTTPSConnection):
-    """The same over TLS. ``super()`` in ``_PlainConnection`` is then urllib3's HTTPS connection."""
+    """A connection with TLS that applies the limits of the current request.
+
+    In this class, ``super()`` in the methods of ``_PlainConnection`` is urllib3's HTTPS connection.
+    """
 
     def connect(self) -> None:
         super().connect()
-        self.is_verified = True  # as the TLS settings want it; otherwise urllib3 would warn
+        # Without this, urllib3 would warn if the user has turned verification off.
+        self.is_verified = True
 
     def _has_answered(self) -> bool:
-        return False  # readable bytes may be session tickets only (RFC 8446, section 4.6.1)
+        # Readable bytes may be only session tickets (RFC 8446, section 4.6.1).
+        return False
 
 
 def _check_peer(connection: HTTPConnection) -> None:
-    """Raise RegistryError if the peer's address is more private than the exchange allows.
+    """Raise RegistryError if the level of the peer's address is above the request's ``max_level``.
 
-    The client has checked the name before. But connecting looks the name up again, and DNS may
-    return another address (DNS rebinding). Only the socket's address is certain. Therefore the
-    address of the registry itself is also recorded here. The target of a proxied connection
-    cannot be checked; it is in the proxy's networks.
+    The client has checked the host name before. But to connect, urllib3 looks the name up again,
+    and DNS can return a different address (DNS rebinding). Only the socket's address is certain.
+    Therefore, this function also records the address of the registry itself. If a proxy is used,
+    the address of the target is unknown and is not checked. The proxy connects to the target from
+    its own networks.
     """
     if connection.proxy is not None:
         return
-    exchange = current.get()
+    request = current_request.get()
     address = connection.sock.getpeername()[0]
-    if exchange.limit is None:
-        exchange.network.note(exchange.host, address)
-    elif exchange.network.classify(address) > exchange.limit:
+    if request.max_level is None:
+        request.network.record_address(request.host, address)
+    elif request.network.classify(address) > request.max_level:
         connection.close()
         refuse_private(connection.host, "a host that the registry named")
 

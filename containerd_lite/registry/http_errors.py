@@ -1,6 +1,6 @@
 """Translates transport faults, HTTP statuses and error bodies into this package's errors.
 
-``Again`` marks a failure after which a retry may help. The caller decides whether to retry.
+``Retryable`` marks a failure after which a retry may help. The caller decides whether to retry.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from ..oci.document import Document
 from .destinations import Url
 from .pace import TooSlow
 
-#: Largest body of an error or a token in bytes: 1 MiB, as in containers/image.
+#: Largest body of an error response or a token response in bytes: 1 MiB, as in containers/image.
 MAX_ERROR = 1 << 20
-#: Characters of a registry's text, and number of its error codes, that an error quotes.
+#: Largest number of characters of a registry's text that an error quotes.
 _MAX_SHOWN = 200
+#: Largest number of a registry's error codes that an error quotes.
 _MAX_CODES = 8
 _PROXY_REMEDY = "Check the proxy, and its user name and password"
 
@@ -46,30 +47,30 @@ TRANSPORT_FAULTS = (HTTPError, HTTPException, OSError)
 
 #: Statuses after which a retry may help: 429 (distribution-spec), 503 and 504 (RFC 9110), and
 #: others that gateways send.
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 
-class Again(Exception):
-    """A failure after which a retry may help; ``error`` is the error to raise if it does not."""
+class Retryable(Exception):
+    """A failure after which a retry may help. ``error`` is the error to raise without a retry."""
 
     def __init__(self, error: ContainerdError) -> None:
         super().__init__(error)
         self.error = error
 
     @property
-    def after(self) -> float | None:
+    def wait(self) -> float | None:
         """The seconds that the registry asks the client to wait, or ``None``."""
-        return wait_asked(self.error)
+        return requested_wait(self.error)
 
 
-def wait_asked(error: ContainerdError) -> float | None:
+def requested_wait(error: ContainerdError) -> float | None:
     """Return the seconds that the registry asks the client to wait, or ``None``."""
     return error.retry_after if isinstance(error, RegistryUnavailable) else None
 
 
 @contextmanager
 def naming(operation: str) -> Iterator[None]:
-    """Set ``operation`` on errors of the block that do not name an operation."""
+    """Set the ``operation`` of errors that the block raises, unless it is set already."""
     try:
         yield
     except ContainerdError as error:
@@ -78,18 +79,20 @@ def naming(operation: str) -> Iterator[None]:
 
 
 def transport_failure(fault: BaseException, url: Url, handled: BaseException | None) -> Exception:
-    """Return the error for a fault of a request to ``url``: RegistryUnavailable, or ``Again``.
+    """Return the error for a fault of a request to ``url``: RegistryUnavailable, or ``Retryable``.
 
-    ``handled`` is the exception that was already being handled; it did not cause the fault.
+    ``handled`` is the exception that was already being handled before the request. This
+    exception did not cause the fault.
 
-    An immediate retry is useful only after a broken connection. It would not change a refused
-    connection, an unknown name or a wrong certificate.
+    An immediate retry is useful only after a broken connection. A retry does not help if the
+    connection is refused, the host name is unknown or the certificate is wrong.
     """
     inner = _innermost(fault, handled)
     if isinstance(inner, TooSlow) or isinstance(fault, TooSlow):
         return _unavailable(url, str(inner), "Check the network, or allow a lower least_rate")
     timed_out = isinstance(fault, (ConnectTimeoutError, ReadTimeoutError, TimeoutError))
-    if timed_out and not isinstance(fault, NewConnectionError):  # a ConnectTimeoutError in 1.26
+    # In urllib3 1.26, NewConnectionError is a subclass of ConnectTimeoutError.
+    if timed_out and not isinstance(fault, NewConnectionError):
         return _unavailable(url, "did not answer in time", "Check the network, or try later")
     if isinstance(fault, ProxyError):
         return _unavailable(url, "cannot be reached through the proxy", _PROXY_REMEDY)
@@ -97,7 +100,8 @@ def transport_failure(fault: BaseException, url: Url, handled: BaseException | N
         return _unavailable(
             url, f"cannot be reached ({_reason(inner)})", "Check the host, the port and the network"
         )
-    tls_eof = isinstance(inner, ssl.SSLEOFError)  # a broken connection, also in the TLS handshake
+    # This error means a broken connection, also during the TLS handshake.
+    tls_eof = isinstance(inner, ssl.SSLEOFError)
     if not tls_eof and any(isinstance(error, (SSLError, ssl.SSLError)) for error in (fault, inner)):
         return _unavailable(
             url,
@@ -106,14 +110,14 @@ def transport_failure(fault: BaseException, url: Url, handled: BaseException | N
         )
     error = _unavailable(url, f"broke the connection ({_reason(inner)})", "Try again later")
     broken = isinstance(fault, (ProtocolError, ConnectionError, HTTPException))
-    return Again(error) if broken or tls_eof else error
+    return Retryable(error) if broken or tls_eof else error
 
 
 def visible_cause(fault: BaseException, handled: BaseException | None) -> BaseException | None:
     """Return the cause to attach to an error: the operating system's error, or ``None``.
 
-    Other exceptions may quote received bytes, as ``http.client`` does, and a peer can send a
-    secret back.
+    Other exceptions, such as those of ``http.client``, may quote bytes that the peer sent. These
+    bytes may contain a secret that the peer sent back.
     """
     inner = _innermost(fault, handled)
     is_system_error = isinstance(inner, OSError) and (
@@ -127,7 +131,7 @@ def _unavailable(url: Url, what: str, remedy: str) -> RegistryUnavailable:
 
 
 def _innermost(fault: BaseException, handled: BaseException | None) -> BaseException:
-    """Return the innermost cause of a fault. urllib3 keeps causes among the arguments."""
+    """Return the innermost cause of a fault. urllib3 stores causes in an exception's ``args``."""
     for _ in range(4):
         causes = [part for part in fault.args if isinstance(part, BaseException)]
         context = None if fault.__suppress_context__ else fault.__context__
@@ -148,9 +152,9 @@ def _reason(fault: BaseException) -> str:
 
 
 def retry_after(text: str | None) -> float | None:
-    """Return the seconds of a ``Retry-After`` header in either form, or ``None``.
+    """Return the seconds to wait according to a ``Retry-After`` header, or ``None``.
 
-    See RFC 9110, section 10.2.3.
+    The header contains a number of seconds or a date (RFC 9110, section 10.2.3).
     """
     if not text:
         return None
@@ -166,8 +170,9 @@ def retry_after(text: str | None) -> float | None:
 def error_codes(body: bytes, secrets: Iterable[str] = ()) -> tuple[tuple[str, ...], str]:
     """Return the codes and the first message of an error body (distribution-spec, Error Codes).
 
-    Both are empty for a body of another form, such as a proxy's HTML. They are also empty if
-    the body repeats any of ``secrets``, which the request contained.
+    The codes and the message are empty if the body has a different form, such as a proxy's HTML.
+    The codes and the message are also empty if the body repeats any of ``secrets``, which the
+    request contained.
     """
     try:
         errors = Document.parse(body, "the error").each("errors", lambda entry: entry)
@@ -196,20 +201,24 @@ def status_failure(
     *,
     what: str,
     url: Url,
-    known: bool,
+    had_credentials: bool,
     secrets: Iterable[str] = (),
 ) -> Exception:
-    """Return the error for an HTTP status, or ``Again`` with it if a retry may help.
+    """Return the error for an HTTP status. If a retry may help, wrap the error in ``Retryable``.
 
-    ``what`` names the requested content. ``known`` is whether the request had credentials.
-    ``secrets`` are texts that the error must not quote.
+    ``what`` names the requested content. ``had_credentials`` says whether the user has given
+    credentials. ``secrets`` are texts that the error must not quote.
     """
     codes, message = error_codes(body, secrets)
     status_text = f"HTTP {status}" + "".join(f", {code}" for code in codes)
     status_text += f": {message}" if message else ""
     where = url.origin
     if status in (401, 403):
-        remedy = "Check the user name and password" if known else "Give credentials for this host"
+        remedy = (
+            "Check the user name and password"
+            if had_credentials
+            else "Give credentials for this host"
+        )
         return RegistryUnauthorized(
             f"{where} refuses access to {what} ({status_text})",
             status=status,
@@ -227,7 +236,7 @@ def status_failure(
             codes=codes,
             remedy="Check the name and the tag",
         )
-    if status in PASSING:
+    if status in TRANSIENT:
         error = RegistryUnavailable(
             f"{where} cannot serve {what} now ({status_text})",
             status=status,
@@ -235,5 +244,5 @@ def status_failure(
             remedy="Try again later",
         )
         error.retry_after = retry_after(headers.get("Retry-After"))
-        return Again(error)
+        return Retryable(error)
     return RegistryError(f"{where} answered {status_text} for {what}", status=status, codes=codes)

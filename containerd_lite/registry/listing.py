@@ -22,66 +22,71 @@ from .http import Response
 from .http_errors import MAX_ERROR, naming
 from .session import ApiRequest, Session
 
-#: Largest number of pages of one list. A longer list is taken for an endless one (oras-go #1215).
+#: Largest number of pages of one list. A list with more pages counts as endless (oras-go #1215).
 MAX_PAGES = 10_000
 #: Largest number of entries of one list.
 MAX_ENTRIES = 1_000_000
-#: Largest number of pages in a row without new entries. A registry that filters may send some.
-MAX_FRUITLESS = 16
-#: Largest number of characters of one entry. A tag has at most 128, a repository's name 255.
+#: Largest number of consecutive pages without new entries. A registry that filters a list may send
+#: some such pages.
+MAX_PAGES_WITHOUT_NEW = 16
+#: Largest number of characters of one entry. A tag has at most 128 characters, and the name of a
+#: repository at most 255.
 _MAX_ENTRY = 1024
 
 _LINK = lazy_pattern(r'<([^<>]*)>((?:[^",<]|"(?:[^"\\]|\\.)*")*)')
 _PARAMETER = lazy_pattern(r';\s*([^\s;="]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 
-#: Returns the entries of one page.
+#: A function that returns the entries of one page.
 ReadPage = Callable[[Document], tuple[str, ...]]
 
 
 def list_tags(
-    hosts: Failover, reference: Reference, until: Callable[[], Deadline]
+    hosts: Failover, reference: Reference, new_deadline: Callable[[], Deadline]
 ) -> Iterator[str]:
     """Yield the tags of a repository."""
     repository = reference.repository
     request = ApiRequest(
         "GET", f"{repository}/tags/list", f"tags of {repository}", (pull_scope(repository),)
     )
-    return _entries(hosts, request, lambda page: page.texts("tags"), until)
+    return _entries(hosts, request, lambda page: page.texts("tags"), new_deadline)
 
 
-def list_catalog(hosts: Failover, until: Callable[[], Deadline]) -> Iterator[str]:
+def list_catalog(hosts: Failover, new_deadline: Callable[[], Deadline]) -> Iterator[str]:
     """Yield the repositories of a registry (distribution's API)."""
     request = ApiRequest("GET", "_catalog", "catalog", ("registry:catalog:*",))
-    return _entries(hosts, request, lambda page: page.texts("repositories"), until)
+    return _entries(hosts, request, lambda page: page.texts("repositories"), new_deadline)
 
 
 def _entries(
-    hosts: Failover, request: ApiRequest, read: ReadPage, until: Callable[[], Deadline]
+    hosts: Failover, request: ApiRequest, read: ReadPage, new_deadline: Callable[[], Deadline]
 ) -> Iterator[str]:
     """Yield the entries of all pages; request each page only when it is needed.
 
-    A page that repeats an earlier one is skipped. An entry that two different pages contain is
-    yielded twice, because it could take too much memory to remember all entries.
+    A page that equals an earlier page is skipped. If two different pages contain the same entry,
+    the entry is yielded twice, because a list of all entries could need too much memory.
     """
     with naming(f"list {request.what}"):
-        # The host of the first page sends all pages: the links in a page refer to its own host.
-        session, page = hosts.first(
-            lambda session: (session, _request_page(session, request, read, until())), RESOLVE, PULL
+        # All pages come from the host that sent the first page, because the links in a page
+        # refer to that host.
+        session, page = hosts.first_success(
+            lambda session: (session, _request_page(session, request, read, new_deadline())),
+            RESOLVE,
+            PULL,
         )
-    watch = Watch(f"the list of {request.what} at {session.host.base.origin}")
+    limits = ListLimits(f"the list of {request.what} at {session.host.base.origin}")
     while True:
         with naming(f"list {request.what}"):
-            is_new = watch.check(page.entries)
+            is_new = limits.check(page.entries)
         if is_new:
             yield from page.entries
         if page.next_url is None:
             return
         with naming(f"list {request.what}"):
-            page = _request_page(session, replace(request, url=page.next_url), read, until())
+            page = _request_page(session, replace(request, url=page.next_url), read, new_deadline())
 
 
-class Watch:
-    """Makes sure that a list ends. It keeps one hash per page in memory.
+class ListLimits:
+    """Makes sure that a list ends, by limits. It stores one hash for each page.
 
     ``what`` names the list in errors.
     """
@@ -89,12 +94,13 @@ class Watch:
     def __init__(self, what: str) -> None:
         self._what = what
         self._hashes: set[int] = set()
-        self._pages = self._entries = self._fruitless = 0
+        self._pages = self._entries = self._pages_without_new = 0
 
     def check(self, entries: Sequence[str]) -> bool:
-        """Count the next page, and return whether it is new: neither empty nor a repetition.
+        """Count a page, and return whether it is new. An empty or a repeated page is not new.
 
-        Raises RegistryError if the list has too many pages or entries, or an entry is too long.
+        Raises RegistryError if the list has too many pages or entries, if too many consecutive
+        pages are not new, or if an entry is too long.
         """
         self._pages += 1
         self._entries += len(entries)
@@ -106,9 +112,9 @@ class Watch:
             self._fail(f"has more than {MAX_PAGES} pages")
         page_hash = hash(tuple(entries))
         is_new = bool(entries) and page_hash not in self._hashes
-        self._fruitless = 0 if is_new else self._fruitless + 1
+        self._pages_without_new = 0 if is_new else self._pages_without_new + 1
         self._hashes.add(page_hash)
-        if self._fruitless > MAX_FRUITLESS:
+        if self._pages_without_new > MAX_PAGES_WITHOUT_NEW:
             self._fail("continues without new entries")
         return is_new
 
@@ -127,21 +133,21 @@ class _Page:
 def _request_page(
     session: Session, request: ApiRequest, read: ReadPage, deadline: Deadline
 ) -> _Page:
-    def use(response: Response) -> _Page:
+    def read_response(response: Response) -> _Page:
         body = response.read(MAX_DOCUMENT, request.what)
         try:
             return _Page(read(Document.parse(body, request.what)), next_page(response))
         except InvalidArgument as error:
             raise RegistryError(f"{response.url.origin} sent an invalid list: {error}") from None
 
-    return session.send(request, deadline, use)
+    return session.send(request, deadline, read_response)
 
 
 def next_page(response: Response) -> Url | None:
     """Return the URL of the next page from the ``Link`` header (RFC 8288), or ``None``.
 
-    Raises RegistryError if the URL is invalid or on another origin. Requests for pages carry
-    credentials, which must not be sent to another origin.
+    Raises RegistryError if the URL is invalid or has a different origin. A request for a page
+    carries credentials, which must not be sent to a different origin.
     """
     for target, parameters in _LINK.findall(", ".join(response.header_list("Link"))[: 16 << 10]):
         if not _is_next(parameters):
@@ -162,7 +168,7 @@ def next_page(response: Response) -> Url | None:
 
 
 def _is_next(parameters: str) -> bool:
-    """Return whether the first ``rel`` of a link's parameters has the relation ``next``."""
+    """Return whether the first ``rel`` parameter of a link contains the relation ``next``."""
     for match in _PARAMETER.finditer(parameters):
         if match[1].lower() == "rel":
             return "next" in (match[2] or match[3] or "").lower().split()
@@ -176,7 +182,7 @@ Kind = Literal["manifests", "blobs"]
 def delete_content(
     session: Session, repository: str, kind: Kind, name: str, deadline: Deadline
 ) -> None:
-    """Delete a manifest, by its digest or a tag, or a blob, by its digest."""
+    """Delete a manifest, a tag or a blob. ``name`` is a digest or, for a tag, the tag itself."""
     request = ApiRequest(
         "DELETE",
         f"{repository}/{kind}/{name}",

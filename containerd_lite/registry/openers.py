@@ -1,6 +1,6 @@
 """Opens and reads the content that an upload sends.
 
-Errors of the caller's own content or callbacks are kept apart from errors of the registry.
+``LocalFault`` distinguishes errors of the caller's content or callbacks from registry errors.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from ..errors import ContainerdError, InvalidArgument
 
-#: The bytes, a file's path, or a function that opens them as a binary file at an offset.
+#: The content itself, the path of its file, or an ``Opener`` of the content.
 Content = bytes | str | os.PathLike[str] | Callable[[int], BinaryIO]
-#: Opens content at an offset.
+#: A function that gets an offset in bytes, and returns a binary file that begins at this offset.
 Opener = Callable[[int], BinaryIO]
 
 
@@ -39,7 +39,7 @@ def opener(content: Content) -> Opener:
 class LocalFault(Exception):
     """Carries an error of the caller's content or callback out of a request.
 
-    Without this wrapper, it could look like an error of the network or of the registry.
+    Without this wrapper, the error could look like an error of the network or of the registry.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -58,13 +58,14 @@ def local_faults() -> Iterator[None]:
 
 @contextmanager
 def _reading(digest: str) -> Iterator[None]:
-    """Wrap the exceptions of a block that opens or reads content in LocalFault.
+    """Raise a LocalFault for each exception of the block, which opens or reads content.
 
-    An OSError becomes InvalidArgument first. A ContainerdError is raised unchanged.
+    An OSError is first replaced by an InvalidArgument. A ContainerdError is not wrapped.
     """
     try:
         yield
-    except ContainerdError:  # from the source of a copy, which may be a registry, too
+    # A copy reads the content from a registry, which can raise this error.
+    except ContainerdError:
         raise
     except OSError as error:
         with local_faults():
@@ -75,13 +76,16 @@ def _reading(digest: str) -> Iterator[None]:
 
 
 def open_content(open_at: Opener, start: int, digest: str) -> BinaryIO:
-    """Open the content from ``start`` (bytes). Raises as ``_reading`` says."""
+    """Open the content at the offset ``start`` (bytes). Raises LocalFault or a ContainerdError."""
     with _reading(digest):
         return open_at(start)
 
 
 def read_content(file: BinaryIO, view: memoryview, digest: str) -> int:
-    """Read content into ``view`` and return the number of bytes. Raises as ``_reading`` says."""
+    """Read content into ``view`` and return the number of bytes.
+
+    Raises LocalFault or a ContainerdError.
+    """
     with _reading(digest):
         count: int = file.readinto(view)  # type: ignore[attr-defined]
         return count

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from ..errors import InvalidArgument
 
-#: Number of portions per second into which a limited stream is divided.
+#: A stream with a bandwidth limit is divided into this many portions per second.
 _PORTIONS = 8
-#: Least number of bytes of a portion, so that none is smaller than a packet.
+#: Least number of bytes of a portion, so that no portion is smaller than a packet.
 _MIN_PORTION = 4 << 10
 
 
@@ -18,10 +18,10 @@ class TooSlow(TimeoutError):
     """The peer keeps the connection open, but transfers almost nothing."""
 
 
-class Pace:
+class BandwidthLimit:
     """A limit in bytes per second that all streams of one client share. Thread-safe.
 
-    ``None`` means no limit. Raises InvalidArgument if ``rate`` is less than 1.
+    ``rate=None`` means no limit. Raises InvalidArgument if ``rate`` is less than 1.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Pace:
 
     @property
     def portion(self) -> int | None:
-        """The most bytes to transfer before a call of ``spend``, or ``None`` without a limit."""
+        """The largest number of bytes per call of ``throttle``, or ``None`` for no limit."""
         return None if self._rate is None else max(_MIN_PORTION, int(self._rate / _PORTIONS))
 
-    def spend(self, count: int) -> None:
-        """Wait until the ``count`` bytes that were just transferred are within the limit."""
+    def throttle(self, count: int) -> None:
+        """Wait until the limit allows the ``count`` bytes that were just transferred."""
         if self._rate is None or not count:
             return
         with self._lock:
@@ -50,11 +50,11 @@ class Pace:
         self._sleep(wait)
 
 
-class Floor:
-    """The least rate of one stream, in bytes per second.
+class LeastRate:
+    """A check that a peer transfers at least ``rate`` bytes per second in one stream.
 
-    The rate is checked each time the waits for the peer add up to ``window`` seconds. Only these
-    waits count. Time that the consumer takes between them does not count against the peer.
+    The rate is checked whenever the client has waited ``window`` seconds in total for the peer. The
+    time that the consumer of the stream takes between two waits does not count.
     """
 
     __slots__ = ("_count", "_rate", "_waited", "_window")
@@ -65,8 +65,8 @@ class Floor:
         self._waited = 0.0
         self._count = 0
 
-    def note(self, seconds: float, count: int) -> None:
-        """Record that ``count`` bytes took ``seconds``. Raises TooSlow."""
+    def record(self, seconds: float, count: int) -> None:
+        """Record that the transfer of ``count`` bytes took ``seconds``. Raises TooSlow."""
         self._waited += seconds
         self._count += count
         if self._waited < self._window:

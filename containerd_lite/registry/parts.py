@@ -1,6 +1,6 @@
 """Reads one large blob in parts over several connections in parallel.
 
-The storage of a registry often sends less over one connection than the network can carry.
+A registry's storage often sends fewer bytes per second over one connection than the network allows.
 containerd fetches layers in parts since 2.1 (``ConcurrentLayerFetchBuffer``).
 """
 
@@ -18,27 +18,28 @@ from ..workers import Workers
 from .blob import BlobReader
 from .http_errors import naming
 
-#: Bytes of a part. There is one part for each connection in memory, and at most one more.
+#: Bytes of a part. For N connections, at most N + 1 parts are in memory.
 PART = 4 << 20
 
-#: Opens a blob from one offset to another (exclusive).
+#: A function that opens the part of a blob between two offsets. The second offset is exclusive.
 OpenPart = Callable[[int, int], BlobReader]
 
 
 class PartsReader(io.RawIOBase):
     """A binary stream of a whole blob that is fetched in parallel parts and read in order.
 
-    Like ``BlobReader``, it verifies the content and continues after a broken connection. It uses
-    threads until the end of the blob or ``close()``, which ends their requests.
+    Like ``BlobReader``, this reader verifies the content and continues after a broken connection.
+    The reader uses threads until the whole blob has been read or ``close()`` is called. ``close()``
+    ends the threads' requests.
 
     Args:
         descriptor: The blob.
-        first: The first part, already open.
-        interrupt: The interrupt that can end the first part.
-        open_part: Opens another part.
+        first: A reader of the first part, which is already open.
+        interrupt: The interrupt that can end the request for the first part.
+        open_part: A function that opens any other part.
         connections: The largest number of parts that are fetched at the same time.
-        operation: The operation that errors name.
-        verify: Whether to verify size and digest.
+        operation: The name of the operation, for errors.
+        verify: Whether to verify the size and the digest.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class PartsReader(io.RawIOBase):
         self._parts: deque[Future[memoryview]] = deque()
         self._offset = self._next_start = 0
         self._current: memoryview | None = None
-        self._used = 0
+        self._copied = 0
         self._submit(interrupt)
         for _ in range(connections):
             self._submit(Interrupt())
 
     def readable(self) -> bool:
-        """Return true: the stream is for reading."""
+        """Return true, because the stream is readable."""
         return True
 
     def tell(self) -> int:
@@ -80,7 +81,7 @@ class PartsReader(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Read bytes into ``buffer`` and return their number; 0 means the end.
 
-        This waits for the next part if necessary.
+        This method waits for the next part if necessary.
 
         Raises:
             SizeMismatch: The blob is shorter or longer than the descriptor says.
@@ -103,22 +104,22 @@ class PartsReader(io.RawIOBase):
         if self._current is None:
             if not self._parts:
                 return 0
-            self._current, self._used = self._parts.popleft().result(), 0
+            self._current, self._copied = self._parts.popleft().result(), 0
             self._interrupts.popleft()
             if self._verifier:
                 self._verifier.update(self._current)
             if self._offset + len(self._current) == self.descriptor.size and self._verifier:
                 self._verifier.check()
-        count = min(len(view), len(self._current) - self._used)
-        view[:count] = self._current[self._used : self._used + count]
-        self._used += count
+        count = min(len(view), len(self._current) - self._copied)
+        view[:count] = self._current[self._copied : self._copied + count]
+        self._copied += count
         self._offset += count
-        if self._used == len(self._current):
+        if self._copied == len(self._current):
             self._release_buffer()
         return count
 
     def _release_buffer(self) -> None:
-        """Use the buffer of the part that has been read for another part."""
+        """Submit another part, which can use the buffer of the part that has been read."""
         current, self._current = self._current, None
         if current is not None and isinstance(current.obj, bytearray):
             self._free_buffers.append(current.obj)
@@ -127,14 +128,14 @@ class PartsReader(io.RawIOBase):
             self._pool.shutdown()
 
     def _submit(self, interrupt: Interrupt) -> None:
-        """Let a thread fetch the next part, if there is one; ``interrupt`` can end it."""
+        """Let a thread fetch the next part, if there is one. ``interrupt`` can end the request."""
         start, end = self._next_start, min(self._next_start + PART, self.descriptor.size)
         if start == end:
             return
         self._next_start = end
         buffer = self._free_buffers.pop() if self._free_buffers else bytearray(PART)
         view = memoryview(buffer)[: end - start]
-        # Added before the part is submitted, because a signal handler may raise in between.
+        # Add the interrupt first, because a signal handler may raise before the part is submitted.
         self._interrupts.append(interrupt)
         self._parts.append(self._pool.submit(self._fetch, start, view, interrupt))
 
@@ -160,13 +161,13 @@ class PartsReader(io.RawIOBase):
         for interrupt in self._interrupts:
             interrupt.set()
         self._pool.shutdown(wait=wait, cancel_futures=True)
-        if self._first is not None:  # no thread has taken it
+        if self._first is not None:  # no thread reads it
             self._first.close()
         self._parts.clear()
 
     def __del__(self) -> None:
         if not self.closed:
-            # Do not wait: this may run in one of the pool's own threads.
+            # Do not wait, because this method may run in one of the pool's own threads.
             self._stop(wait=False)
             super().close()
 

@@ -1,4 +1,4 @@
-"""Chooses the proxy for a request, as curl and Go's programs do.
+"""Chooses the proxy for a request, as curl and Go do.
 
 The variables are ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, in upper or lower case.
 """
@@ -17,9 +17,9 @@ class Proxies:
     """Chooses the proxy for a URL. Requests to loopback addresses never use a proxy.
 
     Args:
-        explicit: The URL of the proxy for all requests, or ``""`` for no proxy. Default: the
+        explicit: The URL of the proxy for all requests. ``""`` means no proxy. Default: the
             proxy that the environment variables name.
-        environ: The environment variables. Default: those of this process.
+        environ: The environment variables. Default: the variables of this process.
     """
 
     def __init__(
@@ -29,29 +29,29 @@ class Proxies:
         self._environ = environ
 
     def find(self, url: Url) -> str | None:
-        """Return the URL of the proxy for ``url``, or ``None``.
+        """Return the URL of the proxy for ``url``, or ``None`` for a direct connection.
 
         Raises InvalidArgument if the proxy's URL is not http or https.
         """
         if is_loopback(url.host):
             return None
         if self._explicit is not None:
-            return _complete(self._explicit, "the proxy argument") if self._explicit else None
-        # In a CGI program, HTTP_PROXY holds a header that the HTTP client sent (CVE-2016-5386).
+            return _with_scheme(self._explicit, "the proxy argument") if self._explicit else None
+        # In a CGI program, HTTP_PROXY is a header that the HTTP client sent (CVE-2016-5386).
         cgi = url.scheme == "http" and self._read("REQUEST_METHOD")
         name = f"{url.scheme}_proxy"
         value = self._read(name) or ("" if cgi else self._read(name.upper()))
         if not value or _is_exempt(url, self._read("no_proxy") or self._read("NO_PROXY")):
             return None
-        return _complete(value, f"the proxy in ${name.upper()}")
+        return _with_scheme(value, f"the proxy in ${name.upper()}")
 
     def _read(self, name: str) -> str:
         environ = os.environ if self._environ is None else self._environ
         return environ.get(name, "").strip()
 
 
-def _complete(text: str, what: str) -> str:
-    """Return a proxy's URL, with ``http://`` if it has no scheme.
+def _with_scheme(text: str, what: str) -> str:
+    """Return the URL of a proxy. If ``text`` has no scheme, add ``http://``.
 
     Errors never quote the URL, because it may contain a password.
     """
@@ -59,15 +59,15 @@ def _complete(text: str, what: str) -> str:
     if text.partition("://")[0].lower() not in ("http", "https"):
         raise InvalidArgument(
             f"{what} is not an http or https URL",
-            remedy="Give an http or https proxy; SOCKS is not supported",
+            remedy="Use an http or https proxy; SOCKS is not supported",
         )
     return text
 
 
 def _is_exempt(url: Url, text: str) -> bool:
-    """Return whether ``NO_PROXY`` contains the URL's host.
+    """Return whether an entry of ``NO_PROXY``, whose value is ``text``, matches the URL's host.
 
-    Its entries are names, domains, addresses, networks, or ``*``.
+    An entry is a host name, a domain, an address, a network, or ``*``.
     """
     for entry in text.replace(",", " ").split():
         if entry == "*" or _matches(url, entry.lower()):
@@ -82,13 +82,13 @@ def _matches(url: Url, entry: str) -> bool:
             entry.strip("[]"), strict=False
         )
     except ValueError:
-        pass  # the host or the entry is a name
+        pass  # the host or the entry is not numeric
     name, colon, port = entry.rpartition(":")
     if colon and port.isdigit() and (entry.count(":") == 1 or entry.startswith("[")):
         if port != str(url.port):
             return False
         entry = name.strip("[]")
     domain = entry.removeprefix("*").removeprefix(".")
-    # An entry with a leading dot means only the names below the domain, as in Go.
+    # An entry with a leading dot matches only names below the domain, as in Go.
     below = url.host.endswith(f".{domain}")
     return below if entry[:1] in "*." else url.host == domain or below

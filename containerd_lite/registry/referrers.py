@@ -1,7 +1,8 @@
-"""Pushes, lists and deletes manifests that refer to another manifest, their subject.
+"""Pushes, lists and deletes referrers: manifests that refer to another manifest, their subject.
 
-If the registry has no referrers API, a tag holds the list of a subject's referrers. See the
-distribution-spec, Listing Referrers, Pushing Manifests with Subject, and Referrers Tag Schema.
+If the registry has no referrers API, clients store the list of a subject's referrers as an index
+under a tag, the subject's fallback tag. See the distribution-spec, Listing Referrers, Pushing
+Manifests with Subject, and Referrers Tag Schema.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from ..oci.reference import Reference
 from ..records import replace
 from . import responses
 from .destinations import Url
-from .download import Until, pull_scope
+from .download import NewDeadline, pull_scope
 from .failover import Failover
 from .hosts import PULL, REFERRERS
 from .http import Response
-from .listing import Watch, delete_content, next_page
+from .listing import ListLimits, delete_content, next_page
 from .session import ApiRequest, Session
 from .upload import push_scope
 
-#: Largest number of referrers of one manifest. More are taken for an attack (CVE-2023-46737).
+#: Largest number of referrers of one manifest. A longer list counts as an attack (CVE-2023-46737).
 MAX_REFERRERS = 10_000
 
 
 def fallback_tag(digest: str) -> str:
-    """Return the tag under which clients keep the list of referrers of ``digest``.
+    """Return the fallback tag of ``digest``. Clients store the list of referrers under this tag.
 
-    The algorithm is cut to 32 characters and the rest to 64. Characters that a tag cannot contain
-    become ``-``.
+    The algorithm of the digest is cut to 32 characters, and the encoded part to 64. ``-`` replaces
+    each character that a tag cannot contain.
     """
     algorithm, _, encoded = digest.partition(":")
     return re.sub(r"[^A-Za-z0-9_.-]", "-", f"{algorithm[:32]}-{encoded[:64]}")
 
 
 def find_referrers(
-    hosts: Failover, reference: Reference, artifact_type: str, until: Until
+    hosts: Failover, reference: Reference, artifact_type: str, new_deadline: NewDeadline
 ) -> tuple[Descriptor, ...]:
     """Return the referrers of the reference's digest, from the API or from the fallback tag."""
     digest = reference.digest
@@ -53,22 +54,22 @@ def find_referrers(
         )
 
     def find_on(session: Session) -> tuple[Descriptor, ...]:
-        deadline = until()
+        deadline = new_deadline()
         try:
             return _fetch_list(session, reference.repository, digest, artifact_type, deadline)
         except RegistryNotFound:
             index = _fetch_fallback(session, reference.repository, digest, deadline)
             return index.manifests if index else ()
 
-    found = hosts.first(find_on, REFERRERS, PULL)
-    # Always filter, without a look at OCI-Filters-Applied, which says whether the registry did.
+    found = hosts.first_success(find_on, REFERRERS, PULL)
+    # Filter the list even if OCI-Filters-Applied says that the registry has filtered it.
     return tuple(d for d in found if artifact_type in ("", d.artifact_type))
 
 
 def _fetch_list(
     session: Session, repository: str, digest: str, artifact_type: str, deadline: Deadline
 ) -> tuple[Descriptor, ...]:
-    """Return the referrers of ``digest`` from the referrers API, all pages of them."""
+    """Return the referrers of ``digest`` from all pages of the referrers API."""
     query = {"artifactType": artifact_type} if artifact_type else {}
     request = ApiRequest(
         "GET",
@@ -78,12 +79,13 @@ def _fetch_list(
         headers={"Accept": media_types.OCI_INDEX},
         query=query,
     )
-    watch = Watch(f"the list of referrers of {digest} at {session.host.base.origin}")
+    limits = ListLimits(f"the list of referrers of {digest} at {session.host.base.origin}")
     found: dict[str, Descriptor] = {}
-    bytes_left = MAX_DOCUMENT  # all pages together are limited like the index of a fallback tag
+    # All pages together must not be larger than one index under a fallback tag.
+    bytes_left = MAX_DOCUMENT
     while True:
         index, next_url, size = session.send(request, deadline, _read_page)
-        watch.check([child.digest for child in index.manifests])
+        limits.check([child.digest for child in index.manifests])
         found.update((child.digest, child) for child in index.manifests)
         bytes_left -= size
         if len(found) > MAX_REFERRERS or bytes_left < 0:
@@ -97,13 +99,13 @@ def _fetch_list(
 
 
 def _read_page(response: Response) -> tuple[Index, Url | None, int]:
-    """Return one page of a list, the URL of the next page, and the size of this page in bytes."""
+    """Return the index in one page, the URL of the next page, and the size of the page in bytes."""
     body = response.read(MAX_DOCUMENT, "the list of referrers")
     return _parse_index(response, body), next_page(response), len(body)
 
 
 def _parse_index(response: Response, body: bytes) -> Index:
-    """Return the index in a response's body. Raises RegistryError for any other document."""
+    """Return the index in a response's body. Raises RegistryError if the body is not an index."""
     content_type = media_types.bare(response.headers.get("Content-Type", ""))
     try:
         found = parse(
@@ -121,7 +123,7 @@ def _parse_index(response: Response, body: bytes) -> Index:
 def _fetch_fallback(
     session: Session, repository: str, digest: str, deadline: Deadline
 ) -> Index | None:
-    """Return the index under the fallback tag of ``digest``, or ``None`` without such a tag."""
+    """Return the index under the fallback tag of ``digest``, or ``None`` if the tag is absent."""
     tag = fallback_tag(digest)
     accept = {"Accept": media_types.OCI_INDEX}
     path = f"{repository}/manifests/{tag}"
@@ -137,7 +139,8 @@ def push_manifest(
 ) -> Descriptor:
     """Push a manifest or index.
 
-    If it has a subject and the registry does not list referrers, add it to the fallback tag.
+    If the manifest has a subject and the registry has no referrers API, add the manifest to the
+    index under the subject's fallback tag.
     """
     document = parse(content, media_type)
     algorithm = digests.algorithm(reference.digest) if reference.digest else "sha256"
@@ -167,11 +170,11 @@ def _put_manifest(
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> bool:
-    """Put a manifest under a tag or digest; return whether the registry lists it as a referrer."""
+    """Put a manifest; return whether the registry listed the manifest as a referrer."""
 
-    def use(response: Response) -> bool:
+    def read_response(response: Response) -> bool:
         response.snippet(0)
-        responses.confirm(response, descriptor.digest)
+        responses.check_stored_digest(response, descriptor.digest)
         return "OCI-Subject" in response.headers
 
     request = ApiRequest(
@@ -183,7 +186,7 @@ def _put_manifest(
         body=content,
         expect=(201, 200, 202),
     )
-    return session.send(request, deadline, use)
+    return session.send(request, deadline, read_response)
 
 
 def _add_to_fallback(
@@ -193,7 +196,7 @@ def _add_to_fallback(
     descriptor: Descriptor,
     deadline: Deadline,
 ) -> None:
-    """Add a referrer to the index under its subject's fallback tag, unless it is there."""
+    """Add a referrer to the index under the fallback tag, unless the index contains it."""
     subject = document.subject
     if subject is None:
         return
@@ -225,7 +228,7 @@ def _put_fallback(
     old_index: Index | None,
     deadline: Deadline,
 ) -> None:
-    """Put an index of ``entries`` under the subject's fallback tag, in place of ``old_index``."""
+    """Replace ``old_index`` under the subject's fallback tag by an index of ``entries``."""
     index = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_INDEX,
@@ -251,8 +254,8 @@ def _put_fallback(
 def delete_manifest(session: Session, reference: Reference, deadline: Deadline) -> None:
     """Delete a manifest or a tag.
 
-    If the manifest is a referrer and the registry has no referrers API, remove it from its
-    subject's fallback tag, too.
+    If the manifest is a referrer and the registry has no referrers API, also remove the manifest
+    from the index under its subject's fallback tag.
     """
     repository, digest = reference.repository, reference.digest
     # Without a digest, only the tag is deleted; the manifest remains.
@@ -261,7 +264,7 @@ def delete_manifest(session: Session, reference: Reference, deadline: Deadline) 
     if subject is None:
         return
     try:
-        # If this succeeds, the registry keeps the list itself.
+        # If this succeeds, the registry has a referrers API, and updates the list itself.
         _fetch_list(session, repository, subject, "", deadline)
     except RegistryNotFound:
         index = _fetch_fallback(session, repository, subject, deadline)

@@ -1,4 +1,4 @@
-"""The client of one registry: resolve, fetch, upload, list and delete content."""
+"""A registry client that resolves, fetches, uploads, lists and deletes content."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from .hosts_file import find_hosts
 from .http import Bounds, Transport
 from .http_errors import naming
 from .openers import Content, opener
-from .pace import Pace
+from .pace import BandwidthLimit
 from .parts import PartsReader
 from .proxies import Proxies
-from .session import MAX_TRIES, MOST_CUTS, Cuts, Report, Session
+from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
 
 #: Folders in which administrators configure registries for containerd and Docker.
 HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
 
-#: Default least rate of a peer in bytes per second. Every usable network is faster.
+#: The default of ``least_rate``, in bytes per second. Every usable network is faster.
 LEAST_RATE = 100.0
 
 StrPath = str | os.PathLike[str]
@@ -43,37 +43,43 @@ StrPath = str | os.PathLike[str]
 class Registry:
     """A client of one registry and its mirrors.
 
-    It is thread-safe. It is usable after ``fork`` only if it was not used before. It sends no
-    request before a method is called. It is a context manager that closes the idle connections.
+    It is thread-safe. A forked child can use a ``Registry`` only if the parent did not use it
+    before the fork. A new ``Registry`` sends no request before a method is called. As a context
+    manager, a ``Registry`` closes its idle connections at the end of the block.
 
-    Methods raise RegistryNotFound, RegistryUnauthorized, RegistryUnavailable, and RegistryError
-    for other failures of a registry. They raise InvalidArgument for a reference on another
-    registry. Their ``deadline`` limits the whole operation. Without it, ``timeout`` limits each
-    request.
+    All methods can raise RegistryNotFound, RegistryUnauthorized and RegistryUnavailable. For any
+    other failure of a registry, methods raise RegistryError. For a reference to a different
+    registry, methods raise InvalidArgument. A ``deadline`` limits the whole operation of a method.
+    Without a ``deadline``, ``timeout`` limits each request, unless the method's documentation
+    differs.
 
     Args:
         host: The registry as references name it (``docker.io``, ``127.0.0.1:5000``).
-        credentials: The registry's credentials, or a function that returns those of a host, such
-            as ``credentials.default_credentials``. It is called only when a host requires
-            credentials. Default: anonymous access.
-        plain_http: Whether to use HTTP without TLS, unless ``hosts.toml`` gives the scheme.
-            Default: only for loopback addresses without ``tls``.
-        hosts_dirs: Folders that are searched for the registry's ``hosts.toml`` or for Docker's
-            certificates.
-        tls: Further TLS files for the registry itself.
-        proxy: The URL of a proxy for all requests, or ``""`` for no proxy. Default: the proxy in
-            the environment variables.
-        timeout: Seconds that a request and its retries may take, without the body of a blob.
-        connect_timeout: Seconds that connecting may take.
-        stall_timeout: Seconds that the peer may send no byte.
-        least_rate: Least bytes per second of a peer. It is an error if the peer is slower over
-            ``stall_timeout`` seconds.
-        max_rate: Most bytes per second that this client sends and receives. Default: no limit.
-        realm_hosts: Hosts of further token servers that may receive the credentials.
-        user_agent: The ``User-Agent`` of all requests.
-        progress: Called with an event for each request that is repeated.
-        network: Classifies addresses; tests replace it.
-        sleep: Waits for some seconds; tests replace it.
+        credentials: The registry's credentials, or a function that returns the credentials for a
+            host, such as ``credentials.default_credentials``. The function is called only when a
+            host requires credentials. Default: anonymous access.
+        plain_http: Whether to use HTTP without TLS. A scheme in ``hosts.toml`` overrides this
+            argument. Default: true for a loopback address, unless the registry has TLS
+            files or the port 443.
+        hosts_dirs: Folders in which to look for the registry's ``hosts.toml`` or for Docker's
+            certificate files.
+        tls: TLS files for the registry itself, in addition to the files found in ``hosts_dirs``.
+        proxy: The URL of the proxy for all requests except those to loopback addresses. ``""``
+            means no proxy. Default: the proxy that the environment variables name.
+        timeout: Seconds that a request may take, including its retries, but without the transfer
+            of a blob's body.
+        connect_timeout: Seconds that the client waits for a connection.
+        stall_timeout: Seconds after which a request fails if no byte is transferred.
+        least_rate: Least rate of a peer in bytes per second. A request fails if the average rate
+            over ``stall_timeout`` seconds is lower.
+        max_rate: Largest number of bytes per second that this client sends and receives in total.
+            Default: no limit.
+        realm_hosts: Host names of further token servers to which the client is allowed to send
+            the credentials.
+        user_agent: The ``User-Agent`` header of all requests.
+        progress: A function that is called with an event before each retry.
+        network: Finds out how private a host's addresses are. Tests replace it.
+        sleep: A function that waits for a number of seconds. Tests replace it.
 
     Raises:
         InvalidArgument: ``host`` is not the host of a registry, or a configuration file cannot be
@@ -114,15 +120,15 @@ class Registry:
             Bounds(connect_timeout, stall_timeout, least_rate),
             user_agent,
             network or Destinations(),
-            pace=Pace(max_rate, sleep=sleep),
+            bandwidth=BandwidthLimit(max_rate, sleep=sleep),
             proxies=Proxies(proxy),
-            source=_source(host, credentials),
+            source=_credential_source(host, credentials),
             realm_hosts=tuple(realm_hosts),
             sleep=sleep,
             report=self._report,
             warnings=self._warnings,
         )
-        # A mirror gets a single try, because another host follows it.
+        # A request to a mirror is tried only once, because another host follows the mirror.
         sessions = [settings.session(mirror, 1) for mirror in mirrors]
         self._hosts = Failover(host, [*sessions, settings.session(own, MAX_TRIES)])
 
@@ -133,7 +139,7 @@ class Registry:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The registry's warnings for users, each one once (distribution-spec, Warnings)."""
+        """The registry's warnings for users, without repetitions (distribution-spec, Warnings)."""
         return tuple(self._warnings)
 
     def __repr__(self) -> str:
@@ -146,18 +152,19 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Close the idle connections. Open readers remain usable until they are closed."""
+        """Close the idle connections. Readers that are still open remain usable."""
         self._hosts.close()
 
     def resolve(self, reference: Reference, *, deadline: Deadline | None = None) -> Descriptor:
         """Return the descriptor of the manifest or index that ``reference`` names.
 
-        It comes from a HEAD response. If that does not state digest, size and media type, this
-        fetches the document, checks it and hashes it.
+        The descriptor comes from the response to a HEAD request. If this response does not state
+        the digest, the size and the media type, the client fetches, checks and hashes the document.
 
         Raises:
             RegistryNotFound: The registry has no such manifest or index.
-            DigestMismatch: The registry's digest contradicts the reference or the content.
+            DigestMismatch: The registry states a digest that is not the reference's digest, or that
+                does not match the content.
         """
         self._check(reference)
         with naming(f"resolve {reference}"):
@@ -166,14 +173,14 @@ class Registry:
     def fetch_manifest(
         self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
     ) -> bytes:
-        """Return the manifest or index of ``descriptor`` from the reference's repository, verified.
+        """Fetch, verify and return a manifest or index from the reference's repository.
 
-        A manifest of Docker's schema 1 includes its signatures. The digest does not cover them,
-        and their length may change with each request.
+        For a manifest of Docker's schema 1, the returned bytes include the signatures. The digest
+        does not cover the signatures, and their length can differ from request to request.
 
         Raises:
             RegistryNotFound: The repository has no such manifest or index.
-            RegistryError: The document has more than 4 MiB or is invalid.
+            RegistryError: The document is larger than 4 MiB or is invalid.
             DigestMismatch: The content does not match the digest.
             SizeMismatch: The content does not match the size.
         """
@@ -186,14 +193,14 @@ class Registry:
     def blob_size(
         self, reference: Reference, descriptor: Descriptor, *, deadline: Deadline | None = None
     ) -> int:
-        """Return the size of a blob in bytes as the registry states it.
+        """Return the size of a blob in bytes, as the registry states it.
 
         The size in the descriptor is ignored.
 
         Raises:
             RegistryNotFound: The repository has no such blob.
             RegistryError: The registry does not state the size.
-            DigestMismatch: The registry names another blob.
+            DigestMismatch: The registry's response states the digest of another blob.
         """
         self._check(reference)
         with naming(f"find the size of {descriptor.digest} of {reference.name}"):
@@ -209,26 +216,28 @@ class Registry:
         connections: int = 1,
         deadline: Deadline | None = None,
     ) -> BlobReader | PartsReader:
-        """Return a stream of the content of ``descriptor``, from ``offset`` to its end.
+        """Return a stream of the content of ``descriptor``, from ``offset`` to the end.
 
-        After a broken connection or a stall, the stream requests the rest. Layers that the
-        registry need not have are fetched from their URLs.
+        After a broken connection or a stall, the stream sends a new request for the rest of the
+        content. The client fetches a foreign layer from the URLs in ``descriptor`` and, if this
+        fails, from the registry. The client fetches other content from the registry and, if the
+        registry does not have the content, from the URLs.
 
         Args:
             reference: The repository.
             descriptor: A blob, manifest or index.
-            offset: The first byte to read.
-            verify: Whether the stream verifies the digest, if it begins at offset 0. Set it to
-                false if the store does that. The size is always checked.
-            connections: The largest number of parallel connections. With several, a large blob is
-                fetched in parts of 4 MiB.
-            deadline: The deadline for requests and reading. Default: ``timeout`` for each request,
-                and only ``stall_timeout`` and ``least_rate`` for reading.
+            offset: The offset in bytes of the first byte to read.
+            verify: Whether the stream verifies the digest. Only a stream from offset 0 can verify
+                the digest. Pass false if the store verifies the digest. The size is always checked.
+            connections: The largest number of parallel connections. If ``offset`` is 0, 2 or more
+                connections fetch a large blob in parts of 4 MiB.
+            deadline: The deadline for all requests and for the reading. Default: ``timeout``
+                limits each request; only ``stall_timeout`` and ``least_rate`` limit the reading.
 
         Raises:
             RegistryNotFound: The repository has no such content.
-            OutOfRange: ``offset`` is beyond the end.
-            SizeMismatch: The registry announces another size.
+            OutOfRange: ``offset`` is negative or beyond the end.
+            SizeMismatch: The registry announces a size that is not the descriptor's.
             InvalidArgument: ``descriptor`` is a manifest of Docker's schema 1; use
                 ``fetch_manifest``.
         """
@@ -243,7 +252,7 @@ class Registry:
             self._hosts,
             reference,
             descriptor,
-            cuts=lambda: self._cuts(descriptor, deadline),
+            retries=lambda: self._retries(descriptor, deadline),
             timeout=self._timeout,
             deadline=deadline,
         )
@@ -264,43 +273,46 @@ class Registry:
         deadline: Deadline | None = None,
         progress: ProgressCallback | None = None,
     ) -> package.Outcome:
-        """Upload a blob to the repository of ``reference``, unless it exists there.
+        """Upload a blob to the repository of ``reference``, unless the blob exists there.
 
-        After a broken connection, the client asks how many bytes the registry has, and continues
-        from there. An upload that fails is deleted.
+        After a broken connection, the client asks the registry for the number of received bytes,
+        and continues at this offset. If the upload fails, the client deletes the upload.
 
         Args:
             reference: The repository.
             descriptor: The blob.
-            content: The bytes, a file's path, or a function that opens them as a binary file at an
-                offset in bytes.
-            mount_from: Repositories of the same registry that may have the blob.
-            chunk_size: Bytes of each PATCH request, at least the registry's minimum. Default: one
-                PUT request with the whole content.
-            single_post: Whether to send the content in the POST request that starts the upload, if
-                the registry supports it.
-            ask: Whether to check first if the blob exists.
-            deadline: The deadline for the whole upload. Default: ``timeout`` for each request
-                without content.
-            progress: Called with ``uploading`` events, and at the end with the outcome.
+            content: The blob's bytes, the path of a file, or a function. The function gets an
+                offset in bytes, and returns a binary file whose first byte is at this offset.
+            mount_from: Other repositories of the same registry. If one of these repositories has
+                the blob, the registry can mount the blob from this repository.
+            chunk_size: Bytes of the content in each PATCH request. If the registry requires larger
+                chunks, the registry's minimum is used. Default: one PUT request carries the whole
+                content.
+            single_post: Whether the POST request that starts the upload also carries the content.
+                If the registry does not support this, a later request carries the content.
+            ask: Whether the client checks first, with a HEAD request, if the blob exists.
+            deadline: The deadline for the whole upload. Default: ``timeout`` limits each request
+                without content, and requests with content have no deadline.
+            progress: A function that is called with ``uploading`` events, and at the end with an
+                event for the outcome.
 
         Returns:
-            Whether the blob existed, was mounted or was uploaded.
+            The outcome: the blob existed, was mounted or was uploaded.
 
         Raises:
-            SizeMismatch: The content does not match the size.
-            DigestMismatch: The content does not match the digest.
+            SizeMismatch: The content does not have the descriptor's size.
+            DigestMismatch: The content does not match the descriptor's digest.
             InvalidArgument: The content cannot be read.
         """
         self._check(reference)
         upload = package.Upload(
-            self._hosts.able(PUSH)[0],
+            self._hosts.sessions_with(PUSH)[0],
             reference,
             descriptor,
             opener(content),
             deadline=deadline,
             timeout=self._timeout,
-            cuts=self._cuts(descriptor, deadline, MAX_TRIES),
+            retries=self._retries(descriptor, deadline, MAX_TRIES),
             report=progress or (lambda event: None),
         )
         with naming(f"upload {descriptor.digest} to {reference.name}"):
@@ -314,51 +326,54 @@ class Registry:
         *,
         deadline: Deadline | None = None,
     ) -> Descriptor:
-        """Push a manifest or index under the reference's tag, or else under its digest.
+        """Push a manifest or index.
 
-        If it has a subject and the registry does not list referrers, this updates the fallback
-        tag (distribution-spec, Pushing Manifests with Subject).
+        If the reference has a tag, the document is pushed under this tag. Otherwise, it is pushed
+        under the document's digest.
+
+        If the manifest or index has a subject and the registry has no referrers API, the client
+        also updates the subject's fallback tag (distribution-spec, Pushing Manifests with Subject).
 
         Args:
             reference: The repository, and the tag or digest.
             content: The manifest or index.
-            media_type: Its media type. Default: the one in the document.
-            deadline: The deadline for all requests. Default: ``timeout`` for all of them.
+            media_type: The media type of ``content``. Default: the media type in the document.
+            deadline: The deadline for all requests together. Default: ``timeout`` seconds from now.
 
         Returns:
             The descriptor of the manifest or index.
 
         Raises:
             InvalidArgument: ``content`` is not a manifest or index.
-            DigestMismatch: The reference or the registry names another digest.
+            DigestMismatch: The reference or the registry states a digest that is not the content's.
         """
         self._check(reference)
         with naming(f"push {reference}"):
-            session = self._hosts.able(PUSH)[0]
+            session = self._hosts.sessions_with(PUSH)[0]
             return package.push_manifest(
                 session, reference, content, media_type, self._deadline(deadline)
             )
 
     def tags(self, reference: Reference, *, deadline: Deadline | None = None) -> Iterator[str]:
-        """Yield the tags of the reference's repository; request each page when it is needed."""
+        """Yield the tags of a repository. Each page of the list is requested when it is needed."""
         self._check(reference)
         return package.list_tags(self._hosts, reference, self._deadline_maker(deadline))
 
     def catalog(self, *, deadline: Deadline | None = None) -> Iterator[str]:
-        """Yield the repositories of a registry that lists them (distribution's ``_catalog``)."""
+        """Yield the names of all repositories, if the registry has distribution's ``_catalog``."""
         return package.list_catalog(self._hosts, self._deadline_maker(deadline))
 
     def referrers(
         self, reference: Reference, artifact_type: str = "", *, deadline: Deadline | None = None
     ) -> tuple[Descriptor, ...]:
-        """Return the manifests that refer to the reference's digest as their subject.
+        """Return the descriptors of all manifests whose subject has the reference's digest.
 
-        If the registry has no API for referrers, they come from the fallback tag.
+        If the registry has no referrers API, the descriptors come from the fallback tag.
 
         Args:
             reference: The repository and the digest.
             artifact_type: The artifact type of the referrers. Default: all types.
-            deadline: The deadline for all requests. Default: ``timeout`` for each host.
+            deadline: The deadline for all requests. Default: ``timeout`` seconds for each host.
 
         Raises:
             InvalidArgument: ``reference`` has no digest.
@@ -378,50 +393,53 @@ class Registry:
     ) -> None:
         """Delete a manifest, a tag or a blob.
 
-        If the registry has no API for referrers, a deleted referrer is also removed from its
-        subject's fallback tag.
+        If the deleted manifest is a referrer and the registry has no referrers API, the client
+        also removes the referrer from its subject's fallback tag.
 
         Args:
-            reference: The repository, and the manifest or tag to delete. A reference with tag and
-                digest means the digest.
-            descriptor: The blob to delete. Default: the manifest or tag of ``reference``.
-            deadline: The deadline for all requests. Default: ``timeout`` for all of them.
+            reference: The repository, and the manifest or tag to delete. If the reference has both
+                a tag and a digest, the client deletes the manifest with this digest.
+            descriptor: The blob to delete. Default: the manifest or tag of ``reference`` is deleted
+                instead.
+            deadline: The deadline for all requests together. Default: ``timeout`` seconds from now.
 
         Raises:
             RegistryNotFound: The repository has no such content.
-            RegistryError: With status 405, the registry does not allow deletion.
+            RegistryError: The registry does not allow deletion. The error's ``status`` is then 405.
         """
         self._check(reference)
-        session, until = self._hosts.able(PUSH)[0], self._deadline(deadline)
+        session, common_deadline = self._hosts.sessions_with(PUSH)[0], self._deadline(deadline)
         with naming(f"delete {descriptor.digest if descriptor else reference.target}"):
             if descriptor is None:
-                package.delete_manifest(session, reference, until)
+                package.delete_manifest(session, reference, common_deadline)
             else:
                 package.delete_content(
-                    session, reference.repository, "blobs", descriptor.digest, until
+                    session, reference.repository, "blobs", descriptor.digest, common_deadline
                 )
 
     def _check(self, reference: Reference) -> None:
-        """Raise InvalidArgument if ``reference`` is on another registry."""
+        """Raise InvalidArgument if ``reference`` names a different registry."""
         if reference.host != self._namespace:
             raise InvalidArgument(f"{reference} is not on the registry {self._namespace}")
 
-    def _cuts(self, blob: Descriptor, deadline: Deadline | None, refusals: int = MOST_CUTS) -> Cuts:
-        """Return the object that decides whether the transfer of a blob continues."""
-        return Cuts(
+    def _retries(
+        self, blob: Descriptor, deadline: Deadline | None, max_refusals: int = MAX_FAILURES
+    ) -> TransferRetries:
+        """Return the object that decides whether a blob's transfer continues after a failure."""
+        return TransferRetries(
             self._sleep,
             self._report,
             blob.digest,
             self._deadline_maker(deadline),
-            refusals=refusals,
+            max_refusals=max_refusals,
         )
 
     def _deadline(self, deadline: Deadline | None) -> Deadline:
-        """Return ``deadline``, or else one that begins now."""
+        """Return ``deadline`` or, if it is ``None``, a deadline ``timeout`` seconds from now."""
         return deadline or Deadline(self._timeout)
 
     def _deadline_maker(self, deadline: Deadline | None) -> Callable[[], Deadline]:
-        """Return a function that returns the deadline of a request that begins now."""
+        """Return a function that is called when a request begins, and returns its deadline."""
         return lambda: self._deadline(deadline)
 
     def _report(self, event: ProgressEvent) -> None:
@@ -429,10 +447,10 @@ class Registry:
             self._progress(event)
 
 
-def _source(
+def _credential_source(
     host: str, credentials: Credentials | CredentialSource | None
 ) -> CredentialSource | None:
-    """Return a source of credentials. Mirrors do not get the credentials of the registry."""
+    """Return a credential source. ``Credentials`` are for the registry, not for its mirrors."""
     if isinstance(credentials, Credentials):
         own_credentials = credentials
         return lambda account: own_credentials if account == host else None
@@ -441,12 +459,12 @@ def _source(
 
 @record(frozen=True)
 class _Settings:
-    """The settings that the sessions with a registry and its mirrors share."""
+    """The settings that all sessions of one client share."""
 
     bounds: Bounds
     user_agent: str
     network: Destinations
-    pace: Pace
+    bandwidth: BandwidthLimit
     proxies: Proxies
     source: CredentialSource | None
     realm_hosts: tuple[str, ...]
@@ -457,12 +475,12 @@ class _Settings:
     def session(self, host: Host, tries: int) -> Session:
         """Return a session with ``host`` that tries each request up to ``tries`` times."""
         transport = Transport(
-            home=host.base.host,
+            tls_host=host.base.host,
             bounds=replace(self.bounds, connect=host.dial_timeout or self.bounds.connect),
             user_agent=self.user_agent,
             network=self.network,
             tls=host.tls,
-            pace=self.pace,
+            bandwidth=self.bandwidth,
             proxies=self.proxies,
         )
         return Session(

@@ -19,7 +19,7 @@ from ..oci.document import MAX_DOCUMENT, MAX_INTEGER, Document, quoted
 from ..oci.reference import Reference
 from .http import Response
 
-#: Content types of servers that do not know the media type of a manifest.
+#: Content types that servers send if they do not know a manifest's media type.
 _GENERIC_TYPES = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 
 
@@ -27,7 +27,8 @@ def _digest_header(response: Response, expected: str) -> str:
     """Return the ``Docker-Content-Digest`` header, or ``""`` if it is absent.
 
     ``expected`` is the requested digest, or ``""`` if the request had none. Raises RegistryError
-    for an invalid digest, and DigestMismatch for another digest of the same algorithm.
+    if the header's digest is invalid. Raises DigestMismatch if this digest has the
+    same algorithm as ``expected``, but is not equal to ``expected``.
     """
     text = response.headers.get("Docker-Content-Digest", "").strip()
     if not text:
@@ -42,22 +43,25 @@ def _digest_header(response: Response, expected: str) -> str:
     return text
 
 
-def confirm(response: Response, digest: str) -> None:
-    """Raise DigestMismatch if the response to an upload names other content than ``digest``."""
+def check_stored_digest(response: Response, digest: str) -> None:
+    """Raise DigestMismatch if the response to an upload states a digest other than ``digest``.
+
+    A digest with a different algorithm is ignored.
+    """
     text = response.headers.get("Docker-Content-Digest", "").strip()
     same_algorithm = text.partition(":")[0] == digest.partition(":")[0]
     if text != digest and same_algorithm:
         raise DigestMismatch(f"{response.url.origin} stored {quoted(text)} instead of {digest}")
 
 
-def described(response: Response, reference: Reference) -> Descriptor | None:
-    """Return the descriptor that the headers of a HEAD response give.
+def descriptor_from_head(response: Response, reference: Reference) -> Descriptor | None:
+    """Return the descriptor that the headers of a HEAD response describe.
 
-    The result is ``None`` if they do not give digest, size and media type.
+    The result is ``None`` if the headers do not state the digest, the size and the media type.
     """
     digest = _digest_header(response, reference.digest)
     media_type = media_types.bare(response.headers.get("Content-Type", ""))
-    size = response.declared
+    size = response.content_length
     response.snippet(0)
     known = media_types.is_document(media_type) or media_types.is_schema1(media_type)
     if not known or not size or not (reference.digest or digest):
@@ -67,26 +71,27 @@ def described(response: Response, reference: Reference) -> Descriptor | None:
     return Descriptor(media_type, reference.digest or digest, size)
 
 
-def sized(response: Response, descriptor: Descriptor) -> int:
+def size_from_head(response: Response, descriptor: Descriptor) -> int:
     """Return the size of a blob in bytes, from the headers of a HEAD response.
 
-    Raises RegistryError if they do not state it, and DigestMismatch if they name another blob.
+    Raises RegistryError if the headers do not state the size. Raises DigestMismatch if the
+    headers state the digest of another blob.
     """
     _digest_header(response, descriptor.digest)
-    size = response.declared
+    size = response.content_length
     response.snippet(0)
     if size is None or size > MAX_INTEGER:
         raise RegistryError(f"{response.url.origin} does not state the size of {descriptor.digest}")
     return size
 
 
-def hashed(response: Response, reference: Reference) -> Descriptor:
-    """Return the descriptor of the manifest in a response's body, by hashing it."""
+def descriptor_from_body(response: Response, reference: Reference) -> Descriptor:
+    """Hash the manifest in a response's body, and return its descriptor."""
     digest = _digest_header(response, reference.digest)
     body = response.read(MAX_DOCUMENT, "the manifest")
     media_type = media_types.bare(response.headers.get("Content-Type", ""))
     if media_type in _GENERIC_TYPES:
-        media_type = media_types.DOCKER_SCHEMA1_SIGNED if _says_schema1(body) else ""
+        media_type = media_types.DOCKER_SCHEMA1_SIGNED if _is_schema1_body(body) else ""
     covered = _covered_bytes(response, body, media_type)
     for expected in (reference.digest, digest):
         if expected and digests.of(covered, digests.algorithm(expected)) != expected:
@@ -97,7 +102,7 @@ def hashed(response: Response, reference: Reference) -> Descriptor:
     return Descriptor(media_type, reference.digest or digest or digests.of(covered), len(body))
 
 
-def _says_schema1(body: bytes) -> bool:
+def _is_schema1_body(body: bytes) -> bool:
     """Return whether the body says that it is a manifest of Docker's schema 1."""
     try:
         return Document.parse(body, "the manifest").fields.get("schemaVersion") == 1
@@ -106,9 +111,9 @@ def _says_schema1(body: bytes) -> bool:
 
 
 def _covered_bytes(response: Response, body: bytes, media_type: str) -> bytes:
-    """Return the bytes of a manifest that its digest covers.
+    """Return those bytes of a manifest that the digest covers.
 
-    These are all bytes, except for the signatures of a manifest of schema 1.
+    The digest covers all bytes, except for the signatures in a manifest of schema 1.
     """
     if not media_types.is_schema1(media_type):
         return body
@@ -121,8 +126,8 @@ def _covered_bytes(response: Response, body: bytes, media_type: str) -> bytes:
 def _check_type(response: Response, covered: bytes, media_type: str) -> str:
     """Return the media type of a manifest.
 
-    Raises RegistryError if the manifest is invalid or its content contradicts the media type of
-    the response (CVE-2021-41190).
+    Raises RegistryError if the manifest is invalid, or if its content contradicts the media type
+    of the response (CVE-2021-41190).
     """
     try:
         if media_types.is_schema1(media_type):
@@ -137,9 +142,9 @@ def _unusable(response: Response, error: ContainerdError) -> RegistryError:
     return RegistryError(f"{response.url.origin} sent an unusable manifest: {error}")
 
 
-def verified(response: Response, descriptor: Descriptor) -> bytes:
-    """Return the manifest in a response's body, after verifying it against ``descriptor``."""
-    begin(response, descriptor, 0)
+def verified_document(response: Response, descriptor: Descriptor) -> bytes:
+    """Verify the manifest in a response's body against ``descriptor``, and return its bytes."""
+    body_start(response, descriptor, 0)
     body = response.read(MAX_DOCUMENT, "the manifest")
     covered = _covered_bytes(response, body, descriptor.media_type)
     has_size = not media_types.is_schema1(descriptor.media_type)
@@ -148,12 +153,17 @@ def verified(response: Response, descriptor: Descriptor) -> bytes:
     return body
 
 
-def begin(response: Response, descriptor: Descriptor, offset: int, last: int | None = None) -> int:
-    """Return the offset in the content at which a response's body begins: ``offset``, or 0.
+def body_start(
+    response: Response, descriptor: Descriptor, offset: int, last: int | None = None
+) -> int:
+    """Check a response's headers, and return the offset in the content at which the body begins.
 
-    ``offset`` and ``last`` are the first and the last requested byte. ``last`` is by default the
-    last byte of the content. Raises RegistryError if the response has another media type or
-    range, and SizeMismatch if it announces another size.
+    The result is ``offset`` if the registry sent the requested range, and 0 if it sent the whole
+    content. ``offset`` and ``last`` are the offsets of the first and the last requested byte.
+    ``last=None`` means the last byte of the content.
+
+    Raises RegistryError if the response has a media type or a range that was not requested. Raises
+    SizeMismatch if the response announces a wrong size.
     """
     media_type = media_types.bare(response.headers.get("Content-Type", ""))
     if media_types.is_document(media_type) and media_type != descriptor.media_type:
@@ -170,9 +180,10 @@ def begin(response: Response, descriptor: Descriptor, offset: int, last: int | N
             f"bytes {offset}-{end - 1}/*",
         ):
             raise RegistryError(
-                f"{response.url.origin} sent another range than requested: {quoted(content_range)}"
+                f"{response.url.origin} sent a range that was not requested: "
+                f"{quoted(content_range)}"
             )
-    # Registries sign a manifest of schema 1 for each request, so its length may vary.
+    # A registry signs a manifest of schema 1 for each request, so the length may vary.
     has_size = not media_types.is_schema1(descriptor.media_type)
     if has_size and response.length is not None and start + response.length != end:
         raise SizeMismatch(

@@ -17,27 +17,30 @@ from ..progress import ProgressEvent
 from ..records import field, record
 from ..undo import Undo
 from .auth import Authenticator
-from .destinations import Privacy, Url, check_redirect
+from .destinations import AddressLevel, Url, check_redirect
 from .hosts import Host
 from .http import Body, Response, Transport
-from .http_errors import MAX_ERROR, Again, clean, repeats, status_failure, wait_asked
+from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, status_failure
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
-#: Seconds of the first and of the longest wait between tries, if the registry names no time.
+#: Seconds of the first and of the longest wait between tries, if the registry does not ask for a
+#: wait.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
-#: A transfer gives up after this many failures in a row without a byte in between, as containerd's
-#: reader does.
-MOST_CUTS = 3
-#: Statuses with which a registry refuses a request unprocessed: too many requests, or overload.
+#: A transfer stops after this many consecutive failures without progress, as in containerd's
+#: reader.
+MAX_FAILURES = 3
+#: Statuses with which a registry refuses a request without processing it: too many requests (429)
+#: or overload (503).
 _REFUSALS = frozenset({429, 503})
 
 _READ_METHODS = frozenset({"GET", "HEAD"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: Redirects that keep the method and the body (RFC 9110, section 15.4).
-_METHOD_KEEPING = frozenset({307, 308})
-#: A warning with code 299. Only these are meant for users (distribution-spec, Warnings).
+#: Redirects that preserve the method and the body (RFC 9110, section 15.4).
+_METHOD_PRESERVING = frozenset({307, 308})
+#: A warning with code 299. Only warnings with this code are for users (distribution-spec,
+#: Warnings).
 _WARNING = lazy_pattern(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 _LOGGER = logging.getLogger(__package__)
@@ -55,13 +58,13 @@ class ApiRequest:
         path: The path below the API's root.
         what: The name of the requested content in errors.
         scopes: The scopes that a token must have (``repository:app:pull``).
-        headers: Further headers.
-        query: Fields that are added to the path's query.
+        headers: Headers in addition to the default headers.
+        query: The query parameters.
         body: The request body.
-        url: A URL that the host named. It replaces ``path`` and ``query``.
+        url: A complete URL, which replaces ``path`` and ``query``.
         expect: The statuses of a successful response.
         tries: The largest number of tries.
-        anonymous: Whether the request never carries credentials, whatever its URL.
+        anonymous: Whether to send no credentials, even if the URL is on the host itself.
     """
 
     method: str
@@ -84,10 +87,10 @@ class Session:
         host: The host.
         transport: Sends single requests.
         auth: Answers the host's authentication challenges.
-        sleep: Waits for some seconds.
-        report: Called with an event before each retry.
-        warnings: A list to which the host's warnings are added.
-        tries: The largest number of tries of a request.
+        sleep: A function that waits for a number of seconds.
+        report: A function that is called with an event before each retry.
+        warnings: A list to which the session adds the host's warnings.
+        tries: The largest number of tries for each request.
     """
 
     def __init__(
@@ -113,10 +116,10 @@ class Session:
         """Close the idle connections."""
         self._transport.close()
 
-    def greet(self, scopes: tuple[str, ...], deadline: Deadline) -> None:
-        """Let the host send its authentication challenge before a request with a large body.
+    def request_challenge(self, scopes: tuple[str, ...], deadline: Deadline) -> None:
+        """Make the host send its authentication challenge before a request with a large body.
 
-        This does nothing if the ``Authorization`` for ``scopes`` is known.
+        This method sends no request to the host if the client already has a header for ``scopes``.
         """
         if not self._auth.header(scopes, deadline):
             self.send(
@@ -126,33 +129,33 @@ class Session:
             )
 
     def send(
-        self, request: ApiRequest, deadline: Deadline, use: Callable[[Response], _Result]
+        self, request: ApiRequest, deadline: Deadline, read_response: Callable[[Response], _Result]
     ) -> _Result:
-        """Send a request, with retries, and return the result of ``use`` for its response.
+        """Send a request, with retries, and return the result of ``read_response``.
 
-        Raises RegistryError or a subclass if the last try fails, and the errors of ``use``. An
-        ``Again`` that ``use`` raises causes a retry.
+        Raises RegistryError or a subclass if the last try fails. Raises the errors of
+        ``read_response``, except for ``Retryable``, which causes a retry.
         """
         waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         tries = 0
         while True:
             tries += 1
             try:
-                return _apply(self._send_once(request, deadline), use)
-            except Again as again:
-                wait = next(waits) if again.after is None else again.after
+                return _apply(self._send_once(request, deadline), read_response)
+            except Retryable as retryable:
+                wait = next(waits) if retryable.wait is None else retryable.wait
                 remaining = deadline.remaining()
                 if tries >= min(request.tries, self._tries) or (
                     remaining is not None and wait >= remaining
                 ):
-                    raise again.error from again.__cause__
-                reason = again.error.message
+                    raise retryable.error from retryable.__cause__
+                reason = retryable.error.message
             _LOGGER.debug("%s: again in %.1f s: %s", request.what, wait, reason)
             self._report(ProgressEvent("retrying", request.what, reason=reason, wait=wait))
             self._sleep(wait)
 
     def _send_once(self, request: ApiRequest, deadline: Deadline) -> Response:
-        """Return the response to one try, after answering the host's authentication challenges."""
+        """Try a request once, answer the host's challenges, and return the final response."""
         header = "" if request.anonymous else self._auth.header(request.scopes, deadline)
         response = self._follow(request, header, deadline)
         while response.status == 401 and self._is_from_host(response) and not request.anonymous:
@@ -161,20 +164,20 @@ class Session:
             second = self._auth.answer(request.scopes, values, header, deadline)
             if not second or second == header:
                 raise self._failure(request, response, body)
-            # This loop ends: the authenticator answers at most two challenges of one request.
+            # This loop ends, because the authenticator answers at most two challenges of a request.
             header, response = second, self._follow(request, second, deadline)
         if response.status not in request.expect:
             raise self._failure(request, response, response.snippet(MAX_ERROR))
         if self._is_from_host(response):
-            self._keep_warnings(response)
+            self._add_warnings(response)
         return response
 
     def _is_from_host(self, response: Response) -> bool:
         """Return whether the response is from the host itself, not from another origin."""
         return response.url.origin == self.host.base.origin
 
-    def _keep_warnings(self, response: Response) -> None:
-        """Keep the response's warnings for users that are new and do not repeat a secret."""
+    def _add_warnings(self, response: Response) -> None:
+        """Store the response's warnings for users, if they are new and repeat no secret."""
         for value in response.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
             text = clean(re.sub(r"\\(.)", r"\1", match[1])) if match else ""
@@ -199,12 +202,12 @@ class Session:
             body,
             what=request.what,
             url=response.url,
-            known=response.status in (401, 403) and self._auth.credentials is not None,
+            had_credentials=response.status in (401, 403) and self._auth.credentials is not None,
             secrets=self._secrets(),
         )
 
     def _secrets(self) -> list[str]:
-        """Return the texts that this host received and that errors must not quote."""
+        """Return the secrets that this host has received, and that errors must not quote."""
         return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
 
     def _follow(self, request: ApiRequest, authorization: str, deadline: Deadline) -> Response:
@@ -214,27 +217,30 @@ class Session:
             secret_headers["Authorization"] = authorization
         previous, url = self.host.base, request.url or self.host.url(request.path, request.query)
         for _ in range(MAX_REDIRECTS + 1):
-            limit = self._check_target(previous, url)
-            if limit is not None or request.anonymous:
-                secret_headers = {}  # not sent again, even if a redirect leads back
+            max_level = self._check_target(previous, url)
+            if max_level is not None or request.anonymous:
+                # Later requests carry no secrets, even if a redirect leads back to the host.
+                secret_headers = {}
             response = self._transport.send(
                 request.method,
                 url,
                 {**request.headers, **secret_headers},
                 deadline,
-                limit,
+                max_level,
                 body=request.body,
                 what=request.what if request.url else request.path or request.what,
             )
-            followed = _REDIRECTS if request.method in _READ_METHODS else _METHOD_KEEPING
+            followed = _REDIRECTS if request.method in _READ_METHODS else _METHOD_PRESERVING
             if response.status not in followed:
                 return response
             previous, url = url, _redirect_target(request, response)
         origin = self.host.base.origin
         raise RegistryError(f"{origin} redirects {request.what} more than {MAX_REDIRECTS} times")
 
-    def _check_target(self, previous: Url, target: Url) -> Privacy | None:
-        """Return how private the target's address may be, or ``None`` for the host itself.
+    def _check_target(self, previous: Url, target: Url) -> AddressLevel | None:
+        """Return the highest level that the target's address is allowed to have.
+
+        The result is ``None`` if the target is the host itself.
 
         ``previous`` is the URL that redirected to ``target``. Raises RegistryError if the client
         must not send a request to the target.
@@ -242,26 +248,26 @@ class Session:
         base = self.host.base
         if target.origin != base.origin:
             check_redirect(previous, target)
-        return self._transport.limit(base, target, "the redirect")
+        return self._transport.max_level(base, target, "the redirect")
 
 
-def _apply(response: Response, use: Callable[[Response], _Result]) -> _Result:
-    """Return the result of ``use``. If it raises, the response is closed."""
+def _apply(response: Response, read_response: Callable[[Response], _Result]) -> _Result:
+    """Return the result of ``read_response``. If this function raises, close the response."""
     with Undo(response.close):
-        return use(response)
+        return read_response(response)
 
 
 def _redirect_target(request: ApiRequest, response: Response) -> Url:
-    """Return the URL to which a response redirects. Raises RegistryError if it names none."""
-    target = location(response, request.what)
+    """Return the URL to which a response redirects. Raises RegistryError if the URL is missing."""
+    target = location_of(response, request.what)
     response.snippet(MAX_ERROR)
     if target is None:
         raise RegistryError(f"{response.url.origin} redirects {request.what} without a Location")
     return target
 
 
-def location(response: Response, what: str) -> Url | None:
-    """Return the absolute URL of a response's ``Location``, or ``None`` if it has none.
+def location_of(response: Response, what: str) -> Url | None:
+    """Return the absolute URL of a response's ``Location``, or ``None`` without this header.
 
     The query stays verbatim. Raises RegistryError for an invalid URL; ``what`` names the content
     in the error.
@@ -278,19 +284,19 @@ def location(response: Response, what: str) -> Url | None:
         ) from None
 
 
-class Cuts:
+class TransferRetries:
     """Decides whether a transfer continues after a failure, and waits before the next try.
 
-    The transfer gives up after three failures in a row without a byte in between. Responses with
-    status 429 or 503 are counted separately, because they do not break a connection.
+    The transfer stops after three consecutive failures without progress. Responses with status 429
+    or 503 are counted separately, because they do not break a connection.
 
     Args:
-        sleep: Waits for some seconds.
-        report: Called with an event before each retry.
+        sleep: A function that waits for a number of seconds.
+        report: A function that is called with an event before each retry.
         name: The name of the content in events and debug output.
-        until: Returns the deadline of a try that begins now.
-        refusals: The number of responses with status 429 or 503 in a row after which the
-            transfer gives up.
+        new_deadline: A function that returns the deadline of a try that begins now.
+        max_refusals: The number of consecutive responses with status 429 or 503 after which the
+            transfer stops.
     """
 
     def __init__(
@@ -298,23 +304,23 @@ class Cuts:
         sleep: Callable[[float], object],
         report: Report,
         name: str,
-        until: Callable[[], Deadline],
+        new_deadline: Callable[[], Deadline],
         *,
-        refusals: int = MOST_CUTS,
+        max_refusals: int = MAX_FAILURES,
     ) -> None:
         self._sleep = sleep
         self._report = report
         self._name = name
-        self._until = until
-        self._most_refusals = refusals
+        self._new_deadline = new_deadline
+        self._max_refusals = max_refusals
         self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         self._failures = self._refusals = 0
         self._last_offset = -1
 
-    def survive(self, error: ContainerdError, offset: int, total: int) -> None:
+    def wait_or_raise(self, error: ContainerdError, offset: int, total: int) -> None:
         """Wait before the next try, which continues at ``offset`` of ``total`` bytes.
 
-        Raises ``error`` if the transfer gives up.
+        Raises ``error`` if the transfer stops.
         """
         if offset != self._last_offset:
             self._failures = self._refusals = 0
@@ -323,10 +329,10 @@ class Cuts:
             self._refusals += 1
         else:
             self._failures += 1
-        if self._failures >= MOST_CUTS or self._refusals >= self._most_refusals:
+        if self._failures >= MAX_FAILURES or self._refusals >= self._max_refusals:
             raise error
-        wait = max(next(self._waits), wait_asked(error) or 0.0)
-        remaining = self._until().remaining()
+        wait = max(next(self._waits), requested_wait(error) or 0.0)
+        remaining = self._new_deadline().remaining()
         if remaining is not None and wait >= remaining:
             raise error
         _LOGGER.debug(

@@ -13,11 +13,11 @@ from .hosts import TlsFiles
 
 
 class Contexts:
-    """The TLS contexts for one host and for the hosts that it names. Thread-safe.
+    """The TLS contexts for one host, and for other hosts to which this host refers. Thread-safe.
 
-    The host itself gets the client certificates, and ``skip_verify`` applies to it. For the hosts
-    that it names (redirects, token realms), only the certificate authorities apply. They get no
-    client certificate, and are always verified. Each context is made when it is first needed.
+    All settings apply to the host itself. For the other hosts (redirects, token realms), only the
+    certificate authorities apply. The client sends no certificate to the other hosts, and always
+    verifies their certificates. Each context is made when it is first needed.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -28,24 +28,25 @@ class Contexts:
     def pool_arguments(self, own: bool) -> dict[str, object]:
         """Return the keyword arguments of a urllib3 pool.
 
-        ``own`` is whether the pool is for the host itself. Raises InvalidArgument if a file cannot
-        be used.
+        ``own`` says whether the pool is for the host itself. Raises InvalidArgument if a file
+        cannot be used.
         """
-        with self._lock:  # making a context reads the system's certificates, so make it only once
+        # A new context reads the system's certificates, so each context is made only once.
+        with self._lock:
             if own not in self._contexts:
                 self._contexts[own] = _context(self._files if own else TlsFiles(ca=self._files.ca))
             context = self._contexts[own]
         if own and self._files.skip_verify:
             return {"ssl_context": context, "cert_reqs": "CERT_NONE", "assert_hostname": False}
-        # The context says this, too, but urllib3 1.26 does not verify without this argument.
+        # The context already requires verification, but urllib3 1.26 also needs this argument.
         return {"ssl_context": context, "cert_reqs": "CERT_REQUIRED"}
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities and those of the files.
+    """Return a context that trusts the system's authorities and the authorities in ``files``.
 
-    urllib3 makes it, not ``ssl``. urllib3 1.26 compares host names itself, and fails for IP
-    addresses if the context compares them, too.
+    The context comes from urllib3, because urllib3 1.26 compares host names itself. If the context
+    compared host names, too, urllib3 1.26 would fail for IP addresses.
     """
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     if files.skip_verify:
@@ -67,7 +68,7 @@ def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> 
 
     def no_password() -> str:
         raise InvalidArgument(
-            f"the key of {certificate} is encrypted", remedy="Give a key without a password"
+            f"the key of {certificate} is encrypted", remedy="Use a key without a password"
         )
 
     try:

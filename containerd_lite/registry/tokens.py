@@ -1,6 +1,6 @@
-"""Requests tokens from a registry's token server, with GET or with POST of a form.
+"""Requests tokens from a registry's token server, with GET or with a form sent by POST.
 
-See distribution, docs/spec/auth: token.md, oauth.md and scope.md. ``auth`` caches the tokens.
+See token.md, oauth.md and scope.md in distribution's docs/spec/auth. ``auth`` caches the tokens.
 """
 
 from __future__ import annotations
@@ -29,33 +29,37 @@ from .credentials import Credentials
 from .destinations import Url, check_realm
 from .hosts import Host
 from .http import Response, Transport
-from .http_errors import MAX_ERROR, Again, status_failure
+from .http_errors import MAX_ERROR, Retryable, status_failure
 
-#: The name of this client for token servers (RFC 6749, appendix A.1).
+#: The ``client_id`` that this client sends to token servers (RFC 6749, appendix A.1).
 CLIENT_ID = "containerd_lite"
-#: Least lifetime of a token in seconds. A shorter one is raised to it, as in containers/image.
+#: Least lifetime of a token in seconds. A shorter lifetime is replaced by this value, as in
+#: containers/image.
 MIN_LIFETIME = 60.0
-#: Largest lifetime of a token in seconds, a day. A longer one is reduced to it.
+#: Largest lifetime of a token in seconds: a day. A longer lifetime is replaced by this value.
 _MAX_LIFETIME = 86400.0
 
-#: Statuses with which servers that require GET answer a POST, as in containerd.
+#: Statuses with which a server that accepts only GET answers a POST request, as in containerd.
 _POST_REFUSED = frozenset({400, 401, 404, 405})
-#: Those of them that may concern only the refresh token (RFC 6749, section 5.2).
+#: Statuses with which a server may refuse only the refresh token, and not every POST request
+#: (RFC 6749, section 5.2).
 _GRANT_REFUSED = frozenset({400, 401})
 
 #: The form of a token in a header (RFC 6750, section 2.1).
 _BEARER = lazy_pattern(r"[A-Za-z0-9._~+/-]+=*")
-#: The form ``type:name:action,action``. The name may contain colons.
+#: A scope of the form ``type:name:action,action``. The name can contain colons.
 _SCOPE = lazy_pattern(r"([^:]+:.+):([A-Za-z0-9_.*-]+(?:,[A-Za-z0-9_.*-]+)*)")
-#: A time of RFC 3339. The fraction is dropped: Go writes more digits than Python 3.10 can parse.
+#: A time in the form of RFC 3339. The fraction of the second is dropped, because Go writes more
+#: digits than Python 3.10 can parse.
 _TIME = lazy_pattern(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9:]{5})")
 
 
 def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """Return the union of scopes, sorted, with one scope per resource and sorted actions.
+    """Return the union of ``scopes``, sorted, with one scope for each resource.
 
-    An item may contain several scopes, separated by spaces. A scope that does not have the form
-    ``type:name:actions`` is kept unchanged (distribution, docs/spec/auth/scope.md).
+    The actions of each scope are sorted, too. An item of ``scopes`` can contain several scopes,
+    separated by spaces. A scope that does not have the form ``type:name:actions`` stays unchanged
+    (distribution, docs/spec/auth/scope.md).
     """
     actions: dict[str, set[str]] = {}
     others: set[str] = set()
@@ -70,14 +74,14 @@ def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
 
 @contextmanager
 def acquire_for_token(lock: threading.RLock, deadline: Deadline, address: str) -> Iterator[None]:
-    """Run the block with ``lock`` acquired, so that one thread at a time requests a token.
+    """Run the block with ``lock`` acquired, so that only one thread at a time requests a token.
 
-    Raises RegistryUnavailable if the lock was not free before the deadline, and Cancelled after an
-    interrupt. ``address`` is the token server in the error.
+    Raises RegistryUnavailable if the lock cannot be acquired before the deadline, and Cancelled
+    after an interrupt. ``address`` names the token server in the error.
     """
     with holding(lock, deadline, check) as acquired:
         if not acquired:
-            raise RegistryUnavailable(f"{address} gave no token in time", remedy="Try again later")
+            raise RegistryUnavailable(f"{address} sent no token in time", remedy="Try again later")
         yield
 
 
@@ -92,7 +96,7 @@ class Token:
 class Realm:
     """A token server that issues tokens for one service. Thread-safe.
 
-    It remembers whether the server accepts POST.
+    A ``Realm`` remembers whether its server accepts POST requests.
 
     Args:
         url: The URL of the token server.
@@ -100,7 +104,7 @@ class Realm:
         host: The registry that named the token server.
         transport: Sends the requests.
         credentials: The user's credentials for the registry.
-        trusted: Host names that may receive the credentials, as for ``check_realm``.
+        trusted: Names of hosts that are allowed to receive the credentials: see ``check_realm``.
     """
 
     def __init__(
@@ -127,20 +131,22 @@ class Realm:
     def fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
         """Request a token for ``scopes``.
 
-        Without credentials, the request is a GET. With credentials it is a POST, and if the
-        server does not accept that, a GET with the password.
+        Without credentials, this method sends a GET request. With credentials, this method sends
+        a POST request. If the server does not accept POST, this method sends a GET request with the
+        password.
 
         Raises:
-            RegistryError: The client must not send a request to the server, or cannot read its
-                response.
+            RegistryError: The client must not send a request to the server, or cannot parse the
+                server's response.
             RegistryUnauthorized: The server refuses the credentials, or sends no valid token.
             RegistryUnavailable: The server cannot be reached.
-            http_errors.Again: As RegistryUnavailable, and a retry may help.
+            http_errors.Retryable: The server is unavailable, but a retry may help.
         """
         try:
             return self._fetch(scopes, deadline)
-        except (Again, ContainerdError) as failure:
-            # The cause may quote received bytes: a token, or a secret that the server sent back.
+        except (Retryable, ContainerdError) as failure:
+            # The error's cause may quote received bytes: a token, or a secret that the server
+            # sent back.
             raise failure from None
 
     def _fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
@@ -162,16 +168,17 @@ class Realm:
         return token
 
     def _refreshing(self, deadline: Deadline) -> AbstractContextManager[None]:
-        """Return a context in which no other thread uses the refresh token.
+        """Return a context manager that keeps other threads from using the refresh token.
 
-        A refresh token may be valid only once. The response may then contain the next one.
+        Some servers accept a refresh token only once, and send the next refresh token in their
+        response.
         """
         if not self._refresh_token:
             return nullcontext()
         return acquire_for_token(self._refresh_lock, deadline, self.url.origin)
 
     def _grant(self) -> dict[str, str]:
-        """Return the form's fields with the refresh token, or else with the password."""
+        """Return form fields: the refresh token if the realm has one, otherwise the password."""
         refresh_token, user = self._refresh_token, self._user
         if refresh_token:
             return {"grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -181,7 +188,7 @@ class Realm:
         self, grant: Mapping[str, str], scopes: tuple[str, ...], deadline: Deadline
     ) -> Response:
         fields = {"service": self.service, "scope": " ".join(scopes), "client_id": CLIENT_ID}
-        # A field without a value counts as omitted, so omit it (RFC 6749, section 3.2).
+        # Servers ignore empty fields, so the form omits empty fields (RFC 6749, section 3.2).
         form = urlencode({**grant, **{name: value for name, value in fields.items() if value}})
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._send("POST", self.url, headers, deadline, form.encode("ascii"))
@@ -202,11 +209,13 @@ class Realm:
         deadline: Deadline,
         body: bytes | None = None,
     ) -> Response:
-        """Send a request, after checking that the token server may receive it."""
+        """Check that the token server is allowed to receive a request, and send the request."""
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
-        limit = self._transport.limit(base, realm, "the token realm")
-        return self._transport.send(method, url, headers, deadline, limit, body=body, what="token")
+        max_level = self._transport.max_level(base, realm, "the token realm")
+        return self._transport.send(
+            method, url, headers, deadline, max_level, body=body, what="token"
+        )
 
     def _token_refused(self, status: int) -> RegistryUnauthorized:
         return RegistryUnauthorized(
@@ -217,31 +226,31 @@ class Realm:
         )
 
     def _read(self, response: Response, scopes: tuple[str, ...]) -> Token:
-        """Return the token in a response of at most 1 MiB, and keep its refresh token, if any."""
+        """Return the token in a response of at most 1 MiB. Store the refresh token, if any."""
         what = f"a token for {quoted(' '.join(scopes))}" if scopes else "a token"
-        origin, known = response.url.origin, self._has_secret
+        origin, sent_secret = response.url.origin, self._has_secret
         body = response.read(MAX_ERROR, "the token")
         if 300 <= response.status < 400:
             raise RegistryError(
                 f"{what}: {origin} redirects; redirects are not followed for tokens"
             )
         if response.status != 200:
-            # A server that received a secret may quote it, encoded or in part.
-            error_body = b"" if known else body
+            # A server that received a secret may quote the secret, encoded or in part.
+            error_body = b"" if sent_secret else body
             raise status_failure(
                 response.status,
                 response.headers,
                 error_body,
                 what=what,
                 url=response.url,
-                known=known,
+                had_credentials=sent_secret,
             )
         try:
             document = Document.parse(body, "the token")
             text = document.text("token") or document.text("access_token")
             refresh_token = document.text("refresh_token")
             lifetime = _lifetime(document)
-        except InvalidArgument:  # its message may quote the token
+        except InvalidArgument:  # the error's message may quote the token
             raise RegistryError(f"{what}: {origin} sent a response that cannot be read") from None
         if not _BEARER.fullmatch(text):
             raise RegistryUnauthorized(f"{what}: {origin} sent no valid token")
@@ -251,10 +260,11 @@ class Realm:
 
 
 def _lifetime(document: Document) -> float:
-    """Return the seconds from now until the token expires, from ``expires_in`` and ``issued_at``.
+    """Return the seconds until the token expires, according to ``expires_in`` and ``issued_at``.
 
-    A token from a server's cache has less than its whole lifetime left. If it seems to have
-    expired already, the two clocks differ, and its lifetime counts from now.
+    If the server sends a token from its cache, a part of the token's lifetime has passed. If the
+    token seems to have expired already, the clocks of the server and the client differ. In this
+    case, the lifetime counts from now.
     """
     expires_in = document.fields.get("expires_in")
     is_negative = isinstance(expires_in, int) and expires_in < 0

@@ -34,13 +34,13 @@ from .destinations import Url
 from .download import pull_scope
 from .http import Body, Response
 from .openers import LocalFault, Opener, local_faults, open_content, read_content
-from .session import MAX_TRIES, ApiRequest, Cuts, Session, location
+from .session import MAX_TRIES, ApiRequest, Session, TransferRetries, location_of
 
 #: Largest number of bytes that are read from the content at a time.
 _PIECE = 1 << 20
 _OCTET_STREAM = "application/octet-stream"
 _RANGE = lazy_pattern(r"(?:bytes=)?0-([0-9]{1,19})")
-#: Seconds that the deletion of a failed upload may take. The caller waits for it.
+#: Seconds that the deletion of a failed upload may take. The caller waits for the deletion.
 _DELETE_TIMEOUT = 1.5
 
 _T = TypeVar("_T")
@@ -60,7 +60,7 @@ def push_scope(repository: str) -> str:
 
 
 class _OffsetMismatch(RegistryError):
-    """The registry has received another part of the content than the client assumes."""
+    """The registry and the client disagree about the number of received bytes."""
 
 
 class Upload:
@@ -70,11 +70,12 @@ class Upload:
         session: Sends the requests.
         reference: The repository.
         descriptor: The blob.
-        open_at: Opens the content at an offset.
-        deadline: The deadline for the whole upload, or ``None``.
-        timeout: Seconds that each request without content may take, unless ``deadline`` is given.
-        cuts: Decides whether to continue after a failure.
-        report: Called with an event for each piece that is sent, and with the outcome.
+        open_at: A function that opens the content at an offset in bytes.
+        deadline: The deadline for the whole upload. ``None`` means no deadline.
+        timeout: Seconds that each request without content may take if ``deadline`` is ``None``.
+        retries: Decides whether to continue after a failure.
+        report: A function that is called with an event for each piece that is sent, and with an
+            event for the outcome.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Upload:
         *,
         deadline: Deadline | None,
         timeout: float | None,
-        cuts: Cuts,
+        retries: TransferRetries,
         report: ProgressCallback,
     ) -> None:
         self._session = session
@@ -95,11 +96,12 @@ class Upload:
         self._open_at = open_at
         self._deadline = deadline
         self._timeout = timeout
-        self._cuts = cuts
+        self._retries = retries
         self._report = report
         self._scopes = (push_scope(reference.repository),)
         self._url: Url | None = None
-        self._is_empty = False  # whether the upload was started and no content was sent to it
+        #: Whether the registry has started the upload, but no content has been sent.
+        self._is_empty = False
         self._min_chunk = 0
         self._files = ExitStack()
 
@@ -110,7 +112,7 @@ class Upload:
         single: bool = False,
         ask: bool = True,
     ) -> Outcome:
-        """Upload the blob, unless it exists; see ``Registry.upload_blob``."""
+        """Upload the blob, unless the repository has it; see ``Registry.upload_blob``."""
         if chunk_size is not None and chunk_size < 1:
             raise InvalidArgument("chunk_size must be 1 byte or more")
         if ask and self._exists():
@@ -122,12 +124,13 @@ class Upload:
             if not isinstance(error, LocalFault):
                 raise
             local_error = error.error
-        raise local_error  # here, because the except block would change its context
+        # Raised here, because inside the ``except`` block, the error's context would change.
+        raise local_error
 
     def _mount_or_upload(
         self, mount_from: Sequence[str], chunk_size: int | None, single: bool
     ) -> Outcome:
-        """Try to mount the blob, and upload it otherwise."""
+        """Mount the blob if that is possible. Otherwise, upload it."""
         for repository in mount_from:
             if self._mount(repository):
                 return Outcome.MOUNTED
@@ -152,16 +155,17 @@ class Upload:
         except RegistryNotFound:
             return False
         except RegistryError as error:
-            # A registry that was killed may have half of a blob. It then answers 5xx until the
-            # blob is sent again. Another registry may not know HEAD.
+            # A registry that was killed during an upload may have stored half of a blob. This
+            # registry answers 5xx until the blob is uploaded again. Other registries do not
+            # support HEAD.
             if error.status < 500 and error.status != 405:
                 raise
             return False
 
     def _mount(self, repository: str) -> bool:
-        """Mount the blob from another repository, and return whether that succeeded.
+        """Mount the blob from another repository, and return whether this succeeded.
 
-        If not, the registry may have started an upload (status 202).
+        If the mount failed, the registry may have started an upload (status 202).
         """
         request = self._request(
             "POST",
@@ -171,9 +175,10 @@ class Upload:
             expect=(201, 202),
         )
         try:
-            # Without the response, an upload that the registry starts could not be deleted.
+            # An interrupt must not end this request at once. The registry may start an upload, and
+            # only the response contains the URL for its deletion.
             with delayed(_DELETE_TIMEOUT):
-                return self._send(request, self._started)
+                return self._send(request, self._read_start)
         except (RegistryUnavailable, RegistryUnauthorized):
             return False  # the blob cannot be mounted, so it is uploaded
         except RegistryError as error:
@@ -182,44 +187,44 @@ class Upload:
             return False
 
     def _start(self, single: bool) -> bool:
-        """Start an upload. With ``single``, the request also carries the content.
+        """Start an upload. If ``single`` is true, the request also carries the content.
 
-        Returns true if the registry accepted the content, so that the upload is complete.
+        Returns true if the registry accepted the content. The upload is then complete.
         """
         algorithm = digests.algorithm(self._descriptor.digest)
         query, body = {"digest-algorithm": algorithm} if algorithm != "sha256" else {}, None
         if single:
             query["digest"] = self._descriptor.digest
             body = self._body(0, self._descriptor.size)
-            # An authentication challenge must come before the content is sent, not after it.
-            self._session.greet(self._scopes, self._request_deadline())
+            # The host's authentication challenge must arrive before the content is sent.
+            self._session.request_challenge(self._scopes, self._request_deadline())
         request = self._request("POST", "blobs/uploads/", query=query, body=body, expect=(201, 202))
         try:
             with nullcontext() if single else delayed(_DELETE_TIMEOUT):
-                return self._send(request, self._started, has_content=single)
+                return self._send(request, self._read_start, has_content=single)
         except RegistryUnavailable as error:
             if not single:
                 raise
-            self._cuts.survive(error, 0, self._descriptor.size)
+            self._retries.wait_or_raise(error, 0, self._descriptor.size)
             return self._start(False)
 
-    def _started(self, response: Response) -> bool:
-        """Read the response that starts an upload; return whether the upload is complete."""
+    def _read_start(self, response: Response) -> bool:
+        """Read the response to the start of an upload; return whether the upload is complete."""
         if response.status == 201:
-            responses.confirm(response, self._descriptor.digest)
+            responses.check_stored_digest(response, self._descriptor.digest)
             response.finish()
             return True
         text = response.headers.get("OCI-Chunk-Min-Length", "").strip()
         if text.isascii() and text.isdigit() and len(text) < 12:
             self._min_chunk = int(text)
-        self._note_location(response)
+        self._store_location(response)
         if self._url is None:
             raise RegistryError(f"{response.url.origin} started an upload without a Location")
         self._is_empty = True
         return False
 
     def _transfer(self, chunk_size: int | None) -> None:
-        """Send the content. After each failure, continue where the registry is."""
+        """Send the content. After a failure, continue at the offset that the registry reports."""
         size, furthest = self._descriptor.size, 0
         offset: int | None = 0
         while offset is not None:
@@ -231,9 +236,9 @@ class Upload:
                     offset = self._patch(offset, min(offset + chunk, size))
                 return self._complete(size)
             except (RegistryUnavailable, RegistryNotFound, _OffsetMismatch) as error:
-                # A registry that falls back to an earlier offset makes no progress.
+                # Only an offset beyond all earlier offsets counts as progress.
                 furthest = max(furthest, offset)
-                self._cuts.survive(error, furthest, size)
+                self._retries.wait_or_raise(error, furthest, size)
                 offset = self._recover(error, offset)
 
     def _recover(self, error: RegistryError, offset: int) -> int | None:
@@ -242,18 +247,21 @@ class Upload:
         The result is ``None`` if the registry has the whole blob.
         """
         if offset == self._descriptor.size and isinstance(error, RegistryUnavailable):
-            return offset  # only the request that completes the upload is left
+            return offset  # only the request that completes the upload is missing
         if not isinstance(error, RegistryNotFound):
-            # A registry that refuses a chunk at offset 0 has content, so its "0-0" means one byte.
+            # If the registry refused a chunk at offset 0, the registry has content, and "0-0" means
+            # one byte.
             expected = int(error.status == 416 and not offset)
             request = self._request("GET", "", expect=(204, 200), url=self._url)
             with suppress(RegistryNotFound):
-                received = self._send(request, lambda response: self._received(response, expected))
+                received = self._send(
+                    request, lambda response: self._received_bytes(response, expected)
+                )
                 if received > self._descriptor.size:
                     digest = self._descriptor.digest
                     raise SizeMismatch(f"the registry has too many bytes of {digest}: {received}")
                 return received
-        # The upload is lost, or it is complete and only the response got lost.
+        # The registry lost the upload, or the upload is complete and only the response got lost.
         self._url = None
         return None if self._exists() or self._start(False) else 0
 
@@ -268,40 +276,40 @@ class Upload:
             url=self._url,
         )
 
-        def use(response: Response) -> int:
+        def read_response(response: Response) -> int:
             if response.status == 416:
                 response.snippet(0)
                 raise _OffsetMismatch(
-                    f"{response.url.origin} expects another chunk than {start}-{end - 1}",
+                    f"{response.url.origin} did not expect the chunk {start}-{end - 1}",
                     status=416,
                 )
-            received = self._received(response, end)
+            received = self._received_bytes(response, end)
             return received if "Range" in response.headers else end
 
-        received = self._send(request, use, has_content=True)
+        received = self._send(request, read_response, has_content=True)
         if not start < received <= end:
             raise _OffsetMismatch(
                 f"the registry has {received} bytes after the chunk {start}-{end - 1}"
             )
         return received
 
-    def _received(self, response: Response, expected: int) -> int:
+    def _received_bytes(self, response: Response, expected: int) -> int:
         """Return how many bytes the registry has, according to the ``Range`` of its response.
 
-        distribution sends "0-0" both for no byte and for a single byte. Then ``expected`` decides,
-        which is the number of bytes that the registry should have. This also keeps the
-        ``Location``.
+        distribution sends "0-0" both for no byte and for a single byte. For "0-0", the result is
+        therefore at most ``expected``, the number of bytes that the registry should have. This
+        method also stores the ``Location`` of the response.
         """
         text = response.headers.get("Range", "").strip()
         match = _RANGE.fullmatch(text)
-        self._note_location(response)
+        self._store_location(response)
         if text and not match:
             raise RegistryError(f"{response.url.origin} sent the invalid range {quoted(text)}")
         received = int(match[1]) + 1 if match else 0
         return received if received > 1 else min(expected, received)
 
     def _complete(self, offset: int) -> None:
-        """Complete the upload. The request carries the content from ``offset`` on, if any."""
+        """Complete the upload. The request carries the content from ``offset`` to the end."""
         size = self._descriptor.size
         if self._url is None:
             raise RegistryError("the upload has no URL")
@@ -314,19 +322,20 @@ class Upload:
             "PUT", "", headers=headers, body=body, expect=expect, url=url, tries=1
         )
 
-        def use(response: Response) -> None:
+        def read_response(response: Response) -> None:
             response.snippet(0)
             if response.status == 416:
                 raise _OffsetMismatch(
-                    f"{response.url.origin} has received another part of {digest}", status=416
+                    f"{response.url.origin} has not received the expected part of {digest}",
+                    status=416,
                 )
-            responses.confirm(response, digest)
+            responses.check_stored_digest(response, digest)
 
-        self._send(request, use, has_content=True)
+        self._send(request, read_response, has_content=True)
         self._url = None
 
     def _delete_upload(self) -> None:
-        """Delete an upload that failed. Errors of this request are dropped."""
+        """Delete an upload that failed. Errors of the deletion are ignored."""
         if self._url is None:
             return
         request = self._request("DELETE", "", expect=(204, 202, 200, 404), url=self._url, tries=1)
@@ -350,9 +359,10 @@ class Upload:
         url: Url | None = None,
         tries: int | None = None,
     ) -> ApiRequest:
-        """Return a request for this blob. A request with content gets a single try."""
+        """Return a request for this blob. A request with content is tried only once."""
         if isinstance(body, Body):
-            tries = 1  # before another try, the registry must say how much it has received
+            # Before a second try, the registry must say how many bytes it has received.
+            tries = 1
         return ApiRequest(
             method,
             f"{self._repository}/{path}",
@@ -367,27 +377,32 @@ class Upload:
         )
 
     def _send(
-        self, request: ApiRequest, use: Callable[[Response], _T], has_content: bool = False
+        self,
+        request: ApiRequest,
+        read_response: Callable[[Response], _T],
+        has_content: bool = False,
     ) -> _T:
-        """Send a request. With content, only the upload's own deadline limits it."""
+        """Send a request. Only the upload's own deadline limits a request with content."""
         if not has_content:
-            return self._session.send(request, self._request_deadline(), use)
+            return self._session.send(request, self._request_deadline(), read_response)
         self._is_empty = False
         try:
             with self._files:
-                return self._session.send(request, self._deadline or Deadline(), use)
+                return self._session.send(request, self._deadline or Deadline(), read_response)
         except RegistryError as error:
             if "DIGEST_INVALID" in error.codes:
-                raise DigestMismatch(f"the content has another digest: {error.message}") from error
+                raise DigestMismatch(
+                    f"the content does not match the digest: {error.message}"
+                ) from error
             raise
 
     def _request_deadline(self) -> Deadline:
         """Return the deadline of a request without content."""
         return self._deadline or Deadline(self._timeout)
 
-    def _note_location(self, response: Response) -> None:
-        """Keep the URL for the next request. Without a new one, the previous URL stays valid."""
-        found = location(response, "the upload")
+    def _store_location(self, response: Response) -> None:
+        """Store the URL for the next request. Without a ``Location``, the old URL stays valid."""
+        found = location_of(response, "the upload")
         response.snippet(0)
         self._url = found or self._url
 
@@ -417,9 +432,9 @@ class Upload:
 def _is_whole(response: Response, descriptor: Descriptor) -> bool:
     """Return false if the response to HEAD states a size other than the blob's.
 
-    Raises DigestMismatch if it names another digest.
+    Raises DigestMismatch if the response states a digest other than the blob's.
     """
-    responses.confirm(response, descriptor.digest)
-    size = response.declared
+    responses.check_stored_digest(response, descriptor.digest)
+    size = response.content_length
     response.snippet(0)
     return size in (None, descriptor.size)

@@ -20,7 +20,12 @@ from containerd_lite.deadline import Deadline
 from containerd_lite.errors import ContainerdError
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.credentials import Credentials
-from containerd_lite.registry.destinations import Destinations, Privacy, addresses, privacy
+from containerd_lite.registry.destinations import (
+    AddressLevel,
+    Destinations,
+    address_level,
+    addresses,
+)
 from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.registry import Registry
 from tests.harness.tls import localhost_pem
@@ -36,7 +41,11 @@ HANGING = 5.0
 STALL = 0.5
 STATUSES = (301, 302, 303, 307, 308)
 
-_LEVELS = {"127.0.0.1": Privacy.PUBLIC, "127.0.0.3": Privacy.PUBLIC, "127.0.0.2": Privacy.PRIVATE}
+_LEVELS = {
+    "127.0.0.1": AddressLevel.PUBLIC,
+    "127.0.0.3": AddressLevel.PUBLIC,
+    "127.0.0.2": AddressLevel.PRIVATE,
+}
 _NAMES = {
     "inner.test": ["127.0.0.2"],
     "both.test": ["127.0.0.1", "127.0.0.2"],
@@ -44,9 +53,9 @@ _NAMES = {
 }
 
 
-def classify(address: str) -> Privacy:
+def classify(address: str) -> AddressLevel:
     """How private an address is on this stage."""
-    return _LEVELS[address] if address in _LEVELS else privacy(address)
+    return _LEVELS[address] if address in _LEVELS else address_level(address)
 
 
 def look_up(host: str) -> list[str]:

@@ -182,7 +182,7 @@ def _(stage: Stage) -> None:
 @BOOK.case("containerd-11864-same-part", "each part is the first")
 def _(stage: Stage) -> None:
     stage.server.on("GET", BIG_PATH, part(0, PART - 1, str(len(BIG)), BIG[:PART]))
-    with stage.refused(RegistryError, "another range"):
+    with stage.refused(RegistryError, "a range that was not requested"):
         parallel(stage)
 
 

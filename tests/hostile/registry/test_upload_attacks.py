@@ -237,7 +237,7 @@ def _(stage: Stage) -> None:
     stage.server.on("POST", START, begun())
     stage.server.on("PATCH", PLACE, reply(416))
     stage.server.on("GET", PLACE, _HOLDS_NONE)
-    with pytest.raises(RegistryError, match="expects another chunk"):
+    with pytest.raises(RegistryError, match="did not expect the chunk"):
         chunked(stage)
     assert len(stage.server.requests) < 30
 

@@ -37,7 +37,10 @@ def connecting(server: Scripted) -> Iterator[Connect]:
         ) -> Authenticator:
             host = own_host(server.host)
             transport = Transport(
-                home=host.base.host, bounds=Bounds(), user_agent="tester/1", network=Destinations()
+                tls_host=host.base.host,
+                bounds=Bounds(),
+                user_agent="tester/1",
+                network=Destinations(),
             )
             stack.callback(transport.close)
             found = source or (lambda _: credentials)

@@ -340,10 +340,10 @@ def test_cve_2026_33540_a_realm_in_a_more_private_network(
      "http://[::ffff:10.0.0.1]/x", "http://0.0.0.0/x", "http://[64:ff9b::a00:1]/x"],
 )  # fmt: skip
 def test_realms_inside_as_a_public_registry_would_name_them(server: Scripted, realm: str) -> None:
-    from containerd_lite.registry.destinations import Privacy, privacy
+    from containerd_lite.registry.destinations import AddressLevel, address_level
 
-    def classify(address: str) -> Privacy:
-        return Privacy.PUBLIC if address == "127.0.0.1" else privacy(address)
+    def classify(address: str) -> AddressLevel:
+        return AddressLevel.PUBLIC if address == "127.0.0.1" else address_level(address)
 
     def addresses(host: str) -> list[str]:
         return ["10.1.2.3"] if host == "metadata.test" else [host]

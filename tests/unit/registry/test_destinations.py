@@ -8,7 +8,13 @@ import sys
 import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnavailable
-from containerd_lite.registry.destinations import Destinations, Privacy, Url, is_loopback, privacy
+from containerd_lite.registry.destinations import (
+    AddressLevel,
+    Destinations,
+    Url,
+    address_level,
+    is_loopback,
+)
 from containerd_lite.registry.hosts import own_host
 
 
@@ -53,26 +59,27 @@ def test_paths_below_the_base() -> None:
 @pytest.mark.parametrize(
     ("address", "level"),
     [
-        ("8.8.8.8", Privacy.PUBLIC), ("2606:4700::1", Privacy.PUBLIC),
-        ("10.0.0.1", Privacy.PRIVATE), ("172.16.0.1", Privacy.PRIVATE),
-        ("192.168.1.1", Privacy.PRIVATE), ("100.64.0.1", Privacy.PRIVATE),
-        ("fd00::1", Privacy.PRIVATE), ("::ffff:10.0.0.1", Privacy.PRIVATE),
-        ("64:ff9b::a00:1", Privacy.PRIVATE), ("2002:a00:1::", Privacy.PRIVATE),
-        ("169.254.169.254", Privacy.LINK_LOCAL), ("fe80::1%eth0", Privacy.LINK_LOCAL),
-        ("::ffff:169.254.169.254", Privacy.LINK_LOCAL), ("127.0.0.1", Privacy.LOOPBACK),
-        ("127.9.9.9", Privacy.LOOPBACK), ("::1", Privacy.LOOPBACK), ("0.0.0.0", Privacy.LOOPBACK),
-        ("::", Privacy.LOOPBACK), ("::ffff:127.0.0.1", Privacy.LOOPBACK),
-        ("::ffff:0.0.0.0", Privacy.LOOPBACK),
+        ("8.8.8.8", AddressLevel.PUBLIC), ("2606:4700::1", AddressLevel.PUBLIC),
+        ("10.0.0.1", AddressLevel.PRIVATE), ("172.16.0.1", AddressLevel.PRIVATE),
+        ("192.168.1.1", AddressLevel.PRIVATE), ("100.64.0.1", AddressLevel.PRIVATE),
+        ("fd00::1", AddressLevel.PRIVATE), ("::ffff:10.0.0.1", AddressLevel.PRIVATE),
+        ("64:ff9b::a00:1", AddressLevel.PRIVATE), ("2002:a00:1::", AddressLevel.PRIVATE),
+        ("169.254.169.254", AddressLevel.LINK_LOCAL), ("fe80::1%eth0", AddressLevel.LINK_LOCAL),
+        ("::ffff:169.254.169.254", AddressLevel.LINK_LOCAL), ("127.0.0.1", AddressLevel.LOOPBACK),
+        ("127.9.9.9", AddressLevel.LOOPBACK), ("::1", AddressLevel.LOOPBACK),
+        ("0.0.0.0", AddressLevel.LOOPBACK), ("::", AddressLevel.LOOPBACK),
+        ("::ffff:127.0.0.1", AddressLevel.LOOPBACK),
+        ("::ffff:0.0.0.0", AddressLevel.LOOPBACK),
     ],
 )  # fmt: skip
-def test_privacy(address: str, level: Privacy) -> None:
-    assert privacy(address) is level
+def test_address_level(address: str, level: AddressLevel) -> None:
+    assert address_level(address) is level
 
 
 def test_a_registry_does_not_gain_by_adding_addresses() -> None:
     network = Destinations(resolve=lambda host: ["8.8.8.8", "127.0.0.1"])
-    assert network.reach("registry.test") is Privacy.PUBLIC
-    assert Destinations(resolve=lambda host: []).reach("registry.test") is Privacy.PUBLIC
+    assert network.max_level("registry.test") is AddressLevel.PUBLIC
+    assert Destinations(resolve=lambda host: []).max_level("registry.test") is AddressLevel.PUBLIC
 
 
 def test_loopback_is_told_without_a_look_up() -> None:
@@ -83,7 +90,7 @@ def test_loopback_is_told_without_a_look_up() -> None:
 @pytest.mark.parametrize("host", ["a" * 70 + ".test", "nowhere.invalid", ".."])
 def test_names_without_addresses(host: str) -> None:
     with pytest.raises(RegistryUnavailable):
-        Destinations().reach(host)
+        Destinations().max_level(host)
 
 
 def test_url_forms() -> None:

@@ -162,7 +162,7 @@ def test_a_flood_on_stderr_is_nothing(shelf: Shelf) -> None:
 def test_a_name_that_cannot_be_is_not_looked_for(shelf: Shelf, name: str) -> None:
     shelf.put(LOGIN)
     (shelf.folder / "docker-credential-..").mkdir()
-    with pytest.raises(RegistryUnauthorized, match="cannot be a helper's name"):
+    with pytest.raises(RegistryUnauthorized, match="the helper's name is invalid"):
         shelf.ask(name)
     assert shelf.calls() == []
 

@@ -9,7 +9,7 @@ import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnavailable
 from containerd_lite.oci.reference import Reference
-from containerd_lite.registry.pace import Floor, Pace, TooSlow
+from containerd_lite.registry.pace import BandwidthLimit, LeastRate, TooSlow
 from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import BLOB, BLOB_PATH, LAYER, TAGGED, Naps, manifest
 from tests.unit.registry.scripted import Request, Scripted, reply
@@ -22,20 +22,20 @@ DRIP, DROPS = 0.02, 100
 @pytest.mark.parametrize("rate", [0, 0.5, -1, float("-inf")])
 def test_limits_that_cannot_be(rate: float) -> None:
     with pytest.raises(InvalidArgument, match="bandwidth"):
-        Pace(rate)
+        BandwidthLimit(rate)
 
 
 def test_without_a_limit_nobody_waits(naps: Naps) -> None:
-    pace = Pace(sleep=naps)
-    pace.spend(1 << 40)
+    pace = BandwidthLimit(sleep=naps)
+    pace.throttle(1 << 40)
     assert (pace.portion, naps) == (None, [])
 
 
 def test_what_was_spent_is_waited_for(naps: Naps) -> None:
-    pace = Pace(10, sleep=naps)
-    pace.spend(10_000)
-    pace.spend(0)
-    pace.spend(20_000)
+    pace = BandwidthLimit(10, sleep=naps)
+    pace.throttle(10_000)
+    pace.throttle(0)
+    pace.throttle(20_000)
     assert len(naps) == 2
     assert naps[0] == pytest.approx(1000)
     assert 2500 < naps[1] <= 3000  # the first thousand was not slept through
@@ -43,8 +43,8 @@ def test_what_was_spent_is_waited_for(naps: Naps) -> None:
 
 def test_the_waits_of_threads_add_up(naps: Naps) -> None:
     """One limit for all: each waits for its own bytes and for those before it."""
-    pace = Pace(1, sleep=naps)
-    threads = [threading.Thread(target=pace.spend, args=(1000,)) for _ in range(8)]
+    pace = BandwidthLimit(1, sleep=naps)
+    threads = [threading.Thread(target=pace.throttle, args=(1000,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -56,7 +56,7 @@ def test_the_waits_of_threads_add_up(naps: Naps) -> None:
 
 @pytest.mark.parametrize(("rate", "portion"), [(1, 4096), (80_000, 10_000), (8e9, 10**9)])
 def test_pieces_are_a_part_of_a_second_long(rate: float, portion: int) -> None:
-    assert Pace(rate).portion == portion
+    assert BandwidthLimit(rate).portion == portion
 
 
 def test_blobs_come_within_the_limit(server: Scripted, ref: Reference, naps: Naps) -> None:
@@ -75,35 +75,35 @@ def test_blobs_come_within_the_limit(server: Scripted, ref: Reference, naps: Nap
 
 
 def test_a_floor_is_looked_at_when_its_window_has_been_waited_for() -> None:
-    floor = Floor(100, 10)
-    floor.note(4, 0)
-    floor.note(5.9, 0)
+    least_rate = LeastRate(100, 10)
+    least_rate.record(4, 0)
+    least_rate.record(5.9, 0)
     with pytest.raises(TooSlow, match="100 bytes"):
-        floor.note(0.1, 999)
+        least_rate.record(0.1, 999)
 
 
 def test_a_peer_that_is_just_quick_enough_is_kept() -> None:
-    floor = Floor(100, 10)
+    least_rate = LeastRate(100, 10)
     for _ in range(3):
-        floor.note(5, 0)
-        floor.note(5, 1000)
+        least_rate.record(5, 0)
+        least_rate.record(5, 1000)
 
 
 def test_what_came_before_the_window_does_not_count() -> None:
-    floor = Floor(100, 10)
-    floor.note(10, 1 << 30)
+    least_rate = LeastRate(100, 10)
+    least_rate.record(10, 1 << 30)
     with pytest.raises(TooSlow):
-        floor.note(10, 999)
+        least_rate.record(10, 999)
 
 
 def test_bytes_that_nobody_waited_for_are_no_fault_of_the_peers() -> None:
-    floor = Floor(100, 10)
+    least_rate = LeastRate(100, 10)
     for _ in range(10_000):
-        floor.note(0.0, 1)  # a consumer that takes its time finds them there
+        least_rate.record(0.0, 1)  # a consumer that takes its time finds them there
 
 
 def test_without_a_rate_any_peer_is_quick_enough() -> None:
-    Floor(0, 1).note(1000, 0)
+    LeastRate(0, 1).record(1000, 0)
 
 
 def drip(server: Scripted, head: bytes, drop: bytes) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from containerd_lite.errors import (
 )
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.credentials import Credentials
-from containerd_lite.registry.destinations import Destinations, Privacy, Url
+from containerd_lite.registry.destinations import AddressLevel, Destinations, Url
 from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.session import MAX_REDIRECTS
@@ -30,9 +30,9 @@ SECRETS = (CANARY.encode(), b"Y2FuYXJ5", Credentials("canary", CANARY).basic().e
 STATUSES = (301, 302, 303, 307, 308)
 
 
-def host_level(address: str) -> Privacy:
+def host_level(address: str) -> AddressLevel:
     """Plays internet: 127.0.0.1 is out there, 127.0.0.2 is within."""
-    return Privacy.PRIVATE if address == "127.0.0.2" else Privacy.PUBLIC
+    return AddressLevel.PRIVATE if address == "127.0.0.2" else AddressLevel.PUBLIC
 
 
 def open_registry(server: Scripted, **options: object) -> Registry:

@@ -60,7 +60,7 @@ def test_who_waits_for_a_token_waits_within_the_deadline(
     asked, values = connect(credentials), wanted(server)
     thread, found = in_thread(lambda: asked.answer(PULL, values, "", within()))
     assert script.asked.wait(PATIENCE)
-    with pytest.raises(RegistryUnavailable, match="gave no token in time"):
+    with pytest.raises(RegistryUnavailable, match="sent no token in time"):
         asked.answer(scopes, values, "", Deadline(0))
     assert len(server.requests) == 1
     script.go.set()

@@ -14,7 +14,7 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.registry.credentials import Credentials
-from containerd_lite.registry.http_errors import Again
+from containerd_lite.registry.http_errors import Retryable
 from containerd_lite.registry.tokens import merge_scopes
 from tests.unit.registry.asking import (
     FALLBACK,
@@ -173,7 +173,7 @@ def test_other_answers_to_a_post_are_the_end(
     server: Scripted, connect: Connect, status: int, words: str
 ) -> None:
     server.on("POST", "/token", reply(status, Location="/other"))
-    with pytest.raises((RegistryError, Again), match=words):
+    with pytest.raises((RegistryError, Retryable), match=words):
         connect().answer(PULL, wanted(server), "", within())
     assert [request.method for request in server.requests] == ["POST"]
 
@@ -255,9 +255,9 @@ def test_a_busy_realm_says_when_to_come_again(
     server: Scripted, connect: Connect, status: int, credentials: Credentials | None
 ) -> None:
     server.on("POST" if credentials else "GET", "/token", reply(status, Retry_After="7"))
-    with pytest.raises(Again) as caught:
+    with pytest.raises(Retryable) as caught:
         connect(credentials).answer(PULL, wanted(server), "", within())
-    assert caught.value.after == 7
+    assert caught.value.wait == 7
     assert isinstance(caught.value.error, RegistryUnavailable)
 
 
@@ -298,7 +298,7 @@ def test_no_error_shows_a_secret(
     server.on("POST", "/token", answer)
     server.on("GET", "/token", answer)
     asked = connect(credentials)
-    with pytest.raises((ContainerdError, Again)) as caught:
+    with pytest.raises((ContainerdError, Retryable)) as caught:
         asked.answer(PULL, wanted(server), "", within())
     shown = getattr(caught.value, "error", caught.value)
     text = repr(shown) + "".join(traceback.format_exception(caught.value)) + repr(vars(shown))
