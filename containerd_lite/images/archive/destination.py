@@ -65,14 +65,14 @@ def _follow_links(path: Path) -> Path | None:
     raise InvalidArgument(f"{path} has too many levels of symbolic links")
 
 
-def put(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write all of ``data``.
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all bytes of ``data``.
 
-    A raw file may write only a part at a time. If another file does not return how many bytes it
-    has written, it has written all.
+    A call of ``write`` can write only a part of the bytes. If a file object other than a raw file
+    returns ``None``, it has written all bytes.
 
     Raises:
-        InvalidArgument: The file is non-blocking and cannot take more bytes now.
+        InvalidArgument: The file is non-blocking and cannot accept more bytes now.
     """
     view = memoryview(data)
     while view:
@@ -80,7 +80,7 @@ def put(file: BinaryIO, data: bytes | memoryview) -> None:
         if count is None:
             if isinstance(file, io.RawIOBase):
                 raise InvalidArgument(
-                    "the file to write to is non-blocking", remedy="Make it a blocking one"
+                    "the file to write to is non-blocking", remedy="Make the file blocking"
                 )
             return
         view = view[count:]

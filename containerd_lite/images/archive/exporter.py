@@ -40,7 +40,7 @@ from ..platforms import Platforms, find_manifest, only_one
 from ..via import Via, falling_back, is_for_daemon
 from ..walk import walk
 from .archive_requests import ExportRequest
-from .destination import put, writing_to
+from .destination import write_all, writing_to
 from .docker_archive import manifest_json
 from .intake import DOCKER, INDEX, OCI_LAYOUT
 
@@ -272,14 +272,14 @@ def _write(file: BinaryIO, plan: _Plan, files: Mapping[str, bytes], job: Job) ->
     with _ReadAhead(plan.store, [blobs[name] for name in order if name in blobs]) as reader:
         for name in order:
             if name in blobs:
-                put(file, header(name, blobs[name].size, mode=_BLOB_MODE))
+                write_all(file, header(name, blobs[name].size, mode=_BLOB_MODE))
                 _write_blob(file, reader, blobs[name], job)
             elif name in files:
-                put(file, header(name, len(files[name]), mode=_JSON_MODE))
-                put(file, files[name] + bytes(-len(files[name]) % BLOCK))
+                write_all(file, header(name, len(files[name]), mode=_JSON_MODE))
+                write_all(file, files[name] + bytes(-len(files[name]) % BLOCK))
             else:
-                put(file, header(name, 0, mode=_FOLDER_MODE, folder=True))
-    put(file, bytes(2 * BLOCK))
+                write_all(file, header(name, 0, mode=_FOLDER_MODE, folder=True))
+    write_all(file, bytes(2 * BLOCK))
 
 
 def _write_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) -> None:
@@ -287,10 +287,10 @@ def _write_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) 
     while verifier.seen < blob.size:
         with reader.piece() as piece:
             verifier.update(piece)
-            put(file, piece)
+            write_all(file, piece)
         job.report("uploading", blob.digest, verifier.seen, blob.size)
     verifier.check()
-    put(file, bytes(-blob.size % BLOCK))
+    write_all(file, bytes(-blob.size % BLOCK))
     job.report("uploaded", blob.digest, blob.size, blob.size)
 
 

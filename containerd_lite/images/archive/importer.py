@@ -82,7 +82,7 @@ def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Ima
             labels=request.labels,
             job=Job(request.progress),
         )
-        return changes.accept(names, platforms, is_whole=False)
+        return changes.accept(names, platforms, is_complete=False)
 
 
 def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> list[Image]:

@@ -16,7 +16,7 @@ from ..image import ImageLike, name_and_target
 from ..image_backend import ImageBackend
 from ..job import Job
 from ..platforms import Platforms, wanted_children
-from ..pull.store_fetcher import StoreFetcher, expect_bounded
+from ..pull.store_fetcher import StoreFetcher, check_document_size
 from ..resolver import Fetcher, Reader, Resolver, using
 from ..walk import Dispatcher
 from .upkeep_request import FetchRequest
@@ -45,7 +45,7 @@ def _fetch_missing(
     fetched: dict[str, Descriptor] = {}
 
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
-        expect_bounded(descriptor)
+        check_document_size(descriptor)
         if descriptor.digest not in present:
             source.fetch_if_missing(descriptor)
             fetched[descriptor.digest] = descriptor

@@ -32,7 +32,7 @@ from ..image_backend import ImageBackend, Replacer
 from ..job import Job, side_by_side
 from ..platforms import wanted_children
 from ..pull.fetch_blob import fetch_blob
-from ..pull.store_fetcher import StoreFetcher, expect_bounded
+from ..pull.store_fetcher import StoreFetcher, check_document_size
 from ..resolver import Resolver, using
 from ..walk import Dispatcher, children_in
 from .missing import LateFetcher
@@ -191,7 +191,7 @@ class Repair:
     def _make_good(self, source: StoreFetcher, descriptor: Descriptor, fetch: bool) -> bool:
         """Check a blob, and replace or fetch it; return false if it is missing and stays so."""
         digest, store, changed = descriptor.digest, self._store, None
-        expect_bounded(descriptor)
+        check_document_size(descriptor)
         try:
             info = store.info(digest)
         except NotFound:
