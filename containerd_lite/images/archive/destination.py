@@ -22,12 +22,12 @@ _MOST_LINKS = 40
 def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
     """Yield the file to write to.
 
-    The file of a path is replaced when the block ends, and stays as it was if the block fails.
-    If the path is a symbolic link, the file that it leads to is replaced. The new file gets the
-    mode of the old one.
+    For a path, this is a new file. At the end of the block, the new file replaces the file at the
+    path, and gets its mode. If the block fails, the old file stays unchanged. If the path is a
+    symbolic link, the target of the link is replaced.
 
     Args:
-        target: A path, or a binary file, which is yielded as it is.
+        target: A path, or a binary file. A binary file is yielded itself.
 
     Raises:
         InvalidArgument: The path leads through too many symbolic links.
@@ -50,10 +50,10 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _follow_links(path: Path) -> Path | None:
-    """Return the path that symbolic links lead to, ``None`` for a path in ``/proc``.
+    """Return the path that symbolic links lead to, or ``None`` if they lead into ``/proc``.
 
-    ``/dev/stdout`` leads to ``/proc``, where a link stands for a file that a process has open.
-    The process would not see a file that replaces it.
+    ``/dev/stdout`` leads to a link in ``/proc`` that represents an open file of a process. If the
+    file were replaced, the process would still use the old file.
     """
     for _ in range(_MOST_LINKS):
         path = path.parent.resolve() / path.name
