@@ -17,10 +17,10 @@ USUAL = 8
 USUAL_LARGE = 4
 #: A blob of more bytes than this is large.
 LARGE = 4 << 20
-#: The number of large blobs to move at a time while an unpacker waits for a layer, and while all
-#: unpackers are busy. In benchmarks/images.py, pulls with a limit of two take 0.75 of ctr's time,
-#: and pulls with a limit of four take 0.85 of it. With a limit of one while the unpacker is busy,
-#: pulls take 0.96 of the time that they take with a constant limit of two.
+#: Two limits on the number of large blobs to move at a time: while an unpacker waits for a layer,
+#: and while all unpackers are busy. In benchmarks/images.py, pulls with a limit of two take 0.75 of
+#: ctr's time, and pulls with a limit of four take 0.85 of ctr's time. If the limit is one while the
+#: unpacker is busy, pulls take 0.96 of the time with a constant limit of two.
 _LIMIT_IF_AWAITED, _LIMIT_IF_BUSY = 2, 1
 #: The connection is slow if a blob moves at less than this many bytes per second, and takes more
 #: than this many seconds. More large blobs are then moved at a time.
@@ -33,9 +33,9 @@ class Gate:
     """Limits how many large blobs are moved at a time; small blobs pass at once.
 
     Large blobs pass in the order of their arrival. With ``unpacks``, the limit is lower while the
-    connection is fast. The layer that the unpacker needs next then gets most of the bandwidth and
-    of the processor. So the lowest layers arrive early, and are unpacked while the other layers
-    are still being fetched.
+    connection is fast, so that each layer gets more of the bandwidth and of the processor. The
+    lowest layers then arrive earlier, and are unpacked while the other layers are still being
+    fetched.
 
     Args:
         job: The job that the blobs are part of. If it fails, every wait at the gate ends.

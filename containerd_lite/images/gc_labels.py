@@ -1,7 +1,7 @@
 """Labels of content: its references to other content, and the repositories that have it.
 
-containerd's garbage collector does not delete content that is referred to. The labels for children
-are the same as those of ``ChildGCLabels`` in containerd's core/images.
+containerd's garbage collector does not delete content that other content refers to. The labels for
+children are the same as those of ``ChildGCLabels`` in containerd's core/images.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ UNCOMPRESSED = "containerd.io/uncompressed"
 CONVERTED = "io.containerd.image/converted-docker-schema1"
 #: Most bytes of a label, key and value together, as in containerd's labels package.
 _MAX_LABEL = 4096
-#: How many characters of a referrer's digest the key of its label contains. A number instead of
-#: the digest would not identify the referrer.
+#: The key of a referrer's label contains this many characters of the referrer's digest. A number
+#: instead of these characters would not identify the referrer.
 _SHORT_DIGEST = 12
 
 
@@ -49,9 +49,9 @@ def child_labels(
 
 
 def numbered_labels(children: Iterable[Descriptor]) -> dict[str, str]:
-    """Return labels that contain only the number of each child.
+    """Return labels whose keys contain the number of a child, but not the kind of the child.
 
-    containerd labels the manifests that it makes itself in this way.
+    containerd sets such labels on manifests that it makes itself.
     """
     return {f"{_CONTENT}.{number}": child.digest for number, child in enumerate(children)}
 

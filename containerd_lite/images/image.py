@@ -1,4 +1,4 @@
-"""Images as users handle them, in a daemon or in a folder."""
+"""Images in a daemon or in a folder: the class ``Image``, and functions to find and tag images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Image:
 
     @property
     def name(self) -> str:
-        """The name by which the store knows the image."""
+        """The image's name in the store."""
         return self.record.name
 
     @property
@@ -129,7 +129,7 @@ class Image:
         """Return whether the snapshots of the image exist.
 
         Args:
-            snapshotter: The snapshotter that is asked. Default: the client's snapshotter.
+            snapshotter: The snapshotter to check. Default: the client's snapshotter.
 
         Raises:
             FailedPrecondition: The image is in a ``Layout``, which has no snapshots.
@@ -238,7 +238,8 @@ def tag_image(
         The image with its new name.
 
     Raises:
-        NotFound: No image has the name ``source``, or the store lacks its manifest or index.
+        NotFound: No image has the name ``source``, or the store lacks the image's manifest or
+            index.
         InvalidArgument: ``name`` is not a valid reference.
         DigestMismatch: ``name`` contains a digest that is not the image's digest.
     """
@@ -247,7 +248,7 @@ def tag_image(
     target = source if isinstance(source, Descriptor) else source.target
     if labels is None and isinstance(source, Image):
         labels = source.labels
-    backend.store.info(target.digest)  # raises NotFound: a name needs content to refer to
+    backend.store.info(target.digest)  # raises NotFound if the store lacks the content
     return Image(backend, backend.names.put(name_of(target, name), target, labels))
 
 

@@ -32,8 +32,8 @@ class ImageBackend(ABC):
     """A store of images: their names, their content and their snapshots.
 
     ``Client`` works on a ``DaemonBackend``, ``Layout`` on a ``LayoutBackend``. A backend without
-    a daemon has no snapshots and no Transfer service. It inherits the methods for both from this
-    class, where they raise ``FailedPrecondition``.
+    a daemon has no snapshots and no Transfer service. In this class, the methods for snapshots and
+    for transfers raise ``FailedPrecondition``.
     """
 
     #: Whether images can be unpacked.
@@ -73,7 +73,10 @@ class ImageBackend(ABC):
         """Return the replacer of broken blobs."""
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
-        """Return the snapshot service of ``snapshotter``, by default of the default snapshotter.
+        """Return the snapshot service of a snapshotter.
+
+        Args:
+            snapshotter: The name of the snapshotter. Default: the default snapshotter.
 
         Raises:
             FailedPrecondition: The backend has no snapshots.
@@ -90,6 +93,10 @@ class ImageBackend(ABC):
 
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
         """Return an unpacker, which makes snapshots from layers.
+
+        Args:
+            snapshotter: The snapshotter to unpack into. Default: the default snapshotter.
+            job: The job that unpacking is part of. Default: a new job.
 
         Raises:
             FailedPrecondition: The backend has no snapshots.

@@ -159,7 +159,7 @@ def find_manifest(
     platform: Platform,
     read: Callable[[Descriptor], Manifest | Index],
 ) -> Manifest:
-    """Return the manifest for ``platform``: ``target``, or a manifest in the index ``target``.
+    """Return ``target`` if it is a manifest, or the manifest for ``platform`` if it is an index.
 
     Args:
         name: The image's name, for error messages.
@@ -175,7 +175,7 @@ def find_manifest(
         document = read(target)
         if isinstance(document, Manifest):
             return document
-        # An index can list one manifest in several entries. ``choose`` then returns all of them.
+        # An index can list one manifest in several entries. ``choose`` then returns these entries.
         target = Platforms((platform,)).choose(document, name)[0]
     raise InvalidArgument(f"{name} nests indexes more than {MAX_DEPTH} deep")
 
@@ -184,5 +184,5 @@ def no_match(name: str, platform: Platform, offered: str) -> NoMatchingPlatform:
     """Return the error that ``name`` lacks ``platform`` and has only the ``offered`` platforms."""
     return NoMatchingPlatform(
         f"{name} has no image for {platform}; it has {offered[:500]}",
-        remedy="Choose a platform that the image has with platform=",
+        remedy="Pass platform= with a platform that the image has",
     )

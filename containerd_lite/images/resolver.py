@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-#: If the registry lacked this many blobs in a row, blobs of at most this many bytes are uploaded
-#: without a HEAD request. Each upload then needs two requests instead of three. If the registry has
-#: most blobs of a push, the push still sends HEAD requests for all its blobs.
+#: If the registry lacked this many blobs in a row, later blobs of at most this many bytes are
+#: uploaded without a HEAD request. Each upload then needs two requests instead of three. If the
+#: registry has most blobs of a push, the push still sends a HEAD request for every blob.
 _MISSES_BEFORE_SKIP, _SKIP_UP_TO = 4, 1 << 20
 
 
 class Reader(Protocol):
-    """The bytes of a blob, from an offset to its end."""
+    """A reader of the bytes of a blob, from an offset to the end of the blob."""
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Read bytes into ``buffer``; return their number, 0 at the end of the blob."""
@@ -204,7 +204,7 @@ class RegistryResolver:
         return str(reference), self._registry(reference.host).resolve(reference)
 
     def fetcher(self, ref: str) -> RegistryFetcher:
-        """Return a fetcher of the repository of ``ref``.
+        """Return a fetcher for the repository of ``ref``.
 
         Raises:
             InvalidArgument: ``ref`` is not a valid reference.
@@ -213,7 +213,7 @@ class RegistryResolver:
         return RegistryFetcher(self._registry(reference.host), reference, self._connections)
 
     def pusher(self, ref: str) -> RegistryPusher:
-        """Return a pusher to the repository of ``ref``.
+        """Return a pusher for the repository of ``ref``.
 
         Raises:
             InvalidArgument: ``ref`` is not a valid reference.
@@ -347,9 +347,9 @@ class RegistryPusher:
         progress: ProgressCallback | None,
     ) -> package.Outcome:
         subject = parse(body, descriptor.media_type).subject
-        # Some registries have no referrers API. A push to such a registry adds its manifest to an
-        # index of the subject's referrers, which has a tag. Without the lock, two pushes at a time
-        # could overwrite each other's change of this index.
+        # If the registry has no referrers API, a tag names an index of the subject's referrers, and
+        # each push adds its manifest to this index. Without the lock, two pushes at the same time
+        # could overwrite each other's change of the index.
         with write_lock(
             (destination.name, subject.digest if subject else descriptor.digest), check
         ):
@@ -365,7 +365,8 @@ class RegistryPusher:
     def _exists(self, destination: Reference, subject: Descriptor | None) -> bool:
         """Return whether the registry has the manifest.
 
-        If ``subject`` is given, the registry must also list the manifest as its referrer.
+        If ``subject`` is given, the registry must also list the manifest as a referrer of
+        ``subject``.
         """
         if self._has_mirrors:
             return False
@@ -387,8 +388,8 @@ class RegistryPusher:
 def _may_overwrite(error: RegistryError | DataLoss) -> bool:
     """Return whether to push a manifest although the check for it failed with ``error``.
 
-    If the registry has the manifest but cannot serve it, the push may repair it. If the registry
-    refuses access or does not answer, the push would fail, too.
+    If the registry has the manifest but cannot serve it, the push may repair the manifest. If the
+    registry refuses access or does not answer, the push would fail, too.
     """
     if isinstance(error, RegistryUnavailable):
         return error.status >= 500

@@ -1,4 +1,4 @@
-"""The choice whether this process moves an image, or the daemon with its Transfer service."""
+"""The choice whether this process or the daemon's Transfer service moves an image."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ..errors import InvalidArgument, Unimplemented
 from .image_backend import ImageBackend
 
 #: With ``"client"``, this process moves the image. With ``"daemon"``, the daemon's Transfer service
-#: moves it. With ``"auto"``, the Transfer service moves the image if it supports all options that
-#: the caller has set. Otherwise this process moves the image.
+#: moves the image. With ``"auto"``, the Transfer service moves the image if it supports all options
+#: that the caller has set. Otherwise this process moves the image.
 Via = Literal["client", "daemon", "auto"]
 
 

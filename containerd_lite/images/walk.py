@@ -26,7 +26,7 @@ Handler = Callable[[Descriptor], Iterable[Descriptor]]
 #: result.
 WrapHandler = Callable[[Handler], Handler]
 
-#: Most descriptors in one walk; an index of 20 platforms with 127 layers each has 2,600.
+#: Most descriptors in one walk. An index of 20 platforms with 127 layers each has 2,600 of them.
 MAX_DESCRIPTORS = 50_000
 
 _Key = tuple[str, str]
@@ -41,7 +41,7 @@ class StopHandlers(Exception):
 
 
 def chain(*handlers: Handler) -> Handler:
-    """Return a handler that calls ``handlers`` in order and returns all children they return."""
+    """Return a handler that calls ``handlers`` in order and returns the children that they find."""
 
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
         found: list[Descriptor] = []

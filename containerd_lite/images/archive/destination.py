@@ -22,12 +22,12 @@ _MOST_LINKS = 40
 def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
     """Yield the file to write to.
 
-    For a path, this is a new file. At the end of the block, the new file replaces the file at the
-    path, and gets its mode. If the block fails, the old file stays unchanged. If the path is a
-    symbolic link, the target of the link is replaced.
+    If ``target`` is a path, a new file is yielded. At the end of the block, the new file replaces
+    the old file at the path, and has the mode of the old file. If the block fails, the old file
+    stays unchanged. If the path is a symbolic link, the target of the link is replaced.
 
     Args:
-        target: A path, or a binary file. A binary file is yielded itself.
+        target: A path, or a binary file, which is yielded unchanged.
 
     Raises:
         InvalidArgument: The path leads through too many symbolic links.
@@ -68,8 +68,8 @@ def _follow_links(path: Path) -> Path | None:
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
     """Write all bytes of ``data``.
 
-    A call of ``write`` can write only a part of the bytes. If a file object other than a raw file
-    returns ``None``, it has written all bytes.
+    The method ``write`` of a file can write only a part of the bytes. If it returns ``None``, a raw
+    file has written no bytes, and another file has written all bytes.
 
     Raises:
         InvalidArgument: The file is non-blocking and cannot accept more bytes now.

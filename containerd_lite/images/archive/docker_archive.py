@@ -1,7 +1,7 @@
 """The file ``manifest.json`` of archives that ``docker save`` writes (moby, image/tarexport).
 
-This module reads the file and makes image manifests from it. It also makes the file for archives
-with other images.
+For imports, this module makes image manifests from the file. For exports, it makes the file from
+image manifests.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ _LOGGER = logging.getLogger(__package__)
 _PIECE = 1 << 20
 #: How many pieces are in memory: one piece that is being written, and the next pieces.
 _AHEAD = 3
-_FETCH_REMEDY = "Fetch it with fetch_missing, or export another platform="
+_FETCH_REMEDY = "Fetch the content with fetch_missing, or pass another platform="
 _BLOB_MODE, _JSON_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 

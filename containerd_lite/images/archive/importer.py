@@ -244,7 +244,7 @@ class _Checker:
         if self._missing and not skip_missing:
             raise NotFound(
                 f"neither the archive nor the store has {digests.listed(list(self._missing))}",
-                remedy="Import the base image first, choose another platform=, "
+                remedy="Import the base image first, pass another platform=, "
                 "or import an incomplete image with skip_missing=True",
             )
 
@@ -298,7 +298,10 @@ class _Checker:
         return target.digest in sizes
 
     def _add_to_lease(self, target: Descriptor) -> bool:
-        """Add content from an earlier import or pull to the lease; return whether there is any."""
+        """Add content to the lease if the store has it; return whether the store has the content.
+
+        An earlier import or pull can have written the content.
+        """
         try:
             self._store.info(target.digest)
         except NotFound:

@@ -51,7 +51,7 @@ class FileStream:
         self._size = os.fstat(descriptor).st_size
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill the buffer, as far as the file has bytes; return the number of bytes."""
+        """Fill the buffer, or less at the end of the file; return the number of bytes read."""
         filled = 0
         while filled < len(buffer):
             count = os.preadv(self._descriptor, [buffer[filled:]], self._offset)
@@ -136,7 +136,7 @@ class Intake:
     def write_blob(self, expected: str, size: int, data: Source, name: str = "") -> str:
         """Write a blob to the store, unless the store has it; return the blob's digest.
 
-        Each write has its own ref. So it neither waits for another write nor resumes another write.
+        Each write has its own ref. So a write never waits for another write, or resumes one.
 
         Args:
             expected: The blob's digest; ``""`` to compute it.
@@ -286,4 +286,4 @@ def _digest_in(name: str) -> str:
 
 def _read_exactly(data: Source, buffer: memoryview) -> None:
     if data.readinto(buffer) != len(buffer):
-        raise DataLoss("the archive is cut off", remedy="Fetch or write it again")
+        raise DataLoss("the archive is cut off", remedy="Fetch or write the archive again")

@@ -53,7 +53,7 @@ class ArchiveVerbs(Verbs):
             platform: One platform (``"linux/arm/v7"``) or several. The archive and the store
                 together must have all content for these platforms. An image without these platforms
                 is skipped if another image has them. Default: the client's platform.
-            all_platforms: Whether to import the content of all platforms, which must be complete.
+            all_platforms: Whether to import all platforms, whose content must then be complete.
             unpack: Whether to make snapshots. With ``all_platforms``, only the client's platform
                 is unpacked.
             snapshotter: The snapshotter to unpack into. Default: the client's snapshotter.

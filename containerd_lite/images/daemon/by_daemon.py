@@ -48,12 +48,13 @@ def can_transfer(services: Services) -> bool:
 
 
 class DaemonTransfers:
-    """Pull, push, import and export by the daemon.
+    """Has the daemon pull, push, import and export images.
 
-    Call the methods within a lease (``Client.lease``). The lease owns the content and the streams
-    of a transfer. If the transfer fails, the daemon removes them when the lease ends. The daemon
-    creates the names of the images at the end of a transfer. If a transfer is stopped after that,
-    for example because a callback raises, the image and its name stay.
+    Call the methods within a lease (``Client.lease``). The content and the streams of a transfer
+    belong to the lease. If the transfer fails, the daemon removes this content and these streams
+    when the lease ends. At the end of a transfer, the daemon creates the name of the image. If the
+    transfer is stopped when the name exists, for example because a callback raises, the image
+    stays.
 
     A transfer has no deadline, but it must advance within each period of ``stall_timeout`` seconds.
     A transfer advances if an object reaches its next stage, or if ``LEAST_RATE`` bytes per second
@@ -134,7 +135,7 @@ class DaemonTransfers:
             RegistryUnauthorized: The registry refuses access.
             RegistryUnavailable: The registry does not answer, or is too slow.
             DeadlineExceeded: The daemon does not answer, or the transfer does not advance.
-            NoMatchingPlatform: The index does not have the platforms.
+            NoMatchingPlatform: The image's index lacks the platforms.
             InvalidArgument: An argument is not valid.
             ContainerdError: The daemon reports another error.
         """
@@ -210,7 +211,8 @@ class DaemonTransfers:
         failure = None
         try:
             with self._run(tracker) as run:
-                auth = run.open_in_thread(answers.serve)  # opened while this thread opens progress
+                # This stream is opened at the same time as the progress stream.
+                auth = run.open_in_thread(answers.serve)
                 progress = run.open()
                 resolver = TransferResolver(result_when_done(auth).id, {}, hosts_dir, scheme)
                 run.begin(*source_and_destination(OCIRegistry(str(reference), resolver)), progress)
@@ -220,8 +222,8 @@ class DaemonTransfers:
             failure = explain_failure(error, reference, plain_http, answers)
             if failure is error:
                 raise
-        # The failure is raised outside of the handler. Otherwise its context would be the daemon's
-        # error, which can contain secrets.
+        # The failure is raised after the ``except`` block. Otherwise its context would be the
+        # daemon's error, which can contain secrets.
         if failure is not None:
             raise failure
         tracker.job.report("done", tracker.name)

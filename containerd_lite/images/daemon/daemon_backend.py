@@ -77,7 +77,7 @@ class DaemonBackend(ImageBackend):
         )
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
-        """Return the snapshot service of ``snapshotter``, by default of the default snapshotter."""
+        """Return the snapshot service of a snapshotter; see ``ImageBackend.snapshots``."""
         return self._services.snapshot_service(snapshotter or self._snapshotter)
 
     def differ(self) -> DiffService:
@@ -85,7 +85,7 @@ class DaemonBackend(ImageBackend):
         return self._services.diff_service
 
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
-        """Return an unpacker for ``snapshotter``, by default for the default snapshotter."""
+        """Return an unpacker for a snapshotter; see ``ImageBackend.unpacker``."""
         return unpack.Unpacker(self.store, self.snapshots(snapshotter), self.differ(), job)
 
     def can_transfer(self) -> bool:

@@ -36,7 +36,7 @@ class NameChanges:
             self._old_records[record.name] = record
 
     def remember_all(self) -> None:
-        """Record what all names refer to; for a transfer that can change any name."""
+        """Record what every name refers to, because the transfer can change any name."""
         self._old_records = {record.name: record for record in self._backend.names.list()}
 
     def accept(
@@ -81,7 +81,7 @@ class NameChanges:
         if missing:
             raise NotFound(
                 f"{image.name} lacks {digests.listed(missing)}",
-                remedy="Import the base image first, or choose another platform=",
+                remedy="Import the base image first, or pass another platform=",
             )
 
     def _restore(self, images: Sequence[Image]) -> None:

@@ -119,7 +119,7 @@ def _known_failure(error: ContainerdError, reference: Reference) -> ContainerdEr
     if type(error) is not NotFound:
         return error
     if "no match for platform" in message:
-        return NoMatchingPlatform(remedy="Choose a platform that the image has with platform=")
+        return NoMatchingPlatform(remedy="Pass platform= with a platform that the image has")
     if message.startswith("failed to resolve") or "content at " in message:
         return RegistryNotFound(status=404, remedy="Check the name and the tag")
     return error

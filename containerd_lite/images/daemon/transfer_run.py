@@ -63,9 +63,9 @@ class ProgressTracker:
 
     Args:
         job: The job that the transfer is part of.
-        name: The name in the events for which the daemon sends no name.
+        name: The name to report if an event from the daemon has no name.
         complete: The stage to report for the daemon's event ``complete``.
-        min_bytes: How many bytes must move before the transfer counts as advanced.
+        min_bytes: How many bytes must move before the transfer counts as having advanced.
 
     Attributes:
         saved: The names of the images that the daemon has saved.
@@ -141,7 +141,7 @@ class StallLimits:
         stall: Seconds within which the transfer must advance.
 
     Attributes:
-        is_daemon_silent: Whether the daemon did not answer a request.
+        is_daemon_silent: Whether a request to the daemon has timed out.
     """
 
     def __init__(self, ask: Callable[[], object], stall: float) -> None:

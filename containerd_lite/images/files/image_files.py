@@ -169,7 +169,7 @@ class _LayerFiles:
         return True
 
     def find(self, name: str) -> File | BrokenLink | None:
-        """Return the file at a path; the result is reliable if ``must_read_again`` is false."""
+        """Return the file at a path; the result is final if ``must_read_again`` returns false."""
         folder: list[str] = []
         rest = below_root(name).split("/")[::-1]
         hops = 0
@@ -215,7 +215,7 @@ class _LayerFiles:
     def _read_layer(self, layer: Descriptor) -> Folder:
         if not media_types.is_archive(layer.media_type):
             raise FailedPrecondition(
-                f"layer {layer.digest} is {layer.media_type}, which cannot be read here"
+                f"layer {layer.digest} has media type {layer.media_type}, which is not supported"
             )
         with closing(self._store.reader(layer.digest)) as file:
             return read_tree(decompressed(PlainStream(file)), self._read_for)
@@ -243,5 +243,5 @@ def _data(name: str, file: File | BrokenLink | None) -> bytes | None:
             f"a layer has a hard link to {quoted(file.path)}, but does not have that file"
         )
     if file.is_sparse:
-        raise FailedPrecondition(f"{quoted(name)} is a sparse file, which cannot be read here")
+        raise FailedPrecondition(f"{quoted(name)} is a sparse file, which is not supported")
     return file.data

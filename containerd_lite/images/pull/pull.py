@@ -128,7 +128,7 @@ def _convert_schema1(source: StoreFetcher, target: Descriptor, request: PullRequ
     if not request.convert_schema1:
         raise InvalidArgument(
             f"{source.name} is a Docker schema 1 image, which must be converted",
-            remedy="Pull it with convert_schema1=True, or push it again with a current tool",
+            remedy="Pull the image with convert_schema1=True, or push it again with a current tool",
         )
     from .convert_schema1 import convert  # imported here, because it is rarely needed
 

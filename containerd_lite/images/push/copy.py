@@ -73,7 +73,7 @@ class _FetcherContents:
         target: The name of the destination. If both names are in one registry, blobs are mounted.
     """
 
-    remedy = "Copy only platforms that the registry has completely, with platform="
+    remedy = "Pass platform= with only the platforms that the registry has completely"
 
     def __init__(self, fetcher: Fetcher, name: str, target: str) -> None:
         self._fetcher = fetcher
@@ -130,7 +130,7 @@ class _FetcherContents:
 
 
 class _FetchedFile(io.RawIOBase):
-    """A binary file that reads a blob from a fetcher; it verifies a blob that is read from 0 on."""
+    """A binary file that reads a blob from a fetcher; reading from offset 0 verifies the blob."""
 
     def __init__(self, reader: Reader, blob: Descriptor, offset: int) -> None:
         self._reader = reader

@@ -90,7 +90,7 @@ class Plan:
     Attributes:
         blobs: The blobs by digest, in any order.
         documents: The manifests and indexes, children before parents. The root is the last.
-        reduced: The content of each reduced index, by digest. It exists only in this plan.
+        reduced: The content of the reduced indexes, by digest. No store or registry has these yet.
         parents: For each child, by digest: the documents that refer to the child.
         is_sparse: Whether an index is pushed unchanged although some of its manifests are not
             pushed.

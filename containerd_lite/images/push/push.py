@@ -93,7 +93,7 @@ def push(
         max_concurrent_uploads: How many blobs to push at a time. Default: as for ``Gate``.
         chunk_size: Bytes per chunk of a blob. Default: a blob is not divided into chunks.
         sparse: Whether an index is pushed unchanged even if some of its manifests are not pushed.
-            If ``platforms`` is ``None``, incomplete manifests in the store are not pushed.
+            If ``platforms`` is ``None``, only manifests that the store has completely are pushed.
 
     Returns:
         The descriptor that ``name`` refers to now.

@@ -100,7 +100,7 @@ class Applier:
         return True
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Return a lock against other blocks on this machine that make the snapshot ``name``."""
+        """Return a lock: one block at a time on this machine makes the snapshot ``name``."""
         return write_lock(
             (self._store.identity, self._snapshots.snapshotter, name), self._job.check
         )

@@ -46,7 +46,7 @@ class PlatformCheck:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no content is missing."""
+        """Whether the store has all this content."""
         return not self.missing
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ class CheckReport:
     """Which content of an image the store has, and which content it lacks.
 
     Attributes:
-        name: The image's name. If a descriptor was checked, its digest.
+        name: The image's name. If a descriptor was checked, this is the descriptor's digest.
         target: The descriptor of the image's manifest or index.
         platforms: A report for each wanted manifest.
         missing: All missing content, each digest once.
@@ -74,7 +74,7 @@ class CheckReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no content is missing."""
+        """Whether the store has all this content."""
         return not self.missing
 
     def __repr__(self) -> str:

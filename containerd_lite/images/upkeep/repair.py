@@ -80,7 +80,8 @@ def repair_images(
             repair.everything(images)
         for name, target in images if sources else ():
             repair.image(request.ref or name, target)
-    return repair.report()  # outside of the block: an error in it would delete the fetched content
+    # ``report`` raises errors. In the block, an error would delete the fetched content.
+    return repair.report()
 
 
 class Repair:
@@ -113,7 +114,7 @@ class Repair:
         Args:
             ref: The reference to fetch from.
             target: The descriptor of the image's manifest or index.
-            *allowed: Classes of errors that end the search for missing content without an error.
+            *allowed: Classes of errors that end the search for missing content, but are not raised.
         """
         tried: set[str] = set()
         with suppress(*allowed):
