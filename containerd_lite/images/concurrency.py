@@ -30,7 +30,7 @@ _CHECK_INTERVAL = 0.1
 
 
 class Gate:
-    """Limits how many large blobs are moved at a time; small blobs pass at once.
+    """Limits how many large blobs are moved at a time; small blobs pass without a wait.
 
     Large blobs pass in the order of their arrival. With ``unpacks``, the limit is lower while the
     connection is fast, so that each layer gets more of the bandwidth and of the processor. The

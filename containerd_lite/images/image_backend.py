@@ -25,7 +25,7 @@ class Replacer(Protocol):
     """Replaces blobs whose content in the store is broken."""
 
     def replacing_writer(self, ref: str, *, size: int, expected: str) -> Writer:
-        """Begin or resume the write of a blob; its commit replaces the broken content."""
+        """Begin or resume the write of a blob; the commit replaces the broken content."""
 
 
 class ImageBackend(ABC):
@@ -120,7 +120,7 @@ class ImageBackend(ABC):
     def is_back(self, error: BaseException) -> bool:
         """Return whether the caller should repeat the work that failed with ``error``.
 
-        The caller should if the daemon or the lease was gone, and is back now.
+        The work can succeed if the daemon or the lease was gone, and is back now.
         """
         return False
 

@@ -90,7 +90,7 @@ class Job:
         self.stop.set()
 
     def blame(self, error: BaseException) -> None:
-        """Raise the recorded failure, unless it is ``error`` itself; do not change its context."""
+        """Raise the recorded failure with its own context, unless ``error`` is this failure."""
         failure = self.failure
         if failure is None or failure is error:
             return
@@ -126,7 +126,7 @@ def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, wo
                 for item in shared_items():
                     work(item)
         except BaseException as error:
-            job.fail(error)  # called here, so that the other threads stop at once
+            job.fail(error)  # called here, so that the other threads stop immediately
             raise
 
     with Workers(workers, "containerd-lite-side") as pool:

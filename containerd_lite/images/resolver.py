@@ -348,8 +348,8 @@ class RegistryPusher:
     ) -> package.Outcome:
         subject = parse(body, descriptor.media_type).subject
         # If the registry has no referrers API, a tag names an index of the subject's referrers, and
-        # each push adds its manifest to this index. Without the lock, two pushes at the same time
-        # could overwrite each other's change of the index.
+        # each push adds its manifest to this index. Without the lock, one of two pushes at the same
+        # time could undo the change of the other push.
         with write_lock(
             (destination.name, subject.digest if subject else descriptor.digest), check
         ):

@@ -40,7 +40,7 @@ def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
 def falling_back(via: Via) -> AbstractContextManager[object]:
     """Return a context that suppresses ``Unimplemented`` if ``via`` is ``"auto"``.
 
-    The block has the daemon do the work. If the daemon cannot, the code after the block does the
-    same work in this process.
+    The block has the daemon do the work. If the daemon does not support the work, the code after
+    the block does it in this process.
     """
     return suppress(Unimplemented) if via == "auto" else nullcontext()

@@ -128,7 +128,8 @@ class _Bounds:
 def key(descriptor: Descriptor) -> _Key:
     """Return the key that identifies a descriptor within a walk.
 
-    The media type is part of the key: descriptors can call the same content a layer and a manifest.
+    The key contains the media type, because the same content can be listed as a layer and as a
+    manifest.
     """
     return descriptor.digest, descriptor.media_type
 
@@ -193,7 +194,7 @@ class Dispatcher:
         except SkipDescriptor:
             pass
         except BaseException as error:
-            self._job.fail(error)  # called here, so that the other threads stop at once
+            self._job.fail(error)  # called here, so that the other threads stop immediately
             raise
 
     def wait(self) -> None:

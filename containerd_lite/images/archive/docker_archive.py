@@ -95,8 +95,8 @@ def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
     parsed = ImageConfig.parse(read_blob(store, config, MAX_DOCUMENT))
     if len(saved.layers) != len(parsed.diff_ids):  # checked before any layer is read
         raise InvalidArgument(
-            f"{quoted(saved.config)} names {len(parsed.diff_ids)} layers, but manifest.json "
-            f"names {len(saved.layers)}"
+            f"{quoted(saved.config)} has {len(parsed.diff_ids)} diff IDs, but manifest.json "
+            f"lists {len(saved.layers)} layers"
         )
     layers = [_layer(store, *_find(intake, name)) for name in saved.layers]
     _check_diff_ids(layers, parsed)

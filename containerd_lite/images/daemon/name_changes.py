@@ -42,7 +42,7 @@ class NameChanges:
     def accept(
         self, names: Iterable[str], platforms: Platforms, *, is_complete: bool = True
     ) -> list[Image]:
-        """Return the images with these names that have the wanted platforms.
+        """Return the images that have one of ``names`` and the wanted platforms.
 
         If an image lacks these platforms, its name is restored: the name refers to its old image
         again, or is deleted if it is new. After an error, all names are restored.
@@ -51,7 +51,7 @@ class NameChanges:
             names: The names that the daemon has created or changed.
             platforms: The wanted platforms.
             is_complete: Whether the images are known to be complete. If false, this method checks
-                whether they are.
+                whether all content of the images is in the store.
 
         Raises:
             NoMatchingPlatform: No image has the wanted platforms.

@@ -70,7 +70,7 @@ def read_layer_files(
         found = {name: files.find(name) for name in names}
         if not files.must_read_again():
             return {name: _data(name, file) for name, file in found.items()}
-    raise ResourceExhausted("the layers' links lead from layer to layer too many times")
+    raise ResourceExhausted("the links in the layers lead to other paths too many times")
 
 
 def read_snapshot_files(

@@ -77,7 +77,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
 def _retry_after_restarts(
     backend: ImageBackend, work: Callable[[Job], Image], new_job: Callable[[], Job]
 ) -> Image:
-    """Call ``work``; call it again if the daemon or the lease was gone, and is back now.
+    """Call ``work``; repeat the call if the daemon or the lease was gone, and is back now.
 
     Content that an earlier call has stored is not fetched again.
     """

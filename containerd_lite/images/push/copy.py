@@ -92,8 +92,7 @@ class _FetcherContents:
     def has(self, blob: Descriptor) -> bool:
         """Return whether a blob is not a foreign layer.
 
-        Foreign layers stay at their URLs. It is unknown whether the registry has other blobs, until
-        they are fetched.
+        Foreign layers stay at their URLs. Only a fetch shows whether the registry has another blob.
         """
         return not blob.is_foreign
 
@@ -164,8 +163,7 @@ class _FetchedFile(io.RawIOBase):
 def _source_errors() -> Iterator[None]:
     """Turn the source's ``RegistryNotFound`` into ``NotFound``.
 
-    The pusher would mistake ``RegistryNotFound`` for an error of the destination: an upload that
-    the destination has lost.
+    The pusher treats ``RegistryNotFound`` as the sign that the destination has lost an upload.
     """
     try:
         yield

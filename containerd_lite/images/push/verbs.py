@@ -44,9 +44,9 @@ class PushVerbs(Verbs):
             ref: The reference to push to.
             target: The image to push. Default: the image called ``ref``.
             platform: One platform or several. If the image has an index, a new index with only the
-                entries for these platforms is pushed. It includes the attestations of these
-                platforms that are in the store. Default: all platforms, which must be in the store.
-            sparse: Whether to push the index unchanged, but only the manifests for ``platform``. If
+                entries for these platforms is pushed. Attestations of these platforms are included
+                if the store has them. Default: all platforms, which must be in the store.
+            sparse: Whether to push the whole index, but only the manifests for ``platform``. If
                 ``platform`` is not given, all manifests that the store has completely are pushed.
                 Some registries refuse an index whose manifests are missing.
             resolver: Determines where the content is sent. Default: a resolver for registries, with

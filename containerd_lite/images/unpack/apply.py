@@ -30,7 +30,7 @@ _INHERITED_PREFIX = "containerd.io/snapshot/"
 #: Label by which a snapshotter says that it fetches the content of a snapshot itself.
 _REMOTE = "containerd.io/snapshot/remote"
 _OVERLAYFS = "overlayfs"
-#: How often prepare may say AlreadyExists while stat says NotFound.
+#: How often ``prepare`` is tried if the daemon says that a snapshot exists, but does not find it.
 _MOST_TRIES = 3
 
 #: A function that waits until the content of a layer is in the store.

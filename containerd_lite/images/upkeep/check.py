@@ -24,7 +24,7 @@ from ..walk import walk
 
 @record(frozen=True)
 class PlatformCheck:
-    """Which content of one manifest the store has, and which content it lacks.
+    """The present and the missing content of one manifest.
 
     Attributes:
         platform: The platform in the index, or else the platform in the config. ``None`` if both
@@ -33,7 +33,7 @@ class PlatformCheck:
         missing: The missing content: the manifest itself, or the missing config and layers.
         present: How many bytes of the config and the layers the store has.
         total: How many bytes the config and the layers have; 0 if the manifest is missing.
-        is_unpacked: Whether the snapshots exist. ``None`` if this is unknown: the config is
+        is_unpacked: Whether the snapshots exist. ``None`` if this is unknown, because the config is
             missing, the manifest does not belong to an image, or the backend has no snapshots.
     """
 
@@ -58,7 +58,7 @@ class PlatformCheck:
 
 @record(frozen=True)
 class CheckReport:
-    """Which content of an image the store has, and which content it lacks.
+    """The present and the missing content of an image.
 
     Attributes:
         name: The image's name. If a descriptor was checked, this is the descriptor's digest.

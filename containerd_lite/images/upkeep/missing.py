@@ -68,7 +68,7 @@ class LateFetcher:
     """A ``Fetcher`` that uses the resolver only when content is needed.
 
     So the name of an image that lacks no content need not be a reference. If the registry was
-    unavailable once, all later fetches fail at once.
+    unavailable once, all later fetches fail without a request.
 
     Args:
         resolver: The resolver that makes the real fetcher.

@@ -100,7 +100,7 @@ class UpkeepVerbs(Verbs):
         return upkeep.fetch_missing(self._images, source, request)
 
     def verify(self, *sources: ImageLike, progress: ProgressCallback | None = None) -> VerifyReport:
-        """Hash content in the store, and report which of it is broken.
+        """Hash content in the store, and report the broken content.
 
         Content is broken if it does not match its digest, or cannot be read. Missing content is
         not reported (see ``check``). The children of a broken manifest are unknown, so they are
