@@ -248,8 +248,8 @@ def _entry(name: str, target: Descriptor) -> dict[str, object]:
 def _ref_name(name: str) -> str:
     """Return the OCI reference name of an image: its tag or digest, or both, as in containerd.
 
-    Other tools can write names into layouts that are not full references. This function returns such
-    a name unchanged.
+    Other tools can write names into layouts that are not full references. Names of this kind are
+    returned unchanged.
     """
     with suppress(InvalidArgument):
         reference = Reference.parse(name)
