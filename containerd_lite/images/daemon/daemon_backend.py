@@ -100,5 +100,5 @@ class DaemonBackend(ImageBackend):
         """Return whether the caller should repeat failed work; see ``ImageBackend.is_back``."""
         if is_away(error):
             return self._services.is_serving(timeout=_RESTART_TIMEOUT)
-        # After the lease was deleted, a write can fail with many different errors, even Unknown.
+        # A write whose lease was deleted fails with many different errors, even with Unknown.
         return isinstance(error, ContainerdError) and restore(self._services.lease_service)
