@@ -17,13 +17,13 @@ class Verbs(ABC):
     @property
     @abstractmethod
     def _images(self) -> ImageBackend:
-        """The backend that keeps the images."""
+        """The backend that stores the images."""
 
     def get_image(self, name: str) -> images.Image:
         """Return the image called ``name``.
 
         Args:
-            name: The full name (``"docker.io/library/busybox:latest"``) or the familiar one
+            name: The full name (``"docker.io/library/busybox:latest"``) or the familiar name
                 (``"busybox"``).
 
         Raises:
@@ -32,12 +32,12 @@ class Verbs(ABC):
         return images.find_image(self._images, name)
 
     def list_images(self, *filters: str) -> list[images.Image]:
-        """Return all images, or those that match at least one filter.
+        """Return all images, or the images that match at least one filter.
 
         Args:
             *filters: Filters in containerd's syntax (``"name==x"``). Only daemons support them.
 
         Raises:
-            InvalidArgument: ``Layout`` is given a filter.
+            InvalidArgument: A filter is passed to a ``Layout``.
         """
         return images.list_images(self._images, *filters)

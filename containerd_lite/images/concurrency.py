@@ -1,4 +1,4 @@
-"""How many blobs are moved at a time, and in which order large blobs are."""
+"""Limits how many blobs are moved at a time, and orders the large blobs."""
 
 from __future__ import annotations
 
@@ -11,38 +11,41 @@ from ..deadline import Deadline
 from ..oci.descriptor import Descriptor
 from .job import Job
 
-#: Default number of blobs, and of large blobs, to move at a time. A large blob keeps a
-#: connection or a disk busy by itself, so fewer large blobs are moved at a time.
+#: Default number of blobs, and of large blobs, to move at a time. A single large blob can keep a
+#: connection or a disk busy, so the number of large blobs is lower.
 USUAL = 8
 USUAL_LARGE = 4
 #: A blob of more bytes than this is large.
 LARGE = 4 << 20
-#: Large blobs at a time while an unpacker waits for a layer, and while it has enough to do.
-#: In benchmarks/images.py, a limit of two takes 0.75 of ctr's time, a limit of four 0.85. A limit
-#: of one while the unpacker is busy takes 0.96 of the time that a constant limit of two takes.
+#: Two limits on the number of large blobs to move at a time: while an unpacker waits for a layer,
+#: and while all unpackers are busy. In benchmarks/images.py, pulls with a limit of two take 0.75 of
+#: ctr's time, and pulls with a limit of four take 0.85 of ctr's time. If the limit is one while the
+#: unpacker is busy, pulls take 0.96 of the time with a constant limit of two.
 _LIMIT_IF_AWAITED, _LIMIT_IF_BUSY = 2, 1
-#: A connection is slow if a blob takes longer than it would at this many bytes per second, and
-#: longer than this many seconds. More blobs are then moved at a time.
+#: The connection is slow if a blob moves at less than this many bytes per second, and takes more
+#: than this many seconds. More large blobs are then moved at a time.
 _FAST_RATE, _MIN_SLOW_TIME = 96 << 20, 0.5
-#: Seconds between two checks whether a waiting thread should give up.
+#: Seconds after which a waiting thread checks again whether the job has failed.
 _CHECK_INTERVAL = 0.1
 
 
 class Gate:
-    """Limits how many large blobs are moved at a time; small blobs pass at once.
+    """Limits how many large blobs are moved at a time; small blobs pass without a wait.
 
     Large blobs pass in the order of their arrival. With ``unpacks``, the limit is lower while the
-    connection is fast. The layer that the unpacker needs next then gets most of the bandwidth and
-    of the processor. If the lowest layers arrive early, they are
-    unpacked while the other layers are still being fetched.
+    connection is fast, so that each layer gets more of the bandwidth and of the processor. The
+    lowest layers then arrive earlier, and are unpacked while the other layers are still being
+    fetched.
 
     Args:
-        job: Its failure ends every wait at the gate.
-        max_concurrent: Blobs at a time, of any size. Default: 8, of which 4 may be large.
-        unpacks: Whether layers are unpacked as they arrive. ``max_concurrent`` overrides it.
+        job: The job that the blobs are part of. If it fails, every wait at the gate ends.
+        max_concurrent: How many blobs of any size to move at a time. Default: 8 blobs, of which at
+            most 4 are large.
+        unpacks: Whether layers are unpacked as they arrive. It has no effect if
+            ``max_concurrent`` is given.
 
     Attributes:
-        workers: How many threads the caller may start to move blobs.
+        workers: How many threads the caller must start to move blobs.
     """
 
     def __init__(self, job: Job, max_concurrent: int | None, *, unpacks: bool = False) -> None:
@@ -52,9 +55,10 @@ class Gate:
         self._unpacks = unpacks and max_concurrent is None
         self._changed = threading.Condition()
         self._queue: deque[Descriptor] = deque()
-        #: For each large blob under way, the time by which a fast connection has moved it.
+        #: For each large blob that is being moved, the time by which a fast connection would have
+        #: moved it.
         self._deadlines: list[Deadline] = []
-        #: Whether the large blob that was last moved missed its deadline.
+        #: Whether the last large blob that has left the gate missed its deadline.
         self._was_slow = False
         #: How many unpackers are at work.
         self._unpackers = 0
@@ -63,7 +67,7 @@ class Gate:
 
     @contextmanager
     def passing(self, blob: Descriptor) -> Iterator[None]:
-        """Wait until ``blob`` may be moved; the block moves it.
+        """Wait for the turn of ``blob``; the block must move the blob.
 
         Raises:
             Cancelled: The job has failed.
@@ -101,7 +105,10 @@ class Gate:
 
     @contextmanager
     def unpacking(self) -> Iterator[None]:
-        """Count the block as an unpacker; it calls ``awaiting`` when it needs a layer."""
+        """Count one more unpacker while the block runs.
+
+        The block must call ``awaiting`` when it needs a layer.
+        """
         with self._changed:
             self._unpackers += 1
         try:

@@ -1,7 +1,7 @@
-"""Labels by which content refers to other content, and the label that names its repository.
+"""Labels of content: its references to other content, and the repositories that have it.
 
-containerd's garbage collector follows the references. The labels of children are those of
-core/images, ChildGCLabels.
+containerd's garbage collector does not delete content that other content refers to. The labels for
+children are the same as those of ``ChildGCLabels`` in containerd's core/images.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ _CONTENT = "containerd.io/gc.ref.content"
 _SOURCE = "containerd.io/distribution.source"
 SNAPSHOT = "containerd.io/gc.ref.snapshot"
 UNCOMPRESSED = "containerd.io/uncompressed"
-#: Label of an image that was converted from schema 1: the digest of the original manifest.
+#: Label of an image that was converted from schema 1. Its value is the digest of the original
+#: manifest.
 CONVERTED = "io.containerd.image/converted-docker-schema1"
 #: Most bytes of a label, key and value together, as in containerd's labels package.
 _MAX_LABEL = 4096
-#: Characters of a referrer's digest in its label. A number would not say which referrer it is.
+#: The key of a referrer's label contains this many characters of the referrer's digest. A number
+#: instead of these characters would not identify the referrer.
 _SHORT_DIGEST = 12
 
 
 def child_labels(
     children: Iterable[Descriptor], referrers: Iterable[Descriptor] = ()
 ) -> dict[str, str]:
-    """Return the labels of a manifest or index that keep its children and referrers alive."""
+    """Return the labels by which a manifest or index keeps its children and referrers alive."""
     seen: Counter[str] = Counter()
     labels = {}
     for child in children:
@@ -47,7 +49,10 @@ def child_labels(
 
 
 def numbered_labels(children: Iterable[Descriptor]) -> dict[str, str]:
-    """Return labels that only number the children, as containerd labels what it makes itself."""
+    """Return labels whose keys contain the number of a child, but not the kind of the child.
+
+    containerd sets such labels on manifests that it makes itself.
+    """
     return {f"{_CONTENT}.{number}": child.digest for number, child in enumerate(children)}
 
 
@@ -62,10 +67,10 @@ def _prefix(media_type: str) -> str:
 
 
 def source_label(reference: Reference, present: str = "") -> dict[str, str]:
-    """Return the label that says which repositories have a blob.
+    """Return the label that lists the repositories that have a blob.
 
-    ``present`` is the label's current value. The result is empty if the label would become too
-    long. The label only helps later pushes to mount blobs, so a pull does not fail for it.
+    ``present`` is the label's current value. If the label would become too long, the result is
+    empty. This is not an error, because the label only helps later pushes to mount the blob.
     """
     repositories = {reference.repository, *filter(None, present.split(","))}
     key, value = source_key(reference), ",".join(sorted(repositories))
@@ -73,7 +78,10 @@ def source_label(reference: Reference, present: str = "") -> dict[str, str]:
 
 
 def source_key(reference: Reference) -> str:
-    """Return the key of the source label, without the port, as containerd's Go client does."""
+    """Return the key of the source label.
+
+    The key contains the host without the port, as in containerd's Go client.
+    """
     host = reference.host
     if host.startswith("["):  # an IPv6 address
         return f"{_SOURCE}.{host[1:].partition(']')[0]}"

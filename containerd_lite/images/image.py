@@ -1,4 +1,4 @@
-"""Images as users handle them, in a daemon or in a folder."""
+"""Images in a daemon or in a folder: the class ``Image``, and functions to find and tag images."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from .image_backend import ImageBackend
 from .names import find, name_of
 from .platforms import Platforms, find_manifest
 
-#: An image as an argument of a verb: the object, its name, or the descriptor of its content.
+#: An image as an argument of a verb: an ``Image``, the name of an image, or the descriptor of a
+#: manifest or index.
 ImageLike: TypeAlias = "Image | Descriptor | str"
 
 
 class Image:
-    """An image: a name, and the content that it referred to when this object was made.
+    """An image: a name, and the content that the name referred to when this object was made.
 
     Attributes:
-        backend: The place where the image is kept.
-        record: The name, target and labels.
-        is_lazy: Whether this object comes from a pull in which a snapshotter made snapshots of
-            layers without their content.
+        backend: The backend that stores the image.
+        record: The image's name, target and labels.
+        is_lazy: Whether the pull that returned this object has skipped layers, because the
+            snapshotter fetches these layers itself.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Image:
 
     @property
     def name(self) -> str:
-        """The name by which the store knows the image."""
+        """The image's name in the store."""
         return self.record.name
 
     @property
@@ -60,7 +61,7 @@ class Image:
 
         Raises:
             NoMatchingPlatform: The image has no manifest for this platform.
-            NotFound: The manifest or an index is missing in the store.
+            NotFound: The store lacks the manifest or an index.
         """
         return self._manifest
 
@@ -77,7 +78,7 @@ class Image:
         Raises:
             InvalidArgument: This is an artifact, not an image.
             NoMatchingPlatform: The image has no manifest for this platform.
-            NotFound: Content is missing in the store.
+            NotFound: The store lacks the config, the manifest or an index.
         """
         return self._config
 
@@ -93,13 +94,13 @@ class Image:
     def expect(self, platforms: Platforms | None = None) -> None:
         """Check that the image has every wanted platform.
 
-        If the image is a single manifest, matching one of the platforms is enough.
+        A single manifest, without an index, need match only one of the platforms.
 
         Args:
-            platforms: The wanted platforms. Default: the client's.
+            platforms: The wanted platforms. Default: the client's platform.
 
         Raises:
-            NoMatchingPlatform: The image does not have them.
+            NoMatchingPlatform: The image lacks a wanted platform.
         """
         if media_types.is_manifest(self.target.media_type):
             config = self._manifest.config
@@ -118,14 +119,17 @@ class Image:
         return self._config.diff_ids
 
     def size(self) -> int:
-        """Return the size in bytes of the manifest's config and layers, as they are fetched."""
+        """Return the total size of the config and the layers in bytes.
+
+        A compressed layer counts with its compressed size.
+        """
         return sum(child.size for child in self._manifest.children)
 
     def is_unpacked(self, snapshotter: str | None = None) -> bool:
         """Return whether the snapshots of the image exist.
 
         Args:
-            snapshotter: The snapshotter to look in. Default: the client's.
+            snapshotter: The snapshotter to check. Default: the client's snapshotter.
 
         Raises:
             FailedPrecondition: The image is in a ``Layout``, which has no snapshots.
@@ -136,13 +140,13 @@ class Image:
         """Make the snapshots of the image, unless they exist.
 
         Args:
-            snapshotter: The snapshotter to use. Default: the client's.
+            snapshotter: The snapshotter to use. Default: the client's snapshotter.
 
         Returns:
             The name of the top snapshot, a chain ID; ``""`` if the image has no layers.
 
         Raises:
-            DiffIDMismatch: A layer does not have the content that the config names.
+            DiffIDMismatch: A layer does not have the diff ID that the config lists.
             FailedPrecondition: The image is in a ``Layout``, which has no snapshots.
         """
         top = top_snapshot(self.backend, self._config, snapshotter)
@@ -156,15 +160,15 @@ class Image:
         """Give the image another name, in addition to its own.
 
         Args:
-            name: The new name. If it exists, it refers to this image from now on.
+            name: The new name. A name that exists is changed to refer to this image.
 
         Returns:
-            The image under its new name.
+            The image with its new name.
 
         Raises:
-            NotFound: The image's content is missing in the store.
+            NotFound: The store lacks the image's manifest or index.
             InvalidArgument: ``name`` is not a valid reference.
-            DigestMismatch: ``name`` has another digest than the image.
+            DigestMismatch: ``name`` contains a digest that is not the image's digest.
         """
         return tag_image(self.backend, self, name)
 
@@ -196,9 +200,10 @@ class Image:
 def top_snapshot(
     backend: ImageBackend, config: ImageConfig, snapshotter: str | None = None
 ) -> str | None:
-    """Return the name of an image's top snapshot, ``None`` if it does not exist.
+    """Return the name of an image's top snapshot, or ``None`` if this snapshot does not exist.
 
-    The name is ``""`` if the image has no layers. If the top snapshot exists, those below exist.
+    The name is ``""`` if the image has no layers. If the top snapshot exists, all lower snapshots
+    exist, too.
     """
     snapshots = backend.snapshots(snapshotter)
     top = next(reversed(chain_ids(config.diff_ids)), "")
@@ -206,12 +211,12 @@ def top_snapshot(
 
 
 def find_image(backend: ImageBackend, name: str) -> Image:
-    """Return the image of a full or familiar name; see ``Client.get_image``."""
+    """Return the image with a full or familiar name; see ``Client.get_image``."""
     return Image(backend, find(backend.names, name))
 
 
 def list_images(backend: ImageBackend, *filters: str) -> list[Image]:
-    """Return all images, or those that match a filter; see ``Client.list_images``."""
+    """Return all images, or the images that match a filter; see ``Client.list_images``."""
     return [Image(backend, record) for record in backend.names.list(*filters)]
 
 
@@ -224,47 +229,54 @@ def tag_image(
     """Give an image another name; see ``Client.tag``.
 
     Args:
-        backend: The place where the image is kept.
+        backend: The backend that stores the image.
         source: The image.
         name: The new name.
-        labels: The labels of the new name. Default: those of the image.
+        labels: The labels of the new name. Default: the labels of the image.
 
     Returns:
-        The image under its new name.
+        The image with its new name.
 
     Raises:
-        NotFound: The image or its content is missing.
+        NotFound: No image has the name ``source``, or the store lacks the image's manifest or
+            index.
         InvalidArgument: ``name`` is not a valid reference.
-        DigestMismatch: ``name`` has another digest than the image.
+        DigestMismatch: ``name`` contains a digest that is not the image's digest.
     """
     if isinstance(source, str):
         source = find_image(backend, source)
     target = source if isinstance(source, Descriptor) else source.target
     if labels is None and isinstance(source, Image):
         labels = source.labels
-    backend.store.info(target.digest)  # a name for missing content would be useless
+    backend.store.info(target.digest)  # raises NotFound if the store lacks the content
     return Image(backend, backend.names.put(name_of(target, name), target, labels))
 
 
 def expect_named(backend: ImageBackend, source: ImageLike, verb: str) -> Image:
-    """Return an image that has a name, by which the daemon finds it.
+    """Return ``source`` as an image; refuse a descriptor, which has no name.
+
+    The daemon can find an image only by its name.
 
     Args:
-        backend: The place where the image is kept.
+        backend: The backend that stores the image.
         source: The image.
-        verb: The verb in the error message (``"pushes"``).
+        verb: The verb for the error message, such as ``"pushes"``.
 
     Raises:
-        InvalidArgument: ``source`` is a descriptor, which has no name.
+        InvalidArgument: ``source`` is a descriptor.
         NotFound: No image has this name.
     """
     if isinstance(source, Descriptor):
-        raise InvalidArgument(f"the daemon {verb} images only by name", remedy="Tag it first")
+        raise InvalidArgument(
+            f"the daemon {verb} images only by name", remedy="Give the image a name with tag()"
+        )
     return find_image(backend, source) if isinstance(source, str) else source
 
 
 def name_and_target(backend: ImageBackend, source: ImageLike) -> tuple[str, Descriptor]:
-    """Return the name of an image and its descriptor; the name of a descriptor is ``""``.
+    """Return the name of an image, and the descriptor of its manifest or index.
+
+    If ``source`` is a descriptor, the name is ``""``.
 
     Raises:
         NotFound: No image has this name.

@@ -25,14 +25,15 @@ class Replacer(Protocol):
     """Replaces blobs whose content in the store is broken."""
 
     def replacing_writer(self, ref: str, *, size: int, expected: str) -> Writer:
-        """Begin or resume a write; the broken content stays until the commit."""
+        """Begin or resume the write of a blob; the commit replaces the broken content."""
 
 
 class ImageBackend(ABC):
-    """The place where images are kept.
+    """A store of images: their names, their content and their snapshots.
 
     ``Client`` works on a ``DaemonBackend``, ``Layout`` on a ``LayoutBackend``. A backend without
-    a daemon has no snapshots and no transfers: the methods of this class for them raise errors.
+    a daemon has no snapshots and no Transfer service. In this class, the methods for snapshots and
+    for transfers raise ``FailedPrecondition``.
     """
 
     #: Whether images can be unpacked.
@@ -41,18 +42,18 @@ class ImageBackend(ABC):
     names: Names
     #: The content of the images.
     store: ContentStore
-    #: The platform whose manifest is used if an image has several.
+    #: The platform whose manifest is used if an image has several manifests.
     platform: Platform
 
     @abstractmethod
     def with_defaults(
         self, *, platform: Platform | str | None = None, snapshotter: str | None = None
     ) -> Self:
-        """Return this backend with another default platform and snapshotter.
+        """Return a backend for the same images with other defaults.
 
         Args:
-            platform: Default: this backend's.
-            snapshotter: Default: this backend's.
+            platform: The new default platform. Default: the platform of this backend.
+            snapshotter: The new default snapshotter. Default: the snapshotter of this backend.
 
         Raises:
             InvalidArgument: ``platform`` is not a platform.
@@ -60,10 +61,11 @@ class ImageBackend(ABC):
 
     @abstractmethod
     def keeping(self, resume: str = "") -> AbstractContextManager[object]:
-        """Keep content that the block writes from garbage collection, and clean up after it.
+        """Return a context that protects the content written in its block until the block ends.
 
-        If the block fails, the content that it wrote is deleted. With ``resume`` the content
-        stays, and a later block with the same ``resume`` continues with it.
+        Garbage collection does not delete this content during the block. If the block fails, a
+        daemon deletes the content. If ``resume`` is given, the content stays instead, and a later
+        block with the same ``resume`` can use it.
         """
 
     @abstractmethod
@@ -71,7 +73,10 @@ class ImageBackend(ABC):
         """Return the replacer of broken blobs."""
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
-        """Return the snapshots of a snapshotter. Default: the default snapshotter.
+        """Return the snapshot service of a snapshotter.
+
+        Args:
+            snapshotter: The name of the snapshotter. Default: the default snapshotter.
 
         Raises:
             FailedPrecondition: The backend has no snapshots.
@@ -89,17 +94,21 @@ class ImageBackend(ABC):
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
         """Return an unpacker, which makes snapshots from layers.
 
+        Args:
+            snapshotter: The snapshotter to unpack into. Default: the default snapshotter.
+            job: The job that unpacking is part of. Default: a new job.
+
         Raises:
             FailedPrecondition: The backend has no snapshots.
         """
         raise _no_snapshots()
 
     def can_transfer(self) -> bool:
-        """Return whether there is a daemon that transfers images itself."""
+        """Return whether the backend has a daemon that can transfer images itself."""
         return False
 
     def transfers(self) -> DaemonTransfers:
-        """Return the transfers that the daemon does itself.
+        """Return an object that has the daemon pull, push, import and export images.
 
         Raises:
             FailedPrecondition: The backend has no daemon.
@@ -109,9 +118,9 @@ class ImageBackend(ABC):
         )
 
     def is_back(self, error: BaseException) -> bool:
-        """Return whether work that failed with ``error`` may be tried again.
+        """Return whether the caller should repeat the work that failed with ``error``.
 
-        It may if the daemon or the lease was gone, and has come back.
+        The work can succeed if the daemon or the lease was gone, and is back now.
         """
         return False
 
@@ -119,5 +128,5 @@ class ImageBackend(ABC):
 def _no_snapshots() -> FailedPrecondition:
     return FailedPrecondition(
         "a layout has no snapshots to unpack into",
-        remedy="Pull or import the image into a containerd",
+        remedy="Pull or import the image into a containerd daemon",
     )

@@ -1,6 +1,7 @@
-"""State that the parts of one operation share.
+"""The state that all threads of one operation share.
 
-A job passes progress events on, and stops all parts when one fails. It keeps the first failure.
+A job passes progress events on to the caller. When one thread fails, the job stops all threads and
+records the failure.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ class Job:
     """The state of one pull, push or other operation.
 
     Attributes:
-        progress: Called with each progress event, from any thread, one call at a time.
+        progress: A function that is called with each progress event. Several threads call it, one
+            call at a time.
         keeps_partial: Whether a failed job leaves incomplete blobs for a later job.
-        stop: Set when the job has failed.
+        stop: The interrupt that is set when the job fails.
         failure: The first error that made the job fail.
     """
 
@@ -41,17 +43,17 @@ class Job:
     stop: Interrupt = field(default_factory=Interrupt)
     failure: BaseException | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    #: When the bytes of an object began to move, and from which offset.
+    #: By object: the time when its bytes began to move, and the offset at that time.
     _starts: dict[str, tuple[float, int]] = field(default_factory=dict)
-    #: When an event of an object was last logged.
+    #: By object: the time when its last event was logged.
     _last_logged: dict[str, float] = field(default_factory=dict)
 
     def report(self, stage: Stage, name: str, offset: int = 0, total: int = 0) -> None:
-        """Make an event and pass it on to the progress callback."""
+        """Pass a new event on to the progress callback."""
         self.report_event(ProgressEvent(stage, name, offset, total))
 
     def report_event(self, event: ProgressEvent) -> None:
-        """Pass an event on to the progress callback, with its rate."""
+        """Pass an event on to the progress callback, with the transfer rate added."""
         if _LOGGER.isEnabledFor(logging.DEBUG) and event.stage not in _MOVING:
             self._log(event)
         if self.progress is not None:
@@ -76,19 +78,19 @@ class Job:
             _LOGGER.debug("%s (after %.1f ms)", event, (now - last) * 1000)
 
     def check(self) -> None:
-        """Raise ``Cancelled`` if another part has failed."""
+        """Raise ``Cancelled`` if the job has failed."""
         if self.stop.is_set():
-            raise Cancelled("cancelled, because another part failed")
+            raise Cancelled("cancelled, because another part of the operation failed")
 
     def fail(self, error: BaseException) -> None:
-        """Stop all parts; keep ``error`` if it is the first that is not a mere cancellation."""
+        """Stop all threads; record ``error`` if it is the first error that is not ``Cancelled``."""
         with self._lock:
             if self.failure is None and not isinstance(error, Cancelled | CancelledError):
                 self.failure = error
         self.stop.set()
 
     def blame(self, error: BaseException) -> None:
-        """Raise the first failure, with its own context, unless it is ``error`` itself."""
+        """Raise the recorded failure with its own context, unless ``error`` is this failure."""
         failure = self.failure
         if failure is None or failure is error:
             return
@@ -96,14 +98,15 @@ class Job:
         try:
             raise failure
         finally:
-            failure.__context__ = context  # the cancellation of other parts did not cause it
+            # ``raise`` may have set the context to a cancellation, which did not cause the failure.
+            failure.__context__ = context
 
 
 def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, workers: int) -> None:
-    """Call ``work`` on each item, in ``workers`` threads, under the caller's lease.
+    """Call ``work`` with each item, in ``workers`` threads that use the caller's lease.
 
-    The first failure, or an interrupt of the caller, stops all threads. ``items`` may be an
-    iterator; the threads take items from it one at a time.
+    The first failure, or an interrupt of the caller, stops all threads. ``items`` can be an
+    iterator: only one thread at a time advances it.
     """
     waiting, lock = iter(items), threading.Lock()
 
@@ -123,7 +126,7 @@ def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, wo
                 for item in shared_items():
                     work(item)
         except BaseException as error:
-            job.fail(error)  # at once, so that the other threads stop
+            job.fail(error)  # called here, so that the other threads stop immediately
             raise
 
     with Workers(workers, "containerd-lite-side") as pool:

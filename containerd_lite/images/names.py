@@ -14,7 +14,7 @@ from ..oci.reference import Reference
 if TYPE_CHECKING:
     from ..services.images import ImageService
 
-#: How often ``put`` tries to create and to update a name that another client creates and deletes.
+#: How often ``put`` tries to write a name that another client creates and deletes meanwhile.
 _MOST_TRIES = 10
 
 
@@ -23,7 +23,7 @@ class Names(Protocol):
 
     @property
     def elsewhere(self) -> str:
-        """Advice where to look for a missing image, in words that follow "Pull it, or"."""
+        """Advice for a missing image. It completes the sentence "Pull it, or ..."."""
 
     def get(self, name: str) -> ImageRecord:
         """Return the record of a name.
@@ -33,14 +33,14 @@ class Names(Protocol):
         """
 
     def list(self, *filters: str) -> list[ImageRecord]:
-        """Return all records, or those that match at least one of ``filters``."""
+        """Return all records, or the records that match at least one of ``filters``."""
 
     def put(
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
     ) -> ImageRecord:
-        """Create the name ``name`` for ``target``, or let an existing name refer to ``target``.
+        """Let ``name`` refer to ``target``; create the name if it does not exist.
 
-        ``labels`` replace the labels of the name; ``None`` leaves them.
+        The labels of an existing name are replaced, unless ``labels`` is ``None``.
         """
 
     def delete(self, name: str, *, sync: bool = False) -> None:
@@ -74,7 +74,10 @@ class DaemonNames:
     def put(
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
     ) -> ImageRecord:
-        """Create or change a name, even while another client does so; see ``Names.put``."""
+        """Create or update a name; see ``Names.put``.
+
+        Another client may create or delete the same name at the same time.
+        """
         fields = ("target",) if labels is None else ()
         for _ in range(_MOST_TRIES):
             with suppress(AlreadyExists):
@@ -108,7 +111,7 @@ def find(names: Names, name: str) -> ImageRecord:
 
 
 def full_name(name: str) -> str:
-    """Return the full form of the name that an image will get.
+    """Return the full form of an image name.
 
     Raises:
         InvalidArgument: ``name`` is not a valid reference.
@@ -117,11 +120,11 @@ def full_name(name: str) -> str:
 
 
 def name_of(target: Descriptor, name: str) -> str:
-    """Return the full form of the name that ``target`` will get.
+    """Return the full form of a new name for ``target``.
 
     Raises:
         InvalidArgument: ``name`` is not a valid reference.
-        DigestMismatch: ``name`` has another digest than ``target``.
+        DigestMismatch: ``name`` contains a digest that is not the digest of ``target``.
     """
     reference = Reference.parse(name)
     if reference.digest not in ("", target.digest):
@@ -130,9 +133,9 @@ def name_of(target: Descriptor, name: str) -> str:
 
 
 def parse_name(name: str) -> Reference | None:
-    """Return ``name`` as a reference, ``None`` if it is not one.
+    """Return ``name`` as a reference, or ``None`` if it is not a valid reference.
 
-    A resolver may use names of another form.
+    The names of a custom resolver need not be references.
     """
     try:
         return Reference.parse(name)

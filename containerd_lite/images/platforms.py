@@ -11,9 +11,11 @@ from ..oci.manifest import MAX_DEPTH, Index, Manifest
 from ..oci.platform import Platform, default, parse, rank
 from ..records import record
 
-#: The rank of an entry that names no platform: behind all that name a matching one.
+#: The rank of an index entry without a platform. It is worse than the rank of any entry with a
+#: matching platform.
 _LAST = 1 << 10
-#: BuildKit's annotation of an attestation's descriptor: the digest of the attested manifest.
+#: BuildKit's annotation in the descriptor of an attestation. Its value is the digest of the
+#: attested manifest.
 _ATTESTED = "vnd.docker.reference.digest"
 
 
@@ -24,7 +26,7 @@ class Platforms:
     Attributes:
         wanted: The platforms; ``None`` means all.
         attestations: Whether the attestations of the chosen manifests are wanted, too. If all
-            platforms are wanted, attestations always are.
+            platforms are wanted, all attestations are wanted.
     """
 
     wanted: tuple[Platform, ...] | None
@@ -39,12 +41,13 @@ class Platforms:
         *,
         attestations: bool = False,
     ) -> Platforms:
-        """Make a record from the arguments of a verb.
+        """Return the wanted platforms for the arguments of a verb.
 
         Args:
             platform: One platform or several. Default: ``usual``.
             all_platforms: Whether all platforms are wanted.
-            usual: The default platform. Default: this machine's.
+            usual: The platform to use if ``platform`` is not given. Default: this machine's
+                platform.
             attestations: Whether attestations are wanted, too.
 
         Raises:
@@ -60,20 +63,20 @@ class Platforms:
         return cls(wanted, attestations)
 
     def choose(self, index: Index, name: str, *, all_or_error: bool = True) -> list[Descriptor]:
-        """Return the wanted entries of ``index``, in its order.
+        """Return the wanted entries of ``index``, in the order of the index.
 
-        For each platform this is the entry that matches it best. An entry that names no platform
-        is chosen only if no other entry matches.
+        For each wanted platform, the entry that matches best is chosen. An entry without a
+        platform is chosen only if no other entry matches.
 
         Args:
             index: The index to choose from.
             name: The image's name, for error messages.
-            all_or_error: Whether every wanted platform must have an entry. If false, one of them
-                is enough.
+            all_or_error: Whether every wanted platform must have an entry. If false, an entry for
+                one wanted platform is enough.
 
         Raises:
-            NoMatchingPlatform: A wanted platform has no entry; if ``all_or_error`` is false, none
-                of them has one.
+            NoMatchingPlatform: A wanted platform has no entry, and ``all_or_error`` is true. Or no
+                wanted platform has an entry.
         """
         if self.wanted is None:
             return list(index.manifests)
@@ -93,8 +96,8 @@ class Platforms:
     def expect(self, platform: Platform, name: str) -> None:
         """Check that an image for ``platform`` matches at least one wanted platform.
 
-        A ``platform`` without os and architecture passes: the config of an artifact that cannot
-        be run, such as a signature, has neither.
+        A ``platform`` without os and architecture passes the check: it is in the config of an
+        artifact that cannot be run, such as a signature.
 
         Args:
             platform: The platform in the image's config.
@@ -110,9 +113,9 @@ class Platforms:
 
 
 def only_one(platform: str | Sequence[str] | None) -> str | None:
-    """Return the platform that the caller asked for, ``None`` if that is not exactly one.
+    """Return the platform if the caller asked for exactly one, otherwise ``None``.
 
-    The verb then reads manifests for this platform instead of the client's.
+    A verb reads manifests for this platform instead of the client's platform.
     """
     if isinstance(platform, str) or platform is None:
         return platform
@@ -122,9 +125,10 @@ def only_one(platform: str | Sequence[str] | None) -> str | None:
 def wanted_children(
     document: Manifest | Index, platforms: Platforms, name: str, *, is_root: bool
 ) -> Sequence[Descriptor]:
-    """Return the children of a document that a pull of ``platforms`` fetches.
+    """Return the children of a document that are wanted for ``platforms``.
 
-    The root index must have every platform; an index below it only one of them.
+    The root index must have an entry for every wanted platform. A nested index must have an entry
+    for at least one wanted platform.
     """
     if isinstance(document, Index):
         return platforms.choose(document, name, all_or_error=is_root)
@@ -132,13 +136,16 @@ def wanted_children(
 
 
 def best(index: Index, platform: Platform) -> Descriptor | None:
-    """Return the entry of ``index`` that matches ``platform`` best, the first if several do."""
+    """Return the entry of ``index`` that matches ``platform`` best, or ``None`` if none matches.
+
+    If several entries match equally well, the first of these is returned.
+    """
     ranked = []
-    for place, entry in enumerate(index.manifests):
+    for position, entry in enumerate(index.manifests):
         if not _is_attestation(entry):
             fit = _LAST if entry.platform is None else rank(platform, entry.platform)
             if fit is not None:
-                ranked.append((fit, place, entry))
+                ranked.append((fit, position, entry))
     return min(ranked, key=lambda found: found[:2])[2] if ranked else None
 
 
@@ -152,13 +159,13 @@ def find_manifest(
     platform: Platform,
     read: Callable[[Descriptor], Manifest | Index],
 ) -> Manifest:
-    """Return the manifest for ``platform``: ``target`` itself, or one that its indexes list.
+    """Return ``target`` if it is a manifest, or the manifest for ``platform`` if it is an index.
 
     Args:
         name: The image's name, for error messages.
         target: A manifest, or an index from which the search starts.
         platform: The platform to look for.
-        read: Returns the document of a descriptor. Its errors are not caught.
+        read: A function that returns the document of a descriptor. Its errors propagate.
 
     Raises:
         NoMatchingPlatform: An index has no entry for ``platform``.
@@ -168,14 +175,14 @@ def find_manifest(
         document = read(target)
         if isinstance(document, Manifest):
             return document
-        # An index may name one manifest for several platforms, so there may be several entries.
+        # An index can list one manifest in several entries. ``choose`` then returns these entries.
         target = Platforms((platform,)).choose(document, name)[0]
     raise InvalidArgument(f"{name} nests indexes more than {MAX_DEPTH} deep")
 
 
 def no_match(name: str, platform: Platform, offered: str) -> NoMatchingPlatform:
-    """Return the error that ``name`` has only the ``offered`` platforms, not ``platform``."""
+    """Return the error that ``name`` lacks ``platform`` and has only the ``offered`` platforms."""
     return NoMatchingPlatform(
         f"{name} has no image for {platform}; it has {offered[:500]}",
-        remedy="Ask for one of these with platform=",
+        remedy="Pass platform= with a platform that the image has",
     )

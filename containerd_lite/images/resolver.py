@@ -1,6 +1,6 @@
-"""Resolvers, which say where pulls fetch content and where pushes send it.
+"""Resolvers: they determine from where a pull fetches content, and where a push sends content.
 
-A caller may pass its own implementation of the protocols to the verbs. ``RegistryResolver`` is
+Callers can pass their own implementations of these protocols to the verbs. ``RegistryResolver`` is
 the implementation for registries.
 """
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-#: After this many blobs in a row that the registry lacked, blobs of up to this many bytes are
-#: uploaded without a HEAD request: two requests each instead of three. A push whose blobs mostly
-#: exist keeps sending HEAD for all of them.
+#: If the registry lacked this many blobs in a row, later blobs of at most this many bytes are
+#: uploaded without a HEAD request. Each upload then needs two requests instead of three. If the
+#: registry has most blobs of a push, the push still sends a HEAD request for every blob.
 _MISSES_BEFORE_SKIP, _SKIP_UP_TO = 4, 1 << 20
 
 
 class Reader(Protocol):
-    """The bytes of a blob, from an offset to its end."""
+    """A reader of the bytes of a blob, from an offset to the end of the blob."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Read bytes into ``buffer``; return how many, 0 at the end of the blob."""
+        """Read bytes into ``buffer``; return their number, 0 at the end of the blob."""
         ...
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Fetcher(Protocol):
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
         """Return a reader of the content of ``descriptor``.
 
-        The reader need not verify the content: the store does.
+        The reader need not verify the content, because the store verifies it.
 
         Args:
             descriptor: A blob, manifest or index.
@@ -84,10 +84,11 @@ class Pusher(Protocol):
 
         Args:
             descriptor: The content to push.
-            open_at: Opens the content at an offset in bytes.
-            mount_from: Repositories of the same registry that may have the blob.
-            chunk_size: Bytes of a chunk of a blob. Default: the blob is not divided.
-            progress: Called with ``uploading`` events, and at the end with the outcome.
+            open_at: A function that opens the content at an offset in bytes.
+            mount_from: Repositories of the same registry that probably have the blob.
+            chunk_size: Bytes per chunk. Default: a blob is not divided into chunks.
+            progress: A function that is called with ``uploading`` events, and at the end with an
+                event for the outcome.
 
         Returns:
             Whether the content existed, was mounted or was uploaded.
@@ -96,23 +97,24 @@ class Pusher(Protocol):
     def name(
         self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
     ) -> package.Outcome:
-        """Push the manifest or index that the reference refers to from now on.
+        """Push a manifest or index, and let the reference refer to it.
 
         Args:
             descriptor: The descriptor of the manifest or index.
-            body: Its content.
-            progress: Called with the outcome.
+            body: The content of the manifest or index.
+            progress: A function that is called with an event for the outcome.
 
         Returns:
-            Whether the reference already referred to it, or it was uploaded.
+            ``EXISTS`` if the reference referred to the manifest or index already, otherwise
+            ``UPLOADED``.
         """
 
 
 class Resolver(Protocol):
-    """Finds and fetches the content of names, for pulls."""
+    """Resolves names and fetches their content, for pulls."""
 
     def resolve(self, ref: str) -> tuple[str, Descriptor]:
-        """Return the full name, and the descriptor that it refers to now.
+        """Return the full name, and the descriptor that this name refers to now.
 
         Raises:
             NotFound: The name does not exist.
@@ -121,8 +123,8 @@ class Resolver(Protocol):
     def fetcher(self, ref: str) -> Fetcher:
         """Return a fetcher for the full name that ``resolve`` returned.
 
-        If the fetcher has a method ``referrers`` like that of ``RegistryFetcher``, verbs can
-        fetch referrers, too.
+        The verbs can fetch referrers only if the fetcher has a method like
+        ``RegistryFetcher.referrers``.
         """
 
 
@@ -130,7 +132,7 @@ class PushResolver(Resolver, Protocol):
     """A resolver that also pushes content, for pushes and copies."""
 
     def pusher(self, ref: str) -> Pusher:
-        """Return a pusher of the content that ``ref`` will refer to."""
+        """Return a pusher for the content that ``ref`` will refer to."""
 
 
 _R = TypeVar("_R", bound=Resolver)
@@ -139,12 +141,13 @@ _R = TypeVar("_R", bound=Resolver)
 class RegistryResolver:
     """A resolver for references to registries.
 
-    It keeps one ``Registry``, with its connections, for each host. It is a context manager that
-    closes them.
+    The resolver has one ``Registry``, with its own connections, for each host. It is a context
+    manager that closes the connections.
 
     Args:
-        credentials: The credentials for all registries, or a function that returns those of a
-            host; ``None`` for anonymous access. Default: those with which the user has logged in.
+        credentials: The credentials for all registries, or a function that returns the credentials
+            for a host. ``None`` means anonymous access. Default: the credentials with which the
+            user has logged in.
         plain_http: Whether to use HTTP without TLS. Default: for loopback addresses only.
         hosts_dirs: Folders that are searched for ``hosts.toml``. Default: containerd's and
             Docker's folders in ``/etc``.
@@ -153,7 +156,7 @@ class RegistryResolver:
         max_rate: Most bytes per second, for each registry. Default: no limit.
         connections: How many connections fetch the parts of a large blob in parallel. Several
             connections help if the latency is high.
-        progress: Called with an event for each request that is repeated.
+        progress: A function that is called with an event for each request that is repeated.
     """
 
     def __init__(
@@ -191,7 +194,7 @@ class RegistryResolver:
             return self._registries[host]
 
     def resolve(self, ref: str) -> tuple[str, Descriptor]:
-        """Return the full name, and the descriptor that the registry has for it now.
+        """Return the full name, and the descriptor that the registry has for this name now.
 
         Raises:
             NotFound: The registry has no such image.
@@ -201,7 +204,7 @@ class RegistryResolver:
         return str(reference), self._registry(reference.host).resolve(reference)
 
     def fetcher(self, ref: str) -> RegistryFetcher:
-        """Return a fetcher of the repository of ``ref``.
+        """Return a fetcher for the repository of ``ref``.
 
         Raises:
             InvalidArgument: ``ref`` is not a valid reference.
@@ -210,7 +213,7 @@ class RegistryResolver:
         return RegistryFetcher(self._registry(reference.host), reference, self._connections)
 
     def pusher(self, ref: str) -> RegistryPusher:
-        """Return a pusher to the repository of ``ref``.
+        """Return a pusher for the repository of ``ref``.
 
         Raises:
             InvalidArgument: ``ref`` is not a valid reference.
@@ -256,7 +259,7 @@ class RegistryFetcher:
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
         """Return a reader of the content of ``descriptor``, from ``offset`` in bytes."""
         if media_types.is_schema1(descriptor.media_type):
-            # The registry signs it for each request, so its size is not known in advance.
+            # The registry signs the manifest for each request, so the size is not known before.
             body = self._registry.fetch_manifest(self._reference, descriptor)
             return io.BytesIO(body[offset:])
         return self._registry.open_blob(
@@ -285,9 +288,11 @@ class RegistryFetcher:
 class RegistryPusher:
     """A ``Pusher`` to one repository.
 
-    If the registry has mirrors, manifests are pushed without a check whether they exist, because
-    a mirror would answer for itself, not for the registry. Small blobs are uploaded without this
-    check after the registry has lacked several blobs in a row.
+    Before a push, the pusher checks whether the registry has the content. There are two exceptions:
+
+    - If the registry has mirrors, manifests are pushed without a check. A mirror could answer the
+      check, but have other content than the registry.
+    - After the registry lacked several blobs in a row, small blobs are pushed without a check.
     """
 
     def __init__(
@@ -296,7 +301,7 @@ class RegistryPusher:
         self._registry = registry
         self._reference = reference
         self._has_mirrors = has_mirrors
-        #: How many blobs in a row the registry lacked.
+        #: How many blobs in a row the registry has lacked until now.
         self._misses = 0
 
     def push(
@@ -329,7 +334,7 @@ class RegistryPusher:
     def name(
         self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
     ) -> package.Outcome:
-        """Push the manifest or index that the reference refers to; see ``Pusher.name``."""
+        """Push a manifest or index, and let the reference refer to it; see ``Pusher.name``."""
         reference = self._reference
         destination = reference if reference.digest else reference.with_digest(descriptor.digest)
         return self._push_document(destination, descriptor, body, progress)
@@ -342,8 +347,9 @@ class RegistryPusher:
         progress: ProgressCallback | None,
     ) -> package.Outcome:
         subject = parse(body, descriptor.media_type).subject
-        # Some registries keep no list of referrers. Each push then adds its manifest to a list that
-        # clients keep under a tag. The lock lets one push for a subject at a time change that list.
+        # If the registry has no referrers API, a tag names an index of the subject's referrers, and
+        # each push adds its manifest to this index. Without the lock, one of two pushes at the same
+        # time could undo the change of the other push.
         with write_lock(
             (destination.name, subject.digest if subject else descriptor.digest), check
         ):
@@ -357,7 +363,11 @@ class RegistryPusher:
         return outcome
 
     def _exists(self, destination: Reference, subject: Descriptor | None) -> bool:
-        """Return whether the registry has the manifest, and lists it for ``subject`` if given."""
+        """Return whether the registry has the manifest.
+
+        If ``subject`` is given, the registry must also list the manifest as a referrer of
+        ``subject``.
+        """
         if self._has_mirrors:
             return False
         query = replace(destination, digest="") if destination.tag else destination
@@ -376,10 +386,10 @@ class RegistryPusher:
 
 
 def _may_overwrite(error: RegistryError | DataLoss) -> bool:
-    """Return whether to push over a manifest that cannot be read because of ``error``.
+    """Return whether to push a manifest although the check for it failed with ``error``.
 
-    No client can use such a manifest, and a push may repair it. If the registry refuses access or
-    does not answer, the push would fail, too.
+    If the registry has the manifest but cannot serve it, the push may repair the manifest. If the
+    registry refuses access or does not answer, the push would fail, too.
     """
     if isinstance(error, RegistryUnavailable):
         return error.status >= 500

@@ -1,4 +1,4 @@
-"""The choice whether this process moves an image, or the daemon with its Transfer service."""
+"""The choice whether this process or the daemon's Transfer service moves an image."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import Literal
 from ..errors import InvalidArgument, Unimplemented
 from .image_backend import ImageBackend
 
-#: ``"client"`` is this process, ``"daemon"`` the daemon's Transfer service. ``"auto"`` is the
-#: service if it supports all that the caller asks for, and otherwise this process.
+#: With ``"client"``, this process moves the image. With ``"daemon"``, the daemon's Transfer service
+#: moves the image. With ``"auto"``, the Transfer service moves the image if it supports all options
+#: that the caller has set. Otherwise this process moves the image.
 Via = Literal["client", "daemon", "auto"]
 
 
 def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
-    """Return whether the daemon does the work.
+    """Return whether the daemon moves the image.
 
     Args:
-        backend: Says whether its daemon can transfer images.
+        backend: The backend of the image.
         via: The caller's choice.
-        **options: The caller's values of the options that only this process supports.
+        **options: The options that the daemon does not support, with the caller's values.
 
     Raises:
-        InvalidArgument: The caller chose the daemon and passed one of ``options``, or ``via`` is
-            not one of the three choices.
+        InvalidArgument: ``via`` is ``"daemon"``, and the caller has set one of ``options``. Or
+            ``via`` is not one of the three choices.
     """
     given = [name for name, value in options.items() if value]
     if via == "daemon" and given:
         raise InvalidArgument(
             f"the daemon does not support {', '.join(given)}",
-            remedy='Leave that out, or pass via="auto"',
+            remedy='Leave these arguments out, or pass via="auto"',
         )
     if via not in ("client", "daemon", "auto"):
         raise InvalidArgument(f'via={via!r} is not "client", "daemon" or "auto"')
@@ -39,6 +40,7 @@ def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
 def falling_back(via: Via) -> AbstractContextManager[object]:
     """Return a context that suppresses ``Unimplemented`` if ``via`` is ``"auto"``.
 
-    The block asks the daemon. The code after the block then does the same work in this process.
+    The block has the daemon do the work. If the daemon does not support the work, the code after
+    the block does it in this process.
     """
     return suppress(Unimplemented) if via == "auto" else nullcontext()

@@ -1,8 +1,8 @@
-"""Walks over content: from a descriptor to its children, in one thread or in several.
+"""Walks over content: from a descriptor to its children, in one thread or in several threads.
 
-A handler is a function that returns the children of a descriptor. Handlers are combined by
-chaining and wrapping. The module follows containerd's core/images/handlers.go: ``chain`` is its
-``Handlers``, ``walk`` its ``Walk``, ``Dispatcher`` its ``Dispatch``.
+A handler is a function that returns the children of a descriptor. Handlers can be chained and
+wrapped. The module follows containerd's core/images/handlers.go: ``chain`` corresponds to
+``Handlers`` there, ``walk`` to ``Walk``, and ``Dispatcher`` to ``Dispatch``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from ..store.protocol import ContentStore, read_blob
 from ..workers import Workers, result_when_done
 from .job import Job
 
-#: Handles a descriptor and returns its children.
+#: A function that handles a descriptor and returns the descriptor's children.
 Handler = Callable[[Descriptor], Iterable[Descriptor]]
-#: Returns a handler that may call the given one and change its result.
+#: A function that wraps a handler. The returned handler can call the wrapped handler and change the
+#: result.
 WrapHandler = Callable[[Handler], Handler]
 
-#: Most descriptors in one walk; an index of 20 platforms with 127 layers each has 2,600.
+#: Most descriptors in one walk. An index of 20 platforms with 127 layers each has 2,600 of them.
 MAX_DESCRIPTORS = 50_000
 
 _Key = tuple[str, str]
@@ -40,7 +41,7 @@ class StopHandlers(Exception):
 
 
 def chain(*handlers: Handler) -> Handler:
-    """Return a handler that calls ``handlers`` in order and returns the children of all."""
+    """Return a handler that calls ``handlers`` in order and returns the children that they find."""
 
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
         found: list[Descriptor] = []
@@ -60,7 +61,7 @@ def children_of(read: Callable[[Descriptor], bytes]) -> Handler:
     Other descriptors have no children.
 
     Args:
-        read: Returns the content of a descriptor.
+        read: A function that returns the content of a descriptor.
     """
 
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
@@ -83,8 +84,8 @@ def walk(handler: Handler, *roots: Descriptor) -> Iterator[Descriptor]:
     """Walk over descriptors in one thread.
 
     Args:
-        handler: Returns the children of a descriptor. It is called after the descriptor has been
-            yielded.
+        handler: A function that returns the children of a descriptor. ``walk`` yields a descriptor
+            first, and then calls the handler with it.
         *roots: The descriptors to start from.
 
     Yields:
@@ -114,7 +115,7 @@ class _Bounds:
         self._seen: set[_Key] = set()
 
     def is_new(self, descriptor: Descriptor, depth: int) -> bool:
-        """Record a descriptor; return whether the walk sees it for the first time."""
+        """Record a descriptor; return whether the walk sees the descriptor for the first time."""
         if depth > MAX_DEPTH:
             raise InvalidArgument(f"{descriptor.digest} is nested more than {MAX_DEPTH} deep")
         before = len(self._seen)
@@ -125,9 +126,10 @@ class _Bounds:
 
 
 def key(descriptor: Descriptor) -> _Key:
-    """Return the key by which descriptors differ.
+    """Return the key that identifies a descriptor within a walk.
 
-    The media type is part of it: the same content may be named as a layer and as a manifest.
+    The key contains the media type, because the same content can be listed as a layer and as a
+    manifest.
     """
     return descriptor.digest, descriptor.media_type
 
@@ -135,11 +137,11 @@ def key(descriptor: Descriptor) -> _Key:
 class Dispatcher:
     """Calls a handler on descriptors and on their children, in several threads.
 
-    It handles each descriptor once. It is a context manager: when the block ends, all its threads
-    have ended. The first failure stops all threads (``Job.fail``).
+    Each descriptor is handled once. The dispatcher is a context manager: at the end of the block,
+    all its threads have ended. The first failure stops all threads (``Job.fail``).
 
     Args:
-        handler: Handles a descriptor and returns its children.
+        handler: A function that handles a descriptor and returns the descriptor's children.
         workers: How many threads run at a time.
         job: The job that the first failure stops.
 
@@ -159,15 +161,17 @@ class Dispatcher:
         self._order: list[Future[None]] = []
 
     def add(self, descriptor: Descriptor, depth: int = 0) -> Future[None]:
-        """Have a descriptor and its descendants handled, unless it has been added before.
+        """Schedule the handling of a descriptor and all its descendants.
+
+        A descriptor that was added before is not handled again.
 
         Args:
             descriptor: The descriptor.
             depth: How deep the descriptor is nested, for the limit on the depth.
 
         Returns:
-            A future that is done when the descriptor has been handled. It does not wait for the
-            children.
+            A future that is done when the descriptor has been handled, even if its children have
+            not.
 
         Raises:
             Cancelled: The job has failed.
@@ -190,13 +194,13 @@ class Dispatcher:
         except SkipDescriptor:
             pass
         except BaseException as error:
-            self._job.fail(error)  # at once, so that the other threads stop
+            self._job.fail(error)  # called here, so that the other threads stop immediately
             raise
 
     def wait(self) -> None:
-        """Wait until all descriptors have been handled; raise the error of one that failed."""
+        """Wait until all descriptors have been handled; if one failed, raise its error."""
         handled = 0
-        while handled < len(self._order):  # children are added before their parent is done
+        while handled < len(self._order):  # a handled parent has already added its children
             result_when_done(self._order[handled])
             handled += 1
 
@@ -207,7 +211,7 @@ class Dispatcher:
         if error is not None:
             self._job.fail(error)
         with self._lock:
-            pass  # an add() that runs ends first; after a failure, later ones raise
+            pass  # wait for a running add(); after a failure, each later add() raises
         self._pool.shutdown(wait=True, cancel_futures=error is not None)
         if error is not None:
             self._job.blame(error)

@@ -1,4 +1,4 @@
-"""The arguments of an import and of an export."""
+"""The arguments of imports and exports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ImportRequest:
     max_concurrent: int = 3
 
     def platforms(self, backend: ImageBackend) -> Platforms:
-        """Return the wanted platforms. Default: the backend's."""
+        """Return the wanted platforms, by default the backend's platform."""
         return Platforms.of(self.platform, self.all_platforms, backend.platform)
 
 
@@ -46,5 +46,5 @@ class ExportRequest:
     progress: ProgressCallback | None = None
 
     def platforms(self, backend: ImageBackend) -> Platforms:
-        """Return the wanted platforms. Default: the backend's."""
+        """Return the wanted platforms, by default the backend's platform."""
         return Platforms.of(self.platform, self.all_platforms, backend.platform)

@@ -22,12 +22,12 @@ _MOST_LINKS = 40
 def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
     """Yield the file to write to.
 
-    The file of a path is replaced when the block ends, and stays as it was if the block fails.
-    If the path is a symbolic link, the file that it leads to is replaced. The new file gets the
-    mode of the old one.
+    If ``target`` is a path, a new file is yielded. At the end of the block, the new file replaces
+    the old file at the path, and has the mode of the old file. If the block fails, the old file
+    stays unchanged. If the path is a symbolic link, the target of the link is replaced.
 
     Args:
-        target: A path, or a binary file, which is yielded as it is.
+        target: A path, or a binary file, which is yielded unchanged.
 
     Raises:
         InvalidArgument: The path leads through too many symbolic links.
@@ -50,10 +50,10 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _follow_links(path: Path) -> Path | None:
-    """Return the path that symbolic links lead to, ``None`` for a path in ``/proc``.
+    """Return the path that symbolic links lead to, or ``None`` if they lead into ``/proc``.
 
-    ``/dev/stdout`` leads to ``/proc``, where a link stands for a file that a process has open.
-    The process would not see a file that replaces it.
+    ``/dev/stdout`` leads to a link in ``/proc`` that represents an open file of a process. If the
+    file were replaced, the process would still use the old file.
     """
     for _ in range(_MOST_LINKS):
         path = path.parent.resolve() / path.name
@@ -65,14 +65,14 @@ def _follow_links(path: Path) -> Path | None:
     raise InvalidArgument(f"{path} has too many levels of symbolic links")
 
 
-def put(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write all of ``data``.
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all bytes of ``data``.
 
-    A raw file may write only a part at a time. If another file does not return how many bytes it
-    has written, it has written all.
+    The method ``write`` of a file can write only a part of the bytes. If it returns ``None``, a raw
+    file has written no bytes, and another file has written all bytes.
 
     Raises:
-        InvalidArgument: The file is non-blocking and cannot take more bytes now.
+        InvalidArgument: The file is non-blocking and cannot accept more bytes now.
     """
     view = memoryview(data)
     while view:
@@ -80,7 +80,7 @@ def put(file: BinaryIO, data: bytes | memoryview) -> None:
         if count is None:
             if isinstance(file, io.RawIOBase):
                 raise InvalidArgument(
-                    "the file to write to is non-blocking", remedy="Make it a blocking one"
+                    "the file to write to is non-blocking", remedy="Make the file blocking"
                 )
             return
         view = view[count:]

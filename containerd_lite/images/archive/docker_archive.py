@@ -1,6 +1,7 @@
-"""The ``manifest.json`` of the archives that ``docker save`` writes (moby, image/tarexport).
+"""The file ``manifest.json`` of archives that ``docker save`` writes (moby, image/tarexport).
 
-This module makes image manifests from it, and it from image manifests.
+For imports, this module makes image manifests from the file. For exports, it makes the file from
+image manifests.
 """
 
 from __future__ import annotations
@@ -45,9 +46,10 @@ class _Saved:
 
 
 def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor]:
-    """Return the images of an archive, one entry for each of their names, as in containerd.
+    """Return the images of an archive, with one descriptor for each name, as in containerd.
 
-    A Docker manifest is made from each config and its layers, and written to the store.
+    For each image, a Docker manifest is made from the config and the layers, and is written to the
+    store.
 
     Args:
         intake: The intake that has read the archive.
@@ -91,10 +93,10 @@ def _saved(document: Document) -> _Saved:
 def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
     config = Descriptor(media_types.DOCKER_CONFIG, *_find(intake, saved.config))
     parsed = ImageConfig.parse(read_blob(store, config, MAX_DOCUMENT))
-    if len(saved.layers) != len(parsed.diff_ids):  # before any layer is read
+    if len(saved.layers) != len(parsed.diff_ids):  # checked before any layer is read
         raise InvalidArgument(
-            f"{quoted(saved.config)} names {len(parsed.diff_ids)} layers, but manifest.json "
-            f"names {len(saved.layers)}"
+            f"{quoted(saved.config)} has {len(parsed.diff_ids)} diff IDs, but manifest.json "
+            f"lists {len(saved.layers)} layers"
         )
     layers = [_layer(store, *_find(intake, name)) for name in saved.layers]
     _check_diff_ids(layers, parsed)
@@ -105,12 +107,12 @@ def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
         "layers": [layer.to_json() for layer in layers],
     }
     body = json.dumps(manifest, separators=(",", ":")).encode()
-    digest = intake.put(digests.of(body), len(body), PlainStream(io.BytesIO(body)))
+    digest = intake.write_blob(digests.of(body), len(body), PlainStream(io.BytesIO(body)))
     return Descriptor(media_types.DOCKER_MANIFEST, digest, len(body), platform=parsed.platform)
 
 
 def _find(intake: Intake, name: str) -> tuple[str, int]:
-    """Return digest and size of the file that a name or a link in the archive refers to."""
+    """Return the digest and the size of a file in the archive; the name can be that of a link."""
     path = normalise_name(name)
     for _ in range(_MOST_LINKS):
         if path in intake.blobs:
@@ -127,28 +129,29 @@ def _layer(store: ContentStore, digest: str, size: int) -> Descriptor:
 
 
 def _check_diff_ids(layers: list[Descriptor], config: ImageConfig) -> None:
-    """Check the digests of uncompressed layers; they must be the diff IDs of the config."""
+    """Check that the digest of each uncompressed layer is the diff ID in the config."""
     for layer, diff_id in zip(layers, config.diff_ids, strict=True):
         if layer.media_type == media_types.DOCKER_LAYER and layer.digest != diff_id:
             raise DiffIDMismatch(f"a layer has digest {layer.digest}; its config says {diff_id}")
 
 
 def manifest_json(
-    images: Iterable[tuple[Manifest, Iterable[str]]], place: Callable[[str], str]
+    images: Iterable[tuple[Manifest, Iterable[str]]], path_of: Callable[[str], str]
 ) -> bytes:
     """Return the content of ``manifest.json``.
 
     A name without a tag is left out, because Docker does not support it.
 
     Args:
-        images: The manifest of each image, and the image's full names.
-        place: Returns the path of a blob in the archive from its digest.
+        images: For each image: the manifest, and the image's full names.
+        path_of: A function that returns the path of a blob in the archive. Its argument is the
+            digest of the blob.
     """
     documents = [
         {
-            "Config": place(manifest.config.digest),
+            "Config": path_of(manifest.config.digest),
             "RepoTags": [tag for tag in map(_repo_tag, names) if tag],
-            "Layers": [place(layer.digest) for layer in manifest.layers],
+            "Layers": [path_of(layer.digest) for layer in manifest.layers],
         }
         for manifest, names in images
     ]
@@ -156,7 +159,7 @@ def manifest_json(
 
 
 def _repo_tag(name: str) -> str:
-    """Return a name as Docker writes it, ``""`` if it has no tag."""
+    """Return a name in Docker's familiar form, or ``""`` if the name has no tag."""
     with suppress(InvalidArgument):
         reference = Reference.parse(name)
         if reference.tag and name.partition("@")[0].endswith(f":{reference.tag}"):

@@ -1,7 +1,7 @@
-"""Exports images to an archive, an OCI image layout that Docker can load, too.
+"""Exports images to an archive. The archive is an OCI image layout that Docker can load, too.
 
 The bytes of the archive depend only on the images. The entries of the tar file are sorted, and
-have no owner and no time. Only those fields of a descriptor are written that every store keeps.
+have no owner and no time. Descriptors are written with only the fields that every store keeps.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ..platforms import Platforms, find_manifest, only_one
 from ..via import Via, falling_back, is_for_daemon
 from ..walk import walk
 from .archive_requests import ExportRequest
-from .destination import put, writing_to
+from .destination import write_all, writing_to
 from .docker_archive import manifest_json
 from .intake import DOCKER, INDEX, OCI_LAYOUT
 
@@ -48,9 +48,9 @@ _LOGGER = logging.getLogger(__package__)
 
 #: Most bytes of a blob that are read at a time.
 _PIECE = 1 << 20
-#: Pieces in memory: one that is written, and the others read ahead.
+#: How many pieces are in memory: one piece that is being written, and the next pieces.
 _AHEAD = 3
-_FETCH_REMEDY = "Fetch it with fetch_missing, or export another platform="
+_FETCH_REMEDY = "Fetch the content with fetch_missing, or pass another platform="
 _BLOB_MODE, _JSON_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 
@@ -90,7 +90,7 @@ def _export_here(backend: ImageBackend, request: ExportRequest, job: Job) -> Non
         raise InvalidArgument("no image to export", remedy="Pass one or more images")
     platforms = request.platforms(backend)
     plan = _Plan(backend.store, platforms, (platforms.wanted or (backend.platform,))[0])
-    # Sorted, so that the archive does not depend on the order of the arguments.
+    # The images are sorted, so that the archive does not depend on the order of the arguments.
     named = (name_and_target(backend, source) for source in request.images)
     for name, root in sorted(named, key=_name_and_digest):
         plan.add(name, root)
@@ -114,7 +114,7 @@ def _expect(backend: ImageBackend, name: str, root: Descriptor, platforms: Platf
     except NoMatchingPlatform:
         raise
     except NotFound:
-        pass  # the config is missing; ``leave_out`` reports it with all other missing content
+        pass  # ``leave_out`` reports the missing config together with all other missing content
 
 
 def _name_and_digest(named: tuple[str, Descriptor]) -> tuple[str, str]:
@@ -123,7 +123,7 @@ def _name_and_digest(named: tuple[str, Descriptor]) -> tuple[str, str]:
 
 
 def _digests_without(backend: ImageBackend, request: ExportRequest, plan: _Plan) -> set[str]:
-    """Return the digests of all content that the recipient has, by the argument ``without``."""
+    """Return the digests of the content that the recipient has according to ``without``."""
     found: set[str] = set()
     for source in request.without:
         if isinstance(source, str) and digests.is_digest(source):
@@ -144,8 +144,8 @@ class _Plan:
         platforms: The platforms whose content is exported.
         docker_platform: The platform whose manifests are in Docker's ``manifest.json``.
         blobs: The descriptors of the blobs to write, by digest.
-        saved: The manifests for Docker's ``manifest.json``, each with the names of its image. The
-            key is made of the digests of config and layers.
+        saved: The manifests for Docker's ``manifest.json``, each with the names of its image. Each
+            key consists of the digests of the config and the layers.
     """
 
     store: ContentStore
@@ -160,7 +160,7 @@ class _Plan:
 
         Raises:
             NotFound: A manifest or index is missing, and ``allows_missing`` is false.
-            NoMatchingPlatform: A platform is missing, and ``allows_missing`` is false.
+            NoMatchingPlatform: The image lacks a platform, and ``allows_missing`` is false.
         """
         for found in walk(partial(self._children, name, allows_missing), target):
             if not found.is_foreign:
@@ -198,7 +198,7 @@ class _Plan:
         return document.children
 
     def leave_out(self, without: set[str]) -> None:
-        """Remove the blobs that the recipient has; check that the store has all others.
+        """Remove the blobs in ``without``; check that the store has the remaining content.
 
         Manifests and indexes are not removed.
 
@@ -238,7 +238,7 @@ class _Plan:
 
 
 def _entry(name: str, target: Descriptor) -> dict[str, object]:
-    """Return the entry of ``index.json``: the fields that a daemon keeps, and the name."""
+    """Return an entry for ``index.json``: the name, and the fields that a daemon keeps."""
     annotations = {k: v for k, v in target.annotations.items() if k not in (IMAGE_NAME, REF_NAME)}
     if name:
         annotations.update({IMAGE_NAME: name, REF_NAME: _ref_name(name)})
@@ -248,7 +248,8 @@ def _entry(name: str, target: Descriptor) -> dict[str, object]:
 def _ref_name(name: str) -> str:
     """Return the OCI reference name of an image: its tag or digest, or both, as in containerd.
 
-    A name that is not a full reference, as other tools write into layouts, stays as it is.
+    Other tools can write names into layouts that are not full references. Names of this kind are
+    returned unchanged.
     """
     with suppress(InvalidArgument):
         reference = Reference.parse(name)
@@ -272,14 +273,14 @@ def _write(file: BinaryIO, plan: _Plan, files: Mapping[str, bytes], job: Job) ->
     with _ReadAhead(plan.store, [blobs[name] for name in order if name in blobs]) as reader:
         for name in order:
             if name in blobs:
-                put(file, header(name, blobs[name].size, mode=_BLOB_MODE))
+                write_all(file, header(name, blobs[name].size, mode=_BLOB_MODE))
                 _write_blob(file, reader, blobs[name], job)
             elif name in files:
-                put(file, header(name, len(files[name]), mode=_JSON_MODE))
-                put(file, files[name] + bytes(-len(files[name]) % BLOCK))
+                write_all(file, header(name, len(files[name]), mode=_JSON_MODE))
+                write_all(file, files[name] + bytes(-len(files[name]) % BLOCK))
             else:
-                put(file, header(name, 0, mode=_FOLDER_MODE, folder=True))
-    put(file, bytes(2 * BLOCK))
+                write_all(file, header(name, 0, mode=_FOLDER_MODE, folder=True))
+    write_all(file, bytes(2 * BLOCK))
 
 
 def _write_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) -> None:
@@ -287,15 +288,15 @@ def _write_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) 
     while verifier.seen < blob.size:
         with reader.piece() as piece:
             verifier.update(piece)
-            put(file, piece)
+            write_all(file, piece)
         job.report("uploading", blob.digest, verifier.seen, blob.size)
     verifier.check()
-    put(file, bytes(-blob.size % BLOCK))
+    write_all(file, bytes(-blob.size % BLOCK))
     job.report("uploaded", blob.digest, blob.size, blob.size)
 
 
 class _ReadAhead:
-    """Reads blobs in order, in a thread that is some pieces ahead; a context manager."""
+    """A context manager that reads blobs in order, some pieces ahead, in another thread."""
 
     def __init__(self, store: ContentStore, blobs: Iterable[Descriptor]) -> None:
         self._store = store
@@ -317,20 +318,20 @@ class _ReadAhead:
             self._full.put(error)
 
     def _read(self, stream: PlainStream, blob: Descriptor) -> None:
-        rest = blob.size
-        while rest:
+        remaining = blob.size
+        while remaining:
             buffer = self._free.get()
             if buffer is None:
                 raise Cancelled("the export has ended")
-            count = stream.readinto(buffer[: min(rest, _PIECE)])
+            count = stream.readinto(buffer[: min(remaining, _PIECE)])
             if not count:
-                raise SizeMismatch(f"{blob.digest} is {rest} bytes too short")
-            rest -= count
+                raise SizeMismatch(f"{blob.digest} is {remaining} bytes too short")
+            remaining -= count
             self._full.put((buffer, count))
 
     @contextmanager
     def piece(self) -> Iterator[memoryview]:
-        """Yield the next bytes, which are of one blob. They are valid until the block ends."""
+        """Yield the next bytes of the current blob. They are valid until the block ends."""
         found = self._full.get()
         if isinstance(found, BaseException):
             raise found

@@ -1,6 +1,7 @@
-"""Imports images from archives: chooses their names, and checks that they are complete.
+"""Imports images from archives.
 
-Labels then keep the content from garbage collection. The module ``intake`` reads the archives.
+This module chooses the names of the images, checks that the images are complete, and sets labels
+that protect their content from garbage collection. The module ``intake`` reads the archives.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Ima
             labels=request.labels,
             job=Job(request.progress),
         )
-        return changes.accept(names, platforms, is_whole=False)
+        return changes.accept(names, platforms, is_complete=False)
 
 
 def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> list[Image]:
@@ -151,7 +152,8 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
     for entry in entries:
         annotations = dict(entry.annotations)
         full, short = annotations.pop(IMAGE_NAME, ""), annotations.pop(REF_NAME, "")
-        target = replace(entry, annotations=annotations)  # the image record will have the name
+        # The target does not contain the name, because the image record will have it.
+        target = replace(entry, annotations=annotations)
         name = _valid_name(full) if full else _name_of_ref_name(base, short)
         if name and found.setdefault(name, target).digest != target.digest:
             raise InvalidArgument(f"the archive has two images called {quoted(name)}")
@@ -163,7 +165,7 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
 
 
 def _name_of_ref_name(base: Reference | None, short: str) -> str:
-    """Return the image name for an OCI reference name, ``""`` if the image gets none."""
+    """Return the image name for an OCI reference name, or ``""`` if the image gets no name."""
     if any(mark in short for mark in "/:@"):
         name = _valid_name(short)
         is_below = base is None or name.startswith(tuple(f"{base.name}{m}" for m in "/:@"))
@@ -172,14 +174,14 @@ def _name_of_ref_name(base: Reference | None, short: str) -> str:
 
 
 def _valid_name(name: str) -> str:
-    """Return the full form of a name; check that it is printable and not too long.
+    """Return the full form of a name; check that the name is printable and not too long.
 
-    A name that is not a reference, such as an image ID of Kubernetes, stays as it is.
+    A name that is not a reference, such as an image ID of Kubernetes, is returned unchanged.
     """
     if not name.isprintable() or len(name) > MAX_REFERENCE:
         raise InvalidArgument(f"{quoted(name)} is not a valid image name")
     if digests.is_digest(name) or not any(mark in name for mark in "/:@"):
-        return name  # a single word is a complete name, not a repository without its tag
+        return name  # a name without these characters is complete, and gets no default tag
     try:
         return full_name(name)
     except InvalidArgument:
@@ -199,14 +201,14 @@ class _Checker:
         self._missing: dict[str, Descriptor] = {}
 
     def matching(self, targets: Mapping[str, Descriptor]) -> dict[str, Descriptor]:
-        """Return the images, by name, that have the wanted platforms.
+        """Return the images that have the wanted platforms, by name.
 
         Raises:
-            NoMatchingPlatform: No image has them.
+            NoMatchingPlatform: No image has the wanted platforms.
         """
         errors: dict[str, NoMatchingPlatform | None] = {}
         for name, target in targets.items():
-            if target.digest not in errors:  # check once an image that has very many names
+            if target.digest not in errors:  # an image with very many names is checked only once
                 errors[target.digest] = self._mismatch(name, target)
         found = {name: target for name, target in targets.items() if errors[target.digest] is None}
         if not found:
@@ -242,7 +244,7 @@ class _Checker:
         if self._missing and not skip_missing:
             raise NotFound(
                 f"neither the archive nor the store has {digests.listed(list(self._missing))}",
-                remedy="Import the base image first, choose another platform=, "
+                remedy="Import the base image first, pass another platform=, "
                 "or import an incomplete image with skip_missing=True",
             )
 
@@ -264,19 +266,20 @@ class _Checker:
         return read_document(self._store, target)
 
     def _label(self, target: Descriptor, document: Manifest | Index, chosen: set[str]) -> None:
-        """Label a document so that the chosen children are kept from garbage collection.
+        """Label a document so that garbage collection does not delete the chosen children.
 
-        The labels are numbered as if all children were kept. A later pull can add the others.
+        The labels have the same numbers as if all children were chosen. So a later pull can add the
+        labels of the other children.
         """
         labels = child_labels(document.children)
-        kept = {key: digest for key, digest in labels.items() if digest in chosen}
-        if kept:
-            self._store.update(target.digest, kept)
+        wanted = {key: digest for key, digest in labels.items() if digest in chosen}
+        if wanted:
+            self._store.update(target.digest, wanted)
 
     def _is_there(self, target: Descriptor) -> bool:
-        """Return whether the store has the content; if so, add it to the lease.
+        """Return whether the store has the content; add existing content to the lease.
 
-        Content that is embedded in the descriptor is written to the store.
+        If the store lacks content that is embedded in the descriptor, write it to the store.
         """
         sizes = self._intake.sizes
         if (
@@ -284,7 +287,9 @@ class _Checker:
             and not self._add_to_lease(target)
             and target.data is not None
         ):
-            self._intake.put(target.digest, target.size, PlainStream(io.BytesIO(target.data)))
+            self._intake.write_blob(
+                target.digest, target.size, PlainStream(io.BytesIO(target.data))
+            )
         size = sizes.get(target.digest, target.size)
         if size != target.size:
             raise SizeMismatch(
@@ -293,13 +298,16 @@ class _Checker:
         return target.digest in sizes
 
     def _add_to_lease(self, target: Descriptor) -> bool:
-        """Add content from an earlier import or pull to the lease; return whether it exists."""
+        """Add content to the lease if the store has it; return whether the store has the content.
+
+        An earlier import or pull can have written the content.
+        """
         try:
             self._store.info(target.digest)
         except NotFound:
             return False
-        # A write of existing content adds it to the lease. The content is read only if garbage
-        # collection has deleted it meanwhile.
+        # A write of existing content adds the content to the lease. The file is read only if
+        # garbage collection has deleted the content meanwhile.
         with self._store.reader(target.digest) as file:
-            self._intake.put(target.digest, target.size, PlainStream(file))
+            self._intake.write_blob(target.digest, target.size, PlainStream(file))
         return True

@@ -1,7 +1,8 @@
 """Reads the files of an archive, or of a layout's folder, and writes them to a store.
 
-The files are read in order, or several in parallel. A file at ``blobs/<algorithm>/<digits>`` must
-have this digest. Other files are hashed here, because their names do not say their digests.
+The files are read one after the other, or several in parallel. A file at
+``blobs/<algorithm>/<digits>`` must have this digest. This module hashes the other files, because
+their names do not contain their digests.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ OCI_LAYOUT, INDEX, DOCKER = "oci-layout", "index.json", "manifest.json"
 _DOCUMENTS = (OCI_LAYOUT, INDEX, DOCKER)
 #: Most bytes of a JSON document, as in containerd's importer.
 MAX_JSON = 20 << 20
-#: Base names of files that Docker archives contain only for Docker versions of 2015.
+#: Base names of files in Docker archives that only Docker versions of 2015 need.
 _LEGACY = ("repositories", "VERSION", "json")
 _BUFFER = 1 << 20
 
@@ -42,7 +43,7 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 
 class FileStream:
-    """The bytes of a regular file from an offset, read without moving the file's own position."""
+    """Reads a regular file from an offset, without changing the position of the file object."""
 
     def __init__(self, descriptor: int, offset: int = 0) -> None:
         self._descriptor = descriptor
@@ -50,7 +51,7 @@ class FileStream:
         self._size = os.fstat(descriptor).st_size
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill the buffer, except at the end of the file; return the number of bytes."""
+        """Fill the buffer, or less at the end of the file; return the number of bytes read."""
         filled = 0
         while filled < len(buffer):
             count = os.preadv(self._descriptor, [buffer[filled:]], self._offset)
@@ -61,13 +62,13 @@ class FileStream:
         return filled
 
     def skip(self, count: int) -> None:
-        """Skip bytes, at most to the end of the file."""
+        """Skip ``count`` bytes, but stop at the end of the file."""
         self._offset = min(self._offset + count, self._size)
 
 
 @record(frozen=True)
-class Part:
-    """A file of an archive or folder, which ``data`` opens."""
+class ArchiveFile:
+    """A file in an archive or folder. ``data`` is a context that opens the file."""
 
     name: str
     size: int
@@ -82,10 +83,10 @@ class Intake:
         job: The job that the import is part of.
 
     Attributes:
-        documents: The content of each ``oci-layout``, ``index.json`` and ``manifest.json``.
-        blobs: Digest and size in bytes of each other file, by its name.
-        links: The name that each link leads to, by the link's name.
-        sizes: The size in bytes of each blob, by its digest.
+        documents: The content of ``oci-layout``, ``index.json`` and ``manifest.json``, by name.
+        blobs: The digest and the size in bytes of each other file, by the file's name.
+        links: The target of each link, by the link's name.
+        sizes: The size in bytes of each blob, by the blob's digest.
     """
 
     def __init__(self, store: ContentStore, job: Job) -> None:
@@ -99,10 +100,10 @@ class Intake:
         self._count = itertools.count()
         self._lock = threading.Lock()
 
-    def take(self, name: str, size: int, data: Source) -> None:
-        """Read a file: keep a JSON document in memory, and write another file to the store.
+    def add_file(self, name: str, size: int, data: Source) -> None:
+        """Read one file: a JSON document into ``documents``, any other file into the store.
 
-        After an error the store has no part of the file.
+        After an error, the store has no part of the file.
 
         Raises:
             InvalidArgument: The archive has another file of this name.
@@ -111,12 +112,12 @@ class Intake:
             self._add_unique(self.documents, name, self._read(name, size, data))
         elif name.rpartition("/")[2] not in _LEGACY:
             expected = _digest_in(name)
-            self._add_unique(self.blobs, name, (self.put(expected, size, data, name), size))
+            self._add_unique(self.blobs, name, (self.write_blob(expected, size, data, name), size))
 
     def _add_unique(self, table: dict[str, Any], name: str, value: object) -> None:
-        """Add an entry to ``table``; refuse a second file or link of the same name.
+        """Add an entry to ``table``; refuse a second file or link with the same name.
 
-        Two readers of the archive could otherwise use different files.
+        If an archive had two files with one name, two programs could use different files.
         """
         with self._lock:
             for entries in (self.documents, self.blobs, self.links):
@@ -132,10 +133,10 @@ class Intake:
         _read_exactly(data, memoryview(body))
         return bytes(body)
 
-    def put(self, expected: str, size: int, data: Source, name: str = "") -> str:
-        """Write a blob to the store, unless it exists, and return its digest.
+    def write_blob(self, expected: str, size: int, data: Source, name: str = "") -> str:
+        """Write a blob to the store, unless the store has it; return the blob's digest.
 
-        Each write has a ref of its own. So it never waits for another write or resumes one.
+        Each write has its own ref. So a write never waits for another write, or resumes one.
 
         Args:
             expected: The blob's digest; ``""`` to compute it.
@@ -176,7 +177,7 @@ class Intake:
             raise SizeMismatch(
                 f"{name} has {writer.offset} bytes in the store, but {size} in the archive"
             )
-        data.skip(writer.offset)  # the daemon has the content already, in another namespace
+        data.skip(writer.offset)  # more than 0 if the daemon has the blob in another namespace
         buffer = memoryview(bytearray(min(_BUFFER, size)))
         while writer.offset < size:
             self._job.check()
@@ -204,53 +205,53 @@ class Intake:
         if workers < 1:
             raise InvalidArgument("max_concurrent must be 1 or more")
         if not isinstance(source, str | os.PathLike):
-            self._read_file(source, workers)
+            self._read_archive(source, workers)
         elif os.path.isdir(source):
-            side_by_side(self._read_part, _parts_of_folder(Path(source)), self._job, workers)
+            side_by_side(self._read_one, _files_in_folder(Path(source)), self._job, workers)
         else:
             with open(source, "rb", buffering=0) as file:
-                self._read_file(cast(BinaryIO, file), workers)
+                self._read_archive(cast(BinaryIO, file), workers)
 
-    def _read_file(self, file: BinaryIO, workers: int) -> None:
+    def _read_archive(self, file: BinaryIO, workers: int) -> None:
         position = _position(file)
         if position is None:
             self._read_stream(decompressed(PlainStream(file)))
         elif detect(os.pread(*position[:1], MAGIC, position[1])):
             self._read_stream(decompressed(PlainStream(FileStream(*position))))
         else:
-            side_by_side(self._read_part, self._parts_of_archive(*position), self._job, workers)
+            side_by_side(self._read_one, self._files_in_archive(*position), self._job, workers)
 
     def _read_stream(self, stream: Source) -> None:
         reader = TarReader(stream)
         for entry in reader:
             if entry.kind == FILE:
-                self.take(entry.name, entry.size, reader)
+                self.add_file(entry.name, entry.size, reader)
             elif entry.kind in (LINK, SYMLINK):
                 self._add_unique(self.links, entry.name, link_target(entry))
 
-    def _parts_of_archive(self, descriptor: int, offset: int) -> Iterator[Part]:
-        """Yield the files of an uncompressed archive; read only the headers."""
+    def _files_in_archive(self, descriptor: int, offset: int) -> Iterator[ArchiveFile]:
+        """Yield the files in an uncompressed archive; read only the tar headers."""
         for entry in TarReader(FileStream(descriptor, offset)):
             if entry.kind == FILE:
                 data = FileStream(descriptor, offset + entry.offset)
-                yield Part(entry.name, entry.size, nullcontext(data))
+                yield ArchiveFile(entry.name, entry.size, nullcontext(data))
             elif entry.kind in (LINK, SYMLINK):
                 self._add_unique(self.links, entry.name, link_target(entry))
 
-    def _read_part(self, part: Part) -> None:
-        with part.data as data:
-            self.take(part.name, part.size, data)
+    def _read_one(self, file: ArchiveFile) -> None:
+        with file.data as data:
+            self.add_file(file.name, file.size, data)
 
 
 def _position(file: BinaryIO) -> tuple[int, int] | None:
-    """Return the descriptor and offset of a regular file, ``None`` for another file."""
+    """Return the file descriptor and the offset of a regular file, ``None`` for another file."""
     raw = getattr(file, "raw", file)
     if not isinstance(raw, io.FileIO) or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return None
     return raw.fileno(), file.tell()
 
 
-def _parts_of_folder(folder: Path) -> Iterator[Part]:
+def _files_in_folder(folder: Path) -> Iterator[ArchiveFile]:
     """Yield the files of an OCI image layout; ignore other files in the folder."""
     names = [OCI_LAYOUT, INDEX]
     for algorithm in digests.ALGORITHMS:
@@ -259,12 +260,12 @@ def _parts_of_folder(folder: Path) -> Iterator[Part]:
         names += (f"blobs/{algorithm}/{n}" for n in found if digests.is_digest(f"{algorithm}:{n}"))
     for name in names:
         with suppress(FileNotFoundError):
-            yield Part(name, (folder / name).lstat().st_size, _open_regular(folder / name))
+            yield ArchiveFile(name, (folder / name).lstat().st_size, _open_regular(folder / name))
 
 
 @contextmanager
 def _open_regular(path: Path) -> Iterator[Source]:
-    """Open a regular file; refuse links, which may leave the folder, and pipes, which may block."""
+    """Open a regular file; refuse links, which can leave the folder, and pipes, which can block."""
     try:
         file = open_file(path, os.O_NOFOLLOW)
     except OSError as error:
@@ -276,7 +277,7 @@ def _open_regular(path: Path) -> Iterator[Source]:
 
 
 def _digest_in(name: str) -> str:
-    """Return the digest that a file's name contains, ``""`` if it contains none."""
+    """Return the digest in a file's name, or ``""`` if the name contains no digest."""
     folder, _, rest = name.partition("/")
     algorithm, _, digits = rest.partition("/")
     digest = f"{algorithm}:{digits}"
@@ -285,4 +286,4 @@ def _digest_in(name: str) -> str:
 
 def _read_exactly(data: Source, buffer: memoryview) -> None:
     if data.readinto(buffer) != len(buffer):
-        raise DataLoss("the archive is cut off", remedy="Fetch or write it again")
+        raise DataLoss("the archive is cut off", remedy="Fetch or write the archive again")

@@ -35,51 +35,51 @@ class ArchiveVerbs(Verbs):
     ) -> list[Image]:
         """Import the images of an archive into the store, and give them their names.
 
-        The source is an OCI image layout, or an archive that ``docker save`` has written. If it
-        is both, it is read as an OCI layout. It may be compressed with gzip or zstd. An image
-        that gets no name is skipped.
+        The source is an OCI image layout, or an archive that ``docker save`` has written. A source
+        that is both is read as an OCI image layout. An archive can be compressed with gzip or zstd.
+        An image that gets no name is skipped.
 
         Args:
             source: The path of an archive, the path of a folder with an OCI image layout, or a
                 binary file such as ``sys.stdin.buffer``. A binary file is read once, from its
                 current position.
-            ref: A name for images that have no full name in the archive. An image that has only
-                a tag gets the repository of ``ref`` and this tag. If no image gets a name in this
-                way, a single image without name and tag gets ``ref``. An image whose full name is
-                in ``org.opencontainers.image.ref.name`` is skipped if it is of another
-                repository, as with ``ctr images import --base-name``. A name in
-                ``io.containerd.image.name`` is always used. Default: only images with a full name
-                get one.
-            platform: One platform (``"linux/arm/v7"``) or several. Their content must be
-                complete in the archive and the store together. An image without these platforms
-                is skipped if another image has them. Default: the client's.
-            all_platforms: Whether the content of all platforms must be complete, and is kept.
-            unpack: Whether to make snapshots. With ``all_platforms`` only the client's platform
+            ref: A name for images that have no full name in the archive. If an image has only a
+                tag, its name consists of the repository of ``ref`` and this tag. If no image gets a
+                name in this way, and exactly one image has neither a name nor a tag, this image is
+                named ``ref``. If ``org.opencontainers.image.ref.name`` contains a full name from
+                another repository, the image is skipped, as with ``ctr images import --base-name``.
+                A name in ``io.containerd.image.name`` is always used. Default: images without a
+                full name are skipped.
+            platform: One platform (``"linux/arm/v7"``) or several. The archive and the store
+                together must have all content for these platforms. An image without these platforms
+                is skipped if another image has them. Default: the client's platform.
+            all_platforms: Whether to import all platforms, whose content must then be complete.
+            unpack: Whether to make snapshots. With ``all_platforms``, only the client's platform
                 is unpacked.
-            snapshotter: The snapshotter to unpack into. Default: the client's.
+            snapshotter: The snapshotter to unpack into. Default: the client's snapshotter.
             labels: Labels of the image names. Default: an existing name keeps its labels.
-            skip_missing: Whether to import images whose content is not complete.
-            progress: Called with each progress event.
+            skip_missing: Whether to import images even if content is missing.
+            progress: A function that is called with each ``ProgressEvent``.
             max_concurrent: How many blobs to read in parallel from a folder, or from a regular
                 file that is not compressed.
             via: Whether this process or the daemon does the work, as for ``pull``. The daemon
-                receives the whole archive. It gives images without a full name a name that
-                begins with ``import-`` and the date.
+                receives the whole archive. If an image has no full name, the daemon makes a name
+                that begins with ``import-`` and the date.
 
         Returns:
-            The images that got names.
+            The images that the import has named.
 
         Raises:
             InvalidArgument: The archive is not valid or has no image with a name, or an argument
                 is not valid.
             NotFound: Content is missing; the error lists the digests.
-            NoMatchingPlatform: No image has the platforms.
-            DigestMismatch: A blob does not have the digest that its name or the config says.
-            SizeMismatch: A blob does not have the size that its descriptor says.
+            NoMatchingPlatform: No image has the wanted platforms.
+            DigestMismatch: A blob does not match the digest in its name or in the config.
+            SizeMismatch: A blob does not have the size in its descriptor.
             DataLoss: The archive is cut off.
             ResourceExhausted: The archive decompresses to more than 250 times its size, and to
                 more than 1 GiB.
-            FailedPrecondition: This Python cannot read zstd, or a ``Layout`` is asked to unpack.
+            FailedPrecondition: This Python cannot read zstd. Or ``unpack`` is set for a ``Layout``.
 
         If one of these errors is raised, no image has been named.
         """
@@ -108,39 +108,38 @@ class ArchiveVerbs(Verbs):
         progress: ProgressCallback | None = None,
         via: Via = "client",
     ) -> None:
-        """Write images to an archive, an OCI image layout that Docker can load, too.
+        """Write images to an archive, which is an OCI image layout that Docker can load, too.
 
-        The same images always make the same archive, byte for byte, in any store. No registry is
-        needed.
+        The bytes of the archive depend only on the images, not on the store. No registry is needed.
 
         An index is written unchanged, even if only the content of some platforms is written.
         Foreign layers, which have URLs and need not be in registries, are left out. Every blob is
         verified.
 
         Args:
-            target: A path or a binary file. The file of a path is replaced when the archive is
+            target: A path or a binary file. A file at the path is replaced when the archive is
                 complete.
-            *images: Images, their names, or descriptors. A descriptor gets no name in the
-                archive.
+            *images: The images, as ``Image``, name or descriptor. The archive contains no name for
+                a descriptor.
             platform: One platform (``"linux/arm/v7"``) or several, whose content is written.
-                Default: the client's.
+                Default: the client's platform.
             all_platforms: Whether to write the content of all platforms.
             skip_docker_manifest: Whether to leave out ``manifest.json``, which Docker reads.
-            without: Images or digests that the recipient already has. Their configs and layers
-                are left out. Manifests and indexes are written if ``images`` refer to them.
-            progress: Called with each progress event.
-            via: Whether this process or the daemon does the work, as for ``pull``. An archive
-                from the daemon need not be the same each time.
+            without: Images or digests that the recipient already has. The configs and layers of
+                these images are left out, but not their manifests and indexes.
+            progress: A function that is called with each ``ProgressEvent``.
+            via: Whether this process or the daemon does the work, as for ``pull``. The daemon can
+                write different archives for the same images.
 
         Raises:
             NotFound: No image has this name, or content is missing; the error lists the digests.
-            NoMatchingPlatform: An image does not have the platforms.
-            InvalidArgument: No image is given, or an argument is not valid.
-            DigestMismatch: A blob in the store is broken.
-            SizeMismatch: A blob in the store is broken.
+            NoMatchingPlatform: An image lacks a wanted platform.
+            InvalidArgument: No image is passed, or an argument is not valid.
+            DigestMismatch: A blob in the store does not match its digest.
+            SizeMismatch: A blob in the store does not have the size in its descriptor.
 
-        After an error the file of a path is as it was before. A binary file has the beginning of
-        the archive.
+        After an error, the file at a path is unchanged. A binary file then contains the beginning
+        of the archive.
 
         Source: containerd's core/images/archive/exporter.go.
         """

@@ -1,4 +1,4 @@
-"""Transfers of images that the daemon does by itself, and the backend for its images."""
+"""Transfers of images by the daemon itself, and the backend for a daemon's images."""
 
 from __future__ import annotations
 

@@ -30,10 +30,10 @@ from ...services.version import VersionService
 from ...workers import result_when_done
 from ..job import Job
 from ..platforms import Platforms
-from .transfer_registry import Answers, explained, unpack_failure
-from .transfer_run import LEAST_RATE, Account, Patience, Run
+from .transfer_registry import CredentialAnswers, explain_failure, unpack_failure
+from .transfer_run import LEAST_RATE, ProgressTracker, Run, StallLimits
 
-#: Seconds in which a transfer must advance.
+#: Default number of seconds within which a transfer must advance.
 STALL_TIMEOUT = 60.0
 #: Seconds that the daemon may take to answer a request for its version.
 _VERSION_TIMEOUT = 5.0
@@ -42,32 +42,35 @@ _VERSION_TIMEOUT = 5.0
 def can_transfer(services: Services) -> bool:
     """Return whether the daemon has the services for transfers.
 
-    Each call asks the daemon, because another daemon may have replaced it.
+    Each call asks the daemon, because a daemon of another version may have replaced it.
     """
     return services.capabilities().transfer
 
 
 class DaemonTransfers:
-    """Pull, push, import and export by the daemon.
+    """Has the daemon pull, push, import and export images.
 
-    Call the methods within a lease (``Client.lease``). If a transfer fails, its content and its
-    streams belong to the lease, and the daemon removes them with it. The daemon names the images.
-    If a transfer is stopped after that, for example because a callback raises, the complete image
+    Call the methods within a lease (``Client.lease``). The content and the streams of a transfer
+    belong to the lease. If the transfer fails, the daemon removes this content and these streams
+    when the lease ends. At the end of a transfer, the daemon creates the name of the image. If the
+    transfer is stopped when the name exists, for example because a callback raises, the image
     stays.
 
-    A transfer has no deadline, but it must advance within each ``stall_timeout``. It advances if
-    an object reaches its next stage, or if ``LEAST_RATE`` bytes per second have moved. If it does
-    not advance, the daemon is asked for its version. If the daemon does not answer, the transfer
-    fails with ``DeadlineExceeded``. If it answers, and the image is not resolved or has bytes to
-    move, the transfer fails with ``RegistryUnavailable``. Daemons report no progress of other
-    work, such as unpacking. It may take ten times ``stall_timeout``, and then fails with
-    ``DeadlineExceeded``.
+    A transfer has no deadline, but it must advance within each period of ``stall_timeout`` seconds.
+    A transfer advances if an object reaches its next stage, or if ``LEAST_RATE`` bytes per second
+    have moved. If a transfer does not advance, the daemon is asked for its version:
+
+    - If the daemon does not answer, the transfer fails with ``DeadlineExceeded``.
+    - If the daemon answers, but still has to resolve the image or to move bytes, the transfer fails
+      with ``RegistryUnavailable``.
+    - Otherwise the daemon does work whose progress it does not report, such as unpacking. This work
+      can take ten times ``stall_timeout``. Then the transfer fails with ``DeadlineExceeded``.
 
     Args:
         transfer: The daemon's Transfer service.
-        streaming: Its Streaming service.
-        version: Its Version service.
-        stall_timeout: Seconds in which a transfer must advance.
+        streaming: The daemon's Streaming service.
+        version: The daemon's Version service.
+        stall_timeout: Seconds within which a transfer must advance.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class DaemonTransfers:
 
     @classmethod
     def of(cls, services: Services, *, stall_timeout: float = STALL_TIMEOUT) -> DaemonTransfers:
-        """Return the transfers of a client's daemon and namespace."""
+        """Return an object for the daemon and the namespace of ``services``."""
         return cls(
             services.transfer_service,
             services.streaming_service,
@@ -112,26 +115,27 @@ class DaemonTransfers:
         Args:
             ref: The reference to pull.
             platforms: The platforms whose content is pulled.
-            unpack: The platform whose layers are unpacked. Default: none.
-            snapshotter: The snapshotter to unpack into. Default: the daemon's default.
-            all_metadata: Whether to keep the manifests and configs of other platforms, too.
+            unpack: The platform whose layers are unpacked. Default: no layers are unpacked.
+            snapshotter: The snapshotter to unpack into. Default: the daemon's default snapshotter.
+            all_metadata: Whether to fetch the manifests and configs of other platforms, too.
             labels: Labels of the image's name.
-            credentials: Called for each host for which the daemon needs credentials. Default: the
+            credentials: A function that returns the credentials for a host. Default: the
                 credentials with which the user has logged in.
             plain_http: Whether to use HTTP without TLS. Default: the daemon decides, and uses
                 HTTP for loopback hosts.
             hosts_dir: A folder with ``hosts.toml`` files on the daemon's machine. Daemons before
-                2.0 ignore it.
-            job: Gets the progress events; its failure stops the transfer.
+                2.0 ignore this folder.
+            job: The job that receives the progress events. If the job fails, the transfer stops.
 
         Raises:
-            Unimplemented: The daemon is older than 1.7, or is older than 2.0 and the registry has
-                no TLS, or has no unpack configuration for the platform and snapshotter.
+            Unimplemented: The daemon is older than 1.7. Or the registry has no TLS, and the daemon
+                is older than 2.0. Or the daemon is not configured to unpack for this platform and
+                snapshotter.
             RegistryNotFound: The registry has no such image.
             RegistryUnauthorized: The registry refuses access.
             RegistryUnavailable: The registry does not answer, or is too slow.
             DeadlineExceeded: The daemon does not answer, or the transfer does not advance.
-            NoMatchingPlatform: The index does not have the platforms.
+            NoMatchingPlatform: The image's index lacks the platforms.
             InvalidArgument: An argument is not valid.
             ContainerdError: The daemon reports another error.
         """
@@ -142,14 +146,15 @@ class DaemonTransfers:
             dict(labels or {}),
             _wanted(platforms),
             all_metadata,
-            # Without a limit, an image without the platforms would be pulled as an empty one.
+            # Without this limit, the pull of an image that lacks the platforms would succeed, but
+            # fetch no content.
             0 if all_metadata else len(platforms.wanted or ()),
             unpacks=_unpack_configurations(unpack, snapshotter),
         )
         self._with_registry(
             reference,
             lambda registry: (registry, store),
-            self._account(job, name, "downloaded"),
+            self._tracker(job, name, "downloaded"),
             credentials=credentials,
             plain_http=plain_http,
             hosts_dir=hosts_dir,
@@ -179,14 +184,14 @@ class DaemonTransfers:
 
         Raises:
             NotFound: The daemon has no image of this name.
-            ContainerdError: The push failed; the errors are those of ``pull``.
+            ContainerdError: The push failed. The error classes are the same as for ``pull``.
         """
         reference = Reference.parse(ref)
         store = ImageStore(image, platforms=_wanted(platforms))
         self._with_registry(
             reference,
             lambda registry: (store, registry),
-            self._account(job, str(reference), "uploaded"),
+            self._tracker(job, str(reference), "uploaded"),
             credentials=credentials,
             plain_http=plain_http,
             hosts_dir=hosts_dir,
@@ -195,31 +200,33 @@ class DaemonTransfers:
     def _with_registry(
         self,
         reference: Reference,
-        ends: Callable[[OCIRegistry], tuple[Transferable, Transferable]],
-        account: Account,
+        source_and_destination: Callable[[OCIRegistry], tuple[Transferable, Transferable]],
+        tracker: ProgressTracker,
         credentials: CredentialSource | None,
         plain_http: bool | None,
         hosts_dir: str,
     ) -> None:
-        answers = Answers(credentials or default_credentials)
+        answers = CredentialAnswers(credentials or default_credentials)
         scheme = {None: "", True: "http", False: "https"}[plain_http]
         failure = None
         try:
-            with self._run(account) as run:
-                auth = run.open_beside(answers.serve)  # in parallel with the progress stream
+            with self._run(tracker) as run:
+                # This stream is opened at the same time as the progress stream.
+                auth = run.open_in_thread(answers.serve)
                 progress = run.open()
                 resolver = TransferResolver(result_when_done(auth).id, {}, hosts_dir, scheme)
-                run.begin(*ends(OCIRegistry(str(reference), resolver)), progress)
-                run.follow(progress)
-                run.answer()
+                run.begin(*source_and_destination(OCIRegistry(str(reference), resolver)), progress)
+                run.follow_progress(progress)
+                run.wait_for_response()
         except ContainerdError as error:
-            failure = explained(error, reference, plain_http, answers)
+            failure = explain_failure(error, reference, plain_http, answers)
             if failure is error:
                 raise
-        # Raised here, so that its context is not the daemon's error, which may repeat secrets.
+        # The failure is raised after the ``except`` block. Otherwise its context would be the
+        # daemon's error, which can contain secrets.
         if failure is not None:
             raise failure
-        account.job.report("done", account.name)
+        tracker.job.report("done", tracker.name)
 
     def import_stream(
         self,
@@ -232,16 +239,16 @@ class DaemonTransfers:
         labels: Mapping[str, str] | None = None,
         job: Job | None = None,
     ) -> list[str]:
-        """Import the images of an archive, which may be compressed; return their names.
+        """Import the images of an archive; return the names of the images.
 
         Reading from ``source`` has no timeout. If the transfer fails during a read, this method
         raises the error only after the read.
 
         Args:
-            source: The archive.
+            source: The archive, which can be compressed.
             platforms: The platforms whose content is imported.
-            references: How to name the images. Default: the names in the archive; a name without
-                a host gets a prefix with the date.
+            references: The rules for the names of the images. Default: the names in the archive are
+                used, and a name without a host gets a prefix with the date.
             unpack: As for ``pull``.
             snapshotter: As for ``pull``.
             labels: Labels of the images' names.
@@ -249,9 +256,9 @@ class DaemonTransfers:
         """
         today = datetime.now(timezone.utc).date()
         by_date = ImageReference(f"import-{today}", is_prefix=True, allow_overwrite=True)
-        account = self._account(job, "", "exists")
-        with self._run(account) as run:
-            progress = run.open_beside(run.follow)
+        tracker = self._tracker(job, "", "exists")
+        with self._run(tracker) as run:
+            progress = run.open_in_thread(run.follow_progress)
             data = run.open()
             store = ImageStore(
                 labels=dict(labels or {}),
@@ -263,14 +270,14 @@ class DaemonTransfers:
             run.send(source, data)
             run.join()
             try:
-                run.answer()
+                run.wait_for_response()
             except ContainerdError as error:
                 if (failure := unpack_failure(error)) is not None:
                     raise failure from error
                 raise
-        for name in account.saved:
-            account.job.report("done", name)
-        return account.saved
+        for name in tracker.saved:
+            tracker.job.report("done", name)
+        return tracker.saved
 
     def export_stream(
         self,
@@ -285,7 +292,7 @@ class DaemonTransfers:
         """Write an archive of images.
 
         Args:
-            target: The file to write to. It stays open.
+            target: The file to write to. This method does not close it.
             images: The full names of the images.
             platforms: The platforms whose content is exported.
             skip_manifest_json: Whether to leave out Docker's ``manifest.json``.
@@ -293,15 +300,16 @@ class DaemonTransfers:
             job: As for ``pull``.
 
         Raises:
-            NotFound: An image or its content is missing. ``target`` then has the beginning of the
+            NotFound: An image or its content is missing. ``target`` then contains an incomplete
                 archive.
             InvalidArgument: ``images`` is empty.
         """
         if not images:
             raise InvalidArgument("no image to export")
-        account = self._account(job, images[0], "exists")
-        with self._run(account) as run:
-            stream = run.open()  # for data and progress: the daemon ends a progress stream
+        tracker = self._tracker(job, images[0], "exists")
+        with self._run(tracker) as run:
+            # The stream carries the data, and is the progress stream, too, so the daemon ends it.
+            stream = run.open()
             destination = ImageExportStream(
                 stream.id,
                 platforms=_wanted(platforms),
@@ -312,16 +320,16 @@ class DaemonTransfers:
             others = tuple(ImageReference(name) for name in images[1:])
             run.begin(ImageStore(images[0], extra_references=others), destination, stream)
             run.receive(stream, target)
-            run.answer()
+            run.wait_for_response()
         for name in images:
-            account.job.report("done", name)
+            tracker.job.report("done", name)
 
-    def _run(self, account: Account) -> Run:
-        patience = Patience(self._expect_answer, self._stall_timeout)
-        return Run(self._transfer, self._streaming, account, patience)
+    def _run(self, tracker: ProgressTracker) -> Run:
+        limits = StallLimits(self._expect_answer, self._stall_timeout)
+        return Run(self._transfer, self._streaming, tracker, limits)
 
-    def _account(self, job: Job | None, name: str, complete: Stage) -> Account:
-        return Account(job or Job(), name, complete, LEAST_RATE * self._stall_timeout)
+    def _tracker(self, job: Job | None, name: str, complete: Stage) -> ProgressTracker:
+        return ProgressTracker(job or Job(), name, complete, LEAST_RATE * self._stall_timeout)
 
     def _expect_answer(self) -> None:
         """Ask the daemon for its version; raise ``DeadlineExceeded`` if it does not answer."""

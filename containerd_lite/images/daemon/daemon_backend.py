@@ -26,12 +26,13 @@ _RESTART_TIMEOUT = 30.0
 
 
 class DaemonBackend(ImageBackend):
-    """The image names, content, snapshots and leases of one namespace.
+    """The backend for one namespace of a daemon: image names, content, snapshots and leases.
 
     Args:
         services: The services of the daemon, for one namespace.
-        platform: The platform of ``ImageBackend``. Default: this machine's.
-        snapshotter: The default snapshotter. Default: that of ``services``.
+        platform: The platform whose manifest is used if an image has several manifests. Default:
+            this machine's platform.
+        snapshotter: The default snapshotter. Default: the default snapshotter of ``services``.
 
     Raises:
         InvalidArgument: ``platform`` is not a platform.
@@ -55,7 +56,7 @@ class DaemonBackend(ImageBackend):
     def with_defaults(
         self, *, platform: Platform | str | None = None, snapshotter: str | None = None
     ) -> DaemonBackend:
-        """Return a backend with other defaults; see ``ImageBackend.with_defaults``."""
+        """Return a backend for the same namespace; see ``ImageBackend.with_defaults``."""
         return DaemonBackend(
             self._services,
             platform=platform or self.platform,
@@ -63,7 +64,7 @@ class DaemonBackend(ImageBackend):
         )
 
     def keeping(self, resume: str = "") -> AbstractContextManager[object]:
-        """Keep content that the block writes; see ``ImageBackend.keeping``."""
+        """Return a context that protects written content; see ``ImageBackend.keeping``."""
         if not resume:
             return self._services.lease()
         return keeping(self._services.lease_service, RESUME_EXPIRES, resume)
@@ -76,7 +77,7 @@ class DaemonBackend(ImageBackend):
         )
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
-        """Return the snapshots of a snapshotter. Default: the default snapshotter."""
+        """Return the snapshot service of a snapshotter; see ``ImageBackend.snapshots``."""
         return self._services.snapshot_service(snapshotter or self._snapshotter)
 
     def differ(self) -> DiffService:
@@ -84,7 +85,7 @@ class DaemonBackend(ImageBackend):
         return self._services.diff_service
 
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
-        """Return an unpacker for a snapshotter. Default: the default snapshotter."""
+        """Return an unpacker for a snapshotter; see ``ImageBackend.unpacker``."""
         return unpack.Unpacker(self.store, self.snapshots(snapshotter), self.differ(), job)
 
     def can_transfer(self) -> bool:
@@ -92,11 +93,11 @@ class DaemonBackend(ImageBackend):
         return daemon.can_transfer(self._services)
 
     def transfers(self) -> DaemonTransfers:
-        """Return the transfers that the daemon does by itself."""
+        """Return an object that has the daemon pull, push, import and export images."""
         return daemon.DaemonTransfers.of(self._services)
 
     def is_back(self, error: BaseException) -> bool:
-        """Return whether failed work may be tried again; see ``ImageBackend.is_back``."""
+        """Return whether the caller should repeat failed work; see ``ImageBackend.is_back``."""
         if is_away(error):
             return self._services.is_serving(timeout=_RESTART_TIMEOUT)
         # A write whose lease was deleted fails with many different errors, even with Unknown.

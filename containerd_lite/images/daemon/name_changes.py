@@ -1,6 +1,6 @@
 """Checks images that the daemon has named in a transfer, and restores their names if needed.
 
-A pull or import by the daemon then gives the same guarantees as one by this process.
+So a pull or import by the daemon has the same guarantees as a pull or import by this process.
 """
 
 from __future__ import annotations
@@ -22,38 +22,39 @@ from ..upkeep.check import check_target
 
 
 class NameChanges:
-    """The image names of a store before a transfer by the daemon, which may change some."""
+    """Records image names before a transfer by the daemon, and restores them after a failure."""
 
     def __init__(self, backend: ImageBackend) -> None:
         self._backend = backend
         self._old_records: dict[str, ImageRecord] = {}
 
     def remember(self, name: str) -> None:
-        """Remember the image of a name, and add its target to the lease."""
+        """Record what a name refers to, and add this manifest or index to the lease."""
         with suppress(NotFound):
             record = find(self._backend.names, name)
             _add_to_lease(self._backend.store, record.target)
             self._old_records[record.name] = record
 
     def remember_all(self) -> None:
-        """Remember the images of all names, if it is unknown which names will change."""
+        """Record what every name refers to, because the transfer can change any name."""
         self._old_records = {record.name: record for record in self._backend.names.list()}
 
     def accept(
-        self, names: Iterable[str], platforms: Platforms, *, is_whole: bool = True
+        self, names: Iterable[str], platforms: Platforms, *, is_complete: bool = True
     ) -> list[Image]:
-        """Return the images that have these names now and the wanted platforms.
+        """Return the images that have one of ``names`` and the wanted platforms.
 
-        The names of images without these platforms are restored: each refers to its old image
-        again, or is deleted if it is new. After an error all names are restored.
+        If an image lacks these platforms, its name is restored: the name refers to its old image
+        again, or is deleted if it is new. After an error, all names are restored.
 
         Args:
-            names: The names that the daemon has given.
+            names: The names that the daemon has created or changed.
             platforms: The wanted platforms.
-            is_whole: Whether the images are known to be complete. If false, this is checked.
+            is_complete: Whether the images are known to be complete. If false, this method checks
+                whether all content of the images is in the store.
 
         Raises:
-            NoMatchingPlatform: No image has the platforms.
+            NoMatchingPlatform: No image has the wanted platforms.
             NotFound: Content is missing; the error lists the digests.
         """
         found = [Image(self._backend, self._backend.names.get(name)) for name in names]
@@ -68,7 +69,7 @@ class NameChanges:
                     mismatch = error
             if mismatch is not None and not matching:
                 raise mismatch
-            if not is_whole:
+            if not is_complete:
                 for image in matching:
                     self._expect_complete(image, platforms)
         self._restore([image for image in found if image not in matching])
@@ -80,11 +81,11 @@ class NameChanges:
         if missing:
             raise NotFound(
                 f"{image.name} lacks {digests.listed(missing)}",
-                remedy="Import the base image first, or choose another platform=",
+                remedy="Import the base image first, or pass another platform=",
             )
 
     def _restore(self, images: Sequence[Image]) -> None:
-        """Restore the names of images; suppress errors, which would hide an earlier one."""
+        """Restore the names of images; ignore errors, which would hide an earlier error."""
         for image in images:
             old = self._old_records.get(image.name)
             with suppress(ContainerdError):
@@ -95,7 +96,7 @@ class NameChanges:
 
 
 def _add_to_lease(store: ContentStore, target: Descriptor) -> None:
-    """Add content of the store to the lease: the attempt to write it again does so."""
+    """Add existing content to the lease, by an attempt to write it again."""
     with suppress(AlreadyExists):
         store.writer(ingest_ref(target), size=target.size, expected=target.digest).close()
-        store.abort(ingest_ref(target))  # the store no longer has the content
+        store.abort(ingest_ref(target))  # reached only if the store no longer has the content

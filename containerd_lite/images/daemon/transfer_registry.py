@@ -1,6 +1,6 @@
-"""Credentials for transfers by the daemon, and the errors of registries in them.
+"""Credentials for transfers by the daemon, and the registry errors of such transfers.
 
-The daemon asks the client for the credentials of a host. It reports an error of a registry only
+The daemon asks the client for the credentials of a host. The daemon reports a registry error only
 as text, from which this module derives the error class.
 """
 
@@ -28,17 +28,17 @@ from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value
 
 #: The HTTP status in errors of containerd's remotes/errors and remotes/docker/fetcher.go.
 _STATUS = lazy_pattern(r"unexpected (?:HEAD )?status .*?: (\d{3})\b")
-#: A URL with a query. If a registry redirects the daemon, the query may grant access.
+#: A URL with a query. If a registry has redirected the daemon, the query can be a secret.
 _QUERY = lazy_pattern(r"(https?://[^\s\"?]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
 _TLS_REQUIRED = "server gave HTTP response to HTTPS client"
 _CLIENT = 'pull or push with via="client"'
 
 
-class Answers:
+class CredentialAnswers:
     """Answers the daemon's requests for the credentials of a host.
 
     Args:
-        find: Returns the credentials of a host.
+        find: A function that returns the credentials of a host.
     """
 
     def __init__(self, find: CredentialSource) -> None:
@@ -64,7 +64,7 @@ class Answers:
         return AuthResponse("refresh", found.identity_token)
 
     def without_secrets(self, error: ContainerdError) -> ContainerdError:
-        """Remove secrets from the daemon's error and from the errors that it joins."""
+        """Remove secrets from the daemon's error, and from the errors in its ``joined``."""
         error.message = self.safe(error.message)
         error.args = (error.message,)
         error.joined = tuple(map(self.without_secrets, error.joined))
@@ -74,32 +74,36 @@ class Answers:
         return error
 
     def safe(self, message: str) -> str:
-        """Return a message of the daemon without secrets and without the queries of URLs."""
+        """Return the daemon's message without the queries of URLs, and without secrets."""
         if any(secret in message for secret in self._secrets):
-            return "failed; the daemon's reason is not shown, because it repeats a secret"
+            return "failed; the daemon's reason is not shown, because it contains a secret"
         return _QUERY.sub(r"\1", message)
 
     @property
-    def are_given(self) -> bool:
+    def were_sent(self) -> bool:
         """Whether the daemon has received credentials."""
         return bool(self._secrets)
 
 
-def explained(
-    error: ContainerdError, reference: Reference, plain_http: bool | None, answers: Answers
+def explain_failure(
+    error: ContainerdError,
+    reference: Reference,
+    plain_http: bool | None,
+    answers: CredentialAnswers,
 ) -> ContainerdError:
-    """Return the error for a failed transfer, without secrets.
+    """Return the error to raise for a failed transfer, without secrets.
 
-    Its class follows from the daemon's message. It is ``error`` itself if no other class fits.
+    The daemon's message determines the class of the returned error. If no other class fits,
+    ``error`` itself is returned.
 
     Args:
         error: The daemon's error.
         reference: The reference that was pulled or pushed.
-        plain_http: The caller's choice between HTTP and TLS.
-        answers: The credentials that the daemon has received.
+        plain_http: Whether the caller chose HTTP without TLS. ``None`` means no choice.
+        answers: The object that has sent credentials to the daemon.
     """
     if type(error) is Unknown:
-        result = _registry_failure(error, reference, plain_http, answers.are_given)
+        result = _registry_failure(error, reference, plain_http, answers.were_sent)
     else:
         result = _known_failure(error, reference)
     result.message = error.message
@@ -115,7 +119,7 @@ def _known_failure(error: ContainerdError, reference: Reference) -> ContainerdEr
     if type(error) is not NotFound:
         return error
     if "no match for platform" in message:
-        return NoMatchingPlatform(remedy="Choose a platform that the image has with platform=")
+        return NoMatchingPlatform(remedy="Pass platform= with a platform that the image has")
     if message.startswith("failed to resolve") or "content at " in message:
         return RegistryNotFound(status=404, remedy="Check the name and the tag")
     return error
@@ -151,12 +155,15 @@ def _registry_failure(
 
 
 def unpack_failure(error: ContainerdError) -> Unimplemented | None:
-    """Return the error for a daemon that cannot unpack as asked, ``None`` for other errors."""
+    """Return the error to raise if the daemon is not configured to unpack as requested.
+
+    Return ``None`` if ``error`` has another cause.
+    """
     if "no unpack platforms defined" not in error.message:
         return None
     return Unimplemented(
         error.message,
         operation=error.operation,
         address=error.address,
-        remedy='Pass unpack=False or via="client", or configure its transfer service to unpack so',
+        remedy='Pass unpack=False or via="client", or configure the daemon to unpack in transfers',
     )

@@ -1,9 +1,9 @@
 """Runs one transfer: opens its streams, reports its progress, and stops it if it stalls.
 
-The daemon ends the progress stream when a transfer has ended, with or without an error. After a
-failure ``Run`` waits for this end, so that the daemon writes nothing while the caller cleans up.
-No other wait relies on the daemon. Each wait is divided into short slices. Between two slices
-``Run`` checks whether the transfer has ended, was stopped, or does not advance.
+When a transfer has ended, with or without an error, the daemon ends the progress stream. After a
+failure, ``Run`` waits for the end of this stream, so that the daemon writes nothing while the
+caller cleans up. Each wait for the daemon is divided into short slices. Between two slices, ``Run``
+checks whether the transfer has ended, was stopped, or does not advance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ...services.streaming import ByteReader, ByteWriter, Stream, StreamingServi
 from ...services.transfer import Transferable, TransferOptions, TransferService
 from ...services.transfer_types import Progress, transfer_value
 from ...workers import result_when_done
-from ..archive.destination import put
+from ..archive.destination import write_all
 from ..job import Job
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ _T = TypeVar("_T")
 
 #: Least bytes per second that must move to or from a registry, averaged over the stall timeout.
 LEAST_RATE = 100.0
-#: How many stall timeouts unpacking and committing may take; daemons do not report their progress.
-QUIET = 10
+#: How many stall timeouts the daemon may take for unpacking and similar work, whose progress
+#: daemons do not report.
+QUIET_FACTOR = 10
 #: Seconds of one slice of a wait, and seconds that the daemon may take to end a stopped transfer.
 _SLICE, _STOP_TIMEOUT = 1.0, 10.0
 #: Bytes of an archive that are read at a time.
@@ -57,25 +58,25 @@ _STAGES: dict[str, Stage] = {
 _UNFINISHED = frozenset({"waiting", "resolving", "downloading", "uploading"})
 
 
-class Account:
-    """The progress of a transfer, which it passes on to the job as events.
+class ProgressTracker:
+    """Tracks the progress of a transfer, and passes it on to the job as events.
 
     Args:
         job: The job that the transfer is part of.
-        name: The name in events for which the daemon gives no name.
-        complete: The stage for the daemon's word ``complete``.
-        least: How many bytes must move for the transfer to advance.
+        name: The name to report if an event from the daemon has no name.
+        complete: The stage to report for the daemon's event ``complete``.
+        min_bytes: How many bytes must move before the transfer counts as having advanced.
 
     Attributes:
         saved: The names of the images that the daemon has saved.
     """
 
-    def __init__(self, job: Job, name: str, complete: Stage, least: float) -> None:
+    def __init__(self, job: Job, name: str, complete: Stage, min_bytes: float) -> None:
         self.job = job
         self.saved: list[str] = []
         self.name = name
         self._stages: dict[str, Stage] = {**_STAGES, "complete": complete}
-        self._least = least
+        self._min_bytes = min_bytes
         #: Bytes that have moved since the transfer last advanced.
         self._moved = 0
         self._is_resolving = True
@@ -88,27 +89,27 @@ class Account:
         """Whether the transfer waits for a registry, not for a disk."""
         return self._is_resolving or bool(self._unfinished)
 
-    def take(self, value: AnyValue) -> bool:
+    def report(self, value: AnyValue) -> bool:
         """Report a value from the progress stream; return whether the transfer has advanced.
 
-        It has if an object has reached another stage, or if enough bytes have moved. A sentence
-        without an object also counts.
+        A transfer advances if an object reaches another stage, if enough bytes have moved, or if
+        the daemon sends a message that belongs to no object.
         """
         update = transfer_value(value)
         if not isinstance(update, Progress):
             return False
         if not update.name:
-            return self._report_sentence(update.event)
+            return self._report_message(update.event)
         if update.event == "saved":
             self.saved.append(update.name)
         stage = self._stages.get(update.event)
         return stage is not None and self._report_stage(stage, update)
 
-    def _report_sentence(self, sentence: str) -> bool:
-        self._is_resolving = sentence.startswith("Resolving")
+    def _report_message(self, message: str) -> bool:
+        self._is_resolving = message.startswith("Resolving")
         if self._is_resolving:
             self.job.report("resolving", self.name)
-        elif sentence.startswith("Pulling"):
+        elif message.startswith("Pulling"):
             self.job.report("resolved", self.name)
         return True
 
@@ -121,38 +122,40 @@ class Account:
         media_type = target.media_type if target else ""
         self.job.report_event(ProgressEvent(stage, name, update.progress, update.total, media_type))
         self._moved += max(0, update.progress - offset)
-        if stage == old_stage and self._moved < self._least:
+        if stage == old_stage and self._moved < self._min_bytes:
             return False
         self._moved = 0
         return True
 
 
-class Patience:
+class StallLimits:
     """The time limits of a transfer that does not advance.
 
-    A transfer that waits for a registry must advance within ``stall`` seconds, another within
-    ``QUIET`` times as many. After each ``stall`` seconds the daemon must also answer a request.
+    If a transfer waits for a registry, it must advance within ``stall`` seconds. Otherwise it must
+    advance within ``QUIET_FACTOR * stall`` seconds. After each ``stall`` seconds without progress,
+    the daemon must also answer a request.
 
     Args:
-        ask: Sends a request to the daemon; raises ``DeadlineExceeded`` if it does not answer.
-        stall: Seconds in which the transfer must advance.
+        ask: A function that sends a request to the daemon. It raises ``DeadlineExceeded`` if the
+            daemon does not answer.
+        stall: Seconds within which the transfer must advance.
 
     Attributes:
-        is_daemon_silent: Whether the daemon has not answered a request.
+        is_daemon_silent: Whether a request to the daemon has timed out.
     """
 
     def __init__(self, ask: Callable[[], object], stall: float) -> None:
         self._ask = ask
         self._stall = stall
         self.is_daemon_silent = False
-        self.sign()
+        self.restart()
 
-    def sign(self) -> None:
+    def restart(self) -> None:
         """Start the limits again, because the transfer has advanced."""
-        self._next, self._last = Deadline(self._stall), Deadline(self._stall * QUIET)
+        self._next, self._last = Deadline(self._stall), Deadline(self._stall * QUIET_FACTOR)
 
     def suspend(self) -> None:
-        """Suspend the limits until the next ``sign``, while the daemon waits for the client."""
+        """Suspend the limits until the next ``restart``, while the daemon waits for the client."""
         self._next = self._last = Deadline(None)
 
     def check(self, is_fetching: bool) -> None:
@@ -174,7 +177,8 @@ class Patience:
             raise DeadlineExceeded(
                 f"the daemon reported no progress for {self._stall:g} seconds, and does not answer",
                 operation="Transfer.Transfer",
-                remedy="Look at its log: it may be stopped, or waiting for its disk",
+                remedy="Look at the daemon's log: the daemon may be stopped, "
+                "or waiting for its disk",
             ) from error
         if is_fetching:
             raise RegistryUnavailable(
@@ -185,7 +189,7 @@ class Patience:
             )
         if self._last.expired:
             raise DeadlineExceeded(
-                f"the transfer did not advance for {self._stall * QUIET:g} seconds",
+                f"the transfer did not advance for {self._stall * QUIET_FACTOR:g} seconds",
                 operation="Transfer.Transfer",
                 remedy="Look at the daemon's log, or allow a longer stall_timeout",
             )
@@ -203,14 +207,14 @@ class Run:
         self,
         transfer: TransferService,
         streaming: StreamingService,
-        account: Account,
-        patience: Patience,
+        tracker: ProgressTracker,
+        limits: StallLimits,
     ) -> None:
         self._transfer = transfer
         self._streaming = streaming
-        self._account = account
-        self._job = account.job
-        self._patience = patience
+        self._tracker = tracker
+        self._job = tracker.job
+        self._limits = limits
         self._lock = threading.Lock()
         self._call: MessageStream | None = None
         #: The progress stream, which the daemon ends.
@@ -224,7 +228,7 @@ class Run:
     # ---- beginning -------------------------------------------------------------------------
 
     def open(self) -> Stream:
-        """Open a stream that ends with the transfer.
+        """Open a stream that is closed when the run ends.
 
         Raises:
             Cancelled: The transfer has ended or was stopped.
@@ -237,8 +241,11 @@ class Run:
         stream.close()
         raise Cancelled("the transfer was stopped")
 
-    def open_beside(self, use: Callable[[Stream], object]) -> Future[Stream]:
-        """Open a stream in a new thread, and call ``use`` there, under the caller's lease."""
+    def open_in_thread(self, use: Callable[[Stream], object]) -> Future[Stream]:
+        """Open a stream in a new thread, and call ``use`` with the stream in this thread.
+
+        The thread uses the caller's lease.
+        """
         opened: Future[Stream] = Future()
         ended: Future[None] = Future()
 
@@ -269,13 +276,13 @@ class Run:
                 self.stop(error)
 
     def begin(self, source: Transferable, destination: Transferable, progress: Stream) -> None:
-        """Begin the transfer; ``progress`` is one of the streams that this run has opened."""
+        """Begin the transfer; ``progress`` must be a stream that this run has opened."""
         with self._lock:
             if self._stop_deadline is not None:
                 raise Cancelled("the transfer was stopped")
             self._progress = progress  # from here on, the daemon ends this stream
         call = self._transfer.begin(source, destination, TransferOptions(progress.id))
-        self._patience.sign()
+        self._limits.restart()
         with self._lock:
             self._call = call
             is_stopped = self._stop_deadline is not None
@@ -286,12 +293,12 @@ class Run:
 
     # ---- data, progress and response -------------------------------------------------------
 
-    def follow(self, stream: Stream) -> None:
-        """Report progress until the daemon ends the stream, which it does after the transfer."""
+    def follow_progress(self, stream: Stream) -> None:
+        """Report progress until the daemon ends the stream after the transfer."""
         receive = partial(stream.receive, _SLICE)
         while (value := self._wait(receive, lambda: stream.is_done)) is not None:
-            if self._stop_deadline is None and self._account.take(value):
-                self._patience.sign()
+            if self._stop_deadline is None and self._tracker.report(value):
+                self._limits.restart()
         if self._stop_deadline is None:
             self._finish()
 
@@ -299,27 +306,27 @@ class Run:
         """Write the bytes of ``stream`` to ``target``; report progress from the same stream."""
 
         def report(value: AnyValue) -> None:
-            self._account.take(value)
+            self._tracker.report(value)
 
         reader = ByteReader(stream, other=report, timeout=_SLICE)
         view = memoryview(bytearray(_PIECE))
         receive = partial(reader.readinto, view)
         while size := self._wait(receive, lambda: stream.is_done):
-            self._patience.suspend()
-            put(target, view[:size])
-            self._patience.sign()
+            self._limits.suspend()
+            write_all(target, view[:size])
+            self._limits.restart()
 
     def send(self, source: BinaryIO, stream: Stream) -> None:
-        """Send all of ``source``.
+        """Send all bytes of ``source``.
 
-        The writer waits for credit without a timeout. The thread that follows the progress ends
-        this wait when the transfer has ended.
+        The writer waits without a timeout until the daemon accepts more bytes. The thread of
+        ``follow_progress`` ends this wait when the transfer has ended.
         """
         writer = ByteWriter(stream)
         while True:
-            self._patience.suspend()
+            self._limits.suspend()
             piece = source.read(_PIECE)
-            self._patience.sign()
+            self._limits.restart()
             if not piece:
                 break
             try:
@@ -329,15 +336,16 @@ class Run:
         writer.finish()
 
     def join(self) -> None:
-        """Wait for the threads of ``open_beside``."""
+        """Wait for the threads of ``open_in_thread``."""
         for thread, ended in self._threads:
-            if not ended.cancel():  # the thread runs, even if an interrupt hit ``Thread.start``
+            # If this cancels ``ended``, an interrupt came before the thread started.
+            if not ended.cancel():
                 result_when_done(ended)
                 with suppress(RuntimeError):
                     thread.join()
 
-    def answer(self) -> None:
-        """Wait for the daemon's response; raise its error if the transfer has failed."""
+    def wait_for_response(self) -> None:
+        """Wait for the daemon's response; raise the daemon's error if the transfer has failed."""
         assert self._call is not None
         call = self._call
         receive = partial(call.receive, _SLICE)
@@ -347,15 +355,17 @@ class Run:
     def _wait(
         self, receive: Callable[[], _T], is_done: Callable[[], bool], *, is_response: bool = False
     ) -> _T | None:
-        """Return the result of ``receive``, which is called again after each slice that ends.
+        """Call ``receive`` until it returns a result, and return this result.
 
-        Between two slices the job and the time limits are checked. The result is ``None`` if the
-        transfer has ended, or if the daemon takes too long to end a stopped transfer.
+        Each call waits for one slice at most. Between two calls, the job and the time limits are
+        checked. The result is ``None`` if the transfer has ended, or if the daemon takes too long
+        to end a stopped transfer.
 
         Args:
-            receive: Waits for at most one slice, and then raises ``DeadlineExceeded``.
-            is_done: Returns whether the stream has ended. Then ``DeadlineExceeded`` is the error
-                of the daemon.
+            receive: A function that waits for at most one slice. If nothing arrives, it raises
+                ``DeadlineExceeded``.
+            is_done: A function that returns whether the stream has ended. If it has,
+                ``DeadlineExceeded`` is an error from the daemon.
             is_response: Whether ``receive`` waits for the response to the call.
         """
         while True:
@@ -371,7 +381,7 @@ class Run:
                 return None  # the call has ended, but the daemon has not ended the stream
             else:
                 self._job.check()
-                self._patience.check(self._account.is_fetching)
+                self._limits.check(self._tracker.is_fetching)
 
     def _has_ended(self) -> bool:
         if self._call is not None:
@@ -383,24 +393,24 @@ class Run:
     def stop(self, error: BaseException) -> None:
         """Stop the transfer because of ``error``.
 
-        The call is cancelled before the streams. Otherwise the daemon would take the end of a
+        The call is cancelled before the streams. Otherwise the daemon would mistake the end of a
         stream for the end of the data.
         """
         self._job.fail(error)
         with self._lock:
             call = self._call
-            needs_no_wait = call is None or call.raw.is_done or self._patience.is_daemon_silent
+            needs_no_wait = call is None or call.raw.is_done or self._limits.is_daemon_silent
             if self._stop_deadline is None:
                 self._stop_deadline = Deadline(0 if needs_no_wait else _STOP_TIMEOUT)
         if call is not None:
             call.raw.cancel()
-        self._cancel_others()
+        self._cancel_other_streams()
 
     def _finish(self) -> None:
         self._is_over = True
-        self._cancel_others()
+        self._cancel_other_streams()
 
-    def _cancel_others(self) -> None:
+    def _cancel_other_streams(self) -> None:
         """Cancel all streams except the progress stream."""
         with self._lock:
             others = [stream for stream in self._streams if stream is not self._progress]

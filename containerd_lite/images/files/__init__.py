@@ -1,4 +1,4 @@
-"""Reading files in images and snapshots without mounting them."""
+"""Reads files in images and snapshots without mounting the images or snapshots."""
 
 from __future__ import annotations
 

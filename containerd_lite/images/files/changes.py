@@ -1,4 +1,4 @@
-"""The changes of a snapshot compared with its parent, which the daemon writes as a layer."""
+"""Has the daemon write the changes of a snapshot, compared with its parent, as a layer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .image_files import read_only
 def write_changes(
     snapshots: SnapshotService, differ: DiffService, key: str, media_type: str = ""
 ) -> Descriptor:
-    """Have the daemon write the changes of a snapshot compared with its parent as a layer.
+    """Have the daemon write the changes of a snapshot, compared with its parent, as a layer.
 
-    The caller must hold a lease.
+    The caller must have a lease.
 
     Args:
-        snapshots: The snapshotter's snapshots.
+        snapshots: The service of the snapshotter that has the snapshot.
         differ: The daemon's differ.
-        key: The snapshot.
+        key: The key of the snapshot.
         media_type: The media type of the layer. Default: a layer compressed with gzip.
 
     Raises:

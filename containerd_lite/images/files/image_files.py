@@ -1,7 +1,7 @@
-"""Reads files of root filesystems without mounting them.
+"""Reads files of root filesystems without mounting these filesystems.
 
-A path is looked up in an image's layers, with the result that an overlay of them would show. The
-daemon writes a snapshot as a layer, in which the path is then looked up.
+In an image, a path is looked up in the layers. The result is the same as in an overlay mount of the
+layers. To look up a path in a snapshot, the daemon first writes the snapshot as one layer.
 """
 
 from __future__ import annotations
@@ -21,22 +21,34 @@ from ...services.snapshots import SnapshotService
 from ...store.layers import PlainStream, decompressed
 from ...store.protocol import ContentStore
 from ...store.tar import below_root
-from .layer_tree import MAX_HOPS, File, Folder, Lost, Node, Symlink, Wanted, follow, read_tree
+from .layer_tree import (
+    MAX_HOPS,
+    BrokenLink,
+    File,
+    Folder,
+    Node,
+    Symlink,
+    Wanted,
+    follow,
+    read_tree,
+)
 
-#: How often layers may be read. They are read again if a link leads to a path in another layer.
+#: How often all layers are read at most. The layers are read again if a link leads to a path that
+#: was not wanted in the last round.
 _MAX_ROUNDS = 4
-#: Label of a layer that the daemon writes for this module. Its value names the call that had the
-#: layer written, and may delete it.
+#: Label of a layer that the daemon writes for this module. The value identifies the call that
+#: requested the layer. Only this call deletes the layer.
 _OWNER = "containerd-lite/files"
 
 
 def read_layer_files(
     store: ContentStore, layers: Sequence[Descriptor], names: Sequence[str]
 ) -> dict[str, bytes | None]:
-    """Return regular files of the root filesystem that ``layers`` form.
+    """Return the content of regular files in the root filesystem that ``layers`` form.
 
-    Links are followed within the root. Layers are read from the top down, and only until all
-    files are decided. Each layer is read once, unless a link leads to another path.
+    Links are followed, but never out of the root filesystem. Layers are read from the top down,
+    until the result for each file is known. Each layer is read at most once, unless a link leads to
+    a path that is not in ``names``.
 
     Args:
         store: The content store that has the layers.
@@ -48,7 +60,7 @@ def read_layer_files(
 
     Raises:
         ResourceExhausted: A file has more than 4 MiB, or there are too many links.
-        FailedPrecondition: A layer or a file has a form that cannot be read here.
+        FailedPrecondition: This function does not support the format of a layer or a file.
         InvalidArgument: A layer is not a tar archive.
         DataLoss: A layer is cut off.
         NotFound: The content of a layer is missing.
@@ -58,7 +70,7 @@ def read_layer_files(
         found = {name: files.find(name) for name in names}
         if not files.must_read_again():
             return {name: _data(name, file) for name, file in found.items()}
-    raise ResourceExhausted("the layers' links lead from layer to layer too many times")
+    raise ResourceExhausted("the links in the layers lead to other paths too many times")
 
 
 def read_snapshot_files(
@@ -68,15 +80,15 @@ def read_snapshot_files(
     key: str,
     names: Sequence[str],
 ) -> dict[str, bytes | None]:
-    """Return regular files of a snapshot of any kind; see ``read_layer_files``.
+    """Return the content of regular files in a snapshot of any kind; see ``read_layer_files``.
 
-    The daemon writes the snapshot as a layer. The caller must hold a lease, which lets the daemon
-    delete the layer even if this process dies.
+    The daemon writes the snapshot as a layer. The caller must have a lease: if this process dies,
+    the daemon deletes the layer when the lease expires.
 
     Raises:
         NotFound: The snapshot does not exist.
         ResourceExhausted: A file has more than 4 MiB, or there are too many links.
-        FailedPrecondition: A file has a form that cannot be read here.
+        FailedPrecondition: This function does not support the format of a file.
     """
     id = f"lite-files-{os.urandom(8).hex()}"
     is_committed = snapshots.stat(key).kind == "committed"
@@ -92,11 +104,11 @@ def read_snapshot_files(
 def _read_mounts(
     differ: DiffService, store: ContentStore, mounts: Sequence[Mount], names: Sequence[str]
 ) -> dict[str, bytes | None]:
-    """Return files of the root filesystem that ``mounts`` would show.
+    """Return the content of files in the root filesystem that ``mounts`` would show.
 
-    If two calls have the daemon write the same layer at once, only one of them owns it. The owner
-    may delete the layer before the other call has read it. The other call then has the daemon
-    write the layer again.
+    If two calls have the daemon write the same layer at the same time, only one call owns the
+    layer. The owner can delete the layer before the other call has read it. The other call then has
+    the daemon write the layer again.
     """
     owner = os.urandom(8).hex()
     upper = [read_only(mount) for mount in mounts]
@@ -115,9 +127,9 @@ def _read_mounts(
 
 
 def read_only(mount: Mount) -> Mount:
-    """Return a mount that shows the same files without the work directory of an overlay.
+    """Return a mount that shows the same files, but does not use the work directory of an overlay.
 
-    A running container may be using that directory.
+    The work directory may be in use by a running container.
     """
     options = dict(option.partition("=")[::2] for option in mount.options)
     if mount.type != "overlay" or "upperdir" not in options:
@@ -131,7 +143,7 @@ def read_only(mount: Mount) -> Mount:
 
 
 class _LayerFiles:
-    """Looks up paths in layers, from the top down; reads a layer only when it is needed."""
+    """Looks up paths in layers, from the top down; reads a layer only when a lookup needs it."""
 
     def __init__(
         self, store: ContentStore, layers: Sequence[Descriptor], names: Sequence[str]
@@ -146,7 +158,7 @@ class _LayerFiles:
         self._trees: list[Folder] = []
 
     def must_read_again(self) -> bool:
-        """Return whether the results of ``find`` may be wrong and the layers must be read again.
+        """Return whether results of ``find`` can be wrong, so that the layers must be read again.
 
         This is so if a link led to a path that was not wanted when the layers were read.
         """
@@ -156,8 +168,8 @@ class _LayerFiles:
         self._trees.clear()
         return True
 
-    def find(self, name: str) -> File | Lost | None:
-        """Return the file at a path; the result may be wrong if ``must_read_again`` is true."""
+    def find(self, name: str) -> File | BrokenLink | None:
+        """Return the file at a path; the result is final if ``must_read_again`` returns false."""
         folder: list[str] = []
         rest = below_root(name).split("/")[::-1]
         hops = 0
@@ -177,14 +189,17 @@ class _LayerFiles:
                 return self._file(node) if not any(rest) else None
         return None
 
-    def _file(self, node: Node | None) -> File | Lost | None:
-        if isinstance(node, File | Lost):
+    def _file(self, node: Node | None) -> File | BrokenLink | None:
+        if isinstance(node, File | BrokenLink):
             self._wanted.add(node.path)
             return node
         return None
 
     def _node(self, path: list[str]) -> Node | None:
-        """Return the node that an overlay shows at a path whose parent is a folder there."""
+        """Return the node that an overlay of the layers shows at a path.
+
+        The caller knows that the parent of the path is a folder in this overlay.
+        """
         self._wanted.parts.update(path)
         for number in range(len(self._layers)):
             node, is_decided = _look_up(self._tree(number), path)
@@ -200,14 +215,14 @@ class _LayerFiles:
     def _read_layer(self, layer: Descriptor) -> Folder:
         if not media_types.is_archive(layer.media_type):
             raise FailedPrecondition(
-                f"layer {layer.digest} is {layer.media_type}, which cannot be read here"
+                f"layer {layer.digest} has media type {layer.media_type}, which is not supported"
             )
         with closing(self._store.reader(layer.digest)) as file:
             return read_tree(decompressed(PlainStream(file)), self._read_for)
 
 
 def _look_up(tree: Folder, path: list[str]) -> tuple[Node | None, bool]:
-    """Return the node of one layer at a path, and whether the layer hides lower layers there."""
+    """Return the node of a layer at a path, and whether the layer hides lower layers there."""
     node = tree
     is_opaque = tree.opaque
     for name in path[:-1]:
@@ -220,13 +235,13 @@ def _look_up(tree: Folder, path: list[str]) -> tuple[Node | None, bool]:
     return found, is_opaque or found is not None
 
 
-def _data(name: str, file: File | Lost | None) -> bytes | None:
+def _data(name: str, file: File | BrokenLink | None) -> bytes | None:
     if file is None:
         return None
-    if isinstance(file, Lost):
+    if isinstance(file, BrokenLink):
         raise FailedPrecondition(
             f"a layer has a hard link to {quoted(file.path)}, but does not have that file"
         )
     if file.is_sparse:
-        raise FailedPrecondition(f"{quoted(name)} is a sparse file, which cannot be read here")
+        raise FailedPrecondition(f"{quoted(name)} is a sparse file, which is not supported")
     return file.data

@@ -16,8 +16,8 @@ from ...store.tar import FILE, FOLDER, LINK, SPARSE, SYMLINK, Entry, Source, Tar
 MAX_FILE = 4 << 20
 #: Most symbolic links on the way to one file, as in Linux.
 MAX_HOPS = 40
-#: Most characters of the names, and of the targets of symbolic links, that are kept of a layer.
-_MAX_KEPT = 16 << 20
+#: Most characters that all names and symbolic link targets in one layer's tree may have together.
+_MAX_CHARACTERS = 16 << 20
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -25,7 +25,7 @@ _OPAQUE = ".wh..wh..opq"
 
 @record
 class Folder:
-    """A folder; an ``opaque`` one hides the content that lower layers have in it."""
+    """A folder. If ``opaque`` is true, the same folder in lower layers is hidden."""
 
     children: dict[str, Node] = field(default_factory=dict)
     opaque: bool = False
@@ -36,7 +36,7 @@ class File:
     """A regular file.
 
     Attributes:
-        path: The path of its entry in the layer.
+        path: The path of the file's entry in the layer.
         data: The content; ``None`` if the path is not wanted, or if the file is sparse.
         is_sparse: Whether the file has holes.
     """
@@ -54,27 +54,27 @@ class Symlink:
 
 
 @record(frozen=True)
-class Lost:
+class BrokenLink:
     """A hard link whose target, ``path``, is not in the tree or is a folder."""
 
     path: str
 
 
 @record(frozen=True)
-class Gone:
-    """A whiteout, or an entry that is not a file, such as a device."""
+class NoFile:
+    """A whiteout, or an entry of another kind, such as a device."""
 
 
-Node = Folder | File | Symlink | Lost | Gone
+Node = Folder | File | Symlink | BrokenLink | NoFile
 
 
 @record
 class Wanted:
-    """The paths that are wanted from layers.
+    """The paths to look up in layers.
 
     Attributes:
-        paths: The files whose data is kept.
-        parts: The names that may occur in a path that is looked up.
+        paths: The paths of the files whose content is wanted.
+        parts: All names of files and folders in the paths to look up.
     """
 
     paths: set[str] = field(default_factory=set)
@@ -94,7 +94,7 @@ def read_tree(stream: Source, wanted: Wanted) -> Folder:
     """Return the tree of a layer: its entries with a wanted name, and all its symbolic links.
 
     Args:
-        stream: The tar archive, not compressed.
+        stream: The uncompressed tar archive.
         wanted: The wanted paths.
 
     Raises:
@@ -111,15 +111,15 @@ def read_tree(stream: Source, wanted: Wanted) -> Folder:
 
 
 class _Tree:
-    """A tree built from a layer's entries in order; a later entry replaces an earlier one."""
+    """The tree of a layer, built from the entries in order; later entries replace earlier ones."""
 
     def __init__(self, reader: TarReader, wanted: Wanted) -> None:
         self.root = Folder()
         self._reader = reader
         self._wanted = wanted
-        #: How many characters of names and targets have been kept.
-        self._kept = 0
-        #: The result of the last call of ``_folders``, with its argument.
+        #: How many characters all names and symbolic link targets in the tree have.
+        self._characters = 0
+        #: The argument and the result of the last call of ``_folders``.
         self._last: tuple[str, tuple[str, ...]] | None = None
 
     def apply(self, entry: Entry) -> None:
@@ -131,7 +131,7 @@ class _Tree:
         if base == _OPAQUE:
             self._make(folders).opaque = True
         elif base.startswith(_WHITEOUT):
-            self._put(folders, base.removeprefix(_WHITEOUT), Gone())
+            self._put(folders, base.removeprefix(_WHITEOUT), NoFile())
         elif entry.kind == FOLDER:
             self._put_folder(folders, base)
         else:
@@ -143,26 +143,26 @@ class _Tree:
         if entry.kind == SYMLINK:
             self._count(entry.target)
             return Symlink(entry.target)
-        return self._linked(entry.target) if entry.kind == LINK else Gone()
+        return self._linked(entry.target) if entry.kind == LINK else NoFile()
 
     def _file(self, entry: Entry, path: str) -> File:
         is_sparse = entry.kind == SPARSE
         if path not in self._wanted.paths or is_sparse:
             return File(path, is_sparse=is_sparse)
-        if entry.size > MAX_FILE:  # even if a later entry would replace it
+        if entry.size > MAX_FILE:  # an error even if a later entry would replace the file
             raise ResourceExhausted(f"/{path} has {entry.size} bytes; at most {MAX_FILE} are read")
         data = bytearray(entry.size)
         self._reader.readinto(memoryview(data))
         return File(path, bytes(data))
 
     def _linked(self, target: str) -> Node:
-        """Return the node that a hard link names; a symbolic link there is not followed."""
+        """Return the node at the target of a hard link, even if the node is a symbolic link."""
         parent, _, base = target.rstrip("/").rpartition("/")
         folders = self._resolved(parent)
         folder = self._folder_at(folders)
         found = folder.children.get(base) if folder else None
         if found is None or isinstance(found, Folder):
-            return Lost("/".join((*folders, base)))
+            return BrokenLink("/".join((*folders, base)))
         return found
 
     def _put(self, folders: Sequence[str], base: str, node: Node) -> None:
@@ -175,7 +175,7 @@ class _Tree:
 
     def _put_folder(self, folders: Sequence[str], base: str) -> None:
         folder = self._folder_at(folders)
-        # A folder that is there stays; the content of both entries is merged.
+        # If the folder exists, it stays, and later entries add to its content.
         if folder is None or not isinstance(folder.children.get(base), Folder):
             self._remove(folders, base)
             if base in self._wanted.parts:
@@ -207,15 +207,17 @@ class _Tree:
         return current
 
     def _count(self, text: str) -> None:
-        self._kept += len(text)
-        if self._kept > _MAX_KEPT:
-            raise ResourceExhausted("a layer has too many links, or too many files of wanted names")
+        self._characters += len(text)
+        if self._characters > _MAX_CHARACTERS:
+            raise ResourceExhausted(
+                "a layer has too many links, or too many files with wanted names"
+            )
 
     def _folders(self, parent: str) -> tuple[str, ...]:
         """Return the path of an entry's parent, with links resolved, as a tuple of names.
 
-        The folders of this path are made, down to the last that has a wanted name. The last result
-        is cached, because entries of one folder usually follow each other.
+        The folders on this path are made, down to the last folder with a wanted name. The result of
+        the last call is cached, because entries of one folder usually follow each other.
         """
         if self._last is None or self._last[0] != parent:
             folders = self._resolved(parent)
@@ -225,7 +227,7 @@ class _Tree:
         return self._last[1]
 
     def _resolved(self, path: str) -> tuple[str, ...]:
-        """Return the folders of a path after following the layer's own symbolic links."""
+        """Return the names in a path after all symbolic links of this layer have been followed."""
         current: list[str] = []
         rest = path.split("/")[::-1]
         hops = 0
@@ -249,13 +251,13 @@ def follow(folder: list[str], target: str, rest: list[str]) -> list[str]:
     """Follow a symbolic link during the resolution of a path.
 
     Args:
-        folder: The parts of the folder that the link is in.
+        folder: The path of the folder that contains the link, as a list of names.
         target: The target of the link.
-        rest: The parts of the path that are not resolved yet, as a stack. The parts of the target
-            are pushed on it.
+        rest: The names in the path that are not resolved yet, as a stack. The names in ``target``
+            are pushed onto this stack.
 
     Returns:
-        The parts of the folder from which the resolution continues.
+        The path of the folder from which the resolution continues, as a list of names.
     """
     rest.extend(target.split("/")[::-1])
     return [] if target.startswith("/") else folder

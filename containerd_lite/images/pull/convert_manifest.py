@@ -1,7 +1,7 @@
 """Repairs manifests whose config has the media type ``application/octet-stream``.
 
-Old registries used this media type. Repaired manifests are formatted as containerd formats JSON
-that it rewrites.
+Old registries used this media type. The JSON of a repaired manifest has the same format as the JSON
+that containerd writes in such a repair.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ OCTET_STREAM = "application/octet-stream"
 
 
 def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> Descriptor:
-    """Write a manifest with the right media type for its config; return its descriptor.
+    """Write a new manifest with the right media type for the config; return the new descriptor.
 
-    Return ``target`` itself if it is an index or needs no repair. The new manifest has the same
-    bytes as that of containerd's ``ConvertManifest``. The old manifest is left to garbage
-    collection.
+    If ``target`` is an index or needs no repair, return ``target`` itself. The new manifest has the
+    same bytes as the result of containerd's ``ConvertManifest``. The old manifest stays until
+    garbage collection deletes it.
 
     Raises:
         NotFound: The store lacks the manifest.
@@ -50,19 +50,19 @@ def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> De
 def write_manifest(
     store: ContentStore, media_type: str, value: object, manifest: Manifest, job: Job
 ) -> Descriptor:
-    """Write ``value``, the JSON of ``manifest``, with labels that keep its children alive.
+    """Write ``value``, the JSON of ``manifest``; set labels that keep the children alive.
 
-    Return the descriptor of what was written.
+    Return the descriptor of the written manifest.
     """
-    written = write_reported(store, media_type, value, job)
+    written = write_and_report(store, media_type, value, job)
     store.update(written.digest, numbered_labels(manifest.children))
     return written
 
 
-def write_reported(store: ContentStore, media_type: str, value: object, job: Job) -> Descriptor:
-    """Write a document that this package made; report it like one that was fetched.
+def write_and_report(store: ContentStore, media_type: str, value: object, job: Job) -> Descriptor:
+    """Write a document that this package made; report the same event as for a fetched document.
 
-    Return its descriptor.
+    Return the descriptor of the document.
     """
     written, is_new = write_document(store, media_type, indented_json(value))
     stage: Stage = "downloaded" if is_new else "exists"
@@ -87,5 +87,5 @@ def _manifest_json(manifest: Manifest, has_media_type: bool) -> dict[str, object
 
 
 def _with_sorted_annotations(descriptor: Descriptor) -> Descriptor:
-    """Return ``descriptor`` with its annotations sorted, as Go writes maps."""
+    """Return ``descriptor`` with its annotations sorted by key, as Go writes maps."""
     return replace(descriptor, annotations=dict(sorted(descriptor.annotations.items())))

@@ -1,7 +1,7 @@
 """Converts images of Docker's schema 1 into OCI images, as containerd up to 1.7 does.
 
 The conversion fetches the manifest and the layers, computes the diff IDs of the layers, and writes
-an image config and an OCI manifest. The module ``oci.schema1`` reads the manifest.
+an image config and an OCI manifest. The module ``oci.schema1`` parses the schema 1 manifest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..gc_labels import UNCOMPRESSED
 from ..job import Job
 from ..resolver import Fetcher
 from ..walk import Dispatcher
-from .convert_manifest import write_manifest, write_reported
+from .convert_manifest import write_and_report, write_manifest
 from .fetch_blob import fetch_blob
 
 #: Label of a layer: ``"true"`` if its tar archive has no content, else ``"false"``.
@@ -34,7 +34,7 @@ _BUFFER = 256 << 10
 
 @runtime_checkable
 class SizedFetcher(Fetcher, Protocol):
-    """A fetcher that also finds out the sizes of layers, which schema 1 manifests lack."""
+    """A fetcher that can also find out the size of a layer, which a schema 1 manifest lacks."""
 
     def size_of(self, descriptor: Descriptor) -> int:
         """Return the size of the content in bytes; the size in ``descriptor`` is ignored.
@@ -68,10 +68,10 @@ def convert(
     *,
     workers: int = 3,
 ) -> Descriptor:
-    """Fetch a schema 1 image into the store as an OCI image; return its manifest's descriptor.
+    """Fetch a schema 1 image, and store it as an OCI image; return the OCI manifest's descriptor.
 
-    The caller must give the image the label ``CONVERTED`` with the digest of ``target``. The
-    digest of the manifest is verified, its signatures are not.
+    The caller must give the image the label ``CONVERTED`` with the digest of ``target``. This
+    function verifies the digest of the schema 1 manifest, but not the manifest's signatures.
 
     Raises:
         InvalidArgument: The manifest is invalid, or the fetcher is not a ``SizedFetcher``.
@@ -117,17 +117,17 @@ def _fetch_manifest(fetcher: Fetcher, target: Descriptor) -> schema1.Schema1:
 def _blobs_to_fetch(manifest: schema1.Schema1) -> list[str]:
     """Return the digests of the layers to fetch, oldest first.
 
-    A layer is skipped if every step that names it says that it is empty.
+    A layer is skipped if every build step with this layer says that the layer is empty.
     """
     wanted = (step.blob for step in manifest.steps if not step.history.empty_layer)
     return list(dict.fromkeys(wanted))
 
 
 class _Layers:
-    """Fetches and examines layers; several threads may share it.
+    """Fetches and examines layers; several threads can use one object.
 
     Attributes:
-        fetched: The layers by digest.
+        fetched: The layers that have been fetched and examined, by digest.
     """
 
     def __init__(self, fetcher: SizedFetcher, store: ContentStore, job: Job) -> None:
@@ -137,7 +137,7 @@ class _Layers:
         self.fetched: dict[str, _Layer] = {}
 
     def fetch(self, wanted: Descriptor) -> tuple[()]:
-        """Fetch one layer; a handler, whose descriptors have no children."""
+        """Fetch and examine one layer. This method is a handler; a layer has no children."""
         layer = replace(wanted, size=self._size_of(wanted))
         fetch_blob(self._fetcher, self._store, layer, {}, self._job)
         examined = _from_labels(layer, self._store.info(layer.digest)) or self._examine(layer)
@@ -151,20 +151,20 @@ class _Layers:
             return self._fetcher.size_of(wanted)
 
     def _examine(self, layer: Descriptor) -> _Layer:
-        """Decompress a layer in the store, and record the result in its labels."""
+        """Read a layer in the store, find out its diff ID, and record the result in its labels."""
         try:
             with closing(self._store.reader(layer.digest)) as file:
-                diff_id, is_empty = self._read_plain(PlainStream(cast(Readable, file)))
+                diff_id, is_empty = self._decompress(PlainStream(cast(Readable, file)))
         except DataLoss as error:
             raise DataLoss(f"layer {layer.digest}: {error.message}") from error
         labels = {UNCOMPRESSED: diff_id, EMPTY_LAYER: str(is_empty).lower()}
         self._store.update(layer.digest, labels)
         return _make_layer(layer, diff_id, is_empty)
 
-    def _read_plain(self, stream: PlainStream) -> tuple[str, bool]:
+    def _decompress(self, stream: PlainStream) -> tuple[str, bool]:
         """Return the diff ID of a layer, and whether the layer is empty.
 
-        An empty tar archive consists of zeros only.
+        An empty layer is a tar archive that consists of zeros only.
         """
         content, is_empty = digests.hasher(), True
         plain, buffer = decompressed(stream), memoryview(bytearray(_BUFFER))
@@ -176,9 +176,9 @@ class _Layers:
 
 
 def _from_labels(layer: Descriptor, info: ContentInfo) -> _Layer | None:
-    """Return the result of an earlier conversion from the labels, ``None`` if they lack it.
+    """Return the record of a layer if its labels contain the result of an earlier conversion.
 
-    Unpacking verifies the diff ID.
+    Otherwise return ``None``. The diff ID in the labels is not verified here, but by unpacking.
     """
     diff_id, empty = info.labels.get(UNCOMPRESSED, ""), info.labels.get(EMPTY_LAYER)
     if empty not in ("true", "false") or not digests.is_digest(diff_id):
@@ -187,7 +187,7 @@ def _from_labels(layer: Descriptor, info: ContentInfo) -> _Layer | None:
 
 
 def _make_layer(layer: Descriptor, diff_id: str, is_empty: bool) -> _Layer:
-    """Make a record of a layer; its media type says whether the layer is compressed."""
+    """Return the record of a layer; correct the media type of a layer that is not compressed."""
     if diff_id == layer.digest:
         layer = replace(layer, media_type=media_types.DOCKER_LAYER)
     return _Layer(layer, diff_id, is_empty)
@@ -196,7 +196,10 @@ def _make_layer(layer: Descriptor, diff_id: str, is_empty: bool) -> _Layer:
 def _write_image(
     store: ContentStore, manifest: schema1.Schema1, fetched: dict[str, _Layer], job: Job
 ) -> Descriptor:
-    """Write config and manifest, with the same bytes as containerd; return the manifest."""
+    """Write the config and the manifest with the same bytes as containerd.
+
+    Return the descriptor of the manifest.
+    """
     empty = {step.blob: True for step in manifest.steps}
     empty |= {digest: layer.is_empty for digest, layer in fetched.items()}
     for step in manifest.steps:
@@ -204,7 +207,7 @@ def _write_image(
             raise InvalidArgument(f"the history calls {step.blob} empty, but it has content")
     layers = [fetched[step.blob] for step in manifest.steps if not empty[step.blob]]
     value = manifest.config([layer.diff_id for layer in layers], empty)
-    config = write_reported(store, media_types.OCI_CONFIG, value, job)
+    config = write_and_report(store, media_types.OCI_CONFIG, value, job)
     converted = Manifest(
         media_types.OCI_MANIFEST, config, tuple(layer.descriptor for layer in layers)
     )

@@ -1,7 +1,7 @@
-"""Annotations that tell lazy snapshotters from where they can fetch a layer.
+"""Annotations of a layer for lazy snapshotters, which fetch the layer themselves.
 
-The annotations are those of containerd's pkg/snapshotters. Unpacking passes annotations with the
-prefix ``containerd.io/snapshot/`` on to the snapshotter.
+The annotations are the same as in containerd's pkg/snapshotters. The unpacker passes annotations
+with the prefix ``containerd.io/snapshot/`` on to the snapshotter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from ...records import replace
 from ..names import full_name
 from ..walk import Handler, WrapHandler
 
-#: The prefix names the CRI for historical reasons. Snapshotters read the labels of any client.
+#: The prefix contains ``cri`` for historical reasons. Snapshotters accept the labels from every
+#: client.
 _PREFIX = "containerd.io/snapshot/cri"
 IMAGE_REF = f"{_PREFIX}.image-ref"
 LAYER_DIGEST = f"{_PREFIX}.layer-digest"
@@ -25,12 +26,13 @@ _MAX_LABEL = 4096
 
 
 def append_info(ref: str) -> WrapHandler:
-    """Return a wrapper that tells a lazy snapshotter from where it can fetch each layer.
+    """Return a wrapper that adds the annotations for lazy snapshotters to layers.
 
-    Lazy snapshotters, such as stargz, soci and nydus, fetch layers themselves. Pull into one with
-    ``pull(ref, wrap_handler=append_info(ref))``. Without the wrapper the snapshotter gets only the
-    chain ID of a layer, and most lazy snapshotters then let the pull fetch the layer. After the
-    pull, ``Image.is_lazy`` says whether the snapshotter has made snapshots without content.
+    Lazy snapshotters, such as stargz, soci and nydus, fetch layers themselves. To pull an image
+    into such a snapshotter, call ``pull(ref, wrap_handler=append_info(ref))``. Without the wrapper,
+    the snapshotter receives only the chain ID of a layer, and most lazy snapshotters then let the
+    pull fetch the layer. After the pull, ``Image.is_lazy`` says whether the pull has skipped layers
+    that the snapshotter fetches itself.
 
     Args:
         ref: The reference that is pulled.
@@ -55,12 +57,12 @@ def append_info(ref: str) -> WrapHandler:
 def _annotated(children: Sequence[Descriptor], name: str, manifest: str) -> list[Descriptor]:
     """Return the children of a manifest, with the annotations added to the layers."""
     found = []
-    for place, child in enumerate(children):
+    for position, child in enumerate(children):
         if media_types.is_layer(child.media_type):
             info = {
                 IMAGE_REF: name,
                 LAYER_DIGEST: child.digest,
-                IMAGE_LAYERS: _layer_list(children[place:]),
+                IMAGE_LAYERS: _layer_list(children[position:]),
                 MANIFEST_DIGEST: manifest,
             }
             child = replace(child, annotations={**child.annotations, **info})
@@ -69,9 +71,9 @@ def _annotated(children: Sequence[Descriptor], name: str, manifest: str) -> list
 
 
 def _layer_list(children: Iterable[Descriptor]) -> str:
-    """Return the digests of the layers, separated by commas, as far as they fit into a label.
+    """Return the digests of the first layers, separated by commas: as many as fit into a label.
 
-    A snapshotter works without the other digests, but takes more time.
+    If later digests do not fit, the snapshotter still works, but takes more time.
     """
     listed = ""
     for child in children:

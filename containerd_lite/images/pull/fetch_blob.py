@@ -1,7 +1,7 @@
 """Fetches one blob into a store.
 
-A fetch resumes after a lost connection. A fetch that fails leaves nothing in the store, unless
-the job keeps partial content.
+If the connection is lost, the fetch resumes. A failed fetch leaves nothing in the store, unless the
+job keeps partial content.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ...store.protocol import ContentStore, Writer
 from ..job import Job
 from ..resolver import Fetcher, Reader
 
-#: Bytes to read at a time. A restart of the daemon loses at most these bytes and those on the way
-#: to the daemon (store/daemon.py).
+#: Bytes to read at a time. If the daemon restarts, at most this many bytes are lost, and the bytes
+#: that are on the way to the daemon (store/daemon.py).
 _BUFFER = 2 << 20
-#: Seconds to wait between retries: at first, and at most.
+#: The first and the longest wait before a retry, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
 
 
@@ -32,20 +32,20 @@ def fetch_blob(
     descriptor: Descriptor,
     labels: Mapping[str, str],
     job: Job,
-    keep: bytearray | None = None,
+    body: bytearray | None = None,
 ) -> bool:
     """Fetch a blob into the store, unless the store has it.
 
-    The write is opened in any case, because that adds the blob to the lease. If the fetch fails,
-    it leaves nothing in the store, unless the job keeps partial content.
+    The write is opened even if the store has the blob, because this adds the blob to the lease. A
+    failed fetch leaves nothing in the store, unless the job keeps partial content.
 
     Args:
         fetcher: Fetches the content.
-        store: The store. It verifies the content.
-        descriptor: The blob.
+        store: The store to write to. The store verifies the content.
+        descriptor: The descriptor of the blob.
         labels: The labels of the new blob. The labels of an existing blob do not change.
         job: The job that the fetch is part of.
-        keep: The fetched bytes are appended to it.
+        body: A buffer to which the fetched bytes are appended. Default: none.
 
     Returns:
         Whether the blob is new in the store.
@@ -53,7 +53,7 @@ def fetch_blob(
     Raises:
         NotFound: The source lacks the blob.
         DigestMismatch: The content does not match the digest.
-        SizeMismatch: The content has another size than the descriptor says.
+        SizeMismatch: The size of the content is not the size in the descriptor.
         RegistryUnavailable: The source does not respond, or fails again and again.
     """
 
@@ -65,7 +65,7 @@ def fetch_blob(
         is_new = write_blob(
             store,
             descriptor,
-            lambda writer: _copy(fetcher, writer, descriptor, job, keep),
+            lambda writer: _copy(fetcher, writer, descriptor, job, body),
             labels=labels,
             check=job.check,
             pause=pause,
@@ -80,12 +80,12 @@ def fetch_blob(
 
 
 def _copy(
-    fetcher: Fetcher, writer: Writer, descriptor: Descriptor, job: Job, keep: bytearray | None
+    fetcher: Fetcher, writer: Writer, descriptor: Descriptor, job: Job, body: bytearray | None
 ) -> None:
     """Fetch the bytes that the writer lacks.
 
-    If the fetcher fails after at least one byte, it is asked for the rest. A fetcher of a registry
-    reconnects by itself, and fails only when that did not help.
+    If the fetcher fails after at least one byte, this function continues from the next byte. A
+    fetcher for a registry reconnects by itself, and fails only if that does not help.
     """
     buffer = memoryview(bytearray(min(_BUFFER, descriptor.size or 1)))
     waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
@@ -96,8 +96,8 @@ def _copy(
                 while count := reader.readinto(buffer):
                     job.check()
                     writer.write(buffer[:count])
-                    if keep is not None:
-                        keep += buffer[:count]
+                    if body is not None:
+                        body += buffer[:count]
                     job.report("downloading", descriptor.digest, writer.offset, descriptor.size)
             if writer.offset < descriptor.size:
                 raise SizeMismatch(f"{descriptor.digest} ended at {writer.offset} bytes")
@@ -110,6 +110,6 @@ def _copy(
 
 
 def _reader(fetcher: Fetcher, descriptor: Descriptor, offset: int) -> Reader:
-    if descriptor.data is not None:  # the manifest or index contains the blob
+    if descriptor.data is not None:  # the descriptor embeds the blob
         return io.BytesIO(descriptor.data[offset:])
     return fetcher.fetch(descriptor, offset)

@@ -1,7 +1,7 @@
 """The walk of one pull from its target down to the layers.
 
-It decides which content is fetched and which manifests are unpacked. Unpacking runs while the walk
-fetches.
+The walk decides which content is fetched and which manifests are unpacked. Layers are unpacked
+while the walk fetches other layers.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ..platforms import best, wanted_children
 from ..walk import Dispatcher, Handler, chain
 from .convert_manifest import OCTET_STREAM
 from .pull_request import PullRequest
-from .store_fetcher import StoreFetcher, expect_bounded
+from .store_fetcher import StoreFetcher, check_document_size
 
 if TYPE_CHECKING:
     from ..unpack.unpack import Unpacked, Unpacker
 
 
 class FetchWalk:
-    """The walk of one pull, from its target down.
+    """The walk of one pull from its target down to the layers.
 
     Args:
         request: The arguments of the pull.
@@ -65,11 +65,11 @@ class FetchWalk:
         self._target = target
         self._root_config = ""
         self.has_octet_config = False
-        #: The digests of referrers and of everything below them. No platform is chosen there: all
-        #: children are fetched.
+        #: The digests of the referrers and of all their descendants. All children of these
+        #: documents are fetched, for all platforms.
         self._below_referrers: set[str] = set()
-        #: The digests of the manifest to unpack if all platforms are fetched, and of the indexes
-        #: above it.
+        #: If all platforms are fetched, one manifest is unpacked. These are the digests of this
+        #: manifest and of the indexes above it.
         self._default_path = {target.digest}
         self._unpack_tasks: list[Future[Unpacked]] = []
         self._gate = Gate(
@@ -77,7 +77,7 @@ class FetchWalk:
         )
 
     def run(self) -> list[Unpacked]:
-        """Fetch the wanted content and unpack it; return the result for each unpacked manifest."""
+        """Fetch the wanted content and unpack it; return a result for each unpacked manifest."""
         request = self._request
         handler = chain(*request.handlers, self._fetch)
         if request.wrap_handler is not None:
@@ -89,11 +89,14 @@ class FetchWalk:
             self._work.add(self._target)
             self._work.wait()
             unpacked = [result_when_done(task) for task in self._unpack_tasks]
-            self._work.wait()  # for the layers that the unpacker asked for
+            self._work.wait()  # wait also for the layers that the unpacker has added
         return unpacked
 
     def _fetch(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """Fetch the content of one descriptor and return its wanted children; the last handler."""
+        """Fetch the content of one descriptor and return its wanted children.
+
+        This method is the last handler of the chain.
+        """
         if not media_types.is_document(descriptor.media_type):
             with self._gate.passing(descriptor):
                 self._source.fetch_if_missing(descriptor)
@@ -101,17 +104,18 @@ class FetchWalk:
                 config = ImageConfig.parse(read_blob(self._store, descriptor, MAX_DOCUMENT))
                 self._platforms.expect(config.platform, self._source.name)
             return ()
-        expect_bounded(descriptor)
+        check_document_size(descriptor)
         document = parse(self._source.document(descriptor), descriptor.media_type)
         referrers = self._source.referrers(descriptor) if self._request.referrers else ()
         below = document.children if descriptor.digest in self._below_referrers else ()
         self._below_referrers.update(child.digest for child in (*referrers, *below))
-        # The labels name all children: a later pull may fetch those that this one leaves out.
+        # The labels name all children, because a later pull may fetch children that this pull
+        # skips.
         self._source.label(descriptor, child_labels(document.children, referrers))
         return [*self._choose(descriptor, document), *referrers]
 
     def _choose(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
-        """Return the children to fetch; note the root's config and the manifest to unpack."""
+        """Return the children to fetch; record the root's config and the manifest to unpack."""
         if target.digest in self._below_referrers:
             return document.children
         is_root = target == self._target
@@ -125,7 +129,10 @@ class FetchWalk:
         return wanted_children(document, self._platforms, self._source.name, is_root=is_root)
 
     def _without_layers(self, handler: Handler) -> Handler:
-        """Return a handler that leaves out the layers to unpack: the unpacker asks for them."""
+        """Return a handler that starts to unpack manifests, and leaves out their layers.
+
+        The unpacker itself adds these layers to the walk when it needs them.
+        """
 
         def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
             children = list(handler(descriptor))
@@ -156,7 +163,7 @@ class FetchWalk:
     def _unpack(
         self, unpacker: Unpacker, config: Descriptor, layers: Sequence[Descriptor]
     ) -> Unpacked:
-        """Unpack one manifest; runs in a thread of its own, because it waits for the walk."""
+        """Unpack one manifest. This method waits for the walk, so it runs in another thread."""
         try:
             self._work.add(config).result()
             body = read_blob(self._store, config, MAX_DOCUMENT)
@@ -175,7 +182,7 @@ class FetchWalk:
     def _wait_for_layer(self, layer: Descriptor) -> None:
         """Wait until a layer has been fetched."""
         fetch = self._work.add(layer)
-        # ``awaiting`` lets another download begin. A layer that is already here must not do that.
+        # ``awaiting`` can let another download begin, so it is called only for a missing layer.
         with nullcontext() if fetch.done() else self._gate.awaiting(layer):
             fetch.result()
 
@@ -183,7 +190,7 @@ class FetchWalk:
 def _is_config(manifest: Descriptor, child: Descriptor) -> bool:
     """Return whether ``child`` is the image config of ``manifest``.
 
-    In Docker's manifests the config may also have the media type ``application/octet-stream``.
+    In a Docker manifest, the config can also have the media type ``application/octet-stream``.
     """
     is_octet_stream = child.media_type == OCTET_STREAM
     is_docker = manifest.media_type == media_types.DOCKER_MANIFEST

@@ -1,4 +1,4 @@
-"""Pulls an image: from a name in a registry to an image in a store."""
+"""Pulls an image from a registry into a store."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
     )
     by_daemon = is_for_daemon(backend, via, **request.only_for_client())
     lease = request.lease(backend)
-    # Pulls that resume each other share a lease, and the first to end deletes it. So they run one
-    # after the other.
+    # Pulls that can resume each other share one lease, and the first pull that succeeds deletes it.
+    # So these pulls run one after the other.
     lock = write_lock(("resume", backend.store.identity, lease), lambda: None)
     step = LoggedStep(_LOGGER, "pull %s", request.ref)
     with step, lock if lease else nullcontext(), backend.keeping(lease):
         if by_daemon:
-            with falling_back(via):  # containerd 1.7 refuses options only during the call
+            with falling_back(via):  # containerd 1.7 refuses some options only during the transfer
                 return _pull_by_daemon(backend, request)
         return _retry_after_restarts(
             backend,
@@ -77,9 +77,9 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
 def _retry_after_restarts(
     backend: ImageBackend, work: Callable[[Job], Image], new_job: Callable[[], Job]
 ) -> Image:
-    """Call ``work``; call it again if the daemon or the lease was gone and has come back.
+    """Call ``work``; repeat the call if the daemon or the lease was gone, and is back now.
 
-    Content that is in the store stays there.
+    Content that an earlier call has stored is not fetched again.
     """
     for tries_left in reversed(range(_MOST_TRIES)):
         try:
@@ -91,9 +91,9 @@ def _retry_after_restarts(
 
 
 def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
-    """Fetch the image, unpack it while it is fetched, and give it its name.
+    """Fetch the image, unpack it at the same time, and give it its name.
 
-    After a failure no thread is left.
+    When this function raises an error, all its threads have ended.
 
     Raises:
         NotFound: The image or some of its content does not exist.
@@ -120,7 +120,7 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
 
 
 def _convert_schema1(source: StoreFetcher, target: Descriptor, request: PullRequest) -> Descriptor:
-    """Fetch and convert a schema 1 image; return the new manifest's descriptor.
+    """Fetch and convert a schema 1 image; return the descriptor of the new manifest.
 
     Raises:
         InvalidArgument: The caller has not asked for the conversion.
@@ -128,9 +128,9 @@ def _convert_schema1(source: StoreFetcher, target: Descriptor, request: PullRequ
     if not request.convert_schema1:
         raise InvalidArgument(
             f"{source.name} is a Docker schema 1 image, which must be converted",
-            remedy="Pull it with convert_schema1=True, or push it again with a current tool",
+            remedy="Pull the image with convert_schema1=True, or push it again with a current tool",
         )
-    from .convert_schema1 import convert  # rarely needed
+    from .convert_schema1 import convert  # imported here, because it is rarely needed
 
     workers = request.max_concurrent_downloads or USUAL_LARGE
     return convert(source.fetcher, source.store, source.name, target, source.job, workers=workers)

@@ -17,7 +17,7 @@ from ..walk import Handler, WrapHandler
 
 @record(frozen=True)
 class PullRequest:
-    """The arguments of ``Client.pull``; see there."""
+    """The arguments of ``Client.pull``, which describes them."""
 
     ref: str
     platform: str | Sequence[str] | None = None
@@ -36,14 +36,14 @@ class PullRequest:
     resume: bool = False
 
     def lease(self, backend: ImageBackend) -> str:
-        """Return the name of the lease that this pull shares with pulls that resume it.
+        """Return the name of the lease that this pull shares with the pulls that resume it.
 
-        The name is ``""`` without ``resume``.
+        The name is ``""`` if ``resume`` is false.
         """
         if not self.resume:
             return ""
         name = self.ref
-        with suppress(InvalidArgument):  # a resolver may use names of another form
+        with suppress(InvalidArgument):  # the names of a custom resolver need not be references
             name = full_name(name)
         platforms = sorted(map(str, self.platforms(backend).wanted or ("all",)))
         return f"{name} {platforms} {self.snapshotter}"
@@ -60,7 +60,7 @@ class PullRequest:
         )
 
     def only_for_client(self) -> dict[str, object]:
-        """Return the options that the daemon's Transfer service does not support."""
+        """Return the options, by name, that the daemon's Transfer service does not support."""
         return {
             "attestations": self.attestations and not self.all_platforms,
             "referrers": self.referrers,

@@ -1,4 +1,4 @@
-"""Fetches the content of one name into a store, and labels it.
+"""Fetches the content of one name into a store, and labels the content.
 
 The caller decides which content is fetched.
 """
@@ -29,10 +29,10 @@ class StoreFetcher:
     Attributes:
         fetcher: Fetches the content.
         name: The name of the image.
-        store: The store.
+        store: The store to write to.
         job: The job that the fetches are part of.
-        is_labelled: Whether content gets labels. Converted content gets none here: it does not
-            come from the repository.
+        is_labelled: Whether content gets labels. It is false for converted content, which is not in
+            the repository.
     """
 
     fetcher: Fetcher
@@ -43,24 +43,24 @@ class StoreFetcher:
 
     @cached_property
     def _reference(self) -> Reference | None:
-        """The name as a reference; ``None`` if content gets no labels.
+        """The name as a reference, from which labels are made.
 
-        It is also ``None`` if a resolver uses names of another form.
+        It is ``None`` if content gets no labels, or if the name is not a valid reference.
         """
         if self.is_labelled:
             with suppress(InvalidArgument):
                 return Reference.parse(self.name)
         return None
 
-    def fetch_if_missing(self, descriptor: Descriptor, keep: bytearray | None = None) -> None:
-        """Fetch a blob unless the store has it; label it with the repository that has it.
+    def fetch_if_missing(self, descriptor: Descriptor, body: bytearray | None = None) -> None:
+        """Fetch a blob unless the store has it; label the blob with its repository.
 
-        The bytes that are fetched are appended to ``keep``.
+        The fetched bytes are appended to ``body``.
         """
         reference = self._reference
         labels = source_label(reference) if reference else {}
         is_new = fetch_blob(
-            self.fetcher, self.store, descriptor, labels=labels, job=self.job, keep=keep
+            self.fetcher, self.store, descriptor, labels=labels, job=self.job, body=body
         )
         if reference and not is_new:
             present = self.store.info(descriptor.digest).labels
@@ -69,31 +69,31 @@ class StoreFetcher:
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Fetch a manifest, index or config, and return its content."""
-        keep = bytearray()
-        self.fetch_if_missing(descriptor, keep)
-        if len(keep) == descriptor.size:
-            return bytes(keep)  # the store has verified it
+        body = bytearray()
+        self.fetch_if_missing(descriptor, body)
+        if len(body) == descriptor.size:
+            return bytes(body)  # the store has verified these bytes
         return read_blob(self.store, descriptor, MAX_DOCUMENT)
 
     def label(self, descriptor: Descriptor, labels: Mapping[str, str]) -> None:
-        """Set labels of content in the store, unless it has them."""
+        """Label content in the store, unless the content has the labels already."""
         if self.is_labelled:
             self._update(descriptor, self.store.info(descriptor.digest).labels, labels)
 
     def _update(
         self, descriptor: Descriptor, present: Mapping[str, str], wanted: Mapping[str, str]
     ) -> None:
-        """Set the wanted labels, unless all are present."""
+        """Set the wanted labels, unless all of them are present."""
         if any(present.get(key) != value for key, value in wanted.items()):
             self.store.update(descriptor.digest, wanted)
 
     def referrers(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """Return the referrers of ``descriptor``; none if the fetcher cannot find them."""
+        """Return the referrers of ``descriptor``; ``()`` if the fetcher cannot find referrers."""
         find = getattr(self.fetcher, "referrers", None)
         return () if find is None else tuple(find(descriptor))
 
 
-def expect_bounded(descriptor: Descriptor) -> None:
+def check_document_size(descriptor: Descriptor) -> None:
     """Raise ``SizeMismatch`` if ``descriptor`` is a manifest or index that is too large."""
     if media_types.is_document(descriptor.media_type) and descriptor.size > MAX_DOCUMENT:
         raise SizeMismatch(

@@ -39,40 +39,47 @@ class PullVerbs(Verbs):
         resume: bool = False,
         via: Via = "client",
     ) -> Image:
-        """Fetch an image, unpack it where there are snapshots, and give it its name.
+        """Fetch an image, unpack it, and give it its name.
 
-        The index of an image is stored unchanged, with the content of the wanted platforms. If
-        the daemon restarts, the pull waits for it and continues. A pull that fails leaves no name.
-        Without ``resume``, a daemon then deletes what the pull has fetched.
+        An index is stored unchanged, even if only the content of some platforms is fetched. If the
+        daemon restarts, the pull waits for the daemon and continues. A pull that fails does not
+        create or change the name. Unless ``resume`` is set, a daemon then deletes the fetched
+        content.
 
         Args:
             ref: The image's name (``"busybox"``, ``"ghcr.io/user/app:1"``).
-            platform: One platform (``"linux/arm/v7"``) or several. Default: the client's.
+            platform: One platform (``"linux/arm/v7"``) or several. Default: the client's platform.
             all_platforms: Whether to fetch all platforms.
             attestations: Whether to fetch the attestations of the wanted platforms, too.
             referrers: Whether to fetch the manifests that refer to the image, such as signatures.
             unpack: Whether to make snapshots. With ``all_platforms``, only the client's platform
-                is unpacked. A ``Layout`` has no snapshots.
-            snapshotter: The snapshotter to unpack into. Default: the client's.
+                is unpacked. A ``Layout`` never unpacks.
+            snapshotter: The snapshotter to unpack into. Default: the client's snapshotter.
             resolver: Finds and fetches the content. Default: a resolver for registries, with the
                 credentials of ``docker login``.
-            handlers: Called with each descriptor before it is fetched. They may skip it, or add
-                children (module ``images.walk``).
-            wrap_handler: Wraps the handler that fetches a descriptor and returns its children.
-                ``images.pull.cri_labels`` has one for lazy snapshotters.
-            convert_schema1: Whether to convert a Docker schema 1 image. Otherwise it is refused.
-            labels: The labels of the name. Default: none.
-            progress: Called with each ``ProgressEvent``.
-            max_concurrent_downloads: Blobs to fetch at a time. Default: 8, of which 4 may be larger
-                than 4 MiB; fewer of these if layers are unpacked and the connection is fast.
-            resume: Whether the content of a failed pull is kept for a week, so that the next pull
-                with ``resume`` fetches only the rest. Within a lease of the caller, that lease
-                keeps the content. Pulls of one image with ``resume`` run one after the other.
-            via: ``"client"``; ``"daemon"`` for the daemon's Transfer service (containerd 1.7 or
-                later); ``"auto"`` for that service if it supports all arguments.
+            handlers: Functions that are called with each descriptor before it is fetched. A handler
+                can skip the descriptor, or add children to it (see the module ``images.walk``).
+            wrap_handler: A function that wraps the handler that fetches a descriptor and returns
+                its children. For lazy snapshotters, ``images.pull.cri_labels.append_info`` returns
+                such a function.
+            convert_schema1: Whether to convert a Docker schema 1 image. By default, the pull of
+                such an image fails.
+            labels: The labels of the name. Default: no labels.
+            progress: A function that is called with each ``ProgressEvent``.
+            max_concurrent_downloads: How many blobs to fetch at a time. Default: 8 blobs, of which
+                at most 4 are larger than 4 MiB. If layers are unpacked and the connection is fast,
+                fewer of these larger blobs are fetched at a time.
+            resume: Whether the content of a failed pull stays for a week, so that the next pull
+                with ``resume`` fetches only the missing content. If the caller runs the pull within
+                a lease, this lease protects the content instead. Pulls of the same image with
+                ``resume`` run one after the other.
+            via: ``"client"``: this process pulls. ``"daemon"``: the daemon's Transfer service
+                pulls (containerd 1.7 or later). ``"auto"``: the Transfer service pulls if it
+                supports all arguments; otherwise this process pulls.
 
         Returns:
-            The image. Its ``is_lazy`` says whether a snapshotter made snapshots without content.
+            The image. Its ``is_lazy`` says whether the pull has skipped layers that the snapshotter
+            fetches itself.
 
         Raises:
             NotFound: The registry has no such image, or lacks some of its content.
@@ -80,7 +87,7 @@ class PullVerbs(Verbs):
             RegistryUnavailable: The registry does not respond, or fails again and again.
             NoMatchingPlatform: The image lacks a wanted platform.
             DigestMismatch: Content does not match its digest.
-            DiffIDMismatch: A layer does not have the content that the config names.
+            DiffIDMismatch: A layer does not have the diff ID that the config lists.
             InvalidArgument: ``ref``, another argument or a document of the image is invalid.
         """
         request = pull.PullRequest(
@@ -119,8 +126,8 @@ class PullVerbs(Verbs):
     ) -> Image:
         """Fetch an image without unpacking it.
 
-        Without ``platform``, all platforms are fetched. Otherwise the arguments and the errors are
-        those of ``pull``.
+        If ``platform`` is not given, all platforms are fetched. The other arguments and the errors
+        are the same as for ``pull``.
         """
         return self.pull(
             ref,

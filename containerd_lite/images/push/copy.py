@@ -1,4 +1,4 @@
-"""Copies images from registry to registry, or within one registry, without a store."""
+"""Copies images from registry to registry, or within one registry, without using a store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from .push_requests import CopyRequest
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Bytes of manifests and indexes to keep in memory. Others are fetched again when they are pushed.
+#: Most bytes of manifests and indexes to cache in memory. Manifests and indexes that are not cached
+#: are fetched again when they are pushed.
 _CACHE_SIZE = 16 << 20
 #: Bytes to read at a time.
 _PIECE = 64 << 10
@@ -32,8 +33,8 @@ _PIECE = 64 << 10
 def copy_image(request: CopyRequest) -> Descriptor:
     """Copy an image; see ``Client.copy``.
 
-    Every byte is verified, and none is stored. A blob passes through memory in pieces. Within one
-    registry, blobs are mounted instead.
+    Fetched content is verified, and is not stored on this machine: a blob passes through memory in
+    pieces. Within one registry, blobs are mounted instead.
 
     Raises:
         NotFound: The source or some of its content does not exist.
@@ -69,10 +70,10 @@ class _FetcherContents:
     Args:
         fetcher: Fetches the content.
         name: The name of the source.
-        target: The name of the destination. Blobs are mounted if both are in one registry.
+        target: The name of the destination. If both names are in one registry, blobs are mounted.
     """
 
-    remedy = "Copy only platforms that the registry has completely, with platform="
+    remedy = "Pass platform= with only the platforms that the registry has completely"
 
     def __init__(self, fetcher: Fetcher, name: str, target: str) -> None:
         self._fetcher = fetcher
@@ -89,9 +90,9 @@ class _FetcherContents:
         self._cache_left = _CACHE_SIZE
 
     def has(self, blob: Descriptor) -> bool:
-        """Return false for foreign layers, which stay at their URLs.
+        """Return whether a blob is not a foreign layer.
 
-        Whether the registry has other content shows only when that is fetched.
+        Foreign layers stay at their URLs. Only a fetch shows whether the registry has another blob.
         """
         return not blob.is_foreign
 
@@ -115,7 +116,7 @@ class _FetcherContents:
         return bytes(body)
 
     def open_at(self, blob: Descriptor, offset: int) -> BinaryIO:
-        """Return a file of a blob from ``offset`` on; see ``Contents.open_at``."""
+        """Return a blob as a file that begins at ``offset``; see ``Contents.open_at``."""
         if blob.data is not None:
             return io.BytesIO(memoryview(blob.data)[offset:])
         with _source_errors():
@@ -123,12 +124,12 @@ class _FetcherContents:
         return cast(BinaryIO, _FetchedFile(reader, blob, offset))
 
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
-        """Return the source's repository if the destination can mount blobs from it."""
+        """Return the source's repository if the destination can mount blobs from there."""
         return self._repositories
 
 
 class _FetchedFile(io.RawIOBase):
-    """A fetcher's reader as a binary file; a file that starts at offset 0 verifies the blob."""
+    """A binary file that reads a blob from a fetcher; reading from offset 0 verifies the blob."""
 
     def __init__(self, reader: Reader, blob: Descriptor, offset: int) -> None:
         self._reader = reader
@@ -140,7 +141,7 @@ class _FetchedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read bytes into ``buffer``; return how many, 0 at the end of the blob."""
+        """Read bytes into ``buffer``; return their number, 0 at the end of the blob."""
         view = memoryview(buffer)
         with _source_errors():
             count = self._reader.readinto(view)
@@ -148,11 +149,11 @@ class _FetchedFile(io.RawIOBase):
         if self._verifier is not None:
             self._verifier.update(view[:count])
             if not count or not self._remaining:
-                self._verifier.check()  # before the caller gets the last bytes of a wrong blob
+                self._verifier.check()  # raises before the caller gets all bytes of a wrong blob
         return count
 
     def close(self) -> None:
-        """Close the reader, too."""
+        """Close the file and the fetcher's reader."""
         if not self.closed:
             self._reader.close()
         super().close()
@@ -162,7 +163,7 @@ class _FetchedFile(io.RawIOBase):
 def _source_errors() -> Iterator[None]:
     """Turn the source's ``RegistryNotFound`` into ``NotFound``.
 
-    The pusher would take ``RegistryNotFound`` for an upload that the destination has lost.
+    The pusher treats ``RegistryNotFound`` as the sign that the destination has lost an upload.
     """
     try:
         yield

@@ -1,8 +1,8 @@
 """Pushes the content of a plan in the order that registries require.
 
-A registry refuses a manifest until it has everything that the manifest refers to. So blobs come
-first, in parallel, then manifests, then indexes, children before parents. The root comes last,
-under its name. So a client that finds the name finds all content.
+A registry refuses a manifest that refers to missing content. So blobs are pushed first, in
+parallel, then manifests, then indexes. Nested indexes are pushed before the indexes that list them.
+The root is pushed last, under its name. So a client that finds the name finds all content, too.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Delivery:
 
     Args:
         contents: Reads the content.
-        pusher: Pushes it.
+        pusher: Pushes the content.
         job: The job that the push is part of.
         gate: Limits how many blobs are pushed at a time.
-        chunk_size: Bytes of a chunk of a blob; ``None`` to send blobs undivided.
+        chunk_size: Bytes per chunk of a blob. ``None`` means that blobs are not divided.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Delivery:
         self._chunk_size = chunk_size
 
     def run(self, name: str, plan: Plan) -> None:
-        """Push everything in ``plan``, and let ``name`` refer to its root.
+        """Push all content of ``plan``, and let ``name`` refer to the root of the plan.
 
         Raises:
-            DigestMismatch: The digest in ``name`` is not the digest of the root.
+            DigestMismatch: ``name`` contains a digest that is not the digest of the root.
         """
         if parse_name(name) is not None:
             name_of(plan.root, name)
@@ -63,7 +63,7 @@ class Delivery:
         self._push(plan, manifests, self._gate.workers)
         indexes = [entry for entry in below if media_types.is_index(entry.media_type)]
         try:
-            self._push(plan, indexes, 1)  # in order
+            self._push(plan, indexes, 1)  # one thread, so that nested indexes are pushed first
             self._pusher.name(root, self._body(plan, root), progress=self._report)
         except RegistryError as error:
             if plan.is_sparse and 400 <= error.status < 500:
@@ -101,9 +101,9 @@ class Delivery:
             dispatcher.wait()
 
     def _body(self, plan: Plan, document: Descriptor) -> bytes:
-        made = plan.made.get(document.digest)
-        return self._contents.read(document) if made is None else made
+        reduced = plan.reduced.get(document.digest)
+        return self._contents.read(document) if reduced is None else reduced
 
     def _report(self, event: ProgressEvent) -> None:
-        self._job.check()  # also during the upload of a blob
+        self._job.check()  # this also stops the upload of a large blob
         self._job.report_event(event)

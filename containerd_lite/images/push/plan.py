@@ -27,12 +27,12 @@ class Contents(Protocol):
 
     @property
     def remedy(self) -> str:
-        """The remedy of the error that content is missing."""
+        """The remedy in the error that reports missing content."""
 
     def has(self, blob: Descriptor) -> bool:
         """Return whether the blob can be read.
 
-        Return true if only reading it would show that.
+        Return true if this is unknown until the blob is read.
         """
 
     def read(self, document: Descriptor) -> bytes:
@@ -43,14 +43,17 @@ class Contents(Protocol):
         """
 
     def open_at(self, blob: Descriptor, offset: int) -> BinaryIO:
-        """Return a file of the blob's bytes from ``offset`` on.
+        """Return the blob as a file that begins at ``offset``.
 
         Raises:
             NotFound: The content is missing.
         """
 
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
-        """Return repositories of the destination's registry that may have the blob, best first."""
+        """Return repositories of the destination's registry that probably have the blob.
+
+        The most probable repository is the first.
+        """
 
 
 @record(frozen=True)
@@ -60,7 +63,7 @@ class Choice:
     Attributes:
         name: The name of the image, for error messages.
         platforms: The platforms to push; ``None`` means all.
-        sparse: Whether an index is pushed unchanged if some of its manifests are not pushed.
+        sparse: Whether an index is pushed unchanged even if some of its manifests are not pushed.
     """
 
     name: str
@@ -82,19 +85,20 @@ class Choice:
 
 @record
 class Plan:
-    """Everything that a push sends.
+    """All content that a push sends.
 
     Attributes:
         blobs: The blobs by digest, in any order.
         documents: The manifests and indexes, children before parents. The root is the last.
-        made: The bodies of reduced indexes, by digest. The contents do not have them.
-        parents: For the digest of a child, the documents that refer to it.
-        is_sparse: Whether an index is pushed though some of its manifests are not.
+        reduced: The content of the reduced indexes, by digest. No store or registry has these yet.
+        parents: For each child, by digest: the documents that refer to the child.
+        is_sparse: Whether an index is pushed unchanged although some of its manifests are not
+            pushed.
     """
 
     blobs: dict[str, Descriptor] = field(default_factory=dict)
     documents: list[Descriptor] = field(default_factory=list)
-    made: dict[str, bytes] = field(default_factory=dict)
+    reduced: dict[str, bytes] = field(default_factory=dict)
     parents: dict[str, list[Descriptor]] = field(default_factory=dict)
     is_sparse: bool = False
 
@@ -114,14 +118,14 @@ class _Node:
 
 
 class Planner:
-    """Reads everything below a target, and decides what is pushed.
+    """Reads a target and its descendants, and decides what is pushed.
 
     Args:
         contents: Reads the content.
         choice: The caller's choice.
         job: The job that the push is part of.
         workers: How many documents are read at a time.
-        referrers: Returns further manifests that are pushed with a document.
+        referrers: A function that returns the referrers to push together with a document.
     """
 
     def __init__(
@@ -143,9 +147,10 @@ class Planner:
         self._missing: set[str] = set()
         #: The digests of missing foreign layers, which clients fetch from their URLs.
         self._missing_foreign: set[str] = set()
-        #: The missing digests without which a descriptor is not pushed.
+        #: For each descriptor, the missing digests because of which it is not pushed.
         self._missing_by_key: dict[_Key, set[str]] = {}
-        #: For each planned descriptor, the descriptor that is pushed in its place.
+        #: For each descriptor in the plan, the descriptor that is pushed instead: the descriptor of
+        #: the reduced index, or the same descriptor.
         self._pushed_as: dict[_Key, Descriptor] = {}
         self._plan = Plan()
         self._target: Descriptor | None = None
@@ -175,7 +180,10 @@ class Planner:
         return self._plan
 
     def _examine(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """Read a descriptor and return its wanted children and referrers; a handler."""
+        """Read the content of a descriptor; return its wanted children and its referrers.
+
+        This method is a handler.
+        """
         media_type = descriptor.media_type
         if not media_types.is_document(media_type):
             if not self._contents.has(descriptor):
@@ -193,7 +201,7 @@ class Planner:
         return (*node.children, *node.referrers)
 
     def _missing_for(self, descriptor: Descriptor) -> set[str]:
-        """Return the missing digests without which ``descriptor`` cannot be pushed."""
+        """Return the missing digests because of which ``descriptor`` cannot be pushed."""
         own_key = key(descriptor)
         if descriptor.digest in self._missing:
             return {descriptor.digest}
@@ -210,7 +218,10 @@ class Planner:
         return self._missing_by_key[own_key]
 
     def _add(self, descriptor: Descriptor) -> Descriptor:
-        """Plan a descriptor after everything that it needs; return what is pushed in its place."""
+        """Add a descriptor to the plan, after the content that it refers to.
+
+        Return the descriptor that is pushed instead (see ``_pushed_as``).
+        """
         own_key = key(descriptor)
         if own_key in self._pushed_as or descriptor.digest in self._missing_foreign:
             return self._pushed_as.get(own_key, descriptor)
@@ -225,7 +236,7 @@ class Planner:
         if isinstance(node.document, Index) and not self._stays_unchanged(node.document, pushed_as):
             descriptor = self._reduce(descriptor, node.document, pushed_as)
             self._pushed_as[own_key] = descriptor
-        else:  # a reduced index has another digest, to which no referrer refers
+        else:  # no referrer refers to a reduced index, because its digest is new
             for referrer in node.referrers:
                 if not self._missing_for(referrer):
                     self._add(referrer)
@@ -233,7 +244,7 @@ class Planner:
         return descriptor
 
     def _stays_unchanged(self, index: Index, pushed_as: Mapping[_Key, Descriptor]) -> bool:
-        """Return whether an index is pushed unchanged; note whether it is sparse."""
+        """Return whether an index is pushed unchanged; record whether the plan is sparse."""
         if all(
             key(entry) in pushed_as and pushed_as[key(entry)].digest == entry.digest
             for entry in index.manifests
@@ -245,18 +256,19 @@ class Planner:
     def _reduce(
         self, descriptor: Descriptor, index: Index, pushed_as: Mapping[_Key, Descriptor]
     ) -> Descriptor:
-        """Make an index without the entries that are not pushed; return its descriptor.
+        """Make an index without the entries that are not pushed; return the new descriptor.
 
-        Entries of nested indexes that are reduced change, too. All else stays unchanged.
+        If a nested index is reduced, its entry gets the new digest and size. All other fields stay
+        unchanged.
         """
-        whole = json.loads(self._contents.read(descriptor))
-        pairs = zip(whole["manifests"], map(key, index.manifests), strict=True)
-        whole["manifests"] = [
+        document = json.loads(self._contents.read(descriptor))
+        pairs = zip(document["manifests"], map(key, index.manifests), strict=True)
+        document["manifests"] = [
             {**entry, "digest": pushed_as[entry_key].digest, "size": pushed_as[entry_key].size}
             for entry, entry_key in pairs
             if entry_key in pushed_as
         ]
-        body = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
+        body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
         digest = digests.of(body)
-        self._plan.made[digest] = body
+        self._plan.reduced[digest] = body
         return replace(descriptor, digest=digest, size=len(body), data=None)

@@ -29,7 +29,7 @@ from .push_requests import PushRequest
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Most repositories from which a push tries to mount a blob before it uploads the blob.
+#: From how many repositories, at most, a push tries to mount a blob before it uploads the blob.
 _MAX_MOUNTS = 4
 
 
@@ -80,20 +80,20 @@ def push(
 ) -> Descriptor:
     """Push ``target`` and let ``name`` refer to it in the registry.
 
-    After a failure no upload continues.
+    When this function raises an error, all its uploads have ended.
 
     Args:
         store: The store to read from.
         pusher: Pushes the content.
         name: The reference to push to.
         target: The manifest or index to push.
-        platforms: The platforms to push; ``None`` means everything that the target refers to.
+        platforms: The platforms to push. ``None`` means all content that the target refers to.
             An index is reduced to the platforms, unless ``sparse`` is set.
         job: The job that the push is part of.
-        max_concurrent_uploads: Blobs to push at a time. Default: as for ``Gate``.
-        chunk_size: Bytes of a chunk of a blob. Default: a blob is not divided.
-        sparse: Whether an index is pushed unchanged if some of its manifests are not pushed.
-            Without ``platforms``, these are the manifests that the store does not have completely.
+        max_concurrent_uploads: How many blobs to push at a time. Default: as for ``Gate``.
+        chunk_size: Bytes per chunk of a blob. Default: a blob is not divided into chunks.
+        sparse: Whether an index is pushed unchanged even if some of its manifests are not pushed.
+            If ``platforms`` is ``None``, only manifests that the store has completely are pushed.
 
     Returns:
         The descriptor that ``name`` refers to now.
@@ -101,7 +101,7 @@ def push(
     Raises:
         NotFound: Content is missing; the message names the digests.
         NoMatchingPlatform: The target lacks a wanted platform.
-        DigestMismatch: ``name`` has another digest than what is pushed.
+        DigestMismatch: ``name`` contains a digest that is not the digest of the pushed root.
     """
     contents = _StoreContents(store, parse_name(name))
     choice = Choice(name, platforms, sparse)
@@ -116,10 +116,10 @@ class _StoreContents:
 
     Args:
         store: The store.
-        target: The reference to push to; ``None`` if the name has another form.
+        target: The reference to push to. ``None`` means that the name is not a reference.
     """
 
-    remedy = "Push a part with platform= or sparse=True, or fetch the rest with fetch_missing"
+    remedy = "Push less with platform= or sparse=True, or fetch this content with fetch_missing"
 
     def __init__(self, store: ContentStore, target: Reference | None) -> None:
         self._store = store
@@ -127,7 +127,7 @@ class _StoreContents:
         self._labels: dict[str, Mapping[str, str]] = {}
 
     def has(self, blob: Descriptor) -> bool:
-        """Return whether the store or the descriptor has the blob; remember its labels."""
+        """Return whether the store or the descriptor has the blob; record the blob's labels."""
         try:
             self._labels[blob.digest] = self._store.info(blob.digest).labels
         except NotFound:
@@ -141,7 +141,7 @@ class _StoreContents:
         return read_blob(self._store, document, MAX_DOCUMENT)
 
     def open_at(self, blob: Descriptor, offset: int) -> BinaryIO:
-        """Return a file of a blob from ``offset`` on; see ``Contents.open_at``."""
+        """Return a blob as a file that begins at ``offset``; see ``Contents.open_at``."""
         if blob.data is not None:
             return content_opener(blob.data)(offset)
         file = self._store.reader(blob.digest)
@@ -170,12 +170,12 @@ class _StoreContents:
 
 
 def _is_repository(text: str) -> bool:
-    """Return whether ``text``, from a label, is a valid repository."""
+    """Return whether ``text``, a part of a label, is a valid repository."""
     found = parse_name(f"localhost/{text}")
     return found is not None and found.repository == text
 
 
 def _common(path: str, other: str) -> int:
-    """Return how many leading components two paths have in common."""
+    """Return how many components two paths have in common, counted from the start."""
     pairs = zip(path.split("/"), other.split("/"), strict=False)
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

@@ -1,4 +1,4 @@
-"""The arguments of a push and of a copy."""
+"""The arguments of pushes and copies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..resolver import PushResolver
 
 @record(frozen=True)
 class PushRequest:
-    """The arguments of ``Client.push``; see there."""
+    """The arguments of ``Client.push``, which describes them."""
 
     ref: str
     target: ImageLike
@@ -30,7 +30,7 @@ class PushRequest:
         return _platforms(self.platform)
 
     def only_for_client(self) -> dict[str, object]:
-        """Return the options that the daemon's Transfer service does not support."""
+        """Return the options, by name, that the daemon's Transfer service does not support."""
         return {
             "platform": self.platform,
             "sparse": self.sparse,
@@ -41,7 +41,7 @@ class PushRequest:
 
 @record(frozen=True)
 class CopyRequest:
-    """The arguments of ``Client.copy``; see there."""
+    """The arguments of ``Client.copy``, which describes them."""
 
     source: str
     target: str

@@ -35,41 +35,41 @@ class PushVerbs(Verbs):
     ) -> Descriptor:
         """Push an image to a registry.
 
-        Content that the registry has is not sent again. Blobs that the store knows from another
-        repository of the registry are mounted from there. Foreign layers that are not in the
-        store stay at their URLs. A push that fails leaves ``ref`` as it was, and no incomplete
-        upload.
+        Content that the registry has is not sent again. If another repository of the registry has a
+        blob, according to the labels in the store, the blob is mounted from that repository.
+        Foreign layers that are not in the store stay at their URLs. A push that fails does not
+        change ``ref``, and leaves no incomplete upload.
 
         Args:
             ref: The reference to push to.
             target: The image to push. Default: the image called ``ref``.
-            platform: One platform or several. From an index, only these platforms are pushed, with
-                those of their attestations that are in the store. ``ref`` then refers to a new
-                index of them. Default: all platforms, which must be in the store.
-            sparse: Whether to push the index unchanged, with the manifests for ``platform`` only.
-                Without ``platform``, these are the manifests that the store has completely. Some
-                registries refuse such an index.
-            resolver: Says where the content goes. Default: a resolver for registries, with the
-                credentials of ``docker login``.
-            progress: Called with each ``ProgressEvent``. The last event of a blob or manifest is
-                ``exists``, ``mounted`` or ``uploaded``.
-            max_concurrent_uploads: Blobs to push at a time. Default: 8, of which 4 may be larger
-                than 4 MiB.
-            chunk_size: Bytes of a chunk, for proxies that limit the size of requests. Default: a
-                blob is not divided.
+            platform: One platform or several. If the image has an index, a new index with only the
+                entries for these platforms is pushed. Attestations of these platforms are included
+                if the store has them. Default: all platforms, which must be in the store.
+            sparse: Whether to push the whole index, but only the manifests for ``platform``. If
+                ``platform`` is not given, all manifests that the store has completely are pushed.
+                Some registries refuse an index whose manifests are missing.
+            resolver: Determines where the content is sent. Default: a resolver for registries, with
+                the credentials of ``docker login``.
+            progress: A function that is called with each ``ProgressEvent``. The last event of a
+                blob or manifest is ``exists``, ``mounted`` or ``uploaded``.
+            max_concurrent_uploads: How many blobs to push at a time. Default: 8 blobs, of which at
+                most 4 are larger than 4 MiB.
+            chunk_size: Bytes per chunk of a blob, for proxies that limit the size of requests.
+                Default: a blob is not divided into chunks.
             via: As for ``pull``. The daemon pushes images only by name, and with all platforms.
 
         Returns:
             The descriptor that ``ref`` refers to now.
 
         Raises:
-            NotFound: The image does not exist, or content is missing in the store. The message
-                then names the digests.
+            NotFound: The image does not exist, or the store lacks content. The message names the
+                digests of missing content.
             RegistryUnauthorized: The registry refuses access.
             RegistryUnavailable: The registry does not respond, or fails again and again.
             NoMatchingPlatform: The image lacks a wanted platform.
-            DigestMismatch: ``ref`` has another digest than what is pushed, or content does not
-                match its digest.
+            DigestMismatch: ``ref`` contains a digest that is not the digest of the pushed root. Or
+                content does not match its digest.
             InvalidArgument: ``ref``, another argument or a document of the image is invalid.
         """
         request = push.PushRequest(
@@ -98,14 +98,14 @@ class PushVerbs(Verbs):
     ) -> Descriptor:
         """Copy an image from registry to registry.
 
-        The store is not used. Within one registry, blobs are mounted instead of sent.
+        The store is not used. Within one registry, blobs are mounted, not sent.
 
         Args:
             source: The reference to copy from.
             target: The reference to copy to.
-            platform: One platform or several. From an index, only these platforms are copied, with
-                their attestations. ``target`` then refers to a new index of them. Default: all
-                platforms.
+            platform: One platform or several. If the image has an index, ``target`` gets a new
+                index with only the entries for these platforms and for their attestations. Default:
+                all platforms.
             referrers: Whether to copy the manifests that refer to the image, such as signatures.
             resolver: As for ``push``.
             progress: As for ``push``.
@@ -120,8 +120,8 @@ class PushVerbs(Verbs):
             RegistryUnauthorized: A registry refuses access.
             RegistryUnavailable: A registry does not respond, or fails again and again.
             NoMatchingPlatform: The image lacks a wanted platform.
-            DigestMismatch: ``target`` has another digest than what is pushed, or content does not
-                match its digest.
+            DigestMismatch: ``target`` contains a digest that is not the digest of the pushed root.
+                Or content does not match its digest.
             InvalidArgument: A reference, another argument or a document of the image is invalid.
         """
         request = push.CopyRequest(
@@ -141,14 +141,14 @@ class PushVerbs(Verbs):
 
         Args:
             source: The image.
-            name: The new name. If it exists, it refers to this image from now on.
+            name: The new name. A name that exists is changed to refer to this image.
 
         Returns:
-            The image under its new name.
+            The image with its new name.
 
         Raises:
-            NotFound: The image or its content is missing in the store.
+            NotFound: The store lacks the image, or the image's manifest or index.
             InvalidArgument: ``name`` is not a valid reference.
-            DigestMismatch: ``name`` has another digest than the image.
+            DigestMismatch: ``name`` contains a digest that is not the image's digest.
         """
         return images.tag_image(self._images, source, name)

@@ -1,4 +1,4 @@
-"""Unpacking the layers of images into snapshots."""
+"""Unpacks the layers of images into snapshots."""
 
 from __future__ import annotations
 

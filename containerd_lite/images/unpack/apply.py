@@ -1,7 +1,7 @@
 """Unpacks one layer into one snapshot: prepare, apply, commit, and clean-up after a failure.
 
-The daemon's differ reads and decompresses the layer. Some snapshotters make snapshots without
-the layer's content.
+The daemon's differ reads and decompresses the layer. Some snapshotters do not need the differ,
+because they get the content of the layer themselves.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ...store.write_locks import write_lock
 from ..gc_labels import UNCOMPRESSED
 from ..job import Job
 
-#: Label that tells the snapshotter the name under which the snapshot will be committed.
+#: Label of an active snapshot: the name under which the snapshot will be committed.
 _SNAPSHOT_REF = "containerd.io/snapshot.ref"
-#: Prefix of the annotations of a layer that the snapshotter gets as labels (core/snapshots,
+#: Prefix of the annotations of a layer that the snapshotter receives as labels (core/snapshots,
 #: FilterInheritedLabels).
 _INHERITED_PREFIX = "containerd.io/snapshot/"
 #: Label by which a snapshotter says that it fetches the content of a snapshot itself.
 _REMOTE = "containerd.io/snapshot/remote"
 _OVERLAYFS = "overlayfs"
-#: How often prepare may say AlreadyExists while stat says NotFound.
+#: How often ``prepare`` is tried if the daemon says that a snapshot exists, but does not find it.
 _MOST_TRIES = 3
 
-#: Waits until the content of a layer is in the store.
+#: A function that waits until the content of a layer is in the store.
 WaitFor = Callable[[Descriptor], object]
 
 
@@ -45,7 +45,7 @@ class Step:
         layer: The layer's descriptor.
         diff_id: The digest of the uncompressed layer.
         name: The name of the committed snapshot, a chain ID.
-        parent: The name of its parent; ``""`` for the bottom layer.
+        parent: The name of the parent of this snapshot; ``""`` for the bottom layer.
     """
 
     layer: Descriptor
@@ -59,10 +59,10 @@ class Prepared:
     """An active snapshot into which a layer is unpacked.
 
     Attributes:
-        step: The layer.
+        step: The layer, and the committed snapshot that it becomes.
         key: The key of the active snapshot.
         mounts: The mounts of the active snapshot.
-        labels: The labels that the committed snapshot gets, too.
+        labels: The labels of the active snapshot. The committed snapshot gets the same labels.
     """
 
     step: Step
@@ -91,7 +91,7 @@ class Applier:
         return self._snapshots.find(name)
 
     def is_remote(self, snapshot: SnapshotInfo, layer: Descriptor) -> bool:
-        """Return whether the snapshotter fetches the layer itself and the store lacks it."""
+        """Return whether the store lacks the layer, and the snapshotter fetches it itself."""
         if _REMOTE not in snapshot.labels:
             return False
         with suppress(NotFound):
@@ -100,21 +100,21 @@ class Applier:
         return True
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Return a context in which no other block on this machine makes the snapshot ``name``."""
+        """Return a lock: one block at a time on this machine makes the snapshot ``name``."""
         return write_lock(
             (self._store.identity, self._snapshots.snapshotter, name), self._job.check
         )
 
     def prepare(self, step: Step, parent: str) -> SnapshotInfo | Prepared:
-        """Prepare an active snapshot on ``parent``.
+        """Prepare an active snapshot on ``parent``, unless the committed snapshot exists.
 
         Returns:
-            The active snapshot, or the committed snapshot if it exists. It exists if another
-            client has made it, or if the snapshotter has it from another source.
+            The active snapshot, or the committed snapshot if it exists already. Another client, or
+            the snapshotter itself, can have made the committed snapshot.
 
         Raises:
             ParentGone: ``parent`` does not exist.
-            AlreadyExists: The daemon says that the snapshot exists, but does not find it.
+            AlreadyExists: The daemon says that the snapshot exists, but cannot find the snapshot.
         """
         labels = {**_inherited_labels(step.layer), _SNAPSHOT_REF: step.name}
         for _ in range(_MOST_TRIES):
@@ -132,16 +132,17 @@ class Applier:
             "then did not find it"
         )
 
-    def fill(self, prepared: Prepared, wait_for: WaitFor, *, is_alone: bool = False) -> None:
-        """Wait for the layer's content, then unpack it.
+    def fill(self, prepared: Prepared, wait_for: WaitFor, *, is_parentless: bool = False) -> None:
+        """Wait for the layer's content, then unpack the layer.
 
         Args:
             prepared: The active snapshot.
-            wait_for: Waits for the content.
-            is_alone: Whether the snapshot was prepared without the parent that it gets by commit.
+            wait_for: A function that waits for the layer's content.
+            is_parentless: Whether the snapshot was prepared without a parent. The commit will set
+                the parent.
 
         Raises:
-            DiffIDMismatch: The layer does not have the content that the config names.
+            DiffIDMismatch: The layer does not have the diff ID that the config lists.
             Cancelled: The job has failed.
         """
         step = prepared.step
@@ -150,7 +151,7 @@ class Applier:
         self._job.check()
         self._job.report("unpacking", step.layer.digest, 0, step.layer.size)
         mounts: Sequence[Mount] = prepared.mounts
-        if is_alone and step.parent and self._snapshots.snapshotter == _OVERLAYFS:
+        if is_parentless and step.parent and self._snapshots.snapshotter == _OVERLAYFS:
             mounts = _bind_to_overlay(mounts)
         applied = self._differ.apply(step.layer, mounts)
         if applied.digest != step.diff_id:
@@ -165,12 +166,12 @@ class Applier:
 
         Args:
             prepared: The active snapshot.
-            parent: The parent, if the snapshot was prepared without it.
+            parent: The parent to set if the snapshot was prepared without a parent.
         """
         step = prepared.step
         try:
             self._snapshots.commit(step.name, prepared.key, prepared.labels, parent=parent)
-        except AlreadyExists:  # another client was faster
+        except AlreadyExists:  # another client has committed the same snapshot
             self._remove(prepared)
 
     def label(self, step: Step) -> None:
@@ -182,7 +183,8 @@ class Applier:
         """Remove active snapshots if the block fails.
 
         Yields:
-            The list of snapshots to remove, at first ``prepared``. The block may change it.
+            The list of snapshots to remove, which is ``prepared`` at first. The block can change
+            the list.
         """
         uncommitted = list(prepared)
         try:
@@ -193,15 +195,15 @@ class Applier:
             raise
 
     def _remove(self, prepared: Prepared) -> None:
-        """Remove an active snapshot. Ignore errors, which would hide the error that led here."""
+        """Remove an active snapshot; ignore errors, which would hide an earlier error."""
         with suppress(ContainerdError):
             self._snapshots.remove(prepared.key)
 
 
 def _inherited_labels(layer: Descriptor) -> dict[str, str]:
-    """Return the layer's annotations for the snapshotter, without its own label.
+    """Return the annotations of a layer that the snapshotter receives as labels.
 
-    Only a snapshotter may set ``_REMOTE``; an image must not.
+    The label ``_REMOTE`` is left out: a snapshotter may set it, but an image must not.
     """
     return {
         key: value
@@ -213,8 +215,9 @@ def _inherited_labels(layer: Descriptor) -> dict[str, str]:
 def _bind_to_overlay(mounts: Sequence[Mount]) -> Sequence[Mount]:
     """Turn a bind mount into an overlay without lower layers (core/unpack, bindToOverlay).
 
-    With a bind mount the differ treats the layer as the bottom layer: for a whiteout it deletes
-    files that it has just unpacked. With an overlay it writes the whiteout to the disk.
+    With a bind mount, the differ treats the layer as the bottom layer. For a whiteout, the differ
+    then deletes files that it has just unpacked. With an overlay mount, the differ writes the
+    whiteout to the disk.
     """
     if len(mounts) != 1 or mounts[0].type != "bind":
         return mounts

@@ -1,6 +1,7 @@
-"""Unpacks images into snapshots: which layers are unpacked, in which order, and which in parallel.
+"""Unpacks images into snapshots.
 
-The module ``apply`` unpacks one layer.
+This module decides which layers are unpacked, in which order, and whether in parallel. The module
+``apply`` unpacks one layer.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ _LOGGER = logging.getLogger(__package__)
 
 @record(frozen=True)
 class Unpacked:
-    """The snapshots of an unpacked image.
+    """The result of unpacking an image.
 
     Attributes:
         top: The name of the top snapshot, a chain ID; ``""`` if the image has no layers.
-        is_lazy: Whether the snapshotter has made a snapshot without the layer's content.
+        is_lazy: Whether the unpacker has skipped layers that the snapshotter fetches itself.
     """
 
     top: str
     is_lazy: bool = False
 
 
-#: How often unpacking starts again because garbage collection has deleted a parent snapshot that
-#: another client had made.
+#: How often unpacking is tried if, each time, garbage collection deletes a parent snapshot that
+#: another client has made.
 _MOST_TRIES = 10
 
-#: Starts to fetch layers that are needed now; does not wait for them.
+#: A function that starts to fetch layers, and does not wait for them.
 Need = Callable[[Sequence[Descriptor]], object]
 
 
@@ -51,11 +52,11 @@ class Unpacker:
 
     Args:
         store: The content store that has the layers.
-        snapshots: The snapshotter's snapshots.
+        snapshots: The service of the snapshotter.
         differ: The daemon's differ.
-        job: The job that unpacking is part of. Default: a job of its own.
-        max_concurrent: Layers to unpack in parallel if the snapshotter can set the parent of a
-            snapshot at commit. With other snapshotters each layer waits for the one below.
+        job: The job that unpacking is part of. Default: a new job.
+        max_concurrent: How many layers to unpack in parallel if the snapshotter can set the parent
+            of a snapshot at commit. With other snapshotters, layers are unpacked one by one.
     """
 
     def __init__(
@@ -83,21 +84,23 @@ class Unpacker:
     ) -> Unpacked:
         """Make the snapshots of an image.
 
-        After a failure no thread is left, and the active snapshots have been removed.
+        When this method raises an error, its threads have ended, and it has removed its active
+        snapshots.
 
         Args:
             layers: The layers, bottom first.
             config_target: The descriptor of the image config.
             config: The image config.
-            need: Called with layers that must be fetched.
-            wait_for: Called before a layer is unpacked, from several threads.
+            need: A function that is called with the layers that must be fetched.
+            wait_for: A function that is called before a layer is unpacked. It waits for the layer.
+                Several threads call it.
 
         Returns:
-            The name of the top snapshot, and whether any snapshot is lazy.
+            The name of the top snapshot, and whether layers were skipped.
 
         Raises:
             InvalidArgument: The config and the manifest have different numbers of layers.
-            DiffIDMismatch: A layer does not have the content that the config names.
+            DiffIDMismatch: A layer does not have the diff ID that the config lists.
         """
         if len(layers) != len(config.diff_ids):
             raise InvalidArgument(
@@ -109,7 +112,8 @@ class Unpacker:
         steps = list(map(Step, layers, config.diff_ids, chain, ("", *chain)))
         if not steps:
             return Unpacked("")
-        # This label is set first: it protects snapshots that exist already and that no lease has.
+        # This label is set first, because some existing snapshots may have no other protection from
+        # garbage collection.
         top = steps[-1].name
         self._store.update(config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top})
         for tries_left in reversed(range(_MOST_TRIES)):
@@ -122,13 +126,13 @@ class Unpacker:
         raise AssertionError("unreachable")
 
     def _make_snapshots(self, steps: Sequence[Step], need: Need, wait_for: WaitFor) -> bool:
-        """Make the missing snapshots; return whether any snapshot is lazy.
+        """Make the missing snapshots; return whether layers were skipped (``Unpacked.is_lazy``).
 
         Raises:
             ParentGone: A parent snapshot has been garbage-collected.
         """
-        with Workers(1, "containerd-lite-label") as labellers:
-            unpacking = _ImageUnpacking(self._applier, self._job, need, wait_for, labellers)
+        with Workers(1, "containerd-lite-label") as label_thread:
+            unpacking = _ImageUnpacking(self._applier, self._job, need, wait_for, label_thread)
             rest = unpacking.skip_existing(steps)
             if len(rest) > 1 and self._snapshots.can_rebase():
                 with self._applier.lock(rest[-1].name):
@@ -148,39 +152,39 @@ class _ImageUnpacking:
         job: Job,
         need: Need,
         wait_for: WaitFor,
-        labellers: Workers,
+        label_thread: Workers,
     ) -> None:
         self._applier = applier
         self._job = job
         self._need = need
         self._wait_for = wait_for
-        # Labels are set in another thread and awaited only at the end. For 60 small layers they
-        # would otherwise take 4 % of the time.
-        self._labellers = labellers
+        # Another thread sets the labels, and this class waits for them only at the end. Otherwise
+        # the labels of 60 small layers would take 4 % of the time.
+        self._label_thread = label_thread
         self._labels: list[Future[None]] = []
-        #: Whether all remaining layers have been asked for.
+        #: Whether ``need`` has been called with all remaining layers.
         self._are_requested = False
         self.is_lazy = False
 
     def skip_existing(self, steps: Sequence[Step]) -> Sequence[Step]:
-        """Skip the layers whose snapshots exist; return the other steps.
+        """Skip the layers whose snapshots exist; return the steps of the other layers.
 
-        A snapshot does not exist without its parents. So the search ends at the first missing
-        one. If another client makes a higher snapshot meanwhile, prepare reports it.
+        A snapshot cannot exist without its parents, so the search ends at the first missing
+        snapshot. If another client makes a higher snapshot meanwhile, ``prepare`` returns it.
         """
-        for place, step in enumerate(steps):
+        for position, step in enumerate(steps):
             self._job.check()
             found = self._applier.find(step.name)
             if found is None:
-                return steps[place:]
+                return steps[position:]
             self._skip(step, found)
         return ()
 
     def one_by_one(self, steps: Sequence[Step]) -> None:
-        """Unpack the layers in order, each on the snapshot of the one below."""
-        for place, step in enumerate(steps):
+        """Unpack the layers in order, each layer on the snapshot of the layer below it."""
+        for position, step in enumerate(steps):
             with self._applier.lock(step.name):
-                self._make(step, steps[place:])
+                self._make(step, steps[position:])
 
     def _make(self, step: Step, rest: Sequence[Step]) -> None:
         made = self._applier.prepare(step, step.parent)
@@ -195,7 +199,10 @@ class _ImageUnpacking:
         self._finish(step)
 
     def in_parallel(self, steps: Sequence[Step], workers: int) -> None:
-        """Unpack ``workers`` layers at a time without parents; set the parents at commit."""
+        """Unpack ``workers`` layers at a time into snapshots without parents.
+
+        The commits set the parents.
+        """
         with self._applier.removing() as uncommitted:
             for step in steps:
                 self._job.check()
@@ -205,8 +212,8 @@ class _ImageUnpacking:
                     continue
                 if step.parent and not made.parent:
                     raise FailedPrecondition(
-                        f"snapshot {step.name} has no parent; it must have {step.parent}",
-                        remedy="Remove it, and configure the snapshotter not to rebase",
+                        f"snapshot {step.name} has no parent; its parent must be {step.parent}",
+                        remedy="Remove the snapshot, and configure the snapshotter not to rebase",
                     )
                 self._skip(step, made)
             self._request([prepared.step for prepared in uncommitted])
@@ -217,7 +224,7 @@ class _ImageUnpacking:
                 raise
 
     def _fill_and_commit(self, uncommitted: list[Prepared], workers: int) -> None:
-        """Unpack in parallel and commit in order; remove committed snapshots from the list."""
+        """Unpack in parallel, commit in order; remove committed snapshots from ``uncommitted``."""
         with Workers(workers, "containerd-lite-apply") as pool:
             try:
                 tasks = [pool.submit(self._fill, prepared) for prepared in uncommitted]
@@ -226,18 +233,18 @@ class _ImageUnpacking:
                     self._applier.commit(uncommitted[0], uncommitted[0].step.parent)
                     self._finish(uncommitted.pop(0).step)
             except BaseException as error:
-                self._job.fail(error)  # so that waiting tasks do not begin
+                self._job.fail(error)  # called here, so that waiting tasks do not begin
                 raise
 
     def _fill(self, prepared: Prepared) -> None:
         try:
-            self._applier.fill(prepared, self._wait_for, is_alone=True)
+            self._applier.fill(prepared, self._wait_for, is_parentless=True)
         except BaseException as error:
-            self._job.fail(error)  # at once: the result of this task may be awaited much later
+            self._job.fail(error)  # called here, because this task may be awaited only much later
             raise
 
     def _skip(self, step: Step, snapshot: SnapshotInfo) -> None:
-        """Skip a layer whose snapshot exists; ask for its content unless the snapshot is lazy."""
+        """Skip a layer whose snapshot exists, but fetch the layer unless the snapshotter does."""
         if not self._are_requested:
             if self._applier.is_remote(snapshot, step.layer):
                 self.is_lazy = True
@@ -250,7 +257,7 @@ class _ImageUnpacking:
         self._need([step.layer for step in steps])
 
     def _finish(self, step: Step) -> None:
-        self._labels.append(self._labellers.submit(self._applier.label, step))
+        self._labels.append(self._label_thread.submit(self._applier.label, step))
         self._report(step)
 
     def wait_for_labels(self) -> None:

@@ -24,17 +24,17 @@ from ..walk import walk
 
 @record(frozen=True)
 class PlatformCheck:
-    """The content of one manifest that the store has and lacks.
+    """The present and the missing content of one manifest.
 
     Attributes:
-        platform: The platform that the index names, else that of the config. ``None`` if neither
-            is known.
+        platform: The platform in the index, or else the platform in the config. ``None`` if both
+            are unknown.
         manifest: The manifest's descriptor.
-        missing: The missing content: the manifest itself, or its config and layers.
-        present: Bytes of config and layers that the store has.
-        total: Bytes of config and layers; 0 if the manifest is missing.
-        is_unpacked: Whether the snapshots exist. ``None`` if that cannot be found out: the config
-            is missing, the manifest is not that of an image, or the store has no snapshots.
+        missing: The missing content: the manifest itself, or the missing config and layers.
+        present: How many bytes of the config and the layers the store has.
+        total: How many bytes the config and the layers have; 0 if the manifest is missing.
+        is_unpacked: Whether the snapshots exist. ``None`` if this is unknown, because the config is
+            missing, the manifest does not belong to an image, or the backend has no snapshots.
     """
 
     platform: Platform | None
@@ -46,7 +46,7 @@ class PlatformCheck:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no content is missing."""
+        """Whether the store has all this content."""
         return not self.missing
 
     def __repr__(self) -> str:
@@ -58,10 +58,10 @@ class PlatformCheck:
 
 @record(frozen=True)
 class CheckReport:
-    """The content of an image that the store has and lacks.
+    """The present and the missing content of an image.
 
     Attributes:
-        name: The image's name, or the digest of the descriptor that was checked.
+        name: The image's name. If a descriptor was checked, this is the descriptor's digest.
         target: The descriptor of the image's manifest or index.
         platforms: A report for each wanted manifest.
         missing: All missing content, each digest once.
@@ -74,7 +74,7 @@ class CheckReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no content is missing."""
+        """Whether the store has all this content."""
         return not self.missing
 
     def __repr__(self) -> str:
@@ -103,7 +103,7 @@ def check_image(
 def check_target(
     backend: ImageBackend, name: str, target: Descriptor, platforms: Platforms
 ) -> CheckReport:
-    """Report the missing content of the image called ``name``; see ``Client.check``."""
+    """Report the missing content of an image with a known target; see ``Client.check``."""
     check = _Check(backend, name, target, platforms)
     below = tuple(walk(check.children, target))
     missing = {item.digest: item for item in below if item.digest not in check.present}
@@ -117,7 +117,7 @@ class _Check:
     """The check of one image.
 
     Attributes:
-        backend: The backend to look in.
+        backend: The backend of the image.
         name: The image's name, for error messages.
         target: The descriptor of the image's manifest or index.
         platforms: The wanted platforms.
@@ -132,11 +132,11 @@ class _Check:
     _documents: dict[str, Manifest | Index] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # One listing takes fewer calls than a query for each blob: an image may have 120 layers.
+        # One listing needs fewer calls than a query for each blob: an image can have 120 layers.
         self.present = {info.digest for info in self.backend.store.walk()}
 
     def children(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """Return the wanted children of a document in the store; a handler."""
+        """Return the wanted children of a document in the store. This method is a handler."""
         if descriptor.digest not in self.present:
             return ()
         if not media_types.is_document(descriptor.media_type):
@@ -149,7 +149,7 @@ class _Check:
     def _read(self, descriptor: Descriptor) -> bytes:
         try:
             return read_blob(self.backend.store, descriptor, MAX_DOCUMENT)
-        except (DataLoss, NotFound) as error:  # though it is in the listing
+        except (DataLoss, NotFound) as error:  # the store has listed the blob
             error.remedy = "Repair the image"
             raise
 
@@ -174,7 +174,10 @@ class _Check:
     def _config(
         self, manifest: Descriptor, target: Descriptor
     ) -> tuple[Platform | None, bool | None]:
-        """Return the config's platform, and whether the snapshots exist; ``None`` if unknown."""
+        """Return the config's platform, and whether the snapshots exist.
+
+        A value is ``None`` if it is unknown.
+        """
         is_attestation = media_types.is_attestation(manifest.media_type, manifest.annotations)
         is_config = media_types.is_config(target.media_type) and not is_attestation
         if not is_config or target.digest not in self.present:

@@ -16,7 +16,7 @@ from ..image import ImageLike, name_and_target
 from ..image_backend import ImageBackend
 from ..job import Job
 from ..platforms import Platforms, wanted_children
-from ..pull.store_fetcher import StoreFetcher, expect_bounded
+from ..pull.store_fetcher import StoreFetcher, check_document_size
 from ..resolver import Fetcher, Reader, Resolver, using
 from ..walk import Dispatcher
 from .upkeep_request import FetchRequest
@@ -31,7 +31,7 @@ def fetch_missing(
     name, target = name_and_target(backend, source)
     platforms = request.platforms(backend)
     ref, job = request.ref or name, Job(request.progress)
-    step = LoggedStep(_LOGGER, "fetch what is missing of %s", ref)
+    step = LoggedStep(_LOGGER, "fetch missing content of %s", ref)
     with step, backend.keeping(), using(request.resolver, job.report_event) as resolver:
         fetcher = StoreFetcher(LateFetcher(resolver, ref), ref, backend.store, job)
         return _fetch_missing(fetcher, target, platforms, workers=request.max_concurrent_downloads)
@@ -45,14 +45,15 @@ def _fetch_missing(
     fetched: dict[str, Descriptor] = {}
 
     def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
-        expect_bounded(descriptor)
+        check_document_size(descriptor)
         if descriptor.digest not in present:
             source.fetch_if_missing(descriptor)
             fetched[descriptor.digest] = descriptor
         if not media_types.is_document(descriptor.media_type):
             return ()
         document = read_document(store, descriptor)
-        # The labels name all children: a later call may fetch those that this one leaves out.
+        # The labels name all children, because a later call may fetch children that this call
+        # skips.
         source.label(descriptor, child_labels(document.children))
         return wanted_children(document, platforms, source.name, is_root=descriptor == target)
 
@@ -64,14 +65,14 @@ def _fetch_missing(
 
 
 class LateFetcher:
-    """A ``Fetcher`` that asks the resolver only when content is needed.
+    """A ``Fetcher`` that uses the resolver only when content is needed.
 
-    So an image that is complete may have any name. After a registry was unavailable once, it is
-    not asked again.
+    So the name of an image that lacks no content need not be a reference. If the registry was
+    unavailable once, all later fetches fail without a request.
 
     Args:
-        resolver: Makes the fetcher.
-        ref: The reference to fetch from; ``""`` if the caller gave none.
+        resolver: The resolver that makes the real fetcher.
+        ref: The reference to fetch from; ``""`` if the caller passed no reference.
     """
 
     def __init__(self, resolver: Resolver, ref: str) -> None:
@@ -93,7 +94,7 @@ class LateFetcher:
 
         Raises:
             InvalidArgument: The reference to fetch from is missing or invalid.
-            RegistryUnavailable: The registry was unavailable now or before.
+            RegistryUnavailable: The registry is unavailable, or was unavailable in an earlier call.
         """
         if self._failure is not None:
             raise self._failure

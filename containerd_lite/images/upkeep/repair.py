@@ -32,7 +32,7 @@ from ..image_backend import ImageBackend, Replacer
 from ..job import Job, side_by_side
 from ..platforms import wanted_children
 from ..pull.fetch_blob import fetch_blob
-from ..pull.store_fetcher import StoreFetcher, expect_bounded
+from ..pull.store_fetcher import StoreFetcher, check_document_size
 from ..resolver import Resolver, using
 from ..walk import Dispatcher, children_in
 from .missing import LateFetcher
@@ -80,7 +80,8 @@ def repair_images(
             repair.everything(images)
         for name, target in images if sources else ():
             repair.image(request.ref or name, target)
-    return repair.report()  # after the block: an error within it would delete what it has fetched
+    # ``report`` raises errors. In the block, an error would delete the fetched content.
+    return repair.report()
 
 
 class Repair:
@@ -113,7 +114,7 @@ class Repair:
         Args:
             ref: The reference to fetch from.
             target: The descriptor of the image's manifest or index.
-            *allowed: Errors that end the search for missing content, and are not raised.
+            *allowed: Classes of errors that end the search for missing content, but are not raised.
         """
         tried: set[str] = set()
         with suppress(*allowed):
@@ -123,8 +124,8 @@ class Repair:
     def everything(self, images: Iterable[tuple[str, Descriptor]]) -> None:
         """Repair all images, then check the content that no image refers to.
 
-        If an image has none of the wanted platforms, its missing content is not fetched. If its
-        documents are invalid, the other images are still repaired.
+        If an image lacks a wanted platform, its missing content is not fetched. If the documents of
+        an image are invalid, the other images are still repaired.
 
         Args:
             images: The names and the descriptors of the images.
@@ -171,9 +172,10 @@ class Repair:
         return tuple(children_in(self._store)(item)) if item.digest in self._good else ()
 
     def _repair(self, source: StoreFetcher, descriptor: Descriptor, *, fetch: bool) -> bool:
-        """Repair a blob; return whether the store has it, and it is sound now.
+        """Repair a blob; return whether the store has a sound blob now.
 
-        Note the error if it cannot be repaired. A missing blob is fetched only with ``fetch``.
+        If the blob cannot be repaired, record the error. A missing blob is fetched only if
+        ``fetch`` is true.
         """
         digest = descriptor.digest
         try:
@@ -189,9 +191,12 @@ class Repair:
         return digest in self._good
 
     def _make_good(self, source: StoreFetcher, descriptor: Descriptor, fetch: bool) -> bool:
-        """Check a blob, and replace or fetch it; return false if it is missing and stays so."""
+        """Check a blob; replace a broken blob, and fetch a missing blob.
+
+        Return false if the blob is missing and ``fetch`` is false.
+        """
         digest, store, changed = descriptor.digest, self._store, None
-        expect_bounded(descriptor)
+        check_document_size(descriptor)
         try:
             info = store.info(digest)
         except NotFound:
@@ -199,7 +204,7 @@ class Repair:
                 return False
             source.fetch_if_missing(descriptor)
             info, changed = store.info(digest), self._fetched
-        # Fetched blobs are checked, too: the daemon may have taken them from another namespace.
+        # A fetched blob is checked, too: the daemon may have used the bytes of another namespace.
         if find_fault(store, digest, info.size, source.job) is not None:
             self._replace(source, descriptor, info.labels)
             changed = self._repaired
@@ -210,21 +215,21 @@ class Repair:
     def _replace(
         self, source: StoreFetcher, descriptor: Descriptor, labels: Mapping[str, str]
     ) -> None:
-        """Fetch a broken blob again, and write it in place of the broken one."""
+        """Fetch a broken blob again, and replace the broken content."""
         replacing_store = cast(ContentStore, _ReplacingStore(self._store, self._replacer))
         fetch_blob(source.fetcher, replacing_store, descriptor, labels, source.job)
         # If another client writes this digest in another namespace meanwhile, the daemon accepts
-        # the good bytes without an error, but keeps the broken ones.
+        # the good bytes without an error, but keeps the broken bytes.
         if find_fault(self._store, descriptor.digest, descriptor.size, source.job) is not None:
             raise Aborted(
-                f"a write in another namespace holds the broken content of {descriptor.digest}",
+                f"a write in another namespace keeps the broken content of {descriptor.digest}",
                 remedy="Repair again when that write has ended",
             )
 
     def _check_unreferenced(self) -> None:
         """Check the content that no image refers to.
 
-        If it is broken, it cannot be repaired: no image says from where to fetch it.
+        Broken content of this kind cannot be repaired: no image says from where to fetch it.
         """
         job = Job(self._progress)
         seen = self._good | self._failures.keys()
@@ -250,7 +255,7 @@ class Repair:
             digest, cause = next(iter(self._failures.items()))
             failure = DataLoss(
                 f"could not repair {len(self._failures)} blob(s); {digest}: {cause.message}",
-                remedy="Pass a reference that has the content with ref=, or delete the image",
+                remedy="Pass ref= with a reference that has the content, or delete the image",
             )
             failure.joined = tuple(self._failures.values())
             raise failure from cause
@@ -258,7 +263,7 @@ class Repair:
 
 
 class _ReplacingStore:
-    """A store whose writers replace broken content; for ``fetch_blob``."""
+    """A store for ``fetch_blob`` whose writers replace broken content."""
 
     def __init__(self, store: ContentStore, replacer: Replacer) -> None:
         self._store = store

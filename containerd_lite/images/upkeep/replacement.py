@@ -29,10 +29,10 @@ _REFERENCE_PREFIX = "containerd.io/gc.ref."
 class DaemonReplacer:
     """Replaces broken blobs in a daemon, for all namespaces; implements ``Replacer``.
 
-    All namespaces share the bytes of a blob. To delete a blob in a namespace only removes its
-    record there. Garbage collection deletes the bytes once no namespace has a record of them.
-    Until then a write of the digest gets the old, broken bytes (metadata/content.go in 1.6, 1.7
-    and 2.x).
+    All namespaces share the bytes of a blob. Deleting a blob in one namespace only removes the
+    record in this namespace. Garbage collection deletes the bytes when no namespace has a record of
+    the blob. Until then, a write with the same digest gets the old, broken bytes
+    (metadata/content.go in 1.6, 1.7 and 2.x).
 
     Args:
         content: The content service of the namespace to repair.
@@ -70,7 +70,8 @@ class DaemonReplacer:
     def _without_blob(self, namespace: str, digest: str) -> Iterator[None]:
         """Delete a blob in one namespace, and write it back after the block.
 
-        Meanwhile a stand-in keeps alive what the blob keeps alive.
+        During the block, a stand-in blob has the same references. So garbage collection does not
+        delete the content and the snapshots that the blob refers to.
         """
         content = self._content.with_options(namespace=namespace)
         try:
@@ -96,7 +97,7 @@ class DaemonReplacer:
 
 
 def _write_stand_in(store: ContentStore, info: ContentInfo) -> str:
-    """Write a small blob that keeps alive the same content and snapshots; return its digest."""
+    """Write a small blob with the same references as the blob ``info``; return its digest."""
     body = f"stand-in for {info.digest} {os.urandom(8).hex()}".encode()
     labels = {key: value for key, value in info.labels.items() if key.startswith(_REFERENCE_PREFIX)}
     digest = digests.of(body)
@@ -116,21 +117,22 @@ def _write_back(source: ContentStore, store: ContentStore, info: ContentInfo) ->
     ref = f"repair-{info.digest}"
     try:
         with store.writer(ref, size=info.size, expected=info.digest) as writer:
-            if writer.offset < info.size:  # the daemon's namespaces do not share content
+            if writer.offset < info.size:  # the namespaces of this daemon do not share content
                 with source.reader(info.digest) as file:
                     file.seek(writer.offset)
                     while data := file.read(_BUFFER):
                         writer.write(data)
             writer.commit(info.labels)
-    except AlreadyExists:  # another client has fetched it meanwhile
+    except AlreadyExists:  # another client has written the blob meanwhile
         store.update(info.digest, info.labels)
 
 
 class _ReplacingWriter:
     """A ``Writer`` that deletes the broken content only at commit.
 
-    If the good content cannot be fetched, nothing changes. The writer verifies the content itself:
-    a daemon that knew the expected digest would refuse the write, because it has the digest.
+    If the good content cannot be fetched, nothing changes. The writer verifies the content itself,
+    and does not send the expected digest to the daemon. The daemon would refuse the write, because
+    it has a blob with this digest already.
     """
 
     def __init__(self, writer: Writer, replacer: DaemonReplacer, digest: str, size: int) -> None:
@@ -143,11 +145,11 @@ class _ReplacingWriter:
 
     @property
     def offset(self) -> int:
-        """How many bytes the daemon has."""
+        """How many bytes of the new content the daemon has."""
         return self._writer.offset
 
     def write(self, data: bytes | memoryview) -> int:
-        """Append bytes; return how many."""
+        """Append bytes; return their number."""
         self._verifier.update(data)
         return self._writer.write(data)
 
@@ -156,7 +158,7 @@ class _ReplacingWriter:
 
         Raises:
             DigestMismatch: The content does not match the digest.
-            SizeMismatch: The content has another size.
+            SizeMismatch: The content does not have the expected size.
         """
         self._verifier.check()
         with self._replacer.cleared(self._digest):

@@ -1,4 +1,4 @@
-"""The arguments of fetching missing content, and of a repair."""
+"""The arguments of ``fetch_missing`` and ``repair``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..resolver import Resolver
 
 @record(frozen=True)
 class FetchRequest:
-    """The arguments of ``Client.fetch_missing`` and ``Client.repair``; see there."""
+    """The arguments of ``Client.fetch_missing`` and ``Client.repair``, which describe them."""
 
     ref: str | None = None
     platform: str | Sequence[str] | None = None

@@ -28,15 +28,15 @@ class UpkeepVerbs(Verbs):
         platform: str | Sequence[str] | None = None,
         all_platforms: bool = False,
     ) -> CheckReport:
-        """Report which content of an image the store has and lacks, like ``ctr images check``.
+        """Report which content of an image is missing in the store, like ``ctr images check``.
 
-        The check asks no registry, and does not hash content. It does not count the children of
-        a missing manifest, because they are unknown.
+        The check sends no request to a registry, and does not hash content. The children of a
+        missing manifest are unknown, so they are not counted.
 
         Args:
             source: The image.
-            platform: One platform or several. Default: the client's.
-            all_platforms: Whether to check all platforms that the index names.
+            platform: One platform or several. Default: the client's platform.
+            all_platforms: Whether to check all platforms that the index lists.
 
         Returns:
             A report for each wanted manifest, and a list of all missing content.
@@ -61,20 +61,20 @@ class UpkeepVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
     ) -> tuple[Descriptor, ...]:
-        """Fetch only the content of an image that ``check`` finds missing.
+        """Fetch the missing content of an image, which ``check`` reports.
 
-        This also adds platforms to an image that was pulled for one platform. Content is fetched
-        by its digest, so it does not matter what the name refers to in the registry now. Nothing
-        is unpacked. After a failure, a daemon deletes the content that was fetched.
+        If an image was pulled for one platform, this method can add other platforms. Content is
+        fetched by its digest, so it does not matter what the name refers to in the registry now.
+        Nothing is unpacked. After a failure, a daemon deletes the fetched content.
 
         Args:
             source: The image.
             ref: The reference to fetch from. Default: the image's name.
-            platform: One platform or several. Default: the client's.
-            all_platforms: Whether to fetch all platforms that the index names.
+            platform: One platform or several. Default: the client's platform.
+            all_platforms: Whether to fetch all platforms that the index lists.
             resolver: As for ``pull``.
             progress: As for ``pull``.
-            max_concurrent_downloads: Blobs to fetch at a time.
+            max_concurrent_downloads: How many blobs to fetch at a time.
 
         Returns:
             The descriptors of the content that was fetched.
@@ -86,8 +86,8 @@ class UpkeepVerbs(Verbs):
             NoMatchingPlatform: The image lacks a wanted platform.
             DigestMismatch: Content does not match its digest.
             DataLoss: A manifest or index in the store is broken.
-            InvalidArgument: Content must be fetched, and ``source`` is a descriptor without
-                ``ref``, or the reference is invalid.
+            InvalidArgument: Content must be fetched, but the reference to fetch from is missing or
+                invalid. It is missing if ``source`` is a descriptor and ``ref`` is not given.
         """
         request = upkeep.FetchRequest(
             ref=ref,
@@ -100,16 +100,16 @@ class UpkeepVerbs(Verbs):
         return upkeep.fetch_missing(self._images, source, request)
 
     def verify(self, *sources: ImageLike, progress: ProgressCallback | None = None) -> VerifyReport:
-        """Hash content in the store, and report which of it is broken.
+        """Hash content in the store, and report the broken content.
 
         Content is broken if it does not match its digest, or cannot be read. Missing content is
         not reported (see ``check``). The children of a broken manifest are unknown, so they are
-        not hashed. A daemon serves only as many bytes of a blob as it has recorded, so bytes that
-        were appended to its file are not found.
+        not hashed. A daemon has recorded the size of each blob, and serves only this number of
+        bytes. So ``verify`` cannot find bytes that were appended to the file of a blob.
 
         Args:
             *sources: The images whose content is hashed. Default: all content of the store.
-            progress: Called with each ``ProgressEvent``.
+            progress: A function that is called with each ``ProgressEvent``.
 
         Returns:
             How many blobs and bytes were hashed, and which blobs are broken.
@@ -134,27 +134,27 @@ class UpkeepVerbs(Verbs):
         Broken content is replaced for each platform in the store. Missing content is fetched only
         for the wanted platforms. Content is fetched by its digest.
 
-        The broken bytes are deleted only when the good ones have been fetched. The blob keeps its
-        labels, and the content that they keep alive. If the good bytes cannot be fetched, nothing
-        changes. A daemon keeps one copy of a blob for all namespaces, so the blob is repaired in
-        all of them. Snapshots do not change.
+        The broken bytes are deleted only after the good bytes have been fetched. If the good bytes
+        cannot be fetched, nothing changes. The labels of the blob stay, and so does the content
+        that the labels refer to. A daemon has one copy of a blob for all namespaces, so the blob is
+        repaired in all namespaces. Snapshots do not change.
 
         Args:
-            *sources: The images to repair. Default: all images. Content that no image refers to
-                is then verified, too, but cannot be repaired.
+            *sources: The images to repair. Default: all images. By default, content that no image
+                refers to is verified, too, but it cannot be repaired.
             ref: The reference to fetch from. Default: the name of each image.
-            platform: One platform or several. Default: the client's.
+            platform: One platform or several. Default: the client's platform.
             all_platforms: Whether all platforms are wanted.
             resolver: As for ``pull``.
             progress: As for ``pull``.
-            max_concurrent_downloads: Blobs to fetch at a time.
+            max_concurrent_downloads: How many blobs to fetch at a time.
 
         Returns:
             How many blobs were checked, and which were repaired or fetched.
 
         Raises:
-            DataLoss: Some content could not be repaired. All other content has been. The errors
-                in ``joined`` name the content and the reasons.
+            DataLoss: Some content could not be repaired. All other content is sound now. The errors
+                in ``joined`` name the broken content and the reasons.
             NotFound: No image has this name.
             NoMatchingPlatform: An image in ``sources`` lacks a wanted platform.
         """

@@ -25,8 +25,8 @@ from ..walk import children_in, walk
 _LOGGER = logging.getLogger(__package__)
 
 _BUFFER = 1 << 20
-#: Threads that hash. Hashing releases the GIL, so two threads use two cores. More threads would
-#: only make a disk seek.
+#: How many threads hash. Hashing releases the GIL, so two threads use two cores. More threads would
+#: only make a hard disk seek more often.
 HASHERS = 2
 
 
@@ -36,8 +36,8 @@ class VerifyReport:
 
     Attributes:
         checked: How many blobs were hashed.
-        size: Their size in bytes.
-        broken: The digests of blobs that do not match their digest or cannot be read.
+        size: The total size of these blobs in bytes.
+        broken: The digests of the blobs that do not match their digest, or cannot be read.
     """
 
     checked: int
@@ -46,7 +46,7 @@ class VerifyReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether no blob is broken."""
+        """Whether all these blobs are sound."""
         return not self.broken
 
     def __repr__(self) -> str:
@@ -58,7 +58,7 @@ class VerifyReport:
 def verify_images(
     backend: ImageBackend, sources: Sequence[ImageLike], progress: ProgressCallback | None = None
 ) -> VerifyReport:
-    """Hash content and compare it with its digests; see ``Client.verify``."""
+    """Hash content and compare the hashes with the digests; see ``Client.verify``."""
     store, job = backend.store, Job(progress)
     targets = [name_and_target(backend, source)[1] for source in sources]
     sizes = {info.digest: info.size for info in store.walk()}
@@ -77,7 +77,10 @@ def verify_images(
 
 
 def _present_children(store: ContentStore) -> Callable[[Descriptor], Iterable[Descriptor]]:
-    """Return a handler of documents; missing and broken documents have no children."""
+    """Return a handler that returns the children of documents.
+
+    It returns no children for missing and broken documents.
+    """
     children = children_in(store)
 
     def find(descriptor: Descriptor) -> Iterable[Descriptor]:
@@ -90,7 +93,7 @@ def _present_children(store: ContentStore) -> Callable[[Descriptor], Iterable[De
 
 
 def find_fault(store: ContentStore, digest: str, size: int, job: Job) -> ContainerdError | None:
-    """Return the error of a broken blob, ``None`` if the blob is sound or has been deleted.
+    """Return the error of a broken blob, or ``None`` if the blob is sound or has been deleted.
 
     Args:
         store: The store.
@@ -100,7 +103,7 @@ def find_fault(store: ContentStore, digest: str, size: int, job: Job) -> Contain
     """
     try:
         _hash(store, digest, size, job)
-    except NotFound as error:  # another client has deleted it, or its file is gone
+    except NotFound as error:  # another client has deleted the blob, or the blob's file is gone
         with suppress(NotFound):
             store.info(digest)
             return error

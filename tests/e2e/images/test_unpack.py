@@ -114,7 +114,7 @@ def test_a_layer_by_itself_keeps_its_whiteouts(
     with client.lease():
         prepared = applier.prepare(step, "")
         assert isinstance(prepared, Prepared)
-        applier.fill(prepared, lambda layer: None, is_alone=True)
+        applier.fill(prepared, lambda layer: None, is_parentless=True)
         (mount,) = prepared.mounts
         root = Path(mount.source, "w")
         assert mount.type == "bind"

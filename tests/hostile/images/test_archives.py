@@ -141,7 +141,7 @@ def test_two_things_of_one_name(layout: Layout, tmp_path: Path, first: str) -> N
 def test_too_many_layers_are_not_looked_into(layout: Layout, tmp_path: Path) -> None:
     """Their number is compared before any of them is looked for."""
     many = docker({"Layers": ["not/there"] * 100_000})
-    assert "manifest.json names 100000" in str(sure_to_fail(layout, many, tmp_path))
+    assert "manifest.json lists 100000" in str(sure_to_fail(layout, many, tmp_path))
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])

@@ -21,15 +21,17 @@ from containerd_lite.errors import (
     Unknown,
 )
 from containerd_lite.images.daemon.by_daemon import DaemonTransfers
-from containerd_lite.images.daemon.transfer_registry import Answers, explained
+from containerd_lite.images.daemon.transfer_registry import CredentialAnswers, explain_failure
 from containerd_lite.images.platforms import Platforms
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.services.transfer_types import AuthResponse
 
 
-def answer(find: Callable[[str], Credentials | None], host: str) -> tuple[AuthResponse, Answers]:
-    answers = Answers(find)
+def answer(
+    find: Callable[[str], Credentials | None], host: str
+) -> tuple[AuthResponse, CredentialAnswers]:
+    answers = CredentialAnswers(find)
     return answers._response(host), answers
 
 
@@ -47,7 +49,7 @@ def test_answers() -> None:
     assert answer(find, "a:5000")[0] == AuthResponse("refresh", "token")
     nobody, answers = answer(find, "a")
     assert nobody == AuthResponse("none")
-    assert not answers.are_given
+    assert not answers.were_sent
     assert asked == ["docker.io", "a:5000", "a"]
 
 
@@ -80,7 +82,7 @@ def status(code: int, words: str) -> str:
 )
 def test_words_of_daemons(said: str, kind: type[ContainerdError]) -> None:
     error = Unknown(f"failed to resolve image: {said}", operation="Transfer.Transfer", address="s")
-    better = explained(error, REF, None, Answers(lambda host: None))
+    better = explain_failure(error, REF, None, CredentialAnswers(lambda host: None))
     assert type(better) is kind
     assert better.message == f"failed to resolve image: {said}"
     assert (better.operation, better.address) == ("Transfer.Transfer", "s")
@@ -99,8 +101,8 @@ def test_words_of_daemons(said: str, kind: type[ContainerdError]) -> None:
 def test_daemons_that_want_tls(
     reference: Reference, plain_http: bool | None, kind: type[ContainerdError]
 ) -> None:
-    answers = Answers(lambda host: None)
-    assert type(explained(Unknown(TLS_ALONE), reference, plain_http, answers)) is kind
+    answers = CredentialAnswers(lambda host: None)
+    assert type(explain_failure(Unknown(TLS_ALONE), reference, plain_http, answers)) is kind
 
 
 @pytest.mark.parametrize(
@@ -113,21 +115,21 @@ def test_daemons_that_want_tls(
     ],
 )
 def test_classes_of_daemons(error: ContainerdError, kind: type[ContainerdError]) -> None:
-    assert type(explained(error, REF, None, Answers(lambda host: None))) is kind
+    assert type(explain_failure(error, REF, None, CredentialAnswers(lambda host: None))) is kind
 
 
 def test_secrets_do_not_come_back() -> None:
     _, answers = answer(lambda host: Credentials("u", "hidden-word"), "r.example")
     for words in ("said hidden-word twice", "sent dTpoaWRkZW4td29yZA== there"):
-        said = str(explained(Unknown(words), REF, None, answers))
-        assert "repeats a secret" in said
+        said = str(explain_failure(Unknown(words), REF, None, answers))
+        assert "contains a secret" in said
         assert words not in said
     error = Unknown("failed", details=(("type", b"hidden-word"),))
     error.joined = (Unknown("said hidden-word twice"),)
-    told = explained(error, REF, None, answers)
+    told = explain_failure(error, REF, None, answers)
     assert b"hidden-word" not in pickle.dumps(told)
     signed = "unexpected status from GET request to https://cdn.example/b?Signature=x&y=z: 403 No"
-    said = str(explained(Unknown(signed), REF, None, answers))
+    said = str(explain_failure(Unknown(signed), REF, None, answers))
     assert "https://cdn.example/b: 403 No" in said
 
 

@@ -318,7 +318,7 @@ def test_a_layer_that_the_config_does_not_know(layout: Layout) -> None:
     with pytest.raises(DigestMismatch, match="config says"):
         layout.import_images(io.BytesIO(archives.docker({"app:1": image})))
     image = images.random_image([5000], change_config=lambda c: c["rootfs"].update(diff_ids=[]))
-    with pytest.raises(InvalidArgument, match="names 0 layers"):
+    with pytest.raises(InvalidArgument, match="has 0 diff IDs"):
         layout.import_images(io.BytesIO(archives.docker({"app:1": image})))
 
 

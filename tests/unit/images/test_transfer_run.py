@@ -16,7 +16,7 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.images.daemon.by_daemon import DaemonTransfers
-from containerd_lite.images.daemon.transfer_run import QUIET, Account, Patience
+from containerd_lite.images.daemon.transfer_run import QUIET_FACTOR, ProgressTracker, StallLimits
 from containerd_lite.images.job import Job
 from containerd_lite.images.platforms import Platforms
 from containerd_lite.oci.descriptor import Descriptor
@@ -54,16 +54,16 @@ LAYER = Descriptor("application/vnd.oci.image.layer.v1.tar+gzip", DIGEST, 1000)
 
 def taken(
     *told: Progress, complete: Stage = "downloaded", least: float = 1e9
-) -> tuple[list[ProgressEvent], list[bool], Account]:
+) -> tuple[list[ProgressEvent], list[bool], ProgressTracker]:
     events: list[ProgressEvent] = []
-    account = Account(Job(events.append), "ref:1", complete, least)
-    signs = [account.take(one.to_any()) for one in told]
-    return events, signs, account
+    tracker = ProgressTracker(Job(events.append), "ref:1", complete, least)
+    signs = [tracker.report(one.to_any()) for one in told]
+    return events, signs, tracker
 
 
 def test_events() -> None:
     name = f"layer-{DIGEST}"
-    events, _, account = taken(
+    events, _, tracker = taken(
         Progress("Resolving from OCI Registry (ref:1)"),
         Progress("Pulling from OCI Registry (ref:1)"),
         Progress("fetching image content", "ref:1"),
@@ -85,7 +85,7 @@ def test_events() -> None:
         ProgressEvent("unpacking", offset=0, **of_layer),  # type: ignore[arg-type]
         ProgressEvent("unpacked", offset=1000, **of_layer),  # type: ignore[arg-type]
     ]
-    assert account.saved == ["ref:1"]
+    assert tracker.saved == ["ref:1"]
 
 
 @pytest.mark.parametrize("word", ["exists", "already exists"])
@@ -103,13 +103,13 @@ def test_names_as_they_come_from_daemons_without_descriptors(word: str) -> None:
 
 
 def test_what_is_no_progress_is_no_sign_of_life() -> None:
-    account = Account(Job(), "ref:1", "downloaded", 1)
-    assert account.take(AnyValue("some.Other", b"")) is False
+    tracker = ProgressTracker(Job(), "ref:1", "downloaded", 1)
+    assert tracker.report(AnyValue("some.Other", b"")) is False
 
 
 def test_a_registry_is_waited_for_until_all_is_there() -> None:
-    account = Account(Job(), "ref:1", "downloaded", 1)
-    seen = [account.is_fetching]
+    tracker = ProgressTracker(Job(), "ref:1", "downloaded", 1)
+    seen = [tracker.is_fetching]
     for told in (
         Progress("Resolving from x"),
         Progress("Pulling from x"),
@@ -119,8 +119,8 @@ def test_a_registry_is_waited_for_until_all_is_there() -> None:
         Progress("downloading", "b", (), 1, 2),
         Progress("complete", "b", (), 2, 2),
     ):
-        account.take(told.to_any())
-        seen.append(account.is_fetching)
+        tracker.report(told.to_any())
+        seen.append(tracker.is_fetching)
     assert seen == [True, True, False, True, True, True, True, False]
 
 
@@ -131,7 +131,7 @@ def test_a_drip_is_no_sign_of_life() -> None:
     assert signs == [True, False, False, True, False, False, True]
 
 
-# ---- patience ----------------------------------------------------------------------------------
+# ---- limits ------------------------------------------------------------------------------------
 
 
 def refused() -> None:
@@ -140,38 +140,38 @@ def refused() -> None:
 
 def test_a_silent_daemon_is_told_from_a_silent_registry() -> None:
     asked: list[int] = []
-    patience = Patience(lambda: asked.append(1), 0)
+    limits = StallLimits(lambda: asked.append(1), 0)
     with pytest.raises(RegistryUnavailable):
-        patience.check(is_fetching=True)
+        limits.check(is_fetching=True)
     with pytest.raises(DeadlineExceeded, match="not advance"):
-        patience.check(is_fetching=False)
+        limits.check(is_fetching=False)
     assert asked == [1, 1]
-    assert not patience.is_daemon_silent
-    patience = Patience(refused, 0)
+    assert not limits.is_daemon_silent
+    limits = StallLimits(refused, 0)
     with pytest.raises(DeadlineExceeded, match="does not answer"):
-        patience.check(is_fetching=True)
-    assert patience.is_daemon_silent
+        limits.check(is_fetching=True)
+    assert limits.is_daemon_silent
 
 
 def test_nobody_is_asked_in_time_or_while_it_is_our_turn() -> None:
-    Patience(refused, 60).check(is_fetching=True)
-    patience = Patience(refused, 0)
-    patience.suspend()
-    patience.check(is_fetching=True)
-    patience.sign()
+    StallLimits(refused, 60).check(is_fetching=True)
+    limits = StallLimits(refused, 0)
+    limits.suspend()
+    limits.check(is_fetching=True)
+    limits.restart()
     with pytest.raises(DeadlineExceeded):
-        patience.check(is_fetching=True)
+        limits.check(is_fetching=True)
 
 
 def test_a_daemon_that_works_is_asked_again_and_again() -> None:
     rounds: list[int] = []
-    patience = Patience(lambda: rounds.append(1), 0.005)
+    limits = StallLimits(lambda: rounds.append(1), 0.005)
 
     def look_on() -> None:
         while True:
-            patience.check(is_fetching=False)
+            limits.check(is_fetching=False)
 
-    with pytest.raises(DeadlineExceeded, match=f"{0.005 * QUIET:g} seconds"):
+    with pytest.raises(DeadlineExceeded, match=f"{0.005 * QUIET_FACTOR:g} seconds"):
         look_on()
     assert len(rounds) > 1
 
