@@ -44,7 +44,8 @@ def run_child(
     """Run a program, and wait until it ends.
 
     Args:
-        argv: The absolute path of the program, and its arguments. They are not passed to a shell.
+        argv: The absolute path of the program, and its arguments. The program is started without a
+            shell.
         what: The name of the program in error messages.
         input: The bytes for the program's standard input.
         environment: All environment variables of the program.

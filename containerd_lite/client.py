@@ -50,11 +50,11 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             means no limit.
         connect_timeout: Maximum number of seconds to connect. ``None`` means no limit.
         snapshotter: The snapshotter. Default: the namespace's default, or the daemon's default if
-            the namespace has none.
+            the namespace has no default.
         platform: The platform of images, such as ``"linux/arm64"``. Default: the platform of this
             machine.
         runtime: The runtime of new containers, such as ``"io.containerd.runc.v2"``. Default: the
-            namespace's default, or runc if the namespace has none.
+            namespace's default, or runc if the namespace has no default.
         tls: The TLS settings for a TCP address, or ``False`` for a TCP address without TLS.
             containerd serves only the CRI over TCP.
         channel: An open channel to use instead of ``address`` and ``tls``. The caller must close

@@ -35,7 +35,7 @@ class Deadline:
         return self._at is not None and time.monotonic() >= self._at
 
     def sooner(self, seconds: float | None) -> Deadline:
-        """Return this deadline, or a deadline ``seconds`` from now if that is earlier."""
+        """Return the earlier of this deadline and a new deadline in ``seconds``."""
         other = Deadline(seconds)
         if other._at is None or (self._at is not None and self._at <= other._at):
             return self

@@ -25,7 +25,7 @@ NAMES = ("images", "registry", "runtime", "transport", "wire")
 #: is a list of names from ``NAMES``, separated by commas.
 VARIABLE = "CONTAINERD_LITE_DEBUG"
 _ALL, _NONE = ("1", "all", "true", "yes", "on"), ("", "0", "false", "no", "off")
-#: The value of ``logging.DEBUG``. This module does not import logging when it is loaded.
+#: The value of ``logging.DEBUG``. This module imports logging only in ``switch_on``.
 _DEBUG = 10
 _FORMAT = "%(asctime)s.%(msecs)03d %(name)s: %(message)s"
 
@@ -45,7 +45,7 @@ def switch_on(names: Sequence[str] = NAMES) -> None:
     Args:
         names: Names from ``NAMES``. An unknown name causes a warning. Default: all names.
     """
-    import logging  # this takes 4 ms, so programs without debug output do not do it
+    import logging  # this import takes 4 ms, and only debug output needs it
 
     global _output
     package = logging.getLogger(__package__)
@@ -54,7 +54,7 @@ def switch_on(names: Sequence[str] = NAMES) -> None:
             handler = logging.StreamHandler()
             handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
             package.addHandler(handler)
-            package.propagate = False  # or the root logger's handlers would write each line, too
+            package.propagate = False  # otherwise, the root logger would write each line, too
             _output = package, handler
         for name in NAMES:
             if name in names:
@@ -96,7 +96,7 @@ def read_environment() -> None:
 
 
 class LoggedStep:
-    """Logs the start of a step, and its end with the elapsed time and the error, if any.
+    """Logs the start and the end of a step. The end is logged with the elapsed time and any error.
 
     ::
 

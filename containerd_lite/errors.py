@@ -1,4 +1,4 @@
-"""The error classes: one for each error of containerd's errdefs, and further ones for a client.
+"""The error classes: a class for each error of containerd's errdefs, and additional classes.
 
 The tree of the classes::
 
@@ -29,7 +29,7 @@ class ContainerdError(Exception):
     pickled.
 
     Attributes:
-        message: The operation that failed, the object on which it failed, and the reason.
+        message: A text that says what failed, on which object, and why.
         operation: The call that failed, such as ``"Images.Get"``, or ``""``.
         address: The address of the daemon or the registry without credentials, or ``""``.
         remedy: A sentence that says what the caller can do to solve the problem, or ``""``.

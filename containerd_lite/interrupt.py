@@ -21,7 +21,7 @@ class Interrupt(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         # The lock is reentrant, because the garbage collector can close a reader while this thread
-        # has the lock. To close a reader sets the reader's interrupt.
+        # has the lock. When a reader is closed, the reader's interrupt is set.
         self._lock = threading.RLock()
         self._callbacks: set[Callable[[], object]] = set()
 

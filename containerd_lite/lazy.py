@@ -36,8 +36,8 @@ def lazy_names(
             package.
 
     Returns:
-        The function ``__getattr__`` imports the module of a name at the first use of the name. The
-        function ``__dir__`` lists all names, even if their modules are not imported yet.
+        Two functions. ``__getattr__`` imports the module of a name at the first use of the name.
+        ``__dir__`` lists all names, even if their modules are not imported yet.
     """
     TABLES[package] = table
     loaded = vars(sys.modules[package])

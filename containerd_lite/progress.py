@@ -31,9 +31,9 @@ class ProgressEvent:
     """The progress of one object of an operation.
 
     Attributes:
-        stage: The step of the operation in which the object is.
+        stage: The step that the object has reached.
         name: The reference or the digest of the object.
-        offset: The number of bytes that are done.
+        offset: The number of bytes that have been processed.
         total: The size of the object in bytes, or 0 if the size is unknown.
         media_type: The media type of the object, or ``""``.
         reason: In the stage ``"retrying"``: the reason of the failure.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["field", "has_default", "names_of", "record", "replace"]
 
-#: Number of objects after which the next object compiles the class. A call of the general
+#: Number of objects that are created before the class is compiled. A call of the general
 #: ``__init__`` takes 4 us.
 _MAX_GENERAL = 16
 _MISSING: Any = object()
@@ -158,7 +158,9 @@ def _init(self: Any, *args: Any, **kwargs: Any) -> None:
     layout = _layout(kind)
     layout.made += 1
     values = layout.values(args, kwargs) if layout.made <= _MAX_GENERAL else None
-    if values is None:  # there are many objects, or the compiled __init__ reports wrong arguments
+    if values is None:
+        # The class has many objects, or the arguments are wrong. The compiled ``__init__`` reports
+        # wrong arguments.
         vars(_compile(kind))["__init__"](self, *args, **kwargs)
         return
     vars(self).update(values)

@@ -46,7 +46,7 @@ def of_system(error: OSError, operation: str = "", place: object = None) -> Cont
     """Return the ``ContainerdError`` for an ``OSError``.
 
     Args:
-        error: The error. A rare error becomes a ``FailedPrecondition``.
+        error: The error. An error number without a class becomes a ``FailedPrecondition``.
         operation: The operation that failed.
         place: The path on which the operation failed, if ``error`` does not contain the path.
     """

@@ -35,8 +35,8 @@ class Unread:
     """
 
     #: ``_readers`` has the functions that read the fields from ``_source``. If ``_source`` is a
-    #: list, ``_index`` is the index of the record's own source in this list, otherwise it is
-    #: ``None``. When all fields are read, ``_source`` becomes ``None``. If the readers and the
+    #: list, ``_index`` is the index of the record's own source in this list, otherwise ``_index``
+    #: is ``None``. When all fields are read, ``_source`` becomes ``None``. If the readers and the
     #: source were in one tuple, listing images would take 4 % more CPU time, because the garbage
     #: collector would have one more object per record.
     __slots__ = ("_index", "_readers", "_source")
@@ -75,8 +75,8 @@ def read_late(kind: type[_R], source: object, readers: Readers) -> _R:
     Args:
         kind: A subclass of ``Unread``.
         source: The object from which the readers read.
-        readers: For each field: a function that returns the field's value, with ``source`` as its
-            argument. A field whose value the caller stores in the ``__dict__`` needs no function.
+        readers: Functions by field name. Each function takes ``source``, and returns the value of
+            the field. A field whose value the caller stores in the ``__dict__`` needs no function.
     """
     made = object.__new__(kind)
     _set_source(made, source)

@@ -1,4 +1,4 @@
-"""A thread pool in which no call is running after the shutdown, even after an interrupt.
+"""A thread pool whose shutdown waits for all running calls, even after an interrupt.
 
 A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If this
 happens while ``ThreadPoolExecutor`` starts a thread, the thread runs, but the pool does not wait

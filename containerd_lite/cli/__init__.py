@@ -28,8 +28,8 @@ def console() -> int:
     """Run ``main`` in a process that has no other work, and return the exit code.
 
     The changed settings of the garbage collector apply to the whole process. With the usual
-    settings, the garbage collector would visit all imported objects during the imports and at the
-    end. This would take a sixth of the time of ``containerd-lite version``.
+    settings, the garbage collector would visit all imported objects, during the imports and at the
+    end of the process. This would take a sixth of the time of ``containerd-lite version``.
     """
     gc.set_threshold(_GC_THRESHOLD)
     try:

@@ -133,7 +133,7 @@ _CONTAINER = (
 
 
 def _convert(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, object]:
-    """Convert the options that the command line contains to options of the library."""
+    """Convert the options of the command line to options of the library."""
     found = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in found.items() if value is not None}
     for name, value in given.items():

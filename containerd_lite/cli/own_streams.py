@@ -22,7 +22,8 @@ def standard_streams() -> Iterator[None]:
 
     A failed write to stdout raises an ``OSError`` that names the stream. A failed write to stderr
     is ignored, and the command continues. A closed stream discards its output. Characters that the
-    encoding does not support are escaped. A stream that other code has already replaced stays.
+    encoding does not support are escaped. If other code has already replaced a stream, that stream
+    is not replaced again.
     """
     _open_closed()
     former = sys.stdout, sys.stderr

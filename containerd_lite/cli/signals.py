@@ -29,7 +29,7 @@ _KILL_INTERVAL = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """The exception for a signal that ends this program. Clean-up runs before the end."""
+    """The exception for a signal that ends this program after clean-up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(_NAMES[signal.Signals(number)])

@@ -28,8 +28,8 @@ def fill(
         schema: The schema of the message.
         kind: The class of the message.
         fields: The values of the fields by field name. A field with the value ``None`` stays unset.
-        where: The text before field names in error messages. It is the path of the message if the
-            message is inside another message.
+        where: The text before field names in error messages. For a message inside another message,
+            this text is the path of the inner message. Default: no text.
 
     Returns:
         The message.

@@ -84,7 +84,7 @@ class Schema:
         self._methods: dict[str, Method] = {}
 
     def message(self, name: str) -> type[DynamicMessage]:
-        """Return the class of a message. For the same name, this is always the same class.
+        """Return the class of a message. All calls with the same name return the same class.
 
         Args:
             name: The full name of the message, for example ``containerd.types.Descriptor``.
@@ -206,7 +206,8 @@ class Schema:
         """Read ``index.txt``.
 
         For each descriptor file, ``index.txt`` has a line with the name and the imports of the
-        file. Indented lines with the names that the file describes follow.
+        file. The next lines are indented, and have the names of the file's messages, enums and
+        services.
         """
         name = ""
         for line in self._read("index.txt").decode("ascii").splitlines():
@@ -232,7 +233,7 @@ class Schema:
 
 
 def _proto_of(method: Any) -> Any:
-    """Return the descriptor of a method as a message, which has attributes for streaming.
+    """Return the descriptor of a method as a message. The message has attributes for streaming.
 
     Before protobuf 4.22, the method descriptors of the native backend do not have these attributes.
     """

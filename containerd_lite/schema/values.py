@@ -22,7 +22,7 @@ JSON_TYPES = "types.containerd.io/"
 RUNTIME_SPEC = JSON_TYPES + "opencontainers/runtime-spec/1/Spec"
 RUNTIME_PROCESS = JSON_TYPES + "opencontainers/runtime-spec/1/Process"
 
-#: Wire types (protobuf's encoding.md). ``_FIXED`` has the wire types of a fixed size, and this size
+#: Wire types (protobuf's encoding.md). ``_FIXED`` maps the wire types of a fixed size to this size
 #: in bytes.
 _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED = {1: 8, 5: 4}
@@ -88,11 +88,11 @@ def json_of(value: bytes) -> dict[str, object]:
 
 
 def bytes_field(message: bytes | bytearray, number: int) -> memoryview:
-    """Return a bytes field of an encoded message as a view. It is empty if the field is absent.
+    """Return a bytes field of an encoded message as a view.
 
-    This function is for messages that consist mostly of this field. Protobuf's decoder would copy
-    the 1 MiB of content in a response three times. If the field occurs more than once, the last
-    occurrence counts, as in any decoder.
+    The view is empty if the field is absent. This function is for messages that consist mostly of
+    this field. Protobuf's decoder would copy content of 1 MiB three times. If the field occurs more
+    than once, the last occurrence counts, as in any decoder.
 
     Raises:
         ProtocolError: The message is invalid.

@@ -34,7 +34,7 @@ class Address(ABC):
             Unavailable: Connecting failed for another reason.
             Unauthenticated: One end does not trust the TLS certificate of the other end.
             ProtocolError: The peer does not speak TLS, or does not speak HTTP/2 over TLS.
-            InvalidArgument: The TLS settings name an unusable file or server name.
+            InvalidArgument: The TLS settings contain an unusable file or server name.
         """
         try:
             try:

@@ -1,4 +1,4 @@
-"""Channels: connections to one daemon, opened when a call needs one.
+"""Channels. A channel opens connections to one daemon when its calls need connections.
 
 Unary calls share one connection. Each stream has a connection of its own, and so has each unary
 call that can take long. Connections to Unix sockets are cheap, and several connections transfer
@@ -102,7 +102,7 @@ class Channel:
         self._shared: Link | None = None
         self._spare: list[Link] = []
         self._links: set[Link] = set()
-        # This is set last, because a thread that sees the new value uses the other attributes.
+        # ``_pid`` is set last: a thread that sees the new value relies on the other new attributes.
         self._pid = os.getpid()
 
     def _check_fork(self) -> None:
@@ -166,7 +166,7 @@ class Channel:
             if dedicated or not link.is_usable:
                 self.release(link)
             # If the peer has certainly not processed the call, send the call again (gRFC A6).
-            # With wait_for_ready, do so until the deadline, otherwise only once.
+            # With wait_for_ready, repeat this until the deadline. Without it, do this only once.
             if call.status is None or not call.status.is_unprocessed or deadline.expired:
                 break
             _LOGGER.debug("call of %s: sent again: %s", path, call.status.message)
@@ -241,7 +241,7 @@ class Channel:
                     link = self._link_for_call(deadline, dedicated)
                 else:
                     link = self._link_when_ready(deadline, dedicated, pauses)
-                try:  # without Undo, which would make every call slower
+                try:  # this does not use Undo, which would make every call slower
                     call = start(link)
                 except BaseException:
                     self.release(link)
@@ -335,7 +335,7 @@ class Channel:
         self._retire(link)
 
     def _retire(self, link: Link) -> None:
-        """Start no more calls on this connection. If all its calls have ended, close it."""
+        """Start no more calls on this connection. Close it if all its calls have ended."""
         with self._lock:
             if link is self._shared:
                 self._shared = None
@@ -346,7 +346,7 @@ class Channel:
             link.close(Status(codes.UNAVAILABLE, "the connection is closed", b"", "connection"))
 
     def reconnect(self) -> None:
-        """Close all connections, so that the next call opens a new one.
+        """Close all connections, so that the next call opens a new connection.
 
         The calls on these connections fail with ``Unavailable``.
         """

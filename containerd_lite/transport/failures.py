@@ -56,7 +56,7 @@ def of_unix(error: OSError) -> ContainerdError:
     if isinstance(error, PermissionError):
         return SocketPermissionDenied(
             f"user {os.geteuid()} has no permission to open the socket",
-            remedy="Run as root, or as a member of the group that the daemon's grpc.gid names",
+            remedy="Run as root, or as a member of the group that the daemon's grpc.gid sets",
         )
     if isinstance(error, TimeoutError | BlockingIOError):
         return DeadlineExceeded(
@@ -105,7 +105,7 @@ def of_tls(error: OSError, *, has_certificate: bool, has_cipher: bool) -> Contai
     if isinstance(error, ssl.SSLZeroReturnError) or not isinstance(error, ssl.SSLError):
         return Unavailable(
             f"the connection ended during the TLS handshake: {error.strerror or error}",
-            remedy="Check that the daemon is running; pass tls=False if it does not use TLS",
+            remedy="Check that the daemon is running; pass tls=False if the daemon has no TLS",
         )
     reason = error.reason or "NO_REASON_GIVEN"  # ssl does not name every reason
     alert = reason.partition("_ALERT_")[2]
@@ -116,7 +116,7 @@ def of_tls(error: OSError, *, has_certificate: bool, has_cipher: bool) -> Contai
     if alert not in _ABOUT_CERTIFICATE and not is_after_cipher:
         return ProtocolError(
             f"TLS failed: {words}",
-            remedy="Check that the daemon's listener speaks TLS 1.2 or newer, and HTTP/2 over it; "
+            remedy="Check that the daemon's listener speaks HTTP/2 over TLS 1.2 or newer; "
             "pass tls=False for a listener without TLS",
         )
     if not has_certificate:

@@ -114,7 +114,7 @@ class Link(Multiplexer):
         message: Parts | None,
         encoding: str,
     ) -> Call | None:
-        """Start a call, and drive the connection until the waiter is ready."""
+        """Start a call with ``_drive``, which waits until the waiter is ready."""
         views = None if message is None else views_of(message)
         wire, socket_io = self._wire, self._socket_io
         bytes_before = 0  # the number of bytes that the connection sends before the call's bytes
@@ -139,7 +139,7 @@ class Link(Multiplexer):
         deadline: Deadline,
         is_compressed: bool = False,
     ) -> bool:
-        """Send one message. Return whether the kernel has the whole message before the deadline.
+        """Send one message. Return whether the kernel got the whole message before the deadline.
 
         Args:
             call: The call.
@@ -165,20 +165,21 @@ class Link(Multiplexer):
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, Message | None]:
         """Wait for the next message.
 
-        The first result is false if the deadline passed before a message arrived or the call ended.
-        The second result is the message, or ``None`` if no message has arrived.
+        The wait ends when a message arrives, when the call ends, or at the deadline. Return false
+        in the first result if the wait ended at the deadline. The second result is the message, or
+        ``None`` if no message has arrived.
         """
         waiter = Waiter(call, _has_message, takes_message=True)
         return self._drive(waiter, None, deadline), waiter.message
 
     def poll(self, call: Call) -> Message | None:
-        """Return the next message if it has arrived, else ``None``, without waiting."""
+        """Return the next message if it has already arrived, else ``None``."""
         waiter = Waiter(call, _always, takes_message=True)
         self._drive(waiter, None if call.reader.messages else self._read_available, NOW)
         return waiter.message
 
     def cancel(self, call: Call, status: Status) -> None:
-        """End a call with ``status``, reset its stream, and wake its waiting threads."""
+        """End a call with ``status``, reset its stream, and wake the threads that wait for it."""
         self._drive(Waiter(), lambda: self._wire.cancel(call, status), NOW)
 
     def expire(self, call: Call) -> None:

@@ -9,8 +9,9 @@ lock. The invariant: if the lock is free and a caller waits, there is a reader, 
 woken to become the reader.
 
 A signal handler can raise an exception at any point (for example, KeyboardInterrupt). If the thread
-holds the lock or transfers bytes at that point, it ends the connection, because the state of the
-connection is unknown. An exception in a thread that only waits does not affect other threads.
+holds the lock or transfers bytes at that point, the thread ends the connection, because the state
+of the connection is unknown. An exception in a thread that only waits does not affect other
+threads.
 """
 
 from __future__ import annotations
@@ -213,16 +214,13 @@ class Multiplexer:
         waiter.message = self._wire.take(call)
 
     def _next_step(self, waiter: Waiter, deadline: Deadline) -> tuple[int, Any]:
-        """Wake the threads that can continue. Return this thread's next step and its argument.
-
-        The next step is not ``_ACT``.
-        """
+        """Wake the threads that can continue. Return this thread's next step and its argument."""
         socket_io, call, is_ready = self._socket_io, waiter.call, waiter.is_ready
         if socket_io.wire.touched or socket_io.has_drained or socket_io.is_shut:
             self._wake_waiters()
         is_over = call is None or is_ready is None or call.state == DONE or is_ready(call)
         if is_over and waiter.takes_message and call is not None:
-            # After this, is_ready could return false, because the call no longer has the message.
+            # After this step, is_ready could return false, because the message is removed.
             waiter.takes_message, waiter.is_ready = False, None
             self._perform(lambda: self._take_message(waiter, call))
         # Bytes that are not urgent, such as acknowledgements, are sent together with urgent bytes,
@@ -270,8 +268,8 @@ class Multiplexer:
         """Poll the socket, and read from it. The reader calls this method without the lock.
 
         Returns:
-            The result of ``SocketIO.read``, whether the socket has room for a write, and whether
-            ``poll`` reported an event.
+            A tuple of the result of ``SocketIO.read``, whether the socket has room for a write, and
+            whether ``poll`` reported an event.
         """
         received: int | Status = 0
         has_room = False
@@ -421,7 +419,7 @@ class Multiplexer:
 
         For example, bytes can be lost or sent twice.
         """
-        message = "the connection was closed: a thread was interrupted while using it"
+        message = "the connection was closed: a thread was interrupted while it used the connection"
         self._socket_io.lose(Status(metadata.UNAVAILABLE, message, b"", "connection"))
         self._wake_waiters()
         # Wake all followers, because the interrupt can have prevented an earlier wake-up.

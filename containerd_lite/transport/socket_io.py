@@ -31,7 +31,10 @@ class Socket(Protocol):
     """The methods of a non-blocking socket that a connection needs."""
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """Read into the buffer. Return the number of bytes, or 0 if the peer has closed."""
+        """Read into the buffer, and return the number of bytes.
+
+        The number is 0 if the peer has closed the connection.
+        """
         ...
 
     def sendmsg(self, buffers: list[Buffer], /) -> int:
@@ -52,7 +55,7 @@ class Socket(Protocol):
 
 
 class SocketIO:
-    """Reads from and writes to one non-blocking socket.
+    """Reads and writes a non-blocking socket.
 
     Attributes:
         sent: The number of bytes that were sent.

@@ -23,7 +23,7 @@ from ..wire.framing import compress as compress_parts
 from ..wire.metadata import Metadata, Status
 from .link import Link
 
-#: The type_url of the entry in an error's details that is an undecoded ``grpc-status-details-bin``.
+#: The type_url of an undecoded ``grpc-status-details-bin`` in the details of an error.
 UNDECODED = "grpc-status-details-bin"
 #: Status codes with which a peer can report that the call's deadline has passed. containerd's
 #: handlers report this as an unknown error.
@@ -40,7 +40,7 @@ class Owner(Protocol):
     abandoned: deque[tuple[Link, Call]]
 
     def release(self, link: Link) -> None:
-        """Take the connection of an ended call back."""
+        """Release the connection of a call that has ended."""
         ...
 
 
@@ -86,11 +86,11 @@ class Stream:
 
         Args:
             *parts: The message in one or more parts. Without parts, no message is sent.
-            last: Whether this is the last message. The sending side is closed after it.
+            last: Whether this is the last message. The sending side is closed after this message.
             compress: ``False`` sends this message without compression. Default: the message is
                 compressed if the call was started with ``compression``.
-            timeout: Maximum number of seconds to send this message. After a timeout, the call has
-                ended. Default: only the deadline of the call limits the time.
+            timeout: Maximum number of seconds to send this message. A timeout ends the call.
+                Default: only the deadline of the call limits the time.
 
         Raises:
             DeadlineExceeded: The timeout or the deadline of the call has passed.
@@ -116,8 +116,8 @@ class Stream:
         """Wait for the next message.
 
         Args:
-            timeout: Maximum number of seconds to wait. The call stays usable after a timeout, but
-                not after its own deadline. Default: only the deadline of the call limits the time.
+            timeout: Maximum number of seconds to wait. The call stays usable after this timeout,
+                but not after the deadline of the call. Default: only the deadline limits the wait.
 
         Returns:
             The message, or ``None`` if the call has ended successfully.
@@ -153,7 +153,7 @@ class Stream:
         return True
 
     def poll(self) -> bytes | bytearray | None:
-        """Return the next message if it has arrived, else ``None``, without waiting."""
+        """Return the next message if it has already arrived, else ``None``."""
         message = self._link.poll(self._call)
         return None if message is None else self._open_message(message)
 
@@ -181,7 +181,7 @@ class Stream:
         return self._call.trailing_metadata
 
     def cancel(self) -> None:
-        """Cancel the call. If a thread waits for the call, ``Cancelled`` is raised there."""
+        """Cancel the call. A thread that waits for the call then raises ``Cancelled``."""
         status = Status(metadata.CANCELLED, "the call was cancelled by the client", origin="local")
         self._link.cancel(self._call, status)
 
@@ -213,8 +213,8 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        # This method must not acquire a lock. Garbage collection can call it while this thread
-        # holds the lock.
+        # This method must not acquire a lock, because garbage collection can call this method while
+        # the thread holds the lock.
         owner = getattr(self, "_owner", None)
         if owner is not None:
             owner.abandoned.append((self._link, self._call))
@@ -246,7 +246,7 @@ def open_message(message: Message, path: str, address: str) -> bytes | bytearray
 
 
 def raise_status(call: Call, deadline: Deadline, address: str) -> None:
-    """Raise the exception for the call's status. Return if the status is OK."""
+    """Raise the exception for the call's status, unless the status is OK."""
     status = call.status or Status(metadata.UNKNOWN, "the call has no status", origin="local")
     if status.code != metadata.OK:
         raise error_of(call.path, status, deadline, address)

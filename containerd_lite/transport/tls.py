@@ -26,8 +26,8 @@ File = str | os.PathLike[str]
 _ALPN = "h2"
 #: The ciphers for TLS 1.2. RFC 9113, appendix A, prohibits OpenSSL's other ciphers.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-#: Sizes in bytes: the maximum plaintext of a record (RFC 8446, 5.1), the maximum of an encrypted
-#: record with its header (RFC 5246, 6.2.3), and the header of a record.
+#: Sizes in bytes: the largest plaintext of a record (RFC 8446, 5.1), the largest encrypted record
+#: with its header (RFC 5246, 6.2.3), and the header of a record.
 _MAX_PLAINTEXT, _MAX_RECORD, _HEADER_SIZE = 1 << 14, (1 << 14) + 2048 + 5, 5
 _RECEIVE_BUFFER = 128 << 10
 #: Maximum socket timeout in seconds. A longer timeout is reduced to this, because Python limits
@@ -44,7 +44,8 @@ class TLS:
     Args:
         ca: The file with the certificates of the authorities to trust. Default: the authorities
             that the system trusts.
-        cert: The file with the client's certificate. A daemon with ``tcp_tls_ca`` requires one.
+        cert: The file with the client's certificate. A daemon with ``tcp_tls_ca`` requires a
+            client certificate.
         key: The file with the client's key. Default: the file ``cert``, which must then contain
             the certificate and the key.
         server_name: The name that the daemon's certificate must contain. Default: the host of the
@@ -69,7 +70,7 @@ class TLS:
         Raises:
             InvalidArgument: A file is missing or unusable. The message names the file.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the certificate and its name
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the daemon's certificate
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         context.set_ciphers(_CIPHERS)
@@ -110,7 +111,7 @@ def _load_certificate(context: ssl.SSLContext, cert: File, key: File) -> None:
 
 
 def _check_readable(path: File) -> None:
-    """Open the file once, because ``ssl`` does not say which file it could not open."""
+    """Open the file to check it, because ``ssl`` does not report which file it cannot open."""
     try:
         with open(path, "rb"):
             pass
@@ -153,9 +154,9 @@ class TLSSocket:
         self._lock = threading.Lock()  # guards _incoming, _outgoing and _tls
         self._send_lock = threading.Lock()  # guards _unsent and _unsent_plaintext
         self._unsent = memoryview(b"")  # encrypted bytes that the kernel does not have yet
-        self._unsent_plaintext = 0  # bytes of plaintext that _unsent has in encrypted form
+        self._unsent_plaintext = 0  # the number of plaintext bytes that are encrypted in _unsent
         self._received = memoryview(bytearray(_RECEIVE_BUFFER))  # a buffer for encrypted bytes
-        self._may_have_more = False  # whether _tls can have more plaintext than fitted the buffer
+        self._may_have_more = False  # whether _tls can have plaintext that was not read yet
         self._has_ended = False
         self._fault: TLSFault | None = None
 
@@ -189,7 +190,7 @@ class TLSSocket:
         self._sock.setblocking(False)
 
     def _continue_handshake(self, deadline: Deadline) -> bool:
-        """Continue the handshake as far as the received bytes allow. Return whether it is done."""
+        """Continue the handshake with the received bytes. Return whether the handshake is done."""
         is_done = False
         try:
             self._tls.do_handshake()
@@ -225,11 +226,11 @@ class TLSSocket:
     # ---- the methods of a socket -------------------------------------------------------------
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Read the available plaintext. Return its size in bytes, or 0 if the peer has closed.
+        """Read the available plaintext, and return its size in bytes.
 
-        If the buffer is smaller than two records (36 KiB), the caller must read again until this
-        method raises ``BlockingIOError``. Otherwise, this object can keep plaintext, which ``poll``
-        does not report.
+        The size is 0 if the peer has closed the connection. If the buffer is smaller than two
+        records (36 KiB), the caller must read again until this method raises ``BlockingIOError``.
+        Otherwise, this object can keep plaintext, which ``poll`` does not report.
 
         Raises:
             BlockingIOError: No plaintext is available.
@@ -239,7 +240,7 @@ class TLSSocket:
         filled = self._decrypt(buffer, 0) if self._may_have_more else 0
         room = len(buffer)
         if room >= 2 * _MAX_RECORD:
-            room -= _MAX_RECORD  # for a record of which _tls already has a part
+            room -= _MAX_RECORD  # reserve room for the record of which _tls already has a part
         if not filled and not self._has_ended:
             count = self._sock.recv_into(self._received[:room])
             self._has_ended = not count

@@ -1,7 +1,7 @@
 """gRPC over HTTP/2 without I/O.
 
 ``Connection`` processes received bytes, and updates the state of its calls. It also converts the
-messages of callers to the bytes to send. No module of this package uses sockets, clocks, threads or
+messages that callers send to frames. No module of this package uses sockets, clocks, threads or
 protobuf.
 
 - ``frames`` and ``frame_reader``: HTTP/2 frames.

@@ -1,6 +1,6 @@
-"""The state of one gRPC call, its received messages, its unsent data and its windows.
+"""One gRPC call: its state, its received messages, its unsent data and its flow-control windows.
 
-``TRANSITIONS`` describes the receiving side of a call. The state of the sending side is only
+``TRANSITIONS`` describes the receiving side of a call. The state of the sending side is
 ``is_sending``. If ``TRANSITIONS`` does not list an event for the call's state, the peer has broken
 a rule, and the call ends.
 """
@@ -117,7 +117,7 @@ class Call:
         self.initial_fields: Headers = _NO_FIELDS
         self.trailing_fields: Headers = _NO_FIELDS
         self.reader = MessageReader(max_message)
-        self.debt = 0  # bytes that were read, but have not given the peer new credit
+        self.debt = 0  # bytes that were read, but are not added to the peer's window yet
         self.empty_frames = 0
         self.is_sending = True
         self.outbox: deque[Buffer] = deque()

@@ -112,7 +112,7 @@ class Calls:
             closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
             call.end(self.lost or closing)
         elif len(self._calls) >= self._max_calls or len(self.outgoing) >= MAX_UNSENT:
-            # An invalid path or invalid metadata must raise now, not when the stream opens.
+            # This raises InvalidArgument now. Otherwise, _open_stream would raise it later.
             self._codec.fragments(path, request, encoding)
             self._queued.append(call)
         else:
@@ -157,9 +157,9 @@ class Calls:
     def send_message(
         self, call: Call, views: list[Buffer], last: bool, is_compressed: bool = False
     ) -> None:
-        """Queue one message, as a list that ``views_of`` returned.
+        """Queue one message. ``views`` is a list that ``views_of`` returned.
 
-        An empty list is an empty message.
+        An empty list means an empty message.
         """
         self._add_to_outbox(call, views, last, is_compressed)
         if call.unsent and call.stream_id:
@@ -173,7 +173,7 @@ class Calls:
         if length > self._max_message:
             raise ResourceExhausted(
                 f"a message of {length} bytes cannot be sent: the limit is {self._max_message}",
-                remedy="Send content in smaller messages: containerd accepts up to 16 MiB each",
+                remedy="Send content in smaller messages: containerd accepts messages up to 16 MiB",
             )
         if call.state == states.DONE or not call.is_sending:
             return

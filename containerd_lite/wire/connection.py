@@ -125,8 +125,8 @@ class Connection(Calls):
     def _ignore_late_frame(self, stream_id: int) -> None:
         """Ignore DATA or HEADERS on a closed stream, unless the peer itself has ended the stream.
 
-        If this client has reset the stream, the peer can have sent the frame before RST_STREAM
-        arrived there.
+        If this client has reset the stream, the peer can have sent the frame before the peer
+        received RST_STREAM.
 
         Raises:
             ConnectionFault: The peer has ended the stream, or the stream is idle.

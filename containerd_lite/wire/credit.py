@@ -16,15 +16,15 @@ from . import frames
 from .call import Buffer, Call
 from .framing import PREFIX_SIZE, Message
 
-#: Number of bytes that the peer can send on a stream before any of them is read. containerd sends
-#: content in messages of 1 MiB.
+#: Number of bytes that the peer can send on a stream before the caller reads any of these bytes.
+#: containerd sends content in messages of 1 MiB.
 STREAM_WINDOW = 4 << 20
 #: Size in bytes of the smallest message that can be too large for the rest of a stream's window.
 EARLY_FROM = STREAM_WINDOW // 2 - PREFIX_SIZE + 1
 #: Number of bytes that the peer can send on all streams together before it gets new credit.
 CONNECTION_WINDOW = 16 << 20
-#: The connection's window is widened when at most this number of bytes is left in it. To widen it
-#: in smaller steps would need more frames.
+#: The connection's window is widened when at most this number of bytes is left in the window.
+#: Smaller steps would need more frames.
 RENEWED_AT = CONNECTION_WINDOW // 2
 
 

@@ -34,8 +34,9 @@ MAX_CONTINUATIONS = 16
 Handler = Callable[[memoryview, int, int, int], None]
 
 _PADDED_OR_PRIORITY = frames.PADDED | frames.HAS_PRIORITY
-#: For each frame type: whether the stream id must not be 0 (``None``: any id is valid), and the
-#: length of the payload in bytes (``None``: any length is valid).
+#: Two rules for each frame type. The first rule is ``True`` if the stream id must not be 0,
+#: ``False`` if it must be 0, and ``None`` if any stream id is valid. The second rule is the length
+#: of the payload in bytes, or ``None`` if any length is valid.
 _RULES: dict[int, tuple[bool | None, int | None]] = {
     DATA: (True, None),
     HEADERS: (True, None),
@@ -158,7 +159,8 @@ class FrameReader:
     ) -> tuple[memoryview, int] | None:
         """Add a CONTINUATION frame to the open header block.
 
-        If this completes the block, return the block and the flags of its HEADERS frame.
+        If this completes the block, return the block and the flags of its HEADERS frame. Otherwise,
+        return ``None``.
         """
         if self._open_block is None or self._open_block[0] != stream_id:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "received CONTINUATION without HEADERS")

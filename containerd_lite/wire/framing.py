@@ -20,17 +20,17 @@ MAX_MESSAGE = 16 << 20
 
 _PREFIX = Struct(">BL")
 #: Maximum size in bytes of a response that is not gRPC, such as an error page. The client ignores
-#: its body.
+#: the body of such a response.
 _MAX_DISCARDED = 64 << 10
-#: Maximum number of buffers that are kept for reuse. They are enough for the message that the
-#: caller uses, the previous message, and an unread message.
+#: Maximum number of buffers that are kept for reuse. This is enough for the message that the caller
+#: uses, the previous message, and an unread message.
 _MAX_SPARES = 3
 #: Minimum size in bytes of a buffer that is kept for reuse.
 _MIN_SPARE = 256 << 10
 
 
 def _references(buffer: object) -> int:
-    """Return the reference count that a function sees for an object that it gets as argument."""
+    """Return the reference count that ``buffer`` has during this call."""
     return sys.getrefcount(buffer)
 
 
@@ -147,7 +147,7 @@ class MessageReader:
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether every message is complete."""
+        """Whether every received message is complete."""
         return self._view is None and not self._prefix
 
     def discard(self) -> None:
@@ -212,8 +212,8 @@ class MessageReader:
         """Return an unused buffer of this size from an earlier message, or a new buffer.
 
         Python fills a new buffer with zeros. This takes 0.1 ms for 1 MiB, during which the peer's
-        socket fills up. Without reuse, reads of content took 10 to 15 % longer and a quarter more
-        CPU time.
+        socket fills up. Without reuse, reads of content took 10 to 15 % more time and a quarter
+        more CPU time.
         """
         for spare in self._spares:
             if len(spare) == length and _references(spare) == _UNUSED_REFERENCES:

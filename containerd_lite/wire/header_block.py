@@ -24,7 +24,7 @@ class HeaderBlock:
             no messages.
         is_informational: Whether ``:status`` is 1xx.
         length: The value of ``content-length`` in bytes, or ``None``.
-        problem: The part of the block that breaks a rule of HTTP, or ``""``.
+        problem: The part of the block that breaks a rule of HTTP, or ``""`` if the block is valid.
         status: The status of the call, or ``None`` if the block has no ``grpc-status``.
     """
 
@@ -56,7 +56,7 @@ class HeaderBlock:
 
 
 def _find_problem(fields: Headers) -> str:
-    """Return the first part of the block that breaks RFC 9113, 8.2 or 8.3, or ``""``.
+    """Return the first violation of RFC 9113, 8.2 and 8.3, or ``""`` if the block is valid.
 
     A value is allowed to start or end with a space, because gRPC does not encode spaces in
     ``grpc-message``.
@@ -72,7 +72,7 @@ def _find_problem(fields: Headers) -> str:
             continue
         is_before_fields = False
         if not name or not _BAD_IN_NAMES.isdisjoint(name):
-            return "an empty field name, or one with an invalid character"
+            return "a field name that is empty or has an invalid character"
         if not _BAD_IN_VALUES.isdisjoint(value):
             return "a field value with an invalid character"
         if name in metadata.OF_CONNECTIONS:

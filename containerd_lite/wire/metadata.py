@@ -54,7 +54,8 @@ OF_CONNECTIONS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 _UNITS = ((1, b"S"), (60, b"M"), (3600, b"H"))
-#: Maximum timeout in seconds: 8 digits of the largest unit. A longer timeout is reduced to this.
+#: Maximum timeout in seconds: 8 digits of the largest unit. Longer timeouts are reduced to this
+#: maximum.
 _MAX_TIMEOUT = 99_999_999 * 3600
 
 
@@ -155,7 +156,7 @@ def decode_metadata(fields: Iterable[tuple[bytes, bytes]]) -> Metadata:
 
 
 def decode_binary(value: bytes) -> bytes | None:
-    """Decode one ``-bin`` value, with or without padding. Return ``None`` if it is not base64."""
+    """Decode a ``-bin`` value, padded or not. Return ``None`` if the value is not base64."""
     value = value.strip()
     try:
         return b64decode(value + b"=" * (-len(value) % 4), validate=True)

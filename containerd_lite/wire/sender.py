@@ -16,8 +16,8 @@ from .frames import DATA, header
 #: Maximum number of unsent replies to PING and SETTINGS. The limit stops a flood of these frames
 #: (CVE-2019-9512, CVE-2019-9515).
 MAX_UNSENT_REPLIES = 1000
-#: Number of unsent buffers at which HEADERS and DATA must wait. Without this limit, the queue would
-#: grow with each call and each byte of window if the peer did not read (CVE-2019-9511).
+#: Number of unsent buffers at which HEADERS and DATA must wait. Without this limit, a peer that
+#: does not read could let the queue grow with each call and each byte of window (CVE-2019-9511).
 MAX_UNSENT = 1024
 #: Maximum size in bytes of data that is copied into one buffer with the frame's header. For more
 #: data, the copy would cost more than a second buffer.
@@ -46,7 +46,8 @@ class Sender:
         Raises:
             ConnectionFault: Too many replies are unsent, because the peer does not read them.
         """
-        # The count can include sent replies, but the unsent replies are all in ``outgoing``.
+        # The count can include sent replies. All unsent replies are in ``outgoing``, so there
+        # cannot be more than its length.
         self._replies = min(self._replies, len(self.outgoing)) + 1
         if self._replies > MAX_UNSENT_REPLIES:
             raise ConnectionFault(
@@ -92,7 +93,7 @@ class Sender:
         return [call for call in list(self.blocked.values()) if self.offer(call)]
 
     def _add_data_frames(self, call: Call, budget: int) -> int:
-        """Append DATA frames with up to ``budget`` bytes of data. Return the number of bytes."""
+        """Append DATA frames with up to ``budget`` bytes of data. Return the size of the data."""
         outgoing, outbox, max_frame = self.outgoing, call.outbox, self.max_frame
         end = frames.END_STREAM if budget == call.unsent and not call.is_sending else 0
         full = header(DATA, 0, call.stream_id, max_frame)  # the header of most frames of content

@@ -55,7 +55,7 @@ class PeerSettings:
         self.greeting = self.h2.data_to_send()
 
     def receive(self, frame: bytes) -> tuple[bytes, dict[int, int]]:
-        """Apply a whole SETTINGS frame.
+        """Process a whole SETTINGS frame of the peer.
 
         Returns:
             The acknowledgement to send, which can be empty, and a dict of the changed settings by

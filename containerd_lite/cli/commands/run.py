@@ -22,7 +22,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="do not remove the container at the end"
     )
-    parser.add_argument("--log", metavar="PATH", help="file for the output, with --detach")
+    parser.add_argument("--log", metavar="PATH", help="file for the output; requires --detach")
     add_process(parser)
     add_container(parser)
     parser.add_argument("ref", metavar="REF", help="name of a pulled image")
