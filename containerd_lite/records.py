@@ -45,7 +45,7 @@ class _FieldArguments:
 
     def compiled(self) -> Any:
         """Return a ``dataclasses.field`` with the same arguments."""
-        from dataclasses import field  # the import takes 13 ms, unless h2 has imported dataclasses
+        from dataclasses import field  # this takes 13 ms, unless h2 has imported dataclasses before
 
         given = {key: value for key, value in vars(self).items() if value is not _MISSING}
         return field(**given)

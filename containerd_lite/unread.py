@@ -115,7 +115,8 @@ class _Field:
         self._field_count = sum(not has_default(kind, field) for field in names_of(kind))
 
     def __get__(self, record: Unread, kind: type[Unread] | None = None) -> object:
-        parts = record.__dict__  # raises AttributeError on the class, because record is None there
+        # On the class, ``record`` is ``None``, so this raises ``AttributeError``.
+        parts = record.__dict__
         name = self._name
         source, index = record._source, record._index  # type: ignore[attr-defined]
         if source is None:  # another thread has read the last field

@@ -260,7 +260,7 @@ class Channel:
     def _link_when_ready(
         self, deadline: Deadline, dedicated: bool, pauses: Iterator[float]
     ) -> Link:
-        """Return a connection for a call. Try until the deadline if the daemon is unavailable."""
+        """Return a connection for a call, and retry while the daemon is unavailable."""
         while True:
             try:
                 return self._link_for_call(deadline, dedicated)
@@ -335,7 +335,7 @@ class Channel:
         self._retire(link)
 
     def _retire(self, link: Link) -> None:
-        """Start no more calls on this connection. Close it if all its calls have ended."""
+        """Start no more calls on this connection. Close the connection if its calls have ended."""
         with self._lock:
             if link is self._shared:
                 self._shared = None

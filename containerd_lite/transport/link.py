@@ -62,8 +62,8 @@ class Link(Multiplexer):
             deadline: The deadline of the call, which is also sent to the peer.
             message: The only message of the call. The sending side is closed after this message.
                 ``None`` means that the caller sends messages with ``send``.
-            encoding: The value of ``grpc-encoding`` if messages are compressed. ``message`` must
-                then be compressed already.
+            encoding: The value of ``grpc-encoding`` if the client sends compressed messages. If so,
+                ``message`` must already be compressed.
 
         Returns:
             The call, or ``None`` if the connection accepts no calls, or if it ended before any byte
@@ -165,8 +165,8 @@ class Link(Multiplexer):
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, Message | None]:
         """Wait for the next message.
 
-        The wait ends when a message arrives, when the call ends, or at the deadline. Return false
-        in the first result if the wait ended at the deadline. The second result is the message, or
+        The wait ends when a message arrives, when the call ends, or at the deadline. The first
+        result is false if the wait ended at the deadline. The second result is the message, or
         ``None`` if no message has arrived.
         """
         waiter = Waiter(call, _has_message, takes_message=True)

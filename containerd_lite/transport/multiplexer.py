@@ -327,7 +327,7 @@ class Multiplexer:
             self._socket_io.finish(self._wire.lost)
 
     def _leave(self, waiter: Waiter) -> None:
-        """End the thread's use of the connection. If there is now no reader, wake a follower.
+        """End the thread's use of the connection. If no thread is the reader now, wake a follower.
 
         This method can be called twice for a waiter.
         """

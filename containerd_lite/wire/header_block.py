@@ -18,8 +18,8 @@ class HeaderBlock:
     Attributes:
         encoding: The value of ``grpc-encoding``. Default: ``identity``.
         fields: All fields, in the order of the block.
-        http_status: The value of ``:status``. It is empty if the block has no ``:status``, like
-            trailers.
+        http_status: The value of ``:status``, or empty if the block has no ``:status``. Trailers
+            have no ``:status``.
         is_grpc: Whether the block is the header block of a gRPC response. Other responses contain
             no messages.
         is_informational: Whether ``:status`` is 1xx.

@@ -77,7 +77,7 @@ def do_pull(options: argparse.Namespace) -> int:
 
 
 def do_images(options: argparse.Namespace) -> int:
-    """List the images of the namespace. This takes only one call, and reads no content."""
+    """List the images of the namespace with one call, and without reading content."""
     with client_of(options) as client:
         found = client.list_images(*options.filters)
         if not found and not options.filters:
