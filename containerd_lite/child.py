@@ -1,4 +1,4 @@
-"""Child processes with bounds on their time and output."""
+"""Child processes whose run time and output are limited."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import NamedTuple
 from .deadline import Deadline
 from .errors import DeadlineExceeded, ResourceExhausted, Unknown
 
-#: Bytes to read from a pipe at a time.
+#: Maximum number of bytes to read from a pipe at once.
 _CHUNK = 64 << 10
 
 
 class Ended(NamedTuple):
-    """The result of a program; ``code`` is negative if a signal killed it."""
+    """The result of a program. If a signal killed the program, ``code`` is negative."""
 
     code: int
     stdout: bytes
@@ -26,7 +26,7 @@ class Ended(NamedTuple):
 
     @property
     def how(self) -> str:
-        """``exit code 1``, or ``signal 9``."""
+        """The end of the program as text, such as ``exit code 1`` or ``signal 9``."""
         return f"exit code {self.code}" if self.code >= 0 else f"signal {-self.code}"
 
 
@@ -41,17 +41,21 @@ def run_child(
     kept_stderr: int = 0,
     folder: str | None = None,
 ) -> Ended:
-    """Run a program to its end.
+    """Run a program, and wait until it ends.
 
     Args:
-        argv: The absolute path of the program, and its arguments. No shell is involved.
-        what: The name of the program in errors.
-        input: Its standard input.
-        environment: All of its environment variables.
-        deadline: When to kill it, with all processes of its group.
-        max_output: Bytes of standard output after which it is killed.
-        kept_stderr: Bytes of standard error to keep; the rest is discarded.
-        folder: Its working directory. Default: this process's.
+        argv: The absolute path of the program, and its arguments. The program is started without a
+            shell.
+        what: The name of the program in error messages.
+        input: The bytes for the program's standard input.
+        environment: All environment variables of the program.
+        deadline: The time at which the program and its process group are killed.
+        max_output: Maximum number of bytes of standard output. A program that writes more is
+            killed.
+        kept_stderr: Maximum number of bytes of standard error to return. Further bytes are
+            discarded.
+        folder: The working directory of the program. Default: the working directory of this
+            process.
 
     Raises:
         Unknown: The program cannot be started.
@@ -72,8 +76,8 @@ def run_child(
     except OSError as error:
         raise Unknown(f"{what} cannot be started ({error.strerror})") from None
     try:
-        with child, _killed_with_its_group(child):
-            stdout, stderr = _exchange(
+        with child, _group_killed_at_end(child):
+            stdout, stderr = _communicate(
                 child, what, input, deadline, max_output=max_output, kept_stderr=kept_stderr
             )
             code = child.wait(deadline.remaining())
@@ -83,18 +87,18 @@ def run_child(
 
 
 @contextmanager
-def _killed_with_its_group(child: Popen[bytes]) -> Iterator[None]:
-    """Kill the program and its process group if it still runs when the block ends."""
+def _group_killed_at_end(child: Popen[bytes]) -> Iterator[None]:
+    """If the program still runs when the block ends, kill its process group."""
     try:
         yield
     finally:
-        # No other group can have this number yet: the child has not been waited for.
+        # No other process group can have this number, because the child was not waited for yet.
         if child.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
 
 
-def _exchange(
+def _communicate(
     child: Popen[bytes],
     what: str,
     input: bytes,
@@ -103,8 +107,8 @@ def _exchange(
     max_output: int,
     kept_stderr: int,
 ) -> tuple[bytes, bytes]:
-    """Write a program's input and read its outputs, until it has closed them."""
-    assert child.stdin is not None  # it was asked for
+    """Write the input of a program, and read its outputs until the program has closed them."""
+    assert child.stdin is not None  # because of stdin=PIPE
     os.set_blocking(child.stdin.fileno(), False)
     left, stdout, stderr = memoryview(input), bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
@@ -117,7 +121,7 @@ def _exchange(
                 raise TimeoutExpired(child.args, 0)
             for key, _ in ready:
                 if key.fileobj is child.stdin:
-                    left = _feed(key.fd, left)
+                    left = _write_input(key.fd, left)
                     if not left:
                         selector.unregister(child.stdin)
                         child.stdin.close()
@@ -134,8 +138,11 @@ def _exchange(
     return bytes(stdout), bytes(stderr)
 
 
-def _feed(descriptor: int, input: memoryview) -> memoryview:
-    """Write a part of ``input`` and return the rest: nothing if the program closed its stdin."""
+def _write_input(descriptor: int, input: memoryview) -> memoryview:
+    """Write a part of ``input``, and return the part that is still to write.
+
+    If the program has closed its standard input, return an empty view.
+    """
     try:
         return input[os.write(descriptor, input) :]
     except BrokenPipeError:

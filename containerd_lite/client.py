@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @record(frozen=True)
 class _Options:
-    """The options of a client, which its pickle contains."""
+    """The options of a client, which are pickled with the client."""
 
     timeout: float | None
     connect_timeout: float | None
@@ -37,23 +37,28 @@ class _Options:
 class Client(Services, ImageVerbs, ContainerVerbs):
     """A client of one containerd daemon, in one namespace.
 
-    The client connects at the first call. Threads may share it, and a forked child may use it.
-    A pickle contains the address and the options alone.
+    The client connects at the first call. Several threads can share a client, and a forked child
+    can use the client of its parent. A pickled client contains only the address, the namespace and
+    the options.
 
     Args:
-        address: The daemon's socket. Default: ``$CONTAINERD_ADDRESS``, else
-            ``/run/containerd/containerd.sock``.
-        namespace: The containerd namespace. Default: ``$CONTAINERD_NAMESPACE``, else
-            ``"default"``.
-        timeout: Seconds that a call which only touches metadata may take; ``None`` for no limit.
-        connect_timeout: Seconds that connecting may take; ``None`` for no limit.
-        snapshotter: The snapshotter. Default: the namespace's, else the daemon's.
-        platform: The platform of images (``"linux/arm64"``). Default: this machine's.
-        runtime: The runtime of new containers (``"io.containerd.runc.v2"``). Default: the
-            namespace's, else runc's.
-        tls: TLS for a TCP address; ``False`` for TCP without TLS. containerd serves only the CRI
-            over TCP.
-        channel: An open channel to use instead of ``address`` and ``tls``. The caller closes it.
+        address: The address of the daemon. Default: ``$CONTAINERD_ADDRESS``, or
+            ``/run/containerd/containerd.sock`` if this variable is not set.
+        namespace: The containerd namespace. Default: ``$CONTAINERD_NAMESPACE``, or ``"default"`` if
+            this variable is not set.
+        timeout: Maximum number of seconds for a call that only reads or changes metadata. ``None``
+            means no limit.
+        connect_timeout: Maximum number of seconds to connect. ``None`` means no limit.
+        snapshotter: The snapshotter. Default: the namespace's default, or the daemon's default if
+            the namespace has no default.
+        platform: The platform of images, such as ``"linux/arm64"``. Default: the platform of this
+            machine.
+        runtime: The runtime of new containers, such as ``"io.containerd.runc.v2"``. Default: the
+            namespace's default, or runc if the namespace has no default.
+        tls: The TLS settings for a TCP address, or ``False`` for a TCP address without TLS.
+            containerd serves only the CRI over TCP.
+        channel: An open channel to use instead of ``address`` and ``tls``. The caller must close
+            this channel.
 
     Raises:
         InvalidArgument: The address is invalid, or both ``channel`` and an address are given.
@@ -75,7 +80,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         debug.read_environment()
         if channel is not None and (address is not None or tls is not None):
             raise InvalidArgument(
-                "the channel already has an address", remedy="Give either a channel or an address"
+                "the channel already has an address", remedy="Pass either a channel or an address"
             )
         self._owns_channel = channel is None
         namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
@@ -93,9 +98,9 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         return self._channel.name
 
     def in_namespace(self, namespace: str) -> Client:
-        """Return a client for another namespace that shares this client's connections.
+        """Return a client for another namespace, which shares the connections of this client.
 
-        The caller does not have to close it.
+        The caller does not have to close the returned client.
         """
         view = Client(
             channel=self._channel, namespace=namespace, **{**vars(self._options), "tls": None}
@@ -104,12 +109,12 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         return view
 
     def close(self) -> None:
-        """End every call and connection. Further calls of ``close`` do nothing."""
+        """End all calls, and close all connections. This method can be called several times."""
         if self._owns_channel:
             self._channel.close()
 
     def reconnect(self) -> None:
-        """End every call and connection; the next call connects again."""
+        """End all calls, and close all connections. The next call connects again."""
         self._channel.reconnect()
 
     def __enter__(self) -> Client:
@@ -126,7 +131,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
 
     @property
     def content_store(self) -> DaemonStore:
-        """The daemon's content store, with the methods of any ``ContentStore``."""
+        """The daemon's content store, with the methods of ``ContentStore``."""
         return store.DaemonStore(self.content_service)
 
     @property

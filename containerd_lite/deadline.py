@@ -8,19 +8,22 @@ from collections.abc import Iterator
 
 
 class Deadline:
-    """A point in time on the monotonic clock, or none.
+    """A point in time on the monotonic clock, or a deadline that never expires.
 
-    Operations of several steps pass one deadline to all of them.
+    An operation that has several steps passes the same deadline to all steps.
     """
 
     __slots__ = ("_at",)
 
     def __init__(self, seconds: float | None = None) -> None:
-        """Make a deadline ``seconds`` from now; with ``None`` it never expires."""
+        """Make a deadline ``seconds`` from now. With ``None``, the deadline never expires."""
         self._at = None if seconds is None else time.monotonic() + seconds
 
     def remaining(self) -> float | None:
-        """Return the seconds left (0 once expired), or ``None`` if it never expires."""
+        """Return the seconds until the deadline, or ``None`` if the deadline never expires.
+
+        If the deadline has passed, return 0.
+        """
         if self._at is None:
             return None
         left = self._at - time.monotonic()
@@ -32,7 +35,7 @@ class Deadline:
         return self._at is not None and time.monotonic() >= self._at
 
     def sooner(self, seconds: float | None) -> Deadline:
-        """Return the earlier of this deadline and one ``seconds`` from now."""
+        """Return the earlier of this deadline and a new deadline in ``seconds``."""
         other = Deadline(seconds)
         if other._at is None or (self._at is not None and self._at <= other._at):
             return self
@@ -44,10 +47,11 @@ class Deadline:
 
 
 def backoff(first: float, most: float) -> Iterator[float]:
-    """Yield waits in seconds without end: exponential backoff with jitter.
+    """Yield the seconds to wait before each retry: exponential backoff with jitter.
 
-    Each wait is random between half a bound and the bound. The bound starts at ``first`` and
-    doubles up to ``most``. The jitter spreads the retries of clients that failed at the same time.
+    Each wait is a random number between half of a bound and the bound. The bound starts at
+    ``first``, and doubles for each wait up to ``most``. If several clients fail at the same time,
+    the jitter spreads their retries.
     """
     bound = first
     while True:

@@ -1,8 +1,8 @@
-"""Debug output: the loggers, how to switch them on, and steps with their times.
+"""Debug output: the names of the loggers, functions that enable the loggers, and timed steps.
 
-A module that logs calls ``logging.getLogger(__package__)``. So the loggers are children of the
-package's logger, also if the package is vendored under another name. A program sets their levels
-and handlers like those of any other library. A logger that is off formats nothing.
+Each module that logs calls ``logging.getLogger(__package__)``. So all loggers are children of the
+package's logger, even if the package is vendored under another name. A program can set the levels
+and handlers of these loggers as for any other library. A disabled logger does not format messages.
 """
 
 from __future__ import annotations
@@ -19,30 +19,33 @@ if TYPE_CHECKING:
     import logging
     from types import TracebackType
 
-#: The names of the loggers, below the package's.
+#: The names of the loggers, relative to the package's logger.
 NAMES = ("images", "registry", "runtime", "transport", "wire")
-#: The environment variable that switches loggers on: ``1`` for all, or some of ``NAMES``.
+#: The environment variable that enables loggers. The value ``1`` enables all loggers. Another value
+#: is a list of names from ``NAMES``, separated by commas.
 VARIABLE = "CONTAINERD_LITE_DEBUG"
 _ALL, _NONE = ("1", "all", "true", "yes", "on"), ("", "0", "false", "no", "off")
-#: The value of ``logging.DEBUG``. This module must not import logging.
+#: The value of ``logging.DEBUG``. This module imports logging only in ``switch_on``.
 _DEBUG = 10
 _FORMAT = "%(asctime)s.%(msecs)03d %(name)s: %(message)s"
 
 _lock = threading.Lock()
 #: The package's logger, and the handler that ``switch_on`` added.
 _output: tuple[logging.Logger, logging.Handler] | None = None
-#: The loggers that ``switch_on`` has switched on.
+#: The names of the loggers that ``switch_on`` has enabled.
 _switched_on: set[str] = set()
 _is_read = False
 
 
 def switch_on(names: Sequence[str] = NAMES) -> None:
-    """Write the debug output of these loggers to stderr, besides those already switched on.
+    """Enable loggers, and write their debug output to stderr.
+
+    Loggers that are already enabled stay enabled.
 
     Args:
-        names: Some of ``NAMES``. Any other name causes a warning.
+        names: Names from ``NAMES``. An unknown name causes a warning. Default: all names.
     """
-    import logging  # takes 4 ms, which programs without debug output do not pay
+    import logging  # this import takes 4 ms, and only debug output needs it
 
     global _output
     package = logging.getLogger(__package__)
@@ -51,7 +54,7 @@ def switch_on(names: Sequence[str] = NAMES) -> None:
             handler = logging.StreamHandler()
             handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
             package.addHandler(handler)
-            package.propagate = False  # the root logger's handlers would write each line again
+            package.propagate = False  # otherwise, the root logger would write each line, too
             _output = package, handler
         for name in NAMES:
             if name in names:
@@ -63,7 +66,7 @@ def switch_on(names: Sequence[str] = NAMES) -> None:
 
 
 def switch_off() -> None:
-    """Switch off what ``switch_on`` switched on."""
+    """Disable the loggers that ``switch_on`` enabled, and remove its handler."""
     global _output
     with _lock:
         if _output is None:
@@ -77,7 +80,10 @@ def switch_off() -> None:
 
 
 def read_environment() -> None:
-    """Switch on the loggers that ``$CONTAINERD_LITE_DEBUG`` names, once per process."""
+    """Enable the loggers that ``$CONTAINERD_LITE_DEBUG`` names.
+
+    Only the first call in a process reads the variable.
+    """
     global _is_read
     if _is_read:
         return
@@ -90,15 +96,15 @@ def read_environment() -> None:
 
 
 class LoggedStep:
-    """Logs the start and the end of a step, with the time taken and any error.
+    """Logs the start and the end of a step. The end is logged with the elapsed time and any error.
 
     ::
 
         with LoggedStep(_LOGGER, "pull %s", name):
             ...
 
-    ``result`` is logged when the step succeeds. A step that starts while the logger is off logs
-    nothing.
+    If the step succeeds, ``result`` is logged. If the logger is disabled when the step starts,
+    nothing is logged.
     """
 
     __slots__ = ("_args", "_began", "_logger", "_message", "result")
@@ -128,7 +134,7 @@ class LoggedStep:
         if error is None:
             self._logger.debug(f"{self._message}: %s in %.1f ms", *self._args, self.result, took)
         else:
-            # The text of a foreign error may contain secrets that a peer sent.
+            # The text of an error from outside this package can contain secrets of a peer.
             why = str(error) if isinstance(error, ContainerdError) else ""
             why = f"{type(error).__name__}: {why}" if why else type(error).__name__
             self._logger.debug(f"{self._message}: failed in %.1f ms: %s", *self._args, took, why)

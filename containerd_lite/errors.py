@@ -1,4 +1,4 @@
-"""The error tree: a class for each of containerd's errdefs, and those that a client adds.
+"""The error classes: a class for each error of containerd's errdefs, and additional classes.
 
 The tree of the classes::
 
@@ -25,15 +25,15 @@ from __future__ import annotations
 class ContainerdError(Exception):
     """The base class of all errors that this package raises on purpose.
 
-    ``str(error)`` gives the operation, the message, the address and the remedy. Errors can be
+    ``str(error)`` contains the operation, the message, the address and the remedy. Errors can be
     pickled.
 
     Attributes:
-        message: What failed, on what, and why.
-        operation: The call that failed (``"Images.Get"``), or ``""``.
-        address: The daemon's or the registry's address without credentials, or ``""``.
-        remedy: What the caller can do about it, as a command, or ``""``.
-        details: The details of the ``google.rpc.Status``, as pairs of type URL and bytes.
+        message: A text that says what failed, on which object, and why.
+        operation: The call that failed, such as ``"Images.Get"``, or ``""``.
+        address: The address of the daemon or the registry without credentials, or ``""``.
+        remedy: A sentence that says what the caller can do to solve the problem, or ``""``.
+        details: The details of the ``google.rpc.Status``, as pairs of a type URL and bytes.
         joined: Other errors that the daemon sent in the same status.
     """
 
@@ -62,11 +62,11 @@ class ContainerdError(Exception):
 
 
 class Unknown(ContainerdError):
-    """The peer failed without a more specific error code."""
+    """The peer reported an error without a more specific error code."""
 
 
 class InvalidArgument(ContainerdError, ValueError):
-    """The request is invalid: it fails in any state of the system."""
+    """The request is invalid, whatever the state of the system is."""
 
 
 class NotFound(ContainerdError):
@@ -74,11 +74,11 @@ class NotFound(ContainerdError):
 
 
 class AlreadyExists(ContainerdError):
-    """An object of this name exists already."""
+    """An object with this name already exists."""
 
 
 class PermissionDenied(ContainerdError):
-    """The caller lacks the permission."""
+    """The caller has no permission for the operation."""
 
 
 class ResourceExhausted(ContainerdError):
@@ -94,15 +94,15 @@ class Conflict(FailedPrecondition):
 
 
 class NotModified(FailedPrecondition):
-    """The object has the requested state already."""
+    """The object already has the requested state."""
 
 
 class Aborted(ContainerdError):
-    """The operation was aborted; the caller may retry it."""
+    """The operation was aborted. The caller can retry the operation."""
 
 
 class OutOfRange(ContainerdError):
-    """An offset or size lies outside the object."""
+    """An offset or a size is outside the object."""
 
 
 class Unimplemented(ContainerdError):
@@ -136,7 +136,7 @@ class DeadlineExceeded(ContainerdError, TimeoutError):
 class ProtocolError(ContainerdError):
     """The peer or this client violated HTTP/2 or gRPC.
 
-    ``remote`` is true for a violation by the peer.
+    ``remote`` is true if the peer caused the violation.
     """
 
     def __init__(self, message: str = "", *, remote: bool = True, **parts: str) -> None:
@@ -149,15 +149,15 @@ class SocketNotFound(Unavailable):
 
 
 class ConnectionRefused(Unavailable):
-    """The address refuses connections: no process listens there."""
+    """The address refuses connections, because no process listens on it."""
 
 
 class ConnectionLost(Unavailable):
-    """The connection ended during the call; the daemon may or may not have executed it."""
+    """The connection ended during the call. It is unknown whether the daemon executed the call."""
 
 
 class SocketPermissionDenied(PermissionDenied):
-    """The socket exists, but this user may not open it."""
+    """The socket exists, but this user has no permission to open it."""
 
 
 class NoMatchingPlatform(NotFound):
@@ -204,8 +204,8 @@ class RegistryError(ContainerdError):
     """A registry sent an error or an invalid response.
 
     Attributes:
-        status: The HTTP status, or 0 if the registry sent none.
-        codes: Error codes as the distribution-spec defines them (``"MANIFEST_UNKNOWN"``).
+        status: The HTTP status, or 0 if the registry sent no status.
+        codes: Error codes of the distribution-spec, such as ``"MANIFEST_UNKNOWN"``.
     """
 
     def __init__(
@@ -221,19 +221,19 @@ class RegistryNotFound(RegistryError, NotFound):
 
 
 class RegistryUnauthorized(RegistryError, Unauthenticated):
-    """The registry rejected the credentials, or requires some."""
+    """The registry rejected the credentials, or requires credentials."""
 
 
 class RegistryUnavailable(RegistryError, Unavailable):
     """The registry is unreachable, or cannot serve the request now.
 
-    ``retry_after`` holds the seconds of its ``Retry-After`` header, or ``None``.
+    ``retry_after`` is the number of seconds in the response's ``Retry-After`` header, or ``None``.
     """
 
     retry_after: float | None = None
 
 
-#: The error for each gRPC status code (grpc's statuscodes.md). Code 0 is OK.
+#: The error class for each gRPC status code (grpc's statuscodes.md). Code 0 means OK.
 BY_CODE: dict[int, type[ContainerdError]] = {
     1: Cancelled,
     2: Unknown,

@@ -1,4 +1,4 @@
-"""Interrupting an operation from another thread: its requests and waits end at once."""
+"""Interrupts an operation from another thread: its requests and waits end at once."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from .errors import Cancelled
 
 
 class Interrupt(threading.Event):
-    """An event that ends the requests and the waits of an operation once it is set.
+    """An event that ends the requests and the waits of an operation when the event is set.
 
-    Threads that run in a copy of the context (``copy_context``) obey it, too. It is never cleared.
+    The interrupt also applies to threads that run in a copy of the operation's context
+    (``copy_context``). A set interrupt is never cleared.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # Reentrant: the garbage collector may close a reader, whose interrupt is then set, while
-        # this thread has the lock.
+        # The lock is reentrant, because the garbage collector can close a reader while this thread
+        # has the lock. When a reader is closed, the reader's interrupt is set.
         self._lock = threading.RLock()
         self._callbacks: set[Callable[[], object]] = set()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Let this interrupt, and that of an enclosing block, end requests and waits in the block.
+        """Apply this interrupt, and the interrupt of an enclosing block, to the block.
 
         Raises:
-            Cancelled: One of the two is set already.
+            Cancelled: One of the two interrupts is already set.
         """
         outer = _current.get()
         is_inner = outer is not None and outer is not self
@@ -51,12 +52,12 @@ class Interrupt(threading.Event):
             self._callbacks.add(callback)
 
     def drop(self, callback: Callable[[], object]) -> None:
-        """Stop calling ``callback``."""
+        """Remove a callback, so that it is not called when the interrupt is set."""
         with self._lock:
             self._callbacks.discard(callback)
 
     def set(self) -> None:
-        """End the operation's requests and waits."""
+        """End the requests and the waits of the operation."""
         super().set()
         with self._lock:
             for callback in tuple(self._callbacks):
@@ -65,14 +66,14 @@ class Interrupt(threading.Event):
     def check(self) -> None:
         """Raise ``Cancelled`` if the interrupt is set."""
         if self.is_set():
-            raise Cancelled("the operation that this is part of was stopped")
+            raise Cancelled("an interrupt stopped the operation")
 
 
 _current: ContextVar[Interrupt | None] = ContextVar("interrupt", default=None)
 
 
 def current_interrupt() -> Interrupt | None:
-    """Return the interrupt of the operation that this thread works for."""
+    """Return the interrupt of this thread's operation, or ``None``."""
     return _current.get()
 
 
@@ -93,10 +94,10 @@ def pause(seconds: float) -> None:
 
 @contextmanager
 def delayed(seconds: float) -> Iterator[None]:
-    """Let the block run for ``seconds`` more after an interrupt.
+    """Let the block run for up to ``seconds`` after an interrupt.
 
-    A response that is under way may name what must be cleaned up. The block does not start if the
-    interrupt is set already: then this raises ``Cancelled``.
+    In this time, a response can arrive that says what the caller must clean up. If the interrupt
+    is already set before the block, ``Cancelled`` is raised, and the block does not run.
     """
     outer = _current.get()
     if outer is None:
@@ -108,7 +109,7 @@ def delayed(seconds: float) -> Iterator[None]:
     timer.daemon = True
 
     def begin() -> None:
-        with suppress(RuntimeError):  # it was started already
+        with suppress(RuntimeError):  # the timer was already started
             timer.start()
 
     outer.add(begin)
@@ -124,7 +125,7 @@ def delayed(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Run the block regardless of interrupts, for clean-up."""
+    """Run the block, and ignore interrupts during the block. This is for clean-up."""
     token = _current.set(None)
     try:
         yield

@@ -1,4 +1,4 @@
-"""``Layout``: the image methods of ``Client`` on an OCI image layout, without a daemon."""
+"""``Layout``: the image methods of ``Client`` for an OCI image layout, without a daemon."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ class LayoutBackend(ImageBackend):
     def with_defaults(
         self, *, platform: Platform | str | None = None, snapshotter: str | None = None
     ) -> LayoutBackend:
-        """Return this backend with another default platform."""
+        """Return a backend for the same layout with another default platform."""
         wanted = parse(platform) if isinstance(platform, str) else platform
         return LayoutBackend(self.store, wanted or self.platform)
 
     @contextmanager
     def keeping(self, resume: str = "") -> Iterator[None]:
-        """Run the block: a layout has no garbage collection from which to protect content.
+        """Run the block. A layout has no garbage collection, so content needs no protection.
 
-        Incomplete writes stay in ``.ingest/``, which is removed if it is empty.
+        Incomplete writes stay in the folder ``.ingest/``. If this folder is empty after the block,
+        it is removed.
         """
         try:
             yield
@@ -42,25 +43,29 @@ class LayoutBackend(ImageBackend):
             self.store.tidy()
 
     def replacer(self) -> Replacer:
-        """Return the store, which can replace damaged blobs itself."""
+        """Return the store, because a layout's store can replace damaged blobs itself."""
         return self.store
 
 
 class Layout(ImageVerbs):
     """An OCI image layout on disk, with the image methods of ``Client``.
 
-    An image's name is its annotation ``io.containerd.image.name`` in ``index.json``, else
-    ``org.opencontainers.image.ref.name``. New images have their full name in the latter, which
-    other tools read. If another tool gave one name to two images, methods that look the name up
-    raise ``FailedPrecondition``, and a method that writes the name replaces both.
+    The name of an image is the annotation ``io.containerd.image.name`` of its entry in
+    ``index.json``. If the entry does not have this annotation, the name is the annotation
+    ``org.opencontainers.image.ref.name``. For a new image, this package writes the full name to
+    ``org.opencontainers.image.ref.name``, because other tools read that annotation.
+
+    If another tool gave the same name to two images, a method that looks up the name raises
+    ``FailedPrecondition``. A method that writes the name replaces both images.
 
     Args:
-        path: The folder. If it is missing or empty, the first image that is written creates the
-            layout.
-        platform: The platform of images (``"linux/arm64"``). Default: this machine's.
+        path: The folder of the layout. If the folder is missing or empty, the first write of an
+            image creates the layout.
+        platform: The platform of images, such as ``"linux/arm64"``. Default: the platform of this
+            machine.
 
     Raises:
-        InvalidArgument: The folder has other content than a layout.
+        InvalidArgument: The folder is not empty, and does not contain a layout.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, platform: str | None = None) -> None:

@@ -1,15 +1,16 @@
-"""Imports at first use for packages, and regular expressions that are compiled at first use.
+"""Imports modules at first use, and compiles regular expressions at first use.
 
-A package lists its modules, and the names that each defines, in one table::
+A package lists its modules, and the names that each module defines, in one table::
 
     if TYPE_CHECKING:
         from .pull import pull_image as pull_image
 
     __getattr__, __dir__ = lazy_names(__name__, {"pull": ["pull_image"]})
 
-A program then loads only the modules that it uses. Modules are named relative to the package, so
-this works from a zip file and under another package name. A name must differ from the names of
-the package's modules: importing such a module would replace the name.
+A program then loads only the modules that it uses. Module names in the table are relative to the
+package, so the table also works in a zip file and under another package name. A name in the table
+must not be the name of one of the package's modules, because the import of that module would
+replace the name's value.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-#: The tables of the packages imported so far, by the package's name.
+#: The tables of all imported packages, by package name.
 TABLES: dict[str, Mapping[str, Sequence[str]]] = {}
 
 
@@ -31,11 +32,12 @@ def lazy_names(
 
     Args:
         package: The package's ``__name__``.
-        table: The names that each module defines. Modules are named relative to the package.
+        table: The names that each module defines, by module name. Module names are relative to the
+            package.
 
     Returns:
-        ``__getattr__``, which imports the module of a name at the first use of the name, and
-        ``__dir__``, which lists all names, loaded or not.
+        Two functions. ``__getattr__`` imports the module of a name at the first use of the name.
+        ``__dir__`` lists all names, even if their modules are not imported yet.
     """
     TABLES[package] = table
     loaded = vars(sys.modules[package])
@@ -61,7 +63,7 @@ class _Pattern:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(re.compile(*self._parts), name)
-        setattr(self, name, found)  # Python finds this attribute first from now on
+        setattr(self, name, found)  # next time, Python finds the attribute without __getattr__
         return found
 
 

@@ -1,9 +1,9 @@
-"""Locks with a deadline, which an interrupt never leaves locked.
+"""Acquires locks with a deadline, so that an interrupt never leaves a lock locked.
 
-A signal handler can raise an exception (KeyboardInterrupt) anywhere in the main thread, also right
-after ``lock.acquire(timeout=…)`` returns and before the caller notes that it has the lock. So 5 of
-800 command lines that were interrupted at their start hung for ever. ``with lock:`` has no such
-gap, but no deadline either.
+A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If this
+happens after ``lock.acquire(timeout=…)`` has acquired the lock, but before the caller gets the
+result, the lock stays locked. For this reason, 5 of 800 command lines that were interrupted at
+their start hung forever. ``with lock:`` does not have this problem, but it has no deadline.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from .deadline import Deadline
 
-#: Seconds between the calls of ``check`` while a thread waits.
+#: Number of seconds between two calls of ``check`` while a thread waits for a lock.
 _CHECK_INTERVAL = 0.1
 NEVER = Deadline()
 
@@ -23,22 +23,24 @@ NEVER = Deadline()
 def holding(
     lock: threading.RLock, deadline: Deadline = NEVER, check: Callable[[], object] | None = None
 ) -> Iterator[bool]:
-    """Run the block with ``lock`` acquired.
+    """Acquire ``lock`` for the block.
 
     Args:
-        lock: A reentrant lock: it knows whether this thread has acquired it.
-        deadline: When to stop waiting. The block then runs without the lock.
-        check: Called every 0.1 seconds while waiting; it raises to stop waiting.
+        lock: The lock. It must be reentrant, because such a lock knows its owner thread.
+        deadline: The time at which the wait for the lock ends. The block then runs without the
+            lock. Default: no limit.
+        check: A function that is called every 0.1 seconds during the wait. It can raise an
+            exception to end the wait.
 
     Yields:
-        Whether the lock is acquired.
+        Whether this thread has acquired the lock.
     """
     try:
         yield _acquire(lock, deadline, check)
     finally:
         try:  # noqa: SIM105  an interrupt could hit the call of suppress()
             lock.release()
-        except RuntimeError:  # this thread has not acquired it
+        except RuntimeError:  # this thread has not acquired the lock
             pass
 
 

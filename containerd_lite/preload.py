@@ -1,4 +1,4 @@
-"""``load``: import parts of the package now rather than at their first use."""
+"""``load`` imports parts of the package before their first use."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Literal, get_args
 from .errors import InvalidArgument
 from .lazy import TABLES
 
-#: Parts of the package that programs use.
+#: A part of the package that a program can load.
 Family = Literal["services", "registry", "images", "runtime"]
-#: The sub-packages of each family, including those that it needs.
-_ROOMS: Mapping[Family, Sequence[str]] = {
+#: The sub-packages of each family, including the sub-packages that the family needs.
+_PACKAGES: Mapping[Family, Sequence[str]] = {
     "services": ("oci", "schema", "services"),
     "registry": ("oci", "registry"),
     "images": ("oci", "schema", "services", "registry", "store", "images"),
     "runtime": ("oci", "schema", "services", "registry", "store", "images", "runtime"),
 }
-#: The modules with the classes that programs use.
-_FACES = ("client", "layout")
-#: Modules that functions import when they are called. Some may not be installed.
+#: The modules of ``Client`` and ``Layout``.
+_MAIN_MODULES = ("client", "layout")
+#: Modules that are imported inside functions. Some of these modules can be missing.
 _IN_FUNCTIONS = (
     ".images.pull.convert_schema1",
     ".registry.helpers",
@@ -40,21 +40,21 @@ _IN_FUNCTIONS = (
     "tomli",
     "tomllib",
     "urllib.parse",
-    # The standard library imports this one late.
+    # The standard library imports this module at the first use of the codec.
     "encodings.idna",
 )
 
 
 def load(*families: Family) -> None:
-    """Import parts of the package, and read the descriptor sets, now rather than at first use.
+    """Import parts of the package, and read the descriptor sets, before their first use.
 
-    A program calls this before it drops privileges, changes its root or forks: afterwards it may
-    be unable to read the package's files.
+    A program calls this function before it drops privileges, changes its root or forks. After that,
+    the program could fail to read the files of the package.
 
     Args:
-        families: The parts that the program will use. ``"images"`` contains what ``Client`` and
-            ``Layout`` do with images, ``"runtime"`` what ``Client`` does with containers. Each
-            includes the parts that it needs. Default: all.
+        families: The parts that the program will use. ``"images"`` has the image methods of
+            ``Client`` and ``Layout``. ``"runtime"`` has the container methods of ``Client``. Each
+            part includes the parts that it needs. Default: all parts.
 
     Raises:
         InvalidArgument: A family is unknown.
@@ -65,31 +65,31 @@ def load(*families: Family) -> None:
             raise InvalidArgument(
                 f"family {family!r} is unknown", remedy=f"Use some of {', '.join(known)}"
             )
-    for name in _FACES:
+    for name in _MAIN_MODULES:
         import_module(f".{name}", __package__)
     for name in _IN_FUNCTIONS:
         with suppress(ImportError):
             import_module(name, __package__)
     _load_tables(
-        {f"{__package__}.{room}" for family in families or known for room in _ROOMS[family]}
+        {f"{__package__}.{name}" for family in families or known for name in _PACKAGES[family]}
     )
     pool = sys.modules.get(f"{__package__}.schema.pool")
     if pool is not None:
         pool.CONTAINERD.load_all()
 
 
-def _load_tables(rooms: Set[str]) -> None:
-    """Import the modules in the tables of these packages and of their sub-packages."""
-    for room in rooms:
-        import_module(room)
+def _load_tables(parents: Set[str]) -> None:
+    """Import all modules in the tables of the packages ``parents`` and of their sub-packages."""
+    for parent in parents:
+        import_module(parent)
     loaded: set[str] = set()
-    # Importing a module may add further tables, also of another package.
-    while packages := [name for name in TABLES.keys() - loaded if _is_within(name, rooms)]:
+    # The import of a module can add tables to ``TABLES``, even tables of other packages.
+    while packages := [name for name in TABLES.keys() - loaded if _is_within(name, parents)]:
         for package in packages:
             loaded.add(package)
             for module in TABLES[package]:
                 import_module(f".{module}", package)
 
 
-def _is_within(package: str, rooms: Set[str]) -> bool:
-    return any(package == room or package.startswith(f"{room}.") for room in rooms)
+def _is_within(package: str, parents: Set[str]) -> bool:
+    return any(package == parent or package.startswith(f"{parent}.") for parent in parents)

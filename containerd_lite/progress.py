@@ -31,15 +31,15 @@ class ProgressEvent:
     """The progress of one object of an operation.
 
     Attributes:
-        stage: What happens to the object.
+        stage: The step that the object has reached.
         name: The reference or the digest of the object.
-        offset: Bytes done so far.
-        total: Bytes of the whole object; 0 if unknown.
-        media_type: The object's media type, or ``""``.
-        reason: Why a ``"retrying"`` object failed.
-        wait: Seconds until the next try of a ``"retrying"`` object.
-        rate: Bytes per second while bytes move, averaged since this process started with the
-            object.
+        offset: The number of bytes that have been processed.
+        total: The size of the object in bytes, or 0 if the size is unknown.
+        media_type: The media type of the object, or ``""``.
+        reason: In the stage ``"retrying"``: the reason of the failure.
+        wait: In the stage ``"retrying"``: the number of seconds until the next attempt.
+        rate: The number of transferred bytes per second: an average since this process started to
+            transfer the object.
     """
 
     stage: Stage
@@ -57,5 +57,6 @@ class ProgressEvent:
         return f"{text} ({self.reason})" if self.reason else text
 
 
-#: A function for progress events. Any thread of the operation calls it, one call at a time.
+#: A function that receives progress events. Several threads of the operation can call the function,
+#: but never at the same time.
 ProgressCallback = Callable[[ProgressEvent], object]

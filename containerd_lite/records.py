@@ -1,11 +1,12 @@
 """``record``: dataclasses that are cheap to define.
 
 ``dataclasses.dataclass`` compiles the methods of a class when the class is defined, which takes
-0.3 to 1 ms. A short-lived program defines more classes than it creates objects. A class defined
-with ``record`` starts with methods that are written for any class. Its 17th object, or the first
-use of ``__dataclass_fields__``, gives it the methods that ``dataclass`` compiles. So
-``dataclasses.fields``, ``asdict``, ``replace``, ``copy.replace``, ``match``, pickling, equality
-and ``repr`` work as on any dataclass, and type checkers see a dataclass.
+0.3 to 1 ms. A short-lived program defines more classes than it creates objects. A class that is
+defined with ``record`` starts with general methods, which work for every class. When the program
+creates the 17th object of the class, or first uses ``__dataclass_fields__``, the class gets the
+methods that ``dataclass`` compiles. So ``dataclasses.fields``, ``asdict``, ``replace``,
+``copy.replace``, ``match``, pickling, equality and ``repr`` work as for any dataclass, and type
+checkers see a dataclass.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["field", "has_default", "names_of", "record", "replace"]
 
-#: The next object after so many compiles the class. A general ``__init__`` takes 4 us a call.
-_FEW = 16
+#: Number of objects that are created before the class is compiled. A call of the general
+#: ``__init__`` takes 4 us.
+_MAX_GENERAL = 16
 _MISSING: Any = object()
 
 
@@ -42,26 +44,28 @@ class _FieldArguments:
         self.kw_only = kw_only
 
     def compiled(self) -> Any:
-        """Return the same as a ``dataclasses.field``."""
-        from dataclasses import field  # takes 13 ms, unless h2 has loaded it
+        """Return a ``dataclasses.field`` with the same arguments."""
+        from dataclasses import field  # this takes 13 ms, unless h2 has imported dataclasses before
 
         given = {key: value for key, value in vars(self).items() if value is not _MISSING}
         return field(**given)
 
 
 class _Layout:
-    """The fields of a class and of its bases, by name, in order."""
+    """The fields of a record class and of its base classes, in the order of their definition."""
 
     def __init__(self, fields: dict[str, _FieldArguments], *, frozen: bool) -> None:
         self.fields = fields
         self.frozen = frozen
         self.made = 0
-        self.positional = [name for name, one in fields.items() if one.init and not one.kw_only]
-        self.compared = [name for name, one in fields.items() if one.compare]
+        self.positional = [name for name, spec in fields.items() if spec.init and not spec.kw_only]
+        self.compared = [name for name, spec in fields.items() if spec.compare]
         self.hashed = [
-            name for name, one in fields.items() if (one.compare if one.hash is None else one.hash)
+            name
+            for name, spec in fields.items()
+            if (spec.compare if spec.hash is None else spec.hash)
         ]
-        self.shown = [name for name, one in fields.items() if one.repr]
+        self.shown = [name for name, spec in fields.items() if spec.repr]
 
     def values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
         """Return the values of all fields, or ``None`` if the arguments do not fit."""
@@ -69,22 +73,22 @@ class _Layout:
         if len(args) > len(values) or not values.keys().isdisjoint(kwargs):
             return None
         values.update(kwargs)
-        for name, one in self.fields.items():
+        for name, spec in self.fields.items():
             if name in values:
-                if not one.init:
+                if not spec.init:
                     return None
-            elif one.default_factory is not _MISSING:
-                values[name] = one.default_factory()
-            elif one.default is not _MISSING:
-                values[name] = one.default
-            elif one.init:
+            elif spec.default_factory is not _MISSING:
+                values[name] = spec.default_factory()
+            elif spec.default is not _MISSING:
+                values[name] = spec.default
+            elif spec.init:
                 return None
         return values if values.keys() <= self.fields.keys() else None
 
 
 def _owner(kind: type) -> type:
-    """Return the class that ``record`` decorates; ``kind`` may be a plain subclass of it."""
-    return next(one for one in kind.__mro__ if "__record_fields__" in vars(one))
+    """Return the record class of ``kind``, which can be a plain subclass of the record class."""
+    return next(base for base in kind.__mro__ if "__record_fields__" in vars(base))
 
 
 def _layout(kind: type) -> _Layout:
@@ -105,7 +109,10 @@ def names_of(kind: type) -> Iterable[str]:
 
 
 def has_default(kind: type, name: str) -> bool:
-    """Return whether a field has a plain default, which then is an attribute of the class."""
+    """Return whether a field has a plain default.
+
+    A plain default is a value, not a factory. The value is an attribute of the class.
+    """
     return _layout(kind).fields[name].default is not _MISSING
 
 
@@ -120,7 +127,7 @@ def _compile(kind: type) -> type:
         "__module__": owner.__module__,
         "__qualname__": owner.__qualname__,
         "__doc__": owner.__doc__ or "",
-        **{name: one.compiled() for name, one in layout.fields.items()},
+        **{name: spec.compiled() for name, spec in layout.fields.items()},
     }
     if hasattr(owner, "__post_init__"):
         parts["__post_init__"] = owner.__post_init__
@@ -134,7 +141,10 @@ def _compile(kind: type) -> type:
 
 
 def _types(kind: type) -> Iterator[tuple[str, str]]:
-    """Yield the fields that a class itself declares. Annotations are strings in this package."""
+    """Yield the name and the type of each field that the class itself declares.
+
+    In this package, annotations are strings.
+    """
     for name, text in kind.__annotations__.items() if kind is not object else ():
         if isinstance(text, str) and not text.startswith("ClassVar"):
             yield name, text
@@ -147,8 +157,10 @@ def _init(self: Any, *args: Any, **kwargs: Any) -> None:
     kind = type(self)
     layout = _layout(kind)
     layout.made += 1
-    values = layout.values(args, kwargs) if layout.made <= _FEW else None
-    if values is None:  # often used, or wrong arguments, which this one reports
+    values = layout.values(args, kwargs) if layout.made <= _MAX_GENERAL else None
+    if values is None:
+        # The class has many objects, or the arguments are wrong. The compiled ``__init__`` reports
+        # wrong arguments.
         vars(_compile(kind))["__init__"](self, *args, **kwargs)
         return
     vars(self).update(values)
@@ -183,7 +195,7 @@ def _delete(self: Any, name: str) -> None:
 
 
 def _check_frozen(kind: type, name: str, what: str) -> None:
-    """Raise ``FrozenInstanceError``, except for attributes that a plain subclass adds."""
+    """Raise ``FrozenInstanceError``, unless a plain subclass has added the attribute."""
     if kind is _owner(kind) or name in _layout(kind).fields:
         from dataclasses import FrozenInstanceError
 
@@ -192,12 +204,12 @@ def _check_frozen(kind: type, name: str, what: str) -> None:
 
 def _replace(self: Any, /, **changes: Any) -> Any:
     fields = _layout(type(self)).fields
-    kept = {n: getattr(self, n) for n, one in fields.items() if one.init and n not in changes}
+    kept = {n: getattr(self, n) for n, spec in fields.items() if spec.init and n not in changes}
     return type(self)(**kept, **changes)
 
 
 class _Late:
-    """An attribute of a class that exists only after compiling."""
+    """A class attribute whose first use compiles the class."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -206,7 +218,7 @@ class _Late:
         return vars(_compile(kind))[self._name]
 
 
-#: The methods that each class has from the start, unless it defines them itself.
+#: The methods that each record class gets, unless the class itself defines the method.
 _GENERAL: dict[str, Any] = {
     "__init__": _init,
     "__repr__": _repr,
@@ -226,7 +238,7 @@ else:
     replace = _replace
 
     def record(kind: type | None = None, /, *, frozen: bool = False) -> Any:
-        """Make a dataclass; the counterpart of ``dataclasses.dataclass``."""
+        """Make a dataclass, like ``dataclasses.dataclass``."""
         if kind is None:
             return lambda kind: _record(kind, frozen)
         return _record(kind, frozen)
@@ -246,7 +258,7 @@ def _record(kind: type, frozen: bool) -> type:
             own[name] = _FieldArguments(given)
     methods = {**_GENERAL, "__replace__": _replace, **(_FROZEN if frozen else {"__hash__": None})}
     if vars(kind).get("__hash__") is None and "__hash__" in vars(kind):
-        del kind.__hash__  # Python sets it to None in a class that defines __eq__
+        del kind.__hash__  # Python sets __hash__ to None in a class that defines __eq__
     for name, method in methods.items():
         if name not in vars(kind):
             setattr(kind, name, method)

@@ -1,4 +1,4 @@
-"""The ``ContainerdError`` for each ``OSError``, and opening files without blocking."""
+"""Converts an ``OSError`` to a ``ContainerdError``, and opens files without blocking."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def of_system(error: OSError, operation: str = "", place: object = None) -> Cont
     """Return the ``ContainerdError`` for an ``OSError``.
 
     Args:
-        error: The error. Rare ones become a ``FailedPrecondition``.
+        error: The error. An error number without a class becomes a ``FailedPrecondition``.
         operation: The operation that failed.
-        place: The path that it failed on, if ``error`` does not name one.
+        place: The path on which the operation failed, if ``error`` does not contain the path.
     """
     kind, remedy = _KINDS.get(error.errno, (FailedPrecondition, ""))
     message = error.strerror or str(error) or type(error).__name__
@@ -64,11 +64,11 @@ def _name(filename: object) -> str:
 
 
 def open_file(path: str | bytes | os.PathLike[str], flags: int = 0) -> BinaryIO:
-    """Open a file for reading. Opening a FIFO does not wait for a writer.
+    """Open a file for reading. If the file is a FIFO, do not wait for a writer.
 
     Args:
-        path: The file's path.
-        flags: Further flags for ``os.open``.
+        path: The path of the file.
+        flags: Additional flags for ``os.open``.
 
     Raises:
         OSError: The file cannot be opened.

@@ -11,20 +11,20 @@ from .errors import ContainerdError
 class Undo:
     """A context manager that calls clean-up functions if its block raises.
 
-    It calls the functions in reverse order, and the exception propagates. It drops a
-    ``ContainerdError`` of a function, which would hide the exception of the block. If the block
-    succeeds, it calls none of them.
+    The functions are called in reverse order, and the block's exception propagates. If a function
+    raises a ``ContainerdError``, this error is ignored, because it would hide the block's
+    exception. If the block succeeds, no function is called.
     """
 
     def __init__(self, *functions: Callable[[], object]) -> None:
         self._functions = list(functions)
 
     def add(self, function: Callable[[], object]) -> None:
-        """Call ``function``, too, if the block raises, before the functions added earlier."""
+        """Add a clean-up function, which is called before the functions that were added earlier."""
         self._functions.append(function)
 
     def clear(self) -> None:
-        """Forget all functions."""
+        """Remove all functions, so that no function is called."""
         self._functions.clear()
 
     def __enter__(self) -> Undo:
@@ -40,7 +40,7 @@ class Undo:
         try:
             with suppress(ContainerdError):
                 self._functions.pop()()
-        finally:  # call the others even if an interrupt hits this one
+        finally:  # call the remaining functions even if an interrupt ends this function
             self._call_all()
 
 
@@ -52,10 +52,10 @@ def end_block(
     """Clean up at the end of a ``with`` block.
 
     Args:
-        kind: The class of the exception that the block raised, or ``None`` if it succeeded.
-        close: Cleans up after a block that succeeded, and raises if it cannot.
-        close_quietly: Cleans up as far as possible, without raising. Called if the block failed,
-            or if an interrupt hits ``close``.
+        kind: The class of the exception that the block raised, or ``None`` if the block succeeded.
+        close: A function that cleans up after a block that succeeded. It can raise an exception.
+        close_quietly: A function that cleans up as far as possible, and never raises. It is called
+            if the block failed, or if an interrupt ends ``close``.
     """
     if kind is not None:
         close_quietly()

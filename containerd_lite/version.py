@@ -1,4 +1,4 @@
-"""The version of this package, as a constant that a vendored copy has, too."""
+"""The version of this package, as a constant that also exists in a vendored copy."""
 
 VERSION = "0.1.0"
 USER_AGENT = f"containerd-lite/{VERSION}"

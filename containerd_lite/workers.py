@@ -1,8 +1,9 @@
-"""A thread pool that an interrupt never leaves with a running thread.
+"""A thread pool whose shutdown waits for all running calls, even after an interrupt.
 
-A signal handler can raise an exception (KeyboardInterrupt) anywhere in the main thread, also while
-``ThreadPoolExecutor`` starts a thread. The thread then runs, but the pool does not wait for it. So
-an interrupted push sometimes returned on a busy machine before its upload was cancelled.
+A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If this
+happens while ``ThreadPoolExecutor`` starts a thread, the thread runs, but the pool does not wait
+for the thread. So on a busy machine, an interrupted push sometimes returned before its upload was
+cancelled.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-#: Longest single wait of ``result_when_done`` in seconds.
+#: Maximum number of seconds of a single wait in ``result_when_done``.
 _LONGEST_WAIT = 0.1
 
 
 class Workers(ThreadPoolExecutor):
     """A ``ThreadPoolExecutor`` that runs each call in a copy of the submitter's context.
 
-    After ``shutdown(wait=True)`` no call runs and none starts, also after an interrupt.
+    After ``shutdown(wait=True)``, no call is running, and no call starts. This is also true after
+    an interrupt.
     """
 
     def __init__(self, most: int, name: str) -> None:
-        """Allow ``most`` threads, whose names start with ``name``."""
+        """Make a pool of up to ``most`` threads, whose names start with ``name``."""
         super().__init__(most, name)
         self._changed = threading.Condition()
         self._busy = 0
@@ -52,7 +54,7 @@ class Workers(ThreadPoolExecutor):
                 self._changed.notify_all()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more calls; with ``wait``, return once none runs."""
+        """Accept no more calls. If ``wait`` is true, wait until no call is running."""
         super().shutdown(wait, cancel_futures=cancel_futures)
         if wait:
             with self._changed:
@@ -61,11 +63,11 @@ class Workers(ThreadPoolExecutor):
 
 
 def result_when_done(task: Future[_T]) -> _T:
-    """Return ``task.result()``; signals are handled while this waits.
+    """Return ``task.result()``. Signals are handled while this function waits.
 
-    Python runs the handler of a signal in the main thread, between two bytecodes. If the signal
-    arrives right before a wait, or in another thread, the handler runs after that wait. So this
-    function waits several times for a short time.
+    Python runs a signal handler in the main thread, between two bytecode instructions. If a signal
+    arrives immediately before a wait, or in another thread, the handler runs only after the wait.
+    So this function makes several short waits instead of one long wait.
     """
     while not task.done():
         with suppress(TimeoutError):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .exit_codes import exit_code as exit_code
     from .program import main as main
 
-#: Allocations after which the garbage collector runs (Python's default is 700).
+#: Number of allocations after which the garbage collector runs. Python's default is 700.
 _GC_THRESHOLD = 100_000
 
 __getattr__, __dir__ = lazy_names(
@@ -25,10 +25,11 @@ __getattr__, __dir__ = lazy_names(
 
 
 def console() -> int:
-    """Run ``main`` as the only work of this process, and return the exit code.
+    """Run ``main`` in a process that has no other work, and return the exit code.
 
-    This keeps the garbage collector from visiting all imported objects during the imports and at
-    the end, which would take a sixth of the time of ``containerd-lite version``.
+    The changed settings of the garbage collector apply to the whole process. With the usual
+    settings, the garbage collector would visit all imported objects, during the imports and at the
+    end of the process. This would take a sixth of the time of ``containerd-lite version``.
     """
     gc.set_threshold(_GC_THRESHOLD)
     try:

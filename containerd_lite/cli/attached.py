@@ -1,4 +1,4 @@
-"""Running a container's process in the foreground, with this program's streams."""
+"""Runs a container's process in the foreground, with the streams of this program."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="time that the process has to end after the first signal, before it is killed (10); "
-        "a second signal kills it, a third ends this program",
+        help="time from the first signal until the process is killed (10); "
+        "a second signal kills the process at once, a third signal ends this program",
     )
 
 
 def streams(options: argparse.Namespace) -> ProcessStreams:
-    """Return the streams that the options ask for."""
+    """Return the streams for a process with these options."""
     if options.tty and options.interactive:
         return io.Terminal(detach_keys=options.detach_keys)
     stdin = io.INHERIT if options.interactive else None
@@ -59,10 +59,11 @@ def streams(options: argparse.Namespace) -> ProcessStreams:
     return io.Streams(stdin, io.INHERIT, io.INHERIT)
 
 
-def attend(running: Running[Container], options: argparse.Namespace, relay: Relay) -> int:
-    """Start a process, wait for its end while ``relay`` forwards signals, return the exit code.
+def run_attached(running: Running[Container], options: argparse.Namespace, relay: Relay) -> int:
+    """Start a process, wait until it ends, and return the exit code.
 
-    If the user detaches, the process keeps running, and the exit code is 0.
+    During the wait, ``relay`` forwards signals to the process. If the user detaches, the process
+    continues to run, and the exit code is 0.
     """
     terminal = None
     if options.tty and options.interactive:

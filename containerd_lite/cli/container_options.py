@@ -1,4 +1,4 @@
-"""The command-line options of containers and processes, and the library's options for them."""
+"""The command-line options of containers and processes, and their conversion for the library."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def add_process(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cwd", help="working directory in the container")
     group.add_argument("--user", help="run as this user: NAME[:GROUP] or UID[:GID]")
     group.add_argument(
-        "--group-add", action="append", dest="groups", metavar="GROUP", help="add a group"
+        "--group-add",
+        action="append",
+        dest="groups",
+        metavar="GROUP",
+        help="add the user to a group",
     )
     group.add_argument("--cap-add", action="append", metavar="CAPABILITY", help="add a capability")
     group.add_argument(
@@ -53,7 +57,7 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("container")
     group.add_argument("--snapshotter", help="the snapshotter (the namespace's default)")
     group.add_argument("--runtime", help="the runtime (the namespace's default)")
-    group.add_argument("--entrypoint", help="replaces the image's entrypoint")
+    group.add_argument("--entrypoint", help="replace the image's entrypoint")
     group.add_argument("--hostname", help="the hostname in the container")
     group.add_argument(
         "--network",
@@ -67,7 +71,7 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cpuset-mems", help="the memory nodes to use, such as 0,1")
     group.add_argument("--memory", type=size, metavar="SIZE", help="memory limit, such as 64m")
     group.add_argument("--memory-swap", type=size, metavar="SIZE", help="limit of memory and swap")
-    group.add_argument("--pids-limit", type=int, help="the number of processes and threads")
+    group.add_argument("--pids-limit", type=int, help="limit of processes and threads")
     group.add_argument("--cgroup-path", help="the cgroup of the container")
     group.add_argument(
         "--seccomp", metavar="default|unconfined|PATH", help="seccomp profile (none)"
@@ -79,7 +83,7 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--restart",
         metavar="POLICY",
-        help="when the daemon restarts it: always, unless-stopped, on-failure[:N]",
+        help="when the daemon restarts the container: always, unless-stopped, on-failure[:N]",
     )
     for option, name, metavar, explanation in _REPEATED:
         group.add_argument(option, action="append", dest=name, metavar=metavar, help=explanation)
@@ -93,7 +97,8 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     )
 
 
-#: Options that may be given several times: option, name in the library, metavar, help.
+#: Options that can be given several times. Each entry has the option, its name in the library, its
+#: metavar, and its help text.
 _REPEATED = (
     ("--env-file", "env_files", "PATH", "read environment variables from a file"),
     ("--mount", "mounts", "MOUNT", "add a mount: type=bind,src=...,dst=...,options=rbind:ro"),
@@ -107,12 +112,12 @@ _REPEATED = (
 
 
 def of_process(options: argparse.Namespace) -> ProcessOptions:
-    """Return the library's options for those of ``add_process``."""
+    """Convert the options of ``add_process`` to options of the library."""
     return cast("ProcessOptions", _convert(options, _PROCESS))
 
 
 def of_container(options: argparse.Namespace) -> ContainerOptions:
-    """Return the library's options for those of ``add_process`` and ``add_container``."""
+    """Convert the options of ``add_process`` and ``add_container`` to options of the library."""
     return cast("ContainerOptions", _convert(options, (*_PROCESS, *_CONTAINER)))
 
 
@@ -128,7 +133,7 @@ _CONTAINER = (
 
 
 def _convert(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, object]:
-    """Convert the options given on the command line to those of the library."""
+    """Convert the options of the command line to options of the library."""
     found = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in found.items() if value is not None}
     for name, value in given.items():
@@ -168,7 +173,7 @@ def _limits(texts: list[str]) -> dict[str, tuple[int, int]]:
 
 
 def _network(text: str) -> object:
-    """Return ``host``, ``none`` and ``private`` as they are, else load the CNI network."""
+    """Return ``host``, ``none`` or ``private`` unchanged. Load a CNI network for any other text."""
     return text if text in ("host", "none", "private") else network.Network.load(text)
 
 
@@ -212,7 +217,10 @@ _READERS: dict[str, Callable[..., object]] = {
 
 
 def size(text: str) -> int:
-    """Parse a size in bytes, with an optional suffix ``k``, ``m``, ``g`` or ``t``; -1: no limit."""
+    """Parse a size in bytes, with an optional suffix ``k``, ``m``, ``g`` or ``t``.
+
+    The size -1 means no limit.
+    """
     if text == "-1":
         return -1
     found = _SIZE.fullmatch(text.lower())

@@ -21,14 +21,14 @@ _CODES: tuple[tuple[type[ContainerdError], int], ...] = (
     (Unavailable, UNREACHABLE),
     (InvalidArgument, USAGE),
 )
-#: Commands whose exit code is the container's.
+#: Commands that exit with the exit code of a container's process.
 _OF_CONTAINERS = ("run", "exec")
-#: Exit codes of ``run`` and ``exec``: this program or the daemon failed, the command cannot be
-#: executed, the command does not exist.
+#: Exit codes of ``run`` and ``exec``. 125: this program or the daemon failed. 126: the command
+#: cannot be executed. 127: the command does not exist.
 FAILED_HERE, NOT_EXECUTABLE, NO_COMMAND = 125, 126, 127
-#: The runtime has no error codes for a process that cannot start. Its message contains Go's text
-#: for the error of execve, or of the search in PATH.
-_WORDS = (
+#: Exit codes by a part of the error message. The runtime has no error codes for a process that
+#: cannot start, but the message contains Go's text for an error of execve or of the PATH search.
+_START_ERRORS = (
     ("executable file not found in", NO_COMMAND),
     ("no such file or directory", NO_COMMAND),
     ("permission denied", NOT_EXECUTABLE),
@@ -47,6 +47,6 @@ def exit_code(error: ContainerdError, command: str) -> int:
 def _of_container(error: ContainerdError) -> int:
     """Return the exit code of ``run`` or ``exec`` for an error."""
     if error.operation in _STARTING:
-        said = error.message.lower()
-        return next((code for words, code in _WORDS if words in said), FAILED_HERE)
+        message = error.message.lower()
+        return next((code for text, code in _START_ERRORS if text in message), FAILED_HERE)
     return FAILED_HERE

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from ..client import Client
 
-#: A row of a listing: values by column name, which is the key in JSON.
+#: A row of a listing: values by column name. The column names are the keys in JSON.
 Row = Mapping[str, object]
 FORMATS = ("table", "json", "jsonl")
 
@@ -45,7 +45,7 @@ def client_of(options: argparse.Namespace) -> Client:
 
 
 def print_rows(rows: Sequence[Row], columns: Sequence[str], format: str) -> None:
-    """Print a listing. A table has the columns of ``columns``, JSON has all keys."""
+    """Print a listing. A table shows only the columns in ``columns``, but JSON shows all keys."""
     if format == "table":
         _print_table(rows, columns)
     else:

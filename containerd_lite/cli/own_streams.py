@@ -1,4 +1,4 @@
-"""``sys.stdout`` and ``sys.stderr`` while a command runs, which handle closed and full files."""
+"""Replaces ``sys.stdout`` and ``sys.stderr``, to handle closed streams and failed writes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def standard_streams() -> Iterator[None]:
     """Replace ``sys.stdout`` and ``sys.stderr`` for the block.
 
     A failed write to stdout raises an ``OSError`` that names the stream. A failed write to stderr
-    is ignored, and the command continues. A closed stream discards its output. Characters that
-    the encoding lacks are escaped. Streams that the caller of this program set are kept.
+    is ignored, and the command continues. A closed stream discards its output. Characters that the
+    encoding does not support are escaped. If other code has already replaced a stream, that stream
+    is not replaced again.
     """
     _open_closed()
     former = sys.stdout, sys.stderr
@@ -39,13 +40,15 @@ def standard_streams() -> Iterator[None]:
 def _open_closed() -> None:
     """Open ``/dev/null`` for each standard stream that is closed.
 
-    Otherwise a socket could get its number, and a container would inherit the socket.
+    Otherwise, a socket could get the number of the closed stream, and a container would inherit the
+    socket.
     """
     for number in _NUMBERS:
         try:
             os.fstat(number)
         except OSError:
-            # open() returns the lowest free number, which is this one: the lower ones are open.
+            # open() returns the lowest free number. This is ``number``, because lower numbers are
+            # in use.
             with suppress(OSError):
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
@@ -68,7 +71,7 @@ def _stream(given: TextIO | None, original: TextIO | None, number: int) -> TextI
 
 
 def _flush(stream: TextIO) -> None:
-    """Flush a stream, and ignore an error: an earlier write has raised it already."""
+    """Flush a stream. An error is ignored, because an earlier write has already raised it."""
     with suppress(OSError):
         stream.flush()
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
@@ -77,7 +80,10 @@ def _flush(stream: TextIO) -> None:
 
 
 class _Stream(io.FileIO):
-    """A standard stream that ``close`` leaves open; with ``drops`` it discards what is written."""
+    """A standard stream whose file descriptor stays open after ``close``.
+
+    If ``drops`` is true, the stream discards all data.
+    """
 
     def __init__(self, number: int, *, drops: bool = False) -> None:
         super().__init__(number, "wb", closefd=False)
@@ -89,7 +95,7 @@ class _Stream(io.FileIO):
                 written: int | None = super().write(data)
                 if written is not None:
                     return written
-                # Another process made the file non-blocking; wait until it is writable.
+                # Another process made the file non-blocking, so wait until the file is writable.
                 select.select((), (self.fileno(),), ())
         except OSError as error:
             if self.fileno() == _STDOUT:

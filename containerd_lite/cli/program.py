@@ -1,6 +1,6 @@
-"""The program ``containerd-lite``: its parser, and how it reports errors.
+"""The program ``containerd-lite``: its parser and its error reports.
 
-Results go to stdout, everything else to stderr.
+The program writes results to stdout, and everything else to stderr.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from . import commands
 from .exit_codes import AUTH, FAILED, NOT_FOUND, OK, TIMEOUT, UNREACHABLE, USAGE, exit_code
 from .output import seconds
 from .own_streams import standard_streams
-from .signals import Interrupted, handled
+from .signals import Interrupted, handling_signals
 
-#: The commands and their help. Package ``commands`` has their options and functions.
+#: The commands and their help texts. The package ``commands`` has the options and the functions of
+#: the commands.
 _COMMANDS = {
     "version": "Show the versions of client and daemon.",
     "pull": "Fetch and unpack an image, and print its name and digest.",
@@ -31,13 +32,14 @@ _COMMANDS = {
     "run": "Run a command in a new container. Removes the container at the end, and exits with the "
     "command's exit code.",
     "exec": "Run a command in a running container. Exits with the command's exit code.",
-    "doctor": "Check the daemon, and say what is missing and how to fix it. "
+    "doctor": "Check the daemon, and show what is missing and how to fix it. "
     "Exits with 1 if something necessary is missing.",
 }
 _EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
 found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
-ended by signal N. run and exec exit with the command's exit code, or with 125 if they fail
-themselves, 126 if the command cannot be executed, 127 if it does not exist."""
+ended by signal N. run and exec exit with the exit code of the command that they run. They exit with
+125 if this program or the daemon fails, 126 if the command cannot be executed, 127 if the command
+does not exist."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with standard_streams():
         options = argparse.Namespace(name="", debug=False)
         try:
-            with handled():
+            with handling_signals():
                 return _run(argv, options)
         except ContainerdError as error:
             if options.debug:
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return interrupt.exit_code
         except OSError as error:
             failure = of_system(error, options.name)
-            # A reader such as head may close the pipe early: print no error.
+            # Print no error if a reader, such as head, closes the pipe early.
             if not isinstance(error, BrokenPipeError):
                 if options.debug:
                     raise
@@ -66,10 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
-    """Parse the arguments into ``options``, run the command, flush the output."""
+    """Parse the arguments into ``options``, run the command, and flush the output."""
     try:
         _parser().parse_args(argv, options)
-    except SystemExit:  # also after --help
+    except SystemExit:  # for --help or a usage error
         sys.stdout.flush()
         raise
     debug.read_environment()
@@ -100,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(parser, is_default=True)
     _add_common(common, is_default=False)
     parsers = parser.add_subparsers(
-        prog=parser.prog,  # otherwise argparse creates a formatter, which loads shutil
+        prog=parser.prog,  # without prog, argparse creates a formatter, which loads shutil
         dest="name",
         required=True,
         metavar="COMMAND",
@@ -110,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         summary = description.partition(".")[0].partition(";")[0]
         parsers.add_parser(
             name,
-            parents=[common],  # type: ignore[list-item]  # of another class, which argparse allows
+            parents=[common],  # type: ignore[list-item]  # argparse allows a parent of any class
             help=summary[0].lower() + summary[1:],
             description=description,
             formatter_class=_Formatter,
@@ -127,7 +129,7 @@ class _Formatter(argparse.HelpFormatter):
 
 @cache
 def _width() -> int:
-    """Return the width, as ``shutil.get_terminal_size`` does."""
+    """Return the terminal's width, like ``shutil.get_terminal_size``."""
     with suppress(KeyError, ValueError):
         return int(os.environ["COLUMNS"]) or 80
     with suppress(OSError, ValueError, AttributeError):
@@ -148,7 +150,7 @@ class _CommandParser(argparse.ArgumentParser):
 
 
 def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:
-    """Add the options of all commands, which users may write before or after the command."""
+    """Add the common options, which users can write before or after the command."""
 
     def default(value: object) -> object:
         return value if is_default else argparse.SUPPRESS
@@ -168,7 +170,7 @@ def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:
         type=seconds,
         metavar="SECONDS",
         default=default(60.0),
-        help="timeout of calls that only touch metadata (60)",
+        help="timeout of calls that only read or change metadata (60)",
     )
     group.add_argument(
         "--connect-timeout",

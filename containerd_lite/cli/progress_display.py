@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal if ``rich`` is installed, otherwise lines."""
+"""Shows progress on stderr: bars on a terminal if ``rich`` is installed, otherwise lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COUNTED = ("downloading", "downloaded", "exists", "uploading", "uploaded", "mou
 
 @contextmanager
 def show_progress(is_quiet: bool) -> Iterator[ProgressCallback | None]:
-    """Yield a callback that shows progress, or ``None`` if ``is_quiet``."""
+    """Yield a callback that shows progress, or ``None`` if ``is_quiet`` is true."""
     if is_quiet:
         yield None
         return
@@ -59,7 +59,7 @@ def _short(name: str) -> str:
 
 
 class _Lines:
-    """Prints a line when an object enters another stage, which suits logs."""
+    """Prints a line when an object enters another stage. This output is suitable for logs."""
 
     def __init__(self) -> None:
         self._stages: dict[str, str] = {}

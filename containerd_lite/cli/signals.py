@@ -1,4 +1,4 @@
-"""Signals to this program: they interrupt it, or go to a container's process."""
+"""Signals to this program. They interrupt the program, or are sent to a container's process."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
     from ..runtime.process import Process
 
-#: The signals that end a program, and what is printed for each.
+#: The signals that end this program, and the text that is printed for each signal.
 _NAMES = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated",
     signal.SIGHUP: "hung up",
     signal.SIGQUIT: "quit",
 }
-#: Seconds after which a process is killed again: the daemon may have been down the first time.
+#: Number of seconds after which a process is killed again, because the daemon can have been down at
+#: the first attempt.
 _KILL_INTERVAL = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal that ends this program, after clean-up."""
+    """The exception for a signal that ends this program after clean-up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(_NAMES[signal.Signals(number)])
@@ -40,12 +41,14 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 
 @contextmanager
-def handled(handler: Callable[[int, object], object] = _interrupt) -> Iterator[None]:
-    """Handle the signals that end this program during the block. Use it in the main thread only.
+def handling_signals(handler: Callable[[int, object], object] = _interrupt) -> Iterator[None]:
+    """During the block, handle the signals that would end this program.
+
+    A signal that is already ignored stays ignored, for example under ``nohup``. Only the main
+    thread can use this context manager.
 
     Args:
-        handler: The handler. Default: it raises ``Interrupted``. Signals that are ignored, as
-            under ``nohup``, stay ignored.
+        handler: The signal handler. Default: a handler that raises ``Interrupted``.
     """
     previous = {
         number: signal.signal(number, handler)
@@ -62,17 +65,18 @@ def handled(handler: Callable[[int, object], object] = _interrupt) -> Iterator[N
 class Relay:
     """A context manager that forwards signals to a process, in a thread of its own.
 
-    The handler does not raise: it could raise between the creation of a thing and the assignment
-    of its name. The first signal goes to the process, which then has ``patience`` seconds to end
-    before it is killed. The second signal kills it. The third raises ``Interrupted``.
+    The first signal is sent to the process. If the process does not end within ``stop_timeout``
+    seconds, it is killed. The second signal kills the process at once. The third signal raises
+    ``Interrupted``. The first two signals do not raise, because an exception between the creation
+    of an object and its assignment to a variable would lose the object.
     """
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
+    def __init__(self, stop_timeout: float) -> None:
+        self._stop_timeout = stop_timeout
         self._count = 0
         self._last = 0
-        self._handled = handled(self._note)
-        self._received: SimpleQueue[int] = SimpleQueue()  # reentrant, as handlers require
+        self._handled = handling_signals(self._note)
+        self._received: SimpleQueue[int] = SimpleQueue()  # signal handlers need a reentrant queue
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -86,7 +90,7 @@ class Relay:
         self._handled.__exit__(None, None, None)
 
     def serve(self, process: Process) -> None:
-        """Forward to a started process the signals received so far, and those to come."""
+        """Forward signals to a started process, including signals that have already arrived."""
         self._thread = threading.Thread(
             target=self._run, args=(process,), name="containerd-lite-signals", daemon=True
         )
@@ -109,12 +113,12 @@ class Relay:
         if number:
             with suppress(ContainerdError):
                 process.kill(number)
-        patience = self._patience
+        timeout = self._stop_timeout
         while number:
             try:
-                number = self._received.get(timeout=patience)
+                number = self._received.get(timeout=timeout)
             except Empty:
                 number = signal.SIGKILL
             if number:
                 process.kill_quietly()
-            patience = _KILL_INTERVAL
+            timeout = _KILL_INTERVAL

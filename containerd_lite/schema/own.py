@@ -11,17 +11,17 @@ from google.protobuf.message import DecodeError
 from ..errors import InvalidArgument
 from .pool import CONTAINERD, Schema
 
-#: Bytes of the largest descriptor set that is accepted. ``protoc --include_imports`` makes smaller
-#: ones, also for a large API.
+#: Maximum size in bytes of a descriptor set. Even for a large API, ``protoc --include_imports``
+#: makes a smaller set.
 MAX_SIZE = 64 << 20
-_REMEDY = "Make it with protoc --include_imports --descriptor_set_out"
+_REMEDY = "Make the set with protoc --include_imports --descriptor_set_out"
 
 
 def load(source: str | PathLike[str] | bytes) -> Schema:
     """Load a schema from a serialized ``FileDescriptorSet``.
 
-    The schema is for ``Client.call`` and ``Client.stub``. The set must contain all files that its
-    files import. If it does not contain Google's well-known types, this package provides them.
+    The schema is for ``Client.call`` and ``Client.stub``. The set must contain all imported files.
+    Only the files of Google's well-known types can be missing, because this package has them.
 
     Args:
         source: The descriptor set as bytes, or the path of a file that contains it.
@@ -70,9 +70,10 @@ class _Loaded(Schema):
                 self._index.update({f"{file.package}.{item.name}".strip("."): "" for item in items})
 
     def _add_file(self, name: str, importers: tuple[str, ...]) -> None:
-        """Add a file to the pool, after the files that it imports.
+        """Add the imported files of a file to the pool, then the file itself.
 
-        ``importers`` is the chain of files through which this one is imported.
+        ``importers`` is a chain of files. Each file in the chain imports the next file, and the
+        last file imports this file.
         """
         if name in self._loaded:
             return
@@ -89,7 +90,7 @@ class _Loaded(Schema):
             data = file.SerializeToString()
         try:
             self._filled_pool().AddSerializedFile(data)
-            self._filled_pool().FindFileByName(name)  # some backends check the file only now
+            self._filled_pool().FindFileByName(name)  # some backends check the file only here
         except (TypeError, ValueError, KeyError) as error:
             raise InvalidArgument(f"{name} cannot be loaded: {error}") from None
         self._loaded.add(name)

@@ -1,9 +1,9 @@
-"""Converts any message from and to plain Python values, by its descriptor.
+"""Converts messages to plain Python values, and plain Python values to messages.
 
 ``fill`` makes a message from a mapping, and ``plain`` makes a dict from a message. Timestamps
 correspond to aware datetimes, durations to timedeltas, maps to dicts, and repeated fields to lists.
 An enum value corresponds to its name, or to its number if it has no name. An ``Any`` corresponds to
-a dict of its ``type_url`` and its ``value``, which stays bytes.
+a dict with the keys ``type_url`` and ``value``. The ``value`` stays bytes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ def fill(
     Args:
         schema: The schema of the message.
         kind: The class of the message.
-        fields: The values of the fields by their names. ``None`` leaves a field unset.
-        where: The text to put before field names in errors, for a message inside another one.
+        fields: The values of the fields by field name. A field with the value ``None`` stays unset.
+        where: The text before field names in error messages. For a message inside another message,
+            this text is the path of the inner message. Default: no text.
 
     Returns:
         The message.
 
     Raises:
-        InvalidArgument: The message does not have such a field, or a value does not fit its field.
+        InvalidArgument: A name is not the name of a field, or a value does not fit its field.
     """
     message, descriptors = kind(), kind.DESCRIPTOR.fields_by_name
     for name, value in fields.items():
@@ -93,7 +94,7 @@ def _set_map(schema: Schema, message: Any, field: Any, value: object, where: str
 
 
 def _field_value(schema: Schema, field: Any, value: object, where: str) -> Any:
-    """Convert a value for a field, or an item for a repeated field or a map."""
+    """Convert the value of a field, or one item of a repeated field or a map."""
     descriptor = field.message_type
     if descriptor is None:
         return _enum_number(field, value) if field.enum_type is not None else value
@@ -121,9 +122,10 @@ def _enum_number(field: Any, value: object) -> object:
 
 
 def plain(message: DynamicMessage) -> dict[str, Any]:
-    """Return the values of all fields of a message by their names.
+    """Return the values of all fields of a message by field name.
 
-    The value of a field that holds a message is ``None`` if the field is not set.
+    If a field has presence and is not set, its value is ``None``. For example, a field whose type
+    is a message has presence.
     """
     return {field.name: _plain_field(message, field) for field in message.DESCRIPTOR.fields}
 

@@ -1,8 +1,8 @@
-"""Makes message classes and methods from descriptor sets, which are loaded when needed.
+"""Makes message classes and methods from descriptor sets, which are loaded when they are needed.
 
-Each schema has a descriptor pool and a cache of its own. The default pool of the process belongs to
-the application. One lock guards all look-ups and all class creation, because no backend of protobuf
-lets two threads fill a pool at the same time.
+Each schema has its own descriptor pool and its own cache. Protobuf's default pool is not used,
+because it belongs to the application. One lock guards all look-ups in pools and the creation of
+classes, because no backend of protobuf lets two threads fill a pool at the same time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from google.protobuf.message import DecodeError
 from ..errors import InvalidArgument, ProtocolError
 from ..records import record
 
-#: A message whose fields are known only at run time. Users get one only from ``Client.call`` and
-#: other generic calls.
+#: A message whose fields are known only at run time. Users get such a message only from
+#: ``Client.call`` and other generic calls.
 DynamicMessage: TypeAlias = Any
 
 
@@ -44,16 +44,16 @@ class Method:
     server_streaming: bool = False
 
 
-#: The lock of all schemas. A fork waits for it, because protobuf has locks, too: a lock that
-#: another thread holds during the fork would stay locked in the child.
+#: The lock of all schemas. A fork waits for this lock, so that no other thread uses protobuf during
+#: the fork. Otherwise, a lock inside protobuf could stay locked in the child.
 _LOCK = threading.RLock()
 _is_fork_safe = False
 
 
 def _make_fork_safe() -> None:
-    """Make ``fork`` wait for the lock, which the caller must hold.
+    """Make ``fork`` wait for ``_LOCK``. The caller must hold ``_LOCK``.
 
-    This is done at the first use, so that importing the package registers nothing.
+    This is done when the first pool is made, so that the import of the package registers nothing.
     """
     global _is_fork_safe
     if not _is_fork_safe:
@@ -84,7 +84,7 @@ class Schema:
         self._methods: dict[str, Method] = {}
 
     def message(self, name: str) -> type[DynamicMessage]:
-        """Return the class of a message. The same name always gives the same class.
+        """Return the class of a message. All calls with the same name return the same class.
 
         Args:
             name: The full name of the message, for example ``containerd.types.Descriptor``.
@@ -136,7 +136,7 @@ class Schema:
             proto: The import path of the file, for example ``google/protobuf/any.proto``.
 
         Returns:
-            The file, ``None`` if the schema does not contain it.
+            The file, or ``None`` if the schema does not contain the file.
         """
         if not self._index:
             self._read_index()
@@ -194,10 +194,10 @@ class Schema:
         return self._pool
 
     def _load(self, symbol: str) -> None:
-        """Load the file that describes a name, after the files that it imports."""
+        """Load the file that describes a symbol. The imported files are loaded first."""
         if not self._index:
             self._read_index()
-        while symbol and symbol not in self._index:  # the index has top-level names only
+        while symbol and symbol not in self._index:  # the index has only top-level names
             symbol = symbol.rpartition(".")[0]
         if symbol:
             self._load_file(self._index[symbol])
@@ -205,8 +205,9 @@ class Schema:
     def _read_index(self) -> None:
         """Read ``index.txt``.
 
-        It has a line for each file with its imports, and below it indented lines with the names
-        that the file describes.
+        For each descriptor file, ``index.txt`` has a line with the name and the imports of the
+        file. The next lines are indented, and have the names of the file's messages, enums and
+        services.
         """
         name = ""
         for line in self._read("index.txt").decode("ascii").splitlines():
@@ -232,10 +233,9 @@ class Schema:
 
 
 def _proto_of(method: Any) -> Any:
-    """Return the descriptor of a method as a message.
+    """Return the descriptor of a method as a message. The message has attributes for streaming.
 
-    Before protobuf 4.22, the method descriptors of the native backend have no attributes for
-    streaming.
+    Before protobuf 4.22, the method descriptors of the native backend do not have these attributes.
     """
     from google.protobuf.descriptor_pb2 import MethodDescriptorProto
 
@@ -273,16 +273,18 @@ def decode(kind: type[DynamicMessage], data: bytes | bytearray) -> DynamicMessag
         ) from error
 
 
-#: The results of ``_reads_in_place`` by the metaclass of messages. Each backend has its own.
+#: The results of ``_reads_in_place`` by the metaclass of messages. Each protobuf backend has its
+#: own metaclass.
 _in_place: dict[type, bool] = {}
 
 
 def _reads_in_place(kind: type[DynamicMessage]) -> bool:
-    """Return whether the backend can decode a bytearray without copying it.
+    """Return whether the protobuf backend can decode a bytearray without copying it.
 
-    upb can do so since about protobuf 5.29. All backends decode a memoryview, but upb copies its
-    content, which takes 1 % of the call that lists 2,000 images. The pure-Python backend would put
-    parts of the bytearray into the message without converting them to bytes.
+    The backend upb can do so since about protobuf 5.29. All backends can decode a memoryview, but
+    upb copies the content of a memoryview. This copy takes 1 % of the call that lists 2,000 images.
+    The pure-Python backend must not get a bytearray, because it would put parts of the bytearray
+    into the message without converting these parts to bytes.
     """
     metaclass = type(kind)
     if metaclass not in _in_place:

@@ -1,7 +1,7 @@
 """Converts plain Python values to message fields and back: times, JSON, maps, field masks.
 
-The functions return nested messages as dicts. The constructor of a message accepts these, whatever
-pool the class of the nested message is from.
+The functions return nested messages as dicts. The constructor of any message class accepts such a
+dict, even if the class is from another descriptor pool.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from .pool import DynamicMessage
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 #: Go's zero time, 1 January of the year 1, in seconds.
 _ZERO_TIME = -62_135_596_800
-#: The prefix of the type names under which containerd's typeurl writes values as JSON. It does so
-#: for types that are not messages.
+#: The prefix of the type names of values that containerd's typeurl encodes as JSON. The types of
+#: these values are not protobuf messages.
 JSON_TYPES = "types.containerd.io/"
 RUNTIME_SPEC = JSON_TYPES + "opencontainers/runtime-spec/1/Spec"
 RUNTIME_PROCESS = JSON_TYPES + "opencontainers/runtime-spec/1/Process"
 
-#: Wire types (protobuf's encoding.md), and the sizes in bytes of those with a fixed size.
+#: Wire types (protobuf's encoding.md). ``_FIXED`` maps the wire types of a fixed size to this size
+#: in bytes.
 _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED = {1: 8, 5: 4}
 
@@ -30,15 +31,18 @@ Json = Mapping[str, object]
 
 
 def datetime_of(timestamp: DynamicMessage) -> datetime:
-    """Return a ``google.protobuf.Timestamp`` as an aware datetime in UTC, cut to microseconds."""
-    # Keyword arguments would take a third longer, and lists have many timestamps.
+    """Return a ``google.protobuf.Timestamp`` as an aware datetime in UTC.
+
+    The time is rounded down to microseconds.
+    """
+    # Keyword arguments would take a third longer, and listings have many timestamps.
     return _EPOCH + timedelta(0, timestamp.seconds, timestamp.nanos // 1000)
 
 
 def moment(message: DynamicMessage, name: str) -> datetime | None:
-    """Return a time field as a datetime, ``None`` if it is absent.
+    """Return a time field as a datetime, or ``None`` if the field is absent.
 
-    Daemons may send a zero time for an absent one.
+    A zero time also counts as absent, because daemons can send a zero time instead of no time.
     """
     found = getattr(message, name)
     is_set = message.HasField(name) and (found.seconds, found.nanos) not in (
@@ -51,8 +55,8 @@ def moment(message: DynamicMessage, name: str) -> datetime | None:
 def dict_of(field: DynamicMessage) -> dict[str, str]:
     """Return a map of strings as a dict.
 
-    Most maps are empty, and protobuf takes as long to copy an empty map as a full one. So this
-    function does not copy empty maps.
+    Most maps are empty, and protobuf takes as long to copy an empty map as to copy a full map. So
+    this function does not copy empty maps.
     """
     return dict(field.items()) if field else {}
 
@@ -84,11 +88,11 @@ def json_of(value: bytes) -> dict[str, object]:
 
 
 def bytes_field(message: bytes | bytearray, number: int) -> memoryview:
-    """Return a bytes field of an encoded message as a view, empty if the field is absent.
+    """Return a bytes field of an encoded message as a view.
 
-    This is for messages that consist mostly of this field. Decoding a content read of 1 MiB would
-    copy it three times. If the field occurs more than once, the last occurrence counts, as in any
-    decoder.
+    The view is empty if the field is absent. This function is for messages that consist mostly of
+    this field. Protobuf's decoder would copy content of 1 MiB three times. If the field occurs more
+    than once, the last occurrence counts, as in any decoder.
 
     Raises:
         ProtocolError: The message is invalid.

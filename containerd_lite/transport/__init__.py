@@ -4,5 +4,5 @@
 ``failures`` makes exceptions from the errors of sockets and of ``ssl``. ``socket_io`` moves bytes
 between a socket and a ``wire.Connection``. ``multiplexer`` decides which thread reads, writes or
 waits. ``link`` offers calls on one connection. ``stream`` is one streaming call. ``channel`` opens
-connections when calls need them.
+a connection when a call needs one.
 """

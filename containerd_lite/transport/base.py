@@ -12,7 +12,7 @@ from ..errors import ContainerdError
 class Address(ABC):
     """The address of a daemon.
 
-    ``str()`` returns the form that ``parse_address`` reads. Subclasses implement ``_open``, which
+    ``str()`` returns a text that ``parse_address`` accepts. Subclasses implement ``_open``, which
     connects, and ``_explain``, which makes an exception from an ``OSError`` of ``_open``.
     """
 
@@ -20,8 +20,8 @@ class Address(ABC):
         """Connect to the daemon.
 
         Args:
-            timeout: Seconds that connecting may take, the TLS handshake included. ``None`` sets
-                no limit.
+            timeout: Maximum number of seconds to connect, including the TLS handshake. ``None``
+                means no limit.
 
         Returns:
             A connected socket or ``TLSSocket``, in non-blocking mode.
@@ -29,12 +29,12 @@ class Address(ABC):
         Raises:
             SocketNotFound: The Unix socket does not exist.
             ConnectionRefused: No process listens at the address.
-            SocketPermissionDenied: The user may not open the Unix socket.
+            SocketPermissionDenied: The user has no permission to open the Unix socket.
             DeadlineExceeded: The daemon did not accept the connection in time.
             Unavailable: Connecting failed for another reason.
-            Unauthenticated: One end does not trust the TLS certificate of the other.
+            Unauthenticated: One end does not trust the TLS certificate of the other end.
             ProtocolError: The peer does not speak TLS, or does not speak HTTP/2 over TLS.
-            InvalidArgument: The TLS settings name an unusable file or server name.
+            InvalidArgument: The TLS settings contain an unusable file or server name.
         """
         try:
             try:

@@ -1,7 +1,8 @@
-"""Channels: connections to one daemon, opened when a call needs one.
+"""Channels. A channel opens connections to one daemon when its calls need connections.
 
-Unary calls share one connection. Each stream, and each unary call that may take long, has a
-connection of its own: Unix sockets are cheap, and layers are then transferred in parallel.
+Unary calls share one connection. Each stream has a connection of its own, and so has each unary
+call that can take long. Connections to Unix sockets are cheap, and several connections transfer
+several layers in parallel.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from .tls import TLS
 
 _LOGGER = logging.getLogger(__package__)
-#: Idle connections that are kept for later calls.
+#: Maximum number of idle connections that stay open for later calls.
 _MAX_SPARE = 4
-#: Seconds of the first and of the longest pause between attempts.
+#: The first pause and the longest pause between attempts, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 10.0
 _CLOSED = Status(codes.CANCELLED, "the client was closed", origin="local")
 _INTERRUPTED = Status(codes.CANCELLED, "the caller was interrupted", origin="local")
@@ -53,17 +54,17 @@ def _encoding_of(compression: str | None) -> str:
 class Channel:
     """A channel for gRPC calls to one daemon.
 
-    Any number of threads may use it, also after a fork. It opens the first connection when the
-    first call needs it.
+    Any number of threads can use a channel at the same time. A forked child can use the channel of
+    its parent. The channel opens its first connection when the first call needs one.
 
     Args:
         address: The address of the daemon. Default: containerd's Unix socket.
-        connect_timeout: Seconds in which the client must connect and the daemon must send its
-            first bytes. ``None`` sets no limit.
-        tls: The TLS settings for a TCP address given as text, or ``False`` for a daemon without
-            TLS. Must be ``None`` for other addresses.
+        connect_timeout: Maximum number of seconds until the client has connected and the daemon has
+            sent its first bytes. ``None`` means no limit.
+        tls: The TLS settings if ``address`` is the text of a TCP address, or ``False`` for a daemon
+            without TLS. Must be ``None`` for other addresses.
         user_agent: The ``user-agent`` header of requests.
-        max_message: Bytes of the largest message, in both directions.
+        max_message: Maximum size in bytes of a sent or received message.
 
     Raises:
         InvalidArgument: ``address`` is not an address, or ``tls`` does not fit the address.
@@ -82,14 +83,15 @@ class Channel:
             address = parse_address(address, tls=tls)
         elif tls is not None:
             raise InvalidArgument(
-                "an Address already contains its TLS settings", remedy="Give only one of the two"
+                "an Address already contains its TLS settings", remedy="Leave out the tls argument"
             )
         self.address = address
         self.name = str(self.address)
         self.connect_timeout = connect_timeout
         self._user_agent = user_agent
         self._max_message = max_message
-        #: The connections and calls of dropped streams. ``Stream.__del__`` appends without a lock.
+        #: The connections and calls of dropped streams. ``Stream.__del__`` appends to this deque
+        #: without a lock.
         self.abandoned: deque[tuple[Link, Call]] = deque()
         self._fork_locks: dict[int, threading.Lock] = {}
         self._reset()
@@ -100,18 +102,21 @@ class Channel:
         self._shared: Link | None = None
         self._spare: list[Link] = []
         self._links: set[Link] = set()
-        self._pid = os.getpid()  # set last: a thread that sees it uses the others
+        # ``_pid`` is set last: a thread that sees the new value relies on the other new attributes.
+        self._pid = os.getpid()
 
     def _check_fork(self) -> None:
-        """Give up the parent's connections in a forked child."""
+        """If this process is a forked child, drop the connections of its parent."""
         pid = os.getpid()
         if self._pid == pid:
             return
-        with self._fork_locks.setdefault(pid, threading.Lock()):  # threads of the child may race
+        # Several threads of the child can run this method at the same time.
+        with self._fork_locks.setdefault(pid, threading.Lock()):
             if self._pid == pid:
                 return
             links, was_closed = self._links, self._closed.is_set()
-            self._reset()  # the threads that held the parent's locks do not exist here
+            # Make new locks: the thread that held a lock in the parent does not exist in the child.
+            self._reset()
             if was_closed:
                 self._closed.set()
             for link in links:
@@ -135,9 +140,10 @@ class Channel:
             path: The method, as ``/package.Service/Method``.
             *message: The request, in one or more parts.
             metadata: The metadata of the request.
-            timeout: Seconds that the whole call may take, connecting included. Default: no limit.
-            wait_for_ready: Whether to try to connect until the timeout, instead of failing at
-                once if the daemon is not available.
+            timeout: Maximum number of seconds for the call, including the time to connect. Default:
+                no limit.
+            wait_for_ready: Whether to try to connect until the timeout if the daemon is not
+                available. Otherwise, the call fails at once.
             dedicated: Whether the call has a connection of its own.
             compression: ``"gzip"`` compresses the request. Default: no compression.
 
@@ -145,7 +151,7 @@ class Channel:
             The response.
 
         Raises:
-            ContainerdError: The call has failed. The class depends on the gRPC status.
+            ContainerdError: The call has failed. The exception's class depends on the gRPC status.
         """
         deadline = Deadline(timeout)
         encoding = _encoding_of(compression) if compression else ""
@@ -159,8 +165,8 @@ class Channel:
             link, call = self._start_call(path, start, deadline, wait_for_ready, dedicated)
             if dedicated or not link.is_usable:
                 self.release(link)
-            # Send a call again if the peer has certainly not processed it (gRFC A6): once, or
-            # until the deadline with wait_for_ready.
+            # If the peer has certainly not processed the call, send the call again (gRFC A6).
+            # With wait_for_ready, repeat this until the deadline. Without it, do this only once.
             if call.status is None or not call.status.is_unprocessed or deadline.expired:
                 break
             _LOGGER.debug("call of %s: sent again: %s", path, call.status.message)
@@ -187,12 +193,14 @@ class Channel:
 
         Args:
             path: The method, as ``/package.Service/Method``.
-            *message: The only request message, in one or more parts. It closes the sending side.
-                Without it, send messages with ``Stream.send``.
+            *message: The only request message, in one or more parts. The sending side is closed
+                after this message. Without ``message``, the caller sends messages with
+                ``Stream.send``.
             metadata: The metadata of the request.
-            timeout: Seconds that the whole call may take, connecting included. Default: no limit.
-            wait_for_ready: Whether to try to connect until the timeout, instead of failing at
-                once if the daemon is not available.
+            timeout: Maximum number of seconds for the call, including the time to connect. Default:
+                no limit.
+            wait_for_ready: Whether to try to connect until the timeout if the daemon is not
+                available. Otherwise, the call fails at once.
             compression: ``"gzip"`` compresses the messages that the client sends. Default: no
                 compression.
 
@@ -228,12 +236,12 @@ class Channel:
         pauses = backoff(_FIRST_WAIT, _LONGEST_WAIT) if wait_for_ready else None
         status = _ALWAYS_CLOSED
         try:
-            for _ in range(_MAX_SPARE + 2):  # each spare connection may be closed by now
+            for _ in range(_MAX_SPARE + 2):  # the peer can have closed each spare connection
                 if pauses is None:
                     link = self._link_for_call(deadline, dedicated)
                 else:
                     link = self._link_when_ready(deadline, dedicated, pauses)
-                try:  # without Undo, because every call runs this code
+                try:  # this does not use Undo, which would make every call slower
                     call = start(link)
                 except BaseException:
                     self.release(link)
@@ -252,7 +260,7 @@ class Channel:
     def _link_when_ready(
         self, deadline: Deadline, dedicated: bool, pauses: Iterator[float]
     ) -> Link:
-        """Return a connection for a call. If the daemon is unavailable, try until the deadline."""
+        """Return a connection for a call, and retry while the daemon is unavailable."""
         while True:
             try:
                 return self._link_for_call(deadline, dedicated)
@@ -265,7 +273,7 @@ class Channel:
         self._closed.wait(deadline.sooner(seconds).remaining())
 
     def _link_for_call(self, deadline: Deadline, dedicated: bool) -> Link:
-        """Return a connection for a call: the shared one, a spare one, or a new one."""
+        """Return a connection for a call: the shared, a spare, or a new connection."""
         if self._pid != os.getpid():
             self._check_fork()
         if self.abandoned:
@@ -275,12 +283,12 @@ class Channel:
             return shared
         with self._lock:
             if self._closed.is_set():
-                raise Cancelled("the client is closed", remedy="Create a new one")
+                raise Cancelled("the client is closed", remedy="Create a new client")
             if dedicated and self._spare:
                 return self._spare.pop()
         link = self._dial(deadline)
         with Undo(lambda: link.close(_INTERRUPTED)), self._lock:
-            shared = self._shared  # another thread may have made one in the meantime
+            shared = self._shared  # another thread can have opened a connection in the meantime
             is_redundant = not dedicated and shared is not None and shared.is_usable
             is_closed = self._closed.is_set()
             if not is_closed and not is_redundant:
@@ -327,7 +335,7 @@ class Channel:
         self._retire(link)
 
     def _retire(self, link: Link) -> None:
-        """Start no more calls on this connection. Close it if it has no calls left."""
+        """Start no more calls on this connection. Close the connection if its calls have ended."""
         with self._lock:
             if link is self._shared:
                 self._shared = None
@@ -338,16 +346,16 @@ class Channel:
             link.close(Status(codes.UNAVAILABLE, "the connection is closed", b"", "connection"))
 
     def reconnect(self) -> None:
-        """Close all connections, so that the next call opens a new one.
+        """Close all connections, so that the next call opens a new connection.
 
         The calls on these connections fail with ``Unavailable``.
         """
         self._close_links(Status(codes.UNAVAILABLE, "the client reconnects", b"", "local"))
 
     def close(self) -> None:
-        """Close all connections. Their calls end with ``Cancelled``.
+        """Close all connections. The calls on these connections end with ``Cancelled``.
 
-        This method may be called twice.
+        This method can be called several times.
         """
         self._check_fork()
         self._closed.set()

@@ -28,7 +28,7 @@ Parts = tuple[bytes | memoryview, ...]
 
 
 def _has_several_messages(call: Call) -> bool:
-    """Whether a unary call has more than one response, which ends its wait early."""
+    """Return whether a unary call has several responses, which is an error."""
     return len(call.reader.messages) > 1
 
 
@@ -43,7 +43,7 @@ def _always(call: Call) -> bool:
 class Link(Multiplexer):
     """One connection to the daemon.
 
-    Any thread that does not hold the lock may call the public methods.
+    Any thread can call the public methods, but it must not hold the lock of the connection.
     """
 
     def start(
@@ -57,17 +57,17 @@ class Link(Multiplexer):
         """Start a call.
 
         Args:
-            path: ``/package.Service/Method``.
+            path: The method, as ``/package.Service/Method``.
             request: The metadata of the request.
             deadline: The deadline of the call, which is also sent to the peer.
-            message: The only message of the call. It closes the sending side. ``None``: messages
-                follow by ``send``.
-            encoding: The compression of the messages (``grpc-encoding``). ``message`` must
-                already be compressed.
+            message: The only message of the call. The sending side is closed after this message.
+                ``None`` means that the caller sends messages with ``send``.
+            encoding: The value of ``grpc-encoding`` if the client sends compressed messages. If so,
+                ``message`` must already be compressed.
 
         Returns:
-            The call. ``None`` if the connection accepts no calls, or has ended before any byte of
-            the call was sent.
+            The call, or ``None`` if the connection accepts no calls, or if it ended before any byte
+            of the call was sent.
 
         Raises:
             InvalidArgument: The metadata is invalid.
@@ -80,10 +80,10 @@ class Link(Multiplexer):
     def unary(
         self, path: str, request: Metadata, deadline: Deadline, message: Parts, encoding: str = ""
     ) -> Call | None:
-        """Perform a call with one request and one response. Return it when it has ended.
+        """Perform a call with one request and one response. Return the call when it has ended.
 
-        The response stays in the call's inbox. The arguments, ``None`` and the exceptions are
-        those of ``start``.
+        The response stays in ``call.reader.messages``. Like ``start``, this method returns ``None``
+        if the call cannot start on this connection, and raises the same exceptions.
         """
         waiter = Waiter(None, _has_several_messages)
         try:
@@ -98,7 +98,8 @@ class Link(Multiplexer):
             return None
         if call.state != DONE:
             self.cancel(call, _SEVERAL_RESPONSES if _has_several_messages(call) else _EXPIRED)
-        # Count them after the end of the call: before that, another thread may read a response.
+        # Count the responses after the end of the call. Before the end, another thread can receive
+        # a response.
         responses = len(call.reader.messages)
         if responses != 1 and call.status is not None and call.status.code == metadata.OK:
             call.status = _SEVERAL_RESPONSES if responses else _NO_RESPONSE
@@ -113,10 +114,10 @@ class Link(Multiplexer):
         message: Parts | None,
         encoding: str,
     ) -> Call | None:
-        """Start a call, and drive the connection until the waiter is ready."""
+        """Start a call with ``_drive``, which waits until the waiter is ready."""
         views = None if message is None else views_of(message)
         wire, socket_io = self._wire, self._socket_io
-        bytes_before = 0  # the bytes that the connection sends before those of the call
+        bytes_before = 0  # the number of bytes that the connection sends before the call's bytes
 
         def start() -> None:
             nonlocal bytes_before
@@ -138,13 +139,13 @@ class Link(Multiplexer):
         deadline: Deadline,
         is_compressed: bool = False,
     ) -> bool:
-        """Send one message. Return true when the kernel has all of it, false at the deadline.
+        """Send one message. Return whether the kernel got the whole message before the deadline.
 
         Args:
             call: The call.
-            parts: The message. Without parts, only the sending side is closed, if ``last`` is set.
-            last: Whether this is the last message, which closes the sending side.
-            deadline: The end of the wait.
+            parts: The parts of the message. Without parts, no message is sent.
+            last: Whether the sending side is closed after the message.
+            deadline: The deadline of this operation.
             is_compressed: Whether the message is compressed.
 
         Raises:
@@ -164,14 +165,15 @@ class Link(Multiplexer):
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, Message | None]:
         """Wait for the next message.
 
-        Return whether the wait ended before the deadline, and the message. The message is ``None``
-        if the call has ended and no message is left.
+        The wait ends when a message arrives, when the call ends, or at the deadline. The first
+        result is false if the wait ended at the deadline. The second result is the message, or
+        ``None`` if no message has arrived.
         """
         waiter = Waiter(call, _has_message, takes_message=True)
         return self._drive(waiter, None, deadline), waiter.message
 
     def poll(self, call: Call) -> Message | None:
-        """Return the next message if it has arrived. Do not wait for the peer."""
+        """Return the next message if it has already arrived, else ``None``."""
         waiter = Waiter(call, _always, takes_message=True)
         self._drive(waiter, None if call.reader.messages else self._read_available, NOW)
         return waiter.message
@@ -181,7 +183,7 @@ class Link(Multiplexer):
         self._drive(Waiter(), lambda: self._wire.cancel(call, status), NOW)
 
     def expire(self, call: Call) -> None:
-        """End a call whose deadline has passed with ``DEADLINE_EXCEEDED``."""
+        """End a call with ``DEADLINE_EXCEEDED``, because the call's deadline has passed."""
         self.cancel(call, _EXPIRED)
 
     def close(self, status: Status) -> None:
@@ -195,7 +197,7 @@ class Link(Multiplexer):
 
     @property
     def lost(self) -> Status | None:
-        """The status that ended the connection, ``None`` while it is open."""
+        """The status with which the connection ended, or ``None`` while the connection is open."""
         return self._wire.lost
 
     @property

@@ -1,15 +1,17 @@
 """Shares one connection among threads: decides which thread reads, writes or waits.
 
 The package starts no thread for this. A caller with bytes to send becomes the writer if no other
-thread is writing. A caller that waits becomes the reader if no other thread is reading. Other
-waiting callers are followers. The reader leaves when its own wait is over, and wakes a follower to
-take its place. No thread holds the lock during a system call, because Python runs other threads
-then, and these would block on the lock. The invariant: whenever the lock is free and a caller
-waits, there is a reader, or a follower has been woken to become the reader.
+thread is writing. A caller that waits becomes the reader if no other thread is reading. All other
+waiting callers are followers. When the reader's own wait is over, the reader leaves, and wakes a
+follower, which becomes the next reader. The reader and the writer do not hold the lock while they
+use the socket. Python runs other threads during a system call, and these threads would block on the
+lock. The invariant: if the lock is free and a caller waits, there is a reader, or a follower was
+woken to become the reader.
 
-An exception may occur at any point (KeyboardInterrupt, or one of a signal handler). If the
-thread holds the lock or moves bytes at that point, it ends the connection, because the state of
-the connection is unknown. An exception in a thread that only waits does not affect other threads.
+A signal handler can raise an exception at any point (for example, KeyboardInterrupt). If the thread
+holds the lock or transfers bytes at that point, the thread ends the connection, because the state
+of the connection is unknown. An exception in a thread that only waits does not affect other
+threads.
 """
 
 from __future__ import annotations
@@ -32,15 +34,15 @@ from ..wire.framing import Message
 from ..wire.metadata import Status
 from .socket_io import Socket, SocketIO
 
-#: The longest wait, in seconds. Longer waits are cut to it, because ``poll`` takes milliseconds as
-#: a 32-bit int, and lock timeouts have a limit, too.
+#: Maximum number of seconds of a single wait. A longer wait is split into several waits, because
+#: ``poll`` accepts only a 32-bit number of milliseconds, and lock timeouts are limited, too.
 _LONGEST_WAIT = 3600.0
-#: Skip the liveness check before a write if data arrived within this many seconds.
+#: The liveness check before a call is skipped if data arrived within this number of seconds.
 _LIVENESS_SECONDS = 0.01
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
-#: The steps of a thread. It does the first with the lock, the others without it.
+#: The steps of a thread. The thread holds the lock during ``_ACT``, but not during the other steps.
 _ACT, _WRITE, _READ, _FOLLOW, _LEAVE = range(5)
-#: The deadline for calls of ``_drive`` that do not wait.
+#: The deadline to pass to ``_drive`` if the waiter does not wait.
 NOW = Deadline(None)
 
 
@@ -67,14 +69,23 @@ class Waiter:
         takes_message: bool = False,
     ) -> None:
         self.call = call
-        self.is_ready = is_ready  # ends the wait, as the end of the call does; None: no wait
-        self.is_sending = is_sending  # is also woken when all bytes are sent
-        self.takes_message = takes_message  # takes the call's oldest message after the wait
-        self.message: Message | None = None  # the message that it took
-        self.must_leave = False  # has a role, or is a follower
-        self.is_transferring = False  # bytes are between the socket and the wire.Connection
-        self.buffers: list[Buffer] = []  # the buffers that it is writing
-        self.event: threading.Lock | None = None  # a follower's; releasing it wakes the thread
+        #: A function that returns whether the thread can stop waiting for the call. The wait also
+        #: stops when the call ends. ``None`` means that the thread does not wait.
+        self.is_ready = is_ready
+        #: Whether the thread is also woken when all bytes are sent.
+        self.is_sending = is_sending
+        #: Whether the thread takes the call's oldest message after the wait.
+        self.takes_message = takes_message
+        #: The message that the thread took.
+        self.message: Message | None = None
+        #: Whether the thread is the reader, the writer or a follower.
+        self.must_leave = False
+        #: Whether the thread moves bytes between the socket and the ``wire.Connection``.
+        self.is_transferring = False
+        #: The buffers that the thread is writing.
+        self.buffers: list[Buffer] = []
+        #: A lock that a follower tries to acquire. The release of this lock wakes the follower.
+        self.event: threading.Lock | None = None
 
 
 class Multiplexer:
@@ -84,10 +95,10 @@ class Multiplexer:
     """
 
     def __init__(self, sock: Socket, wire: Connection, ready_by: Deadline) -> None:
-        """Make the pair of sockets that wakes the reader.
+        """Make the pair of sockets with which other threads wake the reader.
 
         Raises:
-            Unavailable: No file descriptors are left. The socket stays open.
+            Unavailable: The process has no free file descriptors. ``sock`` stays open.
         """
         try:
             self._wake_in, self._wake_out = socket.socketpair()
@@ -101,12 +112,12 @@ class Multiplexer:
         self._ready_by = ready_by
         self._lock = threading.Lock()
         self._reader: Waiter | None = None
-        self._is_polling = False  # the reader is in poll, and has not been woken
+        self._is_polling = False  # whether the reader is in poll, and was not woken
         self._is_writing = False
-        self._is_urgent = False  # outgoing bytes must not wait for the next write
-        self._write_failure: Status | None = None  # a failed write that the reader must process
+        self._is_urgent = False  # whether the outgoing bytes must be sent without delay
+        self._write_failure: Status | None = None  # the failed write that the reader must process
         self._followers: dict[Waiter, None] = {}
-        self._sender_count = 0  # registered waiters with is_sending set
+        self._sender_count = 0  # the number of registered waiters whose is_sending is true
         self._last_read = 0.0  # the time of the last read, on the monotonic clock
         self._polled_events = select.POLLIN
         self._poller = select.poll()
@@ -127,12 +138,15 @@ class Multiplexer:
         """
         if not self.is_ours:
             raise FailedPrecondition(
-                "this process was forked, and the call belongs to its parent",
+                "this process was forked, and the call belongs to the parent process",
                 remedy="Start and continue a call in the same process",
             )
 
     def forget(self) -> None:
-        """Close the file descriptors and send nothing: in a forked child, or at the end."""
+        """Close the file descriptors without sending anything.
+
+        This is for a forked child, and for a connection that has ended.
+        """
         for sock in (self._socket_io.sock, self._wake_in, self._wake_out):
             sock.close()
 
@@ -141,8 +155,8 @@ class Multiplexer:
     def _drive(self, waiter: Waiter, action: Callable[[], None] | None, deadline: Deadline) -> bool:
         """Perform an action, send the outgoing bytes, and wait. Return false at the deadline.
 
-        The caller must not hold the lock. An action that raises a ``ContainerdError`` has changed
-        nothing, and the connection stays usable.
+        The caller must not hold the lock. If the action raises a ``ContainerdError``, the action
+        has changed nothing, so the connection stays usable.
         """
         if self._pid != os.getpid():
             self.check_process()
@@ -179,23 +193,23 @@ class Multiplexer:
                 if waiter.must_leave:
                     self._leave_after_exception(waiter)
         finally:
-            if waiter.must_leave:  # again: a signal may have interrupted the first attempt
+            if waiter.must_leave:  # a signal can have interrupted the first attempt to leave
                 self._leave_after_exception(waiter)
 
     def _perform(self, action: Callable[[], None]) -> None:
-        """Perform an action. Bytes that it adds to the outgoing ones are urgent."""
+        """Perform an action. If the action adds outgoing bytes, these bytes are urgent."""
         if self._reader is None:
-            self._socket_io.is_blocked = False  # no reader polls for room: try to write again
+            self._socket_io.is_blocked = False  # try to write, because no reader polls for room
         before = len(self._wire.outgoing)
         action()
         if len(self._wire.outgoing) > before:
             self._is_urgent = True
 
     def _take_message(self, waiter: Waiter, call: Call) -> None:
-        """Take the call's oldest message, which returns flow-control credit to the peer.
+        """Take the call's oldest message, and give the peer flow-control credit for the message.
 
-        As an action, it makes the credit urgent. So the peer continues while the caller works on
-        the message.
+        ``_perform`` must call this method, so that the credit is sent without delay. The peer can
+        then send more messages while the caller processes this message.
         """
         waiter.message = self._wire.take(call)
 
@@ -206,10 +220,11 @@ class Multiplexer:
             self._wake_waiters()
         is_over = call is None or is_ready is None or call.state == DONE or is_ready(call)
         if is_over and waiter.takes_message and call is not None:
-            # From now on is_ready would say false: the message has left the inbox.
+            # After this step, is_ready could return false, because the message is removed.
             waiter.takes_message, waiter.is_ready = False, None
             self._perform(lambda: self._take_message(waiter, call))
-        # Acknowledgements are sent with other bytes, or alone before this thread waits.
+        # Bytes that are not urgent, such as acknowledgements, are sent together with urgent bytes,
+        # or before this thread waits.
         if (self._is_urgent or not is_over) and socket_io.wire.outgoing:
             if not self._is_writing and not socket_io.is_blocked:
                 waiter.must_leave = True
@@ -231,14 +246,14 @@ class Multiplexer:
         return _FOLLOW, (waiter.event, seconds)
 
     def _register(self, waiter: Waiter, call: Call) -> None:
-        """Make the waiter known to its call, whose changes then wake it."""
+        """Add the waiter to its call, so that a change of the call wakes the waiter."""
         waiter.event = threading.Lock()
         waiter.event.acquire()
         call.waiters.append(waiter)
         self._sender_count += waiter.is_sending
 
     def _prepare_poll(self, waiter: Waiter, deadline: Deadline, seconds: float) -> float:
-        """Become the reader unless this thread already is. Return how many seconds to poll."""
+        """Make this thread the reader, and return the number of seconds to poll."""
         if self._reader is None:
             self._followers.pop(waiter, None)
             self._reader = waiter
@@ -250,10 +265,11 @@ class Multiplexer:
         return seconds if self._wire.is_ready else min(seconds, _seconds(self._ready_by))
 
     def _read(self, waiter: Waiter, seconds: float) -> tuple[int | Status, bool, bool]:
-        """Poll the socket and read from it. The reader calls this method without the lock.
+        """Poll the socket, and read from it. The reader calls this method without the lock.
 
-        Return the result of ``SocketIO.read``, whether the socket has room for a write, and
-        whether ``poll`` reported anything.
+        Returns:
+            A tuple of the result of ``SocketIO.read``, whether the socket has room for a write, and
+            whether ``poll`` reported an event.
         """
         received: int | Status = 0
         has_room = False
@@ -279,7 +295,7 @@ class Multiplexer:
             self._process_received(received)
         elif not was_woken and not self._wire.is_ready and self._ready_by.expired:
             message = "the peer accepted the connection but sent nothing"
-            # Not is_unprocessed: a stopped peer may find the call in its socket later.
+            # is_unprocessed stays false, because a stopped peer can read the call later.
             self._socket_io.lose(Status(metadata.UNAVAILABLE, message, b"", "connection"))
         if self._write_failure is not None:
             self._socket_io.drain(self._write_failure)
@@ -290,7 +306,7 @@ class Multiplexer:
             self._end_connection(self._wire.lost)
 
     def _end_connection(self, status: Status) -> None:
-        """End the connection. If a thread is writing, that thread does the rest afterwards."""
+        """End the connection. If a thread is writing, that thread later closes the socket."""
         self._wire.lose(status)
         if not self._is_writing:
             self._socket_io.finish(status)
@@ -304,16 +320,16 @@ class Multiplexer:
             self._wire.outgoing.clear()
             self._wake_reader()
             return
-        self._socket_io.wrote(buffers, result)
+        self._socket_io.process_sent(buffers, result)
         if self._wire.outgoing:
-            self._is_urgent = True  # other threads rely on this thread to send them
+            self._is_urgent = True  # other threads rely on this thread to send these bytes
         if self._wire.lost:
             self._socket_io.finish(self._wire.lost)
 
     def _leave(self, waiter: Waiter) -> None:
-        """Give up the thread's role. Wake a follower if the reader has left.
+        """End the thread's use of the connection. If no thread is the reader now, wake a follower.
 
-        This method may be called twice.
+        This method can be called twice for a waiter.
         """
         if waiter.event is not None and waiter.call is not None and waiter in waiter.call.waiters:
             waiter.call.waiters.remove(waiter)
@@ -324,7 +340,7 @@ class Multiplexer:
             self._is_polling = False
         if self._reader is None:
             if self._socket_io.is_shut and not self._is_writing:
-                self.forget()  # no thread uses the file descriptors
+                self.forget()  # no thread uses the file descriptors now
             for follower in self._followers:
                 self._wake_waiter(follower)
                 break
@@ -342,15 +358,15 @@ class Multiplexer:
     # ---- waking ----------------------------------------------------------------------------
 
     def _check_liveness(self) -> None:
-        """Check, before the first write after a pause, whether the peer has closed the connection.
+        """Check before a call whether the peer has closed the connection.
 
-        This method does not read while a call is active.
+        The check is skipped if data arrived a short time ago, or if another call is active.
         """
         if time.monotonic() - self._last_read > _LIVENESS_SECONDS and self._wire.is_idle:
             self._read_available()
 
     def _read_available(self) -> None:
-        """Read and process the bytes that have arrived, unless there is a reader."""
+        """Read and process the bytes that have arrived, unless another thread is the reader."""
         if self._reader is None and not self._wire.lost:
             for fd, _ in self._poller.poll(0):
                 if fd == self._socket_fd and (received := self._socket_io.read()):
@@ -362,7 +378,7 @@ class Multiplexer:
                 pass
 
     def _wake_waiters(self) -> None:
-        """Wake the waiters of calls that have changed, and senders if all bytes are sent."""
+        """Wake the waiters of changed calls. If all bytes are sent, also wake the senders."""
         reader = self._reader
         for call in self._wire.take_touched():
             for waiter in call.waiters:
@@ -387,7 +403,7 @@ class Multiplexer:
             waiter.event.release()
 
     def _request_room(self) -> None:
-        """If the socket is full, make the reader poll for room, too."""
+        """If the socket is full, make the reader also poll for room to write."""
         if self._socket_io.is_blocked and not self._polled_events & select.POLLOUT:
             self._wake_reader()
 
@@ -395,18 +411,19 @@ class Multiplexer:
         """Wake the reader if it is in ``poll``."""
         if self._is_polling:
             self._is_polling = False
-            with suppress(BlockingIOError):  # the wake socket is full: the reader wakes anyway
+            with suppress(BlockingIOError):  # if the wake socket is full, the reader wakes anyway
                 self._wake_out.send(b"!")
 
     def _break_connection(self) -> None:
-        """End the connection after an interrupt, because its state is unknown.
+        """End the connection after an interrupt, because the connection's state is unknown.
 
-        Bytes may be lost, sent twice or half processed.
+        For example, bytes can be lost or sent twice.
         """
-        message = "the connection was closed: a thread was interrupted while using it"
+        message = "the connection was closed: a thread was interrupted while it used the connection"
         self._socket_io.lose(Status(metadata.UNAVAILABLE, message, b"", "connection"))
         self._wake_waiters()
-        for follower in self._followers:  # the interrupt may have prevented that they were woken
+        # Wake all followers, because the interrupt can have prevented an earlier wake-up.
+        for follower in self._followers:
             self._wake_waiter(follower)
         self._wake_reader()
 

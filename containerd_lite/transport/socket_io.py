@@ -1,8 +1,8 @@
 """Moves bytes between a socket and a ``wire.Connection``.
 
-Each direction has two steps. The first reads or writes the socket without a lock, so that one
-thread can read while another writes. The second updates the ``wire.Connection``; the caller must
-hold its lock.
+Reading has two steps, and so has writing. The first step uses the socket without a lock, so that
+one thread can read while another thread writes. The second step updates the ``wire.Connection``.
+During the second step, the caller must hold the lock of the ``Multiplexer``.
 """
 
 from __future__ import annotations
@@ -21,20 +21,24 @@ from .failures import TLSFault
 
 _LOGGER = logging.getLogger(__package__)
 _RECEIVE_BUFFER = 256 << 10
-#: Buffers for one sendmsg, enough for 64 frames of 16 KiB. The send buffer of a Unix socket
-#: (``unix``) has no room for more frames, so that more buffers would only cost time.
+#: Maximum number of buffers in one call of sendmsg. 128 buffers are 64 frames of 16 KiB. More
+#: frames do not fit into the send buffer that the module ``unix`` sets, so they would only cost
+#: time.
 _MAX_BUFFERS = 128
 
 
 class Socket(Protocol):
-    """The methods that a connection uses of a non-blocking socket."""
+    """The methods of a non-blocking socket that a connection needs."""
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """Read into the buffer. Return the number of bytes, 0 at the end."""
+        """Read into the buffer, and return the number of bytes.
+
+        The number is 0 if the peer has closed the connection.
+        """
         ...
 
     def sendmsg(self, buffers: list[Buffer], /) -> int:
-        """Send as many of the bytes as the kernel accepts. Return how many."""
+        """Send the bytes that the kernel accepts at once. Return the number of sent bytes."""
         ...
 
     def fileno(self) -> int:
@@ -51,13 +55,13 @@ class Socket(Protocol):
 
 
 class SocketIO:
-    """Reads from and writes to one non-blocking socket.
+    """Reads and writes a non-blocking socket.
 
     Attributes:
-        sent: The number of bytes sent.
+        sent: The number of bytes that were sent.
         is_shut: Whether the socket has been shut down.
-        is_blocked: Whether the socket accepted only a part of a write. The caller resets it.
-        has_drained: Whether a write has sent all outgoing bytes. The caller resets it.
+        is_blocked: Whether the socket accepted only a part of a write. The caller resets this flag.
+        has_drained: Whether a write has sent all outgoing bytes. The caller resets this flag.
     """
 
     def __init__(self, sock: Socket, wire: Connection) -> None:
@@ -109,10 +113,13 @@ class SocketIO:
         self._filled = remaining
 
     def next_buffers(self) -> list[Buffer]:
-        """Return the buffers for the next ``write``. They stay in ``wire.outgoing`` until sent."""
+        """Return the buffers for the next ``write``.
+
+        The buffers stay in ``wire.outgoing`` until ``process_sent`` removes them.
+        """
         return list(islice(self.wire.outgoing, _MAX_BUFFERS))
 
-    def wrote(self, buffers: list[Buffer], sent: int | Status) -> None:
+    def process_sent(self, buffers: list[Buffer], sent: int | Status) -> None:
         """Process the result of ``write``: remove the sent bytes from ``wire.outgoing``."""
         outgoing = self.wire.outgoing
         if self.is_shut:
@@ -131,7 +138,7 @@ class SocketIO:
                 return
             sent -= size
             outgoing.popleft()
-        self.wire.make_room()
+        self.wire.add_waiting_frames()
         self.has_drained = not outgoing
 
     def _log_sent(self, buffers: list[Buffer], sent: int) -> None:
@@ -139,9 +146,10 @@ class SocketIO:
             self.wire.sent_log.add(buffers, sent)
 
     def drain(self, status: Status) -> None:
-        """End the connection after a failed write, but first process all that the peer has sent.
+        """End the connection after a failed write.
 
-        ``status`` is the result of the write.
+        First, this method processes all bytes that the peer has sent, because they can contain the
+        reason. ``status`` is the result of the failed write.
         """
         while not self.wire.lost:
             self.wire.outgoing.clear()
@@ -154,8 +162,8 @@ class SocketIO:
     def finish(self, status: Status) -> None:
         """End the connection, but first send the outgoing frames that the socket accepts at once.
 
-        These may be acknowledgements, or the GOAWAY that tells the reason. No thread may be
-        writing.
+        These frames are acknowledgements, or a GOAWAY frame with the reason. The caller must not
+        call this method while a thread is writing.
         """
         self.wire.lose(status)
         if not self.is_shut and self.wire.outgoing:
@@ -166,14 +174,15 @@ class SocketIO:
         self.lose(status)
 
     def lose(self, status: Status) -> None:
-        """End the connection. If it had not ended before, all its calls end with ``status``."""
+        """End the connection. All calls that have not ended yet end with ``status``."""
         if not self.is_shut:
             _LOGGER.debug("connection %d is over: %s", self.wire.number, status.message)
         self.is_shut = True
         self.wire.lose(status)
         self.wire.outgoing.clear()
         with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)  # a forked child may hold the socket open
+            # To close the socket is not enough, because a forked child can have it open, too.
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def _status_of_error(self, error: OSError) -> Status:
         if isinstance(error, TLSFault):
@@ -183,7 +192,7 @@ class SocketIO:
     def _status_of_loss(self, message: str) -> Status:
         """Return the status for the calls on a connection that was lost.
 
-        gRPC servers send their SETTINGS before they read a call. A peer whose SETTINGS have not
-        arrived has therefore not processed a call.
+        gRPC servers send their SETTINGS before they read a call. So if the SETTINGS have not
+        arrived, the peer has not processed a call.
         """
         return Status(metadata.UNAVAILABLE, message, b"", "connection", not self.wire.is_ready)

@@ -23,24 +23,24 @@ from ..wire.framing import compress as compress_parts
 from ..wire.metadata import Metadata, Status
 from .link import Link
 
-#: The type_url of the undecoded ``grpc-status-details-bin`` among the details of an error.
+#: The type_url of an undecoded ``grpc-status-details-bin`` in the details of an error.
 UNDECODED = "grpc-status-details-bin"
-#: Codes by which a peer may report that the call's deadline has passed. containerd's handlers
-#: report the expiry as an unknown error.
+#: Status codes with which a peer can report that the call's deadline has passed. containerd's
+#: handlers report this as an unknown error.
 _EXPIRY_CODES = (metadata.CANCELLED, metadata.UNKNOWN)
 
 
 class Owner(Protocol):
     """The owner of the connections that streams use.
 
-    A stream that is dropped without being closed appends its link and its call to ``abandoned``. It
-    does so without a lock.
+    If a stream is dropped without being closed, it appends its link and its call to ``abandoned``,
+    without a lock.
     """
 
     abandoned: deque[tuple[Link, Call]]
 
     def release(self, link: Link) -> None:
-        """Take back the connection of a call that has ended."""
+        """Release the connection of a call that has ended."""
         ...
 
 
@@ -51,9 +51,9 @@ Begin = Callable[[], tuple[Link, Call]]
 class Stream:
     """A server-streaming or bidirectional call.
 
-    A stream is a context manager, and an iterator over the received messages. One thread may send
-    while another receives. Any thread may call ``cancel``. Closing a stream before its end cancels
-    the call.
+    A stream is a context manager, and an iterator over the received messages. One thread can send
+    while another thread receives. Any thread can call ``cancel``. If a stream is closed before the
+    call has ended, the call is cancelled.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Stream:
     ) -> None:
         """Start the call with ``begin``.
 
-        ``is_repeatable`` says that ``begin`` sends the whole request, so that it may be called
-        again.
+        If ``is_repeatable`` is true, ``begin`` sends the whole request. So the stream can call
+        ``begin`` again if the peer did not process the call.
         """
         self._owner: Owner | None = None
         self._deadline = deadline
@@ -80,17 +80,17 @@ class Stream:
     ) -> None:
         """Send one message.
 
-        This method returns when the kernel has the whole message, so that the caller may change
-        the parts. If the call has ended, this method does nothing, and ``receive`` tells the
+        This method returns when the kernel has the whole message. The caller can change the parts
+        after that. If the call has ended, this method does nothing, and ``receive`` reports the
         reason.
 
         Args:
             *parts: The message in one or more parts. Without parts, no message is sent.
-            last: Whether this is the last message. It closes the sending side.
-            compress: ``False`` sends this message uncompressed. Default: compress it if the call
-                has a ``compression``.
-            timeout: Seconds that sending this message may take. A timeout ends the call. Default:
-                no limit except the deadline of the call.
+            last: Whether this is the last message. The sending side is closed after this message.
+            compress: ``False`` sends this message without compression. Default: the message is
+                compressed if the call was started with ``compression``.
+            timeout: Maximum number of seconds to send this message. A timeout ends the call.
+                Default: only the deadline of the call limits the time.
 
         Raises:
             DeadlineExceeded: The timeout or the deadline of the call has passed.
@@ -109,22 +109,22 @@ class Stream:
         self._check_in_time(in_time)
 
     def finish_sending(self) -> None:
-        """Close the sending side: no more messages follow."""
+        """Close the sending side, because no more messages follow."""
         self.send(last=True)
 
     def receive(self, timeout: float | None = None) -> bytes | bytearray | None:
         """Wait for the next message.
 
         Args:
-            timeout: Seconds that this wait may take. The call stays usable after it. Default: no
-                limit except the deadline of the call, which ends the call.
+            timeout: Maximum number of seconds to wait. The call stays usable after this timeout,
+                but not after the deadline of the call. Default: only the deadline limits the wait.
 
         Returns:
-            The message. ``None`` if the call has ended successfully.
+            The message, or ``None`` if the call has ended successfully.
 
         Raises:
             DeadlineExceeded: The timeout or the deadline of the call has passed.
-            ContainerdError: The call has failed. The class depends on the gRPC status.
+            ContainerdError: The call has failed. The exception's class depends on the gRPC status.
         """
         deadline = self._deadline.sooner(timeout)
         in_time, message = self._link.receive(self._call, deadline)
@@ -135,7 +135,7 @@ class Stream:
             return self._open_message(message)
         self._check_in_time(in_time or not self._deadline.expired)
         if not in_time:
-            message_text = "no message came in time"
+            message_text = "no message arrived in time"
             raise DeadlineExceeded(message_text, operation=operation(self._call.path))
         self._release_link()
         raise_status(self._call, self._deadline, self._address)
@@ -153,12 +153,12 @@ class Stream:
         return True
 
     def poll(self) -> bytes | bytearray | None:
-        """Return a message that has arrived, else ``None``. Do not wait."""
+        """Return the next message if it has already arrived, else ``None``."""
         message = self._link.poll(self._call)
         return None if message is None else self._open_message(message)
 
     def _open_message(self, message: Message) -> bytes | bytearray:
-        """Return the message, decompressed if necessary. Cancel the call if that fails."""
+        """Return the message, decompressed if necessary. If this fails, cancel the call."""
         try:
             return open_message(message, self._call.path, self._address)
         except ContainerdError:
@@ -167,26 +167,26 @@ class Stream:
 
     @property
     def is_done(self) -> bool:
-        """Whether the call has ended. Received messages may still be unread."""
+        """Whether the call has ended. Received messages can still be unread."""
         return self._call.is_done
 
     @property
     def initial_metadata(self) -> Metadata:
-        """The metadata of the response headers, empty until they arrive."""
+        """The metadata of the response headers. It is empty until the headers have arrived."""
         return self._call.initial_metadata
 
     @property
     def trailing_metadata(self) -> Metadata:
-        """The metadata of the trailers, empty until the call has ended."""
+        """The metadata of the trailers. It is empty until the call has ended."""
         return self._call.trailing_metadata
 
     def cancel(self) -> None:
-        """Cancel the call. A thread that waits for it gets ``Cancelled``."""
+        """Cancel the call. A thread that waits for the call then raises ``Cancelled``."""
         status = Status(metadata.CANCELLED, "the call was cancelled by the client", origin="local")
         self._link.cancel(self._call, status)
 
     def close(self) -> None:
-        """Cancel the call if it has not ended, and give the connection back."""
+        """Cancel the call if it has not ended, and release the connection."""
         if not self._call.is_done and self._link.is_ours:
             self.cancel()
         self._release_link()
@@ -197,7 +197,7 @@ class Stream:
             owner.release(self._link)
 
     def _check_in_time(self, in_time: bool) -> None:
-        """End the call and raise if an operation did not finish in time."""
+        """If an operation did not finish in time, end the call and raise an exception."""
         if not in_time:
             self._link.expire(self._call)
             raise_status(self._call, self._deadline, self._address)
@@ -213,7 +213,8 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        # Take no lock here: garbage collection may run while this thread holds one.
+        # This method must not acquire a lock, because garbage collection can call this method while
+        # the thread holds the lock.
         owner = getattr(self, "_owner", None)
         if owner is not None:
             owner.abandoned.append((self._link, self._call))
@@ -245,7 +246,7 @@ def open_message(message: Message, path: str, address: str) -> bytes | bytearray
 
 
 def raise_status(call: Call, deadline: Deadline, address: str) -> None:
-    """Raise the exception for the call's status. Return if the status is OK."""
+    """Raise the exception for the call's status, unless the status is OK."""
     status = call.status or Status(metadata.UNKNOWN, "the call has no status", origin="local")
     if status.code != metadata.OK:
         raise error_of(call.path, status, deadline, address)
@@ -255,7 +256,7 @@ def error_of(path: str, status: Status, deadline: Deadline, address: str) -> Con
     """Return the exception for a status that is not OK."""
     code = status.code
     if code in _EXPIRY_CODES and status.origin != "local" and deadline.expired:
-        code = metadata.DEADLINE_EXCEEDED  # the peer noticed the expiry first
+        code = metadata.DEADLINE_EXCEEDED  # the peer ended the call at the deadline
     error_class: type[ContainerdError] = BY_CODE.get(code, Unknown)
     remedy = ""
     if status.origin in ("stream", "connection") and code == metadata.INTERNAL:

@@ -1,4 +1,4 @@
-"""Addresses of daemons that listen on a TCP port, with TLS or explicitly without it."""
+"""Addresses of daemons that listen on a TCP port, with TLS or explicitly without TLS."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .tls import TLS, secure
 
 _LABEL = "[-_a-zA-Z0-9]{1,63}"
 _TCP = lazy_pattern(rf"tcp://(?:\[(.+)\]|({_LABEL}(?:\.{_LABEL})*\.?)):([0-9]{{1,5}})")
-#: The longest socket timeout, in seconds. Longer waits are cut to it, because Python limits
-#: timeouts.
+#: Maximum socket timeout in seconds. A longer timeout is reduced to this, because Python limits
+#: socket timeouts.
 _LONGEST_WAIT = 3600.0
 
 
@@ -64,14 +64,15 @@ class TcpAddress(Address):
         with Undo(sock.close):
             if self.tls:
                 secured = secure(sock, self.tls, self._name.rstrip("."), deadline)
-                return cast(socket.socket, secured)  # it has the methods that Socket requires
+                return cast(socket.socket, secured)  # a TLSSocket has the methods of ``Socket``
             sock.setblocking(False)
             return sock
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        """Connect to the first of the host's addresses that accepts in its share of the time.
+        """Connect to the first address of the host that accepts the connection in time.
 
-        The deadline does not limit the name lookup of ``getaddrinfo``.
+        Each address gets a share of the time until the deadline. The deadline does not limit the
+        name lookup of ``getaddrinfo``.
         """
         entries = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         for remaining_entries in range(len(entries) - 1, 0, -1):
@@ -87,13 +88,14 @@ def _connect_to(
 ) -> socket.socket:
     """Return a socket that is connected to one entry of ``getaddrinfo``.
 
-    This entry and the ``remaining_entries`` get equal shares of the time that is left.
+    This entry and the ``remaining_entries`` entries after it get equal shares of the remaining
+    time.
     """
     family, kind, protocol, _, socket_address = entry
     sock = socket.socket(family, kind, protocol)
     with Undo(sock.close):
-        # A call may wait for days, and a machine that has failed sends nothing. After 30 seconds
-        # of silence, the kernel sends keepalive probes.
+        # A call can wait for days, and a failed machine does not close its connections. So the
+        # kernel sends keepalive probes when no data has arrived for 30 seconds.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
@@ -104,7 +106,7 @@ def _connect_to(
         sock.connect(socket_address)
         if sock.getsockname() == sock.getpeername():
             # The socket has connected to itself: no process listens on the port, and the kernel
-            # has chosen the same port for this end.
+            # has chosen the same port for the client's end.
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     return sock
 
@@ -130,7 +132,8 @@ def read_tcp(text: str, tls: TLS | Literal[False] | None) -> TcpAddress:
     if tls is not False and not isinstance(tls, TLS):
         raise InvalidArgument(
             f"address {text!r} needs tls=",
-            remedy="Give tls=TLS(ca=…, cert=…, key=…), or tls=False for a daemon without TLS; "
-            "then every host on the network path can read the traffic and control the daemon",
+            remedy="Pass tls=TLS(ca=…, cert=…, key=…), or tls=False for a daemon without TLS; "
+            "without TLS, every host on the network path can read the traffic and control the "
+            "daemon",
         )
     return TcpAddress(host, number, tls)

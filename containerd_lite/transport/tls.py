@@ -1,7 +1,8 @@
-"""TLS under HTTP/2: the settings, the handshake, and a non-blocking socket.
+"""TLS for HTTP/2: the settings, the handshake, and a non-blocking socket.
 
-The client always verifies the daemon's certificate and the name in it. It follows the rules of
-HTTP/2 for TLS (RFC 9113, 9.2): TLS 1.2 or newer, no compression, no renegotiation, ALPN ``h2``.
+The client always verifies the daemon's certificate and the name in the certificate. The client
+follows HTTP/2's rules for TLS (RFC 9113, 9.2): TLS 1.2 or newer, no compression, no renegotiation,
+ALPN ``h2``.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from .failures import TLSFault, of_tls
 File = str | os.PathLike[str]
 
 _ALPN = "h2"
-#: The ciphers for TLS 1.2. RFC 9113, appendix A, prohibits the others that OpenSSL offers.
+#: The ciphers for TLS 1.2. RFC 9113, appendix A, prohibits OpenSSL's other ciphers.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-#: Most bytes of plaintext in one record (RFC 8446, 5.1), most bytes of an encrypted record with its
-#: header (RFC 5246, 6.2.3), and bytes of that header.
+#: Sizes in bytes: the largest plaintext of a record (RFC 8446, 5.1), the largest encrypted record
+#: with its header (RFC 5246, 6.2.3), and the header of a record.
 _MAX_PLAINTEXT, _MAX_RECORD, _HEADER_SIZE = 1 << 14, (1 << 14) + 2048 + 5, 5
 _RECEIVE_BUFFER = 128 << 10
-#: The longest socket timeout, in seconds. Longer waits are cut to it, because Python limits
-#: timeouts.
+#: Maximum socket timeout in seconds. A longer timeout is reduced to this, because Python limits
+#: socket timeouts.
 _LONGEST_WAIT = 3600.0
 
 
@@ -38,13 +39,17 @@ _LONGEST_WAIT = 3600.0
 class TLS:
     """The TLS settings for a daemon.
 
-    All files are in PEM. They are read each time that the client connects.
+    All files must be in PEM format. The client reads the files each time that it connects.
 
     Args:
-        ca: The file with the certificates of the authorities to trust. Default: the system's.
-        cert: The file with the client's certificate, which a daemon with ``tcp_tls_ca`` asks for.
-        key: The file with the client's key. Default: ``cert``, which then holds both.
-        server_name: The name to expect in the daemon's certificate. Default: the address's host.
+        ca: The file with the certificates of the authorities to trust. Default: the authorities
+            that the system trusts.
+        cert: The file with the client's certificate. A daemon with ``tcp_tls_ca`` requires a
+            client certificate.
+        key: The file with the client's key. Default: the file ``cert``, which must then contain
+            the certificate and the key.
+        server_name: The name that the daemon's certificate must contain. Default: the host of the
+            address.
 
     Raises:
         InvalidArgument: ``key`` is given without ``cert``.
@@ -57,15 +62,15 @@ class TLS:
 
     def __post_init__(self) -> None:
         if self.key is not None and self.cert is None:
-            raise InvalidArgument("tls has a key without a certificate", remedy="Give TLS(cert=…)")
+            raise InvalidArgument("tls has a key without a certificate", remedy="Pass TLS(cert=…)")
 
     def context(self) -> ssl.SSLContext:
         """Return the context with which ``ssl`` makes connections.
 
         Raises:
-            InvalidArgument: A file is missing or unusable; the message names it.
+            InvalidArgument: A file is missing or unusable. The message names the file.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # this verifies certificate and name
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the daemon's certificate
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         context.set_ciphers(_CIPHERS)
@@ -84,14 +89,14 @@ def _load_authorities(context: ssl.SSLContext, ca: File) -> None:
     try:
         context.load_verify_locations(ca)
     except ssl.SSLError as error:
-        raise _bad_file(f"{os.fspath(ca)} holds no certificates") from error
+        raise _bad_file(f"{os.fspath(ca)} contains no certificates") from error
 
 
 def _load_certificate(context: ssl.SSLContext, cert: File, key: File) -> None:
     _check_readable(cert)
     _check_readable(key)
 
-    def refuse() -> str:  # otherwise OpenSSL would ask for the password on the terminal
+    def refuse() -> str:  # without this function, OpenSSL asks for the password on the terminal
         raise _bad_file(f"the key in {os.fspath(key)} has a password")
 
     try:
@@ -99,12 +104,14 @@ def _load_certificate(context: ssl.SSLContext, cert: File, key: File) -> None:
     except ssl.SSLError as error:
         message = f"the key in {os.fspath(key)} does not match the certificate in {os.fspath(cert)}"
         if error.reason != "KEY_VALUES_MISMATCH":
-            message = f"{os.fspath(cert)} holds no certificate, or {os.fspath(key)} holds no key"
+            message = (
+                f"{os.fspath(cert)} contains no certificate, or {os.fspath(key)} contains no key"
+            )
         raise _bad_file(message) from error
 
 
 def _check_readable(path: File) -> None:
-    """Open the file once, because ``ssl`` does not say which file it could not open."""
+    """Open the file to check it, because ``ssl`` does not report which file it cannot open."""
     try:
         with open(path, "rb"):
             pass
@@ -115,16 +122,16 @@ def _check_readable(path: File) -> None:
 
 def _bad_file(message: str) -> InvalidArgument:
     return InvalidArgument(
-        f"tls: {message}", remedy="Give unencrypted files in PEM as ca=, cert= and key="
+        f"tls: {message}", remedy="Pass unencrypted files in PEM format as ca=, cert= and key="
     )
 
 
 class TLSSocket:
     """A TLS connection over a connected socket, with the methods of a non-blocking socket.
 
-    One thread may read while another writes. Any thread may shut it down. TLS itself runs in
-    memory: no thread holds its lock during a system call. After a failed write, the reason why the
-    peer closed the connection can still be read.
+    One thread can read while another thread writes. Any thread can shut the socket down. TLS itself
+    runs in memory, so no thread holds ``_lock`` during a system call. After a failed write, the
+    caller can still read why the peer closed the connection.
     """
 
     def __init__(self, sock: socket.socket, tls: TLS, server_name: str) -> None:
@@ -143,13 +150,13 @@ class TLSSocket:
             )
         except (ValueError, TypeError) as error:
             message = f"tls: {server_name!r} cannot be the name of a server"
-            raise InvalidArgument(message, remedy="Give a host name or an IP address") from error
+            raise InvalidArgument(message, remedy="Pass a host name or an IP address") from error
         self._lock = threading.Lock()  # guards _incoming, _outgoing and _tls
         self._send_lock = threading.Lock()  # guards _unsent and _unsent_plaintext
         self._unsent = memoryview(b"")  # encrypted bytes that the kernel does not have yet
-        self._unsent_plaintext = 0  # bytes of plaintext in them, not yet reported as sent
-        self._received = memoryview(bytearray(_RECEIVE_BUFFER))  # encrypted
-        self._may_have_more = False  # the last read filled its buffer: plaintext may be left
+        self._unsent_plaintext = 0  # the number of plaintext bytes that are encrypted in _unsent
+        self._received = memoryview(bytearray(_RECEIVE_BUFFER))  # a buffer for encrypted bytes
+        self._may_have_more = False  # whether _tls can have plaintext that was not read yet
         self._has_ended = False
         self._fault: TLSFault | None = None
 
@@ -159,11 +166,13 @@ class TLSSocket:
         """Do the handshake, then make the socket non-blocking.
 
         This method reads one record from the kernel at a time. So the bytes after the handshake
-        stay in the kernel, where ``poll`` reports them.
+        stay in the kernel, and ``poll`` reports them.
 
         Raises:
             ssl.SSLError: The handshake failed.
-            OSError: The socket failed. ``TimeoutError`` or ``BlockingIOError``: at the deadline.
+            TimeoutError: The deadline has passed.
+            BlockingIOError: The deadline has passed.
+            OSError: The socket failed.
         """
         header, body = b"", 0
         while not self._continue_handshake(deadline):
@@ -181,7 +190,7 @@ class TLSSocket:
         self._sock.setblocking(False)
 
     def _continue_handshake(self, deadline: Deadline) -> bool:
-        """Continue as far as the received bytes allow. Return whether the handshake is done."""
+        """Continue the handshake with the received bytes. Return whether the handshake is done."""
         is_done = False
         try:
             self._tls.do_handshake()
@@ -191,7 +200,7 @@ class TLSSocket:
         except ssl.SSLError:
             self._sock.setblocking(False)
             with suppress(OSError):
-                self._flush()  # sends the alert that tells the peer the reason
+                self._flush()  # sends the peer an alert with the reason
             raise
         self._set_timeout(deadline)
         self._flush()
@@ -203,7 +212,7 @@ class TLSSocket:
 
     @property
     def protocol(self) -> str | None:
-        """The protocol that the peer chose by ALPN."""
+        """The protocol that the peer chose by ALPN, or ``None``."""
         return self._tls.selected_alpn_protocol()
 
     def explain(self, error: OSError) -> ContainerdError:
@@ -217,11 +226,11 @@ class TLSSocket:
     # ---- the methods of a socket -------------------------------------------------------------
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Read the plaintext that is available. Return its size in bytes, 0 at the end.
+        """Read the available plaintext, and return its size in bytes.
 
-        A caller whose buffer is smaller than two records (36 KiB) must read until
-        ``BlockingIOError``. Otherwise plaintext may stay in this object, where ``poll`` does not
-        report it.
+        The size is 0 if the peer has closed the connection. If the buffer is smaller than two
+        records (36 KiB), the caller must read again until this method raises ``BlockingIOError``.
+        Otherwise, this object can keep plaintext, which ``poll`` does not report.
 
         Raises:
             BlockingIOError: No plaintext is available.
@@ -230,8 +239,8 @@ class TLSSocket:
         """
         filled = self._decrypt(buffer, 0) if self._may_have_more else 0
         room = len(buffer)
-        if room >= 2 * _MAX_RECORD:  # TLS may already hold a part of a record
-            room -= _MAX_RECORD
+        if room >= 2 * _MAX_RECORD:
+            room -= _MAX_RECORD  # reserve room for the record of which _tls already has a part
         if not filled and not self._has_ended:
             count = self._sock.recv_into(self._received[:room])
             self._has_ended = not count
@@ -245,7 +254,10 @@ class TLSSocket:
         return 0
 
     def _decrypt(self, buffer: memoryview, received: int) -> int:
-        """Give ``received`` encrypted bytes to TLS, and fill the buffer with plaintext."""
+        """Decrypt the first ``received`` bytes of ``_received`` into the buffer.
+
+        Return the number of plaintext bytes.
+        """
         filled = 0
         with self._lock:
             self._incoming.write(self._received[:received])
@@ -268,10 +280,10 @@ class TLSSocket:
         return filled
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> int:
-        """Send as much as the kernel accepts. Return the number of plaintext bytes sent.
+        """Send as much as the kernel accepts. Return the number of sent plaintext bytes.
 
-        The caller must offer the rest again, unchanged. The bytes of a record count as sent when
-        the kernel has the whole record, because the peer cannot decrypt a part of it.
+        The caller must pass the unsent bytes again, unchanged. The bytes of a record count as sent
+        when the kernel has the whole record, because the peer cannot decrypt a part of a record.
 
         Raises:
             BlockingIOError: The kernel accepts no bytes, or another thread is sending.
@@ -305,7 +317,11 @@ class TLSSocket:
                 raise self._fault or TLSFault(self.explain(error)) from error
 
     def _flush(self) -> None:
-        """Send the encrypted bytes to the kernel. An ``OSError`` of the socket is passed on."""
+        """Send all encrypted bytes to the kernel.
+
+        Raises:
+            OSError: The kernel does not accept all bytes at once, or the socket failed.
+        """
         while True:
             if not self._unsent:
                 with self._lock:
@@ -323,7 +339,7 @@ class TLSSocket:
         self._sock.setblocking(flag)
 
     def shutdown(self, how: int) -> None:
-        """Send ``close_notify`` if that is possible at once, and shut the socket down."""
+        """Send ``close_notify`` if this is possible without waiting, and shut the socket down."""
         if how != socket.SHUT_RD and self._send_lock.acquire(blocking=False):
             try:
                 with suppress(OSError), self._lock:
@@ -337,13 +353,16 @@ class TLSSocket:
     def close(self) -> None:
         """Close the file descriptor.
 
-        This method sends nothing and takes no lock, so that a forked child may call it.
+        This method sends nothing and acquires no lock, so that a forked child can call it.
         """
         self._sock.close()
 
 
 def _records(buffers: Sequence[Buffer], skip: int) -> Iterator[Buffer]:
-    """Yield the bytes of the buffers after the first ``skip``, in pieces that fit one record."""
+    """Yield the bytes of the buffers in pieces that fit into one record.
+
+    The first ``skip`` bytes are left out.
+    """
     plain = bytearray()
     for buffer in buffers:
         view = memoryview(buffer)[skip:]
@@ -362,11 +381,11 @@ def _records(buffers: Sequence[Buffer], skip: int) -> Iterator[Buffer]:
 def secure(sock: socket.socket, tls: TLS, host: str, deadline: Deadline) -> TLSSocket:
     """Do a TLS handshake over a connected socket.
 
-    The peer's certificate must contain ``tls.server_name`` or, without it, ``host``. If this
-    function raises, the socket stays open, and the caller must close it.
+    The peer's certificate must contain ``tls.server_name``, or ``host`` if ``tls.server_name`` is
+    ``None``. If this function raises, the socket stays open, and the caller must close it.
 
     Raises:
-        Unauthenticated: One end does not trust the other.
+        Unauthenticated: One end does not trust the certificate of the other end.
         ProtocolError: The peer does not speak TLS or HTTP/2.
         DeadlineExceeded: The handshake did not finish in time.
         Unavailable: The connection ended during the handshake.

@@ -13,11 +13,11 @@ from ..undo import Undo
 from . import failures
 from .base import Address
 
-#: Bytes of the longest path: sun_path has 108 bytes on Linux, and the last one is a NUL.
+#: Maximum length of a path in bytes. On Linux, sun_path has 108 bytes, and the last byte is a NUL.
 _MAX_PATH = 107
-#: Bytes of the send buffer. The kernel doubles this value, up to twice net.core.wmem_max, and
-#: allocates memory only for the data in the buffer. Writers of content then wait half as often,
-#: which saves 2 % of the time of a fetch.
+#: Size of the send buffer in bytes. The kernel doubles this value, up to twice net.core.wmem_max,
+#: and allocates memory only for the data in the buffer. With this buffer, writers of content wait
+#: half as often, which saves 2 % of the time of a fetch.
 _SEND_BUFFER = 1 << 20
 _REMEDY = "Write unix:///path, unix:path, a plain path, unix-abstract:name or tcp://host:port"
 
@@ -40,8 +40,8 @@ class UnixAddress(Address):
     def _open(self, deadline: Deadline) -> socket.socket:
         """Connect without blocking, and try again while the daemon's queue is full.
 
-        A socket timeout does not help. It makes the socket non-blocking, and a non-blocking
-        connect to a Unix socket fails instead of waiting while the queue is full.
+        A socket timeout does not help, because it makes the socket non-blocking. If the queue is
+        full, a non-blocking connect to a Unix socket fails at once.
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with Undo(sock.close):

@@ -1,7 +1,8 @@
-"""The state of one gRPC call, its received messages, its unsent data and its windows.
+"""One gRPC call: its state, its received messages, its unsent data and its flow-control windows.
 
-The transition table describes the receiving side. The sending side has only ``is_sending``. If the
-table does not list an event for a state, the peer has broken a rule, and the call ends.
+``TRANSITIONS`` describes the receiving side of a call. The state of the sending side is
+``is_sending``. If ``TRANSITIONS`` does not list an event for the call's state, the peer has broken
+a rule, and the call ends.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from .framing import MAX_MESSAGE, MessageReader
 from .metadata import Headers, Metadata, Status, decode_metadata
 
 # States of the receiving side.
-QUEUED = "queued"  # no stream yet, for example at the peer's MAX_CONCURRENT_STREAMS
-AWAITING = "awaiting"  # the stream is open; no response headers yet
-RECEIVING = "receiving"  # response headers received
-DONE = "done"  # status known; there may be unread messages
+QUEUED = "queued"  # the call has no stream yet, for example because of MAX_CONCURRENT_STREAMS
+AWAITING = "awaiting"  # the stream is open, but the response headers have not arrived
+RECEIVING = "receiving"  # the response headers have arrived
+DONE = "done"  # the status is known, but some messages can still be unread
 
 # Events.
 STARTED = "started"
 INFORMATIONAL = "informational headers"  # 1xx
 RESPONSE = "response headers"
-TRAILERS = "trailers"  # a header block with END_STREAM, Trailers-Only included
+TRAILERS = "trailers"  # a header block with END_STREAM, which can be a Trailers-Only response
 MESSAGE_DATA = "DATA"
 DATA_END = "DATA with END_STREAM"
-ENDED = "ended"  # reset by either side, or the connection was lost
+ENDED = "ended"  # the client or the peer reset the stream, or the connection was lost
 
 TRANSITIONS: dict[tuple[str, str], str] = {
     (QUEUED, STARTED): AWAITING,
@@ -43,13 +44,14 @@ TRANSITIONS: dict[tuple[str, str], str] = {
 _NO_FIELDS: Headers = []
 
 Buffer = bytes | bytearray | memoryview
-#: Seconds for ``grpc-timeout``, or a function that returns them when the stream opens. A call may
-#: wait in the queue before that.
+#: A number of seconds for ``grpc-timeout``, or a function that returns this number. The function is
+#: called when the stream opens, because the call can wait in the queue until then. ``None`` means
+#: no limit.
 Timeout = Callable[[], float | None] | float | None
 
 
 def views_of(parts: Iterable[Buffer]) -> list[Buffer]:
-    """Return the parts as ``bytes`` or as memoryviews of bytes, without empty parts."""
+    """Return the parts that are not empty, each as ``bytes`` or as a memoryview of bytes."""
     views: list[Buffer] = []
     for part in parts:
         if isinstance(part, bytes):
@@ -65,9 +67,9 @@ class IllegalEvent(Exception):
 
 
 class Call:
-    """One call on one connection. Only the connection changes it.
+    """A call on a connection. Only the connection changes the call.
 
-    ``waiters`` is for the code that drives the connection. Modules in ``wire/`` do not use it.
+    The code that drives the connection uses ``waiters``. The modules in ``wire/`` do not use it.
     """
 
     __slots__ = (
@@ -115,19 +117,20 @@ class Call:
         self.initial_fields: Headers = _NO_FIELDS
         self.trailing_fields: Headers = _NO_FIELDS
         self.reader = MessageReader(max_message)
-        self.debt = 0  # bytes read for which the peer has no new credit yet
+        self.debt = 0  # bytes that were read, but are not added to the peer's window yet
         self.empty_frames = 0
         self.is_sending = True
         self.outbox: deque[Buffer] = deque()
         self.unsent = 0
-        self.expected: int | None = None  # remaining bytes of the body by content-length
+        #: The number of bytes that are missing according to content-length.
+        self.expected: int | None = None
         self.waiters: list[object] = []
 
     def advance(self, event: str) -> None:
-        """Change the state as the table says.
+        """Change the state to the state that follows the event.
 
         Raises:
-            IllegalEvent: The table does not list the event for this state.
+            IllegalEvent: ``TRANSITIONS`` does not list the event for the current state.
         """
         try:
             self.state = TRANSITIONS[self.state, event]
@@ -136,11 +139,14 @@ class Call:
 
     @property
     def is_done(self) -> bool:
-        """Whether the call has ended. It may have unread messages."""
+        """Whether the call has ended. Some of its messages can still be unread."""
         return self.state == DONE
 
     def end(self, status: Status) -> None:
-        """End the call with a status, unless it has one already, and drop its unsent data."""
+        """End the call, and drop its unsent data.
+
+        If the call already has a status, ``status`` is ignored.
+        """
         if self.state != DONE:
             self.advance(ENDED)
         if self.status is None:

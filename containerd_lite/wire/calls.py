@@ -1,6 +1,6 @@
 """The client's operations on the calls of a connection: start, send, read and cancel.
 
-``Calls`` has the table of open calls, and a queue of calls that exceed the peer's
+``Calls`` has a dict of the open calls, and a queue of the calls that exceed the peer's
 MAX_CONCURRENT_STREAMS. The module ``connection`` handles received frames.
 """
 
@@ -24,7 +24,7 @@ from .settings import PeerSettings
 
 _NO_MORE_CALLS = Status(
     metadata.UNAVAILABLE,
-    "the connection takes no more calls",
+    "the connection accepts no more calls",
     b"",
     "connection",
     is_unprocessed=True,
@@ -35,11 +35,11 @@ _CONNECTION_NUMBERS = count(1)
 
 
 class Calls:
-    """The calls of one connection, and the data that they send.
+    """The calls of one connection, and the data that the calls send.
 
-    ``number`` identifies the connection in debug output. The code that sends ``outgoing`` passes
-    the sent bytes to ``sent_log``, which is ``None`` unless debug output was enabled when the
-    connection was made.
+    ``number`` identifies the connection in debug output. ``sent_log`` logs the sent frames. The
+    code that sends ``outgoing`` must pass the sent bytes to ``sent_log``. If debug output was
+    disabled when the connection was made, ``sent_log`` is ``None``.
     """
 
     def __init__(
@@ -86,11 +86,13 @@ class Calls:
         Args:
             path: The method as ``/package.Service/Method``.
             request: The metadata to send.
-            timeout: Seconds for ``grpc-timeout``, or a function that returns them. Default: no
-                limit.
-            encoding: The ``grpc-encoding`` of messages that are sent compressed.
-            message: The only message of the request, as ``views_of`` returns it. With an
-                ``encoding``, it must be compressed. Default: ``send`` adds the messages.
+            timeout: A number of seconds for ``grpc-timeout``, or a function that returns this
+                number. Default: no limit.
+            encoding: The value of ``grpc-encoding`` if the client sends compressed messages.
+                Default: the client does not compress messages.
+            message: The only message of the request, as a list that ``views_of`` returned. If
+                ``encoding`` is not empty, the message must be compressed. ``None`` means that the
+                caller passes the messages to ``send``.
 
         Raises:
             InvalidArgument: The path or the metadata cannot be sent.
@@ -110,19 +112,20 @@ class Calls:
             closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
             call.end(self.lost or closing)
         elif len(self._calls) >= self._max_calls or len(self.outgoing) >= MAX_UNSENT:
-            self._codec.fragments(path, request, encoding)  # raises InvalidArgument now, not later
+            # This raises InvalidArgument now. Otherwise, _open_stream would raise it later.
+            self._codec.fragments(path, request, encoding)
             self._queued.append(call)
         else:
             self._open_stream(call)
         return call
 
     def _open_stream(self, call: Call) -> None:
-        """Give a call its stream id, and add its HEADERS and its data to ``outgoing``."""
+        """Set the call's stream id, and append the call's HEADERS and data to ``outgoing``."""
         timeout = call.timeout() if callable(call.timeout) else call.timeout
         block = self._codec.encode(call.path, call.request, timeout, call.encoding)
         call.stream_id, self._next_id = self._next_id, self._next_id + 2
         if self._next_id > frames.MAX_WINDOW:
-            self.is_draining = True  # stream ids are used up
+            self.is_draining = True  # no stream id remains for another call
         call.send_window = self._sender.initial_window
         self._calls[call.stream_id] = call
         call.advance(states.STARTED)
@@ -137,10 +140,11 @@ class Calls:
     def send(
         self, call: Call, *parts: Buffer, last: bool = False, is_compressed: bool = False
     ) -> None:
-        """Queue one message, given in parts.
+        """Queue one message, which consists of ``parts``.
 
-        The parts are kept until they are sent, so the caller must not change them. ``last`` closes
-        the sending side after the message. Without parts, this method only closes the sending side.
+        The caller must not change the parts, because they are not copied before they are sent. If
+        ``last`` is true, this method closes the sending side after the message. Without parts, this
+        method only closes the sending side.
 
         Raises:
             ResourceExhausted: The message is too large. Its parts are not queued.
@@ -153,7 +157,10 @@ class Calls:
     def send_message(
         self, call: Call, views: list[Buffer], last: bool, is_compressed: bool = False
     ) -> None:
-        """Queue one message, as ``views_of`` returns it. An empty list is an empty message."""
+        """Queue one message. ``views`` is a list that ``views_of`` returned.
+
+        An empty list means an empty message.
+        """
         self._add_to_outbox(call, views, last, is_compressed)
         if call.unsent and call.stream_id:
             self._send_outbox(call)
@@ -166,7 +173,7 @@ class Calls:
         if length > self._max_message:
             raise ResourceExhausted(
                 f"a message of {length} bytes cannot be sent: the limit is {self._max_message}",
-                remedy="Send content in smaller pieces: containerd takes up to 16 MiB in a message",
+                remedy="Send content in smaller messages: containerd accepts messages up to 16 MiB",
             )
         if call.state == states.DONE or not call.is_sending:
             return
@@ -183,7 +190,10 @@ class Calls:
                 self._send_outbox(call)
 
     def cancel(self, call: Call, status: Status) -> None:
-        """End a call with ``status`` and reset its stream. Do nothing if the call has ended."""
+        """End a call with ``status``, and reset the call's stream.
+
+        If the call has already ended, do nothing.
+        """
         if call.is_done:
             return
         if call.stream_id:
@@ -193,18 +203,21 @@ class Calls:
         self._end_call(call, status)
 
     def take(self, call: Call) -> Message | None:
-        """Return the call's oldest unread message, or ``None``, and give credit for it."""
+        """Return the call's oldest unread message, or ``None`` if all messages are read.
+
+        The peer gets flow-control credit for the returned message.
+        """
         return self._credit.take(call)
 
     def _send_outbox(self, call: Call) -> None:
-        """Send a call's data as far as the windows allow."""
+        """Make DATA frames from the call's outbox as far as flow control allows."""
         if self._sender.offer(call):
             self.touched[call] = None
 
     def _send_blocked(self) -> None:
-        """Send the data of blocked calls as far as the windows allow."""
+        """Make DATA frames from the outboxes of blocked calls as far as flow control allows."""
         if self._sender.blocked:
-            for call in self._sender.pump():
+            for call in self._sender.offer_blocked():
                 self.touched[call] = None
 
     def _end_call(self, call: Call, status: Status) -> None:
@@ -216,10 +229,10 @@ class Calls:
         if self._queued:
             self._open_queued()
 
-    def make_room(self) -> None:
-        """Add the frames that had to wait because ``outgoing`` was too long.
+    def add_waiting_frames(self) -> None:
+        """Append the frames that had to wait while ``outgoing`` was too long.
 
-        The code that sends ``outgoing`` calls this method after it has sent some of it.
+        The code that sends ``outgoing`` must call this method after it has sent some buffers.
         """
         if self._sender.has_room:
             self._send_blocked()
@@ -227,7 +240,7 @@ class Calls:
                 self._open_queued()
 
     def _open_queued(self) -> None:
-        """Open streams for queued calls as far as the peer's limit and ``outgoing`` allow."""
+        """Open streams for queued calls, up to the limits of the peer and of ``outgoing``."""
         while self._queued and len(self._calls) < self._max_calls and not self.is_draining:
             if len(self.outgoing) >= MAX_UNSENT:
                 return
@@ -247,7 +260,7 @@ class Calls:
             self.touched[call] = None
 
     def take_touched(self) -> list[Call]:
-        """Return the calls that have changed since the last call of this method."""
+        """Return the calls that have changed since this method was last used."""
         if not self.touched:
             return []
         touched, self.touched = self.touched, {}
@@ -255,11 +268,11 @@ class Calls:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection has no open and no queued calls."""
+        """Whether the connection has no open calls and no queued calls."""
         return not self._calls and not self._queued
 
     def lose(self, status: Status) -> None:
-        """End every call with ``status``, because the connection is lost or given up."""
+        """Mark the connection as lost, and end every call with ``status``."""
         if self.lost is not None:
             return
         self.lost = status

@@ -1,11 +1,11 @@
 """The effect of received frames on the calls of a connection.
 
-``Connection`` has no lock: its user must serialize access.
+``Connection`` has no lock, so its caller must serialize access.
 
-An ``H2Connection`` handles the preface, SETTINGS and both HPACK contexts. This module handles the
-frames of streams, PING and GOAWAY itself, because h2's state machine has two problems. It closes
-the connection on GOAWAY, although accepted streams may finish. It also drops the valid events
-before an invalid frame.
+An ``H2Connection`` handles the preface, SETTINGS and both HPACK contexts. This module itself
+handles PING, GOAWAY and the frames of streams, because h2's state machine has two problems. When
+GOAWAY arrives, h2 closes the connection, although the server allows accepted streams to finish.
+When an invalid frame arrives, h2 drops the events of the valid frames before the invalid frame.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ from .header_block import HeaderBlock
 from .metadata import Status
 from .settings import SettingsFault
 
-#: Maximum number of DATA frames without payload in a row on one stream (CVE-2019-9518).
+#: Maximum number of consecutive DATA frames without payload on one stream (CVE-2019-9518).
 MAX_EMPTY_FRAMES = 100
-#: Number of remembered streams that the peer has ended. More DATA or HEADERS on them is an error.
+#: Maximum number of remembered streams that the peer has ended. If more DATA or HEADERS arrive on
+#: such a stream, this is an error.
 _MAX_ENDED = 100
 
 
 def _window_update_error(increment: int) -> tuple[int, str]:
-    """Return the error code and the message for a bad increment (RFC 9113, 6.9 and 6.9.1)."""
+    """Return the error code and the message for an invalid increment of a window.
+
+    See RFC 9113, 6.9 and 6.9.1.
+    """
     if increment:
         return (
             frames.FLOW_CONTROL_ERROR,
@@ -46,13 +50,13 @@ def _window_update_error(increment: int) -> tuple[int, str]:
 class Connection(Calls):
     """The client's end of one gRPC connection.
 
-    Pass received bytes to ``receive``, send the buffers in ``outgoing``, and look at the calls that
-    ``take_touched`` returns.
+    The code that drives a connection passes received bytes to ``receive``, sends the buffers in
+    ``outgoing``, and handles the changed calls that ``take_touched`` returns.
 
     Attributes:
-        is_draining: Whether the connection takes no new calls.
-        is_ready: Whether the peer has sent valid SETTINGS, and so speaks HTTP/2.
-        lost: The status that ended the connection, or ``None``.
+        is_draining: Whether the connection refuses new calls.
+        is_ready: Whether the peer has sent valid SETTINGS, so that it certainly speaks HTTP/2.
+        lost: The status with which the connection was lost, or ``None`` if it is not lost.
         outgoing: The buffers to send.
     """
 
@@ -68,7 +72,7 @@ class Connection(Calls):
             authority=authority, scheme=scheme, user_agent=user_agent, max_message=max_message
         )
         self.is_ready = False
-        self._ended_by_peer: deque[int] = deque(maxlen=_MAX_ENDED)  # ids of streams
+        self._ended_by_peer: deque[int] = deque(maxlen=_MAX_ENDED)  # stream ids
         self._frame_reader = FrameReader(
             {
                 frames.DATA: self._on_data,
@@ -83,11 +87,11 @@ class Connection(Calls):
         )
 
     def receive(self, data: memoryview) -> int:
-        """Process received bytes and return how many were used.
+        """Process received bytes, and return the number of processed bytes.
 
-        The caller passes the unused bytes again, followed by more. This method never raises for
-        bytes that the peer sent. If they break the connection, every call ends, and ``lost`` has
-        the reason.
+        The caller must pass the unprocessed bytes again, followed by the next received bytes. If
+        the peer breaks a rule of HTTP/2, this method does not raise. Instead, it ends every call,
+        and stores the reason in ``lost``.
         """
         if self.lost:
             return len(data)
@@ -106,7 +110,11 @@ class Connection(Calls):
         return used
 
     def _find_call(self, stream_id: int) -> Call | None:
-        """Return the call of a stream, or ``None`` if it is closed; raise for an idle stream."""
+        """Return the call of a stream, or ``None`` if the stream is closed.
+
+        Raises:
+            ConnectionFault: The stream is idle.
+        """
         call = self._calls.get(stream_id)
         if call is None and (not stream_id & 1 or stream_id >= self._next_id):
             raise ConnectionFault(
@@ -115,10 +123,13 @@ class Connection(Calls):
         return call
 
     def _ignore_late_frame(self, stream_id: int) -> None:
-        """Ignore DATA or HEADERS on a stream that this client has closed.
+        """Ignore DATA or HEADERS on a closed stream, unless the peer itself has ended the stream.
 
-        The peer may have sent them before it knew. On a stream that the peer itself has ended,
-        they are an error.
+        If this client has reset the stream, the peer can have sent the frame before the peer
+        received RST_STREAM.
+
+        Raises:
+            ConnectionFault: The peer has ended the stream, or the stream is idle.
         """
         self._find_call(stream_id)
         if stream_id in self._ended_by_peer:
@@ -169,7 +180,7 @@ class Connection(Calls):
             self._finish_call(call, None)
 
     def _refuse_body(self, call: Call, fault: ContainerdError) -> None:
-        """End a call whose body is too large or has no valid messages."""
+        """End a call whose body is too large, or does not consist of valid messages."""
         exhausted = isinstance(fault, ResourceExhausted)
         status = Status(
             metadata.RESOURCE_EXHAUSTED if exhausted else metadata.INTERNAL,
@@ -183,7 +194,7 @@ class Connection(Calls):
         self._end_call(call, status)
 
     def _count_data(self, call: Call, size: int) -> None:
-        """Count DATA for content-length, and for the limit of empty frames in a row."""
+        """Check the limit of empty DATA frames, and subtract ``size`` from ``call.expected``."""
         if call.expected is not None:
             call.expected -= size
         if size:
@@ -194,7 +205,8 @@ class Connection(Calls):
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "received too many empty DATA frames")
 
     def _on_headers(self, payload: memoryview, flags: int, stream_id: int, size: int) -> None:
-        try:  # also for ended calls: each block changes HPACK's state
+        # Even the block of an ended call must be decoded, because each block changes HPACK's state.
+        try:
             block = self._codec.decode(bytes(payload))
         except ValueError as error:
             raise ConnectionFault(frames.COMPRESSION_ERROR, str(error)) from error
@@ -230,11 +242,14 @@ class Connection(Calls):
         call.initial_fields = block.fields
         call.expected = block.length
         call.reader.encoding = block.encoding
-        if not block.is_grpc:  # the body has no messages, but the trailers may have a status
+        if not block.is_grpc:  # the body has no messages, but the trailers can have a status
             call.reader.discard()
 
     def _finish_call(self, call: Call, trailers: HeaderBlock | None) -> None:
-        """End a call whose stream the peer has ended, and reset the stream if this side is open."""
+        """End a call whose stream the peer has ended.
+
+        If the client's side of the stream is still open, this method resets the stream.
+        """
         self._ended_by_peer.append(call.stream_id)
         if call.expected:
             message = f"the body's length and content-length differ by {call.expected} bytes"
@@ -252,7 +267,7 @@ class Connection(Calls):
         self._end_call(call, status)
 
     def _refuse_stream(self, call: Call, error: int, message: str) -> None:
-        """Reset a stream on which the peer broke a rule."""
+        """Reset a stream on which the peer broke a rule, and end the stream's call."""
         self.outgoing.append(frames.rst_stream(call.stream_id, error))
         self._end_call(call, Status(metadata.INTERNAL, message, b"", "stream"))
 
@@ -315,7 +330,7 @@ class Connection(Calls):
             shift = window - self._sender.initial_window
             self._sender.initial_window = window
             for call in self._calls.values():
-                call.send_window += shift  # may become negative (RFC 9113, 6.9.2)
+                call.send_window += shift  # the window can become negative (RFC 9113, 6.9.2)
                 if call.send_window > frames.MAX_WINDOW:
                     raise ConnectionFault(
                         frames.FLOW_CONTROL_ERROR,
@@ -333,6 +348,6 @@ class Connection(Calls):
         self._end_queued(status)
         for call in list(self._calls.values()):
             if call.stream_id > last_id:
-                # A server that has answered has started the call, whatever GOAWAY says.
+                # If the server has answered, it has started the call, even if GOAWAY denies this.
                 was_answered = call.state != states.AWAITING
                 self._end_call(call, replace(status, is_unprocessed=not was_answered))

@@ -1,11 +1,11 @@
-"""Flow control of received data: how much the peer may send before it must wait.
+"""Flow control of received data: how much data the peer can send before it must wait.
 
 ``Credit`` decides when to widen the receive windows of the connection and of each call. The module
-``sender`` has the windows for sent data.
+``sender`` handles the windows for sent data.
 
-The connection's window is widened when data arrives. Otherwise one unread stream would block all
-calls. A stream's window is widened when its messages are read. Otherwise its unread messages would
-take ever more memory.
+The connection's window is widened when data arrives. If the connection waited for the reader, one
+unread stream would block all calls. A stream's window is widened when the stream's messages are
+read. If it were widened earlier, unread messages could need unlimited memory.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from . import frames
 from .call import Buffer, Call
 from .framing import PREFIX_SIZE, Message
 
-#: Bytes that the peer may send on a stream unread. containerd sends content in messages of 1 MiB.
+#: Number of bytes that the peer can send on a stream before the caller reads any of these bytes.
+#: containerd sends content in messages of 1 MiB.
 STREAM_WINDOW = 4 << 20
-#: Bytes of the smallest message that might not fit into the rest of a stream's window.
+#: Size in bytes of the smallest message that can be too large for the rest of a stream's window.
 EARLY_FROM = STREAM_WINDOW // 2 - PREFIX_SIZE + 1
-#: Bytes that the peer may send on all streams together before it gets new credit.
+#: Number of bytes that the peer can send on all streams together before it gets new credit.
 CONNECTION_WINDOW = 16 << 20
-#: Bytes left in the connection's window when it is widened. A smaller step is not worth a frame.
+#: The connection's window is widened when at most this number of bytes is left in the window.
+#: Smaller steps would need more frames.
 RENEWED_AT = CONNECTION_WINDOW // 2
 
 
 class Credit:
-    """Adds WINDOW_UPDATE frames to ``outgoing``, in large steps.
+    """Appends WINDOW_UPDATE frames with large increments to ``outgoing``.
 
-    ``window`` is the number of bytes that the peer may still send on the connection.
-    ``Connection`` subtracts the DATA that it receives.
+    ``window`` is the number of bytes that the peer can still send on the connection.
+    ``Connection`` subtracts the size of each received DATA frame.
     """
 
     def __init__(self, outgoing: deque[Buffer]) -> None:
@@ -44,7 +46,10 @@ class Credit:
         self.window = CONNECTION_WINDOW
 
     def take(self, call: Call) -> Message | None:
-        """Return the call's oldest unread message, or ``None``, and give credit for it."""
+        """Return the call's oldest unread message, or ``None`` if all messages are read.
+
+        The peer gets credit for the returned message.
+        """
         if not call.reader.messages:
             return None
         message = call.reader.messages.popleft()
@@ -53,16 +58,20 @@ class Credit:
         return message
 
     def repay(self, call: Call, size: int) -> None:
-        """Count ``size`` bytes as read, and widen the stream's window when a quarter is read."""
+        """Count ``size`` bytes as read.
+
+        When a quarter of the stream's window was read, this method widens the window.
+        """
         call.debt += size
         if call.debt >= STREAM_WINDOW // 4:
             self._grant(call, call.debt)
 
     def grant_early(self, call: Call) -> None:
-        """Widen the stream's window for an incomplete message that might not fit into it.
+        """Widen the stream's window if the incomplete message can be too large for the window.
 
-        This happens only if no unread message precedes it. Otherwise an unread stream would grow by
-        the credit of each such message. The debt is negative until the message is read.
+        If a complete message is unread, this method does nothing. Otherwise, the peer would get
+        credit for any number of large messages that the caller does not read. After this credit,
+        ``call.debt`` is negative until the caller reads the message.
         """
         reader = call.reader
         if reader.wanted >= EARLY_FROM and call.debt >= 0 and not reader.messages:

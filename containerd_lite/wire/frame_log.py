@@ -1,4 +1,4 @@
-"""Debug output of a connection's frames: one line for each frame, without its payload."""
+"""Debug output of a connection's frames: one line for each frame, without the payload."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _FLAGS = {
 class FrameLog:
     """Logs the frames of one direction of a connection.
 
-    The bytes may come in pieces of any size.
+    The caller can pass the bytes in pieces of any size.
 
     Args:
-        start: Text at the start of each line.
-        preface: Number of bytes before the first frame.
+        start: The text at the start of each line.
+        preface: The number of bytes before the first frame.
     """
 
     def __init__(self, start: str, preface: int = 0) -> None:
@@ -47,7 +47,10 @@ class FrameLog:
         self._header = bytearray()
 
     def add(self, buffers: Iterable[Buffer], size: int) -> None:
-        """Log the frames whose headers end in the first ``size`` bytes of these buffers."""
+        """Process the first ``size`` bytes of the buffers.
+
+        Each frame is logged when its header is complete.
+        """
         for buffer in buffers:
             part = memoryview(buffer)[:size]
             self._add_buffer(part)
@@ -67,7 +70,7 @@ class FrameLog:
             data = data[size:]
 
     def _log_frame(self) -> int:
-        """Log the frame with this header, and return the length of its payload."""
+        """Log the frame that starts with ``_header``, and return the length of its payload."""
         word, flags, stream_id = frames.unpack_header(self._header)
         length, kind = word >> 8, word & 0xFF
         name = _TYPES[kind] if kind < len(_TYPES) else f"frame of type {kind}"

@@ -1,7 +1,7 @@
-"""Parsing of received bytes into HTTP/2 frames.
+"""Parses received bytes into HTTP/2 frames.
 
-``FrameReader`` checks the size, stream id and padding of each frame, and joins header blocks. It
-does not know about calls, windows or HPACK.
+``FrameReader`` checks the size, stream id and padding of each frame, and joins the pieces of header
+blocks. It does not depend on calls, windows or HPACK.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from .frames import (
     WINDOW_UPDATE,
 )
 
-#: Maximum size of an encoded header block in bytes, over all its frames.
+#: Maximum size in bytes of an encoded header block, which can consist of several frames.
 MAX_BLOCK = 64 << 10
 #: Maximum number of CONTINUATION frames of one header block.
 MAX_CONTINUATIONS = 16
 
-#: A function that takes a frame's payload, flags, stream id and length on the wire.
-#: The payload has no padding. For SETTINGS it is the whole frame, because h2 needs the header too.
-#: Flow control counts the length on the wire.
+#: A function whose arguments are the payload of a frame, its flags, its stream id, and the length
+#: of its payload in bytes. The payload does not contain padding, but the length includes padding,
+#: because flow control counts it. For SETTINGS, the payload is the whole frame, because h2 needs
+#: the frame's header.
 Handler = Callable[[memoryview, int, int, int], None]
 
 _PADDED_OR_PRIORITY = frames.PADDED | frames.HAS_PRIORITY
-#: For each type: whether it needs a stream id (None: with or without), and its length (None: any).
+#: Two rules for each frame type. The first rule is ``True`` if the stream id must not be 0,
+#: ``False`` if it must be 0, and ``None`` if any stream id is valid. The second rule is the length
+#: of the payload in bytes, or ``None`` if any length is valid.
 _RULES: dict[int, tuple[bool | None, int | None]] = {
     DATA: (True, None),
     HEADERS: (True, None),
@@ -49,7 +52,10 @@ _RULES: dict[int, tuple[bool | None, int | None]] = {
 
 
 class ConnectionFault(Exception):
-    """An error that ends the connection. ``code`` is the HTTP/2 error code for the GOAWAY frame."""
+    """An error that ends the connection.
+
+    ``code`` is the HTTP/2 error code for the GOAWAY frame.
+    """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -57,7 +63,7 @@ class ConnectionFault(Exception):
 
 
 class FrameReader:
-    """Passes each frame to the handler of its type, and ignores frames of unknown types."""
+    """Passes each frame to the handler for its type, and ignores frames of unknown types."""
 
     def __init__(self, handlers: Mapping[int, Handler]) -> None:
         self._handlers = handlers
@@ -65,9 +71,9 @@ class FrameReader:
         self._open_block: tuple[int, int, list[bytes]] | None = None  # stream id, flags, pieces
 
     def feed(self, data: memoryview) -> int:
-        """Parse bytes and return how many were used.
+        """Parse bytes, and return the number of parsed bytes.
 
-        The caller passes the unused bytes again, followed by more.
+        The caller must pass the other bytes again, followed by the next received bytes.
 
         Raises:
             ConnectionFault: A frame breaks a rule of HTTP/2.
@@ -90,10 +96,10 @@ class FrameReader:
             at = start + length
             stream_id &= MAX_WINDOW
             if self._open_block is None and not self._awaits_first_frame:
-                # A short path for nearly all frames: content of 512 MiB comes in 32,768 frames.
+                # This path is short, because content of 512 MiB arrives in 32,768 frames.
                 if kind == DATA or (kind == HEADERS and flags & END_HEADERS):
                     is_plain = stream_id and not flags & _PADDED_OR_PRIORITY
-                else:  # these two types arrive with each call
+                else:  # WINDOW_UPDATE and PING arrive during each call
                     is_plain = (kind == WINDOW_UPDATE and length == 4) or (
                         kind == PING and length == 8 and not stream_id
                     )
@@ -114,7 +120,7 @@ class FrameReader:
     def _dispatch(
         self, kind: int, payload: memoryview, flags: int, stream_id: int, length: int
     ) -> None:
-        """Check a frame, join header blocks, and call the handler."""
+        """Check a frame, join the pieces of a header block, and call the frame's handler."""
         if self._open_block is not None and kind != CONTINUATION:
             raise ConnectionFault(
                 frames.PROTOCOL_ERROR, "received another frame inside a header block"
@@ -151,12 +157,16 @@ class FrameReader:
     def _add_continuation(
         self, payload: memoryview, flags: int, stream_id: int
     ) -> tuple[memoryview, int] | None:
-        """Add a CONTINUATION frame; return the block and its flags when the block is complete."""
+        """Add a CONTINUATION frame to the open header block.
+
+        If this completes the block, return the block and the flags of its HEADERS frame. Otherwise,
+        return ``None``.
+        """
         if self._open_block is None or self._open_block[0] != stream_id:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "received CONTINUATION without HEADERS")
         _, first_flags, pieces = self._open_block
         pieces.append(bytes(payload))
-        # A server can send an endless block at little cost to itself (CVE-2024-27316).
+        # Without limits, a server could send an endless block at little cost (CVE-2024-27316).
         if len(pieces) > 1 + MAX_CONTINUATIONS or sum(map(len, pieces)) > MAX_BLOCK:
             raise ConnectionFault(
                 frames.ENHANCE_YOUR_CALM, "received a header block that is too long"
@@ -168,7 +178,7 @@ class FrameReader:
 
 
 def _strip_padding(payload: memoryview, flags: int) -> memoryview:
-    """Return the payload without padding and, for HEADERS, without priority fields."""
+    """Return the payload without padding and without the priority fields of HEADERS."""
     if not flags & _PADDED_OR_PRIORITY:
         return payload
     start, end = 0, len(payload)

@@ -1,4 +1,4 @@
-"""Constants of HTTP/2 frames, and packing of the frames that a client sends.
+"""Constants of HTTP/2 frames, and functions that make the frames that a client sends.
 
 See RFC 9113, sections 4 and 6.
 """
@@ -24,12 +24,14 @@ INADEQUATE_SECURITY, HTTP_1_1_REQUIRED = 12, 13
 HEADER_SIZE = 9
 #: Bytes that a client sends before its first frame (RFC 9113, 3.4).
 PREFACE_SIZE = 24
-#: Maximum size in bytes of a payload that this client accepts: the protocol's default.
+#: Maximum size in bytes of a frame's payload that this client accepts. HTTP/2 has the same default.
 MAX_FRAME_SIZE = 1 << 14
 DEFAULT_WINDOW = (1 << 16) - 1
 MAX_WINDOW = (1 << 31) - 1
 
-#: Length (24 bits) and type (8 bits), flags, and the stream id with its reserved bit.
+#: The header of a frame, as three integers. The first integer has the length (24 bits) and the type
+#: (8 bits). The second integer has the flags. The third integer has a reserved bit and the stream
+#: id.
 _HEADER = Struct(">LBL")
 _WORD = Struct(">L")
 unpack_header = _HEADER.unpack_from
@@ -54,7 +56,7 @@ def rst_stream(stream_id: int, code: int) -> bytes:
 def goaway(code: int, debug: bytes = b"") -> bytes:
     """Return a GOAWAY frame.
 
-    Its last stream id is 0, because a client accepts no streams from the server.
+    The frame's last stream id is 0, because a client accepts no streams from the server.
     """
     return header(GOAWAY, 0, 0, 8 + len(debug)) + _WORD.pack(0) + _WORD.pack(code) + debug
 
@@ -63,12 +65,15 @@ _PING_ACK = header(PING, ACK, 0, 8)
 
 
 def ping_ack(payload: bytes | memoryview) -> bytes:
-    """Return the acknowledgement of a PING with this payload."""
+    """Return the acknowledgement of a PING frame that has this payload."""
     return _PING_ACK + payload
 
 
 def headers(stream_id: int, block: bytes, max_frame: int) -> bytes:
-    """Return HEADERS, with CONTINUATION frames if the block exceeds ``max_frame`` bytes."""
+    """Return a HEADERS frame for a header block.
+
+    If the block exceeds ``max_frame`` bytes, CONTINUATION frames follow the HEADERS frame.
+    """
     if len(block) <= max_frame:
         return header(HEADERS, END_HEADERS, stream_id, len(block)) + block
     parts = [header(HEADERS, 0, stream_id, max_frame), block[:max_frame]]

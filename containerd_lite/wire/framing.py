@@ -19,22 +19,24 @@ PREFIX_SIZE = 5
 MAX_MESSAGE = 16 << 20
 
 _PREFIX = Struct(">BL")
-#: Maximum number of bytes to ignore of a response that is not gRPC, such as an error page.
+#: Maximum size in bytes of a response that is not gRPC, such as an error page. The client ignores
+#: the body of such a response.
 _MAX_DISCARDED = 64 << 10
-#: Number of buffers for reuse: for the message in use, the previous one, and one that waits.
+#: Maximum number of buffers that are kept for reuse. This is enough for the message that the caller
+#: uses, the previous message, and an unread message.
 _MAX_SPARES = 3
 #: Minimum size in bytes of a buffer that is kept for reuse.
 _MIN_SPARE = 256 << 10
 
 
 def _references(buffer: object) -> int:
-    """Return an object's reference count, as a called function sees it."""
+    """Return the reference count that ``buffer`` has during this call."""
     return sys.getrefcount(buffer)
 
 
-#: The count for an object to which only a list and the loop over this list refer.
+#: The result of ``_references`` for an object to which only a list and a loop over this list refer.
 _UNUSED_REFERENCES = next(_references(buffer) for buffer in [object()])
-#: zlib's ``wbits`` for gzip (RFC 1952) at its largest window.
+#: The value of zlib's ``wbits`` for gzip (RFC 1952) with the largest window.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -44,7 +46,7 @@ def prefix(length: int, is_compressed: bool = False) -> bytes:
 
 
 def compress(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
-    """Compress one message, given in parts, with gzip."""
+    """Compress one message, which consists of ``parts``, with gzip."""
     compressor = zlib.compressobj(wbits=_GZIP)
     return b"".join([*map(compressor.compress, parts), compressor.flush()])
 
@@ -73,7 +75,7 @@ class Compressed:
         """
         parts: list[bytes] = []
         budget, rest = self._limit, bytes(self._data)
-        while rest or not parts:  # gzip may have several members
+        while rest or not parts:  # gzip data can consist of several members
             decompressor = zlib.decompressobj(wbits=_GZIP)
             try:
                 parts.append(decompressor.decompress(rest, budget + 1))
@@ -106,14 +108,14 @@ def opened(message: Message) -> bytes | bytearray:
 
 
 class MessageReader:
-    """Splits the payload of DATA frames into messages, which may start and end inside a frame.
+    """Splits the payload of DATA frames into messages, which can start and end inside a frame.
 
     Attributes:
         encoding: The peer's ``grpc-encoding``.
-        is_discarding: Whether the body has no messages and is ignored.
+        is_discarding: Whether the body is ignored, because it contains no messages.
         messages: The complete messages, oldest first.
-        wanted: Bytes of the message that is being received, or 0 between messages. While the body
-            is ignored: bytes that may still come.
+        wanted: The size in bytes of the incomplete message, or 0 if every message is complete.
+            While the body is ignored: the number of bytes that the peer can send before an error.
     """
 
     __slots__ = (
@@ -139,31 +141,31 @@ class MessageReader:
         self._prefix = b""
         self._is_compressed = False
         self._partial = bytearray()
-        self._view: memoryview | None = None  # of ``_partial``, while a message is incomplete
+        self._view: memoryview | None = None  # a view of ``_partial`` if a message is incomplete
         self._filled = 0
         self._spares: list[bytearray] = []
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether no message is incomplete."""
+        """Whether every received message is complete."""
         return self._view is None and not self._prefix
 
     def discard(self) -> None:
-        """Ignore the body, which has no messages, up to a limit of bytes."""
+        """Ignore the body. A body of more than ``_MAX_DISCARDED`` bytes is an error."""
         self.is_discarding = True
         self.wanted = _MAX_DISCARDED
 
     def feed(self, data: memoryview) -> None:
-        """Take bytes of the body, and add complete messages to ``messages``.
+        """Process bytes of the body, and append complete messages to ``messages``.
 
         Raises:
-            ResourceExhausted: A message or an ignored body exceeds its limit.
-            Internal: A message has an unknown compressed flag, or is not in gzip.
+            ResourceExhausted: A message or an ignored body is too large.
+            Internal: A message has an unknown compressed flag, or its encoding is not gzip.
         """
         at, end = 0, len(data)
         view = self._view
-        if view is not None and self._filled + end < self.wanted:  # nearly every frame of content
-            # Assigning to a memoryview copies the bytes once, assigning to a bytearray twice.
+        if view is not None and self._filled + end < self.wanted:  # true for most frames of content
+            # An assignment to a bytearray instead of a memoryview would copy the bytes twice.
             view[self._filled : self._filled + end] = data
             self._filled += end
             return
@@ -198,7 +200,7 @@ class MessageReader:
             self._prefix = b""
         if flag or length > self._limit:
             self._check_prefix(flag, length)
-        if length <= end - at:  # the frame has the whole message: copy it once
+        if length <= end - at:  # the frame contains the whole message
             whole = bytes(data[at : at + length])
             self.messages.append(Compressed(whole, self._limit) if flag else whole)
             return at + int(length)
@@ -207,11 +209,11 @@ class MessageReader:
         return at
 
     def _reuse_buffer(self, length: int) -> bytearray:
-        """Return an earlier message's buffer of this size if it is unused, otherwise a new one.
+        """Return an unused buffer of this size from an earlier message, or a new buffer.
 
-        Python fills a new buffer with zeros. This takes 0.1 ms for 1 MiB, and meanwhile the peer's
-        socket fills up. Without reuse, reads of content took 10 to 15 % longer and a quarter more
-        CPU.
+        Python fills a new buffer with zeros. This takes 0.1 ms for 1 MiB, during which the peer's
+        socket fills up. Without reuse, reads of content took 10 to 15 % more time and a quarter
+        more CPU time.
         """
         for spare in self._spares:
             if len(spare) == length and _references(spare) == _UNUSED_REFERENCES:

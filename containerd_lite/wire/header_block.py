@@ -1,4 +1,4 @@
-"""Header blocks of responses: the check of HTTP's rules, and the fields that gRPC reads."""
+"""Parses header blocks of responses: checks HTTP's rules, and finds the fields that gRPC needs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ _BAD_IN_VALUES = frozenset(b"\0\r\n")
 class HeaderBlock:
     """The fields of one header block.
 
-    Do not change an object of this class: ``HeaderCodec`` returns it again for an equal block.
+    Do not change an object of this class, because ``HeaderCodec`` returns the same object for equal
+    blocks.
 
     Attributes:
-        encoding: ``grpc-encoding``; ``identity`` by default.
-        fields: All fields in order.
-        http_status: ``:status``, or empty if the block has none, as in trailers.
-        is_grpc: Whether the block starts a gRPC response. Other responses have no messages.
+        encoding: The value of ``grpc-encoding``. Default: ``identity``.
+        fields: All fields, in the order of the block.
+        http_status: The value of ``:status``, or empty if the block has no ``:status``. Trailers
+            have no ``:status``.
+        is_grpc: Whether the block is the header block of a gRPC response. Other responses contain
+            no messages.
         is_informational: Whether ``:status`` is 1xx.
-        length: ``content-length`` in bytes, or ``None``.
-        problem: The rule of HTTP that the block breaks, or ``""``.
+        length: The value of ``content-length`` in bytes, or ``None``.
+        problem: The part of the block that breaks a rule of HTTP, or ``""`` if the block is valid.
         status: The status of the call, or ``None`` if the block has no ``grpc-status``.
     """
 
@@ -53,9 +56,10 @@ class HeaderBlock:
 
 
 def _find_problem(fields: Headers) -> str:
-    """Return the first rule of RFC 9113, 8.2 and 8.3, that the fields break, or ``""``.
+    """Return the first violation of RFC 9113, 8.2 and 8.3, or ``""`` if the block is valid.
 
-    A value may start or end with a blank, because gRPC does not encode blanks in ``grpc-message``.
+    A value is allowed to start or end with a space, because gRPC does not encode spaces in
+    ``grpc-message``.
     """
     is_before_fields, pseudo_fields = True, 0
     for name, value in fields:
@@ -68,7 +72,7 @@ def _find_problem(fields: Headers) -> str:
             continue
         is_before_fields = False
         if not name or not _BAD_IN_NAMES.isdisjoint(name):
-            return "an empty field name, or one with an invalid character"
+            return "a field name that is empty or has an invalid character"
         if not _BAD_IN_VALUES.isdisjoint(value):
             return "a field value with an invalid character"
         if name in metadata.OF_CONNECTIONS:

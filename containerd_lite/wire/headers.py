@@ -1,8 +1,8 @@
 """HPACK for requests and responses, with the two contexts of an ``H2Connection``.
 
-A request's block consists of cached fragments. Request fields are never added to the peer's
-dynamic table, which stays empty. So a fragment means the same in every request. The size of
-decoded blocks is limited.
+The header block of a request consists of cached fragments. The client never adds a field to the
+peer's dynamic table, which therefore stays empty. So the peer decodes a fragment in the same way in
+every request. The size of decoded blocks is limited.
 """
 
 from __future__ import annotations
@@ -16,26 +16,35 @@ from ..errors import InvalidArgument
 from .header_block import HeaderBlock
 from .metadata import Headers, Metadata, encode_metadata, encode_timeout
 
-#: Maximum size of a decoded header list in bytes, as HTTP/2 counts them (RFC 9113, 6.5.2).
+#: Maximum size in bytes of a decoded header list, as RFC 9113, 6.5.2, defines this size.
 MAX_HEADER_LIST = 64 << 10
 
-#: A never-indexed literal field with a new name (RFC 7541, 6.2.3), without its value and length.
+#: The start of a never-indexed literal field with a new name (RFC 7541, 6.2.3). The length of the
+#: value and the value follow.
 _TIMEOUT_PREFIX = b"\x10\x0cgrpc-timeout"
-#: Bytes that HTTP/2 adds to a field's name and value when it counts (RFC 9113, 6.5.2).
+#: Number of bytes that each field adds to the size of a header list, in addition to the field's
+#: name and value (RFC 9113, 6.5.2).
 _FIELD_OVERHEAD = 32
-#: Size of the longest timeout field, as HTTP/2 counts it: its name, 8 digits and a unit.
+#: Size in bytes of the longest timeout field in a header list: the name, 8 digits, a unit, and
+#: ``_FIELD_OVERHEAD``.
 _TIMEOUT_SIZE = 12 + 9 + _FIELD_OVERHEAD
-#: Maximum number of entries in a cache. Each lease has new metadata, so a full cache of fragments
-#: is cleared.
+#: Maximum number of entries in a cache. Each lease adds new metadata to a cache of fragments, so
+#: this cache is cleared when it is full.
 _CACHE_SIZE = 512
-#: Maximum size of a cached block in bytes. 2 KB may decode to 2,000 fields (CVE-2026-49975).
+#: Maximum size in bytes of a cached block. A block of 2 KB can decode to 2,000 fields
+#: (CVE-2026-49975).
 _MAX_CACHED_BLOCK = 32
-#: The lowest first byte of an indexed field, and the first byte of one with a longer index.
+#: The lowest first byte of an indexed field, and the first byte of an indexed field whose index is
+#: longer than one byte.
 _INDEXED, _LONG_INDEX = 0x80, 0xFF
 
 
 class Fragment(NamedTuple):
-    """A part of a request's header block, and its size as HTTP/2 counts it."""
+    """A part of a request's header block.
+
+    ``block`` is the encoded part. ``size`` is the size in bytes of the part's fields in a header
+    list, as RFC 9113, 6.5.2, defines this size.
+    """
 
     block: bytes
     size: int
@@ -44,7 +53,8 @@ class Fragment(NamedTuple):
 class HeaderCodec:
     """Encodes request blocks and decodes response blocks of one connection.
 
-    ``max_header_list`` is the peer's limit for a request's header list in bytes, or ``None``.
+    ``max_header_list`` is the maximum size in bytes that the peer accepts for a request's header
+    list. ``None`` means no limit.
     """
 
     def __init__(
@@ -69,14 +79,16 @@ class HeaderCodec:
 
     def table_size_changed(self) -> None:
         """Start the next block with a size update, because the peer changed HEADER_TABLE_SIZE."""
-        # After several changes, the smallest and the last size must be sent (RFC 7541, 4.2). Size 0
-        # can stand for the smallest, because the table is empty.
+        # After several changes, the client must send the smallest and the last size (RFC 7541,
+        # 4.2). It can send 0 as the smallest size, because the table is empty.
         self._size_update = (b"\x20" if self._size_update else b"") + self._encoder.encode([])
 
     def encode(
         self, path: str, metadata: Metadata, timeout: float | None, encoding: str = ""
     ) -> bytes:
-        """Return a request's header block. The timeout directly follows the pseudo-headers.
+        """Return a request's header block.
+
+        The timeout directly follows the pseudo-header fields.
 
         Raises:
             InvalidArgument: HTTP/2 or gRPC cannot carry a field, or the fields exceed the peer's
@@ -99,14 +111,14 @@ class HeaderCodec:
         size += _TIMEOUT_SIZE
         if self.max_header_list is not None and size > self.max_header_list:
             raise InvalidArgument(
-                f"the request's header fields have {size} bytes, but the daemon takes "
+                f"the request's header fields have {size} bytes, but the daemon accepts "
                 f"{self.max_header_list}"
             )
 
     def fragments(
         self, path: str, metadata: Metadata, encoding: str = ""
     ) -> tuple[Fragment, Fragment]:
-        """Return the fragments of the pseudo-header fields and of all other fields but the timeout.
+        """Return two fragments: the pseudo-header fields, and the other fields except the timeout.
 
         Raises:
             InvalidArgument: HTTP/2 or gRPC cannot carry a field.
@@ -157,10 +169,10 @@ class HeaderCodec:
             raise ValueError(
                 f"cannot decode header block: {type(error).__name__}: {error}"
             ) from error
-        # A block that has only indexed fields of one byte (RFC 7541, 6.1) does not change the
-        # table, and means the same until a block of another kind comes. Most responses are two
-        # such blocks. Without the cache, decoding them takes 83 of the 358 function calls of a
-        # unary RPC.
+        # If each field of a block is an indexed field of one byte (RFC 7541, 6.1), the block does
+        # not change the dynamic table. The cached block decodes to the same fields until a block of
+        # another kind arrives. Most responses have two blocks with only such fields. Without the
+        # cache, decoding these two blocks takes 83 of the 358 function calls of a unary RPC.
         if block and min(block) >= _INDEXED and max(block) < _LONG_INDEX:
             if len(block) <= _MAX_CACHED_BLOCK and len(self._decoded) < _CACHE_SIZE:
                 self._decoded[block] = decoded
@@ -173,7 +185,10 @@ _Key = TypeVar("_Key")
 
 
 def _add_to_cache(cache: dict[_Key, Fragment], key: _Key, fragment: Fragment) -> Fragment:
-    """Add a fragment to a cache, which is cleared first if it is full, and return the fragment."""
+    """Add a fragment to a cache, and return the fragment.
+
+    If the cache is full, it is cleared first.
+    """
     if len(cache) >= _CACHE_SIZE:
         cache.clear()
     cache[key] = fragment

@@ -17,7 +17,8 @@ from ..records import record
 from . import frames
 
 Headers = list[tuple[bytes, bytes]]
-#: Metadata as callers pass and get it: values are text, and bytes for names that end in ``-bin``.
+#: Metadata as pairs of a name and a value. The value is ``bytes`` if the name ends in ``-bin``, and
+#: ``str`` otherwise.
 Metadata = tuple[tuple[str, "str | bytes"], ...]
 
 OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = range(6)
@@ -25,7 +26,8 @@ ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION = ran
 ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS = range(10, 16)
 UNAUTHENTICATED = 16
 
-#: gRPC codes by HTTP status (http-grpc-status-mapping.md), used only without grpc-status.
+#: gRPC status codes by HTTP status (http-grpc-status-mapping.md). They are used only if a response
+#: has no grpc-status.
 _FROM_HTTP = {
     b"400": INTERNAL,
     b"431": INTERNAL,
@@ -37,7 +39,7 @@ _FROM_HTTP = {
     b"503": UNAVAILABLE,
     b"504": UNAVAILABLE,
 }
-#: gRPC codes by HTTP/2 error code; all others are INTERNAL.
+#: gRPC status codes by HTTP/2 error code. For all other error codes, INTERNAL is used.
 #: See PROTOCOL-HTTP2.md, "HTTP2 Transport Mapping", Errors.
 _FROM_RST = {
     frames.REFUSED_STREAM: UNAVAILABLE,
@@ -45,19 +47,21 @@ _FROM_RST = {
     frames.ENHANCE_YOUR_CALM: RESOURCE_EXHAUSTED,
     frames.INADEQUATE_SECURITY: PERMISSION_DENIED,
 }
-#: A percent-encoded byte. Importing urllib for its ``unquote`` would take 5 ms.
+#: A percent-encoded byte. The import of urllib, which has ``unquote``, would take 5 ms.
 _PERCENT_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 #: Connection-specific fields of HTTP/1, which HTTP/2 forbids (RFC 9113, 8.2.2).
 OF_CONNECTIONS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 _UNITS = ((1, b"S"), (60, b"M"), (3600, b"H"))
-#: Seconds that 8 digits of the largest unit can express. Longer timeouts are cut to this.
+#: Maximum timeout in seconds: 8 digits of the largest unit. Longer timeouts are reduced to this
+#: maximum.
 _MAX_TIMEOUT = 99_999_999 * 3600
 
 
-#: How a call ended: by the server's trailers (``peer``), by a ``stream`` or a ``connection`` that
-#: was reset or broke a rule, or by this client (``local``).
+#: The cause that ended a call. ``peer``: the server's trailers. ``stream``: the stream was reset,
+#: or the peer broke a rule on the stream. ``connection``: the connection was lost, or the peer
+#: broke a rule on the connection. ``local``: this client.
 Origin = Literal["peer", "stream", "connection", "local"]
 
 
@@ -65,8 +69,8 @@ Origin = Literal["peer", "stream", "connection", "local"]
 class Status:
     """The status of an ended call.
 
-    ``details`` is a serialized ``google.rpc.Status``. ``is_unprocessed`` is set if the server
-    certainly did not start the call. The call can then be sent again.
+    ``details`` is a serialized ``google.rpc.Status``. ``is_unprocessed`` is true if the server
+    certainly did not start the call. In this case, the client can send the call again.
     """
 
     code: int
@@ -77,13 +81,17 @@ class Status:
 
 
 def encode_timeout(seconds: float) -> bytes:
-    """Return a ``grpc-timeout`` value: at most 8 digits and a unit, rounded down, never 0."""
+    """Return the value of ``grpc-timeout``: at most 8 digits and a unit.
+
+    The value is rounded down, but it is never 0.
+    """
     if seconds < 10:
         return b"%du" % max(1, int(seconds * 1_000_000))
     return _encode_millis(int(min(seconds, _MAX_TIMEOUT) * 1000))
 
 
-@lru_cache(16)  # calls with equal timeouts need few values; the cache saves 1 % of a call
+# Calls with the same timeout encode few different values. The cache saves 1 % of a call's time.
+@lru_cache(16)
 def _encode_millis(millis: int) -> bytes:
     if millis < 100_000_000:
         return b"%dm" % millis
@@ -92,13 +100,13 @@ def _encode_millis(millis: int) -> bytes:
 
 
 def decode_message(value: bytes) -> str:
-    """Decode ``grpc-message``: percent-decode it, and replace bytes that are not UTF-8."""
+    """Percent-decode the value of ``grpc-message``, and replace bytes that are not UTF-8."""
     text = _PERCENT_ENCODED.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), value)
     return text.decode("utf-8", "replace")
 
 
 def encode_metadata(metadata: Metadata) -> Headers:
-    """Return metadata as header fields; ``-bin`` values become unpadded base64.
+    """Return metadata as header fields. Values of ``-bin`` fields become base64 without padding.
 
     Raises:
         InvalidArgument: HTTP/2 or gRPC cannot carry a name or a value.
@@ -131,14 +139,14 @@ def _is_valid_name(key: bytes) -> bool:
 def decode_metadata(fields: Iterable[tuple[bytes, bytes]]) -> Metadata:
     """Return header fields as metadata.
 
-    Fields of gRPC and HTTP, and values with invalid base64, are left out.
+    The fields of gRPC and HTTP are left out. ``-bin`` values that are not base64 are left out, too.
     """
     found: list[tuple[str, str | bytes]] = []
     for name, value in fields:
         if name.startswith((b":", b"grpc-")) or name == b"content-type":
             continue
         if name.endswith(b"-bin"):
-            for piece in value.split(b","):  # split first: base64 has no comma
+            for piece in value.split(b","):  # a comma separates two base64 values
                 raw = decode_binary(piece)
                 if raw is not None:
                     found.append((name.decode("latin-1"), raw))
@@ -148,7 +156,7 @@ def decode_metadata(fields: Iterable[tuple[bytes, bytes]]) -> Metadata:
 
 
 def decode_binary(value: bytes) -> bytes | None:
-    """Decode one ``-bin`` value, padded or not; return ``None`` if it is not base64."""
+    """Decode a ``-bin`` value, padded or not. Return ``None`` if the value is not base64."""
     value = value.strip()
     try:
         return b64decode(value + b"=" * (-len(value) % 4), validate=True)
@@ -157,7 +165,7 @@ def decode_binary(value: bytes) -> bytes | None:
 
 
 def status_of(fields: Mapping[bytes, bytes]) -> Status:
-    """Return the status in fields that include ``grpc-status``."""
+    """Return the status of a call from header fields, which must include ``grpc-status``."""
     code = fields[b"grpc-status"]
     message = decode_message(fields.get(b"grpc-message", b""))
     details = decode_binary(fields.get(b"grpc-status-details-bin", b"")) or b""
@@ -175,7 +183,7 @@ def status_of_http(http_status: bytes) -> Status:
 def status_of_reset(code: int, was_answered: bool = False) -> Status:
     """Return the status of a call whose stream the peer reset with an HTTP/2 error code.
 
-    A server that has answered has started the call, whatever the code says.
+    If the server has answered, it has started the call, even if the code is REFUSED_STREAM.
     """
     return Status(
         _FROM_RST.get(code, INTERNAL),

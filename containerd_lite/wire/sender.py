@@ -1,6 +1,6 @@
 """The frames to send on one connection, and the peer's windows that limit them.
 
-``Sender`` keeps outgoing frames in order, makes DATA frames as far as flow control allows, and
+``Sender`` has the queue of outgoing frames, makes DATA frames as far as flow control allows, and
 limits the number of unsent replies.
 """
 
@@ -13,12 +13,14 @@ from .call import Buffer, Call
 from .frame_reader import ConnectionFault
 from .frames import DATA, header
 
-#: Maximum number of unsent replies to PING and SETTINGS. More are a flood (CVE-2019-9512, -9515).
+#: Maximum number of unsent replies to PING and SETTINGS. The limit stops a flood of these frames
+#: (CVE-2019-9512, CVE-2019-9515).
 MAX_UNSENT_REPLIES = 1000
-#: Number of unsent buffers at which HEADERS and DATA must wait. Otherwise a peer that does not read
-#: could make the queue grow with each call and with each byte of window (CVE-2019-9511).
+#: Number of unsent buffers at which HEADERS and DATA must wait. Without this limit, a peer that
+#: does not read could let the queue grow with each call and each byte of window (CVE-2019-9511).
 MAX_UNSENT = 1024
-#: Maximum size in bytes of data that is copied. A larger copy costs more than a separate buffer.
+#: Maximum size in bytes of data that is copied into one buffer with the frame's header. For more
+#: data, the copy would cost more than a second buffer.
 _MAX_COPIED = 4096
 
 
@@ -26,8 +28,8 @@ class Sender:
     """The send side of a connection's flow control.
 
     ``outgoing`` has the buffers to send: frames, and views of the callers' messages. ``window`` is
-    the number of bytes that the peer still accepts on the connection. ``blocked`` has the calls
-    whose data must wait, by stream id.
+    the number of bytes that the peer still accepts on the connection. ``blocked`` maps stream ids
+    to the calls whose data must wait.
     """
 
     def __init__(self) -> None:
@@ -44,7 +46,8 @@ class Sender:
         Raises:
             ConnectionFault: Too many replies are unsent, because the peer does not read them.
         """
-        # Some counted replies have been sent. There cannot be more unsent replies than buffers.
+        # The count can include sent replies. All unsent replies are in ``outgoing``, so there
+        # cannot be more than its length.
         self._replies = min(self._replies, len(self.outgoing)) + 1
         if self._replies > MAX_UNSENT_REPLIES:
             raise ConnectionFault(
@@ -53,7 +56,7 @@ class Sender:
         self.outgoing.append(data)
 
     def offer(self, call: Call) -> bool:
-        """Make DATA frames of a call's queued data, and return whether any frame was added."""
+        """Make DATA frames from the call's outbox, and return whether a frame was made."""
         before = call.unsent
         if not before:
             self.outgoing.append(header(DATA, frames.END_STREAM, call.stream_id, 0))
@@ -78,23 +81,23 @@ class Sender:
 
     @property
     def has_room(self) -> bool:
-        """Whether ``outgoing`` is short enough to add the frames that wait for room."""
+        """Whether ``outgoing`` is short enough for the frames that had to wait."""
         return len(self.outgoing) < MAX_UNSENT // 2
 
     def forget(self, call: Call) -> None:
         """Remove a call from ``blocked``."""
         self.blocked.pop(call.stream_id, None)
 
-    def pump(self) -> list[Call]:
-        """Make DATA frames for all blocked calls, and return the calls that could send data."""
+    def offer_blocked(self) -> list[Call]:
+        """Make DATA frames for the blocked calls, and return the calls that got a frame."""
         return [call for call in list(self.blocked.values()) if self.offer(call)]
 
     def _add_data_frames(self, call: Call, budget: int) -> int:
-        """Add DATA frames with up to ``budget`` bytes in total, and return the number of bytes."""
+        """Append DATA frames with up to ``budget`` bytes of data. Return the size of the data."""
         outgoing, outbox, max_frame = self.outgoing, call.outbox, self.max_frame
         end = frames.END_STREAM if budget == call.unsent and not call.is_sending else 0
-        full = header(DATA, 0, call.stream_id, max_frame)  # for nearly every frame of content
-        left, at = budget, 0  # ``at``: bytes of the first buffer that were added
+        full = header(DATA, 0, call.stream_id, max_frame)  # the header of most frames of content
+        left, at = budget, 0  # ``at`` is the number of bytes of ``outbox[0]`` that are in frames
         while left > 0 and len(outgoing) < MAX_UNSENT:
             size = min(left, max_frame)
             left -= size

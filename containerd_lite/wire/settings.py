@@ -1,7 +1,7 @@
-"""SETTINGS of both ends, which an ``H2Connection`` keeps.
+"""The SETTINGS of the client and of the peer, which an ``H2Connection`` stores.
 
-h2 handles the preface, SETTINGS and their acknowledgement, and both HPACK contexts. It gets whole
-SETTINGS frames and no other frames, so its connection state stays idle.
+h2 handles the preface, SETTINGS, the acknowledgement of SETTINGS, and both HPACK contexts. This
+module passes only whole SETTINGS frames to h2, so the state of h2's connection stays idle.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from .credit import STREAM_WINDOW
 from .frame_reader import ConnectionFault
 from .headers import MAX_HEADER_LIST
 
-#: Bytes of one setting, and the highest identifier that h2 knows (ENABLE_CONNECT_PROTOCOL).
+#: The size of one setting in bytes, and the highest identifier of a setting that h2 knows
+#: (ENABLE_CONNECT_PROTOCOL).
 _ENTRY_SIZE, _MAX_KNOWN_ID = 6, b"\0\x08"
 
 
 class SettingsFault(ConnectionFault):
-    """SETTINGS that break a rule.
+    """A SETTINGS frame of the peer that breaks a rule.
 
-    ``goaway`` is the frame to send. ``code`` is NO_ERROR, so ``Connection`` makes no second GOAWAY.
+    ``goaway`` is the GOAWAY frame to send. ``code`` is NO_ERROR, so that ``Connection`` does not
+    make another GOAWAY frame.
     """
 
     def __init__(self, error: H2Error, goaway: bytes) -> None:
@@ -33,9 +35,10 @@ class SettingsFault(ConnectionFault):
 
 
 class PeerSettings:
-    """The settings of both ends of a connection.
+    """The settings of the client and of the peer.
 
-    ``greeting`` has the bytes that a client sends first. ``h2`` has the HPACK contexts.
+    ``greeting`` is the preface and the SETTINGS frame that the client sends first. ``h2`` has the
+    HPACK contexts.
     """
 
     def __init__(self) -> None:
@@ -52,10 +55,11 @@ class PeerSettings:
         self.greeting = self.h2.data_to_send()
 
     def receive(self, frame: bytes) -> tuple[bytes, dict[int, int]]:
-        """Apply a whole SETTINGS frame.
+        """Process a whole SETTINGS frame of the peer.
 
         Returns:
-            The acknowledgement to send, and the values that changed, by identifier.
+            The acknowledgement to send, which can be empty, and a dict of the changed settings by
+            identifier.
 
         Raises:
             SettingsFault: The frame breaks a rule.
@@ -73,15 +77,18 @@ class PeerSettings:
 
     @property
     def max_frame(self) -> int:
-        """Bytes of the largest payload that the peer accepts."""
+        """The maximum size in bytes of a frame's payload that the peer accepts."""
         return self.h2.max_outbound_frame_size
 
 
 def _drop_unknown(frame: bytes) -> bytes:
-    """Return the frame without unknown settings, because h2 keeps each one (CVE-2019-9515)."""
+    """Return the frame without unknown settings.
+
+    h2 would store each unknown setting (CVE-2019-9515).
+    """
     body = frame[frames.HEADER_SIZE :]
     if len(body) % _ENTRY_SIZE:
-        return frame  # h2 raises the error
+        return frame  # h2 raises an error for a frame of this length
     entries = (body[at : at + _ENTRY_SIZE] for at in range(0, len(body), _ENTRY_SIZE))
     kept = b"".join(entry for entry in entries if entry[:2] <= _MAX_KNOWN_ID)
     return len(kept).to_bytes(3, "big") + frame[3 : frames.HEADER_SIZE] + kept

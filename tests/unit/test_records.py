@@ -88,7 +88,7 @@ def fresh(kind: type, frozen: bool) -> Any:
 @pytest.fixture(params=["general", "compiled"])
 def warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether objects are made the general way, or by what is compiled."""
-    monkeypatch.setattr(records, "_FEW", 10**9 if request.param == "general" else 0)
+    monkeypatch.setattr(records, "_MAX_GENERAL", 10**9 if request.param == "general" else 0)
 
 
 @pytest.mark.usefixtures("warm")
@@ -190,7 +190,7 @@ def test_its_own_methods_stay() -> None:
 
 def test_equal_and_hashed_alike_whoever_made_them(monkeypatch: pytest.MonkeyPatch) -> None:
     make = fresh(Derived, True)
-    monkeypatch.setattr(records, "_FEW", 1)
+    monkeypatch.setattr(records, "_MAX_GENERAL", 1)
     made = [make("n", more=(1,)) for _ in range(5)]
     assert len(set(map(hash, made))) == len(set(made)) == 1
 
@@ -211,7 +211,7 @@ def test_a_class_that_is_much_used_is_compiled() -> None:
 
 
 def test_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_FEW", 5)
+    monkeypatch.setattr(records, "_MAX_GENERAL", 5)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

@@ -41,7 +41,7 @@ class Client:
     def sent(self) -> list[Frame]:
         found, rest = peer.split(b"".join(self.wire.outgoing))
         self.wire.outgoing.clear()
-        self.wire.make_room()
+        self.wire.add_waiting_frames()
         assert rest == b""
         return found
 

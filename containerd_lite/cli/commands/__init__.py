@@ -1,4 +1,4 @@
-"""The commands. ``add_…`` adds the options of a command to a parser, ``do_…`` runs it."""
+"""The commands. ``add_…`` adds the options of a command to a parser. ``do_…`` runs the command."""
 
 from __future__ import annotations
 

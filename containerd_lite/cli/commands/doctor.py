@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 _RUNTIME = "io.containerd.runtime.v2"
-#: The types of plugins that pulling and running require, and their purpose.
+#: The types of plugins that are necessary to pull images and run containers, and their purposes.
 _NEEDED = {
     "io.containerd.content.v1": "store content",
     "io.containerd.differ.v1": "unpack layers",
-    _SNAPSHOTTER: "keep root filesystems",
+    _SNAPSHOTTER: "store root filesystems",
     _RUNTIME: "run containers",
 }
 
@@ -46,7 +46,7 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def do_doctor(options: argparse.Namespace) -> int:
-    """Run all checks, print the findings, return 1 if something is missing."""
+    """Run all checks, and print the findings. Return 1 if something is missing, else 0."""
     with client_of(options) as client:
         findings = list(examine(client))
     if options.format == "table":
@@ -60,7 +60,10 @@ def do_doctor(options: argparse.Namespace) -> int:
 
 
 def examine(client: Client) -> Iterator[Finding]:
-    """Check a client's daemon, the socket first. A daemon that does not answer ends the checks."""
+    """Check the socket of a client's daemon, then the daemon.
+
+    If the daemon does not respond, the checks end.
+    """
     yield _socket(client.address)
     try:
         version = client.version()
@@ -89,13 +92,13 @@ def _socket(address: str) -> Finding:
         found = path.stat()
     except OSError as error:
         why = error.strerror or str(error)
-        remedy = "Start containerd, or name its socket with -a or $CONTAINERD_ADDRESS"
+        remedy = "Start containerd, or set its socket with -a or $CONTAINERD_ADDRESS"
         return Finding("socket", "missing", f"{path}: {why}", remedy)
     if not stat.S_ISSOCK(found.st_mode):
-        return Finding("socket", "missing", f"{path} is not a socket", "Name the socket with -a")
+        return Finding("socket", "missing", f"{path} is not a socket", "Set the socket with -a")
     mode = f"{path}, mode {stat.filemode(found.st_mode)}, uid {found.st_uid}, gid {found.st_gid}"
     if not os.access(path, os.R_OK | os.W_OK):
-        who = f"user {os.geteuid()} may not open {mode}"
+        who = f"user {os.geteuid()} has no permission to open {mode}"
         remedy = f"Run as root, or join the group with gid {found.st_gid}"
         return Finding("socket", "missing", who, remedy)
     return Finding("socket", "ok", mode)
@@ -110,7 +113,7 @@ def _namespaces(client: Client) -> Finding:
         return Finding("namespaces", "ok", shown)
     text = f"{shown or 'none'}; {client.namespace} does not exist yet"
     return Finding(
-        "namespaces", "ok", text, "The first pull creates it; -n selects another namespace"
+        "namespaces", "ok", text, "The first pull creates the namespace; -n selects another one"
     )
 
 
@@ -125,24 +128,24 @@ def _plugins(plugins: list[Plugin], client: Client) -> Iterator[Finding]:
             yield Finding(check, "missing", f"no usable plugin to {purpose}", remedy)
     chosen = client.snapshot_service().snapshotter
     if chosen not in [p.id for p in plugins if p.type == _SNAPSHOTTER and not p.error]:
-        remedy = "Choose another with --snapshotter, or with a label of the namespace"
+        remedy = "Choose another snapshotter with --snapshotter, or with a label of the namespace"
         yield Finding("default snapshotter", "missing", f"{chosen} is not usable", remedy)
 
 
 def _shims() -> Finding:
-    """Look for shims on this PATH; the daemon looks for them on its own PATH."""
+    """Search this program's PATH for shims. The daemon searches its own PATH."""
     folders = [Path(folder) for folder in os.get_exec_path() if os.path.isdir(folder)]
     shims = {shim.name for folder in folders for shim in folder.glob("containerd-shim-*-v[0-9]*")}
     if shims:
         return Finding("shims", "ok", ", ".join(sorted(shims)))
     remedy = "If containers do not run, install containerd-shim-runc-v2 and runc"
-    return Finding("shims", "warning", "none on this PATH; the daemon has its own", remedy)
+    return Finding("shims", "warning", "none on this PATH; the daemon has its own PATH", remedy)
 
 
 def _fifos() -> Finding:
-    """Check the folder of the FIFOs through which a container's streams go."""
+    """Check the folder of the FIFOs for the streams of containers."""
     folder = io.FIFO_FOLDER if os.path.exists(io.FIFO_FOLDER) else io.FIFO_FOLDER.parent
     if os.access(folder, os.W_OK | os.X_OK):
         return Finding("streams", "ok", f"{io.FIFO_FOLDER} can be written")
-    remedy = "Run as root on the daemon's machine to run containers; pulling works without"
+    remedy = "To run containers, run this program as root on the daemon's machine"
     return Finding("streams", "warning", f"{io.FIFO_FOLDER} cannot be written", remedy)

@@ -27,7 +27,7 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--platform",
         action="append",
-        help="platform, such as linux/arm64 (this machine's); may be given several times",
+        help="platform, such as linux/arm64 (this machine's); can be given several times",
     )
     parser.add_argument("--all-platforms", action="store_true", help="all platforms of an index")
     parser.add_argument(
@@ -53,7 +53,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
 
 def do_pull(options: argparse.Namespace) -> int:
     """Fetch one image, and print its name and digest."""
-    from ...layout import Layout  # loaded here, because listing images does not need it
+    from ...layout import Layout  # imported here, because the command ``images`` does not need it
 
     plain_http = True if options.plain_http else None
     with ExitStack() as stack:
@@ -61,8 +61,8 @@ def do_pull(options: argparse.Namespace) -> int:
         resolver = stack.enter_context(
             pipeline.RegistryResolver(plain_http=plain_http, progress=progress)
         )
-        keeper = stack.enter_context(client_of(options)) if options.to is None else None
-        found = (keeper or Layout(options.to)).pull(
+        client = stack.enter_context(client_of(options)) if options.to is None else None
+        found = (client or Layout(options.to)).pull(
             options.ref,
             platform=options.platform,
             all_platforms=options.all_platforms,
@@ -77,7 +77,7 @@ def do_pull(options: argparse.Namespace) -> int:
 
 
 def do_images(options: argparse.Namespace) -> int:
-    """List the images of the namespace, with one call and without reading content."""
+    """List the images of the namespace with one call, and without reading content."""
     with client_of(options) as client:
         found = client.list_images(*options.filters)
         if not found and not options.filters:
@@ -103,10 +103,10 @@ def _row(image: Image, is_whole: bool) -> dict[str, object]:
 
 
 def _hint(client: Client) -> None:
-    """If there are images in the namespace of Kubernetes, say how to list these."""
+    """If the namespace of Kubernetes has images, print how to list these images."""
     if client.namespace != _KUBERNETES and client.in_namespace(_KUBERNETES).list_images():
         print(
-            f"containerd-lite: namespace {client.namespace} has no images, {_KUBERNETES} has: "
-            f"try -n {_KUBERNETES}",
+            f"containerd-lite: namespace {client.namespace} has no images, but {_KUBERNETES} has "
+            f"images: try -n {_KUBERNETES}",
             file=sys.stderr,
         )

@@ -6,7 +6,7 @@ import argparse
 
 from ...errors import InvalidArgument
 from ...runtime import io
-from ..attached import add_options, attend, streams
+from ..attached import add_options, run_attached, streams
 from ..container_options import add_container, add_process, of_container, of_process
 from ..output import client_of
 from ..signals import Relay
@@ -22,7 +22,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="do not remove the container at the end"
     )
-    parser.add_argument("--log", metavar="PATH", help="file for the output, with --detach")
+    parser.add_argument("--log", metavar="PATH", help="file for the output; requires --detach")
     add_process(parser)
     add_container(parser)
     parser.add_argument("ref", metavar="REF", help="name of a pulled image")
@@ -70,7 +70,7 @@ def do_run(options: argparse.Namespace) -> int:
             start=False,
             **chosen,
         )
-        return attend(running, options, relay)
+        return run_attached(running, options, relay)
 
 
 def do_exec(options: argparse.Namespace) -> int:
@@ -84,4 +84,4 @@ def do_exec(options: argparse.Namespace) -> int:
         container = client.load_container(options.container)
         given = streams(options)
         running = container.popen(options.args, streams=given, start=False, **chosen)
-        return attend(running, options, relay)
+        return run_attached(running, options, relay)

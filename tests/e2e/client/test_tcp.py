@@ -136,7 +136,7 @@ def test_who_is_not_trusted(listener: tuple[Daemon, str], files: Files) -> None:
     cases = {
         "cannot be trusted": TLS(files.other.certificate, client.certificate, client.key),
         "cannot be trusted: ": TLS(ca, client.certificate, client.key, "daemon.example"),
-        "wants a client certificate": TLS(ca),
+        "requires a client certificate": TLS(ca),
         "refused the client certificate": TLS(ca, files.stranger.certificate, files.stranger.key),
     }
     for said, tls in cases.items():

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("leaks_nothing")]
 
 
 def test_an_address_has_its_tls(server: Peer) -> None:
-    with pytest.raises(InvalidArgument, match="one of the two"):
+    with pytest.raises(InvalidArgument, match="already contains its TLS settings"):
         Channel(parse_address(server.address), tls=False)
 
 

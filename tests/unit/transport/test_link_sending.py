@@ -61,7 +61,7 @@ def test_a_sender_is_woken_by_another_threads_write(pair: Pair) -> None:
     eventually(lambda: is_reading(pair.link))
     with pair.link._lock:  # all is read and sent while the sender cannot look
         while buffers := pair.link._socket_io.next_buffers():
-            pair.link._socket_io.wrote(buffers, pair.link._socket_io.write(buffers))
+            pair.link._socket_io.process_sent(buffers, pair.link._socket_io.write(buffers))
             pair.sock.recv(1 << 20)
     assert worker.result() is True
 

@@ -136,7 +136,7 @@ def test_a_wait_of_its_own_leaves_the_call_as_it_is(channel: Channel) -> None:
     with channel.stream(PATH, b"hang", timeout=60) as stream:
         assert stream.receive(timeout=5) == b"one"
         for _ in range(2):
-            with pytest.raises(DeadlineExceeded, match="no message came"):
+            with pytest.raises(DeadlineExceeded, match="no message arrived"):
                 stream.receive(timeout=0.01)
         assert not stream.is_done
 

@@ -258,7 +258,7 @@ def test_alerts_about_the_client(files: Files, code: int, has_certificate: bool)
     with Listener(saying(bytes((21, 3, 3, 0, 2, 2, code)))) as listener:
         error = listener.refused(settings(files, files.client if has_certificate else None))
         assert type(error) is Unauthenticated
-        assert ("refused" if has_certificate else "wants") in error.message
+        assert ("refused" if has_certificate else "requires") in error.message
         assert has_certificate or "TLS(cert=…, key=…)" in error.remedy
 
 
@@ -351,7 +351,7 @@ def test_a_client_that_is_not_let_in_by_tls_1_2(files: Files, who: str) -> None:
     with Listener(echoing(context)) as listener:
         error = listener.refused(settings(files, files.stranger if who == "stranger" else None))
         assert type(error) is Unauthenticated
-        assert ("refused" if who == "stranger" else "wants") in error.message
+        assert ("refused" if who == "stranger" else "requires") in error.message
 
 
 @pytest.mark.parametrize("who", ["nobody", "stranger"])

@@ -72,7 +72,7 @@ def test_some_room_is_not_enough() -> None:
     call = client.wire.start(PATH)
     for _ in range(10):
         client.wire.outgoing.popleft()
-    client.wire.make_room()
+    client.wire.add_waiting_frames()
     assert call.stream_id == 0
 
 

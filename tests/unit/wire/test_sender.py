@@ -51,15 +51,15 @@ def test_zero_and_negative_windows() -> None:
     call = new(1, 0, b"abcdef", last=True)
     assert not sender.offer(call)
     call.send_window -= 4
-    assert sender.pump() == []
+    assert sender.offer_blocked() == []
     assert sent(sender) == []
     call.send_window += 6
-    assert sender.pump() == [call]
+    assert sender.offer_blocked() == [call]
     assert sent(sender) == [Frame(0, 0, 1, b"ab")]
     call.send_window += 4
-    sender.pump()
+    sender.offer_blocked()
     assert sent(sender) == [Frame(0, 1, 1, b"cdef")]
-    assert sender.pump() == []
+    assert sender.offer_blocked() == []
 
 
 def test_an_end_needs_no_window() -> None:  # grpclib #74
@@ -76,11 +76,11 @@ def test_the_connection_window_is_shared() -> None:
     assert (one.unsent, two.unsent) == (0, 60000 - 5535)
     assert sum(len(f.payload) for f in sent(sender)) == 65535
     sender.window += 10
-    assert sender.pump() == [two]
+    assert sender.offer_blocked() == [two]
     assert sent(sender) == [Frame(0, 0, 3, bytes(10))]
     sender.forget(two)
     sender.window += 10
-    assert sender.pump() == []
+    assert sender.offer_blocked() == []
 
 
 def test_large_messages_are_sent_as_they_are_and_small_ones_in_one_piece() -> None:
