@@ -252,7 +252,7 @@ class Connection(Calls):
         """
         self._ended_by_peer.append(call.stream_id)
         if call.expected:
-            message = f"the body's length and content-length differ by {call.expected} bytes"
+            message = f"the body's length and content-length differ by {abs(call.expected)} bytes"
             self._refuse_stream(call, frames.PROTOCOL_ERROR, message)
             return
         status = trailers.status if trailers is not None else None
