@@ -134,7 +134,7 @@ class LoggedStep:
         if error is None:
             self._logger.debug(f"{self._message}: %s in %.1f ms", *self._args, self.result, took)
         else:
-            # The text of an error from outside this package can contain secrets of a peer.
+            # The texts of this package's errors contain no secrets. Texts of other errors can.
             why = str(error) if isinstance(error, ContainerdError) else ""
             why = f"{type(error).__name__}: {why}" if why else type(error).__name__
             self._logger.debug(f"{self._message}: failed in %.1f ms: %s", *self._args, took, why)

@@ -22,7 +22,7 @@ DETACH_KEYS = "ctrl-p,ctrl-q"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that runs a process."""
+    """Add the options that ``run`` and ``exec`` have in common."""
     parser.add_argument(
         "-i", "--interactive", action="store_true", help="connect the process to stdin"
     )

@@ -93,7 +93,7 @@ def _report(failure: BaseException) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="containerd-lite",
-        description="A containerd client without native code.",
+        description="A containerd client in pure Python.",
         epilog=_EPILOG,
         formatter_class=_Formatter,
     )

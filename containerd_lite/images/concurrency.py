@@ -55,8 +55,8 @@ class Gate:
         self._unpacks = unpacks and max_concurrent is None
         self._changed = threading.Condition()
         self._queue: deque[Descriptor] = deque()
-        #: For each large blob that is being moved, the time by which a fast connection would have
-        #: moved it.
+        #: For each large blob in transfer, the time by which a fast connection would have
+        #: transferred the blob.
         self._deadlines: list[Deadline] = []
         #: Whether the last large blob that has left the gate missed its deadline.
         self._was_slow = False

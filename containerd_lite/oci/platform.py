@@ -25,7 +25,7 @@ _ARCHITECTURES = frozenset(
      "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm")
 )  # fmt: skip
 #: Name of an architecture in kernels and distributions → Go's name, and the variant that the name
-#: implies. ``None`` means that the name implies no variant.
+#: implies. ``""`` means that the platform has no variant, and ``None`` that the name does not say.
 _ALIASES = {
     "i386": ("386", ""), "i486": ("386", ""), "i586": ("386", ""), "i686": ("386", ""),
     "x86_64": ("amd64", None), "x86-64": ("amd64", None), "aarch64": ("arm64", None),

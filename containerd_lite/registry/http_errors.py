@@ -223,7 +223,7 @@ def status_failure(
             f"{where} refuses access to {what} ({status_text})",
             status=status,
             codes=codes,
-            remedy=f"{remedy}: credentials=Credentials(user, password), or docker login",
+            remedy=f"{remedy}: pass credentials=Credentials(user, password), or run docker login",
         )
     if status == 407:
         return _unavailable(

@@ -90,10 +90,10 @@ def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> No
             )
         return
     path = os.fspath(folder)
-    if image is not None or options.get("snapshot") is not None or not os.path.isabs(path):
-        raise InvalidArgument(
-            f"rootfs={path!r} must be an absolute path, and excludes image= and snapshot="
-        )
+    if image is not None or options.get("snapshot") is not None:
+        raise InvalidArgument("rootfs= cannot be combined with image= or snapshot=")
+    if not os.path.isabs(path):
+        raise InvalidArgument(f"rootfs={path!r} is not an absolute path")
     section(spec, "root")["path"] = path
 
 

@@ -111,7 +111,7 @@ class Services:
 
     @property
     def transfer_service(self) -> services.TransferService:
-        """The transfer service, which transfers images in the daemon. Since 1.7."""
+        """The transfer service: the daemon itself pulls, pushes, imports, exports. Since 1.7."""
         return services.TransferService(self._channel, self._context)
 
     @property

@@ -60,9 +60,10 @@ class LeaseService(Service):
         return current_lease(self._channel, self._context.namespace)
 
     def joining(self, id: str) -> AbstractContextManager[None]:
-        """Return a context manager. The calls within its block belong to a lease.
+        """Return a context manager. The calls within its block use the lease ``id``.
 
-        This applies to calls to this daemon and namespace.
+        The daemon adds the resources that these calls create to the lease. Calls to other daemons
+        or namespaces do not use it.
 
         Args:
             id: The id of the lease.

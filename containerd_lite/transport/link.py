@@ -114,7 +114,7 @@ class Link(Multiplexer):
         message: Parts | None,
         encoding: str,
     ) -> Call | None:
-        """Start a call with ``_drive``, which waits until the waiter is ready."""
+        """Start a call in ``_drive``, and wait until ``waiter`` has its result."""
         views = None if message is None else views_of(message)
         wire, socket_io = self._wire, self._socket_io
         bytes_before = 0  # the number of bytes that the connection sends before the call's bytes

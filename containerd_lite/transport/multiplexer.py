@@ -295,7 +295,7 @@ class Multiplexer:
             self._process_received(received)
         elif not was_woken and not self._wire.is_ready and self._ready_by.expired:
             message = "the peer accepted the connection but sent nothing"
-            # is_unprocessed stays false, because a stopped peer can read the call later.
+            # is_unprocessed stays false: a peer paused by SIGSTOP can read the call later.
             self._socket_io.lose(Status(metadata.UNAVAILABLE, message, b"", "connection"))
         if self._write_failure is not None:
             self._socket_io.drain(self._write_failure)

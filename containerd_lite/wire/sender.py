@@ -17,7 +17,8 @@ from .frames import DATA, header
 #: (CVE-2019-9512, CVE-2019-9515).
 MAX_UNSENT_REPLIES = 1000
 #: Number of unsent buffers at which HEADERS and DATA must wait. Without this limit, a peer that
-#: does not read could let the queue grow with each call and each byte of window (CVE-2019-9511).
+#: does not read could let the queue grow with each call and each byte of window (CVE-2019-9511,
+#: CVE-2019-9517).
 MAX_UNSENT = 1024
 #: Maximum size in bytes of data that is copied into one buffer with the frame's header. For more
 #: data, the copy would cost more than a second buffer.
@@ -46,8 +47,8 @@ class Sender:
         Raises:
             ConnectionFault: Too many replies are unsent, because the peer does not read them.
         """
-        # The count can include sent replies. All unsent replies are in ``outgoing``, so there
-        # cannot be more than its length.
+        # ``_replies`` also counts replies that have been sent. Every unsent reply is a buffer in
+        # ``outgoing``, so the length of ``outgoing`` limits the number of unsent replies.
         self._replies = min(self._replies, len(self.outgoing)) + 1
         if self._replies > MAX_UNSENT_REPLIES:
             raise ConnectionFault(

@@ -46,7 +46,7 @@ from .intake import DOCKER, INDEX, OCI_LAYOUT
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Most bytes of a blob that are read at a time.
+#: Maximum number of bytes of a blob to read at a time.
 _PIECE = 1 << 20
 #: How many pieces are in memory: one piece that is being written, and the next pieces.
 _AHEAD = 3
@@ -248,8 +248,8 @@ def _entry(name: str, target: Descriptor) -> dict[str, object]:
 def _ref_name(name: str) -> str:
     """Return the OCI reference name of an image: its tag or digest, or both, as in containerd.
 
-    Other tools can write names into layouts that are not full references. Names of this kind are
-    returned unchanged.
+    A layout that another tool has written can contain names that are not full references. Such a
+    name is returned unchanged.
     """
     with suppress(InvalidArgument):
         reference = Reference.parse(name)

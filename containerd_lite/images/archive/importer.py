@@ -306,8 +306,8 @@ class _Checker:
             self._store.info(target.digest)
         except NotFound:
             return False
-        # A write of existing content adds the content to the lease. The file is read only if
-        # garbage collection has deleted the content meanwhile.
+        # Opening a write of existing content adds the content to the lease. The file is read only
+        # if garbage collection has deleted the content meanwhile.
         with self._store.reader(target.digest) as file:
             self._intake.write_blob(target.digest, target.size, PlainStream(file))
         return True

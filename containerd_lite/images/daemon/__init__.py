@@ -1,4 +1,4 @@
-"""Transfers of images by the daemon itself, and the backend for a daemon's images."""
+"""Transfers of images by the daemon itself, and ``DaemonBackend``, the images of a daemon."""
 
 from __future__ import annotations
 

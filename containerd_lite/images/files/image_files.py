@@ -1,7 +1,8 @@
 """Reads files of root filesystems without mounting these filesystems.
 
 In an image, a path is looked up in the layers. The result is the same as in an overlay mount of the
-layers. To look up a path in a snapshot, the daemon first writes the snapshot as one layer.
+layers. For a path in a snapshot, this module
+first has the daemon write the snapshot as one layer.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class _Tree:
         is_sparse = entry.kind == SPARSE
         if path not in self._wanted.paths or is_sparse:
             return File(path, is_sparse=is_sparse)
-        if entry.size > MAX_FILE:  # an error even if a later entry would replace the file
+        if entry.size > MAX_FILE:  # this is an error even if a later entry replaces the file
             raise ResourceExhausted(f"/{path} has {entry.size} bytes; at most {MAX_FILE} are read")
         data = bytearray(entry.size)
         self._reader.readinto(memoryview(data))

@@ -149,8 +149,8 @@ class Planner:
         self._missing_foreign: set[str] = set()
         #: For each descriptor, the missing digests because of which it is not pushed.
         self._missing_by_key: dict[_Key, set[str]] = {}
-        #: For each descriptor in the plan, the descriptor that is pushed instead: the descriptor of
-        #: the reduced index, or the same descriptor.
+        #: For each descriptor in the plan, the descriptor to push: that of the reduced index if the
+        #: index was reduced, otherwise the descriptor itself.
         self._pushed_as: dict[_Key, Descriptor] = {}
         self._plan = Plan()
         self._target: Descriptor | None = None

@@ -62,11 +62,11 @@ class Streams(Served):
 
     Attributes:
         stdin: If the input is a ``PIPE``: an unbuffered file to write the input to. Closing this
-            file ends the input. Before ``start``, and without a ``PIPE``: ``None``.
-        stdout: If the output is a ``PIPE``: a file to read the output from. Before ``start``, and
-            without a ``PIPE``: ``None``.
-        stderr: If the error output is a ``PIPE``: a file to read the error output from. Before
-            ``start``, and without a ``PIPE``: ``None``.
+            file ends the input. ``None`` before ``start``, or if the input is not a ``PIPE``.
+        stdout: If the output is a ``PIPE``: a file to read the output from. ``None`` before
+            ``start``, or if the output is not a ``PIPE``.
+        stderr: If the error output is a ``PIPE``: a file to read the error output from. ``None``
+            before ``start``, or if the error output is not a ``PIPE``.
 
     Raises:
         InvalidArgument: A source or a target cannot be used.

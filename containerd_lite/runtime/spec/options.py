@@ -81,7 +81,7 @@ class SpecOptions(ProcessOptions, total=False):
     #: appended to it. Default: the image's entrypoint.
     entrypoint: Sequence[str] | None
     #: Paths of files with environment variables, on the client's machine. A line is ``NAME=value``,
-    #: or ``NAME`` to remove the variable. ``env`` overrides the files. A file has at most 1 MiB.
+    #: or ``NAME`` to remove the variable. ``env`` overrides the files. A file can have up to 1 MiB.
     #: Default: none.
     env_files: Sequence[str | PathLike[str]] | None
     #: Host name of the container. Default: not set.
