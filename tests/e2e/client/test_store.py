@@ -154,7 +154,7 @@ def test_more_than_was_promised(client: Client) -> None:
     with client.lease():
         with store.writer("ref", size=len(body), expected=digests.of(body)) as writer:
             writer.write(body)
-            with pytest.raises(SizeMismatch, match=f"longer than the {len(body)} bytes"):
+            with pytest.raises(SizeMismatch, match=f"longer than the expected {len(body)} bytes"):
                 writer.write(b"more")
         store.abort("ref")
 

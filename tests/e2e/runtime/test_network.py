@@ -343,7 +343,10 @@ def test_who_has_no_network_of_its_own(client: Client, image: Image, web: Networ
     with created(client, image) as task:
         service, namespace = client.container_service, client.namespace
         for pid in (1, os.getpid(), 1 << 30):
-            with pytest.raises(FailedPrecondition, match="not a container's own network"):
+            with pytest.raises(
+                FailedPrecondition,
+                match="belongs to a container alone",
+            ):
                 connect(service, namespace, "one", pid, [web])
         with pytest.raises(NotFound):
             connect(service, namespace, "none", task.pid, [web])

@@ -265,7 +265,7 @@ def test_communicate(client: Client, image: Image) -> None:
     with client.popen(image, ["cat"], stdin=PIPE) as running:
         assert running.communicate(timeout=_PATIENCE) == (b"", b"")
     with client.popen(image, ["sleep", "1000"]) as running:
-        with pytest.raises(FailedPrecondition, match="no stdin"):
+        with pytest.raises(FailedPrecondition, match="not a pipe"):
             running.communicate(b"x")
         with pytest.raises(DeadlineExceeded):
             running.communicate(timeout=0.1)

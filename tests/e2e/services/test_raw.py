@@ -81,7 +81,7 @@ def test_names_that_are_wrong(client: Client, method: str, request_: object, sai
 
 def test_a_request_or_its_fields(client: Client) -> None:
     stub = client.stub(_NAMESPACES)
-    with pytest.raises(InvalidArgument, match="Give one"):
+    with pytest.raises(InvalidArgument, match="Pass only one"):
         stub.Get({"name": "x"}, name="y")
 
 
