@@ -207,7 +207,7 @@ class Service:
                 f"the daemon has been silent for {_MAX_SILENCE + _LIVENESS_TIMEOUT:.0f} s, and "
                 "does not answer other calls either",
                 address=self._channel.name,
-                remedy="Check whether the daemon is stopped, or whether its disk hangs",
+                remedy="Check whether the daemon process is suspended, or whether its disk hangs",
             ) from error
 
     def __repr__(self) -> str:
@@ -221,8 +221,8 @@ class MessageStream:
     The iterator yields the responses. The end of the ``with`` block closes the call.
 
     Attributes:
-        raw: The underlying stream. It transports encoded messages, and has the call's metadata.
-        method: The method that is called.
+        raw: The underlying stream of encoded messages, which also has the call's metadata.
+        method: The called method.
     """
 
     def __init__(self, stream: Stream, method: Method, service: Service) -> None:
@@ -249,7 +249,7 @@ class MessageStream:
 
         Raises:
             Unavailable: The daemon has stopped responding.
-            ContainerdError: The call failed. The class depends on the gRPC status.
+            ContainerdError: The call failed. The gRPC status determines the class of the error.
         """
         data = self.receive_bytes_patiently()
         return None if data is None else decode(self.method.response, data)
@@ -268,12 +268,12 @@ class MessageStream:
         """Return the next message, or ``None`` at the end of the stream.
 
         Args:
-            timeout: Seconds to wait for this message. Default: until the call's deadline.
+            timeout: Seconds to wait for the next message. Default: until the call's deadline.
 
         Raises:
             DeadlineExceeded: No message arrived within ``timeout``, or the deadline of the call
                 has expired. The call continues after ``timeout``, but not after its deadline.
-            ContainerdError: The call failed. The class depends on the gRPC status.
+            ContainerdError: The call failed. The gRPC status determines the class of the error.
         """
         data = self.receive_bytes(timeout)
         return None if data is None else decode(self.method.response, data)

@@ -27,7 +27,10 @@ _PayloadReader: TypeAlias = Callable[[bytes], Payload]
 
 
 def _if_set(name: str, read: Callable[[DynamicMessage], _T]) -> Callable[[DynamicMessage], object]:
-    """Return a function that reads the field ``name``. It returns ``None`` for an unset field."""
+    """Return a function that reads the field ``name`` of a message.
+
+    If the field is not set, the function returns ``None``.
+    """
 
     def get(message: DynamicMessage) -> _T | None:
         return read(getattr(message, name)) if message.HasField(name) else None
@@ -59,7 +62,10 @@ _payload_readers: dict[str, _PayloadReader] = {}
 
 
 def _make_reader(name: str, kind: type[Payload]) -> _PayloadReader:
-    """Make and register the reader of the event type ``name``. It returns records of ``kind``."""
+    """Make and register the reader of the event type ``name``.
+
+    The reader returns records of ``kind``.
+    """
     message_class = CONTAINERD.message(name)
     record: Callable[..., Payload] = kind
     getters = [_FIELD_READERS.get(field.name) or attrgetter(field.name) for field in fields(kind)]

@@ -1,6 +1,6 @@
 """Conversions between protobuf messages and the records that several services use.
 
-These records are descriptors, platforms, mounts and ``Any`` values.
+The module converts descriptors, platforms, mounts and ``Any`` values.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class AnyValue:
 
         Returns:
             A dict of the fields by their names, or ``None`` if the schema lacks the type. Nested
-            messages are dicts, timestamps are aware datetimes, and enum values are their names.
-            An ``Any`` is a dict with ``type_url`` and ``value``.
+            messages become dicts, timestamps become aware datetimes, and enum values become their
+            names. An ``Any`` becomes a dict with ``type_url`` and ``value``.
 
         Raises:
             ProtocolError: The bytes are not a value of the type.

@@ -111,12 +111,15 @@ class Services:
 
     @property
     def transfer_service(self) -> services.TransferService:
-        """The transfer service: the daemon itself pulls, pushes, imports, exports. Since 1.7."""
+        """The transfer service. Since 1.7.
+
+        With this service, the daemon itself pulls, pushes, imports and exports images.
+        """
         return services.TransferService(self._channel, self._context)
 
     @property
     def mount_service(self) -> services.MountService:
-        """The mounts service, which makes mounts in the daemon. Since 2.2."""
+        """The mounts service, which lets the daemon make mounts. Since 2.2."""
         return services.MountService(self._channel, self._context)
 
     def snapshot_service(self, name: str | None = None) -> services.SnapshotService:
@@ -130,11 +133,11 @@ class Services:
         return services.SnapshotService(self._channel, self._context, chosen)
 
     def default(self, what: str, fallback: str) -> str:
-        """Return a default that the namespace's labels set (containerd's pkg/labels).
+        """Return a default value from the namespace's labels (containerd's pkg/labels).
 
         Args:
             what: The name of the default, such as ``"snapshotter"``.
-            fallback: The value to return if the labels do not set this default.
+            fallback: The value to return if the labels do not contain this default.
         """
         labels = self.namespace_service.get(self._context.namespace).labels
         return labels.get(_DEFAULT_LABELS + what) or fallback
@@ -157,7 +160,7 @@ class Services:
         return self.event_service.subscribe(*filters, timeout=timeout, reconnect=reconnect)
 
     def lease(self, *, expires: float = 86400) -> AbstractContextManager[str]:
-        """Protect everything that is written within the block from garbage collection.
+        """Keep garbage collection from deleting what the block writes.
 
         The block runs under a lease. The context manager yields the id of the lease. If blocks are
         nested, the inner block uses the lease of the outer block. The lease is renewed while the

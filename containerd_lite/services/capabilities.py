@@ -24,7 +24,8 @@ class Capabilities:
         sandboxers: The names of the sandbox controllers.
         platforms: The platforms that the snapshotters support, such as ``linux/amd64``.
         failed: The errors of the plugins that did not start. The keys are ``type.id``. Plugins
-            that are not configured are included. The other fields do not contain these plugins.
+            that are not configured are included. The other fields of this record do not contain
+            the plugins that did not start.
     """
 
     services: frozenset[str]

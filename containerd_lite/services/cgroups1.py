@@ -144,7 +144,7 @@ class BlkIOEntry:
         device: The path of the device.
         major: The major number of the device.
         minor: The minor number of the device.
-        value: The value. Its unit depends on the field of ``BlkIOStat`` that contains this entry.
+        value: The value, in the unit of the field of ``BlkIOStat`` that contains this entry.
     """
 
     op: str = ""
@@ -158,7 +158,7 @@ class BlkIOEntry:
 class BlkIOStat:
     """The usage of block devices by a cgroup and its child cgroups.
 
-    The unit of a field is bytes, operations, nanoseconds or sectors.
+    Each field has its own unit: bytes, operations, nanoseconds or sectors.
     """
 
     io_service_bytes_recursive: tuple[BlkIOEntry, ...] = ()
@@ -175,7 +175,8 @@ class BlkIOStat:
 class RdmaEntry:
     """The number of handles and the number of objects of one RDMA device.
 
-    The numbers in ``RdmaStat.current`` are the usage. The numbers in ``RdmaStat.limit`` are limits.
+    ``RdmaStat.current`` contains entries with the usage, and ``RdmaStat.limit`` contains entries
+    with the limits.
     """
 
     device: str = ""
@@ -195,7 +196,7 @@ class RdmaStat:
 class NetworkStat:
     """The traffic of one network interface.
 
-    ``rx_…`` fields count what the interface received. ``tx_…`` fields count what it sent.
+    ``rx_…`` fields count received traffic, and ``tx_…`` fields count sent traffic.
     """
 
     name: str = ""
@@ -213,7 +214,7 @@ class NetworkStat:
 class CgroupStats:
     """The number of threads in each state.
 
-    The kernel counts these threads if delay accounting is on.
+    Some kernels count ``nr_io_wait`` only if delay accounting is on.
     """
 
     nr_sleeping: int = 0

@@ -1,8 +1,8 @@
 """Records of cgroups v2 metrics. The names and fields are those of io.containerd.cgroups.v2.
 
 Times are in microseconds, and sizes are in bytes. A limit of 2**64 - 1 means no limit. A number
-that the daemon did not measure is 0. The module ``metrics`` makes these records. The tests use
-encoded messages. No test has used a machine with cgroups v2 yet.
+that the daemon did not measure is 0. The module ``metrics`` makes these records. The tests
+decode prepared messages: no test has run on a machine with cgroups v2 yet.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class MemoryStat:
 class RdmaEntry:
     """The number of handles and the number of objects of one RDMA device.
 
-    The numbers in ``RdmaStat.current`` are the usage. The numbers in ``RdmaStat.limit`` are limits.
+    ``RdmaStat.current`` contains entries with the usage, and ``RdmaStat.limit`` contains entries
+    with the limits.
     """
 
     device: str = ""
@@ -186,7 +187,7 @@ class MemoryEvents:
 class NetworkStat:
     """The traffic of one network interface.
 
-    ``rx_…`` fields count what the interface received. ``tx_…`` fields count what it sent.
+    ``rx_…`` fields count received traffic, and ``tx_…`` fields count sent traffic.
     """
 
     name: str = ""

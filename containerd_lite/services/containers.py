@@ -15,7 +15,7 @@ from ..schema.values import datetime_of, dict_of, mask
 from ._base import Fields, Service
 from ._types import AnyValue, any_fields, any_map_fields, any_of
 
-#: In update masks, the daemon uses another name for this field (core/metadata/containers.go).
+#: In update masks, ``snapshot_key`` has another name (core/metadata/containers.go).
 _MASK_PATHS = {"snapshot_key": "snapshotkey"}
 
 
@@ -34,8 +34,8 @@ class ContainerRecord:
         labels: The labels of the container.
         extensions: Further values that clients store, by name.
         sandbox: The id of the container's sandbox. Since 1.7.
-        created_at: When the record was created. The daemon ignores a client's value.
-        updated_at: When the record was last updated. The daemon ignores a client's value.
+        created_at: When the record was created. The daemon ignores this field in requests.
+        updated_at: When the record was last updated. The daemon ignores this field in requests.
     """
 
     id: str
@@ -87,10 +87,10 @@ class ContainerService(Service):
         ``container`` lacks this extension, the stored extension becomes empty.
 
         Args:
-            container: The container's id and the new values.
+            container: A record with the container's id and the new values.
             fields: The fields to replace: ``labels``, ``labels.<key>``, ``spec``, ``extensions``,
                 ``extensions.<name>``, ``image`` or ``snapshot_key``. Default: all of these fields.
-                With the default, ``runtime`` and ``snapshotter`` must have the stored values.
+                If ``fields`` is empty, ``runtime`` and ``snapshotter`` must have the stored values.
 
         Raises:
             NotFound: The container does not exist.
@@ -130,8 +130,8 @@ class ContainerService(Service):
         """Return the containers of the namespace as a list.
 
         The whole call must end within ``CallContext.timeout`` seconds. This method calls
-        ``ListStream``. Daemons before 1.2 lack ``ListStream``, so this method then calls ``List``.
-        The response to ``List`` is one message of at most 16 MiB.
+        ``ListStream``. If the daemon is older than 1.2 and lacks ``ListStream``, this method calls
+        ``List``. The response to ``List`` is one message of at most 16 MiB.
 
         Args:
             filters: Only containers that match one of these filters. Default: all containers.

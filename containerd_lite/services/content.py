@@ -104,7 +104,7 @@ class ContentService(Service):
 
         Args:
             digest: The digest of the blob.
-            offset: The position in the blob to start at, in bytes.
+            offset: The position of the first byte to read, in bytes.
             size: How many bytes to read. 0 means all bytes up to the end of the blob.
 
         Raises:
@@ -181,12 +181,13 @@ class WriteStatus:
 
     Attributes:
         action: The action that the daemon responds to.
-        offset: How many bytes the daemon has.
-        total: The expected size in bytes. Only responses to ``stat`` contain it.
+        offset: How many bytes of the ingest the daemon has.
+        total: The expected size in bytes. Only responses to ``stat`` contain this size.
         digest: The digest of the bytes that the daemon has. Responses to ``commit`` always contain
-            it. Other responses may lack it.
-        started_at: When the ingest started. Only responses to ``stat`` contain it.
-        updated_at: When the ingest was last written to. Only responses to ``stat`` contain it.
+            this digest. Other responses may lack this digest.
+        started_at: When the ingest started. Only responses to ``stat`` contain this time.
+        updated_at: When the ingest was last written to. Only responses to ``stat`` contain this
+            time.
     """
 
     action: WriteAction
@@ -238,16 +239,18 @@ class ContentWrite:
         """Write a chunk, without waiting for the daemon's response.
 
         Args:
-            offset: The position of the chunk in bytes. It must be the number of bytes that the
-                daemon has, or 0. With 0, the daemon first deletes the bytes that it has.
+            offset: The position of the chunk in bytes. This must be the number of bytes that the
+                daemon has, or 0. If ``offset`` is 0, the daemon first deletes the bytes that it
+                has.
             data: The bytes of the chunk. The chunk must be slightly smaller than 16 MiB.
             total: The size of the blob in bytes. Default: the size from earlier calls.
             expected: The digest of the blob. Default: the digest from earlier calls.
 
         Raises:
-            ContainerdError: This chunk or an earlier chunk has failed.
+            ContainerdError: The daemon could not write this chunk or an earlier chunk.
         """
-        # Encoding would copy the data twice. So the data is sent from its own buffer.
+        # Encoding the whole message would copy the data twice. So this method encodes only the
+        # other fields.
         fields: dict[str, object] = {"action": _WRITE, "ref": self._ref, "offset": offset}
         if total or expected:
             fields.update(total=total, expected=expected)
@@ -321,7 +324,7 @@ def _varint(value: int) -> bytes:
 
 
 def _offset_of(message: bytes | bytearray) -> int:
-    """Return the offset of an encoded ``ReadContentResponse``. It is the message's first field."""
+    """Return the field ``offset``, the first field of an encoded ``ReadContentResponse``."""
     value = shift = 0
     if message and message[0] == _OFFSET_TAG:
         for byte in message[1:11]:

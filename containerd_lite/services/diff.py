@@ -43,8 +43,8 @@ class DiffService(Service):
             mounts: The mounts of the snapshot.
             payloads: Values for the daemon's stream processors, by the ids of the processors.
                 Since 1.3.
-            sync_fs: Whether the daemon flushes the filesystem after the unpacking. Since 1.7.14
-                and 2.0. Older daemons ignore this argument.
+            sync_fs: Whether the daemon flushes the filesystem after it has unpacked the layer.
+                Since 1.7.14 and 2.0. Older daemons ignore this argument.
 
         Returns:
             The descriptor of the uncompressed layer, whose digest is the diff ID.
@@ -85,7 +85,7 @@ class DiffService(Service):
             media_type: The media type of the layer. Default: the type of a gzipped OCI layer.
             ref: The ref of the ingest. Default: the daemon chooses a ref.
             labels: The labels of the layer's content.
-            source_date_epoch: The upper limit of the file times in the layer, as an aware
+            source_date_epoch: The latest time that a file in the layer may have, as an aware
                 datetime. Since 1.7. Older daemons ignore this argument.
 
         Returns:

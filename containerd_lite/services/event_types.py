@@ -149,7 +149,7 @@ class SnapshotRemove:
 
 @record(frozen=True)
 class TaskIO:
-    """The input and output of a task. Each is the path of a FIFO, or a URI."""
+    """The input and output of a task. Each stream is the path of a FIFO, or a URI."""
 
     stdin: str = ""
     stdout: str = ""
@@ -263,7 +263,7 @@ class TaskCheckpointed:
 
 @record(frozen=True)
 class SandboxCreate:
-    """The event ``/sandboxes/create``. All events of sandboxes exist since 1.7."""
+    """The event ``/sandboxes/create``. containerd publishes all sandbox events since 1.7."""
 
     sandbox_id: str = ""
 
@@ -325,8 +325,8 @@ class Gap:
     The daemon does not send gaps. A subscription with ``reconnect=True`` creates them.
 
     Attributes:
-        since: The time of the last received event. If no event has been received, the beginning
-            of the subscription.
+        since: The time of the last received event, or the beginning of the subscription if no event
+            has been received.
         until: When the new subscription was confirmed.
         reason: Why the old subscription ended.
     """
@@ -348,8 +348,8 @@ class Event(Unread):
         timestamp: When the event happened, according to the daemon. Truncated to microseconds.
         namespace: The namespace in which the event happened.
         topic: The topic on which the event was published, such as ``/tasks/exit``.
-        event: The content of the event, as a record. It is an ``AnyValue`` if the type of the
-            event is unknown or the bytes are invalid.
+        event: The content of the event, as a record. This record is an ``AnyValue`` if the type of
+            the event is unknown or the bytes are invalid.
     """
 
     timestamp: datetime

@@ -40,22 +40,22 @@ class EventService(Service):
 
         With ``reconnect`` the stream continues after a restart of the daemon. The stream
         subscribes again with the same filters, and waits until the daemon has processed the
-        request. Then it yields one event that contains a ``Gap``. After this event, the caller
-        must list the objects again.
+        request. Then the stream yields one event that contains a ``Gap``. After this event, the
+        caller must list the objects again.
 
-        This method raises an error if the request cannot be sent. Reading from the stream raises
-        the errors of the subscription.
+        This method raises an error if the request cannot be sent. If the subscription fails later,
+        reading from the stream raises the error.
 
         Args:
             filters: Only events that match one of these filters. Default: all events. The fields
                 are ``topic``, ``namespace`` and ``event.<field>``, such as
-                ``event.container_id``. Not all types of events support ``event.<field>``. Events
-                of images, containers and tasks support it.
+                ``event.container_id``. Only some types of events support ``event.<field>``, such as
+                the events of images, containers and tasks.
             timeout: Seconds that the whole subscription may last. Default: no limit.
             reconnect: Whether to subscribe again when the connection to the daemon is lost.
 
         Returns:
-            An iterator over events. Any thread may close the iterator. The iteration then ends
+            An iterator over events. Any thread may close the iterator, which ends the iteration
             without an exception.
 
         Raises:
@@ -81,7 +81,7 @@ class EventService(Service):
 
         Args:
             topic: The topic, such as ``/tasks/exit``.
-            event: A record of ``event_types``. For other types of events, an ``AnyValue``.
+            event: A record of ``event_types``, or an ``AnyValue`` for other types of events.
 
         Raises:
             InvalidArgument: The topic or the event is invalid.

@@ -35,7 +35,7 @@ class Filter:
 
     Args:
         field: The name of the field, with dots between its parts.
-        keys: Further parts of the name, such as the key of a label. They may contain any
+        keys: Further parts of the name, such as the key of a label. These parts may contain any
             characters, as in ``Filter("labels", "containerd.io/gc.root")``.
 
     Raises:
@@ -64,7 +64,8 @@ class Filter:
         """Return the filter for objects whose field matches a regular expression.
 
         Args:
-            pattern: The regular expression, in Go's syntax. It can match any part of the field.
+            pattern: The regular expression, in Go's syntax. The expression can match any part of
+                the field.
         """
         return Expression(f"{self._path}~={_quoted(pattern)}")
 

@@ -84,7 +84,7 @@ class ImageService(Service):
             name: The name of the image.
             target: The new descriptor.
             labels: The new labels.
-            fields: The fields to replace: ``target``, ``annotations`` (those of the target),
+            fields: The fields to replace: ``target``, ``annotations`` (of the target),
                 ``labels`` or ``labels.<key>``. Default: ``target`` and ``labels``.
             source_date_epoch: The update time to store, as an aware datetime. Since 1.7. Older
                 daemons ignore this argument.
@@ -107,13 +107,13 @@ class ImageService(Service):
         Args:
             name: The name of the image.
             sync: Whether to wait until the daemon has collected garbage.
-            target: Delete the image only if this is the image's descriptor. Since 2.0. Default:
-                delete the image in any case.
+            target: Delete the image only if its descriptor is equal to ``target``. Since 2.0.
+                Default: delete the image in any case.
 
         Raises:
             NotFound: The image does not exist, or its descriptor is not ``target``.
-            Unimplemented: ``target`` is given, and the daemon is older than 2.0. Older daemons
-                would ignore ``target``, so this method deletes nothing.
+            Unimplemented: ``target`` is given, and the daemon is older than 2.0 and would ignore
+                ``target``. In this case, the method deletes nothing.
         """
         request: dict[str, object] = {"name": name, "sync": sync}
         if target is not None:
@@ -129,7 +129,7 @@ class ImageService(Service):
         try:
             self._unary(CONTAINERD.method(_ADDED_WITH_TARGET), b"", False)
         except NotFound:
-            return  # the daemon has the method; no plugin matches the empty request
+            return  # the daemon has PluginInfo, and no plugin matches the empty request
         except Unimplemented as error:
             error.message = "this daemon ignores the target and would delete the image anyway"
             error.operation = "Images.Delete"

@@ -34,8 +34,8 @@ _DELETE_WAITS = (0.01, 0.03, 0.1, 0.1, 0.0)
 RESUME_EXPIRES = 7 * 86400.0
 #: The minimum of ``expires`` in seconds. A shorter lease could expire before its renewal.
 _MIN_EXPIRES = 1.0
-#: A lease is renewed after the first fraction of ``expires``. A failed renewal is repeated after
-#: the second fraction of ``expires``.
+#: The fraction of ``expires`` after which a lease is renewed, and the fraction of ``expires`` after
+#: which a failed renewal is repeated.
 _RENEW_AFTER, _RETRY_AFTER = 0.5, 0.05
 
 
@@ -50,9 +50,9 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
     Args:
         leases: The leases service of the namespace.
         expires: Seconds after which the lease expires if this process dies.
-        resume: A name for the work of the block. With a name, the lease of a failed block is not
-            deleted, and a later block with the same name uses this lease. Default: no name, so
-            that the lease is always deleted.
+        resume: A name for the work of the block. If a named block fails, its lease is kept, and a
+            later block with the same name uses this lease. Default: no name, so that the lease is
+            always deleted.
 
     Raises:
         InvalidArgument: ``expires`` is too short or too long.
@@ -63,7 +63,7 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
         return
     if not _MIN_EXPIRES <= expires <= threading.TIMEOUT_MAX:
         raise InvalidArgument(
-            f"a lease cannot expire after {expires} seconds",
+            f"expires is {expires} seconds, which is out of range",
             remedy=f"Pass at least {_MIN_EXPIRES:g} and at most {threading.TIMEOUT_MAX:g} seconds",
         )
     id = f"lite-{os.urandom(8).hex()}"
@@ -184,7 +184,9 @@ def _renew(leases: LeaseService, id: str, expires: float) -> None:
     protects the resources, even if this process is interrupted. For about two milliseconds the
     lease does not exist. Calls under the lease fail during this time.
     """
-    leases.list_resources(id)  # raises NotFound, so that a deleted lease is not created again
+    # If the lease has been deleted, this call raises NotFound. So the loop does not create the
+    # lease again.
+    leases.list_resources(id)
     temporary = f"lite-{os.urandom(8).hex()}"
     for old, new in ((id, temporary), (temporary, id)):
         _create(leases, new, expires, may_exist=True)  # restore_lease() may have created the lease

@@ -62,8 +62,8 @@ class LeaseService(Service):
     def joining(self, id: str) -> AbstractContextManager[None]:
         """Return a context manager. The calls within its block use the lease ``id``.
 
-        The daemon adds the resources that these calls create to the lease. Calls to other daemons
-        or namespaces do not use it.
+        If one of these calls creates a resource, the daemon adds the resource to the lease. Calls
+        to other daemons or namespaces do not use the lease.
 
         Args:
             id: The id of the lease.
@@ -75,7 +75,8 @@ class LeaseService(Service):
 
         Args:
             id: The id of the lease. Default: the daemon chooses an id.
-            labels: The labels of the lease. The label ``EXPIRE`` sets when the lease expires.
+            labels: The labels of the lease. The label ``EXPIRE`` sets the time at which the lease
+                expires.
 
         Raises:
             AlreadyExists: A lease with this id exists.
@@ -126,7 +127,10 @@ class LeaseService(Service):
             self._call(method, fields)
         except Unimplemented as error:  # the daemon lacks the type, not the method
             daemon = error.remedy.partition(";")[0]
-            error.remedy = f"{daemon}; its leases can have {_RESOURCE_TYPES}; images came with 2.0"
+            error.remedy = (
+                f"{daemon}; all daemons know the resource types {_RESOURCE_TYPES}; "
+                "the type images came with 2.0"
+            )
             raise
 
     def list_resources(self, id: str) -> list[Resource]:

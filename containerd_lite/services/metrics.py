@@ -29,9 +29,9 @@ class Metric:
     Attributes:
         id: The id of the container or sandbox.
         timestamp: The time of the sample.
-        data: The values. Their class depends on the machine's version of cgroups. The class is
-            ``AnyValue`` if this package does not know the type of the values. ``None`` means that
-            the sample has no values.
+        data: The values. The class of this record depends on the machine's version of cgroups. The
+            class is ``AnyValue`` if this package does not know the type of the values. ``None``
+            means that the sample has no values.
     """
 
     id: str

@@ -67,18 +67,19 @@ class MountService(Service):
 
         Args:
             name: The name of the activation.
-            mounts: The mounts, in their order.
+            mounts: The mounts, in the order in which they must be made.
             labels: The labels of the activation.
-            temporary: Whether the daemon makes all mounts. If true, the caller has to make only
-                one bind mount.
+            temporary: Whether the daemon also makes the mounts that the kernel can make. If true,
+                the caller makes only one bind mount, which gives access to the filesystem.
 
         Returns:
-            The activation. It contains the mounts that the daemon has made, and the mounts that
-            the caller must make.
+            The activation, with the mounts that the daemon has made and the mounts that the caller
+            must make.
 
         Raises:
             AlreadyExists: An activation with this name exists.
-            Unimplemented: The kernel can make all the mounts, or the daemon is older than 2.2.
+            Unimplemented: The kernel alone can make all the mounts, or the daemon is older than
+                2.2.
         """
         fields = {
             "name": name,

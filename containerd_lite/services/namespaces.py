@@ -77,7 +77,7 @@ class NamespaceService(Service):
         if paths:
             request["update_mask"] = mask(paths)
         if paths or fields is not None:  # without a mask, the update would replace all labels
-            self._call("Update", request)  # the response has no labels
+            self._call("Update", request)  # the response to Update has no labels
         return self.get(name)
 
     def delete(self, name: str) -> None:

@@ -1,4 +1,7 @@
-"""Calls any method of any descriptor set by the method's name, without the typed services."""
+"""Calls methods by their names, without the typed services.
+
+A method can come from any descriptor set.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class RawService(Service):
 
         Args:
             name: The full name of the method, ``package.Service/Method``.
-            request: The request, or its fields. ``call`` and ``stream`` document the default.
+            request: The request, or its fields. For the default, see ``call`` and ``stream``.
 
         Returns:
             The response of a unary method, or the ``MessageStream`` of a streaming method.
@@ -68,9 +71,9 @@ class RawService(Service):
 
         Args:
             name: The full name of the method, ``package.Service/Method``.
-            request: The only request, or its fields. Default: an empty request. If the method
-                takes a stream of requests, the default is to send no request. The caller then
-                sends requests with ``MessageStream.send``.
+            request: The only request of the call, or the fields of this request. Default: an empty
+                request. If the method takes a stream of requests, the default is to send no
+                request. The caller then sends requests with ``MessageStream.send``.
 
         Returns:
             The call, which is an iterator over the responses and a context manager.

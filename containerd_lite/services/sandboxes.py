@@ -1,8 +1,8 @@
 """The sandbox services, containerd.services.sandbox.v1. Since 1.7.
 
 A sandbox is the environment that a group of containers shares, such as a pod or a virtual machine.
-The store contains the records of sandboxes, and the controller runs sandboxes. They are
-independent: a change of a record does not change the running sandbox, and vice versa.
+The store contains the records of sandboxes, and the controller runs sandboxes. A change of a record
+does not change the running sandbox, and a change of the running sandbox does not change the record.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class SandboxRecord:
         labels: The labels of the sandbox.
         extensions: Further values that clients store, by name.
         sandboxer: The name of the controller that runs the sandbox. Since 2.0.
-        created_at: When the record was created. The daemon ignores a client's value.
-        updated_at: When the record was last updated. The daemon ignores a client's value.
+        created_at: When the record was created. The daemon ignores this field in requests.
+        updated_at: When the record was last updated. The daemon ignores this field in requests.
     """
 
     id: str
@@ -89,7 +89,7 @@ class SandboxStatus:
         info: Further information from the controller: a mapping from names to texts.
         created_at: When the sandbox was created.
         exited_at: When the sandbox ended.
-        extra: Further information from the controller. Each controller defines its type.
+        extra: Further information from the controller. The type depends on the controller.
         address: The address of the sandbox's task API. Since 2.0.
         version: The version of the sandbox's task API. Since 2.0.
     """
@@ -129,10 +129,10 @@ class SandboxStore(Service):
         the label. Extensions cannot be removed.
 
         Args:
-            sandbox: The record with the new values. Its id selects the stored record.
+            sandbox: The record with the new values, and with the id of the stored record.
             fields: The fields to replace: ``labels``, ``labels.<key>``, ``extensions``,
-                ``extensions.<name>``, ``spec`` or ``runtime``. Default: all of these fields. With
-                the default, the name of the runtime must be the stored name.
+                ``extensions.<name>``, ``spec`` or ``runtime``. Default: all of these fields. If
+                ``fields`` is empty, ``sandbox.runtime`` must be the stored name of the runtime.
 
         Raises:
             NotFound: The sandbox does not exist.
@@ -177,8 +177,8 @@ class SandboxController(Service):
     controller, which has no name.
 
     containerd 1.7, 2.0 before 2.0.9, 2.1 before 2.1.8, and 2.2 before 2.2.4 have a bug in
-    ``create``, ``start`` and ``wait``. The daemon does the work, but fails to publish the event. It
-    then responds with ``InvalidArgument``: a topic must start with ``/``.
+    ``create``, ``start`` and ``wait``. The daemon does the work, but fails to publish the event,
+    because the topic does not start with ``/``. The response is then ``InvalidArgument``.
 
     The runc shim supports sandboxes only in containerd 1.7. In 2.x, ``podsandbox`` is the only
     built-in controller that runs sandboxes with runc.
@@ -343,7 +343,7 @@ def _id_fields(id: str, sandboxer: str) -> dict[str, object]:
 
 
 def _record_fields(sandbox: SandboxRecord) -> Fields:
-    # The runtime is always set, because daemons do not check whether it is set.
+    # This function always sets ``runtime``, because daemons use the field without checking for it.
     runtime: dict[str, object] = {"name": sandbox.runtime}
     if sandbox.runtime_options is not None:
         runtime["options"] = any_fields(sandbox.runtime_options)

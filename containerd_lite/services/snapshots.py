@@ -78,7 +78,7 @@ class SnapshotService(Service):
 
         Args:
             key: The key of the snapshot.
-            parent: The name of the parent. Default: no parent, so that the snapshot is empty.
+            parent: The name of the parent. Default: an empty snapshot without a parent.
             labels: The labels of the snapshot.
 
         Raises:
@@ -94,7 +94,7 @@ class SnapshotService(Service):
 
         Args:
             key: The key of the snapshot.
-            parent: The name of the parent. Default: no parent, so that the snapshot is empty.
+            parent: The name of the parent. Default: an empty snapshot without a parent.
             labels: The labels of the snapshot.
 
         Raises:
@@ -153,7 +153,8 @@ class SnapshotService(Service):
                 error, CONTAINERD.method(f"{self._name}/Commit")
             )
             with_remedy.remedy += (
-                "; the argument parent came with 2.2, and requires the capability rebase"
+                "; the argument parent came with 2.2, and only snapshotters with the capability "
+                "rebase support it"
             )
             raise with_remedy
         fields = self._fields(name=name, key=key, labels=dict(labels or {}), parent=parent)
@@ -245,7 +246,9 @@ class SnapshotService(Service):
                 yield from map(_info, response.info)
 
     def usage(self, key: str) -> Usage:
-        """Return the disk usage of a snapshot. The daemon measures active snapshots when asked.
+        """Return the disk usage of a snapshot.
+
+        The daemon measures the usage of an active snapshot during this call.
 
         Raises:
             NotFound: The snapshot does not exist.
@@ -258,7 +261,7 @@ class SnapshotService(Service):
 
         Raises:
             Unimplemented: The snapshotter does not support this call. containerd's own
-                snapshotters do not support it, because garbage collection deletes these files.
+                snapshotters do not support this call, because garbage collection deletes the files.
         """
         self._call("Cleanup", self._fields(), is_long=True)
 
@@ -267,7 +270,8 @@ class SnapshotService(Service):
 
 
 #: A function that takes the name of a snapshotter and returns its ``SnapshotService``. The name
-#: ``None`` means the default snapshotter. The function may ask the daemon for the default.
+#: ``None`` means the default snapshotter. The function may ask the daemon for the name of the
+#: default snapshotter.
 FindSnapshots = Callable[[str | None], SnapshotService]
 
 

@@ -38,11 +38,11 @@ class StreamingService(Service):
     def stream(self, id: str = "") -> Stream:
         """Open a stream, and wait until the daemon has registered it.
 
-        If the call belongs to a lease (``with_options(lease=)``), garbage collection ends the
-        stream after the lease has been deleted. Without a lease, two limitations apply:
+        If the service has a lease (``with_options(lease=)``), garbage collection ends the stream
+        after the lease has been deleted. Without a lease, two limitations apply:
 
-        - If no other call uses the stream, its id stays in use after the end of the stream.
-        - If the namespace does not exist yet, garbage collection ends the stream.
+        - If no other call uses the stream, the id stays in use after the end of the stream.
+        - If the stream is opened before its namespace exists, garbage collection ends the stream.
 
         Args:
             id: The id of the stream. Default: a random id.
@@ -98,11 +98,11 @@ class Stream:
         """Return the next value, or ``None`` if the daemon has ended the stream.
 
         Args:
-            timeout: Seconds to wait for this value. Default: until the call's deadline.
+            timeout: Seconds to wait for the next value. Default: until the call's deadline.
 
         Raises:
             DeadlineExceeded: No value arrived within ``timeout``. The stream stays open.
-            ContainerdError: The stream failed. The class depends on the gRPC status.
+            ContainerdError: The stream failed. The gRPC status determines the class of the error.
         """
         message = self._messages.receive(timeout)
         return None if message is None else any_of(message)
@@ -114,7 +114,7 @@ class Stream:
 
     @property
     def is_done(self) -> bool:
-        """Whether the stream has ended. Received values may still be unread."""
+        """Whether the stream has ended. ``receive`` may still return values that have arrived."""
         return self._messages.raw.is_done
 
     def cancel(self) -> None:
@@ -144,8 +144,8 @@ class ByteReader(io.RawIOBase):
 
     The file ends when the daemon ends the stream. When containerd (up to at least 2.3) exports an
     archive, it does not end the archive's stream. To make containerd end the stream after the last
-    byte, use the same stream as ``progress_stream`` of the transfer. ``other`` then receives the
-    ``Progress`` values.
+    byte, pass the id of this stream as ``progress_stream`` of the transfer, too. The daemon then
+    also sends the ``Progress`` values on this stream, and they are passed to ``other``.
 
     Closing the file does not close the stream.
 
@@ -175,13 +175,13 @@ class ByteReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read bytes into a buffer, and return their number. At the end, return 0.
+        """Read bytes into a buffer, and return their number. At the end of the stream, return 0.
 
         Raises:
-            ProtocolError: The daemon sent more bytes than its credit permits, or an unexpected
-                value.
+            ProtocolError: The daemon exceeded its credit or the maximum size of a ``Data`` message,
+                or sent an unexpected value.
             DeadlineExceeded: No bytes arrived within the timeout.
-            ContainerdError: The stream failed. The class depends on the gRPC status.
+            ContainerdError: The stream failed. The gRPC status determines the class of the error.
         """
         view = memoryview(buffer).cast("B")
         while view and not self._unread and not self._is_at_end:
@@ -212,10 +212,15 @@ class ByteReader(io.RawIOBase):
             self._is_at_end = True
         elif value.type_url == _DATA:
             data = memoryview(_unpacked(value).data)
-            if len(data) > min(MAX_DATA, self._window):
+            if len(data) > MAX_DATA:
                 raise ProtocolError(
-                    f"the daemon sent {len(data)} bytes at once through stream {self._stream.id}, "
-                    f"but only {min(MAX_DATA, self._window)} were allowed"
+                    f"the daemon sent a message with {len(data)} bytes through stream "
+                    f"{self._stream.id}: the maximum is {MAX_DATA} bytes"
+                )
+            if len(data) > self._window:
+                raise ProtocolError(
+                    f"the daemon sent {len(data)} bytes through stream {self._stream.id}, "
+                    f"but its credit was {self._window} bytes"
                 )
             self._window -= len(data)
             self._unread = data
@@ -256,7 +261,8 @@ class ByteWriter:
             DeadlineExceeded: The daemon granted no credit within the timeout.
             Aborted: The daemon has ended the stream.
             Cancelled: Another thread cancelled the stream.
-            ProtocolError: The daemon sent a value that is not credit, or granted too much credit.
+            ProtocolError: The daemon sent a value that is not credit, or the credit is negative or
+                too large.
         """
         view = memoryview(data).cast("B")
         sent = 0
@@ -271,8 +277,8 @@ class ByteWriter:
     def finish(self) -> None:
         """Close the sending side: no more bytes follow.
 
-        Do not close the stream before the transfer has ended. Only then has the daemon read all
-        bytes.
+        Do not close the stream before the transfer has ended, because the daemon may not have read
+        all bytes yet.
         """
         self._stream.finish_sending()
 
@@ -289,9 +295,12 @@ class ByteWriter:
         if value.type_url != _WINDOW_UPDATE:
             raise ProtocolError(f"the daemon sent a {value.type_url} where credit was expected")
         update = _unpacked(value).update
-        if not 0 <= update <= _MAX_CREDIT - self._credit:
+        if update < 0:
+            raise ProtocolError(f"the daemon granted a negative credit of {update} bytes")
+        if self._credit + update > _MAX_CREDIT:
             raise ProtocolError(
-                f"the daemon granted {update} bytes of credit on top of {self._credit}"
+                f"the daemon granted a credit of {self._credit + update} bytes: "
+                f"the maximum is {_MAX_CREDIT} bytes"
             )
         self._credit += update
 

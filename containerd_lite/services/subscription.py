@@ -4,9 +4,9 @@
 
 containerd (1.6, 1.7 and 2.1) sends the response headers of ``Subscribe`` only with the first event.
 So the client does not know when the daemon has processed the request. The daemon does not send
-events that happened before this time. To find out whether the daemon has processed the request,
-``EventStream`` publishes probes. A probe is an event whose topic no other client uses. When the
-stream receives one of its probes, the subscription is confirmed.
+events that happened before it processed the request. To find out whether the daemon has processed
+the request, ``EventStream`` publishes probes. A probe is an event whose topic no other client uses.
+When the stream receives one of its probes, the subscription is confirmed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class EventStream:
     cannot continue (``FailedPrecondition``).
 
     Args:
-        service: The events service. It must not have a deadline.
+        service: The events service, which must not have a deadline.
         filters: The filters of the subscription.
         timeout: Seconds that the subscription may last. ``None`` means no limit.
         reconnect: Whether to subscribe again when the connection to the daemon is lost.
@@ -101,7 +101,7 @@ class EventStream:
         """Return the next event, or ``None`` if the stream is closed.
 
         Args:
-            timeout: Seconds to wait for this event. Default: until the subscription's deadline.
+            timeout: Seconds to wait for the next event. Default: until the subscription's deadline.
 
         Raises:
             DeadlineExceeded: No event arrived within ``timeout``, or the deadline of the
@@ -145,8 +145,8 @@ class EventStream:
 
         This method publishes an event, and waits until this subscription receives the event. The
         topic of the event is unique, and begins with ``/containerd-lite/subscribed/``.
-        Subscriptions of other programs may also receive the event. No other event is lost during
-        the wait.
+        Subscriptions of other programs may also receive the event. If other events arrive during
+        the wait, ``receive`` returns them later.
 
         Args:
             timeout: Seconds to wait. Default: until the subscription's deadline.
@@ -182,10 +182,10 @@ class EventStream:
     # ---- receiving ---------------------------------------------------------------------------
 
     def _next_event(self, stream: MessageStream, deadline: Deadline) -> Event | None:
-        """Wait for the next event and return it. If it is a probe, return ``None``."""
+        """Wait for the next event and return it. If the event is a probe, return ``None``."""
         remaining = deadline.remaining()
         if remaining == 0.0 and self._deadline.expired:
-            raise self._timeout_error(None)  # the subscription ends even if events have arrived
+            raise self._timeout_error(None)  # no more events are read after the deadline
         message = stream.receive(remaining)
         if message is None:
             raise ConnectionLost("the daemon ended the subscription", operation="Events.Subscribe")
@@ -207,8 +207,8 @@ class EventStream:
             stream.close()  # other threads that read from this stream get Cancelled
             raise self._timeout_error(None) from None
         if type(error) is Unknown and self._filters and self._last_event is None:
-            # containerd reports an invalid filter as Unknown. Before the first event, nothing else
-            # causes this error.
+            # containerd reports an invalid filter as Unknown. Before the first event, only an
+            # invalid filter causes Unknown.
             filter_error = InvalidArgument(
                 error.message, remedy="Make filters with services.filters.Filter"
             )
@@ -265,7 +265,8 @@ class EventStream:
             self._subscribe()
             self._confirm(self._stream, deadline, events)
         except BaseException:
-            self._last_event = last_event  # the gap covers the events of this attempt
+            # Events that this attempt received are lost, so the gap must begin before these events.
+            self._last_event = last_event
             raise
         since = self._started_at if last_event is None else last_event.timestamp
         until = datetime.now(timezone.utc)

@@ -44,7 +44,8 @@ class Stdio:
     ``file://`` or ``binary://``. runc's shim checks only whether ``stdout`` is a FIFO or a URI:
 
     - If ``stdout`` is a URI, the error output goes to the same URI.
-    - If ``stdout`` is a FIFO, ``stderr`` must be a FIFO, too. Both may be the same FIFO.
+    - If ``stdout`` is a FIFO, ``stderr`` must be a FIFO, too. ``stdout`` and ``stderr`` may be the
+      same FIFO.
 
     Attributes:
         stdin: The source of the input.
@@ -104,8 +105,8 @@ class Exit:
 
     Attributes:
         exit_status: The exit status, or 128 + signal if a signal killed the process. ``None``
-            means an unknown status. Only the package ``runtime`` sets ``None``, if the shim has
-            died.
+            means an unknown status. Daemons never report ``None``: the package ``runtime`` sets
+            ``None`` if the shim has died.
         exited_at: When the process ended, or ``None`` if the daemon does not know the time.
     """
 
@@ -118,8 +119,8 @@ class Deleted(Exit):
     """How a deleted process ended.
 
     Attributes:
-        pid: The process id that the process had.
-        exec_id: The exec id that the process had, or ``""`` for the first process of a task.
+        pid: The process id of the deleted process.
+        exec_id: The exec id of the deleted process, or ``""`` for the first process of a task.
     """
 
     pid: int = 0
@@ -142,8 +143,8 @@ class Waiting:
             timeout: Seconds to wait. Default: until the call's deadline.
 
         Raises:
-            DeadlineExceeded: The process did not end within ``timeout``. The call continues, and
-                the caller can call this method again.
+            DeadlineExceeded: The process did not end within ``timeout``. The ``Wait`` call
+                continues, and ``receive`` can be called again.
         """
         response = self._stream.receive(timeout)
         if response is None:
@@ -240,8 +241,8 @@ class TaskService(Service):
         Args:
             container_id: The id of the container.
             exec_id: The exec id of the process.
-            process: The process, as in the runtime spec (``{"args": ["sh"], "cwd": "/", …}``). It
-                inherits nothing from the first process of the container.
+            process: The process, as in the runtime spec (``{"args": ["sh"], "cwd": "/", …}``). The
+                new process inherits nothing from the first process of the container.
             stdio: The streams of the process. Default: no streams.
 
         Raises:
@@ -266,7 +267,8 @@ class TaskService(Service):
     def begin_wait(self, container_id: str, exec_id: str = "") -> Waiting:
         """Begin a call that waits for the end of a process, and return the call at once.
 
-        Call this method before ``start`` to be sure that the call does not miss the end.
+        Call this method before ``start``, so that the ``Wait`` call cannot miss the end of the
+        process.
         """
         return Waiting(self._stream("Wait", _process_fields(container_id, exec_id)))
 
@@ -357,9 +359,10 @@ class TaskService(Service):
         self._call("ResizePty", fields)
 
     def close_io(self, container_id: str, exec_id: str = "", *, stdin: bool = True) -> None:
-        """Close the stdin of a process. The process can still read data that was sent before.
+        """Close the stdin of a process.
 
-        The process reads the end of the input when no other program has the FIFO open for writing.
+        The process can still read data that was sent before this call. The process then reaches the
+        end of the input when no other program has the FIFO open for writing.
 
         Args:
             container_id: The id of the container.
@@ -385,7 +388,7 @@ class TaskService(Service):
         """
         fields = {
             "container_id": container_id,
-            # This field is always set. Without it, runc's shim crashes, and the container ends.
+            # Always set resources: without resources, runc's shim crashes, and the container ends.
             "resources": any_fields(_json_any(LINUX_RESOURCES, resources)),
             "annotations": dict(annotations or {}),
         }

@@ -60,7 +60,8 @@ class TransferService(Service):
         Raises:
             NotFound: An image or a stream does not exist.
             Unimplemented: The daemon does not support this source with this destination.
-            ContainerdError: A registry failed. The class depends on the daemon's gRPC status.
+            ContainerdError: A registry failed. The daemon's gRPC status determines the class of
+                the error.
         """
         with self.begin(source, destination, options) as call:
             call.receive()

@@ -226,7 +226,8 @@ class ImageImportStream(TransferValue):
 
     Attributes:
         stream: The id of an open stream.
-        media_type: The media type of the archive. If it is ``""``, the archive can be compressed.
+        media_type: The media type of the archive. If ``media_type`` is ``""``, the archive may be
+            compressed.
         force_compress: Whether the daemon compresses layers that are not compressed.
     """
 
@@ -384,9 +385,9 @@ class AuthResponse(TransferValue):
 
     Attributes:
         auth_type: ``none``, ``credentials``, ``refresh`` or ``header``.
-        secret: If ``auth_type`` is ``credentials``, the password. If it is ``refresh``, a refresh
-            token. If it is ``header``, the value of the Authorization header.
-        username: If ``auth_type`` is ``credentials``, the name of the user.
+        secret: The password (for ``credentials``), a refresh token (for ``refresh``), or the value
+            of the Authorization header (for ``header``).
+        username: The name of the user, if ``auth_type`` is ``credentials``.
         expire_at: When the credentials expire.
     """
 
