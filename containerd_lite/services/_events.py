@@ -102,7 +102,8 @@ _EVENT: Readers = {"event": _payload_of}
 def _timestamp_of(message: DynamicMessage) -> datetime:
     """Return an event's time, limited to datetime's range.
 
-    Clients can forward events with any time. A time outside the range must not end a subscription.
+    A client can forward an event with an arbitrary time. A time outside datetime's range must not
+    end a subscription.
     """
     try:
         return datetime_of(message)

@@ -13,7 +13,7 @@ _STATUS = "google.rpc.Status"
 #: A prefix of type names. Go's anypb writes this prefix, and containerd's typeurl omits it.
 _GOOGLE_PREFIX = "type.googleapis.com/"
 #: The maximum depth to which nested joined errors are decoded, and the maximum number of details
-#: that are read. The number includes the details of joined errors.
+#: that are read. The number of details includes the details of joined errors.
 _MAX_DEPTH, _MAX_DETAILS = 8, 100
 
 
@@ -55,8 +55,8 @@ def _add_details(
 
     Each joined error is a detail of type ``google.rpc.Status``. Other details stay undecoded.
     ``depth`` is the number of levels of joined errors that may still be decoded.
-    ``remaining[0]`` is the number of details that may still be read. This function reduces the
-    number.
+    ``remaining[0]`` is the number of details that may still be read. This function reduces
+    ``remaining[0]``.
     """
     details: list[tuple[str, bytes]] = []
     joined: list[ContainerdError] = []

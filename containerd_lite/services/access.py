@@ -106,7 +106,7 @@ class Services:
 
     @property
     def streaming_service(self) -> services.StreamingService:
-        """The streaming service. Other services refer to its streams by id. Since 1.7."""
+        """The streaming service. Other services refer to a stream by its id. Since 1.7."""
         return services.StreamingService(self._channel, self._context)
 
     @property
@@ -155,7 +155,7 @@ class Services:
             reconnect: Whether to subscribe again after a restart of the daemon.
 
         Returns:
-            An iterator over events. The caller must close it.
+            An iterator over events. The caller must close the iterator.
         """
         return self.event_service.subscribe(*filters, timeout=timeout, reconnect=reconnect)
 

@@ -23,7 +23,7 @@ class PSIData:
     """How much time threads spent waiting for a resource.
 
     ``avg10``, ``avg60`` and ``avg300`` are percentages of the last 10, 60 and 300 seconds.
-    ``total`` is the whole time in microseconds.
+    ``total`` is the total waiting time in microseconds.
     """
 
     avg10: float = 0.0
@@ -133,7 +133,7 @@ class RdmaStat:
 
 @record(frozen=True)
 class IOEntry:
-    """The bytes and the operations of one block device.
+    """The number of bytes and the number of operations of one block device.
 
     The fields ``r…`` count reads, and the fields ``w…`` count writes.
     """

@@ -108,9 +108,9 @@ class ContentService(Service):
             size: How many bytes to read. 0 means all bytes up to the end of the blob.
 
         Raises:
-            NotFound: The blob does not exist. Raised when the first chunk is read.
-            OutOfRange: ``offset`` is past the end of the blob. Raised when the first chunk is
-                read.
+            NotFound: The blob does not exist. This error occurs when the first chunk is read.
+            OutOfRange: ``offset`` is past the end of the blob. This error occurs when the first
+                chunk is read.
         """
         return ContentRead(self._stream("Read", {"digest": digest, "offset": offset, "size": size}))
 
@@ -239,8 +239,8 @@ class ContentWrite:
         """Write a chunk, without waiting for the daemon's response.
 
         Args:
-            offset: The position of the chunk in bytes. This must be the number of bytes that the
-                daemon has, or 0. If ``offset`` is 0, the daemon first deletes the bytes that it
+            offset: The position of the chunk in bytes. ``offset`` must be the number of bytes that
+                the daemon has, or 0. If ``offset`` is 0, the daemon first deletes the bytes that it
                 has.
             data: The bytes of the chunk. The chunk must be slightly smaller than 16 MiB.
             total: The size of the blob in bytes. Default: the size from earlier calls.
@@ -277,8 +277,8 @@ class ContentWrite:
             total: The size of the blob in bytes. 0 means the size from earlier calls.
             expected: The digest of the blob. ``""`` means the digest from earlier calls.
             labels: The labels of the blob.
-            data: The last bytes of the blob. The daemon writes them at ``offset`` before the
-                commit.
+            data: The last bytes of the blob. The daemon writes these bytes at ``offset`` before
+                the commit.
 
         Raises:
             AlreadyExists: The blob exists.

@@ -263,7 +263,7 @@ class TaskCheckpointed:
 
 @record(frozen=True)
 class SandboxCreate:
-    """The event ``/sandboxes/create``. containerd publishes all sandbox events since 1.7."""
+    """The event ``/sandboxes/create``. All sandbox events exist since 1.7."""
 
     sandbox_id: str = ""
 
@@ -322,7 +322,7 @@ Payload: TypeAlias = (
 class Gap:
     """An interruption of a subscription. Events between ``since`` and ``until`` may be lost.
 
-    The daemon does not send gaps. A subscription with ``reconnect=True`` creates them.
+    The daemon does not send gaps. A subscription with ``reconnect=True`` creates gaps.
 
     Attributes:
         since: The time of the last received event, or the beginning of the subscription if no event

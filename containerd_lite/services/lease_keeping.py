@@ -30,7 +30,7 @@ _CLEANUP_TIMEOUT = 30.0
 _INTERRUPTED_TIMEOUT = 2.0
 #: Seconds to wait after each attempt to delete a lease whose creation was interrupted.
 _DELETE_WAITS = (0.01, 0.03, 0.1, 0.1, 0.0)
-#: Seconds after which the lease of resumable work expires. This is longer than a weekend.
+#: Seconds after which the lease of resumable work expires. The lease survives a weekend.
 RESUME_EXPIRES = 7 * 86400.0
 #: The minimum of ``expires`` in seconds. A shorter lease could expire before its renewal.
 _MIN_EXPIRES = 1.0
@@ -50,9 +50,9 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
     Args:
         leases: The leases service of the namespace.
         expires: Seconds after which the lease expires if this process dies.
-        resume: A name for the work of the block. If a named block fails, its lease is kept, and a
-            later block with the same name uses this lease. Default: no name, so that the lease is
-            always deleted.
+        resume: A name for the work of the block. If a block with a name fails, its lease is kept,
+            and a later block with the same name uses this lease. Default: no name, so that the
+            lease is always deleted.
 
     Raises:
         InvalidArgument: ``expires`` is too short or too long.
@@ -180,9 +180,9 @@ def _create(leases: LeaseService, id: str, expires: float, *, may_exist: bool = 
 def _renew(leases: LeaseService, id: str, expires: float) -> None:
     """Make a lease expire ``expires`` seconds from now.
 
-    No RPC does this, so the lease is deleted and created again. In between, a temporary lease
-    protects the resources, even if this process is interrupted. For about two milliseconds the
-    lease does not exist. Calls under the lease fail during this time.
+    No RPC renews a lease, so this function deletes the lease and creates it again. Meanwhile, a
+    temporary lease protects the resources, even if this process is interrupted. For about two
+    milliseconds the lease does not exist. Calls under the lease fail during this time.
     """
     # If the lease has been deleted, this call raises NotFound. So the loop does not create the
     # lease again.

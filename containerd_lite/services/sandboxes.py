@@ -178,7 +178,7 @@ class SandboxController(Service):
 
     containerd 1.7, 2.0 before 2.0.9, 2.1 before 2.1.8, and 2.2 before 2.2.4 have a bug in
     ``create``, ``start`` and ``wait``. The daemon does the work, but fails to publish the event,
-    because the topic does not start with ``/``. The response is then ``InvalidArgument``.
+    because the topic does not start with ``/``. The daemon then responds with ``InvalidArgument``.
 
     The runc shim supports sandboxes only in containerd 1.7. In 2.x, ``podsandbox`` is the only
     built-in controller that runs sandboxes with runc.
@@ -251,7 +251,7 @@ class SandboxController(Service):
 
         Args:
             id: The id of the sandbox.
-            timeout_secs: Seconds to wait before the controller kills the sandbox. With 0, the
+            timeout_secs: Seconds to wait before the controller kills the sandbox. 0 means that the
                 controller chooses the time.
             sandboxer: The name of the controller.
 

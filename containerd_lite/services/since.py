@@ -56,7 +56,7 @@ def unimplemented_remedy(method: str, daemon: str) -> str:
         return text
     if _release(daemon) < _release(since):
         return f"{text}; the method came with {since}"
-    return f"{text}, which has the method; but a plugin or runtime of this daemon lacks it"
+    return f"{text}, which has the method; but a plugin or runtime does not implement the method"
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -140,12 +140,12 @@ class Stream:
 
 
 class ByteReader(io.RawIOBase):
-    """A raw file object that reads the bytes from a stream. It buffers up to 64 KiB.
+    """A raw file object that reads the bytes from a stream. The object buffers up to 64 KiB.
 
     The file ends when the daemon ends the stream. When containerd (up to at least 2.3) exports an
     archive, it does not end the archive's stream. To make containerd end the stream after the last
     byte, pass the id of this stream as ``progress_stream`` of the transfer, too. The daemon then
-    also sends the ``Progress`` values on this stream, and they are passed to ``other``.
+    also sends the ``Progress`` values on this stream, and ``other`` receives these values.
 
     Closing the file does not close the stream.
 

@@ -382,7 +382,7 @@ class TaskService(Service):
         Args:
             container_id: The id of the container.
             resources: The limits, as in the runtime spec for Linux (``{"pids": {"limit": 10}}``).
-                ``{}`` changes no limit. For Windows, an ``AnyValue`` whose type is
+                ``{}`` changes no limit. For Windows, pass an ``AnyValue`` whose type is
                 ``WINDOWS_RESOURCES`` and whose value is JSON.
             annotations: Annotations for the shim. Since 1.5.
         """
