@@ -89,7 +89,7 @@ class SandboxStatus:
         info: Further information from the controller: a mapping from names to texts.
         created_at: When the sandbox was created.
         exited_at: When the sandbox ended.
-        extra: Further information from the controller. The type depends on the controller.
+        extra: Further information, in a type that the controller chooses.
         address: The address of the sandbox's task API. Since 2.0.
         version: The version of the sandbox's task API. Since 2.0.
     """
@@ -343,7 +343,7 @@ def _id_fields(id: str, sandboxer: str) -> dict[str, object]:
 
 
 def _record_fields(sandbox: SandboxRecord) -> Fields:
-    # This function always sets ``runtime``, because daemons use the field without checking for it.
+    # This function always sets ``runtime``, because daemons do not check whether it is set.
     runtime: dict[str, object] = {"name": sandbox.runtime}
     if sandbox.runtime_options is not None:
         runtime["options"] = any_fields(sandbox.runtime_options)
