@@ -1,4 +1,4 @@
-"""The choice whether this process or the daemon's Transfer service moves an image."""
+"""Decides whether this process or the daemon's Transfer service moves an image."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
         **options: The options that the daemon does not support, with the caller's values.
 
     Raises:
-        InvalidArgument: ``via`` is ``"daemon"``, and the caller has set one of ``options``. Or
-            ``via`` is not one of the three choices.
+        InvalidArgument: ``via`` is not one of the three choices, or ``via`` is ``"daemon"`` and
+            the caller has set one of ``options``.
     """
     given = [name for name, value in options.items() if value]
     if via == "daemon" and given:
@@ -38,9 +38,9 @@ def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
 
 
 def falling_back(via: Via) -> AbstractContextManager[object]:
-    """Return a context that suppresses ``Unimplemented`` if ``via`` is ``"auto"``.
+    """Return a context manager that suppresses ``Unimplemented`` if ``via`` is ``"auto"``.
 
-    The block has the daemon do the work. If the daemon does not support the work, the code after
-    the block does it in this process.
+    In the block, the caller asks the daemon to move the image. If the daemon does not support this,
+    ``Unimplemented`` ends the block, and the code after the block moves the image in this process.
     """
     return suppress(Unimplemented) if via == "auto" else nullcontext()

@@ -87,5 +87,5 @@ def _manifest_json(manifest: Manifest, has_media_type: bool) -> dict[str, object
 
 
 def _with_sorted_annotations(descriptor: Descriptor) -> Descriptor:
-    """Return ``descriptor`` with its annotations sorted by key, as Go writes maps."""
+    """Return ``descriptor`` with its annotations sorted by key, as Go encodes maps."""
     return replace(descriptor, annotations=dict(sorted(descriptor.annotations.items())))

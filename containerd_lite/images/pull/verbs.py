@@ -43,8 +43,8 @@ class PullVerbs(Verbs):
 
         An index is stored unchanged, even if only the content of some platforms is fetched. If the
         daemon restarts, the pull waits for the daemon and continues. A pull that fails does not
-        create or change the name. Unless ``resume`` is set, a daemon then deletes the fetched
-        content.
+        create or change the name. After a failed pull, the daemon deletes the fetched content,
+        unless ``resume`` is set.
 
         Args:
             ref: The image's name (``"busybox"``, ``"ghcr.io/user/app:1"``).
@@ -68,10 +68,10 @@ class PullVerbs(Verbs):
             progress: A function that is called with each ``ProgressEvent``.
             max_concurrent_downloads: How many blobs to fetch at a time. Default: 8 blobs, of which
                 at most 4 are larger than 4 MiB. If layers are unpacked and the connection is fast,
-                fewer of these larger blobs are fetched at a time.
+                the limit for the larger blobs is lower.
             resume: Whether the content of a failed pull stays for a week, so that the next pull
                 with ``resume`` fetches only the missing content. If the caller runs the pull within
-                a lease, this lease protects the content instead. Pulls of the same image with
+                a lease, the content stays only as long as this lease. Pulls of the same image with
                 ``resume`` run one after the other.
             via: ``"client"``: this process pulls. ``"daemon"``: the daemon's Transfer service
                 pulls (containerd 1.7 or later). ``"auto"``: the Transfer service pulls if it
