@@ -31,8 +31,8 @@ class Job:
     """The state of one pull, push or other operation.
 
     Attributes:
-        progress: A function that is called with each progress event. Several threads call it, one
-            call at a time.
+        progress: A function that is called with each progress event. Several threads call this
+            function, one thread at a time.
         keeps_partial: Whether a failed job leaves incomplete blobs for a later job.
         stop: The ``Interrupt`` that is set when the job fails.
         failure: The first error that made the job fail.

@@ -156,7 +156,7 @@ class RegistryResolver:
         max_rate: The maximum number of bytes per second, for each registry. Default: no limit.
         connections: How many connections fetch the parts of a large blob in parallel. Several
             connections help if the latency is high.
-        progress: A function that is called with an event for each request that is repeated.
+        progress: A function that is called with an event for each repeated request.
     """
 
     def __init__(

@@ -20,7 +20,8 @@ def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
     Args:
         backend: The backend of the image.
         via: The caller's choice.
-        **options: The options that the daemon does not support, with the caller's values.
+        **options: The options that the daemon does not support. Their values are the values that
+            the caller has set.
 
     Raises:
         InvalidArgument: ``via`` is not one of the three choices, or ``via`` is ``"daemon"`` and
@@ -29,7 +30,7 @@ def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
     given = [name for name, value in options.items() if value]
     if via == "daemon" and given:
         raise InvalidArgument(
-            f"the daemon does not support {', '.join(given)}",
+            f"the daemon's Transfer service does not support {', '.join(given)}",
             remedy='Leave these arguments out, or pass via="auto"',
         )
     if via not in ("client", "daemon", "auto"):

@@ -85,8 +85,8 @@ def walk(handler: Handler, *roots: Descriptor) -> Iterator[Descriptor]:
     """Walk over descriptors in one thread.
 
     Args:
-        handler: A function that returns the children of a descriptor. ``walk`` yields a descriptor
-            first, and then calls the handler with it.
+        handler: A function that returns the children of a descriptor. ``walk`` yields each
+            descriptor before it calls the handler with this descriptor.
         *roots: The descriptors to start from.
 
     Yields:

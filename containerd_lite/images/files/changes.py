@@ -18,7 +18,7 @@ def write_changes(
 ) -> Descriptor:
     """Ask the daemon to write the difference between a snapshot and its parent as a layer.
 
-    The caller must have a lease.
+    The caller must run this function within a lease.
 
     Args:
         snapshots: The service of the snapshotter that has the snapshot.

@@ -83,8 +83,8 @@ def read_snapshot_files(
 ) -> dict[str, bytes | None]:
     """Return the content of regular files in a snapshot of any kind; see ``read_layer_files``.
 
-    The daemon writes the snapshot as a layer. The caller must have a lease: if this process dies,
-    the daemon deletes the layer when the lease expires.
+    The daemon writes the snapshot as a layer. The caller must run this function within a
+    lease. If this process dies, the daemon deletes the layer when the lease expires.
 
     Raises:
         NotFound: The snapshot does not exist.

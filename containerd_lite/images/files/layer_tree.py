@@ -25,7 +25,7 @@ _OPAQUE = ".wh..wh..opq"
 
 @record
 class Folder:
-    """A folder. If ``opaque`` is true, it hides the same folder in lower layers."""
+    """A folder. An opaque folder hides the same folder in lower layers."""
 
     children: dict[str, Node] = field(default_factory=dict)
     opaque: bool = False

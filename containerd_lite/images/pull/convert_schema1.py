@@ -124,7 +124,7 @@ def _blobs_to_fetch(manifest: schema1.Schema1) -> list[str]:
 
 
 class _Layers:
-    """Fetches and examines layers; several threads can use one object.
+    """Fetches and examines layers; several threads can share one object.
 
     Attributes:
         fetched: The layers that have been fetched and examined, by digest.

@@ -71,7 +71,7 @@ def _annotated(children: Sequence[Descriptor], name: str, manifest: str) -> list
 
 
 def _layer_list(children: Iterable[Descriptor]) -> str:
-    """Return the digests of the first layers, separated by commas: as many as fit into a label.
+    """Return a comma-separated list of the first layers' digests, as many as fit into a label.
 
     If later digests do not fit, the snapshotter still works, but takes more time.
     """

@@ -77,7 +77,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
 def _retry_after_restarts(
     backend: ImageBackend, work: Callable[[Job], Image], new_job: Callable[[], Job]
 ) -> Image:
-    """Call ``work``; repeat the call if the daemon has restarted or a lost lease is restored.
+    """Call ``work``; repeat the call if the daemon has restarted or a deleted lease is restored.
 
     Content that an earlier call has stored is not fetched again.
     """

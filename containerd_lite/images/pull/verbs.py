@@ -59,9 +59,9 @@ class PullVerbs(Verbs):
                 credentials of ``docker login``.
             handlers: Functions that are called with each descriptor before it is fetched. A handler
                 can skip the descriptor, or add children to it (see the module ``images.walk``).
-            wrap_handler: A function that wraps the handler that fetches a descriptor and returns
-                its children. For lazy snapshotters, ``images.pull.cri_labels.append_info`` returns
-                such a function.
+            wrap_handler: A function that wraps the handler of this pull. The handler fetches a
+                descriptor's content and returns the descriptor's children. For lazy snapshotters,
+                ``images.pull.cri_labels.append_info`` returns such a function.
             convert_schema1: Whether to convert a Docker schema 1 image. By default, the pull of
                 such an image fails.
             labels: The labels of the name. Default: no labels.

@@ -101,7 +101,7 @@ class Applier:
         return True
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Return a lock with which one block at a time on this machine makes the snapshot."""
+        """Return a lock; on this machine, only the holder of the lock makes the snapshot."""
         return write_lock(
             (self._store.identity, self._snapshots.snapshotter, name), self._job.check
         )
@@ -216,8 +216,8 @@ def _inherited_labels(layer: Descriptor) -> dict[str, str]:
 def _bind_to_overlay(mounts: Sequence[Mount]) -> Sequence[Mount]:
     """Turn a bind mount into an overlay without lower layers (core/unpack, bindToOverlay).
 
-    With a bind mount, the differ treats the layer as the bottom layer. For a whiteout, the differ
-    then deletes files that it has just unpacked. With an overlay mount, the differ writes the
+    With a bind mount, the differ treats the layer as the bottom layer. So for a whiteout, the
+    differ deletes files that it has just unpacked. With an overlay mount, the differ writes the
     whiteout to the disk.
     """
     if len(mounts) != 1 or mounts[0].type != "bind":

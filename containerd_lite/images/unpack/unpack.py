@@ -170,7 +170,7 @@ class _ImageUnpacking:
         """Skip the layers whose snapshots exist; return the steps of the other layers.
 
         A snapshot cannot exist without its parents, so the search ends at the first missing
-        snapshot. If another client makes one of the other snapshots meanwhile, ``prepare`` returns
+        snapshot. If another client makes a missing snapshot meanwhile, ``prepare`` returns
         this snapshot.
         """
         for position, step in enumerate(steps):
@@ -234,7 +234,7 @@ class _ImageUnpacking:
                     self._applier.commit(uncommitted[0], uncommitted[0].step.parent)
                     self._finish(uncommitted.pop(0).step)
             except BaseException as error:
-                self._job.fail(error)  # prevents the unpacking of layers that still wait
+                self._job.fail(error)  # so that the pool unpacks no more layers
                 raise
 
     def _fill(self, prepared: Prepared) -> None:
