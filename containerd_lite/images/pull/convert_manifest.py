@@ -50,7 +50,7 @@ def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> De
 def write_manifest(
     store: ContentStore, media_type: str, value: object, manifest: Manifest, job: Job
 ) -> Descriptor:
-    """Write ``value``, the JSON of ``manifest``; set labels that keep the children alive.
+    """Write ``manifest``, whose JSON is ``value``; set labels that keep the children alive.
 
     Return the descriptor of the written manifest.
     """

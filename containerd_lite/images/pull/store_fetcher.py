@@ -43,7 +43,7 @@ class StoreFetcher:
 
     @cached_property
     def _reference(self) -> Reference | None:
-        """The image's name as a reference, which the labels are made from.
+        """The image's name as a reference; the labels are made from this reference.
 
         It is ``None`` if content gets no labels, or if the name is not a valid reference.
         """
