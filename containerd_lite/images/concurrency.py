@@ -11,37 +11,40 @@ from ..deadline import Deadline
 from ..oci.descriptor import Descriptor
 from .job import Job
 
-#: Default number of blobs, and of large blobs, to move at a time. A single large blob can keep a
-#: connection or a disk busy, so the number of large blobs is lower.
+#: The default limits on the number of blobs that are moved at a time: for all blobs, and for large
+#: blobs. A single large blob can keep a connection or a disk busy, so the limit for large blobs is
+#: lower.
 USUAL = 8
 USUAL_LARGE = 4
-#: A blob of more bytes than this is large.
+#: A blob with more than this many bytes is large.
 LARGE = 4 << 20
-#: Two limits on the number of large blobs to move at a time: while an unpacker waits for a layer,
-#: and while all unpackers are busy. In benchmarks/images.py, pulls with a limit of two take 0.75 of
-#: ctr's time, and pulls with a limit of four take 0.85 of ctr's time. If the limit is one while the
-#: unpacker is busy, pulls take 0.96 of the time with a constant limit of two.
+#: Two limits on the number of large blobs that are moved at a time. The first limit applies while
+#: an unpacker waits for a layer, and while no unpacker runs. The second limit applies while all
+#: unpackers are busy. In benchmarks/images.py, pulls with a limit of two take 0.75 of ctr's time,
+#: and pulls with a limit of four take 0.85 of ctr's time. If the limit is one while the unpacker is
+#: busy, a pull takes 0.96 times as long as with a constant limit of two.
 _LIMIT_IF_AWAITED, _LIMIT_IF_BUSY = 2, 1
-#: The connection is slow if a blob moves at less than this many bytes per second, and takes more
-#: than this many seconds. More large blobs are then moved at a time.
+#: The connection is slow if the transfer of a blob is slower than the first value, in bytes per
+#: second, and takes longer than the second value, in seconds. While the connection is slow, more
+#: large blobs are moved at a time.
 _FAST_RATE, _MIN_SLOW_TIME = 96 << 20, 0.5
 #: Seconds after which a waiting thread checks again whether the job has failed.
 _CHECK_INTERVAL = 0.1
 
 
 class Gate:
-    """Limits how many large blobs are moved at a time; small blobs pass without a wait.
+    """Limits how many large blobs are moved at a time; small blobs do not wait.
 
-    Large blobs pass in the order of their arrival. With ``unpacks``, the limit is lower while the
-    connection is fast, so that each layer gets more of the bandwidth and of the processor. The
-    lowest layers then arrive earlier, and are unpacked while the other layers are still being
-    fetched.
+    Large blobs pass the gate in the order in which they arrive. With ``unpacks``, the limit is
+    lower while the connection is fast, so that each layer gets more of the bandwidth and of the
+    processor. So the lowest layers arrive earlier, and are unpacked while the other layers are
+    still being fetched.
 
     Args:
-        job: The job that the blobs are part of. If it fails, every wait at the gate ends.
+        job: The job that the blobs are part of. If the job fails, every wait at the gate ends.
         max_concurrent: How many blobs of any size to move at a time. Default: 8 blobs, of which at
             most 4 are large.
-        unpacks: Whether layers are unpacked as they arrive. It has no effect if
+        unpacks: Whether layers are unpacked as they arrive. ``unpacks`` has no effect if
             ``max_concurrent`` is given.
 
     Attributes:
@@ -55,10 +58,9 @@ class Gate:
         self._unpacks = unpacks and max_concurrent is None
         self._changed = threading.Condition()
         self._queue: deque[Descriptor] = deque()
-        #: For each large blob in transfer, the time by which a fast connection would have
-        #: transferred the blob.
+        #: For each large blob in transfer, a deadline that expires if the connection is slow.
         self._deadlines: list[Deadline] = []
-        #: Whether the last large blob that has left the gate missed its deadline.
+        #: Whether the large blob whose transfer ended last missed its deadline.
         self._was_slow = False
         #: How many unpackers are at work.
         self._unpackers = 0
@@ -67,7 +69,7 @@ class Gate:
 
     @contextmanager
     def passing(self, blob: Descriptor) -> Iterator[None]:
-        """Wait for the turn of ``blob``; the block must move the blob.
+        """Wait until ``blob`` may be moved; the block must move the blob.
 
         Raises:
             Cancelled: The job has failed.

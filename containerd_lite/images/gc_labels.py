@@ -21,10 +21,10 @@ UNCOMPRESSED = "containerd.io/uncompressed"
 #: Label of an image that was converted from schema 1. Its value is the digest of the original
 #: manifest.
 CONVERTED = "io.containerd.image/converted-docker-schema1"
-#: Most bytes of a label, key and value together, as in containerd's labels package.
+#: The maximum size of a label in bytes, key and value together, as in containerd's pkg/labels.
 _MAX_LABEL = 4096
-#: The key of a referrer's label contains this many characters of the referrer's digest. A number
-#: instead of these characters would not identify the referrer.
+#: The key of a referrer's label contains this many characters of the referrer's digest. Unlike a
+#: number, these characters identify the referrer.
 _SHORT_DIGEST = 12
 
 
@@ -51,7 +51,7 @@ def child_labels(
 def numbered_labels(children: Iterable[Descriptor]) -> dict[str, str]:
     """Return labels whose keys contain the number of a child, but not the kind of the child.
 
-    containerd sets such labels on manifests that it makes itself.
+    containerd sets labels of this form on the manifests that it creates.
     """
     return {f"{_CONTENT}.{number}": child.digest for number, child in enumerate(children)}
 
@@ -70,7 +70,8 @@ def source_label(reference: Reference, present: str = "") -> dict[str, str]:
     """Return the label that lists the repositories that have a blob.
 
     ``present`` is the label's current value. If the label would become too long, the result is
-    empty. This is not an error, because the label only helps later pushes to mount the blob.
+    empty. A missing label is not an error, because the label only helps later pushes to mount the
+    blob.
     """
     repositories = {reference.repository, *filter(None, present.split(","))}
     key, value = source_key(reference), ",".join(sorted(repositories))

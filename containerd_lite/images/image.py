@@ -94,7 +94,7 @@ class Image:
     def expect(self, platforms: Platforms | None = None) -> None:
         """Check that the image has every wanted platform.
 
-        A single manifest, without an index, need match only one of the platforms.
+        If the image has no index, the check passes if the manifest matches one of the platforms.
 
         Args:
             platforms: The wanted platforms. Default: the client's platform.
@@ -121,7 +121,7 @@ class Image:
     def size(self) -> int:
         """Return the total size of the config and the layers in bytes.
 
-        A compressed layer counts with its compressed size.
+        For a compressed layer, the compressed size counts.
         """
         return sum(child.size for child in self._manifest.children)
 
@@ -160,7 +160,7 @@ class Image:
         """Give the image another name, in addition to its own.
 
         Args:
-            name: The new name. A name that exists is changed to refer to this image.
+            name: The new name. If the name exists already, it is changed to refer to this image.
 
         Returns:
             The image with its new name.
@@ -248,7 +248,7 @@ def tag_image(
     target = source if isinstance(source, Descriptor) else source.target
     if labels is None and isinstance(source, Image):
         labels = source.labels
-    backend.store.info(target.digest)  # raises NotFound if the store lacks the content
+    backend.store.info(target.digest)  # info() raises NotFound if the store lacks the content
     return Image(backend, backend.names.put(name_of(target, name), target, labels))
 
 
@@ -264,7 +264,7 @@ def expect_named(backend: ImageBackend, source: ImageLike, verb: str) -> Image:
 
     Raises:
         InvalidArgument: ``source`` is a descriptor.
-        NotFound: No image has this name.
+        NotFound: No image has the name ``source``.
     """
     if isinstance(source, Descriptor):
         raise InvalidArgument(
@@ -279,7 +279,7 @@ def name_and_target(backend: ImageBackend, source: ImageLike) -> tuple[str, Desc
     If ``source`` is a descriptor, the name is ``""``.
 
     Raises:
-        NotFound: No image has this name.
+        NotFound: No image has the name ``source``.
     """
     if isinstance(source, Descriptor):
         return "", source

@@ -61,11 +61,11 @@ class ImageBackend(ABC):
 
     @abstractmethod
     def keeping(self, resume: str = "") -> AbstractContextManager[object]:
-        """Return a context that protects the content written in its block until the block ends.
+        """Return a context manager that protects the content that its block writes.
 
-        Garbage collection does not delete this content during the block. If the block fails, a
-        daemon deletes the content. If ``resume`` is given, the content stays instead, and a later
-        block with the same ``resume`` can use it.
+        Garbage collection does not delete this content during the block. After a failed block, the
+        daemon's garbage collection deletes the content. If ``resume`` is given, the content stays
+        after a failed block, and a later block with the same ``resume`` can use the content.
         """
 
     @abstractmethod
@@ -108,7 +108,7 @@ class ImageBackend(ABC):
         return False
 
     def transfers(self) -> DaemonTransfers:
-        """Return an object that has the daemon pull, push, import and export images.
+        """Return an object through which the daemon pulls, pushes, imports and exports images.
 
         Raises:
             FailedPrecondition: The backend has no daemon.
@@ -120,7 +120,8 @@ class ImageBackend(ABC):
     def is_back(self, error: BaseException) -> bool:
         """Return whether the caller should repeat the work that failed with ``error``.
 
-        The work can succeed if the daemon or the lease was gone, and is back now.
+        The caller should repeat the work if the daemon has restarted, or if a deleted lease has
+        been restored.
         """
         return False
 

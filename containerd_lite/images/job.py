@@ -31,10 +31,10 @@ class Job:
     """The state of one pull, push or other operation.
 
     Attributes:
-        progress: A function that is called with each progress event. Several threads call it, one
-            call at a time.
+        progress: A function that is called with each progress event. Several threads call this
+            function, one thread at a time.
         keeps_partial: Whether a failed job leaves incomplete blobs for a later job.
-        stop: The interrupt that is set when the job fails.
+        stop: The ``Interrupt`` that is set when the job fails.
         failure: The first error that made the job fail.
     """
 
@@ -43,9 +43,9 @@ class Job:
     stop: Interrupt = field(default_factory=Interrupt)
     failure: BaseException | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    #: By object: the time when its bytes began to move, and the offset at that time.
+    #: For each object: the time when its bytes began to move, and the offset at that time.
     _starts: dict[str, tuple[float, int]] = field(default_factory=dict)
-    #: By object: the time when its last event was logged.
+    #: For each object: the time when its last event was logged.
     _last_logged: dict[str, float] = field(default_factory=dict)
 
     def report(self, stage: Stage, name: str, offset: int = 0, total: int = 0) -> None:
@@ -90,7 +90,10 @@ class Job:
         self.stop.set()
 
     def blame(self, error: BaseException) -> None:
-        """Raise the recorded failure with its own context, unless ``error`` is this failure."""
+        """Raise the recorded failure, unless no failure is recorded or ``error`` is the failure.
+
+        The failure keeps its ``__context__``.
+        """
         failure = self.failure
         if failure is None or failure is error:
             return
@@ -105,8 +108,8 @@ class Job:
 def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, workers: int) -> None:
     """Call ``work`` with each item, in ``workers`` threads that use the caller's lease.
 
-    The first failure, or an interrupt of the caller, stops all threads. ``items`` can be an
-    iterator: only one thread at a time advances it.
+    The first failure stops all threads, and so does an exception such as ``KeyboardInterrupt`` in
+    the caller's thread. ``items`` can be an iterator: only one thread at a time advances it.
     """
     waiting, lock = iter(items), threading.Lock()
 
@@ -126,7 +129,7 @@ def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, wo
                 for item in shared_items():
                     work(item)
         except BaseException as error:
-            job.fail(error)  # called here, so that the other threads stop immediately
+            job.fail(error)  # stops the other threads immediately
             raise
 
     with Workers(workers, "containerd-lite-side") as pool:

@@ -14,7 +14,8 @@ from ..oci.reference import Reference
 if TYPE_CHECKING:
     from ..services.images import ImageService
 
-#: How often ``put`` tries to write a name that another client creates and deletes meanwhile.
+#: The maximum number of times that ``put`` tries to write a name while another client creates and
+#: deletes the same name.
 _MOST_TRIES = 10
 
 
@@ -84,7 +85,7 @@ class DaemonNames:
                 return self._service.create(name, target, labels)
             with suppress(NotFound):
                 return self._service.update(name, target, labels, fields=fields)
-        raise Unavailable(f"another client creates and deletes image {name} all the time")
+        raise Unavailable(f"another client keeps creating and deleting image {name}")
 
     def delete(self, name: str, *, sync: bool = False) -> None:
         """Delete a name; see ``Names.delete``."""
@@ -128,14 +129,14 @@ def name_of(target: Descriptor, name: str) -> str:
     """
     reference = Reference.parse(name)
     if reference.digest not in ("", target.digest):
-        raise DigestMismatch(f"{name} has a digest other than {target.digest}")
+        raise DigestMismatch(f"the digest in {name} is not the image's digest {target.digest}")
     return str(reference)
 
 
 def parse_name(name: str) -> Reference | None:
     """Return ``name`` as a reference, or ``None`` if it is not a valid reference.
 
-    The names of a custom resolver need not be references.
+    A custom resolver can accept image names that are not references.
     """
     try:
         return Reference.parse(name)

@@ -11,8 +11,8 @@ from ..oci.manifest import MAX_DEPTH, Index, Manifest
 from ..oci.platform import Platform, default, parse, rank
 from ..records import record
 
-#: The rank of an index entry without a platform. It is worse than the rank of any entry with a
-#: matching platform.
+#: The rank of an index entry without a platform. This rank is worse than the rank of any entry with
+#: a matching platform.
 _LAST = 1 << 10
 #: BuildKit's annotation in the descriptor of an attestation. Its value is the digest of the
 #: attested manifest.
@@ -75,8 +75,8 @@ class Platforms:
                 one wanted platform is enough.
 
         Raises:
-            NoMatchingPlatform: A wanted platform has no entry, and ``all_or_error`` is true. Or no
-                wanted platform has an entry.
+            NoMatchingPlatform: ``all_or_error`` is true and a wanted platform has no entry, or
+                ``all_or_error`` is false and no wanted platform has an entry.
         """
         if self.wanted is None:
             return list(index.manifests)
@@ -96,8 +96,8 @@ class Platforms:
     def expect(self, platform: Platform, name: str) -> None:
         """Check that an image for ``platform`` matches at least one wanted platform.
 
-        A ``platform`` without os and architecture passes the check: it is in the config of an
-        artifact that cannot be run, such as a signature.
+        A ``platform`` without os and architecture passes the check. Artifacts that cannot be run,
+        such as signatures, have no platform in their configs.
 
         Args:
             platform: The platform in the image's config.
@@ -115,7 +115,8 @@ class Platforms:
 def only_one(platform: str | Sequence[str] | None) -> str | None:
     """Return the platform if the caller asked for exactly one, otherwise ``None``.
 
-    A verb reads manifests for this platform instead of the client's platform.
+    If the caller asked for exactly one platform, a verb reads manifests for this platform instead
+    of the client's platform.
     """
     if isinstance(platform, str) or platform is None:
         return platform
@@ -138,7 +139,7 @@ def wanted_children(
 def best(index: Index, platform: Platform) -> Descriptor | None:
     """Return the entry of ``index`` that matches ``platform`` best, or ``None`` if none matches.
 
-    If several entries match equally well, the first of these is returned.
+    If several entries match equally well, the function returns the first of these entries.
     """
     ranked = []
     for position, entry in enumerate(index.manifests):
@@ -175,13 +176,14 @@ def find_manifest(
         document = read(target)
         if isinstance(document, Manifest):
             return document
-        # An index can list one manifest in several entries. ``choose`` then returns these entries.
+        # ``choose`` can return several entries, because an index can list one manifest in several
+        # entries.
         target = Platforms((platform,)).choose(document, name)[0]
     raise InvalidArgument(f"{name} nests indexes more than {MAX_DEPTH} deep")
 
 
 def no_match(name: str, platform: Platform, offered: str) -> NoMatchingPlatform:
-    """Return the error that ``name`` lacks ``platform`` and has only the ``offered`` platforms."""
+    """Return an error which says that ``name`` has only the ``offered`` platforms."""
     return NoMatchingPlatform(
         f"{name} has no image for {platform}; it has {offered[:500]}",
         remedy="Pass platform= with a platform that the image has",

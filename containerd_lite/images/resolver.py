@@ -1,7 +1,7 @@
-"""Resolvers: they determine from where a pull fetches content, and where a push sends content.
+"""Resolvers determine where a pull fetches content from, and where a push sends content to.
 
-Callers can pass their own implementations of these protocols to the verbs. ``RegistryResolver`` is
-the implementation for registries.
+Callers can pass their own implementations of the protocols in this module to the verbs.
+``RegistryResolver`` is the implementation for registries.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-#: If the registry lacked this many blobs in a row, later blobs of at most this many bytes are
-#: uploaded without a HEAD request. Each upload then needs two requests instead of three. If the
-#: registry has most blobs of a push, the push still sends a HEAD request for every blob.
+#: If the registry lacked the last ``_MISSES_BEFORE_SKIP`` blobs, blobs of at most ``_SKIP_UP_TO``
+#: bytes are uploaded without a HEAD request. An upload without a HEAD request needs two requests
+#: instead of three. The pusher still sends HEAD requests to a registry that has most blobs.
 _MISSES_BEFORE_SKIP, _SKIP_UP_TO = 4, 1 << 20
 
 
@@ -153,10 +153,10 @@ class RegistryResolver:
             Docker's folders in ``/etc``.
         tls: TLS files for the registries, as for ``Registry``.
         proxy: The URL of a proxy, as for ``Registry``.
-        max_rate: Most bytes per second, for each registry. Default: no limit.
+        max_rate: The maximum number of bytes per second, for each registry. Default: no limit.
         connections: How many connections fetch the parts of a large blob in parallel. Several
             connections help if the latency is high.
-        progress: A function that is called with an event for each request that is repeated.
+        progress: A function that is called with an event for each repeated request.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ def using(
 
 
 class RegistryFetcher:
-    """A ``Fetcher`` of one repository."""
+    """A ``Fetcher`` for one repository."""
 
     def __init__(self, registry: Registry, reference: Reference, connections: int = 1) -> None:
         self._registry = registry
@@ -259,7 +259,8 @@ class RegistryFetcher:
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> Reader:
         """Return a reader of the content of ``descriptor``, from ``offset`` in bytes."""
         if media_types.is_schema1(descriptor.media_type):
-            # The registry signs the manifest for each request, so the size is not known before.
+            # The registry signs the manifest for each request, so the size is not known in
+            # advance.
             body = self._registry.fetch_manifest(self._reference, descriptor)
             return io.BytesIO(body[offset:])
         return self._registry.open_blob(
@@ -286,12 +287,12 @@ class RegistryFetcher:
 
 
 class RegistryPusher:
-    """A ``Pusher`` to one repository.
+    """A ``Pusher`` for one repository.
 
     Before a push, the pusher checks whether the registry has the content. There are two exceptions:
 
     - If the registry has mirrors, manifests are pushed without a check. A mirror could answer the
-      check, but have other content than the registry.
+      check, and the content of a mirror can differ from the content of the registry.
     - After the registry lacked several blobs in a row, small blobs are pushed without a check.
     """
 
@@ -301,7 +302,7 @@ class RegistryPusher:
         self._registry = registry
         self._reference = reference
         self._has_mirrors = has_mirrors
-        #: How many blobs in a row the registry has lacked until now.
+        #: The number of blobs that the registry has lacked since it last had a blob.
         self._misses = 0
 
     def push(
@@ -348,8 +349,8 @@ class RegistryPusher:
     ) -> package.Outcome:
         subject = parse(body, descriptor.media_type).subject
         # If the registry has no referrers API, a tag names an index of the subject's referrers, and
-        # each push adds its manifest to this index. Without the lock, one of two pushes at the same
-        # time could undo the change of the other push.
+        # each push adds its manifest to this index. Without the lock, one of two simultaneous
+        # pushes could undo the change of the other push.
         with write_lock(
             (destination.name, subject.digest if subject else descriptor.digest), check
         ):

@@ -1,4 +1,4 @@
-"""The choice whether this process or the daemon's Transfer service moves an image."""
+"""Decides whether this process or the daemon's Transfer service moves an image."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
     Args:
         backend: The backend of the image.
         via: The caller's choice.
-        **options: The options that the daemon does not support, with the caller's values.
+        **options: The options that the daemon does not support. Their values are the values that
+            the caller has set.
 
     Raises:
-        InvalidArgument: ``via`` is ``"daemon"``, and the caller has set one of ``options``. Or
-            ``via`` is not one of the three choices.
+        InvalidArgument: ``via`` is not one of the three choices, or ``via`` is ``"daemon"`` and
+            the caller has set one of ``options``.
     """
     given = [name for name, value in options.items() if value]
     if via == "daemon" and given:
         raise InvalidArgument(
-            f"the daemon does not support {', '.join(given)}",
+            f"the daemon's Transfer service does not support {', '.join(given)}",
             remedy='Leave these arguments out, or pass via="auto"',
         )
     if via not in ("client", "daemon", "auto"):
@@ -38,9 +39,9 @@ def is_for_daemon(backend: ImageBackend, via: Via, **options: object) -> bool:
 
 
 def falling_back(via: Via) -> AbstractContextManager[object]:
-    """Return a context that suppresses ``Unimplemented`` if ``via`` is ``"auto"``.
+    """Return a context manager that suppresses ``Unimplemented`` if ``via`` is ``"auto"``.
 
-    The block has the daemon do the work. If the daemon does not support the work, the code after
-    the block does it in this process.
+    In the block, the caller asks the daemon to move the image. If the daemon does not support this,
+    ``Unimplemented`` ends the block, and the code after the block moves the image in this process.
     """
     return suppress(Unimplemented) if via == "auto" else nullcontext()

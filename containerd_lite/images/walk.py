@@ -26,7 +26,8 @@ Handler = Callable[[Descriptor], Iterable[Descriptor]]
 #: result.
 WrapHandler = Callable[[Handler], Handler]
 
-#: Most descriptors in one walk. An index of 20 platforms with 127 layers each has 2,600 of them.
+#: The maximum number of descriptors in one walk. An image for 20 platforms, with 127 layers
+#: for each platform, has 2,600 descriptors.
 MAX_DESCRIPTORS = 50_000
 
 _Key = tuple[str, str]
@@ -37,7 +38,7 @@ class SkipDescriptor(Exception):
 
 
 class StopHandlers(Exception):
-    """Raised by a handler to skip the later handlers; the children found so far are walked."""
+    """Raised by a handler to skip the later handlers; the walk uses the children found so far."""
 
 
 def chain(*handlers: Handler) -> Handler:
@@ -84,8 +85,8 @@ def walk(handler: Handler, *roots: Descriptor) -> Iterator[Descriptor]:
     """Walk over descriptors in one thread.
 
     Args:
-        handler: A function that returns the children of a descriptor. ``walk`` yields a descriptor
-            first, and then calls the handler with it.
+        handler: A function that returns the children of a descriptor. ``walk`` yields each
+            descriptor before it calls the handler with this descriptor.
         *roots: The descriptors to start from.
 
     Yields:
@@ -167,11 +168,11 @@ class Dispatcher:
 
         Args:
             descriptor: The descriptor.
-            depth: How deep the descriptor is nested, for the limit on the depth.
+            depth: How deep the descriptor is nested. The dispatcher limits the depth.
 
         Returns:
-            A future that is done when the descriptor has been handled, even if its children have
-            not.
+            A future that is done when the descriptor has been handled. The descriptor's children
+            may still wait to be handled.
 
         Raises:
             Cancelled: The job has failed.
@@ -194,11 +195,11 @@ class Dispatcher:
         except SkipDescriptor:
             pass
         except BaseException as error:
-            self._job.fail(error)  # called here, so that the other threads stop immediately
+            self._job.fail(error)  # stops the other threads immediately
             raise
 
     def wait(self) -> None:
-        """Wait until all descriptors have been handled; if one failed, raise its error."""
+        """Wait until all descriptors have been handled; raise the first error."""
         handled = 0
         while handled < len(self._order):  # a handled parent has already added its children
             result_when_done(self._order[handled])

@@ -1,4 +1,4 @@
-"""Has the daemon write the changes of a snapshot, compared with its parent, as a layer."""
+"""Asks the daemon to write the difference between a snapshot and its parent as a layer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .image_files import read_only
 def write_changes(
     snapshots: SnapshotService, differ: DiffService, key: str, media_type: str = ""
 ) -> Descriptor:
-    """Have the daemon write the changes of a snapshot, compared with its parent, as a layer.
+    """Ask the daemon to write the difference between a snapshot and its parent as a layer.
 
-    The caller must have a lease.
+    The caller must run this function within a lease.
 
     Args:
         snapshots: The service of the snapshotter that has the snapshot.

@@ -1,8 +1,8 @@
 """Reads files of root filesystems without mounting these filesystems.
 
-In an image, a path is looked up in the layers. The result is the same as in an overlay mount of the
-layers. For a path in a snapshot, this module
-first has the daemon write the snapshot as one layer.
+This module looks up a path in the layers of an image. The result is the same as in an overlay mount
+of the layers. To look up a path in a snapshot, this module first asks the daemon to write the
+snapshot as one layer.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from .layer_tree import (
     read_tree,
 )
 
-#: How often all layers are read at most. The layers are read again if a link leads to a path that
-#: was not wanted in the last round.
+#: The maximum number of times that all layers are read. The layers are read again if a link leads
+#: to a path that was not wanted in the last round.
 _MAX_ROUNDS = 4
 #: Label of a layer that the daemon writes for this module. The value identifies the call that
 #: requested the layer. Only this call deletes the layer.
@@ -60,7 +60,7 @@ def read_layer_files(
         The content of each file; ``None`` for a path that does not exist or is not a regular file.
 
     Raises:
-        ResourceExhausted: A file has more than 4 MiB, or there are too many links.
+        ResourceExhausted: A file is larger than 4 MiB, or the layers have too many links.
         FailedPrecondition: This function does not support the format of a layer or a file.
         InvalidArgument: A layer is not a tar archive.
         DataLoss: A layer is cut off.
@@ -71,7 +71,7 @@ def read_layer_files(
         found = {name: files.find(name) for name in names}
         if not files.must_read_again():
             return {name: _data(name, file) for name, file in found.items()}
-    raise ResourceExhausted("the links in the layers lead to other paths too many times")
+    raise ResourceExhausted("the layers must be read too many times to follow their links")
 
 
 def read_snapshot_files(
@@ -83,12 +83,12 @@ def read_snapshot_files(
 ) -> dict[str, bytes | None]:
     """Return the content of regular files in a snapshot of any kind; see ``read_layer_files``.
 
-    The daemon writes the snapshot as a layer. The caller must have a lease: if this process dies,
-    the daemon deletes the layer when the lease expires.
+    The daemon writes the snapshot as a layer. The caller must run this function within a
+    lease. If this process dies, the daemon deletes the layer when the lease expires.
 
     Raises:
         NotFound: The snapshot does not exist.
-        ResourceExhausted: A file has more than 4 MiB, or there are too many links.
+        ResourceExhausted: A file is larger than 4 MiB, or the snapshot has too many links.
         FailedPrecondition: This function does not support the format of a file.
     """
     id = f"lite-files-{os.urandom(8).hex()}"
@@ -107,9 +107,9 @@ def _read_mounts(
 ) -> dict[str, bytes | None]:
     """Return the content of files in the root filesystem that ``mounts`` would show.
 
-    If two calls have the daemon write the same layer at the same time, only one call owns the
-    layer. The owner can delete the layer before the other call has read it. The other call then has
-    the daemon write the layer again.
+    Two calls can ask the daemon to write the same layer at the same time. Only one of these calls
+    owns the layer. The owner can delete the layer before the other call has read it. In this case,
+    the other call asks the daemon to write the layer again.
     """
     owner = os.urandom(8).hex()
     upper = [read_only(mount) for mount in mounts]
@@ -161,7 +161,7 @@ class _LayerFiles:
     def must_read_again(self) -> bool:
         """Return whether results of ``find`` can be wrong, so that the layers must be read again.
 
-        This is so if a link led to a path that was not wanted when the layers were read.
+        Results can be wrong if a link led to a path that was not wanted when the layers were read.
         """
         if self._read_for == self._wanted:
             return False
@@ -199,7 +199,7 @@ class _LayerFiles:
     def _node(self, path: list[str]) -> Node | None:
         """Return the node that an overlay of the layers shows at a path.
 
-        The caller knows that the parent of the path is a folder in this overlay.
+        The caller must have checked that the parent of the path is a folder in this overlay.
         """
         self._wanted.parts.update(path)
         for number in range(len(self._layers)):
@@ -223,7 +223,7 @@ class _LayerFiles:
 
 
 def _look_up(tree: Folder, path: list[str]) -> tuple[Node | None, bool]:
-    """Return the node of a layer at a path, and whether the layer hides lower layers there."""
+    """Return a layer's node at a path, and whether the layer hides lower layers at this path."""
     node = tree
     is_opaque = tree.opaque
     for name in path[:-1]:

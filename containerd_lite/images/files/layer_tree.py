@@ -12,11 +12,11 @@ from ...errors import FailedPrecondition, ResourceExhausted
 from ...records import field, record
 from ...store.tar import FILE, FOLDER, LINK, SPARSE, SYMLINK, Entry, Source, TarReader
 
-#: Most bytes of a file that is read (CVE-2026-47262).
+#: The maximum size in bytes of a file whose content is read (CVE-2026-47262).
 MAX_FILE = 4 << 20
-#: Most symbolic links on the way to one file, as in Linux.
+#: The maximum number of symbolic links on the path to one file, as in Linux.
 MAX_HOPS = 40
-#: Most characters that all names and symbolic link targets in one layer's tree may have together.
+#: The maximum number of characters in all names and symbolic link targets of a layer's tree.
 _MAX_CHARACTERS = 16 << 20
 
 _WHITEOUT = ".wh."
@@ -25,7 +25,7 @@ _OPAQUE = ".wh..wh..opq"
 
 @record
 class Folder:
-    """A folder. If ``opaque`` is true, the same folder in lower layers is hidden."""
+    """A folder. An opaque folder hides the same folder in lower layers."""
 
     children: dict[str, Node] = field(default_factory=dict)
     opaque: bool = False
@@ -62,7 +62,7 @@ class BrokenLink:
 
 @record(frozen=True)
 class NoFile:
-    """A whiteout, or an entry of another kind, such as a device."""
+    """A whiteout, or an entry that is not a file, folder or link, such as a device."""
 
 
 Node = Folder | File | Symlink | BrokenLink | NoFile
@@ -100,7 +100,8 @@ def read_tree(stream: Source, wanted: Wanted) -> Folder:
     Raises:
         InvalidArgument: The stream is not a tar archive.
         DataLoss: The archive is cut off.
-        ResourceExhausted: A wanted file has more than 4 MiB, or there are too many links.
+        ResourceExhausted: A wanted file is larger than 4 MiB, or the names and symbolic link
+            targets are too long in total.
         FailedPrecondition: Symbolic links form a loop.
     """
     reader = TarReader(stream, is_layer=True)
@@ -117,7 +118,7 @@ class _Tree:
         self.root = Folder()
         self._reader = reader
         self._wanted = wanted
-        #: How many characters all names and symbolic link targets in the tree have.
+        #: The number of characters in all names and symbolic link targets of the tree.
         self._characters = 0
         #: The argument and the result of the last call of ``_folders``.
         self._last: tuple[str, tuple[str, ...]] | None = None
@@ -149,7 +150,7 @@ class _Tree:
         is_sparse = entry.kind == SPARSE
         if path not in self._wanted.paths or is_sparse:
             return File(path, is_sparse=is_sparse)
-        if entry.size > MAX_FILE:  # this is an error even if a later entry replaces the file
+        if entry.size > MAX_FILE:  # raise even if a later entry replaces the file
             raise ResourceExhausted(f"/{path} has {entry.size} bytes; at most {MAX_FILE} are read")
         data = bytearray(entry.size)
         self._reader.readinto(memoryview(data))
@@ -196,7 +197,7 @@ class _Tree:
         return current
 
     def _make(self, folders: Iterable[str]) -> Folder:
-        """Return the folder at a path; make the folders that are missing."""
+        """Return the folder at a path; make the missing folders."""
         current = self.root
         for name in folders:
             child = current.children.get(name)
@@ -210,14 +211,15 @@ class _Tree:
         self._characters += len(text)
         if self._characters > _MAX_CHARACTERS:
             raise ResourceExhausted(
-                "a layer has too many links, or too many files with wanted names"
+                "the names and symbolic link targets in a layer are too long in total"
             )
 
     def _folders(self, parent: str) -> tuple[str, ...]:
         """Return the path of an entry's parent, with links resolved, as a tuple of names.
 
-        The folders on this path are made, down to the last folder with a wanted name. The result of
-        the last call is cached, because entries of one folder usually follow each other.
+        This method adds the folders on this path to the tree, down to the last folder with a wanted
+        name. The result of the last call is cached, because entries of one folder usually follow
+        each other.
         """
         if self._last is None or self._last[0] != parent:
             folders = self._resolved(parent)

@@ -50,7 +50,7 @@ def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> De
 def write_manifest(
     store: ContentStore, media_type: str, value: object, manifest: Manifest, job: Job
 ) -> Descriptor:
-    """Write ``value``, the JSON of ``manifest``; set labels that keep the children alive.
+    """Write ``manifest``, whose JSON is ``value``; set labels that keep the children alive.
 
     Return the descriptor of the written manifest.
     """
@@ -87,5 +87,5 @@ def _manifest_json(manifest: Manifest, has_media_type: bool) -> dict[str, object
 
 
 def _with_sorted_annotations(descriptor: Descriptor) -> Descriptor:
-    """Return ``descriptor`` with its annotations sorted by key, as Go writes maps."""
+    """Return ``descriptor`` with its annotations sorted by key, as Go encodes maps."""
     return replace(descriptor, annotations=dict(sorted(descriptor.annotations.items())))

@@ -34,7 +34,7 @@ _BUFFER = 256 << 10
 
 @runtime_checkable
 class SizedFetcher(Fetcher, Protocol):
-    """A fetcher that can also find out the size of a layer, which a schema 1 manifest lacks."""
+    """A fetcher that can also find out layer sizes; a schema 1 manifest does not list them."""
 
     def size_of(self, descriptor: Descriptor) -> int:
         """Return the size of the content in bytes; the size in ``descriptor`` is ignored.
@@ -82,7 +82,7 @@ def convert(
         raise InvalidArgument(f"{name} is not a schema 1 manifest, but {target.media_type}")
     if not isinstance(fetcher, SizedFetcher):
         raise InvalidArgument(
-            f"{name} is a Docker schema 1 image, and its fetcher cannot find out layer sizes",
+            f"{name} is a Docker schema 1 image, but the fetcher cannot find out layer sizes",
             remedy="Add a method size_of(descriptor) to the fetcher",
         )
     manifest = _fetch_manifest(fetcher, target)
@@ -124,7 +124,7 @@ def _blobs_to_fetch(manifest: schema1.Schema1) -> list[str]:
 
 
 class _Layers:
-    """Fetches and examines layers; several threads can use one object.
+    """Fetches and examines layers; several threads can share one object.
 
     Attributes:
         fetched: The layers that have been fetched and examined, by digest.
@@ -137,7 +137,7 @@ class _Layers:
         self.fetched: dict[str, _Layer] = {}
 
     def fetch(self, wanted: Descriptor) -> tuple[()]:
-        """Fetch and examine one layer. This method is a handler; a layer has no children."""
+        """Fetch and examine one layer; return no children, because a layer has none."""
         layer = replace(wanted, size=self._size_of(wanted))
         fetch_blob(self._fetcher, self._store, layer, {}, self._job)
         examined = _from_labels(layer, self._store.info(layer.digest)) or self._examine(layer)
@@ -178,7 +178,7 @@ class _Layers:
 def _from_labels(layer: Descriptor, info: ContentInfo) -> _Layer | None:
     """Return the record of a layer if its labels contain the result of an earlier conversion.
 
-    Otherwise return ``None``. The diff ID in the labels is not verified here, but by unpacking.
+    Otherwise return ``None``. The diff ID in the labels is verified when the layer is unpacked.
     """
     diff_id, empty = info.labels.get(UNCOMPRESSED, ""), info.labels.get(EMPTY_LAYER)
     if empty not in ("true", "false") or not digests.is_digest(diff_id):
@@ -196,7 +196,7 @@ def _make_layer(layer: Descriptor, diff_id: str, is_empty: bool) -> _Layer:
 def _write_image(
     store: ContentStore, manifest: schema1.Schema1, fetched: dict[str, _Layer], job: Job
 ) -> Descriptor:
-    """Write the config and the manifest with the same bytes as containerd.
+    """Write the config and the manifest, with the same bytes that containerd would write.
 
     Return the descriptor of the manifest.
     """
@@ -204,7 +204,9 @@ def _write_image(
     empty |= {digest: layer.is_empty for digest, layer in fetched.items()}
     for step in manifest.steps:
         if step.history.empty_layer and not empty[step.blob]:
-            raise InvalidArgument(f"the history calls {step.blob} empty, but it has content")
+            raise InvalidArgument(
+                f"the history says that layer {step.blob} is empty, but the layer has content"
+            )
     layers = [fetched[step.blob] for step in manifest.steps if not empty[step.blob]]
     value = manifest.config([layer.diff_id for layer in layers], empty)
     config = write_and_report(store, media_types.OCI_CONFIG, value, job)

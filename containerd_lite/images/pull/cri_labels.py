@@ -1,4 +1,4 @@
-"""Annotations of a layer for lazy snapshotters, which fetch the layer themselves.
+"""Annotations of layers for lazy snapshotters, which fetch the layers themselves.
 
 The annotations are the same as in containerd's pkg/snapshotters. The unpacker passes annotations
 with the prefix ``containerd.io/snapshot/`` on to the snapshotter.
@@ -15,13 +15,13 @@ from ..names import full_name
 from ..walk import Handler, WrapHandler
 
 #: The prefix contains ``cri`` for historical reasons. Snapshotters accept the labels from every
-#: client.
+#: client, not only from containerd's CRI plugin.
 _PREFIX = "containerd.io/snapshot/cri"
 IMAGE_REF = f"{_PREFIX}.image-ref"
 LAYER_DIGEST = f"{_PREFIX}.layer-digest"
 IMAGE_LAYERS = f"{_PREFIX}.image-layers"
 MANIFEST_DIGEST = f"{_PREFIX}.manifest-digest"
-#: Most bytes of a label, key and value together (containerd's pkg/labels).
+#: The maximum size of a label in bytes, key and value together (containerd's pkg/labels).
 _MAX_LABEL = 4096
 
 
@@ -71,7 +71,7 @@ def _annotated(children: Sequence[Descriptor], name: str, manifest: str) -> list
 
 
 def _layer_list(children: Iterable[Descriptor]) -> str:
-    """Return the digests of the first layers, separated by commas: as many as fit into a label.
+    """Return a comma-separated list of the first layers' digests, as many as fit into a label.
 
     If later digests do not fit, the snapshotter still works, but takes more time.
     """

@@ -19,10 +19,10 @@ from ...store.protocol import ContentStore, Writer
 from ..job import Job
 from ..resolver import Fetcher, Reader
 
-#: Bytes to read at a time. If the daemon restarts, at most this many bytes are lost, and the bytes
-#: that are on the way to the daemon (store/daemon.py).
+#: The maximum number of bytes to read at a time. If the daemon restarts, the bytes of the last read
+#: are lost, and also the sent bytes that the daemon has not confirmed (see store/daemon.py).
 _BUFFER = 2 << 20
-#: The first and the longest wait before a retry, in seconds.
+#: Seconds to wait before the first retry, and the maximum number of seconds before later retries.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
 
 
@@ -36,8 +36,8 @@ def fetch_blob(
 ) -> bool:
     """Fetch a blob into the store, unless the store has it.
 
-    The write is opened even if the store has the blob, because this adds the blob to the lease. A
-    failed fetch leaves nothing in the store, unless the job keeps partial content.
+    The function opens a write even if the store has the blob, because the write adds the blob to
+    the lease. A failed fetch leaves nothing in the store, unless the job keeps partial content.
 
     Args:
         fetcher: Fetches the content.
@@ -85,7 +85,7 @@ def _copy(
     """Fetch the bytes that the writer lacks.
 
     If the fetcher fails after at least one byte, this function continues from the next byte. A
-    fetcher for a registry reconnects by itself, and fails only if that does not help.
+    fetcher for a registry reconnects by itself, and fails only if reconnecting does not help.
     """
     buffer = memoryview(bytearray(min(_BUFFER, descriptor.size or 1)))
     waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
@@ -100,7 +100,9 @@ def _copy(
                         body += buffer[:count]
                     job.report("downloading", descriptor.digest, writer.offset, descriptor.size)
             if writer.offset < descriptor.size:
-                raise SizeMismatch(f"{descriptor.digest} ended at {writer.offset} bytes")
+                raise SizeMismatch(
+                    f"{descriptor.digest} ended after {writer.offset} of {descriptor.size} bytes"
+                )
         except RegistryUnavailable:
             if writer.offset == before:
                 raise

@@ -65,11 +65,11 @@ class FetchWalk:
         self._target = target
         self._root_config = ""
         self.has_octet_config = False
-        #: The digests of the referrers and of all their descendants. All children of these
-        #: documents are fetched, for all platforms.
+        #: The digests of the referrers and of all their descendants. The walk fetches all
+        #: descendants of a referrer, for all platforms.
         self._below_referrers: set[str] = set()
-        #: If all platforms are fetched, one manifest is unpacked. These are the digests of this
-        #: manifest and of the indexes above it.
+        #: The digest of the only manifest that is unpacked if all platforms are fetched, and the
+        #: digests of the indexes above this manifest.
         self._default_path = {target.digest}
         self._unpack_tasks: list[Future[Unpacked]] = []
         self._gate = Gate(
@@ -129,9 +129,9 @@ class FetchWalk:
         return wanted_children(document, self._platforms, self._source.name, is_root=is_root)
 
     def _without_layers(self, handler: Handler) -> Handler:
-        """Return a handler that starts to unpack manifests, and leaves out their layers.
+        """Return a handler that starts to unpack a manifest, and does not return its layers.
 
-        The unpacker itself adds these layers to the walk when it needs them.
+        The unpacker itself adds the layers to the walk when it needs them.
         """
 
         def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
@@ -163,7 +163,10 @@ class FetchWalk:
     def _unpack(
         self, unpacker: Unpacker, config: Descriptor, layers: Sequence[Descriptor]
     ) -> Unpacked:
-        """Unpack one manifest. This method waits for the walk, so it runs in another thread."""
+        """Unpack one manifest.
+
+        This method waits for the walk, so it does not run in one of the walk's threads.
+        """
         try:
             self._work.add(config).result()
             body = read_blob(self._store, config, MAX_DOCUMENT)
@@ -182,7 +185,7 @@ class FetchWalk:
     def _wait_for_layer(self, layer: Descriptor) -> None:
         """Wait until a layer has been fetched."""
         fetch = self._work.add(layer)
-        # ``awaiting`` can let another download begin, so it is called only for a missing layer.
+        # ``awaiting`` can let another download begin, so it is called only if the layer is missing.
         with nullcontext() if fetch.done() else self._gate.awaiting(layer):
             fetch.result()
 

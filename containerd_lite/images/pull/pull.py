@@ -29,7 +29,7 @@ from .store_fetcher import StoreFetcher
 
 _LOGGER = logging.getLogger(__package__)
 
-#: How often a pull is tried if the daemon restarts each time.
+#: The maximum number of attempts to pull an image if the daemon restarts during each attempt.
 _MOST_TRIES = 5
 
 
@@ -40,8 +40,8 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
     )
     by_daemon = is_for_daemon(backend, via, **request.only_for_client())
     lease = request.lease(backend)
-    # Pulls that can resume each other share one lease, and the first pull that succeeds deletes it.
-    # So these pulls run one after the other.
+    # Pulls that can resume each other share one lease, and the first successful pull deletes the
+    # lease. So these pulls run one after the other.
     lock = write_lock(("resume", backend.store.identity, lease), lambda: None)
     step = LoggedStep(_LOGGER, "pull %s", request.ref)
     with step, lock if lease else nullcontext(), backend.keeping(lease):
@@ -77,7 +77,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
 def _retry_after_restarts(
     backend: ImageBackend, work: Callable[[Job], Image], new_job: Callable[[], Job]
 ) -> Image:
-    """Call ``work``; repeat the call if the daemon or the lease was gone, and is back now.
+    """Call ``work``; repeat the call if the daemon has restarted or a deleted lease is restored.
 
     Content that an earlier call has stored is not fetched again.
     """
@@ -130,7 +130,7 @@ def _convert_schema1(source: StoreFetcher, target: Descriptor, request: PullRequ
             f"{source.name} is a Docker schema 1 image, which must be converted",
             remedy="Pull the image with convert_schema1=True, or push it again with a current tool",
         )
-    from .convert_schema1 import convert  # imported here, because it is rarely needed
+    from .convert_schema1 import convert  # imported here, because few pulls convert an image
 
     workers = request.max_concurrent_downloads or USUAL_LARGE
     return convert(source.fetcher, source.store, source.name, target, source.job, workers=workers)

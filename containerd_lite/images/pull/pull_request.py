@@ -17,7 +17,7 @@ from ..walk import Handler, WrapHandler
 
 @record(frozen=True)
 class PullRequest:
-    """The arguments of ``Client.pull``, which describes them."""
+    """The arguments of one call of ``Client.pull``."""
 
     ref: str
     platform: str | Sequence[str] | None = None
@@ -43,7 +43,7 @@ class PullRequest:
         if not self.resume:
             return ""
         name = self.ref
-        with suppress(InvalidArgument):  # the names of a custom resolver need not be references
+        with suppress(InvalidArgument):  # a custom resolver can accept any name
             name = full_name(name)
         platforms = sorted(map(str, self.platforms(backend).wanted or ("all",)))
         return f"{name} {platforms} {self.snapshotter}"
@@ -60,7 +60,7 @@ class PullRequest:
         )
 
     def only_for_client(self) -> dict[str, object]:
-        """Return the options, by name, that the daemon's Transfer service does not support."""
+        """Return the name and value of each option that the Transfer service does not support."""
         return {
             "attestations": self.attestations and not self.all_platforms,
             "referrers": self.referrers,

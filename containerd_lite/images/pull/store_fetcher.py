@@ -1,4 +1,4 @@
-"""Fetches the content of one name into a store, and labels the content.
+"""Fetches the content of one image into a store, and labels the content.
 
 The caller decides which content is fetched.
 """
@@ -24,7 +24,7 @@ from .fetch_blob import fetch_blob
 
 @record(frozen=True)
 class StoreFetcher:
-    """Fetches the content of one name into a store.
+    """Fetches the content of one image into a store.
 
     Attributes:
         fetcher: Fetches the content.
@@ -43,7 +43,7 @@ class StoreFetcher:
 
     @cached_property
     def _reference(self) -> Reference | None:
-        """The name as a reference, from which labels are made.
+        """The image's name as a reference; the labels are made from this reference.
 
         It is ``None`` if content gets no labels, or if the name is not a valid reference.
         """
@@ -97,5 +97,5 @@ def check_document_size(descriptor: Descriptor) -> None:
     """Raise ``SizeMismatch`` if ``descriptor`` is a manifest or index that is too large."""
     if media_types.is_document(descriptor.media_type) and descriptor.size > MAX_DOCUMENT:
         raise SizeMismatch(
-            f"{descriptor.digest} has {descriptor.size} bytes; {MAX_DOCUMENT} are allowed"
+            f"{descriptor.digest} has {descriptor.size} bytes; at most {MAX_DOCUMENT} are allowed"
         )

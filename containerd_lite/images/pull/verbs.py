@@ -43,8 +43,8 @@ class PullVerbs(Verbs):
 
         An index is stored unchanged, even if only the content of some platforms is fetched. If the
         daemon restarts, the pull waits for the daemon and continues. A pull that fails does not
-        create or change the name. Unless ``resume`` is set, a daemon then deletes the fetched
-        content.
+        create or change the name. After a failed pull, the daemon deletes the fetched content,
+        unless ``resume`` is set.
 
         Args:
             ref: The image's name (``"busybox"``, ``"ghcr.io/user/app:1"``).
@@ -59,19 +59,19 @@ class PullVerbs(Verbs):
                 credentials of ``docker login``.
             handlers: Functions that are called with each descriptor before it is fetched. A handler
                 can skip the descriptor, or add children to it (see the module ``images.walk``).
-            wrap_handler: A function that wraps the handler that fetches a descriptor and returns
-                its children. For lazy snapshotters, ``images.pull.cri_labels.append_info`` returns
-                such a function.
+            wrap_handler: A function that wraps the handler of this pull. The handler fetches a
+                descriptor's content and returns the descriptor's children. For lazy snapshotters,
+                ``images.pull.cri_labels.append_info`` returns such a function.
             convert_schema1: Whether to convert a Docker schema 1 image. By default, the pull of
                 such an image fails.
             labels: The labels of the name. Default: no labels.
             progress: A function that is called with each ``ProgressEvent``.
             max_concurrent_downloads: How many blobs to fetch at a time. Default: 8 blobs, of which
                 at most 4 are larger than 4 MiB. If layers are unpacked and the connection is fast,
-                fewer of these larger blobs are fetched at a time.
+                the limit for the larger blobs is lower.
             resume: Whether the content of a failed pull stays for a week, so that the next pull
                 with ``resume`` fetches only the missing content. If the caller runs the pull within
-                a lease, this lease protects the content instead. Pulls of the same image with
+                a lease, the content stays only as long as this lease. Pulls of the same image with
                 ``resume`` run one after the other.
             via: ``"client"``: this process pulls. ``"daemon"``: the daemon's Transfer service
                 pulls (containerd 1.7 or later). ``"auto"``: the Transfer service pulls if it

@@ -30,7 +30,8 @@ _INHERITED_PREFIX = "containerd.io/snapshot/"
 #: Label by which a snapshotter says that it fetches the content of a snapshot itself.
 _REMOTE = "containerd.io/snapshot/remote"
 _OVERLAYFS = "overlayfs"
-#: How often ``prepare`` is tried if the daemon says that a snapshot exists, but does not find it.
+#: The maximum number of times that ``prepare`` is tried if the daemon says that a snapshot exists,
+#: but does not find this snapshot.
 _MOST_TRIES = 3
 
 #: A function that waits until the content of a layer is in the store.
@@ -87,11 +88,11 @@ class Applier:
         self._job = job
 
     def find(self, name: str) -> SnapshotInfo | None:
-        """Return the committed snapshot of this name, ``None`` if it does not exist."""
+        """Return the committed snapshot ``name``, or ``None`` if it does not exist."""
         return self._snapshots.find(name)
 
     def is_remote(self, snapshot: SnapshotInfo, layer: Descriptor) -> bool:
-        """Return whether the store lacks the layer, and the snapshotter fetches it itself."""
+        """Return whether the snapshotter fetches the layer itself and the store lacks the layer."""
         if _REMOTE not in snapshot.labels:
             return False
         with suppress(NotFound):
@@ -100,7 +101,7 @@ class Applier:
         return True
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Return a lock: one block at a time on this machine makes the snapshot ``name``."""
+        """Return a lock; on this machine, only the holder of the lock makes the snapshot."""
         return write_lock(
             (self._store.identity, self._snapshots.snapshotter, name), self._job.check
         )
@@ -138,8 +139,8 @@ class Applier:
         Args:
             prepared: The active snapshot.
             wait_for: A function that waits for the layer's content.
-            is_parentless: Whether the snapshot was prepared without a parent. The commit will set
-                the parent.
+            is_parentless: Whether the snapshot was prepared without a parent. If true, the
+                commit must set the parent.
 
         Raises:
             DiffIDMismatch: The layer does not have the diff ID that the config lists.
@@ -156,7 +157,7 @@ class Applier:
         applied = self._differ.apply(step.layer, mounts)
         if applied.digest != step.diff_id:
             raise DiffIDMismatch(
-                f"layer {step.layer.digest} unpacks to {applied.digest}; "
+                f"layer {step.layer.digest} has the diff ID {applied.digest}, but "
                 f"the config says {step.diff_id}",
                 remedy="Do not run the image: it is broken or forged",
             )
@@ -183,8 +184,8 @@ class Applier:
         """Remove active snapshots if the block fails.
 
         Yields:
-            The list of snapshots to remove, which is ``prepared`` at first. The block can change
-            the list.
+            A list of the snapshots to remove. At first, the list contains all snapshots in
+            ``prepared``. The block can change the list.
         """
         uncommitted = list(prepared)
         try:
@@ -195,7 +196,7 @@ class Applier:
             raise
 
     def _remove(self, prepared: Prepared) -> None:
-        """Remove an active snapshot; ignore errors, which would hide an earlier error."""
+        """Remove an active snapshot; ignore errors, because they would hide an earlier error."""
         with suppress(ContainerdError):
             self._snapshots.remove(prepared.key)
 
@@ -203,7 +204,7 @@ class Applier:
 def _inherited_labels(layer: Descriptor) -> dict[str, str]:
     """Return the annotations of a layer that the snapshotter receives as labels.
 
-    The label ``_REMOTE`` is left out: a snapshotter may set it, but an image must not.
+    The label ``_REMOTE`` is omitted: a snapshotter may set this label, but an image must not.
     """
     return {
         key: value
@@ -215,8 +216,8 @@ def _inherited_labels(layer: Descriptor) -> dict[str, str]:
 def _bind_to_overlay(mounts: Sequence[Mount]) -> Sequence[Mount]:
     """Turn a bind mount into an overlay without lower layers (core/unpack, bindToOverlay).
 
-    With a bind mount, the differ treats the layer as the bottom layer. For a whiteout, the differ
-    then deletes files that it has just unpacked. With an overlay mount, the differ writes the
+    With a bind mount, the differ treats the layer as the bottom layer. So for a whiteout, the
+    differ deletes files that it has just unpacked. With an overlay mount, the differ writes the
     whiteout to the disk.
     """
     if len(mounts) != 1 or mounts[0].type != "bind":

@@ -39,11 +39,11 @@ class Unpacked:
     is_lazy: bool = False
 
 
-#: How often unpacking is tried if, each time, garbage collection deletes a parent snapshot that
-#: another client has made.
+#: The maximum number of attempts to unpack an image. An attempt fails if garbage collection deletes
+#: a parent snapshot that another client has made.
 _MOST_TRIES = 10
 
-#: A function that starts to fetch layers, and does not wait for them.
+#: A function that starts to fetch layers, and returns before they have been fetched.
 Need = Callable[[Sequence[Descriptor]], object]
 
 
@@ -92,8 +92,8 @@ class Unpacker:
             config_target: The descriptor of the image config.
             config: The image config.
             need: A function that is called with the layers that must be fetched.
-            wait_for: A function that is called before a layer is unpacked. It waits for the layer.
-                Several threads call it.
+            wait_for: A function that waits until a layer is in the store. Several threads call
+                this function, each before it unpacks a layer.
 
         Returns:
             The name of the top snapshot, and whether layers were skipped.
@@ -112,7 +112,7 @@ class Unpacker:
         steps = list(map(Step, layers, config.diff_ids, chain, ("", *chain)))
         if not steps:
             return Unpacked("")
-        # This label is set first, because some existing snapshots may have no other protection from
+        # This label is set first, because it may be the only protection of existing snapshots from
         # garbage collection.
         top = steps[-1].name
         self._store.update(config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top})
@@ -158,11 +158,11 @@ class _ImageUnpacking:
         self._job = job
         self._need = need
         self._wait_for = wait_for
-        # Another thread sets the labels, and this class waits for them only at the end. Otherwise
-        # the labels of 60 small layers would take 4 % of the time.
+        # Another thread sets the labels, so that unpacking does not wait for each label. With these
+        # waits, the labels of 60 small layers would take 4 % of the time.
         self._label_thread = label_thread
         self._labels: list[Future[None]] = []
-        #: Whether ``need`` has been called with all remaining layers.
+        #: Whether ``need`` has been called with all layers that are not unpacked yet.
         self._are_requested = False
         self.is_lazy = False
 
@@ -170,7 +170,8 @@ class _ImageUnpacking:
         """Skip the layers whose snapshots exist; return the steps of the other layers.
 
         A snapshot cannot exist without its parents, so the search ends at the first missing
-        snapshot. If another client makes a higher snapshot meanwhile, ``prepare`` returns it.
+        snapshot. If another client makes a missing snapshot meanwhile, ``prepare`` returns
+        this snapshot.
         """
         for position, step in enumerate(steps):
             self._job.check()
@@ -201,7 +202,7 @@ class _ImageUnpacking:
     def in_parallel(self, steps: Sequence[Step], workers: int) -> None:
         """Unpack ``workers`` layers at a time into snapshots without parents.
 
-        The commits set the parents.
+        Each commit sets the parent of the committed snapshot.
         """
         with self._applier.removing() as uncommitted:
             for step in steps:
@@ -224,7 +225,7 @@ class _ImageUnpacking:
                 raise
 
     def _fill_and_commit(self, uncommitted: list[Prepared], workers: int) -> None:
-        """Unpack in parallel, commit in order; remove committed snapshots from ``uncommitted``."""
+        """Unpack in parallel and commit in order; drop committed snapshots from ``uncommitted``."""
         with Workers(workers, "containerd-lite-apply") as pool:
             try:
                 tasks = [pool.submit(self._fill, prepared) for prepared in uncommitted]
@@ -233,18 +234,18 @@ class _ImageUnpacking:
                     self._applier.commit(uncommitted[0], uncommitted[0].step.parent)
                     self._finish(uncommitted.pop(0).step)
             except BaseException as error:
-                self._job.fail(error)  # called here, so that waiting tasks do not begin
+                self._job.fail(error)  # so that the pool unpacks no more layers
                 raise
 
     def _fill(self, prepared: Prepared) -> None:
         try:
             self._applier.fill(prepared, self._wait_for, is_parentless=True)
         except BaseException as error:
-            self._job.fail(error)  # called here, because this task may be awaited only much later
+            self._job.fail(error)  # stops the other tasks, even if no thread awaits this task yet
             raise
 
     def _skip(self, step: Step, snapshot: SnapshotInfo) -> None:
-        """Skip a layer whose snapshot exists, but fetch the layer unless the snapshotter does."""
+        """Skip a layer whose snapshot exists; fetch the layer unless the snapshotter fetches it."""
         if not self._are_requested:
             if self._applier.is_remote(snapshot, step.layer):
                 self.is_lazy = True
