@@ -239,7 +239,7 @@ class _Plan:
 
 
 def _entry(name: str, target: Descriptor) -> dict[str, object]:
-    """Return an entry for ``index.json``, with the name and with the fields that a daemon keeps."""
+    """Return an ``index.json`` entry: the name and the descriptor fields that a daemon keeps."""
     annotations = {k: v for k, v in target.annotations.items() if k not in (IMAGE_NAME, REF_NAME)}
     if name:
         annotations.update({IMAGE_NAME: name, REF_NAME: _ref_name(name)})

@@ -275,8 +275,8 @@ class _Checker:
     def _label(self, target: Descriptor, document: Manifest | Index, chosen: set[str]) -> None:
         """Label a document so that garbage collection does not delete the chosen children.
 
-        The numbers in the label keys do not depend on the choice. So a later pull can add labels
-        for the other children.
+        The numbers in the label keys do not depend on which children are chosen. So a later pull
+        can add labels for the other children.
         """
         labels = child_labels(document.children)
         wanted = {key: digest for key, digest in labels.items() if digest in chosen}

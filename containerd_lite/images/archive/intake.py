@@ -84,7 +84,7 @@ class Intake:
 
     Attributes:
         documents: The content of ``oci-layout``, ``index.json`` and ``manifest.json``, by name.
-        blobs: The digest and the size in bytes of each file in the store, by the file's name.
+        blobs: The digest and the size in bytes of each imported file, by the file's name.
         links: The target of each link, by the link's name.
         sizes: The size in bytes of each blob, by the blob's digest.
     """
@@ -122,7 +122,7 @@ class Intake:
         with self._lock:
             for entries in (self.documents, self.blobs, self.links):
                 if entries.get(name, value) != value:
-                    raise InvalidArgument(f"the archive has two files {quoted(name)}")
+                    raise InvalidArgument(f"the archive has two files called {quoted(name)}")
             table[name] = value
 
     @staticmethod
@@ -244,7 +244,7 @@ class Intake:
 
 
 def _position(file: BinaryIO) -> tuple[int, int] | None:
-    """Return the descriptor and the position of a file, or ``None`` if it is not a regular file."""
+    """Return the file descriptor and position of ``file``, or ``None`` if it is not regular."""
     raw = getattr(file, "raw", file)
     if not isinstance(raw, io.FileIO) or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return None

@@ -33,7 +33,7 @@ from ..platforms import Platforms
 from .transfer_registry import CredentialAnswers, explain_failure, unpack_failure
 from .transfer_run import LEAST_RATE, ProgressTracker, Run, StallLimits
 
-#: Default number of seconds within which a transfer must advance.
+#: The default of ``stall_timeout``, in seconds.
 STALL_TIMEOUT = 60.0
 #: Seconds that the daemon may take to answer a request for its version.
 _VERSION_TIMEOUT = 5.0
@@ -48,7 +48,7 @@ def can_transfer(services: Services) -> bool:
 
 
 class DaemonTransfers:
-    """Has the daemon pull, push, import and export images.
+    """Lets the daemon pull, push, import and export images.
 
     Call the methods within a lease (``Client.lease``). A transfer adds its content and its streams
     to this lease. After a failed transfer, the daemon removes the content and the streams when the

@@ -93,7 +93,7 @@ class DaemonBackend(ImageBackend):
         return daemon.can_transfer(self._services)
 
     def transfers(self) -> DaemonTransfers:
-        """Return an object that has the daemon pull, push, import and export images."""
+        """Return an object that lets the daemon pull, push, import and export images."""
         return daemon.DaemonTransfers.of(self._services)
 
     def is_back(self, error: BaseException) -> bool:

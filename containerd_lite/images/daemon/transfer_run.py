@@ -36,8 +36,8 @@ _T = TypeVar("_T")
 
 #: Minimum transfer rate to or from a registry in bytes per second, averaged over the stall timeout.
 LEAST_RATE = 100.0
-#: The daemon may take this many stall timeouts for work whose progress it does not report, such as
-#: unpacking.
+#: The daemon may take this many times the stall timeout for work whose progress it does not report,
+#: such as unpacking.
 QUIET_FACTOR = 10
 #: Seconds of one slice of a wait, and seconds that the daemon may take to end a stopped transfer.
 _SLICE, _STOP_TIMEOUT = 1.0, 10.0
@@ -151,7 +151,7 @@ class StallLimits:
         self.restart()
 
     def restart(self) -> None:
-        """Restart the time limits, because the transfer has advanced."""
+        """Restart the time limits after the transfer has advanced."""
         self._next, self._last = Deadline(self._stall), Deadline(self._stall * QUIET_FACTOR)
 
     def suspend(self) -> None:

@@ -154,7 +154,8 @@ class _FetchedFile(io.RawIOBase):
         if self._verifier is not None:
             self._verifier.update(view[:count])
             if not count or not self._remaining:
-                # If the digest is wrong, this raises before the caller gets the last bytes.
+                # If the digest is wrong, this call raises an error before the caller gets the last
+                # bytes.
                 self._verifier.check()
         return count
 

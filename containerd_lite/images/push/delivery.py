@@ -76,7 +76,7 @@ class Delivery:
         self._job.report("done", name)
 
     def _push(self, plan: Plan, descriptors: Iterable[Descriptor], workers: int) -> None:
-        """Push descriptors by their digests, in ``workers`` threads."""
+        """Push the content of descriptors by digest, in ``workers`` threads."""
 
         def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
             sources: Sequence[str] = ()

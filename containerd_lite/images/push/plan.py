@@ -151,9 +151,8 @@ class Planner:
         self._missing_foreign: set[str] = set()
         #: For each descriptor: the digests of the missing content that prevents the push.
         self._missing_by_key: dict[_Key, set[str]] = {}
-        #: By key of a planned descriptor: the descriptor to push. For an index that is reduced,
-        #: this is the descriptor of the reduced index. For all other content, it is the planned
-        #: descriptor.
+        #: The descriptor to push for each planned descriptor, by the key of the planned descriptor.
+        #: The two differ only for an index that is reduced.
         self._pushed_as: dict[_Key, Descriptor] = {}
         self._plan = Plan()
         self._target: Descriptor | None = None
@@ -261,8 +260,8 @@ class Planner:
     ) -> Descriptor:
         """Make a new index with only the pushed entries, and return its descriptor.
 
-        The entry of a nested index that is reduced gets the new digest and size of this nested
-        index. All other fields stay unchanged.
+        If a nested index is reduced, its entry in the outer index gets the new digest and size. All
+        other fields stay unchanged.
         """
         document = json.loads(self._contents.read(descriptor))
         pairs = zip(document["manifests"], map(key, index.manifests), strict=True)

@@ -49,9 +49,9 @@ class PushVerbs(Verbs):
                 if the store has them. Default: all platforms. The store must then have the content
                 of all platforms, unless ``sparse`` is set.
             sparse: Whether to push the index unchanged, although only the manifests for
-                ``platform`` are pushed. If ``platform`` is not given, the push skips manifests
-                whose content is incomplete in the store. Some registries refuse an index whose
-                manifests are missing.
+                ``platform`` are pushed. A sparse push without ``platform`` skips manifests whose
+                content is incomplete in the store. Some registries refuse an index whose manifests
+                are missing.
             resolver: Determines where the content is sent. Default: a resolver for registries, with
                 the credentials of ``docker login``.
             progress: A function that is called with each ``ProgressEvent``. The last event of a

@@ -149,7 +149,7 @@ class _Check:
     def _read(self, descriptor: Descriptor) -> bytes:
         try:
             return read_blob(self.backend.store, descriptor, MAX_DOCUMENT)
-        except (DataLoss, NotFound) as error:  # although the store lists the blob
+        except (DataLoss, NotFound) as error:  # the store lists the blob, but cannot read it
             error.remedy = "Repair the image"
             raise
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UpkeepVerbs(Verbs):
-    """The verbs that find missing and broken content, and fetch it again."""
+    """The verbs that find missing or broken content, and fetch it."""
 
     def check(
         self,
@@ -65,7 +65,8 @@ class UpkeepVerbs(Verbs):
 
         If an image was pulled for one platform, this method can add other platforms. Content is
         fetched by its digest, so it does not matter what the name refers to in the registry now.
-        Nothing is unpacked. After a failure, a daemon deletes the fetched content.
+        Nothing is unpacked. After a failure, a daemon deletes the content that this call has
+        fetched.
 
         Args:
             source: The image.

@@ -46,7 +46,7 @@ class VerifyReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether no hashed blob is broken."""
+        """Whether all hashed blobs are sound."""
         return not self.broken
 
     def __repr__(self) -> str:
