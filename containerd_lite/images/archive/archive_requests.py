@@ -15,7 +15,7 @@ from .intake import StrPath
 
 @record(frozen=True)
 class ImportRequest:
-    """The arguments of ``Client.import_images``, which describes them."""
+    """The arguments of ``Client.import_images``; see its docstring."""
 
     source: StrPath | BinaryIO
     ref: str | None = None
@@ -35,7 +35,7 @@ class ImportRequest:
 
 @record(frozen=True)
 class ExportRequest:
-    """The arguments of ``Client.export_images``, which describes them."""
+    """The arguments of ``Client.export_images``; see its docstring."""
 
     target: StrPath | BinaryIO
     images: Sequence[ImageLike]

@@ -14,7 +14,7 @@ from ...errors import InvalidArgument
 from ...undo import Undo
 from .intake import StrPath
 
-#: Most symbolic links to follow for one path, as in Linux.
+#: Maximum number of symbolic links to follow for one path, as in Linux.
 _MOST_LINKS = 40
 
 
@@ -27,7 +27,7 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
     stays unchanged. If the path is a symbolic link, the target of the link is replaced.
 
     Args:
-        target: A path, or a binary file, which is yielded unchanged.
+        target: A path or a binary file. A binary file is yielded unchanged.
 
     Raises:
         InvalidArgument: The path leads through too many symbolic links.
@@ -68,8 +68,8 @@ def _follow_links(path: Path) -> Path | None:
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
     """Write all bytes of ``data``.
 
-    The method ``write`` of a file can write only a part of the bytes. If it returns ``None``, a raw
-    file has written no bytes, and another file has written all bytes.
+    The ``write`` method of a file may write only some of the bytes. If ``write`` returns ``None``,
+    a raw file has written no bytes, but any other file has written all bytes.
 
     Raises:
         InvalidArgument: The file is non-blocking and cannot accept more bytes now.

@@ -1,7 +1,7 @@
 """The file ``manifest.json`` of archives that ``docker save`` writes (moby, image/tarexport).
 
-For imports, this module makes image manifests from the file. For exports, it makes the file from
-image manifests.
+For imports, this module makes image manifests from the file. For exports, this module makes the
+file from image manifests.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _LAYERS = {
     "gzip": media_types.DOCKER_LAYER_GZIP,
     "zstd": media_types.DOCKER_LAYER_ZSTD,
 }
-#: Most links to follow for one file, as in Linux.
+#: Maximum number of links to follow for one file, as in Linux.
 _MOST_LINKS = 40
 
 
 @record(frozen=True)
 class _Saved:
-    """An image in ``manifest.json``, with the names of its config and layers in the archive."""
+    """An image in ``manifest.json``, with the file names of its config and its layers."""
 
     config: str
     tags: tuple[str, ...]
@@ -48,8 +48,8 @@ class _Saved:
 def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor]:
     """Return the images of an archive, with one descriptor for each name, as in containerd.
 
-    For each image, a Docker manifest is made from the config and the layers, and is written to the
-    store.
+    For each image, this function makes a Docker manifest from the config and the layers, and writes
+    it to the store.
 
     Args:
         intake: The intake that has read the archive.
@@ -58,7 +58,7 @@ def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor
 
     Raises:
         InvalidArgument: ``manifest.json`` or a config is not valid.
-        NotFound: The archive lacks a file that ``manifest.json`` names.
+        NotFound: The archive lacks a file that ``manifest.json`` lists.
     """
     found = []
     targets: dict[_Saved, Descriptor] = {}
@@ -76,10 +76,11 @@ def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor
 
 
 def _parse(body: bytes) -> tuple[_Saved, ...]:
-    # ``Document`` reads objects only, but this document is a list. So wrap it in an object.
+    # ``Document`` can read only JSON objects, but ``manifest.json`` is a list. So the list is
+    # wrapped in an object.
     document = Document.parse(b'{"images":' + body + b"}", "manifest.json", limit=MAX_JSON + 11)
     if len(document.fields) != 1:
-        raise InvalidArgument("manifest.json is not a single list")
+        raise InvalidArgument("manifest.json must be a single JSON list")
     return document.each("images", _saved)
 
 
@@ -112,7 +113,10 @@ def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
 
 
 def _find(intake: Intake, name: str) -> tuple[str, int]:
-    """Return the digest and the size of a file in the archive; the name can be that of a link."""
+    """Return the digest and the size of a file in the archive.
+
+    ``name`` can be the name of a link to this file.
+    """
     path = normalise_name(name)
     for _ in range(_MOST_LINKS):
         if path in intake.blobs:
@@ -132,7 +136,9 @@ def _check_diff_ids(layers: list[Descriptor], config: ImageConfig) -> None:
     """Check that the digest of each uncompressed layer is the diff ID in the config."""
     for layer, diff_id in zip(layers, config.diff_ids, strict=True):
         if layer.media_type == media_types.DOCKER_LAYER and layer.digest != diff_id:
-            raise DiffIDMismatch(f"a layer has digest {layer.digest}; its config says {diff_id}")
+            raise DiffIDMismatch(
+                f"a layer has digest {layer.digest}, but its diff ID in the config is {diff_id}"
+            )
 
 
 def manifest_json(
@@ -143,9 +149,9 @@ def manifest_json(
     A name without a tag is left out, because Docker does not support it.
 
     Args:
-        images: For each image: the manifest, and the image's full names.
-        path_of: A function that returns the path of a blob in the archive. Its argument is the
-            digest of the blob.
+        images: The manifest and the full names of each image.
+        path_of: A function that takes the digest of a blob and returns the blob's path in the
+            archive.
     """
     documents = [
         {

@@ -1,7 +1,8 @@
 """Exports images to an archive. The archive is an OCI image layout that Docker can load, too.
 
-The bytes of the archive depend only on the images. The entries of the tar file are sorted, and
-have no owner and no time. Descriptors are written with only the fields that every store keeps.
+The bytes of the archive depend only on the images. The entries of the tar file are sorted, and have
+neither an owner nor a modification time. Descriptors are written with only the fields that every
+store keeps.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ class _Plan:
 
 
 def _entry(name: str, target: Descriptor) -> dict[str, object]:
-    """Return an entry for ``index.json``: the name, and the fields that a daemon keeps."""
+    """Return an ``index.json`` entry: the name and the descriptor fields that a daemon keeps."""
     annotations = {k: v for k, v in target.annotations.items() if k not in (IMAGE_NAME, REF_NAME)}
     if name:
         annotations.update({IMAGE_NAME: name, REF_NAME: _ref_name(name)})
@@ -248,8 +249,8 @@ def _entry(name: str, target: Descriptor) -> dict[str, object]:
 def _ref_name(name: str) -> str:
     """Return the OCI reference name of an image: its tag or digest, or both, as in containerd.
 
-    A layout that another tool has written can contain names that are not full references. Such a
-    name is returned unchanged.
+    If ``name`` is not a full reference, return it unchanged. Layouts that other tools have written
+    can contain names of this kind.
     """
     with suppress(InvalidArgument):
         reference = Reference.parse(name)
@@ -296,7 +297,7 @@ def _write_blob(file: BinaryIO, reader: _ReadAhead, blob: Descriptor, job: Job) 
 
 
 class _ReadAhead:
-    """A context manager that reads blobs in order, some pieces ahead, in another thread."""
+    """A context manager whose thread reads blobs in order, before the caller needs them."""
 
     def __init__(self, store: ContentStore, blobs: Iterable[Descriptor]) -> None:
         self._store = store
@@ -331,7 +332,7 @@ class _ReadAhead:
 
     @contextmanager
     def piece(self) -> Iterator[memoryview]:
-        """Yield the next bytes of the current blob. They are valid until the block ends."""
+        """Yield the next bytes of the current blob; these bytes are valid until the block ends."""
         found = self._full.get()
         if isinstance(found, BaseException):
             raise found

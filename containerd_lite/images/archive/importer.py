@@ -1,7 +1,7 @@
 """Imports images from archives.
 
 This module chooses the names of the images, checks that the images are complete, and sets labels
-that protect their content from garbage collection. The module ``intake`` reads the archives.
+that protect the content from garbage collection. The module ``intake`` reads the archives.
 """
 
 from __future__ import annotations
@@ -128,20 +128,22 @@ def _entries(intake: Intake, store: ContentStore) -> Sequence[Descriptor]:
     if OCI_LAYOUT in documents:
         version = Document.parse(documents[OCI_LAYOUT], OCI_LAYOUT).text("imageLayoutVersion")
         if version != _VERSION:
-            raise InvalidArgument(f"the layout's version is {quoted(version)}, not {_VERSION}")
+            raise InvalidArgument(f"the layout's version must be {_VERSION}, not {quoted(version)}")
         if INDEX not in documents:
             raise InvalidArgument(f"the archive has {OCI_LAYOUT} but no {INDEX}")
         return parse_index(documents[INDEX]).each("manifests", Descriptor.read)
     if DOCKER in documents:
         return docker_archive.entries(intake, store, documents[DOCKER])
     raise InvalidArgument(
-        "the source has no images",
+        "the source has neither oci-layout nor manifest.json",
         remedy="Pass an OCI image layout, or an archive that docker save has written",
     )
 
 
 def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str, Descriptor]:
-    """Return the images by their full names, which are chosen as in ``ctr images import``.
+    """Return the target of each image, by the image's full name.
+
+    The full names are chosen as in ``ctr images import``.
 
     Raises:
         InvalidArgument: A name is not valid, or two images have the same name.
@@ -152,7 +154,8 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
     for entry in entries:
         annotations = dict(entry.annotations)
         full, short = annotations.pop(IMAGE_NAME, ""), annotations.pop(REF_NAME, "")
-        # The target does not contain the name, because the image record will have it.
+        # The annotations with the names are removed, because the image record will contain the
+        # name.
         target = replace(entry, annotations=annotations)
         name = _valid_name(full) if full else _name_of_ref_name(base, short)
         if name and found.setdefault(name, target).digest != target.digest:
@@ -178,10 +181,14 @@ def _valid_name(name: str) -> str:
 
     A name that is not a reference, such as an image ID of Kubernetes, is returned unchanged.
     """
-    if not name.isprintable() or len(name) > MAX_REFERENCE:
-        raise InvalidArgument(f"{quoted(name)} is not a valid image name")
+    if not name.isprintable():
+        raise InvalidArgument(f"image name {quoted(name)} has a character that is not printable")
+    if len(name) > MAX_REFERENCE:
+        raise InvalidArgument(
+            f"image name {quoted(name)} is longer than {MAX_REFERENCE} characters"
+        )
     if digests.is_digest(name) or not any(mark in name for mark in "/:@"):
-        return name  # a name without these characters is complete, and gets no default tag
+        return name  # ``full_name`` would add a default host and a default tag
     try:
         return full_name(name)
     except InvalidArgument:
@@ -208,7 +215,7 @@ class _Checker:
         """
         errors: dict[str, NoMatchingPlatform | None] = {}
         for name, target in targets.items():
-            if target.digest not in errors:  # an image with very many names is checked only once
+            if target.digest not in errors:  # check an image with several names only once
                 errors[target.digest] = self._mismatch(name, target)
         found = {name: target for name, target in targets.items() if errors[target.digest] is None}
         if not found:
@@ -234,7 +241,7 @@ class _Checker:
             self._platforms.expect(ImageConfig.parse(config).platform, name)
 
     def check(self, targets: Iterable[Descriptor], skip_missing: bool) -> None:
-        """Check that all wanted content is in the store now.
+        """Check that all wanted content is in the store.
 
         Raises:
             NotFound: Content is missing, and ``skip_missing`` is false.
@@ -268,8 +275,8 @@ class _Checker:
     def _label(self, target: Descriptor, document: Manifest | Index, chosen: set[str]) -> None:
         """Label a document so that garbage collection does not delete the chosen children.
 
-        The labels have the same numbers as if all children were chosen. So a later pull can add the
-        labels of the other children.
+        The numbers in the label keys do not depend on which children are chosen. So a later pull
+        can add labels for the other children.
         """
         labels = child_labels(document.children)
         wanted = {key: digest for key, digest in labels.items() if digest in chosen}
@@ -300,14 +307,15 @@ class _Checker:
     def _add_to_lease(self, target: Descriptor) -> bool:
         """Add content to the lease if the store has it; return whether the store has the content.
 
-        An earlier import or pull can have written the content.
+        The content may come from an earlier import or pull.
         """
         try:
             self._store.info(target.digest)
         except NotFound:
             return False
-        # Opening a write of existing content adds the content to the lease. The file is read only
-        # if garbage collection has deleted the content meanwhile.
+        # When a write of existing content begins, the daemon adds the content to the lease.
+        # ``write_blob`` reads the file only if garbage collection has deleted the content
+        # meanwhile.
         with self._store.reader(target.digest) as file:
             self._intake.write_blob(target.digest, target.size, PlainStream(file))
         return True

@@ -1,8 +1,8 @@
 """Reads the files of an archive, or of a layout's folder, and writes them to a store.
 
 The files are read one after the other, or several in parallel. A file at
-``blobs/<algorithm>/<digits>`` must have this digest. This module hashes the other files, because
-their names do not contain their digests.
+``blobs/<algorithm>/<digits>`` must have the digest in its path. This module hashes the other files,
+because their names do not contain their digests.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 OCI_LAYOUT, INDEX, DOCKER = "oci-layout", "index.json", "manifest.json"
 _DOCUMENTS = (OCI_LAYOUT, INDEX, DOCKER)
-#: Most bytes of a JSON document, as in containerd's importer.
+#: Maximum number of bytes of a JSON document, as in containerd's importer.
 MAX_JSON = 20 << 20
-#: Base names of files in Docker archives that only Docker versions of 2015 need.
+#: Base names of files in Docker archives. Only Docker versions of 2015 need these files.
 _LEGACY = ("repositories", "VERSION", "json")
 _BUFFER = 1 << 20
 
@@ -51,7 +51,7 @@ class FileStream:
         self._size = os.fstat(descriptor).st_size
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill the buffer, or less at the end of the file; return the number of bytes read."""
+        """Fill the buffer unless the file ends first; return the number of bytes read."""
         filled = 0
         while filled < len(buffer):
             count = os.preadv(self._descriptor, [buffer[filled:]], self._offset)
@@ -68,7 +68,7 @@ class FileStream:
 
 @record(frozen=True)
 class ArchiveFile:
-    """A file in an archive or folder. ``data`` is a context that opens the file."""
+    """A file in an archive or folder. ``data`` is a context manager that opens the file."""
 
     name: str
     size: int
@@ -84,7 +84,7 @@ class Intake:
 
     Attributes:
         documents: The content of ``oci-layout``, ``index.json`` and ``manifest.json``, by name.
-        blobs: The digest and the size in bytes of each other file, by the file's name.
+        blobs: The digest and the size in bytes of each imported file, by the file's name.
         links: The target of each link, by the link's name.
         sizes: The size in bytes of each blob, by the blob's digest.
     """
@@ -101,7 +101,7 @@ class Intake:
         self._lock = threading.Lock()
 
     def add_file(self, name: str, size: int, data: Source) -> None:
-        """Read one file: a JSON document into ``documents``, any other file into the store.
+        """Read a JSON document into ``documents``, or any other file into the store.
 
         After an error, the store has no part of the file.
 
@@ -117,18 +117,18 @@ class Intake:
     def _add_unique(self, table: dict[str, Any], name: str, value: object) -> None:
         """Add an entry to ``table``; refuse a second file or link with the same name.
 
-        If an archive had two files with one name, two programs could use different files.
+        Otherwise two programs could read different content from the same archive.
         """
         with self._lock:
             for entries in (self.documents, self.blobs, self.links):
                 if entries.get(name, value) != value:
-                    raise InvalidArgument(f"the archive has two files {quoted(name)}")
+                    raise InvalidArgument(f"the archive has two files called {quoted(name)}")
             table[name] = value
 
     @staticmethod
     def _read(name: str, size: int, data: Source) -> bytes:
         if size > MAX_JSON:
-            raise InvalidArgument(f"{name} has {size} bytes; {MAX_JSON} are allowed")
+            raise InvalidArgument(f"{name} has {size} bytes; at most {MAX_JSON} are allowed")
         body = bytearray(size)
         _read_exactly(data, memoryview(body))
         return bytes(body)
@@ -136,7 +136,7 @@ class Intake:
     def write_blob(self, expected: str, size: int, data: Source, name: str = "") -> str:
         """Write a blob to the store, unless the store has it; return the blob's digest.
 
-        Each write has its own ref. So a write never waits for another write, or resumes one.
+        Each write has its own ref, so it neither waits for another write nor resumes one.
 
         Args:
             expected: The blob's digest; ``""`` to compute it.
@@ -177,7 +177,7 @@ class Intake:
             raise SizeMismatch(
                 f"{name} has {writer.offset} bytes in the store, but {size} in the archive"
             )
-        data.skip(writer.offset)  # more than 0 if the daemon has the blob in another namespace
+        data.skip(writer.offset)  # the offset is not 0 if another namespace has the blob
         buffer = memoryview(bytearray(min(_BUFFER, size)))
         while writer.offset < size:
             self._job.check()
@@ -244,7 +244,7 @@ class Intake:
 
 
 def _position(file: BinaryIO) -> tuple[int, int] | None:
-    """Return the file descriptor and the offset of a regular file, ``None`` for another file."""
+    """Return the file descriptor and position of ``file``, or ``None`` if it is not regular."""
     raw = getattr(file, "raw", file)
     if not isinstance(raw, io.FileIO) or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return None
@@ -265,7 +265,10 @@ def _files_in_folder(folder: Path) -> Iterator[ArchiveFile]:
 
 @contextmanager
 def _open_regular(path: Path) -> Iterator[Source]:
-    """Open a regular file; refuse links, which can leave the folder, and pipes, which can block."""
+    """Open a regular file.
+
+    Refuse links, which can lead out of the folder, and pipes, which can block.
+    """
     try:
         file = open_file(path, os.O_NOFOLLOW)
     except OSError as error:

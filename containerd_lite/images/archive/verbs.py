@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ArchiveVerbs(Verbs):
-    """The verbs that move images between the store and archives."""
+    """The verbs that import images from archives and export images to archives."""
 
     def import_images(
         self,
@@ -33,7 +33,7 @@ class ArchiveVerbs(Verbs):
         max_concurrent: int = 3,
         via: Via = "client",
     ) -> list[Image]:
-        """Import the images of an archive into the store, and give them their names.
+        """Import the images of an archive into the store, and name them.
 
         The source is an OCI image layout, or an archive that ``docker save`` has written. A source
         that is both is read as an OCI image layout. An archive can be compressed with gzip or zstd.
@@ -45,43 +45,45 @@ class ArchiveVerbs(Verbs):
                 current position.
             ref: A name for images that have no full name in the archive. If an image has only a
                 tag, its name consists of the repository of ``ref`` and this tag. If no image gets a
-                name in this way, and exactly one image has neither a name nor a tag, this image is
-                named ``ref``. If ``org.opencontainers.image.ref.name`` contains a full name from
-                another repository, the image is skipped, as with ``ctr images import --base-name``.
-                A name in ``io.containerd.image.name`` is always used. Default: images without a
-                full name are skipped.
+                name from the archive, and exactly one image has neither a name nor a tag, this
+                image is named ``ref``. An image is skipped if its annotation
+                ``org.opencontainers.image.ref.name`` contains a full name from another repository,
+                as with ``ctr images import --base-name``. A name in the annotation
+                ``io.containerd.image.name`` is always used. Default: images without a full name are
+                skipped.
             platform: One platform (``"linux/arm/v7"``) or several. The archive and the store
                 together must have all content for these platforms. An image without these platforms
                 is skipped if another image has them. Default: the client's platform.
-            all_platforms: Whether to import all platforms, whose content must then be complete.
-            unpack: Whether to make snapshots. With ``all_platforms``, only the client's platform
-                is unpacked.
+            all_platforms: Whether to import all platforms. The archive and the store together must
+                then have the content of all platforms.
+            unpack: Whether to unpack the layers into snapshots. With ``all_platforms``, only the
+                client's platform is unpacked.
             snapshotter: The snapshotter to unpack into. Default: the client's snapshotter.
             labels: Labels of the image names. Default: an existing name keeps its labels.
             skip_missing: Whether to import images even if content is missing.
             progress: A function that is called with each ``ProgressEvent``.
             max_concurrent: How many blobs to read in parallel from a folder, or from a regular
                 file that is not compressed.
-            via: Whether this process or the daemon does the work, as for ``pull``. The daemon
-                receives the whole archive. If an image has no full name, the daemon makes a name
-                that begins with ``import-`` and the date.
+            via: Whether this process or the daemon does the work, as for ``pull``. If the daemon
+                does the work, it receives the whole archive. An image without a full name then gets
+                a name that begins with ``import-`` and the date.
 
         Returns:
             The images that the import has named.
 
         Raises:
-            InvalidArgument: The archive is not valid or has no image with a name, or an argument
-                is not valid.
-            NotFound: Content is missing; the error lists the digests.
+            InvalidArgument: The archive or an argument is not valid, or the archive has no image
+                with a name.
+            NotFound: Content is missing. The message lists the digests of the missing content.
             NoMatchingPlatform: No image has the wanted platforms.
             DigestMismatch: A blob does not match the digest in its name or in the config.
             SizeMismatch: A blob does not have the size in its descriptor.
             DataLoss: The archive is cut off.
             ResourceExhausted: The archive decompresses to more than 250 times its size, and to
                 more than 1 GiB.
-            FailedPrecondition: This Python cannot read zstd. Or ``unpack`` is set for a ``Layout``.
+            FailedPrecondition: This Python cannot read zstd, or ``unpack`` is set for a ``Layout``.
 
-        If one of these errors is raised, no image has been named.
+        If the import fails with one of these errors, it has not named any image.
         """
         request = archive.ImportRequest(
             source=source,
@@ -112,33 +114,34 @@ class ArchiveVerbs(Verbs):
 
         The bytes of the archive depend only on the images, not on the store. No registry is needed.
 
-        An index is written unchanged, even if only the content of some platforms is written.
-        Foreign layers, which have URLs and need not be in registries, are left out. Every blob is
-        verified.
+        An index is written unchanged, even if the content of only some platforms is written.
+        Foreign layers, which have URLs and need not be in registries, are not written. Every blob
+        is verified.
 
         Args:
             target: A path or a binary file. A file at the path is replaced when the archive is
                 complete.
-            *images: The images, as ``Image``, name or descriptor. The archive contains no name for
-                a descriptor.
-            platform: One platform (``"linux/arm/v7"``) or several, whose content is written.
+            *images: The images, as ``Image``, name or descriptor. An image that is passed as a
+                descriptor gets no name in the archive.
+            platform: The platforms whose content is written: one (``"linux/arm/v7"``) or several.
                 Default: the client's platform.
             all_platforms: Whether to write the content of all platforms.
             skip_docker_manifest: Whether to leave out ``manifest.json``, which Docker reads.
             without: Images or digests that the recipient already has. The configs and layers of
                 these images are left out, but not their manifests and indexes.
             progress: A function that is called with each ``ProgressEvent``.
-            via: Whether this process or the daemon does the work, as for ``pull``. The daemon can
-                write different archives for the same images.
+            via: Whether this process or the daemon does the work, as for ``pull``. Archives that
+                the daemon writes can differ although the images are the same.
 
         Raises:
-            NotFound: No image has this name, or content is missing; the error lists the digests.
+            NotFound: No image has this name, or content is missing. The message lists the digests
+                of the missing content.
             NoMatchingPlatform: An image lacks a wanted platform.
             InvalidArgument: No image is passed, or an argument is not valid.
             DigestMismatch: A blob in the store does not match its digest.
             SizeMismatch: A blob in the store does not have the size in its descriptor.
 
-        After an error, the file at a path is unchanged. A binary file then contains the beginning
+        After an error, a file at a path is unchanged, but a binary file can contain the beginning
         of the archive.
 
         Source: containerd's core/images/archive/exporter.go.

@@ -1,4 +1,4 @@
-"""Transfers of images by the daemon itself, and ``DaemonBackend``, the images of a daemon."""
+"""Transfers of images by the daemon, and ``DaemonBackend``, the image backend of a daemon."""
 
 from __future__ import annotations
 

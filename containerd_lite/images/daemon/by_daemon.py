@@ -33,7 +33,7 @@ from ..platforms import Platforms
 from .transfer_registry import CredentialAnswers, explain_failure, unpack_failure
 from .transfer_run import LEAST_RATE, ProgressTracker, Run, StallLimits
 
-#: Default number of seconds within which a transfer must advance.
+#: The default of ``stall_timeout``, in seconds.
 STALL_TIMEOUT = 60.0
 #: Seconds that the daemon may take to answer a request for its version.
 _VERSION_TIMEOUT = 5.0
@@ -42,35 +42,36 @@ _VERSION_TIMEOUT = 5.0
 def can_transfer(services: Services) -> bool:
     """Return whether the daemon has the services for transfers.
 
-    Each call asks the daemon, because a daemon of another version may have replaced it.
+    Each call asks the daemon, because the daemon may have restarted with another version.
     """
     return services.capabilities().transfer
 
 
 class DaemonTransfers:
-    """Has the daemon pull, push, import and export images.
+    """Lets the daemon pull, push, import and export images.
 
-    Call the methods within a lease (``Client.lease``). The content and the streams of a transfer
-    belong to the lease. If the transfer fails, the daemon removes this content and these streams
-    when the lease ends. At the end of a transfer, the daemon creates the name of the image. If the
-    transfer is stopped when the name exists, for example because a callback raises, the image
-    stays.
+    Call the methods within a lease (``Client.lease``). A transfer adds its content and its streams
+    to this lease. After a failed transfer, the daemon removes the content and the streams when the
+    lease ends. At the end of a transfer, the daemon creates the name of the image. If the transfer
+    is stopped after the daemon has created the name, for example because a callback raises an
+    error, the image stays.
 
-    A transfer has no deadline, but it must advance within each period of ``stall_timeout`` seconds.
-    A transfer advances if an object reaches its next stage, or if ``LEAST_RATE`` bytes per second
-    have moved. If a transfer does not advance, the daemon is asked for its version:
+    A transfer has no deadline, but it must advance. A transfer advances if an object reaches its
+    next stage, or if ``LEAST_RATE`` bytes per second have moved. If a transfer does not advance for
+    ``stall_timeout`` seconds, the daemon is asked for its version:
 
     - If the daemon does not answer, the transfer fails with ``DeadlineExceeded``.
-    - If the daemon answers, but still has to resolve the image or to move bytes, the transfer fails
-      with ``RegistryUnavailable``.
-    - Otherwise the daemon does work whose progress it does not report, such as unpacking. This work
-      can take ten times ``stall_timeout``. Then the transfer fails with ``DeadlineExceeded``.
+    - If the daemon answers, but has not resolved the image or has not moved all bytes, the transfer
+      fails with ``RegistryUnavailable``.
+    - Otherwise the daemon does work whose progress it does not report, such as unpacking. If this
+      work takes more than ten times ``stall_timeout``, the transfer fails with
+      ``DeadlineExceeded``.
 
     Args:
         transfer: The daemon's Transfer service.
         streaming: The daemon's Streaming service.
         version: The daemon's Version service.
-        stall_timeout: Seconds within which a transfer must advance.
+        stall_timeout: Seconds without progress after which the daemon is asked for its version.
     """
 
     def __init__(
@@ -128,14 +129,13 @@ class DaemonTransfers:
             job: The job that receives the progress events. If the job fails, the transfer stops.
 
         Raises:
-            Unimplemented: The daemon is older than 1.7. Or the registry has no TLS, and the daemon
-                is older than 2.0. Or the daemon is not configured to unpack for this platform and
-                snapshotter.
+            Unimplemented: The daemon is older than 1.7, or older than 2.0 for a registry without
+                TLS, or not configured to unpack for this platform and snapshotter.
             RegistryNotFound: The registry has no such image.
             RegistryUnauthorized: The registry refuses access.
             RegistryUnavailable: The registry does not answer, or is too slow.
             DeadlineExceeded: The daemon does not answer, or the transfer does not advance.
-            NoMatchingPlatform: The image's index lacks the platforms.
+            NoMatchingPlatform: The image's index lacks the wanted platforms.
             InvalidArgument: An argument is not valid.
             ContainerdError: The daemon reports another error.
         """
@@ -211,7 +211,7 @@ class DaemonTransfers:
         failure = None
         try:
             with self._run(tracker) as run:
-                # This stream is opened at the same time as the progress stream.
+                # The stream for credentials and the progress stream are opened at the same time.
                 auth = run.open_in_thread(answers.serve)
                 progress = run.open()
                 resolver = TransferResolver(result_when_done(auth).id, {}, hosts_dir, scheme)
@@ -222,8 +222,8 @@ class DaemonTransfers:
             failure = explain_failure(error, reference, plain_http, answers)
             if failure is error:
                 raise
-        # The failure is raised after the ``except`` block. Otherwise its context would be the
-        # daemon's error, which can contain secrets.
+        # The failure is raised after the ``except`` block. Otherwise the context of the failure
+        # would be the daemon's error, which can contain secrets.
         if failure is not None:
             raise failure
         tracker.job.report("done", tracker.name)
@@ -292,7 +292,7 @@ class DaemonTransfers:
         """Write an archive of images.
 
         Args:
-            target: The file to write to. This method does not close it.
+            target: The file to write to. This method does not close the file.
             images: The full names of the images.
             platforms: The platforms whose content is exported.
             skip_manifest_json: Whether to leave out Docker's ``manifest.json``.
@@ -308,7 +308,7 @@ class DaemonTransfers:
             raise InvalidArgument("no image to export")
         tracker = self._tracker(job, images[0], "exists")
         with self._run(tracker) as run:
-            # The stream carries the data, and is the progress stream, too, so the daemon ends it.
+            # The stream carries both the data and the progress, and the daemon ends it.
             stream = run.open()
             destination = ImageExportStream(
                 stream.id,
@@ -332,7 +332,7 @@ class DaemonTransfers:
         return ProgressTracker(job or Job(), name, complete, LEAST_RATE * self._stall_timeout)
 
     def _expect_answer(self) -> None:
-        """Ask the daemon for its version; raise ``DeadlineExceeded`` if it does not answer."""
+        """Raise ``DeadlineExceeded`` if the daemon does not answer a request for its version."""
         self._version.with_options(timeout=_VERSION_TIMEOUT).version()
 
 

@@ -35,7 +35,7 @@ class DaemonBackend(ImageBackend):
         snapshotter: The default snapshotter. Default: the default snapshotter of ``services``.
 
     Raises:
-        InvalidArgument: ``platform`` is not a platform.
+        InvalidArgument: ``platform`` is not a valid platform.
     """
 
     has_snapshots = True
@@ -64,7 +64,7 @@ class DaemonBackend(ImageBackend):
         )
 
     def keeping(self, resume: str = "") -> AbstractContextManager[object]:
-        """Return a context that protects written content; see ``ImageBackend.keeping``."""
+        """Return a context manager that protects written content; see ``ImageBackend.keeping``."""
         if not resume:
             return self._services.lease()
         return keeping(self._services.lease_service, RESUME_EXPIRES, resume)
@@ -93,12 +93,13 @@ class DaemonBackend(ImageBackend):
         return daemon.can_transfer(self._services)
 
     def transfers(self) -> DaemonTransfers:
-        """Return an object that has the daemon pull, push, import and export images."""
+        """Return an object that lets the daemon pull, push, import and export images."""
         return daemon.DaemonTransfers.of(self._services)
 
     def is_back(self, error: BaseException) -> bool:
         """Return whether the caller should repeat failed work; see ``ImageBackend.is_back``."""
         if is_away(error):
             return self._services.is_serving(timeout=_RESTART_TIMEOUT)
-        # A write whose lease was deleted fails with many different errors, even with Unknown.
+        # If the lease of a write was deleted, the write can fail with any of many errors, such as
+        # Unknown.
         return isinstance(error, ContainerdError) and restore_lease(self._services.lease_service)

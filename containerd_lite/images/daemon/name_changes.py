@@ -1,4 +1,4 @@
-"""Checks images that the daemon has named in a transfer, and restores their names if needed.
+"""Checks images that the daemon has named in a transfer, and restores old names if a check fails.
 
 So a pull or import by the daemon has the same guarantees as a pull or import by this process.
 """
@@ -29,14 +29,14 @@ class NameChanges:
         self._old_records: dict[str, ImageRecord] = {}
 
     def remember(self, name: str) -> None:
-        """Record what a name refers to, and add this manifest or index to the lease."""
+        """Record the image that a name refers to, and add its manifest or index to the lease."""
         with suppress(NotFound):
             record = find(self._backend.names, name)
             _add_to_lease(self._backend.store, record.target)
             self._old_records[record.name] = record
 
     def remember_all(self) -> None:
-        """Record what every name refers to, because the transfer can change any name."""
+        """Record the image of every name, because the transfer can change any name."""
         self._old_records = {record.name: record for record in self._backend.names.list()}
 
     def accept(
@@ -44,8 +44,8 @@ class NameChanges:
     ) -> list[Image]:
         """Return the images that have one of ``names`` and the wanted platforms.
 
-        If an image lacks these platforms, its name is restored: the name refers to its old image
-        again, or is deleted if it is new. After an error, all names are restored.
+        If an image lacks the wanted platforms, its name is restored: an old name refers to its old
+        image again, and a new name is deleted. After an error, all names are restored.
 
         Args:
             names: The names that the daemon has created or changed.
@@ -55,7 +55,7 @@ class NameChanges:
 
         Raises:
             NoMatchingPlatform: No image has the wanted platforms.
-            NotFound: Content is missing; the error lists the digests.
+            NotFound: Content is missing. The message lists the digests of the missing content.
         """
         found = [Image(self._backend, self._backend.names.get(name)) for name in names]
         matching: list[Image] = []
@@ -99,4 +99,4 @@ def _add_to_lease(store: ContentStore, target: Descriptor) -> None:
     """Add existing content to the lease, by an attempt to write it again."""
     with suppress(AlreadyExists):
         store.writer(ingest_ref(target), size=target.size, expected=target.digest).close()
-        store.abort(ingest_ref(target))  # reached only if the store no longer has the content
+        store.abort(ingest_ref(target))  # runs only if the store no longer has the content

@@ -26,9 +26,11 @@ from ...registry.hosts import own_host
 from ...services.streaming import Stream
 from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value
 
-#: The HTTP status in errors of containerd's remotes/errors and remotes/docker/fetcher.go.
+#: A pattern for the HTTP status in the errors of containerd's remotes/errors and
+#: remotes/docker/fetcher.go.
 _STATUS = lazy_pattern(r"unexpected (?:HEAD )?status .*?: (\d{3})\b")
-#: A URL with a query. If a registry has redirected the daemon, the query can be a secret.
+#: A pattern for a URL with a query. If a registry has redirected the daemon, the query can contain
+#: a secret.
 _QUERY = lazy_pattern(r"(https?://[^\s\"?]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
 _TLS_REQUIRED = "server gave HTTP response to HTTPS client"
 _CLIENT = 'pull or push with via="client"'
@@ -46,7 +48,10 @@ class CredentialAnswers:
         self._secrets: set[str] = set()
 
     def serve(self, stream: Stream) -> None:
-        """Answer requests until the stream ends. Errors of the credential source propagate."""
+        """Answer requests until the stream ends.
+
+        Errors of the credential source propagate to the caller.
+        """
         for value in stream:
             request = transfer_value(value)
             if not isinstance(request, AuthRequest):
@@ -64,7 +69,7 @@ class CredentialAnswers:
         return AuthResponse("refresh", found.identity_token)
 
     def without_secrets(self, error: ContainerdError) -> ContainerdError:
-        """Remove secrets from the daemon's error, and from the errors in its ``joined``."""
+        """Remove secrets from the daemon's error, and from the errors in ``joined``."""
         error.message = self.safe(error.message)
         error.args = (error.message,)
         error.joined = tuple(map(self.without_secrets, error.joined))
@@ -99,7 +104,8 @@ def explain_failure(
     Args:
         error: The daemon's error.
         reference: The reference that was pulled or pushed.
-        plain_http: Whether the caller chose HTTP without TLS. ``None`` means no choice.
+        plain_http: Whether the caller chose HTTP without TLS. ``None`` means that the caller did
+            not choose.
         answers: The object that has sent credentials to the daemon.
     """
     if type(error) is Unknown:
@@ -132,7 +138,7 @@ def _registry_failure(
     if _TLS_REQUIRED in message:
         host = reference.host.rpartition(":")[0] or reference.host
         if plain_http or (plain_http is None and is_loopback(host)):
-            return Unimplemented(remedy=f"This daemon transfers only with TLS; {_CLIENT}")
+            return Unimplemented(remedy=f"This daemon needs a registry with TLS; {_CLIENT}")
         return RegistryUnavailable(remedy="Pass plain_http=True if the registry has no TLS")
     found = _STATUS.search(message)
     status = int(found[1]) if found else 0

@@ -3,7 +3,7 @@
 When a transfer has ended, with or without an error, the daemon ends the progress stream. After a
 failure, ``Run`` waits for the end of this stream, so that the daemon writes nothing while the
 caller cleans up. Each wait for the daemon is divided into short slices. Between two slices, ``Run``
-checks whether the transfer has ended, was stopped, or does not advance.
+checks whether the transfer has ended, was stopped or has stalled.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: Least bytes per second that must move to or from a registry, averaged over the stall timeout.
+#: Minimum transfer rate to or from a registry in bytes per second, averaged over the stall timeout.
 LEAST_RATE = 100.0
-#: How many stall timeouts the daemon may take for unpacking and similar work, whose progress
-#: daemons do not report.
+#: The daemon may take this many times the stall timeout for work whose progress it does not report,
+#: such as unpacking.
 QUIET_FACTOR = 10
 #: Seconds of one slice of a wait, and seconds that the daemon may take to end a stopped transfer.
 _SLICE, _STOP_TIMEOUT = 1.0, 10.0
@@ -54,7 +54,7 @@ _STAGES: dict[str, Stage] = {
     "extracting": "unpacking",
     "extracted": "unpacked",
 }
-#: Stages of an object that still has bytes to move.
+#: Stages in which an object still has bytes to transfer.
 _UNFINISHED = frozenset({"waiting", "resolving", "downloading", "uploading"})
 
 
@@ -132,13 +132,13 @@ class StallLimits:
     """The time limits of a transfer that does not advance.
 
     If a transfer waits for a registry, it must advance within ``stall`` seconds. Otherwise it must
-    advance within ``QUIET_FACTOR * stall`` seconds. After each ``stall`` seconds without progress,
-    the daemon must also answer a request.
+    advance within ``QUIET_FACTOR * stall`` seconds. After each period of ``stall`` seconds without
+    progress, the daemon must also answer a request.
 
     Args:
         ask: A function that sends a request to the daemon. It raises ``DeadlineExceeded`` if the
             daemon does not answer.
-        stall: Seconds within which the transfer must advance.
+        stall: Seconds within which a transfer that waits for a registry must advance.
 
     Attributes:
         is_daemon_silent: Whether a request to the daemon has timed out.
@@ -151,11 +151,14 @@ class StallLimits:
         self.restart()
 
     def restart(self) -> None:
-        """Start the limits again, because the transfer has advanced."""
+        """Restart the time limits after the transfer has advanced."""
         self._next, self._last = Deadline(self._stall), Deadline(self._stall * QUIET_FACTOR)
 
     def suspend(self) -> None:
-        """Suspend the limits until the next ``restart``, while the daemon waits for the client."""
+        """Suspend the time limits until the next call of ``restart``.
+
+        The limits are suspended while the daemon waits for the client.
+        """
         self._next = self._last = Deadline(None)
 
     def check(self, is_fetching: bool) -> None:
@@ -177,13 +180,13 @@ class StallLimits:
             raise DeadlineExceeded(
                 f"the daemon reported no progress for {self._stall:g} seconds, and does not answer",
                 operation="Transfer.Transfer",
-                remedy="Look at the daemon's log: the daemon may be stopped, "
-                "or waiting for its disk",
+                remedy="Look at the daemon's log: the daemon may be suspended, "
+                "or may be waiting for its disk",
             ) from error
         if is_fetching:
             raise RegistryUnavailable(
-                f"the registry moved less than {LEAST_RATE:g} bytes per second for "
-                f"{self._stall:g} seconds",
+                f"the transfer to or from the registry moved less than {LEAST_RATE:g} bytes per "
+                f"second for {self._stall:g} seconds",
                 operation="Transfer.Transfer",
                 remedy="Check the daemon's network, or allow a longer stall_timeout",
             )
@@ -199,8 +202,9 @@ class StallLimits:
 class Run:
     """A context manager that runs one transfer.
 
-    The block opens streams, begins the transfer and waits for the daemon's response. If the block
-    or one of the run's threads fails, the transfer is stopped, and the first error is raised.
+    In the block, the caller opens streams, begins the transfer and waits for the daemon's response.
+    If the block or one of the run's threads fails, the transfer is stopped, and the first error is
+    raised.
     """
 
     def __init__(
@@ -222,7 +226,7 @@ class Run:
         self._streams: list[Stream] = []
         self._threads: list[tuple[threading.Thread, Future[None]]] = []
         self._is_over = False
-        #: The time by which the daemon must have ended the transfer after ``stop``.
+        #: The deadline that ``stop`` sets for the daemon to end the transfer.
         self._stop_deadline: Deadline | None = None
 
     # ---- beginning -------------------------------------------------------------------------
@@ -242,7 +246,7 @@ class Run:
         raise Cancelled("the transfer was stopped")
 
     def open_in_thread(self, use: Callable[[Stream], object]) -> Future[Stream]:
-        """Open a stream in a new thread, and call ``use`` with the stream in this thread.
+        """Start a thread that opens a stream and calls ``use`` with the stream.
 
         The thread uses the caller's lease.
         """
@@ -280,7 +284,7 @@ class Run:
         with self._lock:
             if self._stop_deadline is not None:
                 raise Cancelled("the transfer was stopped")
-            self._progress = progress  # from here on, the daemon ends this stream
+            self._progress = progress  # from now on, only the daemon ends this stream
         call = self._transfer.begin(source, destination, TransferOptions(progress.id))
         self._limits.restart()
         with self._lock:
@@ -332,13 +336,13 @@ class Run:
             try:
                 writer.write(piece)
             except (Aborted, Cancelled):
-                return  # the daemon wants no more bytes; its response says why
+                return  # the daemon accepts no more bytes, and its response gives the reason
         writer.finish()
 
     def join(self) -> None:
         """Wait for the threads of ``open_in_thread``."""
         for thread, ended in self._threads:
-            # If this cancels ``ended``, an interrupt came before the thread started.
+            # ``cancel`` succeeds only if an interrupt has prevented the start of the thread.
             if not ended.cancel():
                 result_when_done(ended)
                 with suppress(RuntimeError):
@@ -357,15 +361,15 @@ class Run:
     ) -> _T | None:
         """Call ``receive`` until it returns a result, and return this result.
 
-        Each call waits for one slice at most. Between two calls, the job and the time limits are
-        checked. The result is ``None`` if the transfer has ended, or if the daemon takes too long
-        to end a stopped transfer.
+        Each call waits for one slice at most. Between two calls, this method checks the job and the
+        time limits. The result is ``None`` if the transfer has ended, or if the daemon takes too
+        long to end a stopped transfer.
 
         Args:
             receive: A function that waits for at most one slice. If nothing arrives, it raises
                 ``DeadlineExceeded``.
-            is_done: A function that returns whether the stream has ended. If it has,
-                ``DeadlineExceeded`` is an error from the daemon.
+            is_done: A function that returns whether the stream has ended. If the stream has ended,
+                ``DeadlineExceeded`` comes from the daemon.
             is_response: Whether ``receive`` waits for the response to the call.
         """
         while True:
@@ -373,7 +377,7 @@ class Run:
                 return receive()
             except DeadlineExceeded:
                 if is_done():
-                    raise  # the daemon's error, not the end of a slice
+                    raise  # the error comes from the daemon
             if self._stop_deadline is not None:
                 if self._stop_deadline.expired:
                     return None

@@ -23,8 +23,8 @@ from .push_requests import CopyRequest
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Most bytes of manifests and indexes to cache in memory. Manifests and indexes that are not cached
-#: are fetched again when they are pushed.
+#: Maximum number of bytes of manifests and indexes to cache in memory. A manifest or index that
+#: does not fit into the cache is fetched again when it is pushed.
 _CACHE_SIZE = 16 << 20
 #: Bytes to read at a time.
 _PIECE = 64 << 10
@@ -34,7 +34,7 @@ def copy_image(request: CopyRequest) -> Descriptor:
     """Copy an image; see ``Client.copy``.
 
     Fetched content is verified, and is not stored on this machine: a blob passes through memory in
-    pieces. Within one registry, blobs are mounted instead.
+    pieces. Within one registry, a blob is fetched only if the registry does not mount it.
 
     Raises:
         NotFound: The source or some of its content does not exist.
@@ -70,10 +70,11 @@ class _FetcherContents:
     Args:
         fetcher: Fetches the content.
         name: The name of the source.
-        target: The name of the destination. If both names are in one registry, blobs are mounted.
+        target: The name of the destination. If ``name`` and ``target`` belong to one registry, the
+            registry is asked to mount the blobs.
     """
 
-    remedy = "Pass platform= with only the platforms that the registry has completely"
+    remedy = "Pass platform= with the platforms whose content is completely in the registry"
 
     def __init__(self, fetcher: Fetcher, name: str, target: str) -> None:
         self._fetcher = fetcher
@@ -90,9 +91,10 @@ class _FetcherContents:
         self._cache_left = _CACHE_SIZE
 
     def has(self, blob: Descriptor) -> bool:
-        """Return whether a blob is not a foreign layer.
+        """Return false for a foreign layer, and true for any other blob.
 
-        Foreign layers stay at their URLs. Only a fetch shows whether the registry has another blob.
+        A foreign layer is not copied, because clients fetch it from its URLs. Any other blob counts
+        as present, because only a fetch shows whether the registry has it.
         """
         return not blob.is_foreign
 
@@ -129,7 +131,10 @@ class _FetcherContents:
 
 
 class _FetchedFile(io.RawIOBase):
-    """A binary file that reads a blob from a fetcher; reading from offset 0 verifies the blob."""
+    """A binary file that reads a blob from a fetcher.
+
+    The file verifies the blob if ``offset`` is 0.
+    """
 
     def __init__(self, reader: Reader, blob: Descriptor, offset: int) -> None:
         self._reader = reader
@@ -141,7 +146,7 @@ class _FetchedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read bytes into ``buffer``; return their number, 0 at the end of the blob."""
+        """Read into ``buffer``; return the number of bytes read, or 0 at the end of the blob."""
         view = memoryview(buffer)
         with _source_errors():
             count = self._reader.readinto(view)
@@ -149,7 +154,9 @@ class _FetchedFile(io.RawIOBase):
         if self._verifier is not None:
             self._verifier.update(view[:count])
             if not count or not self._remaining:
-                self._verifier.check()  # raises before the caller gets all bytes of a wrong blob
+                # If the digest is wrong, this call raises an error before the caller gets the last
+                # bytes.
+                self._verifier.check()
         return count
 
     def close(self) -> None:

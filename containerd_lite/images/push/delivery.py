@@ -31,7 +31,8 @@ class Delivery:
         pusher: Pushes the content.
         job: The job that the push is part of.
         gate: Limits how many blobs are pushed at a time.
-        chunk_size: Bytes per chunk of a blob. ``None`` means that blobs are not divided.
+        chunk_size: Bytes per chunk of a blob. ``None`` means that blobs are not divided into
+            chunks.
     """
 
     def __init__(
@@ -63,19 +64,19 @@ class Delivery:
         self._push(plan, manifests, self._gate.workers)
         indexes = [entry for entry in below if media_types.is_index(entry.media_type)]
         try:
-            self._push(plan, indexes, 1)  # one thread, so that nested indexes are pushed first
+            self._push(plan, indexes, 1)  # one thread, because nested indexes must come first
             self._pusher.name(root, self._body(plan, root), progress=self._report)
         except RegistryError as error:
             if plan.is_sparse and 400 <= error.status < 500:
                 error.remedy = error.remedy or (
-                    "Push a reduced index with platform= and without sparse: the registry may "
-                    "refuse an index that lacks manifests"
+                    "Pass platform= without sparse=True: the registry may refuse an index that "
+                    "lists missing manifests"
                 )
             raise
         self._job.report("done", name)
 
     def _push(self, plan: Plan, descriptors: Iterable[Descriptor], workers: int) -> None:
-        """Push descriptors by their digests, in ``workers`` threads."""
+        """Push the content of descriptors by digest, in ``workers`` threads."""
 
         def handle(descriptor: Descriptor) -> Sequence[Descriptor]:
             sources: Sequence[str] = ()
@@ -105,5 +106,5 @@ class Delivery:
         return self._contents.read(document) if reduced is None else reduced
 
     def _report(self, event: ProgressEvent) -> None:
-        self._job.check()  # this also stops the upload of a large blob
+        self._job.check()  # so a failed job also stops the upload of a large blob
         self._job.report_event(event)

@@ -1,6 +1,6 @@
-"""Plans a push: which content below a target is pushed, in which order, and what is missing.
+"""Plans a push: decides which content is pushed in which order, and finds missing content.
 
-The module ``delivery`` carries the plan out.
+The module ``delivery`` pushes the content of a plan.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Contents(Protocol):
     def has(self, blob: Descriptor) -> bool:
         """Return whether the blob can be read.
 
-        Return true if this is unknown until the blob is read.
+        Return true, too, if only an attempt to read the blob can show this.
         """
 
     def read(self, document: Descriptor) -> bytes:
@@ -52,7 +52,7 @@ class Contents(Protocol):
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
         """Return repositories of the destination's registry that probably have the blob.
 
-        The most probable repository is the first.
+        The most probable repository comes first.
         """
 
 
@@ -77,7 +77,7 @@ class Choice:
         return wanted_children(document, self.platforms, self.name, is_root=is_root)
 
     def may_be_missing(self, entry: Descriptor) -> bool:
-        """Return whether an entry of an index is left out if some of its content is missing."""
+        """Return whether to leave an index entry out if some content of this entry is missing."""
         if self.platforms is None:
             return self.sparse
         return media_types.is_attestation(entry.media_type, entry.annotations)
@@ -89,9 +89,11 @@ class Plan:
 
     Attributes:
         blobs: The blobs by digest, in any order.
-        documents: The manifests and indexes, children before parents. The root is the last.
-        reduced: The content of the reduced indexes, by digest. No store or registry has these yet.
-        parents: For each child, by digest: the documents that refer to the child.
+        documents: The manifests and indexes, children before parents. The last document is the
+            root.
+        reduced: The content of the reduced indexes, by digest. The planner makes these indexes, so
+            no store contains them.
+        parents: The documents that refer to a child, by the child's digest.
         is_sparse: Whether an index is pushed unchanged although some of its manifests are not
             pushed.
     """
@@ -118,7 +120,7 @@ class _Node:
 
 
 class Planner:
-    """Reads a target and its descendants, and decides what is pushed.
+    """Reads a target and its descendants, and decides what to push.
 
     Args:
         contents: Reads the content.
@@ -147,10 +149,10 @@ class Planner:
         self._missing: set[str] = set()
         #: The digests of missing foreign layers, which clients fetch from their URLs.
         self._missing_foreign: set[str] = set()
-        #: For each descriptor, the missing digests because of which it is not pushed.
+        #: For each descriptor: the digests of the missing content that prevents the push.
         self._missing_by_key: dict[_Key, set[str]] = {}
-        #: For each descriptor in the plan, the descriptor to push: that of the reduced index if the
-        #: index was reduced, otherwise the descriptor itself.
+        #: The descriptor to push for each planned descriptor, by the key of the planned descriptor.
+        #: The two differ only for an index that is reduced.
         self._pushed_as: dict[_Key, Descriptor] = {}
         self._plan = Plan()
         self._target: Descriptor | None = None
@@ -159,13 +161,13 @@ class Planner:
         """Return the plan for pushing ``target``.
 
         Raises:
-            NotFound: Content is missing; the message names the digests.
+            NotFound: Content is missing. The message lists the digests of the missing content.
             NoMatchingPlatform: The target lacks a wanted platform.
-            InvalidArgument: The target is not a manifest or index.
+            InvalidArgument: The target is neither a manifest nor an index.
         """
         if not media_types.is_document(target.media_type):
             raise InvalidArgument(
-                f"{target.digest} is not a manifest or index, but {target.media_type}"
+                f"{target.digest} must be a manifest or index, not {target.media_type}"
             )
         self._target = target
         with Dispatcher(self._examine, self._workers, self._job) as dispatcher:
@@ -180,9 +182,9 @@ class Planner:
         return self._plan
 
     def _examine(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """Read the content of a descriptor; return its wanted children and its referrers.
+        """Read a descriptor's content, and return the descriptor's wanted children and referrers.
 
-        This method is a handler.
+        The dispatcher calls this method with each descriptor.
         """
         media_type = descriptor.media_type
         if not media_types.is_document(media_type):
@@ -201,7 +203,7 @@ class Planner:
         return (*node.children, *node.referrers)
 
     def _missing_for(self, descriptor: Descriptor) -> set[str]:
-        """Return the missing digests because of which ``descriptor`` cannot be pushed."""
+        """Return the digests of the missing content that prevents the push of ``descriptor``."""
         own_key = key(descriptor)
         if descriptor.digest in self._missing:
             return {descriptor.digest}
@@ -220,7 +222,7 @@ class Planner:
     def _add(self, descriptor: Descriptor) -> Descriptor:
         """Add a descriptor to the plan, after the content that it refers to.
 
-        Return the descriptor that is pushed instead (see ``_pushed_as``).
+        Return the descriptor to push (see ``_pushed_as``).
         """
         own_key = key(descriptor)
         if own_key in self._pushed_as or descriptor.digest in self._missing_foreign:
@@ -244,7 +246,7 @@ class Planner:
         return descriptor
 
     def _stays_unchanged(self, index: Index, pushed_as: Mapping[_Key, Descriptor]) -> bool:
-        """Return whether an index is pushed unchanged; record whether the plan is sparse."""
+        """Return whether an index is pushed unchanged, and record whether the plan is sparse."""
         if all(
             key(entry) in pushed_as and pushed_as[key(entry)].digest == entry.digest
             for entry in index.manifests
@@ -256,10 +258,10 @@ class Planner:
     def _reduce(
         self, descriptor: Descriptor, index: Index, pushed_as: Mapping[_Key, Descriptor]
     ) -> Descriptor:
-        """Make an index without the entries that are not pushed; return the new descriptor.
+        """Make a new index with only the pushed entries, and return its descriptor.
 
-        If a nested index is reduced, its entry gets the new digest and size. All other fields stay
-        unchanged.
+        If a nested index is reduced, its entry in the outer index gets the new digest and size. All
+        other fields stay unchanged.
         """
         document = json.loads(self._contents.read(descriptor))
         pairs = zip(document["manifests"], map(key, index.manifests), strict=True)

@@ -29,7 +29,8 @@ from .push_requests import PushRequest
 
 _LOGGER = logging.getLogger(__package__)
 
-#: From how many repositories, at most, a push tries to mount a blob before it uploads the blob.
+#: Maximum number of repositories from which a push tries to mount a blob before it uploads the
+#: blob.
 _MAX_MOUNTS = 4
 
 
@@ -88,18 +89,19 @@ def push(
         name: The reference to push to.
         target: The manifest or index to push.
         platforms: The platforms to push. ``None`` means all content that the target refers to.
-            An index is reduced to the platforms, unless ``sparse`` is set.
+            Unless ``sparse`` is set, an index is reduced to these platforms.
         job: The job that the push is part of.
         max_concurrent_uploads: How many blobs to push at a time. Default: as for ``Gate``.
         chunk_size: Bytes per chunk of a blob. Default: a blob is not divided into chunks.
         sparse: Whether an index is pushed unchanged even if some of its manifests are not pushed.
-            If ``platforms`` is ``None``, only manifests that the store has completely are pushed.
+            If ``platforms`` is ``None``, a sparse push skips each manifest whose content is
+            incomplete in the store.
 
     Returns:
         The descriptor that ``name`` refers to now.
 
     Raises:
-        NotFound: Content is missing; the message names the digests.
+        NotFound: Content is missing. The message lists the digests of the missing content.
         NoMatchingPlatform: The target lacks a wanted platform.
         DigestMismatch: ``name`` contains a digest that is not the digest of the pushed root.
     """
@@ -116,10 +118,13 @@ class _StoreContents:
 
     Args:
         store: The store.
-        target: The reference to push to. ``None`` means that the name is not a reference.
+        target: The reference to push to. ``None`` if the name to push to is not a reference.
     """
 
-    remedy = "Push less with platform= or sparse=True, or fetch this content with fetch_missing"
+    remedy = (
+        "Push a part of the image with platform= or sparse=True, or fetch the missing content "
+        "with fetch_missing"
+    )
 
     def __init__(self, store: ContentStore, target: Reference | None) -> None:
         self._store = store
@@ -127,7 +132,7 @@ class _StoreContents:
         self._labels: dict[str, Mapping[str, str]] = {}
 
     def has(self, blob: Descriptor) -> bool:
-        """Return whether the store or the descriptor has the blob; record the blob's labels."""
+        """Return whether the store or descriptor contains the blob; record the blob's labels."""
         try:
             self._labels[blob.digest] = self._store.info(blob.digest).labels
         except NotFound:
@@ -149,7 +154,7 @@ class _StoreContents:
         return file
 
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
-        """Return the repositories that the labels of the blob and its parents name.
+        """Return the repositories that are named in the labels of the blob and of its parents.
 
         Repositories with paths similar to the path of the destination come first.
         """
@@ -170,7 +175,7 @@ class _StoreContents:
 
 
 def _is_repository(text: str) -> bool:
-    """Return whether ``text``, a part of a label, is a valid repository."""
+    """Return whether ``text``, a part of a label's value, is a valid repository."""
     found = parse_name(f"localhost/{text}")
     return found is not None and found.repository == text
 

@@ -13,7 +13,7 @@ from ..resolver import PushResolver
 
 @record(frozen=True)
 class PushRequest:
-    """The arguments of ``Client.push``, which describes them."""
+    """The arguments of ``Client.push``; see its docstring."""
 
     ref: str
     target: ImageLike
@@ -30,7 +30,7 @@ class PushRequest:
         return _platforms(self.platform)
 
     def only_for_client(self) -> dict[str, object]:
-        """Return the options, by name, that the daemon's Transfer service does not support."""
+        """Return the values of the options that the Transfer service does not support, by name."""
         return {
             "platform": self.platform,
             "sparse": self.sparse,
@@ -41,7 +41,7 @@ class PushRequest:
 
 @record(frozen=True)
 class CopyRequest:
-    """The arguments of ``Client.copy``, which describes them."""
+    """The arguments of ``Client.copy``; see its docstring."""
 
     source: str
     target: str

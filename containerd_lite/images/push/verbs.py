@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PushVerbs(Verbs):
-    """The verbs that send images to registries or give them other names."""
+    """The verbs that push, copy and tag images."""
 
     def push(
         self,
@@ -35,20 +35,23 @@ class PushVerbs(Verbs):
     ) -> Descriptor:
         """Push an image to a registry.
 
-        Content that the registry has is not sent again. If another repository of the registry has a
-        blob, according to the labels in the store, the blob is mounted from that repository.
-        Foreign layers that are not in the store stay at their URLs. A push that fails does not
-        change ``ref``, and leaves no incomplete upload.
+        Content that the registry has is not sent again. If labels in the store say that another
+        repository of the registry has a blob, the push tries to mount the blob from that
+        repository. Foreign layers that are not in the store are not pushed, because clients fetch
+        them from their URLs. A push that fails does not change the image that ``ref`` refers to,
+        and leaves no incomplete upload.
 
         Args:
             ref: The reference to push to.
             target: The image to push. Default: the image called ``ref``.
             platform: One platform or several. If the image has an index, a new index with only the
                 entries for these platforms is pushed. Attestations of these platforms are included
-                if the store has them. Default: all platforms, which must be in the store.
-            sparse: Whether to push the whole index, but only the manifests for ``platform``. If
-                ``platform`` is not given, all manifests that the store has completely are pushed.
-                Some registries refuse an index whose manifests are missing.
+                if the store has them. Default: all platforms. The store must then have the content
+                of all platforms, unless ``sparse`` is set.
+            sparse: Whether to push the index unchanged, although only the manifests for
+                ``platform`` are pushed. A sparse push without ``platform`` skips manifests whose
+                content is incomplete in the store. Some registries refuse an index whose manifests
+                are missing.
             resolver: Determines where the content is sent. Default: a resolver for registries, with
                 the credentials of ``docker login``.
             progress: A function that is called with each ``ProgressEvent``. The last event of a
@@ -57,18 +60,19 @@ class PushVerbs(Verbs):
                 most 4 are larger than 4 MiB.
             chunk_size: Bytes per chunk of a blob, for proxies that limit the size of requests.
                 Default: a blob is not divided into chunks.
-            via: As for ``pull``. The daemon pushes images only by name, and with all platforms.
+            via: As for ``pull``. The daemon cannot push a descriptor, and always pushes all
+                platforms.
 
         Returns:
             The descriptor that ``ref`` refers to now.
 
         Raises:
-            NotFound: The image does not exist, or the store lacks content. The message names the
-                digests of missing content.
+            NotFound: The image does not exist, or the store lacks content. The message lists the
+                digests of the missing content.
             RegistryUnauthorized: The registry refuses access.
             RegistryUnavailable: The registry does not respond, or fails again and again.
             NoMatchingPlatform: The image lacks a wanted platform.
-            DigestMismatch: ``ref`` contains a digest that is not the digest of the pushed root. Or
+            DigestMismatch: ``ref`` contains a digest that is not the digest of the pushed root, or
                 content does not match its digest.
             InvalidArgument: ``ref``, another argument or a document of the image is invalid.
         """
@@ -109,7 +113,7 @@ class PushVerbs(Verbs):
             referrers: Whether to copy the manifests that refer to the image, such as signatures.
             resolver: As for ``push``.
             progress: As for ``push``.
-            max_concurrent: As ``max_concurrent_uploads`` for ``push``.
+            max_concurrent: How many blobs to copy at a time. Default: as for ``push``.
             chunk_size: As for ``push``.
 
         Returns:
@@ -120,8 +124,8 @@ class PushVerbs(Verbs):
             RegistryUnauthorized: A registry refuses access.
             RegistryUnavailable: A registry does not respond, or fails again and again.
             NoMatchingPlatform: The image lacks a wanted platform.
-            DigestMismatch: ``target`` contains a digest that is not the digest of the pushed root.
-                Or content does not match its digest.
+            DigestMismatch: ``target`` contains a digest that is not the digest of the pushed root,
+                or content does not match its digest.
             InvalidArgument: A reference, another argument or a document of the image is invalid.
         """
         request = push.CopyRequest(
@@ -137,11 +141,11 @@ class PushVerbs(Verbs):
         return push.copy_image(request)
 
     def tag(self, source: ImageLike, name: str) -> Image:
-        """Give an image another name, with the labels of the image.
+        """Give an image another name, and copy the image's labels to this name.
 
         Args:
             source: The image.
-            name: The new name. A name that exists is changed to refer to this image.
+            name: The new name. If the name already exists, it then refers to this image.
 
         Returns:
             The image with its new name.

@@ -1,4 +1,4 @@
-"""Finds missing and broken content of images, and fetches it again."""
+"""Finds missing or broken content of images, and fetches it."""
 
 from __future__ import annotations
 

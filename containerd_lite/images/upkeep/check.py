@@ -31,10 +31,10 @@ class PlatformCheck:
             are unknown.
         manifest: The manifest's descriptor.
         missing: The missing content: the manifest itself, or the missing config and layers.
-        present: How many bytes of the config and the layers the store has.
-        total: How many bytes the config and the layers have; 0 if the manifest is missing.
-        is_unpacked: Whether the snapshots exist. ``None`` if this is unknown, because the config is
-            missing, the manifest does not belong to an image, or the backend has no snapshots.
+        present: The number of bytes of the config and the layers that the store has.
+        total: The number of bytes of the config and all layers. 0 if the manifest is missing.
+        is_unpacked: Whether the snapshots exist. ``None`` if the config is missing, if the manifest
+            is not that of a container image, or if the backend has no snapshots.
     """
 
     platform: Platform | None
@@ -46,7 +46,7 @@ class PlatformCheck:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the store has all this content."""
+        """Whether the store has all content of the manifest."""
         return not self.missing
 
     def __repr__(self) -> str:
@@ -64,7 +64,7 @@ class CheckReport:
         name: The image's name. If a descriptor was checked, this is the descriptor's digest.
         target: The descriptor of the image's manifest or index.
         platforms: A report for each wanted manifest.
-        missing: All missing content, each digest once.
+        missing: All missing content, with each digest only once.
     """
 
     name: str
@@ -74,7 +74,7 @@ class CheckReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the store has all this content."""
+        """Whether the store has all wanted content of the image."""
         return not self.missing
 
     def __repr__(self) -> str:
@@ -103,7 +103,7 @@ def check_image(
 def check_target(
     backend: ImageBackend, name: str, target: Descriptor, platforms: Platforms
 ) -> CheckReport:
-    """Report the missing content of an image with a known target; see ``Client.check``."""
+    """Report the missing content of the image with this target; see ``Client.check``."""
     check = _Check(backend, name, target, platforms)
     below = tuple(walk(check.children, target))
     missing = {item.digest: item for item in below if item.digest not in check.present}
@@ -136,7 +136,7 @@ class _Check:
         self.present = {info.digest for info in self.backend.store.walk()}
 
     def children(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """Return the wanted children of a document in the store. This method is a handler."""
+        """Return the wanted children of a document in the store. ``walk`` calls this method."""
         if descriptor.digest not in self.present:
             return ()
         if not media_types.is_document(descriptor.media_type):
@@ -149,7 +149,7 @@ class _Check:
     def _read(self, descriptor: Descriptor) -> bytes:
         try:
             return read_blob(self.backend.store, descriptor, MAX_DOCUMENT)
-        except (DataLoss, NotFound) as error:  # the store has listed the blob
+        except (DataLoss, NotFound) as error:  # the store lists the blob, but cannot read it
             error.remedy = "Repair the image"
             raise
 

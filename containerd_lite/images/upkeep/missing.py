@@ -67,7 +67,7 @@ def _fetch_missing(
 class LateFetcher:
     """A ``Fetcher`` that uses the resolver only when content is needed.
 
-    So the name of an image that lacks no content need not be a reference. If the registry was
+    So, if no content is missing, the name of the image need not be a reference. If the registry was
     unavailable once, all later fetches fail without a request.
 
     Args:

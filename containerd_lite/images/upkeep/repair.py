@@ -80,12 +80,13 @@ def repair_images(
             repair.everything(images)
         for name, target in images if sources else ():
             repair.image(request.ref or name, target)
-    # ``report`` raises errors. In the block, an error would delete the fetched content.
+    # ``report`` can raise an error. Inside the block, the error would cause the fetched content to
+    # be deleted.
     return repair.report()
 
 
 class Repair:
-    """The repair of several images of a store, one after the other.
+    """Repairs several images of a store, one after the other.
 
     Args:
         backend: The backend of the images.
@@ -108,8 +109,8 @@ class Repair:
     def image(self, ref: str, target: Descriptor, *allowed: type[ContainerdError]) -> None:
         """Replace the broken content of one image, and fetch its missing content.
 
-        Broken content is replaced for each platform in the store. Missing content is fetched only
-        for the wanted platforms.
+        Broken content is replaced for all platforms. Missing content is fetched only for the wanted
+        platforms.
 
         Args:
             ref: The reference to fetch from.
@@ -124,8 +125,8 @@ class Repair:
     def everything(self, images: Iterable[tuple[str, Descriptor]]) -> None:
         """Repair all images, then check the content that no image refers to.
 
-        If an image lacks a wanted platform, its missing content is not fetched. If the documents of
-        an image are invalid, the other images are still repaired.
+        If an image lacks a wanted platform, its missing content is not fetched. If a manifest or
+        index of an image is invalid, the other images are still repaired.
 
         Args:
             images: The names and the descriptors of the images.
@@ -143,7 +144,7 @@ class Repair:
         target: Descriptor,
         handle: Callable[[StoreFetcher, Descriptor, Descriptor], _Children],
     ) -> None:
-        """Walk over an image in several threads."""
+        """Call ``handle`` with each descriptor of an image, in several threads."""
         job = Job(self._progress)
         source = StoreFetcher(LateFetcher(self._resolver, ref), ref, self._store, job)
         with Dispatcher(partial(handle, source, target), self._workers, job) as work:
@@ -179,7 +180,7 @@ class Repair:
         """
         digest = descriptor.digest
         try:
-            # Two threads may handle descriptors of the same blob.
+            # Two threads may handle descriptors of the same blob at the same time.
             with write_lock(("repair", self._store.identity, digest), source.job.check):
                 if digest not in self._good and self._make_good(source, descriptor, fetch):
                     self._good.add(digest)
@@ -218,18 +219,18 @@ class Repair:
         """Fetch a broken blob again, and replace the broken content."""
         replacing_store = cast(ContentStore, _ReplacingStore(self._store, self._replacer))
         fetch_blob(source.fetcher, replacing_store, descriptor, labels, source.job)
-        # If another client writes this digest in another namespace meanwhile, the daemon accepts
+        # If another client writes the same blob in another namespace meanwhile, the daemon accepts
         # the good bytes without an error, but keeps the broken bytes.
         if find_fault(self._store, descriptor.digest, descriptor.size, source.job) is not None:
             raise Aborted(
-                f"a write in another namespace keeps the broken content of {descriptor.digest}",
+                f"{descriptor.digest} cannot be replaced during a write in another namespace",
                 remedy="Repair again when that write has ended",
             )
 
     def _check_unreferenced(self) -> None:
         """Check the content that no image refers to.
 
-        Broken content of this kind cannot be repaired: no image says from where to fetch it.
+        Broken content that no image refers to cannot be repaired, because its registry is unknown.
         """
         job = Job(self._progress)
         seen = self._good | self._failures.keys()
@@ -249,13 +250,15 @@ class Repair:
         """Return the report.
 
         Raises:
-            DataLoss: Some blobs could not be repaired; ``joined`` has an error for each.
+            DataLoss: Some blobs could not be repaired. ``joined`` contains an error for each of
+                these blobs.
         """
         if self._failures:
             digest, cause = next(iter(self._failures.items()))
             failure = DataLoss(
                 f"could not repair {len(self._failures)} blob(s); {digest}: {cause.message}",
-                remedy="Pass ref= with a reference that has the content, or delete the image",
+                remedy="Pass ref= with a reference to a repository that has the content, "
+                "or delete the image",
             )
             failure.joined = tuple(self._failures.values())
             raise failure from cause
@@ -263,7 +266,7 @@ class Repair:
 
 
 class _ReplacingStore:
-    """A store for ``fetch_blob`` whose writers replace broken content."""
+    """A store whose writers replace broken content, for use by ``fetch_blob``."""
 
     def __init__(self, store: ContentStore, replacer: Replacer) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Replaces content that is broken in a daemon."""
+"""Replaces broken content in a daemon's store."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _BUFFER = 1 << 20
 _COLLECT_TIMEOUT = 120.0
 #: Seconds after which the lease of a replacement expires if this process dies.
 _LEASE_EXPIRES = 3600.0
-#: The prefix of labels by which a blob keeps content and snapshots alive.
+#: The prefix of labels with which a blob protects content and snapshots from garbage collection.
 _REFERENCE_PREFIX = "containerd.io/gc.ref."
 
 
 class DaemonReplacer:
     """Replaces broken blobs in a daemon, for all namespaces; implements ``Replacer``.
 
-    All namespaces share the bytes of a blob. Deleting a blob in one namespace only removes the
-    record in this namespace. Garbage collection deletes the bytes when no namespace has a record of
-    the blob. Until then, a write with the same digest gets the old, broken bytes
+    All namespaces share the bytes of a blob. If a blob is deleted in one namespace, only the record
+    of the blob in this namespace is removed. Garbage collection deletes the bytes when no namespace
+    has a record of the blob. Until then, a write with the same digest gets the old, broken bytes
     (metadata/content.go in 1.6, 1.7 and 2.x).
 
     Args:
@@ -56,7 +56,7 @@ class DaemonReplacer:
 
     @contextmanager
     def cleared(self, digest: str) -> Iterator[None]:
-        """Delete a blob in all namespaces, so that the block can write it again.
+        """Delete a blob in all namespaces, so that the caller's block can write it again.
 
         After the block, each namespace that had the blob has it again, with the same labels.
         """
@@ -70,8 +70,8 @@ class DaemonReplacer:
     def _without_blob(self, namespace: str, digest: str) -> Iterator[None]:
         """Delete a blob in one namespace, and write it back after the block.
 
-        During the block, a stand-in blob has the same references. So garbage collection does not
-        delete the content and the snapshots that the blob refers to.
+        During the block, a stand-in blob has the reference labels of the deleted blob. So garbage
+        collection does not delete the content and the snapshots that these labels refer to.
         """
         content = self._content.with_options(namespace=namespace)
         try:
@@ -97,7 +97,7 @@ class DaemonReplacer:
 
 
 def _write_stand_in(store: ContentStore, info: ContentInfo) -> str:
-    """Write a small blob with the same references as the blob ``info``; return its digest."""
+    """Write a small blob with the reference labels of the blob ``info``, and return its digest."""
     body = f"stand-in for {info.digest} {os.urandom(8).hex()}".encode()
     labels = {key: value for key, value in info.labels.items() if key.startswith(_REFERENCE_PREFIX)}
     digest = digests.of(body)
@@ -131,8 +131,8 @@ class _ReplacingWriter:
     """A ``Writer`` that deletes the broken content only at commit.
 
     If the good content cannot be fetched, nothing changes. The writer verifies the content itself,
-    and does not send the expected digest to the daemon. The daemon would refuse the write, because
-    it has a blob with this digest already.
+    and does not send the expected digest to the daemon. If the daemon knew the digest, it would
+    refuse the write, because it already has a blob with this digest.
     """
 
     def __init__(self, writer: Writer, replacer: DaemonReplacer, digest: str, size: int) -> None:
@@ -145,7 +145,7 @@ class _ReplacingWriter:
 
     @property
     def offset(self) -> int:
-        """How many bytes of the new content the daemon has."""
+        """The number of bytes of the new content that the daemon has."""
         return self._writer.offset
 
     def write(self, data: bytes | memoryview) -> int:
@@ -165,7 +165,7 @@ class _ReplacingWriter:
             return self._writer.commit(labels)
 
     def close(self) -> None:
-        """End the write; without ``commit``, the daemon keeps the bytes."""
+        """End the write. If ``commit`` was not called, the daemon keeps the written bytes."""
         self._writer.close()
 
     def __enter__(self) -> _ReplacingWriter:

@@ -13,7 +13,7 @@ from ..resolver import Resolver
 
 @record(frozen=True)
 class FetchRequest:
-    """The arguments of ``Client.fetch_missing`` and ``Client.repair``, which describe them."""
+    """The arguments of ``Client.fetch_missing`` and ``Client.repair``; see their docstrings."""
 
     ref: str | None = None
     platform: str | Sequence[str] | None = None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UpkeepVerbs(Verbs):
-    """The verbs that find missing and broken content, and fetch it again."""
+    """The verbs that find missing or broken content, and fetch it."""
 
     def check(
         self,
@@ -61,11 +61,12 @@ class UpkeepVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
     ) -> tuple[Descriptor, ...]:
-        """Fetch the missing content of an image, which ``check`` reports.
+        """Fetch the content of an image that ``check`` reports as missing.
 
         If an image was pulled for one platform, this method can add other platforms. Content is
         fetched by its digest, so it does not matter what the name refers to in the registry now.
-        Nothing is unpacked. After a failure, a daemon deletes the fetched content.
+        Nothing is unpacked. After a failure, a daemon deletes the content that this call has
+        fetched.
 
         Args:
             source: The image.
@@ -80,14 +81,15 @@ class UpkeepVerbs(Verbs):
             The descriptors of the content that was fetched.
 
         Raises:
-            NotFound: No image has this name, or the registry lacks some of its content.
+            NotFound: No image has this name, or the registry lacks some content of the image.
             RegistryUnauthorized: The registry refuses access.
             RegistryUnavailable: The registry does not respond, or fails again and again.
             NoMatchingPlatform: The image lacks a wanted platform.
             DigestMismatch: Content does not match its digest.
             DataLoss: A manifest or index in the store is broken.
             InvalidArgument: Content must be fetched, but the reference to fetch from is missing or
-                invalid. It is missing if ``source`` is a descriptor and ``ref`` is not given.
+                invalid. The reference is missing if ``source`` is a descriptor and ``ref`` is not
+                given.
         """
         request = upkeep.FetchRequest(
             ref=ref,
@@ -102,10 +104,10 @@ class UpkeepVerbs(Verbs):
     def verify(self, *sources: ImageLike, progress: ProgressCallback | None = None) -> VerifyReport:
         """Hash content in the store, and report the broken content.
 
-        Content is broken if it does not match its digest, or cannot be read. Missing content is
-        not reported (see ``check``). The children of a broken manifest are unknown, so they are
-        not hashed. A daemon has recorded the size of each blob, and serves only this number of
-        bytes. So ``verify`` cannot find bytes that were appended to the file of a blob.
+        Content is broken if it does not match its digest, or cannot be read. Missing content is not
+        reported (see ``check``). The children of a broken manifest are unknown, so they are not
+        hashed. A daemon records the size of each blob, and serves only this number of bytes. So
+        ``verify`` cannot find bytes that were appended to the file of a blob.
 
         Args:
             *sources: The images whose content is hashed. Default: all content of the store.
@@ -129,22 +131,23 @@ class UpkeepVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
     ) -> RepairReport:
-        """Verify images, and fetch broken and missing content again.
+        """Verify images, replace broken content, and fetch missing content.
 
-        Broken content is replaced for each platform in the store. Missing content is fetched only
-        for the wanted platforms. Content is fetched by its digest.
+        Broken content is replaced for all platforms. Missing content is fetched only for the wanted
+        platforms. Content is fetched by its digest.
 
         The broken bytes are deleted only after the good bytes have been fetched. If the good bytes
-        cannot be fetched, nothing changes. The labels of the blob stay, and so does the content
-        that the labels refer to. A daemon has one copy of a blob for all namespaces, so the blob is
-        repaired in all namespaces. Snapshots do not change.
+        cannot be fetched, nothing changes. A repaired blob keeps its labels, and the content that
+        the labels refer to is not deleted. A daemon has one copy of a blob for all namespaces, so
+        the blob is repaired in all namespaces. Snapshots do not change.
 
         Args:
-            *sources: The images to repair. Default: all images. By default, content that no image
-                refers to is verified, too, but it cannot be repaired.
+            *sources: The images to repair. Default: all images. With this default, content that no
+                image refers to is verified, too, but it cannot be repaired.
             ref: The reference to fetch from. Default: the name of each image.
             platform: One platform or several. Default: the client's platform.
-            all_platforms: Whether all platforms are wanted.
+            all_platforms: Whether to fetch the missing content of all platforms that the index
+                lists.
             resolver: As for ``pull``.
             progress: As for ``pull``.
             max_concurrent_downloads: How many blobs to fetch at a time.
@@ -153,8 +156,8 @@ class UpkeepVerbs(Verbs):
             How many blobs were checked, and which were repaired or fetched.
 
         Raises:
-            DataLoss: Some content could not be repaired. All other content is sound now. The errors
-                in ``joined`` name the broken content and the reasons.
+            DataLoss: Some content could not be repaired. All other content is sound now. ``joined``
+                contains an error for each blob that is still broken or missing.
             NotFound: No image has this name.
             NoMatchingPlatform: An image in ``sources`` lacks a wanted platform.
         """

@@ -1,6 +1,6 @@
 """Finds content in a store that does not match its digest.
 
-The module ``repair`` replaces such content.
+The module ``repair`` replaces this content.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class VerifyReport:
 
     Attributes:
         checked: How many blobs were hashed.
-        size: The total size of these blobs in bytes.
-        broken: The digests of the blobs that do not match their digest, or cannot be read.
+        size: The total size of the hashed blobs in bytes.
+        broken: The digests of blobs whose content does not match the digest, or cannot be read.
     """
 
     checked: int
@@ -46,7 +46,7 @@ class VerifyReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether all these blobs are sound."""
+        """Whether all hashed blobs are sound."""
         return not self.broken
 
     def __repr__(self) -> str:
@@ -77,9 +77,9 @@ def verify_images(
 
 
 def _present_children(store: ContentStore) -> Callable[[Descriptor], Iterable[Descriptor]]:
-    """Return a handler that returns the children of documents.
+    """Return a handler that finds the children of manifests and indexes.
 
-    It returns no children for missing and broken documents.
+    The handler returns no children for a missing or broken manifest or index.
     """
     children = children_in(store)
 
@@ -117,7 +117,7 @@ def find_fault(store: ContentStore, digest: str, size: int, job: Job) -> Contain
 
 
 def _hash(store: ContentStore, digest: str, size: int, job: Job) -> None:
-    """Hash a blob; raise ``DigestMismatch`` or ``SizeMismatch`` if it is broken."""
+    """Hash a blob; raise ``DigestMismatch`` or ``SizeMismatch`` if the blob is broken."""
     verifier = digests.Verifier(digest, size)
     with store.reader(digest) as file:
         while data := file.read(_BUFFER):

@@ -194,7 +194,7 @@ def test_a_docker_manifest_that_goes_on(layout: Layout, tmp_path: Path) -> None:
     files, saved = archives.docker_files(IMAGE, "app:1")
     body = json.dumps([saved]).encode() + b',"more":1'
     archive = archives.packed([*files.items(), ("manifest.json", body)])
-    assert "not a single list" in str(sure_to_fail(layout, archive, tmp_path))
+    assert "must be a single JSON list" in str(sure_to_fail(layout, archive, tmp_path))
 
 
 @pytest.mark.parametrize("name", ["index.json", "oci-layout", "manifest.json", "some/layer.tar"])

@@ -117,7 +117,7 @@ def test_a_folder(layout: Layout, tmp_path: Path) -> None:
     (found,) = layout.import_images(folder)
     assert (found.name, found.target.digest) == (NAME, INDEX.digest)
     assert blobs_of(layout) == INDEX.blobs.keys()
-    with pytest.raises(InvalidArgument, match="has no images"):
+    with pytest.raises(InvalidArgument, match="has neither"):
         layout.import_images(tmp_path)
 
 
@@ -180,10 +180,13 @@ def test_several_names(layout: Layout) -> None:
         layout.import_images(io.BytesIO(archives.oci(entries, OURS, THEIRS)))
 
 
-@pytest.mark.parametrize("name", ["a\x1b[2J", "a\nb", "x" * 2000])
-def test_names_that_nobody_should_see(layout: Layout, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("a\x1b[2J", "not printable"), ("a\nb", "not printable"), ("x" * 2000, "is longer than")],
+)
+def test_names_that_nobody_should_see(layout: Layout, name: str, reason: str) -> None:
     archive = archives.oci([archives.entry(OURS, **{archives.IMAGE_NAME: name})], OURS)
-    with pytest.raises(InvalidArgument, match="not a valid image name"):
+    with pytest.raises(InvalidArgument, match=reason):
         layout.import_images(io.BytesIO(archive))
 
 
@@ -315,7 +318,7 @@ def test_a_docker_archive_without_a_tag(layout: Layout) -> None:
 
 def test_a_layer_that_the_config_does_not_know(layout: Layout) -> None:
     image = images.random_image([5000], compression="none", change_config=images.wrong_diff_ids)
-    with pytest.raises(DigestMismatch, match="config says"):
+    with pytest.raises(DigestMismatch, match="but its diff ID"):
         layout.import_images(io.BytesIO(archives.docker({"app:1": image})))
     image = images.random_image([5000], change_config=lambda c: c["rootfs"].update(diff_ids=[]))
     with pytest.raises(InvalidArgument, match="has 0 diff IDs"):

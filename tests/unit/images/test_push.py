@@ -74,7 +74,7 @@ def test_what_to_push(tmp_path: Path) -> None:
     assert layout.push("localhost/x", descriptor, resolver=Shelf()) == descriptor
     with pytest.raises(NotFound, match="localhost/nothing"):
         layout.push("localhost/nothing:1", resolver=Shelf())
-    with pytest.raises(InvalidArgument, match="not a manifest"):
+    with pytest.raises(InvalidArgument, match="must be a manifest"):
         layout.push("localhost/x", Descriptor.from_json(AMD.layers[0]), resolver=Shelf())
     with pytest.raises(DigestMismatch, match="the digest in"):
         layout.push(f"localhost/x@{ARM.digest}", descriptor, resolver=Shelf())
