@@ -139,8 +139,10 @@ def _read_index(document: Document, media_type: str) -> Index:
 
 def _read_manifest(document: Document, media_type: str) -> Manifest:
     config = document.document("config")
-    if config is None or not document.has("layers"):
-        raise InvalidArgument("the manifest lacks 'config' or 'layers'")
+    if config is None:
+        raise InvalidArgument("the manifest has no 'config'")
+    if not document.has("layers"):
+        raise InvalidArgument("the manifest has no 'layers'")
     return Manifest(
         media_type,
         Descriptor.read(config),

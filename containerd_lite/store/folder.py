@@ -30,7 +30,7 @@ def explained(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except ContainerdError:  # some subclasses are also subclasses of OSError
+    except ContainerdError:  # some of its subclasses are also OSErrors
         raise
     except OSError as error:
         raise of_system(error, place=folder) from error
