@@ -93,7 +93,7 @@ class Descriptor(Unread):
 
     @classmethod
     def read(cls, document: Document) -> Descriptor:
-        """Read a descriptor from a document. It raises the errors of ``from_json``."""
+        """Read a descriptor from a document. See ``from_json`` for the errors."""
         document.check_case(_FIELDS)
         platform = document.document("platform")
         descriptor = cls(

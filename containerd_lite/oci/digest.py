@@ -74,7 +74,8 @@ def encoded(digest: str) -> str:
 
 def hasher(algorithm: str = "sha256") -> _Hash:
     """Return a new hash object for one of the registered algorithms."""
-    # This import loads OpenSSL, which takes 4 ms. A list of images does not need OpenSSL.
+    # This import loads OpenSSL, which takes 4 ms. A program that only lists images does not need
+    # OpenSSL.
     from hashlib import new
 
     return new(algorithm, usedforsecurity=False)

@@ -115,7 +115,7 @@ class Document:
         return cls(value, what)
 
     def check_case(self, names: Iterable[str]) -> Document:
-        """Check the spelling of known field names, and return this document.
+        """Check the case of the known field names, and return this document.
 
         Args:
             names: The known field names, in the correct case.
@@ -183,7 +183,10 @@ class Document:
         }
 
     def names(self, name: str) -> tuple[str, ...]:
-        """Return the keys of the object in a field. Go writes the items of a set as keys."""
+        """Return the keys of the object in a field.
+
+        Go programs write the items of a set as the keys of an object.
+        """
         value = self.document(name)
         return tuple(self._check_text(name, key) for key in value.fields) if value else ()
 

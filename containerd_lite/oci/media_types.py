@@ -71,12 +71,18 @@ def is_index(media_type: str) -> bool:
 
 
 def is_manifest(media_type: str) -> bool:
-    """Return whether this is the media type of a manifest. False for schema 1 and indexes."""
+    """Return whether this is the media type of a manifest.
+
+    The result is false for schema 1 and for indexes.
+    """
     return media_type in _MANIFESTS
 
 
 def is_document(media_type: str) -> bool:
-    """Return whether this is the media type of a manifest or an index. False for schema 1."""
+    """Return whether this is the media type of a manifest or an index.
+
+    The result is false for schema 1.
+    """
     return media_type in _MANIFESTS or media_type in _INDEXES
 
 

@@ -33,7 +33,7 @@ _ALIASES = {
 }  # fmt: skip
 #: Prefix of ``uname -m`` on 32-bit ARM kernels → variant.
 _ARM_KERNELS = {"armv5": "v5", "armv6": "v6", "armv7": "v7", "armv8": "v8"}
-#: Architecture and variant → canonical variant. Canonical variants are not keys.
+#: Architecture and variant → canonical variant. Variants that are already canonical are not listed.
 _CANONICAL_VARIANTS = {
     ("amd64", "v1"): "",
     ("arm64", "v8"): "",
@@ -211,7 +211,7 @@ def vector(platform: Platform) -> tuple[Platform, ...]:
     The order is the same as in containerd's ``platforms.Only``:
 
     - For amd64/vN: the variants from vN down to v1, then 386.
-    - For arm64: the minor versions of v9 and v8, then arm/v8 to arm/v5.
+    - For arm64: the minor versions of v9 and v8, then arm/v8 down to arm/v5.
     - For arm/vN: the variants from vN down to v5.
     """
     wanted = normalise(platform)

@@ -1,8 +1,8 @@
 """Docker's image manifest v2, schema 1, and the image config that is made from such a manifest.
 
 A signed manifest is a JWS in libtrust's pretty form. This package does not verify the signatures,
-because a client has no reason to trust any key. It verifies the digest of the payload. It ignores
-the image IDs in a manifest, because it identifies content by digest (CVE-2014-8178).
+because a client has no reason to trust any key. This package verifies the digest of the payload. It
+ignores the image IDs in a manifest, because it identifies content by digest (CVE-2014-8178).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .config import History
 from .document import Document, quoted
 from .platform import Platform
 
-#: The maximum number of build steps in a manifest. Docker allows 127 layers, but a manifest also
-#: has steps without content.
+#: The maximum number of build steps in a manifest. Docker allows 127 layers, but a manifest can
+#: also have steps without content.
 MAX_STEPS = 1024
 
 _WHAT = "the schema 1 manifest"
@@ -172,7 +172,7 @@ def parse(body: bytes) -> Schema1:
     if document.integer("schemaVersion") != 1:
         raise InvalidArgument(f"{_WHAT} does not have the schemaVersion 1")
     if own_type and not media_types.is_schema1(own_type):
-        raise InvalidArgument(f"{_WHAT} has {quoted(own_type)}, the media type of another format")
+        raise InvalidArgument(f"{_WHAT} has {quoted(own_type)}, a media type of another format")
     for name in _FORBIDDEN_FIELDS:
         if name in document.fields:
             raise InvalidArgument(
@@ -182,8 +182,8 @@ def parse(body: bytes) -> Schema1:
     images = document.each("history", _read_image)
     if len(blobs) != len(images) or not 0 < len(blobs) <= MAX_STEPS:
         raise InvalidArgument(
-            f"{_WHAT} has {len(blobs)} layers and {len(images)} history entries; the numbers "
-            f"must be equal, and from 1 to {MAX_STEPS}"
+            f"{_WHAT} has {len(blobs)} layers and {len(images)} history entries; the two "
+            f"numbers must be equal, and from 1 to {MAX_STEPS}"
         )
     steps = tuple(
         HistoryStep(blob, _read_history(blob, image))

@@ -21,7 +21,7 @@ from ..oci.descriptor import Descriptor
 from .protocol import ContentStore, Writer, ingest_ref
 from .write_locks import write_lock
 
-#: Seconds without progress of another writer after which the wait for this writer ends.
+#: The wait for another writer ends if this writer makes no progress for this many seconds.
 _STALL_TIMEOUT = 60.0
 #: The first and the longest wait between attempts to open a write, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048

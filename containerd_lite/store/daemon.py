@@ -1,4 +1,4 @@
-"""A daemon's content store, as a ``ContentStore``.
+"""The implementation of ``ContentStore`` that uses a daemon's content store.
 
 The readers can seek. The writers do not wait for the daemon's response to each chunk.
 """

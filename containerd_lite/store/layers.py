@@ -227,7 +227,10 @@ class Decompressor:
         return plain
 
     def _check_ratio(self, count: int) -> None:
-        """Count decompressed bytes, and raise ``ResourceExhausted`` if the ratio is too high."""
+        """Add ``count`` to the number of decompressed bytes.
+
+        Raise ``ResourceExhausted`` if the ratio is too high.
+        """
         self._plain_size += count
         if self._plain_size > max(self._free, self._max_ratio * self._compressed_size):
             raise ResourceExhausted(

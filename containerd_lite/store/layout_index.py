@@ -42,7 +42,7 @@ def parse_index(body: bytes, what: str = INDEX) -> Document:
     if index.integer("schemaVersion") != 2:
         raise InvalidArgument(f"{what} does not have the schemaVersion 2 of an index")
     if not media_types.is_index(kind):
-        raise InvalidArgument(f"{what} has {quoted(kind)}, which is not the media type of an index")
+        raise InvalidArgument(f"{what} has {quoted(kind)}, which is not a media type of an index")
     for name in _NOT_IN_INDEX:
         if name in index.fields:
             raise InvalidArgument(
@@ -52,7 +52,7 @@ def parse_index(body: bytes, what: str = INDEX) -> Document:
 
 
 def entries(index: Document) -> tuple[Document, ...]:
-    """Return the entries of an index: its descriptors, as unparsed JSON objects.
+    """Return the entries of an index: JSON objects that are not yet read as descriptors.
 
     Raises:
         InvalidArgument: ``manifests`` is not a list of objects.

@@ -102,7 +102,7 @@ class LayoutNames:
             entries[:] = [entry for entry in entries if _name(entry) != name]
 
     def _require_one(self, found: Sequence[Descriptor], name: str) -> Sequence[Descriptor]:
-        """Return ``found``. Raise an error unless all its entries refer to the same image."""
+        """Return ``found``. Raise an error unless all entries in it refer to the same image."""
         if not found:
             raise NotFound(f"{self._store.path} has no image {name!r}")
         if len({entry.digest for entry in found}) > 1:

@@ -320,7 +320,7 @@ class LayoutStore:
 
 
 class LayoutWriter:
-    """A write of a blob in a layout; implements ``Writer``.
+    """A write of a blob to a layout; implements ``Writer``.
 
     Args:
         store: The layout.

@@ -136,9 +136,9 @@ class TarReader:
             yield self._entry(header)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` with data of the entry. At the end of the data, fill only a part.
+        """Fill ``buffer`` with data of the entry, and return the number of bytes read.
 
-        Return the number of bytes read.
+        At the end of the data, fill only a part of ``buffer``.
         """
         size = min(len(buffer), self._rest)
         if size and self.source.readinto(buffer[:size]) != size:
@@ -181,7 +181,7 @@ class TarReader:
         return bytes(block)
 
     def _finish(self) -> None:
-        """Read the bytes after the end mark, so that the program that writes a pipe can finish."""
+        """Read the bytes after the end mark, so that a program that writes to a pipe can finish."""
         rest = memoryview(bytearray(MAX_PADDING + 1))
         count = self.source.readinto(rest)
         if count > MAX_PADDING:
@@ -300,7 +300,7 @@ def normalise_name(name: str) -> str:
 def below_root(name: str) -> str:
     """Return a name relative to the root of a filesystem.
 
-    Resolve ``..`` as if there were no symbolic links. ``..`` never leads out of the root.
+    Resolve ``..`` without regard to symbolic links. ``..`` never leads out of the root.
     """
     return posixpath.normpath(f"/{name}").strip("/")
 

@@ -21,8 +21,8 @@ def refuse(option: str, value: object, wanted: str) -> NoReturn:
     Args:
         option: The name of the option.
         value: The invalid value.
-        wanted: A description of the values that the option accepts. The remedy is "Give" and this
-            description.
+        wanted: A description of the values that the option accepts. The remedy consists of
+            the word "Give" and this description.
     """
     raise InvalidArgument(f"{option} cannot be {quoted(value)}", remedy=f"Give {wanted}")
 

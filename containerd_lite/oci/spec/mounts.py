@@ -82,7 +82,7 @@ def add_mounts(spec: Spec, mounts: object) -> None:
     """Add mounts, each a ``Mount`` or a string. Remove old mounts with the same destinations."""
     added = [
         document(mount if isinstance(mount, Mount) else Mount.parse(text("mounts", mount, _FORM)))
-        for mount in iterable("mounts", mounts, f"a list, each item {_FORM}")
+        for mount in iterable("mounts", mounts, f"a list in which each item is {_FORM}")
     ]
     _replace_mounts(spec, added)
 

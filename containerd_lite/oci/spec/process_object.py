@@ -34,7 +34,7 @@ def env_pairs(option: str, lines: Iterable[str]) -> list[tuple[str, str | None]]
     """Return a pair of name and value for each line ``NAME=value``.
 
     As in containerd's Go client, a line without ``=`` removes the variable with this name. The
-    value in the pair of such a line is ``None``.
+    pair for a line without ``=`` is ``(name, None)``.
     """
     pairs: list[tuple[str, str | None]] = []
     for line in lines:
@@ -110,7 +110,7 @@ def set_user(process: Spec, uid: int, gid: int, additional_gids: Iterable[int]) 
 
 
 def set_terminal(process: Spec, terminal: object, size: object) -> None:
-    """Add or remove the terminal.
+    """Give the process a terminal, or remove the terminal.
 
     If ``size`` is not ``None``, set the terminal's size. ``size`` consists of columns and rows.
     """
