@@ -115,7 +115,9 @@ def _find_media_type(document: Document, expected: str) -> str:
     elif media_types.is_manifest(media_type):
         forbidden = _NOT_IN_MANIFEST
     else:
-        raise InvalidArgument(f"{quoted(media_type)} is not the media type of a manifest")
+        raise InvalidArgument(
+            f"{quoted(media_type)} is not the media type of a manifest or an index"
+        )
     for name in forbidden:
         if name in document.fields:
             raise InvalidArgument(

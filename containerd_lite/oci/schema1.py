@@ -172,7 +172,9 @@ def parse(body: bytes) -> Schema1:
     if document.integer("schemaVersion") != 1:
         raise InvalidArgument(f"{_WHAT} does not have the schemaVersion 1")
     if own_type and not media_types.is_schema1(own_type):
-        raise InvalidArgument(f"{_WHAT} has {quoted(own_type)}, a media type of another format")
+        raise InvalidArgument(
+            f"{_WHAT} has the media type {quoted(own_type)}, which belongs to another format"
+        )
     for name in _FORBIDDEN_FIELDS:
         if name in document.fields:
             raise InvalidArgument(

@@ -42,7 +42,9 @@ def parse_index(body: bytes, what: str = INDEX) -> Document:
     if index.integer("schemaVersion") != 2:
         raise InvalidArgument(f"{what} does not have the schemaVersion 2 of an index")
     if not media_types.is_index(kind):
-        raise InvalidArgument(f"{what} has {quoted(kind)}, which is not a media type of an index")
+        raise InvalidArgument(
+            f"{what} has the media type {quoted(kind)}, which does not belong to an index"
+        )
     for name in _NOT_IN_INDEX:
         if name in index.fields:
             raise InvalidArgument(

@@ -44,8 +44,8 @@ class LayoutNames:
         """Return the record of the image with a name.
 
         Raises:
-            NotFound: No image in the layout has the name.
-            FailedPrecondition: Several images have the name.
+            NotFound: No image in the layout has this name.
+            FailedPrecondition: Several images in the layout have this name.
         """
         return _record(self._require_one(_find(name, self._store.entries()), name)[0])
 
@@ -93,8 +93,8 @@ class LayoutNames:
             sync: Ignored, because a layout has no garbage collection.
 
         Raises:
-            NotFound: No image in the layout has the name.
-            FailedPrecondition: Several images have the name.
+            NotFound: No image in the layout has this name.
+            FailedPrecondition: Several images in the layout have this name.
         """
         self.get(name)  # this raises NotFound before changing_entries() can create a layout
         with self._store.changing_entries() as entries:

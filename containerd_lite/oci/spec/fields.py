@@ -30,7 +30,7 @@ def refuse(option: str, value: object, wanted: str) -> NoReturn:
 def text(option: str, value: object, wanted: str = "Unicode text without NUL bytes") -> str:
     """Return ``value`` if it is a string that UTF-8 can encode and that contains no NUL.
 
-    Strings in C cannot contain NUL.
+    A string in C ends at its first NUL.
     """
     if not isinstance(value, str) or "\0" in value:
         refuse(option, value, wanted)
