@@ -20,7 +20,8 @@ _SKIPPABLE = b"\x2a\x4d\x18"
 _CHUNK = 256 << 10
 #: Decompress up to this many bytes at a time, even if the caller reads only a tar header.
 _MIN_OUTPUT = 64 << 10
-#: The zstd module of Python 3.14, and the zstd module of a package for older Python versions.
+#: The zstd module of Python 3.14, and the module of the package backports.zstd for older Python
+#: versions.
 _ZSTD_MODULES = ("compression.zstd", "backports.zstd")
 #: The maximum number of decompressed bytes per compressed byte. The layers of real images stay far
 #: below this limit. gzip can reach 1,032:1, and zstd far more.
