@@ -57,8 +57,8 @@ class ImageConfig:
         stop_signal: The signal that stops the container, such as ``SIGTERM``.
         exposed_ports: The ports that the process listens on, such as ``8080/tcp``.
         volumes: The directories in which the process stores data.
-        labels: The image's labels. Labels with names that containerd reserves must not be copied
-            to containerd's objects (CVE-2026-53488).
+        labels: The image's labels. Some labels have names that containerd reserves. A client must
+            not copy these labels to containerd's objects (CVE-2026-53488).
         history: The steps of the build, oldest first.
     """
 

@@ -32,7 +32,7 @@ class IngestStatus:
     """The state of an ingest: a blob that is not committed yet.
 
     Attributes:
-        ref: The ref of the ingest, which is its name.
+        ref: The name of the ingest.
         offset: The number of bytes written so far.
         total: The size of the whole blob in bytes; 0 if it is unknown.
         expected: The digest of the whole blob; ``""`` if it is unknown.

@@ -13,7 +13,8 @@ from . import media_types
 from .document import Document, quoted
 from .platform import Platform
 
-#: The syntax of a type or subtype, which has at most 127 characters (RFC 6838, section 4.2).
+#: The syntax of the two parts of a media type. Each part has at most 127 characters (RFC 6838,
+#: section 4.2).
 _RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _MEDIA_TYPE = lazy_pattern(f"{_RESTRICTED_NAME}/{_RESTRICTED_NAME}")
 
@@ -29,7 +30,7 @@ def check_media_type(text: str) -> str:
         InvalidArgument: ``text`` is not a media type, or has parameters.
     """
     if not _MEDIA_TYPE.fullmatch(text):
-        raise InvalidArgument(f"{quoted(text)} is not a media type")
+        raise InvalidArgument(f"{quoted(text)} is not a media type without parameters")
     return text
 
 
@@ -69,7 +70,10 @@ class Descriptor(Unread):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a foreign layer with ``urls``. Registries need not store such a layer."""
+        """Whether this is a foreign layer with ``urls``.
+
+        Registries need not store foreign layers.
+        """
         return bool(self.urls) and media_types.is_non_distributable(self.media_type)
 
     @classmethod
@@ -89,7 +93,7 @@ class Descriptor(Unread):
 
     @classmethod
     def read(cls, document: Document) -> Descriptor:
-        """Read a descriptor from a document. ``from_json`` raises the same errors."""
+        """Read a descriptor from a document. See ``from_json`` for the errors."""
         document.check_case(_FIELDS)
         platform = document.document("platform")
         descriptor = cls(
@@ -107,7 +111,7 @@ class Descriptor(Unread):
         return descriptor
 
     def to_json(self) -> dict[str, object]:
-        """Return the JSON object, without empty fields, in the order of the image-spec."""
+        """Return the JSON object, without empty fields, in the field order of the image-spec."""
         value: dict[str, object] = {
             "mediaType": self.media_type,
             "digest": self.digest,

@@ -1,7 +1,7 @@
 """Digests: plain strings such as ``sha256:<64 hex digits>``.
 
-Every digest from a peer, a file or the caller is checked by ``validate`` before a record contains
-the digest.
+``validate`` checks every digest from a peer, a file or the caller before this package stores the
+digest in a record.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: The algorithms registered in the image-spec (descriptor.md), with the number of hex digits of
 #: each.
 ALGORITHMS = {"sha256": 64, "sha512": 128}
-#: The number of digests that an error message lists.
+#: The maximum number of digests that an error message lists.
 _MAX_LISTED = 20
 
 _match_digest = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}").fullmatch
@@ -35,7 +35,7 @@ def is_digest(text: str) -> bool:
 def validate(text: str, what: str = "") -> str:
     """Return ``text`` if it is a digest with a registered algorithm.
 
-    This check is needed because another string could be used as a path (CVE-2024-3727).
+    File paths contain digests, so an unchecked string could lead to another file (CVE-2024-3727).
 
     Args:
         text: The digest.
@@ -49,7 +49,7 @@ def validate(text: str, what: str = "") -> str:
         prefix = f"{what}: " if what else ""
         raise InvalidArgument(
             f"{prefix}{quoted(text)} is not a digest",
-            remedy="Give sha256: and 64 lower-case hex digits, or sha512: and 128 such digits",
+            remedy="Give sha256: and 64 hex digits, or sha512: and 128 hex digits, in lower case",
         )
     return text
 
@@ -74,7 +74,9 @@ def encoded(digest: str) -> str:
 
 def hasher(algorithm: str = "sha256") -> _Hash:
     """Return a new hash object for one of the registered algorithms."""
-    from hashlib import new  # loads OpenSSL, which takes 4 ms; listing images does not need it
+    # This import loads OpenSSL, which takes 4 ms. A program that only lists images does not need
+    # OpenSSL.
+    from hashlib import new
 
     return new(algorithm, usedforsecurity=False)
 

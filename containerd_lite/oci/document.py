@@ -1,9 +1,9 @@
-"""Strict parsing of JSON from untrusted sources, and typed reading of its fields.
+"""Strict parsing of JSON from untrusted sources, and methods that read JSON fields by type.
 
 If a key occurs twice, Go's ``encoding/json`` uses the last value. Go also ignores the case of field
 names. So the daemon and this package could read different values from the same document. This
-module therefore rejects documents with repeated keys, and fields whose name differs from a known
-name only in case.
+module therefore rejects a document that repeats a key. It also rejects a field if the field's name
+differs from a known name only in case.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _parse_integer(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:
-        raise ValueError("a number is too long")
+        raise ValueError(f"an integer has more than {_MAX_DIGITS} characters")
     return int(digits)
 
 
@@ -92,8 +92,10 @@ class Document:
             )
         except RecursionError:
             raise InvalidArgument(f"{what} is nested too deeply") from None
+        except UnicodeDecodeError:
+            raise InvalidArgument(f"{what} is not valid JSON (it is not UTF-8)") from None
         except ValueError as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise InvalidArgument(f"{what} is not valid JSON ({reason})") from None
         return cls.of(value, what)
 
@@ -113,7 +115,7 @@ class Document:
         return cls(value, what)
 
     def check_case(self, names: Iterable[str]) -> Document:
-        """Check the spelling of known field names, and return this document.
+        """Check the case of the known field names, and return this document.
 
         Args:
             names: The known field names, in the correct case.
@@ -153,7 +155,7 @@ class Document:
         if value is None and default is not None:
             return default
         if type(value) is not int or not 0 <= value <= MAX_INTEGER:
-            self._refuse(name, "a whole number", value)
+            self._refuse(name, "a whole number from 0 to 2^63-1", value)
         return value
 
     def flag(self, name: str) -> bool:
@@ -168,9 +170,10 @@ class Document:
         return tuple(self._check_text(name, item) for item in self._list(name))
 
     def table(self, name: str) -> dict[str, str]:
-        """Return the object in a field, whose values must be strings.
+        """Return the object in a field as a dict of strings.
 
-        As in Go, the value ``null`` becomes an empty string.
+        The values of the object must be strings. As in Go, the value ``null`` becomes an empty
+        string.
         """
         value = self.document(name)
         pairs = value.fields.items() if value else ()
@@ -180,7 +183,10 @@ class Document:
         }
 
     def names(self, name: str) -> tuple[str, ...]:
-        """Return the keys of the object in a field. Go programs write sets as such objects."""
+        """Return the keys of the object in a field.
+
+        Go programs write the items of a set as the keys of an object.
+        """
         value = self.document(name)
         return tuple(self._check_text(name, key) for key in value.fields) if value else ()
 
@@ -207,7 +213,7 @@ class Document:
 
     def _check_text(self, name: str, value: object, *, may_be_empty: bool = True) -> str:
         if not isinstance(value, str) or not (value or may_be_empty):
-            self._refuse(name, "a string", value)
+            self._refuse(name, "a string" if may_be_empty else "a non-empty string", value)
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:  # UTF-8 cannot encode a lone surrogate

@@ -115,7 +115,9 @@ def _find_media_type(document: Document, expected: str) -> str:
     elif media_types.is_manifest(media_type):
         forbidden = _NOT_IN_MANIFEST
     else:
-        raise InvalidArgument(f"{quoted(media_type)} is not the media type of a manifest")
+        raise InvalidArgument(
+            f"{quoted(media_type)} is not the media type of a manifest or an index"
+        )
     for name in forbidden:
         if name in document.fields:
             raise InvalidArgument(
@@ -139,8 +141,10 @@ def _read_index(document: Document, media_type: str) -> Index:
 
 def _read_manifest(document: Document, media_type: str) -> Manifest:
     config = document.document("config")
-    if config is None or not document.has("layers"):
-        raise InvalidArgument("the manifest lacks 'config' or 'layers'")
+    if config is None:
+        raise InvalidArgument("the manifest has no 'config'")
+    if not document.has("layers"):
+        raise InvalidArgument("the manifest has no 'layers'")
     return Manifest(
         media_type,
         Descriptor.read(config),

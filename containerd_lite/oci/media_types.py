@@ -1,7 +1,7 @@
 """Media types of images, and functions that classify media types.
 
-OCI's types are in the image-spec (media-types.md). Docker's types are in distribution's
-documentation of manifest v2 schema 2.
+The image-spec defines OCI's types (media-types.md). Distribution's documentation of manifest v2,
+schema 2, defines Docker's types.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ IN_TOTO = "application/vnd.in-toto+json"
 ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
 ATTESTATION_VALUE = "attestation-manifest"
 
-#: The media types in the ``Accept`` header of a request that resolves a reference. containerd sends
-#: them in the same order (core/remotes/docker/resolver.go).
+#: The media types in the ``Accept`` header of a request that resolves a reference. The order is the
+#: same as in containerd (core/remotes/docker/resolver.go).
 ACCEPTED = (DOCKER_MANIFEST, DOCKER_INDEX, OCI_MANIFEST, OCI_INDEX)
 
 _INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
@@ -71,12 +71,18 @@ def is_index(media_type: str) -> bool:
 
 
 def is_manifest(media_type: str) -> bool:
-    """Return whether this is the media type of a manifest. Schema 1 and indexes are excluded."""
+    """Return whether this is the media type of a manifest.
+
+    The result is false for schema 1 and for indexes.
+    """
     return media_type in _MANIFESTS
 
 
 def is_document(media_type: str) -> bool:
-    """Return whether this is the media type of a manifest or an index. Schema 1 is excluded."""
+    """Return whether this is the media type of a manifest or an index.
+
+    The result is false for schema 1.
+    """
     return media_type in _MANIFESTS or media_type in _INDEXES
 
 
@@ -86,7 +92,7 @@ def is_schema1(media_type: str) -> bool:
 
 
 def may_be_schema1(media_type: str) -> bool:
-    """Return whether a manifest with this media type can be of schema 1; see ``VAGUE_SCHEMA1``."""
+    """Return whether a schema 1 manifest can have this media type; see ``VAGUE_SCHEMA1``."""
     return is_schema1(media_type) or media_type == VAGUE_SCHEMA1
 
 
@@ -98,8 +104,8 @@ def is_config(media_type: str) -> bool:
 def is_layer(media_type: str) -> bool:
     """Return whether this is the media type of a layer, with any compression or encryption.
 
-    The rule is the same as in containerd's ``images.IsLayerType``. It includes formats that this
-    package cannot unpack.
+    The rule is the same as in containerd's ``images.IsLayerType``. The rule includes formats that
+    this package cannot unpack.
     """
     return (
         media_type.startswith(_OCI_LAYER_PREFIX) or media_type.partition("+")[0] in _DOCKER_LAYERS
@@ -109,7 +115,8 @@ def is_layer(media_type: str) -> bool:
 def is_archive(media_type: str) -> bool:
     """Return whether this is the media type of a layer that is a tar archive.
 
-    The archive can be uncompressed, gzip or zstd. Encrypted layers are excluded.
+    The archive can be uncompressed, or compressed with gzip or zstd. The result is false for an
+    encrypted layer.
     """
     return media_type in _OCI_ARCHIVES or media_type in _DOCKER_LAYERS
 
@@ -127,7 +134,7 @@ def is_attestation(media_type: str, annotations: dict[str, str] | None = None) -
 
     Args:
         media_type: The descriptor's media type. In-toto's media type marks an attestation.
-        annotations: The descriptor's annotations. BuildKit marks attestations by an annotation.
+        annotations: The descriptor's annotations. BuildKit marks attestations with an annotation.
             Default: none.
     """
     if media_type == IN_TOTO:

@@ -1,4 +1,4 @@
-"""Platforms: their syntax, their canonical form, and the platforms whose images a platform runs.
+"""Platforms: their syntax, their canonical form, and the images that can run on a platform.
 
 The rules are the same as in containerd's ``platforms`` module.
 """
@@ -25,7 +25,7 @@ _ARCHITECTURES = frozenset(
      "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm")
 )  # fmt: skip
 #: Name of an architecture in kernels and distributions → Go's name, and the variant that the name
-#: implies. ``""`` means that the platform has no variant, and ``None`` that the name does not say.
+#: implies. ``""`` removes the variant of a platform, and ``None`` keeps the variant.
 _ALIASES = {
     "i386": ("386", ""), "i486": ("386", ""), "i586": ("386", ""), "i686": ("386", ""),
     "x86_64": ("amd64", None), "x86-64": ("amd64", None), "aarch64": ("arm64", None),
@@ -33,7 +33,7 @@ _ALIASES = {
 }  # fmt: skip
 #: Prefix of ``uname -m`` on 32-bit ARM kernels → variant.
 _ARM_KERNELS = {"armv5": "v5", "armv6": "v6", "armv7": "v7", "armv8": "v8"}
-#: Architecture and variant → canonical variant. Canonical variants themselves are not listed.
+#: Architecture and variant → canonical variant. Variants that are already canonical are not listed.
 _CANONICAL_VARIANTS = {
     ("amd64", "v1"): "",
     ("arm64", "v8"): "",
@@ -70,7 +70,7 @@ class Platform:
     def read(cls, document: Document) -> Platform:
         """Read a platform from a descriptor's ``platform`` or from an image config.
 
-        Both contain the platform in the same fields.
+        The two objects have the same platform fields.
 
         Raises:
             InvalidArgument: A field has the wrong type.
@@ -160,8 +160,8 @@ def parse(text: str) -> Platform:
             operating system or the architecture is missing, this machine's value is used.
 
     Raises:
-        InvalidArgument: ``text`` does not have one of these forms, or is a single word that is
-            not a known operating system or architecture.
+        InvalidArgument: ``text`` has none of the three forms, or is a single word that is not a
+            known operating system or architecture.
     """
     first, *others = text.split("/", 3)
     system = _OS_PATTERN.fullmatch(first)
@@ -211,7 +211,7 @@ def vector(platform: Platform) -> tuple[Platform, ...]:
     The order is the same as in containerd's ``platforms.Only``:
 
     - For amd64/vN: the variants from vN down to v1, then 386.
-    - For arm64: the minor versions of v9 and v8, then arm/v8 to arm/v5.
+    - For arm64: the minor versions of v9 and v8, then arm/v8 down to arm/v5.
     - For arm/vN: the variants from vN down to v5.
     """
     wanted = normalise(platform)
@@ -249,8 +249,9 @@ def rank(wanted: Platform, offered: Platform) -> int | None:
 def _matches(runnable: Platform, offered: Platform) -> bool:
     """Return whether ``offered`` matches ``runnable``.
 
-    Both must have the same operating system, architecture and variant. ``runnable`` must have all
-    OS features of ``offered``. On Windows, both must have the same build.
+    The two platforms must have the same operating system, architecture and variant. ``runnable``
+    must have all OS features of ``offered``. On Windows, the two versions must have the
+    same build, unless a version is unknown.
     """
     same = (runnable.os, runnable.architecture, runnable.variant) == (
         offered.os, offered.architecture, offered.variant,

@@ -86,7 +86,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """The digest if the reference has one, else the tag. Requests to a registry contain it."""
+        """The digest if the reference has one, else the tag. Registry requests use this value."""
         return self.digest or self.tag
 
     @property

@@ -1,8 +1,8 @@
 """Docker's image manifest v2, schema 1, and the image config that is made from such a manifest.
 
-A signed manifest is a JWS in libtrust's pretty form. Signatures are not verified, because a client
-has no reason to trust any key. Instead, the digest of the payload is verified. The image IDs in a
-manifest are ignored, because this package identifies content by digest (CVE-2014-8178).
+A signed manifest is a JWS in libtrust's pretty form. This package does not verify the signatures,
+because a client has no reason to trust any key. This package verifies the digest of the payload. It
+ignores the image IDs in a manifest, because it identifies content by digest (CVE-2014-8178).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..records import record
 from . import digest as digests
 from . import media_types
 from .config import History
-from .document import Document
+from .document import Document, quoted
 from .platform import Platform
 
-#: The maximum number of build steps in a manifest. Docker allows 127 layers; the other steps have
-#: no content.
+#: The maximum number of build steps in a manifest. Docker allows 127 layers, but a manifest can
+#: also have steps without content.
 MAX_STEPS = 1024
 
 _WHAT = "the schema 1 manifest"
@@ -83,7 +83,8 @@ class Schema1:
 
         Args:
             diff_ids: The digests of the uncompressed layers, bottom first.
-            empty: For the digest of each layer's blob, whether the layer is empty.
+            empty: A mapping that says for each layer whether the layer is empty. Its keys are the
+                digests of the layers' blobs.
 
         Raises:
             InvalidArgument: A field has the wrong type.
@@ -118,13 +119,15 @@ def payload(body: bytes) -> bytes:
     if not document.has(_SIGNATURES):
         return body
     payloads = set(document.each(_SIGNATURES, _read_signed_part))
-    if len(payloads) != 1:
-        raise InvalidArgument(f"{_WHAT} must have signatures that all cover the same payload")
+    if not payloads:
+        raise InvalidArgument(f"{_WHAT} has an empty list of signatures")
+    if len(payloads) > 1:
+        raise InvalidArgument(f"{_WHAT} has signatures that cover different payloads")
     ((length, tail),) = payloads
     rest = body[length:].lstrip(_BLANKS)
     if tail.strip(_BLANKS) != b"}" or not rest.startswith(b","):
         raise InvalidArgument(
-            f"{_WHAT} must consist of the signed part, followed by its signatures"
+            f"{_WHAT} must end with its signatures, which directly follow the signed part"
         )
     if Document.parse(b"{" + rest[1:], f"the end of {_WHAT}").fields.keys() != {_SIGNATURES}:
         raise InvalidArgument(f"{_WHAT} has unsigned fields besides the signatures")
@@ -166,10 +169,12 @@ def parse(body: bytes) -> Schema1:
     """
     document = Document.parse(body, _WHAT).check_case(_FIELDS)
     own_type = document.text("mediaType")
-    if document.integer("schemaVersion") != 1 or (
-        own_type and not media_types.is_schema1(own_type)
-    ):
-        raise InvalidArgument(f"{_WHAT} has the schemaVersion or mediaType of another format")
+    if document.integer("schemaVersion") != 1:
+        raise InvalidArgument(f"{_WHAT} does not have the schemaVersion 1")
+    if own_type and not media_types.is_schema1(own_type):
+        raise InvalidArgument(
+            f"{_WHAT} has the media type {quoted(own_type)}, which belongs to another format"
+        )
     for name in _FORBIDDEN_FIELDS:
         if name in document.fields:
             raise InvalidArgument(
@@ -179,8 +184,8 @@ def parse(body: bytes) -> Schema1:
     images = document.each("history", _read_image)
     if len(blobs) != len(images) or not 0 < len(blobs) <= MAX_STEPS:
         raise InvalidArgument(
-            f"{_WHAT} has {len(blobs)} layers and {len(images)} history entries; the numbers "
-            f"must be equal, and from 1 to {MAX_STEPS}"
+            f"{_WHAT} has {len(blobs)} layers and {len(images)} history entries; the two "
+            f"numbers must be equal, and from 1 to {MAX_STEPS}"
         )
     steps = tuple(
         HistoryStep(blob, _read_history(blob, image))
@@ -219,7 +224,7 @@ def _is_marked_empty(image: Document) -> bool:
 
 
 def _normalise_time(text: str) -> str:
-    """Return a time as Go writes it: without zeros at the end of the fraction, and Z for UTC."""
+    """Return a time as Go writes it: no zeros at the end of the fraction, and ``Z`` for UTC."""
     match = _TIME.fullmatch(text)
     if text and not match:
         raise InvalidArgument(f"{_WHAT}: 'created' is not a time")

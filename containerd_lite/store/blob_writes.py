@@ -21,11 +21,11 @@ from ..oci.descriptor import Descriptor
 from .protocol import ContentStore, Writer, ingest_ref
 from .write_locks import write_lock
 
-#: Seconds to wait for another writer of the same blob that makes no progress.
+#: The wait for another writer ends if this writer makes no progress for this many seconds.
 _STALL_TIMEOUT = 60.0
 #: The first and the longest wait between attempts to open a write, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
-#: The characters that Go escapes in JSON, so that HTML can contain it.
+#: The characters that Go escapes in JSON, so that HTML can contain the JSON.
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
@@ -53,11 +53,12 @@ def write_blob(
         descriptor: The descriptor of the blob. The store verifies the size and the digest.
         fill: A function that writes the bytes of the blob from ``writer.offset`` to the end. An
             earlier writer may have written the bytes before this offset.
-        labels: The labels of the blob, if this call writes the blob. Default: none.
-        check: A function that is called while this function waits for another writer. It raises an
-            error to stop the wait.
-        pause: A function that sleeps before the next attempt to open a locked write. Its arguments
-            are the seconds to sleep, and the number of bytes that the other writer has written.
+        labels: The labels that the blob gets if this call writes the blob. Default: none.
+        check: A function that ``write_blob`` calls repeatedly during the wait for another writer.
+            An error that ``check`` raises ends the wait.
+        pause: A function that sleeps between two attempts to open a write that another writer has
+            locked. Its arguments are the seconds to sleep, and the number of bytes that the other
+            writer has written.
         keeps_partial: Whether the store keeps the bytes of a failed write, so that a later write
             can continue.
 
@@ -88,8 +89,8 @@ def write_blob(
                 if not (keeps_partial or is_away(error)):
                     _abort(store, descriptor)
                 raise
-            # The bytes of an earlier writer may be wrong. They are deleted now: start again, but
-            # only once.
+            # An earlier writer may have written wrong bytes. Now that these bytes are deleted,
+            # start again, but only once.
             may_restart = False
         return False
 
@@ -100,7 +101,7 @@ def _open(
     check: Callable[[], object],
     pause: Callable[[float, int], object],
 ) -> Writer | None:
-    """Open the write of a blob as soon as no other writer has locked its ref.
+    """Open the write of a blob. Wait while another writer has the lock of the write's ref.
 
     Return ``None`` if the store has the blob.
     """
@@ -142,7 +143,7 @@ def _abort(store: ContentStore, descriptor: Descriptor) -> None:
 
 
 def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[Descriptor, bool]:
-    """Write a manifest, index or config that this program has made. It gets no labels.
+    """Write a manifest, index or config that this program has made. The blob gets no labels.
 
     Returns:
         The descriptor of the document, and whether this call wrote the document. The second value
@@ -155,6 +156,6 @@ def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[D
 
 
 def indented_json(value: object) -> bytes:
-    """Return JSON as containerd writes it: with an indentation of three spaces, in Go's form."""
+    """Return JSON as containerd writes it: indented by three spaces, and with Go's escapes."""
     text = json.dumps(value, ensure_ascii=False, indent=3)
     return text.translate(_ESCAPES).encode()

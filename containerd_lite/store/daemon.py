@@ -1,4 +1,4 @@
-"""A daemon's content store, as a ``ContentStore``.
+"""The implementation of ``ContentStore`` that uses a daemon's content store.
 
 The readers can seek. The writers do not wait for the daemon's response to each chunk.
 """
@@ -23,8 +23,8 @@ from ..undo import Undo
 _MAX_CHUNK = 2 << 20
 #: The size of a reader's buffer in bytes. Larger reads bypass the buffer.
 _READ_BUFFER = 64 << 10
-#: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, these
-#: bytes and the chunk to send next are lost: at most 4 MiB together.
+#: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, the
+#: writer loses these bytes and the next chunk: at most 4 MiB together.
 _MAX_UNCONFIRMED = 2 << 20
 #: Seconds between attempts to abort a write while the daemon still writes to the write's folder.
 _ABORT_WAITS = (0.01, 0.03, 0.1, 0.3, 0.0)
@@ -58,7 +58,7 @@ class DaemonStore:
         return self._service.list(*filters)
 
     def reader(self, digest: str) -> BinaryIO:
-        """Return a blob as a binary file that can seek; see ``ContentStore.reader``."""
+        """Return a blob as a seekable binary file; see ``ContentStore.reader``."""
         return cast(BinaryIO, io.BufferedReader(_Reader(self._service, digest), _READ_BUFFER))
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> DaemonWriter:
@@ -80,8 +80,9 @@ class DaemonStore:
     def abort(self, ref: str) -> None:
         """Delete an incomplete write.
 
-        Right after the writer is closed, the daemon can still write to the write's folder, so that
-        the first attempt fails. This method tries again for up to 0.44 seconds.
+        Directly after a writer closes, the daemon can still write to the folder of this write. The
+        first attempt to delete the write then fails. This method tries again for up to 0.44
+        seconds.
 
         Raises:
             NotFound: The daemon has no such write.
@@ -99,7 +100,7 @@ class DaemonStore:
 
 
 class _Reader(io.RawIOBase):
-    """A blob as a raw file, which reads from a ``Read`` stream.
+    """A blob as a raw file, which reads from a stream of the RPC ``Read``.
 
     After a seek, the file opens a new stream. The constructor opens the first stream, and raises
     ``NotFound`` if the blob does not exist.
@@ -110,7 +111,7 @@ class _Reader(io.RawIOBase):
         self._digest = digest
         self._position = 0
         self._stream: ContentRead | None = service.read(digest)
-        #: The bytes of the last chunk that are not read yet; ``None`` at the end of the blob.
+        #: The unread bytes of the last chunk; ``None`` at the end of the blob.
         self._rest: memoryview | None = None
         try:
             self._rest = self._stream.receive()
@@ -145,7 +146,7 @@ class _Reader(io.RawIOBase):
         start = self._service.info(self._digest).size if whence == io.SEEK_END else base[whence]
         target = start + offset
         if target < 0:
-            raise OutOfRange(f"{self._digest} cannot be read at offset {target}")
+            raise OutOfRange(f"{self._digest} cannot be read at the negative offset {target}")
         if target != self._position:
             self._drop_stream()
             self._position = target
@@ -167,7 +168,7 @@ class _Reader(io.RawIOBase):
 
 
 class DaemonWriter:
-    """A write of a blob in a daemon; implements ``Writer``.
+    """A write of a blob to a daemon; implements ``Writer``.
 
     Args:
         write: The stream of the write.

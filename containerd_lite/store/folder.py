@@ -23,14 +23,15 @@ def explained(folder: Path) -> Iterator[None]:
         ResourceExhausted: The disk or a quota is full, or too many files are open.
         PermissionDenied: The user is not allowed to access the file.
         NotFound: The file does not exist.
-        InvalidArgument: The path is not valid for this use. For example, it is the path of a
-            folder where a file is needed.
+        InvalidArgument: The path is not valid for this use. For example, the path leads to a
+            folder, but a file is needed.
         DataLoss: The disk cannot be read or written.
         FailedPrecondition: Any other error of the operating system.
     """
     try:
         yield
-    except ContainerdError:  # some subclasses are also subclasses of OSError
+    # Some subclasses of ContainerdError are also subclasses of OSError.
+    except ContainerdError:
         raise
     except OSError as error:
         raise of_system(error, place=folder) from error

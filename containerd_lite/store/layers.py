@@ -1,4 +1,4 @@
-"""Streams that can be compressed with gzip or zstd: detection and bounded decompression."""
+"""Detection and bounded decompression of streams that are compressed with gzip or zstd."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from ..errors import DataLoss, FailedPrecondition, ResourceExhausted
 #: The number of bytes that ``detect`` needs.
 MAGIC = 4
 _MAGICS = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd"}
-#: The second to fourth byte of a skippable zstd frame (RFC 8878, section 3.1.2). The first byte is
-#: from 0x50 to 0x5f. The output of pzstd starts with such a frame.
+#: Bytes 2 to 4 of a skippable zstd frame (RFC 8878, section 3.1.2). Byte 1 is from 0x50 to 0x5f.
+#: The output of pzstd starts with a skippable frame.
 _SKIPPABLE = b"\x2a\x4d\x18"
 #: The number of compressed bytes to read at a time.
 _CHUNK = 256 << 10
-#: The least number of bytes to decompress at a time, even if the caller reads only a tar header.
+#: Decompress up to this many bytes at a time, even if the caller reads only a tar header.
 _MIN_OUTPUT = 64 << 10
-#: The module for zstd in Python 3.14, and the module of a package for older versions.
+#: The zstd module of Python 3.14, and the module of the package backports.zstd for older Python
+#: versions.
 _ZSTD_MODULES = ("compression.zstd", "backports.zstd")
 #: The maximum number of decompressed bytes per compressed byte. The layers of real images stay far
 #: below this limit. gzip can reach 1,032:1, and zstd far more.
 MAX_RATIO = 250
-#: The ratio is checked only if a stream has more decompressed bytes than this.
+#: The number of decompressed bytes up to which a stream may exceed the ratio.
 FREE = 1 << 30
 
 
@@ -43,7 +44,7 @@ class Readable(Protocol):
 class PlainStream:
     """A sequential stream of bytes, which the tar reader reads.
 
-    This class does not decompress. To read compressed bytes, use ``decompressed``.
+    This class does not decompress the bytes. To read a compressed stream, use ``decompressed``.
 
     Args:
         file: The source of the bytes.
@@ -62,9 +63,9 @@ class PlainStream:
             The number of bytes read.
 
         Raises:
-            DataLoss: ``file`` decompresses a stream, and this stream is broken or cut off.
-            ResourceExhausted: ``file`` decompresses a stream to more bytes than ``MAX_RATIO``
-                allows.
+            DataLoss: ``file`` is a decompressor, and its compressed stream is broken or cut off.
+            ResourceExhausted: ``file`` is a decompressor, and its output is larger than
+                ``MAX_RATIO`` allows.
         """
         filled = 0
         while filled < len(buffer) and (count := self._read(buffer[filled:])):
@@ -92,13 +93,13 @@ class PlainStream:
 
 
 def detect(head: bytes) -> str:
-    """Return the compression of a stream.
+    """Return the compression format of a stream.
 
     Args:
         head: The first ``MAGIC`` bytes of the stream.
 
     Returns:
-        ``"gzip"`` or ``"zstd"``; ``""`` if the stream has neither of these compressions.
+        ``"gzip"`` or ``"zstd"``; ``""`` if the stream has neither format.
     """
     if head[:1] and head[0] >> 4 == 5 and head[1:4] == _SKIPPABLE:
         return "zstd"
@@ -109,10 +110,10 @@ def decompressed(stream: PlainStream) -> PlainStream:
     """Return the decompressed bytes of a stream.
 
     Args:
-        stream: A stream that is at its beginning. It can be gzip, zstd or uncompressed.
+        stream: A gzip, zstd or uncompressed stream from which no bytes have been read.
 
     Raises:
-        FailedPrecondition: The stream is zstd, and this Python has no module for it.
+        FailedPrecondition: The stream is zstd, and this Python has no zstd module.
     """
     buffer = bytearray(MAGIC)
     head = bytes(buffer[: stream.readinto(memoryview(buffer))])
@@ -146,9 +147,9 @@ class Decompressor:
 
     Args:
         source: The compressed bytes.
-        new: A function that makes a decompressor. It is called for each member or frame.
+        new: A function that makes a new codec for each member or frame.
         max_ratio: The maximum number of decompressed bytes per compressed byte.
-        free: The ratio is checked only if there are more decompressed bytes than this.
+        free: The number of decompressed bytes up to which the stream may exceed ``max_ratio``.
     """
 
     def __init__(
@@ -227,7 +228,10 @@ class Decompressor:
         return plain
 
     def _check_ratio(self, count: int) -> None:
-        """Count decompressed bytes, and raise ``ResourceExhausted`` if the ratio is too high."""
+        """Add ``count`` to the number of decompressed bytes.
+
+        Raise ``ResourceExhausted`` if the ratio is too high.
+        """
         self._plain_size += count
         if self._plain_size > max(self._free, self._max_ratio * self._compressed_size):
             raise ResourceExhausted(
@@ -254,6 +258,9 @@ def _zstd_module() -> ModuleType:
 
 
 def _zstd(module: ModuleType) -> Callable[[], Codec]:
-    """Return the module's decompressor class. It refuses windows above 128 MiB by default."""
+    """Return the module's decompressor class.
+
+    By default, the class refuses a frame with a window of more than 128 MiB.
+    """
     decompressor: Callable[[], Codec] = module.ZstdDecompressor
     return decompressor

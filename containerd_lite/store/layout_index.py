@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ..errors import InvalidArgument, ResourceExhausted
 from ..oci import media_types
-from ..oci.document import Document
+from ..oci.document import Document, quoted
 from .folder import read, replace
 
 INDEX = "index.json"
 #: The maximum size of an index in bytes, as in containerd's importer.
 MAX_INDEX = 20 << 20
-#: Fields of manifests. Another program could read an index with such a field as a manifest
-#: (CVE-2021-41190).
+#: Fields that only manifests have. Another program could read an index with one of these fields as
+#: a manifest (CVE-2021-41190).
 _NOT_IN_INDEX = ("config", "layers", "fsLayers")
 _FIELDS = (
     "schemaVersion", "mediaType", "artifactType", "manifests", "subject", "annotations",
@@ -34,18 +34,27 @@ def parse_index(body: bytes, what: str = INDEX) -> Document:
         what: The name of the document in error messages.
 
     Raises:
-        InvalidArgument: The document is not an index, or could be read as another document.
+        InvalidArgument: The document is not an index, or another program could read the document
+            as a manifest.
     """
     index = Document.parse(body, what, limit=MAX_INDEX).check_case(_FIELDS)
     kind = index.text("mediaType", media_types.OCI_INDEX)
-    is_other = any(name in index.fields for name in _NOT_IN_INDEX)
-    if index.integer("schemaVersion") != 2 or not media_types.is_index(kind) or is_other:
-        raise InvalidArgument(f"{what} is not an index, or could be read as another document")
+    if index.integer("schemaVersion") != 2:
+        raise InvalidArgument(f"{what} does not have the schemaVersion 2 of an index")
+    if not media_types.is_index(kind):
+        raise InvalidArgument(
+            f"{what} has the media type {quoted(kind)}, which does not belong to an index"
+        )
+    for name in _NOT_IN_INDEX:
+        if name in index.fields:
+            raise InvalidArgument(
+                f"{what} is ambiguous: an index must not have a field {name!r} (CVE-2021-41190)"
+            )
     return index
 
 
 def entries(index: Document) -> tuple[Document, ...]:
-    """Return the entries of an index: its descriptors, as unparsed JSON objects.
+    """Return the entries of an index: JSON objects that are not yet read as descriptors.
 
     Raises:
         InvalidArgument: ``manifests`` is not a list of objects.
@@ -67,7 +76,7 @@ def load(path: Path) -> Document:
 
 
 def save(path: Path, index: Document, changed: Iterable[Document]) -> None:
-    """Write an index with new entries to its file. If this fails, the file stays as it was.
+    """Write an index with new entries to its file. If the write fails, the file stays unchanged.
 
     Args:
         path: The path of the file.
@@ -82,11 +91,13 @@ def save(path: Path, index: Document, changed: Iterable[Document]) -> None:
     if fields == index.fields:
         return
     try:
-        # The JSON has no spaces, because every change of a name writes the whole file.
+        # The JSON has no spaces, to keep the file small: every change of a name writes the whole
+        # file.
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path} cannot be written: {error}") from error
-    # UTF-8 cannot encode a lone surrogate. It came from a JSON escape, and becomes one again.
+    # UTF-8 cannot encode a lone surrogate. The surrogate came from a JSON escape, and becomes an
+    # escape again.
     body = text.encode("utf-8", "backslashreplace")
     if len(body) > MAX_INDEX:
         raise ResourceExhausted(

@@ -20,16 +20,16 @@ IMAGE_NAME = "io.containerd.image.name"
 class LayoutNames:
     """The image names of a layout; implements ``Names``.
 
-    The name of an entry is its annotation ``io.containerd.image.name``. If the entry does not have
-    this annotation, the name is ``org.opencontainers.image.ref.name``. docker, ctr and this package
-    write archives in which ``io.containerd.image.name`` is the full name, and
-    ``org.opencontainers.image.ref.name`` is only the tag. The entries that this class creates have
-    only ``org.opencontainers.image.ref.name``, with the full name, because skopeo, umoci and crane
-    read this annotation. A layout stores no labels.
+    The name of an entry is the value of its annotation ``io.containerd.image.name``. If the entry
+    does not have this annotation, the name is the value of ``org.opencontainers.image.ref.name``.
+    docker, ctr and this package write archives in which ``io.containerd.image.name`` is the full
+    name, and ``org.opencontainers.image.ref.name`` is only the tag. The entries that this class
+    creates have only ``org.opencontainers.image.ref.name``, with the full name, because skopeo,
+    umoci and crane read this annotation. A layout stores no labels.
 
     Other tools can give the same name to two images. ``list`` then returns both images. ``get`` and
-    ``delete`` raise ``FailedPrecondition``, because the name is ambiguous. ``put`` replaces both
-    entries.
+    ``delete`` raise ``FailedPrecondition``, because the name is ambiguous. ``put`` replaces the
+    entries of both images.
 
     Args:
         store: The layout.
@@ -41,11 +41,11 @@ class LayoutNames:
         self._store = store
 
     def get(self, name: str) -> ImageRecord:
-        """Return the record of a name.
+        """Return the record of the image with a name.
 
         Raises:
-            NotFound: The layout has no such name.
-            FailedPrecondition: Several images have the name.
+            NotFound: No image in the layout has this name.
+            FailedPrecondition: Several images in the layout have this name.
         """
         return _record(self._require_one(_find(name, self._store.entries()), name)[0])
 
@@ -53,7 +53,7 @@ class LayoutNames:
         """Return all records.
 
         Raises:
-            InvalidArgument: ``filters`` were given, which a layout does not support.
+            InvalidArgument: The caller gave ``filters``, which a layout does not support.
         """
         if filters:
             raise InvalidArgument(
@@ -64,7 +64,7 @@ class LayoutNames:
     def put(
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
     ) -> ImageRecord:
-        """Create a name that refers to ``target``, or let an existing name refer to ``target``.
+        """Create a name that refers to ``target``, or change the target of an existing name.
 
         Args:
             name: The name of the image.
@@ -76,7 +76,7 @@ class LayoutNames:
         """
         with self._store.changing_entries() as entries:
             old = _find(name, entries)
-            # Keep both annotations of an existing name, because other tools can read either.
+            # Keep both annotations of an existing name: some tools read only one of the two.
             names = _split_annotations(old[0])[0] if old else {REF_NAME: name}
             named = replace(target, annotations={**_split_annotations(target)[1], **names})
             if old and old != [named]:
@@ -86,15 +86,15 @@ class LayoutNames:
         return _record(named)
 
     def delete(self, name: str, *, sync: bool = False) -> None:
-        """Delete a name. The blobs of the image stay.
+        """Delete a name. The blobs of the image stay in the layout.
 
         Args:
             name: The name of the image.
             sync: Ignored, because a layout has no garbage collection.
 
         Raises:
-            NotFound: The layout has no such name.
-            FailedPrecondition: Several images have the name.
+            NotFound: No image in the layout has this name.
+            FailedPrecondition: Several images in the layout have this name.
         """
         self.get(name)  # this raises NotFound before changing_entries() can create a layout
         with self._store.changing_entries() as entries:
@@ -102,7 +102,7 @@ class LayoutNames:
             entries[:] = [entry for entry in entries if _name(entry) != name]
 
     def _require_one(self, found: Sequence[Descriptor], name: str) -> Sequence[Descriptor]:
-        """Return ``found``. Raise an error unless all its entries refer to the same image."""
+        """Return ``found``. Raise an error unless all entries in it refer to the same image."""
         if not found:
             raise NotFound(f"{self._store.path} has no image {name!r}")
         if len({entry.digest for entry in found}) > 1:
@@ -123,7 +123,7 @@ def _name(entry: Document) -> str | None:
 
 
 def _split_annotations(entry: Descriptor) -> tuple[dict[str, str], dict[str, str]]:
-    """Return two mappings: the annotations with an entry's name, and all other annotations."""
+    """Return two mappings: the annotations that contain a name, and all other annotations."""
     names = {key: text for key, text in entry.annotations.items() if key in (IMAGE_NAME, REF_NAME)}
     return names, {key: text for key, text in entry.annotations.items() if key not in names}
 

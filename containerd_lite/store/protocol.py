@@ -16,11 +16,11 @@ from ..oci.descriptor import Descriptor
 
 
 class Writer(Protocol):
-    """A write of one blob, made by ``ContentStore.writer``.
+    """A write of one blob, which ``ContentStore.writer`` starts.
 
-    A writer is a context manager, which closes the writer at the end of its block. If the block
-    ends without ``commit``, the store keeps the bytes written so far. A later writer of the same
-    ref can continue after these bytes.
+    A writer is a context manager, which closes the writer at the end of the ``with`` block. If the
+    block ends without ``commit``, the store keeps the bytes written so far. A later writer with the
+    same ref can append to the kept bytes.
     """
 
     @property
@@ -34,7 +34,7 @@ class Writer(Protocol):
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the blob.
 
-        If the write of these bytes fails, the error can be raised by a later call.
+        If the store cannot write ``data``, a later call of a method can raise the error.
 
         Args:
             data: The bytes. The caller can reuse the buffer as soon as the method returns.
@@ -81,8 +81,8 @@ class ContentStore(Protocol):
     def identity(self) -> Hashable:
         """A value that identifies the store.
 
-        Two objects for the same store have equal values, and different stores have different
-        values.
+        Two objects for the same store have equal identities, and different stores have different
+        identities.
         """
 
     def info(self, digest: str) -> ContentInfo:
@@ -96,14 +96,14 @@ class ContentStore(Protocol):
         """Yield all blobs, or the blobs that match at least one of ``filters``."""
 
     def reader(self, digest: str) -> BinaryIO:
-        """Return a blob as a binary file that can seek.
+        """Return a blob as a seekable binary file.
 
         Raises:
             NotFound: The store has no such blob.
         """
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> Writer:
-        """Start a write, or continue an incomplete one.
+        """Start a write, or continue an incomplete write.
 
         Args:
             ref: The name of the write.
@@ -116,7 +116,7 @@ class ContentStore(Protocol):
         """
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
-        """Set labels of a blob. The other labels of the blob stay.
+        """Set labels of a blob. The other labels of the blob stay unchanged.
 
         Args:
             digest: The digest of the blob.
@@ -169,7 +169,7 @@ def read_blob(store: ContentStore, descriptor: Descriptor, limit: int) -> bytes:
 
 
 def ingest_ref(descriptor: Descriptor) -> str:
-    """Return the ref for writing a blob, in the form of containerd's ``remotes.MakeRefKey``."""
+    """Return the ref for a write of a blob, in the form of containerd's ``remotes.MakeRefKey``."""
     media_type = descriptor.media_type
     if media_types.is_manifest(media_type):
         kind = "manifest"

@@ -3,9 +3,9 @@
 The reader supports POSIX tar (ustar, pax) and GNU tar, and limits the sizes and the number of
 entries. It does not extract files.
 
-The reader refuses archives that two programs could interpret differently. In such an archive, an
-entry has two sizes or two names, or a link has data. Layers are an exception: the reader interprets
-layers as Go's archive/tar does, because the daemon uses archive/tar.
+The reader refuses archives that two programs could interpret differently. For example, it refuses
+an entry with two sizes or two names, and a link with data. Layers are an exception: the reader
+interprets layers as Go's archive/tar does, because the daemon uses archive/tar.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_ENTRIES = 100_000
 #: The maximum length of a name in characters (PATH_MAX of Linux).
 MAX_NAME = 4096
 #: The maximum number of characters in all names and link targets of an archive together. The caller
-#: keeps all of them in memory.
+#: keeps all names and link targets in memory.
 MAX_NAMES = 16 << 20
 #: The maximum size of a pax header or a GNU long name in bytes, as in Go's archive/tar.
 MAX_SPECIAL = 1 << 20
@@ -52,7 +52,7 @@ _KINDS: dict[bytes, EntryKind] = {
 }  # fmt: skip
 _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
 _SPECIAL = (_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK)
-#: The keys of the pax records that this module reads. It also reads ``_SPARSE_NAME``.
+#: The keys of the pax records that this module reads. The module also reads ``_SPARSE_NAME``.
 _KEYS = ("path", "linkpath", "size")
 _SPARSE_NAME = "GNU.sparse.name"
 
@@ -61,7 +61,7 @@ class Source(Protocol):
     """A sequential stream of the bytes of an archive."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill ``buffer``, or only a part of ``buffer`` at the end of the stream.
+        """Fill ``buffer``. At the end of the stream, fill only a part of ``buffer``.
 
         Return the number of bytes read.
         """
@@ -101,8 +101,8 @@ class TarReader:
     data that the caller has not read.
 
     A layer can have any number of entries. The names in a layer can contain any bytes, which are
-    decoded as in PEP 383. They can also contain ``..``, which never leads out of the root. A layer
-    can lack the end mark. Data after the end mark of a layer is ignored.
+    decoded as in PEP 383. The names can also contain ``..``, which never leads out of the root.
+    A layer can lack the end mark. The reader ignores data after the end mark of a layer.
 
     Args:
         source: The bytes of the archive.
@@ -136,9 +136,9 @@ class TarReader:
             yield self._entry(header)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` with data of the entry, or only a part of ``buffer`` at the end.
+        """Fill ``buffer`` with data of the entry, and return the number of bytes read.
 
-        Return the number of bytes read.
+        At the end of the data, fill only a part of ``buffer``.
         """
         size = min(len(buffer), self._rest)
         if size and self.source.readinto(buffer[:size]) != size:
@@ -164,8 +164,10 @@ class TarReader:
         header = self._block(may_end=self.is_layer)
         if header.strip(b"\0"):
             return _verify_checksum(header)
-        if self._special or self._block(may_end=self.is_layer).strip(b"\0"):
-            _refuse("has an end mark that is not at its end")
+        if self._special:
+            _refuse("has a pax header or GNU header without an entry")
+        if self._block(may_end=self.is_layer).strip(b"\0"):
+            _refuse("has a single zero block, but an end mark has two zero blocks")
         if not self.is_layer:
             self._finish()
         return None
@@ -179,10 +181,12 @@ class TarReader:
         return bytes(block)
 
     def _finish(self) -> None:
-        """Read the bytes after the end mark, so that the writer of a pipe can finish."""
+        """Read the bytes after the end mark, so that a program that writes to a pipe can finish."""
         rest = memoryview(bytearray(MAX_PADDING + 1))
         count = self.source.readinto(rest)
-        if count > MAX_PADDING or any(rest[:count]):
+        if count > MAX_PADDING:
+            _refuse(f"has more than {MAX_PADDING} bytes after its end mark")
+        if any(rest[:count]):
             _refuse("has data after its end mark")
 
     def _begin_data(self, size: int) -> None:
@@ -190,7 +194,7 @@ class TarReader:
 
     def _read_special(self, kind: bytes, size: int) -> None:
         if size > MAX_SPECIAL:
-            _refuse(f"has a header of {size} bytes; at most {MAX_SPECIAL} are allowed")
+            _refuse(f"has a header of {size} bytes, more than the {MAX_SPECIAL} allowed")
         if kind in self._special and not self.is_layer:
             _refuse("has two headers of the same type for one entry")
         body = bytearray(size)
@@ -199,15 +203,17 @@ class TarReader:
         if kind != _PAX_GLOBAL:
             self._special[kind] = bytes(body)
         elif not self.is_layer and any(name in _KEYS for name in self._records(bytes(body))):
-            _refuse("has a global header with a name or a size")
+            _refuse("has a global pax header that sets a name or a size")
 
     def _entry(self, header: bytes) -> Entry:
         special, self._special = self._special, {}
         kind = _KINDS.get(header[156:157])
         records = self._records(special[_PAX]) if _PAX in special else {}
         is_sparse = any(name.startswith("GNU.sparse.") for name in records)
-        if kind is None or (is_sparse and not self.is_layer):
-            _refuse("has an entry that is a sparse file or of an unknown type")
+        if kind is None:
+            _refuse("has an entry of an unsupported type")
+        if is_sparse and not self.is_layer:
+            _refuse("has a sparse file")
         gnu_name, gnu_target = (self._gnu_text(special, key) for key in (_LONG_NAME, _LONG_LINK))
         pax_name, pax_target = records.get("path"), records.get("linkpath")
         if self.is_layer:  # Go prefers GNU's long names to pax records
@@ -219,11 +225,13 @@ class TarReader:
         target = pax_target or gnu_target or self._text(header[157:257])
         size = _size(records["size"]) if "size" in records else _number(header[124:136])
         self._names += len(name) + len(target)
-        is_long = self._names > MAX_NAMES and not self.is_layer
-        if max(len(name), len(target)) > MAX_NAME or is_long:
-            _refuse("has names that are too long")
+        if max(len(name), len(target)) > MAX_NAME:
+            _refuse(f"has a name or link target of more than {MAX_NAME} characters")
+        if self._names > MAX_NAMES and not self.is_layer:
+            _refuse(f"has more than {MAX_NAMES} characters in all names and link targets together")
+        # The tar format of 1979 has no folder type: the name of a folder ends with a slash.
         if kind == FILE and name.endswith("/"):
-            kind = FOLDER  # the tar format of 1979 marks folders by a slash
+            kind = FOLDER
         if kind != FILE and size:
             if not self.is_layer:
                 _refuse(f"has data for {quoted(name)}, but {quoted(name)} is not a file")
@@ -276,21 +284,23 @@ class TarReader:
 
 
 def normalise_name(name: str) -> str:
-    """Return the name of an entry without empty components and ``.``.
+    """Return the name of an entry without its empty and ``.`` components.
 
     Raises:
         InvalidArgument: The name leads out of the archive, or contains NUL.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or "\0" in name:
+    if name.startswith("/") or ".." in parts:
         _refuse(f"has an entry {quoted(name)}, which leads out of the archive")
+    if "\0" in name:
+        _refuse(f"has an entry {quoted(name)}, whose name contains NUL")
     return "/".join(parts)
 
 
 def below_root(name: str) -> str:
-    """Return a name relative to a root filesystem.
+    """Return a name relative to the root of a filesystem.
 
-    ``..`` is resolved as if there were no symbolic links, and never leads out of the root.
+    Resolve ``..`` without regard to symbolic links. ``..`` never leads out of the root.
     """
     return posixpath.normpath(f"/{name}").strip("/")
 
@@ -325,7 +335,7 @@ def header(name: str, size: int, *, mode: int, folder: bool = False) -> bytes:
         name: The name of the entry.
         size: The size of the entry's data in bytes.
         mode: The permissions of the entry.
-        folder: Whether the entry is a folder. Default: it is a file.
+        folder: Whether the entry is a folder. Default: the entry is a file.
     """
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, mode
@@ -334,9 +344,9 @@ def header(name: str, size: int, *, mode: int, folder: bool = False) -> bytes:
 
 
 def _verify_checksum(header: bytes) -> bytes:
-    """Return the header if its checksum is right: the sum of its bytes, unsigned or signed.
+    """Return the header if its checksum equals the sum of its bytes.
 
-    Some programs add the bytes as signed numbers.
+    The bytes can be unsigned or signed numbers, because some programs add signed bytes.
     """
     checksum = _number(header[148:156])
     body = header[:148] + b" " * 8 + header[156:]
@@ -367,7 +377,7 @@ def _size(text: str) -> int:
 
 def _check_size(value: int) -> int:
     if value > _MAX_SIZE:
-        _refuse("has an entry that is larger than any file")
+        _refuse(f"has an entry of {value} bytes, more than the {_MAX_SIZE} allowed")
     return value
 
 

@@ -1,14 +1,14 @@
-"""Locks with which only one caller on a machine writes a given blob or snapshot at a time.
+"""Locks that let only one caller on a machine write a given blob or snapshot at a time.
 
 containerd 1.6 and 1.7 wait for the lock of a contended ref inside a transaction of their database.
-This delays all other requests, including the requests of the client that holds the lock. Six
-concurrent pulls of one image took 9 s without the locks of this module, and 0.5 s with them. Fifty
-concurrent pulls from four processes took 14 times as long as one pull without these locks, because
-each pull unpacked every layer.
+This wait delays all other requests, including the requests of the client that holds the lock. Six
+concurrent pulls of one image took 9 s without the locks of this module, and 0.5 s with the locks.
+Without the locks, fifty concurrent pulls from four processes took 14 times as long as one pull,
+because each pull unpacked every layer.
 
 The lock between processes is a Unix socket with an abstract name. The process that has bound the
-name holds the lock. The kernel releases the lock when this process ends, for whatever reason. A
-process that waits for the lock connects to the socket, and wakes up when this connection ends.
+name holds the lock. The kernel releases the lock when this process ends, for any reason. A process
+that waits for the lock connects to the socket, and wakes up when the kernel closes the connection.
 Correctness does not depend on the lock: a process that has waited for 60 seconds continues without
 the lock.
 """
@@ -29,30 +29,31 @@ from ..undo import Undo
 
 #: Seconds between the calls of ``check`` while this process waits for another process.
 _CHECK_INTERVAL = 0.1
-#: Seconds to wait for another process. A stopped process does not release its lock. A forked child
-#: can also keep the socket of the lock open.
+#: Seconds to wait for another process. A process that SIGSTOP has paused does not release its lock.
+#: A forked child can also keep the socket of the lock open.
 _TIMEOUT = 60.0
-#: The number of processes that can wait on the socket of a lock. Any further processes poll every
-#: millisecond.
+#: The maximum number of processes that can wait on the socket of a lock. All other processes that
+#: wait for the lock poll every millisecond.
 _BACKLOG = 128
 
 _guard = threading.Lock()
-#: For each key, the lock within this process, and the number of threads that hold this lock or wait
-#: for it.
+#: Key → the lock between the threads of this process, and the number of threads that hold the lock
+#: or wait for the lock.
 _locks: dict[Hashable, tuple[threading.RLock, int]] = {}
 
 
 @contextmanager
 def write_lock(key: Hashable, check: Callable[[], object]) -> Iterator[None]:
-    """Run the block while no other thread or process on this machine runs a block with this key.
+    """Run the ``with`` block while no other caller on this machine runs a block with this key.
 
-    After 60 seconds of waiting for another process, the block runs anyway.
+    Other callers are other threads and other processes. If another process keeps the lock for 60
+    seconds, the block runs without the lock.
 
     Args:
         key: A value that consists of strings, numbers and paths. Keys in different processes are
             equal if their ``repr`` is equal.
-        check: A function that is called repeatedly during the wait. It raises an error to stop the
-            wait.
+        check: A function that ``write_lock`` calls repeatedly during the wait. An error that
+            ``check`` raises ends the wait.
     """
     with _guard:
         lock, users = _locks.get(key, (threading.RLock(), 0))
@@ -116,7 +117,8 @@ def _wait_for_release(name: bytes, deadline: Deadline, check: Callable[[], objec
                     return
                 except TimeoutError:
                     continue
-        except ConnectionRefusedError:  # the holder does not listen yet, or has ended
+        except ConnectionRefusedError:  # the holder of the lock does not listen yet, or has ended
             return
-        except OSError:  # the holder has closed its socket, or too many processes are waiting
+        # The holder of the lock has closed its socket, or too many processes are waiting.
+        except OSError:
             threading.Event().wait(0.001)

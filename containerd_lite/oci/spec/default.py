@@ -35,8 +35,8 @@ _MOUNTS = (
     ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
     ("/run", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
 )
-#: The major and minor numbers of null, random, full, tty, zero, urandom, console, all of pts/*, and
-#: ptmx.
+#: The major and minor numbers of the devices null, random, full, tty, zero, urandom, console, pts/*
+#: and ptmx. ``None`` allows every minor number.
 _DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
 
 

@@ -21,15 +21,16 @@ def refuse(option: str, value: object, wanted: str) -> NoReturn:
     Args:
         option: The name of the option.
         value: The invalid value.
-        wanted: The values that the option accepts, as words that follow "Give".
+        wanted: A description of the values that the option accepts. The remedy consists of
+            the word "Give" and this description.
     """
     raise InvalidArgument(f"{option} cannot be {quoted(value)}", remedy=f"Give {wanted}")
 
 
 def text(option: str, value: object, wanted: str = "Unicode text without NUL bytes") -> str:
-    """Return ``value`` if it is a string without NUL that UTF-8 can encode.
+    """Return ``value`` if it is a string that UTF-8 can encode and that contains no NUL.
 
-    Strings in C cannot contain NUL.
+    A string in C ends at its first NUL.
     """
     if not isinstance(value, str) or "\0" in value:
         refuse(option, value, wanted)
@@ -41,7 +42,7 @@ def text(option: str, value: object, wanted: str = "Unicode text without NUL byt
 
 
 def texts(option: str, value: object) -> list[str]:
-    """Return the strings of an iterable as a list. A single string is refused."""
+    """Return the strings of an iterable as a list. Refuse a value that is itself a string."""
     return [text(option, item) for item in iterable(option, value, "a list of strings")]
 
 

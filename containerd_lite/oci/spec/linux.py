@@ -27,15 +27,19 @@ NAMESPACES = ("pid", "ipc", "uts", "mount", "network", "user", "cgroup", "time")
 _PROPAGATIONS = (
     "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable",
 )  # fmt: skip
-#: The largest user or group ID of Linux. The next 32-bit number stands for -1, which is not an ID.
+#: The largest user or group ID of Linux. The kernel reads the number after it as -1, which is not
+#: an ID.
 _MAX_ID = (1 << 32) - 2
 
 
 def set_namespaces(linux: Spec, namespaces: object) -> None:
-    """Set the namespaces in a mapping of kinds to values. ``set_namespace`` explains the values."""
+    """Set a namespace for each item of a mapping of namespace types to values.
+
+    ``set_namespace`` explains the values.
+    """
     for kind, value in mapping("namespaces", namespaces).items():
         if kind not in NAMESPACES:
-            refuse("namespaces", kind, f"only the kinds {', '.join(NAMESPACES)}")
+            refuse("namespaces", kind, f"only the namespace types {', '.join(NAMESPACES)}")
         set_namespace(linux, str(kind), value)
 
 
@@ -49,7 +53,7 @@ def set_namespace(linux: Spec, kind: str, value: object) -> None:
             absolute path of an existing namespace.
 
     Raises:
-        InvalidArgument: ``value`` is not one of these three.
+        InvalidArgument: ``value`` is not ``"host"``, ``"private"`` or an absolute path.
     """
     namespaces = entries(linux, "namespaces")
     indexes = [index for index, entry in enumerate(namespaces) if entry.get("type") == kind]
@@ -113,12 +117,12 @@ def set_cgroup(linux: Spec, cgroup_path: object, parent: object, container_id: s
         linux: The ``linux`` object of the spec.
         cgroup_path: The path. ``""`` means that the runtime chooses the cgroup.
         parent: The path of the parent cgroup, in which the cgroup gets the name ``container_id``.
-            ``cgroup_path`` and ``parent`` exclude each other.
+            The caller must not give both ``cgroup_path`` and ``parent``.
         container_id: The ID of the container.
     """
     if cgroup_path is not None and parent is not None:
         raise InvalidArgument(
-            "cgroup_path and cgroup_parent exclude each other", remedy="Give one of them"
+            "cgroup_path and cgroup_parent must not be given together", remedy="Give one of them"
         )
     if parent is not None:
         linux["cgroupsPath"] = posixpath.join("/", path("cgroup_parent", parent), container_id)
@@ -154,7 +158,7 @@ def set_rdt_class(linux: Spec, name: object) -> None:
 
 
 def add_devices(linux: Spec, devices: Sequence[Spec], access: str) -> None:
-    """Add device nodes, and let the container use them with ``access``, such as ``"rwm"``."""
+    """Add device nodes, and give the container ``access`` to them, such as ``"rwm"``."""
     entries(linux, "devices").extend(devices)
     rules = entries(section(linux, "resources"), "devices")
     for device in devices:

@@ -16,7 +16,7 @@ PERFMON BPF CHECKPOINT_RESTORE
 """
 KNOWN = tuple(f"CAP_{name}" for name in _NAMES.split())
 _ALL = "ALL"
-#: The sets that receive new capabilities. From the other sets, capabilities are only removed.
+#: The sets that receive new capabilities. This module adds no capabilities to the other sets.
 _GRANTED_SETS = ("bounding", "effective", "permitted")
 
 
@@ -46,7 +46,7 @@ def change_capabilities(process: Spec, add: object, drop: object, all_names: Seq
     gets all capabilities in ``all_names`` that are not in ``drop``.
 
     Raises:
-        InvalidArgument: A name is not the name of a capability.
+        InvalidArgument: ``add`` or ``drop`` contains an unknown capability.
     """
     added, dropped = _check_names("cap_add", add), _check_names("cap_drop", drop)
     if _ALL in dropped:
@@ -73,12 +73,12 @@ def _check_names(option: str, value: object) -> list[str]:
         if name not in (_ALL, *KNOWN):
             name = f"CAP_{name}"
         if name not in (_ALL, *KNOWN):
-            refuse(option, item, "names of capabilities(7), such as NET_ADMIN, or all")
+            refuse(option, item, "names from capabilities(7), such as NET_ADMIN, or the name all")
         names.append(name)
     return names
 
 
 def _remove_empty(sets: Spec) -> None:
-    """Remove empty sets, because Go does not write them."""
+    """Remove empty sets, because Go omits empty sets from the JSON."""
     for kind in [kind for kind, names in sets.items() if not names]:
         del sets[kind]

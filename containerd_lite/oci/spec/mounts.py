@@ -54,7 +54,7 @@ class Mount:
                 does not separate fields.
 
         Raises:
-            InvalidArgument: ``line`` does not have this syntax, or has no destination.
+            InvalidArgument: ``line`` has a syntax error, or has no destination.
         """
         fields: dict[str, str] = {}
         for part in _split_line(line):
@@ -82,7 +82,7 @@ def add_mounts(spec: Spec, mounts: object) -> None:
     """Add mounts, each a ``Mount`` or a string. Remove old mounts with the same destinations."""
     added = [
         document(mount if isinstance(mount, Mount) else Mount.parse(text("mounts", mount, _FORM)))
-        for mount in iterable("mounts", mounts, f"a list, each item {_FORM}")
+        for mount in iterable("mounts", mounts, f"a list in which each item is {_FORM}")
     ]
     _replace_mounts(spec, added)
 
@@ -90,7 +90,7 @@ def add_mounts(spec: Spec, mounts: object) -> None:
 def add_tmpfs(spec: Spec, mounts: object) -> None:
     """Add a tmpfs for each item of a mapping of destinations to options.
 
-    Options are a string such as ``"size=64m,mode=755"``.
+    The options of a tmpfs are one string, such as ``"size=64m,mode=755"``.
     """
     _replace_mounts(
         spec,
@@ -122,7 +122,7 @@ def add_host_files(spec: Spec, names: Iterable[str]) -> None:
 
 
 def make_writable(spec: Spec, *kinds: str) -> None:
-    """Make the read-only mounts of these types writable."""
+    """Make the read-only mounts whose type is in ``kinds`` writable."""
     for mount in entries(spec, "mounts"):
         if mount.get("type") in kinds:
             options = texts("spec: options", mount.get("options") or ())

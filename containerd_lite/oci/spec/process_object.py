@@ -33,8 +33,8 @@ _MAX_TERMINAL_SIZE = (1 << 16) - 1
 def env_pairs(option: str, lines: Iterable[str]) -> list[tuple[str, str | None]]:
     """Return a pair of name and value for each line ``NAME=value``.
 
-    As in containerd's Go client, a line ``NAME`` removes the variable. The value in the pair is
-    then ``None``.
+    As in containerd's Go client, a line without ``=`` removes the variable with this name. The
+    pair for a line without ``=`` is ``(name, None)``.
     """
     pairs: list[tuple[str, str | None]] = []
     for line in lines:
@@ -56,7 +56,7 @@ def env_table(variables: object) -> list[tuple[str, str | None]]:
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             raise InvalidArgument(
                 f"{quoted(name)} cannot be the name of an environment variable",
-                remedy="Give env= as a mapping of names without = to values",
+                remedy="Give names that are not empty and contain neither = nor NUL",
             )
         pairs.append((name, None if value is None else text(f"environment {name}", value)))
     return pairs
@@ -84,9 +84,13 @@ def set_args(process: Spec, args: Sequence[str]) -> None:
     Raises:
         InvalidArgument: The command line or the name of the program is empty.
     """
-    if not args or not args[0]:
+    if not args:
         raise InvalidArgument(
             "neither the image nor the caller says what to run", remedy="Give args="
+        )
+    if not args[0]:
+        raise InvalidArgument(
+            "the name of the program is empty", remedy="Give the program as the first item of args="
         )
     process["args"] = list(args)
     process.pop("commandLine", None)
@@ -101,14 +105,14 @@ def set_user(process: Spec, uid: int, gid: int, additional_gids: Iterable[int]) 
     """Set the user and the groups. ``gid`` is added to the additional groups (CVE-2023-25173)."""
     gids = list(additional_gids)
     user = section(process, "user")
-    user.pop("username", None)  # only specs for Windows have this field
+    user.pop("username", None)  # only specs for Windows have a user name
     user.update(uid=uid, gid=gid, additionalGids=gids if gid in gids else [gid, *gids])
 
 
 def set_terminal(process: Spec, terminal: object, size: object) -> None:
-    """Add or remove the terminal.
+    """Give the process a terminal, or remove the terminal.
 
-    If ``size`` is not ``None``, set the terminal's size to ``(columns, rows)``.
+    If ``size`` is not ``None``, set the terminal's size. ``size`` consists of columns and rows.
     """
     if flag("terminal", terminal):
         process["terminal"] = True
@@ -170,12 +174,15 @@ def _soft_and_hard(value: object) -> tuple[int, int]:
 
 
 def set_oom_score(process: Spec, score: object) -> None:
-    """Set ``oomScoreAdj``, from -1000 to 1000."""
+    """Set ``oomScoreAdj`` to a score from -1000 to 1000."""
     process["oomScoreAdj"] = integer("oom_score_adj", score, -1000, 1000)
 
 
 def set_label(process: Spec, option: str, field: str, label: object) -> None:
-    """Set ``field``, the AppArmor profile or the SELinux label. The value ``""`` removes it."""
+    """Set the AppArmor profile or the SELinux label in ``field``.
+
+    If ``label`` is empty, remove the field.
+    """
     process[field] = text(option, label)
     if not label:
         del process[field]
@@ -188,7 +195,7 @@ def relax(process: Spec) -> None:
 
 
 def user_of(process: Mapping[str, object]) -> str:
-    """Return the user and the group of a process as ``uid:gid``."""
+    """Return the user and the group of a process as the IDs ``uid:gid``."""
     user = process.get("user")
     ids = user if isinstance(user, dict) else {}
     return f"{ids.get('uid', 0)}:{ids.get('gid', 0)}"

@@ -61,7 +61,7 @@ def _set_cpus(cpu: Spec, options: Mapping[str, object]) -> None:
     cpus = options["cpus"]
     if "cpu_quota" in options or "cpu_period" in options:
         raise InvalidArgument(
-            "cpus excludes cpu_quota and cpu_period",
+            "cpus must not be given together with cpu_quota or cpu_period",
             remedy="Give either cpus, or cpu_quota and cpu_period",
         )
     is_number = (

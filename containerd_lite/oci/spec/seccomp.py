@@ -1,6 +1,6 @@
 """The seccomp profile that ``ctr run --seccomp`` uses (containerd's ``contrib/seccomp``).
 
-The rules are the same as in containerd 2.2.5 and later. They deny AF_ALG and AF_VSOCK sockets.
+The rules are the same as in containerd 2.2.5 and later. The rules deny AF_ALG and AF_VSOCK sockets.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname unlink 
 uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write
 writev
 """
-#: System call, comparison and value. A system call is allowed if its first argument matches one of
-#: the rows of the system call.
+#: Each row has a system call, a comparison, and a value with which the first argument is compared.
+#: The profile allows a system call if one of its rows matches.
 _ALLOWED_BY_ARGUMENT = (
     ("socket", "LT", 38),  # AF_ALG is 38
     ("socket", "EQ", 39),
@@ -72,7 +72,8 @@ _ALLOWED_BY_ARGUMENT = (
 _MIN_TRACING_KERNEL = (4, 8)
 _TRACING = "process_vm_readv process_vm_writev ptrace"
 
-#: Machine name of uname(2) → architectures, and additional system calls.
+#: Machine name of uname(2) → the profile's architectures, and the additional system calls that the
+#: profile allows.
 _MACHINES = {
     "x86_64": ("X86_64 X86 X32", "arch_prctl modify_ldt"),
     "i686": ("", "modify_ldt"),

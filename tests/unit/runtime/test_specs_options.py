@@ -68,7 +68,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cpus": 0}, "cpus"),
     ({"cpus": -1.0}, "cpus"),
     ({"cpus": float("nan")}, "cpus"),
-    ({"cpus": 1, "cpu_quota": 5}, "excludes cpu_quota"),
+    ({"cpus": 1, "cpu_quota": 5}, "together with cpu_quota"),
     ({"cpu_shares": True}, "cpu_shares"),
     ({"memory": "64m"}, "memory"),
     ({"memory": 0}, "memory"),

@@ -125,7 +125,7 @@ def test_headers_depend_on_their_arguments_alone() -> None:
 
 @pytest.mark.parametrize("name", ["../a", "a/../../b", "/a", "a\0b", "..", "a/.."])
 def test_names_that_lead_out(name: str) -> None:
-    with pytest.raises(InvalidArgument, match="leads out"):
+    with pytest.raises(InvalidArgument, match=r"leads out|contains NUL"):
         normalise_name(name)
 
 
@@ -230,7 +230,7 @@ def test_headers_without_end(blocks: bytes, most: int) -> None:
     entries = iter(TarReader(PlainStream(Endless(blocks))))
     for _ in range(most):
         next(entries)
-    with pytest.raises(InvalidArgument, match=r"more than|too long"):
+    with pytest.raises(InvalidArgument, match="more than"):
         next(entries)
 
 
