@@ -194,7 +194,9 @@ class DaemonWriter:
         """Append bytes to the blob; see ``Writer.write``."""
         view = memoryview(data)
         if self._size and self._offset + len(view) > self._size:
-            raise SizeMismatch(f"{self._expected} is longer than the expected {self._size} bytes")
+            raise SizeMismatch(
+                f"{self._expected or 'the content'} is longer than the expected {self._size} bytes"
+            )
         for start in range(0, len(view), _MAX_CHUNK):
             chunk = view[start : start + _MAX_CHUNK]
             while self._offset + len(chunk) - self._write.offset > _MAX_UNCONFIRMED:

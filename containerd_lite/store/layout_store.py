@@ -373,7 +373,9 @@ class LayoutWriter:
             ResourceExhausted: The disk is full. ``offset`` includes the bytes that are in the file.
         """
         if self._size and self._offset + len(data) > self._size:
-            raise SizeMismatch(f"{self._expected} is longer than the expected {self._size} bytes")
+            raise SizeMismatch(
+                f"{self._expected or 'the content'} is longer than the expected {self._size} bytes"
+            )
         rest = memoryview(data)
         with explained(self._store.path):
             while rest:  # a disk that is nearly full accepts only a part of the bytes
@@ -400,7 +402,8 @@ class LayoutWriter:
         """
         digest = f"{self._hash.name}:{self._hash.hexdigest()}"
         if self._size and self._offset != self._size:
-            raise SizeMismatch(f"received {self._offset} of {self._size} bytes of {self._expected}")
+            name = self._expected or "the content"
+            raise SizeMismatch(f"received {self._offset} of {self._size} bytes of {name}")
         if self._expected and digest != self._expected:
             raise DigestMismatch(f"content of {self._expected} has the digest {digest}")
         target = self._store._blob_path(digest)

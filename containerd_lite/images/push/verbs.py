@@ -102,7 +102,8 @@ class PushVerbs(Verbs):
     ) -> Descriptor:
         """Copy an image from registry to registry.
 
-        The store is not used. Within one registry, blobs are mounted, not sent.
+        The store is not used. Within one registry, blobs that the registry can mount are not
+        transferred.
 
         Args:
             source: The reference to copy from.
