@@ -27,7 +27,7 @@ _OF_CONTAINERS = ("run", "exec")
 #: cannot be executed. 127: the command does not exist.
 FAILED_HERE, NOT_EXECUTABLE, NO_COMMAND = 125, 126, 127
 #: Exit codes by a part of the error message. The runtime has no error codes for a process that
-#: cannot start, but the message contains Go's text for an error of execve or of the PATH search.
+#: cannot start, but its message contains Go's text for an error of execve or of the PATH search.
 _START_ERRORS = (
     ("executable file not found in", NO_COMMAND),
     ("no such file or directory", NO_COMMAND),

@@ -18,7 +18,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-d", "--detach", action="store_true", help="print the container's id, and leave it running"
     )
-    parser.add_argument("--name", dest="id", metavar="ID", help="the container's id (random)")
+    parser.add_argument(
+        "--name", dest="id", metavar="ID", help="the container's id (default: random)"
+    )
     parser.add_argument(
         "--keep", action="store_true", help="do not remove the container at the end"
     )
