@@ -35,7 +35,7 @@ class Deadline:
         return self._at is not None and time.monotonic() >= self._at
 
     def sooner(self, seconds: float | None) -> Deadline:
-        """Return the earlier one of this deadline and ``Deadline(seconds)``."""
+        """Return this deadline or ``Deadline(seconds)``, whichever expires earlier."""
         other = Deadline(seconds)
         if other._at is None or (self._at is not None and self._at <= other._at):
             return self

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: The names of the loggers, relative to the package's logger.
 NAMES = ("images", "registry", "runtime", "transport", "wire")
-#: The environment variable that enables loggers. The value ``1`` enables all loggers. To enable
-#: only some loggers, the value is a list of names from ``NAMES``, separated by commas.
+#: The environment variable that enables loggers. The value ``1`` enables all loggers. The value can
+#: also be a list of names from ``NAMES``, separated by commas.
 VARIABLE = "CONTAINERD_LITE_DEBUG"
 _ALL, _NONE = ("1", "all", "true", "yes", "on"), ("", "0", "false", "no", "off")
 #: The value of ``logging.DEBUG``. This module imports logging only in ``switch_on``.

@@ -1,8 +1,8 @@
 """Acquires locks with a deadline, so that an interrupt never leaves a lock locked.
 
-A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If it
-raises after ``lock.acquire(timeout=…)`` has acquired the lock, but before the caller gets the
-result, the lock stays locked. Because a lock stayed locked, 5 of 800 command lines that were
+A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If a
+handler raises after ``lock.acquire(timeout=…)`` has acquired the lock, but before the caller gets
+the result, the lock stays locked. Because a lock stayed locked, 5 of 800 command lines that were
 interrupted at their start hung forever. ``with lock:`` always releases the lock, but cannot have a
 deadline.
 """

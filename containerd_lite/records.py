@@ -1,12 +1,12 @@
 """``record``: dataclasses that are cheap to define.
 
 ``dataclasses.dataclass`` compiles the methods of a class when the class is defined, which takes
-0.3 to 1 ms. A short-lived program defines more classes than it creates objects. A class that is
-defined with ``record`` starts with general methods, which work for every class. When the program
-creates the 17th object of the class, or first uses ``__dataclass_fields__``, the class gets the
-methods that ``dataclass`` compiles. All features of dataclasses work: ``dataclasses.fields``,
-``asdict``, ``replace``, ``copy.replace``, ``match``, pickling, equality and ``repr``. Type checkers
-see an ordinary dataclass.
+0.3 to 1 ms. A short-lived program imports many record classes, but creates only few objects of most
+classes. A class that is defined with ``record`` starts with general methods, which work for every
+class. When the program creates the 17th object of the class, or first uses
+``__dataclass_fields__``, the class gets the methods that ``dataclass`` compiles. All features of
+dataclasses work: ``dataclasses.fields``, ``asdict``, ``replace``, ``copy.replace``, ``match``,
+pickling, equality and ``repr``. Type checkers see an ordinary dataclass.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def names_of(kind: type) -> Iterable[str]:
 def has_default(kind: type, name: str) -> bool:
     """Return whether a field has a plain default.
 
-    A plain default is a value, not a factory. Python stores it as an attribute of the class.
+    A plain default is a value, not a factory, and is an attribute of the class.
     """
     return _layout(kind).fields[name].default is not _MISSING
 

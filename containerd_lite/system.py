@@ -46,7 +46,7 @@ def of_system(error: OSError, operation: str = "", place: object = None) -> Cont
     """Return the ``ContainerdError`` for an ``OSError``.
 
     Args:
-        error: The error. If its error number is not in ``_KINDS``, the result is a
+        error: The error. If the error number is not in ``_KINDS``, the result is a
             ``FailedPrecondition``.
         operation: The operation that failed.
         place: The path on which the operation failed, if ``error`` does not contain the path.

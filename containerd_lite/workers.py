@@ -1,8 +1,8 @@
 """A thread pool whose shutdown waits for all running calls, even after an interrupt.
 
 A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If it
-raises while ``ThreadPoolExecutor`` starts a thread, the thread runs, but the pool does not wait for
-the thread. So on a busy machine, an interrupted push sometimes returned before its upload was
+does so while ``ThreadPoolExecutor`` starts a thread, the thread runs, but the pool does not wait
+for the thread. So on a busy machine, an interrupted push sometimes returned before its upload was
 cancelled.
 """
 
@@ -24,8 +24,8 @@ _LONGEST_WAIT = 0.1
 class Workers(ThreadPoolExecutor):
     """A ``ThreadPoolExecutor`` that runs each call in a copy of the submitter's context.
 
-    After ``shutdown(wait=True)``, no call is running, and no call starts, even if an interrupt has
-    ended a method of the pool.
+    After ``shutdown(wait=True)``, no call is running, and no call starts. An exception from a
+    signal handler does not break this guarantee.
     """
 
     def __init__(self, most: int, name: str) -> None:

@@ -47,8 +47,8 @@ def _open_closed() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # open() returns the lowest free file descriptor. The lowest free one is ``number``,
-            # because all lower numbers are in use.
+            # open() returns the lowest free file descriptor, which is ``number``, because all lower
+            # file descriptors are in use.
             with suppress(OSError):
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 

@@ -138,7 +138,7 @@ def _width() -> int:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """The parser of one command. The options are added only when the parser gets arguments."""
+    """The parser of one command. ``parse_known_args`` adds the options of the command."""
 
     command = ""
 

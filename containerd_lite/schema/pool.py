@@ -53,8 +53,8 @@ _is_fork_safe = False
 def _make_fork_safe() -> None:
     """Make ``fork`` wait for ``_LOCK``. The caller must hold ``_LOCK``.
 
-    The creation of the first pool calls this function. So the import of the package registers
-    nothing.
+    ``_filled_pool`` calls this function before it makes the first pool. So the import of the
+    package registers nothing.
     """
     global _is_fork_safe
     if not _is_fork_safe:
@@ -237,7 +237,7 @@ def _proto_of(method: Any) -> Any:
     """Return the descriptor of a method as a message.
 
     Before protobuf 4.22, the method descriptors of the native backend do not have the attributes
-    ``client_streaming`` and ``server_streaming``, but the message has them.
+    ``client_streaming`` and ``server_streaming``, but a ``MethodDescriptorProto`` has them.
     """
     from google.protobuf.descriptor_pb2 import MethodDescriptorProto
 

@@ -242,7 +242,7 @@ class Channel:
                     link = self._link_for_call(deadline, dedicated)
                 else:
                     link = self._link_when_ready(deadline, dedicated, pauses)
-                try:  # Undo would do the same, but would make every call slower
+                try:  # the class Undo could replace this code, but would make every call slower
                     call = start(link)
                 except BaseException:
                     self.release(link)

@@ -8,8 +8,8 @@ hold the lock while they use the socket. Python runs other threads during a syst
 threads would block on the lock. One condition always holds: if the lock is free and a caller waits,
 there is a reader, or a follower was woken to become the reader.
 
-A signal handler can raise an exception at any point (for example, KeyboardInterrupt). If this
-happens while the thread holds the lock or transfers bytes, the state of the connection is unknown,
+A signal handler can raise an exception at any point (for example, KeyboardInterrupt). If a handler
+raises while the thread holds the lock or transfers bytes, the state of the connection is unknown,
 so the thread ends the connection. An exception in a thread that only waits does not affect other
 threads.
 """
@@ -127,7 +127,7 @@ class Multiplexer:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process, and not its parent before a fork, made the connection."""
+        """Whether this process made the connection. The value is false in a forked child."""
         return self._pid == os.getpid()
 
     def check_process(self) -> None:
@@ -296,7 +296,8 @@ class Multiplexer:
             self._process_received(received)
         elif not was_woken and not self._wire.is_ready and self._ready_by.expired:
             message = "the peer accepted the connection but sent nothing"
-            # is_unprocessed stays false, because a peer that SIGSTOP paused can read the call later
+            # is_unprocessed stays false, because the peer can read the call later, for example if
+            # SIGSTOP paused the peer.
             self._socket_io.lose(Status(metadata.UNAVAILABLE, message, b"", "connection"))
         if self._write_failure is not None:
             self._socket_io.drain(self._write_failure)

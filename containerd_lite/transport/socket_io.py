@@ -163,8 +163,8 @@ class SocketIO:
     def finish(self, status: Status) -> None:
         """End the connection, but first send the outgoing frames that the socket accepts at once.
 
-        These frames are acknowledgements, or a GOAWAY frame with the reason. The caller must not
-        call this method while a thread is writing.
+        These frames are acknowledgements, or a GOAWAY frame that says why the connection ends. The
+        caller must not call this method while a thread is writing.
         """
         self.wire.lose(status)
         if not self.is_shut and self.wire.outgoing:

@@ -276,11 +276,11 @@ class TLSSocket:
         self._may_have_more = filled == len(buffer)
         if self._has_ended:
             with suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RD)  # after this, poll reports the end
+                self._sock.shutdown(socket.SHUT_RD)  # so that poll reports the end of the data
         return filled
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> int:
-        """Send the bytes that the kernel accepts at once. Return the number of plaintext bytes.
+        """Send as many bytes as the kernel accepts, and return the number of sent plaintext bytes.
 
         The caller must pass the unsent bytes again, unchanged. The bytes of a record count as sent
         when the kernel has the whole record, because the peer cannot decrypt a part of a record.

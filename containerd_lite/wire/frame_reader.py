@@ -73,7 +73,7 @@ class FrameReader:
     def feed(self, data: memoryview) -> int:
         """Parse bytes, and return the number of parsed bytes.
 
-        The caller must pass the other bytes again, followed by the next received bytes.
+        The caller must pass the unparsed bytes again, followed by the next received bytes.
 
         Raises:
             ConnectionFault: A frame breaks a rule of HTTP/2.

@@ -54,7 +54,7 @@ def compress(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
 class Compressed:
     """A received gzip message that is decompressed only when the caller reads the message.
 
-    Before this, the message takes no more memory than its compressed bytes.
+    An unread message takes only the memory of its compressed bytes.
     """
 
     __slots__ = ("_data", "_limit")
@@ -173,7 +173,9 @@ class MessageReader:
         if self.is_discarding:
             self.wanted -= end
             if self.wanted < 0:
-                raise ResourceExhausted("received a long response that is not gRPC")
+                raise ResourceExhausted(
+                    f"received more than {_MAX_DISCARDED} bytes in a response that is not gRPC"
+                )
             return
         while at < end:
             view = self._view

@@ -161,7 +161,7 @@ def decode_metadata(fields: Iterable[tuple[bytes, bytes]]) -> Metadata:
 
 
 def decode_binary(value: bytes) -> bytes | None:
-    """Decode a ``-bin`` value, with or without padding. Return ``None`` if it is not base64."""
+    """Decode a ``-bin`` value, with or without padding, or return ``None`` if it is not base64."""
     value = value.strip()
     try:
         return b64decode(value + b"=" * (-len(value) % 4), validate=True)

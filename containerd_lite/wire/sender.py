@@ -17,7 +17,7 @@ from .frames import DATA, header
 #: (CVE-2019-9512, CVE-2019-9515).
 MAX_UNSENT_REPLIES = 1000
 #: If this number of buffers is unsent, HEADERS and DATA must wait. Without this limit, the queue
-#: would grow without bound if the peer opens windows but does not read (CVE-2019-9511,
+#: could grow without bound if the peer widens its windows, but does not read (CVE-2019-9511,
 #: CVE-2019-9517).
 MAX_UNSENT = 1024
 #: Maximum size in bytes of data that is copied into one buffer with the frame's header. If the data
