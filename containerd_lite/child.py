@@ -59,8 +59,8 @@ def run_child(
 
     Raises:
         Unknown: The program cannot be started.
-        DeadlineExceeded: The program did not end in time.
-        ResourceExhausted: The program wrote more than ``max_output``.
+        DeadlineExceeded: The program did not end before the deadline.
+        ResourceExhausted: The program wrote more than ``max_output`` bytes to standard output.
     """
     try:
         child = Popen(
@@ -139,7 +139,7 @@ def _communicate(
 
 
 def _write_input(descriptor: int, input: memoryview) -> memoryview:
-    """Write a part of ``input``, and return the part that is still to write.
+    """Write a part of ``input``, and return the unwritten rest.
 
     If the program has closed its standard input, return an empty view.
     """

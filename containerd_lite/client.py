@@ -61,7 +61,8 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             this channel.
 
     Raises:
-        InvalidArgument: The address is invalid, or both ``channel`` and an address are given.
+        InvalidArgument: The address is invalid, or ``channel`` is given together with ``address``
+            or ``tls``.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ class Deadline:
     __slots__ = ("_at",)
 
     def __init__(self, seconds: float | None = None) -> None:
-        """Make a deadline ``seconds`` from now. With ``None``, the deadline never expires."""
+        """Make a deadline that expires in ``seconds``, or never if ``seconds`` is ``None``."""
         self._at = None if seconds is None else time.monotonic() + seconds
 
     def remaining(self) -> float | None:
@@ -35,7 +35,7 @@ class Deadline:
         return self._at is not None and time.monotonic() >= self._at
 
     def sooner(self, seconds: float | None) -> Deadline:
-        """Return the earlier of this deadline and a new deadline in ``seconds``."""
+        """Return this deadline or ``Deadline(seconds)``, whichever expires earlier."""
         other = Deadline(seconds)
         if other._at is None or (self._at is not None and self._at <= other._at):
             return self
@@ -49,9 +49,9 @@ class Deadline:
 def backoff(first: float, most: float) -> Iterator[float]:
     """Yield the seconds to wait before each retry: exponential backoff with jitter.
 
-    Each wait is a random number between half of a bound and the bound. The bound starts at
-    ``first``, and doubles for each wait up to ``most``. If several clients fail at the same time,
-    the jitter spreads their retries.
+    Each wait is a random number between half of a bound and the bound. The bound is ``first`` for
+    the first wait, and doubles after each wait, but never exceeds ``most``. If several clients fail
+    at the same time, the jitter spreads their retries.
     """
     bound = first
     while True:

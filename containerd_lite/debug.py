@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: The names of the loggers, relative to the package's logger.
 NAMES = ("images", "registry", "runtime", "transport", "wire")
-#: The environment variable that enables loggers. The value ``1`` enables all loggers. Another value
-#: is a list of names from ``NAMES``, separated by commas.
+#: The environment variable that enables loggers. The value ``1`` enables all loggers. The value can
+#: also be a list of names from ``NAMES``, separated by commas.
 VARIABLE = "CONTAINERD_LITE_DEBUG"
 _ALL, _NONE = ("1", "all", "true", "yes", "on"), ("", "0", "false", "no", "off")
 #: The value of ``logging.DEBUG``. This module imports logging only in ``switch_on``.
@@ -66,7 +66,7 @@ def switch_on(names: Sequence[str] = NAMES) -> None:
 
 
 def switch_off() -> None:
-    """Disable the loggers that ``switch_on`` enabled, and remove its handler."""
+    """Disable the loggers that ``switch_on`` enabled, and remove the handler that it added."""
     global _output
     with _lock:
         if _output is None:
@@ -134,7 +134,7 @@ class LoggedStep:
         if error is None:
             self._logger.debug(f"{self._message}: %s in %.1f ms", *self._args, self.result, took)
         else:
-            # The texts of this package's errors contain no secrets. Texts of other errors can.
+            # The texts of this package's errors contain no secrets, but other texts can.
             why = str(error) if isinstance(error, ContainerdError) else ""
             why = f"{type(error).__name__}: {why}" if why else type(error).__name__
             self._logger.debug(f"{self._message}: failed in %.1f ms: %s", *self._args, took, why)

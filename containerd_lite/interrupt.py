@@ -27,10 +27,10 @@ class Interrupt(threading.Event):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Apply this interrupt, and the interrupt of an enclosing block, to the block.
+        """Apply this interrupt to the block, in addition to the interrupt of an enclosing block.
 
         Raises:
-            Cancelled: One of the two interrupts is already set.
+            Cancelled: This interrupt or the interrupt of the enclosing block is already set.
         """
         outer = _current.get()
         is_inner = outer is not None and outer is not self
@@ -96,8 +96,9 @@ def pause(seconds: float) -> None:
 def delayed(seconds: float) -> Iterator[None]:
     """Let the block run for up to ``seconds`` after an interrupt.
 
-    In this time, a response can arrive that says what the caller must clean up. If the interrupt
-    is already set before the block, ``Cancelled`` is raised, and the block does not run.
+    During these seconds, the block can still receive a response that says what the caller must
+    clean up. If the interrupt is already set before the block, ``Cancelled`` is raised, and the
+    block does not run.
     """
     outer = _current.get()
     if outer is None:

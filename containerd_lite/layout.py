@@ -34,8 +34,8 @@ class LayoutBackend(ImageBackend):
     def keeping(self, resume: str = "") -> Iterator[None]:
         """Run the block. A layout has no garbage collection, so content needs no protection.
 
-        Incomplete writes stay in the folder ``.ingest/``. If this folder is empty after the block,
-        it is removed.
+        Incomplete writes stay in the folder ``.ingest/``. If ``.ingest/`` is empty after the block,
+        this method removes it.
         """
         try:
             yield
@@ -56,7 +56,7 @@ class Layout(ImageVerbs):
     ``org.opencontainers.image.ref.name``, because other tools read that annotation.
 
     If another tool gave the same name to two images, a method that looks up the name raises
-    ``FailedPrecondition``. A method that writes the name replaces both images.
+    ``FailedPrecondition``. A method that writes an image with this name replaces both images.
 
     Args:
         path: The folder of the layout. If the folder is missing or empty, the first write of an

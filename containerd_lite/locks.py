@@ -1,9 +1,10 @@
 """Acquires locks with a deadline, so that an interrupt never leaves a lock locked.
 
-A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If this
-happens after ``lock.acquire(timeout=…)`` has acquired the lock, but before the caller gets the
-result, the lock stays locked. For this reason, 5 of 800 command lines that were interrupted at
-their start hung forever. ``with lock:`` does not have this problem, but it has no deadline.
+A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If a
+handler raises after ``lock.acquire(timeout=…)`` has acquired the lock, but before the caller gets
+the result, the lock stays locked. Because a lock stayed locked, 5 of 800 command lines that were
+interrupted at their start hung forever. ``with lock:`` always releases the lock, but cannot have a
+deadline.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ def holding(
     """Acquire ``lock`` for the block.
 
     Args:
-        lock: The lock. It must be reentrant, because such a lock knows its owner thread.
-        deadline: The time at which the wait for the lock ends. The block then runs without the
-            lock. Default: no limit.
-        check: A function that is called every 0.1 seconds during the wait. It can raise an
+        lock: The lock. The lock must be reentrant, because only a reentrant lock knows which thread
+            owns it.
+        deadline: The time at which the wait for the lock ends. If the thread does not get the lock
+            before the deadline, the block runs without the lock. Default: no limit.
+        check: A function that is called every 0.1 seconds during the wait. ``check`` can raise an
             exception to end the wait.
 
     Yields:

@@ -40,7 +40,7 @@ _IN_FUNCTIONS = (
     "tomli",
     "tomllib",
     "urllib.parse",
-    # The standard library imports this module at the first use of the codec.
+    # The standard library imports this module when the program first uses the codec ``idna``.
     "encodings.idna",
 )
 
@@ -48,13 +48,13 @@ _IN_FUNCTIONS = (
 def load(*families: Family) -> None:
     """Import parts of the package, and read the descriptor sets, before their first use.
 
-    A program calls this function before it drops privileges, changes its root or forks. After that,
-    the program could fail to read the files of the package.
+    A program calls this function before it drops privileges, changes its root or forks. Without
+    this call, the program could later be unable to read the files of the package.
 
     Args:
-        families: The parts that the program will use. ``"images"`` has the image methods of
-            ``Client`` and ``Layout``. ``"runtime"`` has the container methods of ``Client``. Each
-            part includes the parts that it needs. Default: all parts.
+        families: The parts that the program will use. ``"images"`` stands for the image methods of
+            ``Client`` and ``Layout``. ``"runtime"`` stands for the container methods of ``Client``.
+            Each part includes the parts that it needs. Default: all parts.
 
     Raises:
         InvalidArgument: A family is unknown.

@@ -36,9 +36,9 @@ class ProgressEvent:
         offset: The number of bytes that have been processed.
         total: The size of the object in bytes, or 0 if the size is unknown.
         media_type: The media type of the object, or ``""``.
-        reason: In the stage ``"retrying"``: the reason of the failure.
-        wait: In the stage ``"retrying"``: the number of seconds until the next attempt.
-        rate: The number of transferred bytes per second: an average since this process started to
+        reason: The reason why the last attempt failed, if the stage is ``"retrying"``.
+        wait: The number of seconds until the next attempt, if the stage is ``"retrying"``.
+        rate: The average number of transferred bytes per second, since this process started to
             transfer the object.
     """
 

@@ -46,7 +46,8 @@ def of_system(error: OSError, operation: str = "", place: object = None) -> Cont
     """Return the ``ContainerdError`` for an ``OSError``.
 
     Args:
-        error: The error. An error number without a class becomes a ``FailedPrecondition``.
+        error: The error. If the error number is not in ``_KINDS``, the result is a
+            ``FailedPrecondition``.
         operation: The operation that failed.
         place: The path on which the operation failed, if ``error`` does not contain the path.
     """

@@ -11,9 +11,9 @@ from .errors import ContainerdError
 class Undo:
     """A context manager that calls clean-up functions if its block raises.
 
-    The functions are called in reverse order, and the block's exception propagates. If a function
-    raises a ``ContainerdError``, this error is ignored, because it would hide the block's
-    exception. If the block succeeds, no function is called.
+    The clean-up functions are called in reverse order, and the block's exception propagates. If a
+    clean-up function raises a ``ContainerdError``, this error is ignored, because it would hide the
+    block's exception. If the block succeeds, no clean-up function is called.
     """
 
     def __init__(self, *functions: Callable[[], object]) -> None:
@@ -40,7 +40,7 @@ class Undo:
         try:
             with suppress(ContainerdError):
                 self._functions.pop()()
-        finally:  # call the remaining functions even if an interrupt ends this function
+        finally:  # call the remaining functions even if an interrupt ends this call
             self._call_all()
 
 
@@ -53,9 +53,9 @@ def end_block(
 
     Args:
         kind: The class of the exception that the block raised, or ``None`` if the block succeeded.
-        close: A function that cleans up after a block that succeeded. It can raise an exception.
-        close_quietly: A function that cleans up as far as possible, and never raises. It is called
-            if the block failed, or if an interrupt ends ``close``.
+        close: The function to call if the block succeeded. ``close`` can raise an exception.
+        close_quietly: The function to call if the block failed, or if an interrupt ends ``close``.
+            ``close_quietly`` cleans up as far as possible, and never raises an exception.
     """
     if kind is not None:
         close_quietly()

@@ -1,7 +1,7 @@
 """Records whose fields are read from a message at first access.
 
-Listings are long, and callers often need only the names. To read all fields of an image takes 50
-times as long as to create its record.
+Listings are long, and callers often need only the names. Reading all fields of an image takes 50
+times as long as creating the image's record.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class Unread:
         def __getattr__(self, name: str) -> object:
             """Read a field, and add a descriptor for the field to the class.
 
-            For the next record, Python uses the descriptor, which is faster than this method. If a
-            reader raises ``AttributeError``, Python calls this method, and the field is read again.
+            For the next record, Python uses the descriptor, which is faster than this method. If
+            the descriptor raises ``AttributeError``, Python also calls this method, which reads the
+            field again.
             """
             kind = type(self)
             if name not in names_of(kind):
@@ -103,8 +104,8 @@ def list_read_late(kind: type[_R], sources: Sequence[object], readers: Readers) 
 class _Field:
     """A descriptor that reads a field at first access, and stores it in the record's ``__dict__``.
 
-    After that, Python finds the value in the ``__dict__``, because the descriptor has no
-    ``__set__``.
+    At later accesses, Python finds the value in the ``__dict__`` before it finds the descriptor,
+    because the descriptor has no ``__set__``.
     """
 
     __slots__ = ("_field_count", "_name")
@@ -115,7 +116,8 @@ class _Field:
         self._field_count = sum(not has_default(kind, field) for field in names_of(kind))
 
     def __get__(self, record: Unread, kind: type[Unread] | None = None) -> object:
-        # On the class, ``record`` is ``None``, so this raises ``AttributeError``.
+        # If the attribute is read from the class, ``record`` is ``None``, and this line raises
+        # ``AttributeError``.
         parts = record.__dict__
         name = self._name
         source, index = record._source, record._index  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """A thread pool whose shutdown waits for all running calls, even after an interrupt.
 
-A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If this
-happens while ``ThreadPoolExecutor`` starts a thread, the thread runs, but the pool does not wait
+A signal handler can raise an exception (KeyboardInterrupt) at any point in the main thread. If it
+does so while ``ThreadPoolExecutor`` starts a thread, the thread runs, but the pool does not wait
 for the thread. So on a busy machine, an interrupted push sometimes returned before its upload was
 cancelled.
 """
@@ -24,8 +24,8 @@ _LONGEST_WAIT = 0.1
 class Workers(ThreadPoolExecutor):
     """A ``ThreadPoolExecutor`` that runs each call in a copy of the submitter's context.
 
-    After ``shutdown(wait=True)``, no call is running, and no call starts. This is also true after
-    an interrupt.
+    After ``shutdown(wait=True)``, no call is running, and no call starts. An exception from a
+    signal handler does not break this guarantee.
     """
 
     def __init__(self, most: int, name: str) -> None:
@@ -36,7 +36,7 @@ class Workers(ThreadPoolExecutor):
         self._is_over = False
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Run ``fn`` in a thread of the pool, in a copy of this thread's context."""
+        """Run ``fn`` in a thread of the pool, in a copy of the calling thread's context."""
         return super().submit(self._work, copy_context(), fn, *args, **kwargs)
 
     def _work(

@@ -29,7 +29,7 @@ def console() -> int:
 
     The changed settings of the garbage collector apply to the whole process. With the usual
     settings, the garbage collector would visit all imported objects, during the imports and at the
-    end of the process. This would take a sixth of the time of ``containerd-lite version``.
+    end of the process. These visits would take a sixth of the time of ``containerd-lite version``.
     """
     gc.set_threshold(_GC_THRESHOLD)
     try:

@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--detach-keys",
         default=DETACH_KEYS,
         metavar="KEYS",
-        help=f"key sequence that detaches from the container ({DETACH_KEYS})",
+        help=f"key sequence that detaches from the container (default: {DETACH_KEYS})",
     )
     parser.add_argument(
         "--stop-after",
@@ -44,8 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="time from the first signal until the process is killed (10); "
-        "a second signal kills the process at once, a third signal ends this program",
+        help="time from the first signal until the process is killed (default: 10); "
+        "a second signal kills the process at once, and a third signal ends containerd-lite",
     )
 
 

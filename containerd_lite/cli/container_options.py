@@ -1,4 +1,4 @@
-"""The command-line options of containers and processes, and their conversion for the library."""
+"""Defines the command-line options of containers and processes, and converts their values."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def add_process(parser: argparse.ArgumentParser) -> None:
 def add_container(parser: argparse.ArgumentParser) -> None:
     """Add the options of a container."""
     group = parser.add_argument_group("container")
-    group.add_argument("--snapshotter", help="the snapshotter (the namespace's default)")
-    group.add_argument("--runtime", help="the runtime (the namespace's default)")
+    group.add_argument("--snapshotter", help="the snapshotter (default: the namespace's)")
+    group.add_argument("--runtime", help="the runtime (default: the namespace's)")
     group.add_argument("--entrypoint", help="replace the image's entrypoint")
     group.add_argument("--hostname", help="the hostname in the container")
     group.add_argument(
@@ -66,7 +66,7 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--read-only", action="store_true", default=None, help="a read-only rootfs")
     group.add_argument("--cpus", type=float, help="CPU time in cores, such as 1.5")
-    group.add_argument("--cpu-shares", type=int, help="relative CPU weight (1024)")
+    group.add_argument("--cpu-shares", type=int, help="relative CPU weight (default: 1024)")
     group.add_argument("--cpuset-cpus", help="the CPUs to run on, such as 0-2,4")
     group.add_argument("--cpuset-mems", help="the memory nodes to use, such as 0,1")
     group.add_argument("--memory", type=size, metavar="SIZE", help="memory limit, such as 64m")
@@ -74,7 +74,7 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pids-limit", type=int, help="limit of processes and threads")
     group.add_argument("--cgroup-path", help="the cgroup of the container")
     group.add_argument(
-        "--seccomp", metavar="default|unconfined|PATH", help="seccomp profile (none)"
+        "--seccomp", metavar="default|unconfined|PATH", help="seccomp profile (default: none)"
     )
     group.add_argument("--apparmor", metavar="PROFILE", help="name of a loaded AppArmor profile")
     group.add_argument(
@@ -153,8 +153,10 @@ def _pairs(option: str) -> Callable[[list[str]], dict[str, str]]:
 
 def _pair(option: str, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    if not equals or not name:
+    if not equals:
         raise InvalidArgument(f"{option} {text!r} has no value", remedy="Write NAME=VALUE")
+    if not name:
+        raise InvalidArgument(f"{option} {text!r} has no name", remedy="Write NAME=VALUE")
     return name, value
 
 
@@ -173,7 +175,7 @@ def _limits(texts: list[str]) -> dict[str, tuple[int, int]]:
 
 
 def _network(text: str) -> object:
-    """Return ``host``, ``none`` or ``private`` unchanged. Load a CNI network for any other text."""
+    """Return ``host``, ``none`` or ``private`` unchanged, else load the CNI network ``text``."""
     return text if text in ("host", "none", "private") else network.Network.load(text)
 
 

@@ -26,8 +26,9 @@ _OF_CONTAINERS = ("run", "exec")
 #: Exit codes of ``run`` and ``exec``. 125: this program or the daemon failed. 126: the command
 #: cannot be executed. 127: the command does not exist.
 FAILED_HERE, NOT_EXECUTABLE, NO_COMMAND = 125, 126, 127
-#: Exit codes by a part of the error message. The runtime has no error codes for a process that
-#: cannot start, but the message contains Go's text for an error of execve or of the PATH search.
+#: Texts in error messages of the runtime, and the exit codes for errors with these texts. If a
+#: process cannot start, the runtime sends no specific error code, but its message contains Go's
+#: text for an error of execve or of the PATH search.
 _START_ERRORS = (
     ("executable file not found in", NO_COMMAND),
     ("no such file or directory", NO_COMMAND),

@@ -17,7 +17,7 @@ FORMATS = ("table", "json", "jsonl")
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Add the option ``--format``."""
     parser.add_argument(
-        "--format", choices=FORMATS, default=FORMATS[0], help="output format (table)"
+        "--format", choices=FORMATS, default=FORMATS[0], help="output format (default: table)"
     )
 
 

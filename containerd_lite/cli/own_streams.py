@@ -21,9 +21,9 @@ def standard_streams() -> Iterator[None]:
     """Replace ``sys.stdout`` and ``sys.stderr`` for the block.
 
     A failed write to stdout raises an ``OSError`` that names the stream. A failed write to stderr
-    is ignored, and the command continues. A closed stream discards its output. Characters that the
-    encoding does not support are escaped. If other code has already replaced a stream, that stream
-    is not replaced again.
+    is ignored, and the command continues. If stdout or stderr is closed, its output is discarded.
+    Characters that the encoding does not support are escaped. If other code has already replaced a
+    stream, this function does not replace the stream again.
     """
     _open_closed()
     former = sys.stdout, sys.stderr
@@ -40,15 +40,15 @@ def standard_streams() -> Iterator[None]:
 def _open_closed() -> None:
     """Open ``/dev/null`` for each standard stream that is closed.
 
-    Otherwise, a socket could get the number of the closed stream, and a container would inherit the
-    socket.
+    Otherwise, a new socket could get the file descriptor of the closed stream, and a container
+    would inherit the socket.
     """
     for number in _NUMBERS:
         try:
             os.fstat(number)
         except OSError:
-            # open() returns the lowest free number. This is ``number``, because lower numbers are
-            # in use.
+            # open() returns the lowest free file descriptor, which is ``number``, because all lower
+            # file descriptors are in use.
             with suppress(OSError):
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
@@ -71,7 +71,7 @@ def _stream(given: TextIO | None, original: TextIO | None, number: int) -> TextI
 
 
 def _flush(stream: TextIO) -> None:
-    """Flush a stream. An error is ignored, because an earlier write has already raised it."""
+    """Flush a stream. Ignore an error, because an earlier write has already raised the error."""
     with suppress(OSError):
         stream.flush()
     raw = getattr(getattr(stream, "buffer", None), "raw", None)

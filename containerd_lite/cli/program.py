@@ -37,9 +37,9 @@ _COMMANDS = {
 }
 _EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
 found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
-ended by signal N. run and exec exit with the exit code of the command that they run. They exit with
-125 if this program or the daemon fails, 126 if the command cannot be executed, 127 if the command
-does not exist."""
+ended by signal N. run and exec exit with the exit code of the command that they run. If run or exec
+fails, the exit code is 126 if the command cannot be executed, 127 if the command does not exist,
+and 125 for any other failure."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
     """Parse the arguments into ``options``, run the command, and flush the output."""
     try:
         _parser().parse_args(argv, options)
-    except SystemExit:  # for --help or a usage error
+    except SystemExit:  # argparse raises it after --help and for usage errors
         sys.stdout.flush()
         raise
     debug.read_environment()
@@ -138,12 +138,12 @@ def _width() -> int:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """The parser of one command. It adds the command's options when it parses."""
+    """The parser of one command. ``parse_known_args`` adds the options of the command."""
 
     command = ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Add the options of the command, then parse."""
+        """Add the options of the command, then parse the arguments."""
         getattr(commands, f"add_{self.command}")(self)
         self.set_defaults(command=getattr(commands, f"do_{self.command}"))
         return super().parse_known_args(args, namespace)
@@ -157,32 +157,35 @@ def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:
 
     group = parser.add_argument_group("daemon")
     group.add_argument(
-        "-a", "--address", default=default(None), help="the daemon's socket ($CONTAINERD_ADDRESS)"
+        "-a",
+        "--address",
+        default=default(None),
+        help="the daemon's socket (default: $CONTAINERD_ADDRESS)",
     )
     group.add_argument(
         "-n",
         "--namespace",
         default=default(None),
-        help="the namespace ($CONTAINERD_NAMESPACE, else default)",
+        help="the namespace (default: $CONTAINERD_NAMESPACE, or the namespace 'default')",
     )
     group.add_argument(
         "--timeout",
         type=seconds,
         metavar="SECONDS",
         default=default(60.0),
-        help="timeout of calls that only read or change metadata (60)",
+        help="timeout of calls that only read or change metadata (default: 60)",
     )
     group.add_argument(
         "--connect-timeout",
         type=seconds,
         metavar="SECONDS",
         default=default(10.0),
-        help="timeout of connecting to the daemon (10)",
+        help="timeout of connecting to the daemon (default: 10)",
     )
     group.add_argument(
         "--debug",
         action="store_true",
         default=default(False),
-        help="show debug output and tracebacks; for debug output alone, set "
+        help="show debug output and tracebacks; to see only debug output, set "
         f"$CONTAINERD_LITE_DEBUG to 1 or to some of {','.join(debug.NAMES)}",
     )

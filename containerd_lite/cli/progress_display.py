@@ -59,7 +59,7 @@ def _short(name: str) -> str:
 
 
 class _Lines:
-    """Prints a line when an object enters another stage. This output is suitable for logs."""
+    """Prints a line when an object enters a new stage. This output is suitable for logs."""
 
     def __init__(self) -> None:
         self._stages: dict[str, str] = {}

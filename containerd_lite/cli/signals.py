@@ -1,4 +1,4 @@
-"""Signals to this program. They interrupt the program, or are sent to a container's process."""
+"""Handles signals to this program: interrupts the program, or forwards them to a container."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _NAMES = {
     signal.SIGHUP: "hung up",
     signal.SIGQUIT: "quit",
 }
-#: Number of seconds after which a process is killed again, because the daemon can have been down at
-#: the first attempt.
+#: Number of seconds between two attempts to kill a process. The daemon can be down at the first
+#: attempt.
 _KILL_INTERVAL = 1.0
 
 
@@ -67,8 +67,8 @@ class Relay:
 
     The first signal is sent to the process. If the process does not end within ``stop_timeout``
     seconds, it is killed. The second signal kills the process at once. The third signal raises
-    ``Interrupted``. The first two signals do not raise, because an exception between the creation
-    of an object and its assignment to a variable would lose the object.
+    ``Interrupted``. The first two signals raise no exception in this program, because an exception
+    between the creation of an object and its assignment to a variable would lose the object.
     """
 
     def __init__(self, stop_timeout: float) -> None:

@@ -62,7 +62,7 @@ class _Loaded(Schema):
                 self._add_file(name, ())
 
     def _load(self, symbol: str) -> None:
-        """Do nothing, because all files are loaded already."""
+        """Do nothing, because ``__init__`` has already loaded all files."""
 
     def _read_index(self) -> None:
         for file in self._files.values():
@@ -70,10 +70,10 @@ class _Loaded(Schema):
                 self._index.update({f"{file.package}.{item.name}".strip("."): "" for item in items})
 
     def _add_file(self, name: str, importers: tuple[str, ...]) -> None:
-        """Add the imported files of a file to the pool, then the file itself.
+        """Add the files that the file ``name`` imports to the pool, then the file ``name`` itself.
 
         ``importers`` is a chain of files. Each file in the chain imports the next file, and the
-        last file imports this file.
+        last file imports ``name``.
         """
         if name in self._loaded:
             return

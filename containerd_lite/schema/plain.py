@@ -28,8 +28,8 @@ def fill(
         schema: The schema of the message.
         kind: The class of the message.
         fields: The values of the fields by field name. A field with the value ``None`` stays unset.
-        where: The text before field names in error messages. For a message inside another message,
-            this text is the path of the inner message. Default: no text.
+        where: The text before field names in error messages. If the message is a field of another
+            message, ``where`` is the path of this field. Default: no text.
 
     Returns:
         The message.
@@ -47,7 +47,7 @@ def fill(
 
 
 def _unknown_field(descriptor: Any, name: str, where: str) -> InvalidArgument:
-    from difflib import get_close_matches  # only needed for this hint
+    from difflib import get_close_matches  # this import is only needed for the hint
 
     names = sorted(descriptor.fields_by_name)
     close = get_close_matches(name, names, 1)

@@ -1,4 +1,4 @@
-"""Makes message classes and methods from descriptor sets, which are loaded when they are needed.
+"""Makes message classes and methods from descriptor files, and loads each file at its first use.
 
 Each schema has its own descriptor pool and its own cache. Protobuf's default pool is not used,
 because it belongs to the application. One lock guards all look-ups in pools and the creation of
@@ -53,7 +53,8 @@ _is_fork_safe = False
 def _make_fork_safe() -> None:
     """Make ``fork`` wait for ``_LOCK``. The caller must hold ``_LOCK``.
 
-    This is done when the first pool is made, so that the import of the package registers nothing.
+    ``_filled_pool`` calls this function before it makes the first pool. So the import of the
+    package registers nothing.
     """
     global _is_fork_safe
     if not _is_fork_safe:
@@ -197,7 +198,7 @@ class Schema:
         """Load the file that describes a symbol. The imported files are loaded first."""
         if not self._index:
             self._read_index()
-        while symbol and symbol not in self._index:  # the index has only top-level names
+        while symbol and symbol not in self._index:  # index.txt contains only top-level names
             symbol = symbol.rpartition(".")[0]
         if symbol:
             self._load_file(self._index[symbol])
@@ -206,7 +207,7 @@ class Schema:
         """Read ``index.txt``.
 
         For each descriptor file, ``index.txt`` has a line with the name and the imports of the
-        file. The next lines are indented, and have the names of the file's messages, enums and
+        file. The indented lines below this line contain the names of the file's messages, enums and
         services.
         """
         name = ""
@@ -225,7 +226,7 @@ class Schema:
             self._loaded.add(name)
 
     def _read(self, name: str) -> bytes:
-        # importlib.resources does the same, but takes 15 ms to import.
+        # importlib.resources can read the file, too, but takes 15 ms to import.
         content = get_data(self._package, f"{self._folder}/{name}")
         if content is None:
             raise FileNotFoundError(f"the loader of {self._package} cannot read files")
@@ -233,9 +234,10 @@ class Schema:
 
 
 def _proto_of(method: Any) -> Any:
-    """Return the descriptor of a method as a message. The message has attributes for streaming.
+    """Return the descriptor of a method as a message.
 
-    Before protobuf 4.22, the method descriptors of the native backend do not have these attributes.
+    Before protobuf 4.22, the method descriptors of the native backend do not have the attributes
+    ``client_streaming`` and ``server_streaming``, but a ``MethodDescriptorProto`` has them.
     """
     from google.protobuf.descriptor_pb2 import MethodDescriptorProto
 
@@ -281,8 +283,9 @@ _in_place: dict[type, bool] = {}
 def _reads_in_place(kind: type[DynamicMessage]) -> bool:
     """Return whether the protobuf backend can decode a bytearray without copying it.
 
-    The backend upb can do so since about protobuf 5.29. All backends can decode a memoryview, but
-    upb copies the content of a memoryview. This copy takes 1 % of the call that lists 2,000 images.
+    Since about protobuf 5.29, the backend upb can decode a bytearray without a copy. All backends
+    can decode a memoryview, but upb copies the content of a memoryview. This copy takes 1 % of the
+    time of a call that lists 2,000 images.
     The pure-Python backend must not get a bytearray, because it would put parts of the bytearray
     into the message without converting these parts to bytes.
     """

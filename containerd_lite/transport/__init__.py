@@ -3,6 +3,6 @@
 ``address``, ``unix`` and ``tcp`` parse addresses and connect. ``tls`` encrypts TCP connections.
 ``failures`` makes exceptions from the errors of sockets and of ``ssl``. ``socket_io`` moves bytes
 between a socket and a ``wire.Connection``. ``multiplexer`` decides which thread reads, writes or
-waits. ``link`` offers calls on one connection. ``stream`` is one streaming call. ``channel`` opens
-a connection when a call needs one.
+waits. ``link`` performs calls on one connection. ``stream`` has the class of streaming calls.
+``channel`` opens a connection when a call needs one.
 """

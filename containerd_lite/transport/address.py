@@ -30,7 +30,7 @@ def parse_address(text: str, *, tls: TLS | Literal[False] | None = None) -> Addr
         InvalidArgument: ``text`` is not an address, or ``tls`` does not fit the address.
     """
     if text.startswith("tcp:"):
-        from .tcp import read_tcp  # imports ssl, which most programs do not need
+        from .tcp import read_tcp  # this module imports ssl, which most programs do not need
 
         return read_tcp(text, tls)
     address = read_unix(text)

@@ -1,8 +1,8 @@
 """Channels. A channel opens connections to one daemon when its calls need connections.
 
-Unary calls share one connection. Each stream has a connection of its own, and so has each unary
-call that can take long. Connections to Unix sockets are cheap, and several connections transfer
-several layers in parallel.
+Short unary calls share one connection. Each stream and each long unary call has a connection of its
+own. Connections to Unix sockets are cheap, and several connections transfer several layers in
+parallel.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ class Channel:
             metadata: The metadata of the request.
             timeout: Maximum number of seconds for the call, including the time to connect. Default:
                 no limit.
-            wait_for_ready: Whether to try to connect until the timeout if the daemon is not
-                available. Otherwise, the call fails at once.
+            wait_for_ready: If the daemon is not available, ``True`` tries to connect until the
+                timeout, and ``False`` lets the call fail at once.
             dedicated: Whether the call has a connection of its own.
             compression: ``"gzip"`` compresses the request. Default: no compression.
 
@@ -166,7 +166,8 @@ class Channel:
             if dedicated or not link.is_usable:
                 self.release(link)
             # If the peer has certainly not processed the call, send the call again (gRFC A6).
-            # With wait_for_ready, repeat this until the deadline. Without it, do this only once.
+            # With wait_for_ready, the call is sent again and again until the deadline. Without
+            # wait_for_ready, the call is sent again only once.
             if call.status is None or not call.status.is_unprocessed or deadline.expired:
                 break
             _LOGGER.debug("call of %s: sent again: %s", path, call.status.message)
@@ -199,8 +200,8 @@ class Channel:
             metadata: The metadata of the request.
             timeout: Maximum number of seconds for the call, including the time to connect. Default:
                 no limit.
-            wait_for_ready: Whether to try to connect until the timeout if the daemon is not
-                available. Otherwise, the call fails at once.
+            wait_for_ready: If the daemon is not available, ``True`` tries to connect until the
+                timeout, and ``False`` lets the call fail at once.
             compression: ``"gzip"`` compresses the messages that the client sends. Default: no
                 compression.
 
@@ -236,12 +237,12 @@ class Channel:
         pauses = backoff(_FIRST_WAIT, _LONGEST_WAIT) if wait_for_ready else None
         status = _ALWAYS_CLOSED
         try:
-            for _ in range(_MAX_SPARE + 2):  # the peer can have closed each spare connection
+            for _ in range(_MAX_SPARE + 2):  # the peer can have closed all spare connections
                 if pauses is None:
                     link = self._link_for_call(deadline, dedicated)
                 else:
                     link = self._link_when_ready(deadline, dedicated, pauses)
-                try:  # this does not use Undo, which would make every call slower
+                try:  # the class Undo could replace this code, but would make every call slower
                     call = start(link)
                 except BaseException:
                     self.release(link)
@@ -273,7 +274,7 @@ class Channel:
         self._closed.wait(deadline.sooner(seconds).remaining())
 
     def _link_for_call(self, deadline: Deadline, dedicated: bool) -> Link:
-        """Return a connection for a call: the shared, a spare, or a new connection."""
+        """Return a connection for a call: the shared connection, a spare one, or a new one."""
         if self._pid != os.getpid():
             self._check_fork()
         if self.abandoned:
@@ -288,7 +289,7 @@ class Channel:
                 return self._spare.pop()
         link = self._dial(deadline)
         with Undo(lambda: link.close(_INTERRUPTED)), self._lock:
-            shared = self._shared  # another thread can have opened a connection in the meantime
+            shared = self._shared  # another thread can have opened a connection during _dial
             is_redundant = not dedicated and shared is not None and shared.is_usable
             is_closed = self._closed.is_set()
             if not is_closed and not is_redundant:

@@ -34,8 +34,8 @@ _ABOUT_CERTIFICATE = {
     "UNKNOWN_CA",
     "UNSUPPORTED_CERTIFICATE",
 }
-#: OpenSSL's X509_V_ERR_… codes. The codes 9 and 10 mean that the certificate is not yet valid, or
-#: has expired. The codes 62 and 64 mean that the certificate is for another host name or IP
+#: OpenSSL's X509_V_ERR_… codes. X509_V_ERR codes 9 and 10 mean that a certificate is not yet valid,
+#: or has expired. X509_V_ERR codes 62 and 64 mean that a certificate is for another host name or IP
 #: address.
 _OUT_OF_DATE, _OTHER_NAME = (9, 10), (62, 64)
 
@@ -61,7 +61,7 @@ def of_unix(error: OSError) -> ContainerdError:
     if isinstance(error, TimeoutError | BlockingIOError):
         return DeadlineExceeded(
             "the daemon did not accept the connection in time",
-            remedy="Check whether the daemon is stopped or its queue of connections is full; "
+            remedy="Check whether the daemon is paused or its queue of connections is full; "
             "connect_timeout sets the time limit",
         )
     return Unavailable(f"cannot connect: {error.strerror or error}")
@@ -85,7 +85,7 @@ def of_tcp(error: OSError) -> ContainerdError:
 
 
 def of_tls(error: OSError, *, has_certificate: bool, has_cipher: bool) -> ContainerdError:
-    """Return the exception for an error of ``ssl``, or of the socket during the handshake.
+    """Return the exception for an error of ``ssl``, or a socket error during the TLS handshake.
 
     Args:
         error: The error.

@@ -60,14 +60,14 @@ class Link(Multiplexer):
             path: The method, as ``/package.Service/Method``.
             request: The metadata of the request.
             deadline: The deadline of the call, which is also sent to the peer.
-            message: The only message of the call. The sending side is closed after this message.
-                ``None`` means that the caller sends messages with ``send``.
-            encoding: The value of ``grpc-encoding`` if the client sends compressed messages. If so,
-                ``message`` must already be compressed.
+            message: The only message of the call. The sending side is closed after this message. If
+                ``message`` is ``None``, the caller sends messages with ``send``.
+            encoding: The value of ``grpc-encoding`` if the client sends compressed messages. If
+                ``encoding`` is not empty, ``message`` must already be compressed.
 
         Returns:
-            The call, or ``None`` if the connection accepts no calls, or if it ended before any byte
-            of the call was sent.
+            The call, or ``None`` if the connection accepts no calls, or if the connection ended
+            before any byte of the call was sent.
 
         Raises:
             InvalidArgument: The metadata is invalid.
@@ -80,7 +80,7 @@ class Link(Multiplexer):
     def unary(
         self, path: str, request: Metadata, deadline: Deadline, message: Parts, encoding: str = ""
     ) -> Call | None:
-        """Perform a call with one request and one response. Return the call when it has ended.
+        """Perform a call with one request and one response. Return the ended call.
 
         The response stays in ``call.reader.messages``. Like ``start``, this method returns ``None``
         if the call cannot start on this connection, and raises the same exceptions.
@@ -98,8 +98,8 @@ class Link(Multiplexer):
             return None
         if call.state != DONE:
             self.cancel(call, _SEVERAL_RESPONSES if _has_several_messages(call) else _EXPIRED)
-        # Count the responses after the end of the call. Before the end, another thread can receive
-        # a response.
+        # Count the responses only now, after the call has ended. Before the call ends, another
+        # thread can still receive a response.
         responses = len(call.reader.messages)
         if responses != 1 and call.status is not None and call.status.code == metadata.OK:
             call.status = _SEVERAL_RESPONSES if responses else _NO_RESPONSE
@@ -145,7 +145,7 @@ class Link(Multiplexer):
             call: The call.
             parts: The parts of the message. Without parts, no message is sent.
             last: Whether the sending side is closed after the message.
-            deadline: The deadline of this operation.
+            deadline: The time at which this method stops waiting.
             is_compressed: Whether the message is compressed.
 
         Raises:
@@ -166,8 +166,8 @@ class Link(Multiplexer):
         """Wait for the next message.
 
         The wait ends when a message arrives, when the call ends, or at the deadline. The first
-        result is false if the wait ended at the deadline. The second result is the message, or
-        ``None`` if no message has arrived.
+        returned value is false if the wait ended at the deadline. The second returned value is the
+        message, or ``None`` if no message has arrived.
         """
         waiter = Waiter(call, _has_message, takes_message=True)
         return self._drive(waiter, None, deadline), waiter.message

@@ -1,16 +1,16 @@
 """Shares one connection among threads: decides which thread reads, writes or waits.
 
-The package starts no thread for this. A caller with bytes to send becomes the writer if no other
-thread is writing. A caller that waits becomes the reader if no other thread is reading. All other
-waiting callers are followers. When the reader's own wait is over, the reader leaves, and wakes a
-follower, which becomes the next reader. The reader and the writer do not hold the lock while they
-use the socket. Python runs other threads during a system call, and these threads would block on the
-lock. The invariant: if the lock is free and a caller waits, there is a reader, or a follower was
-woken to become the reader.
+The package starts no thread of its own to read or write. A caller with bytes to send becomes the
+writer if no other thread is writing. A caller that waits becomes the reader if no other thread is
+reading. All other waiting callers are followers. When the reader's own wait is over, the reader
+stops reading, and wakes a follower, which becomes the next reader. The reader and the writer do not
+hold the lock while they use the socket. Python runs other threads during a system call, and these
+threads would block on the lock. One condition always holds: if the lock is free and a caller waits,
+there is a reader, or a follower was woken to become the reader.
 
-A signal handler can raise an exception at any point (for example, KeyboardInterrupt). If the thread
-holds the lock or transfers bytes at that point, the thread ends the connection, because the state
-of the connection is unknown. An exception in a thread that only waits does not affect other
+A signal handler can raise an exception at any point (for example, KeyboardInterrupt). If a handler
+raises while the thread holds the lock or transfers bytes, the state of the connection is unknown,
+so the thread ends the connection. An exception in a thread that only waits does not affect other
 threads.
 """
 
@@ -76,7 +76,7 @@ class Waiter:
         self.is_sending = is_sending
         #: Whether the thread takes the call's oldest message after the wait.
         self.takes_message = takes_message
-        #: The message that the thread took.
+        #: The message that the thread has taken from the call.
         self.message: Message | None = None
         #: Whether the thread is the reader, the writer or a follower.
         self.must_leave = False
@@ -127,7 +127,7 @@ class Multiplexer:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process made the connection. False in a forked child."""
+        """Whether this process made the connection. The value is false in a forked child."""
         return self._pid == os.getpid()
 
     def check_process(self) -> None:
@@ -145,7 +145,7 @@ class Multiplexer:
     def forget(self) -> None:
         """Close the file descriptors without sending anything.
 
-        This is for a forked child, and for a connection that has ended.
+        Callers use this method in a forked child, or after the connection has ended.
         """
         for sock in (self._socket_io.sock, self._wake_in, self._wake_out):
             sock.close()
@@ -153,10 +153,11 @@ class Multiplexer:
     # ---- the steps of a thread -------------------------------------------------------------
 
     def _drive(self, waiter: Waiter, action: Callable[[], None] | None, deadline: Deadline) -> bool:
-        """Perform an action, send the outgoing bytes, and wait. Return false at the deadline.
+        """Perform an action, send the outgoing bytes, and wait.
 
-        The caller must not hold the lock. If the action raises a ``ContainerdError``, the action
-        has changed nothing, so the connection stays usable.
+        Return false if the wait ended at the deadline. The caller must not hold the lock. If the
+        action raises a ``ContainerdError``, the action has changed nothing, so the connection stays
+        usable.
         """
         if self._pid != os.getpid():
             self.check_process()
@@ -193,7 +194,7 @@ class Multiplexer:
                 if waiter.must_leave:
                     self._leave_after_exception(waiter)
         finally:
-            if waiter.must_leave:  # a signal can have interrupted the first attempt to leave
+            if waiter.must_leave:  # a signal can have interrupted the first call of this method
                 self._leave_after_exception(waiter)
 
     def _perform(self, action: Callable[[], None]) -> None:
@@ -220,7 +221,7 @@ class Multiplexer:
             self._wake_waiters()
         is_over = call is None or is_ready is None or call.state == DONE or is_ready(call)
         if is_over and waiter.takes_message and call is not None:
-            # After this step, is_ready could return false, because the message is removed.
+            # When the message is removed from the call, is_ready can return false again.
             waiter.takes_message, waiter.is_ready = False, None
             self._perform(lambda: self._take_message(waiter, call))
         # Bytes that are not urgent, such as acknowledgements, are sent together with urgent bytes,
@@ -268,8 +269,8 @@ class Multiplexer:
         """Poll the socket, and read from it. The reader calls this method without the lock.
 
         Returns:
-            A tuple of the result of ``SocketIO.read``, whether the socket has room for a write, and
-            whether ``poll`` reported an event.
+            Three values: the result of ``SocketIO.read``, whether the socket has room for a write,
+            and whether ``poll`` reported an event.
         """
         received: int | Status = 0
         has_room = False
@@ -295,7 +296,8 @@ class Multiplexer:
             self._process_received(received)
         elif not was_woken and not self._wire.is_ready and self._ready_by.expired:
             message = "the peer accepted the connection but sent nothing"
-            # is_unprocessed stays false: a peer paused by SIGSTOP can read the call later.
+            # is_unprocessed stays false, because the peer can read the call later, for example if
+            # SIGSTOP paused the peer.
             self._socket_io.lose(Status(metadata.UNAVAILABLE, message, b"", "connection"))
         if self._write_failure is not None:
             self._socket_io.drain(self._write_failure)
@@ -347,7 +349,7 @@ class Multiplexer:
         waiter.must_leave = False
 
     def _leave_after_exception(self, waiter: Waiter) -> None:
-        """Leave after an exception. The caller must not hold the lock."""
+        """Call ``_leave`` after an exception. The caller must not hold the lock."""
         with self._lock:
             if waiter.buffers:
                 self._is_writing = False

@@ -1,8 +1,9 @@
 """Moves bytes between a socket and a ``wire.Connection``.
 
-Reading has two steps, and so has writing. The first step uses the socket without a lock, so that
-one thread can read while another thread writes. The second step updates the ``wire.Connection``.
-During the second step, the caller must hold the lock of the ``Multiplexer``.
+Reads and writes have two steps. The first step uses the socket. During the first step, the caller
+does not hold a lock, so one thread can read while another thread writes. The second step updates
+the ``wire.Connection``. During the second step, the caller must hold the lock of the
+``Multiplexer``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from .failures import TLSFault
 
 _LOGGER = logging.getLogger(__package__)
 _RECEIVE_BUFFER = 256 << 10
-#: Maximum number of buffers in one call of sendmsg. 128 buffers are 64 frames of 16 KiB. More
-#: frames do not fit into the send buffer that the module ``unix`` sets, so they would only cost
-#: time.
+#: Maximum number of buffers in one call of sendmsg. A frame of 16 KiB has two buffers, so 128
+#: buffers are 64 such frames. The send buffer that the module ``unix`` sets has room for 64 frames,
+#: so a larger number of buffers would only take time.
 _MAX_BUFFERS = 128
 
 
@@ -33,7 +34,7 @@ class Socket(Protocol):
     def recv_into(self, buffer: memoryview, /) -> int:
         """Read into the buffer, and return the number of bytes.
 
-        The number is 0 if the peer has closed the connection.
+        If the peer has closed the connection, return 0.
         """
         ...
 
@@ -148,8 +149,8 @@ class SocketIO:
     def drain(self, status: Status) -> None:
         """End the connection after a failed write.
 
-        First, this method processes all bytes that the peer has sent, because they can contain the
-        reason. ``status`` is the result of the failed write.
+        First, this method processes all bytes that the peer has sent, because these bytes can say
+        why the write failed. ``status`` is the result of the failed write.
         """
         while not self.wire.lost:
             self.wire.outgoing.clear()
@@ -162,8 +163,8 @@ class SocketIO:
     def finish(self, status: Status) -> None:
         """End the connection, but first send the outgoing frames that the socket accepts at once.
 
-        These frames are acknowledgements, or a GOAWAY frame with the reason. The caller must not
-        call this method while a thread is writing.
+        These frames are acknowledgements, or a GOAWAY frame that says why the connection ends. The
+        caller must not call this method while a thread is writing.
         """
         self.wire.lose(status)
         if not self.is_shut and self.wire.outgoing:
@@ -192,7 +193,7 @@ class SocketIO:
     def _status_of_loss(self, message: str) -> Status:
         """Return the status for the calls on a connection that was lost.
 
-        gRPC servers send their SETTINGS before they read a call. So if the SETTINGS have not
-        arrived, the peer has not processed a call.
+        gRPC servers send their SETTINGS before they read a call. So if the peer's SETTINGS have not
+        arrived, the peer has not processed any call.
         """
         return Status(metadata.UNAVAILABLE, message, b"", "connection", not self.wire.is_ready)

@@ -26,7 +26,7 @@ from .link import Link
 #: The type_url of an undecoded ``grpc-status-details-bin`` in the details of an error.
 UNDECODED = "grpc-status-details-bin"
 #: Status codes with which a peer can report that the call's deadline has passed. containerd's
-#: handlers report this as an unknown error.
+#: handlers report a passed deadline with the code UNKNOWN.
 _EXPIRY_CODES = (metadata.CANCELLED, metadata.UNKNOWN)
 
 
@@ -61,7 +61,7 @@ class Stream:
     ) -> None:
         """Start the call with ``begin``.
 
-        If ``is_repeatable`` is true, ``begin`` sends the whole request. So the stream can call
+        ``is_repeatable`` means that ``begin`` sends the whole request, so that the stream can call
         ``begin`` again if the peer did not process the call.
         """
         self._owner: Owner | None = None
@@ -80,9 +80,9 @@ class Stream:
     ) -> None:
         """Send one message.
 
-        This method returns when the kernel has the whole message. The caller can change the parts
-        after that. If the call has ended, this method does nothing, and ``receive`` reports the
-        reason.
+        This method returns when the kernel has the whole message. The caller must not change the
+        parts before this method returns. If the call has ended, this method does nothing, and
+        ``receive`` reports the reason.
 
         Args:
             *parts: The message in one or more parts. Without parts, no message is sent.
@@ -158,7 +158,10 @@ class Stream:
         return None if message is None else self._open_message(message)
 
     def _open_message(self, message: Message) -> bytes | bytearray:
-        """Return the message, decompressed if necessary. If this fails, cancel the call."""
+        """Return the message, decompressed if necessary.
+
+        If the message cannot be decompressed, cancel the call.
+        """
         try:
             return open_message(message, self._call.path, self._address)
         except ContainerdError:
@@ -213,8 +216,8 @@ class Stream:
         self.close()
 
     def __del__(self) -> None:
-        # This method must not acquire a lock, because garbage collection can call this method while
-        # the thread holds the lock.
+        # This method must not acquire a lock, because garbage collection can call this method in a
+        # thread that already holds the lock.
         owner = getattr(self, "_owner", None)
         if owner is not None:
             owner.abandoned.append((self._link, self._call))

@@ -54,7 +54,7 @@ class TcpAddress(Address):
 
     @property
     def _name(self) -> str:
-        return self.host.partition("%")[0]  # an IPv6 zone has a meaning on this machine only
+        return self.host.partition("%")[0]  # an IPv6 zone is valid only on this machine
 
     def _bracketed(self, host: str) -> str:
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -115,19 +115,20 @@ def read_tcp(text: str, tls: TLS | Literal[False] | None) -> TcpAddress:
     """Parse the address of a TCP port.
 
     Raises:
-        InvalidArgument: ``text`` is not the address of a TCP port, or ``tls`` is missing.
+        InvalidArgument: ``text`` is not a valid TCP address, or ``tls`` is missing.
     """
     match = _TCP.fullmatch(text)
     try:
         ipv6, name, port = match.groups() if match else ("", "", "0")
         host, number = name or str(IPv6Address(ipv6)), int(port)
     except ValueError:
-        number = 0
+        raise InvalidArgument(
+            f"address {text!r} does not have the form tcp://host:port",
+            remedy="Write tcp://host:port; put an IPv6 address in brackets",
+        ) from None
     if not 0 < number < 1 << 16:
         raise InvalidArgument(
-            f"address {text!r} is not a host and a port",
-            remedy="Write tcp://host:port, with a port of 1 to 65535; "
-            "put an IPv6 address in brackets",
+            f"the port in address {text!r} must be 1 to 65535", remedy="Write tcp://host:port"
         )
     if tls is not False and not isinstance(tls, TLS):
         raise InvalidArgument(

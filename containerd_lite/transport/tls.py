@@ -24,7 +24,7 @@ from .failures import TLSFault, of_tls
 File = str | os.PathLike[str]
 
 _ALPN = "h2"
-#: The ciphers for TLS 1.2. RFC 9113, appendix A, prohibits OpenSSL's other ciphers.
+#: The ciphers for TLS 1.2. RFC 9113, appendix A, does not prohibit these ciphers.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 #: Sizes in bytes: the largest plaintext of a record (RFC 8446, 5.1), the largest encrypted record
 #: with its header (RFC 5246, 6.2.3), and the header of a record.
@@ -68,7 +68,7 @@ class TLS:
         """Return the context with which ``ssl`` makes connections.
 
         Raises:
-            InvalidArgument: A file is missing or unusable. The message names the file.
+            InvalidArgument: A file is missing or unusable. The error's message names the file.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the daemon's certificate
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -154,7 +154,7 @@ class TLSSocket:
         self._lock = threading.Lock()  # guards _incoming, _outgoing and _tls
         self._send_lock = threading.Lock()  # guards _unsent and _unsent_plaintext
         self._unsent = memoryview(b"")  # encrypted bytes that the kernel does not have yet
-        self._unsent_plaintext = 0  # the number of plaintext bytes that are encrypted in _unsent
+        self._unsent_plaintext = 0  # the number of plaintext bytes in the records in _unsent
         self._received = memoryview(bytearray(_RECEIVE_BUFFER))  # a buffer for encrypted bytes
         self._may_have_more = False  # whether _tls can have plaintext that was not read yet
         self._has_ended = False
@@ -216,7 +216,7 @@ class TLSSocket:
         return self._tls.selected_alpn_protocol()
 
     def explain(self, error: OSError) -> ContainerdError:
-        """Return the exception for an error of TLS, or of the socket during the handshake."""
+        """Return the exception for an error of ``ssl``, or a socket error during the handshake."""
         return of_tls(
             error,
             has_certificate=self._settings.cert is not None,
@@ -228,9 +228,9 @@ class TLSSocket:
     def recv_into(self, buffer: memoryview) -> int:
         """Read the available plaintext, and return its size in bytes.
 
-        The size is 0 if the peer has closed the connection. If the buffer is smaller than two
-        records (36 KiB), the caller must read again until this method raises ``BlockingIOError``.
-        Otherwise, this object can keep plaintext, which ``poll`` does not report.
+        If the peer has closed the connection, return 0. If the buffer is smaller than two records
+        (36 KiB), the caller must read again until this method raises ``BlockingIOError``.
+        Otherwise, plaintext can stay in this object, and ``poll`` does not report this plaintext.
 
         Raises:
             BlockingIOError: No plaintext is available.
@@ -240,7 +240,7 @@ class TLSSocket:
         filled = self._decrypt(buffer, 0) if self._may_have_more else 0
         room = len(buffer)
         if room >= 2 * _MAX_RECORD:
-            room -= _MAX_RECORD  # reserve room for the record of which _tls already has a part
+            room -= _MAX_RECORD  # _tls can already contain a part of a record
         if not filled and not self._has_ended:
             count = self._sock.recv_into(self._received[:room])
             self._has_ended = not count
@@ -276,11 +276,11 @@ class TLSSocket:
         self._may_have_more = filled == len(buffer)
         if self._has_ended:
             with suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RD)  # makes poll report the end
+                self._sock.shutdown(socket.SHUT_RD)  # so that poll reports the end of the data
         return filled
 
     def sendmsg(self, buffers: Sequence[Buffer]) -> int:
-        """Send as much as the kernel accepts. Return the number of sent plaintext bytes.
+        """Send as many bytes as the kernel accepts, and return the number of sent plaintext bytes.
 
         The caller must pass the unsent bytes again, unchanged. The bytes of a record count as sent
         when the kernel has the whole record, because the peer cannot decrypt a part of a record.

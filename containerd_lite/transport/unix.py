@@ -81,10 +81,11 @@ def read_unix(text: str) -> UnixAddress:
         path = text
     else:
         raise InvalidArgument(f"address {text!r} has an unknown form", remedy=_REMEDY)
-    if len(os.fsencode(path)) > _MAX_PATH or "\0" in path[1:]:
+    if "\0" in path[1:]:
+        raise InvalidArgument(f"address {text!r} contains a NUL", remedy=_REMEDY)
+    if len(os.fsencode(path)) > _MAX_PATH:
         raise InvalidArgument(
-            f"address {text!r} cannot be the path of a socket: it is longer than {_MAX_PATH} "
-            "bytes, or contains a NUL",
-            remedy="Use a shorter path, or a symbolic link to its folder",
+            f"the path in address {text!r} is longer than {_MAX_PATH} bytes",
+            remedy="Use a shorter path, or make a symbolic link to the socket's folder",
         )
     return UnixAddress(path)

@@ -1,8 +1,8 @@
 """gRPC over HTTP/2 without I/O.
 
-``Connection`` processes received bytes, and updates the state of its calls. It also converts the
-messages that callers send to frames. No module of this package uses sockets, clocks, threads or
-protobuf.
+``Connection`` processes received bytes, and updates the state of its calls. ``Connection`` also
+makes frames from the messages of the callers. No module of this package uses sockets, clocks,
+threads or protobuf.
 
 - ``frames`` and ``frame_reader``: HTTP/2 frames.
 - ``framing``: gRPC's message prefix.

@@ -45,8 +45,8 @@ _NO_FIELDS: Headers = []
 
 Buffer = bytes | bytearray | memoryview
 #: A number of seconds for ``grpc-timeout``, or a function that returns this number. The function is
-#: called when the stream opens, because the call can wait in the queue until then. ``None`` means
-#: no limit.
+#: called when the stream opens, because a queued call can wait a long time for its stream. ``None``
+#: means no limit.
 Timeout = Callable[[], float | None] | float | None
 
 
@@ -69,7 +69,8 @@ class IllegalEvent(Exception):
 class Call:
     """A call on a connection. Only the connection changes the call.
 
-    The code that drives the connection uses ``waiters``. The modules in ``wire/`` do not use it.
+    ``waiters`` is for the code that drives the connection. The modules in ``wire/`` do not use
+    ``waiters``.
     """
 
     __slots__ = (
@@ -117,12 +118,12 @@ class Call:
         self.initial_fields: Headers = _NO_FIELDS
         self.trailing_fields: Headers = _NO_FIELDS
         self.reader = MessageReader(max_message)
-        self.debt = 0  # bytes that were read, but are not added to the peer's window yet
+        self.debt = 0  # number of read bytes for which the peer has no new credit yet
         self.empty_frames = 0
         self.is_sending = True
         self.outbox: deque[Buffer] = deque()
         self.unsent = 0
-        #: The number of bytes that are missing according to content-length.
+        #: The value of content-length minus the number of received bytes of the body.
         self.expected: int | None = None
         self.waiters: list[object] = []
 

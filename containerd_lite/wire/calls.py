@@ -91,8 +91,8 @@ class Calls:
             encoding: The value of ``grpc-encoding`` if the client sends compressed messages.
                 Default: the client does not compress messages.
             message: The only message of the request, as a list that ``views_of`` returned. If
-                ``encoding`` is not empty, the message must be compressed. ``None`` means that the
-                caller passes the messages to ``send``.
+                ``encoding`` is not empty, the message must already be compressed. If ``message`` is
+                ``None``, the caller passes the messages to ``send``.
 
         Raises:
             InvalidArgument: The path or the metadata cannot be sent.
@@ -112,7 +112,7 @@ class Calls:
             closing = Status(metadata.UNAVAILABLE, "the connection is closing", b"", "connection")
             call.end(self.lost or closing)
         elif len(self._calls) >= self._max_calls or len(self.outgoing) >= MAX_UNSENT:
-            # This raises InvalidArgument now. Otherwise, _open_stream would raise it later.
+            # Raise InvalidArgument for invalid arguments now, instead of later in _open_stream.
             self._codec.fragments(path, request, encoding)
             self._queued.append(call)
         else:
@@ -147,7 +147,7 @@ class Calls:
         method only closes the sending side.
 
         Raises:
-            ResourceExhausted: The message is too large. Its parts are not queued.
+            ResourceExhausted: The message is too large. This method has queued no part of it.
         """
         if parts:
             self.send_message(call, views_of(parts), last, is_compressed)
@@ -260,7 +260,7 @@ class Calls:
             self.touched[call] = None
 
     def take_touched(self) -> list[Call]:
-        """Return the calls that have changed since this method was last used."""
+        """Return the calls that have changed since the last call of this method."""
         if not self.touched:
             return []
         touched, self.touched = self.touched, {}

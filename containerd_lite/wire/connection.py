@@ -2,8 +2,8 @@
 
 ``Connection`` has no lock, so its caller must serialize access.
 
-An ``H2Connection`` handles the preface, SETTINGS and both HPACK contexts. This module itself
-handles PING, GOAWAY and the frames of streams, because h2's state machine has two problems. When
+An ``H2Connection`` handles the preface, SETTINGS and both HPACK contexts. This module handles PING,
+GOAWAY and the frames of streams without h2, because h2's state machine has two problems. When
 GOAWAY arrives, h2 closes the connection, although the server allows accepted streams to finish.
 When an invalid frame arrives, h2 drops the events of the valid frames before the invalid frame.
 """
@@ -29,8 +29,8 @@ from .settings import SettingsFault
 
 #: Maximum number of consecutive DATA frames without payload on one stream (CVE-2019-9518).
 MAX_EMPTY_FRAMES = 100
-#: Maximum number of remembered streams that the peer has ended. If more DATA or HEADERS arrive on
-#: such a stream, this is an error.
+#: Maximum number of remembered streams that the peer has ended. DATA or HEADERS that arrive on a
+#: stream after the peer has ended it are an error.
 _MAX_ENDED = 100
 
 
@@ -56,7 +56,7 @@ class Connection(Calls):
     Attributes:
         is_draining: Whether the connection refuses new calls.
         is_ready: Whether the peer has sent valid SETTINGS, so that it certainly speaks HTTP/2.
-        lost: The status with which the connection was lost, or ``None`` if it is not lost.
+        lost: The status with which the connection was lost, or ``None`` while it is open.
         outgoing: The buffers to send.
     """
 
@@ -90,8 +90,8 @@ class Connection(Calls):
         """Process received bytes, and return the number of processed bytes.
 
         The caller must pass the unprocessed bytes again, followed by the next received bytes. If
-        the peer breaks a rule of HTTP/2, this method does not raise. Instead, it ends every call,
-        and stores the reason in ``lost``.
+        the peer breaks a rule of HTTP/2, this method raises no exception, but ends every call and
+        stores the reason in ``lost``.
         """
         if self.lost:
             return len(data)
@@ -220,7 +220,7 @@ class Connection(Calls):
         if not problem and (not block.http_status) == is_first:
             problem = "a response without :status" if is_first else "trailers with :status"
         if last and block.is_informational:
-            problem = "informational headers that end the stream"
+            problem = "an informational response (1xx) with END_STREAM"
         if problem:
             self._refuse_stream(
                 call, frames.PROTOCOL_ERROR, f"received a malformed header block: {problem}"

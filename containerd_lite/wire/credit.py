@@ -3,9 +3,9 @@
 ``Credit`` decides when to widen the receive windows of the connection and of each call. The module
 ``sender`` handles the windows for sent data.
 
-The connection's window is widened when data arrives. If the connection waited for the reader, one
-unread stream would block all calls. A stream's window is widened when the stream's messages are
-read. If it were widened earlier, unread messages could need unlimited memory.
+The client widens the connection's window when data arrives, even if no caller has read the data.
+Otherwise, one unread stream would block all calls. The client widens a stream's window when the
+caller reads the stream's messages. Otherwise, unread messages could need unlimited memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ STREAM_WINDOW = 4 << 20
 EARLY_FROM = STREAM_WINDOW // 2 - PREFIX_SIZE + 1
 #: Number of bytes that the peer can send on all streams together before it gets new credit.
 CONNECTION_WINDOW = 16 << 20
-#: The connection's window is widened when at most this number of bytes is left in the window.
-#: Smaller steps would need more frames.
+#: The client widens the connection's window when at most this number of bytes is left in it. With a
+#: larger number, the client would send more WINDOW_UPDATE frames.
 RENEWED_AT = CONNECTION_WINDOW // 2
 
 
@@ -32,7 +32,7 @@ class Credit:
     """Appends WINDOW_UPDATE frames with large increments to ``outgoing``.
 
     ``window`` is the number of bytes that the peer can still send on the connection.
-    ``Connection`` subtracts the size of each received DATA frame.
+    ``Connection`` subtracts the size of each received DATA frame from ``window``.
     """
 
     def __init__(self, outgoing: deque[Buffer]) -> None:
@@ -60,7 +60,7 @@ class Credit:
     def repay(self, call: Call, size: int) -> None:
         """Count ``size`` bytes as read.
 
-        When a quarter of the stream's window was read, this method widens the window.
+        When the caller has read a quarter of the stream's window, this method widens the window.
         """
         call.debt += size
         if call.debt >= STREAM_WINDOW // 4:
@@ -69,9 +69,9 @@ class Credit:
     def grant_early(self, call: Call) -> None:
         """Widen the stream's window if the incomplete message can be too large for the window.
 
-        If a complete message is unread, this method does nothing. Otherwise, the peer would get
-        credit for any number of large messages that the caller does not read. After this credit,
-        ``call.debt`` is negative until the caller reads the message.
+        This method does nothing while a complete message is unread. Without this rule, the peer
+        would get credit for any number of large messages that the caller does not read. After an
+        early credit, ``call.debt`` is negative until the caller reads the message.
         """
         reader = call.reader
         if reader.wanted >= EARLY_FROM and call.debt >= 0 and not reader.messages:

@@ -29,8 +29,8 @@ MAX_CONTINUATIONS = 16
 
 #: A function whose arguments are the payload of a frame, its flags, its stream id, and the length
 #: of its payload in bytes. The payload does not contain padding, but the length includes padding,
-#: because flow control counts it. For SETTINGS, the payload is the whole frame, because h2 needs
-#: the frame's header.
+#: because flow control counts padding. For SETTINGS, the first argument is the whole frame, because
+#: h2 needs the frame's header.
 Handler = Callable[[memoryview, int, int, int], None]
 
 _PADDED_OR_PRIORITY = frames.PADDED | frames.HAS_PRIORITY
@@ -73,7 +73,7 @@ class FrameReader:
     def feed(self, data: memoryview) -> int:
         """Parse bytes, and return the number of parsed bytes.
 
-        The caller must pass the other bytes again, followed by the next received bytes.
+        The caller must pass the unparsed bytes again, followed by the next received bytes.
 
         Raises:
             ConnectionFault: A frame breaks a rule of HTTP/2.
@@ -88,7 +88,7 @@ class FrameReader:
             if length > MAX_FRAME_SIZE:
                 raise ConnectionFault(
                     frames.FRAME_SIZE_ERROR,
-                    f"received a frame of {length} bytes, which is too long",
+                    f"received a frame of {length} bytes, but the limit is {MAX_FRAME_SIZE}",
                 )
             start = at + HEADER_SIZE
             if end - start < length:
@@ -159,17 +159,21 @@ class FrameReader:
     ) -> tuple[memoryview, int] | None:
         """Add a CONTINUATION frame to the open header block.
 
-        If this completes the block, return the block and the flags of its HEADERS frame. Otherwise,
-        return ``None``.
+        If the block is now complete, return the block and the flags of its HEADERS frame. If the
+        block is still incomplete, return ``None``.
         """
         if self._open_block is None or self._open_block[0] != stream_id:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "received CONTINUATION without HEADERS")
         _, first_flags, pieces = self._open_block
         pieces.append(bytes(payload))
         # Without limits, a server could send an endless block at little cost (CVE-2024-27316).
-        if len(pieces) > 1 + MAX_CONTINUATIONS or sum(map(len, pieces)) > MAX_BLOCK:
+        if len(pieces) > 1 + MAX_CONTINUATIONS:
             raise ConnectionFault(
-                frames.ENHANCE_YOUR_CALM, "received a header block that is too long"
+                frames.ENHANCE_YOUR_CALM, "received a header block with too many frames"
+            )
+        if sum(map(len, pieces)) > MAX_BLOCK:
+            raise ConnectionFault(
+                frames.ENHANCE_YOUR_CALM, f"received a header block of more than {MAX_BLOCK} bytes"
             )
         if not flags & END_HEADERS:
             return None
@@ -188,6 +192,6 @@ def _strip_padding(payload: memoryview, flags: int) -> memoryview:
         start += 5
     if start > end or not len(payload):
         raise ConnectionFault(
-            frames.PROTOCOL_ERROR, "received a frame that is too short for its padding or priority"
+            frames.PROTOCOL_ERROR, "received a frame without room for its padding or priority"
         )
     return payload[start:end]

@@ -24,14 +24,15 @@ INADEQUATE_SECURITY, HTTP_1_1_REQUIRED = 12, 13
 HEADER_SIZE = 9
 #: Bytes that a client sends before its first frame (RFC 9113, 3.4).
 PREFACE_SIZE = 24
-#: Maximum size in bytes of a frame's payload that this client accepts. HTTP/2 has the same default.
+#: Maximum size in bytes of a frame's payload that this client accepts. This is the default of
+#: HTTP/2's setting MAX_FRAME_SIZE.
 MAX_FRAME_SIZE = 1 << 14
 DEFAULT_WINDOW = (1 << 16) - 1
 MAX_WINDOW = (1 << 31) - 1
 
-#: The header of a frame, as three integers. The first integer has the length (24 bits) and the type
-#: (8 bits). The second integer has the flags. The third integer has a reserved bit and the stream
-#: id.
+#: The header of a frame, as three integers. The first integer contains the length (24 bits) and the
+#: type (8 bits). The second integer contains the flags. The third integer contains a reserved bit
+#: and the stream id.
 _HEADER = Struct(">LBL")
 _WORD = Struct(">L")
 unpack_header = _HEADER.unpack_from

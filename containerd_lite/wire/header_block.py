@@ -20,8 +20,8 @@ class HeaderBlock:
         fields: All fields, in the order of the block.
         http_status: The value of ``:status``, or empty if the block has no ``:status``. Trailers
             have no ``:status``.
-        is_grpc: Whether the block is the header block of a gRPC response. Other responses contain
-            no messages.
+        is_grpc: Whether the block is the header block of a gRPC response. A response that is not
+            gRPC contains no messages.
         is_informational: Whether ``:status`` is 1xx.
         length: The value of ``content-length`` in bytes, or ``None``.
         problem: The part of the block that breaks a rule of HTTP, or ``""`` if the block is valid.
@@ -72,7 +72,7 @@ def _find_problem(fields: Headers) -> str:
             continue
         is_before_fields = False
         if not name or not _BAD_IN_NAMES.isdisjoint(name):
-            return "a field name that is empty or has an invalid character"
+            return "a field name with an invalid character" if name else "an empty field name"
         if not _BAD_IN_VALUES.isdisjoint(value):
             return "a field value with an invalid character"
         if name in metadata.OF_CONNECTIONS:

@@ -1,7 +1,7 @@
 """HPACK for requests and responses, with the two contexts of an ``H2Connection``.
 
 The header block of a request consists of cached fragments. The client never adds a field to the
-peer's dynamic table, which therefore stays empty. So the peer decodes a fragment in the same way in
+peer's dynamic table. Because this table stays empty, the peer decodes a fragment in the same way in
 every request. The size of decoded blocks is limited.
 """
 
@@ -19,8 +19,8 @@ from .metadata import Headers, Metadata, encode_metadata, encode_timeout
 #: Maximum size in bytes of a decoded header list, as RFC 9113, 6.5.2, defines this size.
 MAX_HEADER_LIST = 64 << 10
 
-#: The start of a never-indexed literal field with a new name (RFC 7541, 6.2.3). The length of the
-#: value and the value follow.
+#: The start of a never-indexed literal field with a new name (RFC 7541, 6.2.3). After this prefix,
+#: the field contains the length of the value, and then the value.
 _TIMEOUT_PREFIX = b"\x10\x0cgrpc-timeout"
 #: Number of bytes that each field adds to the size of a header list, in addition to the field's
 #: name and value (RFC 9113, 6.5.2).
@@ -28,8 +28,8 @@ _FIELD_OVERHEAD = 32
 #: Size in bytes of the longest timeout field in a header list: the name, 8 digits, a unit, and
 #: ``_FIELD_OVERHEAD``.
 _TIMEOUT_SIZE = 12 + 9 + _FIELD_OVERHEAD
-#: Maximum number of entries in a cache. Each lease adds new metadata to a cache of fragments, so
-#: this cache is cleared when it is full.
+#: Maximum number of entries in each cache of this module. Each lease adds new metadata to a cache
+#: of fragments, so this cache is cleared when it is full.
 _CACHE_SIZE = 512
 #: Maximum size in bytes of a cached block. A block of 2 KB can decode to 2,000 fields
 #: (CVE-2026-49975).
@@ -42,7 +42,7 @@ _INDEXED, _LONG_INDEX = 0x80, 0xFF
 class Fragment(NamedTuple):
     """A part of a request's header block.
 
-    ``block`` is the encoded part. ``size`` is the size in bytes of the part's fields in a header
+    ``block`` contains the encoded fields. ``size`` is the size in bytes of these fields in a header
     list, as RFC 9113, 6.5.2, defines this size.
     """
 
@@ -79,8 +79,9 @@ class HeaderCodec:
 
     def table_size_changed(self) -> None:
         """Start the next block with a size update, because the peer changed HEADER_TABLE_SIZE."""
-        # After several changes, the client must send the smallest and the last size (RFC 7541,
-        # 4.2). It can send 0 as the smallest size, because the table is empty.
+        # If the peer changes the size several times between two blocks, the client must send the
+        # smallest size and the last size (RFC 7541, 4.2). As the smallest size, the client can
+        # always send 0, because the table is empty.
         self._size_update = (b"\x20" if self._size_update else b"") + self._encoder.encode([])
 
     def encode(
@@ -111,7 +112,7 @@ class HeaderCodec:
         size += _TIMEOUT_SIZE
         if self.max_header_list is not None and size > self.max_header_list:
             raise InvalidArgument(
-                f"the request's header fields have {size} bytes, but the daemon accepts "
+                f"the request's header fields have {size} bytes, but the daemon accepts at most "
                 f"{self.max_header_list}"
             )
 
@@ -170,9 +171,10 @@ class HeaderCodec:
                 f"cannot decode header block: {type(error).__name__}: {error}"
             ) from error
         # If each field of a block is an indexed field of one byte (RFC 7541, 6.1), the block does
-        # not change the dynamic table. The cached block decodes to the same fields until a block of
-        # another kind arrives. Most responses have two blocks with only such fields. Without the
-        # cache, decoding these two blocks takes 83 of the 358 function calls of a unary RPC.
+        # not change the dynamic table. A cached block decodes to the same fields until a block
+        # arrives that can change the table. Most responses have two blocks with only such indexed
+        # fields. Without the cache, decoding these two blocks takes 83 of the 358 function calls of
+        # a unary RPC.
         if block and min(block) >= _INDEXED and max(block) < _LONG_INDEX:
             if len(block) <= _MAX_CACHED_BLOCK and len(self._decoded) < _CACHE_SIZE:
                 self._decoded[block] = decoded

@@ -26,8 +26,8 @@ ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION = ran
 ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS = range(10, 16)
 UNAUTHENTICATED = 16
 
-#: gRPC status codes by HTTP status (http-grpc-status-mapping.md). They are used only if a response
-#: has no grpc-status.
+#: gRPC status codes by HTTP status (http-grpc-status-mapping.md). The client uses these codes only
+#: if a response has no grpc-status.
 _FROM_HTTP = {
     b"400": INTERNAL,
     b"431": INTERNAL,
@@ -39,7 +39,7 @@ _FROM_HTTP = {
     b"503": UNAVAILABLE,
     b"504": UNAVAILABLE,
 }
-#: gRPC status codes by HTTP/2 error code. For all other error codes, INTERNAL is used.
+#: gRPC status codes by HTTP/2 error code. For all other HTTP/2 error codes, INTERNAL is used.
 #: See PROTOCOL-HTTP2.md, "HTTP2 Transport Mapping", Errors.
 _FROM_RST = {
     frames.REFUSED_STREAM: UNAVAILABLE,
@@ -70,7 +70,7 @@ class Status:
     """The status of an ended call.
 
     ``details`` is a serialized ``google.rpc.Status``. ``is_unprocessed`` is true if the server
-    certainly did not start the call. In this case, the client can send the call again.
+    certainly did not start the call, so that the client can safely send the call again.
     """
 
     code: int
@@ -90,7 +90,8 @@ def encode_timeout(seconds: float) -> bytes:
     return _encode_millis(int(min(seconds, _MAX_TIMEOUT) * 1000))
 
 
-# Most calls with the same timeout encode the same number. The cache saves 1 % of the time per call.
+# Calls with the same timeout usually need the same header value. So this cache saves 1 % of the
+# time per call.
 @lru_cache(16)
 def _encode_millis(millis: int) -> bytes:
     if millis < 100_000_000:
@@ -114,20 +115,24 @@ def encode_metadata(metadata: Metadata) -> Headers:
     fields: Headers = []
     for name, value in metadata:
         key = name.encode("utf-8", "replace").lower()
-        if (
-            not _is_valid_name(key)
-            or key.startswith(b"grpc-")
-            or key in OF_CONNECTIONS
-            or key == b"te"
-        ):
-            raise InvalidArgument(f"{name!r} is not a valid name for a metadata field")
+        if not _is_valid_name(key):
+            raise InvalidArgument(
+                f"{name!r} is not a valid name for a metadata field: only letters, digits, '_', "
+                "'-' and '.' are allowed"
+            )
+        if key.startswith(b"grpc-") or key in OF_CONNECTIONS or key == b"te":
+            raise InvalidArgument(f"metadata field name {name!r} is reserved for gRPC or HTTP")
         if key.endswith(b"-bin"):
             raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
             fields.append((key, b64encode(raw).rstrip(b"=")))
             continue
         text = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
-        if any(byte < 0x20 or byte > 0x7E for byte in text) or text != text.strip():
+        if any(byte < 0x20 or byte > 0x7E for byte in text):
             raise InvalidArgument(f"the value of metadata field {name!r} is not printable ASCII")
+        if text != text.strip():
+            raise InvalidArgument(
+                f"the value of metadata field {name!r} starts or ends with a space"
+            )
         fields.append((key, text))
     return fields
 
@@ -156,7 +161,7 @@ def decode_metadata(fields: Iterable[tuple[bytes, bytes]]) -> Metadata:
 
 
 def decode_binary(value: bytes) -> bytes | None:
-    """Decode a ``-bin`` value, padded or not. Return ``None`` if the value is not base64."""
+    """Decode a ``-bin`` value, with or without padding, or return ``None`` if it is not base64."""
     value = value.strip()
     try:
         return b64decode(value + b"=" * (-len(value) % 4), validate=True)
@@ -176,7 +181,7 @@ def status_of(fields: Mapping[bytes, bytes]) -> Status:
 
 def status_of_http(http_status: bytes) -> Status:
     """Return the status of a call whose response has no ``grpc-status``."""
-    message = f"the peer sent no grpc-status; its HTTP status was {http_status.decode('latin-1')!r}"
+    message = f"the peer sent HTTP status {http_status.decode('latin-1')!r} without grpc-status"
     return Status(_FROM_HTTP.get(http_status, UNKNOWN), message, origin="stream")
 
 

@@ -16,12 +16,12 @@ from .frames import DATA, header
 #: Maximum number of unsent replies to PING and SETTINGS. The limit stops a flood of these frames
 #: (CVE-2019-9512, CVE-2019-9515).
 MAX_UNSENT_REPLIES = 1000
-#: Number of unsent buffers at which HEADERS and DATA must wait. Without this limit, a peer that
-#: does not read could let the queue grow with each call and each byte of window (CVE-2019-9511,
+#: If this number of buffers is unsent, HEADERS and DATA must wait. Without this limit, the queue
+#: could grow without bound if the peer widens its windows, but does not read (CVE-2019-9511,
 #: CVE-2019-9517).
 MAX_UNSENT = 1024
-#: Maximum size in bytes of data that is copied into one buffer with the frame's header. For more
-#: data, the copy would cost more than a second buffer.
+#: Maximum size in bytes of data that is copied into one buffer with the frame's header. If the data
+#: is larger, a copy of it costs more than a second buffer.
 _MAX_COPIED = 4096
 
 
@@ -47,8 +47,8 @@ class Sender:
         Raises:
             ConnectionFault: Too many replies are unsent, because the peer does not read them.
         """
-        # ``_replies`` also counts replies that have been sent. Every unsent reply is a buffer in
-        # ``outgoing``, so the length of ``outgoing`` limits the number of unsent replies.
+        # ``_replies`` can be too high, because a sent reply is not subtracted from it. Every unsent
+        # reply is a buffer in ``outgoing``, so at most ``len(outgoing)`` replies are unsent.
         self._replies = min(self._replies, len(self.outgoing)) + 1
         if self._replies > MAX_UNSENT_REPLIES:
             raise ConnectionFault(
@@ -97,8 +97,8 @@ class Sender:
         """Append DATA frames with up to ``budget`` bytes of data. Return the size of the data."""
         outgoing, outbox, max_frame = self.outgoing, call.outbox, self.max_frame
         end = frames.END_STREAM if budget == call.unsent and not call.is_sending else 0
-        full = header(DATA, 0, call.stream_id, max_frame)  # the header of most frames of content
-        left, at = budget, 0  # ``at`` is the number of bytes of ``outbox[0]`` that are in frames
+        full = header(DATA, 0, call.stream_id, max_frame)  # most frames of content have this header
+        left, at = budget, 0  # ``at`` bytes of ``outbox[0]`` are already in frames
         while left > 0 and len(outgoing) < MAX_UNSENT:
             size = min(left, max_frame)
             left -= size

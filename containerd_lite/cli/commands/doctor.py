@@ -143,7 +143,7 @@ def _shims() -> Finding:
 
 
 def _fifos() -> Finding:
-    """Check the folder of the FIFOs for the streams of containers."""
+    """Check whether this program can write to the folder of the FIFOs of containers."""
     folder = io.FIFO_FOLDER if os.path.exists(io.FIFO_FOLDER) else io.FIFO_FOLDER.parent
     if os.access(folder, os.W_OK | os.X_OK):
         return Finding("streams", "ok", f"{io.FIFO_FOLDER} can be written")

@@ -27,14 +27,16 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--platform",
         action="append",
-        help="platform, such as linux/arm64 (this machine's); can be given several times",
+        help="platform, such as linux/arm64 (default: this machine's); can be given several times",
     )
-    parser.add_argument("--all-platforms", action="store_true", help="all platforms of an index")
+    parser.add_argument(
+        "--all-platforms", action="store_true", help="pull all platforms of an index"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="continue where an earlier pull with --resume failed"
     )
     parser.add_argument(
-        "--snapshotter", help="snapshotter to unpack into (the namespace's default)"
+        "--snapshotter", help="snapshotter to unpack into (default: the namespace's)"
     )
     parser.add_argument("--no-unpack", action="store_true", help="do not unpack the image")
     parser.add_argument("--plain-http", action="store_true", help="use HTTP instead of HTTPS")

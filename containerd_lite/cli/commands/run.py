@@ -16,9 +16,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
     add_options(parser)
     parser.add_argument(
-        "-d", "--detach", action="store_true", help="print the container's id, and leave it running"
+        "-d",
+        "--detach",
+        action="store_true",
+        help="print the container's id, and leave the container running",
     )
-    parser.add_argument("--name", dest="id", metavar="ID", help="the container's id (random)")
+    parser.add_argument(
+        "--name", dest="id", metavar="ID", help="the container's id (default: random)"
+    )
     parser.add_argument(
         "--keep", action="store_true", help="do not remove the container at the end"
     )
