@@ -56,11 +56,12 @@ class Container(StoredContainer):
         rw: bool = True,
         exit: bool = False,
     ) -> Image:
-        """Save the container as an image from which ``Client.restore`` and ``ctr`` can restore it.
+        """Save the container as an image. ``Client.restore`` and ``ctr`` can restore the container.
 
         Args:
             name: The name of the new image.
-            task: Whether to save the processes. If true, the daemon's machine must have CRIU.
+            task: Whether to save the processes. Saving processes requires CRIU on the daemon's
+                machine.
             image: Whether to include the image that the container was created from.
             rw: Whether to save the changes to the root filesystem.
             exit: Whether to end the processes after they have been saved.

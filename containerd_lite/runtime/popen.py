@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 #: Seconds to wait for more output after the process has ended. Children of the process may still
 #: run and keep the FIFOs open.
 DRAIN = 2.0
-#: Longest single wait in seconds. If a signal arrives right before a wait, Python runs the
-#: signal's handler only after this wait.
+#: Maximum duration of a single wait, in seconds. If a signal arrives right before a wait, Python
+#: runs the signal's handler only after this wait.
 _LONGEST_WAIT = 0.5
 #: Bytes to read from a FIFO at a time.
 _CHUNK = 64 << 10
@@ -38,9 +38,9 @@ _Container = TypeVar("_Container", bound=StoredContainer)
 class Running(Generic[_Container]):
     """A process and its container, with methods as in ``subprocess.Popen``.
 
-    An object of this class is a context manager. The end of the ``with`` block calls ``close``,
-    which kills and deletes the process. After a call of ``leave``, the end of the block does not
-    call ``close``.
+    An object of this class is a context manager, which calls ``close`` at the end of the ``with``
+    block. ``close`` kills and deletes the process. After a call of ``leave``, the context manager
+    does not call ``close``.
 
     Args:
         process: The process.

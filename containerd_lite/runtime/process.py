@@ -190,7 +190,7 @@ class Process:
             time.sleep(pause)
 
     def _look_up_exit(self, error: ContainerdError) -> Exit:
-        """Return the exit code and the time of the end, which are in the process's status.
+        """Read the exit code and the time of the end from the process's status.
 
         Call this method after a wait has failed with ``error``, for instance because the shim died.
         Raise ``error`` if the process has not ended.

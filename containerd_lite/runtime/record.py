@@ -129,7 +129,8 @@ class StoredContainer:
         """Return the cached runtime spec, which is parsed at the first call.
 
         Returns:
-            The spec, which the caller must not change. If the record has no spec: an empty mapping.
+            The spec, which the caller must not change. The mapping is empty if the record has no
+            spec.
         """
         if self._spec_cache is None:
             self._spec_cache = {} if self.info.spec is None else self.spec()

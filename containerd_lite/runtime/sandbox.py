@@ -5,8 +5,8 @@ and the daemon's sandbox controller runs the sandboxes. The two services are ind
 other. The class ``Sandbox`` uses both services.
 
 Some versions of the controller carry out a request, but fail to publish an event about the request,
-and answer ``InvalidArgument``. The controllers of containerd 1.7, 2.0 before 2.0.9, 2.1 before
-2.1.8, and 2.2 before 2.2.4 do so. After an ``InvalidArgument``, ``Sandbox.start`` checks whether
+and answer ``InvalidArgument``. The affected versions of containerd are 1.7, 2.0 before 2.0.9, 2.1
+before 2.1.8, and 2.2 before 2.2.4. After an ``InvalidArgument``, ``Sandbox.start`` checks whether
 the controller carried out the request.
 """
 
@@ -140,7 +140,7 @@ class Sandbox:
             with an error (see the module's docstring).
 
         Raises:
-            AlreadyExists: The sandbox has been started before.
+            AlreadyExists: The sandbox has already been started.
         """
         controller, name = self._controller, self._sandboxer
         try:

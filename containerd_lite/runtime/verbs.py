@@ -268,7 +268,7 @@ class ContainerVerbs(ABC):
 
         Raises:
             DeadlineExceeded: The process still ran after ``timeout``, and was killed.
-            InvalidArgument: An argument is given that cannot be combined with ``detach``.
+            InvalidArgument: An argument cannot be combined with ``detach``.
             ProcessFailed: ``check`` is true, and the exit code is not 0.
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.

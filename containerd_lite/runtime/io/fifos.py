@@ -50,7 +50,7 @@ class FifoFolder:
             self._path, self._lock = _make_folder(base)
         except PermissionError as error:
             raise PermissionDenied(
-                f"{base} cannot be written: {error.strerror}",
+                f"folder {base} cannot be written: {error.strerror}",
                 remedy="Run as root on the daemon's machine, or use other streams, such as LogFile",
             ) from error
 

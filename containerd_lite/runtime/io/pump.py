@@ -255,7 +255,7 @@ class Pump:
             os.eventfd_write(self._wake_descriptor, 1)
 
     def finish(self) -> None:
-        """End the thread, without waiting for its end. A flow is allowed to call this method."""
+        """Ask the thread to end, and return at once. A flow is allowed to call this method."""
         self._stopping.set()
 
     def stop(self) -> None:

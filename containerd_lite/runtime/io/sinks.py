@@ -104,7 +104,7 @@ class SinkWriter(Protocol):
     descriptor: int
 
     def write(self, data: memoryview) -> int:
-        """Write some of the bytes, and return their number.
+        """Write some of the bytes, and return the number of written bytes.
 
         Raise ``BlockingIOError`` if the target has no room for a byte.
         """
@@ -164,7 +164,7 @@ class DescriptorSink:
             os.close(original)
 
     def write(self, data: memoryview) -> int:
-        """Write some of the bytes, and return their number.
+        """Write some of the bytes, and return the number of written bytes.
 
         Raise ``BlockingIOError`` if the target has no room for a byte.
         """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: A pipe between the process and the caller. ``subprocess.PIPE`` is the same number.
 PIPE = -1
-#: A target of stderr, with which stderr goes to the target of stdout. ``subprocess.STDOUT`` is the
+#: A target of stderr: the error output goes to the target of stdout. ``subprocess.STDOUT`` is the
 #: same number.
 STDOUT = -2
 #: No input, or discarded output. ``subprocess.DEVNULL`` is the same number.
@@ -161,7 +161,10 @@ class Streams(Served):
         self._pump.add(Input(descriptor, read, fifo, self._set_failure, finish))
 
     def drain(self) -> None:
-        """Read and discard all further output of each ``PIPE``, because the caller may not read."""
+        """Read and discard all further output of each ``PIPE``.
+
+        Otherwise the shim could wait for a caller that does not read any more.
+        """
         for name in self._pipe_names:
             with suppress(NotFound):
                 descriptor = open_output(self._ends.outputs[name])
@@ -290,7 +293,7 @@ def _resolve_targets(
 ) -> dict[str, Target]:
     """Return the targets, by the name of the stream.
 
-    ``DEVNULL`` replaces ``None``. The descriptor 1 or 2 replaces ``INHERIT``.
+    ``None`` becomes ``DEVNULL``, and ``INHERIT`` becomes the descriptor 1 or 2.
     """
     out = DEVNULL if stdout is None else 1 if _is_number(stdout, INHERIT) else stdout
     err = DEVNULL if stderr is None else 2 if _is_number(stderr, INHERIT) else stderr

@@ -91,8 +91,8 @@ class Attachment:
     def delete(self, deadline: Deadline) -> None:
         """Disconnect the container from the network. It is not an error to call this method twice.
 
-        If a plugin fails, the other plugins still run, so that they release the addresses. In the
-        CNI specification, the deletion ends when a plugin fails.
+        If a plugin fails, the other plugins still run, so that they release the addresses.
+        According to the CNI specification, the deletion ends when a plugin fails.
 
         Args:
             deadline: The time at which a plugin that still runs is killed.
@@ -159,7 +159,7 @@ class Attachment:
 
     @classmethod
     def of(cls, document: Document) -> Attachment:
-        """Return the attachment in a JSON object that ``json`` made.
+        """Return the attachment that the method ``json`` has written as a JSON object.
 
         Raises:
             InvalidArgument: The object is not a valid attachment.
@@ -326,7 +326,7 @@ def connect(
         _save(containers, container_id, state)
     except BaseException:
         with suppress(ContainerdError):
-            # If DEL fails with one of these errors, ADD has failed, too. Nothing must be deleted.
+            # If DEL fails with one of these errors, ADD has failed, too: no connection exists.
             ignored = (InvalidArgument, NotFound)
             _delete_all(containers, container_id, state, Deadline(timeout), ignored)
         raise

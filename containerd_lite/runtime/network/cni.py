@@ -28,8 +28,8 @@ _SUFFIXES = (".conflist", ".conf", ".json")
 #: Maximum size of a configuration, and of a plugin's output, in bytes. A container's record
 #: contains the configuration and the output.
 MAX_DOCUMENT = 256 << 10
-#: Pattern of names, as in libcni's utils.ValidateNetworkName and ValidateContainerID. No path
-#: matches the pattern.
+#: Pattern of names, as in libcni's utils.ValidateNetworkName and ValidateContainerID. A name that
+#: matches has no slash, and is not ``.`` or ``..``.
 _NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 Json = Mapping[str, object]

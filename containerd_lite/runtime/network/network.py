@@ -15,8 +15,8 @@ from ...oci.document import Document, quoted
 from ...records import field, record, replace
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 
-#: The default folders of network configurations and of plugins. Debian has the plugins in the last
-#: folder.
+#: The default folders of network configurations and of plugins. Debian's package installs the
+#: plugins in the last folder.
 CONFIG_FOLDER = Path("/etc/cni/net.d")
 PLUGIN_FOLDERS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
@@ -143,7 +143,7 @@ class Network:
 
     @classmethod
     def read(cls, document: Document) -> Network:
-        """Return the network that is in a JSON object of the method ``json``.
+        """Return the network that the method ``json`` has written as a JSON object.
 
         Raises:
             InvalidArgument: The object is not a valid network.

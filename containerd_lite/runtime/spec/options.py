@@ -157,9 +157,9 @@ class SpecOptions(ProcessOptions, total=False):
     #: container also has a new network namespace, and each task of the container is connected to
     #: the networks. Default: ``"private"``.
     network: Literal["host", "none", "private"] | Network | Sequence[Network] | None
-    #: Maps of uids for a user namespace. A map is the first uid in the container, the first uid on
-    #: the machine, and the number of uids. The option requires ``gid_map``. Default: no user
-    #: namespace.
+    #: Maps of uids for a user namespace. A map consists of the first uid in the container, the
+    #: first uid on the machine, and the number of uids. The option requires ``gid_map``. Default: no
+    #: user namespace.
     uid_map: Sequence[tuple[int, int, int]] | None
     #: Maps of gids for a user namespace, in the form of ``uid_map``. The option requires
     #: ``uid_map``. Default: no user namespace.
@@ -238,8 +238,9 @@ class OutputOptions(TypedDict, total=False):
     #: Whether to capture the outputs that have no target. If false, these outputs go to this Python
     #: process's own stdout and stderr. Default: true.
     capture: bool
-    #: A function that gets the outputs that have no target, instead of a capture. The arguments are
-    #: ``"stdout"`` or ``"stderr"``, and bytes as they arrive. Default: no function.
+    #: A function that gets the outputs that have no target. Then these outputs are not captured.
+    #: The function's arguments are the name ``"stdout"`` or ``"stderr"``, and bytes. Default: no
+    #: function.
     stream: Callable[[str, bytes], object] | None
     #: Maximum number of bytes to capture of each output. Default: 64 MiB.
     max_output: int

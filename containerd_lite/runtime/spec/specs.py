@@ -82,7 +82,7 @@ def make_spec(
 
 
 def _read_document(option: str, value: object) -> Spec:
-    """Return a JSON object. ``value`` is the object itself, or the path of a file with it."""
+    """Return a JSON object. ``value`` is the object itself, or the path of a JSON file."""
     if isinstance(value, Mapping):
         return copy_json(option, value)
     if not isinstance(value, (str, os.PathLike)):

@@ -41,7 +41,7 @@ _MIN_LAYER_BYTES = 256 << 10
 
 
 class UserFileCache:
-    """A cache of the passwd and group files of the 64 images that were used last.
+    """A cache of the passwd and group files of the 64 most recently used images.
 
     The key of an entry is the content store and the digests of the image's layers.
     """

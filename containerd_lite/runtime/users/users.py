@@ -23,8 +23,8 @@ MAX_ID = (1 << 31) - 1
 MAX_FILE = 4 << 20
 PASSWD, GROUP = "etc/passwd", "etc/group"
 
-#: A text that looks like a number, in any notation and in digits of any script. A matching text is
-#: never used as a name.
+#: Pattern of a text that looks like a number, in any notation and in digits of any script. A text
+#: that matches is never used as a name.
 _NUMERIC = lazy_pattern(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
 
 
