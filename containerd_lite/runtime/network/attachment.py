@@ -366,7 +366,7 @@ def disconnect(
 
     Raises:
         NotFound: The container does not exist.
-        ContainerdError: The error of the first plugin that failed, after all plugins have run.
+        ContainerdError: A plugin failed. The error is raised after all plugins have run.
     """
     found = attachments_of(containers.get(container_id))
     if found:

@@ -158,8 +158,8 @@ class SpecOptions(ProcessOptions, total=False):
     #: the networks. Default: ``"private"``.
     network: Literal["host", "none", "private"] | Network | Sequence[Network] | None
     #: Maps of uids for a user namespace. A map consists of the first uid in the container, the
-    #: first uid on the machine, and the number of uids. The option requires ``gid_map``. Default: no
-    #: user namespace.
+    #: first uid on the machine, and the number of uids. The option requires ``gid_map``. Default:
+    #: no user namespace.
     uid_map: Sequence[tuple[int, int, int]] | None
     #: Maps of gids for a user namespace, in the form of ``uid_map``. The option requires
     #: ``uid_map``. Default: no user namespace.
@@ -258,13 +258,13 @@ _OUTPUT_OPTIONS = ("stdout", "stderr", "capture", "stream", "max_output")
 
 
 def split_run(options: RunOptions) -> tuple[OutputOptions, ContainerOptions]:
-    """Split the options of ``Client.run`` into the options for the output, and the others."""
+    """Split the options of ``Client.run`` into options for the output, and other options."""
     output, others = _split(options)
     return output, cast("ContainerOptions", others)
 
 
 def split_exec(options: ExecOptions) -> tuple[OutputOptions, ProcessOptions]:
-    """Split the options of ``Container.exec`` into the options for the output, and the others."""
+    """Split the options of ``Container.exec`` into options for the output, and other options."""
     output, others = _split(options)
     return output, cast("ProcessOptions", others)
 
