@@ -383,6 +383,6 @@ def signal_number(signal: int | str) -> int:
             number = signals.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
     if not 0 <= number <= _RTMAX:
         raise InvalidArgument(
-            f"unknown signal {signal!r}", remedy="Write the signal as in SIGTERM, TERM or 15"
+            f"unknown signal {signal!r}", remedy="Use a signal such as SIGTERM, TERM or 15"
         )
     return number

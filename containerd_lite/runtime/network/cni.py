@@ -246,7 +246,7 @@ class IPConfig:
 class Dns:
     """The DNS settings of a network.
 
-    This package does not apply the settings. The caller must write them to a ``resolv.conf``.
+    This package does not apply the settings. The caller must write a ``resolv.conf``.
 
     Attributes:
         nameservers: The addresses of the name servers.
