@@ -1,12 +1,12 @@
 """Saves containers as images, and restores containers from such images.
 
-The format is that of containerd's Go client. The daemon saves the processes, and needs CRIU on its
-machine to do so.
+The format is that of containerd's Go client. The daemon saves the processes with CRIU, which must
+be installed on the daemon's machine.
 
 A checkpoint image is an index. The list ``manifests`` of the index has the parts of the checkpoint.
-These are CRIU's tar, the container's spec, the container's image, a layer with the changes to the
-root filesystem, and the options of the runtime. The annotations of the index name the image, the
-runtime and the snapshotter of the container.
+The parts are CRIU's tar, the container's spec, the container's image, a layer with the changes to
+the root filesystem, and the options of the runtime. The annotations of the index name the image,
+the runtime and the snapshotter of the container.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .runtime_backend import RuntimeBackend
 _PREFIX = "application/vnd.containerd.container."
 #: Media type of CRIU's tar, which has the saved processes.
 TASK = _PREFIX + "criu.checkpoint.criu.tar"
-#: Media types: the container's spec, the options of the checkpoint, the options of the runtime.
+#: Media types of the container's spec, of the checkpoint's options and of the runtime's options.
 _SPEC = _PREFIX + "checkpoint.config.v1+proto"
 _OPTIONS = _PREFIX + "checkpoint.options.v1+proto"
 _RUNTIME_OPTIONS = _PREFIX + "checkpoint.runtime.options+proto"
-#: Annotations of the index: the name of the image, of the runtime and of the snapshotter.
+#: Annotations of the index with the names of the image, of the runtime and of the snapshotter.
 _IMAGE_NAME = "org.opencontainers.image.ref.name"
 _RUNTIME = "io.containerd.checkpoint.runtime"
 _SNAPSHOTTER = "io.containerd.checkpoint.snapshotter"
@@ -135,34 +135,36 @@ class Checkpoint:
         return self._index.annotations.get(_SNAPSHOTTER, "")
 
     def task(self) -> Descriptor:
-        """Return the descriptor of CRIU's tar. Raise ``NotFound`` if the image lacks this part."""
+        """Return the descriptor of CRIU's tar. Raise ``NotFound`` if the image has no such tar."""
         descriptor = self._find(TASK)
         if descriptor is None:
-            raise NotFound(f"{self.name} was saved without its processes")
+            raise NotFound(f"checkpoint image {self.name} does not contain processes")
         return descriptor
 
     def changes(self) -> Descriptor:
         """Return the layer with the changes to the root filesystem.
 
-        Raise ``NotFound`` if the image lacks this part.
+        Raise ``NotFound`` if the image has no such layer.
         """
         for part in self._index.manifests:
             if media_types.is_layer(part.media_type):
                 return part
-        raise NotFound(f"{self.name} was saved without the changes to its root filesystem")
+        raise NotFound(
+            f"checkpoint image {self.name} does not contain the changes to the root filesystem"
+        )
 
     def spec(self) -> AnyValue:
-        """Return the runtime spec. Raise ``NotFound`` if the image lacks this part."""
+        """Return the runtime spec. Raise ``NotFound`` if the image has no runtime spec."""
         spec = self._read(_SPEC)
         if spec is None:
             raise NotFound(
-                f"{self.name} was saved without its spec",
+                f"checkpoint image {self.name} does not contain the container's spec",
                 remedy="Save the container again with Container.checkpoint",
             )
         return spec
 
     def runtime_options(self) -> AnyValue | None:
-        """Return the options of the runtime, or ``None`` if the image lacks this part."""
+        """Return the options of the runtime, or ``None`` if the image has no such options."""
         return self._read(_RUNTIME_OPTIONS)
 
     def _find(self, media_type: str) -> Descriptor | None:
@@ -180,7 +182,7 @@ def restore(
 ) -> ContainerRecord:
     """Create a container's snapshot and record from a checkpoint, without starting a process.
 
-    The caller must hold a lease. ``rw`` is whether to restore the changes to the root filesystem.
+    The caller must hold a lease. If ``rw`` is true, restore the changes to the root filesystem.
 
     Raises:
         AlreadyExists: A container or a snapshot with this id exists.

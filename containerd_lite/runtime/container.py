@@ -56,11 +56,12 @@ class Container(StoredContainer):
         rw: bool = True,
         exit: bool = False,
     ) -> Image:
-        """Save the container as an image. ``Client.restore`` and ``ctr`` can restore it.
+        """Save the container as an image. ``Client.restore`` and ``ctr`` can restore the container.
 
         Args:
             name: The name of the new image.
-            task: Whether to save the processes. This needs CRIU on the daemon's machine.
+            task: Whether to save the processes. Saving processes requires CRIU on the daemon's
+                machine.
             image: Whether to include the image that the container was created from.
             rw: Whether to save the changes to the root filesystem.
             exit: Whether to end the processes after they have been saved.
@@ -71,7 +72,7 @@ class Container(StoredContainer):
         Raises:
             AlreadyExists: An image with this name exists.
             NotFound: The container, its task or its image does not exist.
-            Unknown: The runtime cannot save the processes. The message is that of the runtime.
+            Unknown: The runtime cannot save the processes. The message comes from the runtime.
         """
         from .checkpoint import save
 
@@ -98,7 +99,7 @@ class Container(StoredContainer):
             checkpoint: The saved processes, which CRIU restores: a checkpoint image, or the
                 descriptor of CRIU's tar. Default: a new process, as the spec describes it.
             runtime_path: Path of the shim. Default: the shim of the container's runtime.
-            runtime_options: Options of the runtime. A mapping has the fields of runc's options:
+            runtime_options: Options of the runtime. A mapping sets fields of runc's options:
                 ``{"no_pivot_root": True}``. Default: the options in the container's record.
 
         Returns:
@@ -107,10 +108,10 @@ class Container(StoredContainer):
         Raises:
             AlreadyExists: The container has a task.
             ContainerdError: The container cannot be connected to its networks.
-            InvalidArgument: An option is not valid, or the spec has a terminal and the streams do
-                not, or vice versa.
+            InvalidArgument: An option is not valid, or only one of the spec and the streams has a
+                terminal.
             NotFound: The container does not exist, or the checkpoint has no processes.
-            Unknown: The runtime cannot create the task. The message is that of the runtime.
+            Unknown: The runtime cannot create the task. The message comes from the runtime.
         """
         with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
             self._check_terminal(streams is not None and streams.stdio.terminal)
@@ -149,7 +150,7 @@ class Container(StoredContainer):
             self.delete()
 
     def _root_mounts(self) -> tuple[Mount, ...]:
-        """Return the mounts of the root filesystem, with the SELinux label ``mountLabel``."""
+        """Return the mounts of the root filesystem, with the SELinux label in ``mountLabel``."""
         if not self.info.snapshot_key:
             return ()
         mounts = self.backend.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
@@ -210,20 +211,20 @@ class Container(StoredContainer):
             streams: Streams to use instead of ``stdin``, ``stdout`` and ``stderr``, such as an
                 object of ``runtime.io``. Default: no other streams.
             id: The exec id of the process. Default: a random id.
-            start: Whether to start the process. If false, ``Running.start`` starts it later.
+            start: Whether to start the process. If false, call ``Running.start`` later.
             **options: Settings of the process; see ``runtime.ProcessOptions``. Default: the
                 settings of the container's first process, but no terminal.
 
         Returns:
-            The process. As a context manager, it kills and deletes the process at the end of the
-            ``with`` block.
+            The process. The returned object is a context manager, which kills and deletes the
+            process at the end of the ``with`` block.
 
         Raises:
             AlreadyExists: The container has a process with this id.
             FailedPrecondition: The state of the container does not permit new processes.
             InvalidArgument: An argument has an invalid value.
             NotFound: The container has no task, or the user or a group does not exist.
-            Unknown: The runtime cannot start the process. The message is that of the runtime.
+            Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
@@ -243,8 +244,8 @@ class Container(StoredContainer):
     ) -> CompletedProcess:
         """Run a process in the running container, and wait for its end.
 
-        The output is captured. The options ``stdout``, ``stderr``, ``capture``, ``stream`` and
-        ``max_output`` change this; see ``Client.run``.
+        By default, the output is captured. The options ``stdout``, ``stderr``, ``capture``,
+        ``stream`` and ``max_output`` change the capture; see ``Client.run``.
 
         Args:
             args: The command line of the process.
@@ -286,7 +287,7 @@ class Container(StoredContainer):
 
         If the id is random, the call that deletes the process is added to ``undo`` before the
         process exists. So the process is deleted even if an interrupt arrives right after the
-        daemon has created it.
+        daemon has created the process.
         """
         name = id or f"exec-{os.urandom(8).hex()}"
         if not id:
@@ -301,7 +302,7 @@ class Container(StoredContainer):
         If the container has no task, read the log file to which restarted tasks write.
 
         Args:
-            tail: How many of the last lines to return first. Default: the whole log.
+            tail: How many lines at the end of the existing log to return. Default: the whole log.
             follow: Whether to wait for more output until the task ends.
             timeout: Seconds after which the iterator ends, even if the task still runs. Default:
                 no limit.
@@ -330,7 +331,7 @@ class Container(StoredContainer):
 
 
 def list_containers(backend: RuntimeBackend, *filters: str) -> list[Container]:
-    """Return the containers that match; see ``Client.containers``."""
+    """Return the containers that match the filters; see ``Client.containers``."""
     return [Container(backend, record) for record in backend.containers.list(*filters)]
 
 

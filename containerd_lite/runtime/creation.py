@@ -89,7 +89,7 @@ def _create(
 
 
 def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
-    """Return the options without CNI networks, and the record's extensions that name the networks.
+    """Return the options without CNI networks, and the extensions that name the CNI networks.
 
     In the returned options, ``network`` is ``"private"`` if there are CNI networks.
     """
@@ -108,8 +108,8 @@ def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:
     """Return the labels of a new container.
 
     The labels of the stop signal and of the restart policy override the image's labels. The
-    caller's labels override all of these. The image's labels with reserved names are not copied,
-    because some of containerd's own labels give a container root access (CVE-2026-53488).
+    caller's labels override all other labels. The image's labels with reserved names are not
+    copied, because some of containerd's own labels give a container root access (CVE-2026-53488).
     """
     labels: dict[str, str] = {}
     if image is not None:

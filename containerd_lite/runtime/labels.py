@@ -13,5 +13,5 @@ _RESERVED = ("containerd.io/", "io.containerd.", "io.cri-containerd")
 
 
 def is_reserved(key: str) -> bool:
-    """Return whether a label's name is containerd's own. An image must not set such a label."""
+    """Return whether a label's name is reserved. An image must not set labels of containerd."""
     return key.startswith(_RESERVED)

@@ -20,11 +20,11 @@ from .record import StoredContainer
 if TYPE_CHECKING:
     from ..services.tasks import Exit
 
-#: After the process has ended: seconds to wait for more output. Children of the process may still
+#: Seconds to wait for more output after the process has ended. Children of the process may still
 #: run and keep the FIFOs open.
 DRAIN = 2.0
-#: Longest single wait in seconds. If a signal arrives right before a wait, Python runs the
-#: signal's handler only after this wait.
+#: Maximum duration of a single wait, in seconds. If a signal arrives right before a wait, Python
+#: runs the signal's handler only after this wait.
 _LONGEST_WAIT = 0.5
 #: Bytes to read from a FIFO at a time.
 _CHUNK = 64 << 10
@@ -38,13 +38,15 @@ _Container = TypeVar("_Container", bound=StoredContainer)
 class Running(Generic[_Container]):
     """A process and its container, with methods as in ``subprocess.Popen``.
 
-    This is a context manager. At the end of the ``with`` block, it calls ``close``, which kills and
-    deletes the process. After a call of ``leave``, it does not call ``close``.
+    An object of this class is a context manager, which calls ``close`` at the end of the ``with``
+    block. ``close`` kills and deletes the process. After a call of ``leave``, the context manager
+    does not call ``close``.
 
     Args:
         process: The process.
         container: The container of the process.
-        removes: Whether ``close`` removes the container, because it was created for the process.
+        removes: Whether ``close`` removes the container. True if the container was created for the
+            process.
 
     Attributes:
         process: The process.
@@ -57,7 +59,8 @@ class Running(Generic[_Container]):
         self._removes = removes
         self._is_left = False
         if process.streams is not None:
-            # If a source or a target fails, the process is killed, because it cannot be served.
+            # If a source or a target fails, the process is killed, because its streams cannot be
+            # served.
             process.streams.on_failure = process.kill_quietly
 
     @property
@@ -72,17 +75,17 @@ class Running(Generic[_Container]):
 
     @property
     def stdin(self) -> BinaryIO | None:
-        """The file to write the input to. ``None`` before the start, or if it is not a ``PIPE``."""
+        """The file to write the input to, if stdin is a ``PIPE``. ``None`` before the start."""
         return self._pipe("stdin")
 
     @property
     def stdout(self) -> BinaryIO | None:
-        """The file to read stdout from. ``None`` before the start, or if it is not a ``PIPE``."""
+        """The file to read stdout from, if stdout is a ``PIPE``. ``None`` before the start."""
         return self._pipe("stdout")
 
     @property
     def stderr(self) -> BinaryIO | None:
-        """The file to read stderr from. ``None`` before the start, or if it is not a ``PIPE``."""
+        """The file to read stderr from, if stderr is a ``PIPE``. ``None`` before the start."""
         return self._pipe("stderr")
 
     def _pipe(self, name: str) -> BinaryIO | None:
@@ -101,7 +104,7 @@ class Running(Generic[_Container]):
 
         Raises:
             NotFound: The process does not exist any more.
-            Unknown: The runtime cannot start the process. The message is that of the runtime.
+            Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
         with Undo(self._remove_all):
             self.process.start()
@@ -114,20 +117,23 @@ class Running(Generic[_Container]):
     # ---- the end of the process ------------------------------------------------------------
 
     def poll(self) -> Exit | None:
-        """Return how the process ended, or ``None`` if it still runs. Do not wait."""
+        """Return the exit code and the time of the end, or ``None`` if the process still runs.
+
+        This method does not wait.
+        """
         return self.process.poll()
 
     def wait(self, timeout: float | None = None) -> Exit:
         """Wait until the process has ended; see ``Process.wait``.
 
-        The caller must read every output that is a ``PIPE``. If it does not, the process may wait
+        The caller must read every output that is a ``PIPE``. Without a reader, the process may wait
         for ever to write its output.
 
         Args:
             timeout: Seconds to wait. Default: no limit.
 
         Raises:
-            DeadlineExceeded: The process has not ended within ``timeout``. It continues to run.
+            DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
         """
         return self.process.wait(timeout)
 
@@ -141,7 +147,7 @@ class Running(Generic[_Container]):
             The process's exit code and the time of its end.
 
         Raises:
-            DeadlineExceeded: The process still ran after ``timeout``. It was killed and deleted.
+            DeadlineExceeded: The process still ran after ``timeout``, and was killed and deleted.
             BaseException: The error with which a source or a target of the streams failed.
         """
         deadline, ended = Deadline(timeout), None
@@ -188,8 +194,8 @@ class Running(Generic[_Container]):
 
         Args:
             timeout: Seconds to wait before the process is killed.
-            signal: The number or the name of the signal. Default: the stop signal of the image
-                for a container's first process, ``SIGTERM`` for other processes.
+            signal: The number or the name of the signal. Default: the image's stop signal for a
+                container's first process, and ``SIGTERM`` for other processes.
 
         Returns:
             The process's exit code and the time of its end.
@@ -206,13 +212,13 @@ class Running(Generic[_Container]):
         Args:
             input: Bytes to write to stdin. Default: no input.
             timeout: Seconds that the whole call may take. Default: no limit.
-            limit: Most bytes to read from each output. Default: 64 MiB.
+            limit: Maximum number of bytes to read from each output. Default: 64 MiB.
 
         Returns:
             The bytes of stdout, and the bytes of stderr.
 
         Raises:
-            DeadlineExceeded: The process has not ended within ``timeout``. It continues to run.
+            DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
                 The output that this method has read is lost.
             FailedPrecondition: There is input, but stdin is not a ``PIPE``.
             ResourceExhausted: The process wrote more than ``limit`` bytes to one output.
@@ -251,7 +257,7 @@ class Running(Generic[_Container]):
         return self.container
 
     def close(self) -> None:
-        """Kill and delete the process. If the container was created for it, remove the container.
+        """Kill and delete the process. Remove a container that was created for the process.
 
         It is not an error to call this method twice.
         """
@@ -298,10 +304,10 @@ def open_pipes(
 
 
 class _Communication:
-    """Writes the input of a process, and at the same time reads its outputs to their ends.
+    """Writes the input of a process, and at the same time reads the outputs of the process.
 
-    If only the input is unfinished, and the process does not read it, ``has_ended`` is called
-    repeatedly. If it returns true, the process has ended, and the input is dropped.
+    If all outputs have ended, and the process does not read its input, this class calls
+    ``has_ended`` repeatedly. If ``has_ended`` returns true, the rest of the input is dropped.
     """
 
     def __init__(
@@ -350,8 +356,8 @@ class _Communication:
             del self._readers[descriptor]
 
     def _write_input(self, descriptor: int, event: int) -> None:
-        # A FIFO that is ready for writing has room for PIPE_BUF bytes. If the FIFO is not ready, it
-        # has no reader: the write fails, and the whole input is dropped.
+        # A FIFO that is ready for writing has room for PIPE_BUF bytes. An event without POLLOUT
+        # means that the FIFO has no reader: the write fails, and the whole input is dropped.
         size = select.PIPE_BUF if event & select.POLLOUT else len(self._input)
         with suppress(BrokenPipeError):
             size = os.write(descriptor, self._input[:size])

@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Seconds to wait for the end of a killed process. Only the kernel can delay this end.
+#: Seconds to wait for the end of a killed process. Only the kernel can delay the end of such a
+#: process.
 _KILL_TIMEOUT = 30.0
 #: Seconds that ``wait`` waits for a daemon that has become unreachable.
 _RESTART_TIMEOUT = 30.0
 #: The first and the last real-time signal, with the numbers that Go's clients use. A libc may
-#: reserve some of these signals.
+#: reserve some real-time signals for itself.
 _RTMIN, _RTMAX = 34, 64
 _REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,2}))?)")
 
@@ -51,8 +52,8 @@ _REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,
 class Process:
     """A process of a container.
 
-    This is a context manager. At the end of the ``with`` block, it deletes the process. If the
-    process still runs, it kills the process first.
+    An object of this class is a context manager, which deletes the process at the end of the
+    ``with`` block. A process that still runs is killed first.
 
     Args:
         service: The tasks service.
@@ -94,7 +95,7 @@ class Process:
 
         Raises:
             NotFound: The process does not exist any more.
-            Unknown: The runtime cannot start the process. The message is that of the runtime.
+            Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
         waiting = self._service.begin_wait(self.container_id, self.exec_id)
         with LoggedStep(_LOGGER, "start process %s", self.id), Undo(waiting.close):
@@ -110,12 +111,12 @@ class Process:
             timeout: Seconds to wait. Default: no limit.
 
         Returns:
-            The process's exit code and the time of its end. Both are ``None`` if the shim died,
-            or if another client deleted the process before this object waited for it.
+            The process's exit code and the time of its end. The code and the time are ``None`` if
+            the shim died, or if another client deleted the process before this object waited.
 
         Raises:
             Cancelled: Another thread called ``cancel_wait``.
-            DeadlineExceeded: The process has not ended within ``timeout``. It continues to run.
+            DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
             Unavailable: The daemon became unreachable, and did not answer again within 30 seconds.
         """
         deadline = Deadline(timeout)
@@ -130,16 +131,20 @@ class Process:
         return self._exit
 
     def poll(self) -> Exit | None:
-        """Return how the process ended, or ``None`` if it still runs. Do not wait."""
+        """Return the exit code and the time of the end, or ``None`` if the process still runs.
+
+        This method does not wait.
+        """
         with holding(self._wait_lock, Deadline(0)) as is_locked:
-            if is_locked and self._exit is None:  # otherwise another thread is in wait()
+            # If the lock is not free, another thread is in wait().
+            if is_locked and self._exit is None:
                 self._exit = self._receive_exit(None)
         return self._exit
 
     def _receive_exit(self, deadline: Deadline | None) -> Exit | None:
-        """Return how the process ended, or ``None`` if that is not known yet.
+        """Return the exit code and the time of the end, or ``None`` if the end is not known yet.
 
-        Wait until the deadline at most. If ``deadline`` is ``None``, do not wait.
+        Wait until ``deadline`` at the latest. If ``deadline`` is ``None``, do not wait.
         """
         try:
             if self._waiting is None:
@@ -185,9 +190,10 @@ class Process:
             time.sleep(pause)
 
     def _look_up_exit(self, error: ContainerdError) -> Exit:
-        """Return the process's end from its status, after a wait has failed with ``error``.
+        """Read the exit code and the time of the end from the process's status.
 
-        A wait fails if the shim dies, for instance. Raise ``error`` if the process has not ended.
+        Call this method after a wait has failed with ``error``, for instance because the shim died.
+        Raise ``error`` if the process has not ended.
         """
         try:
             status = self.status()
@@ -240,8 +246,8 @@ class Process:
 
         Args:
             timeout: Seconds to wait before the process is killed.
-            signal: The number or the name of the signal. Default: the stop signal of the image
-                for a container's first process, ``SIGTERM`` for other processes.
+            signal: The number or the name of the signal. Default: the image's stop signal for a
+                container's first process, and ``SIGTERM`` for other processes.
 
         Returns:
             The process's exit code and the time of its end.
@@ -328,7 +334,7 @@ class Process:
         except NotFound:
             return None
         except Unknown as error:
-            # After the death of a shim, the daemon cleans up, and then answers NotFound.
+            # If the shim died, the daemon deletes the process, and then answers NotFound.
             try:
                 status = self.status()
             except NotFound:
@@ -337,7 +343,7 @@ class Process:
                 f"process {self.id} cannot be deleted: it is {status.state}",
                 operation=error.operation,
                 address=error.address,
-                remedy="Wait for its end, or delete it with force=True",
+                remedy="Wait for the end of the process, or delete the process with force=True",
             ) from error
 
     def _call_delete(self) -> Exit:
@@ -376,5 +382,7 @@ def signal_number(signal: int | str) -> int:
         with suppress(KeyError):
             number = signals.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
     if not 0 <= number <= _RTMAX:
-        raise InvalidArgument(f"unknown signal {signal!r}", remedy="Write SIGTERM, TERM or 15")
+        raise InvalidArgument(
+            f"unknown signal {signal!r}", remedy="Use a signal such as SIGTERM, TERM or 15"
+        )
     return number

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Pattern and largest length of ids (containerd's pkg/identifiers).
+#: Pattern and maximum length of ids (containerd's pkg/identifiers).
 _ID = lazy_pattern(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _MAX_ID = 76
 #: Largest runtime spec to parse, in bytes. The daemon stores only smaller specs.
@@ -40,13 +40,14 @@ def check_id(id: str) -> str:
     if len(id) > _MAX_ID or not _ID.fullmatch(id):
         raise InvalidArgument(
             f"{id[:100]!r} cannot be an id",
-            remedy=f"Use up to {_MAX_ID} letters and digits, with single . _ - between them",
+            remedy=f"Use up to {_MAX_ID} characters: letters, digits, and single '.', '_' or '-' "
+            "between letters or digits",
         )
     return id
 
 
 def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyValue | None:
-    """Return the runtime's options as an ``Any``. A mapping has the fields of runc's options.
+    """Return the runtime's options as an ``Any``. A mapping sets fields of runc's options.
 
     Raise ``InvalidArgument`` for options that runc does not have.
     """
@@ -66,8 +67,8 @@ class StoredContainer:
     Args:
         backend: The services that the methods of this class call.
         info: The container's record.
-        spec: The runtime spec of the record, which must not change afterwards. Default: the spec
-            is parsed when a method needs it.
+        spec: The runtime spec of the record. The caller must not change this object afterwards.
+            Default: the spec is parsed when a method needs it.
 
     Attributes:
         backend: The services that the methods of this class call.
@@ -128,7 +129,8 @@ class StoredContainer:
         """Return the cached runtime spec, which is parsed at the first call.
 
         Returns:
-            The spec, which the caller must not change. It is empty if the record has no spec.
+            The spec, which the caller must not change. The mapping is empty if the record has no
+            spec.
         """
         if self._spec_cache is None:
             self._spec_cache = {} if self.info.spec is None else self.spec()
@@ -137,7 +139,7 @@ class StoredContainer:
     def image(self) -> Image:
         """Return the image whose name is in the container's record.
 
-        The name can refer to another image than at the time when the container was created.
+        After the creation of the container, the name may have been given to a different image.
 
         Raises:
             NotFound: The record names no image, or the image does not exist any more.
@@ -150,14 +152,14 @@ class StoredContainer:
         """Return the ids of a user of the container.
 
         Names are looked up in the passwd and group files of the container's root filesystem. The
-        client does not mount the root filesystem for this.
+        client reads these files without mounting the root filesystem.
 
         Args:
             user: ``name``, ``uid``, ``name:group`` or ``uid:gid``.
             groups: Names or gids of further supplementary groups. Default: none.
 
         Raises:
-            NotFound: The files do not have the user or a group.
+            NotFound: The files do not contain the user's name or a group's name.
             InvalidArgument: An id is not valid.
         """
         image = None
@@ -200,7 +202,7 @@ class StoredContainer:
         """Change fields of the record.
 
         Args:
-            spec: The runtime spec of future tasks. A task that exists keeps its spec. Default:
+            spec: The runtime spec of future tasks. An existing task keeps its spec. Default:
                 unchanged.
             image: The name of the image. Default: unchanged.
             extensions: Extensions to set, by name. The record's other extensions stay. Default:
@@ -253,7 +255,8 @@ class StoredContainer:
         """Disconnect the container from its CNI networks. ``Task.delete`` calls this method.
 
         Raises:
-            ContainerdError: A CNI plugin failed. The network of that plugin stays in the record.
+            ContainerdError: A CNI plugin failed. The network of the failed plugin stays in the
+                record.
         """
         if self.info.extensions.keys() & (NETWORKS, WANTED_NETWORKS):
             network.disconnect(self.backend.containers, self.id)
@@ -273,8 +276,8 @@ class StoredContainer:
         with suppress(NotFound):
             status = self.backend.tasks.get(self.id)
             raise FailedPrecondition(
-                f"container {self.id} has a task, which is {status.state}",
-                remedy="Delete the task first, with force=True if it runs",
+                f"container {self.id} has a {status.state} task",
+                remedy="Delete the task first; if the task runs, use force=True",
             )
         self.disconnect()
         self.remove(snapshot=snapshot)
@@ -282,8 +285,9 @@ class StoredContainer:
     def remove(self, *, snapshot: bool = True) -> None:
         """Remove the snapshot of the root filesystem, and delete the container's record.
 
-        Call this method only after the task has been deleted. Unlike ``delete``, it does not check
-        whether there is a task, and does not disconnect the container from its CNI networks.
+        Call this method only after the task has been deleted. Unlike ``delete``, this method does
+        not check whether there is a task. It also does not disconnect the container from its CNI
+        networks.
 
         Args:
             snapshot: Whether to remove the snapshot of the root filesystem.

@@ -1,7 +1,7 @@
 """Labels that tell the daemon's restart monitor to keep a container running.
 
-The monitor is a plugin of the daemon (core/runtime/restart, plugins/restart). It reads a
-container's restart policy from its labels.
+The monitor is a plugin of the daemon (core/runtime/restart, plugins/restart). The monitor reads a
+container's restart policy from the container's labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _POLICY = lazy_pattern(r"no|always|unless-stopped|on-failure(:[1-9][0-9]{0,8})?"
 
 
 def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
-    """Return the labels that set a restart policy. A label with an empty value must be removed.
+    """Return the labels that set a restart policy. An empty value means: remove the label.
 
     Args:
         policy: ``no``, ``always``, ``unless-stopped`` or ``on-failure[:retries]``.
@@ -45,8 +45,8 @@ def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
 def check_monitor(introspection: IntrospectionService, policy: str) -> None:
     """Raise ``Unimplemented`` if the daemon has no restart monitor that supports the policy.
 
-    The monitors of containerd before 1.7 do not list the policies that they support. They ignore
-    the label of the policy, and always restart the container.
+    The monitors of containerd before 1.7 do not list the policies that they support. These monitors
+    ignore the label of the policy, and always restart the container.
     """
     name = policy.partition(":")[0]
     monitors = [plugin for plugin in introspection.plugins("id==restart") if not plugin.error]
@@ -56,7 +56,7 @@ def check_monitor(introspection: IntrospectionService, policy: str) -> None:
         f"the daemon's restart monitor does not support the policy {name!r}"
         if monitors
         else "the daemon has no restart monitor",
-        remedy='Use "always", or containerd 1.7 or later'
+        remedy='Use the policy "always", or use containerd 1.7 or later'
         if monitors
         else "Enable the daemon's restart plugin",
     )

@@ -16,8 +16,8 @@ from .spec.options import ContainerOptions
 if TYPE_CHECKING:
     from ..services.snapshots import SnapshotService
 
-#: Labels of a snapshot (containerd's core/snapshots). A value has the form
-#: ``container:host:size``, or several of these with commas between them.
+#: Labels of a snapshot (containerd's core/snapshots). The value of a label is a list of items
+#: ``container:host:size`` with commas between the items.
 _UID_MAPPING = "containerd.io/snapshot/uidmapping"
 _GID_MAPPING = "containerd.io/snapshot/gidmapping"
 
@@ -47,8 +47,8 @@ class Rootfs:
 
         If the option ``snapshot`` names an existing snapshot, return this snapshot. Otherwise, if
         there is an image, make a snapshot whose parent is the image's top snapshot, and whose key
-        is the container's id. Without an image, the container has no snapshot, and its root is a
-        folder.
+        is the container's id. Without an image, the container has no snapshot, and its root
+        filesystem is a folder.
 
         Raises:
             AlreadyExists: A snapshot with the container's id as its key exists.
@@ -76,10 +76,10 @@ class Rootfs:
 
 
 def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> None:
-    """Set the root path of the spec to the folder of the option ``rootfs``, if there is one.
+    """Set the spec's root path to the folder in the option ``rootfs``, if the option is given.
 
     Raises:
-        InvalidArgument: The options name no root filesystem, or ``rootfs`` cannot be used.
+        InvalidArgument: The options name no root filesystem, or the option ``rootfs`` is not valid.
     """
     folder = options.get("rootfs")
     if folder is None:
@@ -101,8 +101,8 @@ def _id_map_labels(snapshots: SnapshotService, options: ContainerOptions) -> dic
     """Return the labels that make a snapshotter map the files' owners into a user namespace.
 
     Return ``None`` if the options map no ids. Raise ``Unimplemented`` if the snapshotter cannot map
-    ids. In that case, containerd's Go client mounts a copy of the files and changes their owners.
-    To do so, the Go client must run as root on the daemon's machine.
+    ids. With such a snapshotter, containerd's Go client mounts a copy of the files and changes the
+    owners of the copy. Therefore the Go client must run as root on the daemon's machine.
     """
     uids, gids = options.get("uid_map"), options.get("gid_map")
     if not uids and not gids:
@@ -110,7 +110,8 @@ def _id_map_labels(snapshots: SnapshotService, options: ContainerOptions) -> dic
     if not snapshots.can_remap():
         raise Unimplemented(
             f"snapshotter {snapshots.snapshotter} cannot map ids for a user namespace",
-            remedy="Use overlayfs of containerd 2.0 or later, on a kernel of 5.19 or later",
+            remedy="Use the snapshotter overlayfs with containerd 2.0 or later and Linux 5.19 or "
+            "later",
         )
     return {
         _UID_MAPPING: _id_map_text(uids or (), "uid_map"),
@@ -121,6 +122,7 @@ def _id_map_labels(snapshots: SnapshotService, options: ContainerOptions) -> dic
 def _id_map_text(ids: Sequence[IdMap], option: str) -> str:
     if not any(inside == 0 for inside, _, _ in ids):
         raise InvalidArgument(
-            f"{option} does not map id 0 of the container", remedy="Map it, as in (0, 100000, 1)"
+            f"{option} does not map id 0 of the container",
+            remedy="Add an item for id 0, such as (0, 100000, 1)",
         )
     return ",".join(f"{inside}:{outside}:{size}" for inside, outside, size in ids)

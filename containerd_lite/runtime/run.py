@@ -12,9 +12,11 @@ from .io.sinks import Capture, Target
 from .io.streams import INHERIT, Source, Streams
 from .popen import Running
 
-#: A function that gets ``"stdout"`` or ``"stderr"``, and the bytes of that stream as they arrive.
+#: A function that gets the name ``"stdout"`` or ``"stderr"``, and bytes of the stream as they
+#: arrive.
 OnOutput = Callable[[str, bytes], object]
-#: Most bytes to capture of each stream by default, and most bytes of stderr in an error message.
+#: Default maximum number of bytes to capture of each stream, and maximum number of bytes of stderr
+#: in an error message.
 _MAX_OUTPUT, _SHOWN = 64 << 20, 500
 
 
@@ -59,17 +61,18 @@ class CompletedContainer(CompletedProcess):
 
 
 class Capturing:
-    """The streams of a process, which capture its output.
+    """Streams that capture the output of a process.
 
     Args:
         input: Source of the process's input. Default: no input.
         stdout: Target of the process's output. Default: see ``stream`` and ``capture``.
         stderr: Target of the process's error output. Default: see ``stream`` and ``capture``.
-        capture: Whether to capture the outputs that have no target. If false, they go to this
-            Python process's own stdout and stderr.
-        stream: A function that gets the outputs that have no target: ``"stdout"`` or
-            ``"stderr"``, and bytes. These outputs are not captured. Default: no function.
-        max_output: Most bytes to capture of each stream. Default: 64 MiB.
+        capture: Whether to capture the outputs that have no target. If false, these outputs go to
+            this Python process's own stdout and stderr.
+        stream: A function that gets the outputs that have no target. Then these outputs are not
+            captured. The function's arguments are the name ``"stdout"`` or ``"stderr"``, and bytes.
+            Default: no function.
+        max_output: Maximum number of bytes to capture of each stream. Default: 64 MiB.
         terminal: Whether the process has a terminal. With a terminal, all output is on stdout.
     """
 

@@ -25,7 +25,7 @@ _RUNTIME = "io.containerd.runc.v2"
 class RuntimeBackend:
     """The services and the images of one namespace.
 
-    Each time a property is read, it returns a new service object.
+    Each read of a service property returns a new service object.
 
     Args:
         services: The client's services.

@@ -1,12 +1,13 @@
 """Sandboxes: the environment that the containers of a pod share, such as a virtual machine.
 
-containerd has sandboxes since version 1.7. The daemon's sandbox store has the records of sandboxes,
-and its sandbox controller runs them. The two services are independent of each other. ``Sandbox``
-uses both.
+Sandboxes require containerd 1.7 or later. The daemon's sandbox store has the records of sandboxes,
+and the daemon's sandbox controller runs the sandboxes. The two services are independent of each
+other. The class ``Sandbox`` uses both services.
 
-Some versions of the controller carry out a request, but fail to publish an event about it, and
-answer ``InvalidArgument``. These are the versions 1.7, 2.0 before 2.0.9, 2.1 before 2.1.8, and 2.2
-before 2.2.4. After this error, ``Sandbox.start`` checks whether the request was carried out.
+Some versions of the controller carry out a request, but fail to publish an event about the request,
+and answer ``InvalidArgument``. The affected versions of containerd are 1.7, 2.0 before 2.0.9, 2.1
+before 2.1.8, and 2.2 before 2.2.4. After an ``InvalidArgument``, ``Sandbox.start`` checks whether
+the controller carried out the request.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Sandbox:
             with an error (see the module's docstring).
 
         Raises:
-            AlreadyExists: The sandbox has been started before.
+            AlreadyExists: The sandbox has already been started.
         """
         controller, name = self._controller, self._sandboxer
         try:
@@ -172,7 +173,7 @@ class Sandbox:
 
         Raises:
             NotFound: The controller does not know the sandbox. Some controllers return a status
-                instead.
+                instead of this error.
         """
         return self._controller.status(self.id, verbose=verbose, sandboxer=self._sandboxer)
 
@@ -197,8 +198,8 @@ class Sandbox:
         """Stop the sandbox.
 
         Args:
-            timeout: Seconds after which the sandbox is killed. 0, the default, lets the controller
-                choose.
+            timeout: Seconds after which the sandbox is killed. 0 lets the controller choose the
+                time. Default: 0.
         """
         try:
             self._controller.stop(self.id, timeout, sandboxer=self._sandboxer)
@@ -213,7 +214,7 @@ class Sandbox:
             return True
 
     def shutdown(self) -> None:
-        """Remove the sandbox from its controller, and delete its record.
+        """Remove the sandbox from its controller, and delete the sandbox's record.
 
         It is not an error if the sandbox does not exist any more.
         """

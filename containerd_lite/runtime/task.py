@@ -40,7 +40,7 @@ class Task(Process):
 
     Args:
         container: The container.
-        pid: The pid of the first process in the daemon's pid namespace, 0 if it is not known yet.
+        pid: The pid of the first process in the daemon's pid namespace, 0 if the pid is not known.
         streams: The streams that this client serves for the first process. Default: none.
     """
 
@@ -140,7 +140,7 @@ class Task(Process):
                 Default: ``Stats.cpu`` is ``None``.
 
         Raises:
-            NotFound: The daemon has no metrics of the container. Perhaps it does not run.
+            NotFound: The daemon has no metrics of the container. The task may have ended.
             Unimplemented: The metrics have a type that this package does not know.
         """
         return watch.Stats.of(self.metrics(), before)
@@ -148,7 +148,7 @@ class Task(Process):
     def top(self) -> list[TopProcess]:
         """List the container's processes, as this machine's ``/proc`` shows them.
 
-        This works only on the daemon's machine. The list omits processes that end during the call.
+        Call this method on the daemon's machine. The list omits processes that end during the call.
 
         Raises:
             FailedPrecondition: The container's first process does not appear in ``/proc``.
@@ -159,12 +159,12 @@ class Task(Process):
         """Return the container's resource usage as the daemon reports it.
 
         Raises:
-            NotFound: The daemon has no metrics of the container. Perhaps it does not run.
+            NotFound: The daemon has no metrics of the container. The task may have ended.
         """
         metrics = self._service.metrics(Filter("id") == self.container_id)
         if not metrics:
             raise NotFound(
-                f"the daemon has no metrics of task {self.container_id}: perhaps it does not run"
+                f"the daemon has no metrics of task {self.container_id}: the task may have ended"
             )
         return metrics[0]
 
@@ -173,8 +173,8 @@ class Task(Process):
     ) -> tuple[Descriptor, ...]:
         """Save the container's processes with CRIU.
 
-        The daemon writes the result to its content store. Call this method under a lease: without
-        a lease, the daemon's garbage collection may delete the result.
+        The daemon writes the result to its content store. The caller must hold a lease: without a
+        lease, the daemon's garbage collection may delete the result.
 
         Args:
             options: Options of runc. ``{"exit": True}`` ends the processes. ``image_path`` is a
@@ -182,11 +182,11 @@ class Task(Process):
             parent: The digest of an earlier checkpoint. Default: none.
 
         Returns:
-            The descriptors of the result. Empty if ``image_path`` was given.
+            The descriptors of the result. With ``image_path``, the tuple is empty.
 
         Raises:
             InvalidArgument: An option is unknown.
-            Unknown: The runtime cannot save the processes. The message is that of the runtime.
+            Unknown: The runtime cannot save the processes. The message comes from the runtime.
         """
         runc_options = None if options is None else checkpoint_options(options)
         return self._service.checkpoint(self.container_id, runc_options, parent_checkpoint=parent)

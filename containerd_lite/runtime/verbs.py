@@ -66,8 +66,8 @@ class ContainerVerbs(ABC):
         """Create a container, without a task.
 
         Args:
-            id: The container's id: up to 76 characters. These are letters, digits, and single
-                ``.``, ``_`` or ``-`` between letters or digits.
+            id: The container's id. It has up to 76 characters: letters, digits, and single ``.``,
+                ``_`` or ``-`` between letters or digits.
             image: The image, or the name of the image. The top snapshot of the image is the
                 parent of the container's snapshot. Default: no image; the option ``snapshot`` or
                 ``rootfs`` names the root filesystem.
@@ -91,11 +91,11 @@ class ContainerVerbs(ABC):
         """Create a container from a checkpoint that ``Container.checkpoint`` or ``ctr`` made.
 
         The image of the saved container must exist in the namespace. This method does not restore
-        the processes. To restore them, give the checkpoint to ``Container.new_task``.
+        the processes. To restore the processes, give the checkpoint to ``Container.new_task``.
 
         Args:
             id: The id of the new container.
-            checkpoint: The checkpoint image, or the name of that image.
+            checkpoint: The checkpoint image, or the name of the checkpoint image.
             rw: Whether to restore the changes to the root filesystem.
 
         Returns:
@@ -104,7 +104,8 @@ class ContainerVerbs(ABC):
         Raises:
             AlreadyExists: A container or a snapshot with this id exists.
             InvalidArgument: The image is not a checkpoint, or the id is not valid.
-            NotFound: The checkpoint lacks a part, or one of the two images does not exist.
+            NotFound: The checkpoint lacks a part, or the checkpoint image or the container's image
+                does not exist.
         """
         return package.restore_container(self._runtime, id, checkpoint, rw=rw)
 
@@ -141,15 +142,16 @@ class ContainerVerbs(ABC):
                 object of ``runtime.io``. Default: no other streams.
             id: The container's id. Default: a random id.
             remove: Whether to remove the container when the returned object is closed.
-            start: Whether to start the process. If false, ``Running.start`` starts it later.
+            start: Whether to start the process. If false, call ``Running.start`` later.
             **options: Settings of the container; see ``runtime.ContainerOptions``.
 
         Returns:
-            The process. As a context manager, it kills and deletes the process at the end of the
-            ``with`` block. If ``remove`` is true, it also removes the container.
+            The process. The returned object is a context manager, which kills and deletes the
+            process at the end of the ``with`` block. If ``remove`` is true, the context manager
+            also removes the container.
 
         Raises:
-            Unknown: The runtime cannot start the process. The message is that of the runtime.
+            Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
         if streams is None:
@@ -173,9 +175,9 @@ class ContainerVerbs(ABC):
 
         The call that deletes the container is added to ``undo``. If the id is random, the call is
         added before the container exists. So the container is deleted even if an interrupt arrives
-        right after the daemon has created it. If the caller has chosen the id, the call is added
-        after the container has been created. Before that, a container with this id may belong to
-        another client.
+        right after the daemon has created the container. If the caller has chosen the id, an older
+        container with this id may belong to another client. Therefore the call is added only after
+        the container has been created.
         """
         name = id or f"run-{os.urandom(8).hex()}"
         if not id:
@@ -230,13 +232,13 @@ class ContainerVerbs(ABC):
     ) -> Container | CompletedContainer:
         """Run a process in a new container, wait for its end, and remove the container.
 
-        The output is captured, up to ``max_output`` bytes of each stream (default: 64 MiB). These
-        options send the output elsewhere:
+        The output is captured, up to ``max_output`` bytes of each stream (default: 64 MiB). The
+        following options send the output to other places:
 
         - ``stdout`` and ``stderr`` are the targets of the two streams: a binary file, a
           descriptor, or a function that gets bytes.
-        - ``stream`` is a function that gets ``"stdout"`` or ``"stderr"``, and the bytes of that
-          stream as they arrive.
+        - ``stream`` is a function that gets the name ``"stdout"`` or ``"stderr"``, and bytes of
+          the stream as they arrive.
         - ``capture=False`` sends the output to this Python process's own stdout and stderr.
 
         If ``detach`` is true, this method does not wait for the end of the process, and does not
@@ -262,22 +264,22 @@ class ContainerVerbs(ABC):
             **options: Settings of the container and of its output; see ``runtime.RunOptions``.
 
         Returns:
-            The exit code and the captured output. If ``detach`` is true: the container.
+            The exit code and the captured output, or the container if ``detach`` is true.
 
         Raises:
             DeadlineExceeded: The process still ran after ``timeout``, and was killed.
-            InvalidArgument: An argument is given that cannot be combined with ``detach``.
+            InvalidArgument: An argument cannot be combined with ``detach``.
             ProcessFailed: ``check`` is true, and the exit code is not 0.
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.
-            Unknown: The runtime cannot start the process. The message is that of the runtime.
+            Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
         outputs, others = package.split_run(options)
         if detach and (outputs or input is not None or timeout is not None or check):
             raise InvalidArgument(
                 "detach=True excludes input=, timeout=, check= and the options for the output",
-                remedy="Leave them out, give streams=, or use popen",
+                remedy="Leave out these arguments; for the output, give streams= or use popen",
             )
         if detach:
             streams = package.NullIO() if streams is None else streams
@@ -310,27 +312,28 @@ class ContainerVerbs(ABC):
         extensions: Mapping[str, AnyValue] | None = None,
         sandboxer: str = "shim",
     ) -> Sandbox:
-        """Create the record of a sandbox. This requires containerd 1.7 or later.
+        """Create the record of a sandbox. Sandboxes require containerd 1.7 or later.
 
         Args:
-            id: The sandbox's id, which has the form of a container's id.
+            id: The sandbox's id. It has the same form as a container's id.
             runtime: The name of the runtime. Default: the client's default runtime, else the
                 namespace's, else runc.
-            runtime_options: Options of the runtime. A mapping has the fields of runc's options.
+            runtime_options: Options of the runtime. A mapping sets fields of runc's options.
                 Default: none.
             spec: The runtime spec of the sandbox. Default: an empty spec.
             labels: Labels of the record. Default: none.
             extensions: Extensions of the record, by name. Default: none.
             sandboxer: The controller that runs the sandbox: ``shim`` (the runtime's shim) or
-                ``podsandbox`` (the CRI plugin's controller). containerd before 2.0 ignores this.
+                ``podsandbox`` (the CRI plugin's controller). containerd before 2.0 ignores this
+                argument.
 
         Returns:
-            The sandbox. ``Sandbox.start`` starts it.
+            The sandbox. ``Sandbox.start`` starts the sandbox.
 
         Raises:
             AlreadyExists: A sandbox with this id exists.
             InvalidArgument: An argument has an invalid value.
-            Unimplemented: The daemon has no sandboxes.
+            Unimplemented: The daemon does not support sandboxes.
         """
         return package.create_sandbox(
             self._runtime,
@@ -349,6 +352,6 @@ class ContainerVerbs(ABC):
 
         Raises:
             NotFound: The sandbox does not exist.
-            Unimplemented: The daemon has no sandboxes.
+            Unimplemented: The daemon does not support sandboxes.
         """
         return package.load_sandbox(self._runtime, id, self.new_container)

@@ -38,7 +38,8 @@ class StreamedProcess(Protocol):
 class ProcessStreams(Protocol):
     """The streams of one process.
 
-    This is a context manager. At the end of the ``with`` block, it closes the streams.
+    An object of this protocol is a context manager, which closes the streams at the end of the
+    ``with`` block.
     """
 
     #: A function that is called as soon as ``failure`` is set, in the thread that serves the
@@ -78,14 +79,14 @@ class ProcessStreams(Protocol):
     def drain(self) -> None:
         """Read and discard the output that nothing else reads.
 
-        Call this method before the process is deleted. For the deletion, the shim first writes the
+        Call this method before the process is deleted. Before the deletion, the shim writes the
         remaining output. Without a reader, the shim waits up to ten seconds.
         """
 
     def close(self) -> None:
         """Stop serving the streams, and free all resources.
 
-        It is not an error to call this method twice, or without a call of ``start``.
+        It is not an error to call this method twice, or to call it without ``start``.
         """
 
     def __enter__(self) -> ProcessStreams: ...
@@ -99,5 +100,5 @@ class ProcessStreams(Protocol):
 
 
 def closing_on_failure(streams: ProcessStreams | None) -> Undo:
-    """Return a context manager that closes the streams if its block raises an exception."""
+    """Return a context manager that closes the streams if the ``with`` block raises an error."""
     return Undo() if streams is None else Undo(streams.close)

@@ -17,8 +17,8 @@ class DetachKeys:
 
     Args:
         keys: The keys in Docker's notation, with commas between the keys (``"ctrl-p,ctrl-q"``). A
-            key is a character, or ``ctrl-`` followed by a letter or by one of ``@[\]^_``. With
-            ``""``, no sequence is searched for.
+            key is a character, or ``ctrl-`` followed by a letter or by one of ``@[\]^_``. ``""``
+            disables the search.
 
     Attributes:
         found: Whether the whole sequence has been typed.
@@ -35,9 +35,9 @@ class DetachKeys:
     def feed(self, data: bytes) -> bytes:
         """Return the next bytes for the process.
 
-        These are the bytes that were held back before, and the bytes of ``data``. The result omits
-        the key sequence and all bytes after the sequence. It also omits bytes at the end of
-        ``data`` that can be the beginning of the sequence: these are held back.
+        The result has the bytes that were held back before, and the bytes of ``data``. The result
+        omits the key sequence and all bytes after the sequence. If the end of ``data`` can be the
+        beginning of the sequence, these last bytes are held back.
         """
         if not self._keys:
             return data
@@ -64,4 +64,4 @@ def _key_code(key: str) -> int:
         return ord(key)
     if len(key) > len(name) == 1 and name in _CTRL_KEYS:
         return _CTRL_KEYS.index(name)
-    raise InvalidArgument(f"invalid detach key {key!r}", remedy="Write keys as in ctrl-p,ctrl-q")
+    raise InvalidArgument(f"invalid detach key {key!r}", remedy="Use keys such as ctrl-p,ctrl-q")

@@ -1,6 +1,7 @@
 """Streams that this Python process does not serve.
 
-These are log files, loggers, FIFOs of other programs, and streams whose output is discarded.
+The classes are for log files, loggers, FIFOs of other programs, and streams whose output is
+discarded.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class LogFile(NullIO):
 
     The shim creates the file. A process with a terminal cannot have a log file. runc's shim closes
     the file at the end of stdout, and loses the bytes that stderr gets afterwards (containerd
-    #3118). To keep these bytes, use a ``BinaryLogger``.
+    #3118). A ``BinaryLogger`` gets all bytes of stderr.
 
     Args:
         path: Absolute path of the file.
@@ -82,14 +83,14 @@ class LogFile(NullIO):
 class BinaryLogger(NullIO):
     """A logger: a program on the daemon's machine, which the shim starts and which gets the output.
 
-    The program reads the process's stdout from descriptor 3, and its stderr from descriptor 4. The
-    program must close its descriptor 5 when it is ready (containerd's core/runtime/v2/logging). Its
-    only environment variables are ``CONTAINER_ID`` and ``CONTAINER_NAMESPACE``.
+    The program reads the process's stdout from descriptor 3, and its stderr from descriptor 4. When
+    the program is ready, it must close descriptor 5 (containerd's core/runtime/v2/logging). The
+    only environment variables of the program are ``CONTAINER_ID`` and ``CONTAINER_NAMESPACE``.
 
     Args:
         path: Absolute path of the program.
         args: The program's arguments, as a mapping of names to values. In the command line, each
-            value follows its name. The order of the names is not fixed. Default: none.
+            value follows its name. The names can appear in any order. Default: none.
         terminal: Whether the process has a terminal.
 
     Raises:
@@ -121,8 +122,8 @@ class Fifos(NullIO):
 
     Raises:
         FailedPrecondition: A file is not a FIFO.
-        InvalidArgument: A path is not absolute. With a terminal: ``stdout`` is missing, or
-            ``stderr`` is given.
+        InvalidArgument: A path is not absolute. Also raised if the process has a terminal, and
+            ``stdout`` is missing or ``stderr`` is given.
         NotFound: A FIFO does not exist.
     """
 
@@ -130,15 +131,17 @@ class Fifos(NullIO):
         self, stdin: str = "", stdout: str = "", stderr: str = "", *, terminal: bool = False
     ) -> None:
         super().__init__()
-        if terminal and (stderr or not stdout):
+        if terminal and stderr:
             raise InvalidArgument(
-                "a terminal has one output, stdout", remedy="Give stdout=, and leave out stderr="
+                "a process with a terminal has no stderr", remedy="Leave out stderr="
             )
+        if terminal and not stdout:
+            raise InvalidArgument("a process with a terminal needs stdout", remedy="Give stdout=")
         for path in filter(None, (stdin, stdout, stderr)):
             _check_absolute(path)
             check_fifo(path)
         if not terminal and (stdin or stdout or stderr):
-            # If there is any stream, runc's shim requires both stdout and stderr.
+            # If the process has any stream, runc's shim requires both stdout and stderr.
             stdout, stderr = stdout or NULL_DEVICE, stderr or NULL_DEVICE
         self.stdio = Stdio(stdin, stdout, stderr, terminal)
 
@@ -152,6 +155,6 @@ def _uri(scheme: str, path: str | os.PathLike[str]) -> str:
     """Return the URI of a path in the form of Go's ``url.URL``, which the shim's Go code reads."""
     text = os.fspath(path)
     _check_absolute(text)
-    # normpath keeps two leading slashes. In a URI, a host name would follow two slashes.
+    # normpath keeps two leading slashes, but in a URI, two leading slashes precede a host name.
     clean = "/" + posixpath.normpath(text).lstrip("/")
     return f"{scheme}://{quote(os.fsencode(clean), safe=_UNESCAPED)}"

@@ -39,7 +39,7 @@ class NewEnds:
         if self._folder is not None:
             with Undo(self._folder.close):
                 paths = {name: self._folder.add(name) for name in names}
-            # If there is any stream, runc's shim requires both stdout and stderr.
+            # If the process has any stream, runc's shim requires both stdout and stderr.
             stdout = paths.get("stdout", NULL_DEVICE)
             stderr = "" if terminal else paths.get("stderr", stdout if joined else NULL_DEVICE)
             self.stdio = Stdio(paths.get("stdin", ""), stdout, stderr, terminal)
@@ -54,7 +54,7 @@ class NewEnds:
         return await_input(self.stdio.stdin)
 
     def close(self, *, keep: bool) -> None:
-        """Remove the FIFOs. If ``keep`` is true, remove them only if no shim uses them."""
+        """Remove the FIFOs. If ``keep`` is true, keep FIFOs that a shim uses."""
         if self._folder is not None:
             self._folder.close(keep=keep)
 
@@ -66,7 +66,7 @@ class FoundEnds(NewEnds):
         stdio: The paths of the FIFOs.
 
     Raises:
-        FailedPrecondition: The process has no FIFOs, or another client serves them.
+        FailedPrecondition: The process has no FIFOs, or another client serves the FIFOs.
         NotFound: The FIFOs do not exist any more.
     """
 
@@ -77,13 +77,14 @@ class FoundEnds(NewEnds):
         for path in found:
             if "://" in path:
                 raise FailedPrecondition(
-                    f"the output goes to {path}",
-                    remedy="Read the output there: clients can only attach to FIFOs",
+                    f"the output goes to {path}, not to a FIFO",
+                    remedy="Read the log file or the output of the logger: clients can attach only "
+                    "to FIFOs",
                 )
         if not found:
             raise FailedPrecondition(
                 "the process has no streams to attach to",
-                remedy="Start it with Streams(), Terminal() or Fifos()",
+                remedy="Start the process with Streams(), Terminal() or Fifos()",
             )
         self.stdio = stdio
         self._folder = FoundFolder(found[0])
@@ -91,7 +92,7 @@ class FoundEnds(NewEnds):
     def open_input(self) -> int:
         """Open stdin's FIFO for writing.
 
-        Raise ``FailedPrecondition`` if the process has no input, or has closed it.
+        Raise ``FailedPrecondition`` if the process has no input, or has closed its input.
         """
         if not self.stdio.stdin:
             raise FailedPrecondition(

@@ -2,8 +2,8 @@
 
 Each process has its own folder of FIFOs. The client that serves the FIFOs locks the folder (flock),
 and removes the folder when it closes its streams. If the client detaches, the folder stays until
-the task is deleted (``discard_fifos``). If the client is killed, the folder stays, too. Later
-clients remove such a folder if no client has locked it and no shim uses its FIFOs.
+the process is deleted (``discard_fifos``). If the client is killed, the folder stays, too. Later
+clients remove each folder that no client has locked and whose FIFOs no shim uses.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FifoFolder:
             self._path, self._lock = _make_folder(base)
         except PermissionError as error:
             raise PermissionDenied(
-                f"{base} cannot be written: {error.strerror}",
+                f"folder {base} cannot be written: {error.strerror}",
                 remedy="Run as root on the daemon's machine, or use other streams, such as LogFile",
             ) from error
 
@@ -61,7 +61,7 @@ class FifoFolder:
         return path
 
     def close(self, *, keep: bool = False) -> None:
-        """Remove the folder. If ``keep`` is true, remove it only if no shim uses it."""
+        """Remove the folder. If ``keep`` is true, keep a folder that a shim uses."""
         if self._lock >= 0:
             try:
                 if not (keep and _is_used(self._path)):
@@ -112,7 +112,7 @@ def _lock_folder(path: Path, mode: int) -> int:
 
 
 def _wait_for_lock(path: Path) -> int:
-    """Lock a folder. If another client has locked it, wait up to half a second.
+    """Lock a folder. If another client has locked the folder, wait up to half a second.
 
     Raise ``FailedPrecondition`` if the other client does not release the lock. Raise ``NotFound``
     if the folder does not exist.
@@ -133,7 +133,7 @@ def _wait_for_lock(path: Path) -> int:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether this package has made the folder, in this process or in another."""
+    """Return whether this package has made the folder, in this process or in another process."""
     return folder.parent == FIFO_FOLDER and folder.name.startswith(_PREFIX)
 
 
@@ -180,8 +180,8 @@ def _remove_if_unlocked(folder: Path, *, keep_used: bool) -> None:
 def discard_fifos(stdio: Stdio) -> None:
     """Remove the FIFOs of a deleted process, if this package has made the FIFOs.
 
-    If a client still serves the FIFOs, this function does not remove them. That client removes them
-    when it closes its streams.
+    If a client still serves the FIFOs, this function does not remove them. The client that serves
+    the FIFOs removes them when it closes its streams.
 
     Args:
         stdio: The paths of the process's FIFOs, from its status before the deletion.
@@ -195,7 +195,7 @@ def discard_fifos(stdio: Stdio) -> None:
 def _remove_abandoned(base: Path) -> None:
     """Remove the folders of killed clients.
 
-    Because of ``cache``, a program checks the folders only once.
+    The decorator ``cache`` makes a program check the folders only once.
     """
     with suppress(OSError):
         for name in os.listdir(base):
@@ -228,8 +228,8 @@ def open_output(path: str) -> int:
 def open_input(path: str) -> int:
     """Open the FIFO of stdin for writing, and return a descriptor that does not block.
 
-    Raise ``NotFound`` if the file does not exist. Raise ``FailedPrecondition`` if it is not a FIFO,
-    or if it has no reader.
+    Raise ``NotFound`` if the file does not exist. Raise ``FailedPrecondition`` if the file is not a
+    FIFO, or has no reader.
     """
     try:
         return _open_fifo(path, os.O_WRONLY)
@@ -277,5 +277,5 @@ def _check_mode(path: str, mode: int) -> None:
 def _not_found(path: str) -> NotFound:
     return NotFound(
         f"{path} does not exist",
-        remedy="Use existing FIFOs on the daemon's machine",
+        remedy="Use existing FIFOs, and run this program on the daemon's machine",
     )

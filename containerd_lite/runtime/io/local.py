@@ -15,11 +15,11 @@ from .sinks import duplicate
 
 
 class LocalTerminal:
-    """This program's terminal, while a process in a container uses it.
+    """This program's terminal, while a process in a container uses the terminal.
 
     Args:
-        input: Descriptor of the terminal's input. If this is not a terminal, ``make_raw`` has no
-            effect.
+        input: Descriptor of the terminal's input. If the descriptor is not a terminal, ``make_raw``
+            has no effect.
         output: Descriptor of the terminal's output. If neither ``input`` nor ``output`` is a
             terminal, ``size`` returns ``None``.
     """
@@ -49,7 +49,10 @@ class LocalTerminal:
             tty.setraw(self._input, termios.TCSANOW)
 
     def restore(self) -> None:
-        """Restore the mode that the terminal had before ``make_raw``. Any thread can call this."""
+        """Restore the mode that the terminal had before ``make_raw``.
+
+        Any thread can call this method.
+        """
         with self._lock:
             mode, self._saved_mode = self._saved_mode, None
             if mode is not None:
@@ -63,10 +66,10 @@ class LocalTerminal:
             self._is_watching = True
 
     def close(self) -> None:
-        """Restore the terminal's mode and the signal handler for changes of its size."""
+        """Restore the terminal's mode and the signal handler for changes of the terminal's size."""
         if self._is_watching and threading.current_thread() is threading.main_thread():
             self._is_watching = False
-            # The saved handler is None if it was not set from Python. Then it cannot be restored.
+            # A handler that was not set from Python was saved as None, and cannot be restored.
             signal.signal(signal.SIGWINCH, self._saved_handler or signal.SIG_DFL)
         self.restore()
         if self._input >= 0:

@@ -1,8 +1,9 @@
-"""The thread that moves bytes from a source to a process's FIFO, and from its FIFOs to sinks.
+"""The thread that moves bytes from a source to a process's FIFO, and from FIFOs to sinks.
 
-One thread serves all streams of a process, and waits for all of them at once. A slow source, or a
-sink that is a descriptor without room, does not delay the other streams. A sink that is a function
-can delay the other streams, because the function runs in this thread.
+One thread serves all streams of a process, and waits for all of them at once. A slow source does
+not delay the other streams. A sink that is a descriptor does not delay the other streams, even if
+the descriptor has no room. A sink that is a function can delay the other streams, because the
+function runs in the thread that serves all streams.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Protocol
 from ...deadline import Deadline
 from .sinks import CHUNK, SinkWriter
 
-#: Most seconds that ``stop`` waits for a sink that is a function.
+#: Maximum number of seconds that ``stop`` waits for a sink that is a function.
 _STOP_TIMEOUT = 2.0
 
 
 class Flow(Protocol):
-    """One stream. The pump closes the stream when it has ended."""
+    """One stream. At the end of the stream, the pump closes it."""
 
     is_output: bool
 
@@ -74,7 +75,7 @@ class Output:
         return self._descriptor, select.POLLIN
 
     def step(self) -> bool:
-        """Read bytes from the FIFO, unless unwritten bytes are left, and write them.
+        """Write the unwritten bytes. If no bytes are unwritten, first read bytes from the FIFO.
 
         Return true at the end of the FIFO.
         """
@@ -123,7 +124,7 @@ class Input:
 
     is_output = False
     #: Always false: ``Pump.wait`` must not wait until the process reads its input, because some
-    #: processes never do.
+    #: processes never read their input.
     is_stuck = False
 
     def __init__(
@@ -148,7 +149,7 @@ class Input:
         return self._source, select.POLLIN
 
     def step(self) -> bool:
-        """Read bytes from the source, unless unwritten bytes are left, and write them.
+        """Write the unwritten bytes. If no bytes are unwritten, first read bytes from the source.
 
         Return true at the end of the source, or if the FIFO has no reader any more.
         """
@@ -201,27 +202,27 @@ class Pump:
         self._flows: list[Flow] = []
         self._thread: threading.Thread | None = None
         self._wake_descriptor = -1
-        #: The number of users of the descriptor, which are the thread and ``stop``. The last user
-        #: closes the descriptor.
+        #: The number of users of ``_wake_descriptor``: the thread and ``stop`` use the descriptor.
+        #: The last user closes the descriptor.
         self._wake_users = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._drained = threading.Event()
         #: Whether the thread waits for bytes, and no bytes wait for a sink.
         self._is_quiet = False
-        #: Whether bytes of an output were moved since ``wait`` last set this to false.
+        #: Whether bytes of an output were moved since ``wait`` last set this flag to false.
         self._progressed = False
 
     def add(self, flow: Flow) -> None:
-        """Add a flow. Call this before ``start``. The pump closes the flow."""
+        """Add a flow. Call this method before ``start``. The pump closes the flow."""
         self._flows.append(flow)
 
     def start(self, *, read_first: bool = False) -> None:
         """Start the thread, if there are flows.
 
-        If ``read_first`` is true, the thread reads all outputs once before it waits for them. This
-        is needed for a FIFO whose last writer has closed it before this client opens it: poll(2)
-        does not report the end of such a FIFO.
+        If ``read_first`` is true, the thread reads all outputs once before it waits for outputs.
+        This first read finds the end of a FIFO that had no writer when this client opened the FIFO.
+        poll(2) does not report this end.
         """
         self._read_first = read_first
         if not self._flows:
@@ -254,7 +255,7 @@ class Pump:
             os.eventfd_write(self._wake_descriptor, 1)
 
     def finish(self) -> None:
-        """End the thread, without waiting for its end. A flow is allowed to call this method."""
+        """Ask the thread to end, and return at once. A flow is allowed to call this method."""
         self._stopping.set()
 
     def stop(self) -> None:
@@ -264,7 +265,7 @@ class Pump:
         if thread is not None:
             self.poke()
             if thread is not threading.current_thread():
-                # If a sink has not returned by then, the thread closes the flows later.
+                # If a sink does not return within this time, the thread closes the flows later.
                 thread.join(_STOP_TIMEOUT)
             self._release_wake_descriptor()
         elif not self._wake_users:

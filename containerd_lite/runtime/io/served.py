@@ -15,10 +15,10 @@ from .sinks import SinkWriter
 
 
 class Served:
-    """Streams of a process: its FIFOs, and a thread that serves them from ``start`` to ``close``.
+    """The FIFOs of a process, and a thread that serves them from ``start`` to ``close``.
 
     Args:
-        ends: The FIFOs. ``None`` means that a subclass sets them later.
+        ends: The FIFOs. ``None`` means that a subclass sets the FIFOs later.
         pump: The thread.
 
     Attributes:
@@ -33,8 +33,8 @@ class Served:
         self.detached = False
         self._ends = ends or NewEnds()
         self._pump = pump
-        #: The writers that ``close`` must close, because they are not part of a flow yet, by the
-        #: name of the stream.
+        #: The writers that are not part of a flow yet, by the name of the stream. ``close`` must
+        #: close these writers.
         self._writers: dict[str, SinkWriter] = {}
 
     @property
@@ -69,7 +69,7 @@ class Served:
         """Stop serving the streams, and remove the FIFOs.
 
         The FIFOs stay if another program has made them. If the user has detached from the process,
-        or if this client has attached to it, the FIFOs also stay while the process uses them.
+        or if this client has attached to the process, the FIFOs also stay while a shim uses them.
         """
         self._pump.stop()
         for name in list(self._writers):
@@ -95,7 +95,8 @@ class Served:
 def quietly(close_io: Callable[[], object]) -> Callable[[], None]:
     """Return a function that calls ``close_io`` and ignores a ``ContainerdError``.
 
-    ``close_io`` raises this error if the process has ended, or if the daemon is unreachable.
+    ``close_io`` raises a ``ContainerdError`` if the process has ended, or if the daemon is
+    unreachable.
     """
 
     def run() -> None:

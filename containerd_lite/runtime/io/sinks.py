@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 
 from ...errors import InvalidArgument, ResourceExhausted
 
-#: Most bytes to read at a time: the capacity of a FIFO (pipe(7)).
+#: Maximum number of bytes to read at a time, which is the capacity of a FIFO (pipe(7)).
 CHUNK = 64 << 10
 
 #: A function that gets the bytes of a stream as they arrive. The thread that serves the streams
@@ -20,7 +20,7 @@ CHUNK = 64 << 10
 Sink = Callable[[bytes], object]
 #: Target of output: a function that gets bytes, a binary file or a descriptor.
 Target = BinaryIO | Sink | int
-#: Python's file classes that pass bytes to a descriptor without changing them.
+#: Python's file classes that pass bytes to a descriptor without changing the bytes.
 _PLAIN_FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
 
 
@@ -28,7 +28,7 @@ class Capture:
     """A sink that collects bytes up to a limit.
 
     Args:
-        limit: Largest number of bytes to collect.
+        limit: Maximum number of bytes to collect.
     """
 
     def __init__(self, limit: int) -> None:
@@ -42,7 +42,7 @@ class Capture:
         if self._size > self._limit:
             raise ResourceExhausted(
                 f"the process wrote more than the {self._limit} bytes that can be captured",
-                remedy="Raise max_output=, or give targets with stdout= and stderr=",
+                remedy="Increase max_output=, or give targets with stdout= and stderr=",
             )
         self._parts.append(data)
 
@@ -60,13 +60,13 @@ def sink_of(target: BinaryIO | Sink) -> Sink:
 
     Returns:
         ``target`` itself if it is a function. Otherwise a function that writes bytes to the file,
-        and raises the errors of the file.
+        and raises the file's errors.
     """
     return target if callable(target) else _FileSink(target)
 
 
 class _FileSink:
-    """A sink that writes all bytes to a file. If the file does not block, it waits for room."""
+    """A sink that writes all bytes to a file. If the file has no room, the sink waits for room."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -104,7 +104,7 @@ class SinkWriter(Protocol):
     descriptor: int
 
     def write(self, data: memoryview) -> int:
-        """Write some of the bytes, and return their number.
+        """Write some of the bytes, and return the number of written bytes.
 
         Raise ``BlockingIOError`` if the target has no room for a byte.
         """
@@ -133,12 +133,14 @@ class _SinkCaller:
 class DescriptorSink:
     """A writer that writes to a descriptor without blocking.
 
-    It does not set ``O_NONBLOCK`` on the descriptor, because other programs can share the file
-    description. Instead, it opens a pipe or a terminal a second time with ``O_NONBLOCK``. For a
-    socket, it sets the flag ``MSG_DONTWAIT`` in each call. A write to a regular file never blocks.
+    The writer does not set ``O_NONBLOCK`` on the descriptor, because other programs can share the
+    file description. Instead, the writer opens a pipe or a terminal a second time with
+    ``O_NONBLOCK``. For a socket, the writer sets the flag ``MSG_DONTWAIT`` in each call. A write to
+    a regular file never blocks.
 
     Args:
-        descriptor: The descriptor. The writer uses a duplicate, and does not close the original.
+        descriptor: The descriptor. The writer uses a duplicate of the descriptor, and does not
+            close the original descriptor.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -162,7 +164,7 @@ class DescriptorSink:
             os.close(original)
 
     def write(self, data: memoryview) -> int:
-        """Write some of the bytes, and return their number.
+        """Write some of the bytes, and return the number of written bytes.
 
         Raise ``BlockingIOError`` if the target has no room for a byte.
         """
@@ -199,8 +201,8 @@ def writer_of(target: Target) -> SinkWriter:
 def descriptor_of(target: object) -> int | None:
     """Return the descriptor of a target, or ``None`` if the target has no usable descriptor.
 
-    If the target is a number, return this number. If it is a file of Python's own file classes,
-    flush the file, and return its descriptor.
+    If the target is a number, return this number. If the target is a file of Python's own file
+    classes, flush the file, and return its descriptor.
     """
     if isinstance(target, int):
         return target

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 #: A pipe between the process and the caller. ``subprocess.PIPE`` is the same number.
 PIPE = -1
-#: A target of stderr: the target of stdout. ``subprocess.STDOUT`` is the same number.
+#: A target of stderr: the error output goes to the target of stdout. ``subprocess.STDOUT`` is the
+#: same number.
 STDOUT = -2
 #: No input, or discarded output. ``subprocess.DEVNULL`` is the same number.
 DEVNULL = -3
@@ -46,12 +47,13 @@ class Streams(Served):
     ``subprocess`` does. If a file has no descriptor, the thread calls the methods of the file. If a
     target is a function, the thread calls the function.
 
-    If the process has a terminal, all output is on stdout. At the end of the input, the process
-    gets a Ctrl-D. If the input is a ``PIPE``, closing the pipe hangs up the terminal instead.
+    If the process has a terminal, all output is on stdout. At the end of the input, a process with
+    a terminal gets a Ctrl-D. If the input of such a process is a ``PIPE``, closing the pipe hangs
+    up the terminal, and the process gets no Ctrl-D.
 
     Args:
-        stdin: Source of the input, which is read to its end: bytes, a binary file, a descriptor,
-            ``INHERIT``, ``PIPE`` or ``DEVNULL``. Default: no input.
+        stdin: Source of the input: bytes, a binary file, a descriptor, ``INHERIT``, ``PIPE`` or
+            ``DEVNULL``. The source is read to its end. Default: no input.
         stdout: Target of the output: a function that gets bytes, a binary file, a descriptor,
             ``INHERIT``, ``PIPE`` or ``DEVNULL``. Default: the output is discarded.
         stderr: Target of the error output: any target that ``stdout`` accepts, or ``STDOUT``.
@@ -89,15 +91,15 @@ class Streams(Served):
             None if _is_number(stdin, DEVNULL) else 0 if _is_number(stdin, INHERIT) else stdin
         )
         targets = _resolve_targets(stdout, stderr, terminal)
-        #: The descriptors that ``close`` must close. The key is the name of a stream, or
+        #: The descriptors that ``close`` must close. Each key is the name of a stream, or
         #: ``"source"`` for the source of the input.
         self._descriptors: dict[str, int] = {}
         self._pipe_names: list[str] = []
         self._drain_pump = Pump()
         super().__init__(ends, Pump())
         with Undo(self.close):
-            # First duplicate the caller's descriptors. If the caller has closed one of them, this
-            # fails. Later, the number of the closed descriptor could belong to a new file.
+            # First duplicate the caller's descriptors. This call fails if the caller has closed a
+            # descriptor. Later, the number of a closed descriptor could belong to a new file.
             self._duplicate(targets)
             if ends is None:
                 self._ends = _new_ends(self._source, targets, terminal)
@@ -159,7 +161,10 @@ class Streams(Served):
         self._pump.add(Input(descriptor, read, fifo, self._set_failure, finish))
 
     def drain(self) -> None:
-        """Read and discard all further output on ``PIPE``s, in case the caller does not read it."""
+        """Read and discard all further output of each ``PIPE``.
+
+        Otherwise the shim could wait for a caller that does not read any more.
+        """
         for name in self._pipe_names:
             with suppress(NotFound):
                 descriptor = open_output(self._ends.outputs[name])
@@ -170,8 +175,8 @@ class Streams(Served):
     def close(self) -> None:
         """Stop serving the streams, close the ``PIPE``s, and remove the FIFOs.
 
-        The FIFOs stay if another program has made them. They also stay if ``attach`` has made these
-        streams and the process still runs.
+        The FIFOs stay if another program has made them. The FIFOs of a process that still runs also
+        stay if ``attach`` has made these streams.
         """
         if isinstance(self.stdin, _InputPipe):
             self.stdin.finish = nothing
@@ -196,8 +201,8 @@ def attach(
 ) -> Streams:
     """Attach to the streams of a running process.
 
-    The output begins with the bytes that no client has read yet. Without a client, no output is
-    lost, because the process waits when its FIFO is full. Closing the streams does not affect a
+    The output begins with the bytes that no client has read yet. While no client reads, no output
+    is lost, because the process waits when its FIFO is full. Closing the streams does not affect a
     process that still runs, and clients can attach to the process again.
 
     Args:
@@ -211,7 +216,7 @@ def attach(
         The streams. Call the method ``start`` of the streams to begin.
 
     Raises:
-        FailedPrecondition: The process has no FIFOs, or has closed its input. Or another client of
+        FailedPrecondition: The process has no FIFOs or has closed its input, or another client of
             this package serves the process.
         InvalidArgument: A source or a target cannot be used.
         NotFound: The FIFOs do not exist any more.
@@ -222,9 +227,10 @@ def attach(
 class _InputPipe(io.FileIO):
     """The file to which the caller writes the input. Closing the file calls ``finish``.
 
-    After the process has ended, the shim keeps the FIFO open, but does not read it. A write to the
-    full FIFO would wait for ever. Therefore ``write`` calls ``poll`` while it waits for room. If
-    the process has ended, ``write`` raises ``BrokenPipeError``, as for any pipe without a reader.
+    After the process has ended, the shim keeps the FIFO open, but does not read it. A write to a
+    full FIFO would then wait for ever. Therefore ``write`` calls ``poll`` while it waits for room.
+    If the process has ended, ``write`` raises ``BrokenPipeError``, as for any pipe without a
+    reader.
     """
 
     def __init__(
@@ -271,7 +277,7 @@ def _is_number(value: object, *numbers: int) -> bool:
 def _append_ctrl_d(read: Callable[[], bytes]) -> Callable[[], bytes]:
     """Return a function that does the same as ``read``, but returns Ctrl-D at the end of the input.
 
-    A program that reads from a terminal gets the end of its input only by this character.
+    For a program that reads from a terminal, only Ctrl-D marks the end of the input.
     """
     end = iter((b"\x04",))
     return lambda: read() or next(end, b"")
@@ -287,7 +293,7 @@ def _resolve_targets(
 ) -> dict[str, Target]:
     """Return the targets, by the name of the stream.
 
-    ``None`` is replaced by ``DEVNULL``, and ``INHERIT`` by the descriptor 1 or 2.
+    ``None`` becomes ``DEVNULL``, and ``INHERIT`` becomes the descriptor 1 or 2.
     """
     out = DEVNULL if stdout is None else 1 if _is_number(stdout, INHERIT) else stdout
     err = DEVNULL if stderr is None else 2 if _is_number(stderr, INHERIT) else stderr

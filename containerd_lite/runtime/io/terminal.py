@@ -31,9 +31,9 @@ class Terminal(Served):
     changes of the size are passed on only if the main thread has called ``start``. If the input is
     not a terminal, the process gets a Ctrl-D at the end of the input.
 
-    The user detaches by typing the detach keys. Then ``wait`` returns, and the process continues to
-    run. The FIFOs of the process stay, so that clients can attach to it. ``discard_fifos`` removes
-    the FIFOs after the process has been deleted.
+    The user detaches by typing the detach keys. After the user has detached, ``wait`` returns, and
+    the process continues to run. The FIFOs of the process stay, so that clients can attach to the
+    process. ``discard_fifos`` removes the FIFOs after the process has been deleted.
 
     Args:
         input_fd: Descriptor of the input. Default: this program's stdin.
@@ -65,8 +65,8 @@ class Terminal(Served):
         self._detach_keys = DetachKeys(detach_keys)
         self._process: StreamedProcess | None = None
         self._local: LocalTerminal | None = None
-        #: The descriptors of the terminal's input and of stdin's FIFO. ``close`` must close them if
-        #: they are not -1.
+        #: The descriptors of the terminal's input and of stdin's FIFO. ``close`` must close each of
+        #: the two descriptors, unless it is -1.
         self._keyboard = self._fifo = -1
         self._end_of_input = iter((_CTRL_D,))
         super().__init__(ends, Pump(ends_with_outputs=True))
@@ -129,8 +129,8 @@ class Terminal(Served):
     def _read(self) -> bytes:
         """Return the next bytes for the process, or ``b""`` at the end of the input.
 
-        Raise ``BlockingIOError`` if the process gets none of the bytes that were read, because they
-        are held back or belong to the detach keys.
+        Raise ``BlockingIOError`` if all bytes that were read are held back or belong to the detach
+        keys.
         """
         data = os.read(self._served_keyboard, CHUNK)
         if not data:
@@ -171,13 +171,13 @@ def attach_terminal(
         The streams. Call the method ``start`` of the streams to begin.
 
     Raises:
-        FailedPrecondition: The process has no terminal or no FIFOs, or has closed its input. Or
+        FailedPrecondition: The process has no terminal, has no FIFOs, or has closed its input, or
             another client of this package serves the process.
         InvalidArgument: A descriptor or a key is not valid.
         NotFound: The FIFOs do not exist any more.
     """
     if not stdio.terminal:
         raise FailedPrecondition(
-            "the process has no terminal", remedy="Attach to its streams with attach()"
+            "the process has no terminal", remedy="Attach to the process with attach()"
         )
     return Terminal(input_fd, output_fd, detach_keys, ends=FoundEnds(stdio))

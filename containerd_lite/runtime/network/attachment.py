@@ -9,10 +9,10 @@ any other process can disconnect the container::
 
 ``network`` is the configuration that the plugins got. ``result`` is the result of the plugins.
 
-The record also has a label for each network, which people can read and filters can use. The name of
-the label is ``LABEL`` with the network's name, and the value is the interface and the addresses.
-This package does not read these labels, because the labels of an image can be copied to a
-container. An image must not decide which programs run on the machine.
+The record also has a label for each network. People can read these labels, and filters can use
+them. The name of a label is ``LABEL`` followed by the network's name. The value of the label is the
+interface and the addresses. This package never reads a network from a label, because the labels of
+an image can be copied to a container. An image must not decide which programs run on the machine.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from .cni import Json, NetworkResult, check_name, result_of
 from .cni_plugin import find_plugin, run_plugin
 from .network import Network, PortMapping
 
-#: The prefix of the labels, which the network's name follows.
+#: The prefix of a label's name. The network's name follows the prefix.
 LABEL = "containerd-lite/network."
 #: The type URL of the extensions. containerd's typeurl uses this prefix for types in JSON.
 _TYPE = "types.containerd.io/containerd-lite/1/Networks"
-#: Most bytes of a label's value. containerd allows 4096 bytes for a label's name and value. A name
-#: has up to 279 bytes.
+#: Maximum size of a label's value, in bytes. containerd allows 4096 bytes for a label's name and
+#: value together. A label's name has up to 279 bytes.
 _MAX_LABEL = 2048
 #: Seconds that the plugins of a call may take together, if the caller gives no timeout. DHCP takes
 #: a few seconds.
@@ -56,8 +56,8 @@ class Attachment:
         network: The network.
         container: The container's name for plugins (``CNI_CONTAINERID``).
         netns: The path of the container's network namespace.
-        netns_id: The identity of the namespace. The path contains the pid of a process. If another
-            process gets this pid later, the path leads to another namespace.
+        netns_id: The identity of the namespace. The path ``netns`` contains the pid of a process.
+            If another process gets this pid later, ``netns`` leads to another namespace.
         ifname: The name of the interface in the container.
         result: The result of the plugin that has run last, ``None`` if no plugin has run.
 
@@ -79,7 +79,8 @@ class Attachment:
     def add(self, deadline: Deadline) -> Iterator[Attachment]:
         """Connect the container to the network.
 
-        Run the plugins one after the other. After each plugin, yield an attachment with its result.
+        Run the plugins one after the other. After each plugin, yield an attachment with the
+        plugin's result.
         """
         current = self
         for plugin in self.network.config.plugins:
@@ -88,17 +89,17 @@ class Attachment:
             yield current
 
     def delete(self, deadline: Deadline) -> None:
-        """Disconnect the container from the network. It is not an error to do so twice.
+        """Disconnect the container from the network. It is not an error to call this method twice.
 
-        If a plugin fails, the other plugins still run, because they must release the addresses. In
-        the CNI specification, the failure of a plugin ends the deletion.
+        If a plugin fails, the other plugins still run, so that they release the addresses.
+        According to the CNI specification, the deletion ends when a plugin fails.
 
         Args:
             deadline: The time at which a plugin that still runs is killed.
 
         Raises:
-            ContainerdError: The error of the first plugin that failed. Its attribute ``joined`` has
-                the errors of the other plugins that failed.
+            ContainerdError: The error of the first plugin that failed. The attribute ``joined`` of
+                this error has the errors of the other plugins that failed.
         """
         netns = self.netns if _identity(self.netns) == self.netns_id else ""
         previous = self.result if self.network.config.passes_result_to_del else None
@@ -133,7 +134,7 @@ class Attachment:
         return run_plugin(find_plugin(str(plugin["type"]), folders), config, parameters, deadline)
 
     def summary(self) -> str:
-        """Return the value of the label: the interface and the addresses.
+        """Return the value of the network's label: the interface and the addresses.
 
         Addresses that do not fit into a label are omitted.
         """
@@ -158,7 +159,7 @@ class Attachment:
 
     @classmethod
     def of(cls, document: Document) -> Attachment:
-        """Return the attachment in a JSON object that ``json`` made.
+        """Return the attachment that the method ``json`` has written as a JSON object.
 
         Raises:
             InvalidArgument: The object is not a valid attachment.
@@ -188,18 +189,25 @@ def _identity(netns: str) -> str:
 
 
 def _container_identity(netns: str) -> str:
-    """Return the identity of the network namespace that belongs to a container alone.
+    """Return the identity of a container's own network namespace.
 
-    Raise ``FailedPrecondition`` if the path does not exist, or if it leads to the namespace of
-    this thread or of the machine. Plugins must not change these two namespaces.
+    Raise ``FailedPrecondition`` if the path does not exist, or if the path leads to the network
+    namespace of this thread or of the machine. Plugins must not change the network of this program
+    or of the machine.
     """
     found = _identity(netns)
-    # Threads of one process can have different namespaces. Process 1 is in the machine's namespace.
-    if not found or found in map(_identity, ("/proc/thread-self/ns/net", "/proc/1/ns/net")):
+    if not found:
         raise FailedPrecondition(
-            f"{netns} is not a network namespace that belongs to a container alone",
-            remedy="Give the container a network namespace and a task that has not ended, and run "
-            "this program as root on the daemon's machine, in the daemon's pid namespace",
+            f"network namespace {netns} does not exist or cannot be accessed",
+            remedy="Connect the networks before the task ends, and run this program as root on the "
+            "daemon's machine, in the daemon's pid namespace",
+        )
+    # Threads of one process can have different namespaces. Process 1 is in the machine's namespace.
+    if found in map(_identity, ("/proc/thread-self/ns/net", "/proc/1/ns/net")):
+        raise FailedPrecondition(
+            f"{netns} is the network namespace of this program or of the machine",
+            remedy="Give the container its own network namespace, and run this program in the "
+            "daemon's pid namespace",
         )
     return found
 
@@ -208,7 +216,7 @@ def _container_identity(netns: str) -> str:
 
 
 def attachments_of(record: ContainerRecord) -> tuple[Attachment, ...]:
-    """Return the connections of a container that are in its record.
+    """Return the connections that are in a container's record.
 
     Raises:
         InvalidArgument: The extension of the record is not valid.
@@ -223,7 +231,7 @@ def attachments_of(record: ContainerRecord) -> tuple[Attachment, ...]:
 def network_extensions(
     networks: Sequence[Network], ports: Sequence[PortMapping] = ()
 ) -> dict[str, AnyValue]:
-    """Return the extension of a container's record that names the networks of its tasks.
+    """Return the extension that names a container's networks in the container's record.
 
     When this package creates a task of the container, it connects the task to these networks.
 
@@ -232,7 +240,7 @@ def network_extensions(
         ports: Ports of the machine to map to the container, on the first network. Default: none.
 
     Returns:
-        A mapping from the extension's name to its value. Empty without networks.
+        A mapping from the extension's name to its value. The mapping is empty without networks.
 
     Raises:
         InvalidArgument: Two networks have the same name, there are ports without a network, or the
@@ -318,7 +326,7 @@ def connect(
         _save(containers, container_id, state)
     except BaseException:
         with suppress(ContainerdError):
-            # With these errors, the plugin has failed for ADD as well: there is nothing to delete.
+            # If DEL fails with one of these errors, ADD has failed, too: no connection exists.
             ignored = (InvalidArgument, NotFound)
             _delete_all(containers, container_id, state, Deadline(timeout), ignored)
         raise
@@ -358,7 +366,7 @@ def disconnect(
 
     Raises:
         NotFound: The container does not exist.
-        ContainerdError: The error of the first plugin that failed, after all plugins have run.
+        ContainerdError: A plugin failed. The error is raised after all plugins have run.
     """
     found = attachments_of(containers.get(container_id))
     if found:
@@ -376,7 +384,7 @@ def _delete_all(
     """Delete attachments. Attachments that cannot be deleted stay in the container's record.
 
     If all errors of an attachment are of the classes in ``ignored``, the attachment counts as
-    deleted. At the end, the first error of an attachment that cannot be deleted is raised.
+    deleted. At the end, raise the error of the first attachment that could not be deleted.
     """
     failed, deleted, errors = list[Attachment](), list[Attachment](), list[ContainerdError]()
     for attachment in reversed(attachments):

@@ -21,13 +21,15 @@ from ...records import field, record
 from ...system import open_file
 
 #: The supported CNI versions, in ascending order. Results have the same form in all of these
-#: versions, so that the result of a plugin can be given to the next plugin as it is. Results of
-#: older versions have another form.
+#: versions. Therefore the result of a plugin can be given to the next plugin without changes.
+#: Results of older versions have another form.
 _VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _SUFFIXES = (".conflist", ".conf", ".json")
-#: Most bytes of a configuration, and of a plugin's output. A container's record contains both.
+#: Maximum size of a configuration, and of a plugin's output, in bytes. A container's record
+#: contains the configuration and the output.
 MAX_DOCUMENT = 256 << 10
-#: A name, as in libcni's utils.ValidateNetworkName and ValidateContainerID. It cannot be a path.
+#: Pattern of names, as in libcni's utils.ValidateNetworkName and ValidateContainerID. A name that
+#: matches has no slash, and is not ``.`` or ``..``.
 _NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 Json = Mapping[str, object]
@@ -39,7 +41,7 @@ def check_name(name: str, what: str) -> str:
 
     Args:
         name: The name.
-        what: What the name is, for the error message.
+        what: The kind of name, for the error message (``"a plugin's name"``).
 
     Raises:
         InvalidArgument: The name is not valid.
@@ -47,7 +49,8 @@ def check_name(name: str, what: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
             f"{quoted(name)} cannot be {what}",
-            remedy="Use a letter or a digit, then letters, digits, _ . -",
+            remedy="Use up to 255 letters, digits, '_', '.' and '-', and begin with a letter or a "
+            "digit",
         )
     return name
 
@@ -81,7 +84,7 @@ class NetworkConfig:
         if version not in _VERSIONS:
             raise InvalidArgument(
                 f"{document.what} has the unsupported CNI version {quoted(version)}",
-                remedy=f"Set its cniVersion to one of {', '.join(_VERSIONS)}",
+                remedy=f"Set cniVersion to one of {', '.join(_VERSIONS)}",
             )
         plugins = document.each("plugins", _plugin)
         if not plugins:
@@ -90,7 +93,7 @@ class NetworkConfig:
         return cls(name, version, plugins)
 
     def json(self) -> dict[str, object]:
-        """Return the configuration as a JSON object, which ``of`` reads."""
+        """Return the configuration as a JSON object that ``of`` can read."""
         return {"cniVersion": self.version, "name": self.name, "plugins": list(self.plugins)}
 
     @property
@@ -100,7 +103,7 @@ class NetworkConfig:
 
     @property
     def passes_result_to_del(self) -> bool:
-        """Whether a plugin gets the result of ``ADD`` for ``DEL`` in this CNI version."""
+        """Whether, in this CNI version, a plugin's input for ``DEL`` has the result of ``ADD``."""
         return _VERSIONS.index(self.version) >= _VERSIONS.index("0.4.0")
 
     def for_plugin(
@@ -113,7 +116,8 @@ class NetworkConfig:
             runtime_config: The values for ``runtimeConfig``, by capability. The plugin gets only
                 the values of the capabilities that it supports.
             previous: The value of ``prevResult``. For ``ADD``: the result of the previous plugin.
-                For ``DEL``: the result of the last plugin. ``None`` means: leave it out.
+                For ``DEL``: the result of the last plugin. ``None``: the input has no
+                ``prevResult``.
         """
         config: dict[str, object] = {**plugin, "name": self.name, "cniVersion": self.version}
         config.pop("capabilities", None)
@@ -142,15 +146,15 @@ def load_config(folder: Path, name: str | None = None) -> NetworkConfig:
     """Return the configuration of a network from the files in a folder.
 
     The names of the files end in ``.conflist``, ``.conf`` or ``.json``. If ``name`` is given and a
-    valid file has this network, files that are not valid are ignored.
+    valid file configures this network, invalid files are ignored.
 
     Args:
         folder: The folder.
         name: The name of the network. Default: the only network in the folder.
 
     Raises:
-        NotFound: The folder does not exist, or has no such network.
-        InvalidArgument: Several networks match, or a file is not valid and is not ignored.
+        NotFound: The folder does not exist, or has no configuration of the network.
+        InvalidArgument: Several networks match, or a file is invalid and is not ignored.
     """
     remedy = f"Put the configuration of a network into {folder}, or use another folder"
     found, others, errors = dict[Path, NetworkConfig](), list[str](), list[InvalidArgument]()
@@ -165,10 +169,15 @@ def load_config(folder: Path, name: str | None = None) -> NetworkConfig:
         else:
             others.append(config.name)
     if len(found) > 1:
+        if name is not None:
+            raise InvalidArgument(
+                f"{folder} has several files for network {quoted(name)}: "
+                f"{', '.join(path.name for path in found)}",
+                remedy="Give each network its own name",
+            )
         listed = ", ".join(f"{config.name} ({path.name})" for path, config in found.items())
         raise InvalidArgument(
-            f"more than one network matches in {folder}: {listed}",
-            remedy="Choose one by its name, and give each network its own name",
+            f"{folder} has several networks: {listed}", remedy="Give the name of one network"
         )
     if errors and not (name and found):
         raise errors[0]
@@ -176,7 +185,7 @@ def load_config(folder: Path, name: str | None = None) -> NetworkConfig:
         return config
     content = f"only {', '.join(others)}" if others else "no configuration files"
     missing = "network" if name is None else f"network {quoted(name)}"
-    raise NotFound(f"no {missing} in {folder}, which has {content}", remedy=remedy)
+    raise NotFound(f"no {missing} in {folder}: the folder has {content}", remedy=remedy)
 
 
 def _config_files(folder: Path, remedy: str) -> list[Path]:
@@ -223,7 +232,7 @@ class IPConfig:
     """An IP address that a plugin assigned.
 
     Attributes:
-        address: The address with its prefix length. ``address.ip`` has no prefix length.
+        address: The address with its prefix length. ``address.ip`` is the address alone.
         gateway: The address of the gateway, or ``None``.
         interface: The index of the interface in the result's ``interfaces``, or ``None``.
     """
@@ -235,7 +244,9 @@ class IPConfig:
 
 @record(frozen=True)
 class Dns:
-    """The DNS settings of a network. The caller must write them to a ``resolv.conf`` itself.
+    """The DNS settings of a network.
+
+    This package does not apply the settings. The caller must write a ``resolv.conf``.
 
     Attributes:
         nameservers: The addresses of the name servers.

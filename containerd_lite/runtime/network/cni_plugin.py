@@ -27,7 +27,7 @@ from .cni import MAX_DOCUMENT, Json, check_name
 
 _LOGGER = logging.getLogger(__package__)
 
-#: Most characters to show of a plugin's error message.
+#: Maximum number of characters to show of a plugin's error message.
 _MAX_MESSAGE = 500
 #: The error class for each error code of the specification (section 5, "Error"). From 100 on, each
 #: plugin has its own codes.
@@ -54,7 +54,7 @@ def find_plugin(name: str, folders: Sequence[Path]) -> Path:
     searched = ", ".join(map(str, folders))
     raise NotFound(
         f"the CNI plugin {name} is not in {searched}",
-        remedy="Install it, or set plugins= to its folder",
+        remedy="Install the plugin, or set plugins= to the plugin's folder",
     )
 
 

@@ -1,4 +1,4 @@
-"""The class ``Network``, to which containers are connected, and the class ``PortMapping``."""
+"""The classes ``Network`` (a network for containers) and ``PortMapping``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ...oci.document import Document, quoted
 from ...records import field, record, replace
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 
-#: The default folders of network configurations and of plugins. The last folder is Debian's.
+#: The default folders of network configurations and of plugins. Debian's package installs the
+#: plugins in the last folder.
 CONFIG_FOLDER = Path("/etc/cni/net.d")
 PLUGIN_FOLDERS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
@@ -72,7 +73,7 @@ class Network:
         config: The configuration of the network.
         folders: The folders of the plugins' programs.
         runtime_config: The values for the plugins' ``runtimeConfig``, by capability, in the form of
-            CNI's conventions. ``with_options`` sets them.
+            CNI's conventions. The method ``with_options`` sets these values.
 
     Raises:
         InvalidArgument: A folder is not valid, or ``runtime_config`` has a capability that no
@@ -85,13 +86,16 @@ class Network:
 
     def __post_init__(self) -> None:
         for folder in self.folders:
-            if not folder.is_absolute() or os.pathsep in str(folder):
-                raise InvalidArgument(f"{quoted(str(folder))} cannot be a folder of CNI plugins")
+            what = f"the folder of CNI plugins {quoted(str(folder))}"
+            if not folder.is_absolute():
+                raise InvalidArgument(f"{what} is not an absolute path")
+            if os.pathsep in str(folder):
+                raise InvalidArgument(f"{what} contains {os.pathsep!r}")
         if unknown := set(self.runtime_config) - self.config.capabilities:
             raise InvalidArgument(
-                f"network {self.name} has no plugin for {', '.join(sorted(unknown))}",
-                remedy="Add a plugin with that capability to the network's configuration "
-                "(the plugin portmap maps ports)",
+                f"no plugin of network {self.name} supports {', '.join(sorted(unknown))}",
+                remedy="Add a plugin with this capability to the network's configuration, such as "
+                "portmap for portMappings",
             )
 
     @classmethod
@@ -111,7 +115,7 @@ class Network:
                 Default: ``/opt/cni/bin`` and ``/usr/lib/cni``.
 
         Raises:
-            NotFound: The folder does not exist, or has no such network.
+            NotFound: The folder does not exist, or has no configuration of the network.
             InvalidArgument: Several networks match, or a configuration or a folder is not valid.
         """
         return cls(load_config(Path(folder), name), tuple(map(Path, plugins)))
@@ -139,7 +143,7 @@ class Network:
 
     @classmethod
     def read(cls, document: Document) -> Network:
-        """Return the network in a JSON object that the method ``json`` has made.
+        """Return the network that the method ``json`` has written as a JSON object.
 
         Raises:
             InvalidArgument: The object is not a valid network.
@@ -152,7 +156,7 @@ class Network:
         )
 
     def json(self) -> dict[str, object]:
-        """Return the network as a JSON object, which the method ``read`` can read."""
+        """Return the network as a JSON object that the method ``read`` can read."""
         return {
             "network": self.config.json(),
             "path": [str(folder) for folder in self.folders],
@@ -167,7 +171,7 @@ class Network:
     def with_options(
         self, *, ips: Sequence[str] = (), mac: str = "", ports: Sequence[PortMapping] = ()
     ) -> Network:
-        """Return a copy of this network, with options for a container that is connected to it.
+        """Return a copy of this network with options for one container.
 
         Args:
             ips: The addresses of the container (``10.1.0.9/24``). Default: the plugins choose the
@@ -176,7 +180,7 @@ class Network:
             ports: Ports of the machine to map to the container. Default: none.
 
         Raises:
-            InvalidArgument: An option is not valid, or no plugin of the network supports an option.
+            InvalidArgument: An option is not valid, or no plugin of the network supports it.
         """
         if mac and not _MAC.fullmatch(mac):
             raise InvalidArgument(f"{quoted(mac)} is not a MAC address")

@@ -16,13 +16,13 @@ from ...oci.spec.linux_capabilities import of_mask
 from ...system import is_regular, open_file
 
 _DEVICE_TYPES = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}
-#: Folders in /dev without devices for a container: they are separate filesystems, or belong to
-#: other programs (runc #2093).
+#: Folders in /dev that have no devices for a container. The folders are separate filesystems, or
+#: belong to other programs (runc #2093).
 _SKIPPED_FOLDERS = frozenset(("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"))
 _DEVICE_FORM = (
     "a device or a folder of devices, such as /dev/fuse, /dev/fuse:/dev/inside or /dev/fuse:rw"
 )
-#: Largest size of /proc/self/status, in bytes.
+#: Maximum size of /proc/self/status, in bytes.
 _MAX_STATUS = 64 << 10
 
 
@@ -61,8 +61,9 @@ def _read_error(option: str, name: str, error: OSError) -> InvalidArgument | Per
 def capabilities() -> list[str]:
     """Return all capabilities that a container can get: the bounding set of this Python process.
 
-    containerd's Go client uses its own effective set instead. For root, the two sets are the same.
-    For other users, the effective set is empty, even if the daemon runs as root.
+    containerd's Go client uses the effective set of its own process. For root, the effective set
+    and the bounding set are the same. For other users, the effective set is empty, even if the
+    daemon runs as root.
     """
     status = read_file("/proc", "/proc/self/status", _MAX_STATUS).decode()
     found = re.search(r"^CapBnd:\s*([0-9a-f]{1,16})$", status, re.MULTILINE)
@@ -76,18 +77,18 @@ def kernel() -> tuple[int, int]:
 
 
 def devices(option: str, value: object) -> tuple[list[Spec], str]:
-    """Parse ``path[:inside][:rwm]``. Return the device nodes for the spec, and their access.
+    """Parse ``path[:inside][:rwm]``. Return the device nodes for the spec, and the access to them.
 
-    ``path`` is a device or a folder of devices on the client's machine, and ``inside`` is its path
-    in the container. ``rwm`` is the access: read, write and mknod. Raise ``InvalidArgument`` if the
-    path is neither a device nor a folder.
+    ``path`` is a device or a folder of devices on the client's machine. ``inside`` is the path in
+    the container. ``rwm`` is the access: read, write and mknod. Raise ``InvalidArgument`` if
+    ``path`` is neither a device nor a folder.
     """
     parts = text(option, value).split(":")
     access = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
     if not (0 < len(parts) < 3 and all(part.startswith("/") for part in parts)):
         refuse(option, value, _DEVICE_FORM)
     if not access or len(set(access)) != len(access) or set(access) - set("rwm"):
-        refuse(option, value, f"{_DEVICE_FORM}; the access is made of r, w and m")
+        refuse(option, value, f"{_DEVICE_FORM}; the access consists of the letters r, w and m")
     path = Path(parts[0])
     try:
         if path.is_dir():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 if not TYPE_CHECKING:
 
     class TypedDict(dict):
-        """A substitute for ``typing.TypedDict``. It saves 1 ms, as it compiles no annotations."""
+        """A substitute for ``typing.TypedDict`` that saves 1 ms: it compiles no annotations."""
 
         __optional_keys__ = frozenset()
 
@@ -29,23 +29,24 @@ if not TYPE_CHECKING:
 class ProcessOptions(TypedDict, total=False):
     """Options of a process. An option with the value ``None`` counts as not given.
 
-    The defaults below are those of a container's first process. If an option of an added process is
-    not given, the setting of the container's first process applies. An added process has no
-    terminal by default.
+    The defaults below apply to a container's first process. If an option of an added process is not
+    given, the setting of the container's first process applies. An added process has no terminal by
+    default.
     """
 
     #: Environment variables to set in addition to the image's variables, by name. The value
     #: ``None`` removes a variable. Default: none.
     env: Mapping[str, str | None] | None
-    #: Working directory: an absolute path in the container. Default: the image's working directory,
-    #: else ``/``.
+    #: Working directory: an absolute path in the container. Default: the image's working directory.
+    #: If the image has no working directory: ``/``.
     cwd: str | None
     #: User: ``user``, ``uid``, ``user:group`` or ``uid:gid``. Names are looked up in the files of
     #: the root filesystem. Default: the image's user, else root.
     user: str | None
     #: Names or gids of further supplementary groups. Default: none.
     groups: Sequence[str] | None
-    #: Whether the process has a terminal. Default: true if its streams have a terminal, else false.
+    #: Whether the process has a terminal. Default: true if the process's streams have a terminal,
+    #: else false.
     terminal: bool | None
     #: Initial size of the terminal: columns and rows. Default: not set.
     terminal_size: tuple[int, int] | None
@@ -73,16 +74,16 @@ class ProcessOptions(TypedDict, total=False):
 class SpecOptions(ProcessOptions, total=False):
     """Options of a container's spec. An option with the value ``None`` counts as not given.
 
-    Sizes are in bytes, and times in microseconds. Paths are those of the daemon's machine, unless
-    the option's comment says otherwise.
+    Sizes are in bytes. Times are in microseconds. Paths are on the daemon's machine, unless the
+    option's comment says otherwise.
     """
 
-    #: Entrypoint to use instead of the image's entrypoint and command. The call's ``args`` are
-    #: appended to it. Default: the image's entrypoint.
+    #: Entrypoint to use instead of the image's entrypoint and command. The command in ``args`` is
+    #: appended to the entrypoint. Default: the image's entrypoint.
     entrypoint: Sequence[str] | None
     #: Paths of files with environment variables, on the client's machine. A line is ``NAME=value``,
-    #: or ``NAME`` to remove the variable. ``env`` overrides the files. A file can have up to 1 MiB.
-    #: Default: none.
+    #: or ``NAME`` to remove the variable. ``env`` overrides the files. The maximum size of a file
+    #: is 1 MiB. Default: none.
     env_files: Sequence[str | PathLike[str]] | None
     #: Host name of the container. Default: not set.
     hostname: str | None
@@ -102,8 +103,8 @@ class SpecOptions(ProcessOptions, total=False):
     #: Seccomp profile: ``"default"`` (containerd's), ``"unconfined"`` (none), a mapping, or the
     #: path of a JSON file on the client's machine. Default: no profile.
     seccomp: str | PathLike[str] | Mapping[str, object] | None
-    #: Largest number of CPUs to use, such as 1.5. It cannot be combined with ``cpu_quota`` or
-    #: ``cpu_period``. Default: no limit.
+    #: Maximum number of CPUs to use, such as 1.5. The option cannot be combined with ``cpu_quota``
+    #: or ``cpu_period``. Default: no limit.
     cpus: float | None
     #: Relative weight of the container's CPU time, 2 to 262144. Default: not set.
     cpu_shares: int | None
@@ -123,7 +124,7 @@ class SpecOptions(ProcessOptions, total=False):
     memory_reservation: int | None
     #: Tendency of the kernel to swap the container's memory, 0 to 100. Default: not set.
     memory_swappiness: int | None
-    #: Largest number of processes and threads; -1 means no limit. Default: no limit.
+    #: Maximum number of processes and threads; -1 means no limit. Default: no limit.
     pids_limit: int | None
     #: Relative weight of the container's block I/O, 10 to 1000. Default: not set.
     blkio_weight: int | None
@@ -152,15 +153,16 @@ class SpecOptions(ProcessOptions, total=False):
     #: namespace. Default: new pid, ipc, uts, mount and network namespaces.
     namespaces: Mapping[str, str] | None
     #: Network of the container. ``"host"`` shares the machine's network, as ``ctr run --net-host``
-    #: does. ``"none"`` and ``"private"`` make a new network namespace. CNI networks also make a new
-    #: network namespace, and each task of the container is connected to them. Default:
-    #: ``"private"``.
+    #: does. ``"none"`` and ``"private"`` make a new network namespace. With CNI networks, the
+    #: container also has a new network namespace, and each task of the container is connected to
+    #: the networks. Default: ``"private"``.
     network: Literal["host", "none", "private"] | Network | Sequence[Network] | None
-    #: Maps of uids for a user namespace. A map is the first uid in the container, the first uid on
-    #: the machine, and the number of uids. It requires ``gid_map``. Default: no user namespace.
+    #: Maps of uids for a user namespace. A map consists of the first uid in the container, the
+    #: first uid on the machine, and the number of uids. The option requires ``gid_map``. Default:
+    #: no user namespace.
     uid_map: Sequence[tuple[int, int, int]] | None
-    #: Maps of gids for a user namespace, in the form of ``uid_map``. It requires ``uid_map``.
-    #: Default: no user namespace.
+    #: Maps of gids for a user namespace, in the form of ``uid_map``. The option requires
+    #: ``uid_map``. Default: no user namespace.
     gid_map: Sequence[tuple[int, int, int]] | None
     #: Annotations to add to the spec. Default: none.
     annotations: Mapping[str, str] | None
@@ -171,12 +173,12 @@ class SpecOptions(ProcessOptions, total=False):
     #: and ``hosts`` are always mounted. Default: none.
     host_files: Sequence[str] | None
     #: Mount propagation of the root filesystem: ``"private"``, ``"shared"``, ``"slave"``,
-    #: ``"unbindable"``, or the recursive form of one of these, such as ``"rprivate"``. Default: not
-    #: set.
+    #: ``"unbindable"``, or the recursive form of one of these values, such as ``"rprivate"``.
+    #: Default: not set.
     rootfs_propagation: str | None
-    #: Runtime spec, or the path of a JSON file with the spec on the client's machine. It is used
-    #: instead of containerd's default spec and of the image's settings. The other options are
-    #: applied to it. Default: none.
+    #: Runtime spec, or the path of a JSON file with the spec on the client's machine. The spec
+    #: replaces containerd's default spec and the image's settings. The other options change the
+    #: spec. Default: none.
     spec: str | PathLike[str] | Mapping[str, object] | None
     #: A function that gets the finished spec and can change it. Default: none.
     edit: Callable[[dict[str, object]], object] | None
@@ -190,10 +192,10 @@ class ContainerOptions(SpecOptions, total=False):
 
     #: Name of the snapshotter. Default: the client's default snapshotter, else the namespace's.
     snapshotter: str | None
-    #: Labels of the container's record. They override the labels that ``image_labels`` and
+    #: Labels of the container's record. The option overrides the labels that ``image_labels`` and
     #: ``restart`` set. Default: none.
     labels: Mapping[str, str] | None
-    #: Ports of the machine to map to ports of the container, on the first of its CNI networks.
+    #: Ports of the machine to map to ports of the container, on the container's first CNI network.
     #: Default: none.
     ports: Sequence[PortMapping] | None
     #: Whether to copy the image's labels, except those with reserved names. Default: false.
@@ -201,26 +203,26 @@ class ContainerOptions(SpecOptions, total=False):
     #: Key of an existing active snapshot, which becomes the root filesystem. Default: a new
     #: snapshot is made from the image.
     snapshot: str | None
-    #: Absolute path of a folder, which becomes the root filesystem. It cannot be combined with an
-    #: image or with ``snapshot``. Default: none.
+    #: Absolute path of a folder, which becomes the root filesystem. The option cannot be combined
+    #: with an image or with ``snapshot``. Default: none.
     rootfs: str | PathLike[str] | None
     #: Whether the new snapshot is a read-only view of the image. Default: false.
     view: bool | None
     #: Name of the runtime. Default: the client's default runtime, else the namespace's, else runc.
     runtime: str | None
-    #: Options of the runtime. A mapping has the fields of runc's options
+    #: Options of the runtime. A mapping sets fields of runc's options
     #: (``containerd.runc.v1.Options``). Default: none.
     runtime_options: Mapping[str, object] | AnyValue | None
     #: Extensions of the container's record, by name. Default: none.
     extensions: Mapping[str, AnyValue] | None
-    #: Id of the sandbox to which the container belongs. This requires containerd 1.7 or later.
-    #: Default: none.
+    #: Id of the sandbox to which the container belongs. The option requires containerd 1.7 or
+    #: later. Default: none.
     sandbox: str | None
     #: Policy by which the daemon restarts the container: ``always``, ``unless-stopped`` or
     #: ``on-failure[:retries]``. Default: no restarts.
     restart: str | None
-    #: URI to which the output of restarted tasks goes (``file:///…``, ``binary:///…``). It requires
-    #: ``restart``. Default: the output is discarded.
+    #: URI to which the output of restarted tasks goes (``file:///…``, ``binary:///…``). The option
+    #: requires ``restart``. Default: the output is discarded.
     restart_log: str | None
 
 
@@ -233,35 +235,36 @@ class OutputOptions(TypedDict, total=False):
     #: Target of stderr: any target that ``stdout`` accepts, or ``STDOUT``. Default: see ``stream``
     #: and ``capture``.
     stderr: Target | None
-    #: Whether to capture the outputs that have no target. If false, they go to this Python
+    #: Whether to capture the outputs that have no target. If false, these outputs go to this Python
     #: process's own stdout and stderr. Default: true.
     capture: bool
-    #: A function that gets the outputs that have no target: ``"stdout"`` or ``"stderr"``, and the
-    #: bytes as they arrive. These outputs are not captured. Default: no function.
+    #: A function that gets the outputs that have no target. Then these outputs are not captured.
+    #: The function's arguments are the name ``"stdout"`` or ``"stderr"``, and bytes. Default: no
+    #: function.
     stream: Callable[[str, bytes], object] | None
-    #: Most bytes to capture of each output. Default: 64 MiB.
+    #: Maximum number of bytes to capture of each output. Default: 64 MiB.
     max_output: int
 
 
 class RunOptions(ContainerOptions, OutputOptions, total=False):
-    """Options of ``Client.run``: the options of a container, and options for its output."""
+    """Options of ``Client.run``: the options of a container, and the options for the output."""
 
 
 class ExecOptions(ProcessOptions, OutputOptions, total=False):
-    """Options of ``Container.exec``: the options of a process, and options for its output."""
+    """Options of ``Container.exec``: the options of a process, and the options for the output."""
 
 
 _OUTPUT_OPTIONS = ("stdout", "stderr", "capture", "stream", "max_output")
 
 
 def split_run(options: RunOptions) -> tuple[OutputOptions, ContainerOptions]:
-    """Return the options of ``Client.run`` for the output, and its other options."""
+    """Split the options of ``Client.run`` into options for the output, and other options."""
     output, others = _split(options)
     return output, cast("ContainerOptions", others)
 
 
 def split_exec(options: ExecOptions) -> tuple[OutputOptions, ProcessOptions]:
-    """Return the options of ``Container.exec`` for the output, and its other options."""
+    """Split the options of ``Container.exec`` into options for the output, and other options."""
     output, others = _split(options)
     return output, cast("ProcessOptions", others)
 

@@ -18,10 +18,10 @@ from .options import ProcessOptions, SpecOptions
 #: A function that returns the ids of a user and of further supplementary groups.
 FindUser = Callable[[str, Sequence[str]], User]
 
-#: Largest id, because runtimes read ids as signed 32-bit numbers. Larger ids overflowed in
-#: containerd, and the process ran as root (CVE-2024-40635).
+#: Maximum id: runtimes read ids as signed 32-bit numbers. Larger ids overflowed in containerd, and
+#: the process ran as root (CVE-2024-40635).
 _MAX_ID = (1 << 31) - 1
-#: Largest size of a file of environment variables, in bytes.
+#: Maximum size of a file of environment variables, in bytes.
 _MAX_ENV_FILE = 1 << 20
 
 #: The options that the caller has set to a value other than ``None``, by name.
@@ -36,9 +36,9 @@ def exec_process(
 ) -> Spec:
     """Return the ``process`` object of a process that is added to a container.
 
-    It is a copy of the ``process`` object in the container's spec, but with these ``args`` and
-    without a terminal. ``options`` change it further. Raise ``InvalidArgument`` for an invalid
-    value, and ``TypeError`` for an unknown option.
+    The result is a copy of the ``process`` object in the container's spec, but with the command
+    line ``args``, without a terminal, and with the changes in ``options``. Raise
+    ``InvalidArgument`` for an invalid value, and ``TypeError`` for an unknown option.
     """
     given = given_options(options, ProcessOptions)
     process = section(copy_json("spec", spec), "process")
@@ -102,8 +102,9 @@ def copy_json(option: str, value: Mapping[str, object]) -> Spec:
 def change_env(process: Spec, options: Options) -> None:
     """Set the environment variables in ``env_files`` and ``env``. ``env`` overrides the files.
 
-    If neither has ``TERM``, set ``TERM`` for a process with a terminal. If neither has
-    ``HOSTNAME``, set ``HOSTNAME`` for a container that shares the machine's network.
+    If neither the files nor ``env`` have ``TERM``, set ``TERM`` for a process with a terminal. If
+    neither the files nor ``env`` have ``HOSTNAME``, set ``HOSTNAME`` for a container that shares
+    the machine's network.
     """
     pairs: list[tuple[str, str | None]] = []
     for path in iterable("env_files", options.get("env_files", ()), "a list of paths"):
@@ -134,7 +135,7 @@ def _read_env_file(path: object) -> list[tuple[str, str | None]]:
 def change_process(
     process: Spec, options: Options, image_user: str | None, find_user: FindUser
 ) -> None:
-    """Apply the options of a process to its ``process`` object, except those of the environment.
+    """Apply the options of a process to its ``process`` object, except ``env`` and ``env_files``.
 
     ``image_user`` is the user of the image, or ``None`` if the object already has a user.
     """
@@ -163,9 +164,9 @@ def change_process(
 def _set_user(process: Spec, options: Options, image_user: str | None, find_user: FindUser) -> None:
     """Set the user and the supplementary groups.
 
-    The user is the caller's, else the image's. With neither, the user of the object stays, and the
-    caller's groups replace the supplementary groups. Root is looked up like any other user, because
-    it can have supplementary groups (CVE-2023-25173).
+    Use the caller's user, or else the image's user. If both are missing, the user of the
+    ``process`` object stays, and the caller's groups replace the supplementary groups. Root is
+    looked up like any other user, because root can have supplementary groups (CVE-2023-25173).
     """
     groups = texts("groups", options.get("groups", ()))
     user = text("user", options["user"]) if "user" in options else image_user

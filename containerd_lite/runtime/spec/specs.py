@@ -82,7 +82,7 @@ def make_spec(
 
 
 def _read_document(option: str, value: object) -> Spec:
-    """Return a JSON object. ``value`` is the object itself, or the path of the object's file."""
+    """Return a JSON object. ``value`` is the object itself, or the path of a JSON file."""
     if isinstance(value, Mapping):
         return copy_json(option, value)
     if not isinstance(value, (str, os.PathLike)):
@@ -100,7 +100,7 @@ def _read_document(option: str, value: object) -> Spec:
 def _set_args(
     process: Spec, config: ImageConfig | None, args: Sequence[str] | None, options: Options
 ) -> None:
-    """Set the command line: the caller's, or else the image's, or else the ``spec`` option's."""
+    """Set the command line of the caller, or else of the image, or else of the option ``spec``."""
     entrypoint: Sequence[str] = config.entrypoint if config else ()
     command: Sequence[str] = config.cmd if config else ()
     if "entrypoint" in options:
@@ -184,7 +184,7 @@ def _change_namespaces(linux: Spec, options: Options) -> None:
         if "network" in mapping("namespaces", options.get("namespaces", {})):
             raise InvalidArgument(
                 "network and namespaces both set the network namespace",
-                remedy="Give one of them",
+                remedy="Give only one of these options",
             )
         linuxes.set_namespace(linux, "network", "host" if network == "host" else "private")
     if "uid_map" in options or "gid_map" in options:

@@ -1,4 +1,4 @@
-"""Finds the ids of users of an image or of a snapshot, after reading its passwd and group files."""
+"""Finds the ids of the users of an image or of a snapshot in its passwd and group files."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ class ImageUsers:
             groups: Names or gids of further supplementary groups. Default: none.
 
         Raises:
-            InvalidArgument: An id is not valid. Only without a daemon: a layer is not valid.
-            NotFound: The files do not have a name. Only without a daemon: a layer is missing.
-            FailedPrecondition: Only without a daemon: this client cannot read a layer of this kind.
+            InvalidArgument: An id is not valid, or the client has no daemon and a layer is not
+                valid.
+            NotFound: The files do not contain the user's name or a group's name, or the client has
+                no daemon and a layer is missing.
+            FailedPrecondition: The client has no daemon, and cannot read a layer of the image.
             ResourceExhausted: A file is larger than 4 MiB.
         """
         own = self._image.config().user
@@ -78,7 +80,7 @@ class ImageUsers:
 class SnapshotUsers:
     """The users of a container's root filesystem.
 
-    The container can have changed the passwd and group files of its image.
+    The container may have changed the passwd and group files of its image.
 
     Args:
         snapshots: The snapshots service for the container's snapshotter.
@@ -86,8 +88,8 @@ class SnapshotUsers:
         store: The daemon's content store.
         key: The key of the container's snapshot.
         keeping: A context manager that holds a lease while the daemon writes layers.
-        image: The container's image. If it is the parent of the snapshot, the daemon writes only
-            the changes since the image, and not the whole filesystem. Default: none.
+        image: The container's image. If the image is the parent of the snapshot, the daemon writes
+            only the changes since the image, and not the whole filesystem. Default: none.
     """
 
     def __init__(
@@ -106,9 +108,9 @@ class SnapshotUsers:
     def find(self, user: str, groups: Sequence[str] = ()) -> User:
         """Return the ids of a user; see ``find_user``.
 
-        The daemon writes the filesystem as a layer, from which this client reads the files. If the
-        image is the parent of the snapshot, the layer has only the changes since the image.
-        Otherwise the layer has all files of the snapshot.
+        The daemon writes the filesystem as a layer, and this client reads the files from the layer.
+        If the image is the parent of the snapshot, the layer has only the changes since the image.
+        If the image is not the parent, the layer has all files of the snapshot.
 
         Args:
             user: The user, as a name or an id.
@@ -116,8 +118,10 @@ class SnapshotUsers:
 
         Raises:
             InvalidArgument: An id is not valid.
-            NotFound: The files do not have a name, or the snapshot does not exist.
-            FailedPrecondition: This client cannot read a file of this kind, such as a sparse file.
+            NotFound: The files do not contain the user's name or a group's name, or the snapshot
+                does not exist.
+            FailedPrecondition: This client cannot read a file, for instance because the file is
+                sparse.
             ResourceExhausted: A file is larger than 4 MiB.
         """
         if consists_of_ids(user, groups):

@@ -3,10 +3,10 @@
 The cache is in the memory of this process. For images with large layers, the files are also stored
 in the daemon, in a label of the image's config.
 
-The label has a digest over the list of the layers from which the files were read. It is ignored for
-a manifest with other layers. An attacker could publish a manifest with the config of another image
-and with the attacker's own layers. Because of the digest, the label that is written for the
-attacker's manifest does not change the users of the other image.
+The label has a digest over the list of the layers from which the files were read. For a manifest
+with other layers, this client ignores the label. An attacker could publish a manifest with the
+config of another image and with the attacker's own layers. Because of the digest, the label that is
+written for the attacker's manifest does not change the users of the other image.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from ...store.protocol import ContentStore
 #: The content of the passwd file and of the group file, ``None`` for a file that does not exist.
 Files = tuple[bytes | None, bytes | None]
 
-#: Most images in the cache, and most bytes of an image's two files together.
+#: Maximum number of images in the cache, and maximum total size of an image's two files in bytes.
 _MAX_IMAGES, _MAX_BYTES = 64, 64 << 10
 _LABEL = "containerd-lite/users"
-#: Most bytes of the label's value. containerd allows 4096 bytes for the name and the value.
+#: Maximum size of the label's value, in bytes. containerd allows 4096 bytes for a label's name and
+#: value together.
 _MAX_LABEL = 4000
-#: Smallest total size in bytes of the layers of an image for which the label is used. Reading 1 MB
-#: takes about 30 ms.
+#: The label is used only if an image's layers have at least this total size in bytes. Reading 1 MB
+#: of a layer takes about 30 ms.
 _MIN_LAYER_BYTES = 256 << 10
 
 
 class UserFileCache:
-    """A cache of the passwd and group files of the 64 images that were used last.
+    """A cache of the passwd and group files of the 64 most recently used images.
 
     The key of an entry is the content store and the digests of the image's layers.
     """
@@ -50,7 +51,10 @@ class UserFileCache:
         self._files: OrderedDict[Hashable, Files] = OrderedDict()
 
     def get(self, store: ContentStore, manifest: Manifest) -> Files | None:
-        """Return an image's files from the cache or the label, or ``None`` if both lack them."""
+        """Return an image's files from the cache or from the label.
+
+        Return ``None`` if the files are neither in the cache nor in the label.
+        """
         key = _key(store, manifest.layers)
         with self._lock:
             if key in self._files:
@@ -62,7 +66,7 @@ class UserFileCache:
         return found
 
     def put(self, store: ContentStore, manifest: Manifest, files: Files) -> None:
-        """Add the files of an image, unless they are larger than 64 KiB together."""
+        """Add the files of an image, unless their total size is larger than 64 KiB."""
         if sum(len(file or b"") for file in files) > _MAX_BYTES:
             return
         self._add(_key(store, manifest.layers), files)

@@ -18,12 +18,13 @@ from ...records import record
 
 #: The largest id. Linux has ids of 32 bits, but runc reads ids as signed integers.
 MAX_ID = (1 << 31) - 1
-#: Most bytes of a passwd or group file. The limit in containerd is 10 MiB (CVE-2026-47262).
+#: Maximum size of a passwd or group file, in bytes. The limit in containerd is 10 MiB
+#: (CVE-2026-47262).
 MAX_FILE = 4 << 20
 PASSWD, GROUP = "etc/passwd", "etc/group"
 
-#: A text that looks like a number, in any notation and in digits of any script. It is never read as
-#: a name.
+#: Pattern of a text that looks like a number, in any notation and in digits of any script. A text
+#: that matches is never used as a name.
 _NUMERIC = lazy_pattern(r"[+-]?(\d[\d_]*|0[xob][\da-f_]*)", re.IGNORECASE)
 
 
@@ -75,24 +76,25 @@ def find_user(
 ) -> User:
     """Return the ids of a user.
 
-    A number is always an id, even if a file has this number as a name. If the passwd file does not
-    have the uid, the gid is 0.
+    A number always means an id, even if a user or a group in the files has this number as its name.
+    If the passwd file does not contain the uid, the gid is 0.
 
-    The supplementary groups are the groups that list the user as a member, and ``groups``. If
-    ``user`` has the form ``user:group``, the supplementary groups are only those in ``groups``.
+    The supplementary groups are the groups that list the user as a member, and the groups in
+    ``groups``. If ``user`` has the form ``user:group``, the supplementary groups are only the
+    groups in ``groups``.
 
     Args:
         passwd: The content of the passwd file, ``None`` if the file does not exist.
         group: The content of the group file, ``None`` if the file does not exist.
         user: ``name``, ``uid``, ``name:group`` or ``uid:gid``. ``""`` means root.
         groups: Names or gids of further supplementary groups. Default: none.
-        is_images: Whether ``user`` is the user of the image's config. If so, the groups that list
-            the user are added also for the form ``user:group``. These groups are looked up by the
-            first name in the passwd file that has the user's uid.
+        is_images: Whether ``user`` is the user of the image's config. If true, the groups that list
+            the user as a member are added even for the form ``user:group``. The member's name in
+            these groups is the first name in the passwd file that has the user's uid.
 
     Raises:
         InvalidArgument: An id is not valid.
-        NotFound: The files do not have a name.
+        NotFound: The files do not contain the user's name or a group's name.
         ResourceExhausted: A file is larger than 4 MiB.
     """
     name, colon, group_name = _split_user(user)
@@ -109,7 +111,7 @@ def find_user(
     gids = _gids_with_member(all_groups, member) if is_images or not colon else []
     if gid not in gids:
         gids.insert(0, gid)
-    # If several groups have the name, pkg/oci uses the last of these groups here.
+    # If several groups have a name that is in ``groups``, pkg/oci uses the last of these groups.
     gids += [_find_gid(all_groups, name, last=True) for name in groups]
     return User(uid, gid, tuple(gids), account.home if account else "")
 
@@ -117,7 +119,8 @@ def find_user(
 def consists_of_ids(user: str, groups: Sequence[str] = ()) -> bool:
     """Return whether ``find_user`` needs no files, because user and groups are all ids.
 
-    This holds only for a user that the caller gives, not for the user of an image's config.
+    The result is valid only for a user that the caller gives, not for the user of an image's
+    config.
     """
     name, colon, group = user.partition(":")
     return bool(colon) and all(map(_NUMERIC.fullmatch, (name, group, *groups)))
@@ -125,11 +128,11 @@ def consists_of_ids(user: str, groups: Sequence[str] = ()) -> bool:
 
 def _split_user(user: str) -> tuple[str, bool, str]:
     name, colon, group = user.partition(":")
-    if ":" in group or (colon and not name):  # pkg/oci would read ":group" as root
-        raise InvalidArgument(
-            f"user {quoted(user)} is not valid",
-            remedy="Write user= as user, uid, user:group or uid:gid",
-        )
+    remedy = "Write user= as user, uid, user:group or uid:gid"
+    if ":" in group:
+        raise InvalidArgument(f"user {quoted(user)} has more than one colon", remedy=remedy)
+    if colon and not name:  # pkg/oci would read ":group" as root
+        raise InvalidArgument(f"user {quoted(user)} has no name before the colon", remedy=remedy)
     return name or "root", bool(colon), group
 
 
@@ -151,7 +154,7 @@ def _ids(account: _Account | None, name: str) -> tuple[int, int | None]:
 def _find_gid(groups: list[_Group], name: str, *, last: bool = False) -> int:
     """Return the gid of a group.
 
-    If several groups have the name, use the first of them, or with ``last`` the last of them.
+    If several groups have the name, use the first group, or the last group if ``last`` is true.
     """
     gid = _number(name, "group")
     if gid is not None:
@@ -164,7 +167,7 @@ def _find_gid(groups: list[_Group], name: str, *, last: bool = False) -> int:
 
 
 def _gids_with_member(groups: list[_Group], member: str) -> list[int]:
-    """Return the gids of the groups that list ``member``, except the group of the same name."""
+    """Return the gids of the groups that list ``member``, except the group named ``member``."""
     return [
         entry.gid
         for entry in groups

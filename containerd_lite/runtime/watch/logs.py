@@ -32,7 +32,7 @@ def log_path(uri: str) -> bytes:
     if parts.scheme != "file":
         raise FailedPrecondition(
             f"the output goes to {uri!r}, not to a log file" if uri else "the container has no log",
-            remedy="Start the task with streams=LogFile(path), or read what its logger has written",
+            remedy="Start the task with streams=LogFile(path), or read the output of its logger",
         )
     return unquote_to_bytes(parts.path)
 
@@ -44,9 +44,10 @@ def read_log(
 
     Args:
         path: The path of the file.
-        tail: How many of the last lines to yield first. ``None`` means the whole file.
-        follow: A function that returns whether the task can still write to the file. While it
-            returns true, wait for more output. ``None`` means: do not wait.
+        tail: How many lines at the end of the existing file to yield. ``None`` means the whole
+            file.
+        follow: A function that returns whether the task can still write to the file. While the
+            function returns true, wait for more output. ``None`` means: do not wait.
         timeout: Seconds after which the wait for more output ends. ``None`` means no limit.
 
     Raises:
@@ -58,7 +59,7 @@ def read_log(
         if tail is not None:
             file.seek(_tail_offset(file, tail))
         while True:
-            # Call follow before the read, so that the file is read once more after the task's end.
+            # Call ``follow`` before each read: the file is read once more after the task's end.
             may_grow = follow is not None and follow()
             while data := file.read(_CHUNK):
                 yield data
@@ -73,7 +74,8 @@ def _open(path: bytes) -> BinaryIO:
         return open_file(path)
     except FileNotFoundError as error:
         raise NotFound(
-            f"log file {os.fsdecode(path)} does not exist", remedy="Run on the daemon's machine"
+            f"log file {os.fsdecode(path)} does not exist",
+            remedy="Run this program on the daemon's machine",
         ) from error
     except PermissionError as error:
         raise PermissionDenied(f"no permission to read {os.fsdecode(path)}") from error

@@ -9,8 +9,8 @@ from ...records import record
 from ...services import cgroups1, cgroups2
 from ...services.metrics import Metric
 
-#: A limit of this number or a larger one means "no limit". The kernel reports "no limit" as a very
-#: large number in both versions of cgroups.
+#: The smallest reported limit that means "no limit". The kernel reports "no limit" as a very large
+#: number in both versions of cgroups.
 _NO_LIMIT = 1 << 60
 
 
@@ -28,7 +28,7 @@ class Stats:
             ``docker stats`` and ``nerdctl stats`` show the same number.
         memory_limit: The memory limit in bytes. ``None`` means no limit.
         pids: The number of processes and threads.
-        pids_limit: The largest allowed number of processes and threads. ``None`` means no limit.
+        pids_limit: The maximum number of processes and threads. ``None`` means no limit.
         block_read: Bytes read from block devices.
         block_written: Bytes written to block devices.
     """

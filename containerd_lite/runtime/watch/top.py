@@ -11,7 +11,7 @@ from ...errors import FailedPrecondition
 from ...records import record
 from ...services.tasks import ProcessInfo
 
-#: Most bytes to read from a file in ``/proc``.
+#: Maximum number of bytes to read from a file in ``/proc``.
 _MAX_READ = 64 << 10
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -19,7 +19,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @record(frozen=True)
 class TopProcess:
-    """A process of a container. Its ids are those of the machine, not those of the container.
+    """A process of a container. All ids are ids on the machine, not ids in the container.
 
     Attributes:
         pid: The process's pid.
@@ -29,7 +29,8 @@ class TopProcess:
         cpu_time: CPU time in seconds.
         elapsed: Seconds since the start of the process.
         rss: Resident memory in bytes.
-        command: The command line. If it is empty: the process's name in square brackets.
+        command: The command line. If the command line is empty: the process's name in square
+            brackets.
         exec_id: The exec id, if the process was added to the container and the runtime reports the
             id. Otherwise ``""``.
     """
@@ -46,7 +47,7 @@ class TopProcess:
 
 
 def list_processes(processes: Sequence[ProcessInfo], first: int) -> list[TopProcess]:
-    """Return those of the processes that still exist; see ``Task.top``.
+    """Return the processes that still exist; see ``Task.top``.
 
     Args:
         processes: The container's processes, as the daemon lists them.
@@ -64,7 +65,8 @@ def list_processes(processes: Sequence[ProcessInfo], first: int) -> list[TopProc
     if not any(process.pid == first for process in found) and processes:
         raise FailedPrecondition(
             f"process {first} does not appear in /proc",
-            remedy="Run on the daemon's machine, in its pid namespace, or run ps in the container",
+            remedy="Run this program on the daemon's machine, in the daemon's pid namespace, or "
+            "run ps in the container",
         )
     return found
 

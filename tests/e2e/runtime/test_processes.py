@@ -51,7 +51,7 @@ def test_from_created_to_deleted(make: Make) -> None:
     assert (task.status().state, task.poll()) == ("running", None)
     assert repr(task) == f"<Task c0 pid={task.pid}>"
     assert container.task().pid == task.pid
-    with pytest.raises(FailedPrecondition, match="has a task, which is running"):
+    with pytest.raises(FailedPrecondition, match="has a running task"):
         container.delete()
     with pytest.raises(FailedPrecondition, match="cannot be deleted: it is running"):
         task.delete()

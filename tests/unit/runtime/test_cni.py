@@ -117,7 +117,7 @@ def test_the_first_folder_that_has_it(tmp_path: Path, write: Write) -> None:
     assert find_plugin("plugin", [empty, write("").parent]) == tmp_path / "plugin"
     (tmp_path / "plain").touch(0o644)
     for name in ("plain", "none"):
-        with pytest.raises(NotFound, match=f"the CNI plugin {name} is not in .*Install it"):
+        with pytest.raises(NotFound, match=f"the CNI plugin {name} is not in .*Install the plugin"):
             find_plugin(name, [empty, tmp_path])
     with pytest.raises(InvalidArgument, match="cannot be a plugin's name"):
         find_plugin("../plugin", [empty])

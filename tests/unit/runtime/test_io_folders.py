@@ -71,7 +71,7 @@ def test_fifos_that_are_there_already(tmp_path: Path) -> None:
         Fifos("", file)
     with pytest.raises(InvalidArgument, match="not absolute"):
         Fifos("", "fifo")
-    with pytest.raises(InvalidArgument, match="one output"):
+    with pytest.raises(InvalidArgument, match="has no stderr"):
         Fifos("", fifo, fifo, terminal=True)
 
 

@@ -38,14 +38,14 @@ def test_a_network_by_its_name_and_the_only_one(tmp_path: Path) -> None:
     assert Network.load("db", folder=tmp_path).name == "db"
     with pytest.raises(InvalidArgument, match=r"web \(10-web.conflist\), db \(20-db.conflist\)"):
         Network.load(folder=tmp_path)
-    with pytest.raises(NotFound, match=r"no network 'cache' in .*, which has only web, db"):
+    with pytest.raises(NotFound, match=r"no network 'cache' in .*: the folder has only web, db"):
         Network.load("cache", folder=tmp_path)
 
 
 def test_two_files_of_one_name_are_ambiguous(tmp_path: Path) -> None:
     write(tmp_path, "1.conflist")
     write(tmp_path, "2.conflist")
-    with pytest.raises(InvalidArgument, match="more than one network"):
+    with pytest.raises(InvalidArgument, match="several files for network"):
         Network.load("web", folder=tmp_path)
 
 
@@ -131,7 +131,7 @@ def test_options_reach_the_plugins_that_take_them() -> None:
 
 def test_options_that_nobody_takes() -> None:
     plain = Network.of({**CONFIG, "plugins": [{"type": "bridge", "capabilities": {"ips": False}}]})
-    with pytest.raises(InvalidArgument, match="network web has no plugin for ips, portMappings"):
+    with pytest.raises(InvalidArgument, match="network web supports ips, portMappings"):
         plain.with_options(ips=["10.0.0.9"], ports=[PortMapping(8080, 80)])
     assert plain.with_options() == plain
 

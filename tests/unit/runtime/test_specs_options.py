@@ -56,7 +56,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"mounts": [Mount("/b", "/a", options="ro")]}, "list of strings"),
     ({"tmpfs": {"run": ""}}, "tmpfs"),
     ({"tmpfs": ["/run"]}, "tmpfs.*mapping"),
-    ({"devices": ["/dev/null:rwx"]}, "devices.*made of r, w and m"),
+    ({"devices": ["/dev/null:rwx"]}, "devices.*letters r, w and m"),
     ({"devices": ["/dev/null:rr"]}, "devices"),
     ({"devices": ["/etc/passwd"]}, "devices"),
     ({"devices": ["/nowhere"]}, "devices.*No such file"),

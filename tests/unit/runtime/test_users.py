@@ -125,7 +125,7 @@ def test_numbers_that_cannot_be_an_id(number: str) -> None:
 
 @pytest.mark.parametrize("user", ["1:2:3", ":", ":0", ":root", "a:b:c", "::"])
 def test_forms_that_there_are_not(user: str) -> None:
-    with pytest.raises(InvalidArgument, match="is not valid"):
+    with pytest.raises(InvalidArgument, match=r"more than one colon|no name before the colon"):
         found(user)
 
 
