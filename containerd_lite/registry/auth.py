@@ -37,7 +37,7 @@ _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 @record
 class _TokenSlot:
-    """The cached token of one scope set. A thread that fetches the token locks ``lock``."""
+    """The cached token of one scope set. A thread holds ``lock`` while it fetches the token."""
 
     scopes: tuple[str, ...]
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -111,7 +111,7 @@ class Authenticator:
     def header(self, scopes: Iterable[str], deadline: Deadline) -> str:
         """Return the ``Authorization`` header for the first try of a request.
 
-        The result is ``""`` if the client does not know a header yet. ``scopes`` have the form
+        The result is ``""`` if the client has no header yet. ``scopes`` have the form
         ``repository:app:pull``. Raises the same errors as ``answer``.
         """
         self._request.header = ""

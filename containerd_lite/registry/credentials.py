@@ -41,7 +41,8 @@ class Credentials:
             identity token, the user name and the password can be empty.
 
     Raises:
-        InvalidArgument: The user name contains a colon, which Basic does not allow (RFC 7617).
+        InvalidArgument: The user name contains a colon, which Basic authentication does not allow
+            (RFC 7617).
     """
 
     username: str = field(repr=False)
@@ -70,7 +71,7 @@ class Credentials:
 
 
 #: A function that returns the credentials for a host. ``None`` means anonymous access. The
-#: argument is the host as references name it.
+#: argument is the host in the form that references use (``docker.io``).
 CredentialSource = Callable[[str], "Credentials | None"]
 
 
@@ -107,7 +108,8 @@ def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> 
     """Return the first credentials for ``host`` that the user's config files contain.
 
     If ``$REGISTRY_AUTH_FILE`` is set, only the file that this variable names is read. Otherwise,
-    these files are read in this order. The last two are podman's (containers-auth.json(5)):
+    the client reads the following files in order. Files 2 and 3 belong to podman
+    (containers-auth.json(5)):
 
     1. Docker's config file, as ``docker_config`` reads it.
     2. ``$XDG_RUNTIME_DIR/containers/auth.json``, or ``/run/containers/<uid>/auth.json`` if the
@@ -119,7 +121,7 @@ def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> 
     for a single repository are skipped.
 
     Args:
-        host: The host as references name it.
+        host: The host in the form that references use (``docker.io``).
         environ: The environment variables. Default: ``os.environ``.
 
     Returns:
@@ -146,7 +148,7 @@ def docker_config(host: str, environ: Mapping[str, str] | None = None) -> Creden
     is ignored, even if the helper has no credentials or fails.
 
     Args:
-        host: The host as references name it.
+        host: The host in the form that references use (``docker.io``).
         environ: The environment variables. Default: ``os.environ``.
 
     Returns:
@@ -194,7 +196,7 @@ def _find_in_file(
     helper, found = _parse_file(file, body, host)
     if not helper:
         return found
-    from .helpers import ask_helper  # this imports subprocess, which takes 3 ms
+    from .helpers import ask_helper  # ``helpers`` imports subprocess in 3 ms
 
     login = ask_helper(helper, _docker_name(host), file.path, environ)
     if login is None:
@@ -240,8 +242,8 @@ def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Cr
     except InvalidArgument:
         # The message may quote a value of the file, and every value may be a secret.
         reason = "it does not have the form that Docker and podman write"
-    # Raised here, because inside the ``except`` block, the caught error would become the context
-    # of this error.
+    # The error is raised outside the ``except`` block. Inside the block, the caught error would
+    # become the context of the raised error.
     raise file.unusable(reason)
 
 

@@ -38,12 +38,12 @@ _NOT_FOUND = b"credentials not found in native keychain"
 
 
 class _HelperError(Exception):
-    """Says why a helper gave no answer. It never quotes the helper's output."""
+    """The reason why a helper gave no credentials. The message never quotes the helper's output."""
 
 
 @record
 class _AnswerSlot:
-    """The cached answer of one helper. A thread that runs the helper locks ``lock``."""
+    """The cached answer of one helper. A thread holds ``lock`` while it runs the helper."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     answered: bool = False
@@ -152,6 +152,7 @@ def _parse_output(ended: Ended) -> tuple[str, str] | None:
         username, secret = answer.text("Username", None), answer.text("Secret", None)
         if ":" not in username:
             return username, secret
-    except InvalidArgument:
-        pass  # the error's message may quote the secret
-    raise _HelperError("its answer cannot be understood")
+        reason = "the user name in its output contains a colon"
+    except InvalidArgument:  # the error's message may quote the secret
+        reason = "its output is not the JSON object that Docker expects"
+    raise _HelperError(reason)

@@ -86,7 +86,7 @@ def _entries(
 
 
 class ListLimits:
-    """Makes sure that a list ends, by limits. It stores one hash for each page.
+    """Limits the length of a list, so that the list ends. Stores one hash for each page.
 
     ``what`` names the list in errors.
     """
