@@ -46,7 +46,7 @@ class _TokenSlot:
 
 
 class _RequestTokens(threading.local):
-    """The tokens of this thread's request: their scope sets, and the last token's header."""
+    """The tokens that this thread's request has used: all scope sets, and the last header."""
 
     scope_sets: tuple[tuple[str, ...], ...] = ()
     header: str = ""

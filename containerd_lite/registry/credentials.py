@@ -17,9 +17,10 @@ from ..oci.reference import DEFAULT_HOST
 from ..records import field, record
 from ..system import open_file
 
-#: Largest config file in bytes, as for manifests. Docker's own file has a few kilobytes.
+#: Largest config file in bytes. Manifests have the same limit. Docker's own file has a few
+#: kilobytes.
 _MAX_CONFIG = 4 << 20
-#: The names of Docker Hub in config files. All of them mean the same account.
+#: The names of Docker Hub in config files. All these names mean the same account.
 _HUB_NAMES = frozenset({DEFAULT_HOST, "index.docker.io", "registry-1.docker.io"})
 #: The name of Docker Hub that Docker writes to config files and passes to helpers.
 _HUB_SERVER = "https://index.docker.io/v1/"
@@ -71,7 +72,7 @@ class Credentials:
 
 
 #: A function that returns the credentials for a host. ``None`` means anonymous access. The
-#: argument is the host in the form that references use (``docker.io``).
+#: argument is the host as it appears in references (``docker.io``).
 CredentialSource = Callable[[str], "Credentials | None"]
 
 
@@ -121,7 +122,7 @@ def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> 
     for a single repository are skipped.
 
     Args:
-        host: The host in the form that references use (``docker.io``).
+        host: The host as it appears in references (``docker.io``).
         environ: The environment variables. Default: ``os.environ``.
 
     Returns:
@@ -148,7 +149,7 @@ def docker_config(host: str, environ: Mapping[str, str] | None = None) -> Creden
     is ignored, even if the helper has no credentials or fails.
 
     Args:
-        host: The host in the form that references use (``docker.io``).
+        host: The host as it appears in references (``docker.io``).
         environ: The environment variables. Default: ``os.environ``.
 
     Returns:
@@ -196,7 +197,8 @@ def _find_in_file(
     helper, found = _parse_file(file, body, host)
     if not helper:
         return found
-    from .helpers import ask_helper  # ``helpers`` imports subprocess in 3 ms
+    # ``helpers`` imports subprocess, which takes 3 ms.
+    from .helpers import ask_helper
 
     login = ask_helper(helper, _docker_name(host), file.path, environ)
     if login is None:

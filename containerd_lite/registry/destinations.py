@@ -270,10 +270,11 @@ _MAX_SHORT_LABEL = 3
 def same_owner(registry: str, realm: str) -> bool:
     """Return whether two host names seem to have the same owner.
 
-    Equal names have the same owner. A name and its subdomain have the same owner. Two names below
-    a domain that seems to have a single owner have the same owner. This is a guess, because the
-    client has no list of public suffixes. In doubt, the result is false, for example below a shared
-    domain (``github.io``) or below a short name with a country code (``co.uk``).
+    Equal names have the same owner. A name and its subdomain have the same owner. If a
+    domain seems to have a single owner, all names below the domain have the same owner. This is a
+    guess, because the client has no list of public suffixes. In doubt, the result is false, for
+    example below a shared domain (``github.io``) or below a short name with a country code
+    (``co.uk``).
     """
     if registry == realm:
         return True

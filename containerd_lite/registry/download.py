@@ -57,8 +57,8 @@ def pull_scope(repository: str) -> str:
 def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) -> Descriptor:
     """Return the descriptor of ``reference``.
 
-    The descriptor comes from a HEAD response. If this response is not sufficient, the client sends
-    a GET request and hashes the body of the response.
+    The descriptor comes from a HEAD response. If the HEAD request fails or its response is
+    incomplete, the client sends a GET request and hashes the body of the response.
     """
 
     def manifest_request(method: str) -> ApiRequest:
@@ -235,7 +235,7 @@ class BlobSource:
         )
 
     def _request_from(self, offset: int, end: int | None) -> tuple[Response, int]:
-        """Request the bytes from ``offset``; return the response and the offset of its body."""
+        """Request the bytes from ``offset``; return the response and its body's offset."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
         if end is not None:

@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 class Failover:
     """The hosts of one registry in the order of ``hosts.toml``: mirrors first, then the registry.
 
-    ``namespace`` is the registry in the form that references use (``docker.io``).
+    ``namespace`` is the registry's name as it appears in references (``docker.io``).
     """
 
     def __init__(self, namespace: str, sessions: Sequence[Session]) -> None:

@@ -1,6 +1,6 @@
 """Runs Docker's credential helpers: programs that store user names and secrets for registries.
 
-The answers of the helpers are cached in this process. The protocol is that of
+The answers of the helpers are cached in this process. The helpers use the protocol of
 docker-credential-helpers (credentials/credentials.go, client/client.go).
 """
 
@@ -50,8 +50,8 @@ class _AnswerSlot:
     login: tuple[str, str] | None = field(default=None, repr=False)
 
 
-#: The answers by process, program, server and config file. The key contains the process, so that
-#: a forked child uses its own locks.
+#: The cached answers. A key consists of the process, the program, the server and the config file.
+#: The key contains the process, so that a forked child uses its own locks.
 _slots: dict[tuple[int, str, str, str], _AnswerSlot] = {}
 
 
@@ -114,7 +114,7 @@ def _find_program(name: str, environ: Mapping[str, str]) -> str:
     """Return the path of the helper's program."""
     if not _NAME.fullmatch(name):
         raise _HelperError("the helper's name is invalid")
-    # Empty and relative folders on PATH are ignored: they depend on the current directory.
+    # Empty and relative folders on PATH are ignored, because they depend on the current directory.
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
     path = os.pathsep.join(folder for folder in folders if os.path.isabs(folder))
     program = shutil.which(f"docker-credential-{name}", path=path)

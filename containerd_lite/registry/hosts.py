@@ -56,7 +56,7 @@ class Host:
     """One host that serves a registry's content.
 
     Attributes:
-        namespace: The registry in the form that references use (``docker.io``).
+        namespace: The registry's name as it appears in references (``docker.io``).
         base: The URL of the API's root, which ends with a slash (``https://…/v2/``).
         capabilities: The operations for which the client is allowed to use the host.
         tls: The TLS settings.
@@ -88,7 +88,7 @@ class Host:
 
     @property
     def account(self) -> str:
-        """The name under which credentials are stored: the registry or the mirror's address."""
+        """The name under which credentials are stored: ``namespace``, or a mirror's address."""
         return self.address if self.is_mirror else self.namespace
 
     def url(self, path: str, query: Mapping[str, str] | None = None) -> Url:

@@ -68,7 +68,7 @@ def find_hosts(
     """Return the hosts to try for a registry's content, in order. The registry itself is last.
 
     Args:
-        namespace: The registry in the form that references use (``docker.io``,
+        namespace: The registry's name as it appears in references (``docker.io``,
             ``127.0.0.1:5000``, ``[::1]:5000``).
         folders: Folders like ``/etc/containerd/certs.d``. The client searches these folders in
             order until it finds a folder for the registry or a ``_default`` folder.
@@ -154,7 +154,7 @@ def _certificates(folder: Path) -> TlsFiles | None:
 
 
 class _Table(Document):
-    """One table of a ``hosts.toml``. Its errors quote no value."""
+    """One table of a ``hosts.toml``. Errors about a table quote no value."""
 
     __slots__ = ()
 
@@ -197,7 +197,7 @@ class _HostsFile:
     def _table(self, fields: dict[str, object], what: str) -> _Table:
         """Return a table. Raises InvalidArgument if a key has the wrong case."""
         table = _Table(fields, what)
-        # containerd accepts upper and lower case in these keys, and ignores unknown keys.
+        # containerd accepts upper and lower case in a table's keys, and ignores unknown keys.
         table.check_case(_FORMS)
         return table
 
@@ -209,7 +209,7 @@ class _HostsFile:
         return self._host(self._table(fields, f"{self.path}: host {name}"), "host", url)
 
     def _server(self, root: _Table) -> Host:
-        """Return the registry itself, as the root table describes it."""
+        """Return the host of the registry itself, as the root table describes it."""
         url = root.text("server")
         if url:
             return self._host(root, "server", url)
@@ -336,8 +336,10 @@ def _headers(table: _Table) -> tuple[tuple[str, str], ...]:
             table.refuse("header", f"has the key {quoted(name)}, which only the client may set")
         texts = _texts(value)
         if texts is None:
-            reason = "is neither a string nor a list of strings"
-            table.refuse("header", f"has a value for {quoted(name)} that {reason}")
+            table.refuse(
+                "header",
+                f"has a value for {quoted(name)} that is neither a string nor a list of strings",
+            )
         if not all(map(_HEADER_VALUE.fullmatch, texts)):
             table.refuse("header", f"has a value for {quoted(name)} that is not printable ASCII")
         found += [(name, text) for text in texts]

@@ -1,4 +1,4 @@
-"""Sends single HTTP requests with urllib3, and reads the bodies of responses undecoded.
+"""Sends single HTTP requests with urllib3, and reads response bodies without decoding them.
 
 All requests to registries go through this module. urllib3's own retries and redirects are off.
 """

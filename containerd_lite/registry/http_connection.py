@@ -105,7 +105,7 @@ class ActiveRequest:
             self.interrupt.check()
 
     def end(self) -> None:
-        """End the request. From now on, an interrupt does not shut down the request's socket."""
+        """End the request. Afterwards, an interrupt does not shut down the request's socket."""
         if self.interrupt is not None:
             self.interrupt.drop(self._shut_down)
 
@@ -132,8 +132,8 @@ class ActiveRequest:
         return min(self.stall, remaining)
 
 
-#: The request that this thread sends. A connection finds its request here, because urllib3 chooses
-#: the connection and passes no object of this module to the connection.
+#: The request that this thread is sending. A connection finds its request here, because urllib3
+#: chooses the connection and passes no object of this module to the connection.
 current_request: ContextVar[ActiveRequest] = ContextVar("request")
 
 

@@ -42,7 +42,7 @@ _MAX_SHOWN = 200
 _MAX_CODES = 8
 _PROXY_REMEDY = "Check the proxy, and its user name and password"
 
-#: The exceptions that connecting, sending and reading can raise, in urllib3 1.26 and 2.
+#: The exceptions that urllib3 1.26 and 2 can raise while they connect, send or read.
 TRANSPORT_FAULTS = (HTTPError, HTTPException, OSError)
 
 #: Statuses after which a retry may help: 429 (distribution-spec), 503 and 504 (RFC 9110), and

@@ -1,8 +1,8 @@
 """Pushes, lists and deletes referrers: manifests that refer to another manifest, their subject.
 
 If the registry has no referrers API, clients store the list of a subject's referrers as an index
-under a tag, the subject's fallback tag. See the distribution-spec, Listing Referrers, Pushing
-Manifests with Subject, and Referrers Tag Schema.
+under a special tag: the subject's fallback tag. See the distribution-spec, Listing Referrers,
+Pushing Manifests with Subject, and Referrers Tag Schema.
 """
 
 from __future__ import annotations

@@ -49,12 +49,13 @@ class Registry:
 
     All methods can raise RegistryNotFound, RegistryUnauthorized and RegistryUnavailable. For any
     other failure of a registry, methods raise RegistryError. For a reference to a different
-    registry, methods raise InvalidArgument. A ``deadline`` limits a whole call of a method.
+    registry, methods raise InvalidArgument. A ``deadline`` limits a whole method call.
     Without a ``deadline``, ``timeout`` limits each request, unless the method's documentation
     differs.
 
     Args:
-        host: The registry in the form that references use (``docker.io``, ``127.0.0.1:5000``).
+        host: The registry's name as it appears in references (``docker.io``,
+            ``127.0.0.1:5000``).
         credentials: The registry's credentials, or a function that returns the credentials for a
             host, such as ``credentials.default_credentials``. The function is called only when a
             host requires credentials. Default: anonymous access.
@@ -134,12 +135,12 @@ class Registry:
 
     @property
     def host(self) -> str:
-        """The registry in the form that references use (``docker.io``)."""
+        """The registry's name as it appears in references (``docker.io``)."""
         return self._namespace
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The registry's warnings for users, without repetitions (distribution-spec, Warnings)."""
+        """The registry's warnings for users, without duplicates (distribution-spec, Warnings)."""
         return tuple(self._warnings)
 
     def __repr__(self) -> str:

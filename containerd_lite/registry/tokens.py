@@ -33,10 +33,10 @@ from .http_errors import MAX_ERROR, Retryable, status_failure
 
 #: The ``client_id`` that this client sends to token servers (RFC 6749, appendix A.1).
 CLIENT_ID = "containerd_lite"
-#: Least lifetime of a token in seconds. A shorter lifetime is replaced by this value, as in
+#: Shortest lifetime of a token in seconds. A shorter lifetime is replaced by this value, as in
 #: containers/image.
 MIN_LIFETIME = 60.0
-#: Largest lifetime of a token in seconds: a day. A longer lifetime is replaced by this value.
+#: Longest lifetime of a token in seconds: a day. A longer lifetime is replaced by this value.
 _MAX_LIFETIME = 86400.0
 
 #: Statuses with which a server that accepts only GET answers a POST request. containerd uses the

@@ -40,7 +40,7 @@ from .session import MAX_TRIES, ApiRequest, Session, TransferRetries, location_o
 _PIECE = 1 << 20
 _OCTET_STREAM = "application/octet-stream"
 _RANGE = lazy_pattern(r"(?:bytes=)?0-([0-9]{1,19})")
-#: Seconds that the client may take to cancel a failed upload. The caller waits for this.
+#: Seconds that the client may take to cancel a failed upload. The caller waits during this time.
 _DELETE_TIMEOUT = 1.5
 
 _T = TypeVar("_T")
