@@ -187,7 +187,7 @@ class Authenticator:
             401,
             {},
             b"",
-            what=f"{quoted(' '.join(all_scopes))} with the token of its realm: {error}",
+            what=f"{quoted(' '.join(all_scopes))} with a token from the token realm: {error}",
             url=self._host.base,
             had_credentials=self.credentials is not None,
         )

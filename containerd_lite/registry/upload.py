@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 
 class Outcome(Enum):
-    """How content got into a repository: it existed before, was mounted or was uploaded."""
+    """The result of an upload: the blob existed before, was mounted or was uploaded."""
 
     EXISTS = "exists"
     MOUNTED = "mounted"
