@@ -37,7 +37,7 @@ _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 @record
 class _TokenSlot:
-    """The cached token of one scope set. A thread that fetches the token locks ``lock``."""
+    """The cached token of one scope set. A thread holds ``lock`` while it fetches the token."""
 
     scopes: tuple[str, ...]
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -46,7 +46,7 @@ class _TokenSlot:
 
 
 class _RequestTokens(threading.local):
-    """The tokens of this thread's request: their scope sets, and the last token's header."""
+    """The tokens that this thread's request has used: all scope sets, and the last header."""
 
     scope_sets: tuple[tuple[str, ...], ...] = ()
     header: str = ""
@@ -111,7 +111,7 @@ class Authenticator:
     def header(self, scopes: Iterable[str], deadline: Deadline) -> str:
         """Return the ``Authorization`` header for the first try of a request.
 
-        The result is ``""`` if the client does not know a header yet. ``scopes`` have the form
+        The result is ``""`` if the client has no header yet. ``scopes`` have the form
         ``repository:app:pull``. Raises the same errors as ``answer``.
         """
         self._request.header = ""
@@ -187,7 +187,7 @@ class Authenticator:
             401,
             {},
             b"",
-            what=f"{quoted(' '.join(all_scopes))} with the token of its realm: {error}",
+            what=f"{quoted(' '.join(all_scopes))} with a token from the token realm: {error}",
             url=self._host.base,
             had_credentials=self.credentials is not None,
         )

@@ -131,12 +131,13 @@ class BlobReader(io.RawIOBase):
     def _raise_early_end(self, response: Response, count: int) -> None:
         """Raise the error for a body that ended early.
 
-        If the registry announced a length, the connection broke. Otherwise, the blob is too short.
+        If the registry announced a length, the error says that the connection broke. Otherwise,
+        the error says that the blob is too short.
         """
         position, digest, size = self._offset + count, self.descriptor.digest, self.descriptor.size
         if response.content_length is not None:
             raise RegistryUnavailable(
-                f"{response.url.origin} broke the connection at byte {position} of {size} "
+                f"{response.url.origin} broke the connection after {position} of {size} bytes "
                 f"of {digest}",
                 remedy="Try again; the bytes received so far can be kept",
             )
@@ -179,7 +180,7 @@ class BlobReader(io.RawIOBase):
 
 
 def _read_into(response: Response, view: memoryview) -> int:
-    """Read into ``view``. If this raises ``Retryable``, raise the wrapped error instead."""
+    """Read into ``view``. If the read raises ``Retryable``, raise the wrapped error instead."""
     try:
         return response.readinto(view)
     except Retryable as retryable:

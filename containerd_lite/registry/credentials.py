@@ -17,9 +17,10 @@ from ..oci.reference import DEFAULT_HOST
 from ..records import field, record
 from ..system import open_file
 
-#: Largest config file in bytes, as for manifests. Docker's own file has a few kilobytes.
+#: Largest config file in bytes. Manifests have the same limit. Docker's own file has a few
+#: kilobytes.
 _MAX_CONFIG = 4 << 20
-#: The names of Docker Hub in config files. All of them mean the same account.
+#: The names of Docker Hub in config files. All these names mean the same account.
 _HUB_NAMES = frozenset({DEFAULT_HOST, "index.docker.io", "registry-1.docker.io"})
 #: The name of Docker Hub that Docker writes to config files and passes to helpers.
 _HUB_SERVER = "https://index.docker.io/v1/"
@@ -41,7 +42,8 @@ class Credentials:
             identity token, the user name and the password can be empty.
 
     Raises:
-        InvalidArgument: The user name contains a colon, which Basic does not allow (RFC 7617).
+        InvalidArgument: The user name contains a colon, which Basic authentication does not allow
+            (RFC 7617).
     """
 
     username: str = field(repr=False)
@@ -70,7 +72,7 @@ class Credentials:
 
 
 #: A function that returns the credentials for a host. ``None`` means anonymous access. The
-#: argument is the host as references name it.
+#: argument is the host as it appears in references (``docker.io``).
 CredentialSource = Callable[[str], "Credentials | None"]
 
 
@@ -107,7 +109,8 @@ def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> 
     """Return the first credentials for ``host`` that the user's config files contain.
 
     If ``$REGISTRY_AUTH_FILE`` is set, only the file that this variable names is read. Otherwise,
-    these files are read in this order. The last two are podman's (containers-auth.json(5)):
+    the client reads the following files in order. Files 2 and 3 belong to podman
+    (containers-auth.json(5)):
 
     1. Docker's config file, as ``docker_config`` reads it.
     2. ``$XDG_RUNTIME_DIR/containers/auth.json``, or ``/run/containers/<uid>/auth.json`` if the
@@ -119,7 +122,7 @@ def default_credentials(host: str, environ: Mapping[str, str] | None = None) -> 
     for a single repository are skipped.
 
     Args:
-        host: The host as references name it.
+        host: The host as it appears in references (``docker.io``).
         environ: The environment variables. Default: ``os.environ``.
 
     Returns:
@@ -146,7 +149,7 @@ def docker_config(host: str, environ: Mapping[str, str] | None = None) -> Creden
     is ignored, even if the helper has no credentials or fails.
 
     Args:
-        host: The host as references name it.
+        host: The host as it appears in references (``docker.io``).
         environ: The environment variables. Default: ``os.environ``.
 
     Returns:
@@ -194,7 +197,8 @@ def _find_in_file(
     helper, found = _parse_file(file, body, host)
     if not helper:
         return found
-    from .helpers import ask_helper  # this imports subprocess, which takes 3 ms
+    # ``helpers`` imports subprocess, which takes 3 ms.
+    from .helpers import ask_helper
 
     login = ask_helper(helper, _docker_name(host), file.path, environ)
     if login is None:
@@ -240,8 +244,8 @@ def _parse_file(file: _CredentialsFile, body: bytes, host: str) -> tuple[str, Cr
     except InvalidArgument:
         # The message may quote a value of the file, and every value may be a secret.
         reason = "it does not have the form that Docker and podman write"
-    # Raised here, because inside the ``except`` block, the caught error would become the context
-    # of this error.
+    # The error is raised outside the ``except`` block. Inside the block, the caught error would
+    # become the context of the raised error.
     raise file.unusable(reason)
 
 

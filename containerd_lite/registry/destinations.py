@@ -72,8 +72,10 @@ class Url:
             port = parts.port
         except ValueError:
             _bad_url("cannot be parsed")
-        if len(text) > _MAX_URL or not text.isascii() or _UNSAFE.search(text):
-            _bad_url("is too long or contains invalid characters")
+        if len(text) > _MAX_URL:
+            _bad_url(f"is longer than {_MAX_URL} characters")
+        if not text.isascii() or _UNSAFE.search(text):
+            _bad_url("contains a space, a control character or a non-ASCII character")
         if parts.scheme not in _PORTS or not parts.hostname:
             _bad_url("is not an absolute http or https URL")
         if "@" in parts.netloc:
@@ -88,11 +90,11 @@ class Url:
 
         This URL is the base of a relative ``location``.
         """
-        if _UNSAFE.search(location):  # urljoin would drop some of these characters
-            _bad_url("contains invalid characters")
+        if _UNSAFE.search(location):  # urljoin would drop some control characters
+            _bad_url("contains a space or a control character")
         try:
             return Url.parse(urljoin(self.origin + self.target, location))
-        except InvalidArgument:  # this class is a subclass of ValueError
+        except InvalidArgument:  # InvalidArgument is a subclass of ValueError
             raise
         except ValueError:
             _bad_url("cannot be joined with the base URL")
@@ -132,7 +134,7 @@ def address_level(address: str) -> AddressLevel:
         found = _IPv4(int(found) & 0xFFFFFFFF)
     if found.is_loopback or found.is_unspecified:  # 0.0.0.0 also means this machine
         return AddressLevel.LOOPBACK
-    if found.is_link_local:  # such as the metadata services of clouds
+    if found.is_link_local:  # clouds use link-local addresses for their metadata services
         return AddressLevel.LINK_LOCAL
     return AddressLevel.PUBLIC if found.is_global else AddressLevel.PRIVATE
 
@@ -181,10 +183,10 @@ class Destinations:
     def max_level(self, host: str, proxied: bool = False) -> AddressLevel:
         """Return the highest level to which the registry ``host`` is allowed to refer the client.
 
-        This is the level of the registry's own address. The address comes from connections to the
-        registry or, before the first connection, from DNS. If the registry has several addresses,
-        the lowest level counts. Otherwise, a registry could add a loopback address to its own DNS
-        entry, and then refer the client to services on this machine's loopback.
+        The result is the level of the registry's own address. The address comes from connections
+        to the registry or, before the first connection, from DNS. If the registry has several
+        addresses, the lowest level counts. Otherwise, a registry could add a loopback address to
+        its own DNS entry, and then refer the client to services on this machine's loopback.
 
         A proxy resolves names itself. If a proxy is used, every registry therefore counts as
         public, unless ``host`` is a numeric address.
@@ -213,10 +215,10 @@ class Destinations:
 
 
 def refuse_private(host: str, what: str) -> NoReturn:
-    """Raise the error for a target in a more private network than the registry's."""
+    """Raise the error for a target whose network is more private than the registry's network."""
     raise RegistryError(
         f"{what} points to {quoted(host)}, which is in a more private network than the registry",
-        remedy="Check the registry; it must not give access to such a network",
+        remedy="Check the registry; a registry must not refer clients to more private networks",
     )
 
 
@@ -238,21 +240,21 @@ def check_realm(registry: Url, realm: Url, secret: bool, trusted: Iterable[str] 
     """
     what = f"the token realm {realm.origin}"
     if registry.scheme == "https" and realm.scheme != "https":
-        raise RegistryError(f"{what} is without TLS, but the registry has TLS")
+        raise RegistryError(f"{what} does not use TLS, but the registry uses TLS")
     if not secret:
         return
     own_loopback = realm.host == registry.host and is_loopback(realm.host)
     if realm.scheme != "https" and not own_loopback:
-        raise RegistryError(f"{what} is without TLS; credentials are not sent there")
+        raise RegistryError(f"{what} does not use TLS, so it gets no credentials")
     if realm.host in trusted or same_owner(registry.host, realm.host):
         return
     raise RegistryError(
-        f"{what} does not belong to {registry.host}; credentials are not sent there",
+        f"{what} does not belong to {registry.host}, so it gets no credentials",
         remedy=f"If the realm can be trusted, pass realm_hosts=({realm.host!r},)",
     )
 
 
-#: Domains under which unrelated people have host names.
+#: Domains below which unrelated people have host names.
 _SHARED_DOMAINS = frozenset(
     ("amazonaws.com", "azure.com", "azurecr.io", "azurewebsites.net", "appspot.com",
      "cloudapp.net", "cloudfront.net", "duckdns.org", "dyndns.org", "fly.dev", "github.io",
@@ -260,18 +262,19 @@ _SHARED_DOMAINS = frozenset(
      "trycloudflare.com", "vercel.app", "web.app", "windows.net", "workers.dev")
 )  # fmt: skip
 _DOCKER = "docker.io"
-#: A label of at most this many characters before a country code is taken for a part of a shared
-#: domain (``co.uk``).
+#: A label with at most this many characters, followed by a country code, counts as a shared domain
+#: (``co.uk``).
 _MAX_SHORT_LABEL = 3
 
 
 def same_owner(registry: str, realm: str) -> bool:
     """Return whether two host names seem to have the same owner.
 
-    Equal names have the same owner. A name and its subdomain have the same owner. Two names below
-    a domain that seems to have a single owner have the same owner. This is a guess, because the
-    client has no list of public suffixes. In doubt, the result is false, for example below a shared
-    domain (``github.io``) or below a short name with a country code (``co.uk``).
+    Equal names have the same owner. A name and its subdomain have the same owner. If a
+    domain seems to have a single owner, all names below the domain have the same owner. This is a
+    guess, because the client has no list of public suffixes. In doubt, the result is false, for
+    example below a shared domain (``github.io``) or below a short name with a country code
+    (``co.uk``).
     """
     if registry == realm:
         return True

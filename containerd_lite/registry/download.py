@@ -38,8 +38,8 @@ from .session import ApiRequest, Session, TransferRetries
 _ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
 #: Largest number of a descriptor's URLs that are tried. The image's author could list any number.
 _MAX_URLS = 8
-#: Statuses of errors that mean that a registry cannot send the rest of a blob. The error has status
-#: 0 if the registry sent a range that was not requested.
+#: If an error has one of these statuses, the registry cannot send the rest of a blob. Status 0
+#: means that the registry sent a range that was not requested.
 _RANGE_REFUSED = frozenset({0, 400, 416, 501})
 
 _Result = TypeVar("_Result")
@@ -57,8 +57,8 @@ def pull_scope(repository: str) -> str:
 def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) -> Descriptor:
     """Return the descriptor of ``reference``.
 
-    The descriptor comes from a HEAD response. If this response is not sufficient, the client sends
-    a GET request and hashes the body of the response.
+    The descriptor comes from a HEAD response. If the HEAD request fails or its response is
+    incomplete, the client sends a GET request and hashes the body of the response.
     """
 
     def manifest_request(method: str) -> ApiRequest:
@@ -83,7 +83,8 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
         except RegistryError as error:
             if not error.status:
                 raise
-            # A response to HEAD has no body that gives the reason. Some registries lack HEAD.
+            # A response to HEAD has no body, so the error does not contain the reason. Some
+            # registries do not support HEAD.
             descriptor = None
         if descriptor is not None:
             return descriptor
@@ -234,7 +235,7 @@ class BlobSource:
         )
 
     def _request_from(self, offset: int, end: int | None) -> tuple[Response, int]:
-        """Request bytes from ``offset`` on; return the response and the offset of its body."""
+        """Request the bytes from ``offset``; return the response and its body's offset."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
         if end is not None:
@@ -246,8 +247,8 @@ class BlobSource:
         except RegistryError as error:
             if type(error) is not RegistryError or error.status not in _RANGE_REFUSED:
                 raise
-            # The registry cannot send only the rest. Request the whole blob. The reader skips the
-            # bytes before ``offset``.
+            # The registry does not support this range. Request the whole blob. The reader skips
+            # the bytes before ``offset``.
             with suppress(RegistryError):
                 return self._request_range("", offset, last)
             raise

@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 class Failover:
     """The hosts of one registry in the order of ``hosts.toml``: mirrors first, then the registry.
 
-    ``namespace`` is the registry as references name it.
+    ``namespace`` is the registry's name as it appears in references (``docker.io``).
     """
 
     def __init__(self, namespace: str, sessions: Sequence[Session]) -> None:
@@ -40,17 +40,17 @@ class Failover:
         if not sessions:
             raise RegistryError(
                 f"no host of {self._namespace} has the capability {capabilities[0]}",
-                remedy="Add the capability to a host in its hosts.toml",
+                remedy="Add the capability to a host in the registry's hosts.toml",
             )
         return sessions
 
     def first_success(self, use: Callable[[Session], _Result], *capabilities: str) -> _Result:
         """Call ``use`` with each host's session in turn; return the result of the first success.
 
-        If all calls fail, this raises the most informative error. "Not found" is more informative
-        than no response. Any other error is more informative than "not found". If several errors
-        are equally informative, this raises the error of the last host, because the registry
-        itself is last.
+        If all calls fail, this method raises the most informative error. "Not found" is more
+        informative than no response. Any other error is more informative than "not found". If
+        several errors are equally informative, this method raises the error of the last host,
+        because the registry itself is last.
         """
         best_error: RegistryError | DataLoss | None = None
         for session in self.sessions_with(*capabilities):

@@ -1,6 +1,6 @@
 """Runs Docker's credential helpers: programs that store user names and secrets for registries.
 
-The answers of the helpers are cached in this process. The protocol is that of
+The answers of the helpers are cached in this process. The helpers use the protocol of
 docker-credential-helpers (credentials/credentials.go, client/client.go).
 """
 
@@ -38,20 +38,20 @@ _NOT_FOUND = b"credentials not found in native keychain"
 
 
 class _HelperError(Exception):
-    """Says why a helper gave no answer. It never quotes the helper's output."""
+    """The reason why a helper gave no credentials. The message never quotes the helper's output."""
 
 
 @record
 class _AnswerSlot:
-    """The cached answer of one helper. A thread that runs the helper locks ``lock``."""
+    """The cached answer of one helper. A thread holds ``lock`` while it runs the helper."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     answered: bool = False
     login: tuple[str, str] | None = field(default=None, repr=False)
 
 
-#: The answers by process, program, server and config file. The key contains the process, so that
-#: a forked child uses its own locks.
+#: The cached answers. A key consists of the process, the program, the server and the config file.
+#: The key contains the process, so that a forked child uses its own locks.
 _slots: dict[tuple[int, str, str, str], _AnswerSlot] = {}
 
 
@@ -114,7 +114,7 @@ def _find_program(name: str, environ: Mapping[str, str]) -> str:
     """Return the path of the helper's program."""
     if not _NAME.fullmatch(name):
         raise _HelperError("the helper's name is invalid")
-    # Empty and relative folders on PATH are ignored: they depend on the current directory.
+    # Empty and relative folders on PATH are ignored, because they depend on the current directory.
     folders = environ.get("PATH", os.defpath).split(os.pathsep)
     path = os.pathsep.join(folder for folder in folders if os.path.isabs(folder))
     program = shutil.which(f"docker-credential-{name}", path=path)
@@ -152,6 +152,7 @@ def _parse_output(ended: Ended) -> tuple[str, str] | None:
         username, secret = answer.text("Username", None), answer.text("Secret", None)
         if ":" not in username:
             return username, secret
-    except InvalidArgument:
-        pass  # the error's message may quote the secret
-    raise _HelperError("its answer cannot be understood")
+        reason = "the user name in its output contains a colon"
+    except InvalidArgument:  # the error's message may quote the secret
+        reason = "its output is not the JSON object that Docker expects"
+    raise _HelperError(reason)

@@ -56,7 +56,7 @@ class Host:
     """One host that serves a registry's content.
 
     Attributes:
-        namespace: The registry as references name it (``docker.io``).
+        namespace: The registry's name as it appears in references (``docker.io``).
         base: The URL of the API's root, which ends with a slash (``https://…/v2/``).
         capabilities: The operations for which the client is allowed to use the host.
         tls: The TLS settings.
@@ -83,12 +83,12 @@ class Host:
 
     @property
     def address(self) -> str:
-        """The host as references name it: ``name[:port]``, without the scheme's default port."""
+        """The host in the form ``name[:port]``, without the scheme's default port."""
         return self.base.origin.partition("://")[2]
 
     @property
     def account(self) -> str:
-        """The name by which to find credentials: the registry's name, or the mirror's address."""
+        """The name under which credentials are stored: ``namespace``, or a mirror's address."""
         return self.address if self.is_mirror else self.namespace
 
     def url(self, path: str, query: Mapping[str, str] | None = None) -> Url:

@@ -2,9 +2,10 @@
 
 See containerd's docs/hosts.md and core/remotes/docker/config/hosts.go.
 
-If containerd cannot parse a file, it logs this, and continues without the file. In this module, an
-invalid file is an error: without the file, requests would bypass the configured mirrors and
-certificate authorities. No error quotes a value, because any value may be a secret for a header.
+If containerd cannot parse a file, it logs the error, and continues without the file. In this
+module, an invalid file is an error: without the file, requests would bypass the configured mirrors
+and certificate authorities. No error quotes a value, because any value may be a secret for a
+header.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ _MAX_FILE = 1 << 20
 _FORMS = {
     "server": 'server = "https://registry.example:5000"',
     "host": '[host."https://mirror.example:5000"]',
-    "capabilities": 'capabilities = ["pull", "resolve", "push", "referrers"], or some of these',
+    "capabilities": 'capabilities = ["pull", "resolve", "push", "referrers"], or some of the four',
     "ca": 'ca = "ca.pem", or a list of files',
     "client": 'client = "both.pem", a list of files, or a list of pairs, [["c.cert", "c.key"]]',
     "skip_verify": "skip_verify = true",
-    "header": 'a table "header" with name = "value" or a list of values, in ASCII',
+    "header": 'a table "header" with name = "value" or name = ["value", "value"], in ASCII',
     "override_path": "override_path = true",
     "dial_timeout": 'dial_timeout = "10s", or "1m30s", or "500ms"',
 }
-_REMEDY = "Correct the file; containerd's docs/hosts.md describes its form"
+_REMEDY = "Correct the file; containerd's docs/hosts.md describes the form of hosts.toml"
 #: The position in a message of the TOML parser. The rest of the message may quote the file.
 _POSITION = lazy_pattern(r"at line [0-9]+, column [0-9]+|at end of document")
 
@@ -55,7 +56,7 @@ _UNITS |= {"m": 60.0, "h": 3600.0}
 _QUANTITY = rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)({'|'.join(_UNITS)})"
 _DURATION_PART = lazy_pattern(_QUANTITY)
 _DURATION = lazy_pattern(rf"\+?(?:{_QUANTITY})+")
-#: Largest ``dial_timeout`` in seconds. Sockets do not support timeouts of any length.
+#: Largest ``dial_timeout`` in seconds. Sockets do not support arbitrarily long timeouts.
 _MAX_DIAL_TIMEOUT = 3600.0
 
 
@@ -67,8 +68,8 @@ def find_hosts(
     """Return the hosts to try for a registry's content, in order. The registry itself is last.
 
     Args:
-        namespace: The registry as references name it (``docker.io``, ``127.0.0.1:5000``,
-            ``[::1]:5000``).
+        namespace: The registry's name as it appears in references (``docker.io``,
+            ``127.0.0.1:5000``, ``[::1]:5000``).
         folders: Folders like ``/etc/containerd/certs.d``. The client searches these folders in
             order until it finds a folder for the registry or a ``_default`` folder.
         plain_http: Whether to use HTTP without TLS for the registry itself. A scheme in a file
@@ -110,7 +111,7 @@ def _translated_errors(path: Path) -> Iterator[None]:
         reason = error.strerror if isinstance(error, OSError) else "it is not a valid path"
         raise InvalidArgument(
             f"{path} cannot be read ({reason})",
-            remedy="Make it readable for this user, or do not pass its folder",
+            remedy="Make this path readable for the user, or remove the folder from hosts_dirs",
         ) from error
 
 
@@ -144,8 +145,8 @@ def _certificates(folder: Path) -> TlsFiles | None:
         partner = {".cert": ".key", ".key": ".cert"}.get(path.suffix)
         if partner and path.with_suffix(partner) not in files:
             raise InvalidArgument(
-                f"{path} has no {partner} file of the same name next to it",
-                remedy=f"Put {path.stem}{partner} there, or remove {path.name}",
+                f"{path} needs the file {path.stem}{partner} in the same folder",
+                remedy=f"Add {path.stem}{partner} to {folder}, or remove {path.name}",
             )
     ca = tuple(path for path in files if path.suffix == ".crt")
     client = tuple((path, path.with_suffix(".key")) for path in files if path.suffix == ".cert")
@@ -153,7 +154,7 @@ def _certificates(folder: Path) -> TlsFiles | None:
 
 
 class _Table(Document):
-    """One table of a ``hosts.toml``. Its errors quote no value."""
+    """One table of a ``hosts.toml``. Errors about a table quote no value."""
 
     __slots__ = ()
 
@@ -196,7 +197,7 @@ class _HostsFile:
     def _table(self, fields: dict[str, object], what: str) -> _Table:
         """Return a table. Raises InvalidArgument if a key has the wrong case."""
         table = _Table(fields, what)
-        # containerd accepts upper and lower case in these keys, and ignores unknown keys.
+        # containerd accepts upper and lower case in a table's keys, and ignores unknown keys.
         table.check_case(_FORMS)
         return table
 
@@ -208,11 +209,11 @@ class _HostsFile:
         return self._host(self._table(fields, f"{self.path}: host {name}"), "host", url)
 
     def _server(self, root: _Table) -> Host:
-        """Return the registry itself, as the root table describes it."""
+        """Return the host of the registry itself, as the root table describes it."""
         url = root.text("server")
         if url:
             return self._host(root, "server", url)
-        # As in containerd, a file without ``server`` cannot change the registry's path and
+        # As in containerd, a file without ``server`` cannot change the registry's path or
         # capabilities.
         own = own_host(self.namespace, self.plain_http, _tls_files(root, self.path.parent))
         return replace(self._host(root, "server", str(own.base)), capabilities=CAPABILITIES)
@@ -233,21 +234,21 @@ class _HostsFile:
         )
 
     def _base(self, table: _Table, name: str, url: str, tls: TlsFiles | None) -> Url:
-        """Return the URL of the API's root. ``url`` can lack the scheme and ``/v2``."""
+        """Return the URL of the API's root. The scheme and ``/v2`` are optional in ``url``."""
         head, mark, rest = url.partition("://")
         address = (rest if mark else head).partition("/")[0]
         if "@" in address:
             table.refuse(name, "is a URL with a user name; the URL must not contain credentials")
         if "?" in url or "#" in url:
-            table.refuse(name, "is a URL with a query or a fragment")
+            table.refuse(name, "is a URL with a query or a fragment, which are not allowed")
         plain_http = self.plain_http if address == self.namespace else None
         try:
             own = own_host(address, plain_http, tls).base
             base = Url.parse(url if mark else f"{own.scheme}://{url}")
         except InvalidArgument:
             base = None
-        # Raised here, because inside the ``except`` block, the caught error would become the
-        # context of this error.
+        # The error is raised outside the ``except`` block. Inside the block, the caught error would
+        # become the context of the raised error.
         if base is None:
             table.refuse(name, "is not an http or https URL")
         path = normpath(f"/{base.target.strip('/')}").rstrip("/")
@@ -313,7 +314,7 @@ def _pair(table: _Table, pair: object, folder: Path) -> tuple[Path, Path | None]
 
 
 def _file(table: _Table, name: str, text: str, folder: Path) -> Path:
-    # A text with several lines may be the PEM text itself in place of a file name.
+    # A text with several lines is not a file name. It may be the content of a PEM file.
     if not text or any(character < " " for character in text):
         table.refuse(name, "is not the name of a file")
     return folder / text
@@ -329,17 +330,24 @@ def _texts(value: object) -> list[str] | None:
 def _headers(table: _Table) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for name, value in table.inner("header").items():
-        if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING:
-            table.refuse("header", "has a name that cannot be sent")
+        if not _HEADER_NAME.fullmatch(name):
+            table.refuse("header", "has a key that is not the name of an HTTP header")
+        if name.lower() in _FRAMING:
+            table.refuse("header", f"has the key {quoted(name)}, which only the client may set")
         texts = _texts(value)
-        if texts is None or not all(map(_HEADER_VALUE.fullmatch, texts)):
-            table.refuse("header", f"has a value for {quoted(name)} that cannot be sent")
+        if texts is None:
+            table.refuse(
+                "header",
+                f"has a value for {quoted(name)} that is neither a string nor a list of strings",
+            )
+        if not all(map(_HEADER_VALUE.fullmatch, texts)):
+            table.refuse("header", f"has a value for {quoted(name)} that is not printable ASCII")
         found += [(name, text) for text in texts]
     return tuple(found)
 
 
 def _dial_timeout(table: _Table) -> float | None:
-    """Return the seconds of ``dial_timeout``, or ``None`` if the key is absent or 0.
+    """Return ``dial_timeout`` in seconds, or ``None`` if the key is absent or 0.
 
     In containerd, 0 means no limit.
     """

@@ -1,4 +1,4 @@
-"""Sends single HTTP requests with urllib3, and reads the bodies of responses undecoded.
+"""Sends single HTTP requests with urllib3, and reads response bodies without decoding them.
 
 All requests to registries go through this module. urllib3's own retries and redirects are off.
 """
@@ -52,8 +52,8 @@ class Bounds:
     Attributes:
         connect: Seconds that the client waits for a connection.
         stall: Seconds after which a request fails if no byte is transferred.
-        least_rate: Least rate of a peer in bytes per second. A request fails if the average rate
-            over ``stall`` seconds is lower.
+        least_rate: Lowest transfer rate in bytes per second. A request fails if its average rate
+            over ``stall`` seconds is below ``least_rate``.
     """
 
     connect: float = 10.0
@@ -152,7 +152,7 @@ class Response:
         if expected is not None and len(body) < expected:
             self.close()
             error = (
-                f"{self.url.origin} broke the connection at byte {len(body)} of {expected} "
+                f"{self.url.origin} broke the connection after {len(body)} of {expected} bytes "
                 f"of {what}"
             )
             raise Retryable(RegistryUnavailable(error))
@@ -217,9 +217,9 @@ class Transport:
     def max_level(self, base: Url, target: Url, what: str) -> AddressLevel | None:
         """Return the highest level that the address of ``target`` is allowed to have.
 
-        The registry at ``base`` has named ``target``. The result is ``None`` if ``target`` is the
-        registry itself. Raises RegistryError if ``target`` has an address with a higher level.
-        ``what`` names the target in the error.
+        The registry at ``base`` has sent the URL ``target``. The result is ``None`` if ``target``
+        is the registry itself. Raises RegistryError if ``target`` has an address with a higher
+        level. ``what`` names the target in the error.
         """
         if target.origin == base.origin:
             return None
@@ -251,7 +251,7 @@ class Transport:
             deadline: The deadline for the response and its body. ``Response.set_deadline`` can
                 replace this deadline later.
             max_level: The highest level that the peer's address is allowed to have. Default: no
-                limit. This is for requests to the registry itself.
+                limit, for requests to the registry itself.
             body: The request body.
             what: The name of the request in debug output. The output contains only the origin of
                 the URL, because the path and the query may contain a secret.
@@ -312,11 +312,7 @@ class Transport:
                 bandwidth.throttle(min(step, len(view) - start))
 
     def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
-        """Return how to send a request to ``url``.
-
-        The result has three parts: a connection pool, the request target, and headers for the
-        proxy.
-        """
+        """Return the connection pool, the request target and the proxy's headers for ``url``."""
         proxy = self._proxies.find(url)
         with self._lock:
             manager = self._managers.get(proxy)

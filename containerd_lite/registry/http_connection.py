@@ -1,8 +1,9 @@
 """Connections for urllib3 that apply the limits of one request to every send and receive.
 
-These connections differ from urllib3's in two ways. First, the request's deadline, stall
-timeout and least rate limit each send and receive. So a peer cannot keep a request alive by sending
-header lines or bytes slowly. Second, bodies are read directly into the caller's buffer.
+These connections differ from urllib3's connections in two ways. First, each send and receive has
+three limits: the request's deadline, its stall timeout and its least rate. So a peer cannot keep a
+request alive by sending header lines or bytes slowly. Second, bodies are read directly into the
+caller's buffer.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from .pace import LeastRate
 
 #: Bytes that one read requests from the socket, unless the caller's buffer is larger.
 BUFFER = 64 << 10
-#: Largest number of interim responses, of header lines in an interim response, and of trailers.
-#: ``http.client`` has the same limit for the headers of a final response.
+#: Largest number of interim responses, of header lines in an interim response, and of trailer
+#: lines. ``http.client`` has the same limit for the headers of a final response.
 _MAX_LINES = 100
 #: Largest number of bytes of a request body that one send transfers. Before each send, the client
 #: checks the deadline, and whether the peer has answered.
@@ -77,7 +78,7 @@ class ActiveRequest:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Run the block, which sends the request. If the block fails, the request ends.
+        """Run the block, which sends the request. If the block raises, end the request.
 
         Raises Cancelled if the request is interrupted.
         """
@@ -104,7 +105,7 @@ class ActiveRequest:
             self.interrupt.check()
 
     def end(self) -> None:
-        """End the request. From now on, an interrupt does not shut down the request's socket."""
+        """End the request. Afterwards, an interrupt does not shut down the request's socket."""
         if self.interrupt is not None:
             self.interrupt.drop(self._shut_down)
 
@@ -131,13 +132,13 @@ class ActiveRequest:
         return min(self.stall, remaining)
 
 
-#: The request that this thread sends. A connection finds its request here, because urllib3 chooses
-#: the connection and does not pass our objects to the connection.
+#: The request that this thread is sending. A connection finds its request here, because urllib3
+#: chooses the connection and passes no object of this module to the connection.
 current_request: ContextVar[ActiveRequest] = ContextVar("request")
 
 
 class _TimedFile(io.RawIOBase):
-    """A file that reads from a socket, within the request's limits."""
+    """A file object that reads from a socket, within the request's limits."""
 
     def __init__(self, sock: socket.socket, file: io.RawIOBase, request: ActiveRequest) -> None:
         self._sock = sock
@@ -248,7 +249,7 @@ class _PlainConnection(HTTPConnection):
             self.sock.settimeout(request.socket_timeout())
             if self._has_answered():
                 request.answered_early = True
-                raise BrokenPipeError  # urllib3 then reads the response
+                raise BrokenPipeError  # after this error, urllib3 reads the response
             piece, started = view[start : start + _SEND_SLICE], time.monotonic()
             self.sock.sendall(piece)
             request.least_rate.record(time.monotonic() - started, len(piece))
@@ -261,12 +262,13 @@ class _PlainConnection(HTTPConnection):
 class _SecureConnection(_PlainConnection, HTTPSConnection):
     """A connection with TLS that applies the limits of the current request.
 
-    In this class, ``super()`` in the methods of ``_PlainConnection`` is urllib3's HTTPS connection.
+    In an object of this class, ``super()`` in the methods of ``_PlainConnection`` means urllib3's
+    ``HTTPSConnection``.
     """
 
     def connect(self) -> None:
         super().connect()
-        # Without this, urllib3 would warn if the user has turned verification off.
+        # Without this attribute, urllib3 would warn if the user has turned verification off.
         self.is_verified = True
 
     def _has_answered(self) -> bool:
@@ -291,7 +293,7 @@ def _check_peer(connection: HTTPConnection) -> None:
         request.network.record_address(request.host, address)
     elif request.network.classify(address) > request.max_level:
         connection.close()
-        refuse_private(connection.host, "a host that the registry named")
+        refuse_private(connection.host, "the registry")
 
 
 class PlainPool(HTTPConnectionPool):

@@ -42,7 +42,7 @@ _MAX_SHOWN = 200
 _MAX_CODES = 8
 _PROXY_REMEDY = "Check the proxy, and its user name and password"
 
-#: The exceptions that connecting, sending and reading can raise, in urllib3 1.26 and 2.
+#: The exceptions that urllib3 1.26 and 2 can raise while they connect, send or read.
 TRANSPORT_FAULTS = (HTTPError, HTTPException, OSError)
 
 #: Statuses after which a retry may help: 429 (distribution-spec), 503 and 504 (RFC 9110), and
@@ -51,7 +51,7 @@ TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Retryable(Exception):
-    """A failure after which a retry may help. ``error`` is the error to raise without a retry."""
+    """A failure after which a retry may help. Without a retry, the caller raises ``error``."""
 
     def __init__(self, error: ContainerdError) -> None:
         super().__init__(error)
@@ -100,13 +100,13 @@ def transport_failure(fault: BaseException, url: Url, handled: BaseException | N
         return _unavailable(
             url, f"cannot be reached ({_reason(inner)})", "Check the host, the port and the network"
         )
-    # This error means a broken connection, also during the TLS handshake.
+    # SSLEOFError means a broken connection, even during the TLS handshake.
     tls_eof = isinstance(inner, ssl.SSLEOFError)
     if not tls_eof and any(isinstance(error, (SSLError, ssl.SSLError)) for error in (fault, inner)):
         return _unavailable(
             url,
-            f"cannot be trusted or does not speak TLS ({_reason(inner)})",
-            "Check its certificate; plain_http=True is for registries without TLS",
+            f"cannot be reached with TLS ({_reason(inner)})",
+            "Check the host's certificate; for a registry without TLS, pass plain_http=True",
         )
     error = _unavailable(url, f"broke the connection ({_reason(inner)})", "Try again later")
     broken = isinstance(fault, (ProtocolError, ConnectionError, HTTPException))
@@ -227,7 +227,7 @@ def status_failure(
         )
     if status == 407:
         return _unavailable(
-            url, f"cannot be reached: the proxy refuses ({status_text})", _PROXY_REMEDY
+            url, f"cannot be reached: the proxy refuses the request ({status_text})", _PROXY_REMEDY
         )
     if status == 404:
         return RegistryNotFound(

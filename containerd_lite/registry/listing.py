@@ -86,9 +86,9 @@ def _entries(
 
 
 class ListLimits:
-    """Makes sure that a list ends, by limits. It stores one hash for each page.
+    """Limits the pages and the entries of a list, so that no list is endless.
 
-    ``what`` names the list in errors.
+    A ``ListLimits`` stores one hash for each page. ``what`` names the list in errors.
     """
 
     def __init__(self, what: str) -> None:

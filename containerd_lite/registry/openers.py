@@ -64,7 +64,7 @@ def _reading(digest: str) -> Iterator[None]:
     """
     try:
         yield
-    # A copy reads the content from a registry, which can raise this error.
+    # During a copy, the content comes from another registry, so a read can raise a ContainerdError.
     except ContainerdError:
         raise
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The bandwidth limit of a client, and the least rate of a peer."""
+"""The bandwidth limit of a client, and the lowest transfer rate that a peer may have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import InvalidArgument
 
 #: A stream with a bandwidth limit is divided into this many portions per second.
 _PORTIONS = 8
-#: Least number of bytes of a portion, so that no portion is smaller than a packet.
+#: Smallest portion in bytes, so that no portion is smaller than a packet.
 _MIN_PORTION = 4 << 10
 
 

@@ -1,7 +1,7 @@
 """Reads one large blob in parts over several connections in parallel.
 
 A registry's storage often sends fewer bytes per second over one connection than the network allows.
-containerd fetches layers in parts since 2.1 (``ConcurrentLayerFetchBuffer``).
+Since version 2.1, containerd also fetches layers in parts (``ConcurrentLayerFetchBuffer``).
 """
 
 from __future__ import annotations

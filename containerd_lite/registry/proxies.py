@@ -1,6 +1,7 @@
 """Chooses the proxy for a request, as curl and Go do.
 
-The variables are ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``, in upper or lower case.
+The environment variables ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY`` can have upper or lower
+case.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Proxies:
             return None
         if self._explicit is not None:
             return _with_scheme(self._explicit, "the proxy argument") if self._explicit else None
-        # In a CGI program, HTTP_PROXY is a header that the HTTP client sent (CVE-2016-5386).
+        # In a CGI program, HTTP_PROXY contains a header of the HTTP request (CVE-2016-5386).
         cgi = url.scheme == "http" and self._read("REQUEST_METHOD")
         name = f"{url.scheme}_proxy"
         value = self._read(name) or ("" if cgi else self._read(name.upper()))
@@ -65,7 +66,7 @@ def _with_scheme(text: str, what: str) -> str:
 
 
 def _is_exempt(url: Url, text: str) -> bool:
-    """Return whether an entry of ``NO_PROXY``, whose value is ``text``, matches the URL's host.
+    """Return whether the URL's host matches an entry of ``text``, the value of ``NO_PROXY``.
 
     An entry is a host name, a domain, an address, a network, or ``*``.
     """
@@ -82,7 +83,7 @@ def _matches(url: Url, entry: str) -> bool:
             entry.strip("[]"), strict=False
         )
     except ValueError:
-        pass  # the host or the entry is not numeric
+        pass  # the host or the entry is a name, not an address
     name, colon, port = entry.rpartition(":")
     if colon and port.isdigit() and (entry.count(":") == 1 or entry.startswith("[")):
         if port != str(url.port):

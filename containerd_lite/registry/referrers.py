@@ -1,8 +1,8 @@
 """Pushes, lists and deletes referrers: manifests that refer to another manifest, their subject.
 
 If the registry has no referrers API, clients store the list of a subject's referrers as an index
-under a tag, the subject's fallback tag. See the distribution-spec, Listing Referrers, Pushing
-Manifests with Subject, and Referrers Tag Schema.
+under a special tag: the subject's fallback tag. See the distribution-spec, Listing Referrers,
+Pushing Manifests with Subject, and Referrers Tag Schema.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def find_referrers(
     digest = reference.digest
     if not digest:
         raise InvalidArgument(
-            f"{reference} has no digest", remedy="Resolve it first; referrers are listed by digest"
+            f"{reference} has no digest", remedy="Resolve the reference, and pass its digest"
         )
 
     def find_on(session: Session) -> tuple[Descriptor, ...]:
@@ -81,17 +81,18 @@ def _fetch_list(
     )
     limits = ListLimits(f"the list of referrers of {digest} at {session.host.base.origin}")
     found: dict[str, Descriptor] = {}
-    # All pages together must not be larger than one index under a fallback tag.
+    # All pages together have the same size limit as one index under a fallback tag.
     bytes_left = MAX_DOCUMENT
     while True:
         index, next_url, size = session.send(request, deadline, _read_page)
         limits.check([child.digest for child in index.manifests])
         found.update((child.digest, child) for child in index.manifests)
         bytes_left -= size
-        if len(found) > MAX_REFERRERS or bytes_left < 0:
+        if len(found) > MAX_REFERRERS:
+            raise RegistryError(f"{digest} has more than the {MAX_REFERRERS} referrers allowed")
+        if bytes_left < 0:
             raise RegistryError(
-                f"the list of referrers of {digest} has more than the {MAX_REFERRERS} referrers "
-                f"or {MAX_DOCUMENT} bytes allowed"
+                f"the list of referrers of {digest} has more than the {MAX_DOCUMENT} bytes allowed"
             )
         if next_url is None:
             return tuple(found.values())
@@ -264,7 +265,7 @@ def delete_manifest(session: Session, reference: Reference, deadline: Deadline) 
     if subject is None:
         return
     try:
-        # If this succeeds, the registry has a referrers API, and updates the list itself.
+        # If this request succeeds, the registry has a referrers API, and updates the list itself.
         _fetch_list(session, repository, subject, "", deadline)
     except RegistryNotFound:
         index = _fetch_fallback(session, repository, subject, deadline)

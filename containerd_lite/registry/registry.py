@@ -49,12 +49,13 @@ class Registry:
 
     All methods can raise RegistryNotFound, RegistryUnauthorized and RegistryUnavailable. For any
     other failure of a registry, methods raise RegistryError. For a reference to a different
-    registry, methods raise InvalidArgument. A ``deadline`` limits the whole operation of a method.
+    registry, methods raise InvalidArgument. A ``deadline`` limits a whole method call.
     Without a ``deadline``, ``timeout`` limits each request, unless the method's documentation
     differs.
 
     Args:
-        host: The registry as references name it (``docker.io``, ``127.0.0.1:5000``).
+        host: The registry's name as it appears in references (``docker.io``,
+            ``127.0.0.1:5000``).
         credentials: The registry's credentials, or a function that returns the credentials for a
             host, such as ``credentials.default_credentials``. The function is called only when a
             host requires credentials. Default: anonymous access.
@@ -70,8 +71,8 @@ class Registry:
             of a blob's body.
         connect_timeout: Seconds that the client waits for a connection.
         stall_timeout: Seconds after which a request fails if no byte is transferred.
-        least_rate: Least rate of a peer in bytes per second. A request fails if the average rate
-            over ``stall_timeout`` seconds is lower.
+        least_rate: Lowest transfer rate in bytes per second. A request fails if its average rate
+            over ``stall_timeout`` seconds is below ``least_rate``.
         max_rate: Largest number of bytes per second that this client sends and receives in total.
             Default: no limit.
         realm_hosts: Host names of further token servers to which the client is allowed to send
@@ -134,12 +135,12 @@ class Registry:
 
     @property
     def host(self) -> str:
-        """The registry as references name it."""
+        """The registry's name as it appears in references (``docker.io``)."""
         return self._namespace
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The registry's warnings for users, without repetitions (distribution-spec, Warnings)."""
+        """The registry's warnings for users, without duplicates (distribution-spec, Warnings)."""
         return tuple(self._warnings)
 
     def __repr__(self) -> str:
@@ -220,8 +221,8 @@ class Registry:
 
         After a broken connection or a stall, the stream sends a new request for the rest of the
         content. The client fetches a foreign layer from the URLs in ``descriptor`` and, if this
-        fails, from the registry. The client fetches other content from the registry and, if the
-        registry does not have the content, from the URLs.
+        fails, from the registry. The client fetches all other content from the registry. If the
+        registry does not have the content, the client uses the URLs in ``descriptor``.
 
         Args:
             reference: The repository.
@@ -276,7 +277,7 @@ class Registry:
         """Upload a blob to the repository of ``reference``, unless the blob exists there.
 
         After a broken connection, the client asks the registry for the number of received bytes,
-        and continues at this offset. If the upload fails, the client deletes the upload.
+        and continues at this offset. If the upload fails, the client cancels the upload.
 
         Args:
             reference: The repository.
@@ -439,7 +440,7 @@ class Registry:
         return deadline or Deadline(self._timeout)
 
     def _deadline_maker(self, deadline: Deadline | None) -> Callable[[], Deadline]:
-        """Return a function that is called when a request begins, and returns its deadline."""
+        """Return a function that returns the deadline of a request that begins now."""
         return lambda: self._deadline(deadline)
 
     def _report(self, event: ProgressEvent) -> None:

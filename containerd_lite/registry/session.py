@@ -24,8 +24,8 @@ from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, s
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
-#: Seconds of the first and of the longest wait between tries, if the registry does not ask for a
-#: wait.
+#: Seconds of the first wait and of the longest wait between two tries, if the registry does not ask
+#: for a wait.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
 #: A transfer stops after this many consecutive failures without progress, as in containerd's
@@ -150,7 +150,7 @@ class Session:
                 ):
                     raise retryable.error from retryable.__cause__
                 reason = retryable.error.message
-            _LOGGER.debug("%s: again in %.1f s: %s", request.what, wait, reason)
+            _LOGGER.debug("%s: retry in %.1f s: %s", request.what, wait, reason)
             self._report(ProgressEvent("retrying", request.what, reason=reason, wait=wait))
             self._sleep(wait)
 
@@ -177,7 +177,7 @@ class Session:
         return response.url.origin == self.host.base.origin
 
     def _add_warnings(self, response: Response) -> None:
-        """Store the response's warnings for users, if they are new and repeat no secret."""
+        """Store the response's warnings for users, if they are new and contain no secret."""
         for value in response.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
             text = clean(re.sub(r"\\(.)", r"\1", match[1])) if match else ""
@@ -192,8 +192,8 @@ class Session:
             request.anonymous or not self._is_from_host(response)
         ):
             return RegistryError(
-                f"{response.url.origin}, to which the registry refers, refuses {request.what} "
-                f"(HTTP {response.status}); credentials are not sent there",
+                f"the registry refers to {response.url.origin}, which refuses {request.what} "
+                f"(HTTP {response.status}); the client sends no credentials to this URL",
                 status=response.status,
             )
         return status_failure(
@@ -262,7 +262,9 @@ def _redirect_target(request: ApiRequest, response: Response) -> Url:
     target = location_of(response, request.what)
     response.snippet(MAX_ERROR)
     if target is None:
-        raise RegistryError(f"{response.url.origin} redirects {request.what} without a Location")
+        raise RegistryError(
+            f"{response.url.origin} redirects {request.what} without a Location header"
+        )
     return target
 
 
@@ -336,7 +338,7 @@ class TransferRetries:
         if remaining is not None and wait >= remaining:
             raise error
         _LOGGER.debug(
-            "%s: again from byte %d in %.1f s: %s", self._name, offset, wait, error.message
+            "%s: retry from byte %d in %.1f s: %s", self._name, offset, wait, error.message
         )
         self._report(
             ProgressEvent("retrying", self._name, offset, total, reason=error.message, wait=wait)

@@ -33,13 +33,14 @@ from .http_errors import MAX_ERROR, Retryable, status_failure
 
 #: The ``client_id`` that this client sends to token servers (RFC 6749, appendix A.1).
 CLIENT_ID = "containerd_lite"
-#: Least lifetime of a token in seconds. A shorter lifetime is replaced by this value, as in
+#: Shortest lifetime of a token in seconds. A shorter lifetime is replaced by this value, as in
 #: containers/image.
 MIN_LIFETIME = 60.0
-#: Largest lifetime of a token in seconds: a day. A longer lifetime is replaced by this value.
+#: Longest lifetime of a token in seconds: a day. A longer lifetime is replaced by this value.
 _MAX_LIFETIME = 86400.0
 
-#: Statuses with which a server that accepts only GET answers a POST request, as in containerd.
+#: Statuses with which a server that accepts only GET answers a POST request. containerd uses the
+#: same list.
 _POST_REFUSED = frozenset({400, 401, 404, 405})
 #: Statuses with which a server may refuse only the refresh token, and not every POST request
 #: (RFC 6749, section 5.2).
@@ -49,7 +50,7 @@ _GRANT_REFUSED = frozenset({400, 401})
 _BEARER = lazy_pattern(r"[A-Za-z0-9._~+/-]+=*")
 #: A scope of the form ``type:name:action,action``. The name can contain colons.
 _SCOPE = lazy_pattern(r"([^:]+:.+):([A-Za-z0-9_.*-]+(?:,[A-Za-z0-9_.*-]+)*)")
-#: A time in the form of RFC 3339. The fraction of the second is dropped, because Go writes more
+#: A time in the form of RFC 3339. Fractions of a second are dropped, because Go writes more
 #: digits than Python 3.10 can parse.
 _TIME = lazy_pattern(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9:]{5})")
 
@@ -232,7 +233,7 @@ class Realm:
         body = response.read(MAX_ERROR, "the token")
         if 300 <= response.status < 400:
             raise RegistryError(
-                f"{what}: {origin} redirects; redirects are not followed for tokens"
+                f"{what}: {origin} redirects the request, but token requests follow no redirects"
             )
         if response.status != 200:
             # A server that received a secret may quote the secret, encoded or in part.
@@ -263,8 +264,8 @@ def _lifetime(document: Document) -> float:
     """Return the seconds until the token expires, according to ``expires_in`` and ``issued_at``.
 
     If the server sends a token from its cache, a part of the token's lifetime has passed. If the
-    token seems to have expired already, the clocks of the server and the client differ. In this
-    case, the lifetime counts from now.
+    token seems to have expired already, the clocks of the server and the client probably differ. In
+    this case, the lifetime counts from now.
     """
     expires_in = document.fields.get("expires_in")
     is_negative = isinstance(expires_in, int) and expires_in < 0

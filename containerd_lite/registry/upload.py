@@ -1,7 +1,7 @@
 """Uploads one blob to a repository (distribution-spec, Pushing Blobs).
 
 A blob can be mounted from another repository, or sent in one request or in chunks. The upload
-continues after a broken connection, and is deleted if it fails.
+continues after a broken connection. If the upload fails, the client cancels it at the registry.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from .session import MAX_TRIES, ApiRequest, Session, TransferRetries, location_o
 _PIECE = 1 << 20
 _OCTET_STREAM = "application/octet-stream"
 _RANGE = lazy_pattern(r"(?:bytes=)?0-([0-9]{1,19})")
-#: Seconds that the deletion of a failed upload may take. The caller waits for the deletion.
+#: Seconds that the client may take to cancel a failed upload. The caller waits during this time.
 _DELETE_TIMEOUT = 1.5
 
 _T = TypeVar("_T")
 
 
 class Outcome(Enum):
-    """How content got into a repository: it existed before, was mounted or was uploaded."""
+    """The result of an upload: the blob existed before, was mounted or was uploaded."""
 
     EXISTS = "exists"
     MOUNTED = "mounted"
@@ -124,7 +124,7 @@ class Upload:
             if not isinstance(error, LocalFault):
                 raise
             local_error = error.error
-        # Raised here, because inside the ``except`` block, the error's context would change.
+        # The error is raised outside the ``except`` block, so that its context does not change.
         raise local_error
 
     def _mount_or_upload(
@@ -156,8 +156,8 @@ class Upload:
             return False
         except RegistryError as error:
             # A registry that was killed during an upload may have stored half of a blob. This
-            # registry answers 5xx until the blob is uploaded again. Other registries do not
-            # support HEAD.
+            # registry answers 5xx until the blob is uploaded again. A registry that does not
+            # support HEAD answers 405.
             if error.status < 500 and error.status != 405:
                 raise
             return False
@@ -176,7 +176,7 @@ class Upload:
         )
         try:
             # An interrupt must not end this request at once. The registry may start an upload, and
-            # only the response contains the URL for its deletion.
+            # only the response contains the URL that cancels the upload.
             with delayed(_DELETE_TIMEOUT):
                 return self._send(request, self._read_start)
         except (RegistryUnavailable, RegistryUnauthorized):
@@ -219,7 +219,9 @@ class Upload:
             self._min_chunk = int(text)
         self._store_location(response)
         if self._url is None:
-            raise RegistryError(f"{response.url.origin} started an upload without a Location")
+            raise RegistryError(
+                f"{response.url.origin} started an upload without a Location header"
+            )
         self._is_empty = True
         return False
 
@@ -249,8 +251,8 @@ class Upload:
         if offset == self._descriptor.size and isinstance(error, RegistryUnavailable):
             return offset  # only the request that completes the upload is missing
         if not isinstance(error, RegistryNotFound):
-            # If the registry refused a chunk at offset 0, the registry has content, and "0-0" means
-            # one byte.
+            # If the registry refused a chunk at offset 0, the registry has content. In this case,
+            # the ``Range`` "0-0" means one byte.
             expected = int(error.status == 416 and not offset)
             request = self._request("GET", "", expect=(204, 200), url=self._url)
             with suppress(RegistryNotFound):
@@ -289,14 +291,15 @@ class Upload:
         received = self._send(request, read_response, has_content=True)
         if not start < received <= end:
             raise _OffsetMismatch(
-                f"the registry has {received} bytes after the chunk {start}-{end - 1}"
+                f"the registry has {received} bytes after the chunk {start}-{end - 1}, "
+                f"but must have {start + 1} to {end} bytes"
             )
         return received
 
     def _received_bytes(self, response: Response, expected: int) -> int:
         """Return how many bytes the registry has, according to the ``Range`` of its response.
 
-        distribution sends "0-0" both for no byte and for a single byte. For "0-0", the result is
+        distribution sends "0-0" both for zero bytes and for one byte. For "0-0", the result is
         therefore at most ``expected``, the number of bytes that the registry should have. This
         method also stores the ``Location`` of the response.
         """
@@ -326,7 +329,7 @@ class Upload:
             response.snippet(0)
             if response.status == 416:
                 raise _OffsetMismatch(
-                    f"{response.url.origin} has not received the expected part of {digest}",
+                    f"{response.url.origin} has an unexpected number of bytes of {digest}",
                     status=416,
                 )
             responses.check_stored_digest(response, digest)
@@ -335,7 +338,7 @@ class Upload:
         self._url = None
 
     def _delete_upload(self) -> None:
-        """Delete an upload that failed. Errors of the deletion are ignored."""
+        """Send a DELETE request for a failed upload. Errors of this request are ignored."""
         if self._url is None:
             return
         request = self._request("DELETE", "", expect=(204, 202, 200, 404), url=self._url, tries=1)

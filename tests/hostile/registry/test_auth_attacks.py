@@ -106,7 +106,7 @@ def _(stage: Stage) -> None:
 def _(stage: Stage) -> None:
     stage.secure()
     for credentials in (ME, None):
-        with stage.refused(RegistryError, "without TLS"):
+        with stage.refused(RegistryError, "does not use TLS"):
             ask(stage, OWN, credentials=credentials)
     assert all(request.path == TAGGED for request in stage.server.requests)
 
@@ -114,7 +114,7 @@ def _(stage: Stage) -> None:
 @BOOK.case("ggcr-2193-plain-http-realm", "a realm without TLS on another host wants the password")
 def _(stage: Stage) -> None:
     other = stage.another("127.0.0.3")
-    with stage.refused(RegistryError, "without TLS"):
+    with stage.refused(RegistryError, "does not use TLS"):
         ask(stage, f"{other.origin}/token", realm_hosts=("127.0.0.3",))
     assert other.connections == 0
 

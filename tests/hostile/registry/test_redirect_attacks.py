@@ -71,7 +71,7 @@ def _asked(stage: Stage, scheme: str) -> None:
     other = stage.another()
     other.on("GET", "/data", challenge(f'{scheme} realm="{other.origin}/token"'))
     stage.server.on("GET", BLOB_PATH, locked(redirect(f"{other.origin}/data")))
-    with stage.refused(RegistryError, other.host, "credentials are not sent there"):
+    with stage.refused(RegistryError, other.host, "sends no credentials to this URL"):
         read(stage)
     assert len(other.requests) == 1
     knew(stage)
@@ -299,7 +299,7 @@ def foreign(stage: Stage, *urls: str) -> bytes:
 def _foreign_asks(stage: Stage, scheme: str) -> None:
     other = stage.another()
     other.on("GET", "/layer", challenge(f'{scheme} realm="{other.origin}/token"'))
-    with stage.refused(RegistryError, other.host, "credentials are not sent there"):
+    with stage.refused(RegistryError, other.host, "sends no credentials to this URL"):
         foreign(stage, f"{other.origin}/layer")
     assert len(other.requests) == 1
     knew(stage)
@@ -314,7 +314,7 @@ for _scheme in ("Basic", "Bearer"):
 @BOOK.case("CVE-2020-15157-own-host", "a foreign layer at the registry itself gets none")
 def _(stage: Stage) -> None:
     stage.server.on("GET", "/layer", locked(reply(200, BLOB)))
-    with stage.refused(RegistryError, "credentials are not sent there"):
+    with stage.refused(RegistryError, "sends no credentials to this URL"):
         foreign(stage, f"{stage.server.origin}/layer")
     assert "authorization" not in stage.server.seen("GET", "/layer")[0].headers
 

@@ -109,7 +109,7 @@ def _asks(stage: Stage, scheme: str) -> None:
     other = stage.another()
     stage.server.on("POST", START, locked(begun(f"{other.origin}/u")))
     other.on("PUT", "/u", challenge(f'{scheme} realm="{other.origin}/token"'))
-    with stage.refused(RegistryError, "credentials are not sent there"):
+    with stage.refused(RegistryError, "sends no credentials to this URL"):
         upload(stage)
     assert {request.method for request in other.requests} == {"PUT", "DELETE"}
 

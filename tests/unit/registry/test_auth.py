@@ -307,7 +307,7 @@ def test_a_foreign_realm_gets_nothing_unless_named(
     foreign = another("127.0.0.2")
     bearer(server, f"{foreign.origin}/token")
     foreign.on("GET", "/token", reply(200, {"token": "good"}))
-    with pytest.raises(RegistryError, match="without TLS"):
+    with pytest.raises(RegistryError, match="does not use TLS"):
         resolve(server)
     assert foreign.requests == []
     assert resolve(server, None) == TARGET

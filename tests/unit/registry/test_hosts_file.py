@@ -297,7 +297,7 @@ def test_certificates_as_docker_lays_them_out(
 @pytest.mark.parametrize(("name", "partner"), [("c.cert", "c.key"), ("c.key", "c.cert")])
 def test_a_certificate_or_a_key_alone_is_an_error(tmp_path: Path, name: str, partner: str) -> None:
     write(tmp_path / "quay.io", {name: "", "d.cert": "", "d.key": ""})
-    with pytest.raises(InvalidArgument, match=rf"quay\.io/{name} .*Put {partner} there"):
+    with pytest.raises(InvalidArgument, match=rf"quay\.io/{name} .*Add {partner} to "):
         find_hosts("quay.io", [tmp_path])
     write(tmp_path / "quay.io", {"hosts.toml": "# beside which they are not looked at"})
     assert find_hosts("quay.io", [tmp_path]) == (own_host("quay.io"),)
@@ -340,10 +340,11 @@ BAD = [
     ("dial_timeout = '", "10' | -1s' | 1s5' | 1d' | .s' | 1e3s' | \u0661s'", "is not a duration"),
     ("dial_timeout = '", "9" * 500_000 + "canary'", "dial_timeout is not a duration"),
     ("header = ", "'canary' | ['canary']", "header is not a table"),
-    ("header.x = ", "{x = 'canary'} | 3 | ['canary', 3]", "that cannot be sent"),
-    ("header.x = ", '["canary\\ny"] | "canary\\ry" | "canary\\u0000" | "\u20ac"', "for 'x'"),
-    ("header.'", "x: canary' = '' | \u00e9' = 'canary' | ' = 'canary'", "a name that cannot"),
-    ("header.", "Host = '' | CONTENT-Length = '' | \"x\\ncanary\" = ''", "a name that cannot"),
+    ("header.x = ", "{x = 'canary'} | 3 | ['canary', 3]", "is neither a string nor a list"),
+    ("header.x = ", '["canary\\ny"] | "canary\\ry" | "canary\\u0000" | "\u20ac"', "printable"),
+    ("header.'", "x: canary' = '' | \u00e9' = 'canary' | ' = 'canary'", "a key that is not"),
+    ("header.", "Host = '' | CONTENT-Length = ''", "which only the client may set"),
+    ("header.", "\"x\\ncanary\" = ''", "a key that is not"),
 ]  # fmt: skip
 
 
