@@ -84,7 +84,7 @@ def test_an_image_that_is_no_checkpoint(client: Client, image: Image, changed: C
     with pytest.raises(NotFound):
         client.restore("x", "nosuch")
     saved = changed.checkpoint("bare", task=False, rw=False)
-    with pytest.raises(NotFound, match="without the changes"):
+    with pytest.raises(NotFound, match="does not contain the changes"):
         client.restore("x", saved)
     with pytest.raises(NotFound, match="without its processes"):
         changed.new_task(checkpoint=saved)

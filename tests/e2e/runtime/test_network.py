@@ -354,7 +354,7 @@ def test_who_has_no_network_of_its_own(client: Client, image: Image, web: Networ
             put_on(client, task, web, web)
         with pytest.raises(InvalidArgument, match="ports need a network"):
             put_on(client, task, ports=[PortMapping(80, 80)])
-        with pytest.raises(InvalidArgument, match="no plugin for portMappings"):
+        with pytest.raises(InvalidArgument, match="supports portMappings"):
             put_on(client, task, web, ports=[PortMapping(80, 80)])
         assert put_on(client, task) == ()
         assert NETWORKS not in service.get("one").extensions
