@@ -46,8 +46,8 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             ``/run/containerd/containerd.sock`` if this variable is not set.
         namespace: The containerd namespace. Default: ``$CONTAINERD_NAMESPACE``, or ``"default"`` if
             this variable is not set.
-        timeout: Maximum number of seconds for a call that only reads or changes metadata. ``None``
-            means no limit.
+        timeout: Maximum number of seconds for a call that reads or changes metadata, and transfers
+            no content. ``None`` means no limit.
         connect_timeout: Maximum number of seconds to connect. ``None`` means no limit.
         snapshotter: The snapshotter. Default: the namespace's default, or the daemon's default if
             the namespace has no default.

@@ -1,4 +1,4 @@
-"""Limits how many blobs are moved at a time, and orders the large blobs."""
+"""Limits how many blobs are transferred at a time, and orders the large blobs."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ..deadline import Deadline
 from ..oci.descriptor import Descriptor
 from .job import Job
 
-#: The default limits on the number of blobs that are moved at a time: for all blobs, and for large
-#: blobs. A single large blob can keep a connection or a disk busy, so the limit for large blobs is
-#: lower.
+#: The default limits on the number of blobs that are transferred at a time: for all blobs, and for
+#: large blobs. A single large blob can keep a connection or a disk busy, so the limit for large
+#: blobs is lower.
 USUAL = 8
 USUAL_LARGE = 4
 #: A blob with more than this many bytes is large.
 LARGE = 4 << 20
-#: Two limits on the number of large blobs that are moved at a time. The first limit applies while
-#: an unpacker waits for a layer, and while no unpacker runs. The second limit applies while all
-#: unpackers are busy. In benchmarks/images.py, pulls with a limit of two take 0.75 of ctr's time,
-#: and pulls with a limit of four take 0.85 of ctr's time. If the limit is one while the unpacker is
+#: Two limits on the number of large blobs that are transferred at a time. The first limit applies
+#: while an unpacker waits for a layer, and while no unpacker runs. The second limit applies while
+#: all unpackers are busy. In benchmarks/images.py, pulls take 0.75 of ctr's time with a limit of
+#: two, and 0.85 with a limit of four. If the limit is one while the unpacker is
 #: busy, a pull takes 0.96 times as long as with a constant limit of two.
 _LIMIT_IF_AWAITED, _LIMIT_IF_BUSY = 2, 1
 #: The connection is slow if the transfer of a blob is slower than the first value, in bytes per
 #: second, and takes longer than the second value, in seconds. While the connection is slow, more
-#: large blobs are moved at a time.
+#: large blobs are transferred at a time.
 _FAST_RATE, _MIN_SLOW_TIME = 96 << 20, 0.5
 #: Seconds after which a waiting thread checks again whether the job has failed.
 _CHECK_INTERVAL = 0.1
 
 
 class Gate:
-    """Limits how many large blobs are moved at a time; small blobs do not wait.
+    """Limits how many large blobs are transferred at a time; small blobs do not wait.
 
     Large blobs pass the gate in the order in which they arrive. With ``unpacks``, the limit is
     lower while the connection is fast, so that each layer gets more of the bandwidth and of the
@@ -42,13 +42,13 @@ class Gate:
 
     Args:
         job: The job that the blobs are part of. If the job fails, every wait at the gate ends.
-        max_concurrent: How many blobs of any size to move at a time. Default: 8 blobs, of which at
-            most 4 are large.
+        max_concurrent: How many blobs of any size to transfer at a time. Default: 8 blobs, of which
+            at most 4 are large.
         unpacks: Whether layers are unpacked as they arrive. ``unpacks`` has no effect if
             ``max_concurrent`` is given.
 
     Attributes:
-        workers: How many threads the caller must start to move blobs.
+        workers: How many threads the caller must start to transfer blobs.
     """
 
     def __init__(self, job: Job, max_concurrent: int | None, *, unpacks: bool = False) -> None:
@@ -69,7 +69,7 @@ class Gate:
 
     @contextmanager
     def passing(self, blob: Descriptor) -> Iterator[None]:
-        """Wait until ``blob`` may be moved; the block must move the blob.
+        """Wait until ``blob`` may be transferred. The ``with`` block must transfer the blob.
 
         Raises:
             Cancelled: The job has failed.

@@ -101,7 +101,7 @@ class Job:
         try:
             raise failure
         finally:
-            # ``raise`` may have set the context to a cancellation, which did not cause the failure.
+            # ``raise`` can set the context to a cancellation. The failure has another cause.
             failure.__context__ = context
 
 

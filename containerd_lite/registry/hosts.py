@@ -102,7 +102,7 @@ class Host:
 
 
 def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | None = None) -> Host:
-    """Return the host of the registry itself.
+    """Return the host of the registry itself, not of a mirror.
 
     Args:
         namespace: The registry: ``name``, ``name:port`` or ``[IPv6]:port``.

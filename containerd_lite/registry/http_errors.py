@@ -36,9 +36,9 @@ from .pace import TooSlow
 
 #: Largest body of an error response or a token response in bytes: 1 MiB, as in containers/image.
 MAX_ERROR = 1 << 20
-#: Largest number of characters of a registry's text that an error quotes.
+#: An error message quotes at most this many characters of a registry's text.
 _MAX_SHOWN = 200
-#: Largest number of a registry's error codes that an error quotes.
+#: An error message quotes at most this many of a registry's error codes.
 _MAX_CODES = 8
 _PROXY_REMEDY = "Check the proxy, and its user name and password"
 

@@ -69,9 +69,9 @@ class Capturing:
         stderr: Target of the process's error output. Default: see ``stream`` and ``capture``.
         capture: Whether to capture the outputs that have no target. If false, these outputs go to
             this Python process's own stdout and stderr.
-        stream: A function that gets the outputs that have no target. Then these outputs are not
-            captured. The function's arguments are the name ``"stdout"`` or ``"stderr"``, and bytes.
-            Default: no function.
+        stream: A function that gets the outputs that have no target. If it is given, these outputs
+            are not captured. The function's arguments are the name ``"stdout"`` or ``"stderr"``,
+            and bytes. Default: no function.
         max_output: Maximum number of bytes to capture of each stream. Default: 64 MiB.
         terminal: Whether the process has a terminal. With a terminal, all output is on stdout.
     """

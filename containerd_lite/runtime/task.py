@@ -62,7 +62,8 @@ class Task(Process):
     ) -> Process:
         """Add a process to the running container, without starting it.
 
-        The process has the settings of the container's first process, but no terminal.
+        The process has the settings of the container's first process, except its terminal: it has
+        a terminal only if ``streams`` or the options ask for one.
 
         Args:
             args: The command line of the process.

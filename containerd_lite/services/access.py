@@ -164,8 +164,8 @@ class Services:
 
         The block runs under a lease. The context manager yields the id of the lease. If blocks are
         nested, the inner block uses the lease of the outer block. The lease is renewed while the
-        block runs, and deleted when the block ends. If the block raises an error, garbage
-        collection then removes what the block wrote.
+        block runs, and deleted when the block ends. Garbage collection then removes what the block
+        wrote and no image, container or label refers to.
 
         Args:
             expires: Seconds after which the lease expires if this process dies.

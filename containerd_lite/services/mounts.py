@@ -63,7 +63,9 @@ class MountService(Service):
         labels: Mapping[str, str] | None = None,
         temporary: bool = False,
     ) -> Activation:
-        """Make the mounts that the kernel alone cannot make, and store them under a name.
+        """Have the daemon make the mounts that need its mount handlers.
+
+        The daemon stores these mounts under a name. The caller makes the other mounts.
 
         Args:
             name: The name of the activation.

@@ -76,7 +76,7 @@ class LayoutNames:
         """
         with self._store.changing_entries() as entries:
             old = _find(name, entries)
-            # Keep both annotations of an existing name: some tools read only one of the two.
+            # Keep IMAGE_NAME and REF_NAME of an existing name: some tools read only one of them.
             names = _split_annotations(old[0])[0] if old else {REF_NAME: name}
             named = replace(target, annotations={**_split_annotations(target)[1], **names})
             if old and old != [named]:

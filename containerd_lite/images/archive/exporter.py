@@ -49,7 +49,7 @@ _LOGGER = logging.getLogger(__package__)
 
 #: Maximum number of bytes of a blob to read at a time.
 _PIECE = 1 << 20
-#: How many pieces are in memory: one piece that is being written, and the next pieces.
+#: How many pieces are in memory: one piece that is being written, and the two pieces after it.
 _AHEAD = 3
 _FETCH_REMEDY = "Fetch the content with fetch_missing, or pass another platform="
 _BLOB_MODE, _JSON_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
@@ -124,7 +124,7 @@ def _name_and_digest(named: tuple[str, Descriptor]) -> tuple[str, str]:
 
 
 def _digests_without(backend: ImageBackend, request: ExportRequest, plan: _Plan) -> set[str]:
-    """Return the digests of the content that the recipient has according to ``without``."""
+    """Return the digests of the content that, as ``without`` says, the recipient already has."""
     found: set[str] = set()
     for source in request.without:
         if isinstance(source, str) and digests.is_digest(source):

@@ -276,7 +276,7 @@ class _Checker:
         """Label a document so that garbage collection does not delete the chosen children.
 
         The numbers in the label keys do not depend on which children are chosen. So a later pull
-        can add labels for the other children.
+        can add labels for the other children, and does not overwrite these labels.
         """
         labels = child_labels(document.children)
         wanted = {key: digest for key, digest in labels.items() if digest in chosen}

@@ -339,7 +339,7 @@ class DaemonTransfers:
 def _wanted(platforms: Platforms) -> tuple[Platform, ...]:
     if platforms.attestations and platforms.wanted is not None:
         raise InvalidArgument(
-            "the daemon cannot choose attestations by platform",
+            "the daemon cannot transfer the attestations of some platforms only",
             remedy='Pass all_platforms=True or via="client"',
         )
     return platforms.wanted or ()

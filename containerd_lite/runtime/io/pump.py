@@ -69,7 +69,7 @@ class Output:
         return bool(self._unwritten)
 
     def wants(self) -> tuple[int, int]:
-        """Return the FIFO's descriptor, or the writer's descriptor if there are unwritten bytes."""
+        """Return the descriptor to wait for, and its event: the writer if bytes are unwritten."""
         if self._unwritten:
             return self._writer.descriptor, select.POLLOUT
         return self._descriptor, select.POLLIN

@@ -16,7 +16,7 @@ from ...lazy import lazy_pattern
 from ...oci.document import quoted
 from ...records import record
 
-#: The largest id. Linux has ids of 32 bits, but runc reads ids as signed integers.
+#: The largest id. Linux has ids of 32 bits, but runc reads them as signed 32-bit numbers.
 MAX_ID = (1 << 31) - 1
 #: Maximum size of a passwd or group file, in bytes. The limit in containerd is 10 MiB
 #: (CVE-2026-47262).
@@ -176,7 +176,7 @@ def _gids_with_member(groups: list[_Group], member: str) -> list[int]:
 
 
 def _number(text: str, what: str) -> int | None:
-    """Return ``text`` as an id, ``None`` if it is a name."""
+    """Return ``text`` as an id, or ``None`` if it is a name."""
     if not _NUMERIC.fullmatch(text):
         return None
     value = _parse_id(text)

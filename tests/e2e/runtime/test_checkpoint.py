@@ -86,7 +86,7 @@ def test_an_image_that_is_no_checkpoint(client: Client, image: Image, changed: C
     saved = changed.checkpoint("bare", task=False, rw=False)
     with pytest.raises(NotFound, match="does not contain the changes"):
         client.restore("x", saved)
-    with pytest.raises(NotFound, match="without its processes"):
+    with pytest.raises(NotFound, match="does not contain processes"):
         changed.new_task(checkpoint=saved)
     saved.delete(sync=True)
 
