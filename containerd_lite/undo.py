@@ -16,6 +16,8 @@ class Undo:
     block's exception. If the block succeeds, no clean-up function is called.
     """
 
+    __slots__ = ("_functions",)
+
     def __init__(self, *functions: Callable[[], object]) -> None:
         self._functions = list(functions)
 

@@ -69,7 +69,9 @@ def write_lock(key: Hashable, check: Callable[[], object]) -> Iterator[None]:
 
 
 def _socket_name(key: Hashable) -> bytes:
-    return b"\0containerd-lite/" + digests.encoded(digests.of(repr(key).encode())).encode()
+    name = digests.hasher()
+    name.update(repr(key).encode())
+    return f"\0containerd-lite/{name.hexdigest()}".encode()
 
 
 @contextmanager
