@@ -1,6 +1,7 @@
 """Opens and reads the content that an upload sends.
 
-``LocalFault`` distinguishes errors of the caller's content or callbacks from registry errors.
+``LocalFault`` marks an error that comes from the caller's content or callback, not from the
+registry.
 """
 
 from __future__ import annotations

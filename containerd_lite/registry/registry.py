@@ -159,8 +159,9 @@ class Registry:
     def resolve(self, reference: Reference, *, deadline: Deadline | None = None) -> Descriptor:
         """Return the descriptor of the manifest or index that ``reference`` names.
 
-        The descriptor comes from the response to a HEAD request. If this response does not state
-        the digest, the size and the media type, the client fetches, checks and hashes the document.
+        The descriptor comes from the response to a HEAD request. If this response lacks the
+        digest, the size or the media type, the client fetches the document, checks it and computes
+        its digest.
 
         Raises:
             RegistryNotFound: The registry has no such manifest or index.

@@ -299,9 +299,9 @@ class Upload:
     def _received_bytes(self, response: Response, expected: int) -> int:
         """Return how many bytes the registry has, according to the ``Range`` of its response.
 
-        distribution sends "0-0" both for zero bytes and for one byte. For "0-0", the result is
-        therefore at most ``expected``, the number of bytes that the registry should have. This
-        method also stores the ``Location`` of the response.
+        distribution sends "0-0" both for zero bytes and for one byte. For "0-0", this method
+        returns 0 if ``expected`` is 0, and otherwise 1. ``expected`` is the number of bytes that
+        the registry should have. This method also stores the ``Location`` of the response.
         """
         text = response.headers.get("Range", "").strip()
         match = _RANGE.fullmatch(text)

@@ -16,8 +16,8 @@ from .pool import DynamicMessage
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 #: Go's zero time, 1 January of the year 1, in seconds.
 _ZERO_TIME = -62_135_596_800
-#: The prefix of the type names of values that containerd's typeurl encodes as JSON. The types of
-#: these values are not protobuf messages.
+#: containerd's typeurl encodes values that are not protobuf messages as JSON. The type names of
+#: these values start with this prefix.
 JSON_TYPES = "types.containerd.io/"
 RUNTIME_SPEC = JSON_TYPES + "opencontainers/runtime-spec/1/Spec"
 RUNTIME_PROCESS = JSON_TYPES + "opencontainers/runtime-spec/1/Process"

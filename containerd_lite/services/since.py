@@ -1,4 +1,4 @@
-"""The releases of containerd that added services and methods, for error messages.
+"""The release of containerd that added each service and method: for error messages.
 
 The tables list the services and methods that were added after 1.0. Only error messages use the
 tables. To find out what a daemon supports, the client asks the daemon.

@@ -72,7 +72,8 @@ class Waiter:
         #: A function that returns whether the thread can stop waiting for the call. The wait also
         #: stops when the call ends. ``None`` means that the thread does not wait.
         self.is_ready = is_ready
-        #: Whether the thread is also woken when all bytes are sent.
+        #: Whether to wake the thread when the connection has sent all outgoing bytes, even if
+        #: ``is_ready`` is false.
         self.is_sending = is_sending
         #: Whether the thread takes the call's oldest message after the wait.
         self.takes_message = takes_message
@@ -115,7 +116,7 @@ class Multiplexer:
         self._is_polling = False  # whether the reader is in poll, and was not woken
         self._is_writing = False
         self._is_urgent = False  # whether the outgoing bytes must be sent without delay
-        self._write_failure: Status | None = None  # the failed write that the reader must process
+        self._write_failure: Status | None = None  # why a write failed, for the reader to process
         self._followers: dict[Waiter, None] = {}
         self._sender_count = 0  # the number of registered waiters whose is_sending is true
         self._last_read = 0.0  # the time of the last read, on the monotonic clock

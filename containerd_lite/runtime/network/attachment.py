@@ -206,8 +206,8 @@ def _container_identity(netns: str) -> str:
     if found in map(_identity, ("/proc/thread-self/ns/net", "/proc/1/ns/net")):
         raise FailedPrecondition(
             f"{netns} is the network namespace of this program or of the machine",
-            remedy="Give the container its own network namespace, and run this program in the "
-            "daemon's pid namespace",
+            remedy="Check that the container has its own network namespace, and that this program "
+            "runs in the daemon's pid namespace",
         )
     return found
 
