@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from ..interrupt import Interrupt
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
-from ..workers import Workers
+from ..workers import Workers, result_when_done
 from .blob import BlobReader
 from .http_errors import naming
 
@@ -104,7 +104,7 @@ class PartsReader(io.RawIOBase):
         if self._current is None:
             if not self._parts:
                 return 0
-            self._current, self._copied = self._parts.popleft().result(), 0
+            self._current, self._copied = result_when_done(self._parts.popleft()), 0
             self._interrupts.popleft()
             if self._verifier:
                 self._verifier.update(self._current)

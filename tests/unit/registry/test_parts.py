@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -24,6 +25,7 @@ from containerd_lite.registry import parts
 from containerd_lite.registry.blob import BlobReader
 from containerd_lite.registry.parts import PartsReader
 from containerd_lite.registry.registry import Registry
+from tests.harness.interrupts import Interrupt as Interruption
 from tests.unit.registry.samples import Naps
 from tests.unit.registry.scripted import Reply, Request, Scripted, reply
 
@@ -283,6 +285,35 @@ def test_closing_ends_parts_that_stall(
     assert reader.closed
     with pytest.raises(ValueError, match="closed"):
         reader.read(1)
+
+
+def test_a_signal_that_another_thread_gets_ends_a_read(
+    server: Scripted, registry: Registry, ref: Reference
+) -> None:
+    host = Host(server, 9 * PART)
+    begun = threading.Semaphore(0)
+    for at in range(CONNECTIONS):
+        stalling(server, host, at * PART, begun, True)
+
+    def interrupt(*_: object) -> None:
+        raise Interruption
+
+    def ring() -> None:
+        for _ in range(CONNECTIONS):
+            begun.acquire(timeout=PATIENCE)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    thread = threading.Thread(target=ring)
+    thread.start()
+    try:
+        with opened(registry, ref, host) as reader, pytest.raises(Interruption):
+            reader.readall()
+        assert reader.closed
+    finally:
+        thread.join(PATIENCE)
+        signal.signal(signal.SIGUSR1, before)
+    assert not server.outlasted
 
 
 @pytest.mark.parametrize("silent", [False, True])
