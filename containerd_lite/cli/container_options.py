@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidArgument
@@ -21,22 +21,8 @@ _SIZE = lazy_pattern(r"([0-9]{1,18})([kmgt]?)b?")
 def add_process(parser: argparse.ArgumentParser) -> None:
     """Add the options of a process."""
     group = parser.add_argument_group("process")
-    group.add_argument(
-        "-e", "--env", action="append", metavar="NAME=VALUE", help="set an environment variable"
-    )
     group.add_argument("--cwd", help="working directory in the container")
     group.add_argument("--user", help="run as this user: NAME[:GROUP] or UID[:GID]")
-    group.add_argument(
-        "--group-add",
-        action="append",
-        dest="groups",
-        metavar="GROUP",
-        help="add the user to a group",
-    )
-    group.add_argument("--cap-add", action="append", metavar="CAPABILITY", help="add a capability")
-    group.add_argument(
-        "--cap-drop", action="append", metavar="CAPABILITY", help="remove a capability"
-    )
     group.add_argument(
         "--privileged",
         action="store_true",
@@ -50,6 +36,7 @@ def add_process(parser: argparse.ArgumentParser) -> None:
         dest="no_new_privileges",
         help="let programs gain privileges, as setuid programs do",
     )
+    _add_repeatable(group, _REPEATABLE_OF_PROCESS)
 
 
 def add_container(parser: argparse.ArgumentParser) -> None:
@@ -85,29 +72,39 @@ def add_container(parser: argparse.ArgumentParser) -> None:
         metavar="POLICY",
         help="when the daemon restarts the container: always, unless-stopped, on-failure[:N]",
     )
-    for option, name, metavar, explanation in _REPEATED:
-        group.add_argument(option, action="append", dest=name, metavar=metavar, help=explanation)
-    group.add_argument(
-        "-p",
-        "--publish",
-        action="append",
-        dest="ports",
-        metavar="[IP:]PORT:PORT[/udp]",
-        help="map a port of the host to a port of the container",
-    )
+    _add_repeatable(group, _REPEATABLE_OF_CONTAINER)
 
 
-#: Options that can be given several times. Each entry has the option, its name in the library, its
-#: metavar, and its help text.
-_REPEATED = (
-    ("--env-file", "env_files", "PATH", "read environment variables from a file"),
-    ("--mount", "mounts", "MOUNT", "add a mount: type=bind,src=...,dst=...,options=rbind:ro"),
-    ("--tmpfs", "tmpfs", "PATH[:OPTIONS]", "mount a tmpfs"),
-    ("--device", "devices", "PATH[:PATH][:rwm]", "add a device of the host"),
-    ("--label", "labels", "NAME=VALUE", "add a label to the container's record"),
-    ("--annotation", "annotations", "NAME=VALUE", "add an annotation to the spec"),
-    ("--sysctl", "sysctls", "NAME=VALUE", "set a kernel parameter"),
-    ("--ulimit", "rlimits", "NAME=SOFT[:HARD]", "set a resource limit, such as nofile=1024"),
+def _add_repeatable(group: argparse._ArgumentGroup, rows: Sequence[_Row]) -> None:
+    """Add options that can be given several times."""
+    for options, name, metavar, explanation in rows:
+        group.add_argument(*options, action="append", dest=name, metavar=metavar, help=explanation)
+
+
+#: An option that can be given several times: its spellings, its name in the library, its metavar
+#: and its help text.
+_Row = tuple[tuple[str, ...], str, str, str]
+_REPEATABLE_OF_PROCESS: tuple[_Row, ...] = (
+    (("-e", "--env"), "env", "NAME=VALUE", "set an environment variable"),
+    (("--group-add",), "groups", "GROUP", "add the user to a group"),
+    (("--cap-add",), "cap_add", "CAPABILITY", "add a capability"),
+    (("--cap-drop",), "cap_drop", "CAPABILITY", "remove a capability"),
+)
+_REPEATABLE_OF_CONTAINER: tuple[_Row, ...] = (
+    (("--env-file",), "env_files", "PATH", "read environment variables from a file"),
+    (("--mount",), "mounts", "MOUNT", "add a mount: type=bind,src=...,dst=...,options=rbind:ro"),
+    (("--tmpfs",), "tmpfs", "PATH[:OPTIONS]", "mount a tmpfs"),
+    (("--device",), "devices", "PATH[:PATH][:rwm]", "add a device of the host"),
+    (("--label",), "labels", "NAME=VALUE", "add a label to the container's record"),
+    (("--annotation",), "annotations", "NAME=VALUE", "add an annotation to the spec"),
+    (("--sysctl",), "sysctls", "NAME=VALUE", "set a kernel parameter"),
+    (("--ulimit",), "rlimits", "NAME=SOFT[:HARD]", "set a resource limit, such as nofile=1024"),
+    (
+        ("-p", "--publish"),
+        "ports",
+        "[IP:]PORT:PORT[/udp]",
+        "map a port of the host to a port of the container",
+    ),
 )
 
 
