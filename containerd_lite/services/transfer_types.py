@@ -72,7 +72,9 @@ class TransferResolver:
         http_debug: What the daemon logs about HTTP: nothing (``disabled``), requests and responses
             (``debug``), connections (``trace``) or ``both``. Since 2.1.
         logs_stream: The id of an open stream on which the daemon sends the HTTP log as bytes.
-            Default: the daemon writes the HTTP log to its own log. Since 2.1.
+            Default: the daemon writes the HTTP log to its own log. Since 2.1. Two downloads at the
+            same time can make containerd (at least 2.1 to 2.4) panic, because it does not lock this
+            stream. With ``max_concurrent_downloads = 1`` in its configuration, it does not panic.
     """
 
     auth_stream: str = ""

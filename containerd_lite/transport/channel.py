@@ -7,6 +7,9 @@ parallel.
 
 from __future__ import annotations
 
+# ``records`` imports ``dataclasses`` late, during a call. If another thread forks meanwhile,
+# the child waits for the end of that import for ever. h2 before 4.3 does not import it.
+import dataclasses  # noqa: F401
 import logging
 import os
 import threading

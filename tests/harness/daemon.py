@@ -218,8 +218,10 @@ class Daemon:
         argv = [*self._ctr(namespace or self.namespace), *args]
         done = run(argv, timeout=timeout, input=input)
         if check and done.returncode:
-            stderr = done.stderr.decode("utf-8", "replace").strip()
-            raise RuntimeError(f"ctr {args[0]} exited with code {done.returncode}: {stderr}")
+            said = done.stderr.decode("utf-8", "replace").strip()
+            if self._service is not None and not self._service.running:
+                said += f"\nthe daemon has ended; its log ends with:\n{self._service.tail(60)}"
+            raise RuntimeError(f"ctr {args[0]} exited with code {done.returncode}: {said}")
         return done
 
     def run(

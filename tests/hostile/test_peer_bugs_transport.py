@@ -154,6 +154,7 @@ FORK = """
 import os, signal, subprocess, sys, threading, warnings
 from containerd_lite.transport.channel import Channel
 
+assert "dataclasses" in sys.modules  # a fork during a late import of it would hang the child
 warnings.simplefilter("ignore", DeprecationWarning)  # fork and threads: that is what this is for
 sys.setswitchinterval(1e-5)
 channel, stop = Channel(sys.argv[1]), threading.Event()
