@@ -25,6 +25,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.reference import Reference
 from ..records import replace
+from ..undo import Undo
 from . import responses
 from .blob import BlobReader
 from .destinations import Url
@@ -224,15 +225,16 @@ class BlobSource:
         )
         if not ranged:
             return first
-        return PartsReader(
-            self.descriptor,
-            first,
-            interrupt,
-            self.part,
-            connections=connections,
-            operation=self.operation,
-            verify=verify,
-        )
+        with Undo(first.close):
+            return PartsReader(
+                self.descriptor,
+                first,
+                interrupt,
+                self.part,
+                connections=connections,
+                operation=self.operation,
+                verify=verify,
+            )
 
     def _request_from(self, offset: int, end: int | None) -> tuple[Response, int]:
         """Request the bytes from ``offset``; return the response and its body's offset."""

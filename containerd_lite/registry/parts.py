@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from ..interrupt import Interrupt
 from ..oci.descriptor import Descriptor
 from ..oci.digest import Verifier
+from ..undo import Undo
 from ..workers import Workers, result_when_done
 from .blob import BlobReader
 from .http_errors import naming
@@ -58,7 +59,6 @@ class PartsReader(io.RawIOBase):
         self._open_part = open_part
         self._operation = operation
         self._verifier = Verifier(descriptor.digest, descriptor.size) if verify else None
-        self._pool = Workers(connections, "containerd-lite-part")
         self._first: BlobReader | None = first
         self._interrupts: deque[Interrupt] = deque()
         self._free_buffers: list[bytearray] = []
@@ -66,9 +66,11 @@ class PartsReader(io.RawIOBase):
         self._offset = self._next_start = 0
         self._current: memoryview | None = None
         self._copied = 0
-        self._submit(interrupt)
-        for _ in range(connections):
-            self._submit(Interrupt())
+        self._pool = Workers(connections, "containerd-lite-part")
+        with Undo(self.close):
+            self._submit(interrupt)
+            for _ in range(connections):
+                self._submit(Interrupt())
 
     def readable(self) -> bool:
         """Return true, because the stream is readable."""
@@ -166,7 +168,8 @@ class PartsReader(io.RawIOBase):
         self._parts.clear()
 
     def __del__(self) -> None:
-        if not self.closed:
+        # An interrupt may have ended ``__init__`` before there was a pool.
+        if not self.closed and hasattr(self, "_pool"):
             # Do not wait, because this method may run in one of the pool's own threads.
             self._stop(wait=False)
             super().close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -26,6 +28,7 @@ from containerd_lite.registry.blob import BlobReader
 from containerd_lite.registry.parts import PartsReader
 from containerd_lite.registry.registry import Registry
 from tests.harness.interrupts import Interrupt as Interruption
+from tests.harness.interrupts import Tracer
 from tests.unit.registry.samples import Naps
 from tests.unit.registry.scripted import Reply, Request, Scripted, reply
 
@@ -287,11 +290,28 @@ def test_closing_ends_parts_that_stall(
         reader.read(1)
 
 
+def test_an_interrupt_at_any_line_of_opening_leaves_no_thread(
+    server: Scripted, registry: Registry, ref: Reference
+) -> None:
+    host = Host(server, 9 * PART)
+    hits = 0
+    while True:
+        gc.collect()  # else the lines of an earlier reader's __del__ may be among those that count
+        with suppress(Interruption), Tracer("registry/parts.py", hits) as tracer:
+            reader = opened(registry, ref, host)
+        if not tracer.hit:
+            break
+        assert not working()
+        hits += 1
+    assert hits > 30
+    assert reader.readall() == host.blob
+
+
 def test_a_signal_that_another_thread_gets_ends_a_read(
     server: Scripted, registry: Registry, ref: Reference
 ) -> None:
     host = Host(server, 9 * PART)
-    begun = threading.Semaphore(0)
+    begun, is_open = threading.Semaphore(0), threading.Event()
     for at in range(CONNECTIONS):
         stalling(server, host, at * PART, begun, True)
 
@@ -301,14 +321,17 @@ def test_a_signal_that_another_thread_gets_ends_a_read(
     def ring() -> None:
         for _ in range(CONNECTIONS):
             begun.acquire(timeout=PATIENCE)
+        is_open.wait(PATIENCE)
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     thread = threading.Thread(target=ring)
     thread.start()
     try:
-        with opened(registry, ref, host) as reader, pytest.raises(Interruption):
-            reader.readall()
+        with opened(registry, ref, host) as reader:
+            is_open.set()
+            with pytest.raises(Interruption):
+                reader.readall()
         assert reader.closed
     finally:
         thread.join(PATIENCE)
