@@ -30,7 +30,7 @@ class SnapshotInfo:
 
     Attributes:
         name: The key of the snapshot, or its name if it is committed.
-        parent: The name of the parent snapshot, or ``""`` if there is no parent.
+        parent: The name of the parent snapshot, or ``""`` if the snapshot has no parent.
         kind: ``view``, ``active`` or ``committed``.
         created_at: When the snapshot was created.
         updated_at: When the snapshot was last changed.

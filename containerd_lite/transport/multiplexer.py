@@ -3,10 +3,12 @@
 The package starts no thread of its own to read or write. A caller with bytes to send becomes the
 writer if no other thread is writing. A caller that waits becomes the reader if no other thread is
 reading. All other waiting callers are followers. When the reader's own wait is over, the reader
-stops reading, and wakes a follower, which becomes the next reader. The reader and the writer do not
-hold the lock while they use the socket: Python runs other threads during a system call, and these
-threads would have to wait for the lock. One condition always holds: if the lock is free and a
-caller waits, there is a reader, or a follower was woken to become the reader.
+stops reading, and wakes a follower, which becomes the next reader.
+
+The reader and the writer do not hold the lock while they use the socket. Python runs other threads
+during a system call, and these threads would have to wait for the lock. One condition always holds:
+if the lock is free and a caller waits, there is a reader, or a follower was woken to become the
+reader.
 
 A signal handler can raise an exception at any point (for example, KeyboardInterrupt). If a handler
 raises while the thread holds the lock or transfers bytes, the state of the connection is unknown,

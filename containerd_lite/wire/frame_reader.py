@@ -35,9 +35,9 @@ Handler = Callable[[memoryview, int, int, int], None]
 
 _PADDED_OR_PRIORITY = frames.PADDED | frames.HAS_PRIORITY
 #: Two rules for each frame type. The first rule is ``True`` if the stream id must not be 0,
-#: ``False`` if it must be 0, and ``None`` if any id is valid: WINDOW_UPDATE can have each id,
-#: and PUSH_PROMISE is always refused. The second rule is the length of the payload in bytes, or
-#: ``None`` if any length is valid.
+#: ``False`` if it must be 0, and ``None`` if this table allows any id. WINDOW_UPDATE can have any
+#: id, and PUSH_PROMISE is always refused. The second rule is the length of the payload in bytes,
+#: or ``None`` if any length is valid.
 _RULES: dict[int, tuple[bool | None, int | None]] = {
     DATA: (True, None),
     HEADERS: (True, None),
