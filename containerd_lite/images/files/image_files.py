@@ -11,11 +11,18 @@ import os
 from collections.abc import Sequence
 from contextlib import closing, suppress
 
-from ...errors import ContainerdError, FailedPrecondition, NotFound, ResourceExhausted
+from ...deadline import Deadline
+from ...errors import (
+    ContainerdError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    ResourceExhausted,
+)
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import quoted
-from ...records import replace
+from ...records import field, record, replace
 from ...services._types import Mount
 from ...services.diff import DiffService
 from ...services.snapshots import SnapshotService
@@ -28,15 +35,19 @@ from .layer_tree import (
     File,
     Folder,
     Node,
+    Steps,
     Symlink,
     Wanted,
-    follow,
+    names_in,
     read_tree,
 )
 
 #: The maximum number of times that all layers are read. The layers are read again if a link leads
 #: to a path that was not wanted in the last round.
 _MAX_ROUNDS = 4
+#: The maximum number of seconds for reading the layers of an image. In this time,
+#: zlib decompresses some 90 GB.
+_MAX_SECONDS = 300
 #: Label of a layer that the daemon writes for this module. The value identifies the call that
 #: requested the layer. Only this call deletes the layer.
 _OWNER = "containerd-lite/files"
@@ -61,12 +72,13 @@ def read_layer_files(
 
     Raises:
         ResourceExhausted: A file is larger than 4 MiB, or the layers have too many links.
+        DeadlineExceeded: The layers take more than 5 minutes to read.
         FailedPrecondition: This function does not support the format of a layer or a file.
         InvalidArgument: A layer is not a tar archive.
         DataLoss: A layer is cut off.
         NotFound: The content of a layer is missing.
     """
-    files = _LayerFiles(store, layers, names)
+    files = _LayerFiles(store, layers, names, Deadline(_MAX_SECONDS))
     for _ in range(_MAX_ROUNDS):
         found = {name: files.find(name) for name in names}
         if not files.must_read_again():
@@ -143,20 +155,42 @@ def read_only(mount: Mount) -> Mount:
     )
 
 
+@record
+class _OverlayFolder:
+    """A folder that an overlay of the layers shows.
+
+    Attributes:
+        parent: The parent; ``None`` for the root.
+        name: The name in the parent.
+        layers: What the layers have here, from the top layer down, as far as a lookup needed them:
+            the folder in the layer, and whether the layer hides lower layers.
+    """
+
+    parent: _OverlayFolder | None = None
+    name: str = ""
+    layers: list[tuple[Folder | None, bool]] = field(default_factory=list)
+
+
 class _LayerFiles:
     """Looks up paths in layers, from the top down; reads a layer only when a lookup needs it."""
 
     def __init__(
-        self, store: ContentStore, layers: Sequence[Descriptor], names: Sequence[str]
+        self,
+        store: ContentStore,
+        layers: Sequence[Descriptor],
+        names: Sequence[str],
+        deadline: Deadline,
     ) -> None:
         self._store = store
         self._layers = layers[::-1]
+        self._deadline = deadline
+        self._steps = Steps()
         self._wanted = Wanted()
         for name in names:
             self._wanted.add(below_root(name))
-        #: The value of ``_wanted`` when the layers in ``_trees`` were read.
+        #: The value of ``_wanted`` when the layers below ``_root`` were read.
         self._read_for = self._wanted.copy()
-        self._trees: list[Folder] = []
+        self._root = _OverlayFolder()
 
     def must_read_again(self) -> bool:
         """Return whether results of ``find`` can be wrong, so that the layers must be read again.
@@ -166,26 +200,28 @@ class _LayerFiles:
         if self._read_for == self._wanted:
             return False
         self._read_for = self._wanted.copy()
-        self._trees.clear()
+        self._root = _OverlayFolder()
         return True
 
     def find(self, name: str) -> File | BrokenLink | None:
         """Return the file at a path; the result is final if ``must_read_again`` returns false."""
-        folder: list[str] = []
+        place = self._root
         rest = below_root(name).split("/")[::-1]
         hops = 0
         while rest:
             part = rest.pop()
             if part == "..":
-                del folder[-1:]
+                place = place.parent or place
             if part in ("", ".", ".."):
                 continue
-            node = self._node([*folder, part])
+            node = self._node(place, part)
             if isinstance(node, Symlink) and hops < MAX_HOPS:
                 hops += 1
-                folder = follow(folder, node.target, rest)
+                if node.target.startswith("/"):
+                    place = self._root
+                rest.extend(names_in(node.target, self._steps))
             elif isinstance(node, Folder):
-                folder.append(part)
+                place = _OverlayFolder(place, part)
             else:
                 return self._file(node) if not any(rest) else None
         return None
@@ -196,22 +232,39 @@ class _LayerFiles:
             return node
         return None
 
-    def _node(self, path: list[str]) -> Node | None:
-        """Return the node that an overlay of the layers shows at a path.
-
-        The caller must have checked that the parent of the path is a folder in this overlay.
-        """
-        self._wanted.parts.update(path)
+    def _node(self, place: _OverlayFolder, name: str) -> Node | None:
+        """Return the node that an overlay of the layers shows at a name in a folder."""
+        self._wanted.parts.add(name)
         for number in range(len(self._layers)):
-            node, is_decided = _look_up(self._tree(number), path)
-            if is_decided:
-                return node
+            self._look_into(place, number)
+            folder, hides = place.layers[number]
+            found = folder.children.get(name) if folder is not None else None
+            if found is not None or hides:
+                return found
         return None
 
-    def _tree(self, number: int) -> Folder:
-        if number == len(self._trees):
-            self._trees.append(self._read_layer(self._layers[number]))
-        return self._trees[number]
+    def _look_into(self, place: _OverlayFolder, number: int) -> None:
+        """Make ``place.layers`` long enough for a layer's number."""
+        short: list[_OverlayFolder] = []
+        current: _OverlayFolder | None = place
+        while current is not None and len(current.layers) <= number:
+            short.append(current)
+            current = current.parent
+        for current in reversed(short):
+            for layer in range(len(current.layers), number + 1):
+                self._steps.take(1)
+                current.layers.append(self._folder(current, layer))
+
+    def _folder(self, place: _OverlayFolder, number: int) -> tuple[Folder | None, bool]:
+        """Return the folder in a layer, and whether the layer hides lower layers there."""
+        if place.parent is None:
+            root = self._read_layer(self._layers[number])
+            return root, root.opaque
+        above, hides = place.parent.layers[number]
+        found = above.children.get(place.name) if above is not None else None
+        if isinstance(found, Folder):
+            return found, hides or found.opaque
+        return None, hides or found is not None
 
     def _read_layer(self, layer: Descriptor) -> Folder:
         if not media_types.is_archive(layer.media_type):
@@ -219,21 +272,32 @@ class _LayerFiles:
                 f"layer {layer.digest} has media type {layer.media_type}, which is not supported"
             )
         with closing(self._store.reader(layer.digest)) as file:
-            return read_tree(decompressed(PlainStream(file)), self._read_for)
+            plain = decompressed(PlainStream(file))
+            return read_tree(
+                PlainStream(_Timed(plain, self._deadline)), self._read_for, self._steps
+            )
 
 
-def _look_up(tree: Folder, path: list[str]) -> tuple[Node | None, bool]:
-    """Return a layer's node at a path, and whether the layer hides lower layers at this path."""
-    node = tree
-    is_opaque = tree.opaque
-    for name in path[:-1]:
-        child = node.children.get(name)
-        if not isinstance(child, Folder):
-            return None, is_opaque or child is not None
-        node = child
-        is_opaque |= node.opaque
-    found = node.children.get(path[-1])
-    return found, is_opaque or found is not None
+class _Timed:
+    """A stream that raises ``DeadlineExceeded`` once a deadline has passed.
+
+    Args:
+        stream: The stream to read.
+        deadline: The deadline.
+    """
+
+    def __init__(self, stream: PlainStream, deadline: Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read bytes into ``buffer``, and return the number of bytes read; 0 at the end."""
+        if self._deadline.expired:
+            raise DeadlineExceeded(
+                "the image's layers take too long to read",
+                remedy="Pass user= as numbers, such as 1000:1000",
+            )
+        return self._stream.readinto(buffer)
 
 
 def _data(name: str, file: File | BrokenLink | None) -> bytes | None:

@@ -6,11 +6,9 @@ applies them to the upper directory of an overlay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from ...errors import FailedPrecondition, ResourceExhausted
 from ...records import field, record
-from ...store.tar import FILE, FOLDER, LINK, SPARSE, SYMLINK, Entry, Source, TarReader
+from ...store.tar import FILE, FOLDER, LINK, MAX_NAME, SPARSE, SYMLINK, Entry, Source, TarReader
 
 #: The maximum size in bytes of a file whose content is read (CVE-2026-47262).
 MAX_FILE = 4 << 20
@@ -18,6 +16,8 @@ MAX_FILE = 4 << 20
 MAX_HOPS = 40
 #: The maximum number of characters in all names and symbolic link targets of a layer's tree.
 _MAX_CHARACTERS = 16 << 20
+#: The maximum number of steps (see ``Steps``) for one image. They take about 0.5 s.
+MAX_STEPS = 2_000_000
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -90,60 +90,125 @@ class Wanted:
         return Wanted(set(self.paths), set(self.parts))
 
 
-def read_tree(stream: Source, wanted: Wanted) -> Folder:
+class Steps:
+    """Counts the steps that symbolic links and layers add to the resolution of paths.
+
+    A short symbolic link can lead to a path of 2,048 names, and 40 links can follow each other. So
+    a layer of a few kilobytes could ask for any amount of work.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_STEPS
+
+    def take(self, count: int) -> None:
+        """Count steps. Raise ``ResourceExhausted`` if there are too many in total."""
+        self._left -= count
+        if self._left < 0:
+            raise ResourceExhausted(
+                "the image's symbolic links take too many steps to follow",
+                remedy="Pass user= as numbers, such as 1000:1000, or build the image again",
+            )
+
+
+def read_tree(stream: Source, wanted: Wanted, steps: Steps) -> Folder:
     """Return the tree of a layer: its entries with a wanted name, and all its symbolic links.
 
     Args:
         stream: The uncompressed tar archive.
         wanted: The wanted paths.
+        steps: The steps of all layers of the image.
 
     Raises:
         InvalidArgument: The stream is not a tar archive.
         DataLoss: The archive is cut off.
-        ResourceExhausted: A wanted file is larger than 4 MiB, or the names and symbolic link
-            targets are too long in total.
-        FailedPrecondition: Symbolic links form a loop.
+        ResourceExhausted: A wanted file is larger than 4 MiB, the names and symbolic link targets
+            are too long in total, or the links take too many steps to follow.
+        FailedPrecondition: Symbolic links form a loop, or lead to a path of more than 4,096
+            characters.
     """
     reader = TarReader(stream, is_layer=True)
-    tree = _Tree(reader, wanted)
+    tree = _Tree(reader, wanted, steps)
     for entry in reader:
         tree.apply(entry)
     return tree.root
 
 
+@record
+class _LayerPath:
+    """A path in the tree, after all symbolic links have been followed.
+
+    Attributes:
+        names: The names in the path.
+        folders: The folder at each name, or ``None`` if the tree does not have it. The first folder
+            is the root, so that ``folders`` is one longer than ``names``.
+    """
+
+    names: list[str]
+    folders: list[Folder | None]
+
+    @property
+    def folder(self) -> Folder | None:
+        return self.folders[-1]
+
+    def path_of(self, base: str) -> str:
+        """Return the path of an entry in this folder."""
+        return "/".join((*self.names, base))
+
+    def child(self, name: str) -> Node | None:
+        folder = self.folders[-1]
+        return None if folder is None else folder.children.get(name)
+
+    def enter(self, name: str, folder: Folder | None) -> None:
+        self.names.append(name)
+        self.folders.append(folder)
+
+    def leave(self) -> None:
+        """Go to the parent; the parent of the root is the root."""
+        if self.names:
+            self.names.pop()
+            self.folders.pop()
+
+    def go_to_root(self) -> None:
+        self.names.clear()
+        del self.folders[1:]
+
+
 class _Tree:
     """The tree of a layer, built from the entries in order; later entries replace earlier ones."""
 
-    def __init__(self, reader: TarReader, wanted: Wanted) -> None:
+    def __init__(self, reader: TarReader, wanted: Wanted, steps: Steps) -> None:
         self.root = Folder()
         self._reader = reader
         self._wanted = wanted
+        self._steps = steps
         #: The number of characters in all names and symbolic link targets of the tree.
         self._characters = 0
-        #: The argument and the result of the last call of ``_folders``.
-        self._last: tuple[str, tuple[str, ...]] | None = None
+        #: The argument and the result of the last call of ``_parent``.
+        self._last: tuple[str, _LayerPath] | None = None
 
     def apply(self, entry: Entry) -> None:
         """Add an entry to the tree; a whiteout replaces the node that it names."""
-        parent, _, base = entry.name.rpartition("/")
+        path, _, base = entry.name.rpartition("/")
         if not base:
             return  # the root itself
-        folders = self._folders(parent)
+        parent = self._parent(path)
         if base == _OPAQUE:
-            self._make(folders).opaque = True
+            self._make(parent).opaque = True
         elif base.startswith(_WHITEOUT):
-            self._put(folders, base.removeprefix(_WHITEOUT), NoFile())
+            self._put(parent, base.removeprefix(_WHITEOUT), NoFile())
         elif entry.kind == FOLDER:
-            self._put_folder(folders, base)
+            self._put_folder(parent, base)
         else:
-            self._put(folders, base, self._node(entry, "/".join((*folders, base))))
+            self._put(parent, base, self._node(entry, parent, base))
 
-    def _node(self, entry: Entry, path: str) -> Node:
-        if entry.kind in (FILE, SPARSE):
-            return self._file(entry, path)
+    def _node(self, entry: Entry, parent: _LayerPath, base: str) -> Node:
         if entry.kind == SYMLINK:
             self._count(entry.target)
             return Symlink(entry.target)
+        if base not in self._wanted.parts:
+            return NoFile()  # ``_put`` does not keep it
+        if entry.kind in (FILE, SPARSE):
+            return self._file(entry, parent.path_of(base))
         return self._linked(entry.target) if entry.kind == LINK else NoFile()
 
     def _file(self, entry: Entry, path: str) -> File:
@@ -158,54 +223,49 @@ class _Tree:
 
     def _linked(self, target: str) -> Node:
         """Return the node at the target of a hard link, even if the node is a symbolic link."""
-        parent, _, base = target.rstrip("/").rpartition("/")
-        folders = self._resolved(parent)
-        folder = self._folder_at(folders)
-        found = folder.children.get(base) if folder else None
+        path, _, base = target.rstrip("/").rpartition("/")
+        parent = self._resolved(path)
+        found = parent.child(base)
         if found is None or isinstance(found, Folder):
-            return BrokenLink("/".join((*folders, base)))
+            return BrokenLink(parent.path_of(base))
         return found
 
-    def _put(self, folders: Sequence[str], base: str, node: Node) -> None:
+    def _put(self, parent: _LayerPath, base: str, node: Node) -> None:
         if isinstance(node, Symlink) or base in self._wanted.parts:
             self._count(base)
-            self._make(folders).children[base] = node
+            self._make(parent).children[base] = node
             self._last = None
         else:
-            self._remove(folders, base)
+            self._remove(parent, base)
 
-    def _put_folder(self, folders: Sequence[str], base: str) -> None:
-        folder = self._folder_at(folders)
+    def _put_folder(self, parent: _LayerPath, base: str) -> None:
         # If the folder exists, it stays, and later entries add to its content.
-        if folder is None or not isinstance(folder.children.get(base), Folder):
-            self._remove(folders, base)
-            if base in self._wanted.parts:
-                self._make((*folders, base))
+        if isinstance(parent.child(base), Folder):
+            return
+        self._remove(parent, base)
+        if base in self._wanted.parts:
+            self._count(base)
+            self._make(parent).children[base] = Folder()
 
-    def _remove(self, folders: Sequence[str], base: str) -> None:
-        folder = self._folder_at(folders)
-        if folder is not None and folder.children.pop(base, None) is not None:
+    def _remove(self, parent: _LayerPath, base: str) -> None:
+        if parent.folder is not None and parent.folder.children.pop(base, None) is not None:
             self._last = None
 
-    def _folder_at(self, folders: Iterable[str]) -> Folder | None:
-        current = self.root
-        for name in folders:
-            child = current.children.get(name)
-            if not isinstance(child, Folder):
-                return None
-            current = child
-        return current
+    def _make(self, place: _LayerPath, depth: int | None = None) -> Folder:
+        """Return the folder at a path; make the missing folders.
 
-    def _make(self, folders: Iterable[str]) -> Folder:
-        """Return the folder at a path; make the missing folders."""
-        current = self.root
-        for name in folders:
-            child = current.children.get(name)
-            if not isinstance(child, Folder):
+        Args:
+            place: The path.
+            depth: The number of names in the path to make. Default: all.
+        """
+        folder = self.root
+        for number, name in enumerate(place.names[:depth], 1):
+            child = place.folders[number]
+            if child is None:
                 self._count(name)
-                child = current.children[name] = Folder()
-            current = child
-        return current
+                child = folder.children[name] = place.folders[number] = Folder()
+            folder = child
+        return folder
 
     def _count(self, text: str) -> None:
         self._characters += len(text)
@@ -214,52 +274,49 @@ class _Tree:
                 "the names and symbolic link targets in a layer are too long in total"
             )
 
-    def _folders(self, parent: str) -> tuple[str, ...]:
-        """Return the path of an entry's parent, with links resolved, as a tuple of names.
+    def _parent(self, path: str) -> _LayerPath:
+        """Return the path of an entry's parent.
 
         This method adds the folders on this path to the tree, down to the last folder with a wanted
         name. The result of the last call is cached, because entries of one folder usually follow
         each other.
         """
-        if self._last is None or self._last[0] != parent:
-            folders = self._resolved(parent)
-            wanted = [n for n, name in enumerate(folders, 1) if name in self._wanted.parts]
-            self._make(folders[: wanted[-1] if wanted else 0])
-            self._last = (parent, folders)
+        if self._last is None or self._last[0] != path:
+            place = self._resolved(path)
+            wanted = [n for n, name in enumerate(place.names, 1) if name in self._wanted.parts]
+            self._make(place, wanted[-1] if wanted else 0)
+            self._last = (path, place)
         return self._last[1]
 
-    def _resolved(self, path: str) -> tuple[str, ...]:
-        """Return the names in a path after all symbolic links of this layer have been followed."""
-        current: list[str] = []
+    def _resolved(self, path: str) -> _LayerPath:
+        """Return a path after all symbolic links of this layer have been followed."""
+        place = _LayerPath([], [self.root])
         rest = path.split("/")[::-1]
         hops = 0
         while rest:
             name = rest.pop()
-            folder = self._folder_at(current)
-            child = folder.children.get(name) if folder else None
-            if isinstance(child, Symlink):
+            if name == "..":
+                place.leave()
+            elif name not in ("", "."):
+                child = place.child(name)
+                if not isinstance(child, Symlink):
+                    place.enter(name, child if isinstance(child, Folder) else None)
+                    continue
                 hops += 1
                 if hops > MAX_HOPS:
                     raise FailedPrecondition("a layer's symbolic links form a loop")
-                current = follow(current, child.target, rest)
-            elif name == "..":
-                del current[-1:]
-            elif name not in ("", "."):
-                current.append(name)
-        return tuple(current)
+                if child.target.startswith("/"):
+                    place.go_to_root()
+                rest.extend(names_in(child.target, self._steps))
+        if hops and sum(map(len, place.names)) + len(place.names) > MAX_NAME:
+            raise FailedPrecondition(
+                f"a layer's symbolic links lead to a path of more than {MAX_NAME} characters"
+            )
+        return place
 
 
-def follow(folder: list[str], target: str, rest: list[str]) -> list[str]:
-    """Follow a symbolic link during the resolution of a path.
-
-    Args:
-        folder: The path of the folder that contains the link, as a list of names.
-        target: The target of the link.
-        rest: The names in the path that are not resolved yet, as a stack. The names in ``target``
-            are pushed onto this stack.
-
-    Returns:
-        The path of the folder from which the resolution continues, as a list of names.
-    """
-    rest.extend(target.split("/")[::-1])
-    return [] if target.startswith("/") else folder
+def names_in(target: str, steps: Steps) -> list[str]:
+    """Return the names in the target of a symbolic link, last name first, and count the steps."""
+    names = target.split("/")[::-1]
+    steps.take(len(names))
+    return names
