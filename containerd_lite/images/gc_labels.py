@@ -12,17 +12,13 @@ from collections.abc import Iterable
 from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
+from ..oci.image_record import MAX_LABEL
 from ..oci.reference import Reference
 
 _CONTENT = "containerd.io/gc.ref.content"
 _SOURCE = "containerd.io/distribution.source"
 SNAPSHOT = "containerd.io/gc.ref.snapshot"
 UNCOMPRESSED = "containerd.io/uncompressed"
-#: Label of an image that was converted from schema 1. Its value is the digest of the original
-#: manifest.
-CONVERTED = "io.containerd.image/converted-docker-schema1"
-#: The maximum size of a label in bytes, key and value together, as in containerd's pkg/labels.
-_MAX_LABEL = 4096
 #: The key of a referrer's label contains this many characters of the referrer's digest. Unlike a
 #: number, these characters identify the referrer.
 _SHORT_DIGEST = 12
@@ -75,7 +71,7 @@ def source_label(reference: Reference, present: str = "") -> dict[str, str]:
     """
     repositories = {reference.repository, *filter(None, present.split(","))}
     key, value = source_key(reference), ",".join(sorted(repositories))
-    return {key: value} if len(key) + len(value) <= _MAX_LABEL else {}
+    return {key: value} if len(key) + len(value) <= MAX_LABEL else {}
 
 
 def source_key(reference: Reference) -> str:

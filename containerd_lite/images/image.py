@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import TypeAlias
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, NotFound
+from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.config import ImageConfig, chain_ids
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
-from ..oci.image_record import ImageRecord
+from ..oci.image_record import ImageRecord, check_name, stands_for_other
 from ..oci.manifest import Index, Manifest
 from ..store.documents import read_document
 from ..store.protocol import read_blob
@@ -55,6 +57,20 @@ class Image:
     def labels(self) -> dict[str, str]:
         """The labels of the name; empty in a ``Layout``."""
         return self.record.labels
+
+    def holds_other_digest(self) -> bool:
+        """Return whether the name holds a digest, but refers to other content.
+
+        The CRI plugin names an image after the digest of its config. Such a name is right, too.
+        """
+        if not stands_for_other(self.name, self.target, self.labels):
+            return False
+        return not (digests.is_digest(self.name) and self._has_config(self.name))
+
+    def _has_config(self, digest: str) -> bool:
+        with suppress(NotFound, InvalidArgument):
+            return self._manifest.config.digest == digest
+        return False
 
     def manifest(self) -> Manifest:
         """Return the manifest for the client's platform.
@@ -211,8 +227,18 @@ def top_snapshot(
 
 
 def find_image(backend: ImageBackend, name: str) -> Image:
-    """Return the image with a full or familiar name; see ``Client.get_image``."""
-    return Image(backend, find(backend.names, name))
+    """Return the image with a full or familiar name; see ``Client.get_image``.
+
+    Another program can let a name that holds a digest refer to other content.
+
+    Raises:
+        NotFound: No image has this name.
+        DigestMismatch: The name holds a digest, but refers to other content.
+    """
+    image = Image(backend, find(backend.names, name))
+    if image.holds_other_digest():
+        check_name(image.name, image.target, image.labels)
+    return image
 
 
 def list_images(backend: ImageBackend, *filters: str) -> list[Image]:
@@ -283,5 +309,5 @@ def name_and_target(backend: ImageBackend, source: ImageLike) -> tuple[str, Desc
     """
     if isinstance(source, Descriptor):
         return "", source
-    found = find(backend.names, source) if isinstance(source, str) else source
+    found = find_image(backend, source) if isinstance(source, str) else source
     return found.name, found.target

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import AlreadyExists, DigestMismatch, InvalidArgument, NotFound, Unavailable
+from ..errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
-from ..oci.image_record import ImageRecord
+from ..oci.image_record import ImageRecord, check_name, recorded
 from ..oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -42,6 +43,19 @@ class Names(Protocol):
         """Let ``name`` refer to ``target``; create the name if it does not exist.
 
         The labels of an existing name are replaced, unless ``labels`` is ``None``.
+        The record does not keep annotations of ``target`` that are too long for a label.
+
+        Raises:
+            DigestMismatch: ``name`` holds a digest, but ``target`` has another digest.
+            InvalidArgument: The annotations of ``target`` are too long in total.
+        """
+
+    def put_all(
+        self, targets: Mapping[str, Descriptor], labels: Mapping[str, str] | None = None
+    ) -> Sequence[ImageRecord]:
+        """Create or update several names; see ``put``. Return the records in the same order.
+
+        No name is written if one of them is refused.
         """
 
     def delete(self, name: str, *, sync: bool = False) -> None:
@@ -79,6 +93,20 @@ class DaemonNames:
 
         Another client may create or delete the same name at the same time.
         """
+        return self.put_all({name: target}, labels)[0]
+
+    def put_all(
+        self, targets: Mapping[str, Descriptor], labels: Mapping[str, str] | None = None
+    ) -> Sequence[ImageRecord]:
+        """Create or update several names; see ``Names.put_all``."""
+        for name, target in targets.items():
+            check_name(name, target, labels or {})
+        checked = {name: recorded(name, target) for name, target in targets.items()}
+        return [self._write(name, target, labels) for name, target in checked.items()]
+
+    def _write(
+        self, name: str, target: Descriptor, labels: Mapping[str, str] | None
+    ) -> ImageRecord:
         fields = ("target",) if labels is None else ()
         for _ in range(_MOST_TRIES):
             with suppress(AlreadyExists):
@@ -99,8 +127,9 @@ def find(names: Names, name: str) -> ImageRecord:
         NotFound: The store has no such name.
     """
     candidates = [name]
-    with suppress(InvalidArgument):
-        candidates.append(str(Reference.parse(name)))
+    if not digests.is_digest(name):  # a reference could have the repository sha256 and this tag
+        with suppress(InvalidArgument):
+            candidates.append(str(Reference.parse(name)))
     for candidate in dict.fromkeys(candidates):
         with suppress(NotFound):
             return names.get(candidate)
@@ -127,10 +156,9 @@ def name_of(target: Descriptor, name: str) -> str:
         InvalidArgument: ``name`` is not a valid reference.
         DigestMismatch: ``name`` contains a digest that is not the digest of ``target``.
     """
-    reference = Reference.parse(name)
-    if reference.digest not in ("", target.digest):
-        raise DigestMismatch(f"the digest in {name} is not the image's digest {target.digest}")
-    return str(reference)
+    found = name if digests.is_digest(name) else str(Reference.parse(name))
+    check_name(found, target, {})
+    return found
 
 
 def parse_name(name: str) -> Reference | None:

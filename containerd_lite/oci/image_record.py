@@ -1,12 +1,27 @@
-"""The record of an image: its name, target and labels."""
+"""The record of an image: its name, target and labels, and the rules for names and targets."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from ..records import field, record
+from ..errors import DigestMismatch, InvalidArgument
+from ..records import field, record, replace
 from ..unread import Unread, absent
+from . import digest as digests
 from .descriptor import Descriptor
+from .document import quoted
+
+#: Label of an image that was converted from schema 1. Its value is the digest of the original
+#: manifest.
+CONVERTED = "io.containerd.image/converted-docker-schema1"
+#: Label of an image whose manifest was repaired. Its value is the digest of the original manifest.
+REPAIRED = "containerd-lite/repaired-from"
+#: The maximum size of a label in bytes, key and value together (containerd's pkg/labels).
+MAX_LABEL = 4096
+#: The maximum size in bytes of all annotations of a target. The daemon sends the targets of all
+#: images of a namespace in one message of at most 16 MiB.
+_MAX_ANNOTATIONS = 64 << 10
 
 
 @record(frozen=True)
@@ -26,3 +41,53 @@ class ImageRecord(Unread):
     labels: dict[str, str] = field(default_factory=dict, hash=False)
     created_at: datetime | None = field(default_factory=absent)
     updated_at: datetime | None = field(default_factory=absent)
+
+
+def digest_in(name: str) -> str:
+    """Return the digest that a name consists of or ends with; ``""`` if there is none."""
+    digest = name.rpartition("@")[2]
+    return digest if digests.is_digest(digest) else ""
+
+
+def stands_for_other(name: str, target: Descriptor, labels: Mapping[str, str]) -> bool:
+    """Return whether a name holds a digest, but its target has another digest.
+
+    The digest may also be the one that the target was converted from, as the record's labels say.
+    """
+    digest = digest_in(name)
+    known = (target.digest, labels.get(CONVERTED), labels.get(REPAIRED))
+    return digest != "" and digest not in known
+
+
+def check_name(name: str, target: Descriptor, labels: Mapping[str, str]) -> None:
+    """Check that a name that holds a digest stands for the content with this digest.
+
+    Raises:
+        DigestMismatch: The name holds another digest than that of the target.
+    """
+    if stands_for_other(name, target, labels):
+        raise DigestMismatch(
+            f"{quoted(name)} holds a digest, but the image has the digest {target.digest}",
+            remedy="Give the image a name without a digest",
+        )
+
+
+def recorded(name: str, target: Descriptor) -> Descriptor:
+    """Return a target as a record keeps it: without annotations that are too long for a label.
+
+    Raises:
+        InvalidArgument: The other annotations have more than 64 KiB in total.
+    """
+    kept, total = {}, 0
+    for key, text in target.annotations.items():
+        size = len(key.encode()) + len(text.encode())
+        if size <= MAX_LABEL:
+            kept[key] = text
+            total += size
+    if total > _MAX_ANNOTATIONS:
+        raise InvalidArgument(
+            f"the annotations of image {quoted(name)} have {total} bytes, more than the "
+            f"{_MAX_ANNOTATIONS} allowed",
+            remedy="Remove annotations from the image's entry in the index",
+        )
+    return replace(target, annotations=kept) if len(kept) < len(target.annotations) else target

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ..errors import InvalidArgument, ResourceExhausted
 from ..oci import media_types
-from ..oci.document import Document, quoted
+from ..oci.document import MAX_DOCUMENT, Document, quoted
 from .folder import read, replace
 
 INDEX = "index.json"
-#: The maximum size of an index in bytes, as in containerd's importer.
-MAX_INDEX = 20 << 20
+#: The maximum size of an index in bytes, for reading and for writing.
+MAX_INDEX = MAX_DOCUMENT
 #: Fields that only manifests have. Another program could read an index with one of these fields as
 #: a manifest (CVE-2021-41190).
 _NOT_IN_INDEX = ("config", "layers", "fsLayers")
@@ -30,7 +30,7 @@ def parse_index(body: bytes, what: str = INDEX) -> Document:
     """Parse an index, but not its entries. ``entries`` reads the entries.
 
     Args:
-        body: The content of the file, of at most 20 MiB.
+        body: The content of the file, of at most 4 MiB.
         what: The name of the document in error messages.
 
     Raises:
@@ -67,7 +67,7 @@ def load(path: Path) -> Document:
 
     Raises:
         InvalidArgument: The file is not an index.
-        SizeMismatch: The file has more than 20 MiB.
+        SizeMismatch: The file has more than 4 MiB.
     """
     try:
         return parse_index(read(path, MAX_INDEX), str(path))
@@ -84,7 +84,7 @@ def save(path: Path, index: Document, changed: Iterable[Document]) -> None:
         changed: The new entries.
 
     Raises:
-        ResourceExhausted: The new index has more than 20 MiB, so that ``load`` would refuse it.
+        ResourceExhausted: The new index has more than 4 MiB, so that ``load`` would refuse it.
         InvalidArgument: The index cannot be written as JSON.
     """
     fields = {**index.fields, "manifests": [entry.fields for entry in changed]}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..oci.descriptor import Descriptor
 from ..oci.document import Document
-from ..oci.image_record import ImageRecord
+from ..oci.image_record import ImageRecord, check_name, recorded
 from ..records import replace
 from .layout_store import LayoutStore
 
@@ -73,17 +73,31 @@ class LayoutNames:
 
         Returns:
             The new record.
+
+        Raises:
+            DigestMismatch: ``name`` holds a digest, but ``target`` has another digest.
+            InvalidArgument: The annotations of ``target`` are too long in total.
+            ResourceExhausted: The index would be too large, or the disk is full.
         """
+        return self.put_all({name: target})[0]
+
+    def put_all(
+        self, targets: Mapping[str, Descriptor], labels: Mapping[str, str] | None = None
+    ) -> Sequence[ImageRecord]:
+        """Create or change several names, and write the index once; see ``put``.
+
+        No name is written if one of them is refused.
+        """
+        for name, target in targets.items():
+            check_name(name, target, {})
+        checked = {name: recorded(name, target) for name, target in targets.items()}
         with self._store.changing_entries() as entries:
-            old = _find(name, entries)
-            # Keep IMAGE_NAME and REF_NAME of an existing name: some tools read only one of them.
-            names = _split_annotations(old[0])[0] if old else {REF_NAME: name}
-            named = replace(target, annotations={**_split_annotations(target)[1], **names})
-            if old and old != [named]:
-                entries[:] = [entry for entry in entries if _name(entry) != name]
-            if old != [named]:
-                entries.append(Document(named.to_json(), name))
-        return _record(named)
+            old = _by_name(entries, checked)
+            new = {name: _named(name, target, old[name]) for name, target in checked.items()}
+            changed = {name for name, entry in new.items() if old[name] != [entry]}
+            entries[:] = [entry for entry in entries if _name(entry) not in changed]
+            entries += [Document(new[name].to_json(), name) for name in new if name in changed]
+        return [_record(entry) for entry in new.values()]
 
     def delete(self, name: str, *, sync: bool = False) -> None:
         """Delete a name. The blobs of the image stay in the layout.
@@ -115,6 +129,23 @@ class LayoutNames:
 
 def _find(name: str, entries: Iterable[Document]) -> list[Descriptor]:
     return [Descriptor.read(entry) for entry in entries if _name(entry) == name]
+
+
+def _by_name(entries: Iterable[Document], names: Iterable[str]) -> dict[str, list[Descriptor]]:
+    """Return the entries of each of ``names``."""
+    found: dict[str, list[Descriptor]] = {name: [] for name in names}
+    for entry in entries:
+        name = _name(entry)
+        if name in found:
+            found[name].append(Descriptor.read(entry))
+    return found
+
+
+def _named(name: str, target: Descriptor, old: Sequence[Descriptor]) -> Descriptor:
+    """Return the new entry of a name that has the entries ``old``."""
+    # Keep IMAGE_NAME and REF_NAME of an existing name: some tools read only one of them.
+    names = _split_annotations(old[0])[0] if old else {REF_NAME: name}
+    return replace(target, annotations={**_split_annotations(target)[1], **names})
 
 
 def _name(entry: Document) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from ...errors import DiffIDMismatch, InvalidArgument, NotFound
@@ -24,7 +24,7 @@ from ...store.layers import MAGIC, PlainStream, detect
 from ...store.layout_names import IMAGE_NAME
 from ...store.protocol import ContentStore, read_blob
 from ...store.tar import normalise_name
-from .intake import MAX_JSON, Intake
+from .intake import Intake
 
 _FIELDS = ("Config", "RepoTags", "Layers")
 _LAYERS = {
@@ -34,6 +34,9 @@ _LAYERS = {
 }
 #: Maximum number of links to follow for one file, as in Linux.
 _MOST_LINKS = 40
+#: The maximum size in bytes of all configs in total. A config is parsed for each image that has it.
+#: Real configs have some 10 KB.
+_MAX_CONFIGS = 64 << 20
 
 
 @record(frozen=True)
@@ -57,16 +60,14 @@ def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor
         body: The content of ``manifest.json``.
 
     Raises:
-        InvalidArgument: ``manifest.json`` or a config is not valid.
+        InvalidArgument: ``manifest.json`` or a config is not valid, or the configs are too large in
+            total.
         NotFound: The archive lacks a file that ``manifest.json`` lists.
     """
     found = []
-    targets: dict[_Saved, Descriptor] = {}
+    files = _Files(intake, store)
     for saved in _parse(body):
-        untagged = replace(saved, tags=())
-        if untagged not in targets:
-            targets[untagged] = _manifest(intake, store, saved)
-        target = targets[untagged]
+        target = files.manifest(saved)
         for tag in saved.tags:
             name = str(Reference.parse(tag))
             found.append(replace(target, annotations={IMAGE_NAME: name}))
@@ -78,7 +79,7 @@ def entries(intake: Intake, store: ContentStore, body: bytes) -> list[Descriptor
 def _parse(body: bytes) -> tuple[_Saved, ...]:
     # ``Document`` can read only JSON objects, but ``manifest.json`` is a list. So the list is
     # wrapped in an object.
-    document = Document.parse(b'{"images":' + body + b"}", "manifest.json", limit=MAX_JSON + 11)
+    document = Document.parse(b'{"images":' + body + b"}", "manifest.json", limit=MAX_DOCUMENT + 11)
     if len(document.fields) != 1:
         raise InvalidArgument("manifest.json must be a single JSON list")
     return document.each("images", _saved)
@@ -91,33 +92,80 @@ def _saved(document: Document) -> _Saved:
     )
 
 
-def _manifest(intake: Intake, store: ContentStore, saved: _Saved) -> Descriptor:
-    config = Descriptor(media_types.DOCKER_CONFIG, *_find(intake, saved.config))
-    parsed = ImageConfig.parse(read_blob(store, config, MAX_DOCUMENT))
-    if len(saved.layers) != len(parsed.diff_ids):  # checked before any layer is read
-        raise InvalidArgument(
-            f"{quoted(saved.config)} has {len(parsed.diff_ids)} diff IDs, but manifest.json "
-            f"lists {len(saved.layers)} layers"
-        )
-    layers = [_layer(store, *_find(intake, name)) for name in saved.layers]
-    _check_diff_ids(layers, parsed)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": media_types.DOCKER_MANIFEST,
-        "config": config.to_json(),
-        "layers": [layer.to_json() for layer in layers],
-    }
-    body = json.dumps(manifest, separators=(",", ":")).encode()
-    digest = intake.write_blob(digests.of(body), len(body), PlainStream(io.BytesIO(body)))
-    return Descriptor(media_types.DOCKER_MANIFEST, digest, len(body), platform=parsed.platform)
+class _Files:
+    """Finds the files that ``manifest.json`` lists; reads each config and each layer's head once.
+
+    Args:
+        intake: The intake that has read the archive.
+        store: The store that has the archive's blobs.
+    """
+
+    def __init__(self, intake: Intake, store: ContentStore) -> None:
+        self._intake = intake
+        self._store = store
+        self._found: dict[str, tuple[str, int]] = {}
+        self._layers: dict[str, Descriptor] = {}
+        self._manifests: dict[tuple[str, ...], Descriptor] = {}
+        self._configs_size = 0
+        self._last: tuple[str, ImageConfig] | None = None
+
+    def manifest(self, saved: _Saved) -> Descriptor:
+        """Return the manifest of an image; write it to the store if no earlier image has it."""
+        target = Descriptor(media_types.DOCKER_CONFIG, *self._find(saved.config))
+        config = self._config(target)
+        if len(saved.layers) != len(config.diff_ids):  # checked before any layer is read
+            raise InvalidArgument(
+                f"{quoted(saved.config)} has {len(config.diff_ids)} diff IDs, but manifest.json "
+                f"lists {len(saved.layers)} layers"
+            )
+        layers = [self._layer(*self._find(name)) for name in saved.layers]
+        key = (target.digest, *(layer.digest for layer in layers))
+        if key not in self._manifests:
+            _check_diff_ids(layers, config)
+            self._manifests[key] = self._write(target, config, layers)
+        return self._manifests[key]
+
+    def _write(
+        self, target: Descriptor, config: ImageConfig, layers: Sequence[Descriptor]
+    ) -> Descriptor:
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": media_types.DOCKER_MANIFEST,
+            "config": target.to_json(),
+            "layers": [layer.to_json() for layer in layers],
+        }
+        body = json.dumps(manifest, separators=(",", ":")).encode()
+        digest = self._intake.write_blob(digests.of(body), len(body), PlainStream(io.BytesIO(body)))
+        return Descriptor(media_types.DOCKER_MANIFEST, digest, len(body), platform=config.platform)
+
+    def _config(self, target: Descriptor) -> ImageConfig:
+        """Return a config. The images of one config usually follow each other in the list."""
+        if self._last is None or self._last[0] != target.digest:
+            self._configs_size += target.size
+            if self._configs_size > _MAX_CONFIGS:
+                raise InvalidArgument(
+                    f"the configs in manifest.json have more than {_MAX_CONFIGS} bytes in total"
+                )
+            body = read_blob(self._store, target, MAX_DOCUMENT)
+            self._last = (target.digest, ImageConfig.parse(body))
+        return self._last[1]
+
+    def _find(self, name: str) -> tuple[str, int]:
+        """Return the digest and the size of a file in the archive, or of the target of a link."""
+        if name not in self._found:
+            self._found[name] = _find(self._intake, normalise_name(name))
+        return self._found[name]
+
+    def _layer(self, digest: str, size: int) -> Descriptor:
+        if digest not in self._layers:
+            with self._store.reader(digest) as file:
+                media_type = _LAYERS[detect(file.read(MAGIC))]
+            self._layers[digest] = Descriptor(media_type, digest, size)
+        return self._layers[digest]
 
 
 def _find(intake: Intake, name: str) -> tuple[str, int]:
-    """Return the digest and the size of a file in the archive.
-
-    ``name`` can be the name of a link to this file.
-    """
-    path = normalise_name(name)
+    path = name
     for _ in range(_MOST_LINKS):
         if path in intake.blobs:
             return intake.blobs[path]
@@ -125,11 +173,6 @@ def _find(intake: Intake, name: str) -> tuple[str, int]:
             raise NotFound(f"the archive has no file {quoted(path)}", remedy="Save the image again")
         path = intake.links[path]
     raise InvalidArgument(f"{quoted(name)} has too many levels of links in the archive")
-
-
-def _layer(store: ContentStore, digest: str, size: int) -> Descriptor:
-    with store.reader(digest) as file:
-        return Descriptor(_LAYERS[detect(file.read(MAGIC))], digest, size)
 
 
 def _check_diff_ids(layers: list[Descriptor], config: ImageConfig) -> None:

@@ -20,7 +20,7 @@ from ...oci import media_types
 from ...oci.config import ImageConfig
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT, Document, quoted
-from ...oci.image_record import ImageRecord
+from ...oci.image_record import ImageRecord, check_name
 from ...oci.manifest import Index, Manifest
 from ...oci.reference import MAX_REFERENCE, Reference
 from ...records import replace
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__package__)
 
 _VERSION = "1.0.0"
+#: The maximum number of names in an archive. An index of 4 MiB has room for some 14,000.
+_MAX_NAMES = 10_000
 
 
 def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> list[Image]:
@@ -102,11 +104,10 @@ def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> lis
             for platform in platforms.wanted or (backend.platform,):
                 image = Image(backend.with_defaults(platform=platform), _record(name, target))
                 _unpack(unpacker, image)
-    found = []
-    for name, target in targets.items():
-        found.append(Image(backend, backend.names.put(name, target, request.labels)))
-        job.report("done", name)
-    return found
+    records = backend.names.put_all(targets, request.labels)
+    for record in records:
+        job.report("done", record.name)
+    return [Image(backend, record) for record in records]
 
 
 def _record(name: str, target: Descriptor) -> ImageRecord:
@@ -146,7 +147,9 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
     The full names are chosen as in ``ctr images import``.
 
     Raises:
-        InvalidArgument: A name is not valid, or two images have the same name.
+        InvalidArgument: A name is not valid, two images have the same name, or there are too many
+            names.
+        DigestMismatch: A name ends with a digest that is not the image's.
     """
     base = None if ref is None else Reference.parse(ref)
     found: dict[str, Descriptor] = {}
@@ -158,10 +161,18 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
         # name.
         target = replace(entry, annotations=annotations)
         name = _valid_name(full) if full else _name_of_ref_name(base, short)
+        if digests.is_digest(name) and name != target.digest:
+            # The CRI plugin names images after the digests of their configs. It makes these names
+            # again, so they are not imported.
+            _LOGGER.debug("the name %s of %s is not imported", name, target.digest)
+            continue
+        check_name(name, target, {})
         if name and found.setdefault(name, target).digest != target.digest:
             raise InvalidArgument(f"the archive has two images called {quoted(name)}")
         if not full and not short:
             nameless.append(target)
+        if len(found) > _MAX_NAMES:
+            raise InvalidArgument(f"the archive has more than {_MAX_NAMES} names of images")
     if base is not None and len(nameless) == 1 and not found:
         found[str(base)] = nameless[0]
     return found

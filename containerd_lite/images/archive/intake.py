@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from ...errors import AlreadyExists, ContainerdError, DataLoss, InvalidArgument, SizeMismatch
 from ...oci import digest as digests
-from ...oci.document import quoted
+from ...oci.document import MAX_DOCUMENT, quoted
 from ...progress import Stage
 from ...records import record
 from ...store.layers import MAGIC, PlainStream, decompressed, detect
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 OCI_LAYOUT, INDEX, DOCKER = "oci-layout", "index.json", "manifest.json"
 _DOCUMENTS = (OCI_LAYOUT, INDEX, DOCKER)
-#: Maximum number of bytes of a JSON document, as in containerd's importer.
-MAX_JSON = 20 << 20
 #: Base names of files in Docker archives. Only Docker versions of 2015 need these files.
 _LEGACY = ("repositories", "VERSION", "json")
 _BUFFER = 1 << 20
@@ -127,8 +125,8 @@ class Intake:
 
     @staticmethod
     def _read(name: str, size: int, data: Source) -> bytes:
-        if size > MAX_JSON:
-            raise InvalidArgument(f"{name} has {size} bytes; at most {MAX_JSON} are allowed")
+        if size > MAX_DOCUMENT:
+            raise InvalidArgument(f"{name} has {size} bytes; at most {MAX_DOCUMENT} are allowed")
         body = bytearray(size)
         _read_exactly(data, memoryview(body))
         return bytes(body)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from ...errors import AlreadyExists, ContainerdError, NoMatchingPlatform, NotFound
 from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
-from ...oci.image_record import ImageRecord
+from ...oci.image_record import ImageRecord, check_name, recorded, stands_for_other
 from ...store.protocol import ContentStore, ingest_ref
 from ...undo import Undo
 from ..image import Image
@@ -45,7 +45,8 @@ class NameChanges:
         """Return the images that have one of ``names`` and the wanted platforms.
 
         If an image lacks the wanted platforms, its name is restored: an old name refers to its old
-        image again, and a new name is deleted. After an error, all names are restored.
+        image again, and a new name is deleted. The same holds for a name that is a digest of other
+        content. After an error, all names are restored.
 
         Args:
             names: The names that the daemon has created or changed.
@@ -55,25 +56,42 @@ class NameChanges:
 
         Raises:
             NoMatchingPlatform: No image has the wanted platforms.
+            DigestMismatch: A name ends with a digest, but refers to other content.
             NotFound: Content is missing. The message lists the digests of the missing content.
         """
         found = [Image(self._backend, self._backend.names.get(name)) for name in names]
+        with Undo(lambda: self._restore(found)):
+            return self._accept(found, platforms, is_complete)
+
+    def _accept(
+        self, found: Sequence[Image], platforms: Platforms, is_complete: bool
+    ) -> list[Image]:
         matching: list[Image] = []
         mismatch = None
-        with Undo(lambda: self._restore(found)):
-            for image in found:
-                try:
-                    image.expect(platforms)
-                    matching.append(image)
-                except NoMatchingPlatform as error:
-                    mismatch = error
-            if mismatch is not None and not matching:
-                raise mismatch
-            if not is_complete:
-                for image in matching:
-                    self._expect_complete(image, platforms)
+        for image in found:
+            if image.holds_other_digest():
+                if not digests.is_digest(image.name):
+                    check_name(image.name, image.target, image.labels)
+                continue
+            try:
+                image.expect(platforms)
+                matching.append(image)
+            except NoMatchingPlatform as error:
+                mismatch = error
+        if mismatch is not None and not matching:
+            raise mismatch
+        if not is_complete:
+            for image in matching:
+                self._expect_complete(image, platforms)
         self._restore([image for image in found if image not in matching])
-        return matching
+        return list(map(self._trimmed, matching))
+
+    def _trimmed(self, image: Image) -> Image:
+        """Write the name again if its target has annotations that are too long for a label."""
+        if recorded(image.name, image.target) == image.target:
+            return image
+        names = self._backend.names
+        return Image(self._backend, names.put(image.name, image.target, image.labels))
 
     def _expect_complete(self, image: Image, platforms: Platforms) -> None:
         report = check_target(self._backend, image.name, image.target, platforms)
@@ -89,7 +107,7 @@ class NameChanges:
         for image in images:
             old = self._old_records.get(image.name)
             with suppress(ContainerdError):
-                if old is None:
+                if old is None or stands_for_other(old.name, old.target, old.labels):
                     image.delete()
                 else:
                     self._backend.names.put(old.name, old.target, old.labels)

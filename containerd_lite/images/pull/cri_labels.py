@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
+from ...oci.image_record import MAX_LABEL
 from ...records import replace
 from ..names import full_name
 from ..walk import Handler, WrapHandler
@@ -21,8 +22,6 @@ IMAGE_REF = f"{_PREFIX}.image-ref"
 LAYER_DIGEST = f"{_PREFIX}.layer-digest"
 IMAGE_LAYERS = f"{_PREFIX}.image-layers"
 MANIFEST_DIGEST = f"{_PREFIX}.manifest-digest"
-#: The maximum size of a label in bytes, key and value together (containerd's pkg/labels).
-_MAX_LABEL = 4096
 
 
 def append_info(ref: str) -> WrapHandler:
@@ -79,7 +78,7 @@ def _layer_list(children: Iterable[Descriptor]) -> str:
     for child in children:
         if media_types.is_layer(child.media_type):
             longer = f"{listed},{child.digest}" if listed else child.digest
-            if len(IMAGE_LAYERS) + len(longer) > _MAX_LABEL:
+            if len(IMAGE_LAYERS) + len(longer) > MAX_LABEL:
                 break
             listed = longer
     return listed

@@ -10,11 +10,11 @@ from ...debug import LoggedStep
 from ...errors import InvalidArgument
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
+from ...oci.image_record import CONVERTED, REPAIRED, digest_in
 from ...records import replace
 from ...store.write_locks import write_lock
 from .. import daemon
 from ..concurrency import USUAL_LARGE
-from ..gc_labels import CONVERTED
 from ..image import Image
 from ..image_backend import ImageBackend
 from ..job import Job
@@ -113,7 +113,10 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
         walk = FetchWalk(request, backend, source, target)
         unpacked = walk.run()
         if walk.has_octet_config:
-            target = repair_octet_config(backend.store, target, job)
+            repaired = repair_octet_config(backend.store, target, job)
+            if digest_in(name) and repaired != target:
+                labels[REPAIRED] = target.digest
+            target = repaired
         job.report("done", name)
     record = backend.names.put(name, target, labels)
     return Image(backend, record, is_lazy=any(manifest.is_lazy for manifest in unpacked))

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from containerd_lite import Client, ProgressEvent
-from containerd_lite.images.gc_labels import CONVERTED
 from containerd_lite.images.job import Job
 from containerd_lite.images.pull.convert_manifest import repair_octet_config
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.oci.image_record import CONVERTED
 from tests.e2e.client.test_pull import LOCAL, content_labels
 from tests.harness import images
 from tests.harness.daemon import Daemon

@@ -156,7 +156,8 @@ def test_what_is_there_is_not_written_again(layout: Layout, tmp_path: Path) -> N
         ({}, None, ""),
         ({}, "app:1", NAME),
         ({archives.IMAGE_NAME: "Own Name!"}, None, "Own Name!"),
-        ({archives.IMAGE_NAME: "sha256:" + 64 * "a"}, None, "sha256:" + 64 * "a"),
+        ({archives.IMAGE_NAME: OURS.digest}, None, OURS.digest),
+        ({archives.IMAGE_NAME: "sha256:" + 64 * "a"}, None, ""),
     ],
 )
 def test_names(layout: Layout, annotations: dict[str, str], ref: str | None, name: str) -> None:
