@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
 from typing import BinaryIO, cast
 
@@ -60,6 +60,10 @@ class DaemonStore:
     def reader(self, digest: str) -> BinaryIO:
         """Return a blob as a seekable binary file; see ``ContentStore.reader``."""
         return cast(BinaryIO, io.BufferedReader(_Reader(self._service, digest), _READ_BUFFER))
+
+    def verified_reader(self, digest: str, size: int, report: Callable[[int], object]) -> BinaryIO:
+        """Return a blob as a file; see ``ContentStore.verified_reader``."""
+        return self.reader(digest)
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> DaemonWriter:
         """Start or continue a write; see ``ContentStore.writer``."""

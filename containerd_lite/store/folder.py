@@ -1,15 +1,28 @@
-"""Bounded reads and atomic writes of files in a folder that other processes can also change."""
+"""A folder whose files other users may have made: bounded reads, atomic writes, no links."""
 
 from __future__ import annotations
 
+import fcntl
+import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from ..errors import ContainerdError, SizeMismatch
+from ..deadline import Deadline, backoff
+from ..errors import ContainerdError, InvalidArgument, NotFound, SizeMismatch, Unavailable
 from ..system import of_system
 from ..undo import Undo
+
+#: ``O_NONBLOCK`` lets the opening of a FIFO return at once, and has no effect on regular files.
+_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+#: The seconds to wait while another process holds the folder's lock. Writers of this package hold
+#: the lock for a few milliseconds.
+_LOCK_SECONDS = 60.0
 
 
 @contextmanager
@@ -37,23 +50,192 @@ def explained(folder: Path) -> Iterator[None]:
         raise of_system(error, place=folder) from error
 
 
-def read(path: Path, limit: int) -> bytes:
-    """Return the content of a file. Raise ``SizeMismatch`` if it has more than ``limit`` bytes."""
-    with path.open("rb") as file:
-        # Request the file's size and one more byte: Python allocates a buffer of the requested
-        # size, so a request for "limit" bytes would allocate far too much.
-        body = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
-    if len(body) > limit:
-        raise SizeMismatch(f"{path} is larger than the {limit} bytes allowed")
-    return body
+class UntrustedFolder:
+    """A folder. Names of files in it are relative, such as ``"blobs/sha256/abc"``.
+
+    The caller trusts the path of the folder, but not the content of the folder: somebody else may
+    have made it. So no method follows a link below the folder, and no method opens a FIFO, a device
+    or a socket. Otherwise, a link could lead a push or a pull to a file outside the folder.
+
+    All methods raise the errors of ``explained``. The methods that take the name of a file also
+    raise ``InvalidArgument`` if the name belongs to a link, or to a file that is not regular.
+
+    Args:
+        path: The path of the folder, which need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def _parent_of(self, name: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """Yield a descriptor of the folder that contains a file, and the file's base name.
+
+        Args:
+            name: The name of the file.
+            make: Whether to make missing folders below this folder.
+        """
+        *folders, base = name.split("/")
+        place = self.path
+        try:
+            descriptor = os.open(place, _FOLDER)
+            try:
+                for folder in folders:
+                    place /= folder
+                    if make:
+                        with suppress(FileExistsError):
+                            os.mkdir(folder, dir_fd=descriptor)
+                    inner = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+                    os.close(descriptor)
+                    descriptor = inner
+                place = self.path / name
+                yield descriptor, base
+            finally:
+                os.close(descriptor)
+        except ContainerdError:
+            raise
+        except OSError as error:
+            error.filename = str(place)  # the error has only the base name
+            if place != self.path and os.path.islink(place):
+                raise _not_regular(place) from error
+            raise of_system(error) from error
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> io.FileIO:
+        """Open a regular file without a buffer.
+
+        Args:
+            name: The name of the file.
+            flags: The access mode, and further flags for ``os.open``. ``os.O_CREAT`` makes missing
+                folders, too.
+        """
+        is_new = bool(flags & os.O_CREAT)
+        with self._parent_of(name, make=is_new) as (parent, base):
+            descriptor = os.open(base, flags | _FILE, 0o666, dir_fd=parent)
+            with Undo(lambda: os.close(descriptor)):
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise _not_regular(self.path / name)
+                is_writable = flags & os.O_ACCMODE != os.O_RDONLY
+                return io.FileIO(descriptor, "r+b" if is_writable else "rb")
+
+    def reader(self, name: str) -> BinaryIO:
+        """Open a regular file for buffered reading."""
+        return cast(BinaryIO, io.BufferedReader(self.open(name)))
+
+    def stat(self, name: str) -> os.stat_result:
+        """Return the status of a regular file."""
+        with self._parent_of(name) as (parent, base):
+            found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                raise _not_regular(self.path / name)
+            return found
+
+    def has(self, name: str) -> bool:
+        """Return whether a regular file exists."""
+        with suppress(NotFound):
+            self.stat(name)
+            return True
+        return False
+
+    def names(self, name: str = "") -> list[str]:
+        """Return the sorted names in a folder; an empty list if the folder does not exist.
+
+        Args:
+            name: The name of the folder. Default: this folder.
+        """
+        with suppress(NotFound), self._parent_of(f"{name}/." if name else ".") as (folder, _):
+            return sorted(os.listdir(folder))
+        return []
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            SizeMismatch: The file has more than ``limit`` bytes.
+        """
+        with self.reader(name) as file, explained(self.path / name):
+            # Request the file's size and one more byte: Python allocates a buffer of the requested
+            # size, so a request for "limit" bytes would allocate far too much.
+            body = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+        if len(body) > limit:
+            raise SizeMismatch(f"{self.path / name} is larger than the {limit} bytes allowed")
+        return body
+
+    def replace(self, name: str, body: bytes) -> None:
+        """Replace the content of a file atomically: readers see the old or the new content.
+
+        This also holds after a crash of the machine.
+        """
+        scratch = f"{scratch_of(name)}{os.urandom(4).hex()}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with Undo(lambda: self.remove(scratch)), explained(self.path / name):
+            with self.open(scratch, flags) as file:
+                rest = memoryview(body)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file)
+            self.rename(scratch, name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file. If a file has the new name, replace it."""
+        with (
+            self._parent_of(new, make=True) as (to, base),
+            self._parent_of(old) as (parent, old_base),
+        ):
+            os.rename(old_base, base, src_dir_fd=parent, dst_dir_fd=to)
+
+    def remove(self, name: str) -> None:
+        """Delete a file or a link."""
+        with self._parent_of(name) as (parent, base):
+            os.unlink(base, dir_fd=parent)
+
+    def make(self, name: str) -> None:
+        """Make a folder, and its missing parents, unless it exists."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._parent_of(f"{name}/.", make=True):
+            pass
+
+    def remove_empty(self, name: str) -> None:
+        """Delete a folder. Raise ``FailedPrecondition`` if it is not empty."""
+        with self._parent_of(name) as (parent, base):
+            os.rmdir(base, dir_fd=parent)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder during the block.
+
+        Raises:
+            Unavailable: Another process has held the lock for a minute.
+        """
+        with explained(self.path):
+            descriptor = os.open(self.path, _FOLDER)
+        try:
+            _lock(lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB), self.path)
+            yield
+        finally:
+            os.close(descriptor)
 
 
-def replace(path: Path, body: bytes) -> None:
-    """Replace the content of a file atomically: readers see the old or the new content."""
-    scratch = path.with_name(f"{scratch_of(path.name)}{os.urandom(4).hex()}")
-    with Undo(lambda: scratch.unlink(missing_ok=True)):
-        scratch.write_bytes(body)
-        scratch.replace(path)
+def _lock(attempt: Callable[[], None], path: Path) -> None:
+    deadline = Deadline(_LOCK_SECONDS)
+    for wait in backoff(0.001, 0.1):
+        try:
+            attempt()
+        except BlockingIOError:
+            if deadline.expired:
+                raise Unavailable(
+                    f"another process has locked {path} for {_LOCK_SECONDS:.0f} s",
+                    remedy="Find the process with lslocks or fuser, or use another folder",
+                ) from None
+            time.sleep(wait)
+        else:
+            return
+
+
+def _not_regular(path: Path) -> InvalidArgument:
+    return InvalidArgument(
+        f"{path} is not a regular file, or is behind a link",
+        remedy="Copy the layout with cp -RL, or use another folder",
+    )
 
 
 def scratch_of(name: str) -> str:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
-from ..errors import InvalidArgument, ResourceExhausted
+from ..errors import InvalidArgument, NotFound, ResourceExhausted
 from ..oci import media_types
 from ..oci.document import MAX_DOCUMENT, Document, quoted
-from .folder import read, replace
+from .folder import UntrustedFolder
 
 INDEX = "index.json"
 #: The maximum size of an index in bytes, for reading and for writing.
@@ -62,24 +61,26 @@ def entries(index: Document) -> tuple[Document, ...]:
     return index.each("manifests", lambda entry: entry)
 
 
-def load(path: Path) -> Document:
+def load(folder: UntrustedFolder) -> Document:
     """Return the index of a layout. If the file does not exist, return an index without entries.
 
     Raises:
         InvalidArgument: The file is not an index.
         SizeMismatch: The file has more than 4 MiB.
     """
+    what = str(folder.path / INDEX)
     try:
-        return parse_index(read(path, MAX_INDEX), str(path))
-    except FileNotFoundError:
-        return Document({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}, str(path))
+        body = folder.read(INDEX, MAX_INDEX)
+    except NotFound:
+        return Document({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX}, what)
+    return parse_index(body, what)
 
 
-def save(path: Path, index: Document, changed: Iterable[Document]) -> None:
+def save(folder: UntrustedFolder, index: Document, changed: Iterable[Document]) -> None:
     """Write an index with new entries to its file. If the write fails, the file stays unchanged.
 
     Args:
-        path: The path of the file.
+        folder: The folder of the layout.
         index: The old index. All its fields except the entries are written unchanged.
         changed: The new entries.
 
@@ -87,6 +88,7 @@ def save(path: Path, index: Document, changed: Iterable[Document]) -> None:
         ResourceExhausted: The new index has more than 4 MiB, so that ``load`` would refuse it.
         InvalidArgument: The index cannot be written as JSON.
     """
+    path = folder.path / INDEX
     fields = {**index.fields, "manifests": [entry.fields for entry in changed]}
     if fields == index.fields:
         return
@@ -104,4 +106,4 @@ def save(path: Path, index: Document, changed: Iterable[Document]) -> None:
             f"{path} would have {len(body)} bytes, more than the {MAX_INDEX} allowed",
             remedy="Delete names that are not needed, or use another layout",
         )
-    replace(path, body)
+    folder.replace(INDEX, body)

@@ -5,7 +5,7 @@ The verbs for images use stores only through these protocols.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import BinaryIO, Protocol
 
 from ..errors import SizeMismatch
@@ -100,6 +100,23 @@ class ContentStore(Protocol):
 
         Raises:
             NotFound: The store has no such blob.
+        """
+
+    def verified_reader(self, digest: str, size: int, report: Callable[[int], object]) -> BinaryIO:
+        """Return a blob as a seekable binary file, whose content is verified before it is read.
+
+        A daemon has verified the content when it was written. Somebody else can have made the
+        folder of a layout, so a layout hashes the file first.
+
+        Args:
+            digest: The digest of the blob.
+            size: The size of the blob in bytes.
+            report: A function that is called with the number of bytes hashed so far.
+
+        Raises:
+            NotFound: The store has no such blob.
+            SizeMismatch: The content does not have this size.
+            DigestMismatch: The content does not have this digest.
         """
 
     def writer(self, ref: str, *, size: int = 0, expected: str = "") -> Writer:

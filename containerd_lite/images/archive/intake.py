@@ -17,15 +17,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
-from ...errors import AlreadyExists, ContainerdError, DataLoss, InvalidArgument, SizeMismatch
+from ...errors import (
+    AlreadyExists,
+    ContainerdError,
+    DataLoss,
+    InvalidArgument,
+    NotFound,
+    SizeMismatch,
+)
 from ...oci import digest as digests
 from ...oci.document import MAX_DOCUMENT, quoted
 from ...progress import Stage
 from ...records import record
+from ...store.folder import UntrustedFolder
 from ...store.layers import MAGIC, PlainStream, decompressed, detect
 from ...store.protocol import ContentStore, Writer
 from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, link_target
-from ...system import is_regular, open_file
 from ..job import Job, side_by_side
 
 if TYPE_CHECKING:
@@ -205,7 +212,9 @@ class Intake:
         if not isinstance(source, str | os.PathLike):
             self._read_archive(source, workers)
         elif os.path.isdir(source):
-            side_by_side(self._read_one, _files_in_folder(Path(source)), self._job, workers)
+            side_by_side(
+                self._read_one, _files_in_folder(UntrustedFolder(Path(source))), self._job, workers
+            )
         else:
             with open(source, "rb", buffering=0) as file:
                 self._read_archive(cast(BinaryIO, file), workers)
@@ -249,31 +258,20 @@ def _position(file: BinaryIO) -> tuple[int, int] | None:
     return raw.fileno(), file.tell()
 
 
-def _files_in_folder(folder: Path) -> Iterator[ArchiveFile]:
+def _files_in_folder(folder: UntrustedFolder) -> Iterator[ArchiveFile]:
     """Yield the files of an OCI image layout; ignore other files in the folder."""
     names = [OCI_LAYOUT, INDEX]
     for algorithm in digests.ALGORITHMS:
-        blobs = folder / "blobs" / algorithm
-        found = sorted(os.listdir(blobs)) if blobs.is_dir() else []
+        found = folder.names(f"blobs/{algorithm}")
         names += (f"blobs/{algorithm}/{n}" for n in found if digests.is_digest(f"{algorithm}:{n}"))
     for name in names:
-        with suppress(FileNotFoundError):
-            yield ArchiveFile(name, (folder / name).lstat().st_size, _open_regular(folder / name))
+        with suppress(NotFound):
+            yield ArchiveFile(name, folder.stat(name).st_size, _opened(folder, name))
 
 
 @contextmanager
-def _open_regular(path: Path) -> Iterator[Source]:
-    """Open a regular file.
-
-    Refuse links, which can lead out of the folder, and pipes, which can block.
-    """
-    try:
-        file = open_file(path, os.O_NOFOLLOW)
-    except OSError as error:
-        raise InvalidArgument(f"{path} is not a regular file: {error.strerror}") from error
-    with file:
-        if not is_regular(file):
-            raise InvalidArgument(f"{path} is not a regular file")
+def _opened(folder: UntrustedFolder, name: str) -> Iterator[Source]:
+    with folder.open(name) as file:
         yield FileStream(file.fileno())
 
 

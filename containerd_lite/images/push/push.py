@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import BinaryIO
 
@@ -105,7 +106,7 @@ def push(
         NoMatchingPlatform: The target lacks a wanted platform.
         DigestMismatch: ``name`` contains a digest that is not the digest of the pushed root.
     """
-    contents = _StoreContents(store, parse_name(name))
+    contents = _StoreContents(store, parse_name(name), job)
     choice = Choice(name, platforms, sparse)
     gate = Gate(job, max_concurrent_uploads)
     plan = Planner(contents, choice, job, workers=gate.workers).plan(target)
@@ -119,6 +120,7 @@ class _StoreContents:
     Args:
         store: The store.
         target: The reference to push to. ``None`` if the name to push to is not a reference.
+        job: The job that the push is part of.
     """
 
     remedy = (
@@ -126,8 +128,9 @@ class _StoreContents:
         "with fetch_missing"
     )
 
-    def __init__(self, store: ContentStore, target: Reference | None) -> None:
+    def __init__(self, store: ContentStore, target: Reference | None, job: Job) -> None:
         self._store = store
+        self._job = job
         self._target = target
         self._labels: dict[str, Mapping[str, str]] = {}
 
@@ -149,9 +152,13 @@ class _StoreContents:
         """Return a blob as a file that begins at ``offset``; see ``Contents.open_at``."""
         if blob.data is not None:
             return content_opener(blob.data)(offset)
-        file = self._store.reader(blob.digest)
+        file = self._store.verified_reader(blob.digest, blob.size, partial(self._report, blob))
         file.seek(offset)
         return file
+
+    def _report(self, blob: Descriptor, seen: int) -> None:
+        self._job.check()
+        self._job.report("verifying", blob.digest, seen, blob.size)
 
     def repositories(self, blob: Descriptor, parents: Sequence[Descriptor]) -> Sequence[str]:
         """Return the repositories that are named in the labels of the blob and of its parents.

@@ -22,7 +22,8 @@ from containerd_lite.images.pull.fetch_blob import fetch_blob
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.store.layout_store import LayoutStore, LayoutWriter
+from containerd_lite.store.layout_store import LayoutStore
+from containerd_lite.store.layout_writer import LayoutWriter
 from containerd_lite.store.protocol import ingest_ref
 from tests.harness import images
 from tests.unit.images.own import OwnResolver

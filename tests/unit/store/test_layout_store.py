@@ -22,6 +22,7 @@ from containerd_lite.errors import (
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.store.folder import UntrustedFolder
 from containerd_lite.store.layout_names import LayoutNames
 from containerd_lite.store.layout_store import LayoutStore
 from containerd_lite.store.protocol import ContentStore, read_blob
@@ -102,6 +103,10 @@ def test_sha512(store: LayoutStore) -> None:
     assert [info.digest for info in store.walk()] == [digest]
 
 
+def path_of(store: LayoutStore, digest: str) -> Path:
+    return store.path / "blobs" / digest.replace(":", "/")
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_what_is_broken_stays_until_the_good_is_there(store: LayoutStore, algorithm: str) -> None:
     digest, size = digests.of(BODY, algorithm), len(BODY)
@@ -109,18 +114,18 @@ def test_what_is_broken_stays_until_the_good_is_there(store: LayoutStore, algori
         writer.write(BODY)
         writer.commit()
     for broken in (b"broken", BODY):  # the latter is not
-        store._blob_path(digest).write_bytes(broken)
+        path_of(store, digest).write_bytes(broken)
         with store.replacing_writer("a", size=size, expected=digest) as writer:
             writer.write(BODY[::-1])
             with pytest.raises(DigestMismatch):
                 writer.commit()
         store.abort("a")
-        assert store._blob_path(digest).read_bytes() == broken
+        assert path_of(store, digest).read_bytes() == broken
         with store.replacing_writer("a", size=size, expected=digest) as writer:
             writer.write(BODY)
-            assert store._blob_path(digest).read_bytes() == broken
+            assert path_of(store, digest).read_bytes() == broken
             assert writer.commit() == digest
-        assert store._blob_path(digest).read_bytes() == BODY
+        assert path_of(store, digest).read_bytes() == BODY
         assert store.statuses() == []
 
 
@@ -291,15 +296,15 @@ def test_names_are_given_while_the_first_write_makes_the_index(
     store: LayoutStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another one names an image after this one has seen that there is no index."""
-    locked = LayoutStore._locked
+    locked = UntrustedFolder.locked
 
-    def late(self: LayoutStore) -> AbstractContextManager[None]:
+    def late(self: UntrustedFolder) -> AbstractContextManager[None]:
         monkeypatch.undo()
         names = LayoutNames(LayoutStore(store.path))
         names.put("a", Descriptor(media_types.OCI_MANIFEST, DIGEST, 5))
         return locked(self)
 
-    monkeypatch.setattr(LayoutStore, "_locked", late)
+    monkeypatch.setattr(UntrustedFolder, "locked", late)
     store.writer("a").close()
     assert [found.name for found in LayoutNames(store).list()] == ["a"]
 
