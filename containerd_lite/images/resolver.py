@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
@@ -154,6 +154,7 @@ class RegistryResolver:
         tls: TLS files for the registries, as for ``Registry``.
         proxy: The URL of a proxy, as for ``Registry``.
         max_rate: The maximum number of bytes per second, for each registry. Default: no limit.
+        realm_hosts: Host names of further token servers that get credentials, as for ``Registry``.
         connections: How many connections fetch the parts of a large blob in parallel. Several
             connections help if the latency is high.
         progress: A function that is called with an event for each repeated request.
@@ -168,6 +169,7 @@ class RegistryResolver:
         tls: TlsFiles | None = None,
         proxy: str | None = None,
         max_rate: float | None = None,
+        realm_hosts: Iterable[str] = (),
         connections: int = 1,
         progress: ProgressCallback | None = None,
     ) -> None:
@@ -182,6 +184,7 @@ class RegistryResolver:
             tls=tls,
             proxy=proxy,
             max_rate=max_rate,
+            realm_hosts=tuple(realm_hosts),
             progress=progress,
         )
         self._lock = threading.Lock()

@@ -13,7 +13,8 @@ from ..errors import InvalidArgument
 from ..oci.document import quoted
 from ..oci.reference import DEFAULT_HOST, is_host
 from ..records import field, record
-from .destinations import Url, is_loopback
+from .addresses import is_loopback
+from .destinations import Url
 
 #: The host of Docker Hub's registry. References name this registry docker.io.
 _DOCKER_ENDPOINT = "registry-1.docker.io"
@@ -61,6 +62,8 @@ class Host:
         capabilities: The operations for which the client is allowed to use the host.
         tls: The TLS settings.
         headers: Headers that every request to the host carries. They can contain secrets.
+        realm_hosts: Names of further hosts to which the client is allowed to send the credentials
+            if the host names a token server there.
         dial_timeout: Seconds that the client waits for a connection. Default: the client's
             ``connect_timeout``.
     """
@@ -70,6 +73,7 @@ class Host:
     capabilities: frozenset[str] = CAPABILITIES
     tls: TlsFiles = TlsFiles()
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    realm_hosts: frozenset[str] = frozenset()
     dial_timeout: float | None = None
 
     @property

@@ -24,6 +24,7 @@ from ..oci.document import Document, quoted
 from ..records import record, replace
 from .destinations import Url
 from .hosts import CAPABILITIES, Host, TlsFiles, own_host
+from .realms import parse_realm_hosts
 
 #: Largest file in bytes. Real files have a few kilobytes.
 _MAX_FILE = 1 << 20
@@ -38,6 +39,7 @@ _FORMS = {
     "header": 'a table "header" with name = "value" or name = ["value", "value"], in ASCII',
     "override_path": "override_path = true",
     "dial_timeout": 'dial_timeout = "10s", or "1m30s", or "500ms"',
+    "realm_hosts": 'realm_hosts = ["auth.registry.example"], with names of hosts only',
 }
 _REMEDY = "Correct the file; containerd's docs/hosts.md describes the form of hosts.toml"
 #: The position in a message of the TOML parser. The rest of the message may quote the file.
@@ -230,6 +232,7 @@ class _HostsFile:
             _capabilities(table),
             tls=tls or TlsFiles(),
             headers=_headers(table),
+            realm_hosts=_realm_hosts(table),
             dial_timeout=_dial_timeout(table),
         )
 
@@ -344,6 +347,14 @@ def _headers(table: _Table) -> tuple[tuple[str, str], ...]:
             table.refuse("header", f"has a value for {quoted(name)} that is not printable ASCII")
         found += [(name, text) for text in texts]
     return tuple(found)
+
+
+def _realm_hosts(table: _Table) -> frozenset[str]:
+    """Return the further token servers of a host. containerd ignores this key."""
+    texts = table.texts("realm_hosts")
+    with suppress(InvalidArgument):
+        return parse_realm_hosts(texts)
+    table.refuse("realm_hosts", "has an entry that is not the name of a host")
 
 
 def _dial_timeout(table: _Table) -> float | None:

@@ -20,7 +20,8 @@ from ..deadline import Deadline
 from ..debug import LoggedStep
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..records import record
-from .destinations import AddressLevel, Destinations, Url
+from .addresses import AddressLevel
+from .destinations import Destinations, Url
 from .hosts import TlsFiles
 from .http_connection import BUFFER, POOLS, ActiveRequest, BoundedResponse, Raw
 from .http_errors import TRANSPORT_FAULTS, Retryable, transport_failure, visible_cause
@@ -190,13 +191,13 @@ class Response:
 class Transport:
     """Sends requests over connections that are pooled by scheme, host and port. Thread-safe.
 
-    The ``tls`` settings are for the host with the name ``tls_host``.
+    The ``tls`` settings are for the origin ``tls_origin``.
     """
 
     def __init__(
         self,
         *,
-        tls_host: str,
+        tls_origin: str,
         bounds: Bounds,
         user_agent: str,
         network: Destinations,
@@ -205,7 +206,7 @@ class Transport:
         proxies: Proxies | None = None,
     ) -> None:
         self._network = network
-        self._tls_host = tls_host
+        self._tls_origin = tls_origin
         self._bounds = bounds
         self._agent = user_agent
         self._bandwidth = bandwidth or BandwidthLimit()
@@ -318,7 +319,7 @@ class Transport:
             manager = self._managers.get(proxy)
             if manager is None:
                 manager = self._managers[proxy] = _manager(proxy)
-        own = url.host == self._tls_host
+        own = url.origin == self._tls_origin
         arguments = self._contexts.pool_arguments(own) if url.scheme == "https" else {}
         pool = manager.connection_from_host(url.host, url.port, url.scheme, arguments)
         if isinstance(manager, ProxyManager) and url.scheme == "http":

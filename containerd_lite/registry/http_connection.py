@@ -23,7 +23,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..deadline import Deadline
 from ..interrupt import current_interrupt
-from .destinations import AddressLevel, Destinations, refuse_private
+from .addresses import AddressLevel
+from .destinations import Destinations, refuse_private
 from .pace import LeastRate
 
 #: Bytes that one read requests from the socket, unless the caller's buffer is larger.

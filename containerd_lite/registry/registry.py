@@ -29,6 +29,7 @@ from .openers import Content, opener
 from .pace import BandwidthLimit
 from .parts import PartsReader
 from .proxies import Proxies
+from .realms import parse_realm_hosts
 from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
 
 #: Folders in which administrators configure registries for containerd and Docker.
@@ -76,7 +77,8 @@ class Registry:
         max_rate: Largest number of bytes per second that this client sends and receives in total.
             Default: no limit.
         realm_hosts: Host names of further token servers to which the client is allowed to send
-            the credentials.
+            the credentials. Without this argument, only a token server on the registry's own host
+            gets the credentials, and the published token servers of Docker Hub and GitLab.com.
         user_agent: The ``User-Agent`` header of all requests.
         progress: A function that is called with an event before each retry.
         network: Finds out how private a host's addresses are. Tests replace it.
@@ -124,7 +126,7 @@ class Registry:
             bandwidth=BandwidthLimit(max_rate, sleep=sleep),
             proxies=Proxies(proxy),
             source=_credential_source(host, credentials),
-            realm_hosts=tuple(realm_hosts),
+            realm_hosts=parse_realm_hosts(realm_hosts),
             sleep=sleep,
             report=self._report,
             warnings=self._warnings,
@@ -469,7 +471,7 @@ class _Settings:
     bandwidth: BandwidthLimit
     proxies: Proxies
     source: CredentialSource | None
-    realm_hosts: tuple[str, ...]
+    realm_hosts: frozenset[str]
     sleep: Callable[[float], object]
     report: Report
     warnings: list[str]
@@ -477,7 +479,7 @@ class _Settings:
     def session(self, host: Host, tries: int) -> Session:
         """Return a session with ``host`` that tries each request up to ``tries`` times."""
         transport = Transport(
-            tls_host=host.base.host,
+            tls_origin=host.base.origin,
             bounds=replace(self.bounds, connect=host.dial_timeout or self.bounds.connect),
             user_agent=self.user_agent,
             network=self.network,

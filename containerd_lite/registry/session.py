@@ -16,8 +16,9 @@ from ..lazy import lazy_pattern
 from ..progress import ProgressEvent
 from ..records import field, record
 from ..undo import Undo
+from .addresses import AddressLevel
 from .auth import Authenticator
-from .destinations import AddressLevel, Url, check_redirect
+from .destinations import Url, check_redirect
 from .hosts import Host
 from .http import Body, Response, Transport
 from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, status_failure

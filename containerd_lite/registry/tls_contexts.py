@@ -13,11 +13,12 @@ from .hosts import TlsFiles
 
 
 class Contexts:
-    """The TLS contexts for one host, and for other hosts to which this host refers. Thread-safe.
+    """The TLS contexts for one origin, and for other origins to which it refers. Thread-safe.
 
-    All settings apply to the host itself. For the other hosts (redirects, token realms), only the
-    certificate authorities apply. The client sends no certificate to the other hosts, and always
-    verifies their certificates. Each context is made when it is first needed.
+    All settings apply to the origin itself. For other origins (redirects, token realms), even on
+    another port of the same host, only the certificate authorities apply. The client sends no
+    certificate to other origins, and always verifies their certificates. Each context is made when
+    it is first needed.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -28,7 +29,7 @@ class Contexts:
     def pool_arguments(self, own: bool) -> dict[str, object]:
         """Return the keyword arguments of a urllib3 pool.
 
-        ``own`` says whether the pool is for the host itself. Raises InvalidArgument if a file
+        ``own`` says whether the pool is for the origin itself. Raises InvalidArgument if a file
         cannot be used.
         """
         # A new context reads the system's certificates, so each context is made only once.

@@ -26,10 +26,11 @@ from ..locks import holding
 from ..oci.document import Document, quoted
 from ..records import field, record
 from .credentials import Credentials
-from .destinations import Url, check_realm
+from .destinations import Url
 from .hosts import Host
 from .http import Response, Transport
 from .http_errors import MAX_ERROR, Retryable, status_failure
+from .realms import check_realm
 
 #: The ``client_id`` that this client sends to token servers (RFC 6749, appendix A.1).
 CLIENT_ID = "containerd_lite"

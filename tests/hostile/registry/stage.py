@@ -19,13 +19,9 @@ import pytest
 from containerd_lite.deadline import Deadline
 from containerd_lite.errors import ContainerdError
 from containerd_lite.oci.reference import Reference
+from containerd_lite.registry.addresses import AddressLevel, address_level
 from containerd_lite.registry.credentials import Credentials
-from containerd_lite.registry.destinations import (
-    AddressLevel,
-    Destinations,
-    address_level,
-    addresses,
-)
+from containerd_lite.registry.destinations import Destinations, addresses
 from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.registry import Registry
 from tests.harness.tls import localhost_pem
