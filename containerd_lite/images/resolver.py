@@ -153,6 +153,7 @@ class RegistryResolver:
             Docker's folders in ``/etc``.
         tls: TLS files for the registries, as for ``Registry``.
         proxy: The URL of a proxy, as for ``Registry``.
+        proxy_ca: Authorities of an https proxy, as for ``Registry``.
         max_rate: The maximum number of bytes per second, for each registry. Default: no limit.
         realm_hosts: Host names of further token servers that get credentials, as for ``Registry``.
         connections: How many connections fetch the parts of a large blob in parallel. Several
@@ -168,6 +169,7 @@ class RegistryResolver:
         hosts_dirs: Sequence[StrPath] = HOSTS_DIRS,
         tls: TlsFiles | None = None,
         proxy: str | None = None,
+        proxy_ca: Iterable[StrPath] = (),
         max_rate: float | None = None,
         realm_hosts: Iterable[str] = (),
         connections: int = 1,
@@ -183,6 +185,7 @@ class RegistryResolver:
             hosts_dirs=hosts_dirs,
             tls=tls,
             proxy=proxy,
+            proxy_ca=tuple(proxy_ca),
             max_rate=max_rate,
             realm_hosts=tuple(realm_hosts),
             progress=progress,

@@ -27,7 +27,7 @@ from .http_connection import BUFFER, POOLS, ActiveRequest, BoundedResponse, Raw
 from .http_errors import TRANSPORT_FAULTS, Retryable, transport_failure, visible_cause
 from .pace import BandwidthLimit, LeastRate
 from .proxies import Proxies
-from .tls_contexts import Contexts
+from .tls_contexts import Contexts, ProxyContexts
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -204,6 +204,7 @@ class Transport:
         tls: TlsFiles | None = None,
         bandwidth: BandwidthLimit | None = None,
         proxies: Proxies | None = None,
+        proxy_contexts: ProxyContexts | None = None,
     ) -> None:
         self._network = network
         self._tls_origin = tls_origin
@@ -212,6 +213,7 @@ class Transport:
         self._bandwidth = bandwidth or BandwidthLimit()
         self._proxies = proxies or Proxies()
         self._contexts = Contexts(tls or TlsFiles())
+        self._proxy_contexts = proxy_contexts or ProxyContexts()
         self._lock = threading.Lock()
         self._managers: dict[str | None, PoolManager] = {}
 
@@ -318,9 +320,12 @@ class Transport:
         with self._lock:
             manager = self._managers.get(proxy)
             if manager is None:
-                manager = self._managers[proxy] = _manager(proxy)
-        own = url.origin == self._tls_origin
-        arguments = self._contexts.pool_arguments(own) if url.scheme == "https" else {}
+                manager = self._managers[proxy] = _manager(proxy, self._proxy_contexts)
+        arguments: dict[str, object] = {}
+        if url.scheme == "https":
+            arguments = self._contexts.pool_arguments(url.origin == self._tls_origin)
+        elif proxy is not None and _is_secure(proxy):
+            arguments = self._proxy_contexts.pool_arguments()
         pool = manager.connection_from_host(url.host, url.port, url.scheme, arguments)
         if isinstance(manager, ProxyManager) and url.scheme == "http":
             return pool, f"{url.origin}{url.target}", dict(manager.proxy_headers)
@@ -339,17 +344,29 @@ class Transport:
             manager.clear()
 
 
-def _manager(proxy: str | None) -> PoolManager:
+def _is_secure(proxy: str) -> bool:
+    """Return whether the URL of a proxy has the scheme https."""
+    return proxy.lower().startswith("https:")
+
+
+def _manager(proxy: str | None, contexts: ProxyContexts) -> PoolManager:
     """Return a pool manager for direct connections, or for connections through ``proxy``."""
     manager: PoolManager
     if proxy is None:
         manager = PoolManager(maxsize=_POOLED, block=False)
     else:
+        context = contexts.tunnel if _is_secure(proxy) else None
         try:
             parts = parse_url(proxy)
             headers = make_headers(proxy_basic_auth=unquote(parts.auth)) if parts.auth else {}
             bare = parts._replace(auth=None).url
-            manager = ProxyManager(bare, proxy_headers=headers, maxsize=_POOLED, block=False)
+            manager = ProxyManager(
+                bare,
+                proxy_headers=headers,
+                proxy_ssl_context=context,
+                maxsize=_POOLED,
+                block=False,
+            )
         except (LocationParseError, ValueError):
             raise InvalidArgument("the URL of the proxy cannot be parsed") from None
     manager.pool_classes_by_scheme = POOLS

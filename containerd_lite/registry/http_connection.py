@@ -12,6 +12,7 @@ import http.client
 import io
 import select
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..deadline import Deadline
+from ..errors import RegistryUnavailable
 from ..interrupt import current_interrupt
 from .addresses import AddressLevel
 from .destinations import Destinations, refuse_private
@@ -271,6 +273,23 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
         super().connect()
         # Without this attribute, urllib3 would warn if the user has turned verification off.
         self.is_verified = True
+
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        """Begin TLS with the proxy of a tunnel.
+
+        urllib3 2 would verify the proxy like the target of the tunnel, and urllib3 1.26 would not
+        compare an IP address with the proxy's certificate.
+        """
+        context: ssl.SSLContext = self.proxy_config.ssl_context  # type: ignore[union-attr, assignment]
+        try:
+            wrapped = context.wrap_socket(sock, server_hostname=hostname.strip("[]"))
+        except ssl.SSLCertVerificationError as error:
+            raise RegistryUnavailable(
+                f"the proxy's certificate is not valid ({error.verify_message})",
+                remedy="Check the proxy; if it has an authority of its own, pass proxy_ca=",
+            ) from error
+        self.proxy_is_verified = True
+        return wrapped
 
     def _has_answered(self) -> bool:
         # Readable bytes may be only session tickets (RFC 8446, section 4.6.1).

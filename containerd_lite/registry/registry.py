@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from .. import registry as package
 from ..deadline import Deadline
@@ -31,6 +32,7 @@ from .parts import PartsReader
 from .proxies import Proxies
 from .realms import parse_realm_hosts
 from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
+from .tls_contexts import ProxyContexts
 
 #: Folders in which administrators configure registries for containerd and Docker.
 HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
@@ -68,6 +70,9 @@ class Registry:
         tls: TLS files for the registry itself, in addition to the files found in ``hosts_dirs``.
         proxy: The URL of the proxy for all requests except those to loopback addresses. ``""``
             means no proxy. Default: the proxy that the environment variables name.
+        proxy_ca: Files with the certificates of authorities (PEM) that an https proxy may use, in
+            addition to the system's authorities. The client always verifies the proxy's
+            certificate. No setting in ``tls`` or in ``hosts.toml`` applies to the proxy.
         timeout: Seconds that a request may take, including its retries, but without the transfer
             of a blob's body.
         connect_timeout: Seconds that the client waits for a connection.
@@ -98,6 +103,7 @@ class Registry:
         hosts_dirs: Sequence[StrPath] = HOSTS_DIRS,
         tls: TlsFiles | None = None,
         proxy: str | None = None,
+        proxy_ca: Iterable[StrPath] = (),
         timeout: float = 60.0,
         connect_timeout: float = 10.0,
         stall_timeout: float = 30.0,
@@ -125,6 +131,7 @@ class Registry:
             network or Destinations(),
             bandwidth=BandwidthLimit(max_rate, sleep=sleep),
             proxies=Proxies(proxy),
+            proxy_contexts=ProxyContexts(map(Path, proxy_ca)),
             source=_credential_source(host, credentials),
             realm_hosts=parse_realm_hosts(realm_hosts),
             sleep=sleep,
@@ -470,6 +477,7 @@ class _Settings:
     network: Destinations
     bandwidth: BandwidthLimit
     proxies: Proxies
+    proxy_contexts: ProxyContexts
     source: CredentialSource | None
     realm_hosts: frozenset[str]
     sleep: Callable[[float], object]
@@ -486,6 +494,7 @@ class _Settings:
             tls=host.tls,
             bandwidth=self.bandwidth,
             proxies=self.proxies,
+            proxy_contexts=self.proxy_contexts,
         )
         return Session(
             host,

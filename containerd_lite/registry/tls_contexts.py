@@ -1,9 +1,11 @@
-"""TLS contexts for connections to a registry, made from the user's certificate files."""
+"""TLS contexts for connections to a registry or a proxy, made from the user's certificate files."""
 
 from __future__ import annotations
 
 import ssl
 import threading
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from urllib3.util.ssl_ import create_urllib3_context
@@ -43,6 +45,32 @@ class Contexts:
         return {"ssl_context": context, "cert_reqs": "CERT_REQUIRED"}
 
 
+class ProxyContexts:
+    """The TLS contexts for an https proxy. They always verify the proxy's certificate.
+
+    No TLS setting of a registry applies to a proxy. Each context is made when it is first needed.
+
+    Args:
+        ca: Files with certificates of authorities that are trusted in addition to the system's
+            authorities.
+    """
+
+    def __init__(self, ca: Iterable[Path] = ()) -> None:
+        self._ca = tuple(ca)
+        self._contexts = Contexts(TlsFiles(ca=self._ca))
+
+    @cached_property
+    def tunnel(self) -> ssl.SSLContext:
+        """The context for a tunnel. It also compares the host name."""
+        context = ssl.create_default_context()
+        _load_authorities(context, self._ca)
+        return context
+
+    def pool_arguments(self) -> dict[str, object]:
+        """Return the keyword arguments of a urllib3 pool whose requests the proxy forwards."""
+        return self._contexts.pool_arguments(own=False)
+
+
 def _context(files: TlsFiles) -> ssl.SSLContext:
     """Return a context that trusts the system's authorities and the authorities in ``files``.
 
@@ -54,14 +82,19 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.load_default_certs()
-    for path in files.ca:
+    _load_authorities(context, files.ca)
+    for certificate, key in files.client:
+        _load_pair(context, certificate, key)
+    return context
+
+
+def _load_authorities(context: ssl.SSLContext, ca: Iterable[Path]) -> None:
+    """Add certificates of authorities to the context. Raises InvalidArgument."""
+    for path in ca:
         try:
             context.load_verify_locations(cafile=path)
         except OSError as error:  # including ssl.SSLError
             raise InvalidArgument(f"cannot load PEM certificates from {path}") from error
-    for certificate, key in files.client:
-        _load_pair(context, certificate, key)
-    return context
 
 
 def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
