@@ -22,12 +22,16 @@ from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
 from ..oci.document import Document, quoted
 from ..records import record, replace
+from ..system import open_regular
 from .destinations import Url
 from .hosts import CAPABILITIES, Host, TlsFiles, own_host
 from .realms import parse_realm_hosts
 
 #: Largest file in bytes. Real files have a few kilobytes.
-_MAX_FILE = 1 << 20
+_MAX_FILE = 64 << 10
+#: Largest number of dots in a line. The time that the TOML parser needs for a key grows with the
+#: square of the number of the key's parts: a single key in 64 KiB took 11 s.
+_MAX_DOTS = 256
 #: For each key of a table, the form of the entry. Remedies quote this form.
 _FORMS = {
     "server": 'server = "https://registry.example:5000"',
@@ -128,10 +132,14 @@ def _exists(path: Path) -> bool:
 def _read(path: Path) -> bytes:
     """Return the content of a file, or ``b""`` if the file does not exist."""
     body = b""
-    with _translated_errors(path), suppress(FileNotFoundError), path.open("rb") as file:
+    with _translated_errors(path), suppress(FileNotFoundError), open_regular(path) as file:
         body = file.read(_MAX_FILE + 1)
     if len(body) > _MAX_FILE:
         raise InvalidArgument(f"{path} has more than the {_MAX_FILE} bytes allowed", remedy=_REMEDY)
+    if max(line.count(b".") for line in body.split(b"\n")) > _MAX_DOTS:
+        raise InvalidArgument(
+            f"{path} has a line with more than the {_MAX_DOTS} dots allowed", remedy=_REMEDY
+        )
     return body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 from collections.abc import Iterable
@@ -11,7 +12,11 @@ from pathlib import Path
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ..errors import InvalidArgument
+from ..system import open_regular
 from .hosts import TlsFiles
+
+#: Largest file in bytes. The certificates of all public authorities have 200 kB.
+_MAX_FILE = 4 << 20
 
 
 class Contexts:
@@ -92,9 +97,18 @@ def _load_authorities(context: ssl.SSLContext, ca: Iterable[Path]) -> None:
     """Add certificates of authorities to the context. Raises InvalidArgument."""
     for path in ca:
         try:
+            _check_file(path)
             context.load_verify_locations(cafile=path)
         except OSError as error:  # including ssl.SSLError
             raise InvalidArgument(f"cannot load PEM certificates from {path}") from error
+
+
+def _check_file(path: Path) -> None:
+    """Raise OSError or InvalidArgument for a file that OpenSSL could read without an end."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if size > _MAX_FILE:
+        raise InvalidArgument(f"{path} has more than the {_MAX_FILE} bytes allowed")
 
 
 def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
@@ -106,6 +120,8 @@ def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> 
         )
 
     try:
+        for path in (certificate, key or certificate):
+            _check_file(path)
         context.load_cert_chain(certificate, key, no_password)
     except OSError as error:
         files = certificate if key is None else f"{certificate} and {key}"
