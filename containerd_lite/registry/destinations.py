@@ -8,16 +8,18 @@ CVE-2026-33540).
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError, RegistryUnavailable
 from ..lazy import lazy_pattern
+from ..locks import NEVER
 from ..oci.document import quoted
 from ..records import record, replace
 from .addresses import AddressLevel, address_level, is_address, is_loopback_name, normal_host
+from .lookup import HostResolver, addresses, look_up
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_URL = 16 << 10
@@ -28,8 +30,6 @@ _AUTHORITY = lazy_pattern(r"(\[[^][]*\]|[^][:]*)(?::[0-9]*)?")
 
 #: A function that returns the level of a numeric address. Tests replace it.
 Classifier = Callable[[str], AddressLevel]
-#: A function that returns the numeric addresses of a host, or raises OSError.
-HostResolver = Callable[[str], Iterable[str]]
 
 
 @record(frozen=True)
@@ -113,18 +113,13 @@ def _bad_url(reason: str) -> NoReturn:
     raise InvalidArgument(f"the URL that the registry sent {reason}") from None
 
 
-def addresses(host: str) -> list[str]:
-    """Return the numeric addresses of ``host``. Raises OSError if the lookup fails."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
-
-
 class Destinations:
     """Compares the levels of hosts' addresses (``AddressLevel``).
 
     Args:
         classify: A function that returns the level of a numeric address.
-        resolve: A function that returns the numeric addresses of a host, or raises OSError.
+        resolve: A function that returns the numeric addresses of a host, or raises OSError. For a
+            host name, it is called in a thread of its own.
     """
 
     def __init__(
@@ -134,19 +129,30 @@ class Destinations:
         self._resolve = resolve
         self._max_levels: dict[str, AddressLevel] = {}
 
-    def _levels(self, host: str) -> list[AddressLevel]:
+    def _levels(self, host: str, deadline: Deadline) -> list[AddressLevel]:
         """Return the level of each address of ``host``."""
         if host != "localhost" and is_loopback_name(host):
             return [self.classify("127.0.0.1")]  # not every resolver knows these names
         try:
-            return [self.classify(address) for address in self._resolve(host)]
+            if is_address(host):  # the look-up cannot block
+                found = self._resolve(host)
+            else:
+                found = look_up(host, deadline, self._resolve)
+            return [self.classify(address) for address in found]
+        except TimeoutError as error:
+            raise RegistryUnavailable(
+                f"the address of the host {quoted(host)} was not found in time",
+                remedy="Check this machine's DNS, or try again later",
+            ) from error
         except (OSError, UnicodeError, ValueError) as error:
             raise RegistryUnavailable(
                 f"the host {quoted(host)} has no address ({type(error).__name__})",
                 remedy="Check the name and this machine's DNS",
             ) from error
 
-    def max_level(self, host: str, proxied: bool = False) -> AddressLevel:
+    def max_level(
+        self, host: str, proxied: bool = False, deadline: Deadline = NEVER
+    ) -> AddressLevel:
         """Return the highest level to which the registry ``host`` is allowed to refer the client.
 
         The result is the level of the registry's own address. The address comes from connections
@@ -160,7 +166,7 @@ class Destinations:
         if proxied and not is_address(host):
             return AddressLevel.PUBLIC
         if host not in self._max_levels:
-            self._max_levels[host] = min(self._levels(host), default=AddressLevel.PUBLIC)
+            self._max_levels[host] = min(self._levels(host, deadline), default=AddressLevel.PUBLIC)
         return self._max_levels[host]
 
     def record_address(self, host: str, address: str) -> None:
@@ -168,7 +174,14 @@ class Destinations:
         level = self.classify(address)
         self._max_levels[host] = min(level, self._max_levels.get(host, level))
 
-    def check(self, host: str, max_level: AddressLevel, what: str, proxied: bool = False) -> None:
+    def check(
+        self,
+        host: str,
+        max_level: AddressLevel,
+        what: str,
+        proxied: bool = False,
+        deadline: Deadline = NEVER,
+    ) -> None:
         """Raise RegistryError if the level of any address of ``host`` is above ``max_level``.
 
         ``what`` names the target in the error. If the connection uses a proxy, a host name is not
@@ -176,7 +189,7 @@ class Destinations:
         """
         if proxied and not is_address(host):
             return
-        if max(self._levels(host), default=AddressLevel.PUBLIC) > max_level:
+        if max(self._levels(host, deadline), default=AddressLevel.PUBLIC) > max_level:
             refuse_private(host, what)
 
 

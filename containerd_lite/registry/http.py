@@ -217,17 +217,19 @@ class Transport:
         self._lock = threading.Lock()
         self._managers: dict[str | None, PoolManager] = {}
 
-    def max_level(self, base: Url, target: Url, what: str) -> AddressLevel | None:
+    def max_level(
+        self, base: Url, target: Url, what: str, deadline: Deadline
+    ) -> AddressLevel | None:
         """Return the highest level that the address of ``target`` is allowed to have.
 
         The registry at ``base`` has sent the URL ``target``. The result is ``None`` if ``target``
         is the registry itself. Raises RegistryError if ``target`` has an address with a higher
-        level. ``what`` names the target in the error.
+        level. ``what`` names the target in the error. The deadline limits the look-up of names.
         """
         if target.origin == base.origin:
             return None
-        level = self._network.max_level(base.host, self._is_proxied(base))
-        self._network.check(target.host, level, what, self._is_proxied(target))
+        level = self._network.max_level(base.host, self._is_proxied(base), deadline)
+        self._network.check(target.host, level, what, self._is_proxied(target), deadline)
         return level
 
     def _is_proxied(self, url: Url) -> bool:

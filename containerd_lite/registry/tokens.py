@@ -214,7 +214,7 @@ class Realm:
         """Check that the token server is allowed to receive a request, and send the request."""
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
-        max_level = self._transport.max_level(base, realm, "the token realm")
+        max_level = self._transport.max_level(base, realm, "the token realm", deadline)
         return self._transport.send(
             method, url, headers, deadline, max_level, body=body, what="token"
         )
