@@ -27,7 +27,7 @@ CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
 
 @record(frozen=True)
 class TlsFiles:
-    """The TLS settings of one host.
+    """The TLS settings of one host. They do not apply to other ports of the host.
 
     All files have the PEM format, and are read before the first HTTPS connection.
 
@@ -125,7 +125,9 @@ def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | Non
     if base is None:
         raise InvalidArgument(f"{quoted(namespace)} is not the host of a registry")
     if plain_http is None:
-        plain_http = is_loopback(base.host) and tls is None and not name.endswith(":443")
+        # As in containerd, names below localhost do not count: not every resolver knows them.
+        is_local = is_loopback(base.host) and not base.host.endswith(".localhost")
+        plain_http = is_local and tls is None and not name.endswith(":443")
     if plain_http:
         base = Url.parse(f"http://{name}/v2/")
     return Host(namespace, base, tls=tls or TlsFiles())

@@ -30,6 +30,7 @@ from containerd_lite.registry.hosts import own_host
         ("[::1]:5000", None, "http://[::1]:5000/v2/"),
         ("10.0.0.1:5000", None, "https://10.0.0.1:5000/v2/"),
         ("localhost.example", None, "https://localhost.example/v2/"),
+        ("a.localhost:5000", None, "https://a.localhost:5000/v2/"),
         ("127.0.0.1.example", None, "https://127.0.0.1.example/v2/"),
         ("[2001:db8::1]", None, "https://[2001:db8::1]/v2/"),
     ],
