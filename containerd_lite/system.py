@@ -81,6 +81,23 @@ def open_file(path: str | bytes | os.PathLike[str], flags: int = 0) -> BinaryIO:
     return open(path, "rb", opener=opener)
 
 
+def open_regular(path: str | bytes | os.PathLike[str], flags: int = 0) -> BinaryIO:
+    """Open a regular file for reading, without waiting.
+
+    Args:
+        path: The path of the file.
+        flags: Additional flags for ``os.open``.
+
+    Raises:
+        OSError: The file cannot be opened, or is not a regular file.
+    """
+    file = open_file(path, flags)
+    if not is_regular(file):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    return file
+
+
 def is_regular(file: BinaryIO) -> bool:
     """Return whether an open file is a regular file, not a folder, a FIFO or a device."""
     return stat.S_ISREG(os.fstat(file.fileno()).st_mode)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
@@ -153,7 +153,9 @@ class RegistryResolver:
             Docker's folders in ``/etc``.
         tls: TLS files for the registries, as for ``Registry``.
         proxy: The URL of a proxy, as for ``Registry``.
+        proxy_ca: Authorities of an https proxy, as for ``Registry``.
         max_rate: The maximum number of bytes per second, for each registry. Default: no limit.
+        realm_hosts: Host names of further token servers that get credentials, as for ``Registry``.
         connections: How many connections fetch the parts of a large blob in parallel. Several
             connections help if the latency is high.
         progress: A function that is called with an event for each repeated request.
@@ -167,7 +169,9 @@ class RegistryResolver:
         hosts_dirs: Sequence[StrPath] = HOSTS_DIRS,
         tls: TlsFiles | None = None,
         proxy: str | None = None,
+        proxy_ca: Iterable[StrPath] = (),
         max_rate: float | None = None,
+        realm_hosts: Iterable[str] = (),
         connections: int = 1,
         progress: ProgressCallback | None = None,
     ) -> None:
@@ -181,7 +185,9 @@ class RegistryResolver:
             hosts_dirs=hosts_dirs,
             tls=tls,
             proxy=proxy,
+            proxy_ca=tuple(proxy_ca),
             max_rate=max_rate,
+            realm_hosts=tuple(realm_hosts),
             progress=progress,
         )
         self._lock = threading.Lock()

@@ -77,7 +77,7 @@ class Authenticator:
         self._host = host
         self._transport = transport
         self._source = source
-        self._realm_hosts = frozenset(realm_hosts)
+        self._realm_hosts = host.realm_hosts.union(realm_hosts)
         self._clock = clock
         self._credentials_lock = threading.Lock()
         self._credentials_loaded = False

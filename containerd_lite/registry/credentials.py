@@ -15,7 +15,7 @@ from ..errors import InvalidArgument
 from ..oci.document import Document
 from ..oci.reference import DEFAULT_HOST
 from ..records import field, record
-from ..system import open_file
+from ..system import open_regular
 
 #: Largest config file in bytes. Manifests have the same limit. Docker's own file has a few
 #: kilobytes.
@@ -212,8 +212,8 @@ def _find_in_file(
 def _read(file: _CredentialsFile) -> bytes | None:
     """Return the file's content, or ``None`` if the file does not exist and is not required."""
     try:
-        with open_file(file.path) as source:
-            return source.read(_MAX_CONFIG + 1) or b""
+        with open_regular(file.path) as source:
+            return source.read(_MAX_CONFIG + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if not file.required:
             return None

@@ -13,7 +13,8 @@ from ..errors import InvalidArgument
 from ..oci.document import quoted
 from ..oci.reference import DEFAULT_HOST, is_host
 from ..records import field, record
-from .destinations import Url, is_loopback
+from .addresses import is_loopback
+from .destinations import Url
 
 #: The host of Docker Hub's registry. References name this registry docker.io.
 _DOCKER_ENDPOINT = "registry-1.docker.io"
@@ -26,7 +27,7 @@ CAPABILITIES = frozenset({PULL, RESOLVE, PUSH, REFERRERS})
 
 @record(frozen=True)
 class TlsFiles:
-    """The TLS settings of one host.
+    """The TLS settings of one host. They do not apply to other ports of the host.
 
     All files have the PEM format, and are read before the first HTTPS connection.
 
@@ -61,6 +62,8 @@ class Host:
         capabilities: The operations for which the client is allowed to use the host.
         tls: The TLS settings.
         headers: Headers that every request to the host carries. They can contain secrets.
+        realm_hosts: Names of further hosts to which the client is allowed to send the credentials
+            if the host names a token server there.
         dial_timeout: Seconds that the client waits for a connection. Default: the client's
             ``connect_timeout``.
     """
@@ -70,6 +73,7 @@ class Host:
     capabilities: frozenset[str] = CAPABILITIES
     tls: TlsFiles = TlsFiles()
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    realm_hosts: frozenset[str] = frozenset()
     dial_timeout: float | None = None
 
     @property
@@ -121,7 +125,9 @@ def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | Non
     if base is None:
         raise InvalidArgument(f"{quoted(namespace)} is not the host of a registry")
     if plain_http is None:
-        plain_http = is_loopback(base.host) and tls is None and not name.endswith(":443")
+        # As in containerd, names below localhost do not count: not every resolver knows them.
+        is_local = is_loopback(base.host) and not base.host.endswith(".localhost")
+        plain_http = is_local and tls is None and not name.endswith(":443")
     if plain_http:
         base = Url.parse(f"http://{name}/v2/")
     return Host(namespace, base, tls=tls or TlsFiles())

@@ -22,11 +22,16 @@ from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
 from ..oci.document import Document, quoted
 from ..records import record, replace
+from ..system import open_regular
 from .destinations import Url
 from .hosts import CAPABILITIES, Host, TlsFiles, own_host
+from .realms import parse_realm_hosts
 
 #: Largest file in bytes. Real files have a few kilobytes.
-_MAX_FILE = 1 << 20
+_MAX_FILE = 64 << 10
+#: Largest number of dots in a line. The time that the TOML parser needs for a key grows with the
+#: square of the number of the key's parts: a single key in 64 KiB took 11 s.
+_MAX_DOTS = 256
 #: For each key of a table, the form of the entry. Remedies quote this form.
 _FORMS = {
     "server": 'server = "https://registry.example:5000"',
@@ -38,6 +43,7 @@ _FORMS = {
     "header": 'a table "header" with name = "value" or name = ["value", "value"], in ASCII',
     "override_path": "override_path = true",
     "dial_timeout": 'dial_timeout = "10s", or "1m30s", or "500ms"',
+    "realm_hosts": 'realm_hosts = ["auth.registry.example"], with names of hosts only',
 }
 _REMEDY = "Correct the file; containerd's docs/hosts.md describes the form of hosts.toml"
 #: The position in a message of the TOML parser. The rest of the message may quote the file.
@@ -126,10 +132,14 @@ def _exists(path: Path) -> bool:
 def _read(path: Path) -> bytes:
     """Return the content of a file, or ``b""`` if the file does not exist."""
     body = b""
-    with _translated_errors(path), suppress(FileNotFoundError), path.open("rb") as file:
+    with _translated_errors(path), suppress(FileNotFoundError), open_regular(path) as file:
         body = file.read(_MAX_FILE + 1)
     if len(body) > _MAX_FILE:
         raise InvalidArgument(f"{path} has more than the {_MAX_FILE} bytes allowed", remedy=_REMEDY)
+    if max(line.count(b".") for line in body.split(b"\n")) > _MAX_DOTS:
+        raise InvalidArgument(
+            f"{path} has a line with more than the {_MAX_DOTS} dots allowed", remedy=_REMEDY
+        )
     return body
 
 
@@ -230,6 +240,7 @@ class _HostsFile:
             _capabilities(table),
             tls=tls or TlsFiles(),
             headers=_headers(table),
+            realm_hosts=_realm_hosts(table),
             dial_timeout=_dial_timeout(table),
         )
 
@@ -344,6 +355,14 @@ def _headers(table: _Table) -> tuple[tuple[str, str], ...]:
             table.refuse("header", f"has a value for {quoted(name)} that is not printable ASCII")
         found += [(name, text) for text in texts]
     return tuple(found)
+
+
+def _realm_hosts(table: _Table) -> frozenset[str]:
+    """Return the further token servers of a host. containerd ignores this key."""
+    texts = table.texts("realm_hosts")
+    with suppress(InvalidArgument):
+        return parse_realm_hosts(texts)
+    table.refuse("realm_hosts", "has an entry that is not the name of a host")
 
 
 def _dial_timeout(table: _Table) -> float | None:

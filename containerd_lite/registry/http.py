@@ -20,13 +20,14 @@ from ..deadline import Deadline
 from ..debug import LoggedStep
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
 from ..records import record
-from .destinations import AddressLevel, Destinations, Url
+from .addresses import AddressLevel
+from .destinations import Destinations, Url
 from .hosts import TlsFiles
 from .http_connection import BUFFER, POOLS, ActiveRequest, BoundedResponse, Raw
 from .http_errors import TRANSPORT_FAULTS, Retryable, transport_failure, visible_cause
 from .pace import BandwidthLimit, LeastRate
 from .proxies import Proxies
-from .tls_contexts import Contexts
+from .tls_contexts import Contexts, ProxyContexts
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -190,41 +191,45 @@ class Response:
 class Transport:
     """Sends requests over connections that are pooled by scheme, host and port. Thread-safe.
 
-    The ``tls`` settings are for the host with the name ``tls_host``.
+    The ``tls`` settings are for the origin ``tls_origin``.
     """
 
     def __init__(
         self,
         *,
-        tls_host: str,
+        tls_origin: str,
         bounds: Bounds,
         user_agent: str,
         network: Destinations,
         tls: TlsFiles | None = None,
         bandwidth: BandwidthLimit | None = None,
         proxies: Proxies | None = None,
+        proxy_contexts: ProxyContexts | None = None,
     ) -> None:
         self._network = network
-        self._tls_host = tls_host
+        self._tls_origin = tls_origin
         self._bounds = bounds
         self._agent = user_agent
         self._bandwidth = bandwidth or BandwidthLimit()
         self._proxies = proxies or Proxies()
         self._contexts = Contexts(tls or TlsFiles())
+        self._proxy_contexts = proxy_contexts or ProxyContexts()
         self._lock = threading.Lock()
         self._managers: dict[str | None, PoolManager] = {}
 
-    def max_level(self, base: Url, target: Url, what: str) -> AddressLevel | None:
+    def max_level(
+        self, base: Url, target: Url, what: str, deadline: Deadline
+    ) -> AddressLevel | None:
         """Return the highest level that the address of ``target`` is allowed to have.
 
         The registry at ``base`` has sent the URL ``target``. The result is ``None`` if ``target``
         is the registry itself. Raises RegistryError if ``target`` has an address with a higher
-        level. ``what`` names the target in the error.
+        level. ``what`` names the target in the error. The deadline limits the look-up of names.
         """
         if target.origin == base.origin:
             return None
-        level = self._network.max_level(base.host, self._is_proxied(base))
-        self._network.check(target.host, level, what, self._is_proxied(target))
+        level = self._network.max_level(base.host, self._is_proxied(base), deadline)
+        self._network.check(target.host, level, what, self._is_proxied(target), deadline)
         return level
 
     def _is_proxied(self, url: Url) -> bool:
@@ -317,9 +322,12 @@ class Transport:
         with self._lock:
             manager = self._managers.get(proxy)
             if manager is None:
-                manager = self._managers[proxy] = _manager(proxy)
-        own = url.host == self._tls_host
-        arguments = self._contexts.pool_arguments(own) if url.scheme == "https" else {}
+                manager = self._managers[proxy] = _manager(proxy, self._proxy_contexts)
+        arguments: dict[str, object] = {}
+        if url.scheme == "https":
+            arguments = self._contexts.pool_arguments(url.origin == self._tls_origin)
+        elif proxy is not None and _is_secure(proxy):
+            arguments = self._proxy_contexts.pool_arguments()
         pool = manager.connection_from_host(url.host, url.port, url.scheme, arguments)
         if isinstance(manager, ProxyManager) and url.scheme == "http":
             return pool, f"{url.origin}{url.target}", dict(manager.proxy_headers)
@@ -338,17 +346,29 @@ class Transport:
             manager.clear()
 
 
-def _manager(proxy: str | None) -> PoolManager:
+def _is_secure(proxy: str) -> bool:
+    """Return whether the URL of a proxy has the scheme https."""
+    return proxy.lower().startswith("https:")
+
+
+def _manager(proxy: str | None, contexts: ProxyContexts) -> PoolManager:
     """Return a pool manager for direct connections, or for connections through ``proxy``."""
     manager: PoolManager
     if proxy is None:
         manager = PoolManager(maxsize=_POOLED, block=False)
     else:
+        context = contexts.tunnel if _is_secure(proxy) else None
         try:
             parts = parse_url(proxy)
             headers = make_headers(proxy_basic_auth=unquote(parts.auth)) if parts.auth else {}
             bare = parts._replace(auth=None).url
-            manager = ProxyManager(bare, proxy_headers=headers, maxsize=_POOLED, block=False)
+            manager = ProxyManager(
+                bare,
+                proxy_headers=headers,
+                proxy_ssl_context=context,
+                maxsize=_POOLED,
+                block=False,
+            )
         except (LocationParseError, ValueError):
             raise InvalidArgument("the URL of the proxy cannot be parsed") from None
     manager.pool_classes_by_scheme = POOLS

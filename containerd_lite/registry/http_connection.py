@@ -12,6 +12,7 @@ import http.client
 import io
 import select
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,10 +21,14 @@ from typing import Protocol
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ..deadline import Deadline
+from ..errors import RegistryUnavailable
 from ..interrupt import current_interrupt
-from .destinations import AddressLevel, Destinations, refuse_private
+from .addresses import AddressLevel, is_address
+from .destinations import Destinations, refuse_private
+from .lookup import look_up
 from .pace import LeastRate
 
 #: Bytes that one read requests from the socket, unless the caller's buffer is larger.
@@ -232,7 +237,52 @@ class _PlainConnection(HTTPConnection):
                 self.raw.close()
             raise
         current_request.get().use_socket(self.sock)
-        _check_peer(self)
+
+    def _new_conn(self) -> socket.socket:
+        """Connect, and check the peer's address before TLS begins or a request is sent."""
+        sock = self._connect_within_limits(current_request.get())
+        try:
+            _check_peer(self, sock)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _connect_within_limits(self, request: ActiveRequest) -> socket.socket:
+        """Connect to one of the host's addresses, within the limits of the request.
+
+        urllib3 looks names up without a limit, and waits for each address as long as for a single
+        one. Therefore urllib3 gets one numeric address at a time.
+        """
+        host, limit = self._dns_host, self.timeout
+        if is_address(host.strip("[]")):
+            return super()._new_conn()
+        fault: Exception = NewConnectionError(self, "the host has no address")
+        try:
+            for address in self._find_addresses(host, request):
+                self._dns_host = address
+                self.timeout = min(limit, request.socket_timeout())  # type: ignore[type-var]
+                try:
+                    return super()._new_conn()
+                except (NewConnectionError, ConnectTimeoutError) as error:
+                    fault = error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "the deadline has passed") from error
+        finally:
+            self._dns_host, self.timeout = host, limit
+        try:
+            raise fault
+        finally:
+            del fault  # a frame that refers to its own exception would keep the connection alive
+
+    def _find_addresses(self, host: str, request: ActiveRequest) -> list[str]:
+        """Return the addresses of ``host``. Raises TimeoutError or NewConnectionError."""
+        try:
+            return look_up(host, request.deadline.sooner(request.stall))
+        except TimeoutError:
+            raise
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, "the look-up failed") from error
 
     def putrequest(self, method: str, url: str, *args: bool, **kwargs: bool) -> None:
         request = current_request.get()
@@ -271,12 +321,29 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
         # Without this attribute, urllib3 would warn if the user has turned verification off.
         self.is_verified = True
 
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        """Begin TLS with the proxy of a tunnel.
+
+        urllib3 2 would verify the proxy like the target of the tunnel, and urllib3 1.26 would not
+        compare an IP address with the proxy's certificate.
+        """
+        context: ssl.SSLContext = self.proxy_config.ssl_context  # type: ignore[union-attr, assignment]
+        try:
+            wrapped = context.wrap_socket(sock, server_hostname=hostname.strip("[]"))
+        except ssl.SSLCertVerificationError as error:
+            raise RegistryUnavailable(
+                f"the proxy's certificate is not valid ({error.verify_message})",
+                remedy="Check the proxy; if it has an authority of its own, pass proxy_ca=",
+            ) from error
+        self.proxy_is_verified = True
+        return wrapped
+
     def _has_answered(self) -> bool:
         # Readable bytes may be only session tickets (RFC 8446, section 4.6.1).
         return False
 
 
-def _check_peer(connection: HTTPConnection) -> None:
+def _check_peer(connection: HTTPConnection, sock: socket.socket) -> None:
     """Raise RegistryError if the level of the peer's address is above the request's ``max_level``.
 
     The client has checked the host name before. But to connect, urllib3 looks the name up again,
@@ -288,11 +355,10 @@ def _check_peer(connection: HTTPConnection) -> None:
     if connection.proxy is not None:
         return
     request = current_request.get()
-    address = connection.sock.getpeername()[0]
+    address = sock.getpeername()[0]
     if request.max_level is None:
         request.network.record_address(request.host, address)
     elif request.network.classify(address) > request.max_level:
-        connection.close()
         refuse_private(connection.host, "the registry")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import ContainerdError, InvalidArgument
+from ..system import open_regular
 
 #: The content itself, the path of its file, or an ``Opener`` of the content.
 Content = bytes | str | os.PathLike[str] | Callable[[int], BinaryIO]
@@ -30,7 +31,7 @@ def opener(content: Content) -> Opener:
     path = Path(content)
 
     def open_at(offset: int) -> BinaryIO:
-        file = path.open("rb")
+        file = open_regular(path)
         file.seek(offset)
         return file
 

@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping
 
 from ..errors import InvalidArgument
-from .destinations import Url, is_loopback
+from .addresses import is_loopback
+from .destinations import Url
 
 
 class Proxies:
@@ -89,7 +90,7 @@ def _matches(url: Url, entry: str) -> bool:
         if port != str(url.port):
             return False
         entry = name.strip("[]")
-    domain = entry.removeprefix("*").removeprefix(".")
+    domain = entry.removeprefix("*").removeprefix(".").removesuffix(".")
     # An entry with a leading dot matches only names below the domain, as in Go.
     below = url.host.endswith(f".{domain}")
     return below if entry[:1] in "*." else url.host == domain or below

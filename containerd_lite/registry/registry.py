@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from .. import registry as package
 from ..deadline import Deadline
@@ -29,7 +30,9 @@ from .openers import Content, opener
 from .pace import BandwidthLimit
 from .parts import PartsReader
 from .proxies import Proxies
+from .realms import parse_realm_hosts
 from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
+from .tls_contexts import ProxyContexts
 
 #: Folders in which administrators configure registries for containerd and Docker.
 HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
@@ -67,6 +70,9 @@ class Registry:
         tls: TLS files for the registry itself, in addition to the files found in ``hosts_dirs``.
         proxy: The URL of the proxy for all requests except those to loopback addresses. ``""``
             means no proxy. Default: the proxy that the environment variables name.
+        proxy_ca: Files with the certificates of authorities (PEM) that an https proxy may use, in
+            addition to the system's authorities. The client always verifies the proxy's
+            certificate. No setting in ``tls`` or in ``hosts.toml`` applies to the proxy.
         timeout: Seconds that a request may take, including its retries, but without the transfer
             of a blob's body.
         connect_timeout: Seconds that the client waits for a connection.
@@ -76,7 +82,8 @@ class Registry:
         max_rate: Largest number of bytes per second that this client sends and receives in total.
             Default: no limit.
         realm_hosts: Host names of further token servers to which the client is allowed to send
-            the credentials.
+            the credentials. Without this argument, only a token server on the registry's own host
+            gets the credentials, and the published token servers of Docker Hub and GitLab.com.
         user_agent: The ``User-Agent`` header of all requests.
         progress: A function that is called with an event before each retry.
         network: Finds out how private a host's addresses are. Tests replace it.
@@ -96,6 +103,7 @@ class Registry:
         hosts_dirs: Sequence[StrPath] = HOSTS_DIRS,
         tls: TlsFiles | None = None,
         proxy: str | None = None,
+        proxy_ca: Iterable[StrPath] = (),
         timeout: float = 60.0,
         connect_timeout: float = 10.0,
         stall_timeout: float = 30.0,
@@ -123,8 +131,9 @@ class Registry:
             network or Destinations(),
             bandwidth=BandwidthLimit(max_rate, sleep=sleep),
             proxies=Proxies(proxy),
+            proxy_contexts=ProxyContexts(map(Path, proxy_ca)),
             source=_credential_source(host, credentials),
-            realm_hosts=tuple(realm_hosts),
+            realm_hosts=parse_realm_hosts(realm_hosts),
             sleep=sleep,
             report=self._report,
             warnings=self._warnings,
@@ -468,8 +477,9 @@ class _Settings:
     network: Destinations
     bandwidth: BandwidthLimit
     proxies: Proxies
+    proxy_contexts: ProxyContexts
     source: CredentialSource | None
-    realm_hosts: tuple[str, ...]
+    realm_hosts: frozenset[str]
     sleep: Callable[[float], object]
     report: Report
     warnings: list[str]
@@ -477,13 +487,14 @@ class _Settings:
     def session(self, host: Host, tries: int) -> Session:
         """Return a session with ``host`` that tries each request up to ``tries`` times."""
         transport = Transport(
-            tls_host=host.base.host,
+            tls_origin=host.base.origin,
             bounds=replace(self.bounds, connect=host.dial_timeout or self.bounds.connect),
             user_agent=self.user_agent,
             network=self.network,
             tls=host.tls,
             bandwidth=self.bandwidth,
             proxies=self.proxies,
+            proxy_contexts=self.proxy_contexts,
         )
         return Session(
             host,

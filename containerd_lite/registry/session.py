@@ -16,8 +16,9 @@ from ..lazy import lazy_pattern
 from ..progress import ProgressEvent
 from ..records import field, record
 from ..undo import Undo
+from .addresses import AddressLevel
 from .auth import Authenticator
-from .destinations import AddressLevel, Url, check_redirect
+from .destinations import Url, check_redirect
 from .hosts import Host
 from .http import Body, Response, Transport
 from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, status_failure
@@ -217,7 +218,7 @@ class Session:
             secret_headers["Authorization"] = authorization
         previous, url = self.host.base, request.url or self.host.url(request.path, request.query)
         for _ in range(MAX_REDIRECTS + 1):
-            max_level = self._check_target(previous, url)
+            max_level = self._check_target(previous, url, deadline)
             if max_level is not None or request.anonymous:
                 # Later requests carry no secrets, even if a redirect leads back to the host.
                 secret_headers = {}
@@ -237,7 +238,7 @@ class Session:
         origin = self.host.base.origin
         raise RegistryError(f"{origin} redirects {request.what} more than {MAX_REDIRECTS} times")
 
-    def _check_target(self, previous: Url, target: Url) -> AddressLevel | None:
+    def _check_target(self, previous: Url, target: Url, deadline: Deadline) -> AddressLevel | None:
         """Return the highest level that the target's address is allowed to have.
 
         The result is ``None`` if the target is the host itself.
@@ -248,7 +249,7 @@ class Session:
         base = self.host.base
         if target.origin != base.origin:
             check_redirect(previous, target)
-        return self._transport.max_level(base, target, "the redirect")
+        return self._transport.max_level(base, target, "the redirect", deadline)
 
 
 def _apply(response: Response, read_response: Callable[[Response], _Result]) -> _Result:

@@ -1,23 +1,31 @@
-"""TLS contexts for connections to a registry, made from the user's certificate files."""
+"""TLS contexts for connections to a registry or a proxy, made from the user's certificate files."""
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ..errors import InvalidArgument
+from ..system import open_regular
 from .hosts import TlsFiles
+
+#: Largest file in bytes. The certificates of all public authorities have 200 kB.
+_MAX_FILE = 4 << 20
 
 
 class Contexts:
-    """The TLS contexts for one host, and for other hosts to which this host refers. Thread-safe.
+    """The TLS contexts for one origin, and for other origins to which it refers. Thread-safe.
 
-    All settings apply to the host itself. For the other hosts (redirects, token realms), only the
-    certificate authorities apply. The client sends no certificate to the other hosts, and always
-    verifies their certificates. Each context is made when it is first needed.
+    All settings apply to the origin itself. For other origins (redirects, token realms), even on
+    another port of the same host, only the certificate authorities apply. The client sends no
+    certificate to other origins, and always verifies their certificates. Each context is made when
+    it is first needed.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -28,7 +36,7 @@ class Contexts:
     def pool_arguments(self, own: bool) -> dict[str, object]:
         """Return the keyword arguments of a urllib3 pool.
 
-        ``own`` says whether the pool is for the host itself. Raises InvalidArgument if a file
+        ``own`` says whether the pool is for the origin itself. Raises InvalidArgument if a file
         cannot be used.
         """
         # A new context reads the system's certificates, so each context is made only once.
@@ -42,6 +50,32 @@ class Contexts:
         return {"ssl_context": context, "cert_reqs": "CERT_REQUIRED"}
 
 
+class ProxyContexts:
+    """The TLS contexts for an https proxy. They always verify the proxy's certificate.
+
+    No TLS setting of a registry applies to a proxy. Each context is made when it is first needed.
+
+    Args:
+        ca: Files with certificates of authorities that are trusted in addition to the system's
+            authorities.
+    """
+
+    def __init__(self, ca: Iterable[Path] = ()) -> None:
+        self._ca = tuple(ca)
+        self._contexts = Contexts(TlsFiles(ca=self._ca))
+
+    @cached_property
+    def tunnel(self) -> ssl.SSLContext:
+        """The context for a tunnel. It also compares the host name."""
+        context = ssl.create_default_context()
+        _load_authorities(context, self._ca)
+        return context
+
+    def pool_arguments(self) -> dict[str, object]:
+        """Return the keyword arguments of a urllib3 pool whose requests the proxy forwards."""
+        return self._contexts.pool_arguments(own=False)
+
+
 def _context(files: TlsFiles) -> ssl.SSLContext:
     """Return a context that trusts the system's authorities and the authorities in ``files``.
 
@@ -53,14 +87,28 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.load_default_certs()
-    for path in files.ca:
-        try:
-            context.load_verify_locations(cafile=path)
-        except OSError as error:  # including ssl.SSLError
-            raise InvalidArgument(f"cannot load PEM certificates from {path}") from error
+    _load_authorities(context, files.ca)
     for certificate, key in files.client:
         _load_pair(context, certificate, key)
     return context
+
+
+def _load_authorities(context: ssl.SSLContext, ca: Iterable[Path]) -> None:
+    """Add certificates of authorities to the context. Raises InvalidArgument."""
+    for path in ca:
+        try:
+            _check_file(path)
+            context.load_verify_locations(cafile=path)
+        except OSError as error:  # including ssl.SSLError
+            raise InvalidArgument(f"cannot load PEM certificates from {path}") from error
+
+
+def _check_file(path: Path) -> None:
+    """Raise OSError or InvalidArgument for a file that OpenSSL could read without an end."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if size > _MAX_FILE:
+        raise InvalidArgument(f"{path} has more than the {_MAX_FILE} bytes allowed")
 
 
 def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
@@ -72,6 +120,8 @@ def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> 
         )
 
     try:
+        for path in (certificate, key or certificate):
+            _check_file(path)
         context.load_cert_chain(certificate, key, no_password)
     except OSError as error:
         files = certificate if key is None else f"{certificate} and {key}"

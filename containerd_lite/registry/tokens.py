@@ -26,10 +26,11 @@ from ..locks import holding
 from ..oci.document import Document, quoted
 from ..records import field, record
 from .credentials import Credentials
-from .destinations import Url, check_realm
+from .destinations import Url
 from .hosts import Host
 from .http import Response, Transport
 from .http_errors import MAX_ERROR, Retryable, status_failure
+from .realms import check_realm
 
 #: The ``client_id`` that this client sends to token servers (RFC 6749, appendix A.1).
 CLIENT_ID = "containerd_lite"
@@ -213,7 +214,7 @@ class Realm:
         """Check that the token server is allowed to receive a request, and send the request."""
         base, realm = self._host.base, self.url
         check_realm(base, realm, self._has_secret, self._trusted)
-        max_level = self._transport.max_level(base, realm, "the token realm")
+        max_level = self._transport.max_level(base, realm, "the token realm", deadline)
         return self._transport.send(
             method, url, headers, deadline, max_level, body=body, what="token"
         )

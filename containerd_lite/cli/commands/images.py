@@ -40,6 +40,13 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-unpack", action="store_true", help="do not unpack the image")
     parser.add_argument("--plain-http", action="store_true", help="use HTTP instead of HTTPS")
+    parser.add_argument(
+        "--realm-host",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="host of a further token server that gets the credentials; can be given several times",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
 
 
@@ -61,7 +68,9 @@ def do_pull(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         progress = stack.enter_context(show_progress(options.quiet))
         resolver = stack.enter_context(
-            pipeline.RegistryResolver(plain_http=plain_http, progress=progress)
+            pipeline.RegistryResolver(
+                plain_http=plain_http, realm_hosts=options.realm_host, progress=progress
+            )
         )
         client = stack.enter_context(client_of(options)) if options.to is None else None
         found = (client or Layout(options.to)).pull(

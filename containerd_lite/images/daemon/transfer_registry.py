@@ -20,8 +20,8 @@ from ...errors import (
 )
 from ...lazy import lazy_pattern
 from ...oci.reference import DEFAULT_HOST, Reference
+from ...registry.addresses import is_loopback
 from ...registry.credentials import CredentialSource
-from ...registry.destinations import is_loopback
 from ...registry.hosts import own_host
 from ...services.streaming import Stream
 from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value

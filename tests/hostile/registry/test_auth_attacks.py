@@ -73,8 +73,6 @@ def inside(stage: Stage, realm: str, tls: bool = False) -> None:
 _INSIDE = {
     "CVE-2026-48978-private": ("a realm at a private address", "http://127.0.0.2:{port}/t"),
     "CVE-2026-48978-mapped": ("the same, as IPv6", "http://[::ffff:127.0.0.2]:{port}/t"),
-    "CVE-2026-48978-decimal": ("the same, as one number", "http://2130706434:{port}/t"),
-    "CVE-2026-48978-octal": ("the same, with octal parts", "http://0177.0.0.02:{port}/t"),
     "CVE-2026-48978-metadata": ("a cloud's metadata service", "http://metadata.test/latest"),
     "CVE-2026-48978-loopback": ("this machine itself", "http://127.0.0.9:{port}/t"),
     "CVE-2026-48978-unspecified": ("this machine as 0.0.0.0", "http://0.0.0.0:{port}/t"),
@@ -140,6 +138,8 @@ _IMPOSSIBLE = {
     "RFC-6750-3-file-realm": "file:///etc/passwd",
     "RFC-6750-3-relative-realm": "/token",
     "RFC-6750-3-realm-with-spaces": "http://{server}/to ken",
+    "CVE-2026-48978-decimal": "http://2130706434/token",
+    "CVE-2026-48978-octal": "http://0177.0.0.02/token",
     "RFC-6750-3-realm-of-bad-port": "http://127.0.0.1:99999/token",
 }
 for _name, _realm in _IMPOSSIBLE.items():

@@ -166,8 +166,6 @@ def _inside(stage: Stage, location: str) -> None:
 _INSIDE = {
     "private": "http://127.0.0.2:{port}/x",
     "mapped": "http://[::ffff:127.0.0.2]:{port}/x",
-    "decimal": "http://2130706434:{port}/x",
-    "hexadecimal": "http://0x7f.2:{port}/x",
     "metadata": "http://metadata.test/latest/meta-data/",
     "name": "http://inner.test:{port}/x",
     "two-addresses": "http://both.test:{port}/x",
@@ -226,6 +224,8 @@ _NOWHERE = {
     "RFC-9110-10.2.2-userinfo": "http://127.0.0.1:5000@127.0.0.2/x",
     "RFC-9110-10.2.2-backslash": "http://127.0.0.2\\@127.0.0.1/x",
     "RFC-9110-10.2.2-long": "http://127.0.0.1/" + "a" * 20_000,
+    "ggcr-2440-redirect-decimal": "http://2130706434/x",
+    "ggcr-2440-redirect-hexadecimal": "http://0x7f.2/x",
     "RFC-3986-3.2.3-port": "http://127.0.0.1:99999/x",
     "CVE-2019-9740-space": "http://127.0.0.1/x HTTP/1.1",
     "CVE-2019-9740-tab": "http://127.0.0.1/\tx",

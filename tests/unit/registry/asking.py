@@ -37,7 +37,7 @@ def connecting(server: Scripted) -> Iterator[Connect]:
         ) -> Authenticator:
             host = own_host(server.host)
             transport = Transport(
-                tls_host=host.base.host,
+                tls_origin=host.base.origin,
                 bounds=Bounds(),
                 user_agent="tester/1",
                 network=Destinations(),

@@ -20,7 +20,8 @@ from containerd_lite.errors import (
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.challenges import Challenge, parse_challenges
 from containerd_lite.registry.credentials import Credentials
-from containerd_lite.registry.destinations import Destinations, Url, check_realm
+from containerd_lite.registry.destinations import Destinations, Url
+from containerd_lite.registry.realms import check_realm
 from containerd_lite.registry.registry import Registry
 from tests.unit.registry.samples import TAGGED, TARGET, manifest
 from tests.unit.registry.scripted import Request, Scripted, challenge, reply
@@ -251,9 +252,7 @@ REGISTRY, LOOPBACK = "https://registry.example.com", "http://127.0.0.1:5000"
     [
         (REGISTRY, "https://registry.example.com/token"),
         (REGISTRY, "https://registry.example.com:8443/token"),
-        (REGISTRY, "https://auth.example.com/token"),
-        (REGISTRY, "https://example.com/jwt/auth"),
-        (REGISTRY, "https://a.registry.example.com/token"),
+        ("https://registry.gitlab.com", "https://gitlab.com/jwt/auth"),
         ("https://registry-1.docker.io", "https://auth.docker.io/token"),
         ("https://quay.io", "https://quay.io/v2/auth"),
         ("https://gcr.io", "https://gcr.io/v2/token"),
@@ -273,6 +272,9 @@ def test_realms_that_may_be_told_secrets(registry: str, realm: str) -> None:
     ("registry", "realm", "anonymous"),
     [
         (REGISTRY, "https://evil.test/token", True),
+        (REGISTRY, "https://auth.example.com/token", True),
+        (REGISTRY, "https://example.com/jwt/auth", True),
+        (REGISTRY, "https://a.registry.example.com/token", True),
         (REGISTRY, "https://registry.example.com.evil.test/token", True),
         (REGISTRY, "https://evilexample.com/token", True),
         (REGISTRY, "https://com/token", True),
@@ -284,7 +286,6 @@ def test_realms_that_may_be_told_secrets(registry: str, realm: str) -> None:
         ("https://mine.github.io", "https://github.io/token", True),
         ("https://docker.io", "https://evil-docker.io/token", True),
         ("https://10.0.0.5", "https://10.0.0.6/token", True),
-        ("https://1.0.0.5", "https://0.0.5/token", True),
         (LOOPBACK, "http://127.0.0.2:5000/token", True),
         (LOOPBACK, "http://localhost:5000/token", True),
         (LOOPBACK, "https://auth.docker.io/token", True),
@@ -340,7 +341,7 @@ def test_cve_2026_33540_a_realm_in_a_more_private_network(
      "http://[::ffff:10.0.0.1]/x", "http://0.0.0.0/x", "http://[64:ff9b::a00:1]/x"],
 )  # fmt: skip
 def test_realms_inside_as_a_public_registry_would_name_them(server: Scripted, realm: str) -> None:
-    from containerd_lite.registry.destinations import AddressLevel, address_level
+    from containerd_lite.registry.addresses import AddressLevel, address_level
 
     def classify(address: str) -> AddressLevel:
         return AddressLevel.PUBLIC if address == "127.0.0.1" else address_level(address)

@@ -8,13 +8,8 @@ import sys
 import pytest
 
 from containerd_lite.errors import InvalidArgument, RegistryUnavailable
-from containerd_lite.registry.destinations import (
-    AddressLevel,
-    Destinations,
-    Url,
-    address_level,
-    is_loopback,
-)
+from containerd_lite.registry.addresses import AddressLevel, address_level, is_loopback
+from containerd_lite.registry.destinations import Destinations, Url
 from containerd_lite.registry.hosts import own_host
 
 
@@ -35,6 +30,7 @@ from containerd_lite.registry.hosts import own_host
         ("[::1]:5000", None, "http://[::1]:5000/v2/"),
         ("10.0.0.1:5000", None, "https://10.0.0.1:5000/v2/"),
         ("localhost.example", None, "https://localhost.example/v2/"),
+        ("a.localhost:5000", None, "https://a.localhost:5000/v2/"),
         ("127.0.0.1.example", None, "https://127.0.0.1.example/v2/"),
         ("[2001:db8::1]", None, "https://[2001:db8::1]/v2/"),
     ],
@@ -83,7 +79,10 @@ def test_a_registry_does_not_gain_by_adding_addresses() -> None:
 
 
 def test_loopback_is_told_without_a_look_up() -> None:
-    assert is_loopback("localhost")
+    for host in ("localhost", "LOCALHOST.", "a.localhost", "127.9.9.9", "::1", "::ffff:127.0.0.1"):
+        assert is_loopback(host)
+    for host in ("alocalhost", "localhost.test", "10.0.0.1", "::ffff:10.0.0.1", "0.0.0.0"):
+        assert not is_loopback(host)
     assert not is_loopback("127.1")
 
 

@@ -16,8 +16,9 @@ from containerd_lite.errors import (
     RegistryUnavailable,
 )
 from containerd_lite.oci.reference import Reference
+from containerd_lite.registry.addresses import AddressLevel
 from containerd_lite.registry.credentials import Credentials
-from containerd_lite.registry.destinations import AddressLevel, Destinations, Url
+from containerd_lite.registry.destinations import Destinations, Url
 from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.registry import Registry
 from containerd_lite.registry.session import MAX_REDIRECTS
