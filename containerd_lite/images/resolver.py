@@ -25,8 +25,8 @@ from ..progress import ProgressCallback, ProgressEvent
 from ..records import replace
 from ..registry.credentials import Credentials, CredentialSource, default_credentials
 from ..registry.hosts import TlsFiles
-from ..registry.hosts_file import find_hosts
-from ..registry.registry import HOSTS_DIRS, Registry, StrPath
+from ..registry.hosts_file import HOSTS_DIRS, find_hosts
+from ..registry.registry import Registry, StrPath
 from ..store.write_locks import write_lock
 
 if TYPE_CHECKING:

@@ -57,6 +57,8 @@ _HEADER_VALUE = lazy_pattern(r"[\t -~]*")
 _FRAMING = frozenset({"host", "content-length", "transfer-encoding", "trailer"})
 
 #: Go's units of time in seconds (time.ParseDuration). Unicode has two characters for "micro".
+#: Folders in which administrators configure registries for containerd and Docker.
+HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0}
 _UNITS |= {"m": 60.0, "h": 3600.0}
 _QUANTITY = rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)({'|'.join(_UNITS)})"

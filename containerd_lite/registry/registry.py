@@ -23,7 +23,7 @@ from .credentials import Credentials, CredentialSource
 from .destinations import Destinations
 from .failover import Failover
 from .hosts import PUSH, Host, TlsFiles
-from .hosts_file import find_hosts
+from .hosts_file import HOSTS_DIRS, find_hosts
 from .http import Bounds, Transport
 from .http_errors import naming
 from .openers import Content, opener
@@ -33,9 +33,6 @@ from .proxies import Proxies
 from .realms import parse_realm_hosts
 from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
 from .tls_contexts import ProxyContexts
-
-#: Folders in which administrators configure registries for containerd and Docker.
-HOSTS_DIRS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
 
 #: The default of ``least_rate``, in bytes per second. Every usable network is faster.
 LEAST_RATE = 100.0

@@ -30,7 +30,7 @@ from ...services.version import VersionService
 from ...workers import result_when_done
 from ..job import Job
 from ..platforms import Platforms
-from .transfer_registry import CredentialAnswers, explain_failure, unpack_failure
+from .transfer_registry import CredentialAnswers, explain_failure, registry_accounts, unpack_failure
 from .transfer_run import LEAST_RATE, ProgressTracker, Run, StallLimits
 
 #: The default of ``stall_timeout``, in seconds.
@@ -206,7 +206,8 @@ class DaemonTransfers:
         plain_http: bool | None,
         hosts_dir: str,
     ) -> None:
-        answers = CredentialAnswers(credentials or default_credentials)
+        accounts = registry_accounts(reference.host, hosts_dir)
+        answers = CredentialAnswers(credentials or default_credentials, accounts)
         scheme = {None: "", True: "http", False: "https"}[plain_http]
         failure = None
         try:

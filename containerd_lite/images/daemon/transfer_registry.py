@@ -6,8 +6,13 @@ as text, from which this module derives the error class.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+
 from ...errors import (
     ContainerdError,
+    InvalidArgument,
     NoMatchingPlatform,
     NotFound,
     ProtocolError,
@@ -19,10 +24,12 @@ from ...errors import (
     Unknown,
 )
 from ...lazy import lazy_pattern
-from ...oci.reference import DEFAULT_HOST, Reference
+from ...oci.document import quoted
+from ...oci.reference import Reference
 from ...registry.addresses import is_loopback
 from ...registry.credentials import CredentialSource
-from ...registry.hosts import own_host
+from ...registry.hosts import Host, own_host
+from ...registry.hosts_file import HOSTS_DIRS, find_hosts
 from ...services.streaming import Stream
 from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value
 
@@ -33,18 +40,39 @@ _STATUS = lazy_pattern(r"unexpected (?:HEAD )?status .*?: (\d{3})\b")
 #: a secret.
 _QUERY = lazy_pattern(r"(https?://[^\s\"?]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
 _TLS_REQUIRED = "server gave HTTP response to HTTPS client"
+_LOGGER = logging.getLogger(__package__)
 _CLIENT = 'pull or push with via="client"'
+
+
+def registry_accounts(namespace: str, hosts_dir: str) -> dict[str, str]:
+    """Return the hosts of a registry and of its mirrors, with the names of their credentials.
+
+    Args:
+        namespace: The registry's name as it appears in references.
+        hosts_dir: The folder with ``hosts.toml`` files that the daemon uses; ``""`` for its default
+            folders. The client reads the files if they are on its own machine, too.
+    """
+    hosts: tuple[Host, ...] = (own_host(namespace),)
+    with suppress(InvalidArgument):  # the daemon reports its own reading of the files
+        hosts += find_hosts(namespace, (hosts_dir,) if hosts_dir else HOSTS_DIRS)
+    return {**{host.address: host.account for host in hosts}, namespace: namespace}
 
 
 class CredentialAnswers:
     """Answers the daemon's requests for the credentials of a host.
 
+    The registry and its configured mirrors get credentials. A registry can redirect the daemon to
+    any other host, which gets none.
+
     Args:
         find: A function that returns the credentials of a host.
+        accounts: For each host that gets credentials, the name under which they are stored; see
+            ``registry_accounts``.
     """
 
-    def __init__(self, find: CredentialSource) -> None:
+    def __init__(self, find: CredentialSource, accounts: Mapping[str, str]) -> None:
         self._find = find
+        self._accounts = accounts
         self._secrets: set[str] = set()
 
     def serve(self, stream: Stream) -> None:
@@ -59,8 +87,14 @@ class CredentialAnswers:
             stream.send(self._response(request.host).to_any())
 
     def _response(self, host: str) -> AuthResponse:
-        is_hub = host == own_host(DEFAULT_HOST).address
-        found = self._find(DEFAULT_HOST if is_hub else host)
+        if host not in self._accounts:
+            _LOGGER.warning(
+                "the daemon asked for credentials of %s, which is neither the registry nor one of "
+                "its configured mirrors",
+                quoted(host),
+            )
+            return AuthResponse()
+        found = self._find(self._accounts[host])
         if found is None:
             return AuthResponse()
         self._secrets.update(found.secrets)

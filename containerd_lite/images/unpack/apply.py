@@ -29,6 +29,15 @@ _SNAPSHOT_REF = "containerd.io/snapshot.ref"
 _INHERITED_PREFIX = "containerd.io/snapshot/"
 #: Label by which a snapshotter says that it fetches the content of a snapshot itself.
 _REMOTE = "containerd.io/snapshot/remote"
+#: Labels that an image must not set. A snapshotter sets ``remote`` itself. The mappings would give
+#: the layer's files to users of the host. A diff ID is the address of trusted content.
+_RESERVED = {
+    _REMOTE,
+    "containerd.io/snapshot/uidmapping",
+    "containerd.io/snapshot/gidmapping",
+    "containerd.io/snapshot/diff-id",
+    "containerd.io/snapshot/parent-chain-id",
+}
 _OVERLAYFS = "overlayfs"
 #: The maximum number of times that ``prepare`` is tried if the daemon says that a snapshot exists,
 #: but does not find this snapshot.
@@ -204,12 +213,12 @@ class Applier:
 def _inherited_labels(layer: Descriptor) -> dict[str, str]:
     """Return the annotations of a layer that the snapshotter receives as labels.
 
-    The label ``_REMOTE`` is omitted: a snapshotter may set this label, but an image must not.
+    The labels in ``_RESERVED`` are omitted.
     """
     return {
         key: value
         for key, value in layer.annotations.items()
-        if key.startswith(_INHERITED_PREFIX) and key != _REMOTE
+        if key.startswith(_INHERITED_PREFIX) and key not in _RESERVED
     }
 
 

@@ -21,7 +21,11 @@ from containerd_lite.errors import (
     Unknown,
 )
 from containerd_lite.images.daemon.by_daemon import DaemonTransfers
-from containerd_lite.images.daemon.transfer_registry import CredentialAnswers, explain_failure
+from containerd_lite.images.daemon.transfer_registry import (
+    CredentialAnswers,
+    explain_failure,
+    registry_accounts,
+)
 from containerd_lite.images.platforms import Platforms
 from containerd_lite.oci.reference import Reference
 from containerd_lite.registry.credentials import Credentials
@@ -31,7 +35,7 @@ from containerd_lite.services.transfer_types import AuthResponse
 def answer(
     find: Callable[[str], Credentials | None], host: str
 ) -> tuple[AuthResponse, CredentialAnswers]:
-    answers = CredentialAnswers(find)
+    answers = CredentialAnswers(find, {host: host, **registry_accounts("docker.io", "")})
     return answers._response(host), answers
 
 
@@ -82,7 +86,7 @@ def status(code: int, words: str) -> str:
 )
 def test_words_of_daemons(said: str, kind: type[ContainerdError]) -> None:
     error = Unknown(f"failed to resolve image: {said}", operation="Transfer.Transfer", address="s")
-    better = explain_failure(error, REF, None, CredentialAnswers(lambda host: None))
+    better = explain_failure(error, REF, None, CredentialAnswers(lambda host: None, {}))
     assert type(better) is kind
     assert better.message == f"failed to resolve image: {said}"
     assert (better.operation, better.address) == ("Transfer.Transfer", "s")
@@ -101,7 +105,7 @@ def test_words_of_daemons(said: str, kind: type[ContainerdError]) -> None:
 def test_daemons_that_want_tls(
     reference: Reference, plain_http: bool | None, kind: type[ContainerdError]
 ) -> None:
-    answers = CredentialAnswers(lambda host: None)
+    answers = CredentialAnswers(lambda host: None, {})
     assert type(explain_failure(Unknown(TLS_ALONE), reference, plain_http, answers)) is kind
 
 
@@ -115,7 +119,7 @@ def test_daemons_that_want_tls(
     ],
 )
 def test_classes_of_daemons(error: ContainerdError, kind: type[ContainerdError]) -> None:
-    assert type(explain_failure(error, REF, None, CredentialAnswers(lambda host: None))) is kind
+    assert type(explain_failure(error, REF, None, CredentialAnswers(lambda host: None, {}))) is kind
 
 
 def test_secrets_do_not_come_back() -> None:
