@@ -12,6 +12,8 @@ files are in TMPDIR, the daemon's root and the registry's storage included. If T
 memory, the disk makes the rounds differ more.
 
 The workload ``layout`` pulls into an OCI layout, and ``pull-by-daemon`` lets the daemon pull.
+``push-layout`` pushes from a layout. Its row ``hashed before`` shows the cost of the hashing:
+there, the process has hashed the files of the layout in an earlier run.
 ``again`` and ``fetch-again`` pull an image that is there already.
 
 There are two images: ``large`` has four layers of 96 MiB, ``small`` has 60 layers of small files

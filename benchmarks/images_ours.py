@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from itertools import count
@@ -61,5 +62,23 @@ def layout(folder: str, ref: str) -> Run:
         result = timed(_once(lambda: Layout(target).pull(ref)))
         shutil.rmtree(target)
         return result
+
+    return run
+
+
+def push_layout(folder: str, name: str, host: str, state: str) -> Run:
+    """Push from a layout to a new repository each time.
+
+    In the state ``foreign``, the files of the layout change their times before each run, so that
+    each push hashes them. In the state ``known``, this process has hashed them before.
+    """
+    layout, numbers = Layout(folder), count()
+    blobs = list(Path(folder).glob("blobs/*/*"))
+
+    def run() -> Result:
+        if state == "foreign":
+            for blob in blobs:
+                os.utime(blob)
+        return timed(_once(lambda: layout.push(f"{host}/{state}-{next(numbers)}:v1", name)))
 
     return run

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
+from pathlib import Path
 
 from benchmarks.child import Child
 from benchmarks.images_bench import BARE, FRESH, IMPORTS, Bench, Comparison
 from benchmarks.measure import Result, Run
+from benchmarks.registry import _skopeo as skopeo
 from benchmarks.registry_ours import TAG
+from containerd_lite import Layout
 
 #: Goals of a new process that pulls an image which is there already (see ``benchmarks.start``).
 _FRESH_GOALS = {IMPORTS: 1.35}
@@ -74,6 +79,26 @@ def _push(bench: Bench) -> Iterator[Comparison]:
         bench.forget_sources()
         with bench.ours("push", bench.ref, host) as ours:
             yield Comparison(ours, peers, dict.fromkeys(peers, 0.8), bench.forget_sources)
+
+
+@contextmanager
+def _push_layout(bench: Bench) -> Iterator[Comparison]:
+    """Push from a layout that somebody else may have made, so that its blobs are hashed first."""
+    folder, host, numbers = str(bench.folder / "to-push"), bench.registry.host, count()
+    Layout(folder).pull(bench.ref)
+
+    def skopeo_copy() -> int:
+        target = f"docker://{host}/skopeo-{next(numbers)}:{TAG}"
+        # In a home of its own, skopeo does not know repositories to mount the blobs from.
+        with tempfile.TemporaryDirectory(dir=bench.folder) as home:
+            skopeo(f"oci:{folder}:{bench.ref}", target, Path(home))
+        return 1
+
+    work, arguments = "benchmarks.images_ours:push_layout", (folder, bench.ref, host)
+    with Child(work, *arguments, "foreign") as ours, Child(work, *arguments, "known") as known:
+        others: dict[str, Run] = {"hashed before": known, "skopeo copy": skopeo_copy}
+        yield Comparison(ours, others, {"skopeo copy": 1.0})
+    shutil.rmtree(folder)
 
 
 @contextmanager
@@ -147,6 +172,7 @@ WORKLOADS: dict[str, Callable[[Bench], AbstractContextManager[Comparison]]] = {
     "pull-by-daemon": _pull_by_daemon,
     "layout": _layout,
     "push": _push,
+    "push-layout": _push_layout,
     "import": _import,
     "export": _export,
     "again": _again,
