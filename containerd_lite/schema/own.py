@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.message import DecodeError
 
 from ..errors import InvalidArgument
+from ..system import open_regular
 from .pool import CONTAINERD, Schema
 
 #: Maximum size in bytes of a descriptor set. Even for a large API, ``protoc --include_imports``
@@ -36,7 +36,7 @@ def load(source: str | PathLike[str] | bytes) -> Schema:
     if isinstance(source, bytes):
         data = source
     else:
-        with Path(source).open("rb") as file:
+        with open_regular(source) as file:
             data = file.read(MAX_SIZE + 1)
     if len(data) > MAX_SIZE:
         raise InvalidArgument(f"the descriptor set is larger than the limit of {MAX_SIZE} bytes")

@@ -18,6 +18,7 @@ from contextlib import suppress
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, ProtocolError
 from ..records import record
+from ..system import open_regular
 from ..wire.call import Buffer
 from .failures import TLSFault, of_tls
 
@@ -113,8 +114,7 @@ def _load_certificate(context: ssl.SSLContext, cert: File, key: File) -> None:
 def _check_readable(path: File) -> None:
     """Open the file to check it, because ``ssl`` does not report which file it cannot open."""
     try:
-        with open(path, "rb"):
-            pass
+        open_regular(path).close()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise _bad_file(f"cannot read {os.fspath(path)}: {reason}") from error

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from ...deadline import Deadline
 from ...errors import FailedPrecondition, NotFound, PermissionDenied
-from ...system import open_file
+from ...system import of_system, open_regular
 
 #: Bytes to read at a time.
 _CHUNK = 64 << 10
@@ -71,7 +71,7 @@ def read_log(
 
 def _open(path: bytes) -> BinaryIO:
     try:
-        return open_file(path)
+        return open_regular(path)
     except FileNotFoundError as error:
         raise NotFound(
             f"log file {os.fsdecode(path)} does not exist",
@@ -79,6 +79,8 @@ def _open(path: bytes) -> BinaryIO:
         ) from error
     except PermissionError as error:
         raise PermissionDenied(f"no permission to read {os.fsdecode(path)}") from error
+    except OSError as error:
+        raise of_system(error, "Container.logs") from error
 
 
 def _tail_offset(file: BinaryIO, lines: int) -> int:
