@@ -24,7 +24,7 @@ from .destinations import AddressLevel, Destinations, Url
 from .hosts import TlsFiles
 from .http_connection import BUFFER, POOLS, ActiveRequest, BoundedResponse, Raw
 from .http_errors import TRANSPORT_FAULTS, Retryable, transport_failure, visible_cause
-from .pace import BandwidthLimit, LeastRate
+from .pace import BandwidthLimit, LeastRate, TransferRate
 from .proxies import Proxies
 from .tls_contexts import Contexts
 
@@ -125,7 +125,7 @@ class Response:
         while done < len(view):
             wanted = view[done : done + portion]
             count = self._raw.readinto(wanted)
-            self._bandwidth.throttle(count)
+            self._bandwidth.throttle(count, self._raw.request.deadline)
             done += count
             if count < len(wanted):
                 break
@@ -241,6 +241,7 @@ class Transport:
         *,
         body: bytes | Body | None = None,
         what: str,
+        rate: TransferRate | None = None,
     ) -> Response:
         """Send one request, and return its response, which can have any status.
 
@@ -255,6 +256,7 @@ class Transport:
             body: The request body.
             what: The name of the request in debug output. The output contains only the origin of
                 the URL, because the path and the query may contain a secret.
+            rate: The rate of the transfer of which this request is a part.
 
         Raises:
             RegistryError: The level of the peer's address is above ``max_level``.
@@ -263,7 +265,7 @@ class Transport:
         """
         bounds = self._bounds
         pool, target, proxy_headers = self._pool(url)
-        least_rate = LeastRate(bounds.least_rate, bounds.stall)
+        least_rate = LeastRate(bounds.least_rate, bounds.stall, rate)
         request = ActiveRequest(
             url.host,
             target,
@@ -285,7 +287,7 @@ class Transport:
                 response = pool.urlopen(
                     method,
                     target,
-                    body=self._throttled(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
+                    body=self._throttled(body, deadline) if isinstance(body, Body) else body,  # type: ignore[arg-type]
                     headers=all_headers,
                     retries=False,
                     redirect=False,
@@ -301,7 +303,7 @@ class Transport:
         request.check()
         raise failure from cause
 
-    def _throttled(self, body: Body) -> Iterable[bytes | memoryview]:
+    def _throttled(self, body: Body, deadline: Deadline) -> Iterable[bytes | memoryview]:
         """Yield the body in portions, within the bandwidth limit."""
         bandwidth, portion = self._bandwidth, self._bandwidth.portion
         for piece in body.pieces():
@@ -309,7 +311,7 @@ class Transport:
             step = portion or len(view) or 1
             for start in range(0, len(view), step):
                 yield view[start : start + step]
-                bandwidth.throttle(min(step, len(view) - start))
+                bandwidth.throttle(min(step, len(view) - start), deadline)
 
     def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
         """Return the connection pool, the request target and the proxy's headers for ``url``."""

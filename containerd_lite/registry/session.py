@@ -21,9 +21,13 @@ from .destinations import AddressLevel, Url, check_redirect
 from .hosts import Host
 from .http import Body, Response, Transport
 from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, status_failure
+from .pace import TooSlow, TransferRate, min_progress
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
+#: Longest wait before a retry that a registry may ask for, in seconds. If the registry asks for a
+#: longer wait, the request fails at once.
+MAX_WAIT = 300.0
 #: Seconds of the first wait and of the longest wait between two tries, if the registry does not ask
 #: for a wait.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
@@ -65,6 +69,7 @@ class ApiRequest:
         expect: The statuses of a successful response.
         tries: The largest number of tries.
         anonymous: Whether to send no credentials, even if the URL is on the host itself.
+        rate: The rate of the transfer of which this request is a part.
     """
 
     method: str
@@ -78,6 +83,7 @@ class ApiRequest:
     expect: tuple[int, ...] = (200,)
     tries: int = MAX_TRIES
     anonymous: bool = False
+    rate: TransferRate | None = None
 
 
 class Session:
@@ -144,15 +150,14 @@ class Session:
                 return _apply(self._send_once(request, deadline), read_response)
             except Retryable as retryable:
                 wait = next(waits) if retryable.wait is None else retryable.wait
-                remaining = deadline.remaining()
-                if tries >= min(request.tries, self._tries) or (
-                    remaining is not None and wait >= remaining
-                ):
+                if tries >= min(request.tries, self._tries) or not _may_wait(wait, deadline):
                     raise retryable.error from retryable.__cause__
                 reason = retryable.error.message
             _LOGGER.debug("%s: retry in %.1f s: %s", request.what, wait, reason)
             self._report(ProgressEvent("retrying", request.what, reason=reason, wait=wait))
             self._sleep(wait)
+            if request.rate is not None:
+                request.rate.waited += wait
 
     def _send_once(self, request: ApiRequest, deadline: Deadline) -> Response:
         """Try a request once, answer the host's challenges, and return the final response."""
@@ -229,6 +234,7 @@ class Session:
                 max_level,
                 body=request.body,
                 what=request.what if request.url else request.path or request.what,
+                rate=request.rate,
             )
             followed = _REDIRECTS if request.method in _READ_METHODS else _METHOD_PRESERVING
             if response.status not in followed:
@@ -249,6 +255,12 @@ class Session:
         if target.origin != base.origin:
             check_redirect(previous, target)
         return self._transport.max_level(base, target, "the redirect")
+
+
+def _may_wait(seconds: float, deadline: Deadline) -> bool:
+    """Return whether to wait before a retry: not too long, and not beyond the deadline."""
+    remaining = deadline.remaining()
+    return seconds <= MAX_WAIT and (remaining is None or seconds < remaining)
 
 
 def _apply(response: Response, read_response: Callable[[Response], _Result]) -> _Result:
@@ -289,8 +301,9 @@ def location_of(response: Response, what: str) -> Url | None:
 class TransferRetries:
     """Decides whether a transfer continues after a failure, and waits before the next try.
 
-    The transfer stops after three consecutive failures without progress. Responses with status 429
-    or 503 are counted separately, because they do not break a connection.
+    The transfer stops after three consecutive failures without enough progress: see
+    ``min_progress``. Responses with status 429 or 503 are counted separately, because they do not
+    break a connection. The transfer also stops if its average rate over all connections is too low.
 
     Args:
         sleep: A function that waits for a number of seconds.
@@ -299,6 +312,7 @@ class TransferRetries:
         new_deadline: A function that returns the deadline of a try that begins now.
         max_refusals: The number of consecutive responses with status 429 or 503 after which the
             transfer stops.
+        rate: The rate of the transfer. The requests of the transfer must carry the same object.
     """
 
     def __init__(
@@ -309,7 +323,9 @@ class TransferRetries:
         new_deadline: Callable[[], Deadline],
         *,
         max_refusals: int = MAX_FAILURES,
+        rate: TransferRate | None = None,
     ) -> None:
+        self.rate = rate or TransferRate()
         self._sleep = sleep
         self._report = report
         self._name = name
@@ -317,16 +333,21 @@ class TransferRetries:
         self._max_refusals = max_refusals
         self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         self._failures = self._refusals = 0
-        self._last_offset = -1
+        #: The offset from which progress is measured.
+        self._last_offset: int | None = None
 
     def wait_or_raise(self, error: ContainerdError, offset: int, total: int) -> None:
         """Wait before the next try, which continues at ``offset`` of ``total`` bytes.
 
         Raises ``error`` if the transfer stops.
         """
-        if offset != self._last_offset:
+        if self._last_offset is None:
+            self._last_offset = offset
+        elif offset - self._last_offset >= min_progress(total):
+            self._check_rate(error, offset)
             self._failures = self._refusals = 0
-        self._last_offset = offset
+            self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+            self._last_offset = offset
         if isinstance(error, RegistryUnavailable) and error.status in _REFUSALS:
             self._refusals += 1
         else:
@@ -334,8 +355,7 @@ class TransferRetries:
         if self._failures >= MAX_FAILURES or self._refusals >= self._max_refusals:
             raise error
         wait = max(next(self._waits), requested_wait(error) or 0.0)
-        remaining = self._new_deadline().remaining()
-        if remaining is not None and wait >= remaining:
+        if not _may_wait(wait, self._new_deadline()):
             raise error
         _LOGGER.debug(
             "%s: retry from byte %d in %.1f s: %s", self._name, offset, wait, error.message
@@ -344,3 +364,14 @@ class TransferRetries:
             ProgressEvent("retrying", self._name, offset, total, reason=error.message, wait=wait)
         )
         self._sleep(wait)
+        self.rate.waited += wait
+
+    def _check_rate(self, error: ContainerdError, offset: int) -> None:
+        """Raise RegistryUnavailable, caused by ``error``, if the transfer's rate is too low."""
+        try:
+            self.rate.check(offset)
+        except TooSlow as fault:
+            raise RegistryUnavailable(
+                f"{error.message}; over all its connections, the transfer of {self._name} {fault}",
+                remedy="Check the network, or allow a lower least_rate",
+            ) from error
