@@ -9,8 +9,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import LocationParseError
@@ -227,6 +228,16 @@ class Transport:
         self._network.check(target.host, level, what, self._is_proxied(target))
         return level
 
+    def secrets(self, url: Url) -> list[str]:
+        """Return the secrets that the proxy for ``url`` receives."""
+        auth = ""
+        with suppress(ValueError):  # the proxy's URL is invalid
+            auth = urlsplit(self._proxies.find(url) or "").netloc.rpartition("@")[0]
+        if not auth:
+            return []
+        header = make_headers(proxy_basic_auth=unquote(auth))["proxy-authorization"]
+        return [unquote(auth.partition(":")[2]), header.partition(" ")[2]]
+
     def _is_proxied(self, url: Url) -> bool:
         """Return whether requests to ``url`` use a proxy."""
         return self._proxies.find(url) is not None
@@ -286,7 +297,8 @@ class Transport:
                     all_headers["Content-Length"] = str(body.size)
                 response = pool.urlopen(
                     method,
-                    target,
+                    # urllib3 logs this URL. The connection sends ``target``, which may be secret.
+                    "/" if target.startswith("/") else f"{url.origin}/",
                     body=self._throttled(body, deadline) if isinstance(body, Body) else body,  # type: ignore[arg-type]
                     headers=all_headers,
                     retries=False,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..deadline import Deadline, backoff
@@ -20,8 +22,9 @@ from .auth import Authenticator
 from .destinations import AddressLevel, Url, check_redirect
 from .hosts import Host
 from .http import Body, Response, Transport
-from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, status_failure
+from .http_errors import MAX_ERROR, Retryable, clean, requested_wait, status_failure
 from .pace import TooSlow, TransferRate, min_progress
+from .redaction import Redactor
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
@@ -32,6 +35,8 @@ MAX_WAIT = 300.0
 #: for a wait.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
+#: How many ``Authorization`` headers a session remembers, to remove them from errors.
+_MAX_SENT = 64
 #: A transfer stops after this many consecutive failures without progress, as in containerd's
 #: reader.
 MAX_FAILURES = 3
@@ -117,6 +122,9 @@ class Session:
         self._report = report
         self._warnings = warnings
         self._tries = tries
+        #: The last ``Authorization`` headers that the session has sent.
+        self._sent: deque[str] = deque(maxlen=_MAX_SENT)
+        self._redactor = Redactor()
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -127,7 +135,9 @@ class Session:
 
         This method sends no request to the host if the client already has a header for ``scopes``.
         """
-        if not self._auth.header(scopes, deadline):
+        with self._redacting():
+            header = self._auth.header(scopes, deadline)
+        if not header:
             self.send(
                 ApiRequest("GET", "", "its API", scopes),
                 deadline,
@@ -140,8 +150,29 @@ class Session:
         """Send a request, with retries, and return the result of ``read_response``.
 
         Raises RegistryError or a subclass if the last try fails. Raises the errors of
-        ``read_response``, except for ``Retryable``, which causes a retry.
+        ``read_response``, except for ``Retryable``, which causes a retry. No error contains a
+        secret that the session has sent, even if the registry repeats the secret.
         """
+        with self._redacting():
+            return self._send(request, deadline, read_response)
+
+    @contextmanager
+    def _redacting(self) -> Iterator[None]:
+        """Remove secrets from an error that the block raises."""
+        try:
+            yield
+        except (ContainerdError, Retryable) as error:
+            self._redact(error)
+            raise
+
+    def _redact(self, error: BaseException) -> None:
+        self._redactor.add(self._secrets())
+        self._redactor.error(error)
+
+    def _send(
+        self, request: ApiRequest, deadline: Deadline, read_response: Callable[[Response], _Result]
+    ) -> _Result:
+        """Send a request, with retries."""
         waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         tries = 0
         while True:
@@ -152,6 +183,7 @@ class Session:
                 wait = next(waits) if retryable.wait is None else retryable.wait
                 if tries >= min(request.tries, self._tries) or not _may_wait(wait, deadline):
                     raise retryable.error from retryable.__cause__
+                self._redact(retryable.error)
                 reason = retryable.error.message
             _LOGGER.debug("%s: retry in %.1f s: %s", request.what, wait, reason)
             self._report(ProgressEvent("retrying", request.what, reason=reason, wait=wait))
@@ -186,7 +218,10 @@ class Session:
         for value in response.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
             text = clean(re.sub(r"\\(.)", r"\1", match[1])) if match else ""
-            if not text or text in self._warnings or repeats(value, self._secrets()):
+            if not text or text in self._warnings:
+                continue
+            self._redactor.add(self._secrets())
+            if not self._redactor.is_clean(value):
                 continue
             if len(self._warnings) < _MAX_WARNINGS:
                 self._warnings.append(text)
@@ -208,18 +243,21 @@ class Session:
             what=request.what,
             url=response.url,
             had_credentials=response.status in (401, 403) and self._auth.credentials is not None,
-            secrets=self._secrets(),
         )
 
     def _secrets(self) -> list[str]:
         """Return the secrets that this host has received, and that errors must not quote."""
-        return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
+        sent = [header.partition(" ")[2] for header in tuple(self._sent)]
+        headers = [value for _, value in self.host.headers]
+        return [*self._auth.secrets(), *sent, *headers, *self._transport.secrets(self.host.base)]
 
     def _follow(self, request: ApiRequest, authorization: str, deadline: Deadline) -> Response:
         """Send a request and follow redirects. Only the host's own origin gets secret headers."""
         secret_headers = dict(self.host.headers)
         if authorization:
             secret_headers["Authorization"] = authorization
+            if authorization not in self._sent:
+                self._sent.append(authorization)
         previous, url = self.host.base, request.url or self.host.url(request.path, request.query)
         for _ in range(MAX_REDIRECTS + 1):
             max_level = self._check_target(previous, url)
