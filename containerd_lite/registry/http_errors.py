@@ -31,6 +31,7 @@ from ..errors import (
     RegistryUnavailable,
 )
 from ..oci.document import Document
+from ..printable import printable
 from .destinations import Url
 from .pace import TooSlow
 
@@ -182,7 +183,7 @@ def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
 
 def clean(text: str) -> str:
     """Return a peer's text, shortened and safe to print on a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_SHOWN])
+    return printable(text[:_MAX_SHOWN])
 
 
 def status_failure(
