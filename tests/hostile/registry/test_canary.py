@@ -382,6 +382,25 @@ def test_no_echo_is_in_an_error(
         assert not leaked(text), text
 
 
+@pytest.mark.parametrize("coding", CODINGS)
+def test_no_echo_of_a_proxy_is_in_an_error(tmp_path: Path, coding: Callable[[str], str]) -> None:
+    with Stage(tmp_path) as stage:
+        proxy = stage.another()
+        error = {"errors": [{"code": "DENIED", "message": coding(PROXY)}]}
+        for method in ("HEAD", "GET"):
+            for status in (407, 404):
+                target = f"http://outer.test{TAGGED.replace('v1', str(status))}"
+                proxy.on(method, target, reply(status, error))
+        way = f"http://{USER}:{PROXY}@{proxy.host}"
+        with Registry("outer.test", plain_http=True, proxy=way, hosts_dirs=()) as client:
+            for status in (407, 404):
+                with pytest.raises(ContainerdError) as caught:
+                    client.resolve(Reference.parse(f"outer.test/app:{status}"))
+                assert str(status) in str(caught.value)
+                for text in words_of_error(caught.value):
+                    assert not [form for form in forms(PROXY) if form.decode() in text], text
+
+
 def test_an_error_still_says_what_is_not_secret(canary: tuple[Stage, Registry]) -> None:
     stage, client = canary
     error = {"errors": [{"code": "DENIED", "message": f"token {BEARER} is not for app"}]}

@@ -169,6 +169,34 @@ def test_a_registry_that_is_often_cut_is_read_to_the_end(stage: Stage) -> None:
     assert len(stage.server.requests) >= 60
 
 
+def ignoring_ranges(step: int) -> Callable[[Request], Iterator[bytes]]:
+    """Sends the blob from its start each time, and ``step`` bytes more than the time before."""
+    sent = 0
+
+    def script(_: Request) -> Iterator[bytes]:
+        nonlocal sent
+        sent += step
+        yield reply(200, length=len(BLOB)) + BLOB[:sent]
+
+    return script
+
+
+def test_a_registry_that_sends_the_blob_from_its_start_each_time(stage: Stage) -> None:
+    stage.server.on("GET", BLOB_PATH, ignoring_ranges(110))
+    with (
+        stage.refused(RegistryError, "ignores ranges"),
+        stage.client(stall_timeout=30, timeout=60).open_blob(stage.ref, LAYER) as reader,
+    ):
+        reader.readall()
+    assert len(stage.server.requests) < 40
+
+
+def test_a_registry_without_ranges_that_is_cut_a_few_times(stage: Stage) -> None:
+    stage.server.on("GET", BLOB_PATH, ignoring_ranges(len(BLOB) // 6))
+    with stage.client(stall_timeout=30, timeout=60).open_blob(stage.ref, LAYER) as reader:
+        assert reader.readall() == BLOB
+
+
 # Crumbs of uploads.
 
 
