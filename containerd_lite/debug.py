@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import ContainerdError
+from .printable import printable
 
 if TYPE_CHECKING:
     import logging
@@ -112,7 +113,7 @@ class LoggedStep:
     def __init__(self, logger: logging.Logger, message: str, *args: object) -> None:
         self._logger = logger
         self._message = message
-        self._args = args
+        self._args = tuple(printable(arg) if isinstance(arg, str) else arg for arg in args)
         self._began: float | None = None
         self.result: object = "done"
 

@@ -21,15 +21,18 @@ The tree of the classes::
 
 from __future__ import annotations
 
+from .printable import MAX_MESSAGE, printable
+
 
 class ContainerdError(Exception):
     """The base class of all errors that this package raises on purpose.
 
-    ``str(error)`` contains the operation, the message, the address and the remedy. Errors can be
+    ``str(error)`` contains the operation, the message, the address and the remedy. It is one line
+    of printable characters, even if a part of it comes from a daemon or a registry. Errors can be
     pickled.
 
     Attributes:
-        message: A text that says what failed, on which object, and why.
+        raw_message: The message as it was given. It can contain control characters.
         operation: The call that failed, such as ``"Images.Get"``, or ``""``.
         address: The address of the daemon or the registry without credentials, or ``""``.
         remedy: A sentence that says what the caller can do to solve the problem, or ``""``.
@@ -46,19 +49,32 @@ class ContainerdError(Exception):
         remedy: str = "",
         details: tuple[tuple[str, bytes], ...] = (),
     ) -> None:
-        super().__init__(message)
         self.message = message
+        super().__init__(self.message)
         self.operation = operation
         self.address = address
         self.remedy = remedy
         self.details = details
         self.joined: tuple[ContainerdError, ...] = ()
 
+    @property
+    def message(self) -> str:
+        """A text that says what failed, on which object, and why.
+
+        The text is printable, and has at most 4096 characters.
+        """
+        return self._message
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self.raw_message = text
+        self._message = printable(text, MAX_MESSAGE)
+
     def __str__(self) -> str:
         text = f"{self.operation}: {self.message}" if self.operation else self.message
         if self.address:
             text += f" [{self.address}]"
-        return f"{text}. {self.remedy}" if self.remedy else text
+        return printable(f"{text}. {self.remedy}" if self.remedy else text)
 
 
 class Unknown(ContainerdError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from .printable import printable
 from .records import field, record
 
 Stage = Literal[
@@ -54,7 +55,7 @@ class ProgressEvent:
     def __str__(self) -> str:
         text = f"{self.stage:11} {self.name}"
         text = f"{text} {self.offset}/{self.total}" if self.total else text
-        return f"{text} ({self.reason})" if self.reason else text
+        return printable(f"{text} ({self.reason})" if self.reason else text)
 
 
 #: A function that receives progress events. Several threads of the operation can call the function,

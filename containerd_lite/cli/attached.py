@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 from ..errors import Cancelled
+from ..printable import printable
 from ..runtime import io
 from .exit_codes import FAILED_HERE
 from .output import seconds
@@ -79,13 +80,14 @@ def run_attached(running: Running[Container], options: argparse.Namespace, relay
                 raise
             running.leave()
             print(
-                f"\r\ncontainerd-lite: detached from {running.id}, which keeps running",
+                f"\r\ncontainerd-lite: detached from {printable(running.id)}, which keeps running",
                 file=sys.stderr,
             )
             return 0
     if ended.exit_status in (None, _KILLED):
         relay.check()
     if ended.exit_status is None:
-        print(f"containerd-lite: the exit code of {running.id} is unknown", file=sys.stderr)
+        id = printable(running.id)
+        print(f"containerd-lite: the exit code of {id} is unknown", file=sys.stderr)
         return FAILED_HERE
     return ended.exit_status

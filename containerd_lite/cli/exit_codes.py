@@ -48,6 +48,6 @@ def exit_code(error: ContainerdError, command: str) -> int:
 def _of_container(error: ContainerdError) -> int:
     """Return the exit code of ``run`` or ``exec`` for an error."""
     if error.operation in _STARTING:
-        message = error.message.lower()
+        message = error.raw_message.lower()
         return next((code for text, code in _START_ERRORS if text in message), FAILED_HERE)
     return FAILED_HERE

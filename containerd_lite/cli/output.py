@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ..client import Client
+from ..printable import printable
 
 #: A row of a listing: values by column name. The column names are the keys in JSON.
 Row = Mapping[str, object]
@@ -56,7 +57,7 @@ def print_names(names: Sequence[str], format: str) -> None:
     """Print names: one per line, or JSON strings."""
     if format == "table":
         for name in names:
-            print(name)
+            print(printable(name))
     else:
         _print_json(names, format)
 
@@ -71,7 +72,7 @@ def _print_json(values: Sequence[object], format: str) -> None:
 
 def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     lines = [[name.upper().replace("_", " ") for name in columns]]
-    lines += [[str(row[name]) for name in columns] for row in rows]
+    lines += [[printable(str(row[name])) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import debug
 from ..errors import ContainerdError
+from ..printable import printable
 from ..system import of_system
 from ..version import VERSION
 from . import commands
@@ -87,7 +88,7 @@ def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
 
 
 def _report(failure: BaseException) -> None:
-    print(f"containerd-lite: {failure}", file=sys.stderr)
+    print(f"containerd-lite: {printable(str(failure))}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

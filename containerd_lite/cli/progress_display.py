@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..printable import printable
 from ..progress import ProgressCallback, ProgressEvent
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def _bars() -> Progress | None:
     except ImportError:
         return None
     return Progress(
-        TextColumn("{task.description}"),
+        # A name could contain rich's markup.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
@@ -55,7 +57,7 @@ def _bars() -> Progress | None:
 
 
 def _short(name: str) -> str:
-    return name[:19] if name.startswith("sha256:") else name
+    return name[:19] if name.startswith("sha256:") else printable(name)
 
 
 class _Lines:

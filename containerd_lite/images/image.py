@@ -15,6 +15,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.image_record import ImageRecord, check_name, stands_for_other
 from ..oci.manifest import Index, Manifest
+from ..printable import printable
 from ..store.documents import read_document
 from ..store.protocol import read_blob
 from .image_backend import ImageBackend
@@ -210,7 +211,7 @@ class Image:
         return self.backend.store.identity, self.name, self.target
 
     def __repr__(self) -> str:
-        return f"<Image {self.name} {self.target.digest[:19]}>"
+        return f"<Image {printable(self.name)} {self.target.digest[:19]}>"
 
 
 def top_snapshot(

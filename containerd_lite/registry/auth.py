@@ -105,7 +105,9 @@ class Authenticator:
         """Return the secrets that a response could repeat: the credentials and the tokens."""
         with self._lock:
             headers = [slot.header for slot in self._slots.values() if slot.header]
+            realm = self._realm
         secrets = list(self._credentials.secrets) if self._credentials else []
+        secrets += realm.secrets if realm else ()
         return secrets + [header.partition(" ")[2] for header in headers]
 
     def header(self, scopes: Iterable[str], deadline: Deadline) -> str:

@@ -14,6 +14,8 @@ from .session import TransferRetries
 
 #: Bytes per read while the reader skips bytes.
 _SKIP_CHUNK = 1 << 20
+#: A reader skips at most so many times the size of the blob.
+_MAX_SKIPPED = 4
 
 #: A function that requests a blob from an offset. It returns the response, and the offset in the
 #: blob at which the response's body begins.
@@ -60,6 +62,8 @@ class BlobReader(io.RawIOBase):
         self._offset = offset
         self._end = descriptor.size if end is None else end
         self._retries = retries
+        #: Bytes that were received again, because the registry ignores ranges.
+        self._skipped = 0
         self._operation = operation
         whole = verify and offset == 0 and end is None
         self._verifier = Verifier(descriptor.digest, descriptor.size) if whole else None
@@ -157,6 +161,14 @@ class BlobReader(io.RawIOBase):
 
     def _skip(self, response: Response, count: int) -> None:
         """Read and drop ``count`` bytes. A registry that ignores ranges sends the whole blob."""
+        self._skipped += count
+        if self._skipped > _MAX_SKIPPED * self.descriptor.size:
+            raise RegistryError(
+                f"{response.url.origin} ignores ranges, and broke the connection too often: the "
+                f"first {self._offset} of {self.descriptor.size} bytes of {self.descriptor.digest} "
+                "came again and again",
+                remedy="Try again later",
+            )
         scratch = memoryview(bytearray(min(_SKIP_CHUNK, count)))
         while count:
             skipped = _read_into(response, scratch[:count])

@@ -33,6 +33,7 @@ from .failover import Failover
 from .hosts import PULL, RESOLVE
 from .http import Response
 from .http_errors import naming
+from .pace import TransferRate
 from .parts import PART, PartsReader
 from .session import ApiRequest, Session, TransferRetries
 
@@ -152,6 +153,8 @@ class BlobSource:
 
     ``timeout`` is the number of seconds that a request may take until the headers of its
     response arrive. If ``deadline`` is given, it replaces ``timeout``, and also limits the reading.
+    ``retries`` makes the object that decides whether to continue after a failure. Its argument is
+    the offset at which a transfer begins.
     """
 
     def __init__(
@@ -160,7 +163,7 @@ class BlobSource:
         reference: Reference,
         descriptor: Descriptor,
         *,
-        retries: Callable[[], TransferRetries],
+        retries: Callable[[int], TransferRetries],
         timeout: float | None,
         deadline: Deadline | None,
     ) -> None:
@@ -179,23 +182,25 @@ class BlobSource:
             raise OutOfRange(
                 f"offset {offset} is outside the {size} bytes of {self.descriptor.digest}"
             )
+        retries = self._retries(offset)
         with naming(self.operation):
             return BlobReader(
                 self.descriptor,
-                lambda at: self._request_from(at, None),
+                lambda at: self._request_from(at, None, retries.rate),
                 offset,
-                retries=self._retries(),
+                retries=retries,
                 operation=self.operation,
                 verify=verify,
             )
 
     def part(self, start: int, end: int) -> BlobReader:
         """Return a reader of the bytes from ``start`` to ``end`` (exclusive)."""
+        retries = self._retries(start)
         return BlobReader(
             self.descriptor,
-            lambda at: self._request_from(at, end),
+            lambda at: self._request_from(at, end, retries.rate),
             start,
-            retries=self._retries(),
+            retries=retries,
             operation=self.operation,
             end=end,
         )
@@ -209,15 +214,15 @@ class BlobSource:
         size = self.descriptor.size
         if connections < 2 or size <= 2 * PART:
             return self.reader(0, verify=verify)
-        interrupt = Interrupt()
+        interrupt, retries = Interrupt(), self._retries(0)
         with naming(self.operation), interrupt.watching():
-            response, _ = self._request_from(0, PART)
+            response, _ = self._request_from(0, PART, retries.rate)
         ranged = response.status == 206
         first = BlobReader(
             self.descriptor,
-            lambda at: self._request_from(at, PART if ranged else None),
+            lambda at: self._request_from(at, PART if ranged else None, retries.rate),
             0,
-            retries=self._retries(),
+            retries=retries,
             operation=self.operation,
             verify=verify,
             end=PART if ranged else None,
@@ -236,29 +241,33 @@ class BlobSource:
                 verify=verify,
             )
 
-    def _request_from(self, offset: int, end: int | None) -> tuple[Response, int]:
+    def _request_from(
+        self, offset: int, end: int | None, rate: TransferRate
+    ) -> tuple[Response, int]:
         """Request the bytes from ``offset``; return the response and its body's offset."""
         descriptor = self.descriptor
         last = descriptor.size - 1 if end is None else end - 1
         if end is not None:
-            return self._request_range(f"bytes={offset}-{last}", offset, last)
+            return self._request_range(f"bytes={offset}-{last}", offset, last, rate)
         if not offset:
-            return self._request_range("", offset, last)
+            return self._request_range("", offset, last, rate)
         try:
-            return self._request_range(f"bytes={offset}-", offset, last)
+            return self._request_range(f"bytes={offset}-", offset, last, rate)
         except RegistryError as error:
             if type(error) is not RegistryError or error.status not in _RANGE_REFUSED:
                 raise
             # The registry does not support this range. Request the whole blob. The reader skips
             # the bytes before ``offset``.
             with suppress(RegistryError):
-                return self._request_range("", offset, last)
+                return self._request_range("", offset, last, rate)
             raise
 
-    def _request_range(self, byte_range: str, offset: int, last: int) -> tuple[Response, int]:
+    def _request_range(
+        self, byte_range: str, offset: int, last: int, rate: TransferRate
+    ) -> tuple[Response, int]:
         """Request one range of the blob, or the whole blob if ``byte_range`` is ``""``."""
         descriptor = self.descriptor
-        request = _content_request(self._reference, descriptor, byte_range)
+        request = replace(_content_request(self._reference, descriptor, byte_range), rate=rate)
 
         def new_deadline() -> Deadline:
             return self._deadline or Deadline(self._timeout)

@@ -9,8 +9,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import LocationParseError
@@ -25,7 +26,7 @@ from .destinations import Destinations, Url
 from .hosts import TlsFiles
 from .http_connection import BUFFER, POOLS, ActiveRequest, BoundedResponse, Raw
 from .http_errors import TRANSPORT_FAULTS, Retryable, transport_failure, visible_cause
-from .pace import BandwidthLimit, LeastRate
+from .pace import BandwidthLimit, LeastRate, TransferRate
 from .proxies import Proxies
 from .tls_contexts import Contexts, ProxyContexts
 
@@ -126,7 +127,7 @@ class Response:
         while done < len(view):
             wanted = view[done : done + portion]
             count = self._raw.readinto(wanted)
-            self._bandwidth.throttle(count)
+            self._bandwidth.throttle(count, self._raw.request.deadline)
             done += count
             if count < len(wanted):
                 break
@@ -232,6 +233,16 @@ class Transport:
         self._network.check(target.host, level, what, self._is_proxied(target), deadline)
         return level
 
+    def secrets(self, url: Url) -> list[str]:
+        """Return the secrets that the proxy for ``url`` receives."""
+        auth = ""
+        with suppress(ValueError):  # the proxy's URL is invalid
+            auth = urlsplit(self._proxies.find(url) or "").netloc.rpartition("@")[0]
+        if not auth:
+            return []
+        header = make_headers(proxy_basic_auth=unquote(auth))["proxy-authorization"]
+        return [unquote(auth.partition(":")[2]), header.partition(" ")[2]]
+
     def _is_proxied(self, url: Url) -> bool:
         """Return whether requests to ``url`` use a proxy."""
         return self._proxies.find(url) is not None
@@ -246,6 +257,7 @@ class Transport:
         *,
         body: bytes | Body | None = None,
         what: str,
+        rate: TransferRate | None = None,
     ) -> Response:
         """Send one request, and return its response, which can have any status.
 
@@ -260,6 +272,7 @@ class Transport:
             body: The request body.
             what: The name of the request in debug output. The output contains only the origin of
                 the URL, because the path and the query may contain a secret.
+            rate: The rate of the transfer of which this request is a part.
 
         Raises:
             RegistryError: The level of the peer's address is above ``max_level``.
@@ -268,7 +281,7 @@ class Transport:
         """
         bounds = self._bounds
         pool, target, proxy_headers = self._pool(url)
-        least_rate = LeastRate(bounds.least_rate, bounds.stall)
+        least_rate = LeastRate(bounds.least_rate, bounds.stall, rate)
         request = ActiveRequest(
             url.host,
             target,
@@ -289,8 +302,9 @@ class Transport:
                     all_headers["Content-Length"] = str(body.size)
                 response = pool.urlopen(
                     method,
-                    target,
-                    body=self._throttled(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
+                    # urllib3 logs this URL. The connection sends ``target``, which may be secret.
+                    "/" if target.startswith("/") else f"{url.origin}/",
+                    body=self._throttled(body, deadline) if isinstance(body, Body) else body,  # type: ignore[arg-type]
                     headers=all_headers,
                     retries=False,
                     redirect=False,
@@ -306,7 +320,7 @@ class Transport:
         request.check()
         raise failure from cause
 
-    def _throttled(self, body: Body) -> Iterable[bytes | memoryview]:
+    def _throttled(self, body: Body, deadline: Deadline) -> Iterable[bytes | memoryview]:
         """Yield the body in portions, within the bandwidth limit."""
         bandwidth, portion = self._bandwidth, self._bandwidth.portion
         for piece in body.pieces():
@@ -314,7 +328,7 @@ class Transport:
             step = portion or len(view) or 1
             for start in range(0, len(view), step):
                 yield view[start : start + step]
-                bandwidth.throttle(min(step, len(view) - start))
+                bandwidth.throttle(min(step, len(view) - start), deadline)
 
     def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
         """Return the connection pool, the request target and the proxy's headers for ``url``."""

@@ -205,6 +205,9 @@ class BoundedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the status line and the headers."""
         super().begin()
+        # urllib3 would log lines that are not headers. Such a line can repeat a secret.
+        self.msg.defects = []
+        self.msg.set_payload("")
         # If the request is incomplete, the connection cannot carry another request.
         if self.request.answered_early:
             self.will_close = True

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -31,6 +31,7 @@ from ..errors import (
     RegistryUnavailable,
 )
 from ..oci.document import Document
+from ..printable import printable
 from .destinations import Url
 from .pace import TooSlow
 
@@ -167,31 +168,22 @@ def retry_after(text: str | None) -> float | None:
         return None
 
 
-def error_codes(body: bytes, secrets: Iterable[str] = ()) -> tuple[tuple[str, ...], str]:
+def error_codes(body: bytes) -> tuple[tuple[str, ...], str]:
     """Return the codes and the first message of an error body (distribution-spec, Error Codes).
 
     The codes and the message are empty if the body has a different form, such as a proxy's HTML.
-    The codes and the message are also empty if the body repeats any of ``secrets``, which the
-    request contained.
     """
     try:
         errors = Document.parse(body, "the error").each("errors", lambda entry: entry)
         found = [(entry.text("code"), entry.text("message")) for entry in errors[:_MAX_CODES]]
     except InvalidArgument:
         return (), ""
-    if any(repeats(text, secrets) for pair in found for text in pair):
-        return (), ""
     return tuple(clean(code) for code, _ in found if code), clean(found[0][1]) if found else ""
-
-
-def repeats(text: str, secrets: Iterable[str]) -> bool:
-    """Return whether a peer's text contains any of ``secrets``."""
-    return any(secret and secret in text for secret in secrets)
 
 
 def clean(text: str) -> str:
     """Return a peer's text, shortened and safe to print on a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_SHOWN])
+    return printable(text[:_MAX_SHOWN])
 
 
 def status_failure(
@@ -202,14 +194,13 @@ def status_failure(
     what: str,
     url: Url,
     had_credentials: bool,
-    secrets: Iterable[str] = (),
 ) -> Exception:
     """Return the error for an HTTP status. If a retry may help, wrap the error in ``Retryable``.
 
     ``what`` names the requested content. ``had_credentials`` says whether the user has given
-    credentials. ``secrets`` are texts that the error must not quote.
+    credentials.
     """
-    codes, message = error_codes(body, secrets)
+    codes, message = error_codes(body)
     status_text = f"HTTP {status}" + "".join(f", {code}" for code in codes)
     status_text += f": {message}" if message else ""
     where = url.origin

@@ -27,7 +27,7 @@ from .hosts_file import HOSTS_DIRS, find_hosts
 from .http import Bounds, Transport
 from .http_errors import naming
 from .openers import Content, opener
-from .pace import BandwidthLimit
+from .pace import BandwidthLimit, TransferRate
 from .parts import PartsReader
 from .proxies import Proxies
 from .realms import parse_realm_hosts
@@ -75,7 +75,8 @@ class Registry:
         connect_timeout: Seconds that the client waits for a connection.
         stall_timeout: Seconds after which a request fails if no byte is transferred.
         least_rate: Lowest transfer rate in bytes per second. A request fails if its average rate
-            over ``stall_timeout`` seconds is below ``least_rate``.
+            over ``stall_timeout`` seconds is below ``least_rate``. A blob's transfer fails, too, if
+            its connections break and its average rate over all connections is below ``least_rate``.
         max_rate: Largest number of bytes per second that this client sends and receives in total.
             Default: no limit.
         realm_hosts: Host names of further token servers to which the client is allowed to send
@@ -122,8 +123,9 @@ class Registry:
         *mirrors, own = find_hosts(host, hosts_dirs, plain_http)
         if tls is not None:
             own = replace(own, tls=own.tls.joined(tls))
+        self._bounds = Bounds(connect_timeout, stall_timeout, least_rate)
         settings = _Settings(
-            Bounds(connect_timeout, stall_timeout, least_rate),
+            self._bounds,
             user_agent,
             network or Destinations(),
             bandwidth=BandwidthLimit(max_rate, sleep=sleep),
@@ -260,7 +262,7 @@ class Registry:
             self._hosts,
             reference,
             descriptor,
-            retries=lambda: self._retries(descriptor, deadline),
+            retries=lambda start: self._retries(descriptor, deadline, start=start),
             timeout=self._timeout,
             deadline=deadline,
         )
@@ -320,7 +322,7 @@ class Registry:
             opener(content),
             deadline=deadline,
             timeout=self._timeout,
-            retries=self._retries(descriptor, deadline, MAX_TRIES),
+            retries=self._retries(descriptor, deadline, max_refusals=MAX_TRIES),
             report=progress or (lambda event: None),
         )
         with naming(f"upload {descriptor.digest} to {reference.name}"):
@@ -431,15 +433,25 @@ class Registry:
             raise InvalidArgument(f"{reference} is not on the registry {self._namespace}")
 
     def _retries(
-        self, blob: Descriptor, deadline: Deadline | None, max_refusals: int = MAX_FAILURES
+        self,
+        blob: Descriptor,
+        deadline: Deadline | None,
+        *,
+        start: int = 0,
+        max_refusals: int = MAX_FAILURES,
     ) -> TransferRetries:
-        """Return the object that decides whether a blob's transfer continues after a failure."""
+        """Return the object that decides whether a blob's transfer continues after a failure.
+
+        ``start`` is the offset at which the transfer begins.
+        """
+        bounds = self._bounds
         return TransferRetries(
             self._sleep,
             self._report,
             blob.digest,
             self._deadline_maker(deadline),
             max_refusals=max_refusals,
+            rate=TransferRate(bounds.least_rate, bounds.stall, start),
         )
 
     def _deadline(self, deadline: Deadline | None) -> Deadline:

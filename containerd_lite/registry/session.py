@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..deadline import Deadline, backoff
@@ -21,14 +23,21 @@ from .auth import Authenticator
 from .destinations import Url, check_redirect
 from .hosts import Host
 from .http import Body, Response, Transport
-from .http_errors import MAX_ERROR, Retryable, clean, repeats, requested_wait, status_failure
+from .http_errors import MAX_ERROR, Retryable, clean, requested_wait, status_failure
+from .pace import TooSlow, TransferRate, min_progress
+from .redaction import Redactor
 
 MAX_REDIRECTS = 5
 MAX_TRIES = 5
+#: Longest wait before a retry that a registry may ask for, in seconds. If the registry asks for a
+#: longer wait, the request fails at once.
+MAX_WAIT = 300.0
 #: Seconds of the first wait and of the longest wait between two tries, if the registry does not ask
 #: for a wait.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MAX_WARNINGS = 100
+#: How many ``Authorization`` headers a session remembers, to remove them from errors.
+_MAX_SENT = 64
 #: A transfer stops after this many consecutive failures without progress, as in containerd's
 #: reader.
 MAX_FAILURES = 3
@@ -66,6 +75,7 @@ class ApiRequest:
         expect: The statuses of a successful response.
         tries: The largest number of tries.
         anonymous: Whether to send no credentials, even if the URL is on the host itself.
+        rate: The rate of the transfer of which this request is a part.
     """
 
     method: str
@@ -79,6 +89,7 @@ class ApiRequest:
     expect: tuple[int, ...] = (200,)
     tries: int = MAX_TRIES
     anonymous: bool = False
+    rate: TransferRate | None = None
 
 
 class Session:
@@ -112,6 +123,9 @@ class Session:
         self._report = report
         self._warnings = warnings
         self._tries = tries
+        #: The last ``Authorization`` headers that the session has sent.
+        self._sent: deque[str] = deque(maxlen=_MAX_SENT)
+        self._redactor = Redactor()
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -122,7 +136,9 @@ class Session:
 
         This method sends no request to the host if the client already has a header for ``scopes``.
         """
-        if not self._auth.header(scopes, deadline):
+        with self._redacting():
+            header = self._auth.header(scopes, deadline)
+        if not header:
             self.send(
                 ApiRequest("GET", "", "its API", scopes),
                 deadline,
@@ -135,8 +151,29 @@ class Session:
         """Send a request, with retries, and return the result of ``read_response``.
 
         Raises RegistryError or a subclass if the last try fails. Raises the errors of
-        ``read_response``, except for ``Retryable``, which causes a retry.
+        ``read_response``, except for ``Retryable``, which causes a retry. No error contains a
+        secret that the session has sent, even if the registry repeats the secret.
         """
+        with self._redacting():
+            return self._send(request, deadline, read_response)
+
+    @contextmanager
+    def _redacting(self) -> Iterator[None]:
+        """Remove secrets from an error that the block raises."""
+        try:
+            yield
+        except (ContainerdError, Retryable) as error:
+            self._redact(error)
+            raise
+
+    def _redact(self, error: BaseException) -> None:
+        self._redactor.add(self._secrets())
+        self._redactor.error(error)
+
+    def _send(
+        self, request: ApiRequest, deadline: Deadline, read_response: Callable[[Response], _Result]
+    ) -> _Result:
+        """Send a request, with retries."""
         waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         tries = 0
         while True:
@@ -145,15 +182,15 @@ class Session:
                 return _apply(self._send_once(request, deadline), read_response)
             except Retryable as retryable:
                 wait = next(waits) if retryable.wait is None else retryable.wait
-                remaining = deadline.remaining()
-                if tries >= min(request.tries, self._tries) or (
-                    remaining is not None and wait >= remaining
-                ):
+                if tries >= min(request.tries, self._tries) or not _may_wait(wait, deadline):
                     raise retryable.error from retryable.__cause__
+                self._redact(retryable.error)
                 reason = retryable.error.message
             _LOGGER.debug("%s: retry in %.1f s: %s", request.what, wait, reason)
             self._report(ProgressEvent("retrying", request.what, reason=reason, wait=wait))
             self._sleep(wait)
+            if request.rate is not None:
+                request.rate.waited += wait
 
     def _send_once(self, request: ApiRequest, deadline: Deadline) -> Response:
         """Try a request once, answer the host's challenges, and return the final response."""
@@ -182,7 +219,10 @@ class Session:
         for value in response.header_list("Warning"):
             match = _WARNING.fullmatch(value.strip())
             text = clean(re.sub(r"\\(.)", r"\1", match[1])) if match else ""
-            if not text or text in self._warnings or repeats(value, self._secrets()):
+            if not text or text in self._warnings:
+                continue
+            self._redactor.add(self._secrets())
+            if not self._redactor.is_clean(value):
                 continue
             if len(self._warnings) < _MAX_WARNINGS:
                 self._warnings.append(text)
@@ -204,18 +244,21 @@ class Session:
             what=request.what,
             url=response.url,
             had_credentials=response.status in (401, 403) and self._auth.credentials is not None,
-            secrets=self._secrets(),
         )
 
     def _secrets(self) -> list[str]:
         """Return the secrets that this host has received, and that errors must not quote."""
-        return [*self._auth.secrets(), *(value for _, value in self.host.headers)]
+        sent = [header.partition(" ")[2] for header in tuple(self._sent)]
+        headers = [value for _, value in self.host.headers]
+        return [*self._auth.secrets(), *sent, *headers, *self._transport.secrets(self.host.base)]
 
     def _follow(self, request: ApiRequest, authorization: str, deadline: Deadline) -> Response:
         """Send a request and follow redirects. Only the host's own origin gets secret headers."""
         secret_headers = dict(self.host.headers)
         if authorization:
             secret_headers["Authorization"] = authorization
+            if authorization not in self._sent:
+                self._sent.append(authorization)
         previous, url = self.host.base, request.url or self.host.url(request.path, request.query)
         for _ in range(MAX_REDIRECTS + 1):
             max_level = self._check_target(previous, url, deadline)
@@ -230,6 +273,7 @@ class Session:
                 max_level,
                 body=request.body,
                 what=request.what if request.url else request.path or request.what,
+                rate=request.rate,
             )
             followed = _REDIRECTS if request.method in _READ_METHODS else _METHOD_PRESERVING
             if response.status not in followed:
@@ -250,6 +294,12 @@ class Session:
         if target.origin != base.origin:
             check_redirect(previous, target)
         return self._transport.max_level(base, target, "the redirect", deadline)
+
+
+def _may_wait(seconds: float, deadline: Deadline) -> bool:
+    """Return whether to wait before a retry: not too long, and not beyond the deadline."""
+    remaining = deadline.remaining()
+    return seconds <= MAX_WAIT and (remaining is None or seconds < remaining)
 
 
 def _apply(response: Response, read_response: Callable[[Response], _Result]) -> _Result:
@@ -290,8 +340,9 @@ def location_of(response: Response, what: str) -> Url | None:
 class TransferRetries:
     """Decides whether a transfer continues after a failure, and waits before the next try.
 
-    The transfer stops after three consecutive failures without progress. Responses with status 429
-    or 503 are counted separately, because they do not break a connection.
+    The transfer stops after three consecutive failures without enough progress: see
+    ``min_progress``. Responses with status 429 or 503 are counted separately, because they do not
+    break a connection. The transfer also stops if its average rate over all connections is too low.
 
     Args:
         sleep: A function that waits for a number of seconds.
@@ -300,6 +351,7 @@ class TransferRetries:
         new_deadline: A function that returns the deadline of a try that begins now.
         max_refusals: The number of consecutive responses with status 429 or 503 after which the
             transfer stops.
+        rate: The rate of the transfer. The requests of the transfer must carry the same object.
     """
 
     def __init__(
@@ -310,7 +362,9 @@ class TransferRetries:
         new_deadline: Callable[[], Deadline],
         *,
         max_refusals: int = MAX_FAILURES,
+        rate: TransferRate | None = None,
     ) -> None:
+        self.rate = rate or TransferRate()
         self._sleep = sleep
         self._report = report
         self._name = name
@@ -318,16 +372,21 @@ class TransferRetries:
         self._max_refusals = max_refusals
         self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
         self._failures = self._refusals = 0
-        self._last_offset = -1
+        #: The offset from which progress is measured.
+        self._last_offset: int | None = None
 
     def wait_or_raise(self, error: ContainerdError, offset: int, total: int) -> None:
         """Wait before the next try, which continues at ``offset`` of ``total`` bytes.
 
         Raises ``error`` if the transfer stops.
         """
-        if offset != self._last_offset:
+        if self._last_offset is None:
+            self._last_offset = offset
+        elif offset - self._last_offset >= min_progress(total):
+            self._check_rate(error, offset)
             self._failures = self._refusals = 0
-        self._last_offset = offset
+            self._waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+            self._last_offset = offset
         if isinstance(error, RegistryUnavailable) and error.status in _REFUSALS:
             self._refusals += 1
         else:
@@ -335,8 +394,7 @@ class TransferRetries:
         if self._failures >= MAX_FAILURES or self._refusals >= self._max_refusals:
             raise error
         wait = max(next(self._waits), requested_wait(error) or 0.0)
-        remaining = self._new_deadline().remaining()
-        if remaining is not None and wait >= remaining:
+        if not _may_wait(wait, self._new_deadline()):
             raise error
         _LOGGER.debug(
             "%s: retry from byte %d in %.1f s: %s", self._name, offset, wait, error.message
@@ -345,3 +403,14 @@ class TransferRetries:
             ProgressEvent("retrying", self._name, offset, total, reason=error.message, wait=wait)
         )
         self._sleep(wait)
+        self.rate.waited += wait
+
+    def _check_rate(self, error: ContainerdError, offset: int) -> None:
+        """Raise RegistryUnavailable, caused by ``error``, if the transfer's rate is too low."""
+        try:
+            self.rate.check(offset)
+        except TooSlow as fault:
+            raise RegistryUnavailable(
+                f"{error.message}; over all its connections, the transfer of {self._name} {fault}",
+                remedy="Check the network, or allow a lower least_rate",
+            ) from error

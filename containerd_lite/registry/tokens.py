@@ -6,6 +6,7 @@ See token.md, oauth.md and scope.md in distribution's docs/spec/auth. ``auth`` c
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
@@ -39,6 +40,8 @@ CLIENT_ID = "containerd_lite"
 MIN_LIFETIME = 60.0
 #: Longest lifetime of a token in seconds: a day. A longer lifetime is replaced by this value.
 _MAX_LIFETIME = 86400.0
+#: How many refresh tokens a realm remembers, to remove them from errors.
+_MAX_REFRESH_TOKENS = 16
 
 #: Statuses with which a server that accepts only GET answers a POST request. containerd uses the
 #: same list.
@@ -129,6 +132,8 @@ class Realm:
         self._refresh_token = self._user.identity_token
         self._has_secret = bool(self._basic or self._refresh_token)
         self._refresh_lock = threading.RLock()
+        #: The last refresh tokens that the server has sent.
+        self.secrets: deque[str] = deque(maxlen=_MAX_REFRESH_TOKENS)
 
     def fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
         """Request a token for ``scopes``.
@@ -258,6 +263,7 @@ class Realm:
             raise RegistryUnauthorized(f"{what}: {origin} sent no valid token")
         if refresh_token:
             self._refresh_token = refresh_token
+            self.secrets.append(refresh_token)
         return Token(f"Bearer {text}", lifetime)
 
 

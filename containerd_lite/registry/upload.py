@@ -42,6 +42,8 @@ _OCTET_STREAM = "application/octet-stream"
 _RANGE = lazy_pattern(r"(?:bytes=)?0-([0-9]{1,19})")
 #: Seconds that the client may take to cancel a failed upload. The caller waits during this time.
 _DELETE_TIMEOUT = 1.5
+#: An upload stops if the registry accepts chunks, but does not keep so many times the blob's size.
+_MAX_RESENT = 2
 
 _T = TypeVar("_T")
 
@@ -103,6 +105,9 @@ class Upload:
         #: Whether the registry has started the upload, but no content has been sent.
         self._is_empty = False
         self._min_chunk = 0
+        #: Bytes of accepted chunks that the registry did not keep, and that are sent again.
+        self._resent = 0
+        self._restarts = 0
         self._files = ExitStack()
 
     def run(
@@ -265,7 +270,13 @@ class Upload:
                 return received
         # The registry lost the upload, or the upload is complete and only the response got lost.
         self._url = None
-        return None if self._exists() or self._start(False) else 0
+        if self._exists():
+            return None
+        self._restarts += 1
+        if self._restarts > MAX_TRIES:
+            raise error
+        self._retries.rate.waited = 0.0
+        return None if self._start(False) else 0
 
     def _patch(self, start: int, end: int) -> int:
         """Send one chunk, and return the offset that the registry has reached."""
@@ -293,6 +304,13 @@ class Upload:
             raise _OffsetMismatch(
                 f"the registry has {received} bytes after the chunk {start}-{end - 1}, "
                 f"but must have {start + 1} to {end} bytes"
+            )
+        self._resent += end - received
+        if self._resent > _MAX_RESENT * self._descriptor.size:
+            raise RegistryError(
+                f"the registry keeps too little of each chunk: {received} of "
+                f"{self._descriptor.size} bytes, after {self._resent} bytes that it did not keep",
+                remedy="Push again with another chunk_size",
             )
         return received
 
@@ -377,6 +395,7 @@ class Upload:
             url=url,
             expect=expect,
             tries=tries or MAX_TRIES,
+            rate=self._retries.rate,
         )
 
     def _send(

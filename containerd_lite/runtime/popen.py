@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, DeadlineExceeded, FailedPrecondition, NotFound
+from ..printable import printable
 from ..undo import Undo, end_block
 from .io.sinks import Capture, Target
 from .io.streams import PIPE, Source, Streams
@@ -288,7 +289,7 @@ class Running(Generic[_Container]):
             end_block(kind, self.close, self.close_quietly)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} pid={self.pid}>"
+        return f"<{type(self).__name__} {printable(self.id)} pid={self.pid}>"
 
 
 def open_pipes(

@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..lazy import lazy_pattern
 from ..locks import holding
+from ..printable import printable
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
 from .io.base import ProcessStreams
@@ -367,7 +368,7 @@ class Process:
 
     def __repr__(self) -> str:
         within = f" in {self.container_id}" if self.exec_id else ""
-        return f"<{type(self).__name__} {self.id}{within} pid={self.pid}>"
+        return printable(f"<{type(self).__name__} {self.id}{within} pid={self.pid}>")
 
 
 def signal_number(signal: int | str) -> int:

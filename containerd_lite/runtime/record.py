@@ -11,6 +11,7 @@ from ..debug import LoggedStep
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..lazy import lazy_pattern
 from ..oci.document import Document
+from ..printable import printable
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
@@ -312,4 +313,4 @@ class StoredContainer:
         return self.backend.containers.identity, self.id
 
     def __repr__(self) -> str:
-        return f"<Container {self.id}>"
+        return f"<Container {printable(self.id)}>"

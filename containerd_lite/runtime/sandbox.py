@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..deadline import Deadline, backoff
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, Unknown
+from ..printable import printable
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
 from ..services.sandboxes import (
@@ -266,7 +267,7 @@ class Sandbox:
         return self.labels
 
     def __repr__(self) -> str:
-        return f"<Sandbox {self.id}>"
+        return f"<Sandbox {printable(self.id)}>"
 
 
 def _retry_unknown(call: Callable[[], _T]) -> _T:

@@ -41,7 +41,7 @@ def _classified(error: ContainerdError) -> ContainerdError:
     """
     if type(error) is FailedPrecondition:
         for kind, suffix in ((Conflict, "conflict"), (NotModified, "not modified")):
-            if error.message == suffix or error.message.endswith(f": {suffix}"):
+            if error.raw_message == suffix or error.raw_message.endswith(f": {suffix}"):
                 found = kind(error.message)
                 found.__dict__.update(error.__dict__)
                 return found

@@ -95,7 +95,7 @@ class DaemonStore:
             try:
                 return self._service.abort(ref)
             except Unknown as error:
-                if not wait or "directory not empty" not in error.message:
+                if not wait or "directory not empty" not in error.raw_message:
                     raise
             time.sleep(wait)
 

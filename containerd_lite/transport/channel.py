@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from ..deadline import Deadline, backoff
 from ..debug import LoggedStep
 from ..errors import Cancelled, ContainerdError, InvalidArgument, Unavailable
+from ..printable import printable
 from ..undo import Undo
 from ..version import USER_AGENT
 from ..wire import metadata as codes
@@ -173,7 +174,7 @@ class Channel:
             # wait_for_ready, the call is sent again only once.
             if call.status is None or not call.status.is_unprocessed or deadline.expired:
                 break
-            _LOGGER.debug("call of %s: sent again: %s", path, call.status.message)
+            _LOGGER.debug("call of %s: sent again: %s", path, printable(call.status.message))
             if pauses is None:
                 pauses = backoff(_FIRST_WAIT, _LONGEST_WAIT)
             elif wait_for_ready:

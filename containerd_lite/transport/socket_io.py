@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Protocol
 
+from ..printable import printable
 from ..wire import metadata
 from ..wire.call import Buffer
 from ..wire.connection import Connection
@@ -177,7 +178,7 @@ class SocketIO:
     def lose(self, status: Status) -> None:
         """End the connection. All calls that have not ended yet end with ``status``."""
         if not self.is_shut:
-            _LOGGER.debug("connection %d is over: %s", self.wire.number, status.message)
+            _LOGGER.debug("connection %d is over: %s", self.wire.number, printable(status.message))
         self.is_shut = True
         self.wire.lose(status)
         self.wire.outgoing.clear()

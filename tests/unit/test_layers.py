@@ -31,6 +31,7 @@ EVERYBODY = {
     "interrupt",
     "lazy",
     "locks",
+    "printable",
     "progress",
     "records",
     "system",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import ContainerdError
+from ...printable import printable
 from ...records import record
 from ...runtime import io
 from ..output import add_format, client_of, print_rows
@@ -51,9 +52,9 @@ def do_doctor(options: argparse.Namespace) -> int:
         findings = list(examine(client))
     if options.format == "table":
         for finding in findings:
-            print(f"{finding.state:8} {finding.check}: {finding.found}")
+            print(printable(f"{finding.state:8} {finding.check}: {finding.found}"))
             if finding.remedy:
-                print(f"{'':8} -> {finding.remedy}")
+                print(printable(f"{'':8} -> {finding.remedy}"))
     else:
         print_rows([asdict(finding) for finding in findings], (), options.format)
     return 1 if any(finding.state == "missing" for finding in findings) else 0
@@ -68,7 +69,7 @@ def examine(client: Client) -> Iterator[Finding]:
     try:
         version = client.version()
     except ContainerdError as error:
-        yield Finding("daemon", "missing", str(error.message), error.remedy)
+        yield Finding("daemon", "missing", error.message, error.remedy)
         return
     yield Finding("daemon", "ok", f"containerd {version.version} {version.revision}".strip())
     try:
@@ -77,7 +78,7 @@ def examine(client: Client) -> Iterator[Finding]:
         yield _namespaces(client)
         plugins = client.introspection_service.plugins()
     except ContainerdError as error:
-        yield Finding("daemon's services", "missing", str(error.message), error.remedy)
+        yield Finding("daemon's services", "missing", error.message, error.remedy)
         return
     yield from _plugins(plugins, client)
     yield _shims()

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ... import images as pipeline
+from ...printable import printable
 from ..output import add_format, client_of, print_names, print_rows
 from ..progress_display import show_progress
 
@@ -83,7 +84,8 @@ def do_pull(options: argparse.Namespace) -> int:
             progress=progress,
             resume=options.resume,
         )
-    print(found.name if "@" in found.name else f"{found.name}@{found.target.digest}")
+    name = found.name if "@" in found.name else f"{found.name}@{found.target.digest}"
+    print(printable(name))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ...errors import InvalidArgument
+from ...printable import printable
 from ...runtime import io
 from ..attached import add_options, run_attached, streams
 from ..container_options import add_container, add_process, of_container, of_process
@@ -64,7 +65,7 @@ def do_run(options: argparse.Namespace) -> int:
                 streams=log,
                 **chosen,
             )
-            print(container.id)
+            print(printable(container.id))
             return 0
         running = client.popen(
             options.ref,

@@ -26,10 +26,12 @@ from ...errors import (
 from ...lazy import lazy_pattern
 from ...oci.document import quoted
 from ...oci.reference import Reference
+from ...printable import printable
 from ...registry.addresses import is_loopback
 from ...registry.credentials import CredentialSource
 from ...registry.hosts import Host, own_host
 from ...registry.hosts_file import HOSTS_DIRS, find_hosts
+from ...registry.redaction import Redactor
 from ...services.streaming import Stream
 from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value
 
@@ -74,6 +76,7 @@ class CredentialAnswers:
         self._find = find
         self._accounts = accounts
         self._secrets: set[str] = set()
+        self._redactor = Redactor()
 
     def serve(self, stream: Stream) -> None:
         """Answer requests until the stream ends.
@@ -98,25 +101,30 @@ class CredentialAnswers:
         if found is None:
             return AuthResponse()
         self._secrets.update(found.secrets)
+        self._redactor.add(found.secrets)
         if found.password:
             return AuthResponse("credentials", found.password, found.username)
         return AuthResponse("refresh", found.identity_token)
 
     def without_secrets(self, error: ContainerdError) -> ContainerdError:
         """Remove secrets from the daemon's error, and from the errors in ``joined``."""
-        error.message = self.safe(error.message)
+        error.message = self.safe(error.raw_message)
         error.args = (error.message,)
         error.joined = tuple(map(self.without_secrets, error.joined))
         values = (value for _, value in error.details)
-        if any(secret.encode() in value for value in values for secret in self._secrets):
+        if not all(self._is_clean(value.decode("latin-1")) for value in values):
             error.details = ()
         return error
 
     def safe(self, message: str) -> str:
         """Return the daemon's message without the queries of URLs, and without secrets."""
-        if any(secret in message for secret in self._secrets):
+        if not self._is_clean(message):
             return "failed; the daemon's reason is not shown, because it contains a secret"
         return _QUERY.sub(r"\1", message)
+
+    def _is_clean(self, text: str) -> bool:
+        """Return whether a text contains no secret, not even a short or an encoded secret."""
+        return self._redactor.is_clean(text) and not any(key in text for key in self._secrets)
 
     @property
     def were_sent(self) -> bool:
@@ -146,14 +154,14 @@ def explain_failure(
         result = _registry_failure(error, reference, plain_http, answers.were_sent)
     else:
         result = _known_failure(error, reference)
-    result.message = error.message
+    result.message = error.raw_message
     result.operation, result.address = error.operation, error.address
     result.details, result.joined = error.details, error.joined
     return answers.without_secrets(result)
 
 
 def _known_failure(error: ContainerdError, reference: Reference) -> ContainerdError:
-    message = error.message
+    message = printable(error.raw_message)
     if (failure := unpack_failure(error)) is not None:
         return failure
     if type(error) is not NotFound:
@@ -168,7 +176,7 @@ def _known_failure(error: ContainerdError, reference: Reference) -> ContainerdEr
 def _registry_failure(
     error: ContainerdError, reference: Reference, plain_http: bool | None, has_credentials: bool
 ) -> ContainerdError:
-    message = error.message
+    message = printable(error.raw_message)
     if _TLS_REQUIRED in message:
         host = reference.host.rpartition(":")[0] or reference.host
         if plain_http or (plain_http is None and is_loopback(host)):
@@ -199,10 +207,10 @@ def unpack_failure(error: ContainerdError) -> Unimplemented | None:
 
     Return ``None`` if ``error`` has another cause.
     """
-    if "no unpack platforms defined" not in error.message:
+    if "no unpack platforms defined" not in error.raw_message:
         return None
     return Unimplemented(
-        error.message,
+        error.raw_message,
         operation=error.operation,
         address=error.address,
         remedy='Pass unpack=False or via="client", or configure the daemon to unpack in transfers',

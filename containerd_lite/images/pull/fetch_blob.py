@@ -14,6 +14,7 @@ from ...deadline import backoff
 from ...errors import DigestMismatch, RegistryUnavailable, SizeMismatch
 from ...oci.descriptor import Descriptor
 from ...progress import Stage
+from ...registry.pace import min_progress
 from ...store.blob_writes import write_blob
 from ...store.protocol import ContentStore, Writer
 from ..job import Job
@@ -24,6 +25,8 @@ from ..resolver import Fetcher, Reader
 _BUFFER = 2 << 20
 #: Seconds to wait before the first retry, and the maximum number of seconds before later retries.
 _FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
+#: Maximum number of consecutive failures with less progress than ``min_progress``.
+_MAX_FAILURES = 3
 
 
 def fetch_blob(
@@ -85,10 +88,12 @@ def _copy(
     """Fetch the bytes that the writer lacks.
 
     If the fetcher fails after at least one byte, this function continues from the next byte. A
-    fetcher for a registry reconnects by itself, and fails only if reconnecting does not help.
+    fetcher for a registry reconnects by itself, and fails only if reconnecting does not help. After
+    several failures in a row with almost no progress, this function raises the last error.
     """
     buffer = memoryview(bytearray(min(_BUFFER, descriptor.size or 1)))
     waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+    failures = 0
     while writer.offset < descriptor.size:
         before = writer.offset
         try:
@@ -104,7 +109,9 @@ def _copy(
                     f"{descriptor.digest} ended after {writer.offset} of {descriptor.size} bytes"
                 )
         except RegistryUnavailable:
-            if writer.offset == before:
+            progress = writer.offset - before
+            failures = 0 if progress >= min_progress(descriptor.size) else failures + 1
+            if not progress or failures >= _MAX_FAILURES:
                 raise
             job.report("retrying", descriptor.digest, writer.offset, descriptor.size)
             job.stop.wait(next(waits))

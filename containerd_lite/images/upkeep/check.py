@@ -14,6 +14,7 @@ from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.manifest import Index, Manifest, parse
 from ...oci.platform import Platform
+from ...printable import printable
 from ...records import field, record
 from ...store.protocol import read_blob
 from ..image import ImageLike, name_and_target, top_snapshot
@@ -53,7 +54,7 @@ class PlatformCheck:
         text = _summary(self.missing)
         if self.is_unpacked:
             text = f"{text}, unpacked"
-        return f"<PlatformCheck {self.platform or self.manifest.digest[:19]} {text}>"
+        return printable(f"<PlatformCheck {self.platform or self.manifest.digest[:19]} {text}>")
 
 
 @record(frozen=True)
@@ -78,7 +79,7 @@ class CheckReport:
         return not self.missing
 
     def __repr__(self) -> str:
-        return f"<CheckReport {self.name} {_summary(self.missing)}>"
+        return f"<CheckReport {printable(self.name)} {_summary(self.missing)}>"
 
 
 def _summary(missing: Sequence[Descriptor]) -> str:

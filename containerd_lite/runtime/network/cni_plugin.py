@@ -111,5 +111,4 @@ def _plugin_error(what: str, ended: Ended) -> ContainerdError:
     except InvalidArgument:
         parts = [ended.stderr.decode("utf-8", "replace").strip()]
     message = "; ".join(filter(None, parts))[:_MAX_MESSAGE]
-    printable = "".join(char if char.isprintable() else " " for char in message)
-    return kind(f"{what}: {printable or ended.how}")
+    return kind(f"{what}: {message or ended.how}")

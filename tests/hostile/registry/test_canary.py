@@ -7,15 +7,22 @@ say of themselves is searched for each secret, in every form that it can take.
 
 from __future__ import annotations
 
+import json
 import logging
+import pickle
 import traceback
 import warnings
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from containerd_lite.errors import ContainerdError
+from containerd_lite.oci.reference import Reference
+from containerd_lite.registry.destinations import Destinations
+from containerd_lite.registry.redaction import REMOVED
 from containerd_lite.registry.registry import Registry
 from tests.hostile.registry.roads import (
     ALL,
@@ -26,12 +33,23 @@ from tests.hostile.registry.roads import (
     PASSWORD,
     PROXY,
     ROADS,
+    USER,
     combinations,
     forms,
     open_client,
 )
-from tests.hostile.registry.stage import Stage, locked
-from tests.unit.registry.samples import TAGGED, TARGET, manifest
+from tests.hostile.registry.stage import Stage, classify, locked
+from tests.unit.registry.samples import (
+    BLOB,
+    BLOB_PATH,
+    BODY,
+    LAYER,
+    PINNED,
+    TAGGED,
+    TARGET,
+    Uploads,
+    manifest,
+)
 from tests.unit.registry.scripted import Scripted, reply
 
 pytestmark = pytest.mark.dependencies
@@ -184,3 +202,210 @@ def test_the_search_finds_what_errors_hide() -> None:
     with Registry("127.0.0.1") as client:
         client.__dict__["further"] = {"a": [Leaky()]}
         assert PASSWORD in words_of_parts(client)
+
+
+# Echoes: a registry repeats what it was told, in any part of any response.
+
+REFRESH = "refresh canary/+6f?"
+ECHOED = (PASSWORD, IDENTITY, HEADER, BEARER, REFRESH)
+ECHOES = frozenset().union(*map(forms, ECHOED))
+PLACES = (
+    "Docker-Content-Digest",
+    "Content-Range",
+    "Content-Type",
+    "Content-Length",
+    "Location",
+    "Link",
+    "Range",
+    "OCI-Subject",
+    "OCI-Chunk-Min-Length",
+    "OCI-Filters-Applied",
+    "Retry-After",
+    "Warning",
+    "WWW-Authenticate",
+    "Docker-Distribution-API-Version",
+    "Transfer-Encoding",
+    "(a line that is no header)",
+    "(reason)",
+    "(status line)",
+    "(body)",
+    "(error message)",
+    "(error code)",
+)
+STATUSES_SENT = (200, 201, 202, 206, 307, 400, 401, 404, 416, 503)
+CODINGS: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda text: quote(text, ""),
+    lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+    lambda text: b64encode(f"{USER}:{text}".encode()).decode(),
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: "".join(f"%{ord(char):02X}" for char in text),
+    lambda text: f"http://{text}.example/",
+    lambda text: f"sha256:{text}",
+    lambda text: f'<{quote(text)}>; rel="next"',
+)
+
+
+def echo(status: int, place: str, text: str) -> bytes:
+    """A response with ``text`` at one place; everything else is as in a good one."""
+    lines = [f"HTTP/1.1 {status} Fine"]
+    headers = {"Content-Type": TARGET.media_type, "Location": "/v2/app/blobs/uploads/1"}
+    error = {"errors": [{"code": "DENIED", "message": "no"}]}
+    body = json.dumps(error).encode()
+    if place == "(reason)":
+        lines = [f"HTTP/1.1 {status} {text}"]
+    elif place == "(status line)":
+        lines = [f"HTTP/1.1 {text}"]
+    elif place == "(a line that is no header)":
+        lines.append(text)
+    elif place == "(body)":
+        body = text.encode()
+    elif place == "(error message)":
+        error["errors"][0]["message"] = text
+        body = json.dumps(error).encode()
+    elif place == "(error code)":
+        error["errors"][0]["code"] = text
+        body = json.dumps(error).encode()
+    else:
+        headers[place] = f'299 - "{text}"' if place == "Warning" else text
+        if place == "WWW-Authenticate":
+            headers[place] = f'Bearer realm="http://127.0.0.1:1/{text}",service="{text}"'
+    headers.setdefault("Content-Length", str(len(body)))
+    headers["Connection"] = "close"
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+ACTS: dict[str, tuple[str, str, Callable[[Registry, Stage], object]]] = {
+    "HEAD manifest": ("HEAD", TAGGED, lambda client, stage: client.resolve(stage.ref)),
+    "GET manifest": ("GET", PINNED, lambda client, stage: client.fetch_manifest(stage.ref, TARGET)),
+    "GET blob": (
+        "GET",
+        BLOB_PATH,
+        lambda client, stage: client.open_blob(stage.ref, LAYER).readall(),
+    ),
+    "HEAD blob": ("HEAD", BLOB_PATH, lambda client, stage: client.blob_size(stage.ref, LAYER)),
+    "POST upload": (
+        "POST",
+        Uploads.ROOT,
+        lambda client, stage: client.upload_blob(stage.ref, LAYER, BLOB),
+    ),
+    "POST mount": (
+        "POST",
+        Uploads.ROOT,
+        lambda client, stage: client.upload_blob(stage.ref, LAYER, BLOB, mount_from=("base",)),
+    ),
+    "PATCH upload": (
+        "PATCH",
+        Uploads.PATH,
+        lambda client, stage: client.upload_blob(stage.ref, LAYER, BLOB, chunk_size=4096),
+    ),
+    "GET upload": (
+        "GET",
+        Uploads.PATH,
+        lambda client, stage: client.upload_blob(stage.ref, LAYER, BLOB, chunk_size=5000),
+    ),
+    "PUT upload": (
+        "PUT",
+        Uploads.PATH,
+        lambda client, stage: client.upload_blob(stage.ref, LAYER, BLOB),
+    ),
+    "PUT manifest": (
+        "PUT",
+        TAGGED,
+        lambda client, stage: client.push_manifest(stage.ref, BODY),
+    ),
+    "DELETE manifest": ("DELETE", PINNED, lambda client, stage: client.delete(pinned(stage))),
+    "GET tags": ("GET", "/v2/app/tags/list", lambda client, stage: list(client.tags(stage.ref))),
+    "GET referrers": (
+        "GET",
+        f"/v2/app/referrers/{TARGET.digest}",
+        lambda client, stage: client.referrers(pinned(stage)),
+    ),
+}
+
+
+def pinned(stage: Stage) -> Reference:
+    return stage.ref.with_digest(TARGET.digest)
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[tuple[Stage, Registry]]:
+    """A registry, and a client that has sent it each of the secrets."""
+    with Stage(tmp_path) as stage:
+        tokens = reply(200, {"token": BEARER, "refresh_token": REFRESH})
+        stage.server.on("POST", "/token", tokens)
+        nowhere = Destinations(classify, lambda host: [host] if host == "127.0.0.1" else [])
+        client = open_client(stage, "explicit", timeout=5.0, network=nowhere)
+        wanted = f'Bearer realm="{stage.server.origin}/token"'
+        for scope in (TAGGED, "/v2/_catalog"):
+            stage.server.on("HEAD", scope, locked(manifest(), wanted))
+        assert client.resolve(stage.ref) == TARGET
+        yield stage, client
+
+
+def leaked(text: str) -> list[bytes]:
+    """Those of the secrets that ``text`` contains, in any form, whole or in a long part."""
+    low = text.lower()
+    found = [form for form in ECHOES if form.decode().lower() in low]
+    parts_of = [text[at : at + 12] for text in ECHOED for at in (0, 1)]
+    return found + [part.encode() for part in parts_of if part.lower() in low]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("act", ACTS)
+def test_no_echo_is_in_an_error(
+    act: str, place: str, canary: tuple[Stage, Registry], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage, client = canary
+    caplog.set_level(logging.DEBUG)
+    method, path, do = ACTS[act]
+    said: list[str] = []
+    for number, status in enumerate(STATUSES_SENT):
+        for turn in range(2):
+            secret = ECHOED[(number + 2 * turn) % len(ECHOED)]
+            coding = CODINGS[(2 * number + turn) % len(CODINGS)]
+            Uploads(stage.server)
+            if act == "GET upload":
+                stage.server.on("PATCH", Uploads.PATH, reply(416))
+            stage.server.on(method, path, echo(status, place, coding(secret)))
+            try:
+                do(client, stage)
+            except ContainerdError as error:
+                said += words_of_error(error)
+                said += [repr(pickle.dumps(error)), repr(vars(pickle.loads(pickle.dumps(error))))]
+    said += [str(client.warnings), repr(client)]
+    said += [
+        f"{record.getMessage()} {record.args!r} {record.exc_info}" for record in caplog.records
+    ]
+    for text in said:
+        assert not leaked(text), text
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_no_echo_of_a_proxy_is_in_an_error(tmp_path: Path, coding: Callable[[str], str]) -> None:
+    with Stage(tmp_path) as stage:
+        proxy = stage.another()
+        error = {"errors": [{"code": "DENIED", "message": coding(PROXY)}]}
+        for method in ("HEAD", "GET"):
+            for status in (407, 404):
+                target = f"http://outer.test{TAGGED.replace('v1', str(status))}"
+                proxy.on(method, target, reply(status, error))
+        way = f"http://{USER}:{PROXY}@{proxy.host}"
+        with Registry("outer.test", plain_http=True, proxy=way, hosts_dirs=()) as client:
+            for status in (407, 404):
+                with pytest.raises(ContainerdError) as caught:
+                    client.resolve(Reference.parse(f"outer.test/app:{status}"))
+                assert str(status) in str(caught.value)
+                for text in words_of_error(caught.value):
+                    assert not [form for form in forms(PROXY) if form.decode() in text], text
+
+
+def test_an_error_still_says_what_is_not_secret(canary: tuple[Stage, Registry]) -> None:
+    stage, client = canary
+    error = {"errors": [{"code": "DENIED", "message": f"token {BEARER} is not for app"}]}
+    stage.server.on("HEAD", BLOB_PATH, reply(400))
+    stage.server.on("GET", PINNED, reply(400, error))
+    with pytest.raises(ContainerdError) as caught:
+        client.fetch_manifest(stage.ref, TARGET)
+    assert f"DENIED: token {REMOVED} is not for app" in str(caught.value)

@@ -65,7 +65,7 @@ def test_exit_codes(number: int, code: int) -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (PermissionError(errno.EACCES, "no", b"/\xff"), PermissionDenied, "pull: /\udcff: no"),
+        (PermissionError(errno.EACCES, "no", b"/\xff"), PermissionDenied, r"pull: /\udcff: no"),
         (OSError(errno.ENOSPC, "full"), ResourceExhausted, "pull: full"),
         (OSError("only words"), ContainerdError, "pull: only words"),
         (TimeoutError(), ContainerdError, "pull: TimeoutError"),

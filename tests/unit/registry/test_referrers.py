@@ -273,7 +273,7 @@ def test_warnings_are_kept_once_and_cleaned(
     ):
         server.on("PUT", TAGGED, reply(201, Warning=warning))
         registry.push_manifest(ref, BODY)
-    assert registry.warnings == ('quota is "near"', "red?[31m?")
+    assert registry.warnings == ('quota is "near"', r"red\x1b[31m\x07")
 
 
 # Finding referrers

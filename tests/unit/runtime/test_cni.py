@@ -148,7 +148,7 @@ def test_an_error_in_the_plugins_own_words(
     with pytest.raises(kind) as caught:
         run(program)
     assert type(caught.value) is kind
-    assert str(caught.value) == "ADD by the CNI plugin plugin: no  luck; d"
+    assert str(caught.value) == "ADD by the CNI plugin plugin: no\\x1b luck; d"
 
 
 @pytest.mark.parametrize(
