@@ -18,6 +18,8 @@ from containerd_lite import TLS, Client, schema
 from containerd_lite.errors import ContainerdError
 from containerd_lite.runtime.watch.logs import read_log
 
+pytestmark = pytest.mark.dependencies
+
 #: Seconds after which a call counts as hanging.
 HANGING = 10.0
 

@@ -36,7 +36,7 @@ _LAYERS = {
 _MOST_LINKS = 40
 #: The maximum size in bytes of all configs in total. A config is parsed for each image that has it.
 #: Real configs have some 10 KB.
-_MAX_CONFIGS = 64 << 20
+_MAX_CONFIGS = 32 << 20
 
 
 @record(frozen=True)
