@@ -27,7 +27,8 @@ from ..errors import (
     is_away,
 )
 from ..lazy import lazy_pattern
-from ..locks import holding
+from ..locks import PerProcess, holding
+from ..oci.document import quoted
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
 from .io.base import ProcessStreams
@@ -47,6 +48,14 @@ _RESTART_TIMEOUT = 30.0
 #: reserve some real-time signals for itself.
 _RTMIN, _RTMAX = 34, 64
 _REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,2}))?)")
+
+
+class _Wait:
+    """The ``Wait`` call of one operating-system process. A forked child makes a call of its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # one thread at a time waits for the exit
+        self.call: Waiting | None = None
 
 
 class Process:
@@ -76,9 +85,8 @@ class Process:
         self.exec_id = exec_id
         self.pid = pid
         self.streams = streams
-        self._waiting: Waiting | None = None
         self._exit: Exit | None = None
-        self._wait_lock = threading.RLock()  # one thread at a time waits for the exit
+        self._waits = PerProcess(_Wait)
 
     @property
     def id(self) -> str:
@@ -102,7 +110,7 @@ class Process:
             self.pid = self._service.start(self.container_id, self.exec_id)
             if self.streams is not None:
                 self.streams.start(self)
-        self._waiting = waiting
+        self._waits.get().call = waiting
 
     def wait(self, timeout: float | None = None) -> Exit:
         """Wait until the process has ended. The wait continues if the daemon restarts.
@@ -121,7 +129,7 @@ class Process:
         """
         deadline = Deadline(timeout)
         try:
-            with holding(self._wait_lock, deadline) as is_locked:
+            with holding(self._waits.get().lock, deadline) as is_locked:
                 if not is_locked:
                     raise self._timeout_error(timeout)
                 while self._exit is None:
@@ -135,7 +143,7 @@ class Process:
 
         This method does not wait.
         """
-        with holding(self._wait_lock, Deadline(0)) as is_locked:
+        with holding(self._waits.get().lock, Deadline(0)) as is_locked:
             # If the lock is not free, another thread is in wait().
             if is_locked and self._exit is None:
                 self._exit = self._receive_exit(None)
@@ -146,12 +154,13 @@ class Process:
 
         Wait until ``deadline`` at the latest. If ``deadline`` is ``None``, do not wait.
         """
+        wait = self._waits.get()
         try:
-            if self._waiting is None:
-                self._waiting = self._service.begin_wait(self.container_id, self.exec_id)
+            if wait.call is None:
+                wait.call = self._service.begin_wait(self.container_id, self.exec_id)
             if deadline is None:
-                return self._waiting.poll()
-            return self._waiting.receive(deadline.remaining())
+                return wait.call.poll()
+            return wait.call.receive(deadline.remaining())
         except DeadlineExceeded:
             raise
         except Cancelled:
@@ -204,13 +213,14 @@ class Process:
         raise error
 
     def _stop_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, None
+        wait = self._waits.get()
+        waiting, wait.call = wait.call, None
         if waiting is not None:
             waiting.close()
 
     def cancel_wait(self) -> None:
         """Make a ``wait`` in another thread raise ``Cancelled``. The process continues to run."""
-        waiting = self._waiting
+        waiting = self._waits.get().call
         if waiting is not None:
             waiting.cancel()
 
@@ -247,14 +257,15 @@ class Process:
         Args:
             timeout: Seconds to wait before the process is killed.
             signal: The number or the name of the signal. Default: the image's stop signal for a
-                container's first process, and ``SIGTERM`` for other processes.
+                container's first process, and ``SIGTERM`` for other processes. If the image's stop
+                signal is unknown, a warning is logged, and ``SIGTERM`` is sent.
 
         Returns:
             The process's exit code and the time of its end.
 
         Raises:
             DeadlineExceeded: The process has not ended within 30 seconds after ``SIGKILL``.
-            InvalidArgument: The signal is unknown.
+            InvalidArgument: ``signal`` is unknown.
         """
         with suppress(NotFound):  # the process may have ended
             self.kill(self._stop_signal if signal is None else signal)
@@ -383,6 +394,6 @@ def signal_number(signal: int | str) -> int:
             number = signals.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
     if not 0 <= number <= _RTMAX:
         raise InvalidArgument(
-            f"unknown signal {signal!r}", remedy="Use a signal such as SIGTERM, TERM or 15"
+            f"unknown signal {quoted(signal)}", remedy="Use a signal such as SIGTERM, TERM or 15"
         )
     return number
