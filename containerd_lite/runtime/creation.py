@@ -64,7 +64,15 @@ def _create(
     find_user = None if image is None else users.ImageUsers(image).find
     config = None if image is None else image.config()
     options, extensions = _split_networks(options)
-    spec = make_spec(backend.namespace, id, config, args=args, options=options, find_user=find_user)
+    spec = make_spec(
+        backend.namespace,
+        id,
+        config,
+        args=args,
+        options=options,
+        find_user=find_user,
+        is_remote=backend.is_remote,
+    )
     set_rootfs(spec, image, options)
     labels = _labels(image, options)
     if options.get("restart") is not None:
