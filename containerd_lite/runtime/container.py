@@ -97,7 +97,10 @@ class Container(StoredContainer):
             streams: The streams of the first process. Default: no input, and the output is
                 discarded.
             checkpoint: The saved processes, which CRIU restores: a checkpoint image, or the
-                descriptor of CRIU's tar. Default: a new process, as the spec describes it.
+                descriptor of CRIU's tar. CRIU gives the processes the users and capabilities of the
+                saved processes, even if the spec does not permit them. So pass only the checkpoint
+                of an author whom you trust like root. Default: a new process, as the spec describes
+                it.
             runtime_path: Path of the shim. Default: the shim of the container's runtime.
             runtime_options: Options of the runtime. A mapping sets fields of runc's options:
                 ``{"no_pivot_root": True}``. Default: the options in the container's record.

@@ -41,7 +41,7 @@ _MOUNTS = (
 )
 #: The major and minor numbers of the devices null, random, full, tty, zero, urandom, console, pts/*
 #: and ptmx. ``None`` allows every minor number.
-_DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
+DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
 
 
 def default_spec(cgroups_path: str, masked_paths: Iterable[str] = ()) -> Spec:
@@ -81,7 +81,7 @@ def default_spec(cgroups_path: str, masked_paths: Iterable[str] = ()) -> Spec:
 
 def _device_rules() -> list[Spec]:
     rules: list[Spec] = [{"allow": False, "access": "rwm"}]
-    for major, minor in _DEVICES:
+    for major, minor in DEVICES:
         rule: Spec = {"allow": True, "type": "c", "major": major, "access": "rwm"}
         if minor is not None:
             rule["minor"] = minor
