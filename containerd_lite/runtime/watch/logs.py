@@ -10,7 +10,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from ...deadline import Deadline
 from ...errors import FailedPrecondition, NotFound, PermissionDenied
-from ...system import open_file
+from ...system import is_regular, of_system, open_file
+from ...undo import Undo
 
 #: Bytes to read at a time.
 _CHUNK = 64 << 10
@@ -53,6 +54,7 @@ def read_log(
     Raises:
         NotFound: The file does not exist on this machine.
         PermissionDenied: The file cannot be read.
+        FailedPrecondition: The file is not a regular file.
     """
     deadline = Deadline(timeout)
     with _open(path) as file:
@@ -70,15 +72,22 @@ def read_log(
 
 
 def _open(path: bytes) -> BinaryIO:
+    name = os.fsdecode(path)
     try:
-        return open_file(path)
+        file = open_file(path)
+        with Undo(file.close):
+            if not is_regular(file):
+                raise FailedPrecondition(f"log file {name} is not a regular file")
+        return file
     except FileNotFoundError as error:
         raise NotFound(
-            f"log file {os.fsdecode(path)} does not exist",
+            f"log file {name} does not exist",
             remedy="Run this program on the daemon's machine",
         ) from error
     except PermissionError as error:
-        raise PermissionDenied(f"no permission to read {os.fsdecode(path)}") from error
+        raise PermissionDenied(f"no permission to read {name}") from error
+    except OSError as error:
+        raise of_system(error) from error
 
 
 def _tail_offset(file: BinaryIO, lines: int) -> int:
