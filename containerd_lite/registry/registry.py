@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from .. import limits
 from .. import registry as package
 from ..deadline import Deadline
 from ..errors import InvalidArgument
@@ -23,7 +24,7 @@ from .destinations import Destinations
 from .failover import Failover
 from .hosts import PUSH, Host, TlsFiles
 from .hosts_file import find_hosts
-from .http import Bounds, Transport
+from .http import Bounds, Transport, socket_time
 from .http_errors import naming
 from .openers import Content, opener
 from .pace import BandwidthLimit
@@ -108,7 +109,7 @@ class Registry:
         sleep: Callable[[float], object] = pause,
     ) -> None:
         self._namespace = host
-        self._timeout = timeout
+        self._timeout = limits.seconds("timeout", timeout)
         self._sleep = sleep
         self._progress = progress
         self._warnings: list[str] = []
@@ -118,7 +119,11 @@ class Registry:
         if tls is not None:
             own = replace(own, tls=own.tls.joined(tls))
         settings = _Settings(
-            Bounds(connect_timeout, stall_timeout, least_rate),
+            Bounds(
+                socket_time("connect_timeout", connect_timeout),
+                socket_time("stall_timeout", stall_timeout),
+                limits.rate("least_rate", least_rate, least=0) or 0.0,
+            ),
             user_agent,
             network or Destinations(),
             bandwidth=BandwidthLimit(max_rate, sleep=sleep),
@@ -243,6 +248,7 @@ class Registry:
             InvalidArgument: ``descriptor`` is a manifest of Docker's schema 1; use
                 ``fetch_manifest``.
         """
+        connections = limits.parallel("connections", connections)
         self._check(reference)
         if media_types.is_schema1(descriptor.media_type):
             raise InvalidArgument(

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .. import limits
 from ..deadline import Deadline, backoff
 from ..debug import LoggedStep
 from ..errors import (
@@ -116,7 +117,7 @@ class Process:
         """Wait until the process has ended. The wait continues if the daemon restarts.
 
         Args:
-            timeout: Seconds to wait. Default: no limit.
+            timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
 
         Returns:
             The process's exit code and the time of its end. The code and the time are ``None`` if
@@ -179,9 +180,7 @@ class Process:
         restart_deadline = deadline.sooner(_RESTART_TIMEOUT)
         for pause in backoff(0.02, 1.0):
             try:
-                service = self._service.with_options(
-                    timeout=restart_deadline.remaining(), wait_for_ready=True
-                )
+                service = self._service.until(restart_deadline, wait_for_ready=True)
                 service.get(self.container_id)
                 return
             except NotFound:
@@ -255,7 +254,7 @@ class Process:
         """Send a signal to the process, and kill the process if the signal does not end it.
 
         Args:
-            timeout: Seconds to wait before the process is killed.
+            timeout: Seconds to wait before the process is killed; 0 kills it at once.
             signal: The number or the name of the signal. Default: the image's stop signal for a
                 container's first process, and ``SIGTERM`` for other processes. If the image's stop
                 signal is unknown, a warning is logged, and ``SIGTERM`` is sent.
@@ -265,8 +264,9 @@ class Process:
 
         Raises:
             DeadlineExceeded: The process has not ended within 30 seconds after ``SIGKILL``.
-            InvalidArgument: ``signal`` is unknown.
+            InvalidArgument: ``signal`` is unknown, or ``timeout`` is negative.
         """
+        limits.seconds("timeout", timeout, may_be_zero=True)  # before the process gets a signal
         with suppress(NotFound):  # the process may have ended
             self.kill(self._stop_signal if signal is None else signal)
         try:
@@ -291,7 +291,8 @@ class Process:
             NotFound: The process has ended.
             Unknown: The process has no terminal.
         """
-        self._service.resize_pty(self.container_id, columns, rows, self.exec_id)
+        size = limits.count("columns", columns, 0), limits.count("rows", rows, 0)
+        self._service.resize_pty(self.container_id, *size, self.exec_id)
 
     def close_io(self) -> None:
         """Ask the shim to close the process's stdin at the end of the input."""
@@ -383,7 +384,10 @@ class Process:
 
 def signal_number(signal: int | str) -> int:
     """Return a signal's number on Linux. Raise ``InvalidArgument`` for an unknown signal."""
-    name = signal.upper() if isinstance(signal, str) else str(int(signal))
+    if isinstance(signal, str):
+        name = signal.upper()
+    else:
+        name = str(int(signal)) if 0 <= signal <= _RTMAX else ""
     number = -1
     if match := _REAL_TIME.fullmatch(name):
         number = _RTMAX - int(match[2] or 0) if "MAX" in name else _RTMIN + int(match[1] or 0)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
+from .. import limits
 from .. import runtime as package
 from ..errors import InvalidArgument
 from ..undo import Undo
@@ -265,7 +266,7 @@ class ContainerVerbs(ABC):
                 own command.
             input: Source of the process's input: bytes, a binary file or a descriptor. Default:
                 no input.
-            timeout: Seconds after which the process is killed. Default: no limit.
+            timeout: Seconds after which the process is killed, above 0. Default: no limit.
             check: Whether to raise ``ProcessFailed`` if the exit code is not 0.
             detach: Whether to return the container as soon as its process runs.
             remove: Whether to remove the container after the end of its process. Ignored with
@@ -287,6 +288,7 @@ class ContainerVerbs(ABC):
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
+        timeout = limits.seconds("timeout", timeout)
         outputs, others = package.split_run(options)
         if detach and (outputs or input is not None or timeout is not None or check):
             raise InvalidArgument(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 
+from .. import limits
 from ..deadline import Deadline, backoff
 from ..errors import (
     AlreadyExists,
@@ -61,10 +62,11 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
     if joined:
         yield joined
         return
-    if not _MIN_EXPIRES <= expires <= threading.TIMEOUT_MAX:
+    seconds = limits.seconds("expires", expires)
+    if seconds is None or seconds < _MIN_EXPIRES:
         raise InvalidArgument(
             f"expires is {expires} seconds, which is out of range",
-            remedy=f"Pass at least {_MIN_EXPIRES:g} and at most {threading.TIMEOUT_MAX:g} seconds",
+            remedy=f"Pass at least {_MIN_EXPIRES:g} and at most {limits.LONGEST:g} seconds",
         )
     id = f"lite-{os.urandom(8).hex()}"
     if resume:
