@@ -23,6 +23,7 @@ from ..errors import (
     is_away,
 )
 from ..oci import digest as digests
+from ..oci.document import quoted
 from .leases import EXPIRE, LeaseService, Resource
 
 #: Seconds that clean-up after a failure may take, including garbage collection.
@@ -62,10 +63,12 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
     if joined:
         yield joined
         return
-    seconds = limits.seconds("expires", expires)
+    seconds = None
+    with suppress(InvalidArgument):  # no limit is invalid, too, so the error has another remedy
+        seconds = limits.seconds("expires", expires)
     if seconds is None or seconds < _MIN_EXPIRES:
         raise InvalidArgument(
-            f"expires is {expires} seconds, which is out of range",
+            f"expires cannot be {quoted(expires)}",
             remedy=f"Pass at least {_MIN_EXPIRES:g} and at most {limits.LONGEST:g} seconds",
         )
     id = f"lite-{os.urandom(8).hex()}"
