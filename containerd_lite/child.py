@@ -15,6 +15,8 @@ from .errors import DeadlineExceeded, ResourceExhausted, Unknown
 
 #: Maximum number of bytes to read from a pipe at once.
 _CHUNK = 64 << 10
+#: Maximum number of seconds of a single wait. ``epoll`` accepts at most 24 days.
+_LONGEST_WAIT = 3600.0
 
 
 class Ended(NamedTuple):
@@ -116,7 +118,7 @@ def _communicate(
         for pipe in filter(None, (child.stdout, child.stderr)):
             selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(deadline.remaining())
+            ready = selector.select(deadline.sooner(_LONGEST_WAIT).remaining())
             if deadline.expired:
                 raise TimeoutExpired(child.args, 0)
             for key, _ in ready:

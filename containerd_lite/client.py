@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal
 
-from . import debug, images, runtime, store
+from . import debug, images, limits, runtime, store
 from .errors import InvalidArgument
 from .images.verbs import ImageVerbs
 from .records import record
@@ -62,7 +62,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
 
     Raises:
         InvalidArgument: The address is invalid, or ``channel`` is given together with ``address``
-            or ``tls``.
+            or ``tls``, or a timeout is not above 0.
     """
 
     def __init__(
@@ -84,6 +84,8 @@ class Client(Services, ImageVerbs, ContainerVerbs):
                 "the channel already has an address", remedy="Pass either a channel or an address"
             )
         self._owns_channel = channel is None
+        timeout = limits.seconds("timeout", timeout)
+        connect_timeout = limits.seconds("connect_timeout", connect_timeout)
         namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
         self._options = _Options(
             timeout, connect_timeout, snapshotter, platform=platform, runtime=runtime, tls=tls

@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Iterator
 
+from . import limits
+
 
 class Deadline:
     """A point in time on the monotonic clock, or a deadline that never expires.
@@ -16,8 +18,22 @@ class Deadline:
     __slots__ = ("_at",)
 
     def __init__(self, seconds: float | None = None) -> None:
-        """Make a deadline that expires in ``seconds``, or never if ``seconds`` is ``None``."""
-        self._at = None if seconds is None else time.monotonic() + seconds
+        """Make a deadline that expires in ``seconds``, or never if ``seconds`` is ``None``.
+
+        Raises:
+            InvalidArgument: ``seconds`` is negative or not a number.
+        """
+        if seconds is None:
+            self._at = None
+            return
+        # Every call makes deadlines, so valid numbers are recognized without a call of a function.
+        if type(seconds) is not float or not 0.0 <= seconds <= limits.LONGEST:
+            checked = limits.seconds("timeout", seconds, may_be_zero=True)
+            if checked is None:
+                self._at = None
+                return
+            seconds = checked
+        self._at = time.monotonic() + seconds
 
     def remaining(self) -> float | None:
         """Return the seconds until the deadline, or ``None`` if the deadline never expires.

@@ -9,15 +9,45 @@ deadline.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from .deadline import Deadline
 
 #: Number of seconds between two calls of ``check`` while a thread waits for a lock.
 _CHECK_INTERVAL = 0.1
 NEVER = Deadline()
+_T = TypeVar("_T")
+
+
+class PerProcess(Generic[_T]):
+    """A value, such as a lock, that each process makes for itself.
+
+    If a thread forks while another thread has a lock, the lock stays locked in the child, because
+    the other thread does not exist there. So a forked child must not use the locks of its parent.
+
+    Args:
+        make: A function that makes the value when a process needs the value for the first time.
+    """
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._values: dict[int, _T] = {}
+
+    def get(self) -> _T:
+        """Return the value of this process."""
+        pid = os.getpid()
+        value = self._values.get(pid)
+        # Several threads can run this line at the same time. All threads get the same value.
+        return self._values.setdefault(pid, self._make()) if value is None else value
+
+    def inherited(self) -> list[_T]:
+        """Return the values that this process has inherited from its parents."""
+        pid = os.getpid()
+        return [value for owner, value in tuple(self._values.items()) if owner != pid]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
+from .. import limits
 from .. import registry as package
 from ..errors import DataLoss, RegistryError, RegistryUnauthorized, RegistryUnavailable
 from ..interrupt import check
@@ -177,7 +178,8 @@ class RegistryResolver:
     ) -> None:
         self._plain_http = plain_http
         self._hosts_dirs = hosts_dirs
-        self._connections = connections
+        self._connections = limits.parallel("connections", connections)
+        limits.rate("max_rate", max_rate, least=1)
         self._new = partial(
             Registry,
             credentials=credentials,

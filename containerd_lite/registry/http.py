@@ -17,6 +17,7 @@ from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import LocationParseError
 from urllib3.util import make_headers, parse_url
 
+from .. import limits
 from ..deadline import Deadline
 from ..debug import LoggedStep
 from ..errors import ContainerdError, InvalidArgument, RegistryError, RegistryUnavailable
@@ -37,6 +38,10 @@ _LOGGER = logging.getLogger(__package__)
 #: Largest number of idle connections in the pool of a host. A pull fetches fewer layers at
 #: the same time.
 _POOLED = 16
+
+
+#: The longest time limit of a socket in seconds. Python's sockets accept at most 24 days.
+_LONGEST_SOCKET_TIME = 1e6
 
 
 @record(frozen=True)
@@ -61,6 +66,11 @@ class Bounds:
     connect: float = 10.0
     stall: float = 30.0
     least_rate: float = 0.0
+
+
+def socket_time(name: str, value: float | None) -> float:
+    """Return a time limit that a socket accepts. ``None`` and infinity mean 11 days."""
+    return min(limits.seconds(name, value) or _LONGEST_SOCKET_TIME, _LONGEST_SOCKET_TIME)
 
 
 class Response:

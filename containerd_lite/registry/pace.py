@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from .. import limits
 from ..deadline import Deadline
-from ..errors import InvalidArgument
 
 #: A stream with a bandwidth limit is divided into this many portions per second.
 _PORTIONS = 8
@@ -24,15 +24,13 @@ class TooSlow(TimeoutError):
 class BandwidthLimit:
     """A limit in bytes per second that all streams of one client share. Thread-safe.
 
-    ``rate=None`` means no limit. Raises InvalidArgument if ``rate`` is less than 1.
+    ``rate=None`` means no limit. Raises InvalidArgument if ``rate`` is not a number from 1.
     """
 
     def __init__(
         self, rate: float | None = None, *, sleep: Callable[[float], object] = time.sleep
     ) -> None:
-        if rate is not None and rate < 1:
-            raise InvalidArgument("a bandwidth limit must be 1 byte per second or more")
-        self._rate = rate
+        self._rate = limits.rate("max_rate", rate, least=1)
         self._sleep = sleep
         self._lock = threading.Lock()
         self._free_at = 0.0

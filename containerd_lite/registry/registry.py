@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from .. import limits
 from .. import registry as package
 from ..deadline import Deadline
 from ..errors import InvalidArgument
@@ -24,7 +25,7 @@ from .destinations import Destinations
 from .failover import Failover
 from .hosts import PUSH, Host, TlsFiles
 from .hosts_file import HOSTS_DIRS, find_hosts
-from .http import Bounds, Transport
+from .http import Bounds, Transport, socket_time
 from .http_errors import naming
 from .openers import Content, opener
 from .pace import BandwidthLimit, TransferRate
@@ -114,7 +115,7 @@ class Registry:
         sleep: Callable[[float], object] = pause,
     ) -> None:
         self._namespace = host
-        self._timeout = timeout
+        self._timeout = limits.seconds("timeout", timeout)
         self._sleep = sleep
         self._progress = progress
         self._warnings: list[str] = []
@@ -123,7 +124,11 @@ class Registry:
         *mirrors, own = find_hosts(host, hosts_dirs, plain_http)
         if tls is not None:
             own = replace(own, tls=own.tls.joined(tls))
-        self._bounds = Bounds(connect_timeout, stall_timeout, least_rate)
+        self._bounds = Bounds(
+            socket_time("connect_timeout", connect_timeout),
+            socket_time("stall_timeout", stall_timeout),
+            limits.rate("least_rate", least_rate, least=0) or 0.0,
+        )
         settings = _Settings(
             self._bounds,
             user_agent,
@@ -251,6 +256,7 @@ class Registry:
             InvalidArgument: ``descriptor`` is a manifest of Docker's schema 1; use
                 ``fetch_manifest``.
         """
+        connections = limits.parallel("connections", connections)
         self._check(reference)
         if media_types.is_schema1(descriptor.media_type):
             raise InvalidArgument(

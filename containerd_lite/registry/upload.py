@@ -11,11 +11,11 @@ from contextlib import ExitStack, nullcontext, suppress
 from enum import Enum
 from typing import TypeVar
 
+from .. import limits
 from ..deadline import Deadline
 from ..errors import (
     ContainerdError,
     DigestMismatch,
-    InvalidArgument,
     RegistryError,
     RegistryNotFound,
     RegistryUnauthorized,
@@ -118,8 +118,7 @@ class Upload:
         ask: bool = True,
     ) -> Outcome:
         """Upload the blob, unless the repository has it; see ``Registry.upload_blob``."""
-        if chunk_size is not None and chunk_size < 1:
-            raise InvalidArgument("chunk_size must be 1 byte or more")
+        chunk_size = limits.count("chunk_size", chunk_size)
         if ask and self._exists():
             return self._report_outcome(Outcome.EXISTS)
         try:

@@ -11,18 +11,21 @@ the runtime and the snapshotter of the container.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
-from ..errors import AlreadyExists, InvalidArgument, NotFound
+from ..errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from ..images import files
 from ..images.gc_labels import numbered_labels
 from ..images.image import Image
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT
+from ..oci.document import MAX_DOCUMENT, Document, quoted
 from ..oci.manifest import Index
+from ..oci.spec.privileges import beyond_default
 from ..records import replace
-from ..services._types import AnyValue
+from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
 from ..store.blob_writes import indented_json, write_document
 from ..store.documents import read_document
@@ -42,6 +45,8 @@ _RUNTIME_OPTIONS = _PREFIX + "checkpoint.runtime.options+proto"
 _IMAGE_NAME = "org.opencontainers.image.ref.name"
 _RUNTIME = "io.containerd.checkpoint.runtime"
 _SNAPSHOTTER = "io.containerd.checkpoint.snapshotter"
+#: The maximum number of fields that an error message names.
+_MAX_NAMED = 5
 
 
 def save(
@@ -178,7 +183,7 @@ class Checkpoint:
 
 
 def restore(
-    backend: RuntimeBackend, id: str, checkpoint: Checkpoint, *, rw: bool
+    backend: RuntimeBackend, id: str, checkpoint: Checkpoint, *, rw: bool, trust: bool
 ) -> ContainerRecord:
     """Create a container's snapshot and record from a checkpoint, without starting a process.
 
@@ -186,8 +191,12 @@ def restore(
 
     Raises:
         AlreadyExists: A container or a snapshot with this id exists.
+        FailedPrecondition: The checkpoint needs ``trust``.
         NotFound: The checkpoint lacks a part, or the container's image does not exist.
     """
+    spec, runtime_options = checkpoint.spec(), checkpoint.runtime_options()
+    if not trust:
+        _check_trust(backend, checkpoint, spec, runtime_options)
     image = backend.image(checkpoint.image_name)
     snapshots = backend.snapshots(checkpoint.snapshotter or None)
     mounts = snapshots.prepare(id, image.unpack(snapshots.snapshotter))
@@ -199,9 +208,40 @@ def restore(
                 id,
                 image=image.name,
                 runtime=checkpoint.runtime,
-                runtime_options=checkpoint.runtime_options(),
-                spec=checkpoint.spec(),
+                runtime_options=runtime_options,
+                spec=spec,
                 snapshotter=snapshots.snapshotter,
                 snapshot_key=id,
             )
         )
+
+
+def _check_trust(
+    backend: RuntimeBackend, checkpoint: Checkpoint, spec: AnyValue, options: AnyValue | None
+) -> None:
+    """Check that the checkpoint gives the container no more rights than the default spec.
+
+    Raise ``FailedPrecondition`` if it does. The author of such an image could become root on the
+    daemon's machine.
+    """
+    found = [*islice(_untrusted_parts(backend, checkpoint, spec, options), _MAX_NAMED + 1)]
+    if found:
+        more = ["…"] if len(found) > _MAX_NAMED else []
+        raise FailedPrecondition(
+            f"checkpoint image {checkpoint.name} gives the container more rights than the default: "
+            + "; ".join(found[:_MAX_NAMED] + more),
+            remedy="If you trust the author of the image like root, pass trust=True",
+        )
+
+
+def _untrusted_parts(
+    backend: RuntimeBackend, checkpoint: Checkpoint, spec: AnyValue, options: AnyValue | None
+) -> Iterator[str]:
+    if checkpoint.runtime != backend.runtime:
+        yield f"runtime {quoted(checkpoint.runtime)}"
+    if options is not None and options.value not in (b"", b"{}"):
+        yield "options of the runtime"
+    if spec.type_url != runtime_spec({}).type_url:
+        yield f"spec of type {quoted(spec.type_url)}"
+    what = f"the spec of checkpoint image {checkpoint.name}"
+    yield from beyond_default(Document.parse(spec.value, what).fields, backend.namespace)

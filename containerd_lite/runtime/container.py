@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .. import images
+from .. import images, limits
 from ..debug import LoggedStep
 from ..errors import InvalidArgument, NotFound
 from ..records import replace
@@ -97,7 +97,10 @@ class Container(StoredContainer):
             streams: The streams of the first process. Default: no input, and the output is
                 discarded.
             checkpoint: The saved processes, which CRIU restores: a checkpoint image, or the
-                descriptor of CRIU's tar. Default: a new process, as the spec describes it.
+                descriptor of CRIU's tar. CRIU gives the processes the users and capabilities of the
+                saved processes, even if the spec does not permit them. So pass only the checkpoint
+                of an author whom you trust like root. Default: a new process, as the spec describes
+                it.
             runtime_path: Path of the shim. Default: the shim of the container's runtime.
             runtime_options: Options of the runtime. A mapping sets fields of runc's options:
                 ``{"no_pivot_root": True}``. Default: the options in the container's record.
@@ -251,7 +254,7 @@ class Container(StoredContainer):
             args: The command line of the process.
             input: Source of the process's input: bytes, a binary file or a descriptor. Default:
                 no input.
-            timeout: Seconds after which the process is killed. Default: no limit.
+            timeout: Seconds after which the process is killed, above 0. Default: no limit.
             check: Whether to raise ``ProcessFailed`` if the exit code is not 0.
             id: The exec id of the process. Default: a random id.
             **options: Settings of the process and of its output; see ``runtime.ExecOptions``.
@@ -266,6 +269,7 @@ class Container(StoredContainer):
                 was killed.
             ContainerdError: The process cannot be started; see ``popen``.
         """
+        timeout = limits.seconds("timeout", timeout)
         outputs, others = split_exec(options)
         capturing = Capturing(input, terminal=others.get("terminal"), **outputs)
         with Undo(capturing.streams.close) as undo:
@@ -304,18 +308,22 @@ class Container(StoredContainer):
         Args:
             tail: How many lines at the end of the existing log to return. Default: the whole log.
             follow: Whether to wait for more output until the task ends.
-            timeout: Seconds after which the iterator ends, even if the task still runs. Default:
-                no limit.
+            timeout: Seconds after which the iterator ends, even if the task still runs. 0 means: do
+                not wait for more output. Default: no limit.
 
         Returns:
             An iterator over the bytes of the log, in pieces.
 
         Raises:
-            FailedPrecondition: The output does not go to a log file.
+            FailedPrecondition: The output does not go to a log file, or the log is not a regular
+                file.
+            InvalidArgument: ``tail`` or ``timeout`` is negative or not a number.
             NotFound: The log file does not exist on this machine. The iterator raises this error.
             PermissionDenied: This user has no permission to read the log file. The iterator raises
                 this error.
         """
+        tail = limits.count("tail", tail, 0)
+        timeout = limits.seconds("timeout", timeout, may_be_zero=True)
         uri, task = self.labels.get(LOG_URI, ""), None
         with suppress(NotFound):
             task = self.task()

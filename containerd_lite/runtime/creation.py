@@ -26,7 +26,7 @@ _LOGGER = logging.getLogger(__package__)
 
 
 def restore_container(
-    backend: RuntimeBackend, id: str, checkpoint: Image | str, rw: bool
+    backend: RuntimeBackend, id: str, checkpoint: Image | str, *, rw: bool, trust: bool
 ) -> Container:
     """Create a container from a checkpoint; see ``Client.restore``."""
     from .checkpoint import Checkpoint, restore  # few programs need this module
@@ -34,7 +34,7 @@ def restore_container(
     with LoggedStep(_LOGGER, "restore container %s", id), backend.images.keeping():
         image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
         parts = Checkpoint(image, backend.images.store)
-        return Container(backend, restore(backend, check_id(id), parts, rw=rw))
+        return Container(backend, restore(backend, check_id(id), parts, rw=rw, trust=trust))
 
 
 def create_container(
@@ -64,7 +64,15 @@ def _create(
     find_user = None if image is None else users.ImageUsers(image).find
     config = None if image is None else image.config()
     options, extensions = _split_networks(options)
-    spec = make_spec(backend.namespace, id, config, args=args, options=options, find_user=find_user)
+    spec = make_spec(
+        backend.namespace,
+        id,
+        config,
+        args=args,
+        options=options,
+        find_user=find_user,
+        is_remote=backend.is_remote,
+    )
     set_rootfs(spec, image, options)
     labels = _labels(image, options)
     if options.get("restart") is not None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
+from .. import limits
 from ..deadline import Deadline
 from ..errors import ContainerdError, DeadlineExceeded, FailedPrecondition, NotFound
 from ..printable import printable
@@ -29,6 +30,8 @@ DRAIN = 2.0
 _LONGEST_WAIT = 0.5
 #: Bytes to read from a FIFO at a time.
 _CHUNK = 64 << 10
+#: Maximum number of seconds of one ``poll``, whose argument is a C int of milliseconds.
+_LONGEST_POLL = 3600.0
 #: Seconds between checks whether a process that does not read its input has ended.
 _POLL_INTERVAL = 0.05
 
@@ -131,7 +134,7 @@ class Running(Generic[_Container]):
         for ever to write its output.
 
         Args:
-            timeout: Seconds to wait. Default: no limit.
+            timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
 
         Raises:
             DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
@@ -142,7 +145,8 @@ class Running(Generic[_Container]):
         """Wait until the process and its streams have ended.
 
         Args:
-            timeout: Seconds after which the process is killed. Default: no limit.
+            timeout: Seconds after which the process is killed; 0 kills a process that still runs.
+                Default: no limit.
 
         Returns:
             The process's exit code and the time of its end.
@@ -194,7 +198,7 @@ class Running(Generic[_Container]):
         """Send a signal to the process, and kill the process if the signal does not end it.
 
         Args:
-            timeout: Seconds to wait before the process is killed.
+            timeout: Seconds to wait before the process is killed; 0 kills it at once.
             signal: The number or the name of the signal. Default: the image's stop signal for a
                 container's first process, and ``SIGTERM`` for other processes.
 
@@ -212,7 +216,7 @@ class Running(Generic[_Container]):
 
         Args:
             input: Bytes to write to stdin. Default: no input.
-            timeout: Seconds that the whole call may take. Default: no limit.
+            timeout: Seconds that the whole call may take. 0 means: do not wait. Default: no limit.
             limit: Maximum number of bytes to read from each output. Default: 64 MiB.
 
         Returns:
@@ -224,12 +228,12 @@ class Running(Generic[_Container]):
             FailedPrecondition: There is input, but stdin is not a ``PIPE``.
             ResourceExhausted: The process wrote more than ``limit`` bytes to one output.
         """
+        deadline = Deadline(timeout)
+        captures = [Capture(limits.count("limit", limit, 0)) for _ in range(2)]
         if input and self.stdin is None:
             raise FailedPrecondition(
                 "the stdin of the process is not a pipe", remedy="Give stdin=PIPE"
             )
-        deadline = Deadline(timeout)
-        captures = [Capture(limit), Capture(limit)]
         readers = {
             file.fileno(): capture
             for file, capture in zip((self.stdout, self.stderr), captures, strict=True)
@@ -338,7 +342,9 @@ class _Communication:
         """
         while self._readers or self._writer is not None:
             timeout = deadline.sooner(None if self._readers else _POLL_INTERVAL).remaining()
-            events = self._poller.poll(None if timeout is None else timeout * 1000)
+            events = self._poller.poll(
+                None if timeout is None else min(timeout, _LONGEST_POLL) * 1000
+            )
             if not events and deadline.expired:
                 raise DeadlineExceeded("the process has not ended in time", remedy="Raise timeout=")
             for descriptor, event in events:

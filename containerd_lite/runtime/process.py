@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .. import limits
 from ..deadline import Deadline, backoff
 from ..debug import LoggedStep
 from ..errors import (
@@ -27,7 +28,8 @@ from ..errors import (
     is_away,
 )
 from ..lazy import lazy_pattern
-from ..locks import holding
+from ..locks import PerProcess, holding
+from ..oci.document import quoted
 from ..printable import printable
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
@@ -48,6 +50,14 @@ _RESTART_TIMEOUT = 30.0
 #: reserve some real-time signals for itself.
 _RTMIN, _RTMAX = 34, 64
 _REAL_TIME = lazy_pattern(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,2}))?)")
+
+
+class _Wait:
+    """The ``Wait`` call of one operating-system process. A forked child makes a call of its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # one thread at a time waits for the exit
+        self.call: Waiting | None = None
 
 
 class Process:
@@ -77,9 +87,8 @@ class Process:
         self.exec_id = exec_id
         self.pid = pid
         self.streams = streams
-        self._waiting: Waiting | None = None
         self._exit: Exit | None = None
-        self._wait_lock = threading.RLock()  # one thread at a time waits for the exit
+        self._waits = PerProcess(_Wait)
 
     @property
     def id(self) -> str:
@@ -103,13 +112,13 @@ class Process:
             self.pid = self._service.start(self.container_id, self.exec_id)
             if self.streams is not None:
                 self.streams.start(self)
-        self._waiting = waiting
+        self._waits.get().call = waiting
 
     def wait(self, timeout: float | None = None) -> Exit:
         """Wait until the process has ended. The wait continues if the daemon restarts.
 
         Args:
-            timeout: Seconds to wait. Default: no limit.
+            timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
 
         Returns:
             The process's exit code and the time of its end. The code and the time are ``None`` if
@@ -122,7 +131,7 @@ class Process:
         """
         deadline = Deadline(timeout)
         try:
-            with holding(self._wait_lock, deadline) as is_locked:
+            with holding(self._waits.get().lock, deadline) as is_locked:
                 if not is_locked:
                     raise self._timeout_error(timeout)
                 while self._exit is None:
@@ -136,7 +145,7 @@ class Process:
 
         This method does not wait.
         """
-        with holding(self._wait_lock, Deadline(0)) as is_locked:
+        with holding(self._waits.get().lock, Deadline(0)) as is_locked:
             # If the lock is not free, another thread is in wait().
             if is_locked and self._exit is None:
                 self._exit = self._receive_exit(None)
@@ -147,12 +156,13 @@ class Process:
 
         Wait until ``deadline`` at the latest. If ``deadline`` is ``None``, do not wait.
         """
+        wait = self._waits.get()
         try:
-            if self._waiting is None:
-                self._waiting = self._service.begin_wait(self.container_id, self.exec_id)
+            if wait.call is None:
+                wait.call = self._service.begin_wait(self.container_id, self.exec_id)
             if deadline is None:
-                return self._waiting.poll()
-            return self._waiting.receive(deadline.remaining())
+                return wait.call.poll()
+            return wait.call.receive(deadline.remaining())
         except DeadlineExceeded:
             raise
         except Cancelled:
@@ -171,9 +181,7 @@ class Process:
         restart_deadline = deadline.sooner(_RESTART_TIMEOUT)
         for pause in backoff(0.02, 1.0):
             try:
-                service = self._service.with_options(
-                    timeout=restart_deadline.remaining(), wait_for_ready=True
-                )
+                service = self._service.until(restart_deadline, wait_for_ready=True)
                 service.get(self.container_id)
                 return
             except NotFound:
@@ -205,13 +213,14 @@ class Process:
         raise error
 
     def _stop_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, None
+        wait = self._waits.get()
+        waiting, wait.call = wait.call, None
         if waiting is not None:
             waiting.close()
 
     def cancel_wait(self) -> None:
         """Make a ``wait`` in another thread raise ``Cancelled``. The process continues to run."""
-        waiting = self._waiting
+        waiting = self._waits.get().call
         if waiting is not None:
             waiting.cancel()
 
@@ -246,17 +255,19 @@ class Process:
         """Send a signal to the process, and kill the process if the signal does not end it.
 
         Args:
-            timeout: Seconds to wait before the process is killed.
+            timeout: Seconds to wait before the process is killed; 0 kills it at once.
             signal: The number or the name of the signal. Default: the image's stop signal for a
-                container's first process, and ``SIGTERM`` for other processes.
+                container's first process, and ``SIGTERM`` for other processes. If the image's stop
+                signal is unknown, a warning is logged, and ``SIGTERM`` is sent.
 
         Returns:
             The process's exit code and the time of its end.
 
         Raises:
             DeadlineExceeded: The process has not ended within 30 seconds after ``SIGKILL``.
-            InvalidArgument: The signal is unknown.
+            InvalidArgument: ``signal`` is unknown, or ``timeout`` is negative.
         """
+        limits.seconds("timeout", timeout, may_be_zero=True)  # before the process gets a signal
         with suppress(NotFound):  # the process may have ended
             self.kill(self._stop_signal if signal is None else signal)
         try:
@@ -281,7 +292,8 @@ class Process:
             NotFound: The process has ended.
             Unknown: The process has no terminal.
         """
-        self._service.resize_pty(self.container_id, columns, rows, self.exec_id)
+        size = limits.count("columns", columns, 0), limits.count("rows", rows, 0)
+        self._service.resize_pty(self.container_id, *size, self.exec_id)
 
     def close_io(self) -> None:
         """Ask the shim to close the process's stdin at the end of the input."""
@@ -373,7 +385,10 @@ class Process:
 
 def signal_number(signal: int | str) -> int:
     """Return a signal's number on Linux. Raise ``InvalidArgument`` for an unknown signal."""
-    name = signal.upper() if isinstance(signal, str) else str(int(signal))
+    if isinstance(signal, str):
+        name = signal.upper()
+    else:
+        name = str(int(signal)) if 0 <= signal <= _RTMAX else ""
     number = -1
     if match := _REAL_TIME.fullmatch(name):
         number = _RTMAX - int(match[2] or 0) if "MAX" in name else _RTMIN + int(match[1] or 0)
@@ -384,6 +399,6 @@ def signal_number(signal: int | str) -> int:
             number = signals.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
     if not 0 <= number <= _RTMAX:
         raise InvalidArgument(
-            f"unknown signal {signal!r}", remedy="Use a signal such as SIGTERM, TERM or 15"
+            f"unknown signal {quoted(signal)}", remedy="Use a signal such as SIGTERM, TERM or 15"
         )
     return number

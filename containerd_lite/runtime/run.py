@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from .. import limits
 from ..errors import ProcessFailed
 from ..records import record
 from .io.sinks import Capture, Target
@@ -88,9 +89,10 @@ class Capturing:
         terminal: bool | None = False,
     ) -> None:
         self._captures: list[Capture] = []
+        limit = limits.count("max_output", max_output, 0)
 
         def choose_target(name: str, target: Target | None) -> Target:
-            self._captures.append(Capture(max_output))
+            self._captures.append(Capture(limit))
             if target is not None:
                 return target
             captured: Target = self._captures[-1] if capture else INHERIT

@@ -54,6 +54,12 @@ class RuntimeBackend:
         return self._services.namespace
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the daemon can run on another machine: its address is not a Unix socket."""
+        address, _ = self.containers.identity
+        return not address.startswith("unix")
+
+    @property
     def runtime(self) -> str:
         """The name of the default runtime: the client's, else the namespace's, else runc."""
         return self._runtime or self._services.default("runtime", _RUNTIME)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from .. import limits
 from ..deadline import Deadline, backoff
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, Unknown
 from ..printable import printable
@@ -182,7 +183,7 @@ class Sandbox:
         """Wait until the sandbox has ended.
 
         Args:
-            timeout: Seconds to wait. Default: no limit.
+            timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
 
         Raises:
             DeadlineExceeded: The sandbox has not ended within ``timeout``.
@@ -192,7 +193,7 @@ class Sandbox:
         """
         controller = self._controller
         if timeout is not None:
-            controller = controller.with_options(timeout=timeout)
+            controller = controller.until(Deadline(timeout))
         return controller.wait(self.id, sandboxer=self._sandboxer)
 
     def stop(self, timeout: int = 0) -> None:
@@ -203,7 +204,8 @@ class Sandbox:
                 time. Default: 0.
         """
         try:
-            self._controller.stop(self.id, timeout, sandboxer=self._sandboxer)
+            seconds = limits.count("timeout", timeout, 0)
+            self._controller.stop(self.id, seconds, sandboxer=self._sandboxer)
         except Unknown:  # the shim may have ended before it answered
             if not self._has_ended():
                 raise

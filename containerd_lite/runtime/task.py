@@ -10,16 +10,18 @@ import logging
 import os
 import signal as signals
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..debug import LoggedStep
-from ..errors import NotFound
+from ..errors import InvalidArgument, NotFound
+from ..oci.document import quoted
 from ..services.filters import Filter
 from ..services.tasks import Exit, ProcessInfo
 from . import watch
 from .io.base import ProcessStreams, closing_on_failure
 from .labels import STOP_SIGNAL
-from .process import Process
+from .process import Process, signal_number
 from .record import StoredContainer, checkpoint_options
 from .spec.process_spec import exec_process
 
@@ -196,7 +198,19 @@ class Task(Process):
 
     @property
     def _stop_signal(self) -> int | str:
-        return self._container.labels.get(STOP_SIGNAL) or super()._stop_signal
+        label = self._container.labels.get(STOP_SIGNAL)
+        if not label:
+            return super()._stop_signal
+        # The label contains the stop signal of the image, which can be any text. 0 sends nothing.
+        with suppress(InvalidArgument):
+            if number := signal_number(label):
+                return number
+        _LOGGER.warning(
+            "container %s: unknown stop signal %s; SIGTERM is sent",
+            self.container_id,
+            quoted(label),
+        )
+        return super()._stop_signal
 
     def _send_sigkill(self) -> None:
         # Send the signal to all processes: an added process in another pid namespace would

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
+from .. import limits
 from .. import runtime as package
 from ..errors import InvalidArgument
 from ..undo import Undo
@@ -87,27 +88,39 @@ class ContainerVerbs(ABC):
         """
         return package.create_container(self._runtime, id, image, args, options)
 
-    def restore(self, id: str, checkpoint: Image | str, *, rw: bool = True) -> Container:
+    def restore(
+        self, id: str, checkpoint: Image | str, *, rw: bool = True, trust: bool = False
+    ) -> Container:
         """Create a container from a checkpoint that ``Container.checkpoint`` or ``ctr`` made.
 
         The image of the saved container must exist in the namespace. This method does not restore
         the processes. To restore the processes, give the checkpoint to ``Container.new_task``.
 
+        The runtime spec, the name of the runtime and the options of the runtime come from the
+        checkpoint image. Its author could become root on the daemon's machine, for instance with a
+        hook or a mount. So without ``trust``, the runtime must be the default runtime, and have no
+        options. The spec must give the container no more rights than the default spec. ``ctr`` does
+        not check this.
+
         Args:
             id: The id of the new container.
             checkpoint: The checkpoint image, or the name of the checkpoint image.
             rw: Whether to restore the changes to the root filesystem.
+            trust: Whether to accept every spec, runtime and option of the runtime. ``True`` gives
+                the author of the image the rights of root on the daemon's machine.
 
         Returns:
             The new container.
 
         Raises:
             AlreadyExists: A container or a snapshot with this id exists.
+            FailedPrecondition: The checkpoint gives the container more rights than the default, and
+                ``trust`` is false.
             InvalidArgument: The image is not a checkpoint, or the id is not valid.
             NotFound: The checkpoint lacks a part, or the checkpoint image or the container's image
                 does not exist.
         """
-        return package.restore_container(self._runtime, id, checkpoint, rw=rw)
+        return package.restore_container(self._runtime, id, checkpoint, rw=rw, trust=trust)
 
     def popen(
         self,
@@ -253,7 +266,7 @@ class ContainerVerbs(ABC):
                 own command.
             input: Source of the process's input: bytes, a binary file or a descriptor. Default:
                 no input.
-            timeout: Seconds after which the process is killed. Default: no limit.
+            timeout: Seconds after which the process is killed, above 0. Default: no limit.
             check: Whether to raise ``ProcessFailed`` if the exit code is not 0.
             detach: Whether to return the container as soon as its process runs.
             remove: Whether to remove the container after the end of its process. Ignored with
@@ -275,6 +288,7 @@ class ContainerVerbs(ABC):
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
+        timeout = limits.seconds("timeout", timeout)
         outputs, others = package.split_run(options)
         if detach and (outputs or input is not None or timeout is not None or check):
             raise InvalidArgument(

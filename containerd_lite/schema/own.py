@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.message import DecodeError
 
 from ..errors import InvalidArgument
-from ..system import open_regular
+from ..system import is_regular, open_file
 from .pool import CONTAINERD, Schema
 
 #: Maximum size in bytes of a descriptor set. Even for a large API, ``protoc --include_imports``
@@ -30,13 +31,16 @@ def load(source: str | PathLike[str] | bytes) -> Schema:
         The schema.
 
     Raises:
-        InvalidArgument: The descriptor set is invalid, incomplete, or larger than ``MAX_SIZE``.
+        InvalidArgument: The descriptor set is invalid, incomplete, or larger than ``MAX_SIZE``, or
+            the path is not the path of a regular file.
         OSError: The file cannot be read.
     """
     if isinstance(source, bytes):
         data = source
     else:
-        with open_regular(source) as file:
+        with open_file(source) as file:
+            if not is_regular(file):
+                raise InvalidArgument(f"{os.fspath(source)} is not a regular file", remedy=_REMEDY)
             data = file.read(MAX_SIZE + 1)
     if len(data) > MAX_SIZE:
         raise InvalidArgument(f"the descriptor set is larger than the limit of {MAX_SIZE} bytes")

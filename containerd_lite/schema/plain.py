@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import InvalidArgument
 from .pool import DynamicMessage, Schema
-from .values import datetime_of, timestamp
+from .values import datetime_of, timedelta_of, timestamp
 
 _TIMESTAMP, _DURATION = "google.protobuf.Timestamp", "google.protobuf.Duration"
 
@@ -76,6 +76,10 @@ def _set_field(schema: Schema, message: Any, field: Any, value: object, where: s
             setattr(message, field.name, _field_value(schema, field, value, where))
     except InvalidArgument:
         raise
+    except RecursionError:  # repr(value) would raise another RecursionError
+        raise InvalidArgument(
+            f"{message.DESCRIPTOR.full_name}: a value is nested too deeply"
+        ) from None
     except (TypeError, ValueError, OverflowError) as error:
         problem = f"{message.DESCRIPTOR.full_name}: {where} cannot be {value!r:.80}: {error}"
         raise InvalidArgument(problem) from None
@@ -102,6 +106,8 @@ def _field_value(schema: Schema, field: Any, value: object, where: str) -> Any:
     if isinstance(value, kind):
         return value
     if isinstance(value, datetime) and descriptor.full_name == _TIMESTAMP:
+        if value.utcoffset() is None:
+            raise ValueError("the time has no time zone")
         value = timestamp(value)
     elif isinstance(value, timedelta) and descriptor.full_name == _DURATION:
         whole = value // timedelta(seconds=1)
@@ -126,6 +132,9 @@ def plain(message: DynamicMessage) -> dict[str, Any]:
 
     If a field has presence and is not set, its value is ``None``. For example, a field whose type
     is a message has presence.
+
+    Raises:
+        ProtocolError: A timestamp or a duration is outside the range of Python's types.
     """
     return {field.name: _plain_field(message, field) for field in message.DESCRIPTOR.fields}
 
@@ -152,7 +161,7 @@ def _plain_value(field: Any, value: Any) -> Any:
     if name == _TIMESTAMP:
         return datetime_of(value)
     if name == _DURATION:
-        return timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+        return timedelta_of(value)
     return plain(value)
 
 

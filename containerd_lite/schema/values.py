@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 
-from ..errors import ProtocolError
+from ..errors import InvalidArgument, ProtocolError
 from .pool import DynamicMessage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -34,9 +34,33 @@ def datetime_of(timestamp: DynamicMessage) -> datetime:
     """Return a ``google.protobuf.Timestamp`` as an aware datetime in UTC.
 
     The time is rounded down to microseconds.
+
+    Raises:
+        ProtocolError: The time is before the year 1 or after the year 9999.
     """
-    # With keyword arguments, this call would take a third longer. Listings have many timestamps.
-    return _EPOCH + timedelta(0, timestamp.seconds, timestamp.nanos // 1000)
+    try:
+        # With keyword arguments, this call would take a third longer. Listings have many
+        # timestamps.
+        return _EPOCH + timedelta(0, timestamp.seconds, timestamp.nanos // 1000)
+    except OverflowError:
+        raise ProtocolError(
+            f"received the time {timestamp.seconds} s since 1970, "
+            "which is not between the years 1 and 9999"
+        ) from None
+
+
+def timedelta_of(duration: DynamicMessage) -> timedelta:
+    """Return a ``google.protobuf.Duration`` as a timedelta, rounded down to microseconds.
+
+    Raises:
+        ProtocolError: The duration is longer than a timedelta can be.
+    """
+    try:
+        return timedelta(seconds=duration.seconds, microseconds=duration.nanos // 1000)
+    except OverflowError:
+        raise ProtocolError(
+            f"received a duration of {duration.seconds} s, which is too long"
+        ) from None
 
 
 def moment(message: DynamicMessage, name: str) -> datetime | None:
@@ -62,14 +86,31 @@ def dict_of(field: DynamicMessage) -> dict[str, str]:
 
 
 def timestamp(moment: datetime) -> dict[str, int]:
-    """Return an aware datetime as the fields of a ``google.protobuf.Timestamp``."""
+    """Return an aware datetime as the fields of a ``google.protobuf.Timestamp``.
+
+    Raises:
+        InvalidArgument: The datetime has no time zone.
+    """
+    if moment.utcoffset() is None:
+        raise InvalidArgument(
+            f"the time {moment} has no time zone", remedy="Set tzinfo, for instance to timezone.utc"
+        )
     since = moment - _EPOCH
     return {"seconds": since.days * 86400 + since.seconds, "nanos": since.microseconds * 1000}
 
 
 def json_bytes(value: Json) -> bytes:
-    """Encode a JSON document for the ``Any`` of a runtime-spec type."""
-    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+    """Encode a JSON document for the ``Any`` of a runtime-spec type.
+
+    Raises:
+        InvalidArgument: The value cannot be written as JSON, or is nested too deeply.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(
+            f"the value cannot be written as JSON ({error})", remedy="Give a JSON object"
+        ) from None
 
 
 def json_of(value: bytes) -> dict[str, object]:
@@ -83,7 +124,7 @@ def json_of(value: bytes) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"the received data is not valid JSON: {error}") from error
     if not isinstance(found, dict):
-        raise ProtocolError(f"expected a JSON object, received {found!r:.40}")
+        raise ProtocolError(f"expected a JSON object, received a {type(found).__name__}")
     return found
 
 

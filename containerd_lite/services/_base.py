@@ -13,6 +13,8 @@ from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+from .. import limits
+from ..deadline import Deadline
 from ..errors import (
     ContainerdError,
     DeadlineExceeded,
@@ -98,15 +100,19 @@ class Service:
         An option that is not passed keeps its value.
 
         Args:
-            timeout: Seconds that each call may take. This limit also applies to calls that have no
-                deadline by default.
+            timeout: Seconds that each call may take, above 0. This limit also applies to calls
+                that have no deadline by default. Infinity means no limit.
             wait_for_ready: Whether calls wait until the daemon can be reached.
             namespace: The containerd namespace of the calls.
             lease: The id of the lease that protects what the calls create.
+
+        Raises:
+            InvalidArgument: ``timeout`` is not a number above 0.
         """
         context = self._context
         if timeout is not None:
-            context = replace(context, timeout=timeout, long_timeout=timeout)
+            limit = limits.seconds("timeout", timeout)
+            context = replace(context, timeout=limit, long_timeout=limit)
         if wait_for_ready is not None:
             context = replace(context, wait_for_ready=wait_for_ready)
         if namespace is not None:
@@ -115,6 +121,17 @@ class Service:
             context = replace(context, lease=lease)
         service = copy(self)
         service._context = context
+        return service
+
+    def until(self, deadline: Deadline, *, wait_for_ready: bool | None = None) -> Self:
+        """Return a copy of this service whose calls end at a deadline, even if it has passed.
+
+        Args:
+            deadline: The deadline. A call after the deadline raises ``DeadlineExceeded``.
+            wait_for_ready: Whether calls wait until the daemon can be reached.
+        """
+        service, limit = self.with_options(wait_for_ready=wait_for_ready), deadline.remaining()
+        service._context = replace(service._context, timeout=limit, long_timeout=limit)
         return service
 
     @property
@@ -311,7 +328,7 @@ def request_of(method: Method, fields: Fields) -> bytes:
     """Encode a request. Raise ``InvalidArgument`` if a value does not fit its field."""
     try:
         return encode(method.request(**fields))
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         text = quoted(error.object) if isinstance(error, UnicodeEncodeError) else ""
         raise InvalidArgument(
             f"{text} is not valid Unicode text" if text else str(error),

@@ -107,7 +107,7 @@ def _timestamp_of(message: DynamicMessage) -> datetime:
     """
     try:
         return datetime_of(message)
-    except OverflowError:
+    except ProtocolError:
         end = datetime.max if message.seconds > 0 else datetime.min
         return end.replace(tzinfo=timezone.utc)
 

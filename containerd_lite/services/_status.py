@@ -5,7 +5,15 @@ The rules are those of containerd's errdefs/pkg/errgrpc.
 
 from __future__ import annotations
 
-from ..errors import BY_CODE, Conflict, ContainerdError, FailedPrecondition, NotModified, Unknown
+from ..errors import (
+    BY_CODE,
+    Conflict,
+    ContainerdError,
+    FailedPrecondition,
+    NotModified,
+    ResourceExhausted,
+    Unknown,
+)
 from ..schema.pool import CONTAINERD, DynamicMessage, decode
 from ..transport.stream import UNDECODED
 
@@ -15,13 +23,24 @@ _GOOGLE_PREFIX = "type.googleapis.com/"
 #: The maximum depth to which nested joined errors are decoded, and the maximum number of details
 #: that are read. The number of details includes the details of joined errors.
 _MAX_DEPTH, _MAX_DETAILS = 8, 100
+#: The ends of messages about a full disk: Go's texts of ENOSPC and EDQUOT.
+_FULL = (": no space left on device", ": disk quota exceeded")
+#: The services whose calls write files of the daemon. The services of tasks and sandboxes are not
+#: listed: a runtime reports the same errors for full cgroups and for too many inotify watches.
+_WRITING_SERVICES = (
+    "Containers.", "Content.", "Diff.", "Images.", "Leases.", "Namespaces.", "Snapshots.", "Store.",
+    "Transfer.",
+)  # fmt: skip
+_FULL_REMEDY = (
+    "Free disk space on the daemon's machine, for instance: delete unused images and containers"
+)
 
 
 def translated(error: ContainerdError) -> ContainerdError:
     """Decode the details of an error, and return the error with the class that containerd meant.
 
     gRPC has no codes for ``Conflict`` and ``NotModified``. containerd sends these errors with the
-    code FAILED_PRECONDITION.
+    code FAILED_PRECONDITION. containerd sends the errors of a full disk with the code UNKNOWN.
     """
     found = _classified(error)
     if found.details and found.details[0][0] == UNDECODED:
@@ -35,17 +54,29 @@ def translated(error: ContainerdError) -> ContainerdError:
 
 
 def _classified(error: ContainerdError) -> ContainerdError:
-    """Return ``Conflict`` or ``NotModified`` if the message ends with the name of this error.
+    """Return ``Conflict``, ``NotModified`` or ``ResourceExhausted`` if the message ends so.
 
     Otherwise, return the error itself.
     """
     if type(error) is FailedPrecondition:
         for kind, suffix in ((Conflict, "conflict"), (NotModified, "not modified")):
             if error.raw_message == suffix or error.raw_message.endswith(f": {suffix}"):
-                found = kind(error.message)
-                found.__dict__.update(error.__dict__)
-                return found
+                return _of_class(kind, error)
+    if (
+        type(error) is Unknown
+        and error.raw_message.removesuffix(": unknown").endswith(_FULL)
+        and error.operation.startswith(_WRITING_SERVICES)
+    ):
+        exhausted = _of_class(ResourceExhausted, error)
+        exhausted.remedy = exhausted.remedy or _FULL_REMEDY
+        return exhausted
     return error
+
+
+def _of_class(kind: type[ContainerdError], error: ContainerdError) -> ContainerdError:
+    found = kind(error.message)
+    found.__dict__.update(error.__dict__)
+    return found
 
 
 def _add_details(

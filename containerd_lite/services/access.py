@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from .. import services
+from .. import limits, services
 from ..deadline import Deadline, backoff
 from ..errors import Unavailable
 from ..transport.channel import Channel
@@ -181,13 +181,12 @@ class Services:
         """Return whether the daemon reports that it serves requests.
 
         Args:
-            timeout: Seconds to wait for a daemon that is starting. ``None`` means no limit.
+            timeout: Seconds to wait for a daemon that is starting, above 0. ``None`` means no
+                limit.
         """
-        deadline = Deadline(timeout)
+        deadline = Deadline(limits.seconds("timeout", timeout))
         for wait in backoff(0.02, 1.0):
-            service = self.health_service.with_options(
-                timeout=deadline.remaining(), wait_for_ready=True
-            )
+            service = self.health_service.until(deadline, wait_for_ready=True)
             try:
                 return service.check() == "SERVING"
             except TimeoutError:

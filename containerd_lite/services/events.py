@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from copy import copy
 
+from .. import limits
 from ..records import replace
 from ..schema.values import timestamp
 from ._base import Service
@@ -71,7 +72,7 @@ class EventService(Service):
         return EventStream(
             service,
             filters,
-            context.long_timeout if timeout is None else timeout,
+            context.long_timeout if timeout is None else limits.seconds("timeout", timeout),
             reconnect=reconnect,
             is_patient=context.wait_for_ready,
         )

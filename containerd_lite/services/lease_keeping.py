@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 
+from .. import limits
 from ..deadline import Deadline, backoff
 from ..errors import (
     AlreadyExists,
@@ -22,6 +23,7 @@ from ..errors import (
     is_away,
 )
 from ..oci import digest as digests
+from ..oci.document import quoted
 from .leases import EXPIRE, LeaseService, Resource
 
 #: Seconds that clean-up after a failure may take, including garbage collection.
@@ -61,10 +63,13 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
     if joined:
         yield joined
         return
-    if not _MIN_EXPIRES <= expires <= threading.TIMEOUT_MAX:
+    seconds = None
+    with suppress(InvalidArgument):  # no limit is invalid, too, so the error has another remedy
+        seconds = limits.seconds("expires", expires)
+    if seconds is None or seconds < _MIN_EXPIRES:
         raise InvalidArgument(
-            f"expires is {expires} seconds, which is out of range",
-            remedy=f"Pass at least {_MIN_EXPIRES:g} and at most {threading.TIMEOUT_MAX:g} seconds",
+            f"expires cannot be {quoted(expires)}",
+            remedy=f"Pass at least {_MIN_EXPIRES:g} and at most {limits.LONGEST:g} seconds",
         )
     id = f"lite-{os.urandom(8).hex()}"
     if resume:

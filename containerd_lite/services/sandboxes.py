@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from .. import limits
 from ..oci.platform import Platform
 from ..records import field, record
 from ..schema.pool import DynamicMessage
@@ -22,6 +23,8 @@ from .tasks import Exit
 if TYPE_CHECKING:
     from .metrics import Metric
 
+#: The largest number of seconds in a request, whose field has 32 bits.
+_MAX_SECONDS = (1 << 32) - 1
 #: The name of the controller that uses the runtime's shim. The CRI uses another controller,
 #: ``podsandbox``.
 SHIM = "shim"
@@ -256,9 +259,11 @@ class SandboxController(Service):
             sandboxer: The name of the controller.
 
         Raises:
+            InvalidArgument: ``timeout_secs`` is negative, or is not a whole number.
             Unknown: The runc shim of containerd 1.7 exited before it responded.
         """
-        fields = {**_id_fields(id, sandboxer), "timeout_secs": timeout_secs}
+        seconds = min(limits.count("timeout_secs", timeout_secs, 0), _MAX_SECONDS)
+        fields = {**_id_fields(id, sandboxer), "timeout_secs": seconds}
         self._call("Stop", fields, is_long=True)
 
     def wait(self, id: str, *, sandboxer: str = SHIM) -> Exit:

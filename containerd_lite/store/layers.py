@@ -28,6 +28,11 @@ _ZSTD_MODULES = ("compression.zstd", "backports.zstd")
 MAX_RATIO = 250
 #: The number of decompressed bytes up to which a stream may exceed the ratio.
 FREE = 1 << 30
+#: The minimum average size of a gzip member or zstd frame in compressed bytes, and the number of
+#: members up to which a stream may have smaller ones. The start of a zstd frame takes 15 µs, and
+#: the smallest frame has 8 bytes: a layer of 1 MiB would take 2 s. Tools that write a member for
+#: each file (stargz) compress the header of a tar entry to more bytes than this.
+_MIN_MEMBER, _FREE_MEMBERS = 32, 1000
 
 
 class Readable(Protocol):
@@ -65,7 +70,7 @@ class PlainStream:
         Raises:
             DataLoss: ``file`` is a decompressor, and its compressed stream is broken or cut off.
             ResourceExhausted: ``file`` is a decompressor, and its output is larger than
-                ``MAX_RATIO`` allows.
+                ``MAX_RATIO`` allows, or its input has too many parts.
         """
         filled = 0
         while filled < len(buffer) and (count := self._read(buffer[filled:])):
@@ -172,6 +177,8 @@ class Decompressor:
         self._plain = memoryview(b"")
         #: The number of compressed bytes and the number of decompressed bytes so far.
         self._compressed_size = self._plain_size = 0
+        #: The number of members or frames so far.
+        self._members = 1
 
     def readinto(self, buffer: memoryview) -> int:
         """Read bytes into ``buffer``, and return the number of bytes read; 0 at the end.
@@ -180,7 +187,8 @@ class Decompressor:
 
         Raises:
             DataLoss: The compressed stream is broken or cut off.
-            ResourceExhausted: The decompressed stream is larger than ``max_ratio`` allows.
+            ResourceExhausted: The decompressed stream is larger than ``max_ratio`` allows, or
+                consists of too many members or frames.
         """
         if not self._plain:
             self._plain = memoryview(self._decompress_next(max(len(buffer), _MIN_OUTPUT)))
@@ -211,8 +219,18 @@ class Decompressor:
         if self._codec.eof:
             self._pending = self._pending or self._read_chunk()
             if self._pending:
+                self._count_member()
                 self._codec = self._new()
         return not self._codec.eof
+
+    def _count_member(self) -> None:
+        self._members += 1
+        if self._members > _FREE_MEMBERS + self._compressed_size // _MIN_MEMBER:
+            raise ResourceExhausted(
+                f"{self._compressed_size} compressed bytes consist of more than {_FREE_MEMBERS} "
+                f"parts, with less than {_MIN_MEMBER} bytes each on average",
+                remedy="If you trust the content, compress it again as one part",
+            )
 
     def _read_chunk(self) -> bytes:
         count = self._source.readinto(self._chunk)

@@ -11,19 +11,25 @@ name holds the lock. The kernel releases the lock when this process ends, for an
 that waits for the lock connects to the socket, and wakes up when the kernel closes the connection.
 Correctness does not depend on the lock: a process that has waited for 60 seconds continues without
 the lock.
+
+Every user of the machine can bind every abstract name. So a process waits only for holders of its
+own user: the kernel tells the user of the process that listens on a socket (``SO_PEERCRED``). If
+another user has bound the name, the process continues without the lock.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..deadline import Deadline
-from ..locks import holding
+from ..locks import PerProcess, holding
 from ..oci import digest as digests
 from ..undo import Undo
 
@@ -32,14 +38,47 @@ _CHECK_INTERVAL = 0.1
 #: Seconds to wait for another process. A process that SIGSTOP has paused does not release its lock.
 #: A forked child can also keep the socket of the lock open.
 _TIMEOUT = 60.0
-#: The maximum number of processes that can wait on the socket of a lock. All other processes that
-#: wait for the lock poll every millisecond.
-_BACKLOG = 128
+#: Seconds to wait for a holder whose user is unknown. The user is unknown if the holder has bound
+#: the name but does not listen, or if the queue of its socket is full. A process of this package
+#: listens directly after it has bound the name.
+_UNKNOWN_TIMEOUT = 0.2
+#: The maximum number of processes that can wait on the socket of a lock. Linux lowers this number
+#: to ``net.core.somaxconn``, which is 4,096 by default.
+_BACKLOG = 4096
+#: The kernel's ``struct ucred``: pid, uid and gid.
+_UCRED = struct.Struct("iII")
 
-_guard = threading.Lock()
-#: Key → the lock between the threads of this process, and the number of threads that hold the lock
-#: or wait for the lock.
-_locks: dict[Hashable, tuple[threading.RLock, int]] = {}
+
+class _State:
+    """The locks of one process. A forked child does not use the state of its parent."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        #: Key → the lock between the threads of this process, and the number of threads that hold
+        #: the lock or wait for the lock.
+        self.locks: dict[Hashable, tuple[threading.RLock, int]] = {}
+        #: The sockets of the locks that this process holds, and their names.
+        self.bound: dict[socket.socket, bytes] = {}
+
+
+def _new_state() -> _State:
+    """Return the state of this process, and close the sockets that the process has inherited.
+
+    The sockets would keep the locks of the parent locked.
+    """
+    for state in _states.inherited():
+        for bound, name in tuple(state.bound.items()):
+            # Some programs close all descriptors after a fork, so that the number of the socket
+            # can belong to another file.
+            with suppress(OSError):
+                if bound.getsockname() == name:
+                    bound.close()
+            bound.detach()
+        state.bound.clear()
+    return _State()
+
+
+_states = PerProcess(_new_state)
 
 
 @contextmanager
@@ -55,17 +94,19 @@ def write_lock(key: Hashable, check: Callable[[], object]) -> Iterator[None]:
         check: A function that ``write_lock`` calls repeatedly during the wait. An error that
             ``check`` raises ends the wait.
     """
-    with _guard:
-        lock, users = _locks.get(key, (threading.RLock(), 0))
-        _locks[key] = (lock, users + 1)
+    state = _states.get()
+    with state.guard:
+        lock, users = state.locks.get(key, (threading.RLock(), 0))
+        state.locks[key] = (lock, users + 1)
     try:
         with holding(lock, check=check), _machine_lock(_socket_name(key), check):
             yield
     finally:
-        with _guard:
-            lock, users = _locks.pop(key)
-            if users > 1:
-                _locks[key] = (lock, users - 1)
+        if state is _states.get():  # false in a child that was forked in the block
+            with state.guard:
+                lock, users = state.locks.pop(key)
+                if users > 1:
+                    state.locks[key] = (lock, users - 1)
 
 
 def _socket_name(key: Hashable) -> bytes:
@@ -76,17 +117,25 @@ def _socket_name(key: Hashable) -> bytes:
 
 @contextmanager
 def _machine_lock(name: bytes, check: Callable[[], object]) -> Iterator[None]:
+    state = _states.get()
     bound = _acquire(name, check)
     try:
+        if bound is not None:
+            state.bound[bound] = name
         yield
     finally:
         if bound is not None:
+            state.bound.pop(bound, None)
             bound.close()
 
 
 def _acquire(name: bytes, check: Callable[[], object]) -> socket.socket | None:
-    """Return a socket bound to ``name``; ``None`` if the timeout expires or binding fails."""
+    """Return a socket bound to ``name``.
+
+    Return ``None`` if the timeout expires, if another user has bound the name, or if binding fails.
+    """
     deadline = Deadline(_TIMEOUT)
+    unknown_deadline: Deadline | None = None
     while sys.platform == "linux" and not deadline.expired:
         check()
         try:
@@ -94,7 +143,16 @@ def _acquire(name: bytes, check: Callable[[], object]) -> socket.socket | None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 return None
-        _wait_for_release(name, deadline, check)
+        holder = _wait_for_release(name, deadline, check)
+        if holder is not None:
+            if holder != os.geteuid():
+                return None
+            unknown_deadline = None
+            continue
+        unknown_deadline = unknown_deadline or Deadline(_UNKNOWN_TIMEOUT)
+        if unknown_deadline.expired:
+            return None
+        threading.Event().wait(0.001)
     return None
 
 
@@ -106,21 +164,33 @@ def _bind(name: bytes) -> socket.socket:
     return server
 
 
-def _wait_for_release(name: bytes, deadline: Deadline, check: Callable[[], object]) -> None:
-    """Wait until another process has probably released the lock, or until the deadline."""
+def _wait_for_release(name: bytes, deadline: Deadline, check: Callable[[], object]) -> int | None:
+    """Wait until the holder has probably released the lock, or until the deadline.
+
+    Do not wait for another user's process. Return the user id of the holder, or ``None`` if it is
+    unknown.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(_CHECK_INTERVAL)
         try:
             client.connect(name)
-            while not deadline.expired:
-                check()
-                try:
-                    client.recv(1)
-                    return
-                except TimeoutError:
-                    continue
-        except ConnectionRefusedError:  # the holder of the lock does not listen yet, or has ended
-            return
-        # The holder of the lock has closed its socket, or too many processes are waiting.
+            holder = _peer_uid(client)
         except OSError:
-            threading.Event().wait(0.001)
+            return None
+        while holder == os.geteuid() and not deadline.expired:
+            check()
+            try:
+                client.recv(1)
+            except TimeoutError:
+                continue
+            except ConnectionResetError:
+                pass
+            break
+        return holder
+
+
+def _peer_uid(client: socket.socket) -> int:
+    """Return the effective user id that the peer had when it began to listen."""
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    uid: int = _UCRED.unpack(credentials)[1]
+    return uid

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
+from .. import limits
 from ..deadline import Deadline, backoff
 from ..debug import LoggedStep
 from ..errors import Cancelled, ContainerdError, InvalidArgument, Unavailable
@@ -71,7 +72,8 @@ class Channel:
         max_message: Maximum size in bytes of a sent or received message.
 
     Raises:
-        InvalidArgument: ``address`` is not an address, or ``tls`` does not fit the address.
+        InvalidArgument: ``address`` is not an address, ``tls`` does not fit the address, or a
+            number is not above 0.
     """
 
     def __init__(
@@ -91,9 +93,9 @@ class Channel:
             )
         self.address = address
         self.name = str(self.address)
-        self.connect_timeout = connect_timeout
+        self.connect_timeout = limits.seconds("connect_timeout", connect_timeout)
         self._user_agent = user_agent
-        self._max_message = max_message
+        self._max_message = limits.count("max_message", max_message)
         #: The connections and calls of dropped streams. ``Stream.__del__`` appends to this deque
         #: without a lock.
         self.abandoned: deque[tuple[Link, Call]] = deque()

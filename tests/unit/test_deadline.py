@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 
 from containerd_lite.deadline import Deadline, backoff
+from containerd_lite.errors import InvalidArgument
 
 
 @pytest.fixture
@@ -35,10 +37,25 @@ def test_never(clock: list[float]) -> None:
     assert "never" in repr(never)
 
 
-@pytest.mark.parametrize("seconds", [0, -5])
+@pytest.mark.parametrize("seconds", [0, 0.0])
 def test_at_once(clock: list[float], seconds: float) -> None:
     assert Deadline(seconds).expired
     assert Deadline(seconds).remaining() == 0.0
+
+
+@pytest.mark.parametrize("seconds", [-5, -0.001, float("nan"), float("-inf"), True, "5"])
+def test_what_is_no_time(seconds: Any) -> None:
+    with pytest.raises(InvalidArgument, match="timeout cannot be"):
+        Deadline(seconds)
+    with pytest.raises(InvalidArgument, match="timeout cannot be"):
+        Deadline(5).sooner(seconds)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e300, 10**400])
+def test_a_time_beyond_all_is_no_limit(seconds: float) -> None:
+    assert Deadline(seconds).remaining() is None
+    assert not Deadline(seconds).expired
+    assert Deadline(seconds).sooner(5).remaining() is not None
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ EVERYBODY = {
     "errors",
     "interrupt",
     "lazy",
+    "limits",
     "locks",
     "printable",
     "progress",

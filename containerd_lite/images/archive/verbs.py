@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
+from ... import limits
 from .. import archive
 from ..base import Verbs
 
@@ -95,7 +96,7 @@ class ArchiveVerbs(Verbs):
             labels=labels,
             skip_missing=skip_missing,
             progress=progress,
-            max_concurrent=max_concurrent,
+            max_concurrent=limits.parallel("max_concurrent", max_concurrent),
         )
         return archive.import_archive(self._images, request, via)
 

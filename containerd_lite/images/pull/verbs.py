@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ... import limits
 from .. import pull
 from ..base import Verbs
 
@@ -104,7 +105,9 @@ class PullVerbs(Verbs):
             convert_schema1=convert_schema1,
             labels=labels,
             progress=progress,
-            max_concurrent_downloads=max_concurrent_downloads,
+            max_concurrent_downloads=limits.parallel(
+                "max_concurrent_downloads", max_concurrent_downloads
+            ),
             resume=resume,
         )
         return pull.pull_image(self._images, request, via)
@@ -141,6 +144,8 @@ class PullVerbs(Verbs):
             wrap_handler=wrap_handler,
             labels=labels,
             progress=progress,
-            max_concurrent_downloads=max_concurrent_downloads,
+            max_concurrent_downloads=limits.parallel(
+                "max_concurrent_downloads", max_concurrent_downloads
+            ),
             resume=resume,
         )

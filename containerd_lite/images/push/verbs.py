@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ... import images
+from ... import images, limits
 from .. import push
 from ..base import Verbs
 
@@ -83,8 +83,10 @@ class PushVerbs(Verbs):
             sparse=sparse,
             resolver=resolver,
             progress=progress,
-            max_concurrent_uploads=max_concurrent_uploads,
-            chunk_size=chunk_size,
+            max_concurrent_uploads=limits.parallel(
+                "max_concurrent_uploads", max_concurrent_uploads
+            ),
+            chunk_size=limits.count("chunk_size", chunk_size),
         )
         return push.push_image(self._images, request, via)
 
@@ -136,8 +138,8 @@ class PushVerbs(Verbs):
             referrers=referrers,
             resolver=resolver,
             progress=progress,
-            max_concurrent=max_concurrent,
-            chunk_size=chunk_size,
+            max_concurrent=limits.parallel("max_concurrent", max_concurrent),
+            chunk_size=limits.count("chunk_size", chunk_size),
         )
         return push.copy_image(request)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ... import limits
 from .. import upkeep
 from ..base import Verbs
 
@@ -97,7 +98,9 @@ class UpkeepVerbs(Verbs):
             all_platforms=all_platforms,
             resolver=resolver,
             progress=progress,
-            max_concurrent_downloads=max_concurrent_downloads,
+            max_concurrent_downloads=limits.parallel(
+                "max_concurrent_downloads", max_concurrent_downloads
+            ),
         )
         return upkeep.fetch_missing(self._images, source, request)
 
@@ -167,6 +170,8 @@ class UpkeepVerbs(Verbs):
             all_platforms=all_platforms,
             resolver=resolver,
             progress=progress,
-            max_concurrent_downloads=max_concurrent_downloads,
+            max_concurrent_downloads=limits.parallel(
+                "max_concurrent_downloads", max_concurrent_downloads
+            ),
         )
         return upkeep.repair_images(self._images, sources, request)

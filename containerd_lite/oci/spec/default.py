@@ -5,6 +5,8 @@ Source: containerd's ``pkg/oci`` (populateDefaultUnixSpec, WithDefaultUnixDevice
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .fields import Spec
 
 #: The version of the runtime-spec that new specs state. The runc of every supported containerd
@@ -17,10 +19,12 @@ CAPABILITIES = (
     "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
 )  # fmt: skip
 NAMESPACES = ("pid", "ipc", "uts", "mount", "network")
+#: containerd masks ``/proc/interrupts`` since 2.2.9, 2.3.6 and 2.4.0. A container could learn from
+#: it what other containers do, and when.
 MASKED_PATHS = (
-    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware",
-    "/sys/devices/virtual/powercap", "/proc/scsi",
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+    "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+    "/sys/firmware", "/sys/devices/virtual/powercap", "/proc/scsi",
 )  # fmt: skip
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -37,14 +41,15 @@ _MOUNTS = (
 )
 #: The major and minor numbers of the devices null, random, full, tty, zero, urandom, console, pts/*
 #: and ptmx. ``None`` allows every minor number.
-_DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
+DEVICES = ((1, 3), (1, 8), (1, 7), (5, 0), (1, 5), (1, 9), (5, 1), (136, None), (5, 2))
 
 
-def default_spec(cgroups_path: str) -> Spec:
+def default_spec(cgroups_path: str, masked_paths: Iterable[str] = ()) -> Spec:
     """Return the default spec as a JSON object, with an empty command line.
 
     Args:
         cgroups_path: The path of the container's cgroup: ``/<namespace>/<id>``.
+        masked_paths: Paths to mask in addition to ``MASKED_PATHS``.
     """
     return {
         "ociVersion": VERSION,
@@ -68,7 +73,7 @@ def default_spec(cgroups_path: str) -> Spec:
             "resources": {"devices": _device_rules()},
             "cgroupsPath": cgroups_path,
             "namespaces": [{"type": kind} for kind in NAMESPACES],
-            "maskedPaths": list(MASKED_PATHS),
+            "maskedPaths": [*MASKED_PATHS, *masked_paths],
             "readonlyPaths": list(READONLY_PATHS),
         },
     }
@@ -76,7 +81,7 @@ def default_spec(cgroups_path: str) -> Spec:
 
 def _device_rules() -> list[Spec]:
     rules: list[Spec] = [{"allow": False, "access": "rwm"}]
-    for major, minor in _DEVICES:
+    for major, minor in DEVICES:
         rule: Spec = {"allow": True, "type": "c", "major": major, "access": "rwm"}
         if minor is not None:
             rule["minor"] = minor

@@ -5,7 +5,6 @@ The runtime-spec describes this object in config-linux.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from ...errors import InvalidArgument
@@ -64,9 +63,7 @@ def _set_cpus(cpu: Spec, options: Mapping[str, object]) -> None:
             "cpus must not be given together with cpu_quota or cpu_period",
             remedy="Give either cpus, or cpu_quota and cpu_period",
         )
-    is_number = (
-        isinstance(cpus, (int, float)) and not isinstance(cpus, bool) and math.isfinite(cpus)
-    )
+    is_number = isinstance(cpus, (int, float)) and not isinstance(cpus, bool) and 0 < cpus <= _MAX
     if not is_number or not _MIN_QUOTA <= float(cpus) * _PERIOD <= _MAX:  # type: ignore[arg-type]
         refuse("cpus", cpus, "a number of cores, at least 0.01")
     cpu.update(quota=int(float(cpus) * _PERIOD), period=_PERIOD)  # type: ignore[arg-type]

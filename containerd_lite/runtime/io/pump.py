@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from ... import limits
 from ...deadline import Deadline
 from .sinks import CHUNK, SinkWriter
 
@@ -238,6 +239,7 @@ class Pump:
 
         The time during which bytes wait for a sink does not count.
         """
+        idle = limits.seconds("idle", idle, may_be_zero=True)
         deadline = Deadline(idle)
         if self._thread is None:
             return True

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
+from ... import limits
 from ...errors import InvalidArgument, ResourceExhausted
 
 #: Maximum number of bytes to read at a time, which is the capacity of a FIFO (pipe(7)).
@@ -32,7 +33,7 @@ class Capture:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit = limits.count("limit", limit, 0)
         self._parts: list[bytes] = []
         self._size = 0
 

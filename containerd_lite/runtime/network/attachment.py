@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ... import limits
 from ...deadline import Deadline
 from ...errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
 from ...oci.document import Document
@@ -291,7 +292,8 @@ def connect(
         pid: The pid of the container's task.
         networks: The networks.
         ports: Ports of the machine to map to the container, on the first network. Default: none.
-        timeout: Seconds that all plugins may take together. ``None`` means no limit. Default: 60.
+        timeout: Seconds that all plugins may take together, above 0. ``None`` means no limit.
+            Default: 60.
 
     Returns:
         The connections.
@@ -305,6 +307,7 @@ def connect(
         ResourceExhausted: A plugin wrote too much output.
         DeadlineExceeded: The plugins did not end in time.
     """
+    timeout = limits.seconds("timeout", timeout)
     with_ports = _with_ports(networks, ports)
     if not with_ports:
         return ()
@@ -362,12 +365,14 @@ def disconnect(
         container_id: The container's id.
         netns: Another path of the container's network namespace, such as a bind mount. Default: the
             path in the record.
-        timeout: Seconds that all plugins may take together. ``None`` means no limit. Default: 60.
+        timeout: Seconds that all plugins may take together, above 0. ``None`` means no limit.
+            Default: 60.
 
     Raises:
         NotFound: The container does not exist.
         ContainerdError: A plugin failed. The error is raised after all plugins have run.
     """
+    timeout = limits.seconds("timeout", timeout)
     found = attachments_of(containers.get(container_id))
     if found:
         current = [replace(attachment, netns=netns or attachment.netns) for attachment in found]

@@ -18,7 +18,7 @@ from ...errors import InvalidArgument, NotFound, Unknown
 from ...lazy import lazy_pattern
 from ...oci.document import Document, quoted
 from ...records import field, record
-from ...system import open_file
+from ...system import is_regular, open_file
 
 #: The supported CNI versions, in ascending order. Results have the same form in all of these
 #: versions. Therefore the result of a plugin can be given to the next plugin without changes.
@@ -198,7 +198,9 @@ def _config_files(folder: Path, remedy: str) -> list[Path]:
 def _read_config(path: Path) -> NetworkConfig:
     try:
         with open_file(path) as source:
-            body = source.read(MAX_DOCUMENT + 1) or b""
+            if not is_regular(source):
+                raise InvalidArgument(f"{path} is not a regular file")
+            body = source.read(MAX_DOCUMENT + 1)
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be read ({error.strerror})") from None
     document = Document.parse(body, str(path), limit=MAX_DOCUMENT)

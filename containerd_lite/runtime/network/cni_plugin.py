@@ -80,13 +80,17 @@ def run_plugin(
         Unknown: The plugin failed with another code, or cannot be started.
     """
     what = f"{parameters['CNI_COMMAND']} by the CNI plugin {program.name}"
+    try:
+        body = json.dumps(config).encode()
+    except RecursionError:
+        raise InvalidArgument(f"the configuration for {what} is nested too deeply") from None
     environment = {"PATH": os.environ.get("PATH", os.defpath) + _PATH, **parameters}
     try:
         with LoggedStep(_LOGGER, "%s", what):
             ended = run_child(
                 [str(program)],
                 what,
-                input=json.dumps(config).encode(),
+                input=body,
                 environment=environment,
                 deadline=deadline,
                 max_output=MAX_DOCUMENT,

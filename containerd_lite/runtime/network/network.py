@@ -45,7 +45,8 @@ class PortMapping:
     host_ip: str = ""
 
     def __post_init__(self) -> None:
-        if not all(0 < port < 1 << 16 for port in (self.host_port, self.container_port)):
+        ports = (self.host_port, self.container_port)
+        if not all(type(port) is int and 0 < port < 1 << 16 for port in ports):
             raise InvalidArgument(f"{self} has an invalid port", remedy="Use 1 to 65535")
         if self.protocol not in _PROTOCOLS:
             remedy = f"Use {', '.join(_PROTOCOLS)}"

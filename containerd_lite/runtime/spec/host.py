@@ -22,6 +22,13 @@ _SKIPPED_FOLDERS = frozenset(("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts
 _DEVICE_FORM = (
     "a device or a folder of devices, such as /dev/fuse, /dev/fuse:/dev/inside or /dev/fuse:rw"
 )
+_CPUS = Path("/sys/devices/system/cpu")
+_CPU = re.compile("cpu([0-9]{1,9})")
+#: The file of a CPU from which a container could learn the load of the machine.
+_THERMAL = "thermal_throttle"
+#: The number of CPUs for which a container on another machine masks paths. In 2026, the largest
+#: servers with two sockets have 768 CPUs.
+_MOST_CPUS = 1024
 #: Maximum size of /proc/self/status, in bytes.
 _MAX_STATUS = 64 << 10
 
@@ -68,6 +75,27 @@ def capabilities() -> list[str]:
     status = read_file("/proc", "/proc/self/status", _MAX_STATUS).decode()
     found = re.search(r"^CapBnd:\s*([0-9a-f]{1,16})$", status, re.MULTILINE)
     return of_mask(int(found.group(1), 16)) if found else []
+
+
+def cpu_paths(is_remote: bool = False, folder: Path = _CPUS) -> list[str]:
+    """Return the paths that containerd's default spec masks for each CPU of the daemon's machine.
+
+    If the daemon runs on this machine, these are the paths that exist. If the daemon can run on
+    another machine, these are the paths of the first 1024 CPUs. The runtime ignores masked paths
+    that do not exist. A Unix socket that is forwarded from another machine counts as local.
+    """
+    if is_remote:
+        return [f"{_CPUS}/cpu{number}/{_THERMAL}" for number in range(_MOST_CPUS)]
+    try:
+        names = os.listdir(folder)
+    except OSError:  # /sys is not mounted, or this is not Linux
+        return []
+    numbers = sorted(int(found.group(1)) for found in map(_CPU.fullmatch, names) if found)
+    return [
+        f"{_CPUS}/cpu{number}/{_THERMAL}"
+        for number in numbers
+        if os.path.lexists(folder / f"cpu{number}" / _THERMAL)
+    ]
 
 
 def kernel() -> tuple[int, int]:

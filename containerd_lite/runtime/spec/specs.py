@@ -40,6 +40,7 @@ def make_spec(
     args: Sequence[str] | None = None,
     options: SpecOptions | None = None,
     find_user: FindUser | None = None,
+    is_remote: bool = False,
 ) -> Spec:
     """Return the runtime spec of a container.
 
@@ -55,6 +56,7 @@ def make_spec(
         options: The options. Default: none.
         find_user: A function that returns the ids of a user and of groups. Default: users and
             groups must be numbers.
+        is_remote: Whether the daemon can run on another machine.
 
     Raises:
         InvalidArgument: An option has an invalid value, or the command line is empty.
@@ -65,7 +67,7 @@ def make_spec(
     if "spec" in given:
         config, spec = None, _read_document("spec", given["spec"])
     else:
-        spec = default_spec(f"/{namespace}/{container_id}")
+        spec = default_spec(f"/{namespace}/{container_id}", host.cpu_paths(is_remote))
     process = section(spec, "process")
     _set_args(process, config, args, given)
     if config is not None:

@@ -21,6 +21,7 @@ from contextlib import suppress
 from threading import Lock
 
 from ...errors import ContainerdError
+from ...locks import PerProcess
 from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
 from ...oci.manifest import Manifest
@@ -47,7 +48,7 @@ class UserFileCache:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = PerProcess(Lock)
         self._files: OrderedDict[Hashable, Files] = OrderedDict()
 
     def get(self, store: ContentStore, manifest: Manifest) -> Files | None:
@@ -56,7 +57,7 @@ class UserFileCache:
         Return ``None`` if the files are neither in the cache nor in the label.
         """
         key = _key(store, manifest.layers)
-        with self._lock:
+        with self._lock.get():
             if key in self._files:
                 self._files.move_to_end(key)
                 return self._files[key]
@@ -79,7 +80,7 @@ class UserFileCache:
                 store.update(manifest.config.digest, {_LABEL: value})
 
     def _add(self, key: Hashable, files: Files) -> None:
-        with self._lock:
+        with self._lock.get():
             self._files[key] = files
             while len(self._files) > _MAX_IMAGES:
                 self._files.popitem(last=False)
@@ -115,6 +116,9 @@ def _read_label(store: ContentStore, manifest: Manifest) -> Files | None:
         passwd, group = (
             None if file is None else file.encode("latin-1") for file in json.loads(plain)
         )
-    except (ContainerdError, ValueError, AttributeError, TypeError, zlib.error, binascii.Error):
+    except (
+        ContainerdError, ValueError, AttributeError, TypeError, RecursionError, zlib.error,
+        binascii.Error,
+    ):  # fmt: skip
         return None
     return passwd, group

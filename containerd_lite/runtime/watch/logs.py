@@ -53,6 +53,7 @@ def read_log(
     Raises:
         NotFound: The file does not exist on this machine.
         PermissionDenied: The file cannot be read.
+        FailedPrecondition: The file is not a regular file.
     """
     deadline = Deadline(timeout)
     with _open(path) as file:
@@ -70,15 +71,16 @@ def read_log(
 
 
 def _open(path: bytes) -> BinaryIO:
+    name = os.fsdecode(path)
     try:
         return open_regular(path)
     except FileNotFoundError as error:
         raise NotFound(
-            f"log file {os.fsdecode(path)} does not exist",
+            f"log file {name} does not exist",
             remedy="Run this program on the daemon's machine",
         ) from error
     except PermissionError as error:
-        raise PermissionDenied(f"no permission to read {os.fsdecode(path)}") from error
+        raise PermissionDenied(f"no permission to read {name}") from error
     except OSError as error:
         raise of_system(error, "Container.logs") from error
 

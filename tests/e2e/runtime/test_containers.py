@@ -100,6 +100,8 @@ def test_labels_of_an_image_are_copied_if_they_may_be(client: Client, registry: 
         "containerd.io/restart.loguri": "binary:///bin/sh",
         "io.cri-containerd.kind": "container",
         "io.containerd.image.config.stop-signal": "SIGKILL",
+        "nerdctl/log-uri": "binary:///bin/sh",
+        "nerdctl/state-dir": "/etc",
     }
     built = images.busybox(config={"Labels": {**evil, "a": "b", "mine": "no"}})
     image = client.pull(images.push(built, registry.host, "labels", "latest"))

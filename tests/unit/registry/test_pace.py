@@ -21,7 +21,7 @@ DRIP, DROPS = 0.02, 100
 
 @pytest.mark.parametrize("rate", [0, 0.5, -1, float("-inf")])
 def test_limits_that_cannot_be(rate: float) -> None:
-    with pytest.raises(InvalidArgument, match="bandwidth"):
+    with pytest.raises(InvalidArgument, match="max_rate"):
         BandwidthLimit(rate)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containerd_lite.errors import ProtocolError
+from containerd_lite.errors import InvalidArgument, ProtocolError
 from containerd_lite.schema import values
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.schema.values import bytes_field
@@ -51,7 +51,7 @@ def test_nanoseconds_are_cut_off() -> None:
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidArgument, match="no time zone"):
         values.timestamp(datetime(2020, 1, 1))
 
 

@@ -128,3 +128,49 @@ def test_what_was_decoded_stays() -> None:
     assert translated(error) is error
     assert error.details == (("a.B", b"x"),)
     assert UNDECODED not in dict(error.details)
+
+
+# ---- a full disk -------------------------------------------------------------------------------
+
+
+def of(operation: str, code: int, message: str) -> ContainerdError:
+    path = f"/containerd.services.x.v1.{operation.replace('.', '/')}"
+    return translated(error_of(path, Status(code, message), Deadline(None), "unix:x"))
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        ("Content.Write", "write /r/ingest/4d/data: no space left on device"),
+        ("Content.Write", "write /r/ingest/4d/data: disk quota exceeded"),
+        ("Diff.Apply", "mount callback failed on /t/m1: write /t/m1/big: no space left on device"),
+        ("Snapshots.Prepare", "commit failed: write /r/metadata.db: no space left on device"),
+        (
+            "Transfer.Transfer",
+            "failed to extract: write /x: no space left on device: unknown",
+        ),
+        ("Images.Create", "write /r/meta.db: no space left on device"),
+    ],
+)
+def test_a_full_disk_of_the_daemon(operation: str, message: str) -> None:
+    error = of(operation, 2, message)
+    assert type(error) is errors.ResourceExhausted
+    assert (error.message, error.operation, error.address) == (message, operation, "unix:x")
+    assert "Free disk space on the daemon's machine" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "message"),
+    [
+        # runc says so of cgroups and of inotify, not of a disk.
+        ("Tasks.Create", 2, "runc: write cpuset.tasks: no space left on device: unknown"),
+        ("Controller.Start", 2, "inotify_add_watch: no space left on device"),
+        # A name that an image has chosen is not at the end.
+        ("Diff.Apply", 2, "mkdir /m/a: no space left on device/b: permission denied"),
+        ("Diff.Apply", 2, "mkdir /m/no space left on device"),
+        ("Content.Write", 5, "x: no space left on device"),
+        ("Content.Write", 2, "there is no space left on device"),
+    ],
+)
+def test_what_is_no_full_disk_of_the_daemon(operation: str, code: int, message: str) -> None:
+    assert type(of(operation, code, message)) is not errors.ResourceExhausted

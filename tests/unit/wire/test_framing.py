@@ -126,6 +126,10 @@ def test_compressed_messages_in_any_cut(step: int) -> None:
 
 def test_gzip_of_several_members() -> None:  # RFC 1952, 2.2
     assert gzipped(gzip.compress(b"one") + gzip.compress(b"two")).opened() == b"onetwo"
+    many = gzip.compress(b"x") * 64
+    assert gzipped(many).opened() == b"x" * 64
+    with pytest.raises(ResourceExhausted, match="more than 64 gzip members"):
+        gzipped(many + gzip.compress(b"x")).opened()
 
 
 def test_a_bomb_is_refused_before_it_is_open() -> None:
