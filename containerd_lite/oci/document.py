@@ -24,6 +24,12 @@ _MAX_DIGITS = 20
 #: The maximum number of commas and opening brackets in a document. Each can stand for a value, and
 #: an empty list takes 56 bytes of memory, but two bytes of JSON.
 _MAX_MARKS = 1 << 19
+#: The maximum number of levels of objects and lists in a document. Documents of the OCI have fewer
+#: than ten.
+_MAX_DEPTH = 200
+#: All bytes except brackets, and a table for ``bytes.translate`` that makes all brackets square.
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE = bytes.maketrans(b"{}", b"[]")
 #: The maximum number of characters of a value in an error message.
 _MAX_QUOTED = 80
 
@@ -35,6 +41,24 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(table) != len(pairs):
         raise ValueError("a key occurs twice in one object")
     return table
+
+
+def _is_deep(body: bytes) -> bool:
+    """Return whether a JSON text has more than ``_MAX_DEPTH`` levels of objects and lists.
+
+    ``json`` raises ``RecursionError`` near the limit of the interpreter. Clean-up functions of
+    other objects, which the interpreter may call at any time, would then fail, too.
+    """
+    if body.count(b"[") + body.count(b"{") <= _MAX_DEPTH:
+        return False
+    outside_strings = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    brackets = b"".join(outside_strings).translate(_SQUARE, _NOT_BRACKETS)
+    for _ in range(_MAX_DEPTH):  # each round removes the innermost level
+        outer = brackets.replace(b"[]", b"")
+        if outer == brackets:
+            break
+        brackets = outer
+    return b"[]" in brackets or brackets.count(b"[") > _MAX_DEPTH
 
 
 def _parse_integer(digits: str) -> int:
@@ -88,6 +112,8 @@ class Document:
             raise InvalidArgument(f"{what} has {len(body)} bytes, more than the {limit} allowed")
         if len(body) > _MAX_MARKS and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_MARKS:
             raise InvalidArgument(f"{what} has too many values")
+        if _is_deep(body):
+            raise InvalidArgument(f"{what} is nested too deeply")
         try:
             value = json.loads(
                 body.decode("utf-8"),

@@ -332,7 +332,7 @@ def test_an_index_that_is_nested_too_deeply(folder: Path, body: bytes) -> None:
     with pytest.raises(InvalidArgument, match=r"too deeply|too many values"):
         Layout(folder).list_images()
     (folder / "oci-layout").write_bytes(b"[" * 4000)
-    with pytest.raises(InvalidArgument, match=r"too deeply|not valid JSON"):
+    with pytest.raises(InvalidArgument, match="too deeply"):
         Layout(folder)
 
 
