@@ -62,7 +62,7 @@ class Image:
     def holds_other_digest(self) -> bool:
         """Return whether the name holds a digest, but refers to other content.
 
-        The CRI plugin names an image after the digest of its config. Such a name is right, too.
+        The CRI plugin names an image after the digest of its config. This name counts as right.
         """
         if not stands_for_other(self.name, self.target, self.labels):
             return False

@@ -44,7 +44,7 @@ class ImageRecord(Unread):
 
 
 def digest_in(name: str) -> str:
-    """Return the digest that a name consists of or ends with; ``""`` if there is none."""
+    """Return the digest that a name consists of or ends with; ``""`` if it holds no digest."""
     digest = name.rpartition("@")[2]
     return digest if digests.is_digest(digest) else ""
 
@@ -52,7 +52,7 @@ def digest_in(name: str) -> str:
 def stands_for_other(name: str, target: Descriptor, labels: Mapping[str, str]) -> bool:
     """Return whether a name holds a digest, but its target has another digest.
 
-    The digest may also be the one that the target was converted from, as the record's labels say.
+    If the labels say which digest the target was converted from, the name can hold that digest.
     """
     digest = digest_in(name)
     known = (target.digest, labels.get(CONVERTED), labels.get(REPAIRED))

@@ -53,8 +53,8 @@ def explained(folder: Path) -> Iterator[None]:
 class UntrustedFolder:
     """A folder. Names of files in it are relative, such as ``"blobs/sha256/abc"``.
 
-    The caller trusts the path of the folder, but not the content of the folder: somebody else may
-    have made it. So no method follows a link below the folder, and no method opens a FIFO, a device
+    The caller trusts the path of the folder, but not its content, which another user can have made.
+    So no method follows a link below the folder, and no method opens a FIFO, a device
     or a socket. Otherwise, a link could lead a push or a pull to a file outside the folder.
 
     All methods raise the errors of ``explained``. The methods that take the name of a file also
