@@ -36,6 +36,9 @@ BUFFER = 64 << 10
 #: Largest number of interim responses, of header lines in an interim response, and of trailer
 #: lines. ``http.client`` has the same limit for the headers of a final response.
 _MAX_LINES = 100
+#: Least average size of the chunks of a body, and the number of chunks up to which they may be
+#: smaller. Each chunk takes 1 us or more: a document of 4 MiB in chunks of one byte took 3 s.
+_MIN_CHUNK, _FREE_CHUNKS = 64, 10_000
 #: Largest number of bytes of a request body that one send transfers. Before each send, the client
 #: checks the deadline, and whether the peer has answered.
 _SEND_SLICE = 256 << 10
@@ -213,6 +216,7 @@ class BoundedResponse(http.client.HTTPResponse):
     """An ``http.client`` response that applies the request's limits to every read."""
 
     request: ActiveRequest
+    _chunks = _chunk_bytes = 0
 
     def attach(self, sock: socket.socket, request: ActiveRequest) -> None:
         """Apply the request's limits to all reads of this response."""
@@ -228,6 +232,14 @@ class BoundedResponse(http.client.HTTPResponse):
                 return version, status, reason
             self._skip_lines()
         raise http.client.HTTPException("too many interim responses")
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        self._chunks += 1
+        self._chunk_bytes += size
+        if self._chunks > _FREE_CHUNKS + self._chunk_bytes // _MIN_CHUNK:
+            raise http.client.HTTPException("too many small chunks")
+        return size
 
     def _read_and_discard_trailer(self) -> None:
         self._skip_lines()  # http.client's own method reads without a limit
