@@ -15,9 +15,9 @@ MAX_FILE = 4 << 20
 #: The maximum number of symbolic links on the path to one file, as in Linux.
 MAX_HOPS = 40
 #: The maximum number of characters in all names and symbolic link targets of an image's trees.
-_MAX_CHARACTERS = 16 << 20
+_MAX_CHARACTERS = 24 << 20
 #: The number of characters for which a node counts in addition to its name. A folder takes 400
-#: bytes of memory, even if its name has one character. So an image can have 512 Ki nodes.
+#: bytes of memory, even if its name has one character. So an image can have 768 Ki nodes.
 _NODE_CHARACTERS = 32
 #: The maximum number of steps (see ``Steps``) for one image. They take about 0.5 s.
 MAX_STEPS = 2_000_000
@@ -105,12 +105,12 @@ class Steps:
         self._left = MAX_STEPS
         self._characters = _MAX_CHARACTERS
 
-    def take_node(self, text: str) -> None:
-        """Count a node with this name or target. Raise ``ResourceExhausted`` if there are too many.
+    def take_node(self, name: str, target: str = "") -> None:
+        """Count a node. Raise ``ResourceExhausted`` if there are too many in total.
 
         A layer that compresses to a few kilobytes can have millions of nodes.
         """
-        self._characters -= len(text) + _NODE_CHARACTERS
+        self._characters -= len(name) + len(target) + _NODE_CHARACTERS
         if self._characters < 0:
             raise ResourceExhausted(
                 "the image has too many symbolic links, or their names and targets are too long in "
@@ -219,7 +219,6 @@ class _Tree:
 
     def _node(self, entry: Entry, parent: _LayerPath, base: str) -> Node:
         if entry.kind == SYMLINK:
-            self._steps.take_node(entry.target)
             return Symlink(entry.target)
         if base not in self._wanted.parts:
             return NoFile()  # ``_put`` does not keep it
@@ -248,7 +247,7 @@ class _Tree:
 
     def _put(self, parent: _LayerPath, base: str, node: Node) -> None:
         if isinstance(node, Symlink) or base in self._wanted.parts:
-            self._steps.take_node(base)
+            self._steps.take_node(base, node.target if isinstance(node, Symlink) else "")
             self._make(parent).children[base] = node
             self._last = None
         else:
