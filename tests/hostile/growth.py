@@ -20,6 +20,9 @@ from containerd_lite.errors import ContainerdError
 
 #: The largest growth that counts as good.
 MAX_GROWTH = 1.3
+#: The same for tables of many keys. Such a table outgrows the processor's caches, above all beside
+#: other work, so that each key takes up to twice as long.
+TABLE_GROWTH = 1.6
 #: The most CPU seconds for the largest input that a reader permits.
 MAX_SECONDS = 2.0
 #: An input that takes fewer CPU seconds is good, whatever its growth.
@@ -54,6 +57,7 @@ class Shape:
     largest: int | None = None
     per_mib: float = 2.0
     memory: float = 16.0
+    growth: float = MAX_GROWTH
     weigh: Callable[[Any], int] = field(default=length)
 
     def __str__(self) -> str:
@@ -98,18 +102,23 @@ def first_size(shape: Shape, care: Care) -> int:
     while size < last and (seconds := seconds_of(shape, size)) < care.seconds:
         factor = 8 if seconds < care.seconds / 16 else 2
         size = min(last, size * factor)
-    # Such a reader refuses its input at once, or the search would not end.
+    # Otherwise, the reader refuses its input at once, and the shape means nothing.
     assert size < _LAST, f"{shape} cannot be measured"
     return size
 
 
-def growth(shape: Shape, size: int, rounds: int) -> float:
-    """The exponent of the growth from ``size`` to four times as much."""
+def growth(shape: Shape, size: int, rounds: int) -> tuple[float, float]:
+    """The exponent of the growth from ``size`` to four times as much, and of the flatter half.
+
+    A cache that becomes too small makes one of the two doublings steep; a quadratic reader makes
+    both steep.
+    """
     sources = [shape.make(size * factor) for factor in (1, 2, 4)]
     best = [math.inf] * len(sources)
     for _ in range(rounds):  # in turns, so that a busy moment of the machine meets all sizes
         best = [min(old, _once(shape, source)) for old, source in zip(best, sources, strict=True)]
-    return math.log(best[-1] / max(best[0], 1e-7), 4)
+    first, second, third = (max(seconds, 1e-7) for seconds in best)
+    return math.log(third / first, 4), min(math.log2(second / first), math.log2(third / second))
 
 
 def judged_growth(shape: Shape, care: Care) -> tuple[int, float]:
@@ -122,12 +131,12 @@ def judged_growth(shape: Shape, care: Care) -> tuple[int, float]:
         is_quick = seconds_of(shape, shape.largest, care.rounds) < _GOOD_SECONDS
         if is_quick:
             return size, 0.0
-    found = growth(shape, size, care.rounds)
+    found, _ = growth(shape, size, care.rounds)
     for again in range(2):
-        if found <= MAX_GROWTH:
+        if found <= shape.growth:
             break
         larger = size * 2 if shape.largest is None else min(size * 2, max(1, shape.largest // 4))
-        found = min(found, growth(shape, larger, care.rounds * (2 + 2 * again)))
+        found = min(found, *growth(shape, larger, care.rounds * (2 + 2 * again)))
     return size, found
 
 

@@ -39,7 +39,7 @@ def care(count: Count) -> Care:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_growth(shape: Shape, care: Care) -> None:
     size, found = growth.judged_growth(shape, care)
-    assert found <= growth.MAX_GROWTH
+    assert found <= shape.growth
     peak, weight = growth.peak_bytes(shape, size)
     assert growth.is_frugal(shape, peak, weight), f"{peak} bytes for an input of {weight}"
     if care is FULL:
@@ -53,10 +53,10 @@ def _check_limit(shape: Shape, size: int) -> None:
     if shape.largest is None:
         assert _seconds_per_mib(shape, 4 * size) <= shape.per_mib
         return
-    seconds = growth.seconds_of(shape, shape.largest)
+    seconds = growth.seconds_of(shape, shape.largest, 2)
     assert seconds <= growth.MAX_SECONDS
-    quarter = growth.seconds_of(shape, max(1, shape.largest // 4))
-    assert seconds <= max(0.1, quarter * 4 ** (growth.MAX_GROWTH + 0.2))
+    quarter = growth.seconds_of(shape, max(1, shape.largest // 4), 2)
+    assert seconds <= max(0.5, quarter * 4 ** (shape.growth + 0.2))
 
 
 def _foresee_limit(shape: Shape, size: int) -> None:

@@ -27,7 +27,7 @@ from containerd_lite.store.tar import (
     TarReader,
     link_target,
 )
-from tests.hostile.growth import Shape
+from tests.hostile.growth import TABLE_GROWTH, Shape
 
 PASSWD, GROUP = "etc/passwd", "etc/group"
 _END = bytes(2 * BLOCK)
@@ -141,10 +141,18 @@ def _layer(name: str, entry: Callable[[int], bytes], before: bytes = b"", **opti
     return Shape("layer", name, make, _read_layer, **{"per_mib": 0.5, **options})
 
 
-def _special(name: str, make: Callable[[int], bytes], largest: int = MAX_SPECIAL) -> Shape:
+def _special(
+    name: str, make: Callable[[int], bytes], largest: int = MAX_SPECIAL, **options: Any
+) -> Shape:
     """A layer with one special header of any size."""
     return Shape(
-        "tar header", name, lambda n: make(n) + header(b"x") + _END, _read_layer, largest, memory=32
+        "tar header",
+        name,
+        lambda n: make(n) + header(b"x") + _END,
+        _read_layer,
+        largest,
+        memory=32,
+        **options,
     )
 
 
@@ -169,6 +177,7 @@ TAR = [
         "records of sparse files",
         _records(lambda n: _record(b"GNU.sparse.%07d" % n, b"")),
         MAX_SPECIAL // 26,
+        growth=TABLE_GROWTH,
     ),
     _special(
         "records of one path",

@@ -15,9 +15,10 @@ from containerd_lite.oci.descriptor import Descriptor, check_media_type
 from containerd_lite.oci.document import _MAX_MARKS, MAX_DOCUMENT, Document, quoted
 from containerd_lite.oci.image_record import recorded
 from containerd_lite.store.layout_index import entries, parse_index
-from tests.hostile.growth import Shape, repeating
+from tests.hostile.growth import TABLE_GROWTH, Shape, repeating
 
 DIGEST = "sha256:" + "ab" * 32
+_AMD = platform.parse("linux/amd64")
 _ARM = platform.parse("linux/arm64/v9.5")
 
 
@@ -45,6 +46,7 @@ def _numbered(reader: str, name: str, item: str, before: str, after: str, **opti
     unit = len(item.replace("#", "0" * width)) + 1
     room = (MAX_DOCUMENT - len(before) - len(after)) // unit
     room = min(room, (_MAX_MARKS - _marks(before + after)) // (_marks(item) + 1))
+    options = {"growth": TABLE_GROWTH, **options}
 
     def make(n: int) -> bytes:
         items = ",".join(item.replace("#", f"{number:0{width}}") for number in range(n))
@@ -74,9 +76,8 @@ def _choose(body: bytes) -> object:
 
 def _search(body: bytes) -> object:
     target = Descriptor(types.OCI_INDEX, DIGEST, 1)
-    return find_manifest(
-        "it", target, platform.parse("linux/amd64"), lambda _: manifest.parse(body)
-    )
+    found = iter((body, f"{_MANIFEST}]}}".encode()))  # the chosen entry is an image
+    return find_manifest("it", target, _AMD, lambda _: manifest.parse(next(found)))
 
 
 def _annotate(body: bytes) -> object:

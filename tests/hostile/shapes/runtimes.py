@@ -12,7 +12,7 @@ from containerd_lite.runtime.network import cni
 from containerd_lite.runtime.users.users import MAX_FILE, find_user
 from containerd_lite.runtime.watch.logs import _tail_offset
 from containerd_lite.services._types import Mount
-from tests.hostile.growth import Shape, repeating
+from tests.hostile.growth import TABLE_GROWTH, Shape, repeating
 
 _USERS = b"root:x:0:0:root:/root:/bin/sh\n"
 
@@ -129,6 +129,7 @@ OTHERS = [
         _env,
         1 << 19,
         memory=64,
+        growth=TABLE_GROWTH,
     ),
     Shape("environment", "one variable", lambda n: ["A=x"] * n, _env, 1 << 19, memory=64),
     Shape(
@@ -138,6 +139,7 @@ OTHERS = [
         _mount,
         1 << 18,
         memory=64,
+        growth=TABLE_GROWTH,
     ),
     repeating("mount", "a line of commas", mounts._split_line, ",", limit=1 << 20, memory=32),
     repeating("mount", "a line of quotes", mounts._split_line, '"",', limit=1 << 20, memory=64),
