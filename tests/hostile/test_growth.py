@@ -49,14 +49,14 @@ def test_growth(shape: Shape, care: Care) -> None:
 
 
 def _check_limit(shape: Shape, size: int) -> None:
-    """Measure the largest input, and that it does not take far more than its size tells."""
+    """Measure the largest input. Large outputs cost more than small ones, but not the square."""
     if shape.largest is None:
         assert _seconds_per_mib(shape, 4 * size) <= shape.per_mib
         return
     seconds = growth.seconds_of(shape, shape.largest, 2)
     assert seconds <= growth.MAX_SECONDS
     quarter = growth.seconds_of(shape, max(1, shape.largest // 4), 2)
-    assert seconds <= max(0.5, quarter * 4 ** (shape.growth + 0.2))
+    assert seconds <= max(0.5, quarter * 4 ** (shape.growth + 0.4))
 
 
 def _foresee_limit(shape: Shape, size: int) -> None:
