@@ -73,7 +73,12 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def quoted(value: object) -> str:
     """Return ``value`` as a printable literal for error messages. A long literal is cut off."""
-    text = ascii(value)
+    if isinstance(value, str | bytes):
+        value = value[: _MAX_QUOTED + 1]  # the literal of each character has at least one
+    try:
+        text = ascii(value)
+    except RecursionError:
+        return "a deeply nested value"
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
 
 

@@ -205,6 +205,7 @@ def _lower_variants(platform: Platform, lowest: int) -> list[Platform]:
     return [replace(platform, variant=f"v{n}") for n in range(number - 1, lowest - 1, -1)]
 
 
+@lru_cache(maxsize=64)  # an index asks for the same platform for each of its entries
 def vector(platform: Platform) -> tuple[Platform, ...]:
     """Return the platforms whose images run on ``platform``, in canonical form, best first.
 

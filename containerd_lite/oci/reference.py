@@ -127,7 +127,8 @@ def _split_host(text: str) -> tuple[str, str]:
 
 def is_host(text: str) -> bool:
     """Return whether ``text`` can be the host of a reference, with or without a port."""
-    return _HOST.fullmatch(text) is not None
+    # The pattern takes a hundred bytes of memory for each dot.
+    return len(text) <= MAX_REFERENCE and _HOST.fullmatch(text) is not None
 
 
 def _check_host(text: str, host: str) -> None:

@@ -23,6 +23,8 @@ from .platform import Platform
 #: The maximum number of build steps in a manifest. Docker allows 127 layers, but a manifest can
 #: also have steps without content.
 MAX_STEPS = 1024
+#: The maximum number of signatures of a manifest. Registries write one signature.
+_MAX_SIGNATURES = 64
 
 _WHAT = "the schema 1 manifest"
 _SIGNATURES = "signatures"
@@ -118,6 +120,7 @@ def payload(body: bytes) -> bytes:
     document = Document.parse(body, _WHAT).check_case(_FIELDS)
     if not document.has(_SIGNATURES):
         return body
+    _check_count(document, _SIGNATURES, _MAX_SIGNATURES)
     payloads = set(document.each(_SIGNATURES, _read_signed_part))
     if not payloads:
         raise InvalidArgument(f"{_WHAT} has an empty list of signatures")
@@ -180,18 +183,27 @@ def parse(body: bytes) -> Schema1:
             raise InvalidArgument(
                 f"{_WHAT} is ambiguous: it must not have a field {name!r} (CVE-2021-41190)"
             )
+    for name in ("fsLayers", "history"):
+        _check_count(document, name, MAX_STEPS)
     blobs = document.each("fsLayers", _read_blob_digest)
     images = document.each("history", _read_image)
-    if len(blobs) != len(images) or not 0 < len(blobs) <= MAX_STEPS:
+    if len(blobs) != len(images) or not blobs:
         raise InvalidArgument(
             f"{_WHAT} has {len(blobs)} layers and {len(images)} history entries; the two "
-            f"numbers must be equal, and from 1 to {MAX_STEPS}"
+            "numbers must be equal, and not 0"
         )
     steps = tuple(
         HistoryStep(blob, _read_history(blob, image))
         for blob, image in zip(blobs, images, strict=True)
     )
     return Schema1(steps[::-1], images[0])
+
+
+def _check_count(document: Document, name: str, most: int) -> None:
+    """Refuse a list with too many items before the items are read: each can hold a document."""
+    found = document.fields.get(name)
+    if isinstance(found, list) and len(found) > most:
+        raise InvalidArgument(f"{_WHAT} has {len(found)} {name}, more than the {most} allowed")
 
 
 def _read_blob_digest(layer: Document) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ..lazy import lazy_pattern
 from ..records import field, record
 
-#: Number of characters of a header that are parsed. The rest of the header is ignored.
+#: Number of characters of all headers of a response that are parsed. The rest is ignored.
 _MAX_HEADER = 16 << 10
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -36,8 +36,10 @@ def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
     parameter twice, the first value counts.
     """
     challenges: list[Challenge] = []
+    room = _MAX_HEADER
     for value in values:
-        text, position = value[:_MAX_HEADER], 0
+        text, position = value[:room], 0
+        room -= len(text)
         in_challenge = False
         while (position := _match_end(_SEPARATORS, text, position)) < len(text):
             if in_challenge and (match := _PARAMETER.match(text, position)):

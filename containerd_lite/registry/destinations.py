@@ -54,15 +54,12 @@ class Url:
 
         Raises InvalidArgument for an invalid URL. The error never quotes the URL.
         """
+        _check_characters(text)
         try:
             parts = urlsplit(text)
             port = parts.port
         except ValueError:
             _bad_url("cannot be parsed")
-        if len(text) > _MAX_URL:
-            _bad_url(f"is longer than {_MAX_URL} characters")
-        if not text.isascii() or _UNSAFE.search(text):
-            _bad_url("contains a space, a control character or a non-ASCII character")
         if parts.scheme not in _PORTS or not parts.hostname:
             _bad_url("is not an absolute http or https URL")
         if "@" in parts.netloc:
@@ -82,8 +79,7 @@ class Url:
 
         This URL is the base of a relative ``location``.
         """
-        if _UNSAFE.search(location):  # urljoin would drop some control characters
-            _bad_url("contains a space or a control character")
+        _check_characters(location)  # urljoin would drop some control characters
         try:
             return Url.parse(urljoin(self.origin + self.target, location))
         except InvalidArgument:  # InvalidArgument is a subclass of ValueError
@@ -107,6 +103,18 @@ class Url:
 
     def __str__(self) -> str:
         return self.origin + self.target.partition("?")[0]
+
+
+def _check_characters(text: str) -> None:
+    """Raise InvalidArgument for a text that is too long, or has characters that no URL has.
+
+    ``urlsplit`` and ``urljoin`` get only checked texts: the time that they need for non-ASCII
+    characters can grow with the square of the text's length.
+    """
+    if len(text) > _MAX_URL:
+        _bad_url(f"is longer than {_MAX_URL} characters")
+    if not text.isascii() or _UNSAFE.search(text):
+        _bad_url("contains a space, a control character or a non-ASCII character")
 
 
 def _bad_url(reason: str) -> NoReturn:

@@ -36,6 +36,9 @@ BUFFER = 64 << 10
 #: Largest number of interim responses, of header lines in an interim response, and of trailer
 #: lines. ``http.client`` has the same limit for the headers of a final response.
 _MAX_LINES = 100
+#: Least average size of the chunks of a body, and the number of chunks up to which they may be
+#: smaller. Each chunk takes 1 us or more: a document of 4 MiB in chunks of one byte took 3 s.
+_MIN_CHUNK, _FREE_CHUNKS = 64, 10_000
 #: Largest number of bytes of a request body that one send transfers. Before each send, the client
 #: checks the deadline, and whether the peer has answered.
 _SEND_SLICE = 256 << 10
@@ -102,6 +105,9 @@ class ActiveRequest:
     def use_socket(self, sock: socket.socket) -> None:
         """Record the socket of the request. Raises Cancelled if the request is interrupted."""
         self.sock = sock
+        outer = _outer_socket(sock)
+        if isinstance(outer, _TlsSocket):
+            outer.request = self
         self.check()
 
     def check(self) -> None:
@@ -113,16 +119,17 @@ class ActiveRequest:
         """End the request. Afterwards, an interrupt does not shut down the request's socket."""
         if self.interrupt is not None:
             self.interrupt.drop(self._shut_down)
+        outer = None if self.sock is None else _outer_socket(self.sock)
+        if isinstance(outer, _TlsSocket) and outer.request is self:
+            outer.request = None
 
     def _shut_down(self) -> None:
         """Shut the socket down, so that a thread that waits for the socket continues."""
         if self.sock is not None:
-            # For TLS through a TLS proxy, urllib3 wraps the socket in an SSLTransport.
-            sock = getattr(self.sock, "socket", self.sock)
             # SSLSocket's own ``shutdown`` is not called, because it drops the TLS object. Another
             # thread may be using this object.
             with suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(_outer_socket(self.sock), socket.SHUT_RDWR)
 
     def socket_timeout(self) -> float:
         """Return the seconds that the next send or receive may take.
@@ -140,6 +147,39 @@ class ActiveRequest:
 #: The request that this thread is sending. A connection finds its request here, because urllib3
 #: chooses the connection and passes no object of this module to the connection.
 current_request: ContextVar[ActiveRequest] = ContextVar("request")
+
+
+def _outer_socket(sock: socket.socket) -> socket.socket:
+    """Return the socket of a connection.
+
+    For TLS through a TLS proxy, urllib3 wraps the proxy's socket in an SSLTransport.
+    """
+    return getattr(sock, "socket", sock)
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """A TLS socket whose handshake has the limits of the current request.
+
+    In a tunnel through a TLS proxy, urllib3's SSLTransport calls ``recv`` for each piece of the
+    inner TLS connection: for the handshake, and for each record. Otherwise, ``recv`` is not called.
+    """
+
+    request: ActiveRequest | None = None
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            request = current_request.get()
+            request.use_socket(self)
+            self.settimeout(request.socket_timeout())  # limits the handshake as a whole
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+    def recv(self, size: int = 1024, flags: int = 0) -> bytes:
+        if self.request is not None:
+            self.settimeout(self.request.socket_timeout())
+        return super().recv(size, flags)
 
 
 class _TimedFile(io.RawIOBase):
@@ -176,6 +216,7 @@ class BoundedResponse(http.client.HTTPResponse):
     """An ``http.client`` response that applies the request's limits to every read."""
 
     request: ActiveRequest
+    _chunks = _chunk_bytes = 0
 
     def attach(self, sock: socket.socket, request: ActiveRequest) -> None:
         """Apply the request's limits to all reads of this response."""
@@ -191,6 +232,14 @@ class BoundedResponse(http.client.HTTPResponse):
                 return version, status, reason
             self._skip_lines()
         raise http.client.HTTPException("too many interim responses")
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        self._chunks += 1
+        self._chunk_bytes += size
+        if self._chunks > _FREE_CHUNKS + self._chunk_bytes // _MIN_CHUNK:
+            raise http.client.HTTPException("too many small chunks")
+        return size
 
     def _read_and_discard_trailer(self) -> None:
         self._skip_lines()  # http.client's own method reads without a limit
@@ -243,9 +292,11 @@ class _PlainConnection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         """Connect, and check the peer's address before TLS begins or a request is sent."""
-        sock = self._connect_within_limits(current_request.get())
+        request = current_request.get()
+        sock = self._connect_within_limits(request)
         try:
             _check_peer(self, sock)
+            request.use_socket(sock)  # an interrupt also ends TLS, and the tunnel's beginning
         except BaseException:
             sock.close()
             raise
@@ -320,6 +371,8 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
     """
 
     def connect(self) -> None:
+        if self.ssl_context is not None:
+            self.ssl_context.sslsocket_class = _TlsSocket
         super().connect()
         # Without this attribute, urllib3 would warn if the user has turned verification off.
         self.is_verified = True
@@ -331,6 +384,7 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
         compare an IP address with the proxy's certificate.
         """
         context: ssl.SSLContext = self.proxy_config.ssl_context  # type: ignore[union-attr, assignment]
+        context.sslsocket_class = _TlsSocket
         try:
             wrapped = context.wrap_socket(sock, server_hostname=hostname.strip("[]"))
         except ssl.SSLCertVerificationError as error:

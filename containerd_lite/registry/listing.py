@@ -5,6 +5,7 @@ See the distribution-spec, Listing Tags and Content Management.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NoReturn
 
@@ -33,7 +34,9 @@ MAX_PAGES_WITHOUT_NEW = 16
 #: repository at most 255.
 _MAX_ENTRY = 1024
 
-_LINK = lazy_pattern(r'<([^<>]*)>((?:[^",<]|"(?:[^"\\]|\\.)*")*)')
+#: A link and its parameters. A quoted string without an end reaches to the end of the header:
+#: otherwise, each quotation mark could make the search read the whole rest of the header.
+_LINK = lazy_pattern(r'<([^<>]*)>((?:[^",<]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))*)', re.DOTALL)
 _PARAMETER = lazy_pattern(r';\s*([^\s;="]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 
 #: A function that returns the entries of one page.

@@ -50,6 +50,10 @@ _POST_REFUSED = frozenset({400, 401, 404, 405})
 #: (RFC 6749, section 5.2).
 _GRANT_REFUSED = frozenset({400, 401})
 
+#: Largest number of characters of a token. Few servers accept longer lines in a request, and the
+#: removal of a token from errors takes time in proportion to its length.
+_MAX_TOKEN = 32 << 10
+
 #: The form of a token in a header (RFC 6750, section 2.1).
 _BEARER = lazy_pattern(r"[A-Za-z0-9._~+/-]+=*")
 #: A scope of the form ``type:name:action,action``. The name can contain colons.
@@ -259,7 +263,7 @@ class Realm:
             lifetime = _lifetime(document)
         except InvalidArgument:  # the error's message may quote the token
             raise RegistryError(f"{what}: {origin} sent a response that cannot be read") from None
-        if not _BEARER.fullmatch(text):
+        if max(len(text), len(refresh_token)) > _MAX_TOKEN or not _BEARER.fullmatch(text):
             raise RegistryUnauthorized(f"{what}: {origin} sent no valid token")
         if refresh_token:
             self._refresh_token = refresh_token

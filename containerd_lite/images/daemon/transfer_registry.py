@@ -7,6 +7,7 @@ as text, from which this module derives the error class.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -37,10 +38,10 @@ from ...services.transfer_types import AuthRequest, AuthResponse, transfer_value
 
 #: A pattern for the HTTP status in the errors of containerd's remotes/errors and
 #: remotes/docker/fetcher.go.
-_STATUS = lazy_pattern(r"unexpected (?:HEAD )?status .*?: (\d{3})\b")
+_STATUS, _CODE = lazy_pattern(r"unexpected (?:HEAD )?status "), lazy_pattern(r": (\d{3})\b")
 #: A pattern for a URL with a query. If a registry has redirected the daemon, the query can contain
 #: a secret.
-_QUERY = lazy_pattern(r"(https?://[^\s\"?]+)\?[^\s\"]*?(?=:?[\s\"]|$)")
+_QUERY = lazy_pattern(r"(https?://[^\s\"?]*)(\?[^\s\"]*)?")
 _TLS_REQUIRED = "server gave HTTP response to HTTPS client"
 _LOGGER = logging.getLogger(__package__)
 _CLIENT = 'pull or push with via="client"'
@@ -120,7 +121,7 @@ class CredentialAnswers:
         """Return the daemon's message without the queries of URLs, and without secrets."""
         if not self._is_clean(message):
             return "failed; the daemon's reason is not shown, because it contains a secret"
-        return _QUERY.sub(r"\1", message)
+        return _QUERY.sub(_without_query, message)
 
     def _is_clean(self, text: str) -> bool:
         """Return whether a text contains no secret, not even a short or an encoded secret."""
@@ -130,6 +131,23 @@ class CredentialAnswers:
     def were_sent(self) -> bool:
         """Whether the daemon has received credentials."""
         return bool(self._secrets)
+
+
+def _without_query(url: re.Match[str]) -> str:
+    """Return a URL without its query. A colon between the URL and the following text stays."""
+    has_colon = url[2] and url[2].endswith(":") and url.end() < len(url.string)
+    return f"{url[1]}:" if has_colon else url[1]
+
+
+def _status_in(message: str) -> int:
+    """Return the HTTP status in a message, or 0.
+
+    Two searches take time in proportion to the message. One pattern would search the rest of the
+    message again for each of its beginnings.
+    """
+    start = _STATUS.search(message)
+    found = _CODE.search(message, start.end()) if start else None
+    return int(found[1]) if found else 0
 
 
 def explain_failure(
@@ -182,8 +200,7 @@ def _registry_failure(
         if plain_http or (plain_http is None and is_loopback(host)):
             return Unimplemented(remedy=f"This daemon needs a registry with TLS; {_CLIENT}")
         return RegistryUnavailable(remedy="Pass plain_http=True if the registry has no TLS")
-    found = _STATUS.search(message)
-    status = int(found[1]) if found else 0
+    status = _status_in(message)
     if status in (401, 403) or "no basic auth credentials" in message:
         remedy = "Check the user name and password" if has_credentials else "Pass credentials"
         return RegistryUnauthorized(status=status, remedy=f"{remedy} for {reference.host}")

@@ -14,8 +14,11 @@ from ...store.tar import FILE, FOLDER, LINK, MAX_NAME, SPARSE, SYMLINK, Entry, S
 MAX_FILE = 4 << 20
 #: The maximum number of symbolic links on the path to one file, as in Linux.
 MAX_HOPS = 40
-#: The maximum number of characters in all names and symbolic link targets of a layer's tree.
-_MAX_CHARACTERS = 16 << 20
+#: The maximum number of characters in all names and symbolic link targets of an image's trees.
+_MAX_CHARACTERS = 24 << 20
+#: The number of characters for which a node counts in addition to its name. A folder takes 400
+#: bytes of memory, even if its name has one character. So an image can have 768 Ki nodes.
+_NODE_CHARACTERS = 32
 #: The maximum number of steps (see ``Steps``) for one image. They take about 0.5 s.
 MAX_STEPS = 2_000_000
 
@@ -94,11 +97,26 @@ class Steps:
     """Counts the steps that symbolic links and layers add to the resolution of paths.
 
     A short symbolic link can lead to a path of 2,048 names, and 40 links can follow each other. So
-    a layer of a few kilobytes could ask for any amount of work.
+    a layer of a few kilobytes could ask for any amount of work. The steps of all layers of an image
+    count together, and so does the size of their trees.
     """
 
     def __init__(self) -> None:
         self._left = MAX_STEPS
+        self._characters = _MAX_CHARACTERS
+
+    def take_node(self, name: str, target: str = "") -> None:
+        """Count a node. Raise ``ResourceExhausted`` if there are too many in total.
+
+        A layer that compresses to a few kilobytes can have millions of nodes.
+        """
+        self._characters -= len(name) + len(target) + _NODE_CHARACTERS
+        if self._characters < 0:
+            raise ResourceExhausted(
+                "the image has too many symbolic links, or their names and targets are too long in "
+                "total",
+                remedy="Pass user= as numbers, such as 1000:1000, or build the image again",
+            )
 
     def take(self, count: int) -> None:
         """Count steps. Raise ``ResourceExhausted`` if there are too many in total."""
@@ -116,13 +134,13 @@ def read_tree(stream: Source, wanted: Wanted, steps: Steps) -> Folder:
     Args:
         stream: The uncompressed tar archive.
         wanted: The wanted paths.
-        steps: The steps of all layers of the image.
+        steps: The steps and the nodes of all layers of the image.
 
     Raises:
         InvalidArgument: The stream is not a tar archive.
         DataLoss: The archive is cut off.
-        ResourceExhausted: A wanted file is larger than 4 MiB, the names and symbolic link targets
-            are too long in total, or the links take too many steps to follow.
+        ResourceExhausted: A wanted file is larger than 4 MiB, there are too many symbolic links,
+            their names and targets are too long in total, or they take too many steps to follow.
         FailedPrecondition: Symbolic links form a loop, or lead to a path of more than 4,096
             characters.
     """
@@ -181,8 +199,6 @@ class _Tree:
         self._reader = reader
         self._wanted = wanted
         self._steps = steps
-        #: The number of characters in all names and symbolic link targets of the tree.
-        self._characters = 0
         #: The argument and the result of the last call of ``_parent``.
         self._last: tuple[str, _LayerPath] | None = None
 
@@ -203,7 +219,6 @@ class _Tree:
 
     def _node(self, entry: Entry, parent: _LayerPath, base: str) -> Node:
         if entry.kind == SYMLINK:
-            self._count(entry.target)
             return Symlink(entry.target)
         if base not in self._wanted.parts:
             return NoFile()  # ``_put`` does not keep it
@@ -232,7 +247,7 @@ class _Tree:
 
     def _put(self, parent: _LayerPath, base: str, node: Node) -> None:
         if isinstance(node, Symlink) or base in self._wanted.parts:
-            self._count(base)
+            self._steps.take_node(base, node.target if isinstance(node, Symlink) else "")
             self._make(parent).children[base] = node
             self._last = None
         else:
@@ -244,7 +259,7 @@ class _Tree:
             return
         self._remove(parent, base)
         if base in self._wanted.parts:
-            self._count(base)
+            self._steps.take_node(base)
             self._make(parent).children[base] = Folder()
 
     def _remove(self, parent: _LayerPath, base: str) -> None:
@@ -262,17 +277,10 @@ class _Tree:
         for number, name in enumerate(place.names[:depth], 1):
             child = place.folders[number]
             if child is None:
-                self._count(name)
+                self._steps.take_node(name)
                 child = folder.children[name] = place.folders[number] = Folder()
             folder = child
         return folder
-
-    def _count(self, text: str) -> None:
-        self._characters += len(text)
-        if self._characters > _MAX_CHARACTERS:
-            raise ResourceExhausted(
-                "the names and symbolic link targets in a layer are too long in total"
-            )
 
     def _parent(self, path: str) -> _LayerPath:
         """Return the path of an entry's parent.

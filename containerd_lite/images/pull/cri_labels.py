@@ -7,6 +7,7 @@ with the prefix ``containerd.io/snapshot/`` on to the snapshotter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
@@ -22,6 +23,8 @@ IMAGE_REF = f"{_PREFIX}.image-ref"
 LAYER_DIGEST = f"{_PREFIX}.layer-digest"
 IMAGE_LAYERS = f"{_PREFIX}.image-layers"
 MANIFEST_DIGEST = f"{_PREFIX}.manifest-digest"
+#: The maximum number of digests that fit into a label. A SHA-256 digest has 71 characters.
+_MOST_LISTED = MAX_LABEL // 71
 
 
 def append_info(ref: str) -> WrapHandler:
@@ -55,30 +58,32 @@ def append_info(ref: str) -> WrapHandler:
 
 def _annotated(children: Sequence[Descriptor], name: str, manifest: str) -> list[Descriptor]:
     """Return the children of a manifest, with the annotations added to the layers."""
-    found = []
-    for position, child in enumerate(children):
+    digests = [child.digest for child in children if media_types.is_layer(child.media_type)]
+    found, position = [], 0
+    for child in children:
         if media_types.is_layer(child.media_type):
             info = {
                 IMAGE_REF: name,
                 LAYER_DIGEST: child.digest,
-                IMAGE_LAYERS: _layer_list(children[position:]),
+                IMAGE_LAYERS: _listed(islice(digests, position, position + _MOST_LISTED)),
                 MANIFEST_DIGEST: manifest,
             }
             child = replace(child, annotations={**child.annotations, **info})
+            position += 1
         found.append(child)
     return found
 
 
-def _layer_list(children: Iterable[Descriptor]) -> str:
-    """Return a comma-separated list of the first layers' digests, as many as fit into a label.
+def _listed(digests: Iterable[str]) -> str:
+    """Return a comma-separated list of the first digests, as many as fit into a label.
 
     If later digests do not fit, the snapshotter still works, but takes more time.
     """
-    listed = ""
-    for child in children:
-        if media_types.is_layer(child.media_type):
-            longer = f"{listed},{child.digest}" if listed else child.digest
-            if len(IMAGE_LAYERS) + len(longer) > MAX_LABEL:
-                break
-            listed = longer
-    return listed
+    found: list[str] = []
+    size = len(IMAGE_LAYERS)
+    for digest in digests:
+        size += len(digest) + bool(found)
+        if size > MAX_LABEL:
+            break
+        found.append(digest)
+    return ",".join(found)

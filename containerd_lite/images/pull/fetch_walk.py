@@ -145,7 +145,7 @@ class FetchWalk:
                 return children  # an artifact, which cannot be unpacked
             task = self._unpack_pool.submit(self._unpack, unpacker, config, layers)
             self._unpack_tasks.append(task)
-            return [child for child in children if child not in layers]
+            return [child for child in children if not media_types.is_layer(child.media_type)]
 
         return handle
 

@@ -7,6 +7,7 @@ WithAppendAdditionalGroups), but refuses invalid ids. containerd's Go client rea
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -57,15 +58,6 @@ class _Account:
     home: str
 
 
-@record(frozen=True)
-class _Group:
-    """A line of group(5). The gid is ``None`` if it is not valid in the file."""
-
-    name: str
-    gid: int | None
-    members: tuple[str, ...]
-
-
 def find_user(
     passwd: bytes | None,
     group: bytes | None,
@@ -98,21 +90,23 @@ def find_user(
         ResourceExhausted: A file is larger than 4 MiB.
     """
     name, colon, group_name = _split_user(user)
-    accounts, all_groups = _accounts(passwd), _groups(group)
-    account = _find_account(accounts, name)
+    for file, path in ((passwd, PASSWD), (group, GROUP)):
+        _check_size(file, path)
+    account = _find_account(passwd, name)
     uid, gid = _ids(account, name) if user else (0, 0)
     if colon:
-        gid = _find_gid(all_groups, group_name) if group_name else 0
+        gid = _find_gids(group, [group_name])[0] if group_name else 0
     elif gid is None:
         _raise_invalid_ids(name, PASSWD)
     member = account.name if account else name
     if is_images and user:  # like pkg/oci, which finds these groups by the uid
-        member = next((entry.name for entry in accounts if entry.uid == uid), "")
-    gids = _gids_with_member(all_groups, member) if is_images or not colon else []
+        same = _find_by_uid(passwd, uid)
+        member = same.name if same else ""
+    gids = _gids_with_member(group, member) if is_images or not colon else []
     if gid not in gids:
         gids.insert(0, gid)
     # If several groups have a name that is in ``groups``, pkg/oci uses the last of these groups.
-    gids += [_find_gid(all_groups, name, last=True) for name in groups]
+    gids += _find_gids(group, groups, last=True)
     return User(uid, gid, tuple(gids), account.home if account else "")
 
 
@@ -136,11 +130,16 @@ def _split_user(user: str) -> tuple[str, bool, str]:
     return name or "root", bool(colon), group
 
 
-def _find_account(accounts: list[_Account], name: str) -> _Account | None:
+def _find_account(passwd: bytes | None, name: str) -> _Account | None:
     uid = _number(name, "user")
     if uid is not None:
-        return next((entry for entry in accounts if entry.uid == uid), None)
-    return next((entry for entry in accounts if entry.name == name), None)
+        return _find_by_uid(passwd, uid)
+    return next((_account(fields) for fields in _accounts(passwd) if fields[0] == name), None)
+
+
+def _find_by_uid(passwd: bytes | None, uid: int) -> _Account | None:
+    found = (fields for fields in _accounts(passwd) if _parse_id(fields[2]) == uid)
+    return next(map(_account, found), None)
 
 
 def _ids(account: _Account | None, name: str) -> tuple[int, int | None]:
@@ -151,28 +150,38 @@ def _ids(account: _Account | None, name: str) -> tuple[int, int | None]:
     return (_raise_invalid_ids(name, PASSWD) if account.uid is None else account.uid), account.gid
 
 
-def _find_gid(groups: list[_Group], name: str, *, last: bool = False) -> int:
-    """Return the gid of a group.
+def _find_gids(group: bytes | None, names: Sequence[str], *, last: bool = False) -> list[int]:
+    """Return the gids of groups. The file is read once for all names.
 
-    If several groups have the name, use the first group, or the last group if ``last`` is true.
+    If several groups have a name, use the first group, or the last group if ``last`` is true.
     """
-    gid = _number(name, "group")
-    if gid is not None:
-        return gid
-    found = [entry for entry in groups if entry.name == name]
-    if not found:
-        _raise_missing("groups", name, GROUP)
-    gid = found[-1 if last else 0].gid
-    return _raise_invalid_ids(name, GROUP) if gid is None else gid
+    numbers = [_number(name, "group") for name in names]
+    found: dict[str, str] = {}
+    if None in numbers:
+        wanted = frozenset(names)
+        for fields in _groups(group):
+            if fields[0] in wanted and (last or fields[0] not in found):
+                found[fields[0]] = fields[2]
+    gids = []
+    for name, number in zip(names, numbers, strict=True):
+        if number is None:
+            if name not in found:
+                _raise_missing("groups", name, GROUP)
+            number = _parse_id(found[name])
+            if number is None:
+                _raise_invalid_ids(name, GROUP)
+        gids.append(number)
+    return gids
 
 
-def _gids_with_member(groups: list[_Group], member: str) -> list[int]:
+def _gids_with_member(group: bytes | None, member: str) -> list[int]:
     """Return the gids of the groups that list ``member``, except the group named ``member``."""
-    return [
-        entry.gid
-        for entry in groups
-        if entry.gid is not None and member and member in entry.members and entry.name != member
-    ]
+    found = (
+        _parse_id(fields[2])
+        for fields in (_groups(group) if member else ())
+        if len(fields) > 3 and member in fields[3].split(",") and fields[0] != member
+    )
+    return [gid for gid in found if gid is not None]
 
 
 def _number(text: str, what: str) -> int | None:
@@ -194,27 +203,32 @@ def _parse_id(text: str) -> int | None:
     return None
 
 
-def _accounts(passwd: bytes | None) -> list[_Account]:
-    return [
-        _Account(fields[0], _parse_id(fields[2]), _parse_id(fields[3]), (*fields, "", "")[5])
-        for fields in _lines(passwd, PASSWD)
-        if len(fields) > 3
-    ]
+def _account(fields: Sequence[str]) -> _Account:
+    return _Account(fields[0], _parse_id(fields[2]), _parse_id(fields[3]), (*fields, "", "")[5])
 
 
-def _groups(group: bytes | None) -> list[_Group]:
-    return [
-        _Group(fields[0], _parse_id(fields[2]), tuple(",".join(fields[3:4]).split(",")))
-        for fields in _lines(group, GROUP)
-        if len(fields) > 2 and not fields[0].startswith("#")
-    ]
+def _accounts(passwd: bytes | None) -> Iterator[list[str]]:
+    """Yield the fields of each line of passwd(5)."""
+    return (fields for fields in _lines(passwd) if len(fields) > 3)
 
 
-def _lines(file: bytes | None, name: str) -> Iterator[list[str]]:
-    """Yield the fields of each line that is not empty, as moby/sys/user does."""
+def _groups(group: bytes | None) -> Iterator[list[str]]:
+    """Yield the fields of each line of group(5)."""
+    return (fields for fields in _lines(group) if len(fields) > 2 and not fields[0].startswith("#"))
+
+
+def _check_size(file: bytes | None, name: str) -> None:
     if file is not None and len(file) > MAX_FILE:
         raise ResourceExhausted(f"/{name} has {len(file)} bytes, more than the {MAX_FILE} allowed")
-    for line in (file or b"").split(b"\n"):
+
+
+def _lines(file: bytes | None) -> Iterator[list[str]]:
+    """Yield the fields of each line that is not empty, as moby/sys/user does.
+
+    The lines are read one after the other: a file of 4 MiB can have 800,000 lines, which would take
+    300 MB of memory together.
+    """
+    for line in io.BytesIO(file or b""):
         if line := line.strip():
             yield line.decode("utf-8", "surrogateescape").split(":")
 

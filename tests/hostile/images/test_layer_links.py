@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -117,6 +118,21 @@ def test_a_lookup_that_goes_down_and_up(store: LayoutStore) -> None:
     cpu, told = cpu_of(lambda: read_layer_files(store, layers, [PASSWD]))
     assert isinstance(told, ResourceExhausted) or told == {PASSWD: None}
     assert cpu < CPU
+
+
+def test_millions_of_folders_with_short_names(store: LayoutStore) -> None:
+    """A layer of 30 kilobytes asks for folders that would take 400 MB, in two layers or in one."""
+    items: list[Item] = [(f"{n}/" + "a/" * 2000 + "l", f"{SYMLINK}x") for n in range(250)]
+    layers = blobs(store, items, items)
+    assert layers[0].size < 64 << 10
+    tracemalloc.start()
+    try:
+        _, told = cpu_of(lambda: read_layer_files(store, layers, [PASSWD]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(told, ResourceExhausted)
+    assert peak < 400 << 20
 
 
 def test_layers_that_take_too_long(store: LayoutStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,6 +239,12 @@ _NO_TOKENS: dict[str, tuple[str, Script, type[RegistryError], str]] = {
         "sent no valid token",
     ),
     "RFC-6750-2.1-empty": ("no token", token(""), RegistryUnauthorized, "no valid token"),
+    "RFC-6750-2.1-long": (
+        "a token of 33 KiB",
+        token("t" * (33 << 10)),
+        RegistryUnauthorized,
+        "no valid token",
+    ),
     "RFC-6750-2.1-unicode": ("not ASCII", token("t\u00e9"), RegistryUnauthorized, "no valid token"),
     "CVE-2020-1702-token-endless": ("a token without end", _SPACES, RegistryError, "1048576"),
     "CVE-2020-1702-token-declared": (

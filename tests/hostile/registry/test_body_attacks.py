@@ -70,6 +70,11 @@ for _name, _verb, _path in (
             _verb, _path, _script, RegistryError, _4_MIB,
         )  # fmt: skip
 body(
+    "RFC-9112-7.1-small",
+    "a document in chunks of one byte, which take far more CPU time than their bytes",
+    tags, _TAGS, endless(_CHUNKED, b"1\r\n \r\n" * 4096), RegistryUnavailable, "broke",
+)  # fmt: skip
+body(
     "GHSA-f36w-mj3v-6jqv-error",
     "an error that is told without end",
     resolve, TAGGED, endless(b"HTTP/1.1 404 No\r\n\r\n", _SPACES), RegistryNotFound, "HTTP 404",

@@ -96,3 +96,9 @@ def test_a_bytes_field_is_found_without_decoding() -> None:
 def test_what_is_no_message_has_no_fields(broken: bytes) -> None:
     with pytest.raises(ProtocolError, match="not a valid message"):
         bytes_field(broken, 2)
+
+
+def test_a_message_of_very_many_fields_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="1000 fields"):
+        bytes_field(b"\x08\0" * 1001, 2)
+    assert bytes(bytes_field(b"\x08\0" * 999 + b"\x12\1x", 2)) == b"x"
