@@ -132,7 +132,7 @@ def judged_growth(shape: Shape, care: Care) -> tuple[int, float]:
         if is_quick:
             return size, 0.0
     found, _ = growth(shape, size, care.rounds)
-    for again in range(2):
+    for again in range(3):
         if found <= shape.growth:
             break
         larger = size * 2 if shape.largest is None else min(size * 2, max(1, shape.largest // 4))

@@ -29,7 +29,7 @@ from containerd_lite.registry.destinations import Destinations, Url
 from containerd_lite.registry.listing import ListLimits, next_page
 from containerd_lite.registry.pace import LeastRate
 from containerd_lite.registry.redaction import Redactor
-from tests.hostile.growth import TABLE_GROWTH, Shape, repeating
+from tests.hostile.growth.measuring import TABLE_GROWTH, Shape, repeating
 
 #: The longest line of a header, and the most lines, that ``http.client`` accepts.
 _LINE, _LINES = 65_500, 100

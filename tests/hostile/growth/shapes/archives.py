@@ -27,7 +27,7 @@ from containerd_lite.store.tar import (
     TarReader,
     link_target,
 )
-from tests.hostile.growth import TABLE_GROWTH, Shape
+from tests.hostile.growth.measuring import TABLE_GROWTH, Shape
 
 PASSWD, GROUP = "etc/passwd", "etc/group"
 _END = bytes(2 * BLOCK)

@@ -1,6 +1,6 @@
 """No reader of foreign input becomes slow or large faster than its input grows.
 
-``growth`` measures, and ``shapes`` has a generator of inputs for each reader. An ordinary run
+``measuring`` measures, and ``shapes`` has a generator of inputs for each reader. An ordinary run
 judges the growth of every shape at a small size. With ``--counts=full``, each is judged at a larger
 size and at the limit of its reader, too.
 """
@@ -12,15 +12,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hostile import growth
-from tests.hostile.growth import Care, Shape
-from tests.hostile.shapes.archives import ARCHIVES
-from tests.hostile.shapes.connections import CONNECTIONS
-from tests.hostile.shapes.documents import DOCUMENTS
-from tests.hostile.shapes.registries import REGISTRIES
-from tests.hostile.shapes.runtimes import RUNTIMES
-
-pytestmark = [pytest.mark.dependencies, pytest.mark.interpreter]
+from tests.hostile.growth import measuring
+from tests.hostile.growth.measuring import Care, Shape
+from tests.hostile.growth.shapes.archives import ARCHIVES
+from tests.hostile.growth.shapes.connections import CONNECTIONS
+from tests.hostile.growth.shapes.documents import DOCUMENTS
+from tests.hostile.growth.shapes.registries import REGISTRIES
+from tests.hostile.growth.shapes.runtimes import RUNTIMES
 
 Count = Callable[[int, int], int]
 
@@ -38,10 +36,10 @@ def care(count: Count) -> Care:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_growth(shape: Shape, care: Care) -> None:
-    size, found = growth.judged_growth(shape, care)
+    size, found = measuring.judged_growth(shape, care)
     assert found <= shape.growth
-    peak, weight = growth.peak_bytes(shape, size)
-    assert growth.is_frugal(shape, peak, weight), f"{peak} bytes for an input of {weight}"
+    peak, weight = measuring.peak_bytes(shape, size)
+    assert measuring.is_frugal(shape, peak, weight), f"{peak} bytes for an input of {weight}"
     if care is FULL:
         _check_limit(shape, size)
     else:
@@ -53,9 +51,9 @@ def _check_limit(shape: Shape, size: int) -> None:
     if shape.largest is None:
         assert _seconds_per_mib(shape, 4 * size) <= shape.per_mib
         return
-    seconds = growth.seconds_of(shape, shape.largest, 2)
-    assert seconds <= growth.MAX_SECONDS
-    quarter = growth.seconds_of(shape, max(1, shape.largest // 4), 2)
+    seconds = measuring.seconds_of(shape, shape.largest, 2)
+    assert seconds <= measuring.MAX_SECONDS
+    quarter = measuring.seconds_of(shape, max(1, shape.largest // 4), 2)
     assert seconds <= max(0.5, quarter * 4 ** (shape.growth + 0.4))
 
 
@@ -64,13 +62,13 @@ def _foresee_limit(shape: Shape, size: int) -> None:
     if shape.largest is None:
         assert _seconds_per_mib(shape, size) <= _SLACK * shape.per_mib
         return
-    seconds = growth.seconds_of(shape, size) * shape.largest / size
-    assert seconds <= _SLACK * growth.MAX_SECONDS
+    seconds = measuring.seconds_of(shape, size) * shape.largest / size
+    assert seconds <= _SLACK * measuring.MAX_SECONDS
 
 
 def _seconds_per_mib(shape: Shape, size: int) -> float:
     weight = max(1, shape.weigh(shape.make(size)))
-    return growth.seconds_of(shape, size, 2) * (1 << 20) / weight
+    return measuring.seconds_of(shape, size, 2) * (1 << 20) / weight
 
 
 def test_there_are_shapes_of_many_readers() -> None:
@@ -101,13 +99,13 @@ def _copy_rest(text: str) -> str:
 
 @pytest.mark.parametrize("read", [_count_pairs, _copy_rest])
 def test_a_quadratic_reader_is_found(read: Callable[[str], object]) -> None:
-    shape = growth.repeating("known", "quadratic", read, "x")
-    assert growth.judged_growth(shape, REDUCED)[1] > growth.MAX_GROWTH
+    shape = measuring.repeating("known", "quadratic", read, "x")
+    assert measuring.judged_growth(shape, REDUCED)[1] > measuring.MAX_GROWTH
 
 
 def test_a_quadratic_reader_with_a_limit_is_found() -> None:
-    shape = growth.repeating("known", "limited", _count_pairs, "x", limit=4_000)
-    assert growth.judged_growth(shape, REDUCED)[1] > growth.MAX_GROWTH
+    shape = measuring.repeating("known", "limited", _count_pairs, "x", limit=4_000)
+    assert measuring.judged_growth(shape, REDUCED)[1] > measuring.MAX_GROWTH
 
 
 def test_a_reader_between_linear_and_quadratic_is_found() -> None:
@@ -115,31 +113,31 @@ def test_a_reader_between_linear_and_quadratic_is_found() -> None:
         for _ in range(int(len(text) ** 1.6)):
             pass
 
-    shape = growth.repeating("known", "power of 1.6", read, "x")
-    assert growth.judged_growth(shape, REDUCED)[1] > growth.MAX_GROWTH
+    shape = measuring.repeating("known", "power of 1.6", read, "x")
+    assert measuring.judged_growth(shape, REDUCED)[1] > measuring.MAX_GROWTH
 
 
 @pytest.mark.parametrize("read", [_sum, _find, lambda text: {ord(c) for c in text}])
 def test_a_linear_reader_is_good(read: Callable[[str], object], care: Care) -> None:
-    shape = growth.repeating("known", "linear", read, "xyz", memory=80)
-    size, found = growth.judged_growth(shape, care)
-    assert found <= growth.MAX_GROWTH
-    assert growth.is_frugal(shape, *growth.peak_bytes(shape, size))
+    shape = measuring.repeating("known", "linear", read, "xyz", memory=80)
+    size, found = measuring.judged_growth(shape, care)
+    assert found <= measuring.MAX_GROWTH
+    assert measuring.is_frugal(shape, *measuring.peak_bytes(shape, size))
 
 
 def test_a_quick_reader_is_good_whatever_its_growth(care: Care) -> None:
-    shape = growth.repeating("known", "short", _count_pairs, "x", limit=100)
-    assert growth.judged_growth(shape, care)[1] == 0
+    shape = measuring.repeating("known", "short", _count_pairs, "x", limit=100)
+    assert measuring.judged_growth(shape, care)[1] == 0
 
 
 def test_a_hungry_reader_is_found() -> None:
     def read(text: str) -> list[list[str]]:
         return [list(text[:100]) for _ in text]
 
-    shape = growth.repeating("known", "hungry", read, "x")
-    peak, weight = growth.peak_bytes(shape, 10_000)
+    shape = measuring.repeating("known", "hungry", read, "x")
+    peak, weight = measuring.peak_bytes(shape, 10_000)
     assert peak > 500 * weight
-    assert not growth.is_frugal(shape, peak, weight)
+    assert not measuring.is_frugal(shape, peak, weight)
 
 
 def test_a_slow_reader_is_found() -> None:
@@ -147,6 +145,6 @@ def test_a_slow_reader_is_found() -> None:
         for _ in range(200 * len(text)):
             pass
 
-    shape = growth.repeating("known", "slow", read, "x", limit=1 << 22)
+    shape = measuring.repeating("known", "slow", read, "x", limit=1 << 22)
     with pytest.raises(AssertionError):
-        _foresee_limit(shape, growth.first_size(shape, REDUCED))
+        _foresee_limit(shape, measuring.first_size(shape, REDUCED))

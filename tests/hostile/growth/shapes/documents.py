@@ -15,7 +15,7 @@ from containerd_lite.oci.descriptor import Descriptor, check_media_type
 from containerd_lite.oci.document import _MAX_MARKS, MAX_DOCUMENT, Document, quoted
 from containerd_lite.oci.image_record import recorded
 from containerd_lite.store.layout_index import entries, parse_index
-from tests.hostile.growth import TABLE_GROWTH, Shape, repeating
+from tests.hostile.growth.measuring import TABLE_GROWTH, Shape, repeating
 
 DIGEST = "sha256:" + "ab" * 32
 _AMD = platform.parse("linux/amd64")

@@ -12,7 +12,7 @@ from containerd_lite.runtime.network import cni
 from containerd_lite.runtime.users.users import MAX_FILE, find_user
 from containerd_lite.runtime.watch.logs import _tail_offset
 from containerd_lite.services._types import Mount
-from tests.hostile.growth import TABLE_GROWTH, Shape, repeating
+from tests.hostile.growth.measuring import TABLE_GROWTH, Shape, repeating
 
 _USERS = b"root:x:0:0:root:/root:/bin/sh\n"
 
