@@ -20,6 +20,8 @@ from tests.hostile.growth.shapes.documents import DOCUMENTS
 from tests.hostile.growth.shapes.registries import REGISTRIES
 from tests.hostile.growth.shapes.runtimes import RUNTIMES
 
+pytestmark = [pytest.mark.once, pytest.mark.slow]
+
 Count = Callable[[int, int], int]
 
 SHAPES = [*DOCUMENTS, *ARCHIVES, *REGISTRIES, *CONNECTIONS, *RUNTIMES]
