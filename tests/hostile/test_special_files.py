@@ -17,16 +17,12 @@ import pytest
 from containerd_lite import TLS, Client, schema
 from containerd_lite.errors import ContainerdError
 from containerd_lite.runtime.watch.logs import read_log
+from tests.harness.special_files import make_socket
 
 pytestmark = pytest.mark.dependencies
 
 #: Seconds after which a call counts as hanging.
 HANGING = 10.0
-
-
-def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(path))
 
 
 def make_link_to_fifo(path: Path) -> None:
@@ -62,9 +58,8 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)  # the path of a socket has at most 107 characters
-    return Path("file")
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "file"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -188,7 +188,7 @@ def test_special_status_message(channel: Channel) -> None:
     request = SimpleRequest(response_status={"code": 2, "message": SPECIAL})
     with pytest.raises(Unknown) as caught:
         channel.unary(path("UnaryCall"), request.SerializeToString())
-    assert caught.value.message == SPECIAL
+    assert caught.value.raw_message == SPECIAL
 
 
 def test_unimplemented_method(channel: Channel) -> None:

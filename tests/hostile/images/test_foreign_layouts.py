@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from containerd_lite.registry.upload import Outcome
 from containerd_lite.store.folder import UntrustedFolder
 from containerd_lite.store.layout_store import LayoutStore
 from tests.harness import images
+from tests.harness.special_files import make_socket
 from tests.unit.images import archives
 
 IMAGE = images.random_image([40_000, 2_000_000])
@@ -210,17 +210,6 @@ def make_fifo(path: Path, canary: Path) -> None:
     os.mkfifo(path)
 
 
-def make_socket(path: Path, canary: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        here = os.getcwd()
-        os.chdir(path.parent)  # the path of a socket has at most 107 characters
-        try:
-            made.bind(path.name[:90])
-            os.rename(path.name[:90], path.name)
-        finally:
-            os.chdir(here)
-
-
 KINDS: dict[str, Callable[[Path, Path], object]] = {
     "link to a file": lambda path, canary: path.symlink_to(canary),
     "link to a folder": lambda path, canary: path.symlink_to(canary.parent),
@@ -229,7 +218,7 @@ KINDS: dict[str, Callable[[Path, Path], object]] = {
     "link to a device": lambda path, canary: path.symlink_to("/dev/zero"),
     "folder": lambda path, canary: path.mkdir(),
     "FIFO": make_fifo,
-    "socket": make_socket,
+    "socket": lambda path, canary: make_socket(path),
     "device": lambda path, canary: os.mknod(path, 0o20666, os.makedev(1, 5)),  # /dev/zero
 }
 FILES = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,21 +15,17 @@ from containerd_lite.registry.hosts import TlsFiles
 from containerd_lite.registry.hosts_file import find_hosts
 from containerd_lite.registry.openers import LocalFault, open_content, opener
 from containerd_lite.registry.tls_contexts import Contexts, ProxyContexts
+from tests.harness.special_files import make_socket
 from tests.harness.tls import Authority
 from tests.unit.registry.samples import LAYER
 
 pytestmark = [pytest.mark.dependencies, pytest.mark.timeout(20)]
 
 
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-
-
 MAKE: dict[str, Callable[[Path], object]] = {
     "fifo": os.mkfifo,
     "folder": Path.mkdir,
-    "socket": _socket,
+    "socket": make_socket,
     "device": lambda path: path.symlink_to("/dev/zero"),
 }
 
