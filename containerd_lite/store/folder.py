@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from ..deadline import Deadline, backoff
 from ..errors import ContainerdError, InvalidArgument, NotFound, SizeMismatch, Unavailable
@@ -23,6 +23,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: The seconds to wait while another process holds the folder's lock. Writers of this package hold
 #: the lock for a few milliseconds.
 _LOCK_SECONDS = 60.0
+
+_Result = TypeVar("_Result")
 
 
 @contextmanager
@@ -66,37 +68,38 @@ class UntrustedFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._text = os.fspath(path)
 
-    @contextmanager
-    def _parent_of(self, name: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """Yield a descriptor of the folder that contains a file, and the file's base name.
+    def _at(
+        self, name: str, action: Callable[[int, str], _Result], *, make: bool = False
+    ) -> _Result:
+        """Call ``action`` with a descriptor of the folder that contains a file, and its base name.
 
         Args:
             name: The name of the file.
+            action: The function to call. Its result is returned.
             make: Whether to make missing folders below this folder.
         """
         *folders, base = name.split("/")
-        place = self.path
+        opened: list[str] = []
         try:
-            descriptor = os.open(place, _FOLDER)
+            descriptor = os.open(self._text, _FOLDER)
             try:
                 for folder in folders:
-                    place /= folder
-                    if make:
-                        with suppress(FileExistsError):
-                            os.mkdir(folder, dir_fd=descriptor)
-                    inner = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+                    opened.append(folder)
+                    inner = _open_below(descriptor, folder, make)
                     os.close(descriptor)
                     descriptor = inner
-                place = self.path / name
-                yield descriptor, base
+                opened.append(base)
+                return action(descriptor, base)
             finally:
                 os.close(descriptor)
         except ContainerdError:
             raise
         except OSError as error:
+            place = self.path.joinpath(*opened)
             error.filename = str(place)  # the error has only the base name
-            if place != self.path and os.path.islink(place):
+            if opened and os.path.islink(place):
                 raise _not_regular(place) from error
             raise of_system(error) from error
 
@@ -108,14 +111,16 @@ class UntrustedFolder:
             flags: The access mode, and further flags for ``os.open``. ``os.O_CREAT`` makes missing
                 folders, too.
         """
-        is_new = bool(flags & os.O_CREAT)
-        with self._parent_of(name, make=is_new) as (parent, base):
-            descriptor = os.open(base, flags | _FILE, 0o666, dir_fd=parent)
-            with Undo(lambda: os.close(descriptor)):
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise _not_regular(self.path / name)
-                is_writable = flags & os.O_ACCMODE != os.O_RDONLY
-                return io.FileIO(descriptor, "r+b" if is_writable else "rb")
+
+        def open_at(parent: int, base: str) -> int:
+            return os.open(base, flags | _FILE, 0o666, dir_fd=parent)
+
+        descriptor = self._at(name, open_at, make=bool(flags & os.O_CREAT))
+        with Undo(lambda: os.close(descriptor)):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _not_regular(self.path / name)
+            is_writable = flags & os.O_ACCMODE != os.O_RDONLY
+            return io.FileIO(descriptor, "r+b" if is_writable else "rb")
 
     def reader(self, name: str) -> BinaryIO:
         """Open a regular file for buffered reading."""
@@ -123,11 +128,10 @@ class UntrustedFolder:
 
     def stat(self, name: str) -> os.stat_result:
         """Return the status of a regular file."""
-        with self._parent_of(name) as (parent, base):
-            found = os.stat(base, dir_fd=parent, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
-                raise _not_regular(self.path / name)
-            return found
+        found = self._at(name, _stat_at)
+        if not stat.S_ISREG(found.st_mode):
+            raise _not_regular(self.path / name)
+        return found
 
     def has(self, name: str) -> bool:
         """Return whether a regular file exists."""
@@ -142,8 +146,10 @@ class UntrustedFolder:
         Args:
             name: The name of the folder. Default: this folder.
         """
-        with suppress(NotFound), self._parent_of(f"{name}/." if name else ".") as (folder, _):
-            return sorted(os.listdir(folder))
+        with suppress(NotFound):
+            return self._at(
+                f"{name}/." if name else ".", lambda folder, _: sorted(os.listdir(folder))
+            )
         return []
 
     def read(self, name: str, limit: int) -> bytes:
@@ -177,27 +183,27 @@ class UntrustedFolder:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file. If a file has the new name, replace it."""
-        with (
-            self._parent_of(new, make=True) as (to, base),
-            self._parent_of(old) as (parent, old_base),
-        ):
-            os.rename(old_base, base, src_dir_fd=parent, dst_dir_fd=to)
+
+        def rename_to(to: int, base: str) -> None:
+            def rename_from(parent: int, old_base: str) -> None:
+                os.rename(old_base, base, src_dir_fd=parent, dst_dir_fd=to)
+
+            self._at(old, rename_from)
+
+        self._at(new, rename_to, make=True)
 
     def remove(self, name: str) -> None:
         """Delete a file or a link."""
-        with self._parent_of(name) as (parent, base):
-            os.unlink(base, dir_fd=parent)
+        self._at(name, lambda parent, base: os.unlink(base, dir_fd=parent))
 
     def make(self, name: str) -> None:
         """Make a folder, and its missing parents, unless it exists."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._parent_of(f"{name}/.", make=True):
-            pass
+        self._at(f"{name}/.", lambda folder, _: None, make=True)
 
     def remove_empty(self, name: str) -> None:
         """Delete a folder. Raise ``FailedPrecondition`` if it is not empty."""
-        with self._parent_of(name) as (parent, base):
-            os.rmdir(base, dir_fd=parent)
+        self._at(name, lambda parent, base: os.rmdir(base, dir_fd=parent))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -213,6 +219,23 @@ class UntrustedFolder:
             yield
         finally:
             os.close(descriptor)
+
+
+def _stat_at(parent: int, base: str) -> os.stat_result:
+    return os.stat(base, dir_fd=parent, follow_symlinks=False)
+
+
+def _open_below(parent: int, name: str, make: bool) -> int:
+    """Open a folder in a folder; if ``make`` is true, make the folder if it does not exist."""
+    flags = _FOLDER | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):  # another process has just made it
+        os.mkdir(name, dir_fd=parent)
+    return os.open(name, flags, dir_fd=parent)
 
 
 def _lock(attempt: Callable[[], None], path: Path) -> None:

@@ -83,6 +83,10 @@ class LayoutStore:
             )
 
     def _prepare(self) -> None:
+        """Make all that a layout has, unless it exists. The index is made last."""
+        if self._folder.has(layout_index.INDEX):
+            self._folder.make(_BLOBS)
+            return
         with explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         # Create the marker first: a folder that has content but no marker is not a layout.
@@ -90,8 +94,8 @@ class LayoutStore:
             self._folder.replace(_MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
         self._folder.make(_BLOBS)
         # Other tools require index.json even in a layout without images.
-        if not self._folder.has(layout_index.INDEX):
-            with self._folder.locked():
+        with self._folder.locked():
+            if not self._folder.has(layout_index.INDEX):
                 index = layout_index.load(self._folder)
                 layout_index.save(self._folder, index, layout_index.entries(index))
 
