@@ -5,8 +5,8 @@ from __future__ import annotations
 from . import metadata
 from .metadata import Headers, Status
 
-_BAD_IN_NAMES = bytes((*range(0x21), *range(0x41, 0x5B), *range(0x7F, 0x100), ord(":")))
-_BAD_IN_VALUES = (b"\0", b"\r", b"\n")
+_BAD_IN_NAMES = frozenset((*range(0x21), *range(0x41, 0x5B), *range(0x7F, 0x100), ord(":")))
+_BAD_IN_VALUES = frozenset(b"\0\r\n")
 
 
 class HeaderBlock:
@@ -71,11 +71,9 @@ def _find_problem(fields: Headers) -> str:
                 return "an invalid :status value"
             continue
         is_before_fields = False
-        # A block of 16 bytes can decode to 64 KiB. These checks run in C: a loop over the bytes
-        # took 1.3 ms for such a block.
-        if not name or len(name.translate(None, _BAD_IN_NAMES)) < len(name):
+        if not name or not _BAD_IN_NAMES.isdisjoint(name):
             return "a field name with an invalid character" if name else "an empty field name"
-        if any(bad in value for bad in _BAD_IN_VALUES):
+        if not _BAD_IN_VALUES.isdisjoint(value):
             return "a field value with an invalid character"
         if name in metadata.OF_CONNECTIONS:
             return "a connection-specific field of HTTP/1"
