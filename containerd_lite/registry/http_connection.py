@@ -37,7 +37,7 @@ BUFFER = 64 << 10
 #: lines. ``http.client`` has the same limit for the headers of a final response.
 _MAX_LINES = 100
 #: Least average size of the chunks of a body, and the number of chunks up to which they may be
-#: smaller. Each chunk takes 1 us or more: a document of 4 MiB in chunks of one byte took 3 s.
+#: smaller. A chunk of one byte takes as much CPU time as a large chunk.
 _MIN_CHUNK, _FREE_CHUNKS = 64, 10_000
 #: Largest number of bytes of a request body that one send transfers. Before each send, the client
 #: checks the deadline, and whether the peer has answered.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-#: The maximum number of files to remember. They take some 30 MB of memory.
+#: The maximum number of files to remember. They take 45 MB of memory.
 _MAX_FILES = 100_000
 
 _State = tuple[str, int, int, int]

@@ -225,8 +225,8 @@ def _check_size(file: bytes | None, name: str) -> None:
 def _lines(file: bytes | None) -> Iterator[list[str]]:
     """Yield the fields of each line that is not empty, as moby/sys/user does.
 
-    The lines are read one after the other: a file of 4 MiB can have 800,000 lines, which would take
-    300 MB of memory together.
+    The lines are read one after the other: a file of 4 MiB can have 800,000 lines, and each line
+    takes far more memory than its bytes.
     """
     for line in io.BytesIO(file or b""):
         if line := line.strip():
