@@ -16,7 +16,7 @@ MAX_FILE = 4 << 20
 MAX_HOPS = 40
 #: The maximum number of characters in all names and symbolic link targets of an image's trees.
 _MAX_CHARACTERS = 24 << 20
-#: The number of characters for which a node counts in addition to its name. A folder takes 400
+#: The number of characters for which a node counts in addition to its name. A folder takes 270
 #: bytes of memory, even if its name has one character. So an image can have 768 Ki nodes.
 _NODE_CHARACTERS = 32
 #: The maximum number of steps (see ``Steps``) for one image. They take about 0.5 s.
