@@ -251,6 +251,13 @@ def busybox(registry: Registry) -> str:
 
 
 @pytest.fixture
+def own_daemon(daemon: Daemon) -> Iterator[Daemon]:
+    """A daemon of the same generation that the test may stop and kill."""
+    with Daemon(daemon.suite) as own:
+        yield own
+
+
+@pytest.fixture
 def no_leftovers(daemon: Daemon, namespace: str, client: Client) -> Iterator[Watch]:
     """Fails the test if it leaves anything in its namespace, on the machine or in this process.
 

@@ -178,7 +178,7 @@ class UntrustedFolder:
                 rest = memoryview(body)
                 while rest:
                     rest = rest[file.write(rest) :]
-                os.fsync(file)
+                os.fsync(file.fileno())
             self.rename(scratch, name)
 
     def rename(self, old: str, new: str) -> None:

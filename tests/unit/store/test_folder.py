@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,29 @@ def test_an_index_that_finds_no_room_stays_as_it_was(tmp_path: Path) -> None:
         names.put("b", Descriptor(media_types.OCI_MANIFEST, DIGEST, 5))
     assert (store.path / "index.json").read_bytes() == before
     assert {path.name for path in store.path.iterdir()} == {"oci-layout", "index.json", "blobs"}
+
+
+def test_an_index_is_synced_before_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is renamed before its content is on the disk can be empty after a crash."""
+    calls: list[tuple[str, bool]] = []
+    sync, rename = os.fsync, os.rename
+
+    def syncing(file: int) -> None:
+        calls.append(("fsync", stat.S_ISREG(os.fstat(file).st_mode)))
+        sync(file)
+
+    def renaming(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        calls.append(("rename", new == "index.json"))
+        rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    store = LayoutStore(tmp_path / "layout")
+    store.writer("ref").close()
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "rename", renaming)
+    LayoutNames(store).put("a", Descriptor(media_types.OCI_MANIFEST, DIGEST, 5))
+    assert calls == [("fsync", True), ("rename", True)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")

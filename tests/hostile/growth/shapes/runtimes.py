@@ -12,7 +12,13 @@ from containerd_lite.runtime.network import cni
 from containerd_lite.runtime.users.users import MAX_FILE, find_user
 from containerd_lite.runtime.watch.logs import _tail_offset
 from containerd_lite.services._types import Mount
+from containerd_lite.services.filters import Filter
 from tests.hostile.growth.measuring import TABLE_GROWTH, Shape, repeating
+
+
+def _filter(value: str) -> object:
+    return Filter("labels", value) == value
+
 
 _USERS = b"root:x:0:0:root:/root:/bin/sh\n"
 
@@ -144,6 +150,10 @@ OTHERS = [
     repeating("mount", "a line of commas", mounts._split_line, ",", limit=1 << 20, memory=32),
     repeating("mount", "a line of quotes", mounts._split_line, '"",', limit=1 << 20, memory=64),
     repeating("log", "lines", _tail, b"\n", limit=8 << 20),
+    repeating("filter", "quotes in a value", _filter, '"', limit=1 << 20),
+    repeating("filter", "backslashes in a value", _filter, "\\", limit=1 << 20),
+    repeating("filter", "control characters", _filter, "\x1b\n", limit=1 << 20, memory=32),
+    repeating("filter", "a field of many parts", Filter, ".a", before="a", limit=1 << 20),
 ]
 
 RUNTIMES = [*USERS, *OTHERS]
