@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
-from ..oci.image_record import ImageRecord, check_name, recorded
+from ..oci.image_record import ImageRecord, all_recorded, check_name
 from ..oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ class Names(Protocol):
         No name is written if one of them is refused.
         """
 
+    def restore(self, record: ImageRecord) -> ImageRecord:
+        """Write a record without the checks of ``put``, because the store had it before."""
+
     def delete(self, name: str, *, sync: bool = False) -> None:
         """Delete a name.
 
@@ -99,10 +102,12 @@ class DaemonNames:
         self, targets: Mapping[str, Descriptor], labels: Mapping[str, str] | None = None
     ) -> Sequence[ImageRecord]:
         """Create or update several names; see ``Names.put_all``."""
-        for name, target in targets.items():
-            check_name(name, target, labels or {})
-        checked = {name: recorded(name, target) for name, target in targets.items()}
+        checked = all_recorded(targets, labels or {})
         return [self._write(name, target, labels) for name, target in checked.items()]
+
+    def restore(self, record: ImageRecord) -> ImageRecord:
+        """Write a record that the store had before; see ``Names.restore``."""
+        return self._write(record.name, record.target, record.labels)
 
     def _write(
         self, name: str, target: Descriptor, labels: Mapping[str, str] | None

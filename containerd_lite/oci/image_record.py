@@ -91,3 +91,17 @@ def recorded(name: str, target: Descriptor) -> Descriptor:
             remedy="Remove annotations from the image's entry in the index",
         )
     return replace(target, annotations=kept) if len(kept) < len(target.annotations) else target
+
+
+def all_recorded(
+    targets: Mapping[str, Descriptor], labels: Mapping[str, str]
+) -> dict[str, Descriptor]:
+    """Return the targets of new names as their records keep them; see ``recorded``.
+
+    Raises:
+        DigestMismatch: A name holds another digest than that of its target.
+        InvalidArgument: The annotations of a target are too long in total.
+    """
+    for name, target in targets.items():
+        check_name(name, target, labels)
+    return {name: recorded(name, target) for name, target in targets.items()}

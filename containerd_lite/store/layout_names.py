@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..oci.descriptor import Descriptor
 from ..oci.document import Document
-from ..oci.image_record import ImageRecord, check_name, recorded
+from ..oci.image_record import ImageRecord, all_recorded
 from ..records import replace
 from .layout_store import LayoutStore
 
@@ -88,12 +88,16 @@ class LayoutNames:
 
         No name is written if one of them is refused.
         """
-        for name, target in targets.items():
-            check_name(name, target, {})
-        checked = {name: recorded(name, target) for name, target in targets.items()}
+        return self._write(all_recorded(targets, {}))
+
+    def restore(self, record: ImageRecord) -> ImageRecord:
+        """Write a record without the checks of ``put``, because the layout had it before."""
+        return self._write({record.name: record.target})[0]
+
+    def _write(self, targets: Mapping[str, Descriptor]) -> Sequence[ImageRecord]:
         with self._store.changing_entries() as entries:
-            old = _by_name(entries, checked)
-            new = {name: _named(name, target, old[name]) for name, target in checked.items()}
+            old = _by_name(entries, targets)
+            new = {name: _named(name, target, old[name]) for name, target in targets.items()}
             changed = {name for name, entry in new.items() if old[name] != [entry]}
             entries[:] = [entry for entry in entries if _name(entry) not in changed]
             entries += [Document(new[name].to_json(), name) for name in new if name in changed]

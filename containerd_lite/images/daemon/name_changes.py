@@ -11,7 +11,8 @@ from contextlib import suppress
 from ...errors import AlreadyExists, ContainerdError, NoMatchingPlatform, NotFound
 from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
-from ...oci.image_record import ImageRecord, check_name, recorded, stands_for_other
+from ...oci.image_record import ImageRecord, check_name, recorded
+from ...records import replace
 from ...store.protocol import ContentStore, ingest_ref
 from ...undo import Undo
 from ..image import Image
@@ -88,10 +89,11 @@ class NameChanges:
 
     def _trimmed(self, image: Image) -> Image:
         """Write the name again if its target has annotations that are too long for a label."""
-        if recorded(image.name, image.target) == image.target:
+        target = recorded(image.name, image.target)
+        if target == image.target:
             return image
         names = self._backend.names
-        return Image(self._backend, names.put(image.name, image.target, image.labels))
+        return Image(self._backend, names.restore(replace(image.record, target=target)))
 
     def _expect_complete(self, image: Image, platforms: Platforms) -> None:
         report = check_target(self._backend, image.name, image.target, platforms)
@@ -107,10 +109,10 @@ class NameChanges:
         for image in images:
             old = self._old_records.get(image.name)
             with suppress(ContainerdError):
-                if old is None or stands_for_other(old.name, old.target, old.labels):
+                if old is None:
                     image.delete()
                 else:
-                    self._backend.names.put(old.name, old.target, old.labels)
+                    self._backend.names.restore(old)
 
 
 def _add_to_lease(store: ContentStore, target: Descriptor) -> None:

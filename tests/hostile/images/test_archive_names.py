@@ -139,6 +139,22 @@ def test_the_cri_plugin_names_an_image_after_its_config(client: Client) -> None:
     assert client.get_image(config).target.digest == OURS.digest
 
 
+@pytest.mark.daemon
+@pytest.mark.usefixtures("no_leftovers")
+def test_a_failed_import_of_the_daemon_keeps_the_names_of_the_cri_plugin(client: Client) -> None:
+    """Their records are written again as they were, although ``put`` would refuse them."""
+    if not client.capabilities().transfer:
+        pytest.skip("this daemon has no transfer service")
+    client.import_images(of_index(archives.named(OURS, NAME)))
+    config = OURS.json()["config"]["digest"]
+    client.image_service.create(config, client.get_image(NAME).target, {"a": "b"})
+    entries = [archives.named(OTHER, config), archives.named(OTHER, AT_OURS)]
+    with pytest.raises(DigestMismatch, match="holds a digest"):
+        client.import_images(of_index(*entries), via="daemon")
+    assert names_of(client) == {NAME: OURS.digest, config: OURS.digest}
+    assert client.get_image(config).labels == {"a": "b"}
+
+
 @pytest.mark.parametrize("name", [AT_OURS, OURS.digest])
 def test_a_folder_lets_a_digest_stand_for_other_content(layout: Layout, name: str) -> None:
     layout.import_images(of_index(archives.named(OTHER, NAME)))
