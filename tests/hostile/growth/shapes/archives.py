@@ -18,7 +18,13 @@ from containerd_lite.images.job import Job
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT
-from containerd_lite.store.layers import PlainStream, _zstd_module, decompressed
+from containerd_lite.store.layers import (
+    _FREE_MEMBERS,
+    _MIN_MEMBER,
+    PlainStream,
+    _zstd_module,
+    decompressed,
+)
 from containerd_lite.store.tar import (
     BLOCK,
     MAX_ENTRIES,
@@ -278,6 +284,11 @@ def _stream(name: str, make: Callable[[int], bytes], **options: Any) -> Shape:
     return Shape("compressed stream", name, make, _drain, **{"per_mib": 0.5, **options})
 
 
+def _most(small_part: bytes) -> int:
+    """The largest number of members or frames, all of one small size, that a stream may have."""
+    return int(_FREE_MEMBERS / (1 - len(small_part) / _MIN_MEMBER))
+
+
 def _zstd_frames() -> Iterator[Shape]:
     try:
         zstd = _zstd_module()
@@ -291,12 +302,12 @@ def _zstd_frames() -> Iterator[Shape]:
 
 
 STREAMS = [
-    _stream("gzip members without data", lambda n: _EMPTY_MEMBER * n),
+    _stream("gzip members without data", lambda n: _EMPTY_MEMBER * n, largest=_most(_EMPTY_MEMBER)),
     _stream("gzip members of one byte", lambda n: _SMALL_MEMBER * n),
     _stream("gzip blocks without data", _stored_blocks),
     _stream("a gzip member with a long name", lambda n: _HEADER_WITH_NAME + b"x" * n),
     _stream("zeros", lambda n: gzip.compress(bytes(n << 10), 9), per_mib=8.0, memory=1 << 10),
-    _stream("plain bytes", lambda n: b"x" * n),
+    _stream("plain bytes", lambda n: b"x" * n, largest=64 << 20),
     *_zstd_frames(),
 ]
 

@@ -323,6 +323,12 @@ _OK = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
+def _chunks(name: str, chunk: bytes, limit: int | None = None) -> Shape:
+    """A body of equal chunks; of small ones, as many as a body may have."""
+    limit = limit or len(chunk) * http_connection._FREE_CHUNKS
+    return _wire(name, chunk, _CHUNKED, b"0\r\n\r\n", limit)
+
+
 def _header_lines(line: Callable[[int], bytes]) -> Callable[[int], bytes]:
     def make(n: int) -> bytes:
         return _OK + b"".join(line(n) for _ in range(_LINES - 1)) + b"\r\n"
@@ -406,17 +412,18 @@ BODIES = [
     ),
     _wire("a long status line", b"x", b"HTTP/1.1 200 ", limit=_LINE),
     _wire("interim responses", b"HTTP/1.1 100 Continue\r\n\r\n", b"", _OK + b"\r\n", limit=99 * 25),
-    _wire("chunks of one byte", b"1\r\nx\r\n", _CHUNKED, b"0\r\n\r\n"),
-    _wire("chunks with extensions", b"1;" + b"x" * 1000 + b"\r\nx\r\n", _CHUNKED, b"0\r\n\r\n"),
+    _chunks("chunks of one byte", b"1\r\nx\r\n"),
+    _chunks("chunks of 64 bytes", b"40\r\n" + b"x" * 64 + b"\r\n", 16 << 20),
+    _chunks("chunks with extensions", b"1;" + b"x" * 1000 + b"\r\nx\r\n"),
     _wire("a long extension", b"x", _CHUNKED + b"1;", b"\r\nx\r\n0\r\n\r\n", limit=_LINE),
     _wire("zeros of a chunk's size", b"0", _CHUNKED, b"1\r\nx\r\n0\r\n\r\n", limit=_LINE),
     _wire("trailers", b"a: b\r\n", _CHUNKED + b"0\r\n", b"\r\n", limit=99 * 6),
-    _wire("a plain body", b"x", _OK + b"\r\n"),
+    _wire("a plain body", b"x", _OK + b"\r\n", limit=64 << 20),
     _json("token", "a long token", _token, b"x", b'{"token":"', b'"}', _MIB),
     _json("token", "equals signs", _token, b"=", b'{"token":"a', b'!"}', _MIB),
     _json("token", "a long time", _token, b"1", b'{"issued_at":"2026-01-01T00:00:00.', b'"}', _MIB),
     _json("token", "a long lifetime", _token, b"1", b'{"expires_in":', b"}", _MIB),
-    _json("error body", "errors", _error, b"{},", b'{"errors":[', b"{}]}", _MIB, memory=48),
+    _json("error body", "errors", _error, b"{},", b'{"errors":[', b"{}]}", _MIB, memory=96),
     _json("error body", "a long message", _error, b"s", b'{"errors":[{"message":"', b'"}]}', _MIB),
     _json("secrets", "a long token", _redact_token, b"a%", b"", b"", tokens._MAX_TOKEN, memory=256),
     _json("secrets", "parts of a token", _redact_text, b"secret-se", b"", b"", 1 << 14, memory=256),

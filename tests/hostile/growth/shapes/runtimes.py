@@ -150,8 +150,8 @@ OTHERS = [
     repeating("mount", "a line of commas", mounts._split_line, ",", limit=1 << 20, memory=32),
     repeating("mount", "a line of quotes", mounts._split_line, '"",', limit=1 << 20, memory=64),
     repeating("log", "lines", _tail, b"\n", limit=8 << 20),
-    repeating("filter", "quotes in a value", _filter, '"', limit=1 << 20),
-    repeating("filter", "backslashes in a value", _filter, "\\", limit=1 << 20),
+    repeating("filter", "quotes in a value", _filter, '"', limit=1 << 20, memory=96),
+    repeating("filter", "backslashes in a value", _filter, "\\", limit=1 << 20, memory=96),
     repeating("filter", "control characters", _filter, "\x1b\n", limit=1 << 20, memory=32),
     repeating("filter", "a field of many parts", Filter, ".a", before="a", limit=1 << 20),
 ]
