@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.hostile.growth import measuring
-from tests.hostile.growth.measuring import Care, Shape
+from tests.hostile.growth.measuring import FULL, REDUCED, Care, Shape
 from tests.hostile.growth.shapes.archives import ARCHIVES
 from tests.hostile.growth.shapes.connections import CONNECTIONS
 from tests.hostile.growth.shapes.documents import DOCUMENTS
@@ -25,8 +25,6 @@ pytestmark = [pytest.mark.once, pytest.mark.slow]
 Count = Callable[[int, int], int]
 
 SHAPES = [*DOCUMENTS, *ARCHIVES, *REGISTRIES, *CONNECTIONS, *RUNTIMES]
-#: An ordinary run measures less, on machines with other work.
-REDUCED, FULL = Care(0.002, 2), Care(0.02, 5)
 #: How far an ordinary run trusts what it measures beside the work of others.
 _SLACK = 3.0
 
@@ -39,7 +37,7 @@ def care(count: Count) -> Care:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_growth(shape: Shape, care: Care) -> None:
     size, found = measuring.judged_growth(shape, care)
-    assert found <= shape.growth
+    assert found <= care.max_growth(shape)
     peak, weight = measuring.peak_bytes(shape, size)
     assert measuring.is_frugal(shape, peak, weight), f"{peak} bytes for an input of {weight}"
     if care is FULL:
@@ -56,7 +54,7 @@ def _check_limit(shape: Shape, size: int) -> None:
     seconds = measuring.seconds_of(shape, shape.largest, 2)
     assert seconds <= measuring.MAX_SECONDS
     quarter = measuring.seconds_of(shape, max(1, shape.largest // 4), 2)
-    assert seconds <= max(0.5, quarter * 4 ** (shape.growth + 0.4))
+    assert seconds <= max(0.5, quarter * 4 ** (measuring.MAX_GROWTH + 0.4))
 
 
 def _foresee_limit(shape: Shape, size: int) -> None:

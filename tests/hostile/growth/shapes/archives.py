@@ -33,7 +33,7 @@ from containerd_lite.store.tar import (
     TarReader,
     link_target,
 )
-from tests.hostile.growth.measuring import TABLE_GROWTH, Shape
+from tests.hostile.growth.measuring import Shape
 
 PASSWD, GROUP = "etc/passwd", "etc/group"
 _END = bytes(2 * BLOCK)
@@ -183,7 +183,7 @@ TAR = [
         "records of sparse files",
         _records(lambda n: _record(b"GNU.sparse.%07d" % n, b"")),
         MAX_SPECIAL // 26,
-        growth=TABLE_GROWTH,
+        is_table=True,
     ),
     _special(
         "records of one path",

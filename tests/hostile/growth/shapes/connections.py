@@ -20,7 +20,7 @@ from containerd_lite.wire import metadata
 from containerd_lite.wire.connection import Connection
 from containerd_lite.wire.framing import MAX_MESSAGE, Compressed, MessageReader
 from containerd_lite.wire.headers import MAX_HEADER_LIST
-from tests.hostile.growth.measuring import TABLE_GROWTH, Shape, repeating
+from tests.hostile.growth.measuring import Shape, repeating
 from tests.wire import peer
 
 #: The bytes of a header block, and of a field's value.
@@ -338,7 +338,7 @@ DAEMON = [
         _read_progress,
         per_mib=4.0,
         memory=64,
-        growth=TABLE_GROWTH,
+        is_table=True,
         weigh=lambda values: sum(len(value.value) for value in values),
     ),
 ]

@@ -15,7 +15,7 @@ from containerd_lite.oci.descriptor import Descriptor, check_media_type
 from containerd_lite.oci.document import _MAX_MARKS, MAX_DOCUMENT, Document, quoted
 from containerd_lite.oci.image_record import recorded
 from containerd_lite.store.layout_index import entries, parse_index
-from tests.hostile.growth.measuring import TABLE_GROWTH, Shape, repeating
+from tests.hostile.growth.measuring import Shape, repeating
 
 DIGEST = "sha256:" + "ab" * 32
 _AMD = platform.parse("linux/amd64")
@@ -46,7 +46,7 @@ def _numbered(reader: str, name: str, item: str, before: str, after: str, **opti
     unit = len(item.replace("#", "0" * width)) + 1
     room = (MAX_DOCUMENT - len(before) - len(after)) // unit
     room = min(room, (_MAX_MARKS - _marks(before + after)) // (_marks(item) + 1))
-    options = {"growth": TABLE_GROWTH, **options}
+    options = {"is_table": True, **options}
 
     def make(n: int) -> bytes:
         items = ",".join(item.replace("#", f"{number:0{width}}") for number in range(n))

@@ -29,7 +29,7 @@ from containerd_lite.registry.destinations import Destinations, Url
 from containerd_lite.registry.listing import ListLimits, next_page
 from containerd_lite.registry.pace import LeastRate
 from containerd_lite.registry.redaction import Redactor
-from tests.hostile.growth.measuring import TABLE_GROWTH, Shape, repeating
+from tests.hostile.growth.measuring import Shape, repeating
 
 #: The longest line of a header, and the most lines, that ``http.client`` accepts.
 _LINE, _LINES = 65_500, 100
@@ -198,7 +198,7 @@ def _docker(body: bytes) -> object:
 
 def _auths(name: str, item: str, **options: Any) -> Shape:
     size = len(item.replace("#", "0" * 7)) + 1
-    options = {"growth": TABLE_GROWTH, **options}
+    options = {"is_table": True, **options}
 
     def make(n: int) -> bytes:
         items = ",".join(item.replace("#", f"{number:07}") for number in range(n))

@@ -13,7 +13,7 @@ from containerd_lite.runtime.users.users import MAX_FILE, find_user
 from containerd_lite.runtime.watch.logs import _tail_offset
 from containerd_lite.services._types import Mount
 from containerd_lite.services.filters import Filter
-from tests.hostile.growth.measuring import TABLE_GROWTH, Shape, repeating
+from tests.hostile.growth.measuring import Shape, repeating
 
 
 def _filter(value: str) -> object:
@@ -135,7 +135,7 @@ OTHERS = [
         _env,
         1 << 19,
         memory=64,
-        growth=TABLE_GROWTH,
+        is_table=True,
     ),
     Shape("environment", "one variable", lambda n: ["A=x"] * n, _env, 1 << 19, memory=64),
     Shape(
@@ -145,7 +145,7 @@ OTHERS = [
         _mount,
         1 << 18,
         memory=64,
-        growth=TABLE_GROWTH,
+        is_table=True,
     ),
     repeating("mount", "a line of commas", mounts._split_line, ",", limit=1 << 20, memory=32),
     repeating("mount", "a line of quotes", mounts._split_line, '"",', limit=1 << 20, memory=64),
