@@ -216,6 +216,34 @@ parent_leaves()
 """
 
 
+#: A thread is in the middle of a change of the cache of users while the main thread forks.
+USERS = """
+from types import SimpleNamespace
+from containerd_lite.runtime.users.kept_users import UserFileCache
+
+cache = UserFileCache()
+store, manifest = SimpleNamespace(identity="store"), SimpleNamespace(layers=())
+
+class Slow(dict):
+    def move_to_end(self, key):
+        inside.set()
+        leave.wait(20)
+
+cache._add(("store",), (b"", None))
+entries, cache._files = cache._files, Slow(cache._files)
+thread = threading.Thread(target=cache.get, args=(store, manifest))
+thread.start()
+inside.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(5)
+    cache._files = entries
+    os._exit(cache.get(store, manifest) != (b"", None))
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+parent_leaves()
+"""
+
+
 @pytest.mark.parametrize(
     "scene",
     [
@@ -223,6 +251,7 @@ parent_leaves()
         pytest.param(INSIDE, id="in_the_block"),
         pytest.param(GUARD, id="while_a_thread_changes_the_table"),
         pytest.param(CLOSED, id="and_closes_all_descriptors"),
+        pytest.param(USERS, id="while_a_thread_changes_the_cache_of_users"),
     ],
 )
 def test_a_forked_child_does_not_wait_for_its_parents_threads(scene: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from containerd_lite.images.job import Job
 from containerd_lite.schema.plain import plain
 from containerd_lite.schema.pool import CONTAINERD, decode
 from containerd_lite.schema.values import bytes_field, json_of
+from containerd_lite.services._events import event_of
 from containerd_lite.services._status import translated
 from containerd_lite.services._types import AnyValue
 from containerd_lite.transport.stream import UNDECODED
@@ -276,6 +277,14 @@ def _decode(name: str) -> Callable[[bytes], object]:
     return lambda body: plain(decode(CONTAINERD.message(name), body))
 
 
+_ENVELOPE = CONTAINERD.message("containerd.types.Envelope")
+
+
+def _read_event(body: bytes) -> object:
+    """Read an event of which ``body`` is the payload."""
+    return event_of(decode(_ENVELOPE, _field(4, _field(1, _EVENT) + _field(2, body)))).event
+
+
 class _Progress:
     """What reads the progress of a transfer by the daemon."""
 
@@ -304,6 +313,7 @@ def _plain_json(unit: bytes, before: bytes, after: bytes = b"") -> dict[str, Any
 
 _IMAGES = "containerd.services.images.v1.ListImagesResponse"
 _CONTAINER = "containerd.services.containers.v1.GetContainerResponse"
+_EVENT = b"containerd.services.images.v1.ImageCreate"
 _LABELS = b"\x1a\4\x0a\0\x12\0"
 
 DAEMON = [
@@ -331,6 +341,17 @@ DAEMON = [
         "spec", "a list", json_of, b"0,", before=b"[", after=b"0]", limit=MAX_MESSAGE, memory=24
     ),
     repeating("message", "empty images", _decode(_IMAGES), b"\x0a\0", limit=1 << 16, memory=2048),
+    repeating("event", "fields of two bytes", _read_event, b"\x08\0", limit=MAX_MESSAGE),
+    repeating("event", "equal labels", _read_event, b"\x12\0", limit=MAX_MESSAGE),
+    Shape(
+        "event",
+        "labels",
+        lambda n: b"".join(_field(2, _field(1, b"%07d" % number)) for number in range(n)),
+        _read_event,
+        MAX_MESSAGE // 11,
+        memory=64,
+        is_table=True,
+    ),
     Shape(
         "progress",
         "names",

@@ -10,8 +10,9 @@ from typing import Any
 
 from urllib3._collections import HTTPHeaderDict
 
-from containerd_lite.child import Ended
+from containerd_lite.child import Ended, run_child
 from containerd_lite.deadline import Deadline
+from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.document import MAX_DOCUMENT, Document
 from containerd_lite.registry import (
     addresses,
@@ -21,6 +22,7 @@ from containerd_lite.registry import (
     hosts_file,
     http_connection,
     http_errors,
+    responses,
     session,
     tokens,
 )
@@ -74,6 +76,15 @@ def _warning(value: str) -> object:
     return session._WARNING.fullmatch(value.strip())
 
 
+_CONTENT = Descriptor("application/octet-stream", "sha256:" + "0" * 64, 1000)
+
+
+def _content_range(value: str) -> object:
+    """Resume a download; the registry answers with a range."""
+    response = SimpleNamespace(status=206, headers={"Content-Range": value}, length=None, url=_BASE)
+    return responses.body_start(response, _CONTENT, 10)  # type: ignore[arg-type]
+
+
 def _scopes(value: str) -> object:
     return tokens.merge_scopes(("repository:app:pull", value))
 
@@ -104,6 +115,9 @@ HEADERS = [
     _header("warning", "backslashes", _warning, "\\\\", '299 - "', "!"),
     _header("warning", "a long agent", _warning, "a", "299 "),
     _header("warning", "quotes", _warning, '299 - "', ""),
+    _header("Content-Range", "digits", _content_range, "1", "bytes 10-999/"),
+    _header("Content-Range", "ranges", _content_range, "10-999/1000,", "bytes "),
+    _header("Content-Range", "blanks", _content_range, " \t", "bytes 10-", "999/1000"),
     _header("scope", "colons", _scopes, "a:", "", "!", memory=24),
     _header("scope", "actions", _scopes, "a,", "a:b:", "!", memory=48),
     _header("scope", "scopes", _scopes, "a:b:c ", memory=48),
@@ -207,6 +221,18 @@ def _auths(name: str, item: str, **options: Any) -> Shape:
     return Shape("docker config", name, make, _docker, (MAX_DOCUMENT - 16) // size, **options)
 
 
+def _run_helper(body: bytes) -> object:
+    """Run a program that writes what it reads."""
+    return run_child(
+        ["/bin/cat"],
+        "it",
+        input=body,
+        environment={},
+        deadline=Deadline(None),
+        max_output=1 << 20,
+    )
+
+
 def _helper(body: bytes) -> object:
     try:
         return helpers._parse_output(Ended(0, body, b""))
@@ -268,6 +294,7 @@ FILES = [
         limit=1 << 20,
     ),
     repeating("helper", "blanks", _helper, b" ", limit=1 << 20),
+    repeating("helper", "output", _run_helper, b"x", limit=1 << 20),
 ]
 
 # ---- bodies ----------------------------------------------------------------------------------
