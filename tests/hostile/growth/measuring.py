@@ -44,7 +44,8 @@ class Shape:
     ``make`` returns the input of size n; the size may count bytes, fields or anything else.
     ``largest`` is the largest size that the reader permits; ``None`` stands for a stream, whose CPU
     seconds per MiB must be at most ``per_mib``.  The peak of memory must be at most ``memory``
-    times the bytes of the input, with a constant beside it.  ``is_table`` says that the reader
+    times the bytes of the input, with a constant beside it.  ``growth`` is the largest growth that
+    counts as good; a shape that allows more says whose growth it is.  ``is_table`` says that the reader
     keeps a table of many keys.
     """
 
@@ -55,6 +56,7 @@ class Shape:
     largest: int | None = None
     per_mib: float = 2.0
     memory: float = 16.0
+    growth: float = MAX_GROWTH
     is_table: bool = False
     weigh: Callable[[Any], int] = field(default=length)
 
@@ -77,7 +79,7 @@ class Care:
 
     def max_growth(self, shape: Shape) -> float:
         """The largest growth that counts as good."""
-        return self.table_growth if shape.is_table else MAX_GROWTH
+        return max(shape.growth, self.table_growth if shape.is_table else 0.0)
 
 
 #: An ordinary run measures less, on machines with other work; ``--counts=full`` measures fully.

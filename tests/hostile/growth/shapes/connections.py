@@ -350,7 +350,7 @@ DAEMON = [
         _read_event,
         MAX_MESSAGE // 11,
         memory=64,
-        is_table=True,
+        growth=1.5,  # protobuf's own map of strings: from 262,144 to 524,288 labels, n^1.43
     ),
     Shape(
         "progress",
