@@ -50,7 +50,9 @@ class Activation:
 class MountService(Service):
     """The mount manager of a namespace. Since 2.2.
 
-    The mount manager makes mounts that the kernel alone cannot make (``format/…``, ``loop``, …).
+    The mount manager makes mounts that the kernel alone cannot make: those whose type contains a
+    transform (``format/…``, ``mkdir/…``, ``mkfs/…``), and those that a handler makes (``erofs``).
+    ``Client.temp_mount`` uses this service where it is needed.
     """
 
     _name = "containerd.services.mounts.v1.Mounts"
@@ -63,25 +65,39 @@ class MountService(Service):
         labels: Mapping[str, str] | None = None,
         temporary: bool = False,
     ) -> Activation:
-        """Have the daemon make the mounts that need its mount handlers.
+        """Have the daemon make the mounts that need its transforms or its mount handlers.
 
-        The daemon stores these mounts under a name. The caller makes the other mounts.
+        The daemon makes these mounts, and all mounts before the last of them. The caller makes the
+        other mounts. The daemon stores the activation under its name.
+
+        Garbage collection unmounts and deletes the activation, unless it has a lease or a back
+        reference. Call this method within ``Client.lease``, or set a label whose name begins with
+        ``containerd.io/gc.bref.container``, ``.content``, ``.image`` or ``.snapshot.NAME`` and
+        whose value is the id, digest, name or key of an existing object. The name of a label can
+        continue after ``/``. ``LeaseService.list_resources`` does not list activations.
 
         Args:
             name: The name of the activation.
-            mounts: The mounts, in the order in which they must be made.
+            mounts: The mounts, in the order in which they must be made. Do not pass bind mounts
+                with the options ``uidmap=`` and ``gidmap=``. When a daemon up to 2.4 unmounts such
+                a mount, the daemon deletes the files in the source (seen with 2.3.7 and 2.4.2).
             labels: The labels of the activation.
-            temporary: Whether the daemon also makes the mounts that the kernel can make. If true,
-                the caller makes only one bind mount, which gives access to the filesystem.
+            temporary: Whether the daemon makes all the mounts, in its state folder. The caller then
+                makes only one bind mount, which gives access to the last of these mounts. Pass
+                false if a type contains a transform: a daemon before 2.4 would crash (seen with
+                2.3.7).
 
         Returns:
             The activation, with the mounts that the daemon has made and the mounts that the caller
-            must make.
+            must make. Templates are replaced with their values.
 
         Raises:
-            AlreadyExists: An activation with this name exists.
-            Unimplemented: The kernel alone can make all the mounts, or the daemon is older than
-                2.2.
+            AlreadyExists: An activation with this name exists. ``info`` returns it.
+            Unimplemented: The daemon is older than 2.2. Or none of the mounts needs the daemon, or
+                the daemon does not know a transform or refuses it, for example because ``mkdir/…``
+                names a path outside the daemon's folders. If no type contains a ``/``, the caller
+                must make all the mounts. Otherwise the mounts cannot be made.
+            Unknown: A template or an option is invalid, or a mount failed.
         """
         fields = {
             "name": name,
@@ -94,13 +110,19 @@ class MountService(Service):
     def deactivate(self, name: str) -> None:
         """Unmount the mounts of an activation, and delete the activation.
 
+        The caller must unmount its own mounts first.
+
         Raises:
             NotFound: The activation does not exist.
+            Unknown: A mount is in use. Garbage collection tries again.
         """
         self._call("Deactivate", {"name": name}, is_long=True)
 
     def info(self, name: str) -> Activation:
         """Return the activation with this name.
+
+        The daemon stores only the type, the mount point and the time of a mount that it has made.
+        The sources and the options of these mounts are empty.
 
         Raises:
             NotFound: The activation does not exist.
@@ -125,7 +147,7 @@ class MountService(Service):
         return _activation(self._call("Update", request).info)
 
     def list(self, *filters: str) -> Iterator[Activation]:
-        """Yield the activations of the namespace.
+        """Yield the activations of the namespace, with the same fields as ``info``.
 
         Args:
             *filters: Filters. All daemons up to at least 2.4 ignore filters.

@@ -41,6 +41,12 @@ _METHODS = {
     "runtime.v1.RuntimeService/StreamPodSandboxMetrics": "2.4",
     "runtime.v1.ImageService/StreamImages": "2.4",
 }
+#: What a daemon that has the method may mean by "unimplemented", or what to do.
+_REASONS = {
+    "containerd.services.mounts.v1.Mounts/Activate": "mount these mounts with the system's mount, "
+    "unless a type contains a transform such as format/",
+    "containerd.services.mounts.v1.Mounts/Update": "but no daemon up to 2.4 implements the method",
+}
 
 
 def unimplemented_remedy(method: str, daemon: str) -> str:
@@ -56,7 +62,8 @@ def unimplemented_remedy(method: str, daemon: str) -> str:
         return text
     if _release(daemon) < _release(since):
         return f"{text}; the method came with {since}"
-    return f"{text}, which has the method; but a plugin or runtime does not implement the method"
+    reason = _REASONS.get(method, "but a plugin or runtime does not implement the method")
+    return f"{text}, which has the method; {reason}"
 
 
 def _release(version: str) -> tuple[int, ...]:

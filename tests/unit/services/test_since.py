@@ -13,6 +13,7 @@ from containerd_lite.services.since import unimplemented_remedy
 pytestmark = pytest.mark.backend
 
 TRANSFER = "containerd.services.transfer.v1.Transfer/Transfer"
+ACTIVATE = "containerd.services.mounts.v1.Mounts/Activate"
 CRI = "runtime.v1.RuntimeService/Version"
 
 
@@ -27,6 +28,12 @@ CRI = "runtime.v1.RuntimeService/Version"
         (CRI, "1.5.0", ".*came with 1.6, with its CRI plugin"),
         (CRI, "1.6.20", ".*which has the method; but .*"),
         ("containerd.services.leases.v1.Leases/Create", "1.0.0", "This is containerd 1.0.0"),
+        (ACTIVATE, "2.1.9", "This is containerd 2.1.9; the method came with 2.2"),
+        (
+            ACTIVATE,
+            "2.4.2",
+            ".*which has the method; mount these .*, unless a type .* transform .*",
+        ),
         ("my.Own/Method", "2.1.9", "This is containerd 2.1.9"),
     ],
 )
@@ -37,5 +44,5 @@ def test_what_is_said(method: str, version: str, said: str) -> None:
 def test_the_table_names_what_there_is() -> None:
     for service in since._SERVICES:
         assert CONTAINERD.methods(service)
-    for method in since._METHODS:
+    for method in (*since._METHODS, *since._REASONS):
         assert CONTAINERD.method(method)
