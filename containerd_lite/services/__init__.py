@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .streaming import StreamingService as StreamingService
     from .subscription import EventStream as EventStream
     from .tasks import TaskService as TaskService
+    from .temporary_mounts import temp_mount as temp_mount
     from .transfer import TransferService as TransferService
     from .version import Version as Version
     from .version import VersionService as VersionService
@@ -58,6 +59,7 @@ __getattr__, __dir__ = lazy_names(
         "streaming": ["StreamingService"],
         "subscription": ["EventStream"],
         "tasks": ["TaskService"],
+        "temporary_mounts": ["temp_mount"],
         "transfer": ["TransferService"],
         "version": ["Version", "VersionService"],
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,10 @@ from ..transport.channel import Channel
 from ._base import CallContext
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..schema.pool import DynamicMessage, Schema
+    from ._types import Mount
 
 #: The prefix of the namespace labels that set defaults.
 _DEFAULT_LABELS = "containerd.io/defaults/"
@@ -174,6 +177,44 @@ class Services:
             InvalidArgument: ``expires`` is too short or too long.
         """
         return services.keeping(self.lease_service, expires)
+
+    def temp_mount(
+        self, mounts: Iterable[Mount], *, read_only: bool = False
+    ) -> AbstractContextManager[Path]:
+        """Mount what a snapshotter returned on a temporary folder while the block runs.
+
+        The context manager yields the path of the folder, which only this process's user and root
+        can reach. The mounts and the folder are removed at the end of the block. If a program still
+        uses the files, the mounts disappear from the folder at once, and from the kernel when the
+        program ends its use.
+
+        The process makes the mounts itself, and must run as root on the daemon's machine. Since
+        2.2, the daemon makes the mounts that need its help, such as those of the EROFS snapshotter.
+        Then the process must also run in the daemon's mount namespace.
+
+        Symbolic links in an image can point out of the folder. Do not follow the links of an image
+        that you do not trust. The files keep their owners, their setuid bits and their devices.
+
+        Args:
+            mounts: The mounts that ``prepare``, ``view`` or ``mounts`` of a snapshots service
+                returned, in their order.
+            read_only: Whether the files cannot be changed. Use this for a snapshot that a running
+                container uses. Owners that the snapshotter would map are then not mapped.
+
+        Raises:
+            PermissionDenied: This process cannot mount.
+            NotFound: The files of the snapshot do not exist on this machine.
+            InvalidArgument: ``mounts`` is empty, or a mount's target is outside the folder.
+            FailedPrecondition: The kernel cannot make a mount, or the process does not see the
+                daemon's mounts.
+            Unimplemented: The mounts need the daemon's help, and the daemon is older than 2.2 or
+                does not support them. Or the mounts map ids, and ``read_only`` is false.
+
+        Source: ``WithTempMount`` and ``WithReadonlyTempMount`` in containerd's core/mount/temp.go.
+        """
+        return services.temp_mount(
+            self.mount_service, self.lease_service, mounts, is_read_only=read_only
+        )
 
     # ---- the daemon ------------------------------------------------------------------------
 

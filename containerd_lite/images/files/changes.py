@@ -9,8 +9,8 @@ from ...errors import ContainerdError
 from ...oci.descriptor import Descriptor
 from ...services._types import Mount
 from ...services.diff import DiffService
+from ...services.mount_options import read_only
 from ...services.snapshots import SnapshotService
-from .image_files import read_only
 
 
 def write_changes(

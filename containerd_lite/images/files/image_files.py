@@ -22,9 +22,10 @@ from ...errors import (
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import quoted
-from ...records import field, record, replace
+from ...records import field, record
 from ...services._types import Mount
 from ...services.diff import DiffService
+from ...services.mount_options import read_only
 from ...services.snapshots import SnapshotService
 from ...store.layers import PlainStream, decompressed
 from ...store.protocol import ContentStore
@@ -137,22 +138,6 @@ def _read_mounts(
                 if store.info(layer.digest).labels.get(_OWNER) == owner:
                     store.delete(layer.digest)
     raise AssertionError("unreachable")
-
-
-def read_only(mount: Mount) -> Mount:
-    """Return a mount that shows the same files, but does not use the work directory of an overlay.
-
-    The work directory may be in use by a running container.
-    """
-    options = dict(option.partition("=")[::2] for option in mount.options)
-    if mount.type != "overlay" or "upperdir" not in options:
-        return mount
-    del options["workdir"]
-    options["lowerdir"] = f"{options.pop('upperdir')}:{options['lowerdir']}"
-    return replace(
-        mount,
-        options=tuple(f"{name}={value}" if value else name for name, value in options.items()),
-    )
 
 
 @record

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from containerd_lite.images.files.image_files import read_only
 from containerd_lite.oci.document import Document
 from containerd_lite.oci.spec import mounts, process_object
 from containerd_lite.runtime.network import cni
@@ -13,6 +12,7 @@ from containerd_lite.runtime.users.users import MAX_FILE, find_user
 from containerd_lite.runtime.watch.logs import _tail_offset
 from containerd_lite.services._types import Mount
 from containerd_lite.services.filters import Filter
+from containerd_lite.services.mount_options import read_only
 from tests.hostile.growth.measuring import Shape, repeating
 
 
