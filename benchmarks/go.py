@@ -224,9 +224,8 @@ def _measure(name: str, row: Row, rounds: int, runs: int) -> None:
             ratios[peer].append(statistics.median(found))
         fastest.append(max(ratios[peer][-1] for peer in ratios if peer != BARE))
         for who, sample in samples.items():
-            print(
-                f"    {who:20}{sample.median * 1e3:12.3f} ms, CPU {sample.median_cpu * 1e3:.3f} ms"
-            )
+            wall, cpu = sample.median * 1e6, sample.median_cpu * 1e6
+            print(f"    {who:20}{wall:14.5g} us, CPU {cpu:.5g} us")
     for peer, found in {**ratios, FASTEST: fastest}.items():
         if peer != FASTEST:
             low, _, high = statistics.quantiles(pairs[peer], n=4)
