@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import BinaryIO, cast
 
@@ -15,6 +15,7 @@ from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatc
 from ..oci import digest as digests
 from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
+from ..services.filters import Filter
 from ..undo import Undo
 
 #: The maximum size of a chunk in bytes. containerd accepts messages of up to 16 MiB, and sends
@@ -26,6 +27,8 @@ _READ_BUFFER = 64 << 10
 #: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, the
 #: writer loses these bytes and the next chunk: at most 4 MiB together.
 _MAX_UNCONFIRMED = 2 << 20
+#: The maximum number of digests in the filters of one call.
+_MAX_FILTERS = 256
 #: Seconds between attempts to abort a write while the daemon still writes to the write's folder.
 _ABORT_WAITS = (0.01, 0.03, 0.1, 0.3, 0.0)
 
@@ -48,6 +51,15 @@ class DaemonStore:
     def info(self, digest: str) -> ContentInfo:
         """Return the size, times and labels of a blob; see ``ContentStore.info``."""
         return self._service.info(digest)
+
+    def infos(self, digests: Iterable[str]) -> dict[str, ContentInfo]:
+        """Return the infos of existing blobs by digest, with one call for up to 256 digests."""
+        wanted, found = sorted(set(digests)), dict[str, ContentInfo]()
+        for start in range(0, len(wanted), _MAX_FILTERS):
+            batch = wanted[start : start + _MAX_FILTERS]
+            filters = (Filter("digest") == digest for digest in batch)
+            found |= {info.digest: info for info in self.walk(*filters)}
+        return found
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
         """Yield all blobs, or the blobs that match at least one filter.

@@ -112,6 +112,8 @@ class FetchWalk:
         # The labels name all children, because a later pull may fetch children that this pull
         # skips.
         self._source.label(descriptor, child_labels(document.children, referrers))
+        if isinstance(document, Manifest):
+            self._source.find_children(descriptor, document.children)
         return [*self._choose(descriptor, document), *referrers]
 
     def _choose(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:

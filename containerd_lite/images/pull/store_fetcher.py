@@ -52,20 +52,42 @@ class StoreFetcher:
                 return Reference.parse(self.name)
         return None
 
+    @cached_property
+    def _held(self) -> dict[str, Mapping[str, str]]:
+        """The labels of blobs that existed before, and that the lease holds, by digest."""
+        return {}
+
     def fetch_if_missing(self, descriptor: Descriptor, body: bytearray | None = None) -> None:
         """Fetch a blob unless the store has it; label the blob with its repository.
 
         The fetched bytes are appended to ``body``.
         """
-        reference = self._reference
-        labels = source_label(reference) if reference else {}
-        is_new = fetch_blob(
-            self.fetcher, self.store, descriptor, labels=labels, job=self.job, body=body
-        )
-        if reference and not is_new:
-            present = self.store.info(descriptor.digest).labels
-            wanted = source_label(reference, present.get(source_key(reference), ""))
-            self._update(descriptor, present, wanted)
+        reference, size = self._reference, descriptor.size
+        if descriptor.digest in self._held:
+            self.job.report("exists", descriptor.digest, size, size)
+        else:
+            labels = source_label(reference) if reference else {}
+            if fetch_blob(
+                self.fetcher, self.store, descriptor, labels=labels, job=self.job, body=body
+            ):
+                return
+            if reference:
+                self._held[descriptor.digest] = self.store.info(descriptor.digest).labels
+        if reference:
+            present = self._held[descriptor.digest].get(source_key(reference), "")
+            self._update(descriptor, source_label(reference, present))
+
+    def find_children(self, parent: Descriptor, children: Sequence[Descriptor]) -> None:
+        """Find out with one call which blobs of a manifest the store has.
+
+        The labels of the manifest must name its children. If the store had the manifest already,
+        the lease holds the manifest, so the existing children are held, too. They are not written
+        again one by one to get into the lease. If the manifest is new, its blobs are usually new,
+        and the call would only take time.
+        """
+        if parent.digest in self._held:
+            found = self.store.infos(child.digest for child in children)
+            self._held.update((digest, info.labels) for digest, info in found.items())
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Fetch a manifest, index or config, and return its content."""
@@ -78,14 +100,17 @@ class StoreFetcher:
     def label(self, descriptor: Descriptor, labels: Mapping[str, str]) -> None:
         """Label content in the store, unless the content has the labels already."""
         if self.is_labelled:
-            self._update(descriptor, self.store.info(descriptor.digest).labels, labels)
+            self._update(descriptor, labels)
 
-    def _update(
-        self, descriptor: Descriptor, present: Mapping[str, str], wanted: Mapping[str, str]
-    ) -> None:
+    def _update(self, descriptor: Descriptor, wanted: Mapping[str, str]) -> None:
         """Set the wanted labels, unless all of them are present."""
+        present = self._held.get(descriptor.digest)
+        if present is None:
+            present = self.store.info(descriptor.digest).labels
         if any(present.get(key) != value for key, value in wanted.items()):
-            self.store.update(descriptor.digest, wanted)
+            updated = self.store.update(descriptor.digest, wanted)
+            if descriptor.digest in self._held:
+                self._held[descriptor.digest] = updated.labels
 
     def referrers(self, descriptor: Descriptor) -> Sequence[Descriptor]:
         """Return the referrers of ``descriptor``; ``()`` if the fetcher cannot find referrers."""
