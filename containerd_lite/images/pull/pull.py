@@ -62,15 +62,18 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
     to_unpack = wanted[0] if len(wanted) == 1 else backend.platform
     changes, name = daemon.NameChanges(backend), full_name(request.ref)
     changes.remember(name)
-    backend.transfers().pull(
-        request.ref,
-        platforms=platforms,
-        unpack=to_unpack if request.unpack else None,
-        snapshotter=request.snapshotter or "",
-        labels=request.labels,
-        job=Job(request.progress),
-    )
-    (image,) = changes.accept([name], platforms)
+    saved: list[str] = []
+    with changes.restoring(saved):
+        backend.transfers().pull(
+            request.ref,
+            platforms=platforms,
+            unpack=to_unpack if request.unpack else None,
+            snapshotter=request.snapshotter or "",
+            labels=request.labels,
+            saved=saved,
+            job=Job(request.progress),
+        )
+        (image,) = changes.accept([name], platforms)
     return image
 
 
