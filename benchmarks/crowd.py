@@ -2,7 +2,7 @@
 
 Usage:
 
-    TMPDIR=/dev/shm python -m benchmarks.crowd [--suite bookworm] [--rounds 5] [--mib 96]
+    TMPDIR=/dev/shm python -m benchmarks.crowd [--daemon 1.6] [--rounds 5] [--mib 96]
 
 Needs root. Each round starts in an empty namespace. When the clock starts, the processes run
 already but have no connection. The single pull is one such process with one thread. In the
@@ -20,6 +20,7 @@ from benchmarks.measure import Result, measure, report
 from tests.conftest import ROOT
 from tests.harness import images
 from tests.harness.daemon import Daemon
+from tests.harness.generations import GENERATIONS, OLDEST
 from tests.harness.registry import Registry
 
 PULLS, PROCESSES = 50, 4
@@ -60,13 +61,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--suite", default="bookworm")
+    parser.add_argument("--daemon", choices=GENERATIONS, default=OLDEST)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mib", type=int, default=96, help="size of each of the 4 layers")
     options = parser.parse_args()
     image = images.random_image([options.mib << 20] * 4)
     shares = [PULLS // PROCESSES + (n < PULLS % PROCESSES) for n in range(PROCESSES)]
-    with Registry() as registry, Daemon(options.suite) as daemon:
+    with Registry() as registry, Daemon(options.daemon) as daemon:
         ref = images.push(image, registry.host, "crowd", "1")
         contenders = {
             f"{PULLS} pulls at once": lambda: pull(daemon, ref, shares),

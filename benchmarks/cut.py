@@ -2,7 +2,7 @@
 
 Usage:
 
-    python -m benchmarks.cut [--suite bookworm] [--deadline 0.05]
+    python -m benchmarks.cut [--daemon 1.6] [--deadline 0.05]
 
 Needs root. It records the calls of a pull and a run, and replays them once for each frame
 boundary, against a server that stops sending there. In each replay, up to two calls that get no
@@ -19,7 +19,8 @@ import time
 
 from containerd_lite.errors import DeadlineExceeded
 from tests.harness import images
-from tests.harness.daemon import SUITES, Daemon
+from tests.harness.daemon import Daemon
+from tests.harness.generations import GENERATIONS, OLDEST
 from tests.harness.registry import Registry
 from tests.hostile.conversation import Conversation, record
 from tests.hostile.replay import SHORT, replay_cut
@@ -28,8 +29,8 @@ from tests.hostile.replay import SHORT, replay_cut
 _GOAL = 0.1
 
 
-def _record(suite: str) -> Conversation:
-    with Daemon(suite) as daemon, Registry() as registry:
+def _record(generation: str) -> Conversation:
+    with Daemon(generation) as daemon, Registry() as registry:
         busybox = images.push(images.busybox(), registry.host, "library/busybox", "latest")
         print(f"containerd {daemon.version}")
         return record(daemon, registry, busybox)
@@ -40,10 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
+    parser.add_argument("--daemon", choices=GENERATIONS, default=OLDEST)
     parser.add_argument("--deadline", type=float, default=SHORT, help="seconds (%(default)s)")
     options = parser.parse_args()
-    conversation = _record(options.suite)
+    conversation = _record(options.daemon)
     overruns = []
     begin = time.perf_counter()
     for cut in conversation.boundaries:

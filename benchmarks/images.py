@@ -2,7 +2,7 @@
 
 Usage:
 
-    TMPDIR=/dev/shm python -m benchmarks.images [--suite bookworm] [--image large] [WORKLOAD…]
+    TMPDIR=/dev/shm python -m benchmarks.images [--daemon 1.6] [--image large] [WORKLOAD…]
     TMPDIR=/dev/shm python -m benchmarks.images --line 40 [WORKLOAD…]
     TMPDIR=/dev/shm python -m benchmarks.images --memory [--mib 100 --mib 1024] [WORKLOAD…]
 
@@ -53,7 +53,8 @@ from benchmarks.measure import Result, Run, Sample, measure, report, say_goal, t
 from benchmarks.registry_ours import MIB, TAG, upload
 from benchmarks.slow_line import slow_line
 from containerd_lite import Client
-from tests.harness.daemon import SUITES, Daemon
+from tests.harness.daemon import Daemon
+from tests.harness.generations import GENERATIONS
 from tests.harness.registry import Registry
 
 _IMAGES = ("large", "small")
@@ -64,11 +65,11 @@ _MEMORY_GOAL = 64.0
 
 @contextmanager
 def _benches(
-    suite: str, images: Mapping[str, list[int]], python: str = sys.executable, line: float = 0
+    generation: str, images: Mapping[str, list[int]], python: str = sys.executable, line: float = 0
 ) -> Iterator[dict[str, Bench]]:
     """Yield a bench for each image; an empty list of sizes means the small image."""
     with (
-        Daemon(suite) as daemon,
+        Daemon(generation) as daemon,
         Registry() as registry,
         Client(daemon.address, namespace=daemon.namespace) as client,
         tempfile.TemporaryDirectory() as name,
@@ -146,10 +147,10 @@ def _judge(comparison: Comparison, samples: Mapping[str, Sample]) -> None:
         say_goal(comparison.contender, ours / samples[peer].median, peer, limit)
 
 
-def _memory(suite: str, sizes: list[int], chosen: list[str]) -> None:
+def _memory(generation: str, sizes: list[int], chosen: list[str]) -> None:
     """Print the peak memory of a process that does a workload once, for each size of image."""
     images = {f"{mib}mib": [mib * MIB // 4] * 4 for mib in sizes}
-    with _benches(suite, images) as benches:
+    with _benches(generation, images) as benches:
         print(f"{'peak (VmHWM), MiB':20}{'idle':>10}" + "".join(f"{name:>12}" for name in images))
         for workload in _names(next(iter(benches.values())), chosen):
             idle, peaks = 0.0, []
@@ -170,7 +171,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--suite", choices=SUITES, action="append", help="repeatable (bookworm and sid)"
+        "--daemon", choices=GENERATIONS, action="append", help="repeatable (1.6 and 2.4)"
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--image", choices=_IMAGES, action="append", help="repeatable (both)")
@@ -184,12 +185,12 @@ def main() -> None:
     )
     parser.add_argument("workload", nargs="*", help=f"{', '.join(WORKLOADS)} (all)")
     options = parser.parse_args()
-    for suite in options.suite or ("bookworm", "sid"):
+    for generation in options.daemon or ("1.6", "2.4"):
         if options.memory:
-            _memory(suite, options.mib or [100, 1024], options.workload)
+            _memory(generation, options.mib or [100, 1024], options.workload)
             continue
         images = {name: _LARGE if name == "large" else [] for name in options.image or _IMAGES}
-        with _benches(suite, images, options.python, options.line) as benches:
+        with _benches(generation, images, options.python, options.line) as benches:
             for image, bench in benches.items():
                 for workload in _names(bench, options.workload, options.line):
                     _compare(workload, image, bench, options.rounds, not options.line)

@@ -2,7 +2,7 @@
 
 Usage:
 
-    TMPDIR=/dev/shm python -m benchmarks.runtime [--suite bookworm] [--rounds 15] [WORKLOAD…]
+    TMPDIR=/dev/shm python -m benchmarks.runtime [--daemon 1.6] [--rounds 15] [WORKLOAD…]
 
 Prints tables with goals, and rows of TSV on stderr. In a table, ``ours/peer`` below 1 means that
 the library is faster than this row.
@@ -30,7 +30,8 @@ from benchmarks.images_bench import COMPILED, FRESH, OURS, Bench
 from benchmarks.measure import Run, Sample, measure, report, say_goal
 from containerd_lite import Client
 from tests.harness import images
-from tests.harness.daemon import SUITES, Daemon
+from tests.harness.daemon import Daemon
+from tests.harness.generations import GENERATIONS
 from tests.harness.registry import Registry
 
 _AT_ONCE = 8
@@ -130,10 +131,10 @@ WORKLOADS = {"run": _run, "exec": _exec, "crowd": _crowd}
 
 
 @contextmanager
-def place(suite: str, python: str, *, prefer_path: bool = False) -> Iterator[Place]:
+def place(generation: str, python: str, *, prefer_path: bool = False) -> Iterator[Place]:
     """Start a daemon and a registry, and pull the image."""
     with (
-        Daemon(suite, prefer_path=prefer_path) as daemon,
+        Daemon(generation, prefer_path=prefer_path) as daemon,
         Registry() as registry,
         Client(daemon.address, namespace=daemon.namespace) as client,
         tempfile.TemporaryDirectory() as folder,
@@ -157,7 +158,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--suite", choices=SUITES, action="append", help="repeatable (bookworm and sid)"
+        "--daemon", choices=GENERATIONS, action="append", help="repeatable (1.6 and 2.4)"
     )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
@@ -165,8 +166,8 @@ def main() -> None:
     )
     parser.add_argument("workload", nargs="*", help=f"{', '.join(WORKLOADS)} (all)")
     options = parser.parse_args()
-    for suite in options.suite or ("bookworm", "sid"):
-        with place(suite, options.python) as where:
+    for generation in options.daemon or ("1.6", "2.4"):
+        with place(generation, options.python) as where:
             for workload in options.workload or WORKLOADS:
                 runs = WORKLOADS[workload](where)
                 samples = measure(runs, options.rounds)

@@ -2,7 +2,7 @@
 
 Usage:
 
-    python -m benchmarks.services [--suite bookworm] [--rounds 7] [--images N] [--content N]
+    python -m benchmarks.services [--daemon 1.6] [--rounds 7] [--images N] [--content N]
 
 Needs root, and grpcio installed beside the package. Prints tables, and rows of TSV on stderr.
 containerd_lite returns records; grpcio returns messages, as generated code does. In a second
@@ -29,7 +29,8 @@ from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services._types import runtime_spec
 from containerd_lite.services.containers import ContainerRecord
-from tests.harness.daemon import SUITES, Daemon
+from tests.harness.daemon import Daemon
+from tests.harness.generations import GENERATIONS, OLDEST
 
 _PURE = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
 _LIMIT = [("grpc.max_receive_message_length", 16 << 20)]
@@ -169,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
+    parser.add_argument("--daemon", choices=GENERATIONS, default=OLDEST)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
         "--images", type=int, default=2000, help="and as many containers (%(default)s)"
@@ -177,7 +178,7 @@ def main() -> None:
     parser.add_argument("--content", type=int, default=20_000)
     options = parser.parse_args()
     namespace = f"bench-{os.urandom(4).hex()}"
-    with Daemon(options.suite) as daemon, Client(daemon.address, namespace=namespace) as client:
+    with Daemon(options.daemon) as daemon, Client(daemon.address, namespace=namespace) as client:
         print(f"containerd {client.version().version}")
         with client.lease():
             _fill(client, options.images, options.content)

@@ -2,7 +2,7 @@
 
 Usage:
 
-    TMPDIR=/dev/shm python -m benchmarks.start [--suite bookworm] [--path] [--rounds 11]
+    TMPDIR=/dev/shm python -m benchmarks.start [--daemon 1.6] [--path] [--rounds 11]
 
 It installs the last commit of the repository into a new virtual environment. It thus measures the
 package as users have it: compiled, with the console script. It prints tables with goals, and rows
@@ -27,7 +27,7 @@ from pathlib import Path
 from benchmarks.images_bench import COMPILED
 from benchmarks.measure import Run, Sample, measure, report, say_goal
 from benchmarks.runtime import Place, once, place
-from tests.harness.daemon import SUITES
+from tests.harness.generations import GENERATIONS, NEWEST, OLDEST
 
 _ROOT = Path(__file__).resolve().parents[1]
 _WIRE = "h2.connection, google.protobuf.message_factory"
@@ -135,17 +135,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--suite", choices=SUITES, action="append", help="repeatable (bookworm)")
+    parser.add_argument("--daemon", choices=GENERATIONS, action="append", help="repeatable (1.6)")
     parser.add_argument("--path", action="store_true", help="also the containerd on the PATH")
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
-    suites = [(suite, False) for suite in options.suite or ("bookworm",)]
+    generations = [(generation, False) for generation in options.daemon or (OLDEST,)]
     if options.path:
-        suites.append((SUITES[-1], True))
+        generations.append((NEWEST, True))
     with installed() as package:
-        for suite, prefer_path in suites:
+        for generation, prefer_path in generations:
             with (
-                place(suite, sys.executable, prefer_path=prefer_path) as where,
+                place(generation, sys.executable, prefer_path=prefer_path) as where,
                 ExitStack() as stack,
             ):
                 samples = measure(contenders(where, package, stack), options.rounds)

@@ -2,7 +2,7 @@
 
 Usage:
 
-    python -m benchmarks.wire [--suite bookworm] [--rounds 7] [WORKLOAD…]
+    python -m benchmarks.wire [--daemon 1.6] [--rounds 7] [WORKLOAD…]
 
 Needs root, and grpcio and grpclib installed beside the package. Prints tables, and rows of TSV on
 stderr. The tables give medians of the wall time and the CPU time for a unit of work;
@@ -21,13 +21,14 @@ from benchmarks.events import subscribe
 from benchmarks.first_call import first_call
 from benchmarks.unary import unary
 from containerd_lite import Client
-from tests.harness.daemon import SUITES, Daemon
+from tests.harness.daemon import Daemon
+from tests.harness.generations import GENERATIONS, OLDEST
 
 
 @contextmanager
-def _setting(suite: str) -> Iterator[tuple[Daemon, Client]]:
+def _setting(generation: str) -> Iterator[tuple[Daemon, Client]]:
     with (
-        Daemon(suite) as daemon,
+        Daemon(generation) as daemon,
         Client(daemon.address, namespace=daemon.namespace) as client,
     ):
         print(f"containerd {client.version().version}")
@@ -39,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
+    parser.add_argument("--daemon", choices=GENERATIONS, default=OLDEST)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--mib", type=int, default=512, help="size of a blob (%(default)s)")
     parser.add_argument("--events", type=int, default=20_000)
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("workload", nargs="*", help=f"{names} (all)")
     options = parser.parse_args()
     rounds, size = options.rounds, options.mib * content.MIB
-    with _setting(options.suite) as (daemon, client):
+    with _setting(options.daemon) as (daemon, client):
         workloads = {
             "unary": lambda: unary(daemon, rounds),
             "read": lambda: content.read(daemon, client, rounds, size),

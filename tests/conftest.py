@@ -25,8 +25,16 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # last, so that the tests import the installed package
 
-from tests.harness import Unavailable, debian, images, kernel  # noqa: E402
-from tests.harness.daemon import SUITES, Daemon, Programs, available  # noqa: E402
+from tests.harness import (  # noqa: E402
+    Unavailable,
+    debian,
+    generations,
+    golang,
+    images,
+    kernel,
+)
+from tests.harness.daemon import Daemon  # noqa: E402
+from tests.harness.generations import GENERATIONS, NEWEST, OLDEST, Programs  # noqa: E402
 from tests.harness.leaks import Watch  # noqa: E402
 from tests.harness.outcomes import CLOSING, Recorder, keep_failed  # noqa: E402
 from tests.harness.registry import Registry  # noqa: E402
@@ -35,7 +43,6 @@ if TYPE_CHECKING:
     from containerd_lite import Client
 
 IN_CI = os.environ.get("CI") == "true"
-REQUIRED = SUITES[0]
 SERVICES = "tests/e2e/services/"
 #: The mark that a test with this fixture must have.
 MARKS = {"daemon": "daemon", "busybox": "registry"}
@@ -52,8 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--daemons",
-        default=",".join(SUITES),
-        help="Debian releases whose containerd the tests use (%(default)s)",
+        default="",
+        help="generations of containerd that the tests use, such as 1.6,2.4, or `all` (the oldest,"
+        " the newest, and one between, which the commit chooses)",
     )
     parser.addoption(
         "--generations",
@@ -107,14 +115,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "daemon" in metafunc.fixturenames:
-        suites = metafunc.config.getoption("daemons").split(",")
+        commit = metafunc.config.getoption("commit")
+        chosen = _chosen(metafunc.config.getoption("daemons"), commit)
         if not _runs_on_all(metafunc):
-            commit = metafunc.config.getoption("commit")
-            CLOSING.add(f"generations: chosen by --commit={commit}")
             name = f"{commit} {metafunc.definition.nodeid}"
-            suites = [suite for suite in suites if suite in _available_suites()] or [REQUIRED]
-            suites = [suites[zlib.crc32(name.encode()) % len(suites)]]
-        metafunc.parametrize("daemon", suites, indirect=True, scope="session")
+            had = [one for one in chosen if one in _available()] or [OLDEST]
+            chosen = (had[zlib.crc32(name.encode()) % len(had)],)
+        metafunc.parametrize("daemon", chosen, indirect=True, scope="session")
 
 
 def _runs_on_all(metafunc: pytest.Metafunc) -> bool:
@@ -123,15 +130,34 @@ def _runs_on_all(metafunc: pytest.Metafunc) -> bool:
 
 
 @cache
-def _available_suites() -> frozenset[str]:
+def _chosen(daemons: str, commit: str) -> tuple[str, ...]:
+    """Return the generations of this run: those of ``--daemons``, or those of the commit's turn."""
+    if daemons and daemons != "all":
+        return tuple(daemons.split(","))
+    for name in sorted({*GENERATIONS} - _available()):
+        reason = str(generations.available()[name]).splitlines()[0]
+        CLOSING.add(f"containerd: {name} is NOT here ({reason})")
+    if daemons:
+        return (*GENERATIONS, *generations.folders())
+    turn = generations.by_turns(commit)
+    CLOSING.add(f"generations: {', '.join(turn)}, the second by turns, by --commit={commit}")
+    return tuple(turn)
+
+
+@cache
+def _available() -> frozenset[str]:
     """Return the generations that this machine can have.
 
-    This also fetches the missing programs, at a moment that counts for no test's timeout.
+    This also fetches the missing programs, and builds the newest containerd, at a moment that
+    counts for no test's timeout.
     """
     for name in debian.HOMES:
         with suppress(Unavailable):  # the fixture that needs it says so
             debian.program(name)
-    return frozenset(name for name, found in available().items() if isinstance(found, Programs))
+    with suppress(Unavailable):
+        golang.make(golang.CONTAINERD[NEWEST])
+    found = generations.available()
+    return frozenset(name for name, one in found.items() if isinstance(one, Programs))
 
 
 @pytest.hookimpl(trylast=True)
@@ -186,16 +212,16 @@ def _running() -> Iterator[Callable[[str], Daemon | Unavailable]]:
     daemons: dict[str, Daemon | Unavailable] = {}
     with ExitStack() as stack:
 
-        def running(suite: str) -> Daemon | Unavailable:
-            if suite not in daemons:
+        def running(generation: str) -> Daemon | Unavailable:
+            if generation not in daemons:
                 try:
-                    daemons[suite] = daemon = stack.enter_context(Daemon(suite))
+                    daemons[generation] = daemon = stack.enter_context(Daemon(generation))
                     CLOSING.add(f"containerd: {daemon.version} ran")
                 except Unavailable as reason:
-                    daemons[suite] = reason
+                    daemons[generation] = reason
                     first_line = str(reason).splitlines()[0]
-                    CLOSING.add(f"containerd: the one of {suite} did NOT run ({first_line})")
-            return daemons[suite]
+                    CLOSING.add(f"containerd: {generation} did NOT run ({first_line})")
+            return daemons[generation]
 
         yield running
 
@@ -205,10 +231,10 @@ def daemon(
     request: pytest.FixtureRequest, _running: Callable[[str], Daemon | Unavailable]
 ) -> Daemon:
     """A private containerd; the test runs once on each generation."""
-    suite: str = request.param
-    daemon = _running(suite)
+    generation: str = request.param
+    daemon = _running(generation)
     if isinstance(daemon, Unavailable):
-        _skip_or_fail(f"containerd of {suite}", daemon, required=suite == REQUIRED)
+        _skip_or_fail(f"containerd {generation}", daemon, required=generation == OLDEST)
         raise daemon
     return daemon
 
@@ -253,7 +279,7 @@ def busybox(registry: Registry) -> str:
 @pytest.fixture
 def own_daemon(daemon: Daemon) -> Iterator[Daemon]:
     """A daemon of the same generation that the test may stop and kill."""
-    with Daemon(daemon.suite) as own:
+    with Daemon(daemon.generation) as own:
         yield own
 
 

@@ -23,9 +23,10 @@ from types import FrameType
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from containerd_lite import Client, ContainerdError, Layout, ProgressEvent, load
-from tests.harness import Unavailable, debian, debris, images
-from tests.harness.daemon import SUITES, Daemon, Programs
-from tests.harness.daemon import find as find_daemon
+from tests.harness import Unavailable, cache, debian, debris, images
+from tests.harness.daemon import Daemon
+from tests.harness.generations import Programs, newest
+from tests.harness.generations import find as find_daemon
 from tests.harness.registry import Registry
 
 # Load all modules now: the times of the steps exclude it, and a caller may give up its rights
@@ -132,10 +133,10 @@ def find_programs(steps: Steps) -> Programs | None:
     """Find or fetch the programs. If containerd is unavailable, print a line that says why."""
     with steps.step("Find the programs, or fetch Debian's"):
         if not debian.fetched():
-            say(f"   The cache {debian.cache()} is empty: this may take some minutes.")
+            say(f"   The cache {cache.folder()} is empty: this may take some minutes.")
         programs = None
         try:
-            programs = find_daemon(SUITES[0], prefer_path=True)
+            programs = find_daemon(newest(), prefer_path=True)
         except Unavailable as reason:
             say(f"   No containerd ({first_line(reason)}): the image goes into a folder instead.")
         paths = [programs.containerd, programs.runc] if programs else []
@@ -149,7 +150,7 @@ def start_daemon(steps: Steps, stack: ExitStack) -> Daemon | None:
     """Start containerd. If it does not start, print a line that says why."""
     with steps.step("Start a private containerd"):
         try:
-            daemon = stack.enter_context(Daemon(prefer_path=True))
+            daemon = stack.enter_context(Daemon(newest(), prefer_path=True))
         except Unavailable as reason:
             print(reason, file=sys.stderr)
             say(f"   No containerd ({first_line(reason)}): the image goes into a folder instead.")
@@ -214,10 +215,10 @@ def temporary(interrupts: Interrupts) -> Iterator[Path]:
     """Yield a folder for the job. At the end, remove all that this process made, even in part."""
     try:
         with suppress(OSError):
-            debian.cache().mkdir(parents=True, exist_ok=True)
+            cache.folder().mkdir(parents=True, exist_ok=True)
         folder = debris.make_folder()
-        if not os.access(debian.cache(), os.W_OK):  # for a user without a home, keep no cache
-            os.environ[debian.CACHE_VARIABLE] = str(folder / "cache")
+        if not os.access(cache.folder(), os.W_OK):  # for a user without a home, keep no cache
+            os.environ[cache.VARIABLE] = str(folder / "cache")
         yield folder
     finally:
         interrupts.ignore()

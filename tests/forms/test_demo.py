@@ -16,7 +16,8 @@ import pytest
 
 from tests.conftest import Count
 from tests.harness import Unavailable, debian, debris
-from tests.harness.daemon import find
+from tests.harness import cache as programs
+from tests.harness.generations import find, newest
 from tests.harness.leaks import traces
 
 pytestmark = [pytest.mark.daemon, pytest.mark.registry]
@@ -59,7 +60,7 @@ def place() -> Iterator[Path]:
 def required() -> None:
     """Skips where the demo cannot do its whole job."""
     try:
-        find("bookworm")
+        find(newest())
         debian.program("docker-registry")
     except Unavailable as reason:
         pytest.skip(str(reason))
@@ -67,7 +68,7 @@ def required() -> None:
 
 def environment(place: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CONTAINERD_")}
-    kept |= {name: value for name, value in os.environ.items() if name == debian.CACHE_VARIABLE}
+    kept |= {name: value for name, value in os.environ.items() if name == programs.VARIABLE}
     return {**kept, "TMPDIR": str(place), **more}
 
 
@@ -140,7 +141,7 @@ def test_interrupted_after_any_line(place: Path, count: Count) -> None:
 @pytest.mark.usefixtures("required")
 def test_without_root_it_fills_a_folder(place: Path) -> None:
     cache = place / "cache"
-    shutil.copytree(debian.cache() / "packages" / "bookworm", cache / "packages" / "bookworm")
+    shutil.copytree(programs.folder() / "packages" / "bookworm", cache / "packages" / "bookworm")
     env = environment(place, CONTAINERD_LITE_CACHE=str(cache))
     code, said = run(env, [*ARGV[:-1], "-c", AS_NOBODY, str(ROOT)])
     shutil.rmtree(cache)
@@ -188,7 +189,7 @@ def test_without_anything_it_says_what_is_missing(place: Path, no_debian: dict[s
 
 @pytest.mark.usefixtures("required")
 def test_without_a_daemon_it_fills_a_folder(place: Path, no_debian: dict[str, str]) -> None:
-    home = debian.cache() / "packages" / "bookworm"
+    home = programs.folder() / "packages" / "bookworm"
     for package in ("docker-registry", "busybox-static"):
         for source in home.glob(f"{package}_*"):
             shutil.copytree(source, place / "cache" / "packages" / "bookworm" / source.name)

@@ -3,8 +3,12 @@
 It uses the standard library only, and not the package under test, which must not judge itself.
 The tests' fixtures use it, and so do scripts that run where only the package is installed.
 
-- `debian`: programs from Debian's packages, in a cache folder, without installation.
-- `daemon`: a private containerd of one of three generations.
+- `cache`: the folder that keeps programs between runs.
+- `debian`: programs from Debian's packages, in the cache, without installation.
+- `golang`: programs that the Go toolchain builds, in the cache.
+- `generations`: the generations of containerd, and which of them a run uses.
+- `fetch`: fills the cache (`tox -e fetch`).
+- `daemon`: a private containerd of one generation.
 - `registry`: a private docker-registry; `realm`: a token server that decides on access to it.
 - `judges`: skopeo, crane and oras with one interface.
 - `tls`: certificates made on the spot, and a listener that uses them.

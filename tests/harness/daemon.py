@@ -1,81 +1,33 @@
-"""A private containerd of one of three generations, with its own root, state and socket.
+"""A private containerd of one generation, with its own root, state and socket.
 
-    with Daemon("bookworm") as daemon:
+    with Daemon("1.6") as daemon:
         daemon.ctr("version")
 
-The generations are Debian's: 1.6 in bookworm, 1.7 in trixie, 2.x in sid. All run with bookworm's
-runc, which every Debian since bookworm can execute. A daemon needs root, and a Linux where root
-can mount and make cgroups.
+`generations` says which there are. A daemon needs root, and a Linux where root can mount and make
+cgroups.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import secrets
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from . import Unavailable, debian, debris
+from . import Unavailable, debris
+from .generations import OLDEST, find
 from .process import Service, run
 
-SUITES = ("bookworm", "trixie", "sid")
 SNAPSHOTTERS = ("overlayfs", "native")
 """The snapshotters whose snapshots count as leftovers. Every generation has them."""
 
 _START_SECONDS = 30.0
 _RUNS = 3
-_SHIM = "containerd-shim-runc-v2"
-_NAMES = ("containerd", "ctr", _SHIM, "runc")
-
-
-@dataclass(frozen=True)
-class Programs:
-    """The four programs that a daemon of one generation needs."""
-
-    containerd: debian.Program
-    ctr: debian.Program
-    shim: debian.Program
-    runc: debian.Program
-
-
-def find(suite: str, *, prefer_path: bool = False) -> Programs:
-    """Return the programs of one generation. Fetch them if they are missing.
-
-    With `prefer_path`, return the machine's own programs if all four are on the PATH.
-
-    Raises `Unavailable` if the machine cannot have or run the programs.
-    """
-    if os.geteuid() != 0:
-        raise Unavailable("a private containerd needs root: it mounts, and it makes cgroups")
-    if prefer_path and all(shutil.which(name) for name in _NAMES):
-        return Programs(*(debian.program(name, prefer_path=True) for name in _NAMES))
-    if suite not in SUITES:
-        raise ValueError(f"no such generation: {suite!r}; choose from {', '.join(SUITES)}")
-    daemon, ctr, shim = (debian.program(name, "containerd", suite) for name in _NAMES[:3])
-    found = Programs(daemon, ctr, shim, debian.program("runc"))
-    for program in (found.shim, found.runc):
-        if not program.plain:  # it executes /proc/self/exe, which would be the dynamic loader
-            raise Unavailable(f"{program.path.name} lacks libraries on this machine: install them")
-    return found
-
-
-def available() -> dict[str, Programs | Unavailable]:
-    """Return the programs of each generation, or why they are missing. Start no daemon."""
-    found: dict[str, Programs | Unavailable] = {}
-    for suite in SUITES:
-        try:
-            found[suite] = find(suite)
-        except Unavailable as reason:
-            found[suite] = reason
-    return found
 
 
 class Daemon:
@@ -87,7 +39,7 @@ class Daemon:
 
     def __init__(
         self,
-        suite: str = "bookworm",
+        generation: str = OLDEST,
         *,
         cri: bool = False,
         extra: str = "",
@@ -101,7 +53,7 @@ class Daemon:
         `grpc` adds settings of `[grpc]`, such as `tcp_address` and `tcp_tls_cert`. `cri` enables
         the Kubernetes plug-in. `prefer_path` is as in `find`.
         """
-        self.suite = suite
+        self.generation = generation
         self._cri = cri
         self._extra = extra
         self._grpc = dict(grpc or {})
@@ -128,7 +80,7 @@ class Daemon:
         """Make the folder and the configuration, and start; raise `Unavailable` if that fails."""
         if self._folder is not None:
             raise RuntimeError("the daemon is open already")
-        self.programs = find(self.suite, prefer_path=self._prefer_path)
+        self.programs = find(self.generation, prefer_path=self._prefer_path)
         output = run([*self.programs.containerd.argv, "--version"], timeout=30).stdout.decode()
         version = re.search(r"\d+\.\d+\.\d+", output)
         if version is None:
@@ -172,7 +124,7 @@ class Daemon:
         if not self._service.wait_ready(self.serves, _START_SECONDS):
             log = self._service.tail()
             self._service.kill_group()
-            raise Unavailable(f"containerd {self.version} of {self.suite} did not start:\n{log}")
+            raise Unavailable(f"containerd {self.version} did not start:\n{log}")
 
     def serves(self) -> bool:
         """Return whether the daemon answers a call now."""

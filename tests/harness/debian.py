@@ -3,31 +3,24 @@
 They are not installed: this needs no root, and does not change the machine's own packages. A
 package in the cache is used without access to the network.
 
-The cache is `$CONTAINERD_LITE_CACHE`, else `$XDG_CACHE_HOME/containerd-lite`, else
-`~/.cache/containerd-lite`. `python3 -m tests.harness.debian [PROGRAM…]` fetches programs, and
-lists the cache.
+`python3 -m tests.harness.debian [PROGRAM…]` fetches programs, and lists the cache.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import re
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import Unavailable
+from . import Unavailable, cache
 from .apt import Apt
 from .process import run
-
-CACHE_VARIABLE = "CONTAINERD_LITE_CACHE"
 
 HOMES = {
     "busybox": ("busybox-static", "bookworm"),
@@ -42,7 +35,6 @@ HOMES = {
 }
 """The default source of a program: its package, and the oldest release that has it."""
 
-_LOCK_SECONDS = 900.0
 _DEPTH = 4
 """Levels of dependencies in which to look for a library."""
 
@@ -63,14 +55,6 @@ class Program:
     def plain(self) -> bool:
         """Whether the path is enough to run it, as for programs that others find on a PATH."""
         return len(self.argv) == 1
-
-
-def cache() -> Path:
-    """Return the folder that keeps fetched packages, which may not exist yet."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache").absolute() / "containerd-lite"
 
 
 def program(
@@ -105,14 +89,14 @@ def fetched() -> list[str]:
     """Return `release/package version` for each package in the cache."""
     return sorted(
         f"{path.parent.name}/{path.name.replace('_', ' ').replace('%3a', ':')}"
-        for path in cache().glob("packages/*/*_*")
+        for path in cache.folder().glob("packages/*/*_*")
     )
 
 
 def _folders(packages: Sequence[str], suite: str) -> list[Path]:
     found = [_cached(package, suite) for package in packages]
     if None in found:
-        with _locked():
+        with cache.locked():
             missing = [package for package in packages if _cached(package, suite) is None]
             if missing:
                 _fetch(missing, suite)
@@ -125,15 +109,15 @@ def _folders(packages: Sequence[str], suite: str) -> list[Path]:
 
 def _cached(package: str, suite: str) -> Path | None:
     """Return the newest unpacked version. The mtime of its folder is Debian's build date."""
-    versions = cache().glob(f"packages/{suite}/{package}_*")
+    versions = cache.folder().glob(f"packages/{suite}/{package}_*")
     return max(versions, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _fetch(packages: Sequence[str], suite: str) -> None:
     """Download and unpack packages. Each gets its final name only when it is complete."""
-    target = cache() / "packages" / suite
+    target = cache.folder() / "packages" / suite
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache(), prefix="tmp-") as name:
+    with tempfile.TemporaryDirectory(dir=cache.folder(), prefix="tmp-") as name:
         for archive in _apt(suite).download(packages, Path(name)):
             package, version, _ = archive.name.split("_")
             unpacked = archive.with_suffix(".unpacked")
@@ -147,28 +131,7 @@ def _fetch(packages: Sequence[str], suite: str) -> None:
 
 
 def _apt(suite: str) -> Apt:
-    return Apt(suite, cache() / "apt" / suite)
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """Hold the cache's lock: only one process at a time may use the private apt."""
-    try:
-        cache().mkdir(parents=True, exist_ok=True)
-        handle = (cache() / "lock").open("ab")
-    except OSError as error:
-        raise Unavailable(f"the cache folder {cache()} cannot be written: {error}") from error
-    with handle:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"{cache()} stays locked by another process") from None
-                time.sleep(0.1)
-        yield
+    return Apt(suite, cache.folder() / "apt" / suite)
 
 
 def _argv(path: Path, package: str, suite: str) -> list[str]:
@@ -176,13 +139,13 @@ def _argv(path: Path, package: str, suite: str) -> list[str]:
     report = _linkage(None, path)
     if "not found" not in report:
         return [str(path)]
-    note = cache() / "argv" / suite / f"{path.parents[2].name}.{path.name}.json"
+    note = cache.folder() / "argv" / suite / f"{path.parents[2].name}.{path.name}.json"
     if note.exists():
         prefix: list[str] = json.loads(note.read_text())
         if _linked(prefix, path):
             return [*prefix, str(path)]
     prefix = _prefix(path, package, suite, report)
-    with _locked():
+    with cache.locked():
         note.parent.mkdir(parents=True, exist_ok=True)
         draft = note.with_suffix(".tmp")
         draft.write_text(json.dumps(prefix))
@@ -199,7 +162,7 @@ def _prefix(path: Path, package: str, suite: str, report: str) -> list[str]:
     match = re.search(r"^\s*(/\S*/ld\S*\.so\S*)", report, re.M)
     loader = match.group(1) if match else None
     for _ in range(_DEPTH):
-        with _locked():
+        with cache.locked():
             dependencies = _apt(suite).depends(level)
         level = [name for name in dependencies if name.startswith("lib") and name not in visited]
         level = [name for name in level if name != "libc6"]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import Unavailable, debian
+from . import Unavailable, cache, debian
 from .process import run
 
 _NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:127.0.0.2"
@@ -32,9 +32,9 @@ _MAX_BUFFER = 1 << 20
 @functools.cache
 def localhost_pem() -> Path:
     """Return the file with the key and certificate for localhost, which stays in the cache."""
-    path = debian.cache() / "localhost.pem"
+    path = cache.folder() / "localhost.pem"
     if not path.exists():
-        with tempfile.TemporaryDirectory(dir=debian.cache()) as scratch:
+        with tempfile.TemporaryDirectory(dir=cache.folder()) as scratch:
             key, certificate = Path(scratch, "key"), Path(scratch, "certificate")
             request = f"req -x509 -newkey rsa:2048 -noenc -batch -days {_YEARS} -addext {_NAMES}"
             outputs = ("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate))

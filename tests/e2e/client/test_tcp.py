@@ -74,7 +74,7 @@ def listening(suite: str, **settings: str) -> Iterator[tuple[Daemon, str]]:
 def listener(daemon: Daemon, files: Files) -> Iterator[tuple[Daemon, str]]:
     """A daemon of the same generation that wants a client's certificate, and its address."""
     with listening(
-        daemon.suite,
+        daemon.generation,
         tcp_tls_ca=str(files.authority.certificate),
         tcp_tls_cert=str(files.server.certificate),
         tcp_tls_key=str(files.server.key),
@@ -164,7 +164,7 @@ def test_a_daemon_that_comes_back(listener: tuple[Daemon, str], channel: Channel
 
 
 def test_a_listener_without_tls(daemon: Daemon, listener: tuple[Daemon, str], tls: TLS) -> None:
-    with listening(daemon.suite) as (_, address):
+    with listening(daemon.generation) as (_, address):
         with Channel(parse_address(address, tls=False)) as channel:
             assert b"containerd" in ask(channel, b"v" * (1 << 20))
         with Channel(parse_address(address, tls=tls)) as channel:

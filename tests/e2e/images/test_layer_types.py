@@ -35,7 +35,7 @@ def test_layers_that_the_daemon_decodes(daemon: Daemon, registry: Registry) -> N
     image = images.random_image([1000, 2000], change_manifest=scrambled)
     ref = images.push(image, registry.host, "scrambled", "1")
     local = ["--local"] if daemon.version_info >= (1, 7) else []
-    with Daemon(daemon.suite, extra=PROCESSOR) as own:
+    with Daemon(daemon.generation, extra=PROCESSOR) as own:
         theirs = own.new_namespace()
         own.ctr("images", "pull", "--plain-http", *local, ref, namespace=theirs)
         with (

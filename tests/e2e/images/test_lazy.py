@@ -56,7 +56,9 @@ def plugged(daemon: Daemon) -> Iterator[tuple[Daemon, Snapshotter]]:
     try:
         with (
             Snapshotter() as snapshotter,
-            Daemon(daemon.suite, cri=is_old, extra=f"{snapshotter.config}\n{_KUBELETS}") as lazy,
+            Daemon(
+                daemon.generation, cri=is_old, extra=f"{snapshotter.config}\n{_KUBELETS}"
+            ) as lazy,
         ):
             yield lazy, snapshotter
     except Unavailable as reason:

@@ -19,7 +19,7 @@ from containerd_lite.oci.config import chain_ids
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.services.leases import EXPIRE, LeaseService
 from tests.conftest import ROOT, Count
-from tests.e2e.client.test_pull import LOCAL, content_labels, snapshots
+from tests.e2e.client.test_pull import content_labels, local_flags, snapshots
 from tests.harness import artifacts, images
 from tests.harness.daemon import Daemon
 from tests.harness.judges import Crane
@@ -82,7 +82,7 @@ def test_of_all_platforms_this_machines_is_unpacked(
 def test_what_ctr_left_sparse_is_filled(
     daemon: Daemon, namespace: str, client: Client, name: str
 ) -> None:
-    local = LOCAL[daemon.suite]
+    local = local_flags(daemon)
     daemon.ctr("images", "pull", *local, "--plain-http", name, namespace=namespace)
     client.fetch(name)
     assert content_labels(daemon, namespace).keys() == INDEX.blobs.keys()
@@ -273,7 +273,7 @@ def test_ctr_pushes_and_runs_what_we_pulled(
     daemon: Daemon, namespace: str, client: Client, busybox: str, registry: Registry
 ) -> None:
     image = client.pull(busybox)
-    target = f"{registry.host}/pushed-by-ctr/{daemon.suite}:1"
+    target = f"{registry.host}/pushed-by-ctr/{daemon.generation}:1"
     local = ("--local",) if daemon.version_info >= (1, 7) else ()
     daemon.ctr("images", "push", *local, "--plain-http", target, busybox, namespace=namespace)
     assert Crane(plain=[registry.host]).digest(target) == image.target.digest

@@ -157,7 +157,7 @@ def test_others_read_what_a_daemon_has(
     client: Client, daemon: Daemon, namespace: str, registry: Registry, kind: str
 ) -> None:
     image = KINDS[kind]
-    ref = _pushed(client, registry, image, f"{daemon.suite}/{kind}")
+    ref = _pushed(client, registry, image, f"{daemon.generation}/{kind}")
     if kind not in ("attested", "artifact", "empty"):  # of these ctr makes nothing
         other = daemon.new_namespace()
         flags = ("--plain-http", "--all-platforms", "--all-metadata")

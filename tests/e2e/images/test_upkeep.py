@@ -221,7 +221,7 @@ def sharing(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[Daemon]:
         yield daemon
         return
     extra = '[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "isolated"'
-    with Daemon(daemon.suite, extra=extra) as own:
+    with Daemon(daemon.generation, extra=extra) as own:
         yield own
 
 

@@ -222,7 +222,8 @@ def test_the_label_of_its_mounts_goes_to_the_root(
 
     with pytest.raises(ContainerdError, match=r"mount rootfs component.*invalid argument") as told:
         client.run(image, ["true"], edit=add)
-    assert daemon.suite == "trixie" or f'context="{label}"' in str(told.value).replace("\\", "")
+    if daemon.generation != "1.7":
+        assert f'context="{label}"' in str(told.value).replace("\\", "")
 
 
 def test_the_hosts_own(client: Client, image: Image) -> None:

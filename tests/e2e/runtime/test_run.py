@@ -136,7 +136,7 @@ def test_the_spec_is_the_one_that_ctr_makes(
 
 @pytest.mark.generations
 def test_what_ctr_pulled_runs(daemon: Daemon, namespace: str, client: Client, busybox: str) -> None:
-    local = () if daemon.suite == "bookworm" else ("--local",)
+    local = () if daemon.version_info < (1, 7) else ("--local",)
     daemon.ctr("images", "pull", *local, "--plain-http", busybox, namespace=namespace)
     assert client.run(busybox, ["echo", "hi"]).stdout == b"hi\n"
 

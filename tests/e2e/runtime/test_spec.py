@@ -86,9 +86,8 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 #: What a generation's ctr has no flag for, or its snapshotter no way.
 MISSING = {
-    "bookworm": {"user", "hostname", "cpuset", "user namespace"},
-    "trixie": {"cpuset", "user namespace"},
-    "sid": set[str](),
+    "1.6": {"user", "hostname", "cpuset", "user namespace"},
+    "1.7": {"cpuset", "user namespace"},
 }
 #: What ctr does not hide in every generation: 1.6 the power meters, and those before 2.2.9 and
 #: 2.3.6 the interrupts and the temperatures.
@@ -210,7 +209,7 @@ def test_every_option(daemon: Daemon, bench: Bench, tmp_path: Path) -> None:
         if difference := differences(ours, bench.theirs(given)):
             found[name] = difference
     assert found == {}
-    assert missing == MISSING[daemon.suite]
+    assert missing == MISSING.get(daemon.generation, set())
 
 
 def syscalls(spec: Any) -> list[tuple[set[str], dict[str, object]]]:
@@ -227,13 +226,12 @@ NEWER = (
     " removexattrat setxattrat statmount uretprobe"
 )
 OLDER = {
-    "bookworm": (
+    "1.6": (
         f"{NEWER} cachestat fchmodat2 futex_requeue futex_wait futex_wake map_shadow_stack"
         " name_to_handle_at",
         "io_uring_enter io_uring_register io_uring_setup socket",
     ),
-    "trixie": (NEWER, "io_uring_enter io_uring_register io_uring_setup"),
-    "sid": (NEWER, ""),
+    "1.7": (NEWER, "io_uring_enter io_uring_register io_uring_setup"),
 }
 #: Rules of the conditional kind that only we have, and that only they have.
 SOCKETS = [
@@ -250,12 +248,12 @@ def test_the_default_seccomp_profile(daemon: Daemon, bench: Bench, privileged: b
         assert ours["linux"]["seccomp"][field] == theirs["linux"]["seccomp"][field]
     (our_names, _), *our_rules = syscalls(ours)
     (their_names, _), *their_rules = syscalls(theirs)
-    more, fewer = OLDER[daemon.suite]
+    more, fewer = OLDER.get(daemon.generation, (NEWER, ""))
     assert our_names - their_names == set(more.split())
     assert their_names - our_names == set(fewer.split())
     # AF_ALG is closed to sockets from 2.2.5 on, AF_VSOCK from 1.7 on.
     assert [rest for names, rest in our_rules if names == {"socket"}] == SOCKETS
-    if daemon.suite != "bookworm":
+    if daemon.version_info >= (1, 7):
         assert our_rules[3:] == their_rules[1:]
         return
     # 1.6 allows tracing alone without CAP_SYS_PTRACE, and has a call of CAP_SYS_ADMIN's and one of

@@ -73,7 +73,7 @@ def cri(daemon: Daemon, pause: str, busybox: str) -> Iterator[Pod]:
     extra = "\n".join(lines)
     called = CALLED.setdefault(daemon.version, set())
     with (
-        Daemon(daemon.suite, cri=True, extra=extra) as own,
+        Daemon(daemon.generation, cri=True, extra=extra) as own,
         Recorder(own.address, called) as channel,
     ):
         client = Client(channel=channel, namespace="k8s.io")

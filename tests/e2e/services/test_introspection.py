@@ -103,9 +103,9 @@ def test_the_server(client: Client, daemon: Daemon, namespace: str) -> None:
 
 
 def test_deprecations(daemon: Daemon) -> None:
-    with Daemon(daemon.suite) as new, Client(new.address) as client:
+    with Daemon(daemon.generation) as new, Client(new.address) as client:
         assert client.introspection_service.server().deprecations == ()
-    with Daemon(daemon.suite, extra=DEPRECATED) as old, Client(old.address) as client:
+    with Daemon(daemon.generation, extra=DEPRECATED) as old, Client(old.address) as client:
         found = client.introspection_service.server().deprecations
         if daemon.version_info < (1, 7):
             assert found == ()

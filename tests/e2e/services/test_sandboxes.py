@@ -290,7 +290,7 @@ def pods(daemon: Daemon, registry: Registry) -> Iterator[tuple[Daemon, Client]]:
         "restrict_oom_score_adj = true",  # not every machine lets root lower a score
     ]
     with (
-        Daemon(daemon.suite, extra="\n".join(extra)) as own,
+        Daemon(daemon.generation, extra="\n".join(extra)) as own,
         Recorder(own.address, CALLED.setdefault(own.version, set())) as channel,
     ):
         yield own, Client(channel=channel, namespace="k8s.io")

@@ -315,7 +315,7 @@ def test_logs_of_http(daemon: Daemon, pushed: str) -> None:
         return
     one_by_one = '[plugins."io.containerd.transfer.v1.local"]\nmax_concurrent_downloads = 1'
     with (
-        Daemon(daemon.suite, extra=one_by_one) as own,
+        Daemon(daemon.generation, extra=one_by_one) as own,
         Client(own.address, namespace=own.namespace) as client,
         client.lease(),
         client.streaming_service.stream() as logs,
@@ -354,7 +354,7 @@ def test_pull_and_push_with_credentials(daemon: Daemon, registry: Registry, push
     trust = {"SSL_CERT_FILE": str(pem)}
     with (
         Registry(USER, tls=Pair(pem, pem), overrides={"storage": storage}) as guarded,
-        Daemon(daemon.suite, env=trust) as own,
+        Daemon(daemon.generation, env=trust) as own,
         Client(own.address, namespace=own.namespace) as client,
         client.lease(),
         client.streaming_service.stream() as auth,
@@ -373,14 +373,17 @@ def test_pull_and_push_with_credentials(daemon: Daemon, registry: Registry, push
                 )
                 events = progress(stream)
             check_pulled(client, own, "mine:1", events)
-            path = f"/v2/library/two-layers/manifests/by-{daemon.suite}"
+            path = f"/v2/library/two-layers/manifests/by-{daemon.generation}"
             assert registry_says(registry, path) == 404
             client.transfer_service.transfer(
-                ImageStore("mine:1"), OCIRegistry(f"{place}:by-{daemon.suite}", resolver)
+                ImageStore("mine:1"), OCIRegistry(f"{place}:by-{daemon.generation}", resolver)
             )
             assert registry_says(registry, path) == 200
         finally:
             auth.cancel()
         answering.result()
         assert {request.host for request in asked} == {guarded.host}
-        assert {request.reference for request in asked} == {f"{place}:1", f"{place}:by-{own.suite}"}
+        assert {request.reference for request in asked} == {
+            f"{place}:1",
+            f"{place}:by-{own.generation}",
+        }

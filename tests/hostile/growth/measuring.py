@@ -45,8 +45,8 @@ class Shape:
     ``largest`` is the largest size that the reader permits; ``None`` stands for a stream, whose CPU
     seconds per MiB must be at most ``per_mib``.  The peak of memory must be at most ``memory``
     times the bytes of the input, with a constant beside it.  ``growth`` is the largest growth that
-    counts as good; a shape that allows more says whose growth it is.  ``is_table`` says that the reader
-    keeps a table of many keys.
+    counts as good; a shape that allows more says whose growth it is.  ``is_table`` says that the
+    reader keeps a table of many keys.
     """
 
     reader: str

@@ -233,7 +233,7 @@ def small_daemon(daemon: Daemon, tmp_path: Path) -> Iterator[Daemon]:
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], check=True)
     try:
-        with Daemon(daemon.suite) as own:
+        with Daemon(daemon.generation) as own:
             own.stop()
             content = own.root / "io.containerd.content.v1.content"
             content.mkdir(exist_ok=True)

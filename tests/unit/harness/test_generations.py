@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
-from tests.harness.daemon import SUITES, Programs, available
+from tests.harness import Unavailable, generations, golang
+from tests.harness.daemon import Daemon
+from tests.harness.generations import GENERATIONS, NEWEST, OLDEST, Programs, available, by_turns
 from tests.unit.harness.tree import Tree
 
 TESTS = """
@@ -29,24 +34,25 @@ def test_forgotten(daemon): pass
 @pytest.fixture
 def had() -> set[str]:
     """The generations that there are here."""
-    found = {suite for suite, one in available().items() if isinstance(one, Programs)}
-    if len(found) < len(SUITES):
-        pytest.skip(f"of {', '.join(SUITES)} there are {', '.join(found) or 'none'}")
+    found = {name for name, one in available().items() if isinstance(one, Programs)}
+    if len(found) < 3:
+        pytest.skip(f"of {', '.join(GENERATIONS)} there are {', '.join(found) or 'none'}")
     return found
 
 
-def suite_of(name: str) -> str:
+def generation_of(name: str) -> str:
     return name.partition("[")[2].rstrip("]").split("-")[0]
 
 
-def test_a_marked_test_runs_on_all_and_others_on_one(tree: Tree, had: set[str]) -> None:
+def test_a_marked_test_runs_on_all_of_the_turn_and_others_on_one(tree: Tree, had: set[str]) -> None:
     tree.write(TESTS)
     names = tree.collect("--commit=a")
-    marked = [suite_of(name) for name in names if "test_marked" in name]
-    assert sorted(marked) == sorted(had)
+    marked = [generation_of(name) for name in names if "test_marked" in name]
+    assert sorted(marked) == sorted(by_turns("a"))
+    assert len(marked) == 3
     others = [name for name in names if "test_marked" not in name]
     assert len(others) == 80
-    assert {suite_of(name) for name in others} == had
+    assert {generation_of(name) for name in others} == set(marked)
 
 
 def test_the_commit_chooses(tree: Tree, had: set[str]) -> None:
@@ -58,8 +64,39 @@ def test_the_commit_chooses(tree: Tree, had: set[str]) -> None:
 
 def test_all_on_all_if_so_told(tree: Tree, had: set[str]) -> None:
     tree.write(TESTS)
-    assert len(tree.collect("--generations=all")) == 81 * len(had)
-    assert {suite_of(name) for name in tree.collect("--daemons=trixie")} == {"trixie"}
+    assert len(tree.collect("--generations=all")) == 81 * 3
+    assert len(tree.collect("--generations=all", "--daemons=all")) == 81 * len(GENERATIONS)
+    assert {generation_of(name) for name in tree.collect("--daemons=1.7")} == {"1.7"}
+
+
+def test_each_generation_gets_its_turn(had: set[str]) -> None:
+    turns = [by_turns(f"{commit:x}") for commit in range(200)]
+    between = had - {OLDEST, NEWEST}
+    assert {name for turn in turns for name in turn[1:-1]} >= between - {max(between)}
+    assert all(len(turn) == 3 and turn[0] == OLDEST and {*turn} <= had for turn in turns)
+    if NEWEST in had:
+        assert {turn[-1] for turn in turns} == {NEWEST}
+
+
+def test_without_go_there_are_debians(had: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    built = {name: Unavailable("no Go") for name in golang.CONTAINERD}
+    monkeypatch.setattr(generations, "available", lambda: {**available(), **built})
+    assert {name for n in range(9) for name in by_turns(f"{n}")} == {"1.6", "1.7", "2.1"}
+
+
+def test_a_folder_of_the_machines_own(
+    had: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    oldest = generations.find(OLDEST)
+    for program in (oldest.containerd, oldest.ctr, oldest.shim):
+        (tmp_path / program.path.name).symlink_to(program.path)
+    monkeypatch.setenv(generations.FOLDERS_VARIABLE, f"{tmp_path}{os.pathsep}/nothing/here")
+    assert by_turns("a")[-2:] == [str(tmp_path), "/nothing/here"]
+    assert isinstance(available()["/nothing/here"], Unavailable)
+    with Daemon(str(tmp_path)) as daemon:
+        assert daemon.version.startswith(f"{OLDEST}.")
+    with pytest.raises(ValueError, match=r"no such generation: 'x'; choose from 1\.6, .*nothing"):
+        generations.find("x")
 
 
 def test_a_test_with_a_daemon_and_no_mark_is_refused(tree: Tree) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import apt, debian
+from tests.harness import apt, cache, debian
 
 TARGETS = """\
 http://third.example/debian/ bookworm Docker Docker
@@ -44,11 +44,11 @@ def test_the_environment_names_another_mirror(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(debian.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv(cache.VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert debian.cache() == tmp_path / "xdg" / "containerd-lite"
-    monkeypatch.setenv(debian.CACHE_VARIABLE, str(tmp_path / "own"))
-    assert debian.cache() == tmp_path / "own"
+    assert cache.folder() == tmp_path / "xdg" / "containerd-lite"
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "own"))
+    assert cache.folder() == tmp_path / "own"
     assert debian.fetched() == []
 
 
@@ -64,7 +64,7 @@ def test_what_is_in_the_cache_needs_no_apt(monkeypatch: pytest.MonkeyPatch, tmp_
     path.parent.mkdir(parents=True)
     path.write_bytes(Path("/bin/true").read_bytes())
     path.chmod(0o755)
-    monkeypatch.setenv(debian.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
     found = debian.program("tool", suite="sid")
     assert found.argv == [str(path)]
     assert found.version == "1:2.0-1"

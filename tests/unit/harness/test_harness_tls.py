@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import debian, tls
+from tests.harness import cache, tls
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="the test's cache is empty")
@@ -20,7 +20,7 @@ def test_who_comes_at_once_gets_the_same_certificate(
     What this process remembers of its own certificate is passed by.
     """
     make = tls.localhost_pem.__wrapped__
-    monkeypatch.setenv(debian.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: make().read_bytes(), range(4)))
     assert found == [found[0]] * 4

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from tests.harness import Unavailable, debian, images, judges
+from tests.harness import Unavailable, cache, debian, images, judges
 from tests.harness.judges import JUDGES, Crane, Judge, Oras, Skopeo
 from tests.harness.leaks import open_files
 from tests.harness.realm import Asked, Realm
@@ -171,7 +171,7 @@ def test_judges_do_not_read_the_files_of_the_user(
 ) -> None:
     registry = opened(Registry(("user", SECRET)))
     images.push(OTHER, registry.host, "app", "1", ("user", SECRET))
-    monkeypatch.setenv(debian.CACHE_VARIABLE, str(debian.cache()))
+    monkeypatch.setenv(cache.VARIABLE, str(cache.folder()))
     for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(tmp_path))
     path = tmp_path / ".docker" / "config.json"

@@ -68,7 +68,7 @@ def mover(daemon: Daemon, by_password: Registry, by_token: Registry) -> Iterator
     """
     if daemon.version_info < (1, 7):
         pytest.skip("containerd moves images itself since 1.7")
-    with Daemon(daemon.suite, env={"SSL_CERT_FILE": str(localhost_pem())}) as own:
+    with Daemon(daemon.generation, env={"SSL_CERT_FILE": str(localhost_pem())}) as own:
         yield own
 
 

@@ -134,7 +134,7 @@ def test_auto_unpacks_by_itself_where_the_daemon_does_not(moving: Client, tmp_pa
 
 def test_a_daemon_in_the_place_of_another_is_asked_again(mover: Daemon, tmp_path: Path) -> None:
     socket = tmp_path / "socket"
-    with Daemon("bookworm") as old:
+    with Daemon("1.6") as old:
         socket.symlink_to(old.socket)
         with Client(f"unix://{socket}", namespace=mover.new_namespace()) as client:
             assert not can_transfer(client)

@@ -219,7 +219,7 @@ def test_push(
 ) -> None:
     name = f"{everybody.host}/library/index:1"
     transfers.pull(name, platforms=ALL, credentials=nobody)
-    tag = f"{mover.suite}-{guarded.host.rpartition(':')[2]}"
+    tag = f"{mover.generation}-{guarded.host.rpartition(':')[2]}"
     ref = f"{guarded.host}/library/pushed:{tag}"
     for who in (None, OTHER):
         with pytest.raises(RegistryUnauthorized):

@@ -98,7 +98,7 @@ def test_a_daemon_that_stands_still(mover: Daemon) -> None:
 
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        Daemon(mover.suite) as own,
+        Daemon(mover.generation) as own,
         Client(own.address, namespace=own.namespace) as client,
     ):
         client.namespace_service.create(own.namespace)  # until then its streams are garbage
@@ -115,7 +115,7 @@ def test_a_daemon_that_stands_still(mover: Daemon) -> None:
 def test_a_daemon_that_dies(mover: Daemon) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        Daemon(mover.suite) as own,
+        Daemon(mover.generation) as own,
         Client(own.address, namespace=own.namespace) as client,
     ):
         client.namespace_service.create(own.namespace)  # until then its streams are garbage

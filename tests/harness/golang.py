@@ -1,0 +1,109 @@
+"""Programs that the Go toolchain builds from published modules, in the cache folder.
+
+A build is made once, by one process at a time, and gets its final name only when it is complete.
+`tox -e fetch` makes all builds. Without `go` on the PATH, only existing builds can be used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import Unavailable, cache
+from .process import run
+
+_SECONDS = 600.0
+"""The most seconds that a build may take, with its downloads."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """Programs of one module: `packages` are the paths of their packages in the module."""
+
+    module: str
+    version: str
+    packages: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Its name and version."""
+        return f"{self.name} {self.version}"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the programs, which exists only if they are built."""
+        return cache.folder() / "go" / f"{self.name}_{self.version}"
+
+    @property
+    def name(self) -> str:
+        """The module's name, without its major version."""
+        return re.sub(r"/v\d+$", "", self.module).rpartition("/")[2]
+
+
+_CONTAINERD = "github.com/containerd/containerd/v2"
+_PROGRAMS = ("cmd/containerd", "cmd/containerd-shim-runc-v2", "cmd/ctr")
+
+CONTAINERD = {
+    "2.0": Build(_CONTAINERD, "2.0.14", _PROGRAMS),
+    "2.3": Build(_CONTAINERD, "2.3.7", _PROGRAMS),
+    "2.4": Build(_CONTAINERD, "2.4.2", _PROGRAMS),
+}
+"""containerd by its generation."""
+CRICTL = Build("sigs.k8s.io/cri-tools", "1.37.0", ("cmd/crictl",))
+REGISTRY = Build("github.com/distribution/distribution/v3", "3.1.2", ("cmd/registry",))
+BUILDS = (*CONTAINERD.values(), CRICTL, REGISTRY)
+
+
+def program(build: Build, name: str) -> Path:
+    """Return a program of a build that exists.
+
+    Raises `Unavailable` if it does not.
+    """
+    path = build.folder / name
+    if not path.exists():
+        raise Unavailable(f"{build} is not built: run tox -e fetch, which needs Go")
+    return path
+
+
+def make(build: Build) -> bool:
+    """Make a build unless it exists; return whether it was made now.
+
+    Raises `Unavailable` if there is no Go, or the build fails.
+    """
+    if build.folder.exists():
+        return False
+    go = shutil.which("go")
+    if go is None:
+        raise Unavailable(f"{build} is not built, and there is no Go to build it")
+    with cache.locked("go.lock"):
+        if build.folder.exists():
+            return False
+        parent = build.folder.parent
+        parent.mkdir(exist_ok=True)
+        for abandoned in parent.glob("tmp-*"):  # by a process that was killed: we hold the lock
+            shutil.rmtree(abandoned)
+        with tempfile.TemporaryDirectory(dir=parent, prefix="tmp-") as name:
+            _build(go, build, Path(name))
+            (Path(name) / "bin").rename(build.folder)
+    return True
+
+
+def _build(go: str, build: Build, scratch: Path) -> None:
+    """Build in a module of its own, because `go install` refuses modules that exclude others."""
+    packages = [f"{build.module}/{package}" for package in build.packages]
+    (scratch / "bin").mkdir()
+    _go([go, "mod", "init", "scratch"], scratch)
+    _go([go, "get", *(f"{package}@v{build.version}" for package in packages)], scratch)
+    _go([go, "build", "-trimpath", "-ldflags=-s -w", "-o", "bin/", *packages], scratch)
+
+
+def _go(argv: Sequence[str], scratch: Path) -> None:
+    own = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
+    done = run(argv, timeout=_SECONDS, cwd=scratch, env={**os.environ, **own})
+    if done.returncode:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
+        raise Unavailable(f"{' '.join(argv[:2])} failed: {'; '.join(last)}")
