@@ -6,6 +6,7 @@ A build is made once, by one process at a time, and gets its final name only whe
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -90,6 +91,21 @@ def make(build: Build) -> bool:
             _build(go, build, Path(name))
             (Path(name) / "bin").rename(build.folder)
     return True
+
+
+def module(name: str, version: str) -> Path:
+    """Return the folder of a published module's source. Download it if it is missing.
+
+    Raises `Unavailable` if there is no Go, or the module cannot be had.
+    """
+    go = shutil.which("go")
+    if go is None:
+        raise Unavailable(f"{name} {version}: there is no Go to download it")
+    argv = [go, "mod", "download", "-json", f"{name}@v{version}"]
+    done = run(argv, timeout=_SECONDS, cwd=Path("/"), env={**os.environ, "GOWORK": "off"})
+    if done.returncode:
+        raise Unavailable(f"{name} {version} cannot be downloaded: {done.stdout.decode().strip()}")
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _build(go: str, build: Build, scratch: Path) -> None:

@@ -1,4 +1,4 @@
-"""The API sources that others wrote: where Debian has them, and what protoc makes of them.
+"""The API sources that others wrote: where Debian or Go has them, and what protoc makes of them.
 
 What lives here: the table of sources, with what is left out of each and why. Nothing of theirs is
 in this repository; what they import and do not bring along comes from our own sources, or is
@@ -16,7 +16,7 @@ from pathlib import Path
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from descriptors.compile import PROTO, CompileError, find_protoc
-from tests.harness import debian
+from tests.harness import debian, golang
 
 _GO = "usr/share/gocode/src"
 
@@ -33,20 +33,41 @@ class Source:
     def __str__(self) -> str:
         return f"{self.project} of {self.suite}"
 
-    def folder(self) -> Path:
-        """Return the unpacked package.  Raises `Unavailable`."""
-        return debian.folder(self.package, self.suite)
+    def root(self) -> Path:
+        """Return the folder to which imports refer.  Raises `Unavailable`."""
+        return debian.folder(self.package, self.suite) / _GO
 
     def version(self) -> str:
         """Return the project's version, without what Debian adds to it.  Raises `Unavailable`."""
-        version = self.folder().name.partition("_")[2].replace("%3a", ":")
-        return re.split(r"[~+-]", version)[0]
+        version = debian.folder(self.package, self.suite).name.partition("_")[2]
+        return re.split(r"[~+-]", version.replace("%3a", ":"))[0]
+
+
+@dataclass(frozen=True)
+class Module:
+    """A published Go module; its whole folder counts."""
+
+    project: str
+    suite: str
+    module: str
+    under: str = "."
+
+    def __str__(self) -> str:
+        return f"{self.project} {self.suite}"
+
+    def root(self) -> Path:
+        """Return the folder of the downloaded module.  Raises `Unavailable`."""
+        return golang.module(self.module, self.suite)
+
+    def version(self) -> str:
+        """Return the module's version."""
+        return self.suite
 
 
 _CONTAINERD = "github.com/containerd/containerd"
 _CGROUPS = ("golang-github-containerd-cgroups-dev", "github.com/containerd/cgroups")
 
-SOURCES = [
+SOURCES: list[Source | Module] = [
     Source("containerd", "bookworm", "golang-github-containerd-containerd-dev", _CONTAINERD),
     Source("containerd", "trixie", "golang-github-containerd-containerd-dev", _CONTAINERD),
     Source("containerd", "sid", "golang-github-containerd-containerd-api-dev", _CONTAINERD),
@@ -54,6 +75,8 @@ SOURCES = [
     Source("cgroups", "trixie", *_CGROUPS),
     Source("cgroups", "sid", *_CGROUPS),
     Source("cri-api", "sid", "golang-k8s-cri-api-dev", "k8s.io/cri-api"),
+    Module("containerd's api", "1.12.0", "github.com/containerd/containerd/api"),
+    Module("cri-api", "0.37.2", "k8s.io/cri-api"),
 ]
 
 
@@ -68,6 +91,7 @@ class Exclusion:
 
 _SHIM = "the API of a shim, which the daemon calls over ttrpc: no client reaches it"
 _V16, _V17, _V2 = "containerd of bookworm", "containerd of trixie", "containerd of sid"
+_API = "containerd's api 1.12.0"
 _OPTION = "an option for a generator of Go code: nothing on the wire"
 
 EXCLUDED = [
@@ -75,11 +99,16 @@ EXCLUDED = [
     Exclusion("runtime/v2/task/shim.proto", _SHIM, (_V16,)),
     Exclusion("api/runtime/task/v*/shim.proto", _SHIM, (_V17, _V2)),
     Exclusion("api/runtime/sandbox/v1/sandbox.proto", _SHIM, (_V17, _V2)),
+    Exclusion("runtime/task/v*/shim.proto", _SHIM, (_API,)),
+    Exclusion("runtime/sandbox/v1/sandbox.proto", _SHIM, (_API,)),
+    Exclusion("runtime/bootstrap/v1/*.proto", _SHIM, (_API,)),
     Exclusion(
         "api/services/ttrpc/events/v1/events.proto",
         "how a shim publishes, over ttrpc: the gRPC socket does not have it",
         (_V16, _V17, _V2),
     ),
+    Exclusion("services/ttrpc/events/v1/events.proto", _SHIM, (_API,)),
+    Exclusion("types/fieldpath.proto", _OPTION, (_API,)),
     Exclusion("protobuf/plugin/fieldpath.proto", _OPTION, (_V16,)),
     Exclusion("api/types/fieldpath.proto", _OPTION, (_V17, _V2)),
     Exclusion(
@@ -102,24 +131,24 @@ _GOGO = {
 }
 
 
-def exclusions(source: Source) -> list[Exclusion]:
+def exclusions(source: Source | Module) -> list[Exclusion]:
     """Return what is left out of a source."""
     return [one for one in EXCLUDED if str(source) in one.sources]
 
 
-def found(source: Source) -> list[str]:
+def found(source: Source | Module) -> list[str]:
     """Return all .proto files of a source, below its folder.  Raises `Unavailable`."""
-    base = source.folder() / _GO / source.under
+    base = source.root() / source.under
     return sorted(path.relative_to(base).as_posix() for path in base.rglob("*.proto"))
 
 
-def wanted(source: Source) -> list[str]:
+def wanted(source: Source | Module) -> list[str]:
     """Return those of its files that a client needs.  Raises `Unavailable`."""
     out = exclusions(source)
     return [name for name in found(source) if not any(fnmatch(name, one.pattern) for one in out)]
 
 
-def compiled(source: Source, scratch: Path) -> list[FileDescriptorProto]:
+def compiled(source: Source | Module, scratch: Path) -> list[FileDescriptorProto]:
     """Return a source's descriptors.  Raises `Unavailable`; `CompileError` with protoc's words."""
     _write(scratch / "gogoproto/gogo.proto", _gogo())
     # The same file by another path, which 1.6 has, too: to define it twice would be an error.
@@ -127,8 +156,8 @@ def compiled(source: Source, scratch: Path) -> list[FileDescriptorProto]:
     _write(other, 'syntax = "proto2"; import public "gogoproto/gogo.proto";')
     _write(scratch / "google/rpc/status.proto", (PROTO / "google/rpc/status.proto").read_text())
     output = scratch / "all.binpb"
-    paths = [f"--proto_path={source.folder() / _GO}", f"--proto_path={scratch}"]
-    names = [f"{source.under}/{name}" for name in wanted(source)]
+    paths = [f"--proto_path={source.root()}", f"--proto_path={scratch}"]
+    names = [(Path(source.under) / name).as_posix() for name in wanted(source)]
     command = [find_protoc(), *paths, f"--descriptor_set_out={output}", *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

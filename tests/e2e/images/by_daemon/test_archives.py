@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 import pytest
@@ -16,6 +17,7 @@ from containerd_lite.images.job import Job
 from containerd_lite.oci import platform as known
 from containerd_lite.progress import ProgressEvent
 from containerd_lite.services.transfer_types import ImageReference
+from tests.conftest import Count
 from tests.e2e.images.by_daemon.moving import (
     ALL,
     IMAGE,
@@ -59,6 +61,26 @@ def test_export(
             there.image_service.delete(name, sync=True)
     with pytest.raises(NotFound, match="no/such"):
         transfers.export_stream(io.BytesIO(), [names[0], "no/such:1"], platforms=ALL)
+
+
+def test_many_exports_at_once_are_complete(
+    mover: Daemon, client: Client, transfers: DaemonTransfers, everybody: Registry, count: Count
+) -> None:
+    """``ctr`` ends before the daemon has sent everything: some of its archives are cut off."""
+    name = f"{everybody.host}/library/image:1"
+    transfers.pull(name, platforms=ALL, credentials=nobody)
+
+    def export(number: int) -> bytes:
+        archive = io.BytesIO()
+        transfers.export_stream(archive, [name], platforms=ALL)
+        return archive.getvalue()
+
+    with ThreadPoolExecutor(8) as pool:
+        (archive,) = set(pool.map(export, range(count(24, 160))))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        blobs = {path.rpartition("/")[2] for path in tar.getnames() if "/sha256/" in path}
+    assert blobs == {digest.partition(":")[2] for digest in IMAGE.blobs}
+    assert archive.endswith(bytes(1024))
 
 
 class Full(io.RawIOBase):

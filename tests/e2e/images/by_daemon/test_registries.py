@@ -93,7 +93,13 @@ def test_pull(
     told = [event.stage for event in events if event.name == name]
     assert told == ["resolving", "resolved", "done"]
     assert events[-1].stage == "done"
-    assert ends(events, IMAGE) == {"downloaded"}
+    # Since 2.2, the daemon also reports the unpacking of each layer.
+    reports_unpacking = mover.version_info >= (2, 2)
+    assert ends(events, IMAGE) == {"downloaded", *(["unpacked"] if reports_unpacking else [])}
+    unpacked = [event for event in events if event.stage == "unpacked"]
+    assert {event.name.rpartition("-")[2] for event in unpacked} == (
+        {layer["digest"] for layer in IMAGE.layers} if reports_unpacking else set()
+    )
     if mover.version_info >= (2,):
         described = {event.name: event.media_type for event in events if event.media_type}
         assert described[IMAGE.digest] == images.OCI_MANIFEST
