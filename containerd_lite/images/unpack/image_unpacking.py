@@ -49,8 +49,8 @@ class ImageUnpacking:
         self._wait_for = wait_for
         #: The tasks that label unpacked layers.
         self._labels: list[Future[None]] = []
-        #: The active snapshots by the names under which they will be committed. They outlive an
-        #: attempt whose parent has gone, so that no layer is unpacked twice.
+        #: The active snapshots by the names under which they will be committed. If a parent has
+        #: gone, they stay for the next attempt, so that no layer is unpacked twice.
         self._uncommitted: dict[str, Prepared] = {}
         #: The tasks that unpack layers in parallel, by the keys of the active snapshots. A task
         #: returns whether it has unpacked the layer.
@@ -200,9 +200,9 @@ class ImageUnpacking:
         return None
 
     def _skip_provided(self, steps: Sequence[Step]) -> None:
-        """Do not fetch the layers, whose content the snapshotter provides.
+        """Skip the fetch of layers whose content the snapshotter provides.
 
-        A layer in the store is requested nevertheless, so that the lease holds the layer.
+        A layer that the store has is requested nevertheless, so that the lease holds the layer.
         """
         steps = [step for step in steps if step.name not in self._requested]
         missing = self._applier.missing(step.layer for step in steps)
