@@ -126,7 +126,7 @@ def test_only_the_layers_that_are_not_cached_are_fetched_and_applied(
     cached: list[int],
 ) -> None:
     said = [f"{cached} {n}".encode() for n in range(5)]
-    # From a compressed layer, ctr makes an archive without a lease, which garbage collection may take.
+    # From a compressed layer, ctr makes an archive that no lease holds: it may be collected.
     files = [{"all": text, str(n): text} for n, text in enumerate(said)]
     image = images.build([images.layer(each, "none") for each in files])
     name = images.push(image, registry.host, f"cached-{len(cached)}", "1")
