@@ -34,7 +34,7 @@ class Image:
         backend: The backend that stores the image.
         record: The image's name, target and labels.
         is_lazy: Whether the pull that returned this object has skipped layers, because the
-            snapshotter fetches these layers itself.
+            snapshotter fetches these layers itself, or has them in its cache.
     """
 
     def __init__(

@@ -86,7 +86,8 @@ class DaemonBackend(ImageBackend):
 
     def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
         """Return an unpacker for a snapshotter; see ``ImageBackend.unpacker``."""
-        return unpack.Unpacker(self.store, self.snapshots(snapshotter), self.differ(), job)
+        leases = self._services.lease_service
+        return unpack.Unpacker(self.store, self.snapshots(snapshotter), self.differ(), leases, job)
 
     def can_transfer(self) -> bool:
         """Return whether the daemon can transfer images by itself."""

@@ -80,7 +80,7 @@ class PullVerbs(Verbs):
 
         Returns:
             The image. Its ``is_lazy`` says whether the pull has skipped layers that the snapshotter
-            fetches itself.
+            fetches itself, or has in its cache.
 
         Raises:
             NotFound: The registry has no such image, or lacks some of its content.
