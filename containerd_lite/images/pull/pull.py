@@ -121,7 +121,8 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
                 labels[REPAIRED] = target.digest
             target = repaired
         job.report("done", name)
-    record = backend.names.put(name, target, labels)
+    exists = source.content.holds(target.digest)
+    record = backend.names.put(name, target, labels, exists=exists)
     return Image(backend, record, is_lazy=any(manifest.is_lazy for manifest in unpacked))
 
 

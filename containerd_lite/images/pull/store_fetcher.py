@@ -18,6 +18,7 @@ from ...records import record
 from ...store.protocol import ContentStore, read_blob
 from ..gc_labels import source_key, source_label
 from ..job import Job
+from ..known_content import KnownContent
 from ..resolver import Fetcher
 from .fetch_blob import fetch_blob
 
@@ -53,18 +54,18 @@ class StoreFetcher:
         return None
 
     @cached_property
-    def _held(self) -> dict[str, Mapping[str, str]]:
-        """The labels of blobs that existed before, and that the lease holds, by digest."""
-        return {}
+    def content(self) -> KnownContent:
+        """What is known about the content of the store."""
+        return KnownContent(self.store)
 
     def fetch_if_missing(self, descriptor: Descriptor, body: bytearray | None = None) -> None:
         """Fetch a blob unless the store has it; label the blob with its repository.
 
         The fetched bytes are appended to ``body``.
         """
-        reference, size = self._reference, descriptor.size
-        if descriptor.digest in self._held:
-            self.job.report("exists", descriptor.digest, size, size)
+        reference, digest, size = self._reference, descriptor.digest, descriptor.size
+        if self.content.holds(digest):
+            self.job.report("exists", digest, size, size)
         else:
             labels = source_label(reference) if reference else {}
             if fetch_blob(
@@ -72,10 +73,10 @@ class StoreFetcher:
             ):
                 return
             if reference:
-                self._held[descriptor.digest] = self.store.info(descriptor.digest).labels
+                self.content.add([digest])
         if reference:
-            present = self._held[descriptor.digest].get(source_key(reference), "")
-            self._update(descriptor, source_label(reference, present))
+            present = self.content.label(digest, source_key(reference))
+            self.content.update(digest, source_label(reference, present))
 
     def find_children(self, parent: Descriptor, children: Sequence[Descriptor]) -> None:
         """Find out with one call which blobs of a manifest the store has.
@@ -85,9 +86,8 @@ class StoreFetcher:
         again one by one to get into the lease. If the manifest is new, its blobs are usually new,
         and the call would only take time.
         """
-        if parent.digest in self._held:
-            found = self.store.infos(child.digest for child in children)
-            self._held.update((digest, info.labels) for digest, info in found.items())
+        if self.content.holds(parent.digest):
+            self.content.add(child.digest for child in children)
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Fetch a manifest, index or config, and return its content."""
@@ -100,17 +100,7 @@ class StoreFetcher:
     def label(self, descriptor: Descriptor, labels: Mapping[str, str]) -> None:
         """Label content in the store, unless the content has the labels already."""
         if self.is_labelled:
-            self._update(descriptor, labels)
-
-    def _update(self, descriptor: Descriptor, wanted: Mapping[str, str]) -> None:
-        """Set the wanted labels, unless all of them are present."""
-        present = self._held.get(descriptor.digest)
-        if present is None:
-            present = self.store.info(descriptor.digest).labels
-        if any(present.get(key) != value for key, value in wanted.items()):
-            updated = self.store.update(descriptor.digest, wanted)
-            if descriptor.digest in self._held:
-                self._held[descriptor.digest] = updated.labels
+            self.content.update(descriptor.digest, labels)
 
     def referrers(self, descriptor: Descriptor) -> Sequence[Descriptor]:
         """Return the referrers of ``descriptor``; ``()`` if the fetcher cannot find referrers."""

@@ -22,13 +22,12 @@ from ...oci.descriptor import Descriptor
 from ...records import record
 from ...services._types import Mount
 from ...services.diff import DiffService
-from ...services.filters import Filter
 from ...services.leases import LeaseService
 from ...services.snapshots import SnapshotInfo, SnapshotService
-from ...store.protocol import ContentStore
 from ...store.write_locks import write_lock
 from ..gc_labels import UNCOMPRESSED
 from ..job import Job
+from ..known_content import KnownContent
 from .existing import hold_existing
 
 #: Label of an active snapshot: the name under which the snapshot will be committed.
@@ -111,7 +110,7 @@ class Applier:
     """Makes snapshots from layers in one snapshotter.
 
     Args:
-        store: The content store that has the layers.
+        content: The content store that has the layers.
         snapshots: The service of the snapshotter.
         differ: The daemon's differ.
         job: The job that unpacking is part of.
@@ -121,13 +120,13 @@ class Applier:
 
     def __init__(
         self,
-        store: ContentStore,
+        content: KnownContent,
         snapshots: SnapshotService,
         differ: DiffService,
         job: Job,
         leases: LeaseService | None = None,
     ) -> None:
-        self._store = store
+        self._content = content
         self._snapshots = snapshots
         self._differ = differ
         self._job = job
@@ -146,17 +145,13 @@ class Applier:
         return self._snapshots.can_rebase()
 
     def missing(self, layers: Iterable[Descriptor]) -> set[str]:
-        """Return the digests of the layers that the store lacks; make at most one call."""
-        wanted = {layer.digest for layer in layers}
-        if not wanted:
-            return wanted
-        filters = (Filter("digest") == digest for digest in sorted(wanted))
-        return wanted - {info.digest for info in self._store.walk(*filters)}
+        """Return the digests of the layers that the store lacks."""
+        return self._content.missing(layer.digest for layer in layers)
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Return a lock; on this machine, only the holder of the lock makes the snapshot."""
         return write_lock(
-            (self._store.identity, self._snapshots.snapshotter, name), self._job.check
+            (self._content.identity, self._snapshots.snapshotter, name), self._job.check
         )
 
     def prepare(self, step: Step, parent: str) -> SnapshotInfo | Prepared:
@@ -253,7 +248,7 @@ class Applier:
 
     def label(self, step: Step) -> None:
         """Label an unpacked layer with its diff ID."""
-        self._store.update(step.layer.digest, {UNCOMPRESSED: step.diff_id})
+        self._content.update(step.layer.digest, {UNCOMPRESSED: step.diff_id})
 
     def remove(self, prepared: Prepared) -> None:
         """Remove an active snapshot; ignore errors, because they would hide an earlier error."""

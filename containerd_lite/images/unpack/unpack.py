@@ -17,9 +17,9 @@ from ...records import record
 from ...services.diff import DiffService
 from ...services.leases import LeaseService
 from ...services.snapshots import SnapshotService
-from ...store.protocol import ContentStore
 from ..gc_labels import SNAPSHOT
 from ..job import Job
+from ..known_content import KnownContent
 from .apply import Applier, Step, WaitFor
 from .image_unpacking import ImageUnpacking, Need
 
@@ -44,7 +44,7 @@ class Unpacker:
     """Unpacks images into one snapshotter.
 
     Args:
-        store: The content store that has the layers.
+        content: The content store that has the layers.
         snapshots: The service of the snapshotter.
         differ: The daemon's differ.
         leases: The leases service of the namespace. The lease of the surrounding block holds the
@@ -57,17 +57,17 @@ class Unpacker:
 
     def __init__(
         self,
-        store: ContentStore,
+        content: KnownContent,
         snapshots: SnapshotService,
         differ: DiffService,
         leases: LeaseService | None = None,
         job: Job | None = None,
         max_concurrent: int = 3,
     ) -> None:
-        self._store = store
+        self._content = content
         self._snapshots = snapshots
         self._job = job or Job()
-        self._applier = Applier(store, snapshots, differ, self._job, leases)
+        self._applier = Applier(content, snapshots, differ, self._job, leases)
         self._max_concurrent = max_concurrent
 
     def unpack(
@@ -111,7 +111,9 @@ class Unpacker:
         # This label is set first, because it may be the only protection of existing snapshots from
         # garbage collection.
         top = steps[-1].name
-        self._store.update(config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top})
+        self._content.update(
+            config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top}
+        )
         with LoggedStep(_LOGGER, "unpack %d layers into %s", len(steps), top):
             unpacking = ImageUnpacking(steps, self._applier, self._job, need, wait_for)
             unpacking.run(self._max_concurrent)

@@ -10,14 +10,12 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from containerd_lite import Client
 from containerd_lite.oci.config import chain_ids
-from containerd_lite.transport.channel import Channel
-from containerd_lite.transport.stream import Stream
+from tests.e2e.recorder import Recorder
 from tests.e2e.registry.rounds import asked
 from tests.harness import Unavailable, debian, images
 from tests.harness.daemon import Daemon
@@ -35,22 +33,6 @@ layer_content_caches = ["{cache}"]
 [plugins."io.containerd.service.v1.diff-service"]
 default = ["erofs", "walking"]
 """
-
-
-class Counting(Channel):
-    """A channel that keeps the names of the methods that are called."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(address)
-        self.called: list[str] = []
-
-    def unary(self, path: str, *message: bytes | memoryview, **options: Any) -> bytes | bytearray:
-        self.called.append(path.rpartition(".")[2])
-        return super().unary(path, *message, **options)
-
-    def stream(self, path: str, *message: bytes | memoryview, **options: Any) -> Stream:
-        self.called.append(path.rpartition(".")[2])
-        return super().stream(path, *message, **options)
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +58,14 @@ def caching(cache: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def channel(caching: Daemon) -> Iterator[Counting]:
-    channel = Counting(caching.address)
+def channel(caching: Daemon) -> Iterator[Recorder]:
+    channel = Recorder(caching.address)
     with channel:
         yield channel
 
 
 @pytest.fixture
-def client(caching: Daemon, channel: Counting) -> Client:
+def client(caching: Daemon, channel: Recorder) -> Client:
     return Client(channel=channel, namespace=caching.new_namespace(), snapshotter=SNAPSHOTTER)
 
 
@@ -120,7 +102,7 @@ def test_only_the_layers_that_are_not_cached_are_fetched_and_applied(
     caching: Daemon,
     cache: Path,
     client: Client,
-    channel: Counting,
+    channel: Recorder,
     registry: Registry,
     tmp_path: Path,
     cached: list[int],

@@ -16,6 +16,7 @@ from containerd_lite import Client, ProgressEvent
 from containerd_lite.errors import ContainerdError, DiffIDMismatch, InvalidArgument, NotFound
 from containerd_lite.images.image import Image
 from containerd_lite.images.job import Job
+from containerd_lite.images.known_content import KnownContent
 from containerd_lite.images.unpack.apply import Applier, Prepared, Step
 from containerd_lite.oci.config import chain_ids
 from containerd_lite.oci.descriptor import Descriptor
@@ -113,7 +114,7 @@ def test_a_layer_by_itself_keeps_its_whiteouts(
     image = fetched(images.build([BELOW, ABOVE]))
     layer, diff_id = image.manifest().layers[1], image.rootfs()[1]
     snapshots = client.snapshot_service("overlayfs")
-    applier = Applier(client.content_store, snapshots, client.diff_service, Job())
+    applier = Applier(KnownContent(client.content_store), snapshots, client.diff_service, Job())
     step = Step(layer, diff_id, "mine", "the one below")
     with client.lease():
         prepared = applier.prepare(step, "")

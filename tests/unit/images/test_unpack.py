@@ -23,6 +23,7 @@ from containerd_lite.errors import (
     Unknown,
 )
 from containerd_lite.images.job import Job
+from containerd_lite.images.known_content import KnownContent
 from containerd_lite.images.unpack.apply import WaitFor
 from containerd_lite.images.unpack.image_unpacking import Need
 from containerd_lite.images.unpack.unpack import Unpacked, Unpacker
@@ -140,7 +141,7 @@ class Script:
             leases = LeaseService(channel, context)
             with leases.joining(self.held) if self.held else nullcontext():
                 yield Unpacker(
-                    DaemonStore(ContentService(channel, context)),
+                    KnownContent(DaemonStore(ContentService(channel, context))),
                     SnapshotService(channel, context, self.snapshotter),
                     DiffService(channel, context),
                     leases,
