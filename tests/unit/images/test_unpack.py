@@ -108,8 +108,14 @@ class Script:
                     if f'digest=="{layer(place).digest}"' in request.filters
                 ]
             },
+            "Content/Info": self._info,
             "Leases/AddResource": lambda request: {},
         }
+
+    def _info(self, request: Any) -> Mapping[str, Any]:
+        if request.digest not in {layer(place).digest for place in self.content}:
+            raise Refused(NOT_FOUND, "not found")
+        return {"info": {"digest": request.digest}}
 
     def _stat(self, request: Any) -> Mapping[str, Any]:
         if request.key in self.active:
@@ -222,12 +228,12 @@ def test_what_can_be_done_is_asked_once_and_only_of_use() -> None:
         assert len(script.of("Introspection/Plugins")) == 1
         script.calls.clear()
         unpack(unpacker, 4)
-        assert script.names() == ["Update", "Stat", "List"]  # all is there
+        assert script.names() == ["Update", "Stat", *["Info"] * 3]  # all is there
         script.committed.discard(chain(4)[3])
         script.calls.clear()
         unpack(unpacker, 4)
         each = ["Prepare", "Apply", "Commit", "Update"]
-        assert script.names() == ["Update", *["Stat"] * 3, "List", *each]
+        assert script.names() == ["Update", *["Stat"] * 3, *["Info"] * 2, *each]
 
 
 def test_side_by_side_where_the_parent_may_come_later() -> None:
@@ -431,7 +437,7 @@ def test_what_is_there_is_held_by_two_calls(size: int) -> None:
     script.committed, script.content = {*chain(size)}, {*range(size)}
     needed: list[Descriptor] = []
     assert script.unpack(size, need=needed.extend) == Unpacked(chain(size)[-1])
-    assert script.names() == ["Update", "AddResource", "Stat", "List"]
+    assert script.names() == ["Update", "AddResource", "Stat", "Info" if size == 2 else "List"]
     (added,) = script.of("Leases/AddResource")
     assert (added.id, added.resource.id) == ("mine", chain(size)[-1])
     assert added.resource.type == "snapshots/overlayfs"
@@ -511,7 +517,7 @@ def test_what_the_snapshotter_fetches_itself_stays_so() -> None:
     needed: list[Descriptor] = []
     assert script.unpack(4, need=needed.extend).is_lazy
     assert needed == [layer(0), layer(2), layer(3)]
-    assert script.names() == ["Update", "Stat", "List", "Stat"]
+    assert script.names() == ["Update", "Stat", *["Info"] * 3, "Stat"]
 
 
 @pytest.mark.parametrize("rebase", [False, True])
