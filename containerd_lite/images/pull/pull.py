@@ -74,7 +74,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
             job=Job(request.progress),
         )
         (image,) = changes.accept([name], platforms)
-    return image
+    return Image(backend, image.record, is_by_daemon=True)
 
 
 def _retry_after_restarts(
