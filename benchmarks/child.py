@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -35,9 +36,19 @@ class Child:
     """
 
     def __init__(self, function: str, *arguments: str, **environment: str) -> None:
+        self._start([sys.executable, "-m", "benchmarks.child", function, *arguments], environment)
+
+    @classmethod
+    def of_program(cls, *command: str) -> Child:
+        """Start a program that speaks as this module does."""
+        child = cls.__new__(cls)
+        child._start(command, {})
+        return child
+
+    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.peak = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.child", function, *arguments],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=_ROOT,

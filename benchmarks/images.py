@@ -57,19 +57,26 @@ from tests.harness.daemon import Daemon
 from tests.harness.generations import GENERATIONS
 from tests.harness.registry import Registry
 
-_IMAGES = ("large", "small")
-_LARGE = [96 * MIB] * 4
+IMAGES = ("large", "small")
+LARGE = [96 * MIB] * 4
 #: The most memory that the client may hold for an image of any size, in MiB.
 _MEMORY_GOAL = 64.0
 
 
 @contextmanager
-def _benches(
-    generation: str, images: Mapping[str, list[int]], python: str = sys.executable, line: float = 0
+def benches(
+    generation: str,
+    images: Mapping[str, list[int]],
+    python: str = sys.executable,
+    line: float = 0,
+    extra: str = "",
 ) -> Iterator[dict[str, Bench]]:
-    """Yield a bench for each image; an empty list of sizes means the small image."""
+    """Yield a bench for each image; an empty list of sizes means the small image.
+
+    ``extra`` is added to the daemon's configuration.
+    """
     with (
-        Daemon(generation) as daemon,
+        Daemon(generation, extra=extra) as daemon,
         Registry() as registry,
         Client(daemon.address, namespace=daemon.namespace) as client,
         tempfile.TemporaryDirectory() as name,
@@ -77,15 +84,15 @@ def _benches(
     ):
         speed = f"{line:g} MB/s per connection" if line else "loopback"
         print(f"containerd {daemon.version}, {speed}, files in {tempfile.gettempdir()}")
-        folder, benches = Path(name), {}
+        folder, found = Path(name), {}
         for image, sizes in images.items():
             layout = folder / image
             made = images_made.large(layout, sizes) if sizes else images_made.small(layout)
             size = sum(path.stat().st_size for path in made.glob("blobs/sha256/*"))
             upload(registry.host, image, str(made), "2")()
             ref = f"{host}/{image}-0:{TAG}"
-            benches[image] = Bench(daemon, client, registry, folder, ref, size, python)
-        yield benches
+            found[image] = Bench(daemon, client, registry, folder, ref, size, python)
+        yield found
 
 
 def _names(bench: Bench, chosen: list[str], line: float = 0) -> list[str]:
@@ -150,11 +157,11 @@ def _judge(comparison: Comparison, samples: Mapping[str, Sample]) -> None:
 def _memory(generation: str, sizes: list[int], chosen: list[str]) -> None:
     """Print the peak memory of a process that does a workload once, for each size of image."""
     images = {f"{mib}mib": [mib * MIB // 4] * 4 for mib in sizes}
-    with _benches(generation, images) as benches:
+    with benches(generation, images) as found:
         print(f"{'peak (VmHWM), MiB':20}{'idle':>10}" + "".join(f"{name:>12}" for name in images))
-        for workload in _names(next(iter(benches.values())), chosen):
+        for workload in _names(next(iter(found.values())), chosen):
             idle, peaks = 0.0, []
-            for bench in benches.values():
+            for bench in found.values():
                 with WORKLOADS[workload](bench) as comparison:
                     comparison.ours()
                     comparison.after()
@@ -174,7 +181,7 @@ def main() -> None:
         "--daemon", choices=GENERATIONS, action="append", help="repeatable (1.6 and 2.4)"
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--image", choices=_IMAGES, action="append", help="repeatable (both)")
+    parser.add_argument("--image", choices=IMAGES, action="append", help="repeatable (both)")
     parser.add_argument("--line", type=float, default=0, help="MB/s per connection (no limit)")
     parser.add_argument("--memory", action="store_true", help="measure our memory, not times")
     parser.add_argument(
@@ -189,9 +196,9 @@ def main() -> None:
         if options.memory:
             _memory(generation, options.mib or [100, 1024], options.workload)
             continue
-        images = {name: _LARGE if name == "large" else [] for name in options.image or _IMAGES}
-        with _benches(generation, images, options.python, options.line) as benches:
-            for image, bench in benches.items():
+        images = {name: LARGE if name == "large" else [] for name in options.image or IMAGES}
+        with benches(generation, images, options.python, options.line) as found:
+            for image, bench in found.items():
                 for workload in _names(bench, options.workload, options.line):
                     _compare(workload, image, bench, options.rounds, not options.line)
 

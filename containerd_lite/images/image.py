@@ -34,15 +34,23 @@ class Image:
         backend: The backend that stores the image.
         record: The image's name, target and labels.
         is_lazy: Whether the pull that returned this object has skipped layers, because the
-            snapshotter fetches these layers itself.
+            snapshotter fetches these layers itself, or has them in its cache.
+        is_by_daemon: Whether the daemon's Transfer service has done the pull that returned this
+            object.
     """
 
     def __init__(
-        self, backend: ImageBackend, record: ImageRecord, *, is_lazy: bool = False
+        self,
+        backend: ImageBackend,
+        record: ImageRecord,
+        *,
+        is_lazy: bool = False,
+        is_by_daemon: bool = False,
     ) -> None:
         self.backend = backend
         self.record = record
         self.is_lazy = is_lazy
+        self.is_by_daemon = is_by_daemon
 
     @property
     def name(self) -> str:

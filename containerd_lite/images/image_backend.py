@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..store.protocol import ContentStore, Writer
     from .daemon.by_daemon import DaemonTransfers
     from .job import Job
+    from .known_content import KnownContent
     from .names import Names
     from .unpack.unpack import Unpacker
 
@@ -91,12 +92,18 @@ class ImageBackend(ABC):
         """
         raise _no_snapshots()
 
-    def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
+    def unpacker(
+        self,
+        snapshotter: str | None = None,
+        job: Job | None = None,
+        content: KnownContent | None = None,
+    ) -> Unpacker:
         """Return an unpacker, which makes snapshots from layers.
 
         Args:
             snapshotter: The snapshotter to unpack into. Default: the default snapshotter.
             job: The job that unpacking is part of. Default: a new job.
+            content: What the caller knows about the content of the store. Default: nothing.
 
         Raises:
             FailedPrecondition: The backend has no snapshots.

@@ -38,12 +38,18 @@ class Names(Protocol):
         """Return all records, or the records that match at least one of ``filters``."""
 
     def put(
-        self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        target: Descriptor,
+        labels: Mapping[str, str] | None = None,
+        *,
+        exists: bool = False,
     ) -> ImageRecord:
         """Let ``name`` refer to ``target``; create the name if it does not exist.
 
         The labels of an existing name are replaced, unless ``labels`` is ``None``.
-        The record does not keep annotations of ``target`` that are too long for a label.
+        The record does not keep annotations of ``target`` that are too long for a label. With
+        ``exists``, the name probably exists, which saves a call.
 
         Raises:
             DigestMismatch: ``name`` holds a digest, but ``target`` has another digest.
@@ -90,13 +96,19 @@ class DaemonNames:
         return self._service.list(*filters)
 
     def put(
-        self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        target: Descriptor,
+        labels: Mapping[str, str] | None = None,
+        *,
+        exists: bool = False,
     ) -> ImageRecord:
         """Create or update a name; see ``Names.put``.
 
         Another client may create or delete the same name at the same time.
         """
-        return self.put_all({name: target}, labels)[0]
+        checked = all_recorded({name: target}, labels or {})
+        return self._write(name, checked[name], labels, exists=exists)
 
     def put_all(
         self, targets: Mapping[str, Descriptor], labels: Mapping[str, str] | None = None
@@ -110,12 +122,18 @@ class DaemonNames:
         return self._write(record.name, record.target, record.labels)
 
     def _write(
-        self, name: str, target: Descriptor, labels: Mapping[str, str] | None
+        self,
+        name: str,
+        target: Descriptor,
+        labels: Mapping[str, str] | None,
+        *,
+        exists: bool = False,
     ) -> ImageRecord:
         fields = ("target",) if labels is None else ()
-        for _ in range(_MOST_TRIES):
-            with suppress(AlreadyExists):
-                return self._service.create(name, target, labels)
+        for number in range(_MOST_TRIES):
+            if number or not exists:
+                with suppress(AlreadyExists):
+                    return self._service.create(name, target, labels)
             with suppress(NotFound):
                 return self._service.update(name, target, labels, fields=fields)
         raise Unavailable(f"another client keeps creating and deleting image {name}")

@@ -30,6 +30,21 @@ class Mount:
     target: str = ""
     options: tuple[str, ...] = ()
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the mount is read-only, by its type and options.
+
+        The type can have transforms for the mount manager before it, as in ``format/overlay``. An
+        overlay without ``upperdir`` is read-only.
+
+        Source: containerd's core/mount/mount.go, ReadOnly.
+        """
+        kind = self.type.rpartition("/")[2]
+        if kind == "overlay":
+            options = ",".join(self.options).split(",")
+            return "ro" in options or not any(each.startswith("upperdir=") for each in options)
+        return kind == "erofs" or "ro" in self.options
+
 
 @record(frozen=True)
 class AnyValue:

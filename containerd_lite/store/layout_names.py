@@ -62,7 +62,12 @@ class LayoutNames:
         return [_record(Descriptor.read(entry)) for entry in self._store.entries() if _name(entry)]
 
     def put(
-        self, name: str, target: Descriptor, labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        target: Descriptor,
+        labels: Mapping[str, str] | None = None,
+        *,
+        exists: bool = False,
     ) -> ImageRecord:
         """Create a name that refers to ``target``, or change the target of an existing name.
 
@@ -70,6 +75,7 @@ class LayoutNames:
             name: The name of the image.
             target: The descriptor of the image.
             labels: Ignored, because a layout stores no labels.
+            exists: Ignored.
 
         Returns:
             The new record.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -116,6 +116,14 @@ class LayoutStore:
             found = self._folder.stat(blob_name(digest))
         when = _time(found.st_mtime)
         return ContentInfo(digest, found.st_size, when, when)
+
+    def infos(self, digests: Iterable[str]) -> dict[str, ContentInfo]:
+        """Return the infos of existing blobs by digest."""
+        found = {}
+        for digest in digests:
+            with suppress(NotFound):
+                found[digest] = self.info(digest)
+        return found
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
         """Yield all blobs.

@@ -5,7 +5,7 @@ The verbs for images use stores only through these protocols.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import BinaryIO, Protocol
 
 from ..errors import SizeMismatch
@@ -91,6 +91,9 @@ class ContentStore(Protocol):
         Raises:
             NotFound: The store has no such blob.
         """
+
+    def infos(self, digests: Iterable[str]) -> dict[str, ContentInfo]:
+        """Return the infos of those of the blobs that exist, by their digests."""
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
         """Yield all blobs, or the blobs that match at least one of ``filters``."""

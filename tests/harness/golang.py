@@ -6,12 +6,13 @@ A build is made once, by one process at a time, and gets its final name only whe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,17 +81,23 @@ def make(build: Build) -> bool:
     go = shutil.which("go")
     if go is None:
         raise Unavailable(f"{build} is not built, and there is no Go to build it")
-    with cache.locked("go.lock"):
-        if build.folder.exists():
-            return False
-        parent = build.folder.parent
-        parent.mkdir(exist_ok=True)
-        for abandoned in parent.glob("tmp-*"):  # by a process that was killed: we hold the lock
-            shutil.rmtree(abandoned)
-        with tempfile.TemporaryDirectory(dir=parent, prefix="tmp-") as name:
-            _build(go, build, Path(name))
-            (Path(name) / "bin").rename(build.folder)
-    return True
+    packages = [f"{build.module}/{package}" for package in build.packages]
+    return _build(go, build.folder, [f"{name}@v{build.version}" for name in packages], packages)
+
+
+def own_program(source: Path, module: str, version: str) -> Path:
+    """Build a program of one source file, which uses a module; return its path.
+
+    Raises `Unavailable` if there is no Go, or the build fails.
+    """
+    go = shutil.which("go")
+    if go is None:
+        raise Unavailable(f"there is no Go to build {source.name}")
+    text = source.read_bytes()
+    key = hashlib.sha256(text + version.encode()).hexdigest()[:16]
+    folder = cache.folder() / "go" / f"{source.parent.name}_{key}"
+    _build(go, folder, [f"{module}@v{version}"], ["."], {source.name: text})
+    return folder / "scratch"
 
 
 def module(name: str, version: str) -> Path:
@@ -108,13 +115,35 @@ def module(name: str, version: str) -> Path:
     return Path(json.loads(done.stdout)["Dir"])
 
 
-def _build(go: str, build: Build, scratch: Path) -> None:
-    """Build in a module of its own, because `go install` refuses modules that exclude others."""
-    packages = [f"{build.module}/{package}" for package in build.packages]
-    (scratch / "bin").mkdir()
-    _go([go, "mod", "init", "scratch"], scratch)
-    _go([go, "get", *(f"{package}@v{build.version}" for package in packages)], scratch)
-    _go([go, "build", "-trimpath", "-ldflags=-s -w", "-o", "bin/", *packages], scratch)
+def _build(
+    go: str,
+    folder: Path,
+    needs: Sequence[str],
+    packages: Sequence[str],
+    sources: Mapping[str, bytes] | None = None,
+) -> bool:
+    """Build packages into a folder unless it exists; return whether they were built now.
+
+    The build has a module of its own, because `go install` refuses modules that exclude others.
+    """
+    with cache.locked("go.lock"):
+        if folder.exists():
+            return False
+        folder.parent.mkdir(exist_ok=True)
+        for abandoned in folder.parent.glob("tmp-*"):  # by a process that was killed
+            shutil.rmtree(abandoned)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tmp-") as name:
+            scratch = Path(name)
+            (scratch / "bin").mkdir()
+            _go([go, "mod", "init", "scratch"], scratch)
+            _go([go, "get", *needs], scratch)
+            for source, text in (sources or {}).items():
+                (scratch / source).write_bytes(text)
+            if sources:
+                _go([go, "mod", "tidy"], scratch)
+            _go([go, "build", "-trimpath", "-ldflags=-s -w", "-o", "bin/", *packages], scratch)
+            (scratch / "bin").rename(folder)
+    return True
 
 
 def _go(argv: Sequence[str], scratch: Path) -> None:

@@ -77,12 +77,15 @@ def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Ima
         changes.remember_all()
         if isinstance(source, str | os.PathLike):
             source = stack.enter_context(open(source, "rb"))
+        saved: list[str] = []
+        stack.enter_context(changes.restoring(saved))
         names = backend.transfers().import_stream(
             source,
             platforms=platforms,
             unpack=backend.platform if request.unpack else None,
             snapshotter=request.snapshotter or "",
             labels=request.labels,
+            saved=saved,
             job=Job(request.progress),
         )
         return changes.accept(names, platforms, is_complete=False)

@@ -52,9 +52,9 @@ class DaemonTransfers:
 
     Call the methods within a lease (``Client.lease``). A transfer adds its content and its streams
     to this lease. After a failed transfer, the daemon removes the content and the streams when the
-    lease ends. At the end of a transfer, the daemon creates the name of the image. If the transfer
-    is stopped after the daemon has created the name, for example because a callback raises an
-    error, the image stays.
+    lease ends. At the end of a transfer, the daemon creates the name of the image. A transfer can
+    be stopped after the daemon has created the name, for example because a callback raises an
+    error. The argument ``saved`` says which names the caller must then restore.
 
     A transfer has no deadline, but it must advance. A transfer advances if an object reaches its
     next stage, or if ``LEAST_RATE`` bytes per second have moved. If a transfer does not advance for
@@ -109,6 +109,7 @@ class DaemonTransfers:
         credentials: CredentialSource | None = None,
         plain_http: bool | None = None,
         hosts_dir: str = "",
+        saved: list[str] | None = None,
         job: Job | None = None,
     ) -> None:
         """Pull an image from a registry, and give it the full form of ``ref`` as its name.
@@ -126,6 +127,8 @@ class DaemonTransfers:
                 HTTP for loopback hosts.
             hosts_dir: A folder with ``hosts.toml`` files on the daemon's machine. Daemons before
                 2.0 ignore this folder.
+            saved: A list to which the names are added that the daemon has created or changed, also
+                if the transfer fails later.
             job: The job that receives the progress events. If the job fails, the transfer stops.
 
         Raises:
@@ -154,7 +157,7 @@ class DaemonTransfers:
         self._with_registry(
             reference,
             lambda registry: (registry, store),
-            self._tracker(job, name, "downloaded"),
+            self._tracker(job, name, "downloaded", saved),
             credentials=credentials,
             plain_http=plain_http,
             hosts_dir=hosts_dir,
@@ -238,6 +241,7 @@ class DaemonTransfers:
         unpack: Platform | None = None,
         snapshotter: str = "",
         labels: Mapping[str, str] | None = None,
+        saved: list[str] | None = None,
         job: Job | None = None,
     ) -> list[str]:
         """Import the images of an archive; return the names of the images.
@@ -253,11 +257,12 @@ class DaemonTransfers:
             unpack: As for ``pull``.
             snapshotter: As for ``pull``.
             labels: Labels of the images' names.
+            saved: As for ``pull``.
             job: As for ``pull``.
         """
         today = datetime.now(timezone.utc).date()
         by_date = ImageReference(f"import-{today}", is_prefix=True, allow_overwrite=True)
-        tracker = self._tracker(job, "", "exists")
+        tracker = self._tracker(job, "", "exists", saved)
         with self._run(tracker) as run:
             progress = run.open_in_thread(run.follow_progress)
             data = run.open()
@@ -329,8 +334,11 @@ class DaemonTransfers:
         limits = StallLimits(self._expect_answer, self._stall_timeout)
         return Run(self._transfer, self._streaming, tracker, limits)
 
-    def _tracker(self, job: Job | None, name: str, complete: Stage) -> ProgressTracker:
-        return ProgressTracker(job or Job(), name, complete, LEAST_RATE * self._stall_timeout)
+    def _tracker(
+        self, job: Job | None, name: str, complete: Stage, saved: list[str] | None = None
+    ) -> ProgressTracker:
+        least = LEAST_RATE * self._stall_timeout
+        return ProgressTracker(job or Job(), name, complete, least, saved)
 
     def _expect_answer(self) -> None:
         """Raise ``DeadlineExceeded`` if the daemon does not answer a request for its version."""

@@ -12,6 +12,7 @@ from ...services.lease_keeping import RESUME_EXPIRES, keeping, restore_lease
 from ...store.daemon import DaemonStore
 from .. import daemon, unpack, upkeep
 from ..image_backend import ImageBackend, Replacer
+from ..known_content import KnownContent
 from ..names import DaemonNames
 
 if TYPE_CHECKING:
@@ -84,9 +85,20 @@ class DaemonBackend(ImageBackend):
         """Return the daemon's differ."""
         return self._services.diff_service
 
-    def unpacker(self, snapshotter: str | None = None, job: Job | None = None) -> Unpacker:
+    def unpacker(
+        self,
+        snapshotter: str | None = None,
+        job: Job | None = None,
+        content: KnownContent | None = None,
+    ) -> Unpacker:
         """Return an unpacker for a snapshotter; see ``ImageBackend.unpacker``."""
-        return unpack.Unpacker(self.store, self.snapshots(snapshotter), self.differ(), job)
+        return unpack.Unpacker(
+            content or KnownContent(self.store),
+            self.snapshots(snapshotter),
+            self.differ(),
+            self._services.lease_service,
+            job,
+        )
 
     def can_transfer(self) -> bool:
         """Return whether the daemon can transfer images by itself."""

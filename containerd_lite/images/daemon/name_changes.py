@@ -60,9 +60,16 @@ class NameChanges:
             DigestMismatch: A name ends with a digest, but refers to other content.
             NotFound: Content is missing. The message lists the digests of the missing content.
         """
-        found = [Image(self._backend, self._backend.names.get(name)) for name in names]
-        with Undo(lambda: self._restore(found)):
+        with self.restoring(names := list(names)):
+            found = [Image(self._backend, self._backend.names.get(name)) for name in names]
             return self._accept(found, platforms, is_complete)
+
+    def restoring(self, names: Sequence[str]) -> Undo:
+        """Return a context manager that restores ``names`` if its block raises.
+
+        The block can add names to the list.
+        """
+        return Undo(lambda: self._restore(names))
 
     def _accept(
         self, found: Sequence[Image], platforms: Platforms, is_complete: bool
@@ -84,7 +91,7 @@ class NameChanges:
         if not is_complete:
             for image in matching:
                 self._expect_complete(image, platforms)
-        self._restore([image for image in found if image not in matching])
+        self._restore([image.name for image in found if image not in matching])
         return list(map(self._trimmed, matching))
 
     def _trimmed(self, image: Image) -> Image:
@@ -104,13 +111,13 @@ class NameChanges:
                 remedy="Import the base image first, or pass another platform=",
             )
 
-    def _restore(self, images: Sequence[Image]) -> None:
-        """Restore the names of images; ignore errors, which would hide an earlier error."""
-        for image in images:
-            old = self._old_records.get(image.name)
+    def _restore(self, names: Sequence[str]) -> None:
+        """Restore names; ignore errors, which would hide an earlier error."""
+        for name in names:
+            old = self._old_records.get(name)
             with suppress(ContainerdError):
                 if old is None:
-                    image.delete()
+                    self._backend.names.delete(name)
                 else:
                     self._backend.names.restore(old)
 

@@ -66,14 +66,20 @@ class ProgressTracker:
         name: The name to report if an event from the daemon has no name.
         complete: The stage to report for the daemon's event ``complete``.
         min_bytes: How many bytes must move before the transfer counts as having advanced.
-
-    Attributes:
-        saved: The names of the images that the daemon has saved.
+        saved: A list to which the names of the images are added that the daemon has saved.
+            Default: a new list.
     """
 
-    def __init__(self, job: Job, name: str, complete: Stage, min_bytes: float) -> None:
+    def __init__(
+        self,
+        job: Job,
+        name: str,
+        complete: Stage,
+        min_bytes: float,
+        saved: list[str] | None = None,
+    ) -> None:
         self.job = job
-        self.saved: list[str] = []
+        self.saved: list[str] = [] if saved is None else saved
         self.name = name
         self._stages: dict[str, Stage] = {**_STAGES, "complete": complete}
         self._min_bytes = min_bytes
@@ -95,15 +101,22 @@ class ProgressTracker:
         A transfer advances if an object reaches another stage, if enough bytes have moved, or if
         the daemon sends a message that belongs to no object.
         """
-        update = transfer_value(value)
-        if not isinstance(update, Progress):
+        update = self.read(value)
+        if update is None:
             return False
         if not update.name:
             return self._report_message(update.event)
-        if update.event == "saved":
-            self.saved.append(update.name)
         stage = self._stages.get(update.event)
         return stage is not None and self._report_stage(stage, update)
+
+    def read(self, value: AnyValue) -> Progress | None:
+        """Read a value from the progress stream, and note the name of a saved image."""
+        update = transfer_value(value)
+        if not isinstance(update, Progress):
+            return None
+        if update.event == "saved":
+            self.saved.append(update.name)
+        return update
 
     def _report_message(self, message: str) -> bool:
         self._is_resolving = message.startswith("Resolving")
@@ -301,7 +314,9 @@ class Run:
         """Report progress until the daemon ends the stream after the transfer."""
         receive = partial(stream.receive, _SLICE)
         while (value := self._wait(receive, lambda: stream.is_done)) is not None:
-            if self._stop_deadline is None and self._tracker.report(value):
+            if self._stop_deadline is not None:
+                self._tracker.read(value)
+            elif self._tracker.report(value):
                 self._limits.restart()
         if self._stop_deadline is None:
             self._finish()

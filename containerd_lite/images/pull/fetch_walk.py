@@ -61,7 +61,7 @@ class FetchWalk:
         self._job = source.job
         self._unpacker = None
         if request.unpack and backend.has_snapshots:
-            self._unpacker = backend.unpacker(request.snapshotter, source.job)
+            self._unpacker = backend.unpacker(request.snapshotter, source.job, source.content)
         self._target = target
         self._root_config = ""
         self.has_octet_config = False
@@ -72,6 +72,7 @@ class FetchWalk:
         #: digests of the indexes above this manifest.
         self._default_path = {target.digest}
         self._unpack_tasks: list[Future[Unpacked]] = []
+        self._configs: dict[str, ImageConfig] = {}
         self._gate = Gate(
             self._job, request.max_concurrent_downloads, unpacks=self._unpacker is not None
         )
@@ -101,7 +102,7 @@ class FetchWalk:
             with self._gate.passing(descriptor):
                 self._source.fetch_if_missing(descriptor)
             if descriptor.digest == self._root_config:
-                config = ImageConfig.parse(read_blob(self._store, descriptor, MAX_DOCUMENT))
+                config = self._config(descriptor)
                 self._platforms.expect(config.platform, self._source.name)
             return ()
         check_document_size(descriptor)
@@ -112,6 +113,8 @@ class FetchWalk:
         # The labels name all children, because a later pull may fetch children that this pull
         # skips.
         self._source.label(descriptor, child_labels(document.children, referrers))
+        if isinstance(document, Manifest):
+            self._source.find_children(descriptor, document.children)
         return [*self._choose(descriptor, document), *referrers]
 
     def _choose(self, target: Descriptor, document: Manifest | Index) -> Sequence[Descriptor]:
@@ -169,18 +172,26 @@ class FetchWalk:
         """
         try:
             self._work.add(config).result()
-            body = read_blob(self._store, config, MAX_DOCUMENT)
+            image_config = self._config(config)
             with self._gate.unpacking():
                 return unpacker.unpack(
                     layers,
                     config,
-                    ImageConfig.parse(body),
+                    image_config,
                     lambda needed: [self._work.add(layer) for layer in needed],
                     self._wait_for_layer,
                 )
         except BaseException as error:
             self._job.fail(error)
             raise
+
+    def _config(self, descriptor: Descriptor) -> ImageConfig:
+        """Return an image config in the store; read it once."""
+        found = self._configs.get(descriptor.digest)
+        if found is None:
+            found = ImageConfig.parse(read_blob(self._store, descriptor, MAX_DOCUMENT))
+            self._configs[descriptor.digest] = found
+        return found
 
     def _wait_for_layer(self, layer: Descriptor) -> None:
         """Wait until a layer has been fetched."""

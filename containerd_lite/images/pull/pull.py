@@ -62,16 +62,19 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
     to_unpack = wanted[0] if len(wanted) == 1 else backend.platform
     changes, name = daemon.NameChanges(backend), full_name(request.ref)
     changes.remember(name)
-    backend.transfers().pull(
-        request.ref,
-        platforms=platforms,
-        unpack=to_unpack if request.unpack else None,
-        snapshotter=request.snapshotter or "",
-        labels=request.labels,
-        job=Job(request.progress),
-    )
-    (image,) = changes.accept([name], platforms)
-    return image
+    saved: list[str] = []
+    with changes.restoring(saved):
+        backend.transfers().pull(
+            request.ref,
+            platforms=platforms,
+            unpack=to_unpack if request.unpack else None,
+            snapshotter=request.snapshotter or "",
+            labels=request.labels,
+            saved=saved,
+            job=Job(request.progress),
+        )
+        (image,) = changes.accept([name], platforms)
+    return Image(backend, image.record, is_by_daemon=True)
 
 
 def _retry_after_restarts(
@@ -118,7 +121,8 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
                 labels[REPAIRED] = target.digest
             target = repaired
         job.report("done", name)
-    record = backend.names.put(name, target, labels)
+    exists = source.content.holds(target.digest)
+    record = backend.names.put(name, target, labels, exists=exists)
     return Image(backend, record, is_lazy=any(manifest.is_lazy for manifest in unpacked))
 
 

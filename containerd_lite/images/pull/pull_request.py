@@ -68,5 +68,6 @@ class PullRequest:
             "handlers": self.handlers,
             "wrap_handler": self.wrap_handler,
             "convert_schema1": self.convert_schema1,
+            "max_concurrent_downloads": self.max_concurrent_downloads,
             "resume": self.resume,
         }

@@ -18,6 +18,7 @@ from ...records import record
 from ...store.protocol import ContentStore, read_blob
 from ..gc_labels import source_key, source_label
 from ..job import Job
+from ..known_content import KnownContent
 from ..resolver import Fetcher
 from .fetch_blob import fetch_blob
 
@@ -52,20 +53,41 @@ class StoreFetcher:
                 return Reference.parse(self.name)
         return None
 
+    @cached_property
+    def content(self) -> KnownContent:
+        """What is known about the content of the store."""
+        return KnownContent(self.store)
+
     def fetch_if_missing(self, descriptor: Descriptor, body: bytearray | None = None) -> None:
         """Fetch a blob unless the store has it; label the blob with its repository.
 
         The fetched bytes are appended to ``body``.
         """
-        reference = self._reference
-        labels = source_label(reference) if reference else {}
-        is_new = fetch_blob(
-            self.fetcher, self.store, descriptor, labels=labels, job=self.job, body=body
-        )
-        if reference and not is_new:
-            present = self.store.info(descriptor.digest).labels
-            wanted = source_label(reference, present.get(source_key(reference), ""))
-            self._update(descriptor, present, wanted)
+        reference, digest, size = self._reference, descriptor.digest, descriptor.size
+        if self.content.holds(digest):
+            self.job.report("exists", digest, size, size)
+        else:
+            labels = source_label(reference) if reference else {}
+            if fetch_blob(
+                self.fetcher, self.store, descriptor, labels=labels, job=self.job, body=body
+            ):
+                return
+            if reference:
+                self.content.add([digest])
+        if reference:
+            present = self.content.label(digest, source_key(reference))
+            self.content.update(digest, source_label(reference, present))
+
+    def find_children(self, parent: Descriptor, children: Sequence[Descriptor]) -> None:
+        """Find out with one call which blobs of a manifest the store has.
+
+        The labels of the manifest must name its children. If the store had the manifest already,
+        the lease holds the manifest, so the existing children are held, too. They are not written
+        again one by one to get into the lease. If the manifest is new, its blobs are usually new,
+        and the call would only take time.
+        """
+        if self.content.holds(parent.digest):
+            self.content.add(child.digest for child in children)
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Fetch a manifest, index or config, and return its content."""
@@ -78,14 +100,7 @@ class StoreFetcher:
     def label(self, descriptor: Descriptor, labels: Mapping[str, str]) -> None:
         """Label content in the store, unless the content has the labels already."""
         if self.is_labelled:
-            self._update(descriptor, self.store.info(descriptor.digest).labels, labels)
-
-    def _update(
-        self, descriptor: Descriptor, present: Mapping[str, str], wanted: Mapping[str, str]
-    ) -> None:
-        """Set the wanted labels, unless all of them are present."""
-        if any(present.get(key) != value for key, value in wanted.items()):
-            self.store.update(descriptor.digest, wanted)
+            self.content.update(descriptor.digest, labels)
 
     def referrers(self, descriptor: Descriptor) -> Sequence[Descriptor]:
         """Return the referrers of ``descriptor``; ``()`` if the fetcher cannot find referrers."""

@@ -76,11 +76,13 @@ class PullVerbs(Verbs):
                 ``resume`` run one after the other.
             via: ``"client"``: this process pulls. ``"daemon"``: the daemon's Transfer service
                 pulls (containerd 1.7 or later). ``"auto"``: the Transfer service pulls if it
-                supports all arguments; otherwise this process pulls.
+                supports all arguments; otherwise this process pulls. ``docs/transfer.md`` lists
+                these arguments, and what else differs.
 
         Returns:
             The image. Its ``is_lazy`` says whether the pull has skipped layers that the snapshotter
-            fetches itself.
+            fetches itself, or has in its cache. ``is_by_daemon`` says whether the Transfer service
+            has pulled the image.
 
         Raises:
             NotFound: The registry has no such image, or lacks some of its content.

@@ -35,6 +35,7 @@ class PushRequest:
             "platform": self.platform,
             "sparse": self.sparse,
             "resolver": self.resolver,
+            "max_concurrent_uploads": self.max_concurrent_uploads,
             "chunk_size": self.chunk_size,
         }
 

@@ -1,4 +1,4 @@
-"""Unpacks one layer into one snapshot: prepare, apply, commit, and clean-up after a failure.
+"""Unpacks one layer into one snapshot: prepare, apply, commit and remove.
 
 The daemon's differ reads and decompresses the layer. Some snapshotters do not need the differ,
 because they get the content of the layer themselves.
@@ -8,37 +8,53 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 
-from ...errors import AlreadyExists, ContainerdError, DiffIDMismatch, NotFound
+from ...errors import (
+    AlreadyExists,
+    ContainerdError,
+    DiffIDMismatch,
+    FailedPrecondition,
+    NotFound,
+)
 from ...oci.descriptor import Descriptor
 from ...records import record
 from ...services._types import Mount
 from ...services.diff import DiffService
+from ...services.leases import LeaseService
 from ...services.snapshots import SnapshotInfo, SnapshotService
-from ...store.protocol import ContentStore
 from ...store.write_locks import write_lock
 from ..gc_labels import UNCOMPRESSED
 from ..job import Job
+from ..known_content import KnownContent
+from .existing import hold_existing
 
 #: Label of an active snapshot: the name under which the snapshot will be committed.
 _SNAPSHOT_REF = "containerd.io/snapshot.ref"
+#: Labels that the daemon's own unpacker sets since 2.3: the diff ID of the layer, and the name of
+#: the parent of the committed snapshot. Older daemons ignore these labels.
+_DIFF_ID = "containerd.io/snapshot/diff-id"
+_PARENT_CHAIN_ID = "containerd.io/snapshot/parent-chain-id"
 #: Prefix of the annotations of a layer that the snapshotter receives as labels (core/snapshots,
 #: FilterInheritedLabels).
 _INHERITED_PREFIX = "containerd.io/snapshot/"
 #: Label by which a snapshotter says that it fetches the content of a snapshot itself.
 _REMOTE = "containerd.io/snapshot/remote"
+#: Label by which the EROFS snapshotter says that the content of a snapshot is in its cache.
+_CACHED = "io.containerd.erofs.v1/blob.ref"
 #: Labels that an image must not set. A snapshotter sets ``remote`` itself. The mappings would give
 #: the layer's files to users of the host. A diff ID is the address of trusted content.
 _RESERVED = {
     _REMOTE,
     "containerd.io/snapshot/uidmapping",
     "containerd.io/snapshot/gidmapping",
-    "containerd.io/snapshot/diff-id",
-    "containerd.io/snapshot/parent-chain-id",
+    _DIFF_ID,
+    _PARENT_CHAIN_ID,
 }
 _OVERLAYFS = "overlayfs"
+#: A part of the error of the EROFS differ for a snapshot that already has the layer's content.
+_IS_STAGED = "read-only snapshot"
 #: The maximum number of times that ``prepare`` is tried if the daemon says that a snapshot exists,
 #: but does not find this snapshot.
 _MOST_TRIES = 3
@@ -80,39 +96,62 @@ class Prepared:
     mounts: tuple[Mount, ...]
     labels: Mapping[str, str]
 
+    @property
+    def is_staged(self) -> bool:
+        """Whether the snapshot already has the layer's content. Since 2.4."""
+        return bool(self.mounts) and self.mounts[-1].is_read_only
+
 
 class ParentGone(NotFound):
-    """A parent snapshot was garbage-collected before a child was prepared on it."""
+    """A parent snapshot was garbage-collected before a child was prepared or committed on it."""
 
 
 class Applier:
-    """Makes snapshots from layers in one snapshotter; each call works on one layer."""
+    """Makes snapshots from layers in one snapshotter.
+
+    Args:
+        content: The content store that has the layers.
+        snapshots: The service of the snapshotter.
+        differ: The daemon's differ.
+        job: The job that unpacking is part of.
+        leases: The leases service, whose joined lease holds existing snapshots. Default: existing
+            snapshots are not held.
+    """
 
     def __init__(
-        self, store: ContentStore, snapshots: SnapshotService, differ: DiffService, job: Job
+        self,
+        content: KnownContent,
+        snapshots: SnapshotService,
+        differ: DiffService,
+        job: Job,
+        leases: LeaseService | None = None,
     ) -> None:
-        self._store = store
+        self._content = content
         self._snapshots = snapshots
         self._differ = differ
         self._job = job
+        self._leases = leases
+
+    def hold_existing(self, names: Sequence[str]) -> tuple[int, SnapshotInfo | None]:
+        """Return how many of the snapshots exist, and the highest of them; hold this one."""
+        return hold_existing(names, self._snapshots, self._leases, self._job.check)
 
     def find(self, name: str) -> SnapshotInfo | None:
         """Return the committed snapshot ``name``, or ``None`` if it does not exist."""
         return self._snapshots.find(name)
 
-    def is_remote(self, snapshot: SnapshotInfo, layer: Descriptor) -> bool:
-        """Return whether the snapshotter fetches the layer itself and the store lacks the layer."""
-        if _REMOTE not in snapshot.labels:
-            return False
-        with suppress(NotFound):
-            self._store.info(layer.digest)
-            return False
-        return True
+    def can_rebase(self) -> bool:
+        """Return whether ``commit`` accepts a parent."""
+        return self._snapshots.can_rebase()
+
+    def missing(self, layers: Iterable[Descriptor]) -> set[str]:
+        """Return the digests of the layers that the store lacks."""
+        return self._content.missing(layer.digest for layer in layers)
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Return a lock; on this machine, only the holder of the lock makes the snapshot."""
         return write_lock(
-            (self._store.identity, self._snapshots.snapshotter, name), self._job.check
+            (self._content.identity, self._snapshots.snapshotter, name), self._job.check
         )
 
     def prepare(self, step: Step, parent: str) -> SnapshotInfo | Prepared:
@@ -126,7 +165,12 @@ class Applier:
             ParentGone: ``parent`` does not exist.
             AlreadyExists: The daemon says that the snapshot exists, but cannot find the snapshot.
         """
-        labels = {**_inherited_labels(step.layer), _SNAPSHOT_REF: step.name}
+        labels = {
+            **_inherited_labels(step.layer),
+            _SNAPSHOT_REF: step.name,
+            _DIFF_ID: step.diff_id,
+            **({_PARENT_CHAIN_ID: step.parent} if step.parent else {}),
+        }
         for _ in range(_MOST_TRIES):
             key = f"extract-{time.time_ns() % 1_000_000_000}-{os.urandom(3).hex()} {step.name}"
             try:
@@ -142,7 +186,7 @@ class Applier:
             "then did not find it"
         )
 
-    def fill(self, prepared: Prepared, wait_for: WaitFor, *, is_parentless: bool = False) -> None:
+    def fill(self, prepared: Prepared, wait_for: WaitFor, *, is_parentless: bool = False) -> bool:
         """Wait for the layer's content, then unpack the layer.
 
         Args:
@@ -150,6 +194,9 @@ class Applier:
             wait_for: A function that waits for the layer's content.
             is_parentless: Whether the snapshot was prepared without a parent. If true, the
                 commit must set the parent.
+
+        Returns:
+            Whether the layer was unpacked. It is false if the snapshot is staged.
 
         Raises:
             DiffIDMismatch: The layer does not have the diff ID that the config lists.
@@ -163,13 +210,19 @@ class Applier:
         mounts: Sequence[Mount] = prepared.mounts
         if is_parentless and step.parent and self._snapshots.snapshotter == _OVERLAYFS:
             mounts = _bind_to_overlay(mounts)
-        applied = self._differ.apply(step.layer, mounts)
+        try:
+            applied = self._differ.apply(step.layer, mounts)
+        except FailedPrecondition as error:
+            if _IS_STAGED not in error.raw_message:
+                raise
+            return False
         if applied.digest != step.diff_id:
             raise DiffIDMismatch(
                 f"layer {step.layer.digest} has the diff ID {applied.digest}, but "
                 f"the config says {step.diff_id}",
                 remedy="Do not run the image: it is broken or forged",
             )
+        return True
 
     def commit(self, prepared: Prepared, parent: str = "") -> None:
         """Commit the snapshot under its name.
@@ -177,37 +230,35 @@ class Applier:
         Args:
             prepared: The active snapshot.
             parent: The parent to set if the snapshot was prepared without a parent.
+
+        Raises:
+            ParentGone: ``parent`` does not exist. The active snapshot still exists.
+            NotFound: The active snapshot does not exist.
         """
         step = prepared.step
         try:
             self._snapshots.commit(step.name, prepared.key, prepared.labels, parent=parent)
         except AlreadyExists:  # another client has committed the same snapshot
-            self._remove(prepared)
+            self.remove(prepared)
+        except NotFound as error:
+            if not parent:
+                raise
+            self._snapshots.stat(prepared.key)
+            raise ParentGone(error.message, operation=error.operation) from error
 
     def label(self, step: Step) -> None:
         """Label an unpacked layer with its diff ID."""
-        self._store.update(step.layer.digest, {UNCOMPRESSED: step.diff_id})
+        self._content.update(step.layer.digest, {UNCOMPRESSED: step.diff_id})
 
-    @contextmanager
-    def removing(self, *prepared: Prepared) -> Iterator[list[Prepared]]:
-        """Remove active snapshots if the block fails.
-
-        Yields:
-            A list of the snapshots to remove. At first, the list contains all snapshots in
-            ``prepared``. The block can change the list.
-        """
-        uncommitted = list(prepared)
-        try:
-            yield uncommitted
-        except BaseException:
-            for snapshot in uncommitted:
-                self._remove(snapshot)
-            raise
-
-    def _remove(self, prepared: Prepared) -> None:
+    def remove(self, prepared: Prepared) -> None:
         """Remove an active snapshot; ignore errors, because they would hide an earlier error."""
         with suppress(ContainerdError):
             self._snapshots.remove(prepared.key)
+
+
+def is_provided(snapshot: SnapshotInfo | None) -> bool:
+    """Return whether the snapshotter itself provides the content, so that no layer is needed."""
+    return snapshot is not None and (_REMOTE in snapshot.labels or _CACHED in snapshot.labels)
 
 
 def _inherited_labels(layer: Descriptor) -> dict[str, str]:

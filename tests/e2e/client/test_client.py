@@ -6,7 +6,6 @@ import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -22,7 +21,7 @@ from containerd_lite.services.event_types import NamespaceCreate
 from containerd_lite.services.filters import Filter
 from containerd_lite.services.leases import EXPIRE
 from containerd_lite.transport.channel import Channel
-from containerd_lite.transport.stream import Stream
+from tests.e2e.recorder import Recorder
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -108,22 +107,6 @@ def test_a_snapshotter_of_ones_own_choice(client: Client, busybox: str) -> None:
         for info in client.snapshot_service(name).list()
     ]
     assert left == ["committed"] * 2
-
-
-class Recorder(Channel):
-    """A channel that notes which methods are called."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(address)
-        self.called: list[str] = []
-
-    def unary(self, path: str, *message: bytes | memoryview, **options: Any) -> bytes | bytearray:
-        self.called.append(path.rpartition(".")[2])
-        return super().unary(path, *message, **options)
-
-    def stream(self, path: str, *message: bytes | memoryview, **options: Any) -> Stream:
-        self.called.append(path.rpartition(".")[2])
-        return super().stream(path, *message, **options)
 
 
 def test_a_list_is_one_call(daemon: Daemon, namespace: str) -> None:

@@ -14,6 +14,7 @@ from containerd_lite import Client, ProgressEvent
 from containerd_lite.errors import NotFound
 from containerd_lite.services.leases import LeaseService
 from containerd_lite.store.daemon import DaemonStore
+from tests.e2e.recorder import Recorder
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
@@ -263,3 +264,40 @@ def test_what_an_earlier_writer_left(client: Client, registry: Registry) -> None
     size = len(image.blobs[wrong])
     resumed, afresh = [left + buffer, left + 2 * buffer, size], [buffer, 2 * buffer, size]
     assert offsets(wrong) == resumed + afresh
+
+
+@pytest.mark.generations
+@pytest.mark.parametrize("layers", [1, 60])
+def test_a_pull_of_what_is_there_takes_few_calls(
+    daemon: Daemon, namespace: str, registry: Registry, layers: int
+) -> None:
+    """Whatever the number of layers."""
+    image = images.random_image([1000] * layers, seed=60)
+    ref = images.push(image, registry.host, f"again-{layers}", "1")
+    channel = Recorder(daemon.address)
+    with channel:
+        client = Client(channel=channel, namespace=namespace)
+        first = client.pull(ref)
+        channel.called.clear()
+        again = client.pull(ref)
+        assert len(channel.called) <= 12, channel.called
+        assert again == first
+        assert again.is_unpacked()
+        again.delete(sync=True)
+
+
+@pytest.mark.generations
+def test_a_pull_of_what_is_half_there(daemon: Daemon, client: Client, registry: Registry) -> None:
+    """The lease holds what is there, and the rest is fetched; labels are set for both."""
+    image = images.random_image([1000] * 9, seed=61)
+    name = images.push(image, registry.host, "half", "1")
+    whole = client.pull(name)
+    before = content_labels(daemon, client.namespace)
+    gone = [layer["digest"] for layer in image.layers[::2]]
+    for digest in gone:
+        client.content_store.delete(digest)
+        before[digest] = {label for label in before[digest] if "uncompressed" not in label}
+    assert client.pull(name) == whole
+    assert content_labels(daemon, client.namespace) == before
+    assert client.check(name).is_complete
+    whole.delete(sync=True)

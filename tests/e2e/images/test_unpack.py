@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from containerd_lite import Client
+from containerd_lite import Client, ProgressEvent
 from containerd_lite.errors import ContainerdError, DiffIDMismatch, InvalidArgument, NotFound
 from containerd_lite.images.image import Image
 from containerd_lite.images.job import Job
+from containerd_lite.images.known_content import KnownContent
 from containerd_lite.images.unpack.apply import Applier, Prepared, Step
+from containerd_lite.oci.config import chain_ids
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.services.leases import Resource
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -25,6 +28,8 @@ from tests.harness.registry import Registry
 pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures("nothing_left")]
 
 REF = "containerd.io/snapshot.ref"
+DIFF_ID = "containerd.io/snapshot/diff-id"
+PARENT = "containerd.io/snapshot/parent-chain-id"
 _RAW_BLOCK = 128 << 10
 
 BELOW = images.layer(
@@ -109,7 +114,7 @@ def test_a_layer_by_itself_keeps_its_whiteouts(
     image = fetched(images.build([BELOW, ABOVE]))
     layer, diff_id = image.manifest().layers[1], image.rootfs()[1]
     snapshots = client.snapshot_service("overlayfs")
-    applier = Applier(client.content_store, snapshots, client.diff_service, Job())
+    applier = Applier(KnownContent(client.content_store), snapshots, client.diff_service, Job())
     step = Step(layer, diff_id, "mine", "the one below")
     with client.lease():
         prepared = applier.prepare(step, "")
@@ -173,29 +178,33 @@ def test_120_layers(client: Client, daemon: Daemon, namespace: str, registry: Re
 def test_snapshots_are_labelled_as_the_daemon_labels_them(
     client: Client, daemon: Daemon, namespace: str, registry: Registry
 ) -> None:
-    """Which shows from 2.x on: an older ``ctr`` unpacks by a way of its own, without labels."""
+    """Older daemons set fewer labels: ``snapshot.ref`` alone before 2.3, and ``ctr`` 1.x none."""
     image = images.random_image([2000, 3000], seed=90)
     name = images.push(image, registry.host, "labels", "latest")
-    client.pull(name)
+    pulled = client.pull(name)
 
-    def told(where: str) -> list[images.Json]:
+    def told(where: str) -> dict[str, images.Json]:
         lines = daemon.ctr("snapshots", "ls", namespace=where).stdout.decode().splitlines()
-        names = sorted(line.split()[0] for line in lines[1:])
+        names = [line.split()[0] for line in lines[1:]]
         info = ("snapshots", "info")
         found = [json.loads(daemon.ctr(*info, one, namespace=where).stdout) for one in names]
-        return [{**one, "Created": "", "Updated": ""} for one in found]
+        return {one["Name"]: {**one, "Created": "", "Updated": ""} for one in found}
 
     ours = told(namespace)
-    assert len(ours) == 2
-    assert all(one["Labels"] == {REF: one["Name"]} for one in ours)
+    (bottom, second), top = pulled.rootfs(), pulled.unpack()
+    assert {one: about["Labels"] for one, about in ours.items()} == {
+        bottom: {REF: bottom, DIFF_ID: bottom},
+        top: {REF: top, DIFF_ID: second, PARENT: bottom},
+    }
     theirs = daemon.new_namespace()
     daemon.ctr("images", "pull", "--plain-http", name, namespace=theirs)
-    if daemon.version_info >= (2,):
-        assert told(theirs) == ours
-    else:
-        assert told(theirs) == [
-            {key: value for key, value in one.items() if key != "Labels"} for one in ours
-        ]
+    known = {REF, DIFF_ID, PARENT} if daemon.version_info >= (2, 3) else {REF}
+    for about in ours.values():
+        if daemon.version_info >= (2,):
+            about["Labels"] = {key: about["Labels"][key] for key in known & {*about["Labels"]}}
+        else:
+            del about["Labels"]
+    assert told(theirs) == ours
     daemon.ctr("images", "rm", "--sync", name, namespace=theirs)
 
 
@@ -234,6 +243,59 @@ def test_images_that_contradict_themselves(
             image_of.unpack()
         assert kinds_of(client) == ["committed"] * stays
     assert not image_of.is_unpacked()
+
+
+@pytest.mark.generations
+def test_below_a_wrong_layer_all_is_kept(client: Client, registry: Registry) -> None:
+    """Also where layers are unpacked side by side, and the wrong one is the first to be there."""
+
+    def third_wrong(config: images.Json) -> None:
+        config["rootfs"]["diff_ids"][2] = images.digest_of(b"something else")
+
+    sizes = [8_000_000, 8_000_000, 1000, 1000, 8_000_000]
+    image = images.random_image(sizes, seed=94, change_config=third_wrong)
+    name = images.push(image, registry.host, "third-wrong", "latest")
+    with client.lease():
+        with pytest.raises(DiffIDMismatch, match=image.layers[2]["digest"]):
+            client.pull(name)
+        found = {info.name for info in client.snapshot_service().list()}
+        assert found == {*chain_ids(image.config["rootfs"]["diff_ids"][:2])}
+
+
+@pytest.mark.generations
+@pytest.mark.parametrize("is_released", [False, True], ids=["held", "gone"])
+def test_the_image_below_is_deleted_while_another_is_unpacked_on_it(
+    client: Client, registry: Registry, is_released: bool
+) -> None:
+    """Its snapshots are held; if they go nevertheless, they are made again, and no layer twice."""
+    layers = [images.layer({f"file-{n}": bytes([n]) * 100_000}) for n in range(4)]
+    lower, upper = (
+        images.push(images.build(layers[:size]), registry.host, f"shared-{size}", "1")
+        for size in (2, 4)
+    )
+    top = client.pull(lower).unpack()
+    before = client.snapshot_service().stat(top)
+    applied: list[str] = []
+
+    def watch(event: ProgressEvent) -> None:
+        if event.stage != "unpacking":
+            return
+        if not applied:
+            if is_released:
+                (lease,) = client.lease_service.list()
+                held = Resource(top, "snapshots/overlayfs")
+                client.lease_service.delete_resource(lease.id, held)
+            client.image_service.delete(lower, sync=True)
+        applied.append(event.name)
+
+    image = client.pull(upper, progress=watch)
+    digests = [images.digest_of(layer.blob) for layer in layers]
+    is_made_again = is_released and client.snapshot_service().can_rebase()
+    assert sorted(applied) == sorted(digests if is_made_again else digests[2:])
+    assert (client.snapshot_service().stat(top) == before) is not is_made_again
+    assert image.is_unpacked()
+    assert client.check(upper).is_complete
+    assert kinds_of(client) == ["committed"] * 4
 
 
 def kinds_of(client: Client) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,46 @@ def test_the_daemon_does_what_it_can(
     client.pull(busybox, via="auto", handlers=[lambda descriptor: ()], resume=True)
     client.pull(busybox, via="client")
     assert sees_transfers == expected
+
+
+def failing(stage: str) -> Callable[[ProgressEvent], None]:
+    """A progress function that fails at a stage."""
+
+    def tell(event: ProgressEvent) -> None:
+        if event.stage == stage:
+            raise ValueError("enough")
+
+    return tell
+
+
+@pytest.mark.parametrize("stage", ["resolving", "downloaded", "done"])
+def test_a_pull_that_fails_changes_no_name(
+    daemon: Daemon, client: Client, busybox: str, registry: Registry, stage: str
+) -> None:
+    """Though the daemon names the image before the pull has ended."""
+    if daemon.version_info < (2,):
+        pytest.skip("the daemon pulls only from registries that speak TLS")
+    with pytest.raises(ValueError, match="enough"):
+        client.pull(busybox, via="daemon", progress=failing(stage))
+    assert client.list_images() == []
+    earlier = client.tag(client.pull(busybox), f"{registry.host}/moved:1")
+    other = images.push(images.random_image([300_000], seed=9), registry.host, "moved", "1")
+    with pytest.raises(ValueError, match="enough"):
+        client.pull(other, via="daemon", progress=failing(stage), unpack=False)
+    assert client.get_image(other).target == earlier.target
+
+
+def test_an_import_that_fails_changes_no_name(
+    daemon: Daemon, client: Client, busybox: str, tmp_path: Path
+) -> None:
+    if not has_transfer(daemon):
+        pytest.skip("containerd imports by itself since 1.7")
+    image = client.pull(busybox)
+    client.export_images(tmp_path / "archive.tar", image)
+    image.delete(sync=True)
+    with pytest.raises(ValueError, match="enough"):
+        client.import_images(tmp_path / "archive.tar", via="daemon", progress=failing("done"))
+    assert client.list_images() == []
 
 
 def test_what_it_cannot_is_told(client: Client, busybox: str) -> None:

@@ -158,9 +158,28 @@ def test_cleanup(client: Client, daemon: Daemon) -> None:
         client.snapshot_service("no such").cleanup()
 
 
-def test_a_parent_in_commit_is_refused(snapshots: SnapshotService, daemon: Daemon) -> None:
-    """No Debian daemon has a snapshotter that can: all would leave the parent out, silently."""
+def can_rebase(snapshots: SnapshotService, daemon: Daemon) -> bool:
+    return snapshots.snapshotter == "overlayfs" and daemon.version_info >= (2, 2)
+
+
+def test_a_parent_in_commit(snapshots: SnapshotService, daemon: Daemon) -> None:
+    """Without the capability, ``native`` of 2.3 takes it, and lacks the files of the parent."""
+    assert snapshots.can_rebase() is can_rebase(snapshots, daemon)
     snapshots.prepare("key", "", ROOT)
+    if can_rebase(snapshots, daemon):
+        with pytest.raises(NotFound):
+            snapshots.commit("name", "key", ROOT, parent="below")
+        assert [info.kind for info in snapshots.list()] == ["active"]
+        snapshots.prepare("lower", "", ROOT)
+        snapshots.commit("below", "lower", ROOT)
+        snapshots.commit("name", "key", ROOT, parent="below")
+        assert snapshots.stat("name").parent == "below"
+        (mount,) = snapshots.view("look", "name", ROOT)
+        assert len(mount.options[0].removeprefix("lowerdir=").split(":")) == 2
+        assert mount.is_read_only
+        for name in ("look", "name", "below"):
+            snapshots.remove(name)
+        return
     with pytest.raises(Unimplemented) as caught:
         snapshots.commit("name", "key", parent="below")
     assert daemon.version in caught.value.remedy

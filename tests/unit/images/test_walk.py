@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from containerd_lite.errors import Cancelled, InvalidArgument
+from containerd_lite.errors import Cancelled, InvalidArgument, ResourceExhausted
 from containerd_lite.images.job import Job
 from containerd_lite.images.walk import (
     MAX_DESCRIPTORS,
@@ -106,7 +106,7 @@ def test_breadth_is_bounded(dispatch: bool) -> None:
     def wide(descriptor: Descriptor) -> Sequence[Descriptor]:
         return many if number(descriptor) == 1 else ()
 
-    with pytest.raises(InvalidArgument, match=f"more than {MAX_DESCRIPTORS} descriptors"):
+    with pytest.raises(ResourceExhausted, match=f"more than {MAX_DESCRIPTORS} descriptors"):
         run(wide, dispatch, named(1))
 
 

@@ -1,4 +1,4 @@
-"""``Any`` values: containerd's bare names, JSON of the runtime spec, types that nobody knows."""
+"""``Any`` values: containerd's bare names, JSON of the runtime spec, unknown types; and mounts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from containerd_lite.errors import InvalidArgument, ProtocolError
 from containerd_lite.schema.pool import CONTAINERD
-from containerd_lite.services._types import AnyValue, runtime_spec
+from containerd_lite.services._types import AnyValue, Mount, runtime_spec
 
 pytestmark = pytest.mark.backend
 
@@ -84,3 +84,26 @@ def test_bytes_that_are_no_such_thing(name: str, value: bytes) -> None:
 def test_fields_that_are_none() -> None:
     with pytest.raises(InvalidArgument, match="has no field 'no_pivot'"):
         AnyValue.of("containerd.runc.v1.Options", {"no_pivot": True})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "is_read_only"),
+    [
+        ("bind", ("rbind", "ro"), True),
+        ("bind", ("rbind", "rw"), False),
+        ("bind", (), False),
+        ("erofs", ("rw",), True),
+        ("format/erofs", (), True),
+        ("overlay", ("lowerdir=/a:/b",), True),
+        ("overlay", ("upperdir=/u", "workdir=/w", "lowerdir=/a"), False),
+        ("overlay", ("lowerdir=/a,upperdir=/u",), False),
+        ("overlay", ("upperdir=/u,ro",), True),
+        ("format/mkdir/overlay", ("upperdir={{ mount 0 }}/upper",), False),
+        ("format/mkdir/overlay", ("ro", "lowerdir={{ overlay 0 1 }}"), True),
+        ("ext4", ("rw", "loop"), False),
+        ("ext4", ("ro,loop",), False),  # only an overlay's options are split
+    ],
+)
+def test_mounts_that_are_read_only(kind: str, options: tuple[str, ...], is_read_only: bool) -> None:
+    """core/mount/mount.go, ReadOnly."""
+    assert Mount(kind, "/source", options=options).is_read_only is is_read_only
