@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from ctypes import CDLL, c_char_p, c_int, c_ulong, get_errno
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +18,11 @@ from ..system import of_system
 from ..undo import Undo
 from ._types import Mount
 from .mount_options import flags_and_data
+
+try:
+    import ctypes
+except ImportError:  # some builds of Python lack it, and can use the rest of the package
+    ctypes = None  # type: ignore[assignment]
 
 # Flags of mount(2) and umount2(2), from Linux' sys/mount.h.
 _RDONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
@@ -52,6 +56,7 @@ def mounted(mounts: tuple[Mount, ...]) -> Iterator[Path]:
     """
     if sys.platform != "linux":
         raise Unimplemented("only Linux can mount the files of a snapshot", remedy="Run on Linux")
+    _libc()  # raises Unimplemented where the clean-up would, too
     # The mounted folder's own mode would let other users in, so the folder above keeps them out.
     outer = Path(tempfile.gettempdir(), f"containerd-lite-{os.urandom(8).hex()}")
     root = outer / "rootfs"
@@ -176,14 +181,24 @@ def _unmounted(root: Path) -> bool:
                 raise
         else:
             return True
-    return True
+    raise AssertionError("unreachable")
 
 
 @lru_cache(maxsize=1)
-def _libc() -> CDLL:
-    libc = CDLL(None, use_errno=True)
-    libc.mount.argtypes = [c_char_p, c_char_p, c_char_p, c_ulong, c_char_p]
-    libc.umount2.argtypes = [c_char_p, c_int]
+def _libc() -> ctypes.CDLL:
+    """Return the C library.
+
+    Raises:
+        Unimplemented: This Python has no ``ctypes``.
+    """
+    if ctypes is None:
+        raise Unimplemented(
+            "this Python cannot call mount(2)", remedy="Use a Python with the module ctypes"
+        )
+    text = ctypes.c_char_p
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mount.argtypes = [text, text, text, ctypes.c_ulong, text]
+    libc.umount2.argtypes = [text, ctypes.c_int]
     return libc
 
 
@@ -199,5 +214,7 @@ def _mount(
 
 
 def _check(result: int) -> None:
+    """Raise the ``OSError`` of a call that failed."""
     if result:
-        raise OSError(get_errno(), os.strerror(get_errno()))
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
