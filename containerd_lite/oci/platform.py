@@ -41,7 +41,11 @@ _CANONICAL_VARIANTS = {
     ("arm", ""): "v7",
 }
 
-_OS_PATTERN = lazy_pattern(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?")
+#: Character that the text form of a version or feature escapes → its escape. The last one escapes
+#: the escapes.
+_ESCAPES = {"+": "%2B", "(": "%28", ")": "%29", "/": "%2F", "%": "%25"}
+_OPTION = r"(?:[A-Za-z0-9_.-]|%2[BF589])"
+_OS_PATTERN = lazy_pattern(rf"([A-Za-z0-9_-]+)(?:\(({_OPTION}*)((?:\+{_OPTION}+)*)\))?")
 _PART_PATTERN = lazy_pattern(r"[A-Za-z0-9_.-]+")
 _FIELDS = ("architecture", "os", "os.version", "os.features", "variant")
 #: arm64/v9.x has all features of arm64/v8.(x+5).
@@ -96,8 +100,20 @@ class Platform:
         return value
 
     def __str__(self) -> str:
-        system = f"{self.os}({self.os_version})" if self.os_version else self.os
+        features = sorted({*self.os_features} - {""})
+        options = "+".join(map(_escaped, (self.os_version, *features)))
+        system = f"{self.os}({options})" if options else self.os
         return "/".join(part for part in (system, self.architecture, self.variant) if part)
+
+
+def _escaped(option: str) -> str:
+    return option.translate({ord(character): escape for character, escape in _ESCAPES.items()})
+
+
+def _unescaped(option: str) -> str:
+    for character, escape in _ESCAPES.items():
+        option = option.replace(escape, character)
+    return option
 
 
 def _normalise_os(name: str) -> str:
@@ -156,7 +172,8 @@ def parse(text: str) -> Platform:
     """Parse a platform, and return its canonical form.
 
     Args:
-        text: ``os[(version)]``, ``architecture`` or ``os/architecture[/variant]``. If the
+        text: ``os``, ``architecture`` or ``os/architecture[/variant]``. The version and the
+            features of the operating system can follow it: ``os(version+feature+feature)``. If the
             operating system or the architecture is missing, this machine's value is used.
 
     Raises:
@@ -167,11 +184,12 @@ def parse(text: str) -> Platform:
     system = _OS_PATTERN.fullmatch(first)
     if system is None or len(others) > 2 or not all(map(_PART_PATTERN.fullmatch, others)):
         _refuse(text, "is not a platform")
-    os, version = _normalise_os(system[1]), system[2] or ""
+    os, version = _normalise_os(system[1]), _unescaped(system[2] or "")
+    features = tuple(map(_unescaped, (system[3] or "").split("+")[1:]))
     if others:
-        return normalise(Platform(os, others[0], "".join(others[1:]), version))
+        return normalise(Platform(os, others[0], "".join(others[1:]), version, features))
     if os in _OPERATING_SYSTEMS:
-        return replace(default(), os=os, os_version=version)
+        return normalise(replace(default(), os=os, os_version=version, os_features=features))
     architecture, variant = _normalise_architecture(first, "")
     if architecture not in _ARCHITECTURES:
         _refuse(text, "is not a known operating system or architecture")

@@ -34,7 +34,8 @@ def test_capabilities(daemon: Daemon, client: Client) -> None:
     unusable = plugins(daemon, "skip") | plugins(daemon, "error")
     assert set(found.failed) == {f"{one}.{id}" for one, id in unusable}
     assert all(found.failed.values())
-    assert {platform.partition("/")[0] for platform in found.platforms} == {"linux"}
+    systems = {"linux", "linux(+erofs)"} if daemon.version_info >= (2, 3) else {"linux"}
+    assert {platform.partition("/")[0] for platform in found.platforms} == systems
 
 
 def test_each_generation_has_more(daemon: Daemon, client: Client) -> None:

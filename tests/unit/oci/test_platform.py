@@ -10,6 +10,7 @@ from containerd_lite.errors import InvalidArgument
 from containerd_lite.oci import platform as platforms
 from containerd_lite.oci.document import Document
 from containerd_lite.oci.platform import Platform, normalise, parse, rank, vector
+from containerd_lite.records import replace
 
 HERE = platforms.default()
 
@@ -36,6 +37,11 @@ HERE = platforms.default()
         ("linux/riscv64", Platform("linux", "riscv64")),
         ("macos/arm64", Platform("darwin", "arm64")),
         ("windows(10.0.17763)/amd64", Platform("windows", "amd64", "", "10.0.17763")),
+        ("linux(+erofs)/amd64", Platform("linux", "amd64", os_features=("erofs",))),
+        ("linux(+b+a+b)/arm64/v8", Platform("linux", "arm64", os_features=("a", "b"))),
+        ("windows(10.0+win32k)/amd64", Platform("windows", "amd64", "", "10.0", ("win32k",))),
+        ("linux(a%2Bb+%2528%2F)/amd64", Platform("linux", "amd64", "", "a+b", ("%28/",))),
+        ("linux(+erofs)", replace(HERE, os="linux", os_features=("erofs",))),
         ("strange/odd", Platform("strange", "odd")),
         ("arm64", Platform(HERE.os, "arm64")),
         ("ppc64le", Platform(HERE.os, "ppc64le")),
@@ -51,7 +57,8 @@ def test_specifiers(text: str, wanted: Platform) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "/", "linux/", "/amd64", "linux/*", "*", "a/b/c/d", "linux/amd64/v3/x", "odd", "li nux/a",
-     "linux/amd64\n", "linux(/amd64", "linux/amd64/", "lin.ux/amd64"],
+     "linux/amd64\n", "linux(/amd64", "linux(+)/amd64", "linux(%zz)/amd64", "linux/amd64/",
+     "lin.ux/amd64"],
 )  # fmt: skip
 def test_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="linux/amd64"):
