@@ -316,6 +316,8 @@ class SandboxController(Service):
 
         Raises:
             NotFound: The sandbox does not exist.
+            Unimplemented: The controller is the ``podsandbox`` of a daemon before 2.4.
+            Unknown: The pod of a ``podsandbox`` has no ``cgroup_parent``.
         """
         from .metrics import metric_of
 
@@ -327,13 +329,18 @@ class SandboxController(Service):
     ) -> None:
         """Pass a changed record to the controller of a sandbox. Since 2.0.
 
-        The daemon's own controllers accept this call and do nothing.
+        The daemon's own controllers accept this call and do nothing, but since 2.4 the controller
+        ``shim`` passes the record to the shim.
 
         Args:
             id: The id of the sandbox.
             sandbox: The changed record.
             fields: The names of the changed fields. Default: all fields.
             sandboxer: The name of the controller.
+
+        Raises:
+            NotFound: The sandbox does not exist. Since 2.4.
+            Unimplemented: The shim does not accept changes. Since 2.4.
         """
         request = {
             **_id_fields(id, sandboxer),

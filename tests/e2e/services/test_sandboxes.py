@@ -23,6 +23,7 @@ from containerd_lite.errors import (
     Unimplemented,
     Unknown,
 )
+from containerd_lite.services import cgroups1, cgroups2
 from containerd_lite.services._types import AnyValue, Mount, runtime_spec
 from containerd_lite.services.sandboxes import SandboxController, SandboxRecord, SandboxStore
 from tests.e2e.services.conftest import CALLED, Recorder
@@ -275,7 +276,11 @@ def test_the_shim_controller_of_2(daemon: Daemon, controller: SandboxController)
             call("none")
     assert controller.status("none").exited_at is not None
     controller.stop("none")
-    controller.update("none", nowhere, ["labels"])
+    if daemon.version_info >= (2, 4):  # it asks the shim
+        with pytest.raises(NotFound):
+            controller.update("none", nowhere, ["labels"])
+    else:
+        controller.update("none", nowhere, ["labels"])
 
 
 @contextmanager
@@ -293,14 +298,20 @@ def pods(daemon: Daemon, registry: Registry) -> Iterator[tuple[Daemon, Client]]:
         Daemon(daemon.generation, extra="\n".join(extra)) as own,
         Recorder(own.address, CALLED.setdefault(own.version, set())) as channel,
     ):
-        yield own, Client(channel=channel, namespace="k8s.io")
+        client = Client(channel=channel, namespace="k8s.io")
+        if own.version_info >= (2, 3):  # the CRI fetches the image, and the controller no longer
+            client.pull(name)
+        yield own, client
 
 
-def pod(id: str) -> SandboxRecord:
+def pod(id: str, cgroup_parent: str = "") -> SandboxRecord:
     """A pod on the machine's network, as the CRI keeps it (its store/sandbox/metadata.go)."""
     config = {
         "metadata": {"name": id, "uid": "u", "namespace": "default"},
-        "linux": {"security_context": {"namespace_options": {"network": 2}}},
+        "linux": {
+            "cgroup_parent": cgroup_parent,
+            "security_context": {"namespace_options": {"network": 2}},
+        },
     }
     metadata = {"Version": "v1", "Metadata": {"ID": id, "Name": id, "Config": config}}
     kind = "github.com/containerd/cri/pkg/store/sandbox/Metadata"
@@ -336,9 +347,15 @@ def _drive(daemon: Daemon, client: Client, id: str, name: str) -> None:
     assert status.created_at == started.created_at == client.load_container(id).info.created_at
     assert json.loads(status.info["info"])["pid"] == started.pid
     controller.update(id, pod(id), ["labels"], sandboxer=name)
-    for call in (controller.metrics, controller.platform):
-        with pytest.raises(Unimplemented, match="not implemented"):
-            call(id, sandboxer=name)
+    with pytest.raises(Unimplemented, match="not implemented"):
+        controller.platform(id, sandboxer=name)
+    without = (
+        (Unknown, "has no cgroup parent")
+        if daemon.version_info >= (2, 4)
+        else (Unimplemented, "not implemented")
+    )
+    with pytest.raises(without[0], match=without[1]):
+        controller.metrics(id, sandboxer=name)
     with pytest.raises(DeadlineExceeded):
         controller.with_options(timeout=0.05).wait(id, sandboxer=name)
     controller.stop(id, 5, sandboxer=name)
@@ -351,3 +368,22 @@ def _drive(daemon: Daemon, client: Client, id: str, name: str) -> None:
         controller.status(id, sandboxer=name)
     assert client.containers() == []
     client.sandbox_store.delete(id)
+
+
+@pytest.mark.registry
+def test_metrics_of_a_pod_with_a_cgroup(daemon: Daemon, registry: Registry) -> None:
+    """They came with 2.4."""
+    if daemon.version_info < (2, 4):
+        return
+    with pods(daemon, registry) as (own, client):
+        controller, record = client.sandbox_controller, pod("pod", f"/{own.namespace}")
+        client.sandbox_store.create(record)
+        controller.create("pod", sandbox=record, sandboxer="podsandbox")
+        controller.start("pod", sandboxer="podsandbox")
+        found = controller.metrics("pod", sandboxer="podsandbox")
+        assert found is not None
+        assert isinstance(found.data, cgroups1.Metrics | cgroups2.Metrics)
+        assert found.data.memory is not None
+        controller.stop("pod", 5, sandboxer="podsandbox")
+        controller.shutdown("pod", sandboxer="podsandbox")
+        client.sandbox_store.delete("pod")
