@@ -250,7 +250,7 @@ class DaemonWriter:
             mismatch = kind(error.message, operation=error.operation, address=error.address)
             if kind is DigestMismatch and self._expected and not _is_sha256(self._expected):
                 mismatch.remedy = (
-                    "Pull the image into a layout; containerd supports sha256 digests only"
+                    "Pull the image into a layout; containerd before 2.3 supports only sha256"
                 )
             raise mismatch from error
         self.close()
