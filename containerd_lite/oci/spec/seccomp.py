@@ -1,6 +1,7 @@
 """The seccomp profile that ``ctr run --seccomp`` uses (containerd's ``contrib/seccomp``).
 
-The rules are the same as in containerd 2.2.5 and later. The rules deny AF_ALG and AF_VSOCK sockets.
+The rules are the same as in containerd 2.3.7 and 2.4.2. They allow each socket family that Linux
+defines, except AF_ALG and AF_VSOCK.
 """
 
 from __future__ import annotations
@@ -59,9 +60,14 @@ writev
 #: Each row has a system call, a comparison, and a value with which the first argument is compared.
 #: The profile allows a system call if one of its rows matches.
 _ALLOWED_BY_ARGUMENT = (
-    ("socket", "LT", 38),  # AF_ALG is 38
-    ("socket", "EQ", 39),
-    ("socket", "GT", 40),  # AF_VSOCK is 40
+    # runc cannot combine two comparisons of one argument: a range has no lower bound.
+    ("socket", "LT", 38),  # AF_UNIX is 1, AF_CAIF is 37; AF_ALG is 38
+    ("socket", "EQ", 39),  # AF_NFC; AF_VSOCK is 40
+    ("socket", "EQ", 41),  # AF_KCM
+    ("socket", "EQ", 42),  # AF_QIPCRTR
+    ("socket", "EQ", 43),  # AF_SMC
+    ("socket", "EQ", 44),  # AF_XDP
+    ("socket", "EQ", 45),  # AF_MCTP, the last family
     ("personality", "EQ", 0),
     ("personality", "EQ", 0x8),
     ("personality", "EQ", 0x20000),

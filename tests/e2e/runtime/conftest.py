@@ -42,6 +42,23 @@ def make(client: Client, image: Image) -> Iterator[Make]:
             container.delete()
 
 
+def hides_heat(daemon: Daemon) -> bool:
+    """Whether a daemon's ctr hides the interrupts and the temperatures of the CPUs, as we do."""
+    return _has(daemon, (2, 0, 14), (2, 2, 9), (2, 3, 6), (2, 4, 0))
+
+
+def closes_families(daemon: Daemon) -> bool:
+    """Whether a daemon's ctr allows only known families of sockets, as we do."""
+    return _has(daemon, (2, 0, 14), (2, 3, 7), (2, 4, 2))
+
+
+def _has(daemon: Daemon, *since: tuple[int, ...]) -> bool:
+    """Whether a daemon has what came with these releases, each the first of its branch."""
+    version = daemon.version_info
+    own = [release for release in since if release[:2] == version[:2]]
+    return version >= (own or since)[-1]
+
+
 def kill_shim(daemon: Daemon, namespace: str, id: str) -> None:
     """As the kernel does when memory runs out."""
     shims = [one for one in debris.shims(daemon.folder, namespace) if one.option("-id") == id]
