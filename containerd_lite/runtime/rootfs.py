@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidArgument, Unimplemented
+from ..errors import InvalidArgument, NotFound
+from ..images import files
 from ..images.image import Image
 from ..oci.spec.fields import Spec, section
 from ..records import record
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 #: ``container:host:size`` with commas between the items.
 _UID_MAPPING = "containerd.io/snapshot/uidmapping"
 _GID_MAPPING = "containerd.io/snapshot/gidmapping"
-
-#: The first id in the container, the first id on the machine, and the number of ids.
-IdMap = tuple[int, int, int]
 
 
 @record(frozen=True)
@@ -53,7 +51,8 @@ class Rootfs:
         Raises:
             AlreadyExists: A snapshot with the container's id as its key exists.
             NotFound: The snapshot that the option names does not exist.
-            Unimplemented: The snapshotter cannot map ids.
+            InvalidArgument: The maps of a user namespace lack id 0, or the owner of a file.
+            Unimplemented: The snapshotter can neither map ids nor get a copy of the files.
         """
         key, snapshotter = options.get("snapshot"), options.get("snapshotter")
         if key is not None:
@@ -63,10 +62,8 @@ class Rootfs:
         if image is None:
             return cls()
         snapshots = backend.snapshots(snapshotter)
-        labels = _id_map_labels(snapshots, options)
         parent = image.unpack(snapshots.snapshotter)
-        create = snapshots.view if options.get("view") else snapshots.prepare
-        create(id, parent, labels)
+        _create(backend, snapshots, id, parent, options)
         return cls(snapshots.snapshotter, id, snapshots)
 
     def remove(self) -> None:
@@ -97,29 +94,43 @@ def set_rootfs(spec: Spec, image: Image | None, options: ContainerOptions) -> No
     section(spec, "root")["path"] = path
 
 
-def _id_map_labels(snapshots: SnapshotService, options: ContainerOptions) -> dict[str, str] | None:
-    """Return the labels that make a snapshotter map the files' owners into a user namespace.
+def _create(
+    backend: RuntimeBackend,
+    snapshots: SnapshotService,
+    id: str,
+    parent: str,
+    options: ContainerOptions,
+) -> None:
+    """Make the snapshot. In a user namespace, its files belong to ids of the namespace.
 
-    Return ``None`` if the options map no ids. Raise ``Unimplemented`` if the snapshotter cannot map
-    ids. With such a snapshotter, containerd's Go client mounts a copy of the files and changes the
-    owners of the copy. Therefore the Go client must run as root on the daemon's machine.
+    A snapshotter that cannot map ids gets a parent with other owners, which all containers with the
+    same maps share. Only the first of them has to make it.
     """
-    uids, gids = options.get("uid_map"), options.get("gid_map")
+    create = snapshots.view if options.get("view") else snapshots.prepare
+    uids, gids = options.get("uid_map") or (), options.get("gid_map") or ()
     if not uids and not gids:
-        return None
-    if not snapshots.can_remap():
-        raise Unimplemented(
-            f"snapshotter {snapshots.snapshotter} cannot map ids for a user namespace",
-            remedy="Use the snapshotter overlayfs with containerd 2.0 or later and Linux 5.19 or "
-            "later",
-        )
-    return {
-        _UID_MAPPING: _id_map_text(uids or (), "uid_map"),
-        _GID_MAPPING: _id_map_text(gids or (), "gid_map"),
+        create(id, parent)
+        return
+    labels = {
+        _UID_MAPPING: _id_map_text(uids, "uid_map"),
+        _GID_MAPPING: _id_map_text(gids, "gid_map"),
     }
+    if snapshots.can_remap(several=max(len(uids), len(gids)) > 1):
+        create(id, parent, labels)
+        return
+    remapped = files.remapped_name(parent, uids, gids)
+    try:
+        create(id, remapped)
+    except NotFound:
+        images = backend.images
+        with images.keeping():
+            files.write_remapped(
+                snapshots, backend.differ, images.store, parent=parent, uids=uids, gids=gids
+            )
+            create(id, remapped)
 
 
-def _id_map_text(ids: Sequence[IdMap], option: str) -> str:
+def _id_map_text(ids: Sequence[tuple[int, int, int]], option: str) -> str:
     if not any(inside == 0 for inside, _, _ in ids):
         raise InvalidArgument(
             f"{option} does not map id 0 of the container",

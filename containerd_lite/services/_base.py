@@ -184,14 +184,17 @@ class Service:
 
         The remedy names the daemon's version and the release that added the method.
         """
+        error.remedy = unimplemented_remedy(method.path[1:], self._daemon_version())
+        return translated(error)
+
+    def _daemon_version(self) -> str:
+        """Return the daemon's version, or ``""`` if the daemon does not say it."""
         version = CONTAINERD.method("containerd.services.version.v1.Version/Version")
         try:
             response = self._channel.unary(version.path, timeout=_VERSION_TIMEOUT)
-            daemon = str(decode(version.response, response).version)
+            return str(decode(version.response, response).version)
         except ContainerdError:
-            daemon = ""
-        error.remedy = unimplemented_remedy(method.path[1:], daemon)
-        return translated(error)
+            return ""
 
     def _stream(self, name: str, fields: Fields | None = None) -> MessageStream:
         """Begin a streaming call. If ``fields`` are given, send them as the only request."""

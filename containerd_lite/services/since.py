@@ -1,7 +1,8 @@
 """The release of containerd that added each service and method: for error messages.
 
 The tables list the services and methods that were added after 1.0. Only error messages use the
-tables. To find out what a daemon supports, the client asks the daemon.
+tables. To find out what a daemon supports, the client asks the daemon. ``release_of`` is for
+what no daemon says, such as whether it maps several ranges of ids.
 """
 
 from __future__ import annotations
@@ -60,13 +61,13 @@ def unimplemented_remedy(method: str, daemon: str) -> str:
     text = f"This is containerd {daemon}" if daemon else "The daemon does not say its version"
     if not since:
         return text
-    if _release(daemon) < _release(since):
+    if release_of(daemon) < release_of(since):
         return f"{text}; the method came with {since}"
     reason = _REASONS.get(method, "but a plugin or runtime does not implement the method")
     return f"{text}, which has the method; {reason}"
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release_of(version: str) -> tuple[int, ...]:
     """Return the first two numbers of a version, such as (1, 6) for ``1.6.20~ds1``.
 
     For a version without numbers, return (), which is less than any other tuple.

@@ -15,11 +15,14 @@ from ..transport.channel import Channel
 from ._base import CallContext, Service
 from ._types import Mount, mounts_of
 from .filters import Filter
+from .since import release_of
 
 _PLUGINS = "containerd.services.introspection.v1.Introspection/Plugins"
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 #: Names of capabilities of snapshotters.
 _REBASE, _REMAP = "rebase", "remap-ids"
+#: The first release that maps several ranges of ids (containerd's core/mount).
+_REMAP_SEVERAL = (2, 1)
 SnapshotKind = Literal["unknown", "view", "active", "committed"]
 _KINDS: tuple[SnapshotKind, ...] = ("unknown", "view", "active", "committed")
 
@@ -165,12 +168,18 @@ class SnapshotService(Service):
         """Return whether ``commit`` accepts a parent."""
         return _REBASE in self.capabilities()
 
-    def can_remap(self) -> bool:
+    def can_remap(self, *, several: bool = False) -> bool:
         """Return whether the snapshotter can map the owners of files to other ids. Since 2.0.
 
         If true, the labels of a snapshot can request a mapping to the ids of a user namespace.
+
+        Args:
+            several: Whether the mapping has several ranges of ids. Since 2.1. No capability of a
+                snapshotter says so; this method asks for the daemon's version.
         """
-        return _REMAP in self.capabilities()
+        if _REMAP not in self.capabilities():
+            return False
+        return not several or release_of(self._daemon_version()) >= _REMAP_SEVERAL
 
     def capabilities(self) -> frozenset[str]:
         """Return the names of the snapshotter's capabilities.

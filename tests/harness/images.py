@@ -60,6 +60,7 @@ class Entry:
     gid: int = 0
     kind: bytes = tarfile.REGTYPE
     target: str = ""
+    capability: bytes = b""
 
 
 Files = Mapping[str, bytes | str | Entry | None]
@@ -141,6 +142,9 @@ def layer(files: Files, compression: str = "gzip") -> Layer:
             info = tarfile.TarInfo(path.strip("/"))
             info.type, info.mode, info.linkname = entry.kind, entry.mode, entry.target
             info.uid, info.gid, info.size = entry.uid, entry.gid, len(entry.data)
+            if entry.capability:
+                value = entry.capability.decode("utf-8", "surrogateescape")
+                info.pax_headers = {"SCHILY.xattr.security.capability": value}
             archive.addfile(info, io.BytesIO(entry.data))
     plain = buffer.getvalue()
     if compression == "none":

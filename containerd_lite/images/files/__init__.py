@@ -1,4 +1,4 @@
-"""Reads files in images and snapshots without mounting the images or snapshots."""
+"""Reads, compares and copies the files of images and snapshots without mounting them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from .changes import write_changes as write_changes
     from .image_files import read_layer_files as read_layer_files
     from .image_files import read_snapshot_files as read_snapshot_files
+    from .remapped import remapped_name as remapped_name
+    from .remapped import write_remapped as write_remapped
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "changes": ["write_changes"],
         "image_files": ["read_layer_files", "read_snapshot_files"],
+        "remapped": ["remapped_name", "write_remapped"],
     },
 )

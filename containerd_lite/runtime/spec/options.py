@@ -158,8 +158,9 @@ class SpecOptions(ProcessOptions, total=False):
     #: the networks. Default: ``"private"``.
     network: Literal["host", "none", "private"] | Network | Sequence[Network] | None
     #: Maps of uids for a user namespace. A map consists of the first uid in the container, the
-    #: first uid on the machine, and the number of uids. The option requires ``gid_map``. Default:
-    #: no user namespace.
+    #: first uid on the machine, and the number of uids. The option requires ``gid_map``. If the
+    #: snapshotter cannot map the owners of the image's files, the first container with these maps
+    #: makes a copy of the files. Default: no user namespace.
     uid_map: Sequence[tuple[int, int, int]] | None
     #: Maps of gids for a user namespace, in the form of ``uid_map``. The option requires
     #: ``uid_map``. Default: no user namespace.

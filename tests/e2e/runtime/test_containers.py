@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from containerd_lite.errors import (
     NotFound,
     Unimplemented,
 )
+from containerd_lite.images.files import remapped_name
 from containerd_lite.images.image import Image
 from containerd_lite.runtime.io import Streams
 from containerd_lite.services._types import AnyValue
@@ -306,10 +310,6 @@ def _bare(client: Client) -> str:
 def test_a_user_namespace(daemon: Daemon, client: Client, image: Image) -> None:
     maps: Any = {"uid_map": [(0, 100_000, 65_536)], "gid_map": [(0, 200_000, 65_536)]}
     script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; ls -ln /etc/passwd"
-    if daemon.version_info < (2,):
-        with pytest.raises(Unimplemented, match="cannot map ids"):
-            client.run(image, ["sh", "-c", script], **maps)
-        return
     daemon.folder.chmod(0o711)  # whoever is root in there comes by
     done = client.run(image, ["sh", "-c", script], check=True, **maps)
     uids, gids, who, file = [line.split() for line in done.stdout.decode().splitlines()]
@@ -317,3 +317,99 @@ def test_a_user_namespace(daemon: Daemon, client: Client, image: Image) -> None:
     assert file[2:4] == ["0", "0"]  # the snapshotter shows root's files as the container's root's
     with pytest.raises(InvalidArgument, match="does not map id 0"):
         client.run(image, ["true"], uid_map=[(1, 100_000, 10)], gid_map=[(0, 1000, 10)])
+
+
+#: Several ranges. The larger ids on the machine do not fit into the fields of a plain tar header.
+RANGES: Any = {
+    "uid_map": [(0, 100_000, 1000), (1000, 3_000_000, 10)],
+    "gid_map": [(0, 200_000, 1000), (1000, 4_000_000, 10)],
+}
+LONG = "a" * 120
+#: All of the first 32 capabilities, as a file has them (struct vfs_cap_data). No text is such.
+CAPABILITY = b"\1\0\0\2" + b"\xff" * 4 + b"\0" * 12
+
+
+@pytest.fixture
+def owned(client: Client, registry: Registry) -> Image:
+    """An image whose files belong to several users."""
+    app = images.Entry(b"#!/bin/sh\n", mode=0o755, uid=1000, gid=5, capability=CAPABILITY)
+    files: images.Files = {
+        "data": images.Entry(mode=0o755, uid=1000, gid=1001, kind=tarfile.DIRTYPE),
+        "data/app": app,
+        "data/hard": replace(app, data=b"", kind=tarfile.LNKTYPE, target="data/app"),
+        "data/soft": "app",
+        f"data/{LONG}": images.Entry(b"x", mode=0o4711, uid=7, gid=1009),
+    }
+    built = images.build([images._busybox_layer("gzip"), images.layer(files)], env=["PATH=/bin"])
+    return client.pull(images.push(built, registry.host, "owned", "latest"))
+
+
+@pytest.mark.generations
+@pytest.mark.parametrize("snapshotter", ["overlayfs", "native"])
+def test_a_user_namespace_of_several_ranges(
+    daemon: Daemon, client: Client, owned: Image, snapshotter: str
+) -> None:
+    """The snapshotter maps them, or the files are copied once for all containers with the map."""
+    daemon.folder.chmod(0o711)
+    snapshots, parent = client.snapshot_service(snapshotter), owned.unpack(snapshotter)
+    before = {info.name for info in snapshots.list()}
+    script = (
+        "cat /proc/self/uid_map; cd /data; stat -c '%u:%g %a' / . app a*a; stat -c %h app;"
+        " cat soft; touch x"
+    )
+    said = """\
+         0     100000       1000
+      1000    3000000         10
+0:0 755
+1000:1001 755
+1000:5 755
+7:1009 4711
+2
+#!/bin/sh
+"""
+    options: Any = {"snapshotter": snapshotter, "user": "1000:1001", **RANGES}
+    with client.lease():  # without a container that uses it, a copy goes at the next collection
+        for _ in range(2):
+            done = client.run(owned, ["sh", "-c", script], check=True, **options)
+            assert done.stdout.decode() == said
+        copies = {info.name for info in snapshots.list()} - before
+        assert snapshots.can_remap(several=True) is not bool(copies)
+        if snapshotter == "overlayfs" and daemon.version_info >= (2, 1):
+            assert copies == set()
+            return
+        assert copies == {remapped_name(parent, RANGES["uid_map"], RANGES["gid_map"])}
+        (mount,) = snapshots.view("look", copies.pop())
+        app = f"{mount.source}/data/app"
+        assert (os.stat(app).st_uid, os.stat(app).st_gid) == (3_000_000, 200_005)
+        assert os.getxattr(app, "security.capability") == CAPABILITY
+        snapshots.remove("look")
+
+
+@pytest.mark.generations
+def test_a_copy_that_ctr_made(daemon: Daemon, namespace: str, client: Client, image: Image) -> None:
+    if daemon.version_info < (2, 1):
+        return  # its ctr takes one range, and names the copy in another way
+    # ctr maps a file twice that has two names: this image has no such file.
+    daemon.folder.chmod(0o711)
+    snapshots, parent = client.snapshot_service("native"), image.unpack("native")
+    flags = [
+        f"--{name[:3]}map={inside}:{outside}:{size}"
+        for name, ranges in RANGES.items()
+        for inside, outside, size in ranges
+    ]
+    flags = ["--snapshotter", "native", *flags]
+    daemon.ctr("run", *flags, image.name, "theirs", "true", namespace=namespace)
+    names = {info.name for info in snapshots.list()}
+    assert names >= {parent, remapped_name(parent, RANGES["uid_map"], RANGES["gid_map"])}
+    done = client.run(image, ["id", "-u"], snapshotter="native", check=True, **RANGES)
+    assert done.stdout == b"0\n"
+    assert {info.name for info in snapshots.list()} == names
+    daemon.ctr("containers", "rm", "theirs", namespace=namespace)
+
+
+def test_an_owner_that_is_not_mapped(client: Client, owned: Image) -> None:
+    few: Any = {"uid_map": [(0, 100_000, 1000)], "gid_map": [(0, 200_000, 2000)]}
+    with pytest.raises(InvalidArgument, match="data' belongs to uid 1000, which uid_map") as told:
+        client.run(owned, ["true"], snapshotter="native", **few)
+    assert told.value.remedy == "Add an item for 1000 to uid_map"
+    assert {info.kind for info in client.snapshot_service("native").list()} == {"committed"}

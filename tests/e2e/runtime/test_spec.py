@@ -12,7 +12,6 @@ from typing import Any, cast
 import pytest
 
 from containerd_lite import Client
-from containerd_lite.errors import Unimplemented
 from containerd_lite.images.image import Image
 from containerd_lite.oci.spec import Mount
 from containerd_lite.runtime.spec.host import cpu_paths
@@ -85,11 +84,8 @@ CASES: dict[str, Case] = {
     ),
     "a spec of one's own": (("--config", "SPEC"), {"spec": "SPEC"}),
 }  # fmt: skip
-#: What a generation's ctr has no flag for, or its snapshotter no way.
-MISSING = {
-    "1.6": {"user", "hostname", "cpuset", "user namespace"},
-    "1.7": {"cpuset", "user namespace"},
-}
+#: What a generation's ctr has no flag for.
+MISSING = {"1.6": {"user", "hostname", "cpuset"}, "1.7": {"cpuset"}}
 PROFILE = {
     "defaultAction": "SCMP_ACT_ALLOW",
     "syscalls": [{"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}],
@@ -205,12 +201,7 @@ def test_every_option(daemon: Daemon, bench: Bench, tmp_path: Path) -> None:
             key: files.get(value, value) if isinstance(value, str) else value
             for key, value in options.items()
         }
-        try:
-            ours = bench.ours(**wishes)
-        except Unimplemented:  # a snapshotter that cannot map ids
-            missing.add(name)
-            continue
-        if difference := differences(ours, bench.theirs(given), hidden(daemon)):
+        if difference := differences(bench.ours(**wishes), bench.theirs(given), hidden(daemon)):
             found[name] = difference
     assert found == {}
     assert missing == MISSING.get(daemon.generation, set())
