@@ -214,8 +214,29 @@ def test_what_only_some_generations_have(cri: Pod) -> None:
             assert call().linux.cgroup_driver in (0, 1)
         else:
             answered(call, fields)
+
+
+def test_streams_have_what_lists_have(cri: Pod) -> None:
+    cri.run()
     if cri.version < (2, 4):
         assert_unimplemented(cri.images.StreamImages, {}, (2, 4))
+        return  # as above
+    listed = cri.images.ListImages().images
+    assert {one.id for part in cri.images.StreamImages() for one in part.images} == {
+        one.id for one in listed
+    }
+    pods = cri.runtime.StreamPodSandboxes(filter={"id": cri.id})
+    assert [one.metadata.uid for part in pods for one in part.pod_sandboxes] == ["u1"]
+    found = cri.runtime.StreamContainers(filter={"id": cri.container})
+    assert [one.metadata.name for part in found for one in part.containers] == ["main"]
+    assert list(cri.runtime.StreamContainers(filter={"id": "none"})) == []
+
+
+def test_what_no_generation_has(cri: Pod) -> None:
+    for call in (cri.runtime.CheckpointPod, cri.runtime.RestorePod):
+        with pytest.raises(Unimplemented, match="This is containerd") as caught:
+            call()
+        assert "came with" not in caught.value.remedy
 
 
 def test_checkpoints_want_criu(cri: Pod) -> None:
