@@ -44,8 +44,8 @@ _CANONICAL_VARIANTS = {
 #: Character that the text form of a version or feature escapes → its escape. The last one escapes
 #: the escapes.
 _ESCAPES = {"+": "%2B", "(": "%28", ")": "%29", "/": "%2F", "%": "%25"}
-_OPTION = r"(?:[A-Za-z0-9_.-]|%2[BF589])"
-_OS_PATTERN = lazy_pattern(rf"([A-Za-z0-9_-]+)(?:\(({_OPTION}*)((?:\+{_OPTION}+)*)\))?")
+_OPTION = r"[A-Za-z0-9_.-]*(?:%2[BF589][A-Za-z0-9_.-]*)*"
+_OS_PATTERN = lazy_pattern(rf"([A-Za-z0-9_-]+)(?:\(({_OPTION})((?:\+(?=[^+)]){_OPTION})*)\))?")
 _PART_PATTERN = lazy_pattern(r"[A-Za-z0-9_.-]+")
 _FIELDS = ("architecture", "os", "os.version", "os.features", "variant")
 #: arm64/v9.x has all features of arm64/v8.(x+5).

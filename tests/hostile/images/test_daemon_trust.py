@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("no_leftovers")]
 
 PREFIX = "containerd.io/snapshot/"
 RESERVED = ("remote", "uidmapping", "gidmapping", "diff-id", "parent-chain-id")
+DIFF_ID = f"{PREFIX}diff-id"
 
 
 @pytest.mark.generations
@@ -42,7 +43,8 @@ def test_annotations_of_layers_that_snapshotters_obey(client: Client, no_leftove
     pulled = client.pull("Own Name!", resolver=OwnResolver(image))
     (key, *_) = chain_ids(pulled.rootfs())
     info = client.snapshot_service().stat(key)
-    assert not {f"{PREFIX}{name}" for name in RESERVED} & set(info.labels)
+    assert {f"{PREFIX}{name}" for name in RESERVED} & set(info.labels) == {DIFF_ID}
+    assert info.labels[DIFF_ID] == pulled.rootfs()[0]
     assert info.labels[f"{PREFIX}harmless"] == "kept"
 
 
