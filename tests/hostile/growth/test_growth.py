@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.once, pytest.mark.slow]
 Count = Callable[[int, int], int]
 
 SHAPES = [*DOCUMENTS, *ARCHIVES, *REGISTRIES, *CONNECTIONS, *RUNTIMES]
+#: The hunt itself is tested with inputs that take little time.
+QUICK = Care(0.0005, 2, 1.6)
 #: How far an ordinary run trusts what it measures beside the work of others.
 _SLACK = 3.0
 
@@ -100,12 +102,12 @@ def _copy_rest(text: str) -> str:
 @pytest.mark.parametrize("read", [_count_pairs, _copy_rest])
 def test_a_quadratic_reader_is_found(read: Callable[[str], object]) -> None:
     shape = measuring.repeating("known", "quadratic", read, "x")
-    assert measuring.judged_growth(shape, REDUCED)[1] > measuring.MAX_GROWTH
+    assert measuring.judged_growth(shape, QUICK)[1] > measuring.MAX_GROWTH
 
 
 def test_a_quadratic_reader_with_a_limit_is_found() -> None:
     shape = measuring.repeating("known", "limited", _count_pairs, "x", limit=4_000)
-    assert measuring.judged_growth(shape, REDUCED)[1] > measuring.MAX_GROWTH
+    assert measuring.judged_growth(shape, QUICK)[1] > measuring.MAX_GROWTH
 
 
 def test_a_reader_between_linear_and_quadratic_is_found() -> None:
@@ -114,7 +116,7 @@ def test_a_reader_between_linear_and_quadratic_is_found() -> None:
             pass
 
     shape = measuring.repeating("known", "power of 1.6", read, "x")
-    assert measuring.judged_growth(shape, REDUCED)[1] > measuring.MAX_GROWTH
+    assert measuring.judged_growth(shape, QUICK)[1] > measuring.MAX_GROWTH
 
 
 @pytest.mark.parametrize("read", [_sum, _find, lambda text: {ord(c) for c in text}])
@@ -147,4 +149,4 @@ def test_a_slow_reader_is_found() -> None:
 
     shape = measuring.repeating("known", "slow", read, "x", limit=1 << 22)
     with pytest.raises(AssertionError):
-        _foresee_limit(shape, measuring.first_size(shape, REDUCED))
+        _foresee_limit(shape, measuring.first_size(shape, QUICK))
