@@ -1,4 +1,4 @@
-"""What one pull knows about the content of its store, so that it asks the daemon less often."""
+"""Remembers the labels of the content that a pull holds, so that it asks the daemon less often."""
 
 from __future__ import annotations
 

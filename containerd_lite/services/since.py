@@ -42,7 +42,7 @@ _METHODS = {
     "runtime.v1.RuntimeService/StreamPodSandboxMetrics": "2.4",
     "runtime.v1.ImageService/StreamImages": "2.4",
 }
-#: What a daemon that has the method may mean by "unimplemented", or what to do.
+#: Remedies for methods that answer "unimplemented" on daemons that have them.
 _REASONS = {
     "containerd.services.mounts.v1.Mounts/Activate": "mount these mounts with the system's mount, "
     "unless a type contains a transform such as format/",

@@ -14,7 +14,6 @@ from typing import BinaryIO, cast
 from ..errors import (
     DigestMismatch,
     FailedPrecondition,
-    NotFound,
     OutOfRange,
     SizeMismatch,
     Unknown,
@@ -24,6 +23,7 @@ from ..oci.content import ContentInfo, IngestStatus
 from ..services.content import ContentRead, ContentService, ContentWrite
 from ..services.filters import Filter
 from ..undo import Undo
+from .protocol import infos_one_by_one
 
 #: The maximum size of a chunk in bytes. containerd accepts messages of up to 16 MiB, and sends
 #: chunks of 1 MiB. A fetch of large layers took 5 % less time with chunks of 2 MiB than with chunks
@@ -69,10 +69,7 @@ class DaemonStore:
         """
         wanted, found = sorted(set(digests)), dict[str, ContentInfo]()
         if len(wanted) <= _FEW:
-            for digest in wanted:
-                with suppress(NotFound):
-                    found[digest] = self.info(digest)
-            return found
+            return infos_one_by_one(self, wanted)
         for start in range(0, len(wanted), _MAX_FILTERS):
             batch = wanted[start : start + _MAX_FILTERS]
             filters = (Filter("digest") == digest for digest in batch)

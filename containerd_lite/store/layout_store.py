@@ -22,6 +22,7 @@ from ..undo import Undo
 from . import layout_index, verified_files
 from .folder import UntrustedFolder, explained, scratch_of
 from .layout_writer import LayoutWriter, blob_name
+from .protocol import infos_one_by_one
 
 _MARKER = "oci-layout"
 _VERSION = "1.0.0"
@@ -119,11 +120,7 @@ class LayoutStore:
 
     def infos(self, digests: Iterable[str]) -> dict[str, ContentInfo]:
         """Return the infos of existing blobs by digest."""
-        found = {}
-        for digest in digests:
-            with suppress(NotFound):
-                found[digest] = self.info(digest)
-        return found
+        return infos_one_by_one(self, digests)
 
     def walk(self, *filters: str) -> Iterator[ContentInfo]:
         """Yield all blobs.

@@ -6,9 +6,10 @@ The verbs for images use stores only through these protocols.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import BinaryIO, Protocol
 
-from ..errors import SizeMismatch
+from ..errors import NotFound, SizeMismatch
 from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.content import ContentInfo, IngestStatus
@@ -165,6 +166,15 @@ class ContentStore(Protocol):
         Raises:
             NotFound: The store has no such write.
         """
+
+
+def infos_one_by_one(store: ContentStore, digests: Iterable[str]) -> dict[str, ContentInfo]:
+    """Return the infos of those of the blobs that exist, with one call of ``info`` for each."""
+    found = {}
+    for digest in digests:
+        with suppress(NotFound):
+            found[digest] = store.info(digest)
+    return found
 
 
 def read_blob(store: ContentStore, descriptor: Descriptor, limit: int) -> bytes:

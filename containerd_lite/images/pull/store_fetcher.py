@@ -55,7 +55,7 @@ class StoreFetcher:
 
     @cached_property
     def content(self) -> KnownContent:
-        """What is known about the content of the store."""
+        """The content of the store, with the labels that this pull remembers."""
         return KnownContent(self.store)
 
     def fetch_if_missing(self, descriptor: Descriptor, body: bytearray | None = None) -> None:
