@@ -156,7 +156,7 @@ def _pull_as_called(place: Place) -> Iterator[Row]:
     """``pull`` as a user calls it, beside Go's client and the daemon."""
     ref = place.bench.ref
     contenders = {
-        OURS: place.ours("images_ours:pull_as_called", ref),
+        OURS: place.ours("images_ours:pull", ref),
         "Go client": place.go("pull", ref),
         "Go, by the daemon": place.go("transfer", ref),
     }

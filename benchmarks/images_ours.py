@@ -32,11 +32,6 @@ def fetch(address: str, namespace: str, ref: str) -> Run:
     return _once(lambda: client.pull(ref, unpack=False))
 
 
-def pull_as_called(address: str, namespace: str, ref: str) -> Run:
-    client = Client(address, namespace=namespace)
-    return _once(lambda: client.pull(ref))
-
-
 def pull_by_daemon(address: str, namespace: str, ref: str) -> Run:
     client = Client(address, namespace=namespace)
     return _once(lambda: client.pull(ref, via="daemon"))

@@ -5,15 +5,15 @@ Tests use ``client`` as anywhere; here its channel keeps the names of the method
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from containerd_lite import Client
 from containerd_lite.schema.pool import CONTAINERD
-from containerd_lite.transport.channel import Channel
-from containerd_lite.transport.stream import Stream
+from tests.e2e.recorder import Recorder
 from tests.harness.daemon import Daemon
 from tests.harness.outcomes import CLOSING
 
@@ -35,26 +35,20 @@ def _is_service(name: str) -> bool:
         return False
 
 
-class Recorder(Channel):
-    """A channel that keeps the names of the methods that are called."""
-
-    def __init__(self, address: str, called: set[str]) -> None:
-        super().__init__(address)
-        self._called = called
-
-    def unary(self, path: str, *message: bytes | memoryview, **options: Any) -> bytes | bytearray:
-        self._called.add(path[1:])
-        return super().unary(path, *message, **options)
-
-    def stream(self, path: str, *message: bytes | memoryview, **options: Any) -> Stream:
-        self._called.add(path[1:])
-        return super().stream(path, *message, **options)
-
-
 @pytest.fixture
 def client(daemon: Daemon, namespace: str) -> Iterator[Client]:
     with Recorder(daemon.address, CALLED.setdefault(daemon.version, set())) as channel:
         yield Client(channel=channel, namespace=namespace)
+
+
+@pytest.fixture
+def folders(daemon: Daemon) -> tuple[Path, Path]:
+    """Two folders with a file each, of its own name. The daemon makes folders only in its own."""
+    place = daemon.root / f"mounts-{os.urandom(4).hex()}"
+    for name in ("a", "b"):
+        (place / name).mkdir(parents=True)
+        (place / name / name).write_text(name)
+    return place / "a", place / "b"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

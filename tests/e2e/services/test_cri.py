@@ -18,7 +18,8 @@ from containerd_lite import Client
 from containerd_lite.errors import Unimplemented, Unknown
 from containerd_lite.services._base import MessageStream
 from containerd_lite.services.raw import Stub
-from tests.e2e.services.conftest import CALLED, Recorder
+from tests.e2e.recorder import Recorder
+from tests.e2e.services.conftest import CALLED
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry

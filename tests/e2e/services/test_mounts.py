@@ -38,16 +38,6 @@ def mounts(daemon: Daemon, client: Client) -> MountService:
     return client.mount_service
 
 
-@pytest.fixture
-def folders(daemon: Daemon) -> tuple[Path, Path]:
-    """Two folders with a file each, of its own name. The daemon makes folders only in its own."""
-    place = daemon.root / f"mounts-{os.urandom(4).hex()}"
-    for name in ("a", "b"):
-        (place / name).mkdir(parents=True)
-        (place / name / name).write_text(name)
-    return place / "a", place / "b"
-
-
 def bind(source: object, *options: str, type: str = "bind") -> Mount:
     return Mount(type, str(source), options=("rbind", *options))
 

@@ -26,7 +26,8 @@ from containerd_lite.errors import (
 from containerd_lite.services import cgroups1, cgroups2
 from containerd_lite.services._types import AnyValue, Mount, runtime_spec
 from containerd_lite.services.sandboxes import SandboxController, SandboxRecord, SandboxStore
-from tests.e2e.services.conftest import CALLED, Recorder
+from tests.e2e.recorder import Recorder
+from tests.e2e.services.conftest import CALLED
 from tests.e2e.services.leftovers import lacks, nothing_stays  # noqa: F401
 from tests.harness import debris, images
 from tests.harness.daemon import Daemon

@@ -75,16 +75,6 @@ def image(client: Client, busybox: str) -> Image:
     return client.pull(busybox)
 
 
-@pytest.fixture
-def folders(daemon: Daemon) -> tuple[Path, Path]:
-    """Two folders with a file each, of its own name. The daemon makes folders only in its own."""
-    place = daemon.root / f"mounts-{os.urandom(4).hex()}"
-    for name in ("a", "b"):
-        (place / name).mkdir(parents=True)
-        (place / name / name).write_text(name)
-    return place / "a", place / "b"
-
-
 def bind(source: object, *options: str, target: str = "", type: str = "bind") -> Mount:
     return Mount(type, str(source), target, ("rbind", *options))
 
