@@ -119,7 +119,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen = _chosen(metafunc.config.getoption("daemons"), commit)
         if not _runs_on_all(metafunc):
             name = f"{commit} {metafunc.definition.nodeid}"
-            had = [one for one in chosen if one in _available()] or [OLDEST]
+            found = _found()
+            had = [one for one in chosen if isinstance(found.get(one), Programs)] or [OLDEST]
             chosen = (had[zlib.crc32(name.encode()) % len(had)],)
         metafunc.parametrize("daemon", chosen, indirect=True, scope="session")
 
@@ -134,19 +135,19 @@ def _chosen(daemons: str, commit: str) -> tuple[str, ...]:
     """Return the generations of this run: those of ``--daemons``, or those of the commit's turn."""
     if daemons and daemons != "all":
         return tuple(daemons.split(","))
-    for name in sorted({*GENERATIONS} - _available()):
-        reason = str(generations.available()[name]).splitlines()[0]
-        CLOSING.add(f"containerd: {name} is NOT here ({reason})")
+    for name, found in _found().items():
+        if isinstance(found, Unavailable):
+            CLOSING.add(f"containerd: {name} is NOT here ({str(found).splitlines()[0]})")
     if daemons:
         return (*GENERATIONS, *generations.folders())
-    turn = generations.by_turns(commit)
+    turn = generations.by_turns(commit, _found())
     CLOSING.add(f"generations: {', '.join(turn)}, the second by turns, by --commit={commit}")
     return tuple(turn)
 
 
 @cache
-def _available() -> frozenset[str]:
-    """Return the generations that this machine can have.
+def _found() -> dict[str, Programs | Unavailable]:
+    """Return the programs of each generation, or why this machine cannot have them.
 
     This also fetches the missing programs, and builds the newest containerd, at a moment that
     counts for no test's timeout.
@@ -156,8 +157,7 @@ def _available() -> frozenset[str]:
             debian.program(name)
     with suppress(Unavailable):
         golang.make(golang.CONTAINERD[NEWEST])
-    found = generations.available()
-    return frozenset(name for name, one in found.items() if isinstance(one, Programs))
+    return generations.available()
 
 
 @pytest.hookimpl(trylast=True)

@@ -136,7 +136,7 @@ def find_programs(steps: Steps) -> Programs | None:
             say(f"   The cache {cache.folder()} is empty: this may take some minutes.")
         programs = None
         try:
-            programs = find_daemon(newest(), prefer_path=True)
+            programs = find_daemon(newest(prefer_path=True), prefer_path=True)
         except Unavailable as reason:
             say(f"   No containerd ({first_line(reason)}): the image goes into a folder instead.")
         paths = [programs.containerd, programs.runc] if programs else []
@@ -150,7 +150,7 @@ def start_daemon(steps: Steps, stack: ExitStack) -> Daemon | None:
     """Start containerd. If it does not start, print a line that says why."""
     with steps.step("Start a private containerd"):
         try:
-            daemon = stack.enter_context(Daemon(newest(), prefer_path=True))
+            daemon = stack.enter_context(Daemon(newest(prefer_path=True), prefer_path=True))
         except Unavailable as reason:
             print(reason, file=sys.stderr)
             say(f"   No containerd ({first_line(reason)}): the image goes into a folder instead.")

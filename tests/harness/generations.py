@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,22 +87,24 @@ def available() -> dict[str, Programs | Unavailable]:
     return found
 
 
-def newest() -> str:
-    """Return the newest generation that this machine can have, or else the oldest."""
+def newest(*, prefer_path: bool = False) -> str:
+    """Return the newest generation that `find` finds, or else the oldest.
+
+    With `prefer_path`, nothing is fetched if the machine has programs of its own.
+    """
     for generation in reversed(GENERATIONS):
         with suppress(Unavailable):
-            find(generation)
+            find(generation, prefer_path=prefer_path)
             return generation
     return OLDEST
 
 
-def by_turns(commit: str) -> list[str]:
+def by_turns(commit: str, found: Mapping[str, Programs | Unavailable]) -> list[str]:
     """Return the generations of an ordinary run: the oldest, the newest, and one between them.
 
     The commit chooses the one between. The folders of the environment are added. A machine without
-    the newest takes another one between.
+    the newest takes another one between. `found` is the result of `available`.
     """
-    found = available()
     between = [name for name in GENERATIONS[1:-1] if isinstance(found[name], Programs)]
     chosen = [OLDEST]
     if between:

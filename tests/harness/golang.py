@@ -78,9 +78,7 @@ def make(build: Build) -> bool:
     """
     if build.folder.exists():
         return False
-    go = shutil.which("go")
-    if go is None:
-        raise Unavailable(f"{build} is not built, and there is no Go to build it")
+    go = _toolchain(f"build {build}")
     packages = [f"{build.module}/{package}" for package in build.packages]
     return _build(go, build.folder, [f"{name}@v{build.version}" for name in packages], packages)
 
@@ -90,9 +88,7 @@ def own_program(source: Path, module: str, version: str) -> Path:
 
     Raises `Unavailable` if there is no Go, or the build fails.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise Unavailable(f"there is no Go to build {source.name}")
+    go = _toolchain(f"build {source.name}")
     text = source.read_bytes()
     key = hashlib.sha256(text + version.encode()).hexdigest()[:16]
     folder = cache.folder() / "go" / f"{source.parent.name}_{key}"
@@ -105,14 +101,20 @@ def module(name: str, version: str) -> Path:
 
     Raises `Unavailable` if there is no Go, or the module cannot be had.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise Unavailable(f"{name} {version}: there is no Go to download it")
+    go = _toolchain(f"download {name} {version}")
     argv = [go, "mod", "download", "-json", f"{name}@v{version}"]
     done = run(argv, timeout=_SECONDS, cwd=Path("/"), env={**os.environ, "GOWORK": "off"})
     if done.returncode:
         raise Unavailable(f"{name} {version} cannot be downloaded: {done.stdout.decode().strip()}")
     return Path(json.loads(done.stdout)["Dir"])
+
+
+def _toolchain(purpose: str) -> str:
+    """Return the path of the program `go`."""
+    go = shutil.which("go")
+    if go is None:
+        raise Unavailable(f"there is no Go to {purpose}")
+    return go
 
 
 def _build(

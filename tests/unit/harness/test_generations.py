@@ -48,7 +48,7 @@ def test_a_marked_test_runs_on_all_of_the_turn_and_others_on_one(tree: Tree, had
     tree.write(TESTS)
     names = tree.collect("--commit=a")
     marked = [generation_of(name) for name in names if "test_marked" in name]
-    assert sorted(marked) == sorted(by_turns("a"))
+    assert sorted(marked) == sorted(by_turns("a", available()))
     assert len(marked) == 3
     others = [name for name in names if "test_marked" not in name]
     assert len(others) == 80
@@ -69,10 +69,9 @@ def test_all_on_all_if_so_told(tree: Tree, had: set[str]) -> None:
     assert {generation_of(name) for name in tree.collect("--daemons=1.7")} == {"1.7"}
 
 
-def test_each_generation_gets_its_turn(had: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_generation_gets_its_turn(had: set[str]) -> None:
     found = available()
-    monkeypatch.setattr(generations, "available", lambda: found)
-    turns = [by_turns(f"{commit:x}") for commit in range(200)]
+    turns = [by_turns(f"{commit:x}", found) for commit in range(200)]
     between = had - {OLDEST, NEWEST}
     assert {name for turn in turns for name in turn[1:-1]} >= between - {max(between)}
     assert all(len(turn) == 3 and turn[0] == OLDEST and {*turn} <= had for turn in turns)
@@ -80,11 +79,10 @@ def test_each_generation_gets_its_turn(had: set[str], monkeypatch: pytest.Monkey
         assert {turn[-1] for turn in turns} == {NEWEST}
 
 
-def test_without_go_there_are_debians(had: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_go_there_are_debians(had: set[str]) -> None:
     built = {name: Unavailable("no Go") for name in golang.CONTAINERD}
     found = {**available(), **built}
-    monkeypatch.setattr(generations, "available", lambda: found)
-    assert {name for n in range(9) for name in by_turns(f"{n}")} == {"1.6", "1.7", "2.1"}
+    assert {name for n in range(9) for name in by_turns(f"{n}", found)} == {"1.6", "1.7", "2.1"}
 
 
 def test_a_folder_of_the_machines_own(
@@ -94,7 +92,7 @@ def test_a_folder_of_the_machines_own(
     for program in (oldest.containerd, oldest.ctr, oldest.shim):
         (tmp_path / program.path.name).symlink_to(program.path)
     monkeypatch.setenv(generations.FOLDERS_VARIABLE, f"{tmp_path}{os.pathsep}/nothing/here")
-    assert by_turns("a")[-2:] == [str(tmp_path), "/nothing/here"]
+    assert by_turns("a", available())[-2:] == [str(tmp_path), "/nothing/here"]
     assert isinstance(available()["/nothing/here"], Unavailable)
     with Daemon(str(tmp_path)) as daemon:
         assert daemon.version.startswith(f"{OLDEST}.")
