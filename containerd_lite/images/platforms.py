@@ -139,15 +139,18 @@ def wanted_children(
 def best(index: Index, platform: Platform) -> Descriptor | None:
     """Return the entry of ``index`` that matches ``platform`` best, or ``None`` if none matches.
 
-    If several entries match equally well, the function returns the first of these entries.
+    If several entries match equally well, the function prefers the entry with the most features of
+    the operating system, and then the first entry. So for ``linux(+erofs)/amd64``, an image with
+    EROFS layers is preferred to an image with archives.
     """
     ranked = []
     for position, entry in enumerate(index.manifests):
         if not _is_attestation(entry):
             fit = _LAST if entry.platform is None else rank(platform, entry.platform)
             if fit is not None:
-                ranked.append((fit, position, entry))
-    return min(ranked, key=lambda found: found[:2])[2] if ranked else None
+                features = set(entry.platform.os_features) if entry.platform else ()
+                ranked.append((fit, -len(features), position, entry))
+    return min(ranked, key=lambda found: found[:3])[3] if ranked else None
 
 
 def _is_attestation(entry: Descriptor) -> bool:

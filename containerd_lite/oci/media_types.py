@@ -14,6 +14,8 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_LAYER_GZIP = OCI_LAYER + "+gzip"
 OCI_LAYER_ZSTD = OCI_LAYER + "+zstd"
 OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+#: A layer that is an EROFS filesystem, not an archive. It can have the suffix ``+zstd``.
+EROFS_LAYER = "application/vnd.erofs.layer.v1"
 
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -107,16 +109,15 @@ def is_layer(media_type: str) -> bool:
     The rule is the same as in containerd's ``images.IsLayerType``. The rule includes formats that
     this package cannot unpack.
     """
-    return (
-        media_type.startswith(_OCI_LAYER_PREFIX) or media_type.partition("+")[0] in _DOCKER_LAYERS
-    )
+    base = media_type.partition("+")[0]
+    return media_type.startswith(_OCI_LAYER_PREFIX) or base in _DOCKER_LAYERS or base == EROFS_LAYER
 
 
 def is_archive(media_type: str) -> bool:
     """Return whether this is the media type of a layer that is a tar archive.
 
     The archive can be uncompressed, or compressed with gzip or zstd. The result is false for an
-    encrypted layer.
+    encrypted layer and for an EROFS layer.
     """
     return media_type in _OCI_ARCHIVES or media_type in _DOCKER_LAYERS
 

@@ -270,12 +270,13 @@ def _matches(runnable: Platform, offered: Platform) -> bool:
 
     The two platforms must have the same operating system, architecture and variant. ``runnable``
     must have all OS features of ``offered``. On Windows, the two versions must have the
-    same build, unless a version is unknown.
+    same build, unless a version is unknown, and the feature ``win32k`` does not count.
     """
     same = (runnable.os, runnable.architecture, runnable.variant) == (
         offered.os, offered.architecture, offered.variant,
     )  # fmt: skip
-    if not same or not set(offered.os_features) <= set(runnable.os_features):
+    needed = {*offered.os_features} - ({"win32k"} if offered.os == "windows" else set())
+    if not same or not needed <= {*runnable.os_features}:
         return False
     if runnable.os != "windows" or not runnable.os_version or not offered.os_version:
         return True

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Literal
 
 from ..errors import NotFound, Unimplemented
+from ..oci.platform import Platform, rank
 from ..records import field, record
 from ..schema.pool import CONTAINERD, DynamicMessage, encode
 from ..schema.values import datetime_of, dict_of, mask
 from ..transport.channel import Channel
 from ._base import CallContext, Service
-from ._types import Mount, mounts_of
+from ._types import Mount, mounts_of, platform_of
 from .filters import Filter
 from .since import release_of
 
@@ -72,7 +73,7 @@ class SnapshotService(Service):
     ) -> None:
         super().__init__(channel, context)
         self.snapshotter = snapshotter
-        self._capabilities: frozenset[str] | None = None
+        self._plugin: tuple[frozenset[str], tuple[Platform, ...]] | None = None
 
     def prepare(
         self, key: str, parent: str = "", labels: Mapping[str, str] | None = None
@@ -186,15 +187,28 @@ class SnapshotService(Service):
 
         This object asks the daemon once, and caches the result.
         """
-        if self._capabilities is None:
+        return self._ask_plugin()[0]
+
+    def supports(self, platform: Platform) -> bool:
+        """Return whether the snapshotter can unpack and run images for a platform.
+
+        This object asks the daemon once, and caches the result. A snapshotter that lists no
+        platforms supports no platform.
+        """
+        return any(rank(supported, platform) is not None for supported in self._ask_plugin()[1])
+
+    def _ask_plugin(self) -> tuple[frozenset[str], tuple[Platform, ...]]:
+        """Return the capabilities and the platforms of the snapshotter."""
+        if self._plugin is None:
             method = CONTAINERD.method(_PLUGINS)
             conditions = Filter("type") == _SNAPSHOTTER, Filter("id") == self.snapshotter
             request = method.request(filters=[conditions[0] & conditions[1]])
-            response = self._unary(method, encode(request), False)
-            self._capabilities = frozenset(
-                name for plugin in response.plugins for name in plugin.capabilities
+            plugins = self._unary(method, encode(request), False).plugins
+            self._plugin = (
+                frozenset(name for plugin in plugins for name in plugin.capabilities),
+                tuple(platform_of(each) for plugin in plugins for each in plugin.platforms),
             )
-        return self._capabilities
+        return self._plugin
 
     def remove(self, key: str) -> None:
         """Remove a snapshot.

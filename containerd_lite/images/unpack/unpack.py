@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from ...debug import LoggedStep
-from ...errors import InvalidArgument
+from ...errors import FailedPrecondition, InvalidArgument
 from ...oci.config import ImageConfig, chain_ids
 from ...oci.descriptor import Descriptor
 from ...records import record
@@ -96,6 +96,8 @@ class Unpacker:
 
         Raises:
             InvalidArgument: The config and the manifest have different numbers of layers.
+            FailedPrecondition: The image needs a feature that the snapshotter lacks, such as EROFS
+                layers.
             DiffIDMismatch: A layer does not have the diff ID that the config lists.
         """
         if len(layers) != len(config.diff_ids):
@@ -103,6 +105,13 @@ class Unpacker:
                 f"the manifest has {len(layers)} layers, but the config has "
                 f"{len(config.diff_ids)} diff IDs",
                 remedy="Build the image again: it is broken",
+            )
+        if config.platform.os_features and not self._snapshots.supports(config.platform):
+            raise FailedPrecondition(
+                f"snapshotter {self._snapshots.snapshotter} does not support the image's platform, "
+                f"{config.platform}",
+                remedy="Choose a snapshotter that lists this platform (ctr plugins ls --detailed), "
+                "or pull the image for a platform without these features",
             )
         chain = chain_ids(config.diff_ids)
         steps = list(map(Step, layers, config.diff_ids, chain, ("", *chain)))

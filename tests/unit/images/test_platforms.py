@@ -11,7 +11,7 @@ from containerd_lite.images.platforms import find_manifest
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.manifest import Index, Manifest
-from containerd_lite.oci.platform import Platform, parse
+from containerd_lite.oci.platform import parse
 
 
 def descriptor(
@@ -20,9 +20,7 @@ def descriptor(
     annotations: Mapping[str, str] | None = None,
     media_type: str = media_types.OCI_MANIFEST,
 ) -> Descriptor:
-    os, _, rest = (platform or "").partition("/")
-    architecture, _, variant = rest.partition("/")
-    named = Platform(os, architecture, variant) if platform else None
+    named = parse(platform) if platform else None
     return Descriptor(
         media_type, f"sha256:{n:064x}", 1, platform=named, annotations=dict(annotations or {})
     )
@@ -56,6 +54,11 @@ def choose(platform: str, *entries: Descriptor) -> int:
         ("linux/amd64", [(1, "linux/amd64"), (2, "linux/amd64")], 1),
         ("linux/amd64", [(1, "linux/386")], 1),
         ("linux/arm/v7", [(1, "linux/arm/v6"), (1, "linux/arm/v7")], 1),
+        ("linux/amd64", [(1, "linux(+erofs)/amd64"), (2, "linux/amd64")], 2),
+        ("linux(+erofs)/amd64", [(1, "linux/amd64"), (2, "linux(+erofs)/amd64")], 2),
+        ("linux(+erofs)/amd64", [(1, "linux/amd64")], 1),
+        ("linux(+a+b)/amd64", [(1, "linux(+a)/amd64"), (2, "linux(+a+b)/amd64")], 2),
+        ("linux(+a)/amd64/v2", [(1, "linux(+a)/amd64"), (2, "linux/amd64/v2")], 2),
     ],
 )
 def test_the_best_fit_is_chosen(

@@ -31,6 +31,9 @@ ROWS = [
     (OCI + "layer.v1.tar+gzip+encrypted", "layer", False),
     (OCI + "layer.nydus.blob.v1", "layer", False),
     (ROOTFS + "diff.tar.gzip+encrypted", "layer", False),
+    ("application/vnd.erofs.layer.v1", "layer", False),
+    ("application/vnd.erofs.layer.v1+zstd", "layer", False),
+    ("application/vnd.erofs.layer.v12", "", False),
     (ROOTFS + "diff.tarball", "", False),
     (OCI + "layers.v1.tar", "", False),
     ("application/vnd.in-toto+json", "", False),
@@ -58,7 +61,8 @@ def test_archives_are_layers_that_anybody_can_read() -> None:
     layers = [media_type for media_type, kind, _ in ROWS if kind == "layer"]
     others = [one for one in layers if not mt.is_archive(one)]
     encrypted = [OCI + "layer.v1.tar+gzip+encrypted", ROOTFS + "diff.tar.gzip+encrypted"]
-    assert others == [encrypted[0], OCI + "layer.nydus.blob.v1", encrypted[1]]
+    erofs = ["application/vnd.erofs.layer.v1", "application/vnd.erofs.layer.v1+zstd"]
+    assert others == [encrypted[0], OCI + "layer.nydus.blob.v1", encrypted[1], *erofs]
     assert not any(mt.is_archive(media_type) for media_type, kind, _ in ROWS if kind != "layer")
 
 

@@ -101,6 +101,10 @@ def test_ranks() -> None:
     assert rank(amd64, Platform("windows", "amd64")) is None
     assert rank(amd64, Platform("unknown", "unknown")) is None
     assert rank(amd64, Platform("linux", "amd64", os_features=("x",))) is None
+    with_features = Platform("linux", "amd64", os_features=("b", "a"))
+    assert [rank(with_features, Platform("linux", "amd64", os_features=features)) for features in (
+        (), ("a",), ("b", "a"), ("a", "c"),
+    )] == [0, 0, 0, None]  # fmt: skip
     assert rank(parse("linux/arm/v6"), Platform("linux", "arm", "v7")) is None
 
 
@@ -108,6 +112,7 @@ def test_windows_goes_by_build() -> None:
     wanted = Platform("windows", "amd64", os_version="10.0.17763.1")
     assert rank(wanted, Platform("windows", "amd64", os_version="10.0.17763.999")) == 0
     assert rank(wanted, Platform("windows", "amd64", os_version="10.0.20348.1")) is None
+    assert rank(wanted, Platform("windows", "amd64", os_features=("win32k",))) == 0
 
 
 def test_values() -> None:
