@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..oci.platform import Platform
-    from ..services.diff import DiffService
     from ..services.snapshots import SnapshotService
     from ..store.protocol import ContentStore, Writer
     from .daemon.by_daemon import DaemonTransfers
+    from .files.snapshot_layers import SnapshotLayers
     from .job import Job
     from .known_content import KnownContent
     from .names import Names
@@ -84,8 +84,11 @@ class ImageBackend(ABC):
         """
         raise _no_snapshots()
 
-    def differ(self) -> DiffService:
-        """Return the daemon's differ, which writes the changes of a snapshot as a layer.
+    def snapshot_layers(self, snapshotter: str | None = None) -> SnapshotLayers:
+        """Return an object that has the daemon write snapshots as layers.
+
+        Args:
+            snapshotter: The name of the snapshotter. Default: the default snapshotter.
 
         Raises:
             FailedPrecondition: The backend has no snapshots.

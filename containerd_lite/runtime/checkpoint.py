@@ -16,7 +16,6 @@ from contextlib import suppress
 from itertools import islice
 
 from ..errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from ..images import files
 from ..images.gc_labels import numbered_labels
 from ..images.image import Image
 from ..oci import media_types
@@ -69,8 +68,8 @@ def save(
         if info.runtime_options is not None:
             parts.append(_write(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
         if rw:
-            snapshots = backend.snapshots(info.snapshotter)
-            parts.append(files.write_changes(snapshots, backend.differ, info.snapshot_key))
+            layers = images.snapshot_layers(info.snapshotter)
+            parts.append(layers.write_changes(info.snapshot_key, task=container.id))
         if info.spec is not None and not any(part.media_type == _SPEC for part in parts):
             parts.append(_write(store, _SPEC, info.spec.message()))
         parts = [part if part.platform else replace(part, platform=platform) for part in parts]

@@ -163,16 +163,16 @@ class StoredContainer:
             NotFound: The files do not contain the user's name or a group's name.
             InvalidArgument: An id is not valid.
         """
-        image = None
+        images, image = self.backend.images, None
         with suppress(NotFound):
             image = self.image()
         return users.SnapshotUsers(
-            snapshots=self.backend.snapshots(self.info.snapshotter),
-            differ=self.backend.differ,
-            store=self.backend.images.store,
+            layers=images.snapshot_layers(self.info.snapshotter),
+            store=images.store,
             key=self.info.snapshot_key,
-            keeping=self.backend.images.keeping(),
+            keeping=images.keeping(),
             image=image,
+            container=self.info.id,
         ).find(user, groups)
 
     # ---- changes of the record -------------------------------------------------------------

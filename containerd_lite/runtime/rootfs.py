@@ -125,7 +125,11 @@ def _create(
         images = backend.images
         with images.keeping():
             files.write_remapped(
-                snapshots, backend.differ, images.store, parent=parent, uids=uids, gids=gids
+                images.snapshot_layers(snapshots.snapshotter),
+                images.store,
+                parent=parent,
+                uids=uids,
+                gids=gids,
             )
             create(id, remapped)
 

@@ -10,14 +10,14 @@ from ...oci.platform import Platform, parse_or_default
 from ...services.access import Services
 from ...services.lease_keeping import RESUME_EXPIRES, keeping, restore_lease
 from ...store.daemon import DaemonStore
-from .. import daemon, unpack, upkeep
+from .. import daemon, files, unpack, upkeep
 from ..image_backend import ImageBackend, Replacer
 from ..known_content import KnownContent
 from ..names import DaemonNames
 
 if TYPE_CHECKING:
-    from ...services.diff import DiffService
     from ...services.snapshots import SnapshotService
+    from ..files.snapshot_layers import SnapshotLayers
     from ..job import Job
     from ..unpack.unpack import Unpacker
     from .by_daemon import DaemonTransfers
@@ -81,9 +81,12 @@ class DaemonBackend(ImageBackend):
         """Return the snapshot service of a snapshotter; see ``ImageBackend.snapshots``."""
         return self._services.snapshot_service(snapshotter or self._snapshotter)
 
-    def differ(self) -> DiffService:
-        """Return the daemon's differ."""
-        return self._services.diff_service
+    def snapshot_layers(self, snapshotter: str | None = None) -> SnapshotLayers:
+        """Return an object that writes layers; see ``ImageBackend.snapshot_layers``."""
+        services = self._services
+        return files.SnapshotLayers(
+            self.snapshots(snapshotter), services.diff_service, services.mount_service
+        )
 
     def unpacker(
         self,
@@ -95,7 +98,7 @@ class DaemonBackend(ImageBackend):
         return unpack.Unpacker(
             content or KnownContent(self.store),
             self.snapshots(snapshotter),
-            self.differ(),
+            self._services.diff_service,
             self._services.lease_service,
             job,
         )

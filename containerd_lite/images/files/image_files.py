@@ -13,7 +13,6 @@ from contextlib import closing, suppress
 
 from ...deadline import Deadline
 from ...errors import (
-    ContainerdError,
     DeadlineExceeded,
     FailedPrecondition,
     NotFound,
@@ -23,10 +22,6 @@ from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import quoted
 from ...records import field, record
-from ...services._types import Mount
-from ...services.diff import DiffService
-from ...services.mount_options import read_only
-from ...services.snapshots import SnapshotService
 from ...store.layers import PlainStream, decompressed
 from ...store.protocol import ContentStore
 from ...store.tar import below_root
@@ -42,6 +37,7 @@ from .layer_tree import (
     names_in,
     read_tree,
 )
+from .snapshot_layers import SnapshotLayers
 
 #: The maximum number of times that all layers are read. The layers are read again if a link leads
 #: to a path that was not wanted in the last round.
@@ -88,46 +84,34 @@ def read_layer_files(
 
 
 def read_snapshot_files(
-    snapshots: SnapshotService,
-    differ: DiffService,
-    store: ContentStore,
-    key: str,
-    names: Sequence[str],
+    layers: SnapshotLayers, store: ContentStore, key: str, names: Sequence[str], *, task: str = ""
 ) -> dict[str, bytes | None]:
     """Return the content of regular files in a snapshot of any kind; see ``read_layer_files``.
 
     The daemon writes the snapshot as a layer. The caller must run this function within a
     lease. If this process dies, the daemon deletes the layer when the lease expires.
 
+    Two calls can ask the daemon to write the same layer at the same time. Only one of these calls
+    owns the layer. The owner can delete the layer before the other call has read it. In this case,
+    the other call asks the daemon to write the layer again.
+
+    Args:
+        layers: Has the daemon write snapshots as layers.
+        store: The daemon's content store.
+        key: The key of the snapshot, or its name if it is committed.
+        names: The paths of the files.
+        task: The id of the container whose task may be using the snapshot. Default: no task uses
+            the snapshot.
+
     Raises:
         NotFound: The snapshot does not exist.
         ResourceExhausted: A file is larger than 4 MiB, or the snapshot has too many links.
         FailedPrecondition: This function does not support the format of a file.
-    """
-    id = f"lite-files-{os.urandom(8).hex()}"
-    is_committed = snapshots.stat(key).kind == "committed"
-    mounts = snapshots.view(id, key) if is_committed else snapshots.mounts(key)
-    try:
-        return _read_mounts(differ, store, mounts, names)
-    finally:
-        if is_committed:
-            with suppress(ContainerdError):
-                snapshots.remove(id)
-
-
-def _read_mounts(
-    differ: DiffService, store: ContentStore, mounts: Sequence[Mount], names: Sequence[str]
-) -> dict[str, bytes | None]:
-    """Return the content of files in the root filesystem that ``mounts`` would show.
-
-    Two calls can ask the daemon to write the same layer at the same time. Only one of these calls
-    owns the layer. The owner can delete the layer before the other call has read it. In this case,
-    the other call asks the daemon to write the layer again.
+        Unimplemented: The daemon cannot mount the snapshot.
     """
     owner = os.urandom(8).hex()
-    upper = [read_only(mount) for mount in mounts]
     for is_last in (False, False, True):
-        layer = differ.diff((), upper, media_type=media_types.OCI_LAYER, labels={_OWNER: owner})
+        layer = layers.write(key, {_OWNER: owner}, task=task)
         try:
             return read_layer_files(store, [layer], names)
         except NotFound:

@@ -23,10 +23,9 @@ from ...oci.descriptor import Descriptor
 from ...oci.document import quoted
 from ...records import replace
 from ...services._types import Mount
-from ...services.diff import DiffService
-from ...services.snapshots import SnapshotService
 from ...store.protocol import ContentStore, Writer
 from ...undo import Undo
+from .snapshot_layers import SnapshotLayers
 
 #: The first id in the container, the first id on the machine, and the number of ids.
 IdMap = tuple[int, int, int]
@@ -50,8 +49,7 @@ def _to_json(ids: Sequence[IdMap]) -> list[dict[str, int]]:
 
 
 def write_remapped(
-    snapshots: SnapshotService,
-    differ: DiffService,
+    layers: SnapshotLayers,
     store: ContentStore,
     parent: str,
     uids: Sequence[IdMap],
@@ -62,8 +60,7 @@ def write_remapped(
     The caller must run this function within a lease.
 
     Args:
-        snapshots: The service of the snapshotter that has the snapshot.
-        differ: The daemon's differ.
+        layers: Has the daemon write snapshots as layers.
         store: The daemon's content store.
         parent: The name of the committed snapshot.
         uids: The map of uids.
@@ -74,21 +71,17 @@ def write_remapped(
         NotFound: The snapshot does not exist.
         Unimplemented: The snapshotter's mounts are not bind mounts of folders.
     """
-    name, suffix = remapped_name(parent, uids, gids), os.urandom(8).hex()
-    view, copy = f"{name}-view-{suffix}", f"{name}-remap-{suffix}"
+    snapshots, name = layers.snapshots, remapped_name(parent, uids, gids)
+    copy = f"{name}-remap-{os.urandom(8).hex()}"
     mounts = snapshots.prepare(copy)
     with Undo(lambda: snapshots.remove(copy)):
         outer, folder = _outer(mounts, snapshots.snapshotter)
-        upper = snapshots.view(view, parent)
-        try:
-            original = differ.diff((), upper, media_type=media_types.OCI_LAYER, ref=view)
-        finally:
-            snapshots.remove(view)
+        original = layers.write(parent)
         with store.reader(original.digest) as reader, Undo(lambda: store.abort(copy)):
             layer = _write_layer(
                 store, copy, lambda file: _change_owners(reader, file, folder, uids, gids)
             )
-        differ.apply(layer, [outer])
+        layers.differ.apply(layer, [outer])
         with suppress(AlreadyExists):
             snapshots.commit(name, copy)
             return

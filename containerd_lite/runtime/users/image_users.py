@@ -7,11 +7,10 @@ from contextlib import AbstractContextManager, suppress
 
 from ...errors import FailedPrecondition, InvalidArgument, NotFound
 from ...images import files as image_files
+from ...images.files.snapshot_layers import SnapshotLayers
 from ...images.image import Image
 from ...oci import media_types
 from ...oci.config import chain_ids
-from ...services.diff import DiffService
-from ...services.snapshots import SnapshotService
 from ...store.protocol import ContentStore
 from .kept_users import Files, UserFileCache
 from .users import GROUP, PASSWD, User, consists_of_ids, find_user
@@ -71,10 +70,10 @@ class ImageUsers:
 
     def _unpacked_files(self) -> Files:
         backend = self._image.backend
-        snapshots = backend.snapshots()
+        layers = backend.snapshot_layers()
         with backend.keeping():
-            top = self._image.unpack(snapshots.snapshotter)
-            return _read_snapshot(snapshots, backend.differ(), backend.store, top)
+            top = self._image.unpack(layers.snapshots.snapshotter)
+            return _read_snapshot(layers, backend.store, top)
 
 
 class SnapshotUsers:
@@ -83,25 +82,26 @@ class SnapshotUsers:
     The container may have changed the passwd and group files of its image.
 
     Args:
-        snapshots: The snapshots service for the container's snapshotter.
-        differ: The daemon's differ.
+        layers: Has the daemon write snapshots of the container's snapshotter as layers.
         store: The daemon's content store.
         key: The key of the container's snapshot.
         keeping: A context manager that holds a lease while the daemon writes layers.
         image: The container's image. If the image is the parent of the snapshot, the daemon writes
             only the changes since the image, and not the whole filesystem. Default: none.
+        container: The container's id. Default: the snapshot is not in use.
     """
 
     def __init__(
         self,
-        snapshots: SnapshotService,
-        differ: DiffService,
+        layers: SnapshotLayers,
         store: ContentStore,
         key: str,
         keeping: AbstractContextManager[object],
         image: Image | None = None,
+        container: str = "",
     ) -> None:
-        self._snapshot = (snapshots, differ, store, key)
+        self._layers, self._store, self._key = layers, store, key
+        self._container = container
         self._keeping = keeping
         self._image = image
 
@@ -130,22 +130,21 @@ class SnapshotUsers:
             return find_user(*self._files(), user, groups)
 
     def _files(self) -> Files:
-        snapshots, differ, store, key = self._snapshot
         if self._image is not None:
             with suppress(FailedPrecondition, InvalidArgument, NotFound):
                 top = chain_ids(self._image.rootfs())[-1:]
-                if top == (snapshots.stat(key).parent,):
-                    changed = image_files.write_changes(
-                        snapshots, differ, key, media_types.OCI_LAYER
+                if top == (self._layers.snapshots.stat(self._key).parent,):
+                    changed = self._layers.write_changes(
+                        self._key, media_types.OCI_LAYER, task=self._container
                     )
                     layers = (*self._image.manifest().layers, changed)
-                    found = image_files.read_layer_files(store, layers, (PASSWD, GROUP))
+                    found = image_files.read_layer_files(self._store, layers, (PASSWD, GROUP))
                     return found[PASSWD], found[GROUP]
-        return _read_snapshot(*self._snapshot)
+        return _read_snapshot(self._layers, self._store, self._key, self._container)
 
 
 def _read_snapshot(
-    snapshots: SnapshotService, differ: DiffService, store: ContentStore, key: str
+    layers: SnapshotLayers, store: ContentStore, key: str, container: str = ""
 ) -> Files:
-    found = image_files.read_snapshot_files(snapshots, differ, store, key, (PASSWD, GROUP))
+    found = image_files.read_snapshot_files(layers, store, key, (PASSWD, GROUP), task=container)
     return found[PASSWD], found[GROUP]

@@ -15,6 +15,7 @@ import pytest
 
 from containerd_lite import Client, Layout
 from containerd_lite.errors import NotFound
+from containerd_lite.images.files import SnapshotLayers
 from containerd_lite.images.files.image_files import read_layer_files, read_snapshot_files
 from containerd_lite.images.image import Image
 from containerd_lite.oci.descriptor import Descriptor
@@ -101,11 +102,11 @@ def test_an_images_own_user_is_the_one_that_ctr_finds(
 
 def test_a_snapshot_that_was_changed(client: Client, image: Image) -> None:
     snapshots, differ = client.snapshot_service(), client.diff_service
-    store = client.content_store
+    layers, store = SnapshotLayers(snapshots, differ, client.mount_service), client.content_store
     names = ["etc/passwd", "etc/group", "etc/x", "no/such"]
     with client.lease():
         top = image.unpack()
-        assert read_snapshot_files(snapshots, differ, store, top, names) == {
+        assert read_snapshot_files(layers, store, top, names) == {
             "etc/passwd": PASSWD, "etc/group": GROUP, "etc/x": b"x", "no/such": None,
         }  # fmt: skip
         snapshots.prepare("changed", top)
@@ -119,14 +120,14 @@ def test_a_snapshot_that_was_changed(client: Client, image: Image) -> None:
         differ.apply(layer, snapshots.mounts("changed"))
         blobs = {info.digest for info in store.walk()}
         for key, user in (("changed", User(6, 7, (7,), "/")), ("looked-at", None)):
-            users = SnapshotUsers(snapshots, differ, store, key, client.lease())
+            users = SnapshotUsers(layers, store, key, client.lease())
             if user is None:
                 with pytest.raises(NotFound, match="no users found"):
                     users.find("new")
             else:
                 assert users.find("new") == user
         with pytest.raises(NotFound):
-            read_snapshot_files(snapshots, differ, store, "nosuch", names)
+            read_snapshot_files(layers, store, "nosuch", names)
         assert {info.digest for info in store.walk()} == blobs
         assert {info.name for info in snapshots.list() if info.kind != "committed"} == {
             "changed", "looked-at",
@@ -154,11 +155,11 @@ def test_a_container_whose_image_has_moved(
 def test_content_that_somebody_else_has_is_left(client: Client, image: Image) -> None:
     """The layer of an empty snapshot is always the same."""
     snapshots, differ = client.snapshot_service(), client.diff_service
-    store = client.content_store
+    layers, store = SnapshotLayers(snapshots, differ, client.mount_service), client.content_store
     with client.lease():
         mounts = snapshots.view("empty", "")
         made = differ.diff((), mounts, media_type=images.OCI_LAYER)
-        assert read_snapshot_files(snapshots, differ, store, "empty", ["a"]) == {"a": None}
+        assert read_snapshot_files(layers, store, "empty", ["a"]) == {"a": None}
         assert store.info(made.digest).digest == made.digest
         snapshots.remove("empty")
 

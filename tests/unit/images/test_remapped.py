@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from containerd_lite.errors import Unimplemented
-from containerd_lite.images.files import remapped_name, write_remapped
+from containerd_lite.images.files import SnapshotLayers, remapped_name, write_remapped
 from containerd_lite.services.diff import DiffService
+from containerd_lite.services.mounts import MountService
 from containerd_lite.services.snapshots import SnapshotService
 from containerd_lite.store.layout_store import LayoutStore
 from tests.unit.services.scripted import Answers, serving
@@ -29,9 +30,10 @@ def test_mounts_that_are_no_folder(mounts: list[dict[str, Any]], tmp_path: Path)
     }
     with serving(answers, asked) as (channel, context):
         snapshots = SnapshotService(channel, context, "devmapper")
-        differ, store = DiffService(channel, context), LayoutStore(tmp_path)
+        differ, service = DiffService(channel, context), MountService(channel, context)
+        layers, store = SnapshotLayers(snapshots, differ, service), LayoutStore(tmp_path)
         with pytest.raises(Unimplemented, match="snapshotter devmapper cannot map ids"):
-            write_remapped(snapshots, differ, store, "top", uids=IDS, gids=IDS)
+            write_remapped(layers, store, "top", uids=IDS, gids=IDS)
     prepared, removed = asked
     assert prepared.key == removed.key  # nothing is left
 

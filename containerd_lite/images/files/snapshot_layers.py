@@ -1,0 +1,117 @@
+"""Has the daemon write snapshots as layers: whole, or only the changes since their parents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from ...errors import ContainerdError, NotFound
+from ...oci import media_types
+from ...oci.descriptor import Descriptor
+from ...services._types import Mount
+from ...services.activations import activated, remaining_mounts
+from ...services.diff import DiffService
+from ...services.mount_options import needs_daemon, read_only
+from ...services.mounts import Activation, MountService
+from ...services.snapshots import SnapshotInfo, SnapshotService
+
+
+class SnapshotLayers:
+    """Has the daemon write snapshots of one snapshotter as layers.
+
+    The client needs no rights on the daemon's machine. The caller must call the methods within a
+    lease.
+
+    The daemon's differ makes only mounts that the kernel can make alone. Given other mounts, it
+    fails, or writes an empty layer. So the daemon's mount manager makes them before.
+
+    Args:
+        snapshots: The service of the snapshotter.
+        differ: The daemon's differ.
+        mounts: The mounts service.
+    """
+
+    def __init__(
+        self, snapshots: SnapshotService, differ: DiffService, mounts: MountService
+    ) -> None:
+        self.snapshots = snapshots
+        self.differ = differ
+        self._mounts = mounts
+
+    def write(
+        self, key: str, labels: Mapping[str, str] | None = None, *, task: str = ""
+    ) -> Descriptor:
+        """Write all files of a snapshot as an uncompressed layer.
+
+        Args:
+            key: The key of the snapshot, or its name if it is committed.
+            labels: The labels of the layer's content. Default: none.
+            task: The id of the container whose task may be using the snapshot. Default: no task
+                uses the snapshot.
+
+        Raises:
+            NotFound: The snapshot does not exist.
+            Unimplemented: The daemon cannot mount the snapshot.
+        """
+        with self._shown(self.snapshots.stat(key), task) as upper:
+            return self.differ.diff((), upper, media_type=media_types.OCI_LAYER, labels=labels)
+
+    def write_changes(self, key: str, media_type: str = "", *, task: str = "") -> Descriptor:
+        """Write the difference between a snapshot and its parent as a layer.
+
+        Args:
+            key: The key of the snapshot, or its name if it is committed.
+            media_type: The media type of the layer. Default: a layer compressed with gzip.
+            task: The id of the container whose task may be using the snapshot. Default: no task
+                uses the snapshot.
+
+        Raises:
+            NotFound: The snapshot does not exist.
+            Unimplemented: The daemon cannot mount the snapshot.
+        """
+        info = self.snapshots.stat(key)
+        ref = f"changes-{key}-{os.urandom(8).hex()}"
+        with self._view(info.parent) as lower, self._shown(info, task) as upper:
+            return self.differ.diff(lower, upper, media_type=media_type, ref=ref)
+
+    def _shown(
+        self, snapshot: SnapshotInfo, task: str = ""
+    ) -> AbstractContextManager[Sequence[Mount]]:
+        """Return a context manager that gives read-only mounts of a snapshot to the differ."""
+        if snapshot.kind == "committed":
+            return self._view(snapshot.name)
+        return self._mountable(self.snapshots.mounts(snapshot.name), task)
+
+    @contextmanager
+    def _view(self, name: str) -> Iterator[Sequence[Mount]]:
+        """Yield read-only mounts of a committed snapshot; without a name, of an empty folder."""
+        view = f"{name}-view-{os.urandom(8).hex()}"
+        mounts = self.snapshots.view(view, name)
+        try:
+            with self._mountable(mounts) as shown:
+                yield shown
+        finally:
+            with suppress(ContainerdError):
+                self.snapshots.remove(view)
+
+    @contextmanager
+    def _mountable(self, mounts: tuple[Mount, ...], task: str = "") -> Iterator[Sequence[Mount]]:
+        """Yield read-only mounts of the same files that the kernel can make alone."""
+        if not any(map(needs_daemon, mounts)):
+            yield tuple(map(read_only, mounts))
+        elif (active := self._active(mounts, task)) is not None:
+            yield tuple(map(read_only, remaining_mounts(active)))
+        else:
+            with activated(self._mounts, mounts, is_read_only=True) as activation:
+                yield tuple(map(read_only, remaining_mounts(activation)))
+
+    def _active(self, mounts: Sequence[Mount], task: str) -> Activation | None:
+        """Return the activation of a task if the mounts must not be made a second time.
+
+        Two mounts of one block device would corrupt the filesystem of a running container.
+        """
+        if task and any(mount.type.startswith("mkfs/") for mount in mounts):
+            with suppress(NotFound):
+                return self._mounts.info(task)
+        return None
