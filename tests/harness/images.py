@@ -19,7 +19,7 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -41,6 +41,7 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 _MANIFESTS = frozenset((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 
 CREATED = "1970-01-01T00:00:00Z"
+_RAW_BLOCK = 128 << 10
 _MACHINES = {
     "x86_64": "amd64",
     "aarch64": "arm64",
@@ -74,6 +75,8 @@ class Layer:
     blob: bytes
     diff_id: str
     suffix: str = "+gzip"
+    media_type: str = OCI_LAYER
+    """The type in an OCI image, without the suffix."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,11 @@ def machine_platform() -> str:
 
 
 def platform_json(name: str) -> Json:
-    """Return the fields of a descriptor's platform for `os/architecture[/variant]`."""
-    fields = dict(zip(("os", "architecture", "variant"), name.split("/"), strict=False))
+    """Return the fields of a descriptor's platform for `os[(+feature)]/architecture[/variant]`."""
+    fields: Json = dict(zip(("os", "architecture", "variant"), name.split("/"), strict=False))
+    fields["os"], *options = fields["os"].rstrip(")").split("(+")
+    if options:
+        fields["os.features"] = options[0].split("+")
     return {"architecture": fields.pop("architecture"), **fields}
 
 
@@ -151,6 +157,17 @@ def layer(files: Files, compression: str = "gzip") -> Layer:
         return Layer(plain, digest_of(plain), "")
     packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)  # zlib's header has no time
     return Layer(packer.compress(plain) + packer.flush(), digest_of(plain))
+
+
+def zstd(plain: Layer) -> Layer:
+    """Compress a plain layer with zstd: one frame (RFC 8878) of raw blocks."""
+    data = plain.blob
+    out = [bytes.fromhex("28b52ffd e0"), len(data).to_bytes(8, "little")]
+    for place in range(0, len(data), _RAW_BLOCK):
+        block = data[place : place + _RAW_BLOCK]
+        is_last = place + _RAW_BLOCK >= len(data)
+        out += [(is_last | len(block) << 3).to_bytes(3, "little"), block]
+    return replace(plain, blob=b"".join(out), suffix="+zstd")
 
 
 def build(
@@ -222,7 +239,7 @@ def busybox(*, compression: str = "gzip", **options: Any) -> Image:
     `options` are those of `build`. Raises `Unavailable` if busybox is unavailable.
     """
     options = {"cmd": ["sh"], "env": ["PATH=/bin"], **options}
-    return build([_busybox_layer(compression)], **options)
+    return build([busybox_layer(compression)], **options)
 
 
 def scratch(files: Files | None = None, *, compression: str = "gzip", **options: Any) -> Image:
@@ -330,7 +347,7 @@ def _entry(content: bytes | str | Entry | None) -> Entry:
 def _layer_type(layer: Layer, docker: bool) -> str:
     if docker:
         return DOCKER_LAYER + layer.suffix.replace("+gzip", ".gzip")
-    return OCI_LAYER + layer.suffix
+    return layer.media_type + layer.suffix
 
 
 def _random_bytes(source: random.Random, size: int) -> bytes:
@@ -341,7 +358,8 @@ def _random_bytes(source: random.Random, size: int) -> bytes:
 
 
 @functools.cache
-def _busybox_layer(compression: str) -> Layer:
+def busybox_layer(compression: str = "gzip") -> Layer:
+    """Make the layer of `busybox`. Raises `Unavailable` if busybox is unavailable."""
     program = debian.program("busybox")
     done = run([*program.argv, "--list"], timeout=30)
     if done.returncode:

@@ -6,7 +6,6 @@ there.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,22 +16,15 @@ from containerd_lite import Client
 from containerd_lite.oci.config import chain_ids
 from tests.e2e.recorder import Recorder
 from tests.e2e.registry.rounds import asked
-from tests.harness import Unavailable, debian, images
+from tests.harness import Unavailable, erofs, images
 from tests.harness.daemon import Daemon
 from tests.harness.generations import NEWEST
 from tests.harness.registry import Registry
 
 pytestmark = [pytest.mark.daemon, pytest.mark.registry]
 
-SNAPSHOTTER = "erofs"
 CACHED = "io.containerd.erofs.v1/blob.ref"
 UNCOMPRESSED = "containerd.io/uncompressed"
-_CONFIG = """
-[plugins."io.containerd.snapshotter.v1.erofs"]
-layer_content_caches = ["{cache}"]
-[plugins."io.containerd.service.v1.diff-service"]
-default = ["erofs", "walking"]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +34,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def caching(cache: Path) -> Iterator[Daemon]:
-    """A daemon whose EROFS snapshotter looks into the cache, with ``mkfs.erofs`` on its PATH."""
+    """A daemon whose EROFS snapshotter looks into the cache."""
     try:
-        mkfs = debian.program("mkfs.erofs", "erofs-utils", "sid")
-        with Daemon(NEWEST, extra=_CONFIG.format(cache=cache)) as daemon:
-            script = daemon.folder / "bin" / "mkfs.erofs"
-            script.write_text(f'#!/bin/sh\nexec {shlex.join(mkfs.argv)} "$@"\n')
-            script.chmod(0o755)
-            daemon.restart()  # the differ looks for the program when it starts
-            if "\terofs\n" not in Path("/proc/filesystems").read_text():
-                raise Unavailable("the kernel has no EROFS")
+        with erofs.daemon(NEWEST, f'layer_content_caches = ["{cache}"]') as daemon:
             yield daemon
     except Unavailable as reason:
         pytest.skip(str(reason))
@@ -66,7 +51,7 @@ def channel(caching: Daemon) -> Iterator[Recorder]:
 
 @pytest.fixture
 def client(caching: Daemon, channel: Recorder) -> Client:
-    return Client(channel=channel, namespace=caching.new_namespace(), snapshotter=SNAPSHOTTER)
+    return Client(channel=channel, namespace=caching.new_namespace(), snapshotter=erofs.SNAPSHOTTER)
 
 
 def build_cache(daemon: Daemon, cache: Path, name: str, layers: list[str]) -> None:
@@ -89,7 +74,7 @@ def build_cache(daemon: Daemon, cache: Path, name: str, layers: list[str]) -> No
 @contextmanager
 def mounted(daemon: Daemon, namespace: str, name: str, target: Path) -> Iterator[Path]:
     """Have ``ctr`` mount the image, with the help of the daemon."""
-    options = ("--snapshotter", SNAPSHOTTER)
+    options = ("--snapshotter", erofs.SNAPSHOTTER)
     daemon.ctr("images", "mount", *options, name, str(target), namespace=namespace)
     try:
         yield target

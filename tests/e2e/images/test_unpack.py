@@ -30,7 +30,6 @@ pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures(
 REF = "containerd.io/snapshot.ref"
 DIFF_ID = "containerd.io/snapshot/diff-id"
 PARENT = "containerd.io/snapshot/parent-chain-id"
-_RAW_BLOCK = 128 << 10
 
 BELOW = images.layer(
     {
@@ -63,17 +62,6 @@ def fetched(client: Client, registry: Registry) -> Callable[[images.Image], Imag
     return lambda image: client.pull(
         images.push(image, registry.host, "unpack", "latest"), unpack=False
     )
-
-
-def zstd(packed: images.Layer) -> images.Layer:
-    """A plain layer as a zstd frame (RFC 8878) of raw blocks: there may be no compressor."""
-    data = packed.blob
-    out = [bytes.fromhex("28b52ffd e0"), len(data).to_bytes(8, "little")]
-    for place in range(0, len(data), _RAW_BLOCK):
-        block = data[place : place + _RAW_BLOCK]
-        is_last = place + _RAW_BLOCK >= len(data)
-        out += [(is_last | len(block) << 3).to_bytes(3, "little"), block]
-    return images.Layer(b"".join(out), packed.diff_id, "+zstd")
 
 
 def files_in(client: Client, top: str) -> dict[str, bytes]:
@@ -154,7 +142,7 @@ def test_layers_that_add_nothing(
 def test_zstd(client: Client, fetched: Callable[[images.Image], Image]) -> None:
     large = bytes(range(256)) * 2000
     plain = images.layer({"w": None, "w/large": large}, "none")
-    image = fetched(images.build([zstd(plain), ABOVE]))
+    image = fetched(images.build([images.zstd(plain), ABOVE]))
     with client.lease():
         assert files_in(client, image.unpack("native")) == {
             "large": large, "changed": b"above", "opaque/shown": b"above",

@@ -162,7 +162,7 @@ def test_no_policy(client: Client, image: Image) -> None:
 def test_a_view_cannot_be_written_to(client: Client, registry: Registry) -> None:
     # runc makes no mount points in what it cannot write to.
     points = images.layer(dict.fromkeys(("proc", "dev", "sys", "run"), None))
-    built = images.build([images._busybox_layer("gzip"), points], env=["PATH=/bin"])
+    built = images.build([images.busybox_layer(), points], env=["PATH=/bin"])
     image = client.pull(images.push(built, registry.host, "points", "latest"))
     script = "touch /tmp/x && echo written"
     assert client.run(image, ["sh", "-c", script]).stdout == b"written\n"
@@ -340,7 +340,7 @@ def owned(client: Client, registry: Registry) -> Image:
         "data/soft": "app",
         f"data/{LONG}": images.Entry(b"x", mode=0o4711, uid=7, gid=1009),
     }
-    built = images.build([images._busybox_layer("gzip"), images.layer(files)], env=["PATH=/bin"])
+    built = images.build([images.busybox_layer(), images.layer(files)], env=["PATH=/bin"])
     return client.pull(images.push(built, registry.host, "owned", "latest"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -30,11 +29,10 @@ from containerd_lite.services._types import Mount
 from containerd_lite.services.snapshots import SnapshotService
 from tests.conftest import Count
 from tests.e2e.services.leftovers import lacks
-from tests.harness import Unavailable, debian, images, kernel
+from tests.harness import kernel
 from tests.harness.daemon import Daemon
 from tests.harness.interrupts import Interrupt, Tracer
 from tests.harness.leaks import open_files
-from tests.harness.registry import Registry
 
 pytestmark = [
     pytest.mark.daemon,
@@ -381,44 +379,3 @@ def test_an_interrupt_anywhere_leaves_nothing(
             break
         hits += 1
     assert hits > 2
-
-
-@pytest.mark.registry
-def test_the_erofs_snapshotter(daemon: Daemon, registry: Registry) -> None:
-    """It gives a mount for each layer, and a template for the overlay of them."""
-    if daemon.version_info < (2, 3):
-        return
-    config = '[plugins."io.containerd.service.v1.diff-service"]\ndefault = ["erofs", "walking"]\n'
-    try:
-        mkfs = debian.program("mkfs.erofs", "erofs-utils", "sid")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    if "\terofs\n" not in Path("/proc/filesystems").read_text():
-        pytest.skip("the kernel has no EROFS")
-    files = [{"all": b"%d" % n, f"{n}": b""} for n in range(3)]
-    made = images.build([images.layer(each) for each in files])
-    name = images.push(made, registry.host, "erofs", "1")
-    with Daemon(daemon.generation, extra=config) as own:
-        script = own.folder / "bin/mkfs.erofs"
-        script.write_text(f'#!/bin/sh\nexec {shlex.join(mkfs.argv)} "$@"\n')
-        script.chmod(0o755)
-        own.restart()  # the differ looks for the program when it starts
-        with Client(own.address, namespace=own.namespace, snapshotter="erofs") as client:
-            top, snapshots = client.pull(name).unpack(), client.snapshot_service()
-            with prepared(snapshots, top, view=True) as key:
-                mounts = snapshots.mounts(key)
-                assert [mount.type for mount in mounts][:3] == ["erofs"] * 3
-                with client.temp_mount(mounts) as path:
-                    assert sorted(os.listdir(path)) == ["0", "1", "2", "all"]
-                    assert (path / "all").read_text() == "2"
-                    assert refuses_writes(path)
-                with client.temp_mount(mounts[:1], read_only=True) as path:
-                    assert sorted(os.listdir(path)) == ["2", "all"]
-            with prepared(snapshots, top) as key:
-                with client.temp_mount(snapshots.mounts(key)) as path:
-                    (path / "new").write_text("x")
-                with client.temp_mount(snapshots.mounts(key), read_only=True) as path:
-                    assert (path / "new").read_text() == "x"
-                    assert refuses_writes(path)
-            assert [*client.mount_service.list()] == []
-            assert left() == []
