@@ -198,10 +198,11 @@ def restore(
         _check_trust(backend, checkpoint, spec, runtime_options)
     image = backend.image(checkpoint.image_name)
     snapshots = backend.snapshots(checkpoint.snapshotter or None)
-    mounts = snapshots.prepare(id, image.unpack(snapshots.snapshotter))
+    snapshots.prepare(id, image.unpack(snapshots.snapshotter))
     with Undo(lambda: snapshots.remove(id)):
         if rw:
-            backend.differ.apply(checkpoint.changes(), mounts)
+            layers = backend.images.snapshot_layers(snapshots.snapshotter)
+            layers.apply(checkpoint.changes(), id)
         return backend.containers.create(
             ContainerRecord(
                 id,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ..images.image_backend import ImageBackend
     from ..services.access import Services
     from ..services.containers import ContainerService
-    from ..services.diff import DiffService
     from ..services.introspection import IntrospectionService
     from ..services.sandboxes import SandboxController, SandboxStore
     from ..services.snapshots import SnapshotService
@@ -73,11 +72,6 @@ class RuntimeBackend:
     def tasks(self) -> TaskService:
         """The tasks service."""
         return self._services.task_service
-
-    @property
-    def differ(self) -> DiffService:
-        """The diff service."""
-        return self._services.diff_service
 
     @property
     def introspection(self) -> IntrospectionService:

@@ -1,4 +1,7 @@
-"""Has the daemon write snapshots as layers: whole, or only the changes since their parents."""
+"""Has the daemon write snapshots as layers, and unpack a layer into a snapshot that is in use.
+
+The module ``images.unpack`` unpacks the layers of images. Each of them becomes a snapshot.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from ...errors import ContainerdError, NotFound
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
+from ...records import replace
 from ...services._types import Mount
 from ...services.activations import activated, remaining_mounts
 from ...services.diff import DiffService
@@ -18,7 +22,7 @@ from ...services.snapshots import SnapshotInfo, SnapshotService
 
 
 class SnapshotLayers:
-    """Has the daemon write snapshots of one snapshotter as layers.
+    """Converts between snapshots of one snapshotter and layers, with the daemon's differ.
 
     The client needs no rights on the daemon's machine. The caller must call the methods within a
     lease.
@@ -75,6 +79,24 @@ class SnapshotLayers:
         with self._view(info.parent) as lower, self._shown(info, task) as upper:
             return self.differ.diff(lower, upper, media_type=media_type, ref=ref)
 
+    def apply(self, layer: Descriptor, key: str) -> None:
+        """Unpack a layer on top of the files that an active snapshot shows.
+
+        Args:
+            layer: The layer, such as one that ``write_changes`` returned.
+            key: The key of the snapshot. No task uses the snapshot.
+
+        Raises:
+            NotFound: The snapshot or the layer does not exist.
+            Unimplemented: The daemon cannot mount the snapshot.
+        """
+        mounts = self.snapshots.mounts(key)
+        if not any(map(needs_daemon, mounts)):
+            self.differ.apply(layer, mounts)
+            return
+        with activated(self._mounts, mounts, is_read_only=False) as activation:
+            self.differ.apply(layer, map(_hidden_upper, remaining_mounts(activation)))
+
     def _shown(
         self, snapshot: SnapshotInfo, task: str = ""
     ) -> AbstractContextManager[Sequence[Mount]]:
@@ -115,3 +137,13 @@ class SnapshotLayers:
             with suppress(NotFound):
                 return self._mounts.info(task)
         return None
+
+
+def _hidden_upper(mount: Mount) -> Mount:
+    """Return the same mount, but hide from the EROFS differ that its snapshotter made it.
+
+    The EROFS differ would make the layer the content of the snapshot, which then has no effect. It
+    looks for a file beside the upper directory, and with a slash after the path, in that directory.
+    """
+    options = (f"{o}/" if o.startswith("upperdir=") else o for o in mount.options)
+    return replace(mount, options=tuple(options))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -21,6 +21,7 @@ from containerd_lite.images.image import Image
 from containerd_lite.images.via import Via
 from containerd_lite.oci import media_types
 from containerd_lite.oci.config import chain_ids
+from containerd_lite.runtime.container import Container
 from tests.harness import Unavailable, erofs, images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -83,6 +84,18 @@ def both(registry: Registry, layers: list[images.Layer]) -> str:
     return images.push(images.index_of(made), registry.host, "erofs", "both")
 
 
+@contextmanager
+def running(container: Container, *, delete: bool = True) -> Iterator[Container]:
+    task = container.new_task()
+    try:
+        task.start()
+        yield container
+    finally:
+        task.delete(force=True)
+        if delete:
+            container.delete()
+
+
 @pytest.mark.parametrize("via", ["client", "daemon"])
 def test_native_layers_are_unpacked_and_run(client: Client, both: str, via: Via) -> None:
     pulled = client.pull(both, platform=erofs.PLATFORM, via=via)
@@ -132,21 +145,27 @@ def test_files_of_snapshots_of_all_kinds(
 def test_a_running_container_and_its_changes(client: Client, image: Image) -> None:
     script = "echo new:x:5:6::/:/bin/sh >> /etc/passwd; rm /two; echo > /ready; exec sleep 1000"
     container = client.new_container("changed", image=image, args=["sh", "-c", script])
-    task = container.new_task()
-    try:
-        task.start()
+    with running(container, delete=False):
         wait = ["sh", "-c", "until [ -e /ready ]; do sleep 0.1; done"]
         assert container.exec(wait, timeout=20).exit_code == 0
         assert container.exec(["id", "-u"], user="new", timeout=20).stdout == b"5\n"
         assert container.exec(["id", "-u"], user="me", timeout=20).stdout == b"77\n"
-        running = changes(client, "changed", task="changed")
+        while_running = changes(client, "changed", task="changed")
         assert container.exec(["cat", "/three"], timeout=20).stdout == b"3"
-    finally:
-        task.delete(force=True)
     stopped = changes(client, "changed", task="changed")
     container.delete()
-    for changed in (running, stopped):
+    for changed in (while_running, stopped):
         assert set(changed) - {"ready"} == {"etc/passwd", ".wh.two"}
+
+
+def test_changes_are_restored_from_a_checkpoint(client: Client, image: Image) -> None:
+    with running(client.new_container("saved", image=image, args=["sleep", "1000"])) as saved:
+        saved.exec(["sh", "-c", "echo -n new > /three; rm /two"], timeout=20)
+        saved.checkpoint("localhost/erofs:saved", task=False)
+    with running(client.restore("restored", "localhost/erofs:saved")) as restored:
+        found = restored.exec(["sh", "-c", "cat /three /etc/passwd; ls /two"], timeout=20)
+    assert found.stdout == b"new" + PASSWD
+    assert found.exit_code == 1
 
 
 def test_flattened_layers(
