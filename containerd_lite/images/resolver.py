@@ -299,9 +299,9 @@ class RegistryPusher:
 
     Before a push, the pusher checks whether the registry has the content. There are two exceptions:
 
-    - If the registry has mirrors, manifests are pushed without a check. A mirror could answer the
-      check, and the content of a mirror can differ from the content of the registry.
     - After the registry lacked several blobs in a row, small blobs are pushed without a check.
+    - If the reference does not exist yet, and other repositories probably have a blob, the pusher
+      asks for a mount of the blob instead of the check. Once a mount has failed, it checks first.
     """
 
     def __init__(
@@ -312,6 +312,11 @@ class RegistryPusher:
         self._has_mirrors = has_mirrors
         #: The number of blobs that the registry has lacked since it last had a blob.
         self._misses = 0
+        #: Whether the registry has mounted all blobs that it was asked to mount.
+        self._mounts_blobs = True
+        self._lock = threading.Lock()
+        #: The digest that the reference had at the first question, ``""`` for none.
+        self._old_digest: str | None = None
 
     def push(
         self,
@@ -331,14 +336,18 @@ class RegistryPusher:
                 mount_from=mount_from,
                 chunk_size=chunk_size,
                 ask=descriptor.size > _SKIP_UP_TO or self._misses < _MISSES_BEFORE_SKIP,
+                mount_first=bool(mount_from) and self._mounts_blobs and not self._find_old(),
                 progress=progress,
             )
+            if mount_from and outcome is package.Outcome.UPLOADED:
+                self._mounts_blobs = False
             self._misses = 0 if outcome is package.Outcome.EXISTS else self._misses + 1
             return outcome
         with open_at(0) as file:
             body = file.read(MAX_DOCUMENT + 1)
         destination = replace(self._reference, tag="", digest=descriptor.digest)
-        return self._push_document(destination, descriptor, body, progress)
+        old_digest = self._digest_of(destination)
+        return self._push_document(destination, descriptor, body, old_digest, progress)
 
     def name(
         self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
@@ -346,15 +355,19 @@ class RegistryPusher:
         """Push a manifest or index, and let the reference refer to it; see ``Pusher.name``."""
         reference = self._reference
         destination = reference if reference.digest else reference.with_digest(descriptor.digest)
-        return self._push_document(destination, descriptor, body, progress)
+        outcome = self._push_document(destination, descriptor, body, self._find_old(), progress)
+        self._old_digest = None
+        return outcome
 
     def _push_document(
         self,
         destination: Reference,
         descriptor: Descriptor,
         body: bytes,
+        old_digest: str,
         progress: ProgressCallback | None,
     ) -> package.Outcome:
+        """Push a manifest or index, unless ``old_digest`` says that the destination has it."""
         subject = parse(body, descriptor.media_type).subject
         # If the registry has no referrers API, a tag names an index of the subject's referrers, and
         # each push adds its manifest to this index. Without the lock, one of two simultaneous
@@ -363,7 +376,8 @@ class RegistryPusher:
             (destination.name, subject.digest if subject else descriptor.digest), check
         ):
             outcome = package.Outcome.EXISTS
-            if not self._exists(destination, subject):
+            is_there = old_digest == descriptor.digest
+            if not is_there or (subject and not self._is_listed(destination, subject)):
                 self._registry.push_manifest(destination, body, descriptor.media_type)
                 outcome = package.Outcome.UPLOADED
         if progress is not None:
@@ -371,27 +385,40 @@ class RegistryPusher:
             progress(ProgressEvent(outcome.value, descriptor.digest, size, size))
         return outcome
 
-    def _exists(self, destination: Reference, subject: Descriptor | None) -> bool:
-        """Return whether the registry has the manifest.
+    def _is_listed(self, destination: Reference, subject: Descriptor) -> bool:
+        """Return whether the registry lists the manifest as a referrer of ``subject``.
 
-        If ``subject`` is given, the registry must also list the manifest as a referrer of
-        ``subject``.
+        With mirrors, the result is false, because a mirror could answer.
         """
         if self._has_mirrors:
             return False
-        query = replace(destination, digest="") if destination.tag else destination
+        query = replace(destination, tag="", digest=subject.digest)
         try:
-            if self._registry.resolve(query).digest == destination.digest:
-                return subject is None or any(
-                    found.digest == destination.digest
-                    for found in self._registry.referrers(
-                        replace(destination, tag="", digest=subject.digest)
-                    )
-                )
+            found = self._registry.referrers(query)
         except (RegistryError, DataLoss) as error:
             if not _may_overwrite(error):
                 raise
-        return False
+            return False
+        return any(referrer.digest == destination.digest for referrer in found)
+
+    def _find_old(self) -> str:
+        """Return the digest that the reference had before this push, ``""`` for none."""
+        with self._lock:
+            if self._old_digest is None:
+                self._old_digest = self._digest_of(self._reference)
+            return self._old_digest
+
+    def _digest_of(self, reference: Reference) -> str:
+        """Return the digest of the manifest of a reference in the registry, ``""`` for none."""
+        try:
+            found = self._registry.head_manifest(
+                replace(reference, digest="") if reference.tag else reference
+            )
+        except (RegistryError, DataLoss) as error:
+            if not _may_overwrite(error):
+                raise
+            return ""
+        return found.digest if found is not None else ""
 
 
 def _may_overwrite(error: RegistryError | DataLoss) -> bool:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from .referrers import push_manifest as push_manifest
     from .upload import Outcome as Outcome
     from .upload import Upload as Upload
+    from .upload import push_scope as push_scope
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "listing": ["delete_content", "list_catalog", "list_tags"],
         "referrers": ["delete_manifest", "find_referrers", "push_manifest"],
-        "upload": ["Outcome", "Upload"],
+        "upload": ["Outcome", "Upload", "push_scope"],
     },
 )

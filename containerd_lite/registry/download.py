@@ -63,23 +63,12 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
     incomplete, the client sends a GET request and hashes the body of the response.
     """
 
-    def manifest_request(method: str) -> ApiRequest:
-        return ApiRequest(
-            method,
-            f"{reference.repository}/manifests/{reference.target}",
-            f"manifest {reference.target}",
-            (pull_scope(reference.repository),),
-            {"Accept": _ACCEPT},
-        )
+    scope = pull_scope(reference.repository)
 
     def resolve_on(session: Session) -> Descriptor:
         deadline = new_deadline()
         try:
-            descriptor = session.send(
-                manifest_request("HEAD"),
-                deadline,
-                lambda response: responses.descriptor_from_head(response, reference),
-            )
+            descriptor = head_manifest(session, reference, scope, deadline)
         except (RegistryUnavailable, RegistryUnauthorized):
             raise
         except RegistryError as error:
@@ -91,7 +80,7 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
         if descriptor is not None:
             return descriptor
         return session.send(
-            manifest_request("GET"),
+            _manifest_request("GET", reference, scope),
             deadline,
             lambda response: responses.descriptor_from_body(response, reference),
         )
@@ -99,6 +88,27 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
     # The content of a digest never changes, so every host with the capability PULL can
     # resolve a digest.
     return hosts.first_success(resolve_on, *((RESOLVE, PULL) if reference.digest else (RESOLVE,)))
+
+
+def head_manifest(
+    session: Session, reference: Reference, scope: str, deadline: Deadline
+) -> Descriptor | None:
+    """Return the descriptor of ``reference`` from a HEAD response; ``None`` if it is incomplete."""
+    return session.send(
+        _manifest_request("HEAD", reference, scope),
+        deadline,
+        lambda response: responses.descriptor_from_head(response, reference),
+    )
+
+
+def _manifest_request(method: str, reference: Reference, scope: str) -> ApiRequest:
+    return ApiRequest(
+        method,
+        f"{reference.repository}/manifests/{reference.target}",
+        f"manifest {reference.target}",
+        (scope,),
+        {"Accept": _ACCEPT},
+    )
 
 
 def fetch_manifest(

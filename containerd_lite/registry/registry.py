@@ -286,6 +286,7 @@ class Registry:
         chunk_size: int | None = None,
         single_post: bool = False,
         ask: bool = True,
+        mount_first: bool = False,
         deadline: Deadline | None = None,
         progress: ProgressCallback | None = None,
     ) -> package.Outcome:
@@ -306,7 +307,9 @@ class Registry:
                 content.
             single_post: Whether the POST request that starts the upload also carries the content.
                 If the registry does not support this, a later request carries the content.
-            ask: Whether the client checks first, with a HEAD request, if the blob exists.
+            ask: Whether the client checks, with a HEAD request, if the blob exists.
+            mount_first: Whether the client asks for a mount before this check. If the mount
+                succeeds, the check is not necessary, and a blob that existed counts as mounted.
             deadline: The deadline for the whole upload. Default: ``timeout`` limits each request
                 without content, and requests with content have no deadline.
             progress: A function that is called with ``uploading`` events, and at the end with an
@@ -332,7 +335,26 @@ class Registry:
             report=progress or (lambda event: None),
         )
         with naming(f"upload {descriptor.digest} to {reference.name}"):
-            return upload.run(mount_from, chunk_size, single_post, ask)
+            return upload.run(mount_from, chunk_size, single_post, ask=ask, mount_first=mount_first)
+
+    def head_manifest(
+        self, reference: Reference, *, deadline: Deadline | None = None
+    ) -> Descriptor | None:
+        """Return the descriptor of a manifest or index, as the registry itself states it.
+
+        This method sends one HEAD request to the host that accepts pushes, and asks no mirror.
+
+        Returns:
+            The descriptor, or ``None`` if the response lacks the digest, the size or the type.
+
+        Raises:
+            RegistryNotFound: The registry has no such manifest or index.
+        """
+        self._check(reference)
+        with naming(f"find {reference}"):
+            session = self._hosts.sessions_with(PUSH)[0]
+            scope = package.push_scope(reference.repository)
+            return fetch.head_manifest(session, reference, scope, self._deadline(deadline))
 
     def push_manifest(
         self,

@@ -115,14 +115,24 @@ class Upload:
         mount_from: Sequence[str] = (),
         chunk_size: int | None = None,
         single: bool = False,
+        *,
         ask: bool = True,
+        mount_first: bool = False,
     ) -> Outcome:
         """Upload the blob, unless the repository has it; see ``Registry.upload_blob``."""
         chunk_size = limits.count("chunk_size", chunk_size)
-        if ask and self._exists():
-            return self._report_outcome(Outcome.EXISTS)
         try:
-            return self._report_outcome(self._mount_or_upload(mount_from, chunk_size, single))
+            first = mount_from[: int(mount_first)]
+            if self._mount_from_any(first):
+                return self._report_outcome(Outcome.MOUNTED)
+            if ask and self._exists():
+                self._delete_upload()
+                return self._report_outcome(Outcome.EXISTS)
+            if self._url is None and self._mount_from_any(mount_from[len(first) :]):
+                return self._report_outcome(Outcome.MOUNTED)
+            if self._url is not None or not self._start(single):
+                self._transfer(chunk_size)
+            return self._report_outcome(Outcome.UPLOADED)
         except BaseException as error:
             self._delete_upload()
             if not isinstance(error, LocalFault):
@@ -131,18 +141,14 @@ class Upload:
         # The error is raised outside the ``except`` block, so that its context does not change.
         raise local_error
 
-    def _mount_or_upload(
-        self, mount_from: Sequence[str], chunk_size: int | None, single: bool
-    ) -> Outcome:
-        """Mount the blob if that is possible. Otherwise, upload it."""
-        for repository in mount_from:
+    def _mount_from_any(self, repositories: Sequence[str]) -> bool:
+        """Mount the blob from the first repository that has it; return whether this succeeded."""
+        for repository in repositories:
             if self._mount(repository):
-                return Outcome.MOUNTED
+                return True
             if self._url is not None:
                 break  # the registry did not mount the blob, but started an upload
-        if self._url is not None or not self._start(single):
-            self._transfer(chunk_size)
-        return Outcome.UPLOADED
+        return False
 
     def _report_outcome(self, outcome: Outcome) -> Outcome:
         size = self._descriptor.size
@@ -216,7 +222,7 @@ class Upload:
         """Read the response to the start of an upload; return whether the upload is complete."""
         if response.status == 201:
             responses.check_stored_digest(response, self._descriptor.digest)
-            response.finish()
+            response.snippet(0)
             return True
         text = response.headers.get("OCI-Chunk-Min-Length", "").strip()
         if text.isascii() and text.isdigit() and len(text) < 12:

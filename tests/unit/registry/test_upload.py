@@ -309,6 +309,28 @@ def test_a_blob_of_another_repository_is_mounted(
     assert [event.stage for event in events] == ["mounted"]
 
 
+def test_a_mount_before_the_question_whether_the_blob_exists(
+    server: Scripted, registry: Registry, ref: Reference
+) -> None:
+    server.on("POST", ROOT, TAKEN)
+    for _ in range(3):
+        found = registry.upload_blob(ref, LAYER, BLOB, mount_from=["base", "b"], mount_first=True)
+        assert found is Outcome.MOUNTED
+    assert said(server) == ["POST"] * 3
+    assert server.connections == 1
+
+
+def test_a_blob_that_cannot_be_mounted_but_exists(
+    server: Scripted, registry: Registry, ref: Reference
+) -> None:
+    """The upload that the registry has started instead of the mount is cancelled."""
+    Uploads(server)
+    server.on("HEAD", BLOB_PATH, reply(200, BLOB))
+    found = registry.upload_blob(ref, LAYER, BLOB, mount_from=["a", "b"], mount_first=True)
+    assert found is Outcome.EXISTS
+    assert said(server) == ["POST", "HEAD", "DELETE"]
+
+
 def test_a_mount_that_names_another_digest(
     server: Scripted, registry: Registry, ref: Reference
 ) -> None:
