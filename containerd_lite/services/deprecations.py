@@ -1,4 +1,4 @@
-"""What to do about the deprecated features that a daemon reports."""
+"""Remedies for the deprecated features that a daemon reports."""
 
 from __future__ import annotations
 

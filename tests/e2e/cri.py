@@ -1,4 +1,4 @@
-"""What a daemon with the CRI needs for pods."""
+"""The pause image and the configuration of daemons that run pods."""
 
 from __future__ import annotations
 

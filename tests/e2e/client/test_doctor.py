@@ -16,7 +16,7 @@ from tests.harness.daemon import Daemon
 pytestmark = [pytest.mark.daemon, pytest.mark.generations]
 
 #: Settings that each generation from 1.7.9 on reports as deprecated: one of 1.x, one of 2.x.
-_DEPRECATED = """
+DEPRECATED = """
 [plugins."io.containerd.tracing.processor.v1.otlp"]
 endpoint = "http://127.0.0.1:1"
 [plugins."io.containerd.cri.v1.images".registry.mirrors."127.0.0.1:1"]
@@ -47,7 +47,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
 
 
 def test_a_daemon_with_deprecated_settings(daemon: Daemon, doctor: Doctor) -> None:
-    with Daemon(daemon.generation, extra=_DEPRECATED) as own:
+    with Daemon(daemon.generation, extra=DEPRECATED) as own:
         code, found = doctor(own)
         listed = (
             json.loads(own.ctr("deprecations", "list", "--format", "json").stdout)
