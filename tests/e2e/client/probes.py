@@ -80,10 +80,11 @@ def by_client(ground: Ground) -> str:
 def in_parallel(ground: Ground) -> str:
     """A layer that was prepared alone gets its parent afterwards."""
     snapshots = ground.client.snapshot_service("overlayfs")
-    snapshots.prepare("below")
-    snapshots.commit("base", "below")
-    snapshots.prepare("alone")
-    return works(lambda: snapshots.commit("top", "alone", parent="base"))
+    with ground.client.lease():
+        snapshots.prepare("below")
+        snapshots.commit("base", "below")
+        snapshots.prepare("alone")
+        return works(lambda: snapshots.commit("top", "alone", parent="base"))
 
 
 @row("Blobs with sha512 digests")

@@ -9,6 +9,8 @@ from datetime import date
 import pytest
 
 from containerd_lite.cli import main
+from containerd_lite.cli.commands import doctor as doctor_module
+from containerd_lite.services import version as version_module
 from containerd_lite.services.deprecations import REMEDIES
 from containerd_lite.services.releases import RELEASES, Release
 from tests.harness.daemon import Daemon
@@ -98,10 +100,10 @@ def test_a_daemon_whose_plugins_fail(daemon: Daemon, doctor: Doctor) -> None:
 def test_a_daemon_newer_than_known(
     daemon: Daemon, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = daemon.version_info[:2]
-    for known in [known for known in RELEASES if known >= numbers]:
-        monkeypatch.delitem(RELEASES, known)
-    monkeypatch.setitem(RELEASES, (1, 5), Release(date.min))
+    known = {(1, 5): Release(date.min), **RELEASES}
+    older = {name: known[name] for name in known if name < daemon.version_info[:2]}
+    for module in (doctor_module, version_module):
+        monkeypatch.setattr(module, "RELEASES", older)
     code, found = doctor(daemon)
     assert code == 0
     assert found["release"]["state"] == "warning"
