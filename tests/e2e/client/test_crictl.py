@@ -16,6 +16,7 @@ from tests.e2e import cri
 from tests.e2e.registry.rounds import asked
 from tests.harness import Unavailable, golang
 from tests.harness.daemon import Daemon
+from tests.harness.process import wait_until
 from tests.harness.registry import Registry
 
 pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
@@ -76,7 +77,11 @@ def crictl(node: Daemon, tmp_path: Path) -> Iterator[Crictl]:
 
 
 def assert_listed(crictl: Crictl, image: Image, busybox: str) -> None:
-    (listed,) = [one for one in crictl.json("images")["images"] if busybox in one["repoTags"]]
+    def find() -> list[Any]:
+        return [one for one in crictl.json("images")["images"] if busybox in one["repoTags"]]
+
+    assert wait_until(lambda: bool(find()), SECONDS)  # the CRI learns of an image by an event
+    (listed,) = find()
     assert listed["id"] == image.manifest().config.digest
     inspected = crictl.json("inspecti", busybox)
     assert inspected["status"]["id"] == listed["id"]
