@@ -1,4 +1,4 @@
-"""What ``doctor`` says of a release of containerd."""
+"""What ``doctor`` says of releases and deprecated features of containerd."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from containerd_lite.cli.commands.doctor import support_of
+from containerd_lite.services.introspection import Deprecation
 from containerd_lite.services.releases import RELEASES
 from containerd_lite.services.version import Version
 
@@ -47,3 +48,9 @@ def test_releases_that_are_not_known(version: str, text: str) -> None:
 
 def test_the_releases_are_in_order() -> None:
     assert list(RELEASES) == sorted(RELEASES)
+
+
+def test_remedies_of_deprecations() -> None:
+    prefix = "io.containerd.deprecation/"
+    assert "hosts.toml" in Deprecation(f"{prefix}cri-registry-mirrors", "removed in 2.7").remedy
+    assert Deprecation(f"{prefix}not-known-yet", "removed in 3.0").remedy == ""
