@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 IN_CI = os.environ.get("CI") == "true"
 SERVICES = "tests/e2e/services/"
+RUNTIME = "tests/e2e/runtime/"
 #: The mark that a test with this fixture must have.
 MARKS = {"daemon": "daemon", "busybox": "registry"}
 
@@ -120,14 +121,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if not _runs_on_all(metafunc):
             name = f"{commit} {metafunc.definition.nodeid}"
             found = _found()
-            had = [one for one in chosen if isinstance(found.get(one), Programs)] or [OLDEST]
+            lacking = {name for name, one in found.items() if isinstance(one, Unavailable)}
+            had = [one for one in chosen if one not in lacking] or [OLDEST]
             chosen = (had[zlib.crc32(name.encode()) % len(had)],)
+        elif metafunc.config.getoption("daemons") == "all" and _is_runtime(metafunc):
+            chosen += generations.VARIANTS
         metafunc.parametrize("daemon", chosen, indirect=True, scope="session")
 
 
 def _runs_on_all(metafunc: pytest.Metafunc) -> bool:
     is_marked = metafunc.definition.get_closest_marker("generations") is not None
     return is_marked or metafunc.config.getoption("generations") == "all"
+
+
+def _is_runtime(metafunc: pytest.Metafunc) -> bool:
+    return metafunc.definition.nodeid.startswith(RUNTIME)
 
 
 @cache

@@ -11,6 +11,7 @@ from ..schema.pool import CONTAINERD, DynamicMessage, decode, encode
 from ..schema.values import datetime_of, dict_of
 from ._base import Service
 from ._types import AnyValue, any_fields, any_of, platform_of
+from .deprecations import PREFIX, REMEDIES
 
 _RUNTIME_REQUEST = "containerd.types.RuntimeRequest"
 _RUNTIME_INFO = "containerd.types.RuntimeInfo"
@@ -42,14 +43,30 @@ class Plugin:
     error_code: int = 0
     error_details: tuple[AnyValue, ...] = ()
 
+    @property
+    def is_skipped(self) -> bool:
+        """Whether the plugin did not start because it is not configured or not supported here."""
+        return "skip plugin" in self.error or self.error.endswith("not configured")
+
 
 @record(frozen=True)
 class Deprecation:
-    """A deprecated feature that clients use, and the time of the last use."""
+    """A deprecated feature that the daemon, its configuration or its clients use.
+
+    Attributes:
+        id: The id, such as ``io.containerd.deprecation/cri-registry-mirrors``.
+        message: The daemon's description.
+        last_occurrence: The time of the last use.
+    """
 
     id: str
     message: str
     last_occurrence: datetime | None = None
+
+    @property
+    def remedy(self) -> str:
+        """What to do about the use, or ``""`` for an id that this package does not know."""
+        return REMEDIES.get(self.id.removeprefix(PREFIX), "")
 
 
 @record(frozen=True)

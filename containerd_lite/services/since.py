@@ -72,4 +72,4 @@ def release_of(version: str) -> tuple[int, ...]:
 
     For a version without numbers, return (), which is less than any other tuple.
     """
-    return tuple(map(int, re.findall(r"\d+", version.partition(",")[0])[:2]))
+    return tuple(map(int, re.findall(r"\d{1,9}", version.partition(",")[0])[:2]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..records import record
 from ._base import Service
+from .releases import RELEASES, Release
+from .since import release_of
 
 
 @record(frozen=True)
@@ -12,6 +14,20 @@ class Version:
 
     version: str
     revision: str
+
+    @property
+    def release(self) -> Release | None:
+        """The daemon's release, with its end of life, or ``None`` if it is not in ``RELEASES``."""
+        return RELEASES.get(self._numbers)
+
+    @property
+    def is_newer_than_known(self) -> bool:
+        """Whether the daemon is newer than all releases that this package knows."""
+        return self._numbers > max(RELEASES)
+
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        return release_of(self.version)
 
 
 class VersionService(Service):

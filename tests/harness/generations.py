@@ -4,6 +4,7 @@ A generation is named by its version: 1.6, 1.7 and 2.1 are Debian's (bookworm, t
 builds 2.0, 2.3 and 2.4. `$CONTAINERD_LITE_DAEMONS` adds folders, with a colon between two: a folder
 has the programs containerd, ctr and containerd-shim-runc-v2, and the folder's path is the name of
 that generation. All generations run with bookworm's runc, unless such a folder has another one.
+`VARIANTS` are the newest containerd with another runc.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import Unavailable, debian, golang
@@ -24,6 +25,8 @@ DEBIAN = {"1.6": "bookworm", "1.7": "trixie", "2.1": "sid"}
 """The Debian release of each generation that is Debian's."""
 GENERATIONS = tuple(sorted([*DEBIAN, *golang.CONTAINERD]))
 OLDEST, NEWEST = GENERATIONS[0], GENERATIONS[-1]
+VARIANTS = (f"{NEWEST}+runc1.5",)
+"""With `--daemons all`, the runtime tests also run on these."""
 
 _SHIM = "containerd-shim-runc-v2"
 _NAMES = ("containerd", "ctr", _SHIM, "runc")
@@ -55,6 +58,8 @@ def find(generation: str, *, prefer_path: bool = False) -> Programs:
         raise Unavailable("a private containerd needs root: it mounts, and it makes cgroups")
     if prefer_path and all(shutil.which(name) for name in _NAMES):
         return Programs(*(debian.program(name, prefer_path=True) for name in _NAMES))
+    if generation in VARIANTS:
+        return replace(find(NEWEST), runc=_plain(golang.program(golang.RUNC, "runc")))
     if generation in DEBIAN:
         suite = DEBIAN[generation]
         daemon, ctr, shim = (debian.program(name, "containerd", suite) for name in _NAMES[:3])
@@ -64,7 +69,7 @@ def find(generation: str, *, prefer_path: bool = False) -> Programs:
     elif generation in folders():
         daemon, ctr, shim = (_plain(Path(generation, name).absolute()) for name in _NAMES[:3])
     else:
-        known = ", ".join([*GENERATIONS, *folders()])
+        known = ", ".join([*GENERATIONS, *VARIANTS, *folders()])
         raise ValueError(f"no such generation: {generation!r}; choose from {known}")
     found = Programs(daemon, ctr, shim, _runc(generation))
     for program in (found.containerd, found.shim, found.runc):

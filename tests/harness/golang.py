@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import Unavailable, cache
+from . import Unavailable, cache, debian
 from .process import run
 
 _SECONDS = 600.0
@@ -25,11 +25,17 @@ _SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Build:
-    """Programs of one module: `packages` are the paths of their packages in the module."""
+    """Programs of one module: `packages` are the paths of their packages in the module.
+
+    `library` is a package of bookworm's with a C library to link statically, with the build tags
+    `tags`. It needs a C compiler.
+    """
 
     module: str
     version: str
     packages: tuple[str, ...]
+    library: str = ""
+    tags: str = ""
 
     def __str__(self) -> str:
         """Its name and version."""
@@ -57,7 +63,15 @@ CONTAINERD = {
 """containerd by its generation."""
 CRICTL = Build("sigs.k8s.io/cri-tools", "1.37.0", ("cmd/crictl",))
 REGISTRY = Build("github.com/distribution/distribution/v3", "3.1.2", ("cmd/registry",))
-BUILDS = (*CONTAINERD.values(), CRICTL, REGISTRY)
+#: Without seccomp, runc refuses each container that has a profile.
+RUNC = Build(
+    "github.com/opencontainers/runc",
+    "1.5.3",
+    ("",),
+    library="libseccomp-dev",
+    tags="seccomp,netgo,osusergo",
+)
+BUILDS = (*CONTAINERD.values(), CRICTL, REGISTRY, RUNC)
 
 
 def program(build: Build, name: str) -> Path:
@@ -79,8 +93,9 @@ def make(build: Build) -> bool:
     if build.folder.exists():
         return False
     go = _toolchain(f"build {build}")
-    packages = [f"{build.module}/{package}" for package in build.packages]
-    return _build(go, build.folder, [f"{name}@v{build.version}" for name in packages], packages)
+    packages = [f"{build.module}/{package}".rstrip("/") for package in build.packages]
+    needs = [f"{name}@v{build.version}" for name in packages]
+    return _build(go, build.folder, needs, packages, env=_environment(build))
 
 
 def own_program(source: Path, module: str, version: str) -> Path:
@@ -117,12 +132,28 @@ def _toolchain(purpose: str) -> str:
     return go
 
 
+def _environment(build: Build) -> dict[str, str]:
+    """Return the variables that link the build with its C library, if it has one."""
+    if not build.library:
+        return {}
+    usr = debian.folder(build.library, "bookworm") / "usr"
+    (libraries,) = usr.glob("lib/*-linux-*")
+    return {
+        "CGO_ENABLED": "1",
+        "CGO_CFLAGS": f"-I{usr / 'include'}",
+        "CGO_LDFLAGS": f"-L{libraries}",
+        "PKG_CONFIG_PATH": str(libraries / "pkgconfig"),
+        "GOFLAGS": f"-buildvcs=false -tags={build.tags}",
+    }
+
+
 def _build(
     go: str,
     folder: Path,
     needs: Sequence[str],
     packages: Sequence[str],
     sources: Mapping[str, bytes] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> bool:
     """Build packages into a folder unless it exists; return whether they were built now.
 
@@ -143,13 +174,14 @@ def _build(
                 (scratch / source).write_bytes(text)
             if sources:
                 _go([go, "mod", "tidy"], scratch)
-            _go([go, "build", "-trimpath", "-ldflags=-s -w", "-o", "bin/", *packages], scratch)
+            flags = ["-trimpath", "-ldflags=-s -w -extldflags=-static", "-o", "bin/"]
+            _go([go, "build", *flags, *packages], scratch, env)
             (scratch / "bin").rename(folder)
     return True
 
 
-def _go(argv: Sequence[str], scratch: Path) -> None:
-    own = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
+def _go(argv: Sequence[str], scratch: Path, env: Mapping[str, str] | None = None) -> None:
+    own = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-buildvcs=false", **(env or {})}
     done = run(argv, timeout=_SECONDS, cwd=scratch, env={**os.environ, **own})
     if done.returncode:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]

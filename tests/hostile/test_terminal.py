@@ -344,6 +344,7 @@ ANSWERS: dict[str, Callable[[Any], Mapping[str, Any]]] = {
     "Health/Check": lambda _: {"status": 1},
     "Namespaces/List": lambda _: {"namespaces": [{"name": EVIL, "labels": {EVIL: EVIL}}]},
     "Namespaces/Get": lambda _: {"namespace": {"name": EVIL, "labels": {EVIL: EVIL}}},
+    "Introspection/Server": lambda _: {"deprecations": [{"id": EVIL, "message": EVIL}]},
     "Introspection/Plugins": lambda _: {
         "plugins": [
             {"type": "io.containerd.content.v1", "id": EVIL},

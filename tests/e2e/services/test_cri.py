@@ -18,9 +18,9 @@ from containerd_lite import Client
 from containerd_lite.errors import Unimplemented, Unknown
 from containerd_lite.services._base import MessageStream
 from containerd_lite.services.raw import Stub
+from tests.e2e.cri import config, push_pause
 from tests.e2e.recorder import Recorder
 from tests.e2e.services.conftest import CALLED
-from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 
@@ -48,30 +48,8 @@ _NODE = 2  # NamespaceMode: the pod shares the machine's
 
 
 @pytest.fixture
-def pause(registry: Registry) -> str:
-    """A pause image: its process waits until it is killed."""
-    image = images.busybox(config={"Entrypoint": ["sleep", "86400"]}, cmd=[])
-    return images.push(image, registry.host, "pause", "made-here")
-
-
-@pytest.fixture
-def cri(daemon: Daemon, pause: str, busybox: str) -> Iterator[Pod]:
-    # Not every machine lets root lower a process's score, as the CRI does for a pause container.
-    lines = (
-        [
-            '[plugins."io.containerd.cri.v1.images".pinned_images]',
-            f'sandbox = "{pause}"',
-            '[plugins."io.containerd.cri.v1.runtime"]',
-            "restrict_oom_score_adj = true",
-        ]
-        if daemon.version_info >= (2,)
-        else [
-            '[plugins."io.containerd.grpc.v1.cri"]',
-            f'sandbox_image = "{pause}"',
-            "restrict_oom_score_adj = true",
-        ]
-    )
-    extra = "\n".join(lines)
+def cri(daemon: Daemon, registry: Registry, busybox: str) -> Iterator[Pod]:
+    extra = config(daemon, push_pause(registry))
     called = CALLED.setdefault(daemon.version, set())
     with (
         Daemon(daemon.generation, cri=True, extra=extra) as own,

@@ -100,3 +100,21 @@ def test_a_descriptor_set_of_ones_own(client: Client, namespace: str) -> None:
     with pytest.raises(InvalidArgument, match="of this schema"):
         stub.Delete(theirs(name=namespace))
     stub.Delete(name=namespace)
+
+
+def test_fields_that_the_schema_lacks_are_kept(client: Client, daemon: Daemon) -> None:
+    """As with a daemon that is newer than the schema."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    files = FileDescriptorSet()
+    files.file.add().MergeFromString(CONTAINERD._read("services.version.v1.version.binpb"))
+    (response,) = files.file[0].message_type
+    del response.field[1:]
+    old = schema.load(files.SerializeToString())
+    answer = client.call("containerd.services.version.v1.Version/Version", schema=old)
+    assert daemon.version in answer.version
+    assert not hasattr(answer, "revision")
+    whole = CONTAINERD.message("containerd.services.version.v1.VersionResponse")
+    kept = whole.FromString(answer.SerializeToString())
+    found = client.version()
+    assert (kept.version, kept.revision) == (found.version, found.revision)

@@ -26,10 +26,11 @@ from containerd_lite.errors import (
 from containerd_lite.services import cgroups1, cgroups2
 from containerd_lite.services._types import AnyValue, Mount, runtime_spec
 from containerd_lite.services.sandboxes import SandboxController, SandboxRecord, SandboxStore
+from tests.e2e.cri import config, push_pause
 from tests.e2e.recorder import Recorder
 from tests.e2e.services.conftest import CALLED
 from tests.e2e.services.leftovers import lacks, nothing_stays  # noqa: F401
-from tests.harness import debris, images
+from tests.harness import debris
 from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.registry import Registry
@@ -287,16 +288,9 @@ def test_the_shim_controller_of_2(daemon: Daemon, controller: SandboxController)
 @contextmanager
 def pods(daemon: Daemon, registry: Registry) -> Iterator[tuple[Daemon, Client]]:
     """A daemon whose CRI parts can start a pod's first container, and a client in its namespace."""
-    pause = images.busybox(config={"Entrypoint": ["sleep", "1000"]}, cmd=[])
-    name = images.push(pause, registry.host, "pause", "sandboxes")
-    extra = [
-        '[plugins."io.containerd.cri.v1.images".pinned_images]',
-        f'sandbox = "{name}"',
-        '[plugins."io.containerd.cri.v1.runtime"]',
-        "restrict_oom_score_adj = true",  # not every machine lets root lower a score
-    ]
+    name = push_pause(registry)
     with (
-        Daemon(daemon.generation, extra="\n".join(extra)) as own,
+        Daemon(daemon.generation, extra=config(daemon, name)) as own,
         Recorder(own.address, CALLED.setdefault(own.version, set())) as channel,
     ):
         client = Client(channel=channel, namespace="k8s.io")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,21 @@ def test_all_on_all_if_so_told(tree: Tree, had: set[str]) -> None:
     assert len(tree.collect("--generations=all")) == 81 * 3
     assert len(tree.collect("--generations=all", "--daemons=all")) == 81 * len(GENERATIONS)
     assert {generation_of(name) for name in tree.collect("--daemons=1.7")} == {"1.7"}
+
+
+def test_all_runs_containers_with_each_runc(tree: Tree, had: set[str]) -> None:
+    folder = tree.folder / "tests" / "e2e" / "runtime"
+    folder.mkdir(parents=True)
+    (folder / "test_run.py").write_text(TESTS.partition("@pytest.mark.daemon\n@pytest.mark.par")[0])
+    names = tree.collect("--daemons=all")
+    assert [generation_of(name) for name in names] == [*GENERATIONS, *generations.VARIANTS]
+
+
+def test_a_runc_that_is_not_built_is_named(monkeypatch: pytest.MonkeyPatch, had: set[str]) -> None:
+    missing = replace(golang.RUNC, version="0.0.0")
+    monkeypatch.setattr(golang, "RUNC", missing)
+    with pytest.raises(Unavailable, match=r"runc 0\.0\.0 is not built: run tox -e fetch"):
+        generations.find(generations.VARIANTS[0])
 
 
 def test_each_generation_gets_its_turn(had: set[str]) -> None:
