@@ -15,7 +15,9 @@ from typing import Any
 from containerd_lite import Client
 from containerd_lite.errors import AlreadyExists, ContainerdError, NotFound, Unimplemented
 from containerd_lite.images.image import Image
+from containerd_lite.oci import platform
 from containerd_lite.progress import ProgressEvent
+from containerd_lite.records import replace
 from containerd_lite.services.introspection import RuntimeRequest
 from containerd_lite.services.leases import Resource
 
@@ -163,6 +165,13 @@ def mounts_service(ground: Ground) -> str:
 def erofs(ground: Ground) -> str:
     snapshots = ground.client.snapshot_service("erofs")
     return works(lambda: snapshots.prepare("writable"), ContainerdError)
+
+
+@row("Native EROFS layers")
+def erofs_layers(ground: Ground) -> str:
+    """The snapshotter lists the platform whose images have such layers."""
+    native = replace(platform.default(), os_features=("erofs",))
+    return "yes" if ground.client.snapshot_service("erofs").supports(native) else "no"
 
 
 @row("Layers from the EROFS layer cache")
