@@ -270,6 +270,7 @@ def test_documents_of_tiny_values(layout: Layout, name: str, item: bytes, end: b
         layout.import_images(io.BytesIO(archive))
 
 
+@pytest.mark.once
 def test_one_config_under_many_names(layout: Layout) -> None:
     """Four hundred images that have two configs of 3 MiB: the archive has a few KB."""
     files, saved = archives.docker_files(OURS, "app:1")

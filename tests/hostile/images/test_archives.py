@@ -279,6 +279,7 @@ def test_names_by_the_gigabyte(tmp_path: Path, canary: Path) -> None:
     assert grown < 64 << 10
 
 
+@pytest.mark.once
 def test_a_bomb(tmp_path: Path, canary: Path) -> None:
     """8 GiB of zeros in 8 MiB, in a file that nobody wants."""
     head = member("repositories", size=8 << 30)

@@ -14,7 +14,7 @@ from tests.harness import debris
 from tests.harness.process import wait_until
 from tests.unit.harness.tree import Tree
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have namespaces")
 
