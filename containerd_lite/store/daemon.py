@@ -29,6 +29,9 @@ from .protocol import infos_one_by_one
 #: chunks of 1 MiB. A fetch of large layers took 5 % less time with chunks of 2 MiB than with chunks
 #: of 1 MiB.
 _MAX_CHUNK = 2 << 20
+#: The maximum size in bytes of the end of a blob that is sent together with the commit. This saves
+#: a message and its response: 8 % of the CPU time of a fetch of small layers.
+_MAX_LAST = 128 << 10
 #: The size of a reader's buffer in bytes. Larger reads bypass the buffer.
 _READ_BUFFER = 64 << 10
 #: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, the
@@ -213,21 +216,29 @@ class DaemonWriter:
         self._ref = ref
         self._size = size
         self._expected = expected
+        #: The end of the blob, which ``commit`` sends.
+        self._last = b""
         with Undo(write.close):
             self._offset = write.stat(size, expected)
 
     @property
     def offset(self) -> int:
-        """The number of bytes of the blob that this and earlier writers have sent."""
+        """The number of bytes of the blob that this and earlier writers have accepted."""
         return self._offset
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the blob; see ``Writer.write``."""
         view = memoryview(data)
+        if not view:
+            return 0
         if self._size and self._offset + len(view) > self._size:
             raise SizeMismatch(
                 f"{self._expected or 'the content'} is longer than the expected {self._size} bytes"
             )
+        if self._offset + len(view) == self._size and len(view) <= _MAX_LAST:
+            self._last = bytes(view)
+            self._offset = self._size
+            return len(view)
         for start in range(0, len(view), _MAX_CHUNK):
             chunk = view[start : start + _MAX_CHUNK]
             while self._offset + len(chunk) - self._write.offset > _MAX_UNCONFIRMED:
@@ -239,7 +250,8 @@ class DaemonWriter:
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
         """Verify the blob and make the blob visible; see ``Writer.commit``."""
         try:
-            digest = self._write.commit(self._offset, self._size, self._expected, labels)
+            sent = self._offset - len(self._last)
+            digest = self._write.commit(sent, self._size, self._expected, labels, data=self._last)
         except FailedPrecondition as error:
             # The daemon reports a wrong size and a wrong digest with the same status. The number
             # of bytes sent shows which of the two is wrong.
