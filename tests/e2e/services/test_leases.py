@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 
@@ -13,6 +14,7 @@ from containerd_lite import Client
 from containerd_lite.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
 from containerd_lite.services.filters import Filter
 from containerd_lite.services.leases import EXPIRE, Resource
+from containerd_lite.services.snapshots import SnapshotService
 from tests.conftest import Count
 from tests.e2e.services.leftovers import (
     labels_of,
@@ -75,6 +77,46 @@ def test_a_lease_holds_until_it_is_deleted(client: Client, daemon: Daemon, names
     assert [line[0] for line in rows(daemon, namespace, "snapshots", "ls")] == ["key"]
     service.delete(id, sync=True)  # and with it, before it returns, what it held
     assert rows(daemon, namespace, "snapshots", "ls") == []
+
+
+def find(snapshots: SnapshotService) -> None:
+    snapshots.stat("top")
+
+
+def prepare(snapshots: SnapshotService) -> None:
+    with pytest.raises(AlreadyExists):
+        snapshots.prepare("again", "bottom", {"containerd.io/snapshot.ref": "top"})
+
+
+def commit(snapshots: SnapshotService) -> None:
+    snapshots.prepare("other", "")
+    with pytest.raises(AlreadyExists):
+        snapshots.commit("top", "other")
+    snapshots.remove("other")
+
+
+@pytest.mark.parametrize(("use", "since"), [(find, None), (prepare, (1, 7)), (commit, (1, 7))])
+def test_which_calls_hold_a_snapshot_that_exists(
+    client: Client,
+    daemon: Daemon,
+    use: Callable[[SnapshotService], None],
+    since: tuple[int, int] | None,
+) -> None:
+    """On every daemon, ``add_resource`` does, which is why the client's methods call it.
+
+    A lease that holds a snapshot also holds its parent.
+    """
+    service, snapshots = client.lease_service, client.snapshot_service()
+    owner, id = service.create().id, service.create().id
+    made = snapshots.with_options(lease=owner)
+    for name, parent in (("bottom", ""), ("top", "bottom")):
+        made.prepare(f"{name}-key", parent)
+        made.commit(name, f"{name}-key")
+    use(snapshots.with_options(lease=id))
+    service.delete(owner, sync=True)
+    holds = since is not None and daemon.version_info >= since
+    assert {info.name for info in snapshots.list()} == ({"bottom", "top"} if holds else set())
+    service.delete(id, sync=True)
 
 
 def renewing() -> bool:
