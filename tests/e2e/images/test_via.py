@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from containerd_lite.errors import (
     NoMatchingPlatform,
     Unimplemented,
 )
+from containerd_lite.images.via import Via
+from containerd_lite.services.lifetimes import expires
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -91,6 +94,18 @@ def failing(stage: str) -> Callable[[ProgressEvent], None]:
             raise ValueError("enough")
 
     return tell
+
+
+@pytest.mark.parametrize("via", ["client", "daemon"])
+def test_a_pull_makes_a_temporary_name_last(
+    daemon: Daemon, client: Client, busybox: str, via: Via
+) -> None:
+    if via == "daemon" and daemon.version_info < (2,):
+        pytest.skip("the daemon pulls only from registries that speak TLS")
+    image = client.pull(busybox, unpack=False)
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    client.image_service.update(busybox, image.target, expires(tomorrow))
+    assert client.pull(busybox, via=via, unpack=False).labels == {}
 
 
 @pytest.mark.parametrize("stage", ["resolving", "downloaded", "done"])
