@@ -30,7 +30,7 @@ from ...store.layout_index import parse_index
 from ...store.layout_names import IMAGE_NAME, REF_NAME
 from ...store.protocol import ContentStore, read_blob
 from .. import daemon
-from ..gc_labels import child_labels
+from ..gc_labels import SUBJECT, child_labels
 from ..image import Image
 from ..image_backend import ImageBackend
 from ..job import Job
@@ -172,7 +172,7 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
         check_name(name, target, {})
         if name and found.setdefault(name, target).digest != target.digest:
             raise InvalidArgument(f"the archive has two images called {quoted(name)}")
-        if not full and not short:
+        if not full and not short and SUBJECT not in annotations:
             nameless.append(target)
         if len(found) > _MAX_NAMES:
             raise InvalidArgument(f"the archive has more than {_MAX_NAMES} names of images")
