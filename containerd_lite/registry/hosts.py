@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from ..errors import InvalidArgument
 from ..oci.document import quoted
@@ -98,11 +99,22 @@ class Host:
     def url(self, path: str, query: Mapping[str, str] | None = None) -> Url:
         """Return the URL of ``path`` (``"library/busybox/manifests/latest"``) below the API's root.
 
-        For a mirror, the query parameter ``ns`` names the registry (distribution-spec, Registry
+        The URL has the query parameter ``ns`` if the host is a mirror: see ``with_namespace``.
+        """
+        url = self.base.join(f"{self.base.target}{path}").with_query(query or {})
+        return self.with_namespace(url)
+
+    def with_namespace(self, url: Url) -> Url:
+        """Return a URL on a mirror with the query parameter ``ns``, which names the registry.
+
+        A URL that has the parameter, or leads to another origin, is returned unchanged. Mirrors
+        leave the parameter out of the URLs in their responses (distribution-spec, Registry
         Proxying).
         """
-        fields = {**(query or {}), **({"ns": self.namespace} if self.is_mirror else {})}
-        return self.base.join(f"{self.base.target}{path}").with_query(fields)
+        if not self.is_mirror or url.origin != self.base.origin:
+            return url
+        names = {name for name, _ in parse_qsl(url.target.partition("?")[2])}
+        return url if "ns" in names else url.with_query({"ns": self.namespace})
 
 
 def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | None = None) -> Host:
