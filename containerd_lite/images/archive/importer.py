@@ -69,7 +69,9 @@ def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> l
 
 
 def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Image]:
-    platforms, source = request.platforms(backend), request.source
+    transfers, source = backend.transfers(), request.source
+    platforms = request.platforms(backend)
+    snapshotter = backend.snapshots(request.snapshotter).snapshotter if request.unpack else ""
     with ExitStack() as stack:
         stack.enter_context(LoggedStep(_LOGGER, "import images by the daemon"))
         stack.enter_context(backend.keeping())
@@ -79,16 +81,20 @@ def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Ima
             source = stack.enter_context(open(source, "rb"))
         saved: list[str] = []
         stack.enter_context(changes.restoring(saved))
-        names = backend.transfers().import_stream(
+        names = transfers.import_stream(
             source,
             platforms=platforms,
             unpack=backend.platform if request.unpack else None,
-            snapshotter=request.snapshotter or "",
+            snapshotter=snapshotter,
             labels=request.labels,
             saved=saved,
             job=Job(request.progress),
         )
-        return changes.accept(names, platforms, is_complete=False)
+        images = changes.accept(names, platforms, is_complete=False)
+        if request.unpack:
+            for image in images:
+                daemon.unpack_skipped(image, platforms, snapshotter)
+        return images
 
 
 def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> list[Image]:
