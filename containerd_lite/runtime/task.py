@@ -181,7 +181,10 @@ class Task(Process):
 
         Args:
             options: Options of runc. ``{"exit": True}`` ends the processes. ``image_path`` is a
-                folder to write to, instead of the content store. Default: no options.
+                folder to write to, instead of the content store. ``parent_path`` is the folder of
+                an earlier checkpoint, relative to ``image_path``; only memory that changed since
+                then is written. Daemons before 2.4 ignore ``parent_path``, and write all memory.
+                Default: no options.
             parent: The digest of an earlier checkpoint. Default: none.
 
         Returns:
