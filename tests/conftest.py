@@ -37,7 +37,7 @@ from tests.harness.daemon import Daemon  # noqa: E402
 from tests.harness.generations import GENERATIONS, NEWEST, OLDEST, Programs  # noqa: E402
 from tests.harness.leaks import Watch  # noqa: E402
 from tests.harness.outcomes import CLOSING, Recorder, keep_failed  # noqa: E402
-from tests.harness.registry import Registry  # noqa: E402
+from tests.harness.registry import NEW, Registry, by_turns, program  # noqa: E402
 
 if TYPE_CHECKING:
     from containerd_lite import Client
@@ -97,12 +97,17 @@ def pytest_configure(config: pytest.Config) -> None:
         faulthandler.dump_traceback_later(seconds, file=os.dup(2))
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     # A background job of a shell ignores these signals, but tests send them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with suppress(Unavailable):  # then no daemon can run either, and its fixture says so
         kernel.own_run()
+    Registry.default = by_turns(f"registry {session.config.getoption('commit')}")
+    try:
+        program(NEW)
+    except Unavailable as reason:
+        CLOSING.add(f"registry: {NEW} is NOT here ({reason})")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -271,6 +276,7 @@ def registry() -> Iterator[Registry]:
         except Unavailable as reason:
             _skip_or_fail("docker-registry", reason, required=True)
             raise
+        CLOSING.add(f"registry: {registry.generation} ran")
         yield registry
 
 

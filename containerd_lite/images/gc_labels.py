@@ -19,18 +19,28 @@ _CONTENT = "containerd.io/gc.ref.content"
 _SOURCE = "containerd.io/distribution.source"
 SNAPSHOT = "containerd.io/gc.ref.snapshot"
 UNCOMPRESSED = "containerd.io/uncompressed"
-#: The key of a referrer's label contains this many characters of the referrer's digest. Unlike a
-#: number, these characters identify the referrer.
+#: Annotation of a child that is a referrer. Its value is the digest of the subject. containerd's Go
+#: client sets it in the ``index.json`` of archives (core/images/annotations.go).
+SUBJECT = "io.containerd.manifest.subject"
+#: The prefix of a referrer's label, whatever the digest's algorithm is. The key continues with the
+#: first characters of the referrer's digest, which identify the referrer, unlike a number.
+_REFERRER = f"{_CONTENT}.referrer.sha256."
 _SHORT_DIGEST = 12
 
 
 def child_labels(
     children: Iterable[Descriptor], referrers: Iterable[Descriptor] = ()
 ) -> dict[str, str]:
-    """Return the labels by which a manifest or index keeps its children and referrers alive."""
+    """Return the labels by which a manifest or index keeps its children and referrers alive.
+
+    A child with the annotation ``SUBJECT`` is labelled as a referrer.
+    """
     seen: Counter[str] = Counter()
     labels = {}
     for child in children:
+        if SUBJECT in child.annotations:
+            labels[_referrer_key(child)] = child.digest
+            continue
         prefix = _prefix(child.media_type)
         number = seen[prefix]
         seen[prefix] += 1
@@ -39,9 +49,12 @@ def child_labels(
         else:
             labels[f"{prefix}.{number}" if number else prefix] = child.digest
     for referrer in referrers:
-        algorithm, encoded = digests.algorithm(referrer.digest), digests.encoded(referrer.digest)
-        labels[f"{_CONTENT}.referrer.{algorithm}.{encoded[:_SHORT_DIGEST]}"] = referrer.digest
+        labels[_referrer_key(referrer)] = referrer.digest
     return labels
+
+
+def _referrer_key(referrer: Descriptor) -> str:
+    return f"{_REFERRER}{digests.encoded(referrer.digest)[:_SHORT_DIGEST]}"
 
 
 def numbered_labels(children: Iterable[Descriptor]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from ..oci import media_types
 from ..oci.config import ImageConfig, chain_ids
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
-from ..oci.image_record import ImageRecord, check_name, stands_for_other
+from ..oci.image_record import EXPIRE, ImageRecord, check_name, stands_for_other
 from ..oci.manifest import Index, Manifest
 from ..printable import printable
 from ..store.documents import read_document
@@ -267,7 +267,8 @@ def tag_image(
         backend: The backend that stores the image.
         source: The image.
         name: The new name.
-        labels: The labels of the new name. Default: the labels of the image.
+        labels: The labels of the new name. Default: the labels of the image, without the time at
+            which its name expires.
 
     Returns:
         The image with its new name.
@@ -282,7 +283,8 @@ def tag_image(
         source = find_image(backend, source)
     target = source if isinstance(source, Descriptor) else source.target
     if labels is None and isinstance(source, Image):
-        labels = source.labels
+        # The new name must not expire together with a temporary name of the same image.
+        labels = {key: value for key, value in source.labels.items() if key != EXPIRE}
     backend.store.info(target.digest)  # info() raises NotFound if the store lacks the content
     return Image(backend, backend.names.put(name_of(target, name), target, labels))
 

@@ -17,6 +17,9 @@ from .document import quoted
 CONVERTED = "io.containerd.image/converted-docker-schema1"
 #: Label of an image whose manifest was repaired. Its value is the digest of the original manifest.
 REPAIRED = "containerd-lite/repaired-from"
+#: Label whose value is the RFC 3339 time at which a lease expires or, since 2.0, an image. Garbage
+#: collection deletes what has expired.
+EXPIRE = "containerd.io/gc.expire"
 #: The maximum size of a label in bytes, key and value together (containerd's pkg/labels).
 MAX_LABEL = 4096
 #: The maximum size in bytes of all annotations of a target. The daemon sends the targets of all

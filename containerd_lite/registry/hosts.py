@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from ..errors import InvalidArgument
 from ..oci.document import quoted
@@ -95,11 +96,21 @@ class Host:
     def url(self, path: str, query: Mapping[str, str] | None = None) -> Url:
         """Return the URL of ``path`` (``"library/busybox/manifests/latest"``) below the API's root.
 
-        For a mirror, the query parameter ``ns`` names the registry (distribution-spec, Registry
+        The URL has the query parameter ``ns`` if the host is a mirror: see ``with_namespace``.
+        """
+        return self.with_namespace(self.base.below(path).with_query(query or {}))
+
+    def with_namespace(self, url: Url) -> Url:
+        """Return a URL on a mirror with the query parameter ``ns``, which names the registry.
+
+        A URL that has the parameter, or leads to another origin, is returned unchanged. Mirrors
+        leave the parameter out of the URLs in their responses (distribution-spec, Registry
         Proxying).
         """
-        fields = {**(query or {}), **({"ns": self.namespace} if self.is_mirror else {})}
-        return self.base.below(path).with_query(fields)
+        if not self.is_mirror or url.origin != self.base.origin:
+            return url
+        names = {name for name, _ in parse_qsl(url.target.partition("?")[2])}
+        return url if "ns" in names else url.with_query({"ns": self.namespace})
 
 
 @lru_cache(maxsize=64)  # every request asks, and the answer takes 5 % of a small blob's time

@@ -260,6 +260,8 @@ class Session:
             if authorization not in self._sent:
                 self._sent.append(authorization)
         previous, url = self.host.base, request.url or self.host.url(request.path, request.query)
+        if not request.anonymous:
+            url = self.host.with_namespace(url)
         for _ in range(MAX_REDIRECTS + 1):
             max_level = self._check_target(previous, url, deadline)
             if max_level is not None or request.anonymous:

@@ -114,10 +114,13 @@ class Container(StoredContainer):
             InvalidArgument: An option is not valid, or only one of the spec and the streams has a
                 terminal.
             NotFound: The container does not exist, or the checkpoint has no processes.
+            Unimplemented: The daemon does not support the scheme of a log URI.
             Unknown: The runtime cannot create the task. The message comes from the runtime.
         """
         with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
             self._check_terminal(streams is not None and streams.stdio.terminal)
+            if streams is not None and not runtime_path:
+                self.backend.check_log_uris(self.info.runtime, streams.stdio.stdout)
             if checkpoint is not None and isinstance(checkpoint, images.Image):
                 from .checkpoint import Checkpoint
 

@@ -77,6 +77,8 @@ def _create(
     labels = _labels(image, options)
     if options.get("restart") is not None:
         check_monitor(backend.introspection, str(options.get("restart")))
+        if log := options.get("restart_log"):
+            backend.check_log_uris(options.get("runtime") or backend.runtime, log)
     rootfs = Rootfs.of(backend, id, image, options)
     with Undo(rootfs.remove):
         record = backend.containers.create(

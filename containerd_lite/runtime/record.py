@@ -239,11 +239,13 @@ class StoredContainer:
 
         Raises:
             InvalidArgument: The policy is not valid.
-            Unimplemented: The daemon has no restart monitor that supports the policy.
+            Unimplemented: The daemon has no restart monitor that supports the policy, or does not
+                support the scheme of ``log``.
         """
         labels = restart_labels(policy, log)
         if policy != "no":
             check_monitor(self.backend.introspection, policy)
+            self.backend.check_log_uris(self.info.runtime, log)
         self.set_labels({**restart_labels("no"), **labels})
 
     def _update(self, record: ContainerRecord, fields: Sequence[str]) -> ContainerRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import images
+from . import io
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ..services.tasks import TaskService
 
 _RUNTIME = "io.containerd.runc.v2"
+#: The prefix of the runtimes whose shims are the daemon's own.
+_RUNC = "io.containerd.runc."
 
 
 class RuntimeBackend:
@@ -87,6 +90,14 @@ class RuntimeBackend:
     def sandbox_controller(self) -> SandboxController:
         """The sandbox controller, which runs sandboxes."""
         return self._services.sandbox_controller
+
+    def check_log_uris(self, runtime: str, *targets: str) -> None:
+        """Check the schemes of log URIs; see ``io.check_log_uris``.
+
+        The shims of other runtimes than runc can support further schemes.
+        """
+        if runtime.startswith(_RUNC):
+            io.check_log_uris(self.introspection, *targets)
 
     def snapshots(self, snapshotter: str | None = None) -> SnapshotService:
         """Return the snapshots service of a snapshotter. Default: the default snapshotter."""

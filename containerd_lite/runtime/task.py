@@ -83,6 +83,7 @@ class Task(Process):
             InvalidArgument: An option has an invalid value.
             NotFound: The container, the user or a group does not exist.
             TypeError: An option is unknown.
+            Unimplemented: The daemon does not support the scheme of a log URI.
         """
         container = self._container
         exec_id = id or f"exec-{os.urandom(8).hex()}"
@@ -92,6 +93,8 @@ class Task(Process):
                 options["terminal"] = True
             spec = exec_process(container.known_spec(), args, options, container.find_user)
             stdio = None if streams is None else streams.stdio
+            if stdio is not None:
+                container.backend.check_log_uris(container.info.runtime, stdio.stdout)
             self._service.exec(self.container_id, exec_id, spec, stdio)
         return Process(self._service, self.container_id, exec_id, streams=streams)
 
@@ -181,7 +184,10 @@ class Task(Process):
 
         Args:
             options: Options of runc. ``{"exit": True}`` ends the processes. ``image_path`` is a
-                folder to write to, instead of the content store. Default: no options.
+                folder to write to, instead of the content store. ``parent_path`` is the folder of
+                an earlier checkpoint, relative to ``image_path``; only memory that changed since
+                then is written. Daemons before 2.4 ignore ``parent_path``, and write all memory.
+                Default: no options.
             parent: The digest of an earlier checkpoint. Default: none.
 
         Returns:

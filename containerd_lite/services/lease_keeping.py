@@ -24,7 +24,8 @@ from ..errors import (
 )
 from ..oci import digest as digests
 from ..oci.document import quoted
-from .leases import EXPIRE, LeaseService, Resource
+from . import lifetimes
+from .leases import LeaseService, Resource
 
 #: Seconds that clean-up after a failure may take, including garbage collection.
 _CLEANUP_TIMEOUT = 30.0
@@ -174,7 +175,7 @@ def _create(leases: LeaseService, id: str, expires: float, *, may_exist: bool = 
     """
     until = datetime.now(timezone.utc) + timedelta(seconds=expires)
     try:
-        leases.create(id, {EXPIRE: until.strftime("%Y-%m-%dT%H:%M:%S.%fZ")})
+        leases.create(id, lifetimes.expires(until))
     except AlreadyExists:
         if not may_exist:
             raise

@@ -10,14 +10,11 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 
 from ..errors import Unimplemented
+from ..oci.image_record import EXPIRE as EXPIRE
 from ..records import field, record
 from ..schema.pool import DynamicMessage
 from ..schema.values import datetime_of, dict_of
 from ._base import Service, current_lease, joined_lease
-
-#: The label whose value is the RFC 3339 time at which a lease expires. Garbage collection deletes
-#: expired leases (containerd's docs/garbage-collection.md).
-EXPIRE = "containerd.io/gc.expire"
 
 #: The resource types that all daemons know.
 _RESOURCE_TYPES = "content, ingests and snapshots/<snapshotter>"
@@ -76,7 +73,7 @@ class LeaseService(Service):
         Args:
             id: The id of the lease. Default: the daemon chooses an id.
             labels: The labels of the lease. The label ``EXPIRE`` sets the time at which the lease
-                expires.
+                expires; ``lifetimes.expires`` returns this label.
 
         Raises:
             AlreadyExists: A lease with this id exists.

@@ -71,10 +71,9 @@ class MountService(Service):
         other mounts. The daemon stores the activation under its name.
 
         Garbage collection unmounts and deletes the activation, unless it has a lease or a back
-        reference. Call this method within ``Client.lease``, or set a label whose name begins with
-        ``containerd.io/gc.bref.container``, ``.content``, ``.image`` or ``.snapshot.NAME`` and
-        whose value is the id, digest, name or key of an existing object. The name of a label can
-        continue after ``/``. ``LeaseService.list_resources`` does not list activations.
+        reference. Call this method within ``Client.lease``, or set a label that
+        ``lifetimes.while_exists`` returns. ``LeaseService.list_resources`` does not list
+        activations.
 
         Args:
             name: The name of the activation.

@@ -41,7 +41,8 @@ class Stdio:
     """The standard streams of a process.
 
     A stream is the path of a FIFO, a URI, or ``""`` for no stream. The scheme of a URI is
-    ``file://`` or ``binary://``. runc's shim checks only whether ``stdout`` is a FIFO or a URI:
+    ``file://``, ``binary://`` or, since 2.3, ``binary-v2://``. runc's shim checks
+    only whether ``stdout`` is a FIFO or a URI:
 
     - If ``stdout`` is a URI, the error output goes to the same URI.
     - If ``stdout`` is a FIFO, ``stderr`` must be a FIFO, too. ``stdout`` and ``stderr`` may be the

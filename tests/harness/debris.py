@@ -34,7 +34,7 @@ _LONGEST_PARENT = 80
 _CGROUPS = Path("/sys/fs/cgroup")
 TASKS = "io.containerd.runtime.v2.task"
 """The folder of bundles in a daemon's state. It has a folder for each namespace and task."""
-_PROGRAM_NAMES = ("containerd", "docker-registry")
+_PROGRAM_NAMES = ("containerd", "docker-registry", "registry")
 _LAST_WRITES_SECONDS = 5.0
 """Seconds for which a killed program may still write files."""
 _owned: dict[Path, int] = {}

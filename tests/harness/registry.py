@@ -1,10 +1,10 @@
-"""A private registry: Debian's docker-registry on a free port of the loopback.
+"""A private registry on a free port of the loopback: Debian's docker-registry, or distribution 3.
 
     with Registry() as registry:
         push(image, registry.host, "library/busybox", "latest")
 
 Its storage is in a temporary folder. It allows deletion, and accepts schema 1 and sparse indexes
-as far as docker-registry supports them. Its log has every request. The constructor sets the access
+as far as the program supports them. Its log has every request. The constructor sets the access
 control and TLS; `tls` makes certificates, and `realm` issues tokens.
 """
 
@@ -15,23 +15,49 @@ import http.client
 import json
 import socket
 import ssl
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from . import Unavailable, debian, debris
+from . import Unavailable, debian, debris, golang
 from .process import Service, run
 from .realm import Realm
 from .tls import Pair
 
+OLD, NEW = GENERATIONS = ("2.8", "3")
+"""Debian's docker-registry, and the distribution that Go builds."""
 _START_SECONDS = 15.0
 _TRIES = 5
 _LOOPBACK = "127.0.0.1"
 _PATIENCE = 5.0
 
 
+def program(generation: str) -> list[str]:
+    """Return the command of a generation of the registry.
+
+    Raises `Unavailable` if it is not there.
+    """
+    if generation == NEW:
+        return [str(golang.program(golang.REGISTRY, "registry"))]
+    return debian.program("docker-registry").argv
+
+
+def by_turns(key: str) -> str:
+    """Return one of the generations that this machine has; a text chooses it."""
+    there = []
+    for generation in GENERATIONS:
+        with contextlib.suppress(Unavailable):
+            program(generation)
+            there.append(generation)
+    return there[zlib.crc32(key.encode()) % len(there)] if there else OLD
+
+
 class Registry:
     """A private registry, which `with` or `open()` starts. `close()` removes all its traces."""
+
+    default = OLD
+    """The generation of new registries that do not choose one."""
 
     def __init__(
         self,
@@ -41,6 +67,7 @@ class Registry:
         clients: Path | None = None,
         proxy: str = "",
         overrides: Mapping[str, object] | None = None,
+        generation: str = "",
     ) -> None:
         """Choose who has access: everyone, a user with a password, or the users of a realm.
 
@@ -48,12 +75,13 @@ class Registry:
         and each client needs a certificate signed by it. With `proxy`, the address of a running
         registry, it is a mirror of that registry: it accepts no pushes, and stores the content
         that it passes on. `overrides` replaces top-level sections of the configuration, such as
-        `{"storage": {…}}`.
+        `{"storage": {…}}`. `generation` is one of `GENERATIONS`.
         """
         if clients is not None and tls is None:
             raise ValueError("client certificates need a registry with TLS")
         self._auth, self._tls, self._clients, self._proxy = auth, tls, clients, proxy
         self._overrides = dict(overrides or {})
+        self.generation = generation or self.default
         self._service: Service | None = None
         self._folder: Path | None = None
         self._port = 0
@@ -96,17 +124,17 @@ class Registry:
         """Make the folder, and start on a free port; raise `Unavailable` if that fails."""
         if self._folder is not None:
             raise RuntimeError("the registry is open already")
-        program = debian.program("docker-registry")
+        argv = program(self.generation)
         self.folder = self._folder = debris.make_folder()
         self.log = self.folder / "log"
         self.storage = self.folder / "storage"
         try:
             for _ in range(_TRIES):  # another process may take the free port first
                 self._port = _free_port()
-                if self._start(program):
+                if self._start(argv):
                     return
             log = self._service.tail() if self._service else ""
-            raise Unavailable(f"docker-registry {program.version} did not start:\n{log}")
+            raise Unavailable(f"registry {self.generation} did not start:\n{log}")
         except BaseException:
             self.close()
             raise
@@ -118,8 +146,8 @@ class Registry:
 
     def start(self) -> None:
         """Start the server again on the same port, after `stop`."""
-        if not self._start(debian.program("docker-registry")):
-            raise Unavailable(f"docker-registry did not start again on {self.host}")
+        if not self._start(program(self.generation)):
+            raise Unavailable(f"registry {self.generation} did not start again on {self.host}")
 
     def close(self) -> None:
         """End the server and remove its content."""
@@ -147,11 +175,11 @@ class Registry:
         except OSError:
             return False
 
-    def _start(self, program: debian.Program) -> bool:
+    def _start(self, argv: list[str]) -> bool:
         config = self.folder / "config.yml"
         config.write_text(json.dumps(self._config()))  # JSON is YAML too
         self._service = Service(
-            [*program.argv, "serve", str(config)],
+            [*argv, "serve", str(config)],
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LC_ALL": "C"},
             cwd=self.folder,
             log=self.log,

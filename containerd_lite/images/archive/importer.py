@@ -30,7 +30,7 @@ from ...store.layout_index import parse_index
 from ...store.layout_names import IMAGE_NAME, REF_NAME
 from ...store.protocol import ContentStore, read_blob
 from .. import daemon
-from ..gc_labels import child_labels
+from ..gc_labels import SUBJECT, child_labels
 from ..image import Image
 from ..image_backend import ImageBackend
 from ..job import Job
@@ -69,7 +69,9 @@ def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> l
 
 
 def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Image]:
-    platforms, source = request.platforms(backend), request.source
+    transfers, source = backend.transfers(), request.source
+    platforms = request.platforms(backend)
+    snapshotter = backend.snapshots(request.snapshotter).snapshotter if request.unpack else ""
     with ExitStack() as stack:
         stack.enter_context(LoggedStep(_LOGGER, "import images by the daemon"))
         stack.enter_context(backend.keeping())
@@ -79,16 +81,20 @@ def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Ima
             source = stack.enter_context(open(source, "rb"))
         saved: list[str] = []
         stack.enter_context(changes.restoring(saved))
-        names = backend.transfers().import_stream(
+        names = transfers.import_stream(
             source,
             platforms=platforms,
             unpack=backend.platform if request.unpack else None,
-            snapshotter=request.snapshotter or "",
+            snapshotter=snapshotter,
             labels=request.labels,
             saved=saved,
             job=Job(request.progress),
         )
-        return changes.accept(names, platforms, is_complete=False)
+        images = changes.accept(names, platforms, is_complete=False)
+        if request.unpack:
+            for image in images:
+                daemon.unpack_skipped(image, platforms, snapshotter)
+        return images
 
 
 def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> list[Image]:
@@ -172,7 +178,7 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
         check_name(name, target, {})
         if name and found.setdefault(name, target).digest != target.digest:
             raise InvalidArgument(f"the archive has two images called {quoted(name)}")
-        if not full and not short:
+        if not full and not short and SUBJECT not in annotations:
             nameless.append(target)
         if len(found) > _MAX_NAMES:
             raise InvalidArgument(f"the archive has more than {_MAX_NAMES} names of images")

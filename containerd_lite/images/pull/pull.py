@@ -57,23 +57,27 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
 
 def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
     """Have the daemon's Transfer service pull the image."""
-    platforms = request.platforms(backend)
+    transfers, platforms = backend.transfers(), request.platforms(backend)
     wanted = platforms.wanted or ()
     to_unpack = wanted[0] if len(wanted) == 1 else backend.platform
+    # Without a name, the daemon would use its own default, not the default of this client.
+    snapshotter = backend.snapshots(request.snapshotter).snapshotter if request.unpack else ""
     changes, name = daemon.NameChanges(backend), full_name(request.ref)
     changes.remember(name)
     saved: list[str] = []
     with changes.restoring(saved):
-        backend.transfers().pull(
+        transfers.pull(
             request.ref,
             platforms=platforms,
             unpack=to_unpack if request.unpack else None,
-            snapshotter=request.snapshotter or "",
+            snapshotter=snapshotter,
             labels=request.labels,
             saved=saved,
             job=Job(request.progress),
         )
         (image,) = changes.accept([name], platforms)
+        if request.unpack:
+            daemon.unpack_skipped(image, platforms, snapshotter)
     return Image(backend, image.record, is_by_daemon=True)
 
 

@@ -12,7 +12,7 @@ from ...oci import digest as digests
 from ...oci.content import ContentInfo
 from ...services.content import ContentService
 from ...services.lease_keeping import collect_garbage, keeping
-from ...services.leases import LeaseService
+from ...services.leases import LeaseService, Resource
 from ...services.namespaces import NamespaceService
 from ...store.daemon import DaemonStore
 from ...store.protocol import ContentStore, Writer
@@ -71,7 +71,9 @@ class DaemonReplacer:
         """Delete a blob in one namespace, and write it back after the block.
 
         During the block, a stand-in blob has the reference labels of the deleted blob. So garbage
-        collection does not delete the content and the snapshots that these labels refer to.
+        collection does not delete the content and the snapshots that these labels refer to. The
+        lease has the deleted blob as a resource, because garbage collection then also keeps the
+        objects whose back references name this blob.
         """
         content = self._content.with_options(namespace=namespace)
         try:
@@ -81,10 +83,12 @@ class DaemonReplacer:
             return
         store = DaemonStore(content)
         own = DaemonStore(self._content)
-        with keeping(self._leases.with_options(namespace=namespace), _LEASE_EXPIRES):
+        leases = self._leases.with_options(namespace=namespace)
+        with keeping(leases, _LEASE_EXPIRES) as lease:
             stand_in = _write_stand_in(store, info)
             try:
-                store.delete(digest)
+                store.delete(digest)  # also removes the blob from the lease
+                leases.add_resource(lease, Resource(digest, "content"))
                 yield
                 _write_back(own, store, info)
             except BaseException:

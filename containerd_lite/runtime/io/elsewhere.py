@@ -9,13 +9,18 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from ...errors import InvalidArgument
+from ...errors import InvalidArgument, Unimplemented
+from ...oci.document import quoted
 from ...services.tasks import Stdio
 from .base import StreamedProcess
 from .ends import NULL_DEVICE
 from .fifos import check_fifo
+
+if TYPE_CHECKING:
+    from ...services.introspection import IntrospectionService
 
 #: Characters that Go's net/url does not escape in a path, besides letters, digits and ``_.-~``.
 _UNESCAPED = "/$&+,:;=@"
@@ -84,14 +89,18 @@ class BinaryLogger(NullIO):
     """A logger: a program on the daemon's machine, which the shim starts and which gets the output.
 
     The program reads the process's stdout from descriptor 3, and its stderr from descriptor 4. When
-    the program is ready, it must close descriptor 5 (containerd's core/runtime/v2/logging). The
-    only environment variables of the program are ``CONTAINER_ID`` and ``CONTAINER_NAMESPACE``.
+    the program is ready, it must close descriptor 5 (containerd's core/runtime/v2/logging). A
+    program that ends before closes the descriptor, too, and the shim cannot tell the difference,
+    unless ``ready_byte`` is set. The only environment variables of the program are
+    ``CONTAINER_ID`` and ``CONTAINER_NAMESPACE``.
 
     Args:
         path: Absolute path of the program.
         args: The program's arguments, as a mapping of names to values. In the command line, each
             value follows its name. The names can appear in any order. Default: none.
         terminal: Whether the process has a terminal.
+        ready_byte: Whether the program writes a byte to descriptor 5 before it closes the
+            descriptor. If the byte is missing, the process is not created. Since 2.3.
 
     Raises:
         InvalidArgument: The path is not absolute.
@@ -103,10 +112,11 @@ class BinaryLogger(NullIO):
         args: Mapping[str, str] | None = None,
         *,
         terminal: bool = False,
+        ready_byte: bool = False,
     ) -> None:
         super().__init__()
         query = urlencode(sorted((args or {}).items()))
-        uri = _uri("binary", path) + (f"?{query}" if query else "")
+        uri = _uri("binary-v2" if ready_byte else "binary", path) + (f"?{query}" if query else "")
         self.stdio = Stdio("", uri, uri, terminal)
 
 
@@ -144,6 +154,30 @@ class Fifos(NullIO):
             # If the process has any stream, runc's shim requires both stdout and stderr.
             stdout, stderr = stdout or NULL_DEVICE, stderr or NULL_DEVICE
         self.stdio = Stdio(stdin, stdout, stderr, terminal)
+
+
+def check_log_uris(introspection: IntrospectionService, *targets: str) -> None:
+    """Check that the daemon's own shims support the schemes of log URIs.
+
+    Daemons before 2.3 do not list the schemes. Their shims refuse unknown schemes themselves.
+
+    Args:
+        introspection: The introspection service.
+        targets: Targets of output: paths, which are not checked, or URIs.
+
+    Raises:
+        Unimplemented: The daemon lists the schemes, and a scheme is missing.
+    """
+    schemes = {scheme for scheme, mark, _ in (text.partition("://") for text in targets) if mark}
+    if not schemes:
+        return
+    for plugin in introspection.plugins("type==io.containerd.runtime.v2,id==task"):
+        known = plugin.exports.get("log-uri-schemes", "")
+        if known and (missing := schemes.difference(known.split(","))):
+            raise Unimplemented(
+                f"the daemon does not support log URIs with the scheme {quoted(min(missing))}",
+                remedy=f"Use one of the daemon's schemes: {known}",
+            )
 
 
 def _check_absolute(path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from containerd_lite import Client
+from containerd_lite.images.gc_labels import SUBJECT
 from containerd_lite.oci.descriptor import Descriptor
 from tests.harness import images
 from tests.harness.daemon import Daemon
@@ -23,6 +24,7 @@ accepts = ["{SCRAMBLED}"]
 returns = "{GZIP}"
 path = "/bin/cat"
 """
+REFERRER = "containerd.io/gc.ref.content.referrer.sha256."
 SIGNATURE = "application/vnd.dev.cosign.simplesigning.v1+json"
 
 
@@ -103,6 +105,34 @@ def test_what_refers_to_an_image_comes_and_is_not_unpacked(client: Client, other
     assert len(list(client.snapshot_service().list())) == len(IMAGE.layers)
     here = {info.digest for info in client.content_store.walk()}
     assert here == {*IMAGE.blobs, *other.blobs}
+    label = f"{REFERRER}{other.digest.partition(':')[2][:12]}"
+    assert client.content_store.info(IMAGE.digest).labels[label] == other.digest
+    client.lease_service.delete(client.lease_service.create().id, sync=True)
+    assert {info.digest for info in client.content_store.walk()} == here
+    pulled.delete(sync=True)
+    assert list(client.content_store.walk()) == []
+
+
+def test_a_referrer_in_an_index_is_labelled_as_by_ctr(
+    daemon: Daemon, client: Client, registry: Registry
+) -> None:
+    noted = another()
+    noted = Image({**noted.manifest, "annotations": {SUBJECT: IMAGE.digest}}, noted.blobs)
+    index = images.index_of({images.machine_platform(): IMAGE, "linux/s390x": noted})
+    ref = images.push(index, registry.host, "noted", "1")
+    client.pull(ref, all_platforms=True)
+    labels = {k: v for k, v in client.content_store.info(index.digest).labels.items() if "gc" in k}
+    prefix = "containerd.io/gc.ref.content"
+    assert labels == {
+        f"{prefix}.m.0": IMAGE.digest,
+        f"{REFERRER}{noted.digest.partition(':')[2][:12]}": noted.digest,
+    }
+    if daemon.version_info >= (2, 2):
+        other = client.in_namespace(daemon.new_namespace())
+        arguments = ("content", "fetch", "--plain-http", "--all-platforms", ref)
+        daemon.ctr(*arguments, namespace=other.namespace)
+        assert labels.items() <= other.content_store.info(index.digest).labels.items()
+        other.get_image(ref).delete(sync=True)
 
 
 def test_a_signature_is_pulled_as_an_artifact_is(client: Client, registry: Registry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -17,7 +18,7 @@ from containerd_lite.oci.image_record import CONVERTED
 from tests.e2e.client.test_pull import content_labels, local_flags
 from tests.harness import images
 from tests.harness.daemon import Daemon
-from tests.harness.registry import Registry
+from tests.harness.registry import OLD, Registry
 
 pytestmark = [
     pytest.mark.daemon,
@@ -25,6 +26,14 @@ pytestmark = [
     pytest.mark.generations,
     pytest.mark.usefixtures("nothing_left"),
 ]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Registry]:
+    """A registry that still knows schema 1."""
+    with Registry(generation=OLD) as running:
+        yield running
+
 
 EMPTY = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 

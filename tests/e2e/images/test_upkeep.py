@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from containerd_lite import Client
 from containerd_lite.errors import Aborted, DataLoss, RegistryNotFound
 from containerd_lite.images.upkeep.replacement import DaemonReplacer
+from containerd_lite.services.lifetimes import ROOT, expires, while_exists
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -19,6 +21,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.usefixtures(
 
 HERE = images.machine_platform()
 OTHER = "linux/s390x"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
 def pushed(registry: Registry, image: images.Image, name: str) -> str:
@@ -249,6 +252,42 @@ def test_a_blob_of_two_namespaces(sharing: Daemon, registry: Registry, kind: str
             assert sharing.ctr("leases", "ls", "-q", namespace=each).stdout == b""
             assert client.in_namespace(each).get_image(name).is_unpacked()
             sharing.ctr("images", "rm", "--sync", name, namespace=each)
+
+
+@pytest.mark.generations
+def test_what_exists_as_long_as_the_broken_blob(
+    daemon: Daemon, client: Client, registry: Registry
+) -> None:
+    """Content, an image and a snapshot that another namespace binds to it outlive its repair."""
+    if daemon.version_info < (2, 2):
+        pytest.skip("containerd before 2.2 has no back references")
+    image = images.random_image([40_000], seed=55)
+    name = pushed(registry, image, "bound")
+    client.pull(name)
+    digest, body = image.layers[0]["digest"], b"bound to a blob"
+    label = while_exists("content", digest)
+    with Client(daemon.address, namespace=daemon.new_namespace()) as theirs:
+        target = theirs.pull(name, unpack=False).target
+        snapshots = theirs.snapshot_service("native")
+        theirs.content_store.update(digest, {ROOT: "x"})
+        with theirs.lease():
+            with theirs.content_store.writer("bound", size=len(body)) as writer:
+                writer.write(body)
+                writer.commit(label)
+            snapshots.prepare("bound", labels=label)
+            theirs.image_service.create("bound", target, {**label, **expires(LONG_AGO)})
+        theirs.get_image(name).delete(sync=True)
+        before = content(daemon, theirs.namespace)
+        spoil(daemon, digest)
+        assert client.repair(name).repaired == (digest,)
+        collect(daemon, theirs.namespace)
+        assert content(daemon, theirs.namespace) == before
+        assert [found.name for found in snapshots.list()] == ["bound"]
+        assert [found.name for found in theirs.image_service.list()] == ["bound"]
+        theirs.content_store.delete(digest)
+        collect(daemon, theirs.namespace)
+        assert content(daemon, theirs.namespace) == {}
+        assert (list(snapshots.list()), theirs.image_service.list()) == ([], [])
 
 
 def test_what_another_namespace_has_broken_is_not_taken_over(

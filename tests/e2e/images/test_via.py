@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from containerd_lite.errors import (
     NoMatchingPlatform,
     Unimplemented,
 )
+from containerd_lite.images.via import Via
+from containerd_lite.services.lifetimes import expires
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -91,6 +94,69 @@ def failing(stage: str) -> Callable[[ProgressEvent], None]:
             raise ValueError("enough")
 
     return tell
+
+
+def test_platforms_that_the_daemon_skips_are_unpacked_all_the_same(
+    daemon: Daemon, client: Client, registry: Registry, tmp_path: Path
+) -> None:
+    """Since 2.3, it unpacks only for its own operating system, and says so in its log."""
+    if daemon.version_info < (2,):
+        pytest.skip("the daemon pulls only from registries that speak TLS")
+    platforms = ["linux/s390x", "windows/amd64"]
+    parts = {
+        name: images.random_image([1000 + n], seed=60 + n, platform=name)
+        for n, name in enumerate(platforms)
+    }
+    ref = images.push(images.index_of(parts), registry.host, "skipped", "1")
+    image = client.pull(ref, via="daemon", platform=platforms)
+    archive = tmp_path / "archive.tar"
+    client.export_images(archive, image, platform=platforms)
+    for _ in range(2):
+        report = client.check(ref, platform=platforms)
+        assert [each.is_unpacked for each in report.platforms] == [True, True]
+        client.get_image(ref).delete(sync=True)
+        client.import_images(archive, via="daemon", platform=platforms, unpack=True)
+    client.get_image(ref).delete(sync=True)
+
+
+@pytest.mark.parametrize("chosen", ["by the client", "by the namespace"])
+def test_the_daemon_unpacks_where_the_client_looks(
+    daemon: Daemon, busybox: str, sees_transfers: list[str], tmp_path: Path, chosen: str
+) -> None:
+    """Or, as here, it does not, because it is not configured to."""
+    if daemon.version_info < (2,):
+        pytest.skip("the daemon pulls only from registries that speak TLS")
+    snapshotter = "native" if chosen == "by the client" else None
+    with Client(
+        daemon.address, namespace=daemon.new_namespace(), snapshotter=snapshotter
+    ) as client:
+        if snapshotter is None:
+            labels = {"containerd.io/defaults/snapshotter": "native"}
+            client.namespace_service.create(client.namespace, labels)
+        with pytest.raises(Unimplemented, match="unpack=False"):
+            client.pull(busybox, via="daemon")
+        assert client.list_images() == []
+        image = client.pull(busybox, via="auto")
+        assert image.is_unpacked()
+        assert image.is_unpacked("native")
+        assert sees_transfers == ["pull", "pull"]
+        client.export_images(tmp_path / "archive.tar", image)
+        image.delete(sync=True)
+        (again,) = client.import_images(tmp_path / "archive.tar", via="auto", unpack=True)
+        assert again.is_unpacked("native")
+        again.delete(sync=True)
+
+
+@pytest.mark.parametrize("via", ["client", "daemon"])
+def test_a_pull_makes_a_temporary_name_last(
+    daemon: Daemon, client: Client, busybox: str, via: Via
+) -> None:
+    if via == "daemon" and daemon.version_info < (2,):
+        pytest.skip("the daemon pulls only from registries that speak TLS")
+    image = client.pull(busybox, unpack=False)
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    client.image_service.update(busybox, image.target, expires(tomorrow))
+    assert client.pull(busybox, via=via, unpack=False).labels == {}
 
 
 @pytest.mark.parametrize("stage", ["resolving", "downloaded", "done"])

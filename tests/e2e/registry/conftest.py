@@ -15,6 +15,8 @@ import pytest
 
 from tests.harness import Unavailable, debian, images
 from tests.harness.judges import JUDGES, Judge
+from tests.harness.outcomes import CLOSING
+from tests.harness.registry import GENERATIONS, OLD, by_turns, program
 from tests.harness.registry import Registry as Server
 from tests.harness.tls import Files
 
@@ -42,6 +44,27 @@ def _programs() -> None:
     """What the registries of nearly every test need."""
     for name in ("docker-registry", "htpasswd", "openssl"):
         have(name, required=True)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test runs on one generation of the registry, which the commit and its name choose."""
+    key = f"{metafunc.config.getoption('commit')} {metafunc.definition.nodeid}"
+    is_all = metafunc.config.getoption("generations") == "all"
+    chosen = GENERATIONS if is_all else (by_turns(key),)
+    metafunc.parametrize("_generation", chosen, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _generation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The generation of the registries that the test opens."""
+    generation: str = request.param
+    try:
+        program(generation)
+    except Unavailable as reason:
+        missing(f"registry {generation}", reason, required=generation == OLD)
+    monkeypatch.setattr(Server, "default", generation)
+    CLOSING.add(f"registry: {generation} ran")
+    return generation
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ UP, DOWN = "up", "down"
 class Relay:
     """Passes bytes on, in both directions, and cuts each time that so many went in one.
 
-    ``carried`` counts the bytes of either direction that came out at the other end.
+    ``carried`` counts the bytes of either direction that came out at the other end, and ``heard``
+    keeps those of the clients.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Relay:
         self._way, self._after, self._meanwhile = way, list(after), meanwhile
         self.cuts = 0
         self.carried = {UP: 0, DOWN: 0}
+        self.heard = bytearray()
         self._failed: BaseException | None = None
         self._lock = threading.Lock()
         self._gate = threading.Lock()  # held while a cut goes on
@@ -102,6 +104,8 @@ class Relay:
                 if not came:
                     return
                 room = self._room(way, len(came))
+                if way == UP:
+                    self.heard += came[:room]
                 other.sendall(came[:room])
                 if room < len(came):
                     self.cut()

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from containerd_lite.errors import RegistryError, RegistryNotFound, RegistryUnauthorized
+from containerd_lite.errors import (
+    RegistryError,
+    RegistryNotFound,
+    RegistryUnauthorized,
+    SizeMismatch,
+)
+from containerd_lite.oci import digest as digests
+from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.registry import Registry
 from tests.e2e.registry.rounds import asked, fetch, named, note, parts, push
@@ -189,6 +196,31 @@ def test_a_push_goes_past_the_mirror(
     assert [one.digest for one in registry.referrers(pinned)] == [attached.digest]
     registry.delete(pinned)
     assert not methods(mirror) & {"PUT", "POST", "DELETE"}
+
+
+def test_a_mirror_is_told_for_whom_in_every_request_of_a_push(
+    server: Server, opened: Open, certs: Path, joined: Joined, image: Image
+) -> None:
+    """Also where the URL comes from the mirror, with a query of its own."""
+    mirror = opened(Server())
+    mirrored(certs, server, (mirror, (*READING, "push")))
+    registry, reference = joined(server), named(server.host)
+    push(registry, reference, image)
+    layer = list(parts(image))[1]
+    body, more = image.blobs[layer.digest], b"more"
+    whole = Descriptor(layer.media_type, digests.of(body + more), layer.size + len(more))
+    registry.upload_blob(reference, whole, body + more, chunk_size=len(body))
+    single = Descriptor(layer.media_type, digests.of(more), len(more))
+    registry.upload_blob(reference, single, more, single_post=True)
+    registry.upload_blob(named(server.host, "other"), layer, body, mount_from=["app"])
+    with pytest.raises(SizeMismatch):  # and it cancels the upload
+        registry.upload_blob(named(server.host, "third"), whole, body)
+    seen = [line for line, _ in asked(mirror) if line != "GET /v2/"]
+    assert {line.partition(" ")[0] for line in seen} >= {"HEAD", "POST", "PATCH", "PUT", "DELETE"}
+    assert len([line for line in seen if "_state=" in line]) >= 5
+    told = f"ns={server.host.replace(':', '%3A')}"
+    assert [line for line in seen if line.count(told) != 1] == []
+    assert methods(server) == set()
 
 
 def test_where_no_host_may_be_asked_the_error_says_so(

@@ -128,6 +128,26 @@ def test_what_ctr_saves_is_restored(
         image.delete(sync=True)
 
 
+@pytest.mark.generations
+def test_the_folder_of_an_earlier_checkpoint(daemon: Daemon, make: Make, tmp_path: Path) -> None:
+    """CRIU writes what changed since only where the kernel tracks memory: runc's call is seen."""
+    runc, said = tmp_path / "runc", tmp_path / "said"
+    save = f"""case " $* " in *" checkpoint "*) printf '%s\\n' "$@" > {said}; exit 0; esac"""
+    runc.write_text(f'#!/bin/sh\n{save}\nexec {daemon.programs.runc.path} "$@"\n')
+    runc.chmod(0o755)
+    options = {"binary_name": str(runc)}
+    with make("sleep", "1000", id="tracked", runtime_options=options).new_task() as task:
+        task.start()
+        folder = str(tmp_path / "second")
+        assert task.checkpoint({"image_path": folder, "parent_path": "../first"}) == ()
+        words = said.read_text().splitlines()
+        assert folder in words
+        assert ("--parent-path" in words) is ("../first" in words)
+        assert ("../first" in words) is (daemon.version_info >= (2, 4))  # older shims ignore it
+        assert task.status().state == "running"
+        task.kill("SIGKILL")
+
+
 # ---- with CRIU -----------------------------------------------------------------------------
 
 

@@ -16,7 +16,12 @@ from pathlib import Path
 import pytest
 
 from containerd_lite import Client
-from containerd_lite.errors import ContainerdError, FailedPrecondition
+from containerd_lite.errors import (
+    ContainerdError,
+    FailedPrecondition,
+    NotFound,
+    Unimplemented,
+)
 from containerd_lite.runtime.container import Container
 from containerd_lite.runtime.io import (
     PIPE,
@@ -34,6 +39,7 @@ from containerd_lite.runtime.io import (
     fifos,
 )
 from containerd_lite.runtime.process import Process
+from containerd_lite.services.tasks import Stdio
 from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.screen import Screen
@@ -162,6 +168,70 @@ def test_a_logger(client: Client, box: Container, tmp_path: Path, terminal: bool
     lines = log.read_text().splitlines()
     assert lines[0].split()[1:] == [client.namespace, "to", "a", "b&c"]
     assert lines[1:] == ["out"]
+
+
+@pytest.mark.generations
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_logger_that_says_that_it_is_ready(
+    daemon: Daemon, client: Client, busybox: str, tmp_path: Path, terminal: bool
+) -> None:
+    """The shims before 2.3 do not know it, and say so when they have started."""
+    program, log = tmp_path / "logger", tmp_path / "log"
+    program.write_text(f"#!/bin/sh\nprintf x >&5; exec 5>&-\ncat <&3 > {log}\n")
+    program.chmod(0o755)
+    image = client.pull(busybox)
+    container = client.new_container("c", image=image, args=["echo", "out"], terminal=terminal)
+    logger = BinaryLogger(program, terminal=terminal, ready_byte=True)
+    if daemon.version_info < (2, 2):
+        with pytest.raises(ContainerdError, match="binary-v2"):
+            container.new_task(logger)
+    else:
+        with container.new_task(logger) as task:
+            task.start()
+            assert task.wait(30).exit_status == 0
+            assert task.status().stdio.stdout == logger.stdio.stdout
+        assert wait_until(lambda: log.exists() and "out" in log.read_text(), 5)
+        program.write_text("#!/bin/sh\nexit 3\n")  # it ends before it is ready
+        with pytest.raises(ContainerdError):
+            container.new_task(BinaryLogger(program, terminal=terminal, ready_byte=True))
+    with pytest.raises(NotFound):
+        container.task()
+    container.delete()
+
+
+@pytest.mark.generations
+def test_a_log_uri_that_the_daemon_does_not_know(
+    daemon: Daemon, client: Client, box: Container
+) -> None:
+    """Since 2.3 daemons list what they know, and nothing is created; others' shims refuse it."""
+    lists = daemon.version_info >= (2, 3)
+    error: type[ContainerdError] = Unimplemented if lists else ContainerdError
+    streams = NullIO()
+    streams.stdio = Stdio("", "carrier-pigeon://loft", "carrier-pigeon://loft")
+    idle = client.new_container("idle", image=box.image(), args=["sleep", "1000"])
+
+    def execute() -> None:
+        with box.task().exec(["true"], streams) as process:
+            process.start()
+
+    for create in (lambda: idle.new_task(streams), execute):
+        with pytest.raises(error, match="carrier-pigeon") as caught:
+            create()
+        assert ("fifo,binary,binary-v2,file" in caught.value.remedy) is lists
+    with pytest.raises(NotFound):
+        idle.task()
+    if lists:
+        for known in ("file:///dev/null", "binary-v2:///bin/true"):
+            idle.set_restart("on-failure", known)
+        with pytest.raises(Unimplemented, match="carrier-pigeon"):
+            idle.set_restart("always", "carrier-pigeon://loft")
+        assert idle.reload().labels["containerd.io/restart.policy"] == "on-failure"
+        with pytest.raises(Unimplemented, match="carrier-pigeon"):
+            client.new_container(
+                "c", image=box.image(), restart="always", restart_log="carrier-pigeon://loft"
+            )
+        idle.set_restart("no")
+    idle.delete()
 
 
 def test_fifos_of_somebody_else(client: Client, box: Container, tmp_path: Path) -> None:

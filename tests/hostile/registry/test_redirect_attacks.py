@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from containerd_lite.errors import DigestMismatch, RegistryError, RegistryNotFound
+from containerd_lite.errors import (
+    DigestMismatch,
+    RegistryError,
+    RegistryNotFound,
+    SizeMismatch,
+)
 from containerd_lite.oci import media_types as mt
 from containerd_lite.registry.destinations import Destinations
 from tests.hostile.registry.stage import (
@@ -19,6 +24,7 @@ from tests.hostile.registry.stage import (
     Play,
     Stage,
     classify,
+    endless,
     fetch,
     locked,
     read,
@@ -317,6 +323,33 @@ def _(stage: Stage) -> None:
     with stage.refused(RegistryError, "sends no credentials to this URL"):
         foreign(stage, f"{stage.server.origin}/layer")
     assert "authorization" not in stage.server.seen("GET", "/layer")[0].headers
+
+
+def _foreign_moves(stage: Stage, move: str) -> None:
+    """The layer's host sends the client on."""
+    other = stage.another()
+    last = stage.server if move == "back" else _MOVES[move](stage)
+    other.on("GET", "/layer", redirect(f"{last.origin}/last"))
+    last.on("GET", "/last", reply(200, BLOB))
+    assert foreign(stage, f"{other.origin}/layer") == BLOB
+    (request,) = last.seen("GET", "/last")
+    for headers in (other.requests[0].headers, request.headers):
+        assert not {"authorization", "cookie"} & set(headers)
+    knew(stage)
+
+
+for _move in (*_MOVES, "back"):
+    BOOK.case(
+        f"containerd-2.3.7-urls-{_move}", f"a foreign layer redirected ({_move}) takes no secret"
+    )(partial(_foreign_moves, move=_move))
+
+
+@BOOK.case("containerd-2.3.7-urls-endless", "a foreign layer that does not end")
+def _(stage: Stage) -> None:
+    other = stage.another()
+    other.on("GET", "/layer", endless(b"HTTP/1.1 200 OK\r\n\r\n" + BLOB, b" " * 65536))
+    with stage.refused(SizeMismatch, LAYER.digest):
+        foreign(stage, f"{other.origin}/layer")
 
 
 @BOOK.case("CVE-2020-15157-inside", "a foreign layer in a private network")

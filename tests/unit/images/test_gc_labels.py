@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from containerd_lite.images.gc_labels import child_labels, source_key, source_label
+from containerd_lite.images.gc_labels import SUBJECT, child_labels, source_key, source_label
 from containerd_lite.oci import media_types
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.oci.reference import Reference
@@ -37,6 +37,18 @@ def test_each_kind_has_its_prefix_and_its_count() -> None:
         f"{ref}.config.1": children[7].digest,
     }
     assert child_labels([]) == {}
+
+
+def test_referrers_are_labelled_by_their_digests() -> None:
+    """The key says sha256 of each algorithm, as in containerd's SetChildrenMappedLabels."""
+    noted = Descriptor(media_types.OCI_MANIFEST, f"sha256:{'ab' * 32}", 1, {SUBJECT: "anything"})
+    found = Descriptor(media_types.OCI_MANIFEST, f"sha512:{'cd' * 64}", 1)
+    ref = "containerd.io/gc.ref.content"
+    assert child_labels([noted, child(media_types.OCI_MANIFEST, 1)], [found]) == {
+        f"{ref}.referrer.sha256.abababababab": noted.digest,
+        f"{ref}.m.0": child(media_types.OCI_MANIFEST, 1).digest,
+        f"{ref}.referrer.sha256.cdcdcdcdcdcd": found.digest,
+    }
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from containerd_lite.errors import (
     NotFound,
     SizeMismatch,
 )
+from containerd_lite.images.gc_labels import SUBJECT
 from tests.harness import images
 from tests.harness.interrupts import Alarm, Interrupt
 from tests.unit.images import archives
@@ -296,6 +297,15 @@ def test_links_within_a_docker_archive(layout: Layout) -> None:
     ]  # fmt: skip
     archive = archives.packed([*files.items(), ("manifest.json", body), *links])
     assert layout.import_images(io.BytesIO(archive))[0].target.digest == image.digest
+
+
+def test_the_only_image_beside_its_referrer_gets_the_name(layout: Layout) -> None:
+    """containerd's Go client lists the referrers that it exports, without a name."""
+    signature = images.random_image([100], seed=3)
+    referrer = archives.entry(signature, **{SUBJECT: OURS.digest})
+    archive = archives.oci([archives.entry(OURS), referrer], OURS, signature)
+    layout.import_images(io.BytesIO(archive), ref="app:1")
+    assert names_of(layout) == {NAME: OURS.digest}
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])

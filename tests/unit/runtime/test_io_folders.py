@@ -53,6 +53,7 @@ def test_streams_that_others_serve(tmp_path: Path) -> None:
     uri = "binary:///bin/log%25?id=a+b%26c&level="
     logger = BinaryLogger(Path("/bin/log%"), {"level": "", "id": "a b&c"}, terminal=True)
     assert logger.stdio == Stdio("", uri, uri, terminal=True)
+    assert BinaryLogger("/bin/log", ready_byte=True).stdio.stdout == "binary-v2:///bin/log"
     for path in ("relative", ""):
         with pytest.raises(InvalidArgument, match="not absolute"):
             LogFile(path)

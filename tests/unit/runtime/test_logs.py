@@ -60,6 +60,6 @@ def test_following_for_a_while(tmp_path: Path) -> None:
 
 def test_paths() -> None:
     assert log_path("file:///var/log/a%20b") == b"/var/log/a b"
-    for uri in ("", "binary:///bin/x", "/dev/null", "/run/fifo"):
+    for uri in ("", "binary:///bin/x", "binary-v2:///bin/x", "/dev/null", "/run/fifo"):
         with pytest.raises(FailedPrecondition, match=r"no log|not to a log file"):
             log_path(uri)
