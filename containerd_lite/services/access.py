@@ -195,9 +195,9 @@ class Services:
         Symbolic links in an image can point out of the folder. Do not follow the links of an image
         that you do not trust. The files keep their owners, their setuid bits and their devices.
 
-        Do not mount a snapshot of the EROFS snapshotter in block mode (``default_size``) while a
-        container uses it, not even with ``read_only``: its first mount has the type ``mkfs/ext4``,
-        and a second mount of that filesystem damages it.
+        In block mode (``default_size``), the EROFS snapshotter gives a container a filesystem of
+        its own: the first mount has the type ``mkfs/ext4``. A second mount of this filesystem
+        damages it, even with ``read_only``. So mount it only while no container uses it.
 
         Args:
             mounts: The mounts that ``prepare``, ``view`` or ``mounts`` of a snapshots service

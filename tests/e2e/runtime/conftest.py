@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -17,6 +17,19 @@ from tests.harness.daemon import Daemon
 
 #: Makes a container that is removed after the test, with what runs in it.
 Make = Callable[..., Container]
+
+
+@contextmanager
+def running(container: Container, *, delete: bool = True) -> Iterator[Container]:
+    """Run a container while the block runs, and then delete its task and, if told, itself."""
+    task = container.new_task()
+    try:
+        task.start()
+        yield container
+    finally:
+        task.delete(force=True)
+        if delete:
+            container.delete()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import IO, cast
 
@@ -21,7 +21,7 @@ from containerd_lite.images.image import Image
 from containerd_lite.images.via import Via
 from containerd_lite.oci import media_types
 from containerd_lite.oci.config import chain_ids
-from containerd_lite.runtime.container import Container
+from tests.e2e.runtime.conftest import running
 from tests.harness import Unavailable, erofs, images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -82,18 +82,6 @@ def both(registry: Registry, layers: list[images.Layer]) -> str:
         for platform, of in [(erofs.PLATFORM, native), (images.machine_platform(), layers)]
     }
     return images.push(images.index_of(made), registry.host, "erofs", "both")
-
-
-@contextmanager
-def running(container: Container, *, delete: bool = True) -> Iterator[Container]:
-    task = container.new_task()
-    try:
-        task.start()
-        yield container
-    finally:
-        task.delete(force=True)
-        if delete:
-            container.delete()
 
 
 @pytest.mark.parametrize("via", ["client", "daemon"])

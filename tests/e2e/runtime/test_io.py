@@ -40,6 +40,7 @@ from containerd_lite.runtime.io import (
 )
 from containerd_lite.runtime.process import Process
 from containerd_lite.services.tasks import Stdio
+from tests.e2e.runtime.conftest import running
 from tests.harness.daemon import Daemon
 from tests.harness.process import wait_until
 from tests.harness.screen import Screen
@@ -61,14 +62,9 @@ with Client(address, namespace=namespace) as client:
 @pytest.fixture
 def box(client: Client, busybox: str) -> Iterator[Container]:
     """A container that runs, for others to be executed in."""
-    container = client.new_container("box", image=client.pull(busybox), args=["sleep", "1000"])
-    task = container.new_task()
-    try:
-        task.start()
+    args = ["sleep", "1000"]
+    with running(client.new_container("box", image=client.pull(busybox), args=args)) as container:
         yield container
-    finally:
-        task.delete(force=True)
-        container.delete()
 
 
 def execute(
