@@ -461,9 +461,11 @@ class Run:
             self._job.blame(error)
 
     def _wait_for_end(self) -> None:
-        """Wait until the daemon has ended the stopped transfer."""
+        """Wait until the daemon has ended the stopped transfer; note the names that it saves."""
         progress = self._progress
+        if progress is None:
+            return
+        receive = partial(progress.receive, _SLICE)
         with suppress(ContainerdError):
-            while progress is not None and not progress.is_done:
-                if self._wait(partial(progress.receive, _SLICE), lambda: progress.is_done) is None:
-                    break
+            while (value := self._wait(receive, lambda: progress.is_done)) is not None:
+                self._tracker.read(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -86,11 +87,12 @@ def test_the_daemon_does_what_it_can(
     assert sees_transfers == expected
 
 
-def failing(stage: str) -> Callable[[ProgressEvent], None]:
-    """A progress function that fails at a stage."""
+def failing(stage: str, after: float = 0.0) -> Callable[[ProgressEvent], None]:
+    """A progress function that fails at a stage, some seconds late."""
 
     def tell(event: ProgressEvent) -> None:
         if event.stage == stage:
+            time.sleep(after)
             raise ValueError("enough")
 
     return tell
@@ -159,20 +161,22 @@ def test_a_pull_makes_a_temporary_name_last(
     assert client.pull(busybox, via=via, unpack=False).labels == {}
 
 
-@pytest.mark.parametrize("stage", ["resolving", "downloaded", "done"])
+@pytest.mark.parametrize(
+    ("stage", "after"), [("resolving", 0), ("downloaded", 0), ("waiting", 0.5), ("done", 0)]
+)
 def test_a_pull_that_fails_changes_no_name(
-    daemon: Daemon, client: Client, busybox: str, registry: Registry, stage: str
+    daemon: Daemon, client: Client, busybox: str, registry: Registry, stage: str, after: float
 ) -> None:
     """Though the daemon names the image before the pull has ended."""
     if daemon.version_info < (2,):
         pytest.skip("the daemon pulls only from registries that speak TLS")
     with pytest.raises(ValueError, match="enough"):
-        client.pull(busybox, via="daemon", progress=failing(stage))
+        client.pull(busybox, via="daemon", progress=failing(stage, after))
     assert client.list_images() == []
     earlier = client.tag(client.pull(busybox), f"{registry.host}/moved:1")
     other = images.push(images.random_image([300_000], seed=9), registry.host, "moved", "1")
     with pytest.raises(ValueError, match="enough"):
-        client.pull(other, via="daemon", progress=failing(stage), unpack=False)
+        client.pull(other, via="daemon", progress=failing(stage, after), unpack=False)
     assert client.get_image(other).target == earlier.target
 
 
