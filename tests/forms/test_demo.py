@@ -138,10 +138,18 @@ def test_interrupted_after_any_line(place: Path, count: Count) -> None:
         assert [path.name for path in place.iterdir()] == []
 
 
+def copy_packages(place: Path) -> Path:
+    """Make a cache folder in ``place`` that has only the registry and busybox; return it."""
+    cache = place / "cache"
+    for package in ("docker-registry", "busybox-static"):
+        for source in (programs.folder() / "packages" / "bookworm").glob(f"{package}_*"):
+            shutil.copytree(source, cache / "packages" / "bookworm" / source.name)
+    return cache
+
+
 @pytest.mark.usefixtures("required")
 def test_without_root_it_fills_a_folder(place: Path) -> None:
-    cache = place / "cache"
-    shutil.copytree(programs.folder() / "packages" / "bookworm", cache / "packages" / "bookworm")
+    cache = copy_packages(place)
     env = environment(place, CONTAINERD_LITE_CACHE=str(cache))
     code, said = run(env, [*ARGV[:-1], "-c", AS_NOBODY, str(ROOT)])
     shutil.rmtree(cache)
@@ -189,10 +197,7 @@ def test_without_anything_it_says_what_is_missing(place: Path, no_debian: dict[s
 
 @pytest.mark.usefixtures("required")
 def test_without_a_daemon_it_fills_a_folder(place: Path, no_debian: dict[str, str]) -> None:
-    home = programs.folder() / "packages" / "bookworm"
-    for package in ("docker-registry", "busybox-static"):
-        for source in home.glob(f"{package}_*"):
-            shutil.copytree(source, place / "cache" / "packages" / "bookworm" / source.name)
+    copy_packages(place)
     code, said = run(environment(place, **no_debian))
     forget(place)
     assert code == 0, said
