@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
+from ..errors import Unknown
 from ..records import field, record
 from ..schema.pool import CONTAINERD, DynamicMessage
 from ..schema.values import datetime_of, dict_of, mask, timestamp
 from ._base import Fields, Service
 from ._types import Mount, mount_fields, mounts_of
+
+_IS_GONE = "no such file or directory"
 
 
 @record(frozen=True)
@@ -115,7 +118,12 @@ class MountService(Service):
             NotFound: The activation does not exist.
             Unknown: A mount is in use. Garbage collection tries again.
         """
-        self._call("Deactivate", {"name": name}, is_long=True)
+        try:
+            self._call("Deactivate", {"name": name}, is_long=True)
+        except Unknown as error:
+            # Garbage collection can unmount the mounts and delete their folders at the same time.
+            if {*error.raw_message.splitlines()} != {_IS_GONE}:
+                raise
 
     def info(self, name: str) -> Activation:
         """Return the activation with this name.

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
-from containerd_lite.errors import Unimplemented
+from containerd_lite.errors import Unimplemented, Unknown
 from containerd_lite.schema.plain import plain
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services._base import CallContext
 from containerd_lite.services._types import Mount
 from containerd_lite.services.mounts import Activation, ActiveMount, MountService
 from containerd_lite.transport.channel import Channel
+from tests.unit.services import scripted_daemon
 from tests.unit.services.scripted import Answers, serving
+from tests.unit.services.scripted_daemon import Refused
 from tests.wire.peer import Peer, Request, Wire, answering, descriptors
 
 pytestmark = pytest.mark.backend
@@ -167,3 +170,23 @@ def test_a_daemon_without() -> None:
             with pytest.raises(Unimplemented) as caught:
                 call()
             assert caught.value.remedy == "This is containerd v2.1.9; the method came with 2.2"
+
+
+GONE = "no such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("said", "is_done"),
+    [(GONE, True), (f"{GONE}\n{GONE}", True), (f"{GONE}\ndevice or resource busy", False)],
+)
+def test_garbage_collection_unmounts_at_the_same_time(said: str, is_done: bool) -> None:
+    """A daemon reports it as an error if both unmount, and the mounts are gone."""
+
+    def refuse(message: Any) -> dict[str, Any]:
+        raise Refused(2, said.replace("\n", "%0A"))
+
+    answers = {"Mounts/Deactivate": refuse}
+    with scripted_daemon.serving(answers, []) as (channel, context):
+        service = MountService(channel, context)
+        with nullcontext() if is_done else pytest.raises(Unknown, match="busy"):
+            service.deactivate("one")
