@@ -51,6 +51,8 @@ class Row:
 
 FASTEST = "the faster peer"
 OURS, BARE = "containerd_lite", "bare socket"
+#: The least that Python code can do: see ``images_bare``.
+BARE_FETCH = "urllib3 and grpcio"
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,11 @@ def _run(place: Place) -> Iterator[Row]:
 def _fetch(place: Place) -> Iterator[Row]:
     """Pull without unpacking."""
     ref = place.bench.ref
-    contenders = {OURS: place.ours("images_ours:fetch", ref), "Go client": place.go("fetch", ref)}
+    contenders = {
+        OURS: place.ours("images_ours:fetch", ref),
+        "Go client": place.go("fetch", ref),
+        BARE_FETCH: place.ours("images_bare:fetch", ref),
+    }
     yield Row(contenders, {"Go client": place.goal(0.85, 0.9)}, place.bench.clear)
 
 
