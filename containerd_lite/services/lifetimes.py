@@ -62,7 +62,7 @@ def keeps_while_used(snapshotter: str, key: str, seconds: float, name: str = "")
         name: A name for this label. Several labels for one snapshotter need different names.
     """
     suffix = f"/{name}" if name else ""
-    return {f"{_CONDITION}.{snapshotter}{suffix}": f"usedat<{seconds}s|{key}"}
+    return {f"{_CONDITION}.{snapshotter}{suffix}": f"usedat<{seconds:.3f}s|{key}"}
 
 
 def used_at(when: datetime) -> dict[str, str]:

@@ -90,13 +90,13 @@ class _FetcherContents:
         self._cache: dict[str, bytes] = {}
         self._cache_left = _CACHE_SIZE
 
-    def has(self, blob: Descriptor) -> bool:
-        """Return false for a foreign layer, and true for any other blob.
+    def missing(self, contents: Sequence[Descriptor]) -> set[str]:
+        """Return the digests of foreign layers; see ``Contents.missing``.
 
-        A foreign layer is not copied, because clients fetch it from its URLs. Any other blob counts
-        as present, because only a fetch shows whether the registry has it.
+        A foreign layer is not copied, because clients fetch it from its URLs. Only a fetch shows
+        whether the registry has other content.
         """
-        return not blob.is_foreign
+        return {descriptor.digest for descriptor in contents if descriptor.is_foreign}
 
     def read(self, document: Descriptor) -> bytes:
         """Return the content of a manifest or index; see ``Contents.read``."""

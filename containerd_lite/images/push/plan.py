@@ -29,10 +29,10 @@ class Contents(Protocol):
     def remedy(self) -> str:
         """The remedy in the error that reports missing content."""
 
-    def has(self, blob: Descriptor) -> bool:
-        """Return whether the blob can be read.
+    def missing(self, contents: Sequence[Descriptor]) -> set[str]:
+        """Return the digests of the content that cannot be read.
 
-        Return true, too, if only an attempt to read the blob can show this.
+        Content does not count as missing if only an attempt to read it can show this.
         """
 
     def read(self, document: Descriptor) -> bytes:
@@ -182,25 +182,26 @@ class Planner:
         return self._plan
 
     def _examine(self, descriptor: Descriptor) -> Sequence[Descriptor]:
-        """Read a descriptor's content, and return the descriptor's wanted children and referrers.
+        """Read a document, look for its blobs, and return its wanted documents and referrers.
 
-        The dispatcher calls this method with each descriptor.
+        The dispatcher calls this method with each document.
         """
-        media_type = descriptor.media_type
-        if not media_types.is_document(media_type):
-            if not self._contents.has(descriptor):
-                missing = self._missing_foreign if descriptor.is_foreign else self._missing
-                missing.add(descriptor.digest)
-            return ()
         try:
-            document = parse(self._contents.read(descriptor), media_type)
+            document = parse(self._contents.read(descriptor), descriptor.media_type)
         except NotFound:
             self._missing.add(descriptor.digest)
             return ()
         wanted = self._choice.of(document, is_root=descriptor == self._target)
         node = _Node(document, wanted, tuple(self._referrers(descriptor)))
         self._nodes[key(descriptor)] = node
-        return (*node.children, *node.referrers)
+        documents = [child for child in wanted if media_types.is_document(child.media_type)]
+        blobs = [child for child in wanted if not media_types.is_document(child.media_type)]
+        # The labels of the document name further repositories from which blobs can be mounted.
+        missing = self._contents.missing((descriptor, *blobs))
+        for blob in blobs:
+            if blob.digest in missing:
+                (self._missing_foreign if blob.is_foreign else self._missing).add(blob.digest)
+        return (*documents, *node.referrers)
 
     def _missing_for(self, descriptor: Descriptor) -> set[str]:
         """Return the digests of the missing content that prevents the push of ``descriptor``."""

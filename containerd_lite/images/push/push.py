@@ -9,7 +9,6 @@ from itertools import takewhile
 from typing import BinaryIO
 
 from ...debug import LoggedStep
-from ...errors import NotFound
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ...oci.reference import Reference
@@ -134,13 +133,11 @@ class _StoreContents:
         self._target = target
         self._labels: dict[str, Mapping[str, str]] = {}
 
-    def has(self, blob: Descriptor) -> bool:
-        """Return whether the store or descriptor contains the blob; record the blob's labels."""
-        try:
-            self._labels[blob.digest] = self._store.info(blob.digest).labels
-        except NotFound:
-            return blob.data is not None
-        return True
+    def missing(self, contents: Sequence[Descriptor]) -> set[str]:
+        """Return the digests of missing content, and record the labels of the other content."""
+        found = self._store.infos(descriptor.digest for descriptor in contents)
+        self._labels.update((digest, info.labels) for digest, info in found.items())
+        return {each.digest for each in contents if each.digest not in found and each.data is None}
 
     def read(self, document: Descriptor) -> bytes:
         """Return the content of a manifest or index; see ``Contents.read``."""
@@ -168,9 +165,6 @@ class _StoreContents:
         target = self._target
         if target is None:
             return ()
-        for parent in parents:
-            if parent.digest not in self._labels:
-                self.has(parent)
         found: set[str] = set()
         for descriptor in (blob, *parents):
             labels = self._labels.get(descriptor.digest, {})
