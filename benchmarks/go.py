@@ -170,6 +170,15 @@ def _pull_as_called(place: Place) -> Iterator[Row]:
 
 
 @contextmanager
+def _pull_by_daemon(place: Place) -> Iterator[Row]:
+    """Pull and unpack: the daemon does the work."""
+    ref = place.bench.ref
+    ours = place.ours("images_ours:pull_by_daemon", ref)
+    peers = {"Go, by the daemon": place.go("transfer", ref)}
+    yield Row({OURS: ours, **peers}, {"Go, by the daemon": 1.03}, place.bench.clear)
+
+
+@contextmanager
 def _pull_again(place: Place) -> Iterator[Row]:
     """Pull what is there: the client does the work."""
     ref = place.bench.ref
@@ -206,6 +215,7 @@ _OF_IMAGE = {
     "fetch": _fetch,
     "pull": _pull,
     "pull-as-called": _pull_as_called,
+    "pull-by-daemon": _pull_by_daemon,
     "pull-again": _pull_again,
     "daemon-again": _daemon_again,
     "push": _push,
