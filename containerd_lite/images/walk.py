@@ -181,7 +181,7 @@ class Dispatcher:
         Raises:
             Cancelled: The job has failed.
             ResourceExhausted: There are too many descriptors.
-        InvalidArgument: The descriptors are nested too deeply.
+            InvalidArgument: The descriptors are nested too deeply.
         """
         with self._lock:
             self._job.check()
