@@ -83,9 +83,10 @@ class FetchWalk:
         handler = chain(*request.handlers, self._fetch)
         if request.wrap_handler is not None:
             handler = request.wrap_handler(handler)
+        handler = self._without_layers(handler)
         with (
             Workers(1, "containerd-lite-unpack") as self._unpack_pool,
-            Dispatcher(self._without_layers(handler), self._gate.workers, self._job) as self._work,
+            Dispatcher(handler, self._gate.workers, self._job, self._is_quick) as self._work,
         ):
             self._work.add(self._target)
             self._work.wait()
@@ -93,13 +94,21 @@ class FetchWalk:
             self._work.wait()  # wait also for the layers that the unpacker has added
         return unpacked
 
+    def _is_quick(self, descriptor: Descriptor) -> bool:
+        """Return whether nothing is fetched for a descriptor, and no handler of the caller runs."""
+        if self._request.handlers or self._request.wrap_handler is not None:
+            return False
+        is_document = media_types.is_document(descriptor.media_type)
+        return not is_document and self._source.content.holds(descriptor.digest)
+
     def _fetch(self, descriptor: Descriptor) -> Sequence[Descriptor]:
         """Fetch the content of one descriptor and return its wanted children.
 
         This method is the last handler of the chain.
         """
         if not media_types.is_document(descriptor.media_type):
-            with self._gate.passing(descriptor):
+            is_held = self._source.content.holds(descriptor.digest)
+            with nullcontext() if is_held else self._gate.passing(descriptor):
                 self._source.fetch_if_missing(descriptor)
             if descriptor.digest == self._root_config:
                 config = self._config(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
 
@@ -229,3 +229,43 @@ def test_a_skip_is_no_failure() -> None:
     with Dispatcher(skip, 1, Job()) as work:
         work.add(named(1)).result()
         work.wait()
+
+
+def test_quick_descriptors_are_handled_where_they_are_added() -> None:
+    threads: dict[int, str] = {}
+
+    def handle(descriptor: Descriptor) -> Iterable[Descriptor]:
+        threads[number(descriptor)] = threading.current_thread().name
+        return tree(TREE)(descriptor)
+
+    with Dispatcher(handle, 3, Job(), lambda descriptor: number(descriptor) != 2) as work:
+        assert work.add(named(1)).done()
+        work.wait()
+    assert threads.keys() == {1, 2, 3, 4, 5, 6}
+    own = threading.current_thread().name
+    assert threads[1] == threads[3] == threads[6] == own
+    assert threads[2] == threads[4] != own
+
+
+def test_a_quick_descriptor_that_fails_stops_the_others() -> None:
+    def fail(descriptor: Descriptor) -> Sequence[Descriptor]:
+        raise ResourceExhausted("too much")
+
+    with Dispatcher(fail, 1, Job(), lambda descriptor: True) as work:
+        failed = work.add(named(1))
+        with pytest.raises(Cancelled):
+            work.add(named(2))
+        assert isinstance(failed.exception(), ResourceExhausted)
+        with pytest.raises(ResourceExhausted, match="too much"):
+            work.wait()
+
+
+def test_an_interrupt_of_a_quick_descriptor_ends_the_block() -> None:
+    def interrupt(descriptor: Descriptor) -> Sequence[Descriptor]:
+        raise KeyboardInterrupt
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Dispatcher(interrupt, 1, Job(), lambda descriptor: True) as work,
+    ):
+        work.add(named(1))
