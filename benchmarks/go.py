@@ -174,7 +174,10 @@ def _pull_by_daemon(place: Place) -> Iterator[Row]:
     """Pull and unpack: the daemon does the work."""
     ref = place.bench.ref
     ours = place.ours("images_ours:pull_by_daemon", ref)
-    peers = {"Go, by the daemon": place.go("transfer", ref)}
+    peers = {
+        "Go, by the daemon": place.go("transfer", ref),
+        "Go, by the daemon, with progress": place.go("transfer", ref, "progress"),
+    }
     yield Row({OURS: ours, **peers}, {"Go, by the daemon": 1.03}, place.bench.clear)
 
 

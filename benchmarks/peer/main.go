@@ -25,6 +25,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	transferapi "github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/containerd/v2/core/transfer/image"
 	"github.com/containerd/containerd/v2/core/transfer/registry"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -101,7 +102,7 @@ func pull(c *client.Client, arguments []string) run {
 	}
 }
 
-// transfer lets the daemon pull and unpack.
+// transfer lets the daemon pull and unpack, and watches the progress if a second argument says so.
 func transfer(c *client.Client, arguments []string) run {
 	return func(ctx context.Context) (int, error) {
 		source, err := registry.NewOCIRegistry(ctx, arguments[0], registry.WithDefaultScheme("http"))
@@ -110,6 +111,10 @@ func transfer(c *client.Client, arguments []string) run {
 		}
 		platform := platforms.DefaultSpec()
 		store := image.NewStore(arguments[0], image.WithPlatforms(platform), image.WithUnpack(platform, ""))
+		if len(arguments) > 1 {
+			ignore := func(transferapi.Progress) {}
+			return 1, c.Transfer(ctx, source, store, transferapi.WithProgress(ignore))
+		}
 		return 1, c.Transfer(ctx, source, store)
 	}
 }
