@@ -62,7 +62,6 @@ def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) ->
     The descriptor comes from a HEAD response. If the HEAD request fails or its response is
     incomplete, the client sends a GET request and hashes the body of the response.
     """
-
     scope = pull_scope(reference.repository)
 
     def resolve_on(session: Session) -> Descriptor:
