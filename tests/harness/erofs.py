@@ -19,8 +19,6 @@ from .process import run
 SNAPSHOTTER = "erofs"
 LAYER = "application/vnd.erofs.layer.v1"
 PLATFORM = f"linux(+erofs)/{images.machine_platform().partition('/')[2]}"
-OLDEST = (2, 3)
-"""The first generation that has native layers and whose mount manager makes EROFS' mounts."""
 _CONFIG = """
 [plugins."io.containerd.snapshotter.v1.erofs"]
 {options}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
-from ...errors import ContainerdError, NotFound
+from ...errors import ContainerdError, NotFound, Unimplemented
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...records import replace
@@ -92,7 +92,7 @@ class SnapshotLayers:
         """
         mounts = self.snapshots.mounts(key)
         if not any(map(needs_daemon, mounts)):
-            self.differ.apply(layer, mounts)
+            self.differ.apply(layer, map(_hidden_upper, mounts))
             return
         with activated(self._mounts, mounts, is_read_only=False) as activation:
             self.differ.apply(layer, map(_hidden_upper, remaining_mounts(activation)))
@@ -120,13 +120,19 @@ class SnapshotLayers:
     @contextmanager
     def _mountable(self, mounts: tuple[Mount, ...], task: str = "") -> Iterator[Sequence[Mount]]:
         """Yield read-only mounts of the same files that the kernel can make alone."""
-        if not any(map(needs_daemon, mounts)):
-            yield tuple(map(read_only, mounts))
-        elif (active := self._active(mounts, task)) is not None:
-            yield tuple(map(read_only, remaining_mounts(active)))
-        else:
-            with activated(self._mounts, mounts, is_read_only=True) as activation:
-                yield tuple(map(read_only, remaining_mounts(activation)))
+        shown = mounts
+        with ExitStack() as stack:
+            if (active := self._active(mounts, task)) is not None:
+                shown = remaining_mounts(active)
+            elif any(map(needs_daemon, mounts)):
+                try:
+                    made = activated(self._mounts, mounts, is_read_only=True)
+                    shown = remaining_mounts(stack.enter_context(made))
+                except Unimplemented:
+                    # A differ of 2.1, which has no mount manager, can make mounts of EROFS.
+                    if any("/" in mount.type for mount in mounts):
+                        raise
+            yield tuple(map(read_only, shown))
 
     def _active(self, mounts: Sequence[Mount], task: str) -> Activation | None:
         """Return the activation of a task if the mounts must not be made a second time.
