@@ -346,8 +346,8 @@ class RegistryPusher:
         with open_at(0) as file:
             body = file.read(MAX_DOCUMENT + 1)
         destination = replace(self._reference, tag="", digest=descriptor.digest)
-        old_digest = self._digest_of(destination)
-        return self._push_document(destination, descriptor, body, old_digest, progress)
+        find_old = partial(self._digest_of, destination)
+        return self._push_document(destination, descriptor, body, find_old, progress)
 
     def name(
         self, descriptor: Descriptor, body: bytes, *, progress: ProgressCallback | None = None
@@ -355,7 +355,7 @@ class RegistryPusher:
         """Push a manifest or index, and let the reference refer to it; see ``Pusher.name``."""
         reference = self._reference
         destination = reference if reference.digest else reference.with_digest(descriptor.digest)
-        outcome = self._push_document(destination, descriptor, body, self._find_old(), progress)
+        outcome = self._push_document(destination, descriptor, body, self._find_old, progress)
         self._old_digest = None
         return outcome
 
@@ -364,10 +364,10 @@ class RegistryPusher:
         destination: Reference,
         descriptor: Descriptor,
         body: bytes,
-        old_digest: str,
+        find_old: Callable[[], str],
         progress: ProgressCallback | None,
     ) -> package.Outcome:
-        """Push a manifest or index, unless ``old_digest`` says that the destination has it."""
+        """Push a manifest or index, unless ``find_old`` returns its digest."""
         subject = parse(body, descriptor.media_type).subject
         # If the registry has no referrers API, a tag names an index of the subject's referrers, and
         # each push adds its manifest to this index. Without the lock, one of two simultaneous
@@ -376,7 +376,7 @@ class RegistryPusher:
             (destination.name, subject.digest if subject else descriptor.digest), check
         ):
             outcome = package.Outcome.EXISTS
-            is_there = old_digest == descriptor.digest
+            is_there = find_old() == descriptor.digest
             if not is_there or (subject and not self._is_listed(destination, subject)):
                 self._registry.push_manifest(destination, body, descriptor.media_type)
                 outcome = package.Outcome.UPLOADED
