@@ -87,14 +87,6 @@ class Url:
         except ValueError:
             _bad_url("cannot be joined with the base URL")
 
-    def below(self, path: str) -> Url:
-        """Return the URL of a path below this URL, whose own path ends with a slash.
-
-        Raises InvalidArgument if the path contains a character that no URL contains.
-        """
-        _check_characters(path)
-        return Url(self.scheme, self.host, self.port, self.target + path)
-
     def with_query(self, fields: Mapping[str, str] | Sequence[tuple[str, str]]) -> Url:
         """Return this URL with ``fields`` added to its query. Its other parts stay unchanged."""
         if not fields:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -81,7 +80,11 @@ class Host:
     @property
     def is_mirror(self) -> bool:
         """Whether this host is a mirror, which does not get the registry's credentials."""
-        return _is_mirror(self.base, self.namespace)
+        names = {self.namespace}
+        if self.namespace == DEFAULT_HOST:
+            names.add(_DOCKER_ENDPOINT)
+        scheme, origin = self.base.scheme, self.base.origin
+        return all(Url.parse(f"{scheme}://{name}").origin != origin for name in names)
 
     @property
     def address(self) -> str:
@@ -98,7 +101,8 @@ class Host:
 
         The URL has the query parameter ``ns`` if the host is a mirror: see ``with_namespace``.
         """
-        return self.with_namespace(self.base.below(path).with_query(query or {}))
+        url = self.base.join(f"{self.base.target}{path}").with_query(query or {})
+        return self.with_namespace(url)
 
     def with_namespace(self, url: Url) -> Url:
         """Return a URL on a mirror with the query parameter ``ns``, which names the registry.
@@ -111,12 +115,6 @@ class Host:
             return url
         names = {name for name, _ in parse_qsl(url.target.partition("?")[2])}
         return url if "ns" in names else url.with_query({"ns": self.namespace})
-
-
-@lru_cache(maxsize=64)  # every request asks, and the answer takes 5 % of a small blob's time
-def _is_mirror(base: Url, namespace: str) -> bool:
-    names = {namespace, *([_DOCKER_ENDPOINT] if namespace == DEFAULT_HOST else ())}
-    return all(Url.parse(f"{base.scheme}://{name}").origin != base.origin for name in names)
 
 
 def own_host(namespace: str, plain_http: bool | None = None, tls: TlsFiles | None = None) -> Host:

@@ -259,8 +259,10 @@ class Session:
             secret_headers["Authorization"] = authorization
             if authorization not in self._sent:
                 self._sent.append(authorization)
-        previous, url = self.host.base, request.url or self.host.url(request.path, request.query)
-        if not request.anonymous:
+        previous, url = self.host.base, request.url
+        if url is None:
+            url = self.host.url(request.path, request.query)
+        elif not request.anonymous:
             url = self.host.with_namespace(url)
         for _ in range(MAX_REDIRECTS + 1):
             max_level = self._check_target(previous, url, deadline)
