@@ -10,6 +10,7 @@ import pytest
 
 from containerd_lite import Client
 from containerd_lite.errors import NotFound
+from containerd_lite.images.files import SnapshotLayers
 from containerd_lite.images.image import Image
 from containerd_lite.runtime.container import Container
 from tests.harness import debris
@@ -17,6 +18,11 @@ from tests.harness.daemon import Daemon
 
 #: Makes a container that is removed after the test, with what runs in it.
 Make = Callable[..., Container]
+
+
+def snapshot_layers(client: Client) -> SnapshotLayers:
+    """Return the object by which the daemon writes the client's snapshots as layers."""
+    return SnapshotLayers(client.snapshot_service(), client.diff_service, client.mount_service)
 
 
 @contextmanager

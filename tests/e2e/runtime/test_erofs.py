@@ -16,12 +16,12 @@ import pytest
 
 from containerd_lite import Client
 from containerd_lite.errors import FailedPrecondition
-from containerd_lite.images.files import SnapshotLayers, read_snapshot_files
+from containerd_lite.images.files import read_snapshot_files
 from containerd_lite.images.image import Image
 from containerd_lite.images.via import Via
 from containerd_lite.oci import media_types
 from containerd_lite.oci.config import chain_ids
-from tests.e2e.runtime.conftest import running
+from tests.e2e.runtime.conftest import running, snapshot_layers
 from tests.harness import Unavailable, erofs, images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -211,10 +211,6 @@ def test_temporary_mounts(client: Client, image: Image) -> None:
                 (path / "new").write_text("y")
         snapshots.remove("seen")
         snapshots.remove("active")
-
-
-def snapshot_layers(client: Client) -> SnapshotLayers:
-    return SnapshotLayers(client.snapshot_service(), client.diff_service, client.mount_service)
 
 
 def changes(client: Client, key: str, task: str) -> set[str]:

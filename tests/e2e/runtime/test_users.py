@@ -15,12 +15,12 @@ import pytest
 
 from containerd_lite import Client, Layout
 from containerd_lite.errors import NotFound
-from containerd_lite.images.files import SnapshotLayers
 from containerd_lite.images.files.image_files import read_layer_files, read_snapshot_files
 from containerd_lite.images.image import Image
 from containerd_lite.oci.descriptor import Descriptor
 from containerd_lite.runtime.users.image_users import ImageUsers, SnapshotUsers
 from containerd_lite.runtime.users.users import User
+from tests.e2e.runtime.conftest import snapshot_layers
 from tests.harness import images
 from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
@@ -101,8 +101,8 @@ def test_an_images_own_user_is_the_one_that_ctr_finds(
 
 
 def test_a_snapshot_that_was_changed(client: Client, image: Image) -> None:
-    snapshots, differ = client.snapshot_service(), client.diff_service
-    layers, store = SnapshotLayers(snapshots, differ, client.mount_service), client.content_store
+    layers, store = snapshot_layers(client), client.content_store
+    snapshots, differ = layers.snapshots, layers.differ
     names = ["etc/passwd", "etc/group", "etc/x", "no/such"]
     with client.lease():
         top = image.unpack()
@@ -154,8 +154,8 @@ def test_a_container_whose_image_has_moved(
 
 def test_content_that_somebody_else_has_is_left(client: Client, image: Image) -> None:
     """The layer of an empty snapshot is always the same."""
-    snapshots, differ = client.snapshot_service(), client.diff_service
-    layers, store = SnapshotLayers(snapshots, differ, client.mount_service), client.content_store
+    layers, store = snapshot_layers(client), client.content_store
+    snapshots, differ = layers.snapshots, layers.differ
     with client.lease():
         mounts = snapshots.view("empty", "")
         made = differ.diff((), mounts, media_type=images.OCI_LAYER)
