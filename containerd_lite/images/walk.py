@@ -149,10 +149,10 @@ class Dispatcher:
         handler: A function that handles a descriptor and returns the descriptor's children.
         workers: How many threads run at a time.
         job: The job that the first failure stops.
-        is_quick: A function that returns whether a descriptor is handled without waiting. Such a
-            descriptor is handled in the thread that adds it: to start threads for the four layers
-            of an image that is there already would take 10 % of the CPU time of its pull. Default:
-            no descriptor is.
+        is_quick: A function that returns whether the handler handles a descriptor without waiting.
+            The thread that adds such a descriptor also handles it. For an image of four layers that
+            is there already, this saves 10 % of the CPU time of a pull. Default: other threads
+            handle all descriptors.
 
     Raises:
         InvalidArgument: ``workers`` is less than 1.

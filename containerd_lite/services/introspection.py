@@ -65,7 +65,7 @@ class Deprecation:
 
     @property
     def remedy(self) -> str:
-        """What to do about the use, or ``""`` for an id that this package does not know."""
+        """The advice on the use; ``""`` if this package does not know the id."""
         return REMEDIES.get(self.id.removeprefix(PREFIX), "")
 
 
