@@ -34,6 +34,8 @@ from .errors import RegistryNotFound as RegistryNotFound
 from .errors import RegistryUnauthorized as RegistryUnauthorized
 from .errors import RegistryUnavailable as RegistryUnavailable
 from .errors import ResourceExhausted as ResourceExhausted
+from .errors import SignatureError as SignatureError
+from .errors import SignaturesUnavailable as SignaturesUnavailable
 from .errors import SizeMismatch as SizeMismatch
 from .errors import SocketNotFound as SocketNotFound
 from .errors import SocketPermissionDenied as SocketPermissionDenied
@@ -41,6 +43,8 @@ from .errors import Unauthenticated as Unauthenticated
 from .errors import Unavailable as Unavailable
 from .errors import Unimplemented as Unimplemented
 from .errors import Unknown as Unknown
+from .errors import Unsigned as Unsigned
+from .errors import Untrusted as Untrusted
 from .lazy import lazy_names
 from .version import VERSION
 
@@ -137,6 +141,8 @@ __all__ = [
     "ResourceExhausted",
     "RunOptions",
     "Running",
+    "SignatureError",
+    "SignaturesUnavailable",
     "SizeMismatch",
     "SnapshotKind",
     "SocketNotFound",
@@ -149,6 +155,8 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Unknown",
+    "Unsigned",
+    "Untrusted",
     "Via",
     "__version__",
     "load",

@@ -10,6 +10,7 @@ The tree of the classes::
     ├── ProtocolError               the peer or this client violated gRPC or HTTP/2
     ├── SocketNotFound, ConnectionRefused, ConnectionLost      each an Unavailable
     ├── SocketPermissionDenied      a PermissionDenied
+    ├── SignatureError (Unsigned, Untrusted, SignaturesUnavailable)     a PermissionDenied
     ├── NoMatchingPlatform          a NotFound
     ├── DigestMismatch, SizeMismatch, DiffIDMismatch            each a DataLoss
     ├── ProcessFailed               a container's process with an exit code other than 0
@@ -174,6 +175,33 @@ class ConnectionLost(Unavailable):
 
 class SocketPermissionDenied(PermissionDenied):
     """The socket exists, but this user has no permission to open it."""
+
+
+class SignatureError(PermissionDenied):
+    """A policy does not accept an image.
+
+    Attributes:
+        rejected: For each signature and attestation that was looked at: where it was found, and
+            why it does not count.
+    """
+
+    def __init__(
+        self, message: str = "", *, rejected: tuple[tuple[str, str], ...] = (), **parts: str
+    ) -> None:
+        super().__init__(message, **parts)  # type: ignore[arg-type]
+        self.rejected = rejected
+
+
+class Unsigned(SignatureError):
+    """The image has no signature, but the policy requires signatures."""
+
+
+class Untrusted(SignatureError):
+    """The image has signatures, but not the signatures that the policy requires."""
+
+
+class SignaturesUnavailable(SignatureError):
+    """The registry failed, so it is unknown whether the image has signatures."""
 
 
 class NoMatchingPlatform(NotFound):

@@ -41,7 +41,17 @@ EVERYBODY = {
     "version",
     "workers",
 }
-_CLIENT = {"runtime", "images", "services", "registry", "store", "transport", "schema", "oci"}
+_CLIENT = {
+    "runtime",
+    "images",
+    "services",
+    "registry",
+    "store",
+    "transport",
+    "trust",
+    "schema",
+    "oci",
+}
 _FRONT = {"client", "layout", *_CLIENT}
 ROWS: dict[str, set[str]] = {
     "wire": set(),
@@ -71,11 +81,13 @@ FOREIGN = {
     "google": {"schema"},
     "urllib3": {"registry"},
     "cryptography": {"trust"},
+    "nacl": {"trust"},
+    "rfc3161_client": {"trust"},
     "rich": {"cli"},
     "compression": {"store"},
     "backports": {"store"},
-    "tomllib": {"registry"},
-    "tomli": {"registry"},
+    "tomllib": {"registry", "trust"},
+    "tomli": {"registry", "trust"},
 }
 
 

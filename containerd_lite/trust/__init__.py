@@ -1,0 +1,16 @@
+"""Judges signatures of images: policies, keys, certificates, transparency logs and timestamps.
+
+This room decides about bytes. It neither fetches nor stores anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .keys import KeySource as KeySource
+    from .keys import PublicKey as PublicKey
+
+__getattr__, __dir__ = lazy_names(__name__, {"keys": ["KeySource", "PublicKey"]})
