@@ -1,4 +1,4 @@
-"""Strict decoding of base64 and hexadecimal digits from untrusted documents.
+"""Strict decoding of base64, hexadecimal digits and PEM from untrusted documents.
 
 A decoder that ignores characters accepts many texts for the same bytes, so this module refuses all
 texts that an encoder does not write.
@@ -10,6 +10,9 @@ import base64
 import binascii
 
 from ..errors import InvalidArgument
+
+#: The maximum number of blocks of one PEM text.
+_MAX_BLOCKS = 16
 
 
 def from_base64(text: str | None, what: str) -> bytes:
@@ -43,3 +46,46 @@ def from_base64url(text: str | None, what: str) -> bytes:
     if base64.urlsafe_b64encode(data).decode().rstrip("=") != text:
         raise InvalidArgument(f"{what} is not canonical base64url")
     return data
+
+
+def from_hex(text: str, size: int, what: str) -> bytes:
+    """Decode hexadecimal digits in lower case.
+
+    Args:
+        text: The digits.
+        size: The number of bytes.
+        what: The name of the text in error messages.
+
+    Raises:
+        InvalidArgument: ``text`` is not ``2 * size`` hexadecimal digits in lower case.
+    """
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        data = b""
+    if len(data) != size or data.hex() != text:
+        raise InvalidArgument(f"{what} is not {2 * size} hexadecimal digits in lower case")
+    return data
+
+
+def from_pem(text: bytes, label: str, what: str) -> tuple[bytes, ...]:
+    """Return the content of all blocks of a PEM text (RFC 7468).
+
+    Args:
+        text: The text. Only white space may stand between the blocks.
+        label: The label that each block must have, such as ``"CERTIFICATE"``.
+        what: The name of the text in error messages.
+
+    Raises:
+        InvalidArgument: ``text`` has other content than blocks with this label.
+    """
+    begin, end = (f"-----{word} {label}-----".encode() for word in ("BEGIN", "END"))
+    blocks: list[bytes] = []
+    rest = text.strip()
+    while rest:
+        body, found, rest = rest.removeprefix(begin).partition(end)
+        if not found or body[:1] not in (b"\n", b"\r") or len(blocks) == _MAX_BLOCKS:
+            raise InvalidArgument(f"{what} is not a list of at most {_MAX_BLOCKS} PEM {label}s")
+        blocks.append(from_base64(b"".join(body.split()).decode("ascii", "replace"), what))
+        rest = rest.strip()
+    return tuple(blocks)
