@@ -164,7 +164,8 @@ def check_included(
     Args:
         entry: The entry. Its promise was verified by ``promised_time``.
         logs: The logs of the trusted root.
-        times: The times at which the signature existed. The log was in use at one of them.
+        times: The times at which the signature existed. The log must have been in use at one of
+            them. If there are none, the log must be one whose use does not end.
 
     Raises:
         InvalidArgument: The checkpoint is malformed.
@@ -183,8 +184,7 @@ def check_included(
 
     def check(log: TransparencyLog) -> None:
         _check_checkpoint(checkpoint, log)
-        if times:
-            _check_period(log, times)
+        _check_period(log, times)
 
     _check_by_log(entry, logs, check)
     if (checkpoint.size, checkpoint.root) != (proof.size, proof.root):
@@ -211,7 +211,9 @@ def _check_by_log(
 
 
 def _check_period(log: TransparencyLog, times: Sequence[datetime]) -> None:
-    if not any(log.period.covers(time) for time in times):
+    if not times and log.period.end is not None:
+        raise SignatureError(f"nothing proves that the log {log.base_url} was in use")
+    if times and not any(log.period.covers(time) for time in times):
         raise SignatureError(f"the log {log.base_url} was not in use at the time of the signature")
 
 
