@@ -16,7 +16,7 @@ from .process import run
 from .tls import openssl
 
 _SECONDS = 50.0
-_NOWHERE = "http://127.0.0.1:1"
+NOWHERE = "http://127.0.0.1:1"
 _STDERR_TAIL = 2000
 
 PEMS = {
@@ -119,8 +119,8 @@ def call(
             "TMPDIR": home,
             "TUF_ROOT": f"{home}/tuf",
             "XDG_RUNTIME_DIR": home,
-            "HTTP_PROXY": _NOWHERE,
-            "HTTPS_PROXY": _NOWHERE,
+            "HTTP_PROXY": NOWHERE,
+            "HTTPS_PROXY": NOWHERE,
             **(variables or {}),
         }
         done = run(command, timeout=_SECONDS, env=env, cwd=Path(home))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .images import Json, encode
-from .signing import Key, Result, call
+from .signing import Identity, Key, Result, call
 
 PROGRAM = "skopeo-sid"
 """Its name in `debian.HOMES`."""
@@ -40,10 +40,12 @@ def sign(ref: str, key: Key, *, identity: str = "", every: bool = False) -> Resu
     return _copy(ref, f"docker://{ref}", flags, _ACCEPT, {"p": key.password.encode()}).check()
 
 
-def sign_with(ref: str, parameters: Json) -> Result:
-    """Sign an image with a sigstore parameter file, which can name Fulcio and Rekor."""
-    flags = ["--sign-by-sigstore", "parameters.yaml"]  # JSON is YAML too
-    files = {"parameters.yaml": encode(parameters)}
+def sign_keyless(ref: str, signer: Identity, *, fulcio: str, rekor: str) -> Result:
+    """Sign an image with a certificate of Fulcio, and log it in Rekor v1; both are URLs."""
+    token = signer.token.read_text()
+    authority = {"fulcioURL": fulcio, "oidcMode": "staticToken", "oidcIDToken": token}
+    files = {"parameters.yaml": encode({"fulcio": authority, "rekorURL": rekor})}  # also YAML
+    flags = ["--sign-by-sigstore", "parameters.yaml"]
     return _copy(ref, f"docker://{ref}", flags, _ACCEPT, files).check()
 
 
@@ -54,6 +56,20 @@ def signed_by(key: Key, *, identity: str = "matchRepository") -> Json:
     """
     match = {"signedIdentity": {"type": identity}}
     return {"type": "sigstoreSigned", "keyPath": str(key.public), **match}
+
+
+def signed_as(signer: Identity, *, authority: Path, log: Path) -> Json:
+    """Return the requirement that a person has signed an image, with an e-mail address.
+
+    `authority` is the file of Fulcio's certificates, and `log` is that of Rekor's public key.
+    """
+    person = {"oidcIssuer": signer.issuer, "subjectEmail": signer.subject}
+    return {
+        "type": "sigstoreSigned",
+        "fulcio": {"caPath": str(authority), **person},
+        "rekorPublicKeyPath": str(log),
+        "signedIdentity": {"type": "matchRepository"},
+    }
 
 
 def verify(ref: str, *requirements: Json, every: bool = False) -> Result:

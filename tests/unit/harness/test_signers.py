@@ -6,21 +6,19 @@ The product has no part in it. A machine that cannot have the programs skips, an
 from __future__ import annotations
 
 import base64
-import http.client
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Unavailable, debian, images, signing, skopeo
 from tests.harness.cosign import GENERATIONS, PROGRAMS, Cosign
-from tests.harness.images import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Image, Json
-from tests.harness.registry import GENERATIONS as REGISTRIES
-from tests.harness.registry import Registry, by_turns
+from tests.harness.images import OCI_CONFIG, OCI_MANIFEST, Json
+from tests.harness.registry import Registry
 from tests.harness.signing import PEMS, Failed, Key
 from tests.harness.tls import openssl
+from tests.unit.harness.attached import attached, blob, push, referrer
 
 pytestmark = pytest.mark.registry
 
@@ -38,8 +36,6 @@ HASHES = {
     "rsa": ("sha256", "sha256"),
 }
 
-Push = Callable[[Image], str]
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs() -> None:
@@ -49,32 +45,6 @@ def _programs() -> None:
             debian.program(name)
         except Unavailable as reason:
             pytest.skip(f"{name}: {reason}")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test runs on one generation of the registry, which the commit and its name choose."""
-    if "registry" in metafunc.fixturenames:
-        key = f"{metafunc.config.getoption('commit')} {metafunc.definition.nodeid}"
-        is_all = metafunc.config.getoption("generations") == "all"
-        chosen = REGISTRIES if is_all else (by_turns(key),)
-        metafunc.parametrize("registry", chosen, indirect=True, scope="module")
-
-
-@pytest.fixture(scope="module")
-def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
-    """A registry of one generation."""
-    with ExitStack() as stack:
-        try:
-            running = stack.enter_context(Registry(generation=request.param))
-        except Unavailable as reason:
-            pytest.skip(str(reason))
-        yield running
-
-
-@pytest.fixture
-def ref(registry: Registry, request: pytest.FixtureRequest) -> str:
-    """The reference, with its digest, of an image of the test's own, in the repository `app`."""
-    return push(registry, images.scratch({"name": request.node.name.encode()}))
 
 
 @pytest.fixture(scope="module")
@@ -95,39 +65,6 @@ def other(folder: Path) -> Key:
 def has_known_faults() -> bool:
     """Return whether generation 3 is a version whose faults these tests know: sid goes on."""
     return debian.program(PROGRAMS["3"]).version.startswith("3.1.")
-
-
-def push(registry: Registry, image: Image) -> str:
-    images.push(image, registry.host, "app", "1")
-    return f"{registry.host}/app@{image.digest}"
-
-
-def get(registry: Registry, path: str) -> bytes:
-    """Return what the registry has at a path of the repository `app`."""
-    with closing(http.client.HTTPConnection(registry.host, timeout=10)) as connection:
-        accept = f"{OCI_INDEX}, {OCI_MANIFEST}"
-        connection.request("GET", f"/v2/app/{path}", headers={"Accept": accept})
-        response = connection.getresponse()
-        assert response.status == 200, path
-        return response.read()
-
-
-def attached(registry: Registry, ref: str, suffix: str) -> Json:
-    """Return the manifest at the tag of an image's signatures."""
-    tag = ref.partition("@")[2].replace(":", "-")
-    document: Json = json.loads(get(registry, f"manifests/{tag}{suffix}"))
-    return document
-
-
-def referrer(registry: Registry, ref: str) -> Json:
-    """Return the only manifest that refers to an image."""
-    (entry,) = attached(registry, ref, "")["manifests"]
-    document: Json = json.loads(get(registry, f"manifests/{entry['digest']}"))
-    return document
-
-
-def blob(registry: Registry, descriptor: Json) -> bytes:
-    return get(registry, f"blobs/{descriptor['digest']}")
 
 
 def is_signed(key: Key, signature: str, data: bytes, digest: str, folder: Path) -> bool:
@@ -157,30 +94,30 @@ def test_cosign_verifies_what_it_signed(
     assert not cosign.verify(ref, other, referrer=refers).ok
 
 
-def test_who_reads_whose_form(ref: str, key: Key, registry: Registry) -> None:
+def test_who_reads_whose_form(ref: str, key: Key, either: Registry) -> None:
     """Generation 3 reads tags, but no referrers of generation 2, which reads no bundles."""
     old, new = Cosign("2"), Cosign("3")
     old.sign(ref, key, referrer=True)
     assert not new.verify(ref, key).ok
     old.sign(ref, key)
     assert new.verify(ref, key).ok
-    bundled = push(registry, images.scratch({"name": b"bundled"}))
+    bundled = push(either, images.scratch({"name": b"bundled"}))
     new.sign(bundled, key)
     assert not old.verify(bundled, key).ok
     assert not old.verify(bundled, key, referrer=True).ok
 
 
-def test_a_signature_in_a_tag(ref: str, key: Key, registry: Registry, tmp_path: Path) -> None:
+def test_a_signature_in_a_tag(ref: str, key: Key, either: Registry, tmp_path: Path) -> None:
     for stage in ("test", "live", "test"):
         Cosign("2").sign(ref, key, annotations={"stage": stage})
-    manifest = attached(registry, ref, ".sig")
+    manifest = attached(either, ref, ".sig")
     assert manifest["mediaType"] == OCI_MANIFEST
     assert manifest["config"]["mediaType"] == OCI_CONFIG
     assert "subject" not in manifest
     first, second = manifest["layers"]
     assert {layer["mediaType"] for layer in (first, second)} == {SIGNED}
     assert list(first["annotations"]) == [SIGNATURE]
-    payload = blob(registry, first)
+    payload = blob(either, first)
     repository, _, digest = ref.partition("@")
     assert json.loads(payload) == {
         "critical": {
@@ -193,26 +130,26 @@ def test_a_signature_in_a_tag(ref: str, key: Key, registry: Registry, tmp_path: 
     assert is_signed(key, first["annotations"][SIGNATURE], payload, "sha256", tmp_path)
 
 
-def test_a_signature_that_refers(ref: str, key: Key, registry: Registry) -> None:
+def test_a_signature_that_refers(ref: str, key: Key, either: Registry) -> None:
     Cosign("2").sign(ref, key, referrer=True)
-    manifest = referrer(registry, ref)
+    manifest = referrer(either, ref)
     kind = "application/vnd.dev.cosign.artifact.sig.v1+json"
     assert manifest["config"]["mediaType"] == kind
     assert manifest["subject"]["digest"] == ref.partition("@")[2]
     assert [layer["mediaType"] for layer in manifest["layers"]] == [SIGNED]
-    (entry,) = attached(registry, ref, "")["manifests"]
+    (entry,) = attached(either, ref, "")["manifests"]
     assert entry["artifactType"] == kind
 
 
-def test_a_bundle(ref: str, key: Key, registry: Registry, tmp_path: Path) -> None:
+def test_a_bundle(ref: str, key: Key, either: Registry, tmp_path: Path) -> None:
     Cosign("3").sign(ref, key, annotations={"stage": "test"})
-    (entry,) = attached(registry, ref, "")["manifests"]
+    (entry,) = attached(either, ref, "")["manifests"]
     assert entry["artifactType"] == (EMPTY if has_known_faults() else BUNDLE)
-    manifest = referrer(registry, ref)
+    manifest = referrer(either, ref)
     assert (manifest["artifactType"], manifest["config"]["mediaType"]) == (BUNDLE, EMPTY)
     (layer,) = manifest["layers"]
     assert layer["mediaType"] == BUNDLE
-    bundle = json.loads(blob(registry, layer))
+    bundle = json.loads(blob(either, layer))
     assert set(bundle) == {"mediaType", "verificationMaterial", "dsseEnvelope"}
     assert bundle["mediaType"] == BUNDLE
     assert set(bundle["verificationMaterial"]) == {"publicKey"}
@@ -243,7 +180,7 @@ def test_a_bundle(ref: str, key: Key, registry: Registry, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_attestations(ref: str, generation: str, key: Key, other: Key, registry: Registry) -> None:
+def test_attestations(ref: str, generation: str, key: Key, other: Key, either: Registry) -> None:
     cosign = Cosign(generation)
     cosign.attest(ref, key, SBOM, "spdxjson")
     assert cosign.verify_attestation(ref, key, "spdxjson").ok
@@ -252,14 +189,14 @@ def test_attestations(ref: str, generation: str, key: Key, other: Key, registry:
     takes_it_for_a_signature = generation == "3" and has_known_faults()
     assert cosign.verify(ref, key).ok == takes_it_for_a_signature
     if generation == "2":
-        (layer,) = attached(registry, ref, ".att")["layers"]
+        (layer,) = attached(either, ref, ".att")["layers"]
         assert layer["mediaType"] == "application/vnd.dsse.envelope.v1+json"
         assert layer["annotations"][SIGNATURE] == ""
         assert layer["annotations"]["predicateType"] == "https://spdx.dev/Document"
-        envelope = json.loads(blob(registry, layer))
+        envelope = json.loads(blob(either, layer))
     else:
-        (layer,) = referrer(registry, ref)["layers"]
-        envelope = json.loads(blob(registry, layer))["dsseEnvelope"]
+        (layer,) = referrer(either, ref)["layers"]
+        envelope = json.loads(blob(either, layer))["dsseEnvelope"]
     assert envelope["payloadType"] == STATEMENT
     statement = json.loads(base64.b64decode(envelope["payload"]))
     assert statement["_type"] == "https://in-toto.io/Statement/v0.1"
@@ -281,7 +218,7 @@ def test_a_bundle_of_bytes(generation: str, key: Key, other: Key, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", HASHES)
-def test_which_hash_is_signed(kind: str, ref: str, registry: Registry, tmp_path: Path) -> None:
+def test_which_hash_is_signed(kind: str, ref: str, either: Registry, tmp_path: Path) -> None:
     """Generation 3.1 signs bundles by P-384 and P-521 over a hash that it does not verify.
 
     It expects SHA-256, as does generation 2, which uses it in its bundles.
@@ -293,7 +230,7 @@ def test_which_hash_is_signed(kind: str, ref: str, registry: Registry, tmp_path:
     verifies = in_bundle == "sha256" or not has_known_faults()
     assert new.verify(ref, key).ok == verifies
     path = tmp_path / "bundle"
-    path.write_bytes(blob(registry, referrer(registry, ref)["layers"][0]))
+    path.write_bytes(blob(either, referrer(either, ref)["layers"][0]))
     envelope = json.loads(path.read_bytes())["dsseEnvelope"]
     assert new.verify_blob(path, ref.partition("@")[2], key).ok == verifies
     assert old.verify_blob(path, ref.partition("@")[2], key).ok == (in_bundle == "sha256")
@@ -305,9 +242,9 @@ def test_which_hash_is_signed(kind: str, ref: str, registry: Registry, tmp_path:
     old.sign(ref, key)
     assert old.verify(ref, key).ok
     assert skopeo.verify(ref, skopeo.signed_by(key)).ok
-    (layer,) = attached(registry, ref, ".sig")["layers"]
+    (layer,) = attached(either, ref, ".sig")["layers"]
     signature = layer["annotations"][SIGNATURE]
-    assert is_signed(key, signature, blob(registry, layer), in_tag, tmp_path)
+    assert is_signed(key, signature, blob(either, layer), in_tag, tmp_path)
 
 
 def test_ed25519(ref: str, tmp_path: Path) -> None:
@@ -344,11 +281,11 @@ def test_a_wrong_password(ref: str, key: Key) -> None:
 
 
 def test_skopeo_signs_and_verifies(
-    ref: str, registry: Registry, key: Key, other: Key, tmp_path: Path
+    ref: str, either: Registry, key: Key, other: Key, tmp_path: Path
 ) -> None:
     own = skopeo.generate_key(tmp_path)
     assert b"ENCRYPTED COSIGN PRIVATE KEY" in own.private.read_bytes()
-    name = f"{registry.host}/app:1"
+    name = f"{either.host}/app:1"
     unsigned = skopeo.verify(name, skopeo.signed_by(own))
     assert "A signature was required, but no signature exists" in unsigned.stderr
     skopeo.sign(name, own)
@@ -358,24 +295,24 @@ def test_skopeo_signs_and_verifies(
     for generation in GENERATIONS:
         assert Cosign(generation).verify(ref, own).ok
         assert not Cosign(generation).verify(ref, other).ok
-    (layer,) = attached(registry, ref, ".sig")["layers"]
-    critical = json.loads(blob(registry, layer))["critical"]
+    (layer,) = attached(either, ref, ".sig")["layers"]
+    critical = json.loads(blob(either, layer))["critical"]
     assert critical["identity"] == {"docker-reference": name}
     Cosign("2").sign(ref, key)
-    assert len(attached(registry, ref, ".sig")["layers"]) == 2
+    assert len(attached(either, ref, ".sig")["layers"]) == 2
     assert skopeo.verify(name, skopeo.signed_by(own), skopeo.signed_by(key)).ok
     exact = skopeo.verify(name, skopeo.signed_by(key, identity="matchExact"))
     assert "is not accepted" in exact.stderr  # cosign writes the repository without a tag
 
 
-def test_an_index(registry: Registry, key: Key, tmp_path: Path) -> None:
+def test_an_index(either: Registry, key: Key, tmp_path: Path) -> None:
     """Cosign verifies only what it is asked about. Skopeo wants each manifest signed."""
     platforms = {
         name: images.scratch({"platform": name.encode()}) for name in ("linux/amd64", "linux/s390x")
     }
     index = images.index_of(platforms)
-    whole = push(registry, index)
-    parts = [f"{registry.host}/app@{image.digest}" for image in platforms.values()]
+    whole = push(either, index)
+    parts = [f"{either.host}/app@{image.digest}" for image in platforms.values()]
     Cosign("2").sign(whole, key)
     assert [Cosign("2").verify(ref, key).ok for ref in (whole, *parts)] == [True, False, False]
     assert not skopeo.verify(whole, skopeo.signed_by(key), every=True).ok
