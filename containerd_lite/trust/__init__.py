@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from .rules import SignedManifests as SignedManifests
     from .search import Repository as Repository
     from .search import is_signature_layer as is_signature_layer
+    from .search import signature_tag as signature_tag
     from .signers import Signer as Signer
+    from .signing import PREDICATE_TYPES as PREDICATE_TYPES
+    from .signing import Blob as Blob
+    from .signing import SignatureManifest as SignatureManifest
+    from .signing import SignedStatement as SignedStatement
+    from .signing import TagManifest as TagManifest
+    from .signing import sign_payload as sign_payload
+    from .signing import sign_statement as sign_statement
     from .trust_root import TrustRoot as TrustRoot
     from .verdict import Rejection as Rejection
     from .verdict import Verdict as Verdict
@@ -51,8 +59,17 @@ __getattr__, __dir__ = lazy_names(
             "Rule",
             "SignedManifests",
         ],
-        "search": ["Repository", "is_signature_layer"],
+        "search": ["Repository", "is_signature_layer", "signature_tag"],
         "signers": ["Signer"],
+        "signing": [
+            "PREDICATE_TYPES",
+            "Blob",
+            "SignatureManifest",
+            "SignedStatement",
+            "TagManifest",
+            "sign_payload",
+            "sign_statement",
+        ],
         "trust_root": ["TrustRoot"],
         "verdict": ["Rejection", "Verdict", "VerifiedAttestation", "VerifiedSignature", "distinct"],
     },
