@@ -286,7 +286,9 @@ def main() -> None:
     options = parser.parse_args()
     build = golang.CONTAINERD[NEWEST]
     source = Path(__file__).parent / "peer" / "main.go"
-    peer = golang.own_program(source, build.module, build.version)
+    program = golang.Build(build.module, build.version, source=source)
+    golang.make(program)
+    peer = golang.program(program, program.name)
     chosen = options.row or [*_ONCE, *_OF_IMAGE]
     sizes = {name: LARGE if name == "large" else [] for name in options.image or IMAGES}
     extra = "" if options.unpacks == 1 else _UNPACKS.format(options.unpacks)

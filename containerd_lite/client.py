@@ -17,9 +17,11 @@ from .transport.channel import Channel
 
 if TYPE_CHECKING:
     from .images.daemon.daemon_backend import DaemonBackend
+    from .images.signatures.policies import PolicyLike
     from .runtime.runtime_backend import RuntimeBackend
     from .store.daemon import DaemonStore
     from .transport.tls import TLS
+    from .trust.policy import Policy
 
 
 @record(frozen=True)
@@ -32,6 +34,7 @@ class _Options:
     platform: str | None
     runtime: str | None
     tls: TLS | Literal[False] | None
+    policy: Policy | None
 
 
 class Client(Services, ImageVerbs, ContainerVerbs):
@@ -57,6 +60,9 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             namespace's default, or runc if the namespace has no default.
         tls: The TLS settings for a TCP address, or ``False`` for a TCP address without TLS.
             containerd serves only the CRI over TCP.
+        policy: The policy that images must meet before they get a name in the store, or the path of
+            its file. A call can pass a further policy; images must then meet both. Default: all
+            images are accepted.
         channel: An open channel to use instead of ``address`` and ``tls``. The caller must close
             this channel.
 
@@ -76,6 +82,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         platform: str | None = None,
         runtime: str | None = None,
         tls: TLS | Literal[False] | None = None,
+        policy: PolicyLike | None = None,
         channel: Channel | None = None,
     ) -> None:
         debug.read_environment()
@@ -88,7 +95,13 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         connect_timeout = limits.seconds("connect_timeout", connect_timeout)
         namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
         self._options = _Options(
-            timeout, connect_timeout, snapshotter, platform=platform, runtime=runtime, tls=tls
+            timeout,
+            connect_timeout,
+            snapshotter,
+            platform=platform,
+            runtime=runtime,
+            tls=tls,
+            policy=None if policy is None else images.load_policy(policy),
         )
         if channel is None:
             name = address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT
@@ -139,7 +152,11 @@ class Client(Services, ImageVerbs, ContainerVerbs):
 
     @property
     def _images(self) -> DaemonBackend:
-        return images.DaemonBackend(self, platform=self._options.platform)
+        return images.DaemonBackend(
+            self,
+            platform=self._options.platform,
+            policies=() if self._options.policy is None else (self._options.policy,),
+        )
 
     @property
     def _runtime(self) -> RuntimeBackend:

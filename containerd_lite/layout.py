@@ -6,19 +6,27 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import debug
+from . import debug, images
 from .images.image_backend import ImageBackend, Replacer
 from .images.verbs import ImageVerbs
 from .oci.platform import Platform, parse, parse_or_default
 from .store.layout_names import LayoutNames
 from .store.layout_store import LayoutStore
 
+if TYPE_CHECKING:
+    from .images.signatures.policies import PolicyLike
+    from .trust.policy import Policy
+
 
 class LayoutBackend(ImageBackend):
     """The image names and the content of one layout."""
 
-    def __init__(self, store: LayoutStore, platform: Platform) -> None:
+    def __init__(
+        self, store: LayoutStore, platform: Platform, policies: tuple[Policy, ...] = ()
+    ) -> None:
+        self.policies = policies
         self.names = LayoutNames(store)
         self.store: LayoutStore = store
         self.platform = platform
@@ -28,7 +36,7 @@ class LayoutBackend(ImageBackend):
     ) -> LayoutBackend:
         """Return a backend for the same layout with another default platform."""
         wanted = parse(platform) if isinstance(platform, str) else platform
-        return LayoutBackend(self.store, wanted or self.platform)
+        return LayoutBackend(self.store, wanted or self.platform, self.policies)
 
     @contextmanager
     def keeping(self, resume: str = "") -> Iterator[None]:
@@ -63,15 +71,24 @@ class Layout(ImageVerbs):
             image creates the layout.
         platform: The platform of images, such as ``"linux/arm64"``. Default: the platform of this
             machine.
+        policy: The policy that images must meet before they get a name in the layout, or the path
+            of its file. Default: all images are accepted.
 
     Raises:
         InvalidArgument: The folder is not empty, and does not contain a layout.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, platform: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        platform: str | None = None,
+        policy: PolicyLike | None = None,
+    ) -> None:
         debug.read_environment()
         self.content_store = LayoutStore(path)
         self._platform = parse_or_default(platform)
+        self._policies = () if policy is None else (images.load_policy(policy),)
 
     @property
     def path(self) -> Path:
@@ -80,7 +97,7 @@ class Layout(ImageVerbs):
 
     @property
     def _images(self) -> LayoutBackend:
-        return LayoutBackend(self.content_store, self._platform)
+        return LayoutBackend(self.content_store, self._platform, self._policies)
 
     def __repr__(self) -> str:
         return f"<Layout {self.path}>"

@@ -8,18 +8,21 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Literal, get_args
 
-from .errors import InvalidArgument
+from .errors import FailedPrecondition, InvalidArgument
 from .lazy import TABLES
 
 #: A part of the package that a program can load.
-Family = Literal["services", "registry", "images", "runtime"]
+Family = Literal["services", "registry", "images", "runtime", "trust"]
 #: The sub-packages of each family, including the sub-packages that the family needs.
 _PACKAGES: Mapping[Family, Sequence[str]] = {
     "services": ("oci", "schema", "services"),
     "registry": ("oci", "registry"),
     "images": ("oci", "schema", "services", "registry", "store", "images"),
     "runtime": ("oci", "schema", "services", "registry", "store", "images", "runtime"),
+    "trust": ("oci", "registry", "store", "trust", "images.signatures"),
 }
+#: The sub-packages that only the family ``trust`` loads, with the optional packages that they need.
+_OPTIONAL = ("trust", "images.signatures")
 #: The modules of ``Client`` and ``Layout``.
 _MAIN_MODULES = ("client", "layout")
 #: Modules that are imported inside functions. Some of these modules can be missing.
@@ -29,6 +32,7 @@ _IN_FUNCTIONS = (
     ".runtime.checkpoint",
     ".services.metrics",
     ".transport.tcp",
+    ".trust.key_files",
     "base64",
     "csv",
     "dataclasses",
@@ -43,6 +47,8 @@ _IN_FUNCTIONS = (
     # The standard library imports this module when the program first uses the codec ``idna``.
     "encodings.idna",
 )
+#: The modules of ``_IN_FUNCTIONS`` that only the family ``trust`` needs.
+_OF_TRUST = (".trust.key_files",)
 
 
 def load(*families: Family) -> None:
@@ -54,7 +60,8 @@ def load(*families: Family) -> None:
     Args:
         families: The parts that the program will use. ``"images"`` stands for the image methods of
             ``Client`` and ``Layout``. ``"runtime"`` stands for the container methods of ``Client``.
-            Each part includes the parts that it needs. Default: all parts.
+            ``"trust"`` stands for policies and signers; modules whose optional packages are not
+            installed are left out. Each part includes the parts that it needs. Default: all parts.
 
     Raises:
         InvalidArgument: A family is unknown.
@@ -68,27 +75,36 @@ def load(*families: Family) -> None:
     for name in _MAIN_MODULES:
         import_module(f".{name}", __package__)
     for name in _IN_FUNCTIONS:
-        with suppress(ImportError):
-            import_module(name, __package__)
-    _load_tables(
-        {f"{__package__}.{name}" for family in families or known for name in _PACKAGES[family]}
-    )
+        if name not in _OF_TRUST or "trust" in (families or known):
+            with suppress(ImportError, FailedPrecondition):
+                import_module(name, __package__)
+    wanted = {name for family in families or known for name in _PACKAGES[family]}
+    _load_tables(_full(wanted), without=_full(set(_OPTIONAL) - wanted))
     pool = sys.modules.get(f"{__package__}.schema.pool")
     if pool is not None:
         pool.CONTAINERD.load_all()
 
 
-def _load_tables(parents: Set[str]) -> None:
+def _full(names: Set[str]) -> Set[str]:
+    return {f"{__package__}.{name}" for name in names}
+
+
+def _load_tables(parents: Set[str], without: Set[str]) -> None:
     """Import all modules in the tables of the packages ``parents`` and of their sub-packages."""
     for parent in parents:
         import_module(parent)
     loaded: set[str] = set()
     # The import of a module can add tables to ``TABLES``, even tables of other packages.
-    while packages := [name for name in TABLES.keys() - loaded if _is_within(name, parents)]:
+    while packages := [
+        name
+        for name in TABLES.keys() - loaded
+        if _is_within(name, parents) and not _is_within(name, without)
+    ]:
         for package in packages:
             loaded.add(package)
             for module in TABLES[package]:
-                import_module(f".{module}", package)
+                with suppress(FailedPrecondition):  # an optional package is not installed
+                    import_module(f".{module}", package)
 
 
 def _is_within(package: str, parents: Set[str]) -> bool:

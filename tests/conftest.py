@@ -38,6 +38,7 @@ from tests.harness.generations import GENERATIONS, NEWEST, OLDEST, Programs  # n
 from tests.harness.leaks import Watch  # noqa: E402
 from tests.harness.outcomes import CLOSING, Recorder, keep_failed  # noqa: E402
 from tests.harness.registry import NEW, Registry, by_turns, program  # noqa: E402
+from tests.harness.sigstore import Sigstore  # noqa: E402
 
 if TYPE_CHECKING:
     from containerd_lite import Client
@@ -288,6 +289,20 @@ def busybox(registry: Registry) -> str:
     except Unavailable as reason:
         _skip_or_fail("busybox", reason, required=True)
         raise
+
+
+@pytest.fixture(scope="session")
+def sigstore() -> Iterator[Sigstore]:
+    """The servers that sign without keys, or log signatures; each worker has its own."""
+    with ExitStack() as stack:
+        try:
+            sigstore = stack.enter_context(Sigstore())
+        except Unavailable as reason:
+            CLOSING.add(f"sigstore: did NOT run ({str(reason).splitlines()[0]})")
+            _skip_or_fail("sigstore", reason, required=False)
+            raise
+        CLOSING.add("sigstore: ran")
+        yield sigstore
 
 
 @pytest.fixture

@@ -8,12 +8,16 @@ from ..errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    SignatureError,
+    SignaturesUnavailable,
     Unauthenticated,
     Unavailable,
 )
 
-OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT = 0, 1, 2, 3, 4, 5, 6
+OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT, REFUSED = 0, 1, 2, 3, 4, 5, 6, 7
 _CODES: tuple[tuple[type[ContainerdError], int], ...] = (
+    (SignaturesUnavailable, UNREACHABLE),
+    (SignatureError, REFUSED),
     (NotFound, NOT_FOUND),
     (Unauthenticated, AUTH),
     (PermissionDenied, AUTH),

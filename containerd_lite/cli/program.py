@@ -19,7 +19,17 @@ from ..printable import printable
 from ..system import of_system
 from ..version import VERSION
 from . import commands
-from .exit_codes import AUTH, FAILED, NOT_FOUND, OK, TIMEOUT, UNREACHABLE, USAGE, exit_code
+from .exit_codes import (
+    AUTH,
+    FAILED,
+    NOT_FOUND,
+    OK,
+    REFUSED,
+    TIMEOUT,
+    UNREACHABLE,
+    USAGE,
+    exit_code,
+)
 from .output import seconds
 from .own_streams import standard_streams
 from .signals import Interrupted, handling_signals
@@ -30,6 +40,7 @@ _COMMANDS = {
     "version": "Show the versions of client and daemon.",
     "pull": "Fetch and unpack an image, and print its name and digest.",
     "images": "List images.",
+    "verify": "Verify the signatures of an image in a registry, and show who signed it.",
     "run": "Run a command in a new container. Removes the container at the end, and exits with the "
     "command's exit code.",
     "exec": "Run a command in a running container. Exits with the command's exit code.",
@@ -38,7 +49,8 @@ _COMMANDS = {
 }
 _EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
 found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
-ended by signal N. run and exec exit with the exit code of the command that they run. If run or exec
+ended by signal N, {REFUSED} a policy refuses the image. run and exec exit with the exit code of the
+command that they run. If run or exec
 fails, the exit code is 126 if the command cannot be executed, 127 if the command does not exist,
 and 125 for any other failure."""
 

@@ -8,6 +8,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .daemon.daemon_backend import DaemonBackend as DaemonBackend
+    from .guards import verify_signatures as verify_signatures
     from .image import Image as Image
     from .image import ImageLike as ImageLike
     from .image import find_image as find_image
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .resolver import PushResolver as PushResolver
     from .resolver import RegistryResolver as RegistryResolver
     from .resolver import Resolver as Resolver
+    from .signatures.policies import load_policy as load_policy
     from .via import Via as Via
     from .walk import Handler as Handler
     from .walk import SkipDescriptor as SkipDescriptor
@@ -33,6 +35,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "image_backend": ["ImageBackend"],
         "daemon.daemon_backend": ["DaemonBackend"],
+        "guards": ["verify_signatures"],
         "image": [
             "Image",
             "ImageLike",
@@ -44,6 +47,7 @@ __getattr__, __dir__ = lazy_names(
         "job": ["Job"],
         "names": ["Names"],
         "resolver": ["Fetcher", "PushResolver", "Pusher", "RegistryResolver", "Resolver"],
+        "signatures.policies": ["load_policy"],
         "via": ["Via"],
         "walk": ["Handler", "SkipDescriptor", "StopHandlers", "WrapHandler"],
     },

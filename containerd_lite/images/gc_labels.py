@@ -24,7 +24,7 @@ UNCOMPRESSED = "containerd.io/uncompressed"
 SUBJECT = "io.containerd.manifest.subject"
 #: The prefix of a referrer's label, whatever the digest's algorithm is. The key continues with the
 #: first characters of the referrer's digest, which identify the referrer, unlike a number.
-_REFERRER = f"{_CONTENT}.referrer.sha256."
+REFERRER = f"{_CONTENT}.referrer.sha256."
 _SHORT_DIGEST = 12
 
 
@@ -54,7 +54,7 @@ def child_labels(
 
 
 def _referrer_key(referrer: Descriptor) -> str:
-    return f"{_REFERRER}{digests.encoded(referrer.digest)[:_SHORT_DIGEST]}"
+    return f"{REFERRER}{digests.encoded(referrer.digest)[:_SHORT_DIGEST]}"
 
 
 def numbered_labels(children: Iterable[Descriptor]) -> dict[str, str]:

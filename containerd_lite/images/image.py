@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import InvalidArgument, NotFound
 from ..oci import digest as digests
@@ -22,6 +22,9 @@ from .image_backend import ImageBackend
 from .names import find, name_of
 from .platforms import Platforms, find_manifest
 
+if TYPE_CHECKING:
+    from ..trust.verdict import Verdict
+
 #: An image as an argument of a verb: an ``Image``, the name of an image, or the descriptor of a
 #: manifest or index.
 ImageLike: TypeAlias = "Image | Descriptor | str"
@@ -37,6 +40,8 @@ class Image:
             snapshotter fetches these layers itself, or has them in its cache.
         is_by_daemon: Whether the daemon's Transfer service has done the pull that returned this
             object.
+        verdict: What the verification of signatures found, if a policy applied to the pull or the
+            import that returned this object; otherwise ``None``.
     """
 
     def __init__(
@@ -46,11 +51,13 @@ class Image:
         *,
         is_lazy: bool = False,
         is_by_daemon: bool = False,
+        verdict: Verdict | None = None,
     ) -> None:
         self.backend = backend
         self.record = record
         self.is_lazy = is_lazy
         self.is_by_daemon = is_by_daemon
+        self.verdict = verdict
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..oci.platform import Platform
     from ..services.snapshots import SnapshotService
     from ..store.protocol import ContentStore, Writer
+    from ..trust.policy import Policy
     from .daemon.by_daemon import DaemonTransfers
     from .files.snapshot_layers import SnapshotLayers
     from .job import Job
@@ -39,6 +40,8 @@ class ImageBackend(ABC):
 
     #: Whether images can be unpacked.
     has_snapshots = False
+    #: The policies that all images must meet before they get a name in the store.
+    policies: tuple[Policy, ...] = ()
     #: The names of the images.
     names: Names
     #: The content of the images.

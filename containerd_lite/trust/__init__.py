@@ -11,15 +11,49 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .certificates import CertificateIdentity as CertificateIdentity
+    from .judge import JudgedImage as JudgedImage
+    from .judge import judge_image as judge_image
+    from .key_pairs import KeyFiles as KeyFiles
+    from .key_pairs import generate_key as generate_key
+    from .key_pairs import import_key as import_key
     from .keys import KeySource as KeySource
     from .keys import PublicKey as PublicKey
+    from .policy import Policy as Policy
+    from .rules import Identity as Identity
+    from .rules import NameRule as NameRule
+    from .rules import Remap as Remap
+    from .rules import RequiredAttestation as RequiredAttestation
+    from .rules import Rule as Rule
+    from .rules import SignedManifests as SignedManifests
+    from .search import Repository as Repository
+    from .search import is_signature_layer as is_signature_layer
+    from .signers import Signer as Signer
     from .trust_root import TrustRoot as TrustRoot
+    from .verdict import Rejection as Rejection
+    from .verdict import Verdict as Verdict
+    from .verdict import VerifiedAttestation as VerifiedAttestation
+    from .verdict import VerifiedSignature as VerifiedSignature
+    from .verdict import distinct as distinct
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "certificates": ["CertificateIdentity"],
+        "judge": ["JudgedImage", "judge_image"],
+        "key_pairs": ["KeyFiles", "generate_key", "import_key"],
         "keys": ["KeySource", "PublicKey"],
+        "policy": ["Policy"],
+        "rules": [
+            "Identity",
+            "NameRule",
+            "Remap",
+            "RequiredAttestation",
+            "Rule",
+            "SignedManifests",
+        ],
+        "search": ["Repository", "is_signature_layer"],
+        "signers": ["Signer"],
         "trust_root": ["TrustRoot"],
+        "verdict": ["Rejection", "Verdict", "VerifiedAttestation", "VerifiedSignature", "distinct"],
     },
 )

@@ -11,6 +11,9 @@ The tests' fixtures use it, and so do scripts that run where only the package is
 - `daemon`: a private containerd of one generation.
 - `registry`: a private docker-registry; `realm`: a token server that decides on access to it.
 - `judges`: skopeo, crane and oras with one interface.
+- `cosign`, `skopeo`: programs that sign images and verify signatures; `signing`: their keys, and
+  how they are called.
+- `sigstore`: Fulcio, Rekor, a CT log and a timestamp authority, and an issuer of identity tokens.
 - `tls`: certificates made on the spot, and a listener that uses them.
 - `images`: images as plain bytes, and ways to push them and to write them as layouts.
 - `artifacts`: attestations and artifacts that refer to an image.

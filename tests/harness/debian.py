@@ -24,6 +24,8 @@ from .process import run
 
 HOMES = {
     "busybox": ("busybox-static", "bookworm"),
+    "cosign-sid": ("cosign", "sid"),
+    "cosign-trixie": ("cosign", "trixie"),
     "crane": ("crane", "sid"),
     "criu": ("criu", "trixie"),
     "docker-registry": ("docker-registry", "bookworm"),
@@ -31,9 +33,13 @@ HOMES = {
     "oras": ("oras", "sid"),
     "runc": ("runc", "bookworm"),
     "skopeo": ("skopeo", "bookworm"),
+    "skopeo-sid": ("skopeo", "sid"),
     "umoci": ("umoci", "bookworm"),
 }
-"""The default source of a program: its package, and the oldest release that has it."""
+"""The default source of a program: its package, and the oldest release that has it.
+
+A program of several releases has the name of the release at the end of its own.
+"""
 
 _DEPTH = 4
 """Levels of dependencies in which to look for a library."""
@@ -73,7 +79,7 @@ def program(
     package, suite = package or home[0], suite or home[1]
     unpacked = folder(package, suite)
     for place in ("usr/bin", "usr/sbin", "bin", "sbin"):
-        path = unpacked / place / name
+        path = unpacked / place / name.removesuffix(f"-{suite}")
         if path.exists():
             version = unpacked.name.partition("_")[2].replace("%3a", ":")
             return Program(_argv(path, package, suite), path, version)

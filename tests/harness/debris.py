@@ -34,7 +34,8 @@ _LONGEST_PARENT = 80
 _CGROUPS = Path("/sys/fs/cgroup")
 TASKS = "io.containerd.runtime.v2.task"
 """The folder of bundles in a daemon's state. It has a folder for each namespace and task."""
-_PROGRAM_NAMES = ("containerd", "docker-registry", "registry")
+_SIGSTORE = ("fulcio", "posix", "rekor-server", "timestamps", "trillian")
+_PROGRAM_NAMES = ("containerd", "docker-registry", "registry", *_SIGSTORE)
 _LAST_WRITES_SECONDS = 5.0
 """Seconds for which a killed program may still write files."""
 _owned: dict[Path, int] = {}
@@ -228,7 +229,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _programs(folder: Path) -> list[Process]:
-    """Return the daemons, shims and registries whose arguments have a path in this folder."""
+    """Return the daemons, shims and servers whose arguments have a path in this folder."""
     return [
         process
         for process in processes()

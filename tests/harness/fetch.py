@@ -2,8 +2,8 @@
 tests.harness.fetch [NAME…]`.
 
 One program at a time gets into the cache folder, and is not fetched again. A name is a generation
-of containerd, such as 2.3, `crictl`, `registry`, 2.4+runc1.5 (its runc), or a program of Debian's.
-Exit with 1 if one of them cannot be had.
+of containerd, such as 2.3, `crictl`, `registry`, 2.4+runc1.5 (its runc), a server of a sigstore,
+such as `fulcio`, or a program of Debian's. Exit with 1 if one of them cannot be had.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import Unavailable, debian, generations, golang
 def _work() -> dict[str, Callable[[], object]]:
     """Return what to call for each name."""
     builds = {**golang.CONTAINERD, "crictl": golang.CRICTL, "registry": golang.REGISTRY}
-    builds |= dict.fromkeys(generations.VARIANTS, golang.RUNC)
+    builds |= {**golang.SIGSTORE, **dict.fromkeys(generations.VARIANTS, golang.RUNC)}
     return {
         **{name: partial(debian.program, name) for name in debian.HOMES},
         **{name: partial(generations.find, name) for name in generations.DEBIAN},

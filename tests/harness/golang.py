@@ -28,14 +28,16 @@ class Build:
     """Programs of one module: `packages` are the paths of their packages in the module.
 
     `library` is a package of bookworm's with a C library to link statically, with the build tags
-    `tags`. It needs a C compiler.
+    `tags`. It needs a C compiler. With `source`, the build is a program of that one file, which
+    uses packages of the module. Its name is that of the file's folder.
     """
 
     module: str
     version: str
-    packages: tuple[str, ...]
+    packages: tuple[str, ...] = (".",)
     library: str = ""
     tags: str = ""
+    source: Path | None = None
 
     def __str__(self) -> str:
         """Its name and version."""
@@ -44,11 +46,17 @@ class Build:
     @property
     def folder(self) -> Path:
         """The folder of the programs, which exists only if they are built."""
-        return cache.folder() / "go" / f"{self.name}_{self.version}"
+        version = self.version
+        if self.source is not None:
+            key = self.name.encode() + self.source.read_bytes() + version.encode()
+            version = hashlib.sha256(key).hexdigest()[:16]
+        return cache.folder() / "go" / f"{self.name}_{version}"
 
     @property
     def name(self) -> str:
-        """The module's name, without its major version."""
+        """The own program's name, or else the module's, without its major version."""
+        if self.source is not None:
+            return self.source.parent.name
         return re.sub(r"/v\d+$", "", self.module).rpartition("/")[2]
 
 
@@ -71,7 +79,23 @@ RUNC = Build(
     library="libseccomp-dev",
     tags="seccomp,netgo,osusergo",
 )
-BUILDS = (*CONTAINERD.values(), CRICTL, REGISTRY, RUNC)
+_SOURCES = Path(__file__).parent / "sigstore" / "go"
+SIGSTORE = {
+    build.name: build
+    for build in (
+        Build("github.com/sigstore/fulcio", "1.8.8", ("",)),
+        Build("github.com/transparency-dev/tesseract", "0.1.1", ("cmd/tesseract/posix",)),
+        Build(
+            "github.com/sigstore/timestamp-authority/v2",
+            "2.1.3",
+            source=_SOURCES / "timestamps" / "main.go",
+        ),
+        Build("github.com/sigstore/rekor-tiles/v2", "2.3.0", ("cmd/rekor-server/posix",)),
+        Build("github.com/sigstore/rekor", "1.5.4", ("cmd/rekor-server",)),
+        Build("github.com/google/trillian", "1.8.0", source=_SOURCES / "trillian" / "main.go"),
+    )
+}
+"""The servers of a sigstore, by name. The newest versions need a newer Go."""
 
 
 def program(build: Build, name: str) -> Path:
@@ -93,22 +117,10 @@ def make(build: Build) -> bool:
     if build.folder.exists():
         return False
     go = _toolchain(f"build {build}")
+    if build.source is not None:
+        return _build(go, build, [f"{build.module}@v{build.version}"], build.packages)
     packages = [f"{build.module}/{package}".rstrip("/") for package in build.packages]
-    needs = [f"{name}@v{build.version}" for name in packages]
-    return _build(go, build.folder, needs, packages, env=_environment(build))
-
-
-def own_program(source: Path, module: str, version: str) -> Path:
-    """Build a program of one source file, which uses a module; return its path.
-
-    Raises `Unavailable` if there is no Go, or the build fails.
-    """
-    go = _toolchain(f"build {source.name}")
-    text = source.read_bytes()
-    key = hashlib.sha256(text + version.encode()).hexdigest()[:16]
-    folder = cache.folder() / "go" / f"{source.parent.name}_{key}"
-    _build(go, folder, [f"{module}@v{version}"], ["."], {source.name: text})
-    return folder / "scratch"
+    return _build(go, build, [f"{name}@v{build.version}" for name in packages], packages)
 
 
 def module(name: str, version: str) -> Path:
@@ -147,18 +159,12 @@ def _environment(build: Build) -> dict[str, str]:
     }
 
 
-def _build(
-    go: str,
-    folder: Path,
-    needs: Sequence[str],
-    packages: Sequence[str],
-    sources: Mapping[str, bytes] | None = None,
-    env: Mapping[str, str] | None = None,
-) -> bool:
-    """Build packages into a folder unless it exists; return whether they were built now.
+def _build(go: str, build: Build, needs: Sequence[str], packages: Sequence[str]) -> bool:
+    """Build packages unless the build exists; return whether they were built now.
 
     The build has a module of its own, because `go install` refuses modules that exclude others.
     """
+    folder = build.folder
     with cache.locked("go.lock"):
         if folder.exists():
             return False
@@ -168,14 +174,13 @@ def _build(
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tmp-") as name:
             scratch = Path(name)
             (scratch / "bin").mkdir()
-            _go([go, "mod", "init", "scratch"], scratch)
+            _go([go, "mod", "init", build.name], scratch)
             _go([go, "get", *needs], scratch)
-            for source, text in (sources or {}).items():
-                (scratch / source).write_bytes(text)
-            if sources:
+            if build.source is not None:
+                shutil.copy(build.source, scratch)
                 _go([go, "mod", "tidy"], scratch)
             flags = ["-trimpath", "-ldflags=-s -w -extldflags=-static", "-o", "bin/"]
-            _go([go, "build", *flags, *packages], scratch, env)
+            _go([go, "build", *flags, *packages], scratch, _environment(build))
             (scratch / "bin").rename(folder)
     return True
 

@@ -17,12 +17,14 @@ import secrets
 import socket
 import ssl
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -227,14 +229,7 @@ class Realm:
     def _signed(self, claims: Json) -> str:
         """Return a token with these claims (RFC 7519) and its certificate (RFC 7515, 4.1.6)."""
         certificate = base64.b64encode(ssl.PEM_cert_to_DER_cert(self._certificate)).decode()
-        header: Json = {"typ": "JWT", "alg": "RS256", "x5c": [certificate]}
-        text = f"{_base64url(encode(header))}.{_base64url(encode(claims))}"
-        source = self._folder / f"{claims['jti']}.txt"
-        signature = source.with_suffix(".sig")
-        source.write_text(text)
-        key = str(localhost_pem())
-        openssl("dgst", "-sha256", "-sign", key, "-out", str(signature), str(source))
-        return f"{text}.{_base64url(signature.read_bytes())}"
+        return signed_token({"x5c": [certificate]}, claims, localhost_pem())
 
 
 class _Server(ThreadingTCPServer):
@@ -303,10 +298,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def signed_token(header: Json, claims: Json, key: Path) -> str:
+    """Return a token with these claims (RFC 7519), signed by an RSA key; add its algorithm."""
+    parts = ({"typ": "JWT", "alg": "RS256", **header}, claims)
+    text = ".".join(base64url(encode(part)) for part in parts)
+    with tempfile.TemporaryDirectory() as folder:
+        source, signature = Path(folder, "text"), Path(folder, "signature")
+        source.write_text(text)
+        openssl("dgst", "-sha256", "-sign", str(key), "-out", str(signature), str(source))
+        return f"{text}.{base64url(signature.read_bytes())}"
+
+
 def _first(fields: Fields, name: str) -> str:
     """Return the first value of a field, or an empty string."""
     return next(iter(fields.get(name, ())), "")
 
 
-def _base64url(data: bytes) -> str:
+def base64url(data: bytes) -> str:
+    """Return base64url without padding (RFC 7515, 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from . import Unavailable, debian, debris, golang
-from .process import Service, run
+from .process import Service, free_port, run
 from .realm import Realm
 from .tls import Pair
 
@@ -130,7 +129,7 @@ class Registry:
         self.storage = self.folder / "storage"
         try:
             for _ in range(_TRIES):  # another process may take the free port first
-                self._port = _free_port()
+                self._port = free_port()
                 if self._start(argv):
                     return
             log = self._service.tail() if self._service else ""
@@ -233,10 +232,3 @@ def _htpasswd(user: str, password: str) -> str:
     if done.returncode:
         raise Unavailable(f"htpasswd exited with code {done.returncode}")
     return done.stdout.decode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port

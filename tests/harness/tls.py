@@ -90,14 +90,18 @@ class Authority:
         `name` is the name of its files, `names` are its subject alternative names, and `use` is an
         extended key usage (RFC 5280, 4.2.1.12).
         """
+        extensions = ("basicConstraints=critical,CA:FALSE", f"extendedKeyUsage={use}")
+        return self.sign(name, *extensions, f"subjectAltName={','.join(names)}", days=days)
+
+    def sign(self, name: str, *extensions: str, days: int = _YEARS) -> Pair:
+        """Make a certificate with these extensions, as openssl's configuration names them."""
         stem = self._folder / f"{self._name}-{name}"
         pair = Pair(stem.with_suffix(".pem"), stem.with_suffix(".key"))
         request = stem.with_suffix(".request")
+        added = [word for extension in extensions for word in ("-addext", extension)]
         openssl(
             *("req", "-new", *_KEY, "-subj", f"/CN={name}", "-keyout", str(pair.key)),
-            *("-addext", "basicConstraints=critical,CA:FALSE"),
-            *("-addext", f"extendedKeyUsage={use}"),
-            *("-addext", f"subjectAltName={','.join(names)}", "-out", str(request)),
+            *(*added, "-out", str(request)),
         )
         openssl(
             *("x509", "-req", "-in", str(request), "-copy_extensions", "copyall"),

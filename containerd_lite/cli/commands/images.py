@@ -48,6 +48,9 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="host of a further token server that gets the credentials; can be given several times",
     )
+    parser.add_argument(
+        "--policy", metavar="FILE", help="policy file (TOML) that the image's signatures must meet"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
 
 
@@ -83,6 +86,7 @@ def do_pull(options: argparse.Namespace) -> int:
             resolver=resolver,
             progress=progress,
             resume=options.resume,
+            policy=options.policy,
         )
     name = found.name if "@" in found.name else f"{found.name}@{found.target.digest}"
     print(printable(name))

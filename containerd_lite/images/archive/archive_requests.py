@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ...progress import ProgressCallback
 from ...records import record
@@ -11,6 +11,9 @@ from ..image import ImageLike
 from ..image_backend import ImageBackend
 from ..platforms import Platforms
 from .intake import StrPath
+
+if TYPE_CHECKING:
+    from ..signatures.policies import PolicyLike
 
 
 @record(frozen=True)
@@ -27,6 +30,7 @@ class ImportRequest:
     skip_missing: bool = False
     progress: ProgressCallback | None = None
     max_concurrent: int = 3
+    policy: PolicyLike | None = None
 
     def platforms(self, backend: ImageBackend) -> Platforms:
         """Return the wanted platforms, by default the backend's platform."""

@@ -29,8 +29,9 @@ from ...store.layers import PlainStream
 from ...store.layout_index import parse_index
 from ...store.layout_names import IMAGE_NAME, REF_NAME
 from ...store.protocol import ContentStore, read_blob
-from .. import daemon
+from .. import daemon, signatures
 from ..gc_labels import SUBJECT, child_labels
+from ..guards import guard_for
 from ..image import Image
 from ..image_backend import ImageBackend
 from ..job import Job
@@ -43,6 +44,8 @@ from .archive_requests import ImportRequest
 from .intake import DOCKER, INDEX, OCI_LAYOUT, Intake
 
 if TYPE_CHECKING:
+    from ...trust.verdict import Verdict
+    from ..signatures.verification import Guard
     from ..unpack.unpack import Unpacker
 
 _LOGGER = logging.getLogger(__package__)
@@ -60,12 +63,18 @@ def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> l
     source = request.source
     is_path = isinstance(source, str | os.PathLike)
     is_folder = is_path and os.path.isdir(cast("str", source))
-    for_client = {"ref": request.ref, "skip_missing": request.skip_missing, "folders": is_folder}
+    guard = guard_for(backend, request.policy)
+    for_client = {
+        "ref": request.ref,
+        "skip_missing": request.skip_missing,
+        "folders": is_folder,
+        "policies": guard,
+    }
     if is_for_daemon(backend, via, **for_client):
         with falling_back(via if is_path else "daemon"):  # a stream cannot be read twice
             return _import_by_daemon(backend, request)
     with LoggedStep(_LOGGER, "import images"), backend.keeping():
-        return _import_here(backend, request, Job(request.progress))
+        return _import_here(backend, request, guard, Job(request.progress))
 
 
 def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Image]:
@@ -97,16 +106,23 @@ def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Ima
         return images
 
 
-def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> list[Image]:
+def _import_here(
+    backend: ImageBackend, request: ImportRequest, guard: Guard | None, job: Job
+) -> list[Image]:
     platforms = request.platforms(backend)
     unpacker = backend.unpacker(request.snapshotter, job) if request.unpack else None
     intake = Intake(backend.store, job)
     intake.read_all(request.source, request.max_concurrent)
-    targets = _targets_by_name(_entries(intake, backend.store), request.ref)
+    entries = _entries(intake, backend.store)
+    targets = _targets_by_name(entries, request.ref)
     if not targets:
         raise InvalidArgument("the archive has no image with a name", remedy="Name it with ref=")
     checker = _Checker(backend.store, platforms, intake)
     targets = checker.matching(targets)
+    verdicts: Mapping[str, Verdict | None] = {}
+    if guard is not None:
+        archived = signatures.ArchivedSignatures(backend.store, entries, targets, intake.sizes)
+        verdicts = archived.check(guard, platforms)
     checker.check(targets.values(), request.skip_missing)
     if unpacker is not None:
         for name, target in targets.items():
@@ -116,7 +132,7 @@ def _import_here(backend: ImageBackend, request: ImportRequest, job: Job) -> lis
     records = backend.names.put_all(targets, request.labels)
     for record in records:
         job.report("done", record.name)
-    return [Image(backend, record) for record in records]
+    return [Image(backend, record, verdict=verdicts.get(record.name)) for record in records]
 
 
 def _record(name: str, target: Descriptor) -> ImageRecord:

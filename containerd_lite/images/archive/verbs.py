@@ -13,6 +13,7 @@ from ..base import Verbs
 if TYPE_CHECKING:
     from ...progress import ProgressCallback
     from ..image import Image, ImageLike
+    from ..signatures.policies import PolicyLike
     from ..via import Via
 
 
@@ -32,6 +33,7 @@ class ArchiveVerbs(Verbs):
         skip_missing: bool = False,
         progress: ProgressCallback | None = None,
         max_concurrent: int = 3,
+        policy: PolicyLike | None = None,
         via: Via = "client",
     ) -> list[Image]:
         """Import the images of an archive into the store, and name them.
@@ -65,6 +67,9 @@ class ArchiveVerbs(Verbs):
             progress: A function that is called with each ``ProgressEvent``.
             max_concurrent: How many blobs to read in parallel from a folder, or from a regular
                 file that is not compressed.
+            policy: As for ``pull``. The signatures must be in the archive, as referrers, or under
+                cosign's tags. No image gets a name unless all images meet the policies. The daemon
+                cannot apply policies.
             via: Whether this process or the daemon does the work, as for ``pull``. If the daemon
                 does the work, it receives the whole archive. An image without a full name then gets
                 a name that begins with ``import-`` and the date.
@@ -83,6 +88,7 @@ class ArchiveVerbs(Verbs):
             ResourceExhausted: The archive decompresses to more than 250 times its size, and to
                 more than 1 GiB.
             FailedPrecondition: This Python cannot read zstd, or ``unpack`` is set for a ``Layout``.
+            SignatureError: A policy does not accept an image of the archive.
 
         If the import fails with one of these errors, it has not named any image.
         """
@@ -97,6 +103,7 @@ class ArchiveVerbs(Verbs):
             skip_missing=skip_missing,
             progress=progress,
             max_concurrent=limits.parallel("max_concurrent", max_concurrent),
+            policy=policy,
         )
         return archive.import_archive(self._images, request, via)
 

@@ -101,6 +101,7 @@ class DaemonTransfers:
         self,
         ref: str,
         *,
+        digest: str = "",
         platforms: Platforms,
         unpack: Platform | None = None,
         snapshotter: str = "",
@@ -116,6 +117,8 @@ class DaemonTransfers:
 
         Args:
             ref: The reference to pull.
+            digest: The digest that the daemon must pull. Default: the digest that the registry has
+                for ``ref``.
             platforms: The platforms whose content is pulled.
             unpack: The platform whose layers are unpacked. Default: no layers are unpacked.
             snapshotter: The snapshotter to unpack into. Default: the daemon's default snapshotter.
@@ -155,7 +158,7 @@ class DaemonTransfers:
             unpacks=_unpack_configurations(unpack, snapshotter),
         )
         self._with_registry(
-            reference,
+            reference.with_digest(digest) if digest else reference,
             lambda registry: (registry, store),
             self._tracker(job, name, "downloaded", saved),
             credentials=credentials,

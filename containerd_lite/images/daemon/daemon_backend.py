@@ -17,6 +17,7 @@ from ..names import DaemonNames
 
 if TYPE_CHECKING:
     from ...services.snapshots import SnapshotService
+    from ...trust.policy import Policy
     from ..files.snapshot_layers import SnapshotLayers
     from ..job import Job
     from ..unpack.unpack import Unpacker
@@ -34,6 +35,7 @@ class DaemonBackend(ImageBackend):
         platform: The platform whose manifest is used if an image has several manifests. Default:
             this machine's platform.
         snapshotter: The default snapshotter. Default: the default snapshotter of ``services``.
+        policies: The policies that all images must meet.
 
     Raises:
         InvalidArgument: ``platform`` is not a valid platform.
@@ -47,8 +49,10 @@ class DaemonBackend(ImageBackend):
         *,
         platform: Platform | str | None = None,
         snapshotter: str | None = None,
+        policies: tuple[Policy, ...] = (),
     ) -> None:
         self._services = services
+        self.policies = policies
         self._snapshotter = snapshotter
         self.names = DaemonNames(services.image_service)
         self.store = DaemonStore(services.content_service)
@@ -62,6 +66,7 @@ class DaemonBackend(ImageBackend):
             self._services,
             platform=platform or self.platform,
             snapshotter=snapshotter or self._snapshotter,
+            policies=self.policies,
         )
 
     def keeping(self, resume: str = "") -> AbstractContextManager[object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from ...debug import LoggedStep
 from ...errors import InvalidArgument
@@ -15,6 +16,7 @@ from ...records import replace
 from ...store.write_locks import write_lock
 from .. import daemon
 from ..concurrency import USUAL_LARGE
+from ..guards import guard_for
 from ..image import Image
 from ..image_backend import ImageBackend
 from ..job import Job
@@ -26,6 +28,9 @@ from .convert_manifest import repair_octet_config
 from .fetch_walk import FetchWalk
 from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher
+
+if TYPE_CHECKING:
+    from ..signatures.verification import Guard
 
 _LOGGER = logging.getLogger(__package__)
 
@@ -39,6 +44,7 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
         platform=only_one(request.platform), snapshotter=request.snapshotter
     )
     by_daemon = is_for_daemon(backend, via, **request.only_for_client())
+    guard = guard_for(backend, request.policy)
     lease = request.lease(backend)
     # Pulls that can resume each other share one lease, and the first successful pull deletes the
     # lease. So these pulls run one after the other.
@@ -47,17 +53,26 @@ def pull_image(backend: ImageBackend, request: PullRequest, via: Via) -> Image:
     with step, lock if lease else nullcontext(), backend.keeping(lease):
         if by_daemon:
             with falling_back(via):  # containerd 1.7 refuses some options only during the transfer
-                return _pull_by_daemon(backend, request)
+                return _pull_by_daemon(backend, request, guard)
         return _retry_after_restarts(
             backend,
-            lambda job: _pull_here(backend, request, job),
+            lambda job: _pull_here(backend, request, guard, job),
             lambda: Job(request.progress, keeps_partial=request.resume),
         )
 
 
-def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
-    """Have the daemon's Transfer service pull the image."""
+def _pull_by_daemon(backend: ImageBackend, request: PullRequest, guard: Guard | None) -> Image:
+    """Have the daemon's Transfer service pull the image.
+
+    If policies apply, this process verifies the image first. The daemon then pulls the digest that
+    was verified.
+    """
     transfers, platforms = backend.transfers(), request.platforms(backend)
+    verdict = None
+    if guard is not None:
+        with using(None) as resolver:
+            full, target = resolver.resolve(request.ref)
+            verdict = guard.check_pull(resolver, full, target, platforms)
     wanted = platforms.wanted or ()
     to_unpack = wanted[0] if len(wanted) == 1 else backend.platform
     # Without a name, the daemon would use its own default, not the default of this client.
@@ -68,6 +83,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
     with changes.restoring(saved):
         transfers.pull(
             request.ref,
+            digest=verdict.digest if verdict else "",
             platforms=platforms,
             unpack=to_unpack if request.unpack else None,
             snapshotter=snapshotter,
@@ -78,7 +94,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest) -> Image:
         (image,) = changes.accept([name], platforms)
         if request.unpack:
             daemon.unpack_skipped(image, platforms, snapshotter)
-    return Image(backend, image.record, is_by_daemon=True)
+    return Image(backend, image.record, is_by_daemon=True, verdict=verdict)
 
 
 def _retry_after_restarts(
@@ -97,7 +113,7 @@ def _retry_after_restarts(
     raise AssertionError("unreachable")
 
 
-def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
+def _pull_here(backend: ImageBackend, request: PullRequest, guard: Guard | None, job: Job) -> Image:
     """Fetch the image, unpack it at the same time, and give it its name.
 
     When this function raises an error, all its threads have ended.
@@ -106,11 +122,15 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
         NotFound: The image or some of its content does not exist.
         NoMatchingPlatform: The image lacks a wanted platform.
         InvalidArgument: A manifest, index or config is invalid.
+        SignatureError: A policy does not accept the image.
     """
     with using(request.resolver, job.report_event) as resolver:
         job.report("resolving", request.ref)
         name, target = resolver.resolve(request.ref)
         job.report("resolved", name, 0, target.size)
+        verdict = None
+        if guard is not None:
+            verdict = guard.check_pull(resolver, name, target, request.platforms(backend))
         source = StoreFetcher(resolver.fetcher(name), name, backend.store, job)
         labels = dict(request.labels or {})
         if media_types.may_be_schema1(target.media_type):
@@ -127,7 +147,8 @@ def _pull_here(backend: ImageBackend, request: PullRequest, job: Job) -> Image:
         job.report("done", name)
     exists = source.content.holds(target.digest)
     record = backend.names.put(name, target, labels, exists=exists)
-    return Image(backend, record, is_lazy=any(manifest.is_lazy for manifest in unpacked))
+    is_lazy = any(manifest.is_lazy for manifest in unpacked)
+    return Image(backend, record, is_lazy=is_lazy, verdict=verdict)
 
 
 def _convert_schema1(source: StoreFetcher, target: Descriptor, request: PullRequest) -> Descriptor:

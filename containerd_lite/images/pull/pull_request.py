@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ...errors import InvalidArgument
 from ...progress import ProgressCallback
@@ -13,6 +14,9 @@ from ..names import full_name
 from ..platforms import Platforms
 from ..resolver import Resolver
 from ..walk import Handler, WrapHandler
+
+if TYPE_CHECKING:
+    from ..signatures.policies import PolicyLike
 
 
 @record(frozen=True)
@@ -34,6 +38,7 @@ class PullRequest:
     progress: ProgressCallback | None = None
     max_concurrent_downloads: int | None = None
     resume: bool = False
+    policy: PolicyLike | None = None
 
     def lease(self, backend: ImageBackend) -> str:
         """Return the name of the lease that this pull shares with the pulls that resume it.

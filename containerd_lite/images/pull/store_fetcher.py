@@ -5,7 +5,7 @@ The caller decides which content is fetched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 
@@ -34,6 +34,8 @@ class StoreFetcher:
         job: The job that the fetches are part of.
         is_labelled: Whether content gets labels. It is false for converted content, which is not in
             the repository.
+        before_write: A function that is called before each blob that the store lacks. It can raise
+            an error.
     """
 
     fetcher: Fetcher
@@ -41,6 +43,7 @@ class StoreFetcher:
     store: ContentStore
     job: Job
     is_labelled: bool = True
+    before_write: Callable[[], object] = lambda: None
 
     @cached_property
     def _reference(self) -> Reference | None:
@@ -67,6 +70,7 @@ class StoreFetcher:
         if self.content.holds(digest):
             self.job.report("exists", digest, size, size)
         else:
+            self.before_write()
             labels = source_label(reference) if reference else {}
             if fetch_blob(
                 self.fetcher, self.store, descriptor, labels=labels, job=self.job, body=body

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ...progress import ProgressCallback
     from ..image import Image
     from ..resolver import Resolver
+    from ..signatures.policies import PolicyLike
     from ..via import Via
     from ..walk import Handler, WrapHandler
 
@@ -38,6 +39,7 @@ class PullVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int | None = None,
         resume: bool = False,
+        policy: PolicyLike | None = None,
         via: Via = "client",
     ) -> Image:
         """Fetch an image, unpack it, and give it its name.
@@ -74,6 +76,9 @@ class PullVerbs(Verbs):
                 with ``resume`` fetches only the missing content. If the caller runs the pull within
                 a lease, the content stays only as long as this lease. Pulls of the same image with
                 ``resume`` run one after the other.
+            policy: The policy that the image must meet, or the path of its file. It applies
+                together with the policy of the client. The signatures are verified before a layer
+                is fetched, and before the image gets its name.
             via: ``"client"``: this process pulls. ``"daemon"``: the daemon's Transfer service
                 pulls (containerd 1.7 or later). ``"auto"``: the Transfer service pulls if it
                 supports all arguments; otherwise this process pulls. ``docs/transfer.md`` lists
@@ -92,6 +97,8 @@ class PullVerbs(Verbs):
             DigestMismatch: Content does not match its digest.
             DiffIDMismatch: A layer does not have the diff ID that the config lists.
             InvalidArgument: ``ref``, another argument or a document of the image is invalid.
+            SignatureError: A policy does not accept the image. The subclasses say why:
+                ``Unsigned``, ``Untrusted``, ``SignaturesUnavailable``.
         """
         request = pull.PullRequest(
             ref=ref,
@@ -111,6 +118,7 @@ class PullVerbs(Verbs):
                 "max_concurrent_downloads", max_concurrent_downloads
             ),
             resume=resume,
+            policy=policy,
         )
         return pull.pull_image(self._images, request, via)
 
@@ -128,6 +136,7 @@ class PullVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int | None = None,
         resume: bool = False,
+        policy: PolicyLike | None = None,
     ) -> Image:
         """Fetch an image without unpacking it.
 
@@ -150,4 +159,5 @@ class PullVerbs(Verbs):
                 "max_concurrent_downloads", max_concurrent_downloads
             ),
             resume=resume,
+            policy=policy,
         )

@@ -14,6 +14,8 @@ from ...oci import digest as digests
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
 from ..concurrency import Gate
+from ..guards import guard_for
+from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import parse_name
 from ..resolver import Fetcher, Reader, using
@@ -30,7 +32,7 @@ _CACHE_SIZE = 16 << 20
 _PIECE = 64 << 10
 
 
-def copy_image(request: CopyRequest) -> Descriptor:
+def copy_image(backend: ImageBackend, request: CopyRequest) -> Descriptor:
     """Copy an image; see ``Client.copy``.
 
     Fetched content is verified, and is not stored on this machine: a blob passes through memory in
@@ -38,13 +40,16 @@ def copy_image(request: CopyRequest) -> Descriptor:
 
     Raises:
         NotFound: The source or some of its content does not exist.
+        SignatureError: A policy does not accept the source.
     """
-    job = Job(request.progress)
+    job, guard = Job(request.progress), guard_for(backend, request.policy)
     step = LoggedStep(_LOGGER, "copy %s to %s", request.source, request.target)
     with step, using(request.resolver, job.report_event) as resolver:
         job.report("resolving", request.source)
         name, root = resolver.resolve(request.source)
         job.report("resolved", name, 0, root.size)
+        if guard is not None:
+            guard.check_pull(resolver, name, root, request.platforms)
         fetcher = resolver.fetcher(name)
         contents = _FetcherContents(fetcher, name, request.target)
         find = getattr(fetcher, "referrers", None) if request.referrers else None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...progress import ProgressCallback
 from ...records import record
 from ..image import ImageLike
 from ..platforms import Platforms
 from ..resolver import PushResolver
+
+if TYPE_CHECKING:
+    from ..signatures.policies import PolicyLike
 
 
 @record(frozen=True)
@@ -52,6 +56,7 @@ class CopyRequest:
     progress: ProgressCallback | None = None
     max_concurrent: int | None = None
     chunk_size: int | None = None
+    policy: PolicyLike | None = None
 
     @property
     def platforms(self) -> Platforms | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...progress import ProgressCallback
     from ..image import Image, ImageLike
     from ..resolver import PushResolver
+    from ..signatures.policies import PolicyLike
     from ..via import Via
 
 
@@ -101,6 +102,7 @@ class PushVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
+        policy: PolicyLike | None = None,
     ) -> Descriptor:
         """Copy an image from registry to registry.
 
@@ -118,6 +120,7 @@ class PushVerbs(Verbs):
             progress: As for ``push``.
             max_concurrent: How many blobs to copy at a time. Default: as for ``push``.
             chunk_size: As for ``push``.
+            policy: As for ``pull``. Nothing is copied unless the source meets the policies.
 
         Returns:
             The descriptor that ``target`` refers to now.
@@ -130,6 +133,7 @@ class PushVerbs(Verbs):
             DigestMismatch: ``target`` contains a digest that is not the digest of the pushed root,
                 or content does not match its digest.
             InvalidArgument: A reference, another argument or a document of the image is invalid.
+            SignatureError: A policy does not accept the source.
         """
         request = push.CopyRequest(
             source=source,
@@ -140,8 +144,9 @@ class PushVerbs(Verbs):
             progress=progress,
             max_concurrent=limits.parallel("max_concurrent", max_concurrent),
             chunk_size=limits.count("chunk_size", chunk_size),
+            policy=policy,
         )
-        return push.copy_image(request)
+        return push.copy_image(self._images, request)
 
     def tag(self, source: ImageLike, name: str) -> Image:
         """Give an image another name, and copy the image's labels to this name.

@@ -17,6 +17,7 @@ from ...errors import (
     InvalidArgument,
     NoMatchingPlatform,
     NotFound,
+    SignatureError,
     is_away,
 )
 from ...oci import media_types
@@ -27,6 +28,7 @@ from ...store.documents import read_document
 from ...store.protocol import ContentStore, Writer
 from ...store.write_locks import write_lock
 from ..gc_labels import child_labels
+from ..guards import guard_for
 from ..image import ImageLike, name_and_target
 from ..image_backend import ImageBackend, Replacer
 from ..job import Job, side_by_side
@@ -98,6 +100,7 @@ class Repair:
         self._store = backend.store
         self._replacer = backend.replacer()
         self._resolver = resolver
+        self._guard = guard_for(backend, request.policy)
         self._platforms = request.platforms(backend)
         self._progress = request.progress
         self._workers = request.max_concurrent_downloads
@@ -126,7 +129,8 @@ class Repair:
         """Repair all images, then check the content that no image refers to.
 
         If an image lacks a wanted platform, its missing content is not fetched. If a manifest or
-        index of an image is invalid, the other images are still repaired.
+        index of an image is invalid, or a policy does not accept an image, the other images are
+        still repaired.
 
         Args:
             images: The names and the descriptors of the images.
@@ -134,7 +138,7 @@ class Repair:
         for ref, target in images:
             try:
                 self.image(ref, target, NoMatchingPlatform)
-            except (InvalidArgument, DataLoss) as error:
+            except (InvalidArgument, DataLoss, SignatureError) as error:
                 self._failures[target.digest] = error
         self._check_unreferenced()
 
@@ -146,7 +150,8 @@ class Repair:
     ) -> None:
         """Call ``handle`` with each descriptor of an image, in several threads."""
         job = Job(self._progress)
-        source = StoreFetcher(LateFetcher(self._resolver, ref), ref, self._store, job)
+        late = LateFetcher(self._resolver, ref, target, self._guard)
+        source = StoreFetcher(late, ref, self._store, job, before_write=late.check_policies)
         with Dispatcher(partial(handle, source, target), self._workers, job) as work:
             work.add(target)
             work.wait()
@@ -186,7 +191,7 @@ class Repair:
                     self._good.add(digest)
                     self._failures.pop(digest, None)
         except ContainerdError as error:
-            if isinstance(error, Cancelled) or is_away(error):
+            if isinstance(error, Cancelled | SignatureError) or is_away(error):
                 raise
             self._failures[digest] = error
         return digest in self._good

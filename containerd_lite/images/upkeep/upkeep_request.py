@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...progress import ProgressCallback
 from ...records import record
 from ..image_backend import ImageBackend
 from ..platforms import Platforms
 from ..resolver import Resolver
+
+if TYPE_CHECKING:
+    from ..signatures.policies import PolicyLike
 
 
 @record(frozen=True)
@@ -21,6 +25,7 @@ class FetchRequest:
     resolver: Resolver | None = None
     progress: ProgressCallback | None = None
     max_concurrent_downloads: int = 3
+    policy: PolicyLike | None = None
 
     def platforms(self, backend: ImageBackend) -> Platforms:
         """Return the platforms to fetch.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...progress import ProgressCallback
     from ..image import ImageLike
     from ..resolver import Resolver
+    from ..signatures.policies import PolicyLike
     from .check import CheckReport
     from .repair import RepairReport
     from .verify import VerifyReport
@@ -61,6 +62,7 @@ class UpkeepVerbs(Verbs):
         resolver: Resolver | None = None,
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
+        policy: PolicyLike | None = None,
     ) -> tuple[Descriptor, ...]:
         """Fetch the content of an image that ``check`` reports as missing.
 
@@ -77,6 +79,7 @@ class UpkeepVerbs(Verbs):
             resolver: As for ``pull``.
             progress: As for ``pull``.
             max_concurrent_downloads: How many blobs to fetch at a time.
+            policy: As for ``pull``. The policies apply only if content must be fetched.
 
         Returns:
             The descriptors of the content that was fetched.
@@ -91,6 +94,7 @@ class UpkeepVerbs(Verbs):
             InvalidArgument: Content must be fetched, but the reference to fetch from is missing or
                 invalid. The reference is missing if ``source`` is a descriptor and ``ref`` is not
                 given.
+            SignatureError: A policy does not accept the image.
         """
         request = upkeep.FetchRequest(
             ref=ref,
@@ -101,6 +105,7 @@ class UpkeepVerbs(Verbs):
             max_concurrent_downloads=limits.parallel(
                 "max_concurrent_downloads", max_concurrent_downloads
             ),
+            policy=policy,
         )
         return upkeep.fetch_missing(self._images, source, request)
 
@@ -133,6 +138,7 @@ class UpkeepVerbs(Verbs):
         resolver: Resolver | None = None,
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
+        policy: PolicyLike | None = None,
     ) -> RepairReport:
         """Verify images, replace broken content, and fetch missing content.
 
@@ -154,6 +160,7 @@ class UpkeepVerbs(Verbs):
             resolver: As for ``pull``.
             progress: As for ``pull``.
             max_concurrent_downloads: How many blobs to fetch at a time.
+            policy: As for ``pull``. The policies apply only if content must be fetched.
 
         Returns:
             How many blobs were checked, and which were repaired or fetched.
@@ -163,6 +170,7 @@ class UpkeepVerbs(Verbs):
                 contains an error for each blob that is still broken or missing.
             NotFound: No image has this name.
             NoMatchingPlatform: An image in ``sources`` lacks a wanted platform.
+            SignatureError: A policy does not accept an image in ``sources``.
         """
         request = upkeep.FetchRequest(
             ref=ref,
@@ -173,5 +181,6 @@ class UpkeepVerbs(Verbs):
             max_concurrent_downloads=limits.parallel(
                 "max_concurrent_downloads", max_concurrent_downloads
             ),
+            policy=policy,
         )
         return upkeep.repair_images(self._images, sources, request)

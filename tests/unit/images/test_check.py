@@ -252,7 +252,7 @@ def test_a_registry_that_is_away_is_asked_once() -> None:
         raise RegistryUnavailable("away")
 
     resolver.before_fetch = fail
-    fetcher = LateFetcher(resolver, NAME)
+    fetcher = LateFetcher(resolver, NAME, Descriptor.from_json(AMD.manifest), None)
     for _ in range(3):
         with pytest.raises(RegistryUnavailable):
             fetcher.fetch(Descriptor.from_json(AMD.manifest))

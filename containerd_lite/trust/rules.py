@@ -1,0 +1,194 @@
+"""The rules of policies: which signatures an image must have."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from .. import limits
+from ..errors import InvalidArgument
+from ..oci.document import quoted
+from ..records import field, record
+from .keys import load_key
+
+if TYPE_CHECKING:
+    from .certificates import CertificateIdentity
+    from .keys import KeySource
+    from .trust_root import TrustRoot
+
+#: A text that must be equal, case included, or a pattern that must match the whole text.
+TextOrPattern: TypeAlias = str | re.Pattern[str]
+#: A function that is called with the predicate of an attestation. The attestation counts if the
+#: function returns true.
+PredicateCheck: TypeAlias = Callable[[Mapping[str, object]], bool]
+#: Which name a signature must state: ``"any"``: none, or any name. ``"repository"``: the
+#: repository of the pulled image. ``"exact"``: the pulled name with its tag; for a name with a
+#: digest, the repository is enough.
+NameRule = Literal["any", "repository", "exact"]
+
+#: Which manifests of an image with an index must be signed; see ``Rule``.
+SignedManifests = Literal["index", "platforms", "both"]
+
+#: The maximum number of keys and identities of a rule.
+_MAX_SIGNERS = 256
+
+
+@record(frozen=True)
+class Identity:
+    """Who must have signed with a key that was certified for one signature ("keyless").
+
+    Attributes:
+        issuer: The OpenID provider that identified the signer
+            (``"https://token.actions.githubusercontent.com"``).
+        subject: The signer: an e-mail address, or the URI of a workflow.
+        claims: Further properties of the certificate, by the names that ``CertificateIdentity``
+            lists (``{"source_repository": "https://github.com/team/app"}``).
+    """
+
+    issuer: TextOrPattern
+    subject: TextOrPattern
+    claims: Mapping[str, TextOrPattern] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.issuer or not self.subject:
+            raise InvalidArgument(
+                "an identity needs an issuer and a subject",
+                remedy='To accept all, pass the pattern re.compile(".*")',
+            )
+
+    def mismatch(self, found: CertificateIdentity) -> str:
+        """Return why a certificate is not for this identity; ``""`` if it is."""
+        if not _matches(self.issuer, found.issuer):
+            return f"its issuer is {quoted(found.issuer)}"
+        if not _matches(self.subject, found.subject):
+            return f"its subject is {quoted(found.subject)}"
+        for name, wanted in self.claims.items():
+            if name not in found.claims or not _matches(wanted, found.claims[name]):
+                return f"its {name} is {quoted(found.claims.get(name))}"
+        return ""
+
+
+@record(frozen=True)
+class RequiredAttestation:
+    """An attestation that an image must have.
+
+    Attributes:
+        predicate_type: The type of the attestation's predicate (``"https://slsa.dev/provenance/v1"``).
+        check: A function that decides whether a predicate is acceptable. Default: all are.
+    """
+
+    predicate_type: str
+    check: PredicateCheck | None = None
+
+
+@record(frozen=True)
+class Remap:
+    """Says that images were signed under another name, for example before they were mirrored.
+
+    Attributes:
+        prefix: The prefix of the pulled image's name (``"mirror.example/team"``).
+        signed_prefix: What replaces the prefix (``"registry.example/team"``). The result must be
+            the name that the signature states, or its repository.
+    """
+
+    prefix: str
+    signed_prefix: str
+
+
+@record(frozen=True)
+class Rule:
+    """What an image of certain repositories must have.
+
+    Attributes:
+        keys: The keys of the signers. Paths are read when the rule is made.
+        identities: The identities of signers without keys of their own. They need a ``trust_root``.
+        trust_root: The authorities and transparency logs that certificates, log entries and
+            timestamps must come from.
+        threshold: How many of ``keys`` and ``identities`` must have signed the image.
+        log: Whether signatures by ``keys``, too, must have an entry in a transparency log.
+        timestamp: Whether signatures must have a timestamp of a timestamp authority.
+        annotations: Annotations that signatures must have.
+        attestations: Attestations that the image must have, signed by one of the signers.
+        max_age: The greatest age of a signature, as proven by a log or a timestamp; seconds or a
+            ``timedelta``. Default: no limit.
+        signed: Which manifests of an image with an index must be signed. ``"index"``: the index,
+            whose signature covers what it lists. ``"platforms"``: each manifest that is used.
+            ``"both"``: all of them. A signature of a manifest never covers its index.
+        name: Which name a signature must state. A bundle states no name. Default: ``"any"``.
+        accept: Whether images are accepted without a signature. Keys and identities are then empty.
+        reject: Whether all images are refused. Keys and identities are then empty.
+
+    Raises:
+        InvalidArgument: The attributes contradict each other, or a key is invalid.
+        NotFound: The file of a key does not exist.
+    """
+
+    keys: Sequence[KeySource] = ()
+    identities: Sequence[Identity] = ()
+    trust_root: TrustRoot | None = None
+    threshold: int = 1
+    log: bool = False
+    timestamp: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    attestations: Sequence[RequiredAttestation] = ()
+    max_age: float | timedelta | None = None
+    signed: SignedManifests = "index"
+    name: NameRule | Remap = "any"
+    accept: bool = False
+    reject: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keys, str | bytes | os.PathLike):
+            raise InvalidArgument("keys is not a list", remedy="Pass a list of keys")
+        for name, value in (
+            ("keys", tuple(map(_loaded, self.keys))),
+            ("identities", tuple(self.identities)),
+            ("attestations", tuple(self.attestations)),
+        ):
+            object.__setattr__(self, name, value)
+        signers = len(self.keys) + len(self.identities)
+        if self.accept or self.reject:
+            if signers or self.attestations or (self.accept and self.reject):
+                raise InvalidArgument(
+                    "a rule accepts all images, rejects all images or requires signatures",
+                    remedy="Set only one of accept, reject, and keys or identities",
+                )
+            return
+        limits.count("threshold", self.threshold)
+        if not self.threshold <= signers <= _MAX_SIGNERS:
+            raise InvalidArgument(
+                f"{signers} keys and identities cannot meet the threshold {self.threshold}",
+                remedy="Pass keys= or identities=, or accept=True to accept unsigned images",
+            )
+        if self.trust_root is None and (self.identities or self.log or self.timestamp):
+            raise InvalidArgument(
+                "identities, log and timestamp need a trust root",
+                remedy='Pass trust_root=TrustRoot.load("trusted_root.json")',
+            )
+        if self.trust_root is None and self.max_age is not None:
+            raise InvalidArgument("max_age needs a trust root, because it needs proven times")
+        if self.name not in ("any", "repository", "exact") and not isinstance(self.name, Remap):
+            raise InvalidArgument(f'name={self.name!r} is not "any", "repository" or "exact"')
+        if self.signed not in ("index", "platforms", "both"):
+            raise InvalidArgument(f'signed={self.signed!r} is not "index", "platforms" or "both"')
+        limits.seconds("max_age", self.max_age_seconds)
+
+    @property
+    def max_age_seconds(self) -> float | None:
+        """The greatest age of a signature in seconds; ``None`` for no limit."""
+        age = self.max_age
+        return age.total_seconds() if isinstance(age, timedelta) else age
+
+
+def _loaded(source: KeySource) -> KeySource:
+    """Return the key in a file. A function stays, because it is called for each verification."""
+    return source if callable(source) else load_key(source)
+
+
+def _matches(wanted: TextOrPattern, found: str) -> bool:
+    if isinstance(wanted, str):
+        return wanted == found
+    return wanted.fullmatch(found) is not None

@@ -1,0 +1,175 @@
+"""Finds the signatures and attestations of an image, wherever its repository has them.
+
+cosign 3 attaches bundles as referrers of the image. cosign 2 and skopeo store signatures under the
+tag ``sha256-….sig``, and cosign 2 stores attestations under ``sha256-….att``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ..errors import DataLoss, InvalidArgument, NotFound
+from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT, quoted
+from ..oci.manifest import Manifest, parse
+from ..records import record
+from .verdict import Rejection
+
+SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+DSSE_ENVELOPE = "application/vnd.dsse.envelope.v1+json"
+_BUNDLE = "application/vnd.dev.sigstore.bundle"
+
+#: The maximum number of manifests that are read for one image, and of layers of one manifest.
+#: cosign allows 1,000 of both (CVE-2023-46737, CVE-2024-29902).
+MAX_MANIFESTS, MAX_LAYERS = 256, 1000
+#: The maximum size of a signature, and of an attestation, in bytes.
+MAX_BODY = 24 << 20
+#: The maximum number of bytes that are read for one image.
+_MAX_TOTAL = 256 << 20
+
+#: Artifact types of referrers that can be signatures. In the index under the fallback tag, cosign
+#: 3.1 writes the type of the empty config.
+_ARTIFACT_TYPES = (_BUNDLE, "application/vnd.dev.cosign.artifact.", "application/vnd.oci.empty.")
+
+
+class Repository(Protocol):
+    """The repository of an image, as a source of signatures."""
+
+    def referrers(self, target: Descriptor) -> Sequence[Descriptor]:
+        """Return the manifests whose subject is ``target``."""
+
+    def find(self, tag: str) -> Descriptor | None:
+        """Return the descriptor that a tag refers to; ``None`` if the tag does not exist."""
+
+    def read(self, descriptor: Descriptor, limit: int) -> bytes:
+        """Return content that matches its descriptor.
+
+        Raises:
+            NotFound: The content does not exist.
+            DataLoss: The content does not match its descriptor, or has more than ``limit`` bytes.
+        """
+
+
+@record(frozen=True)
+class Candidate:
+    """Bytes that can be a signature or an attestation of an image.
+
+    Attributes:
+        where: Where the bytes were found, for messages.
+        media_type: The media type of the bytes.
+        body: The bytes.
+        annotations: The annotations of the bytes. In the tag form, they contain the signature.
+    """
+
+    where: str
+    media_type: str
+    body: bytes
+    annotations: dict[str, str]
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether the bytes are a Sigstore bundle."""
+        return self.media_type.startswith(_BUNDLE)
+
+
+def signature_tag(digest: str, suffix: str) -> str:
+    """Return cosign's tag for ``digest``: ``sha256-….sig``, ``.att`` or ``.sbom``."""
+    return f"{digest.replace(':', '-', 1)}.{suffix}"
+
+
+def is_signature_layer(media_type: str) -> bool:
+    """Return whether a layer of this media type can be a signature or an attestation."""
+    return media_type in (SIMPLE_SIGNING, DSSE_ENVELOPE) or media_type.startswith(_BUNDLE)
+
+
+def find_candidates(
+    repository: Repository, target: Descriptor, *, attestations: bool
+) -> Iterator[Candidate | Rejection]:
+    """Yield the possible signatures and attestations of an image, each when it is asked for.
+
+    Args:
+        repository: The repository of the image.
+        target: The image's manifest or index.
+        attestations: Whether to look for attestations under cosign's tag, too.
+    """
+    reader = _ManifestReader(repository, target.digest)
+    listed = [each for each in repository.referrers(target) if _may_be_signature(each)]
+    # Bundles come first, because other referrers are signatures only seldom.
+    listed.sort(key=lambda each: not each.artifact_type.startswith(_BUNDLE))
+    if len(listed) > MAX_MANIFESTS:
+        yield Rejection("referrers", f"only the first {MAX_MANIFESTS} of {len(listed)} are read")
+    for descriptor in listed[:MAX_MANIFESTS]:
+        yield from reader.read_manifest(descriptor, f"referrer {descriptor.digest}", is_tag=False)
+    for suffix in ("sig", "att") if attestations else ("sig",):
+        tag = signature_tag(target.digest, suffix)
+        found = repository.find(tag)
+        if found is not None:
+            yield from reader.read_manifest(found, f"tag {tag}", is_tag=True)
+
+
+def _may_be_signature(descriptor: Descriptor) -> bool:
+    kind = descriptor.artifact_type
+    return not kind or kind.startswith(_ARTIFACT_TYPES)
+
+
+class _ManifestReader:
+    """Reads the manifests and layers with the signatures of one image, within limits."""
+
+    def __init__(self, repository: Repository, digest: str) -> None:
+        self._repository = repository
+        self._digest = digest
+        self._bytes_left = _MAX_TOTAL
+        self._seen: set[tuple[str, str]] = set()
+
+    def read_manifest(
+        self, descriptor: Descriptor, where: str, *, is_tag: bool
+    ) -> Iterator[Candidate | Rejection]:
+        """Yield the layers of a manifest that can be signatures."""
+        try:
+            manifest = self._parse(descriptor)
+        except (DataLoss, InvalidArgument, NotFound) as error:
+            yield Rejection(where, error.message)
+            return
+        subject = manifest.subject.digest if manifest.subject else ""
+        if subject != self._digest and (subject or not is_tag):
+            yield Rejection(where, f"its subject is {quoted(subject)}, not the image")
+            return
+        if len(manifest.layers) > MAX_LAYERS:
+            yield Rejection(where, f"it has more than the {MAX_LAYERS} layers allowed")
+            return
+        for number, layer in enumerate(manifest.layers, 1):
+            if is_signature_layer(layer.media_type):
+                found = self._read_layer(layer, f"{where}, layer {number}")
+                if found is not None:
+                    yield found
+
+    def _parse(self, descriptor: Descriptor) -> Manifest:
+        body = self._read(descriptor, MAX_DOCUMENT)
+        document = parse(body, descriptor.media_type)
+        if not isinstance(document, Manifest):
+            raise InvalidArgument("it is an index, not a manifest")
+        return document
+
+    def _read_layer(self, layer: Descriptor, where: str) -> Candidate | Rejection | None:
+        annotations = dict(layer.annotations or {})
+        key = (layer.digest, repr(sorted(annotations.items())))
+        if key in self._seen:
+            return None
+        self._seen.add(key)
+        try:
+            body = self._read(layer, MAX_BODY)
+        except (DataLoss, InvalidArgument, NotFound) as error:
+            return Rejection(where, error.message)
+        return Candidate(where, layer.media_type, body, annotations)
+
+    def _read(self, descriptor: Descriptor, limit: int) -> bytes:
+        if descriptor.size > min(limit, self._bytes_left):
+            raise InvalidArgument(
+                f"{descriptor.digest} has {descriptor.size} bytes, more than the "
+                f"{min(limit, self._bytes_left)} allowed"
+            )
+        self._bytes_left -= descriptor.size
+        if descriptor.data is not None:
+            return descriptor.data
+        return self._repository.read(descriptor, limit)

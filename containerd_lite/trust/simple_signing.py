@@ -1,0 +1,78 @@
+"""The payload of cosign's signatures in the tag form: "simple signing".
+
+Source: https://github.com/containers/image/blob/main/docs/containers-signature.5.md, and cosign's
+specs/SIGNATURE_SPEC.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import InvalidArgument
+from ..oci import digest as digests
+from ..oci.document import Document, quoted
+from ..records import record
+
+PAYLOAD_TYPE = "cosign container image signature"
+#: The maximum size of a payload in bytes.
+MAX_PAYLOAD = 1 << 20
+_FIELDS = ("critical", "optional")
+_CRITICAL_FIELDS = ("identity", "image", "type")
+
+
+@record(frozen=True)
+class SimpleSigning:
+    """What a signature in the tag form is over.
+
+    Attributes:
+        digest: The digest of the signed manifest or index.
+        reference: The name of the image that the signer stated. cosign 2 states the repository,
+            skopeo also the tag.
+        annotations: The annotations that the signer added. Values that are not strings are left
+            out.
+    """
+
+    digest: str
+    reference: str
+    annotations: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, body: bytes) -> SimpleSigning:
+        """Parse a payload.
+
+        As skopeo, this method refuses unknown fields in ``critical``, because the signer wants
+        every reader to understand them.
+
+        Raises:
+            InvalidArgument: ``body`` is not a payload.
+        """
+        document = Document.parse(body, "the payload", limit=MAX_PAYLOAD).check_case(_FIELDS)
+        critical = _inner(document, "critical", _CRITICAL_FIELDS)
+        if critical.text("type", None) != PAYLOAD_TYPE:
+            raise InvalidArgument(
+                f"the payload has the type {quoted(critical.text('type'))} instead of "
+                f"{quoted(PAYLOAD_TYPE)}"
+            )
+        image = _inner(critical, "image", ("docker-manifest-digest",))
+        identity = _inner(critical, "identity", ("docker-reference",))
+        optional = document.document("optional")
+        return cls(
+            digests.validate(image.text("docker-manifest-digest", None), image.what),
+            identity.text("docker-reference"),
+            {
+                name: value
+                for name, value in (optional.fields if optional else {}).items()
+                if isinstance(value, str)
+            },
+        )
+
+
+def _inner(document: Document, name: str, fields: tuple[str, ...]) -> Document:
+    """Return the object in a field. Raises InvalidArgument if it lacks ``fields`` or has others."""
+    found = document.document(name)
+    if found is None:
+        raise InvalidArgument(f"{document.what} has no {name}")
+    unknown = found.fields.keys() - set(fields)
+    if unknown:
+        raise InvalidArgument(f"{found.what} has the unknown field {quoted(min(unknown))}")
+    return found
