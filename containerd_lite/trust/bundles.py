@@ -30,6 +30,8 @@ MAX_BUNDLE = 24 << 20
 MAX_ENTRIES, MAX_TIMESTAMPS, MAX_CERTIFICATES = 32, 32, 16
 #: The maximum sizes in bytes.
 MAX_CERTIFICATE, MAX_TIMESTAMP, MAX_SIGNATURE = 64 << 10, 64 << 10, 16 << 10
+#: The maximum size of certificates in PEM, in bytes.
+_MAX_PEM = 2 * MAX_CERTIFICATES * MAX_CERTIFICATE
 #: A tree with 2⁶³ leaves has proofs of 63 hashes.
 _MAX_HASHES = 63
 _MAX_HINT = 256
@@ -324,7 +326,8 @@ def material_of_annotations(annotations: Mapping[str, str]) -> Material:
 
 
 def _certificates_of_pem(text: str, what: str) -> tuple[bytes, ...]:
-    found = from_pem(text.encode("utf-8", "replace"), "CERTIFICATE", what)
+    body = check_size(text.encode("utf-8", "replace"), _MAX_PEM, what)
+    found = from_pem(body, "CERTIFICATE", what)
     return tuple(check_size(each, MAX_CERTIFICATE, what) for each in found)
 
 

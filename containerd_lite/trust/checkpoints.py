@@ -77,8 +77,8 @@ class LogCheckpoint:
         """
         if len(text.encode()) > MAX_CHECKPOINT:
             raise InvalidArgument(f"{what} has more than the {MAX_CHECKPOINT} bytes allowed")
-        body, blank, tail = text.partition("\n\n")
-        if not blank or not tail.endswith("\n") or _CONTROL.search(text):
+        body, _, tail = text.partition("\n\n")
+        if not tail.endswith("\n") or _CONTROL.search(text):
             raise InvalidArgument(f"{what} is not a signed note")
         lines = body.split("\n")
         if len(lines) < 3 or not all(lines) or not _SIZE.fullmatch(lines[1]):

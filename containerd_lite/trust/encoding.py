@@ -13,6 +13,8 @@ from ..errors import InvalidArgument
 
 #: The maximum number of blocks of one PEM text.
 _MAX_BLOCKS = 16
+#: The white space that may stand between the lines of a block.
+_SPACE = b" \t\r\n"
 
 
 def from_base64(text: str | None, what: str) -> bytes:
@@ -86,6 +88,6 @@ def from_pem(text: bytes, label: str, what: str) -> tuple[bytes, ...]:
         body, found, rest = rest.removeprefix(begin).partition(end)
         if not found or body[:1] not in (b"\n", b"\r") or len(blocks) == _MAX_BLOCKS:
             raise InvalidArgument(f"{what} is not a list of at most {_MAX_BLOCKS} PEM {label}s")
-        blocks.append(from_base64(b"".join(body.split()).decode("ascii", "replace"), what))
+        blocks.append(from_base64(body.translate(None, _SPACE).decode("ascii", "replace"), what))
         rest = rest.strip()
     return tuple(blocks)

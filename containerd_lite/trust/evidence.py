@@ -9,8 +9,9 @@ from ..errors import InvalidArgument, SignatureError
 from ..records import record
 from . import pki
 from .certificates import CertificateIdentity
+from .entry_bodies import LoggedSigner
 from .keys import PublicKey
-from .log_entries import CheckedEntry, LoggedSigner, check_about, check_included, promised_time
+from .log_entries import CheckedEntry, check_about, check_included, promised_time
 from .signed_content import SignedContent as SignedContent
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def root_hash(leaf: bytes, index: int, size: int, hashes: Sequence[bytes]) -> by
             raise SignatureError("the inclusion proof has too many hashes")
         if node & 1 or node == last:
             found = node_hash(sibling, found)
-            while not node & 1 and node:  # these levels have no sibling
+            while not node & 1:  # these levels have no sibling
                 node, last = node >> 1, last >> 1
         else:
             found = node_hash(found, sibling)

@@ -14,7 +14,9 @@ from ..oci.document import MAX_INTEGER, Document, quoted
 from .encoding import from_base64
 
 _NUMBER = lazy_pattern(r"0|[1-9][0-9]{0,18}")
-_TIME = lazy_pattern(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z")
+_TIME = lazy_pattern(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?Z"
+)
 
 
 def check_fields(document: Document, names: Iterable[str]) -> Document:
@@ -117,10 +119,20 @@ def moment(document: Document, name: str) -> datetime | None:
     try:
         if match is None:
             raise ValueError
-        second = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+        year, month, day, hour, minute, second = map(int, match.groups()[:6])
+        microsecond = int((match[7] or "0").ljust(6, "0")[:6])
+        return datetime(
+            year,
+            month,
+            day,
+            hour,
+            minute=minute,
+            second=second,
+            microsecond=microsecond,
+            tzinfo=timezone.utc,
+        )
     except ValueError:
         raise InvalidArgument(
             f"{document.what}: {quoted(name)} is not a time ({quoted(text)})",
             remedy="Write it as 2026-01-31T23:59:59Z",
         ) from None
-    return second.replace(microsecond=int((match[2] or "0").ljust(6, "0")[:6]))

@@ -27,6 +27,7 @@ def malformed(what: str) -> Iterator[None]:
         x509.InvalidVersion,
         x509.DuplicateExtension,
         x509.UnsupportedGeneralNameType,
+        Warning,  # a program can turn warnings into errors
     ) as error:
         if isinstance(error, InvalidArgument):
             raise

@@ -59,11 +59,11 @@ def check_certificate(
             log, is not for signing, or does not identify a signer.
     """
     leaf, *others = (load_certificate(each) for each in certificates)
-    if any(each.issuer == each.subject for each in others):
-        raise InvalidArgument("the bundle contains a root certificate")
-    issuer = check_path(leaf, root.authorities, times)
-    check_sct(leaf, issuer, root.ct_logs)
     with malformed("the certificate"):
+        if any(each.issuer == each.subject for each in others):
+            raise InvalidArgument("the bundle contains a root certificate")
+        issuer = check_path(leaf, root.authorities, times)
+        check_sct(leaf, issuer, root.ct_logs)
         _check_usage(leaf)
         identity = _read_identity(leaf)
         key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

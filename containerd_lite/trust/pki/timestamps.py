@@ -15,7 +15,7 @@ from ...errors import InvalidArgument, SignatureError
 from ..extras import needing
 from .parsing import load_certificate, malformed
 
-with needing("rfc3161-client>=1.0.3", "checking a timestamp"):
+with needing("rfc3161-client>=1.0.6", "checking a timestamp"):
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
     from rfc3161_client import (
@@ -28,6 +28,8 @@ with needing("rfc3161-client>=1.0.3", "checking a timestamp"):
 if TYPE_CHECKING:
     from ..trust_root import Authority
 
+#: The status of a response that grants the request as it was made.
+_GRANTED = 0
 _HASHES = {
     "2.16.840.1.101.3.4.2.1": "sha256",
     "2.16.840.1.101.3.4.2.2": "sha384",
@@ -54,7 +56,9 @@ def check_timestamp(token: bytes, stamped: bytes, authorities: Sequence[Authorit
         response = decode_timestamp_response(token)
         info, data = response.tst_info, response.signed_data
         imprint, time = info.message_imprint, info.gen_time
-        signers = list(data.signer_infos)
+        status, signers = response.status, list(data.signer_infos)
+    if status != _GRANTED:
+        raise SignatureError(f"the timestamp authority answered with the status {status}")
     hash_name = _HASHES.get(imprint.hash_algorithm.dotted_string)
     if hash_name is None:
         raise InvalidArgument("the timestamp has an unknown hash")
@@ -87,13 +91,14 @@ def _check_by_authority(response: TimeStampResponse, stamped: bytes, authority: 
         intermediates=certificates[first:-1],
         roots=certificates[-1:],
     )
-    builder.build().verify_message(response, stamped)
     with malformed("the timestamp"):
+        builder.build().verify_message(response, stamped)
         embedded = [load_certificate(each) for each in response.signed_data.certificates]
         (signer,) = response.signed_data.signer_infos
-    for certificate in certificates[:1] if first else embedded:
-        if (certificate.issuer, certificate.serial_number) == (signer.issuer, signer.serial_number):
-            return _check_usage(certificate)
+        name = signer.issuer, signer.serial_number
+        for certificate in certificates[:1] if first else embedded:
+            if (certificate.issuer, certificate.serial_number) == name:
+                return _check_usage(certificate)
     raise SignatureError(f"it is not signed by the certificate of {authority.uri}")
 
 

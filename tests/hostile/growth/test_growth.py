@@ -19,12 +19,13 @@ from tests.hostile.growth.shapes.connections import CONNECTIONS
 from tests.hostile.growth.shapes.documents import DOCUMENTS
 from tests.hostile.growth.shapes.registries import REGISTRIES
 from tests.hostile.growth.shapes.runtimes import RUNTIMES
+from tests.hostile.growth.shapes.signatures import SIGNATURES
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 Count = Callable[[int, int], int]
 
-SHAPES = [*DOCUMENTS, *ARCHIVES, *REGISTRIES, *CONNECTIONS, *RUNTIMES]
+SHAPES = [*DOCUMENTS, *ARCHIVES, *REGISTRIES, *CONNECTIONS, *RUNTIMES, *SIGNATURES]
 #: The hunt itself is tested with inputs that take little time.
 QUICK = Care(0.0005, 2, 1.6)
 #: How far an ordinary run trusts what it measures beside the work of others.

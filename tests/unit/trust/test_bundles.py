@@ -220,6 +220,48 @@ def test_what_is_malformed_is_refused(path: str, value: Any) -> None:
         parse(changed(path, value))
 
 
+def objects_of(value: Any) -> list[Any]:
+    """All JSON objects in a document."""
+    found = [value] if isinstance(value, dict) else []
+    for inner in value.values() if isinstance(value, dict) else value:
+        found += objects_of(inner) if isinstance(inner, dict | list) else []
+    return found
+
+
+@pytest.mark.parametrize("version", ["0.2", "v0.3", "a message"])
+def test_an_unknown_field_anywhere(version: str) -> None:
+    """Other readers understand fields in snake case, so this one must not ignore them."""
+    document = bundle("v0.3" if version == "a message" else version)
+    stamps = {"rfc3161Timestamps": [{"signedTimestamp": b64(b"stamp")}]}
+    document["verificationMaterial"] = {
+        **(document["verificationMaterial"] if version == "a message" else certificate(version)),
+        "tlogEntries": [entry()],
+        "timestampVerificationData": stamps,
+    }
+    if version == "a message":
+        del document["dsseEnvelope"]
+        document["messageSignature"] = {"signature": b64(b"s"), **MESSAGE}
+    document = json.loads(json.dumps(document))
+    parse(document)
+    places = objects_of(document)
+    assert len(places) >= 12
+    for place in places:
+        place["un_known"] = None
+        with pytest.raises(InvalidArgument, match="unknown field 'un_known'"):
+            parse(document)
+        del place["un_known"]
+
+
+def test_an_unknown_field_in_an_annotation() -> None:
+    for name in ("bundle", "rfc3161timestamp"):
+        document = json.loads(cosign_annotations()[f"dev.sigstore.cosign/{name}"])
+        for place in objects_of(document):
+            place["unknown"] = None
+            with pytest.raises(InvalidArgument, match="unknown field 'unknown'"):
+                material_of_annotations(cosign_annotations(**{name: json.dumps(document)}))
+            del place["unknown"]
+
+
 def test_two_spellings_of_a_field_are_refused() -> None:
     body = json.dumps(bundle()).encode()
     for text in (
@@ -283,6 +325,10 @@ def test_sizes_are_bounded() -> None:
         parse(bundle(verificationMaterial={"publicKey": {}, "timestampVerificationData": stamps}))
     with pytest.raises(InvalidArgument, match="more than the 25165824 allowed"):
         Bundle.parse(b" " * ((24 << 20) + 1))
+    with pytest.raises(InvalidArgument, match="more than the 2097152 allowed"):
+        material_of_annotations(cosign_annotations(chain=PEM + " " * (2 << 20)))
+    with pytest.raises(InvalidArgument, match="x509CertificateChain has no certificate"):
+        parse(bundle("0.2", verificationMaterial={"x509CertificateChain": {}}))
     chain = {"certificates": [{"rawBytes": b64(b"%d" % number)} for number in range(17)]}
     with pytest.raises(InvalidArgument, match="17 certificates"):
         parse(bundle("0.2", verificationMaterial={"x509CertificateChain": chain}))

@@ -239,7 +239,7 @@ def test_an_envelope_with_two_signatures_and_one_entry() -> None:
 
 
 def test_what_works_by_key_loads_no_package_for_certificates() -> None:
-    """These packages take 45 ms to load, and need not be installed."""
+    """These packages take 45 ms to load, and need not be installed. Errors name what is missing."""
     key = SigningKey()
     document: Any = WORLD.sign(key=key, rekor=1)
     code = f"""
@@ -254,5 +254,20 @@ signed = SignedContent(envelope.signatures[0], envelope.signed_bytes, "by key", 
 root, key = TrustRoot.parse({ROOT.json!r}), PublicKey({key.der!r})
 assert check_evidence(bundle.material, signed, root, key=key).log_indexes
 assert not [name for name in sys.modules if name.startswith("containerd_lite.trust.pki.")]
+from containerd_lite.errors import FailedPrecondition
+from containerd_lite.trust import pki
+del sys.modules["cryptography.x509.verification"]  # which newer releases load with the next line
+import cryptography.x509
+sys.modules["cryptography.x509.verification"] = None
+for call, package in (
+    ("check_timestamp", "rfc3161-client>=1.0.6"), ("check_certificate", "cryptography>=45")
+):
+    try:
+        getattr(pki, call)
+    except FailedPrecondition as error:
+        assert package in error.message, error
+        assert "containerd-lite[trust]" in error.remedy
+    else:
+        raise AssertionError(call)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=50)

@@ -16,9 +16,9 @@ import pytest
 from containerd_lite.errors import ContainerdError, InvalidArgument, SignatureError
 from containerd_lite.trust.bundles import Bundle, LogEntry
 from containerd_lite.trust.dsse import IN_TOTO, Envelope
+from containerd_lite.trust.entry_bodies import LoggedSigner
 from containerd_lite.trust.log_entries import (
     CheckedEntry,
-    LoggedSigner,
     check_about,
     check_included,
     promised_time,

@@ -109,6 +109,8 @@ def test_a_field_that_must_be_there(path: str) -> None:
         ("tlogs/0/publickey", {}),
         ("tlogs/0/publicKey/valid_for", {}),
         ("certificate_authorities", []),
+        ("certificateAuthorities/0/valid_for", {}),
+        ("certificateAuthorities/0/certChain/Certificates", []),
         ("certificateAuthorities/0/certChain/certificates", []),
         ("certificateAuthorities/0/certChain/certificates", [{"rawBytes": "AA=="}] * 17),
         ("tlogs", [TRUSTED["tlogs"][0]] * 257),
