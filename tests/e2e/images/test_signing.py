@@ -215,7 +215,7 @@ def test_which_names_are_stated(ref: str, rule: str, judges: set[str], tmp_path:
         if judge in judges:
             assert NOWHERE.verify_signatures(ref, policy).signatures
         else:
-            with pytest.raises(Untrusted, match="name|not for"):
+            with pytest.raises(Untrusted, match=r"name|not for"):
                 NOWHERE.verify_signatures(ref, policy)
 
 
