@@ -6,6 +6,7 @@ Source: https://github.com/secure-systems-lab/dsse (protocol.md, envelope.md).
 from __future__ import annotations
 
 import base64
+import json
 
 from ..errors import InvalidArgument
 from ..oci.document import Document
@@ -38,6 +39,10 @@ class Envelope:
         """The bytes that are signed: the pre-authentication encoding of type and payload."""
         kind = self.payload_type.encode()
         return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(self.payload), self.payload)
+
+    def to_bytes(self) -> bytes:
+        """Return the envelope as JSON."""
+        return json.dumps(self.to_json(), separators=(",", ":")).encode()
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object."""

@@ -18,7 +18,9 @@ from ..oci.descriptor import Descriptor
 from ..records import field, record
 from .dsse import IN_TOTO, Envelope
 from .keys import PublicKey
+from .proofs import Proofs, to_pem
 from .search import BUNDLE, DSSE_ENVELOPE, MAX_LAYERS, SIMPLE_SIGNING
+from .signed_content import SignedContent
 from .signers import Signer
 from .simple_signing import PAYLOAD_TYPE
 from .statements import COSIGN_SIGN, STATEMENT_TYPES
@@ -73,30 +75,78 @@ class SignatureManifest:
 
 
 @record(frozen=True)
+class SignedPayload:
+    """A signature in cosign's tag form.
+
+    Attributes:
+        payload: What is signed.
+        signature: The signature.
+        signer: The key, with its certificates.
+        proofs: What services have said about the signature.
+    """
+
+    payload: bytes
+    signature: bytes
+    signer: Signer
+    proofs: Proofs = field(default_factory=Proofs)
+
+    @property
+    def content(self) -> SignedContent:
+        """The signature, and what it is over."""
+        return SignedContent(self.signature, self.payload, "sha256")
+
+    def to_layer(self) -> Blob:
+        """Return the layer of cosign's tag for signatures."""
+        annotations = {
+            SIGNATURE: base64.b64encode(self.signature).decode(),
+            **_certificate_annotations(self.signer),
+            **self.proofs.to_annotations(),
+        }
+        return Blob.of(SIMPLE_SIGNING, self.payload, annotations)
+
+
+@record(frozen=True)
 class SignedStatement:
     """A signed statement about an image.
 
     Attributes:
         predicate_type: The type of the statement's predicate.
         envelope: The DSSE envelope with the statement.
-        key: The key of the signer.
+        signer: The key, with its certificates.
+        proofs: What services have said about the signature.
     """
 
     predicate_type: str
     envelope: Envelope
-    key: PublicKey
+    signer: Signer
+    proofs: Proofs = field(default_factory=Proofs)
+
+    @property
+    def content(self) -> SignedContent:
+        """The signature, and what it is over."""
+        (signature,) = self.envelope.signatures
+        return SignedContent(signature, self.envelope.signed_bytes, "sha256", self.envelope)
 
     def to_layer(self) -> Blob:
         """Return the layer of cosign's tag for attestations."""
-        annotations = {SIGNATURE: "", "predicateType": self.predicate_type}
-        return Blob.of(DSSE_ENVELOPE, _to_json(self.envelope.to_json()), annotations)
+        annotations = {
+            SIGNATURE: "",
+            "predicateType": self.predicate_type,
+            **_certificate_annotations(self.signer),
+            **self.proofs.to_annotations(),
+        }
+        return Blob.of(DSSE_ENVELOPE, self.envelope.to_bytes(), annotations)
 
     def to_bundle(self) -> bytes:
         """Return a Sigstore bundle (v0.3)."""
+        key: dict[str, object] = {"publicKey": {"hint": self.signer.public.hint}}
+        if self.signer.certificates:
+            raw = base64.b64encode(self.signer.certificates[0]).decode()
+            key = {"certificate": {"rawBytes": raw}}
         return _to_json(
             {
                 "mediaType": BUNDLE,
-                "verificationMaterial": {"publicKey": {"hint": self.key.hint}},
+                "verificationMaterial": {**key, **self.proofs.to_material()},
                 "dsseEnvelope": self.envelope.to_json(),
             }
         )
@@ -128,10 +178,21 @@ class SignedStatement:
         return SignatureManifest(body, (config, layer))
 
 
+def _certificate_annotations(signer: Signer) -> dict[str, str]:
+    """Return the annotations of cosign's tag form with the certificate and its chain."""
+    if not signer.certificates:
+        return {}
+    leaf, *chain = (to_pem(each).decode() for each in signer.certificates)
+    return {
+        "dev.sigstore.cosign/certificate": leaf,
+        "dev.sigstore.cosign/chain": "".join(chain),
+    }
+
+
 def sign_payload(
     signer: Signer, reference: str, digest: str, annotations: Mapping[str, str]
-) -> Blob:
-    """Return the layer of cosign's tag for signatures.
+) -> SignedPayload:
+    """Sign an image in cosign's tag form.
 
     Args:
         signer: The key.
@@ -149,8 +210,7 @@ def sign_payload(
             "optional": dict(annotations) or None,
         }
     )
-    signature = base64.b64encode(signer.sign(payload)).decode()
-    return Blob.of(SIMPLE_SIGNING, payload, {SIGNATURE: signature})
+    return SignedPayload(payload, signer.sign(payload), signer)
 
 
 def sign_statement(
@@ -186,7 +246,7 @@ def sign_statement(
     unsigned = Envelope(_to_json(statement), IN_TOTO, ())
     signature = signer.sign(unsigned.signed_bytes)
     envelope = Envelope(unsigned.payload, IN_TOTO, (signature,))
-    return SignedStatement(predicate_type, envelope, signer.public)
+    return SignedStatement(predicate_type, envelope, signer)
 
 
 @record(frozen=True)

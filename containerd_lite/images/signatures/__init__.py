@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .archived import ArchivedSignatures as ArchivedSignatures
     from .policies import PolicyLike as PolicyLike
     from .policies import load_policy as load_policy
+    from .services import SigningServices as SigningServices
     from .sign import AttachedSignature as AttachedSignature
     from .sign import SignRequest as SignRequest
     from .sign import attest_reference as attest_reference
@@ -25,6 +26,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "archived": ["ArchivedSignatures"],
         "policies": ["PolicyLike", "load_policy"],
+        "services": ["SigningServices"],
         "sign": [
             "AttachedSignature",
             "SignRequest",

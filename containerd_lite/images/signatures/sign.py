@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
 
 from ...errors import Conflict, InvalidArgument
 from ...oci import media_types
@@ -22,6 +22,7 @@ from ...trust import (
     Blob,
     SignatureManifest,
     SignedManifests,
+    SignedPayload,
     SignedStatement,
     Signer,
     TagManifest,
@@ -33,6 +34,11 @@ from ..platforms import Platforms
 from ..resolver import PushResolver, using
 from .repositories import ResolverRepository
 from .verification import manifests_of, reference_of
+
+if TYPE_CHECKING:
+    from .services import SigningServices
+
+_Signed = TypeVar("_Signed", SignedPayload, SignedStatement)
 
 _LOGGER = logging.getLogger("containerd_lite.images")
 
@@ -69,6 +75,7 @@ class SignRequest:
         manifests: Which manifests of an image with an index are signed.
         annotations: Further parts of what is signed.
         progress: A function that is called with the events of the uploads.
+        services: The services that prove the time of the signatures. Default: none.
     """
 
     signer: Signer
@@ -76,6 +83,7 @@ class SignRequest:
     manifests: SignedManifests = "both"
     annotations: Mapping[str, str] = field(default_factory=dict)
     progress: ProgressCallback | None = None
+    services: SigningServices | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.signer, Signer):
@@ -178,13 +186,13 @@ class _Attacher:
         attached = []
         if request.form != "tag":
             statement = sign_statement(signer, target.digest, annotations=annotations)
-            attached.append(self._refer(target, statement))
+            attached.append(self._refer(target, self._proven(statement)))
         if request.form != "referrer":
             name = str(replace(self._reference, digest="")) if self._reference.tag else ""
-            layer = sign_payload(
+            payload = sign_payload(
                 signer, name or self._reference.name, target.digest, annotations=annotations
             )
-            attached.append(self._append(target, "sig", layer))
+            attached.append(self._append(target, "sig", payload))
         for each in attached:
             _LOGGER.info("%s", each)
         return attached
@@ -203,9 +211,9 @@ class _Attacher:
         )
         attached = []
         if request.form != "tag":
-            attached.append(self._refer(target, statement))
+            attached.append(self._refer(target, self._proven(statement)))
         if request.form != "referrer":
-            attached.append(self._append(target, "att", statement.to_layer()))
+            attached.append(self._append(target, "att", statement))
         return attached
 
     def _refer(self, target: Descriptor, statement: SignedStatement) -> AttachedSignature:
@@ -222,7 +230,19 @@ class _Attacher:
                 return AttachedSignature(target.digest, f"{self._reference.name}@{digest}")
         raise self._conflict(target)
 
-    def _append(self, target: Descriptor, suffix: str, layer: Blob) -> AttachedSignature:
+    def _proven(self, signed: _Signed, *, is_tag: bool = False) -> _Signed:
+        """Return a signature with the proofs of the services."""
+        services = self._request.services
+        if services is None:
+            if signed.signer.certificates:
+                raise InvalidArgument(
+                    "nothing proves the time of the signature, which its certificate needs",
+                    remedy="Pass services= with a timestamp authority, or with Rekor 1",
+                )
+            return signed
+        return replace(signed, proofs=services.prove(signed, is_tag=is_tag))
+
+    def _append(self, target: Descriptor, suffix: str, signed: _Signed) -> AttachedSignature:
         """Append a layer to the manifest under one of cosign's tags.
 
         Registries have no conditional PUT. So the tag is read again afterwards, and the layer is
@@ -231,12 +251,14 @@ class _Attacher:
         tag = signature_tag(target.digest, suffix)
         reference = replace(self._reference, tag=tag, digest="")
         key = self._request.signer.public
-        made: SignatureManifest | None = None
+        layer, made = signed.to_layer(), None
         for _ in range(_MAX_TRIES):
             found = self.repository.find(tag)
             old = TagManifest(self._layers(found, made))
             if found is not None and old.has(layer, key):
                 return AttachedSignature(target.digest, f"{reference}@{found.digest}")
+            if made is None:  # the services are asked only if the tag lacks the signature
+                layer = self._proven(signed, is_tag=True).to_layer()
             made = old.with_layer(layer)
             self._push(made, reference)
         raise self._conflict(target)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..image import Image
     from ..resolver import PushResolver, Resolver
     from .policies import PolicyLike
+    from .services import SigningServices
     from .sign import AttachedSignature, SignatureForm
 
 
@@ -68,6 +69,7 @@ class SignatureVerbs(Verbs):
         form: SignatureForm = "both",
         manifests: SignedManifests = "both",
         annotations: Mapping[str, str] | None = None,
+        services: SigningServices | None = None,
         resolver: PushResolver | None = None,
         progress: ProgressCallback | None = None,
     ) -> tuple[AttachedSignature, ...]:
@@ -86,6 +88,8 @@ class SignatureVerbs(Verbs):
                 which is what cosign verifies. ``"platforms"``: each manifest that it lists, which
                 is what skopeo verifies. ``"both"``: all of them.
             annotations: Further parts of what is signed, such as the number of a build.
+            services: The transparency log and the timestamp authority that prove the time of the
+                signatures. A signer with a certificate needs them. Default: none.
             resolver: As for ``push``.
             progress: As for ``push``.
 
@@ -104,6 +108,7 @@ class SignatureVerbs(Verbs):
             manifests=manifests,
             annotations=dict(annotations or {}),
             progress=progress,
+            services=services,
         )
         return signatures.sign_reference(ref, request, resolver)
 
@@ -116,6 +121,7 @@ class SignatureVerbs(Verbs):
         *,
         form: SignatureForm = "referrer",
         annotations: Mapping[str, str] | None = None,
+        services: SigningServices | None = None,
         resolver: PushResolver | None = None,
         progress: ProgressCallback | None = None,
     ) -> tuple[AttachedSignature, ...]:
@@ -130,6 +136,7 @@ class SignatureVerbs(Verbs):
             signer: The key.
             form: As for ``sign``.
             annotations: Annotations of the attestation's subject.
+            services: As for ``sign``.
             resolver: As for ``push``.
             progress: As for ``push``.
 
@@ -143,6 +150,10 @@ class SignatureVerbs(Verbs):
             InvalidArgument: An argument is invalid.
         """
         request = signatures.SignRequest(
-            signer=signer, form=form, annotations=dict(annotations or {}), progress=progress
+            signer=signer,
+            form=form,
+            annotations=dict(annotations or {}),
+            progress=progress,
+            services=services,
         )
         return signatures.attest_reference(ref, type, predicate, request, resolver)

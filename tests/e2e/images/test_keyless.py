@@ -12,17 +12,26 @@ from pathlib import Path
 import pytest
 
 from containerd_lite import Layout
-from containerd_lite.errors import Untrusted
+from containerd_lite.errors import (
+    InvalidArgument,
+    RegistryError,
+    RegistryUnavailable,
+    Untrusted,
+)
+from containerd_lite.images.signatures import SigningServices
+from containerd_lite.images.signatures.sign import SignatureForm
 from containerd_lite.trust import (
     Identity,
     Policy,
     RequiredAttestation,
     Rule,
+    Signer,
     TrustRoot,
     Verdict,
 )
 from tests.harness import Unavailable, debian, images, signing
 from tests.harness.cosign import PROGRAMS, Cosign
+from tests.harness.keypairs import KeyPair
 from tests.harness.registry import Registry
 from tests.harness.sigstore import Sigstore
 
@@ -153,3 +162,85 @@ def test_another_sigstore_is_not_trusted(ref: str, sigstore: Sigstore) -> None:
     except Unavailable as reason:
         pytest.skip(str(reason))
     assert len(caught.value.rejected) == 1
+
+
+# ---- what we sign, cosign verifies -------------------------------------------------------------
+
+
+def services_of(sigstore: Sigstore, rekor: int | None, timestamps: bool) -> SigningServices:
+    return SigningServices(
+        rekor="" if rekor is None else sigstore.rekor_v1_url if rekor == 1 else sigstore.rekor_url,
+        rekor_version=rekor or 2,
+        timestamps=sigstore.timestamps_url if timestamps else "",
+    )
+
+
+OWN: dict[str, tuple[str, SignatureForm, int | None, bool]] = {
+    "bundle, Rekor 2, timestamp": ("3", "referrer", 2, True),
+    "bundle, Rekor 1": ("3", "referrer", 1, False),
+    "bundle, timestamp": ("3", "referrer", None, True),
+    "tag, Rekor 1, timestamp": ("2", "tag", 1, True),
+    "tag, Rekor 1": ("2", "tag", 1, False),
+    "tag, timestamp": ("2", "tag", None, True),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+@pytest.mark.parametrize("provider", ["email", "github"])
+def test_cosign_verifies_what_is_signed_without_a_key(
+    ref: str, sigstore: Sigstore, case: str, provider: str
+) -> None:
+    generation, form, rekor, timestamps = OWN[case]
+    identity = getattr(sigstore.issuer, provider)()
+    services = services_of(sigstore, rekor, timestamps)
+    signer = services.certify(sigstore.fulcio_url, identity.token.read_text())
+    NOWHERE.sign(ref, signer, form=form, services=services, annotations={"a": "b"})
+    NOWHERE.attest(ref, {"name": "sbom"}, "spdxjson", signer, form=form, services=services)
+    judge = Cosign(generation, sigstore.services(rekor=rekor, timestamps=timestamps))
+    assert judge.verify(ref, identity).check()
+    assert judge.verify_attestation(ref, identity, "spdxjson").check()
+    assert not judge.verify(ref, replace(identity, subject="other@example.test")).ok
+    wanted = RequiredAttestation("https://spdx.dev/Document")
+    verdict = verify(sigstore, ref, identity, attestations=[wanted], annotations={"a": "b"})
+    assert len(verdict.signatures[0].log_indexes) == (rekor is not None)
+
+
+@pytest.mark.parametrize("form", ["tag", "referrer"])
+def test_a_key_with_services(
+    ref: str, sigstore: Sigstore, form: SignatureForm, tmp_path: Path
+) -> None:
+    key = Cosign("3").generate_key(tmp_path)
+    services = services_of(sigstore, 1, timestamps=True)
+    NOWHERE.sign(ref, Signer.from_file(key.private, "secret"), form=form, services=services)
+    judge = Cosign("2" if form == "tag" else "3", sigstore.services(rekor=1))
+    assert judge.verify(ref, key).check()
+    root = TrustRoot.load(sigstore.trusted_root)
+    rule = Rule(keys=[key.public], trust_root=root, log=True, timestamp=True)
+    assert NOWHERE.verify_signatures(ref, Policy({"**": rule})).signatures
+
+
+def test_a_certificate_needs_a_proven_time(ref: str, sigstore: Sigstore) -> None:
+    token = sigstore.issuer.email().token.read_text()
+    services = services_of(sigstore, 2, timestamps=False)
+    signer = services.certify(sigstore.fulcio_url, token)
+    for form in ("tag", "referrer"):
+        with pytest.raises(InvalidArgument, match="proves the time"):
+            NOWHERE.sign(ref, signer, form=form, services=services)
+    with pytest.raises(InvalidArgument, match="proves the time"):
+        NOWHERE.sign(ref, signer)
+
+
+def test_services_that_refuse_or_are_away(ref: str, sigstore: Sigstore) -> None:
+    services = services_of(sigstore, 2, timestamps=True)
+    with pytest.raises(RegistryError) as caught:
+        services.certify(sigstore.fulcio_url, "hush-canary")
+    assert "hush-canary" not in str(caught.value)
+    key = Signer.from_pem(KeyPair.generate().private_pem)
+    away = SigningServices(timestamps="http://127.0.0.1:1/x", timeout=5)
+    with pytest.raises(RegistryUnavailable):
+        NOWHERE.sign(ref, key, services=away)
+    wrong = SigningServices(timestamps=f"{sigstore.rekor_url}/nothing")
+    with pytest.raises(RegistryError):
+        NOWHERE.sign(ref, key, services=wrong)
+    with pytest.raises(InvalidArgument):
+        SigningServices(rekor_version=3)
