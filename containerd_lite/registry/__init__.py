@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .referrers import delete_manifest as delete_manifest
     from .referrers import find_referrers as find_referrers
     from .referrers import push_manifest as push_manifest
+    from .signature_repository import verify_reference as verify_reference
     from .upload import Outcome as Outcome
     from .upload import Upload as Upload
     from .upload import push_scope as push_scope
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "listing": ["delete_content", "list_catalog", "list_tags"],
         "referrers": ["delete_manifest", "find_referrers", "push_manifest"],
+        "signature_repository": ["verify_reference"],
         "upload": ["Outcome", "Upload", "push_scope"],
     },
 )

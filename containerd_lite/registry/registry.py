@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import limits
 from .. import registry as package
@@ -34,6 +35,10 @@ from .proxies import Proxies
 from .realms import parse_realm_hosts
 from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
 from .tls_contexts import ProxyContexts
+
+if TYPE_CHECKING:
+    from ..trust.policy import Policy
+    from ..trust.verdict import Verdict
 
 #: The default of ``least_rate``, in bytes per second. Every usable network is faster.
 LEAST_RATE = 100.0
@@ -421,6 +426,26 @@ class Registry:
             return package.find_referrers(
                 self._hosts, reference, artifact_type, self._deadline_maker(deadline)
             )
+
+    def verify_signatures(self, reference: Reference, policy: Policy) -> Verdict:
+        """Verify the signatures of an image, without fetching the image.
+
+        Args:
+            reference: The image.
+            policy: The policy that the image must meet.
+
+        Returns:
+            What was verified, by whose signatures, and by which rule.
+
+        Raises:
+            Unsigned: The image has no signature.
+            Untrusted: The signatures do not meet the policy. ``rejected`` says why.
+            SignatureError: No rule of the policy applies to the image, or a rule rejects it.
+            SignaturesUnavailable: The registry failed, so it is unknown whether there are
+                signatures.
+        """
+        self._check(reference)
+        return package.verify_reference(self, reference, policy)
 
     def delete(
         self,

@@ -11,8 +11,9 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .certificates import CertificateIdentity as CertificateIdentity
-    from .judge import JudgedImage as JudgedImage
-    from .judge import judge_image as judge_image
+    from .enforcement import enforce as enforce
+    from .enforcement import manifests_of as manifests_of
+    from .enforcement import reference_of as reference_of
     from .key_pairs import KeyFiles as KeyFiles
     from .key_pairs import generate_key as generate_key
     from .key_pairs import import_key as import_key
@@ -49,13 +50,12 @@ if TYPE_CHECKING:
     from .verdict import Verdict as Verdict
     from .verdict import VerifiedAttestation as VerifiedAttestation
     from .verdict import VerifiedSignature as VerifiedSignature
-    from .verdict import distinct as distinct
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "certificates": ["CertificateIdentity"],
-        "judge": ["JudgedImage", "judge_image"],
+        "enforcement": ["enforce", "manifests_of", "reference_of"],
         "key_pairs": ["KeyFiles", "generate_key", "import_key"],
         "keys": ["KeySource", "PublicKey"],
         "policy": ["Policy"],
@@ -82,6 +82,6 @@ __getattr__, __dir__ = lazy_names(
             "sign_statement",
         ],
         "trust_root": ["TrustRoot"],
-        "verdict": ["Rejection", "Verdict", "VerifiedAttestation", "VerifiedSignature", "distinct"],
+        "verdict": ["Rejection", "Verdict", "VerifiedAttestation", "VerifiedSignature"],
     },
 )

@@ -60,7 +60,7 @@ ROWS: dict[str, set[str]] = {
     "transport": {"wire"},
     "trust": {"oci"},
     "services": {"transport", "schema", "oci"},
-    "registry": {"oci"},
+    "registry": {"trust", "oci"},
     "store": {"services", "oci"},
     "images": {"store", "services", "registry", "trust", "oci"},
     "runtime": {"images", "store", "services", "oci"},

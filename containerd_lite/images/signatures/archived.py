@@ -10,10 +10,10 @@ from ...oci.manifest import MAX_DEPTH, Index
 from ...oci.reference import Reference
 from ...store.documents import read_document
 from ...store.protocol import ContentStore, read_blob
-from ...trust import Verdict, is_signature_layer
+from ...trust import Verdict, is_signature_layer, reference_of
 from ..platforms import Platforms
 from .repositories import referrers_among
-from .verification import Guard, reference_of
+from .verification import Guard
 
 #: The tags of signatures, attestations and lists of referrers.
 _SIGNATURE_TAG = re.compile(r"sha256-[0-9a-f]{64}(\.sig|\.att|\.sbom)?")

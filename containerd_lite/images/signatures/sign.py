@@ -26,14 +26,14 @@ from ...trust import (
     SignedStatement,
     Signer,
     TagManifest,
+    manifests_of,
+    reference_of,
     sign_payload,
     sign_statement,
     signature_tag,
 )
-from ..platforms import Platforms
 from ..resolver import PushResolver, using
 from .repositories import ResolverRepository
-from .verification import manifests_of, reference_of
 
 if TYPE_CHECKING:
     from .services import SigningServices
@@ -160,7 +160,7 @@ def _wanted(
     """Return the manifests to sign. Platforms come first, so a signed index is complete."""
     if not media_types.is_index(target.media_type):
         return (target,)
-    listed = manifests_of(repository, target, Platforms(None)) if manifests != "index" else ()
+    listed = manifests_of(repository, target) if manifests != "index" else ()
     return (*listed, target) if manifests != "platforms" else listed
 
 

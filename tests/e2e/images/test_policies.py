@@ -22,6 +22,8 @@ from containerd_lite.errors import (
 )
 from containerd_lite.images.resolver import RegistryResolver
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.oci.reference import Reference
+from containerd_lite.registry.registry import Registry as RegistryClient
 from containerd_lite.trust import Policy, Rule
 from tests.harness import images, signatures
 from tests.harness.daemon import Daemon
@@ -320,3 +322,15 @@ def test_an_archive_keeps_its_signatures(registry: Registry, tmp_path: Path) -> 
     assert verdicts[signed] is None
     assert verdicts[ref] is not None
     assert target.verify_signatures(target.get_image(ref), POLICY).signatures
+
+
+def test_a_registry_client_verifies(registry: Registry) -> None:
+    ref = push_signed(registry, "policy/client", BOTH, [KEY])
+    reference = Reference.parse(ref)
+    with RegistryClient(registry.host) as found:
+        assert found.verify_signatures(reference, POLICY).digest == BOTH.digest
+        with pytest.raises(Untrusted):
+            found.verify_signatures(reference, Policy({"**": Rule(keys=[OTHER.public])}))
+        both = Policy({"**": Rule(keys=[KEY.public], signed="both")})
+        with pytest.raises(Unsigned):
+            found.verify_signatures(reference, both)
