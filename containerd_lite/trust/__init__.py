@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from .key_pairs import import_key as import_key
     from .keys import KeySource as KeySource
     from .keys import PublicKey as PublicKey
+    from .pki.requests import CertificateRequest as CertificateRequest
+    from .pki.requests import timestamp_request as timestamp_request
     from .policy import Policy as Policy
+    from .proofs import Proofs as Proofs
+    from .proofs import SignatureKey as SignatureKey
+    from .proofs import check_logged as check_logged
+    from .proofs import log_request as log_request
+    from .proofs import read_log_answer as read_log_answer
     from .rules import Identity as Identity
     from .rules import NameRule as NameRule
     from .rules import Remap as Remap
@@ -27,7 +34,16 @@ if TYPE_CHECKING:
     from .rules import SignedManifests as SignedManifests
     from .search import Repository as Repository
     from .search import is_signature_layer as is_signature_layer
+    from .search import signature_tag as signature_tag
     from .signers import Signer as Signer
+    from .signing import PREDICATE_TYPES as PREDICATE_TYPES
+    from .signing import Blob as Blob
+    from .signing import SignatureManifest as SignatureManifest
+    from .signing import SignedPayload as SignedPayload
+    from .signing import SignedStatement as SignedStatement
+    from .signing import TagManifest as TagManifest
+    from .signing import sign_payload as sign_payload
+    from .signing import sign_statement as sign_statement
     from .trust_root import TrustRoot as TrustRoot
     from .verdict import Rejection as Rejection
     from .verdict import Verdict as Verdict
@@ -43,6 +59,8 @@ __getattr__, __dir__ = lazy_names(
         "key_pairs": ["KeyFiles", "generate_key", "import_key"],
         "keys": ["KeySource", "PublicKey"],
         "policy": ["Policy"],
+        "pki.requests": ["CertificateRequest", "timestamp_request"],
+        "proofs": ["Proofs", "SignatureKey", "check_logged", "log_request", "read_log_answer"],
         "rules": [
             "Identity",
             "NameRule",
@@ -51,8 +69,18 @@ __getattr__, __dir__ = lazy_names(
             "Rule",
             "SignedManifests",
         ],
-        "search": ["Repository", "is_signature_layer"],
+        "search": ["Repository", "is_signature_layer", "signature_tag"],
         "signers": ["Signer"],
+        "signing": [
+            "PREDICATE_TYPES",
+            "Blob",
+            "SignatureManifest",
+            "SignedPayload",
+            "SignedStatement",
+            "TagManifest",
+            "sign_payload",
+            "sign_statement",
+        ],
         "trust_root": ["TrustRoot"],
         "verdict": ["Rejection", "Verdict", "VerifiedAttestation", "VerifiedSignature", "distinct"],
     },

@@ -245,6 +245,15 @@ def _read_timestamp(document: Document) -> bytes:
     return octets(document, "signedTimestamp", MAX_TIMESTAMP)
 
 
+def read_log_entry(document: Document) -> LogEntry:
+    """Return a log entry in the form of bundles (v0.3).
+
+    Raises:
+        InvalidArgument: The document is not an entry with an inclusion proof.
+    """
+    return _read_entry(document, 3)
+
+
 def _read_entry(document: Document, version: int) -> LogEntry:
     check_fields(
         document,

@@ -5,6 +5,9 @@ Source: https://github.com/secure-systems-lab/dsse (protocol.md, envelope.md).
 
 from __future__ import annotations
 
+import base64
+import json
+
 from ..errors import InvalidArgument
 from ..oci.document import Document
 from ..records import record
@@ -36,6 +39,18 @@ class Envelope:
         """The bytes that are signed: the pre-authentication encoding of type and payload."""
         kind = self.payload_type.encode()
         return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(self.payload), self.payload)
+
+    def to_bytes(self) -> bytes:
+        """Return the envelope as JSON."""
+        return json.dumps(self.to_json(), separators=(",", ":")).encode()
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object."""
+        return {
+            "payload": base64.b64encode(self.payload).decode(),
+            "payloadType": self.payload_type,
+            "signatures": [{"sig": base64.b64encode(each).decode()} for each in self.signatures],
+        }
 
     @classmethod
     def parse(cls, body: bytes, what: str = "the DSSE envelope") -> Envelope:

@@ -22,7 +22,8 @@ else:
 
 #: The maximum size of a policy file in bytes.
 _MAX_FILE = 1 << 20
-_RULE_KEYS = (
+#: The keys of a rule.
+RULE_KEYS = (
     "pattern", "keys", "identities", "trust_root", "threshold", "log", "timestamp", "annotations",
     "attestations", "max_age", "signed", "name", "accept", "reject",
 )  # fmt: skip
@@ -75,7 +76,7 @@ class _PolicyFile:
         return rules
 
     def _read_rule(self, document: Document) -> tuple[str, Rule]:
-        self._check_keys(document, _RULE_KEYS)
+        self._check_keys(document, RULE_KEYS)
         try:
             rule = Rule(
                 keys=[self._folder / key for key in document.texts("keys")],

@@ -18,7 +18,10 @@ from .verdict import Rejection
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE_ENVELOPE = "application/vnd.dsse.envelope.v1+json"
-_BUNDLE = "application/vnd.dev.sigstore.bundle"
+#: The media type of the bundles that cosign 3 writes.
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+#: The prefix of the media types of all versions of bundles.
+_BUNDLES = "application/vnd.dev.sigstore.bundle"
 
 #: The maximum number of manifests that are read for one image, and of layers of one manifest.
 #: cosign allows 1,000 of both (CVE-2023-46737, CVE-2024-29902).
@@ -30,7 +33,7 @@ _MAX_TOTAL = 256 << 20
 
 #: Artifact types of referrers that can be signatures. In the index under the fallback tag, cosign
 #: 3.1 writes the type of the empty config.
-_ARTIFACT_TYPES = (_BUNDLE, "application/vnd.dev.cosign.artifact.", "application/vnd.oci.empty.")
+_ARTIFACT_TYPES = (_BUNDLES, "application/vnd.dev.cosign.artifact.", "application/vnd.oci.empty.")
 
 
 class Repository(Protocol):
@@ -70,7 +73,7 @@ class Candidate:
     @property
     def is_bundle(self) -> bool:
         """Whether the bytes are a Sigstore bundle."""
-        return self.media_type.startswith(_BUNDLE)
+        return self.media_type.startswith(_BUNDLES)
 
 
 def signature_tag(digest: str, suffix: str) -> str:
@@ -80,7 +83,7 @@ def signature_tag(digest: str, suffix: str) -> str:
 
 def is_signature_layer(media_type: str) -> bool:
     """Return whether a layer of this media type can be a signature or an attestation."""
-    return media_type in (SIMPLE_SIGNING, DSSE_ENVELOPE) or media_type.startswith(_BUNDLE)
+    return media_type in (SIMPLE_SIGNING, DSSE_ENVELOPE) or media_type.startswith(_BUNDLES)
 
 
 def find_candidates(
@@ -96,7 +99,7 @@ def find_candidates(
     reader = _ManifestReader(repository, target.digest)
     listed = [each for each in repository.referrers(target) if _may_be_signature(each)]
     # Bundles come first, because other referrers are signatures only seldom.
-    listed.sort(key=lambda each: not each.artifact_type.startswith(_BUNDLE))
+    listed.sort(key=lambda each: not each.artifact_type.startswith(_BUNDLES))
     if len(listed) > MAX_MANIFESTS:
         yield Rejection("referrers", f"only the first {MAX_MANIFESTS} of {len(listed)} are read")
     for descriptor in listed[:MAX_MANIFESTS]:

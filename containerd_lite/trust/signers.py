@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, PermissionDenied
@@ -45,14 +45,23 @@ class Signer:
         sign: A function that signs, for example in a hardware module or in a cloud's key
             management service.
         public: The public key.
+        certificates: The certificate of the key and its chain, in DER. Default: the key has none.
 
     Attributes:
         public: The public key.
+        certificates: The certificate of the key and its chain, in DER.
     """
 
-    def __init__(self, sign: SignFunction, public: PublicKey) -> None:
+    def __init__(
+        self, sign: SignFunction, public: PublicKey, certificates: Sequence[bytes] = ()
+    ) -> None:
         self._sign = sign
         self.public = public
+        self.certificates = tuple(certificates)
+
+    def with_certificates(self, certificates: Sequence[bytes]) -> Signer:
+        """Return a signer with the same key and with certificates."""
+        return Signer(self._sign, self.public, certificates)
 
     @classmethod
     def from_pem(cls, pem: bytes, password: str | bytes | None = None) -> Signer:

@@ -72,6 +72,7 @@ def rooms(told: dict[str, object]) -> set[str]:
     names = {name for name in modules if not name.endswith(VERBS)} - set(packages)
     inside = {name.split(".")[1] for name in names if name.startswith("containerd_lite.")}
     others = {"h2", "hpack", "google.protobuf", "urllib3", "grpc", "rich", "ssl", "http.client"}
+    others |= {"cryptography", "nacl", "rfc3161_client"}
     return inside | (others & set(modules))
 
 
@@ -123,6 +124,21 @@ def test_a_layout_loads_nothing_of_a_daemon(tmp_path: Path) -> None:
     )
     of_daemons = {"wire", "services", "schema", "transport", "runtime", "client"}
     assert rooms(told) & (of_daemons | {"h2", "hpack", "google.protobuf", "grpc", "rich"}) == set()
+
+
+def test_policies_are_loaded_when_one_is_given(tmp_path: Path) -> None:
+    code = (
+        f"layout = containerd_lite.Layout({str(tmp_path)!r})\n"
+        "from containerd_lite import Registry\n"
+        "for call in (layout.pull, layout.push, layout.fetch_missing):\n"
+        "    try:\n"
+        "        call('localhost:1/nothing')\n"
+        "    except containerd_lite.ContainerdError:\n"
+        "        pass\n"
+    )
+    assert rooms(report(code)) & {"trust", "cryptography"} == set()
+    later = code.replace("call('localhost:1/nothing')", "call('localhost:1/x', policy='/none')")
+    assert "trust" in rooms(report(later.replace("layout.push, ", "")))
 
 
 @pytest.mark.daemon

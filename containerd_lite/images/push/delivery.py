@@ -7,7 +7,7 @@ The root is pushed last, under its name. So a client that finds the name finds a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from ...errors import RegistryError
@@ -50,8 +50,17 @@ class Delivery:
         self._gate = gate
         self._chunk_size = chunk_size
 
-    def run(self, name: str, plan: Plan) -> None:
+    def run(
+        self, name: str, plan: Plan, before_name: Callable[[Descriptor], object] | None = None
+    ) -> None:
         """Push all content of ``plan``, and let ``name`` refer to the root of the plan.
+
+        Args:
+            name: The reference to push to.
+            plan: What to push.
+            before_name: A function that is called with the root when the registry has all content,
+                but before ``name`` refers to the root. If it raises an error, ``name`` stays as it
+                is.
 
         Raises:
             DigestMismatch: ``name`` contains a digest that is not the digest of the root.
@@ -65,6 +74,9 @@ class Delivery:
         indexes = [entry for entry in below if media_types.is_index(entry.media_type)]
         try:
             self._push(plan, indexes, 1)  # one thread, because nested indexes must come first
+            if before_name is not None:
+                self._push(plan, [root], 1)
+                before_name(root)
             self._pusher.name(root, self._body(plan, root), progress=self._report)
         except RegistryError as error:
             if plan.is_sparse and 400 <= error.status < 500:

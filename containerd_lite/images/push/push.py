@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
 from typing import BinaryIO
@@ -14,6 +14,7 @@ from ...oci.document import MAX_DOCUMENT
 from ...oci.reference import Reference
 from ...registry.openers import opener as content_opener
 from ...store.protocol import ContentStore, read_blob
+from .. import signatures
 from ..concurrency import Gate
 from ..gc_labels import source_key
 from ..image import expect_named, name_and_target
@@ -21,7 +22,7 @@ from ..image_backend import ImageBackend
 from ..job import Job
 from ..names import name_of, parse_name
 from ..platforms import Platforms
-from ..resolver import Pusher, using
+from ..resolver import Pusher, PushResolver, using
 from ..via import Via, falling_back, is_for_daemon
 from .delivery import Delivery
 from .plan import Choice, Planner
@@ -53,7 +54,17 @@ def push_image(backend: ImageBackend, request: PushRequest, via: Via) -> Descrip
             max_concurrent_uploads=request.max_concurrent_uploads,
             chunk_size=request.chunk_size,
             sparse=request.sparse,
+            before_name=_signing(registries, request),
         )
+
+
+def _signing(resolver: PushResolver, request: PushRequest) -> Callable[[Descriptor], object] | None:
+    """Return the function that signs the pushed root; ``None`` if nothing is to be signed."""
+    sign = request.sign
+    if sign is None:
+        return None
+    reference = Reference.parse(request.ref)
+    return lambda root: signatures.sign_target(resolver, reference, root, sign)
 
 
 def _push_by_daemon(backend: ImageBackend, request: PushRequest) -> Descriptor:
@@ -78,6 +89,7 @@ def push(
     max_concurrent_uploads: int | None = None,
     chunk_size: int | None = None,
     sparse: bool = False,
+    before_name: Callable[[Descriptor], object] | None = None,
 ) -> Descriptor:
     """Push ``target`` and let ``name`` refer to it in the registry.
 
@@ -96,6 +108,7 @@ def push(
         sparse: Whether an index is pushed unchanged even if some of its manifests are not pushed.
             If ``platforms`` is ``None``, a sparse push skips each manifest whose content is
             incomplete in the store.
+        before_name: As for ``Delivery.run``.
 
     Returns:
         The descriptor that ``name`` refers to now.
@@ -109,7 +122,7 @@ def push(
     choice = Choice(name, platforms, sparse)
     gate = Gate(job, max_concurrent_uploads)
     plan = Planner(contents, choice, job, workers=gate.workers).plan(target)
-    Delivery(contents, pusher, job, gate=gate, chunk_size=chunk_size).run(name, plan)
+    Delivery(contents, pusher, job, gate=gate, chunk_size=chunk_size).run(name, plan, before_name)
     return plan.root
 
 

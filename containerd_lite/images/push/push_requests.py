@@ -13,6 +13,7 @@ from ..resolver import PushResolver
 
 if TYPE_CHECKING:
     from ..signatures.policies import PolicyLike
+    from ..signatures.sign import SignRequest
 
 
 @record(frozen=True)
@@ -27,6 +28,7 @@ class PushRequest:
     progress: ProgressCallback | None = None
     max_concurrent_uploads: int | None = None
     chunk_size: int | None = None
+    sign: SignRequest | None = None
 
     @property
     def platforms(self) -> Platforms | None:
@@ -41,6 +43,7 @@ class PushRequest:
             "resolver": self.resolver,
             "max_concurrent_uploads": self.max_concurrent_uploads,
             "chunk_size": self.chunk_size,
+            "sign": self.sign,
         }
 
 

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ... import images, limits
-from .. import push
+from .. import push, signatures
 from ..base import Verbs
 
 if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
     from ...progress import ProgressCallback
+    from ...trust.signers import Signer
     from ..image import Image, ImageLike
     from ..resolver import PushResolver
     from ..signatures.policies import PolicyLike
+    from ..signatures.sign import SignRequest
     from ..via import Via
 
 
@@ -32,6 +34,7 @@ class PushVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_uploads: int | None = None,
         chunk_size: int | None = None,
+        sign: Signer | SignRequest | None = None,
         via: Via = "client",
     ) -> Descriptor:
         """Push an image to a registry.
@@ -61,6 +64,10 @@ class PushVerbs(Verbs):
                 most 4 are larger than 4 MiB.
             chunk_size: Bytes per chunk of a blob, for proxies that limit the size of requests.
                 Default: a blob is not divided into chunks.
+            sign: The key that signs the image, with the forms and manifests of ``Client.sign``; a
+                ``SignRequest`` for others. The signatures are pushed before ``ref`` refers to the
+                image, so a client that waits for the tag never finds the image unsigned. If a
+                signature cannot be pushed, ``ref`` stays as it is.
             via: As for ``pull``. The daemon cannot push a descriptor, and always pushes all
                 platforms.
 
@@ -88,6 +95,7 @@ class PushVerbs(Verbs):
                 "max_concurrent_uploads", max_concurrent_uploads
             ),
             chunk_size=limits.count("chunk_size", chunk_size),
+            sign=None if sign is None else signatures.sign_request(sign),
         )
         return push.push_image(self._images, request, via)
 

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from .archived import ArchivedSignatures as ArchivedSignatures
     from .policies import PolicyLike as PolicyLike
     from .policies import load_policy as load_policy
+    from .services import SigningServices as SigningServices
+    from .sign import AttachedSignature as AttachedSignature
+    from .sign import SignRequest as SignRequest
+    from .sign import attest_reference as attest_reference
+    from .sign import sign_reference as sign_reference
+    from .sign import sign_request as sign_request
+    from .sign import sign_target as sign_target
     from .verification import Guard as Guard
     from .verification import verify_by_resolver as verify_by_resolver
     from .verification import verify_image as verify_image
@@ -19,6 +26,15 @@ __getattr__, __dir__ = lazy_names(
     {
         "archived": ["ArchivedSignatures"],
         "policies": ["PolicyLike", "load_policy"],
+        "services": ["SigningServices"],
+        "sign": [
+            "AttachedSignature",
+            "SignRequest",
+            "attest_reference",
+            "sign_reference",
+            "sign_request",
+            "sign_target",
+        ],
         "verification": ["Guard", "verify_by_resolver", "verify_image"],
     },
 )

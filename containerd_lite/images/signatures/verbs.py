@@ -1,18 +1,24 @@
-"""The verb ``verify_signatures`` of clients and layouts."""
+"""The verbs of clients and layouts for signatures: verify, sign and attest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ... import images
+from .. import signatures
 from ..base import Verbs
 
 if TYPE_CHECKING:
+    from ...progress import ProgressCallback
+    from ...trust.rules import SignedManifests
+    from ...trust.signers import Signer
     from ...trust.verdict import Verdict
     from ..image import Image
-    from ..resolver import Resolver
+    from ..resolver import PushResolver, Resolver
     from .policies import PolicyLike
+    from .services import SigningServices
+    from .sign import AttachedSignature, SignatureForm
 
 
 class SignatureVerbs(Verbs):
@@ -54,3 +60,100 @@ class SignatureVerbs(Verbs):
         return images.verify_signatures(
             self._images, source, policy, platform=platform, resolver=resolver
         )
+
+    def sign(
+        self,
+        ref: str,
+        signer: Signer,
+        *,
+        form: SignatureForm = "both",
+        manifests: SignedManifests = "both",
+        annotations: Mapping[str, str] | None = None,
+        services: SigningServices | None = None,
+        resolver: PushResolver | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> tuple[AttachedSignature, ...]:
+        """Sign an image in a registry, and attach the signatures to it.
+
+        Signatures of others stay. A manifest that the same key has signed already, with the same
+        name and annotations, gets no second signature under cosign's tag.
+
+        Args:
+            ref: The reference of the image. If it has a digest, this digest is signed.
+            signer: The key, such as ``Signer.from_file("cosign.key", password)``.
+            form: Where the signatures are stored. ``"tag"``: under cosign's tag, which cosign 2 and
+                skopeo read. ``"referrer"``: as a bundle in a referrer of the image, which cosign 3
+                reads. ``"both"``: cosign 3 reads both.
+            manifests: Which manifests of an image with an index are signed. ``"index"``: the index,
+                which is what cosign verifies. ``"platforms"``: each manifest that it lists, which
+                is what skopeo verifies. ``"both"``: all of them.
+            annotations: Further parts of what is signed, such as the number of a build.
+            services: The transparency log and the timestamp authority that prove the time of the
+                signatures. A signer with a certificate needs them. Default: none.
+            resolver: As for ``push``.
+            progress: As for ``push``.
+
+        Returns:
+            For each signature: what it signs, and where it is.
+
+        Raises:
+            NotFound: The image does not exist.
+            RegistryUnauthorized: The registry refuses access.
+            Conflict: Other clients overwrote the signatures again and again.
+            InvalidArgument: An argument is invalid.
+        """
+        request = signatures.SignRequest(
+            signer=signer,
+            form=form,
+            manifests=manifests,
+            annotations=dict(annotations or {}),
+            progress=progress,
+            services=services,
+        )
+        return signatures.sign_reference(ref, request, resolver)
+
+    def attest(
+        self,
+        ref: str,
+        predicate: Mapping[str, object],
+        type: str,
+        signer: Signer,
+        *,
+        form: SignatureForm = "referrer",
+        annotations: Mapping[str, str] | None = None,
+        services: SigningServices | None = None,
+        resolver: PushResolver | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> tuple[AttachedSignature, ...]:
+        """Attach a signed attestation to an image in a registry.
+
+        Args:
+            ref: The reference of the image. If it refers to an index, the attestation is about the
+                index.
+            predicate: What is stated about the image, such as an SBOM. It must fit into JSON.
+            type: The type of the predicate: a URI, or a word that cosign knows (``"spdxjson"``,
+                ``"slsaprovenance1"``, ``"cyclonedx"``, ``"vuln"``, ``"openvex"``).
+            signer: The key.
+            form: As for ``sign``.
+            annotations: Annotations of the attestation's subject.
+            services: As for ``sign``.
+            resolver: As for ``push``.
+            progress: As for ``push``.
+
+        Returns:
+            Where the attestation is.
+
+        Raises:
+            NotFound: The image does not exist.
+            RegistryUnauthorized: The registry refuses access.
+            Conflict: Other clients overwrote the attestations again and again.
+            InvalidArgument: An argument is invalid.
+        """
+        request = signatures.SignRequest(
+            signer=signer,
+            form=form,
+            annotations=dict(annotations or {}),
+            progress=progress,
+            services=services,
+        )
+        return signatures.attest_reference(ref, type, predicate, request, resolver)

@@ -82,7 +82,9 @@ class Guard:
         verdicts: list[Verdict] = []
         for policy in self.policies:
             pattern, rules = policy.rules_for(reference)
-            roots = [target, *_manifests(watched, target, platforms, rules)]
+            roots = [target]
+            if media_types.is_index(target.media_type) and any(r.signed != "index" for r in rules):
+                roots += manifests_of(watched, target, platforms or Platforms(None))
             for root in roots:
                 wanted = [rule for rule in rules if _applies(rule, root, target)]
                 judged = JudgedImage(reference, root)
@@ -152,22 +154,15 @@ def _applies(rule: Rule, manifest: Descriptor, root: Descriptor) -> bool:
     return rule.signed == "both" or (rule.signed == "index") == (manifest is root)
 
 
-def _manifests(
-    repository: Repository, target: Descriptor, platforms: Platforms | None, rules: Sequence[Rule]
+def manifests_of(
+    repository: Repository, target: Descriptor, platforms: Platforms
 ) -> Sequence[Descriptor]:
-    """Return the manifests that an index lists for the platforms.
-
-    The result is empty for a manifest, and if no rule wants the manifests signed.
-    """
-    if not media_types.is_index(target.media_type) or all(r.signed == "index" for r in rules):
-        return ()
+    """Return the manifests that an index and the indexes in it list for the platforms."""
     found: list[Descriptor] = []
     indexes = [target]
     for index in indexes:  # nested indexes are appended
         document = parse(repository.read(index, MAX_DOCUMENT), index.media_type)
-        for child in wanted_children(
-            document, platforms or Platforms(None), target.digest, is_root=index is target
-        ):
+        for child in wanted_children(document, platforms, target.digest, is_root=index is target):
             (indexes if media_types.is_index(child.media_type) else found).append(child)
         if len(indexes) > _MAX_INDEXES:
             raise InvalidArgument(f"{target.digest} has more than {_MAX_INDEXES} nested indexes")
