@@ -126,7 +126,7 @@ def check_included(
         entry: The entry. Its promise was verified by ``promised_time``.
         logs: The logs of the trusted root.
         times: The times at which the signature existed. The log must have been in use at one of
-            them. If there are none, the log must be one whose use does not end.
+            them. Without times, a log counts only if its use does not end.
 
     Raises:
         InvalidArgument: The checkpoint is malformed.
