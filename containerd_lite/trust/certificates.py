@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from ..records import field, record
 
-#: What a subject is: an e-mail address, a URI, or a user name of the issuer's.
+#: The kind of a subject: an e-mail address, a URI, or a user name at the issuer.
 SubjectType = Literal["email", "uri", "username"]
 #: A property of a build, as GitHub, GitLab and other services state it.
 Claim = Literal[

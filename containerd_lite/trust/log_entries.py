@@ -126,7 +126,7 @@ def check_included(
         entry: The entry. Its promise was verified by ``promised_time``.
         logs: The logs of the trusted root.
         times: The times at which the signature existed. The log must have been in use at one of
-            them. If there are none, the log must be one whose use does not end.
+            them. Without times, a log counts only if its use does not end.
 
     Raises:
         InvalidArgument: The checkpoint is malformed.
@@ -135,11 +135,10 @@ def check_included(
     time = datetime.fromtimestamp(entry.integrated_time, timezone.utc) if entry.promise else None
     proof = entry.proof
     if proof is None:
-        if time is None or (entry.kind, entry.version) in _VERSION_2:
+        if time is None:
             raise SignatureError("the log entry has no inclusion proof")
         return CheckedEntry(entry.log_id, entry.index, time)
-    is_version_2 = (entry.kind, entry.version) in _VERSION_2
-    if is_version_2 and entry.index != proof.index:
+    if (entry.kind, entry.version) in _VERSION_2 and entry.index != proof.index:
         raise SignatureError("the log entry and its inclusion proof have different indexes")
     checkpoint = LogCheckpoint.parse(proof.checkpoint)
 

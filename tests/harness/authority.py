@@ -85,6 +85,9 @@ def key_usage(*, signs: bool = True, is_ca: bool = False) -> x509.KeyUsage:
     )
 
 
+_KEY_USAGE = key_usage()
+
+
 def extension(number: int, text: str) -> tuple[x509.ExtensionType, bool]:
     """An extension of Fulcio's: raw text up to number 6, then in DER."""
     value = text.encode() if number <= 6 else der.utf8_string(text)
@@ -316,14 +319,14 @@ class World:
         with_sct: bool = True,
         extensions: Sequence[tuple[x509.ExtensionType, bool]] | None = None,
         usages: Sequence[ObjectIdentifier] = (CODE_SIGNING,),
-        usage: x509.KeyUsage | None = None,
+        usage: x509.KeyUsage | None = _KEY_USAGE,
         **period: Any,
     ) -> bytes:
         """A certificate as Fulcio issues it, in DER."""
         issuer = ca or self.ca
         serial = x509.random_serial_number()
         parts: list[tuple[x509.ExtensionType, bool]] = [
-            *([(usage or key_usage(), True)]),
+            *([(usage, True)] if usage else []),
             *([(x509.ExtendedKeyUsage(usages), False)] if usages else []),
             (x509.SubjectAlternativeName(names or [EMAIL]), True),
             *([extension(1, ISSUER), extension(8, ISSUER)] if extensions is None else extensions),

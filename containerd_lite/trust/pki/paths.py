@@ -71,7 +71,7 @@ def check_path(
 def _build(
     leaf: x509.Certificate, chain: Sequence[x509.Certificate], time: datetime
 ) -> Sequence[x509.Certificate]:
-    """Return the path at a time, leaf first. Raises VerificationError if there is none."""
+    """Return the path at a time, leaf first. Raises VerificationError for an invalid path."""
     verifier = (
         PolicyBuilder()
         .store(Store([chain[-1]]))

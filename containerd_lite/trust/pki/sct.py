@@ -16,11 +16,7 @@ from ..extras import needing
 with needing("cryptography>=45", "checking a certificate"):
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-    from cryptography.x509.certificate_transparency import (
-        LogEntryType,
-        SignedCertificateTimestamp,
-        Version,
-    )
+    from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
 
 if TYPE_CHECKING:
     from ..trust_root import TransparencyLog
@@ -58,15 +54,14 @@ def check_sct(
     for stamp in stamps:
         time = stamp.timestamp.replace(tzinfo=timezone.utc)
         own = [log for log in logs if log.id == stamp.log_id]
+        in_use = [log for log in own if log.period.covers(time)]
         message = _signed_bytes(stamp, certificate.tbs_precertificate_bytes, key, time)
+        if any(log.verifies(stamp.signature, message) for log in in_use):
+            return
         if not own:
             reason = f"the trusted root does not have the log {stamp.log_id.hex()}"
-        elif not any(log.period.covers(time) for log in own):
+        elif not in_use:
             reason = f"the log {own[0].base_url} was not in use"
-        elif stamp.version != Version.v1 or stamp.entry_type != LogEntryType.PRE_CERTIFICATE:
-            reason = "its SCT is of an unknown kind"
-        elif any(log.period.covers(time) and log.verifies(stamp.signature, message) for log in own):
-            return
         else:
             reason = f"its SCT is not by the log {own[0].base_url}"
     raise SignatureError(f"no certificate log promised to list the certificate ({reason})")

@@ -100,13 +100,17 @@ def _read_text(number: int, value: bytes) -> str:
 
 
 def _utf8_string(der: bytes) -> bytes:
-    """Return the content of a UTF8String."""
-    header, length = 2, der[1] if len(der) > 1 else 0
-    if length & 0x80:
-        header = 2 + (length & 0x7F)
-        length = int.from_bytes(der[2:header], "big")
-    content = der[header:]
-    if der[:1] != bytes([_UTF8_STRING]) or len(content) != length or not 2 <= header <= 4:
+    """Return the content of a UTF8String in DER."""
+    is_long = len(der) > 1 and der[1] & 0x80
+    content = der[2 + (der[1] & 0x7F if is_long else 0) :]
+    size = len(content)
+    if size < 0x80:
+        header = bytes([_UTF8_STRING, size])
+    elif size < 0x100:
+        header = bytes([_UTF8_STRING, 0x81, size])
+    else:
+        header = bytes([_UTF8_STRING, 0x82]) + size.to_bytes(2, "big")
+    if der != header + content:
         raise InvalidArgument("an extension of the certificate is not a UTF8String")
     return content
 

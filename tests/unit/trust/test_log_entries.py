@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from containerd_lite.errors import ContainerdError, InvalidArgument, SignatureError
+from containerd_lite.records import replace
 from containerd_lite.trust.bundles import Bundle, LogEntry
 from containerd_lite.trust.dsse import IN_TOTO, Envelope
 from containerd_lite.trust.entry_bodies import LoggedSigner
@@ -299,6 +300,23 @@ def test_a_log_was_in_use_at_the_time_of_the_signature(
         check(entry, log.trusted(**period))
 
 
+def test_a_promised_time_is_in_the_period_of_the_log() -> None:
+    """Even if another time is."""
+    entry, log = add("dsse 0.0.1")
+    period = {"start": TIME + HOUR}
+    with pytest.raises(SignatureError, match="not in use"):
+        promised_time(read(entry), trusted(log.trusted(**period)))
+
+
+def test_an_entry_without_promise_and_proof() -> None:
+    """Bundles have no such entries, but nothing else must accept them."""
+    entry, log = add("dsse 0.0.1")
+    bare = replace(read(entry), promise=b"", proof=None)
+    assert promised_time(bare, trusted(log.trusted())) is None
+    with pytest.raises(SignatureError, match="no inclusion proof"):
+        check_included(bare, trusted(log.trusted()), [TIME])
+
+
 def proof_of(entry: Json) -> Json:
     proof: Json = entry["inclusionProof"]
     return proof
@@ -398,6 +416,12 @@ def test_the_hint_of_the_signature_is_that_of_the_log() -> None:
     text = "\n".join([*lines[:4], note_line(log.host, b"hint", signature)])
     with pytest.raises(SignatureError, match="did not sign the checkpoint"):
         check(with_checkpoint(entry, text), log.trusted())
+
+
+def test_the_origin_of_rekor_1_may_differ_from_the_host_of_the_log() -> None:
+    """By default, all instances have the name of the public instance. The key decides."""
+    entry, log = add("dsse 0.0.1")
+    check(entry, {**log.trusted(), "baseUrl": "https://other.example"})
 
 
 @pytest.mark.parametrize(

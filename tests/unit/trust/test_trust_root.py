@@ -130,6 +130,7 @@ def test_a_trusted_root_is_at_most_4_mib() -> None:
 def test_unknown_fields_are_ignored() -> None:
     parse(changed("operator", "example"))
     parse(changed("tlogs/0/unknown", 1))
+    parse(changed("tlogs/0/un_known", 1))
 
 
 @pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa", "ed25519"])

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from containerd_lite.errors import ContainerdError, InvalidArgument, SignatureError
@@ -16,6 +17,8 @@ from tests.harness.authority import (
     TIME_STAMPING,
     TimestampAuthority,
     World,
+    key_usage,
+    name_of,
     needs_pki,
 )
 from tests.harness.transparency import TIME
@@ -157,6 +160,19 @@ def test_a_timestamp_that_names_another_certificate() -> None:
     for embed in (False, True):
         with pytest.raises(SignatureError, match="no authority of the trusted root"):
             check(other.stamp(SIGNATURE, embed=embed))
+
+
+def test_another_certificate_of_the_same_authority() -> None:
+    """It counts only if the trusted root does not say which certificate signs."""
+    other = TimestampAuthority()
+    usage = x509.ExtendedKeyUsage([TIME_STAMPING])
+    other.certificate = TSA.issuers[-1].issue(
+        other.key, name_of("other"), [(key_usage(), True), (usage, True)]
+    )
+    token = other.stamp(SIGNATURE, embed=True)
+    with pytest.raises(SignatureError, match="no authority of the trusted root"):
+        check(token)
+    assert check(token, TSA.trusted(with_signer=False)) == TIME
 
 
 @pytest.mark.parametrize("token", [b"", b"no timestamp", b"\x30\x00", b"\x30\x03\x02\x01\x00"])
