@@ -149,7 +149,7 @@ class _Case:
         ]
         self._signers: set[int] = set()
         self._open = list(rule.attestations)
-        self._wants_evidence = rule.log or rule.timestamp or rule.max_age is not None
+        self._wants_evidence = bool(rule.log or rule.timestamp or rule.max_age is not None)
 
     @property
     def missing(self) -> str:
@@ -205,7 +205,8 @@ class _Case:
                 raise SignatureError("it has no certificate")
             if mismatch := signer.mismatch(checked.identity):
                 raise SignatureError(mismatch)
-        if self.rule.log and not checked.log_indexes:
+        needs_log = key is None if self.rule.log is None else self.rule.log
+        if needs_log and not checked.log_indexes:
             raise SignatureError("it has no entry in a transparency log")
         if self.rule.timestamp and not checked.timestamps:
             raise SignatureError("it has no timestamp")

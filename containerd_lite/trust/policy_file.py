@@ -83,7 +83,7 @@ class _PolicyFile:
                 identities=document.each("identities", self._read_identity),
                 trust_root=self._trust_root(document.text("trust_root")),
                 threshold=document.integer("threshold", 1),
-                log=document.flag("log"),
+                log=document.flag("log") if document.has("log") else None,
                 timestamp=document.flag("timestamp"),
                 annotations=document.table("annotations"),
                 attestations=document.each("attestations", self._read_attestation),

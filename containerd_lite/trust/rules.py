@@ -108,7 +108,8 @@ class Rule:
         trust_root: The authorities and transparency logs that certificates, log entries and
             timestamps must come from.
         threshold: How many of ``keys`` and ``identities`` must have signed the image.
-        log: Whether signatures by ``keys``, too, must have an entry in a transparency log.
+        log: Whether signatures must have an entry in a transparency log. Default: signatures of
+            ``identities`` must have one, and signatures by ``keys`` need none.
         timestamp: Whether signatures must have a timestamp of a timestamp authority.
         annotations: Annotations that signatures must have.
         attestations: Attestations that the image must have, signed by one of the signers.
@@ -130,7 +131,7 @@ class Rule:
     identities: Sequence[Identity] = ()
     trust_root: TrustRoot | None = None
     threshold: int = 1
-    log: bool = False
+    log: bool | None = None
     timestamp: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
     attestations: Sequence[RequiredAttestation] = ()

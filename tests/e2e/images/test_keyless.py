@@ -86,7 +86,11 @@ def test_a_person(ref: str, sigstore: Sigstore, case: str) -> None:
     generation, rekor, timestamps = SERVICES[case]
     signer = sigstore.issuer.email()
     Cosign(generation, sigstore.services(rekor=rekor, timestamps=timestamps)).sign(ref, signer)
-    (signature,) = verify(sigstore, ref, signer).signatures
+    if rekor is None:
+        with pytest.raises(Untrusted, match="transparency log"):
+            verify(sigstore, ref, signer)
+    log = None if rekor else False  # by default, a signer without a key needs a log entry
+    (signature,) = verify(sigstore, ref, signer, log=log).signatures
     identity = signature.identity
     assert identity is not None
     assert (identity.subject, identity.issuer) == (signer.subject, signer.issuer)
@@ -99,14 +103,14 @@ def test_a_person(ref: str, sigstore: Sigstore, case: str) -> None:
     ):
         with pytest.raises(Untrusted, match=message):
             verify(sigstore, ref, wrong)
-    assert verify(sigstore, ref, signer, max_age=3600).signatures
+    assert verify(sigstore, ref, signer, log=log, max_age=3600).signatures
     demands: dict[str, bool] = {"log": rekor is not None, "timestamp": timestamps}
     for name, is_there in demands.items():
         if is_there:
-            assert verify(sigstore, ref, signer, **{name: True}).signatures
+            assert verify(sigstore, ref, signer, **{"log": log, name: True}).signatures
         else:
             with pytest.raises(Untrusted, match=name):
-                verify(sigstore, ref, signer, **{name: True})
+                verify(sigstore, ref, signer, **{"log": log, name: True})
 
 
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
@@ -201,7 +205,8 @@ def test_cosign_verifies_what_is_signed_without_a_key(
     assert judge.verify_attestation(ref, identity, "spdxjson").check()
     assert not judge.verify(ref, replace(identity, subject="other@example.test")).ok
     wanted = RequiredAttestation("https://spdx.dev/Document")
-    verdict = verify(sigstore, ref, identity, attestations=[wanted], annotations={"a": "b"})
+    demands = {"attestations": [wanted], "annotations": {"a": "b"}, "log": rekor is not None}
+    verdict = verify(sigstore, ref, identity, **demands)
     assert len(verdict.signatures[0].log_indexes) == (rekor is not None)
 
 
