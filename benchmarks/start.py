@@ -68,15 +68,15 @@ class Installed:
 
 
 @contextmanager
-def installed() -> Iterator[Installed]:
+def installed(extra: str = "") -> Iterator[Installed]:
     """Install the last commit of the repository into a new virtual environment."""
     with tempfile.TemporaryDirectory() as name:
         subprocess.run([sys.executable, "-m", "venv", name], check=True)
         # Build from a clone, because setuptools would leave its files in the repository.
         source = Path(name) / "source"
         subprocess.run(["git", "clone", "-q", str(_ROOT), str(source)], check=True)
-        pip = [str(Path(name) / "bin" / "python"), "-m", "pip", "install", "-q", str(source)]
-        subprocess.run(pip, check=True)
+        pip = [str(Path(name) / "bin" / "python"), "-m", "pip", "install", "-q"]
+        subprocess.run([*pip, f"{source}[{extra}]" if extra else str(source)], check=True)
         yield Installed(Path(name))
 
 
