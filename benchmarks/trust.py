@@ -4,11 +4,11 @@ Usage:
 
     TMPDIR=/dev/shm python -m benchmarks.trust [--rounds 11]
 
-cosign 3 is a process each time, as its users call it. "in a running process" is a library call, with
-a new resolver each time. The rows "a new process" install the last commit of the repository with the
-extra ``trust`` into a new virtual environment. Rows without a key need the servers of a sigstore,
-which Go builds; without them, they are left out. A ratio in a table is the time of the first row
-divided by that of this row.
+cosign 3 is a process each time, as its users call it. A verdict is a call in a running process,
+with a new resolver each time. New processes run the last commit of the repository, installed
+with the extra ``trust`` into a new virtual environment. Rows without a key need the servers of a
+sigstore, which Go builds; without them, they are left out. A ratio in a table is the time of the
+first row divided by that of this row.
 """
 
 from __future__ import annotations
@@ -110,9 +110,10 @@ def _by_key(where: _Images, key: Key, package: Installed) -> dict[str, Run]:
     descriptor = _descriptor_of(ref)
 
     def verifier() -> int:
+        program = str(package.folder / "bin" / "containerd-lite-verify")
+        options = ["-digest", descriptor["digest"], "-stdin-media-type", _DESCRIPTOR_TYPE]
         subprocess.run(
-            [str(package.folder / "bin" / "containerd-lite-verify"), "-name", ref]
-            + ["-digest", descriptor["digest"], "-stdin-media-type", _DESCRIPTOR_TYPE],
+            [program, "-name", ref, *options],
             input=images.encode(descriptor),
             env={**os.environ, "CONTAINERD_LITE_POLICY": path},
             check=True,

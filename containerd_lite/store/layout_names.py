@@ -15,6 +15,14 @@ from .layout_store import LayoutStore
 REF_NAME = "org.opencontainers.image.ref.name"
 #: containerd's annotation of an entry in an index. Its value is the full name of the image.
 IMAGE_NAME = "io.containerd.image.name"
+#: The annotation by which ``cosign save`` says what an entry is, and its values for content that is
+#: attached to the image, by the suffix of the tags of cosign.
+KIND = "kind"
+COSIGN_KINDS = {
+    "sig": "dev.cosignproject.cosign/sigs",
+    "att": "dev.cosignproject.cosign/atts",
+    "sbom": "dev.cosignproject.cosign/sboms",
+}
 
 
 class LayoutNames:

@@ -134,6 +134,10 @@ class Cosign:
             flags += ["--new-bundle-format", f"--trusted-root={self._files()[1]}"]
         return self._verify("verify-blob", signer, *flags, digest)
 
+    def save(self, ref: str, folder: Path) -> Result:
+        """Write an image and what is attached to it to a folder, which becomes a layout."""
+        return self._call("save", f"--dir={folder}", ref).check()
+
     def _sign(
         self,
         command: str,

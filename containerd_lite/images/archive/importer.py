@@ -27,7 +27,7 @@ from ...records import replace
 from ...store.documents import read_document
 from ...store.layers import PlainStream
 from ...store.layout_index import parse_index
-from ...store.layout_names import IMAGE_NAME, REF_NAME
+from ...store.layout_names import COSIGN_KINDS, IMAGE_NAME, KIND, REF_NAME
 from ...store.protocol import ContentStore, read_blob
 from .. import daemon, signatures
 from ..gc_labels import SUBJECT, child_labels
@@ -194,13 +194,18 @@ def _targets_by_name(entries: Iterable[Descriptor], ref: str | None) -> dict[str
         check_name(name, target, {})
         if name and found.setdefault(name, target).digest != target.digest:
             raise InvalidArgument(f"the archive has two images called {quoted(name)}")
-        if not full and not short and SUBJECT not in annotations:
+        if not full and not short and not _is_attached(annotations):
             nameless.append(target)
         if len(found) > _MAX_NAMES:
             raise InvalidArgument(f"the archive has more than {_MAX_NAMES} names of images")
     if base is not None and len(nameless) == 1 and not found:
         found[str(base)] = nameless[0]
     return found
+
+
+def _is_attached(annotations: Mapping[str, str]) -> bool:
+    """Return whether an entry is a referrer or a signature, not an image of its own."""
+    return SUBJECT in annotations or annotations.get(KIND) in COSIGN_KINDS.values()
 
 
 def _name_of_ref_name(base: Reference | None, short: str) -> str:

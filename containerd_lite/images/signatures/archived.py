@@ -9,6 +9,7 @@ from ...oci.descriptor import Descriptor
 from ...oci.manifest import MAX_DEPTH, Index
 from ...oci.reference import Reference
 from ...store.documents import read_document
+from ...store.layout_names import COSIGN_KINDS, KIND
 from ...store.protocol import ContentStore, read_blob
 from ...trust import Verdict, is_signature_layer, reference_of
 from ..platforms import Platforms
@@ -17,9 +18,6 @@ from .verification import Guard
 
 #: The tags of signatures, attestations and lists of referrers.
 _SIGNATURE_TAG = re.compile(r"sha256-[0-9a-f]{64}(\.sig|\.att|\.sbom)?")
-#: The annotations by which ``cosign save`` marks the entries of ``index.json``.
-_KIND = "kind"
-_KINDS = {"sig": "dev.cosignproject.cosign/sigs", "att": "dev.cosignproject.cosign/atts"}
 
 
 class ArchivedSignatures:
@@ -81,8 +79,8 @@ class ArchivedSignatures:
         found = self._targets.get(f"{reference.name}:{tag}")
         if found is not None:
             return found
-        kind = _KINDS.get(tag.rpartition(".")[2])
-        marked = (each for each in self._entries if kind and each.annotations.get(_KIND) == kind)
+        kind = COSIGN_KINDS.get(tag.rpartition(".")[2])
+        marked = (each for each in self._entries if kind and each.annotations.get(KIND) == kind)
         return next(marked, None)
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
