@@ -3,8 +3,8 @@ tests.harness.fetch [NAME…]`.
 
 One program at a time gets into the cache folder, and is not fetched again. A name is a generation
 of containerd, such as 2.3, `crictl`, `registry`, 2.4+runc1.5 (its runc), a server of a sigstore,
-such as `fulcio`, or a program of Debian's. Exit with 1 if one of them cannot be had.
-"""
+such as `fulcio`, `sigstore-python`, or a program of Debian's. Exit with 1 if one of them cannot
+be had.
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from . import Unavailable, debian, generations, golang
+from . import Unavailable, debian, generations, golang, sigstore_python
 
 
 def _work() -> dict[str, Callable[[], object]]:
@@ -24,6 +24,7 @@ def _work() -> dict[str, Callable[[], object]]:
         **{name: partial(debian.program, name) for name in debian.HOMES},
         **{name: partial(generations.find, name) for name in generations.DEBIAN},
         **{name: partial(golang.make, build) for name, build in builds.items()},
+        "sigstore-python": sigstore_python.make,
     }
 
 

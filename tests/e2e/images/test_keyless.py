@@ -18,8 +18,12 @@ from containerd_lite.errors import (
     RegistryUnavailable,
     Untrusted,
 )
+from containerd_lite.images import RegistryResolver
 from containerd_lite.images.signatures import SigningServices
+from containerd_lite.images.signatures.repositories import ResolverRepository
 from containerd_lite.images.signatures.sign import SignatureForm
+from containerd_lite.oci.manifest import Manifest, parse
+from containerd_lite.oci.reference import Reference
 from containerd_lite.trust import (
     Identity,
     Policy,
@@ -29,7 +33,7 @@ from containerd_lite.trust import (
     TrustRoot,
     Verdict,
 )
-from tests.harness import Unavailable, debian, images, signing
+from tests.harness import Unavailable, debian, images, signing, sigstore_python
 from tests.harness.cosign import PROGRAMS, Cosign
 from tests.harness.keypairs import KeyPair
 from tests.harness.registry import Registry
@@ -249,3 +253,37 @@ def test_services_that_refuse_or_are_away(ref: str, sigstore: Sigstore) -> None:
         NOWHERE.sign(ref, key, services=wrong)
     with pytest.raises(InvalidArgument):
         SigningServices(rekor_version=3)
+
+
+@pytest.mark.parametrize(("rekor", "timestamps"), [(2, True), (1, False), (1, True)])
+def test_sigstore_python_verifies_what_is_signed_without_a_key(
+    ref: str, sigstore: Sigstore, rekor: int, timestamps: bool, tmp_path: Path
+) -> None:
+    identity = sigstore.issuer.email()
+    services = services_of(sigstore, rekor, timestamps)
+    NOWHERE.sign(
+        ref,
+        services.certify(sigstore.fulcio_url, identity.token.read_text()),
+        form="referrer",
+        services=services,
+    )
+    bundle = tmp_path / "bundle.json"
+    bundle.write_bytes(only_bundle(ref))
+    try:
+        found = sigstore_python.verify(bundle, sigstore.trusted_root, identity)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    assert ref.partition("@sha256:")[2] in found.check().stdout
+    stranger = replace(identity, subject="other@example.test")
+    assert not sigstore_python.verify(bundle, sigstore.trusted_root, stranger).ok
+
+
+def only_bundle(ref: str) -> bytes:
+    """Return the only bundle of an image."""
+    with RegistryResolver() as resolver:
+        name, target = resolver.resolve(ref)
+        repository = ResolverRepository(resolver, Reference.parse(name))
+        (referrer,) = repository.referrers(target)
+        manifest = parse(repository.read(referrer, 1 << 20))
+        assert isinstance(manifest, Manifest)
+        return repository.read(manifest.layers[0], 1 << 20)
