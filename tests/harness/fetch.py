@@ -5,6 +5,7 @@ One program at a time gets into the cache folder, and is not fetched again. A na
 of containerd, such as 2.3, `crictl`, `registry`, 2.4+runc1.5 (its runc), a server of a sigstore,
 such as `fulcio`, `sigstore-python`, or a program of Debian's. Exit with 1 if one of them cannot
 be had.
+"""
 
 from __future__ import annotations
 
