@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 #: The names of the loggers, relative to the package's logger.
-NAMES = ("images", "registry", "runtime", "transport", "wire")
+NAMES = ("images", "registry", "runtime", "transport", "trust", "wire")
 #: The environment variable that enables loggers. The value ``1`` enables all loggers. The value can
 #: also be a list of names from ``NAMES``, separated by commas.
 VARIABLE = "CONTAINERD_LITE_DEBUG"

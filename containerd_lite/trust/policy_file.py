@@ -30,7 +30,7 @@ RULE_KEYS = (
 _IDENTITY_KEYS = ("issuer", "subject", "claims")
 
 
-def read_rules(path: str | os.PathLike[str]) -> dict[str, Rule]:
+def read_rules(path: str | os.PathLike[str]) -> dict[str, list[Rule]]:
     """Return the rules in a TOML file, by the patterns of their repositories.
 
     Paths of keys and trust roots are relative to the folder of the file.
@@ -61,16 +61,14 @@ class _PolicyFile:
         self._what = what
         self._roots: dict[str, TrustRoot] = {}
 
-    def read(self, fields: Mapping[str, object]) -> dict[str, Rule]:
+    def read(self, fields: Mapping[str, object]) -> dict[str, list[Rule]]:
         """Return the rules in the file."""
         document = self._table(dict(fields), self._what, ("version", "rule"))
         if document.integer("version") != 1:
             raise InvalidArgument(f"{self._what} does not have the version 1")
-        rules: dict[str, Rule] = {}
+        rules: dict[str, list[Rule]] = {}
         for pattern, rule in document.each("rule", self._read_rule):
-            if pattern in rules:
-                raise InvalidArgument(f"{self._what} has two rules for {quoted(pattern)}")
-            rules[pattern] = rule
+            rules.setdefault(pattern, []).append(rule)
         if not rules:
             raise InvalidArgument(f"{self._what} has no rule", remedy="Add a table [[rule]]")
         return rules

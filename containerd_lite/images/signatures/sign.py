@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _Signed = TypeVar("_Signed", SignedPayload, SignedStatement)
 
-_LOGGER = logging.getLogger("containerd_lite.images")
+_LOGGER = logging.getLogger(__package__)
 
 #: Where a signature is stored: under cosign's tag, as a referrer of the image, or both.
 SignatureForm = Literal["tag", "referrer", "both"]

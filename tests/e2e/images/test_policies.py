@@ -191,6 +191,17 @@ def test_no_layer_is_fetched_before_the_verdict(registry: Registry, tmp_path: Pa
     assert not list((tmp_path / "store").rglob("sha256/*"))
 
 
+def test_a_resumed_pull_is_verified_again(registry: Registry, tmp_path: Path) -> None:
+    ref = push_signed(registry, "policy/resumed", ONE, [])
+    layout = Layout(tmp_path / "store", policy=POLICY)
+    for _ in range(2):
+        with pytest.raises(Unsigned):
+            layout.pull(ref, resume=True)
+    Layout(tmp_path / "store").fetch(ref)
+    with pytest.raises(Unsigned):  # although all content is here
+        layout.pull(ref, resume=True)
+
+
 def test_a_call_tightens_the_policy_of_its_client(registry: Registry, tmp_path: Path) -> None:
     ref = push_signed(registry, "policy/tight", ONE, [KEY])
     loose = Policy({"**": Rule(accept=True)})

@@ -189,10 +189,11 @@ def test_files_with_mistakes_are_refused_by_name(tmp_path: Path, text: str, mess
         load(tmp_path, text)
 
 
-def test_two_rules_for_one_pattern_are_refused(tmp_path: Path) -> None:
-    rule = '[[rule]]\npattern = "**"\naccept = true\n'
-    with pytest.raises(InvalidArgument, match="two rules"):
-        load(tmp_path, f"version = 1\n{rule}{rule}")
+def test_all_rules_of_a_pattern_hold(tmp_path: Path) -> None:
+    (tmp_path / "a.pub").write_text(KEY.public.to_pem())
+    rules = '[[rule]]\npattern = "**"\naccept = true\n[[rule]]\npattern = "**"\nkeys = ["a.pub"]'
+    policy = load(tmp_path, f"version = 1\n{rules}")
+    assert policy == Policy({"**": [ACCEPT, signed()]})
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "large", "device"])
