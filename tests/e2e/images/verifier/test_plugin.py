@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from containerd_lite import Client
-from containerd_lite.errors import ContainerdError
 from tests.e2e import cri
 from tests.e2e.images.verifier.programs import Program, push_signed, write_policy
-from tests.harness import Unavailable, golang, images
+from tests.e2e.images.verifier.pulls import pull_by_client, pull_by_cri, pull_by_ctr
+from tests.harness import Unavailable, images
 from tests.harness.cosign import Cosign
 from tests.harness.daemon import Daemon
 from tests.harness.keypairs import KeyPair
@@ -24,7 +23,6 @@ pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
 
 KEY, OTHER = KeyPair.generate(), KeyPair.generate()
 ONE = images.scratch({"one": b"1"})
-SECONDS = 30
 
 _PLUGIN = """
 [plugins."io.containerd.image-verifier.v1.bindir"]
@@ -61,32 +59,6 @@ def verified(daemon: Daemon, tmp_path: Path, registry: Registry) -> Iterator[Ver
     extra = cri.config(daemon, "unused") + _PLUGIN.format(json.dumps(str(folder)))
     with Daemon(daemon.generation, cri=True, extra=extra) as own:
         yield Verified(own, folder)
-
-
-def pull_by_ctr(daemon: Daemon, ref: str) -> str:
-    """Pull an image; return what the program says about a failure, or an empty string."""
-    done = daemon.ctr("images", "pull", "--plain-http", ref, check=False)
-    return done.stderr.decode() if done.returncode else ""
-
-
-def pull_by_client(daemon: Daemon, ref: str) -> str:
-    with Client(daemon.address, namespace=daemon.namespace) as client:
-        try:
-            client.pull(ref, unpack=False, via="daemon")
-        except ContainerdError as error:
-            return str(error)
-        return ""
-
-
-def pull_by_cri(daemon: Daemon, ref: str) -> str:
-    try:
-        program = golang.program(golang.CRICTL, "crictl")
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    endpoints = [f"--{kind}-endpoint={daemon.address}" for kind in ("runtime", "image")]
-    argv = [str(program), "--config=/dev/null", *endpoints, "--timeout=25s", "pull", ref]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS)
-    return done.stderr if done.returncode else ""
 
 
 @pytest.mark.parametrize("pull", [pull_by_ctr, pull_by_client, pull_by_cri])
