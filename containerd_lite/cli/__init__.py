@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .program import main as main
 
 #: Number of allocations after which the garbage collector runs. Python's default is 700.
-_GC_THRESHOLD = 100_000
+GC_THRESHOLD = 100_000
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -31,7 +31,7 @@ def console() -> int:
     settings, the garbage collector would visit all imported objects, during the imports and at the
     end of the process. These visits would take a sixth of the time of ``containerd-lite version``.
     """
-    gc.set_threshold(_GC_THRESHOLD)
+    gc.set_threshold(GC_THRESHOLD)
     try:
         return cli.main()
     finally:

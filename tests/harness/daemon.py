@@ -43,19 +43,21 @@ class Daemon:
         *,
         cri: bool = False,
         extra: str = "",
+        imports: Sequence[Path] = (),
         grpc: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         prefer_path: bool = False,
     ) -> None:
         """Choose a generation.
 
-        `extra` is TOML that is added to the configuration, `env` adds environment variables, and
-        `grpc` adds settings of `[grpc]`, such as `tcp_address` and `tcp_tls_cert`. `cri` enables
-        the Kubernetes plug-in. `prefer_path` is as in `find`.
+        `extra` is TOML that is added to the configuration, which imports the files `imports`. `env`
+        adds environment variables, and `grpc` adds settings of `[grpc]`, such as `tcp_address` and
+        `tcp_tls_cert`. `cri` enables the Kubernetes plug-in. `prefer_path` is as in `find`.
         """
         self.generation = generation
         self._cri = cri
         self._extra = extra
+        self._imports = [str(path) for path in imports]
         self._grpc = dict(grpc or {})
         self._extra_env = dict(env or {})
         self._prefer_path = prefer_path
@@ -296,6 +298,7 @@ class Daemon:
             f"version = {3 if is_2 else 2}",
             f"root = {_toml(self.root)}",
             f"state = {_toml(self.state)}",
+            f"imports = {json.dumps(self._imports)}",
             f"disabled_plugins = {json.dumps(disabled)}",
             "[grpc]",
             f"address = {_toml(self.socket)}",

@@ -86,8 +86,8 @@ FOREIGN = {
     "rich": {"cli"},
     "compression": {"store"},
     "backports": {"store"},
-    "tomllib": {"registry", "trust"},
-    "tomli": {"registry", "trust"},
+    "tomllib": {"cli", "registry", "trust"},
+    "tomli": {"cli", "registry", "trust"},
 }
 
 

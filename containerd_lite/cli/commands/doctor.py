@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ...errors import ContainerdError
 from ...printable import printable
-from ...records import record
 from ...runtime import io
 from ...services.deprecations import PREFIX
 from ...services.releases import RELEASES
+from ..findings import Finding
+from ..image_verifiers import check_image_verifiers
 from ..output import add_format, client_of, print_rows
 
 if TYPE_CHECKING:
@@ -40,16 +41,6 @@ _SERVICES = {
     *("namespaces", "snapshots", "tasks", "version"),
 }
 _DISABLED = "Check the daemon's log, and disabled_plugins in its config.toml"
-
-
-@record(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    check: str
-    state: Literal["ok", "warning", "missing"]
-    found: str
-    remedy: str = ""
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -204,6 +195,7 @@ _CHECKS: dict[str, Callable[[Client], Iterator[Finding]]] = {
     "deprecations": _deprecations,
     "plugins": _plugins,
     "namespaces": _namespaces,
+    "image verifiers": check_image_verifiers,
 }
 
 
