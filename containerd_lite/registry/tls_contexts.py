@@ -76,6 +76,30 @@ class ProxyContexts:
         return self._contexts.pool_arguments(own=False)
 
 
+def file_versions(files: TlsFiles, proxy_ca: Iterable[Path] = ()) -> tuple[object, ...]:
+    """Return a value that differs if the contexts for these settings would differ.
+
+    It depends on the state of each file, and of the system's certificate authorities.
+    """
+    system = ssl.get_default_verify_paths()
+    pairs = (path for pair in files.client for path in pair)
+    return tuple(
+        _version(path) for path in (*files.ca, *pairs, *proxy_ca, system.cafile, system.capath)
+    )
+
+
+def _version(path: str | Path | None) -> object:
+    """Return what changes if a file is changed or replaced, or ``None`` if there is no such file.
+
+    For the folder of the system's authorities, the entries of the folder count.
+    """
+    try:
+        found = os.stat(path) if path else None
+    except (OSError, ValueError):
+        return None
+    return found and (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 def _context(files: TlsFiles) -> ssl.SSLContext:
     """Return a context that trusts the system's authorities and the authorities in ``files``.
 
