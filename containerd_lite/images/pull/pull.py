@@ -70,7 +70,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest, guard: Guard | 
     transfers, platforms = backend.transfers(), request.platforms(backend)
     verdict = None
     if guard is not None:
-        with using(None) as resolver:
+        with using(None, backend.host_caches) as resolver:
             full, target = resolver.resolve(request.ref)
             verdict = guard.check_pull(resolver, full, target, platforms)
     wanted = platforms.wanted or ()
@@ -124,7 +124,7 @@ def _pull_here(backend: ImageBackend, request: PullRequest, guard: Guard | None,
         InvalidArgument: A manifest, index or config is invalid.
         SignatureError: A policy does not accept the image.
     """
-    with using(request.resolver, job.report_event) as resolver:
+    with using(request.resolver, backend.host_caches, job.report_event) as resolver:
         job.report("resolving", request.ref)
         name, target = resolver.resolve(request.ref)
         job.report("resolved", name, 0, target.size)
