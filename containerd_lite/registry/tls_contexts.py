@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ..errors import InvalidArgument
-from ..system import open_regular
+from ..system import file_version, open_regular
 from .hosts import TlsFiles
 
 #: Largest file in bytes. The certificates of all public authorities have 200 kB.
@@ -83,21 +83,8 @@ def file_versions(files: TlsFiles, proxy_ca: Iterable[Path] = ()) -> tuple[objec
     """
     system = ssl.get_default_verify_paths()
     pairs = (path for pair in files.client for path in pair)
-    return tuple(
-        _version(path) for path in (*files.ca, *pairs, *proxy_ca, system.cafile, system.capath)
-    )
-
-
-def _version(path: str | Path | None) -> object:
-    """Return what changes if a file is changed or replaced, or ``None`` if there is no such file.
-
-    For the folder of the system's authorities, the entries of the folder count.
-    """
-    try:
-        found = os.stat(path) if path else None
-    except (OSError, ValueError):
-        return None
-    return found and (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    paths = (*files.ca, *pairs, *proxy_ca, system.cafile, system.capath)
+    return tuple(file_version(path) for path in paths if path is not None)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:
