@@ -81,16 +81,16 @@ class _PolicyFile:
             rule = Rule(
                 keys=[self._folder / key for key in document.texts("keys")],
                 identities=document.each("identities", self._read_identity),
-                trust_root=self._trust_root(document.text("trust_root")),
+                trust_root=self._trust_root(document) if document.has("trust_root") else None,
                 threshold=document.integer("threshold", 1),
                 log=document.flag("log") if document.has("log") else None,
                 timestamp=document.flag("timestamp"),
                 annotations=document.table("annotations"),
                 attestations=document.each("attestations", self._read_attestation),
                 max_age=document.integer("max_age") if document.has("max_age") else None,
-                signed=document.text("signed") or "index",  # type: ignore[arg-type]
+                signed=document.text("signed", "index"),  # type: ignore[arg-type]
                 # Rule checks the values of ``signed`` and ``name``.
-                name=document.text("name") or "any",  # type: ignore[arg-type]
+                name=document.text("name", "any"),  # type: ignore[arg-type]
                 accept=document.flag("accept"),
                 reject=document.flag("reject"),
             )
@@ -126,16 +126,18 @@ class _PolicyFile:
         if isinstance(value, dict) and value.keys() == {"pattern"}:
             try:
                 return re.compile(Document.of(value, document.what).text("pattern", None))
-            except re.error as error:
+            # A program can turn the warnings of ``re`` into errors.
+            except (re.error, OverflowError, RecursionError, Warning) as error:
                 self._refuse(document, name, f"is not a regular expression ({error})")
         return document.text(name, None)
 
-    def _trust_root(self, path: str) -> TrustRoot | None:
-        if path and path not in self._roots:
+    def _trust_root(self, document: Document) -> TrustRoot:
+        path = document.text("trust_root", None)
+        if path not in self._roots:
             from .trust_root import TrustRoot  # takes 3 ms, which policies by key need not take
 
             self._roots[path] = TrustRoot.load(self._folder / path)
-        return self._roots.get(path)
+        return self._roots[path]
 
     def _table(self, value: object, what: str, keys: tuple[str, ...]) -> Document:
         document = Document.of(value, what)

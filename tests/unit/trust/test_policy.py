@@ -196,6 +196,24 @@ def test_all_rules_of_a_pattern_hold(tmp_path: Path) -> None:
     assert policy == Policy({"**": [ACCEPT, signed()]})
 
 
+@pytest.mark.parametrize("name", ["name", "signed", "trust_root"])
+def test_an_empty_text_is_not_an_absent_one(tmp_path: Path, name: str) -> None:
+    """A template whose variable is empty must not make a rule that demands less."""
+    (tmp_path / "a.pub").write_text(KEY.public.to_pem())
+    rule = f'[[rule]]\npattern = "**"\nkeys = ["a.pub"]\n{name} = ""'
+    with pytest.raises(InvalidArgument, match=r"policy\.toml: rule\[0\]"):
+        load(tmp_path, f"version = 1\n{rule}")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a{%s}" % ("9" * 20), "(" * 5000, "(?:" * 5000 + ")" * 5000, "[[a]"]
+)
+def test_a_regular_expression_beyond_limits(tmp_path: Path, pattern: str) -> None:
+    identity = f'[[rule.identities]]\nissuer = "a"\nsubject = {{pattern = "{pattern}"}}'
+    with pytest.raises(InvalidArgument, match="subject is not a regular expression"):
+        load(tmp_path, f'version = 1\n[[rule]]\npattern = "**"\n{identity}')
+
+
 @pytest.mark.parametrize("kind", ["missing", "folder", "large", "device"])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> None:
     path = {"device": Path("/dev/zero"), "folder": tmp_path}.get(kind, tmp_path / "policy.toml")
