@@ -114,23 +114,24 @@ def _applies(rule: Rule, manifest: Descriptor, root: Descriptor) -> bool:
 def manifests_of(
     repository: Repository, target: Descriptor, choose: Choose | None = None
 ) -> Sequence[Descriptor]:
-    """Return the manifests that an index, and the indexes in it, list.
+    """Return the manifests that an index, and the indexes in it, list. Each occurs once.
 
     Args:
         repository: The repository that has the indexes.
         target: The index.
         choose: As for ``enforce``.
     """
-    found: list[Descriptor] = []
-    indexes = [target]
+    found, indexes = {(target.media_type, target.digest): target}, [target]
     for index in indexes:  # nested indexes are appended
         document = parse(repository.read(index, MAX_DOCUMENT), index.media_type)
-        children = choose(document, index is target) if choose else document.children
-        for child in children:
-            (indexes if media_types.is_index(child.media_type) else found).append(child)
+        for child in choose(document, index is target) if choose else document.children:
+            key = (child.media_type, child.digest)
+            if key not in found and media_types.is_index(child.media_type):
+                indexes.append(child)
+            found.setdefault(key, child)
         if len(indexes) > _MAX_INDEXES:
             raise InvalidArgument(f"{target.digest} has more than {_MAX_INDEXES} nested indexes")
-    return found
+    return [each for each in found.values() if not media_types.is_index(each.media_type)]
 
 
 class _Watched:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..errors import ContainerdError, SignatureError, Unsigned, Untrusted
@@ -216,13 +216,14 @@ class _Case:
             raise SignatureError("it has no timestamp")
         age = self.rule.max_age_seconds
         if age is not None:
-            self._check_age(checked, timedelta(seconds=age))
+            self._check_age(checked, age)
         return checked
 
-    def _check_age(self, checked: CheckedEvidence, limit: timedelta) -> None:
+    def _check_age(self, checked: CheckedEvidence, limit: float) -> None:
         if not checked.times:
             raise SignatureError("its age is not proven")
-        if self._now - min(checked.times) > limit:
+        # ``timedelta`` has no infinity.
+        if (self._now - min(checked.times)).total_seconds() > limit:
             raise SignatureError(
                 f"it is from {min(checked.times):%Y-%m-%d %H:%M:%S}, which is too old"
             )

@@ -7,6 +7,7 @@ tag ``sha256-….sig``, and cosign 2 stores attestations under ``sha256-….att`
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 from ..errors import DataLoss, InvalidArgument, NotFound
@@ -23,9 +24,9 @@ BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 #: The prefix of the media types of all versions of bundles.
 _BUNDLES = "application/vnd.dev.sigstore.bundle"
 
-#: The maximum number of manifests that are read for one image, and of layers of one manifest.
-#: cosign allows 1,000 of both (CVE-2023-46737, CVE-2024-29902).
-MAX_MANIFESTS, MAX_LAYERS = 256, 1000
+#: The maximum number of manifests that are read for one image, of layers of one manifest, and of
+#: signatures of one image. cosign allows 1,000 of each (CVE-2023-46737, CVE-2024-29902).
+MAX_MANIFESTS, MAX_LAYERS, MAX_CANDIDATES = 256, 1000, 1000
 #: The maximum size of a signature, and of an attestation, in bytes.
 MAX_BODY = 24 << 20
 #: The maximum number of bytes that are read for one image.
@@ -96,6 +97,16 @@ def find_candidates(
         target: The image's manifest or index.
         attestations: Whether to look for attestations under cosign's tag, too.
     """
+    found = _find_all(repository, target, attestations)
+    yield from islice(found, MAX_CANDIDATES)
+    if next(found, None) is not None:
+        yield Rejection("signatures", f"only the first {MAX_CANDIDATES} are read")
+
+
+def _find_all(
+    repository: Repository, target: Descriptor, attestations: bool
+) -> Iterator[Candidate | Rejection]:
+    """Yield all of them; see ``find_candidates``."""
     reader = _ManifestReader(repository, target.digest)
     listed = [each for each in repository.referrers(target) if _may_be_signature(each)]
     # Bundles come first, because other referrers are signatures only seldom.
@@ -123,7 +134,7 @@ class _ManifestReader:
         self._repository = repository
         self._digest = digest
         self._bytes_left = _MAX_TOTAL
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, int]] = set()
 
     def read_manifest(
         self, descriptor: Descriptor, where: str, *, is_tag: bool
@@ -156,7 +167,7 @@ class _ManifestReader:
 
     def _read_layer(self, layer: Descriptor, where: str) -> Candidate | Rejection | None:
         annotations = dict(layer.annotations or {})
-        key = (layer.digest, repr(sorted(annotations.items())))
+        key = (layer.digest, hash(frozenset(annotations.items())))  # annotations can be large
         if key in self._seen:
             return None
         self._seen.add(key)

@@ -58,11 +58,14 @@ PAYLOAD = canonical(
 )
 ARTIFACT = b"artifact"
 
-_CRYPTOGRAPHY = int(cryptography.__version__.partition(".")[0])
-#: Marks tests of what the packages for keyless signatures do: checking certificates and timestamps.
+#: Whether the packages for keyless signatures are here, which check certificates and timestamps.
+HAS_PKI = (
+    int(cryptography.__version__.partition(".")[0]) >= 45
+    and importlib.util.find_spec("rfc3161_client") is not None
+)
+#: Marks tests of what these packages do.
 needs_pki = pytest.mark.skipif(
-    _CRYPTOGRAPHY < 45 or importlib.util.find_spec("rfc3161_client") is None,
-    reason="keyless signatures need cryptography>=45 and rfc3161-client",
+    not HAS_PKI, reason="keyless signatures need cryptography>=45 and rfc3161-client"
 )
 
 
@@ -350,6 +353,7 @@ class World:
         rekor: int | None = 2,
         kind: str = "",
         is_message: bool = False,
+        payload: bytes = PAYLOAD,
         key: SigningKey | None = None,
         certificate: bytes | None = None,
         stamps: Sequence[bytes] | None = None,
@@ -362,6 +366,7 @@ class World:
             rekor: The version of the log that has an entry of the signature.
             kind: The kind and version of the entry. Default: what cosign writes.
             is_message: Whether the bundle has a signature of ``ARTIFACT``, not a statement.
+            payload: The statement.
             key: The signer's own key. Default: a key that the authority certified.
             certificate: The certificate. Default: one that is valid at ``TIME``.
             stamps: Timestamps. Default: one with Rekor v2, none with Rekor v1.
@@ -369,7 +374,7 @@ class World:
             certified: Arguments of ``certify``.
         """
         signer = key or SigningKey()
-        message = ARTIFACT if is_message else Envelope(PAYLOAD, IN_TOTO, ()).signed_bytes
+        message = ARTIFACT if is_message else Envelope(payload, IN_TOTO, ()).signed_bytes
         signature = signer.sign(message)
         material: Json = {"publicKey": {"hint": signer.public.hint}}
         verifier = Verifier.of_key(signer)
@@ -384,7 +389,7 @@ class World:
                 kind or (default if rekor == 1 else "hashedrekord 0.0.2")
             ).partition(" ")
             make = getattr(transparency, f"{name}_{version[-1]}")
-            logged = message if name == "hashedrekord" else PAYLOAD
+            logged = message if name == "hashedrekord" else payload
             more = [signer.hash_name] if name == "hashedrekord" else []
             material["tlogEntries"] = [log.add(make(logged, signature, verifier, *more), time)]
         if stamps is None:
@@ -394,7 +399,7 @@ class World:
             material["timestampVerificationData"] = {"rfc3161Timestamps": found}
         content: Json = {
             "dsseEnvelope": {
-                "payload": b64(PAYLOAD),
+                "payload": b64(payload),
                 "payloadType": IN_TOTO,
                 "signatures": [{"sig": b64(signature)}],
             }

@@ -6,6 +6,7 @@ This module does not use the package under test.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 
 from .images import (
@@ -21,6 +22,7 @@ from .keypairs import KeyPair
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE = "application/vnd.dsse.envelope.v1+json"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 
 
@@ -86,6 +88,17 @@ def attestation(body: bytes, *keys: KeyPair) -> tuple[Json, bytes]:
     """Return the descriptor and the content of an attestation in a tag."""
     content = envelope(body, *keys)
     return {**descriptor(DSSE, content), "annotations": {SIGNATURE: ""}}, content
+
+
+def bundle(body: bytes, key: KeyPair) -> tuple[Json, bytes]:
+    """Return the descriptor and the content of a bundle with a statement, signed by a key."""
+    document = {
+        "mediaType": BUNDLE,
+        "verificationMaterial": {"publicKey": {}},
+        "dsseEnvelope": json.loads(envelope(body, key)),
+    }
+    content = encode(document)
+    return descriptor(BUNDLE, content), content
 
 
 def manifest(

@@ -163,9 +163,9 @@ class RekorLog:
         }
         return self.key.sign(canonical(signed))
 
-    def add(self, body: Json, time: datetime = TIME) -> Json:
-        """Append an entry, and return it as a bundle has it."""
-        leaf = canonical(body)
+    def add(self, body: Json, time: datetime = TIME, *, leaf: bytes = b"") -> Json:
+        """Append an entry, and return it as a bundle has it. ``leaf`` is logged in its place."""
+        leaf = leaf or canonical(body)
         index = len(self.leaves)
         self.leaves.append(leaf)
         self.leaves.append(b"an entry after")
@@ -271,3 +271,15 @@ def dsse_2(payload: bytes, signature: bytes, verifier: Verifier) -> Json:
         "signatures": [{"content": b64(signature), "verifier": verifier.version_2}],
     }
     return {"apiVersion": "0.0.2", "kind": "dsse", "spec": {"dsseV002": content}}
+
+
+def cosign_entry(entry: Json) -> str:
+    """An entry of Rekor v1 as cosign 2 has it in an annotation."""
+    payload = {
+        "body": entry["canonicalizedBody"],
+        "integratedTime": int(entry["integratedTime"]),
+        "logIndex": int(entry["logIndex"]),
+        "logID": base64.b64decode(entry["logId"]["keyId"]).hex(),
+    }
+    promise = entry["inclusionPromise"]["signedEntryTimestamp"]
+    return json.dumps({"SignedEntryTimestamp": promise, "Payload": payload})
