@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .run import add_run as add_run
     from .run import do_exec as do_exec
     from .run import do_run as do_run
-    from .signatures import add_verify as add_verify
-    from .signatures import do_verify as do_verify
+    from .verify import add_verify as add_verify
+    from .verify import do_verify as do_verify
     from .version import add_version as add_version
     from .version import do_version as do_version
 
@@ -28,7 +28,7 @@ __getattr__, __dir__ = lazy_names(
         "doctor": ["add_doctor", "do_doctor"],
         "images": ["add_images", "add_pull", "do_images", "do_pull"],
         "run": ["add_exec", "add_run", "do_exec", "do_run"],
-        "signatures": ["add_verify", "do_verify"],
+        "verify": ["add_verify", "do_verify"],
         "version": ["add_version", "do_version"],
     },
 )
