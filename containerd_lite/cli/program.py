@@ -41,6 +41,9 @@ _COMMANDS = {
     "pull": "Fetch and unpack an image, and print its name and digest.",
     "images": "List images.",
     "verify": "Verify the signatures of an image in a registry, and show who signed it.",
+    "sign": "Sign an image in a registry.",
+    "attest": "Attach a signed attestation to an image in a registry.",
+    "key": "Make, import or show keys that sign images.",
     "run": "Run a command in a new container. Removes the container at the end, and exits with the "
     "command's exit code.",
     "exec": "Run a command in a running container. Exits with the command's exit code.",
@@ -48,7 +51,7 @@ _COMMANDS = {
     "Exits with 1 if something necessary is missing.",
 }
 #: The commands that use no daemon, and so have no options for one.
-_WITHOUT_DAEMON = ("verify",)
+_WITHOUT_DAEMON = ("verify", "sign", "attest", "key")
 _EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
 found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
 ended by signal N, {REFUSED} a policy refuses the image. run and exec exit with the exit code of the

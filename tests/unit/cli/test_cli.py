@@ -119,6 +119,12 @@ def test_interrupted(
         ["verify"],
         ["verify", "a", "--identity", "x", "--identity-regexp", "x"],
         ["verify", "a", "--manifests", "all"],
+        ["sign", "a"],
+        ["sign", "a", "--key", "k", "--form", "bundle"],
+        ["attest", "a", "--key", "k", "--type", "t"],
+        ["key"],
+        ["key", "delete"],
+        ["key", "import"],
     ],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +145,10 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert out.isascii()  # what any terminal can show
 
 
-@pytest.mark.parametrize("command", ["verify"])
+@pytest.mark.parametrize(
+    "command",
+    ["verify", "sign", "attest", "key", "key generate", "key import", "key public"],
+)
 def test_help_of_commands_without_a_daemon(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

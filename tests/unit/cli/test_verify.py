@@ -1,4 +1,4 @@
-"""``containerd-lite verify``: arguments, output and missing packages."""
+"""``containerd-lite verify``, ``sign`` and ``attest``: arguments, output and missing packages."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("key.pub").write_text(KEY.public.to_pem())
     Path("other.jwk").write_text(OTHER.jwk())
     Path("key.pem").write_bytes(KEY.private_pem)
+    Path("predicate.json").write_text("{}")
     Path("policy.toml").write_text(
         'version = 1\n[[rule]]\npattern = "**"\nkeys = ["key.pub"]\nname = "repository"\n'
         '[[rule]]\npattern = "docker.io/**"\naccept = true\n'
@@ -168,6 +169,49 @@ def test_a_policy_without_signers_says_so(capsys: pytest.CaptureFixture[str]) ->
     assert "=" not in capsys.readouterr().err
 
 
+# ---- sign and attest --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["sign", "--key", "none.key"], 3, "none.key"),
+        (["sign", "--key", "key.pub"], 2, "key.pub: this is not a private key"),
+        (["sign", "--key", "key.pem", "-a", "stage"], 2, "Write NAME=VALUE"),
+        (["sign", "--key", "key.pem", "-a", "=x"], 2, "Write NAME=VALUE"),
+        (["sign", "--key", "key.pem"], 5, "127.0.0.1:1"),
+        (["attest", "--key", "key.pem", "--type", "sbom"], 2, "spdxjson"),
+        (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "none"], 3, "none"),
+        (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "key.pem"], 2, "JSON"),
+        (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "list"], 2, "object"),
+        (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "large"], 2, "4194304"),
+        (["attest", "--key", "key.pem", "--type", "spdx"], 5, "127.0.0.1:1"),
+    ],
+)
+def test_failures(
+    argv: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("list").write_text("[]")
+    Path("large").write_text(json.dumps({"x": "x" * (4 << 20)}))
+    if argv[0] == "attest" and "--predicate" not in argv:
+        argv = [*argv, "--predicate", "predicate.json"]
+    assert main([*argv, NOWHERE]) == code
+    out, err = capsys.readouterr()
+    assert said in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert "PRIVATE" not in err
+
+
+def test_an_unencrypted_key_needs_no_password(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even if there is one: it is for the keys of others."""
+    monkeypatch.setenv("COSIGN_PASSWORD", "of another key")
+    assert main(["key", "public", "key.pem", "--password-file", "none"]) == 0
+    assert capsys.readouterr().out == KEY.public.to_pem()
+
+
 # ---- without the extra ------------------------------------------------------------------------
 
 #: Commands, and the package that each needs first.
@@ -176,8 +220,14 @@ NEEDS: dict[str, list[str]] = {
         f"verify {NOWHERE} --key key.pub",
         f"verify {NOWHERE} --policy policy.toml",
         f"verify {NOWHERE} --identity x --issuer y --trust-root policy.toml",
+        f"sign {NOWHERE} --key key.pem",
+        f"attest {NOWHERE} --key key.pem --type spdx --predicate predicate.json",
         f"pull {NOWHERE} --to layout --policy policy.toml",
+        "key generate",
+        "key import key.pem",
+        "key public key.pem",
     ],
+    "PyNaCl": [f"sign {NOWHERE} --key encrypted.key", "key generate", "key import key.pem"],
 }
 LACKING = """
 import sys
@@ -201,7 +251,7 @@ def test_a_missing_package_is_named(
 ) -> None:
     monkeypatch.setenv("COSIGN_PASSWORD", "x")
     Path("encrypted.key").write_text("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
-    modules = {"cryptography": "cryptography,nacl,rfc3161_client"}[package]
+    modules = {"cryptography": "cryptography,nacl,rfc3161_client", "PyNaCl": "nacl"}[package]
     done = lacking(modules, command)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"needs the package {package}" in done.stderr
@@ -209,7 +259,7 @@ def test_a_missing_package_is_named(
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["verify"])
+@pytest.mark.parametrize("command", ["verify", "sign", "attest", "key", "key generate"])
 def test_help_needs_no_package(command: str) -> None:
     done = lacking("cryptography,nacl,rfc3161_client", f"{command} --help")
     assert (done.returncode, done.stderr) == (0, "")
