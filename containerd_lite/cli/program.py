@@ -43,6 +43,9 @@ _COMMANDS = {
     "verify": "Verify the signatures of an image in a registry, and show who signed it.",
     "sign": "Sign an image in a registry.",
     "attest": "Attach a signed attestation to an image in a registry.",
+    "tree": "List what refers to an image in its registry: signatures, attestations and other "
+    "artifacts. This command does not verify them, and anyone who can push to the repository can "
+    "add some. To verify signatures, use the command verify.",
     "key": "Make, import or show keys that sign images.",
     "run": "Run a command in a new container. Removes the container at the end, and exits with the "
     "command's exit code.",
@@ -51,7 +54,7 @@ _COMMANDS = {
     "Exits with 1 if something necessary is missing.",
 }
 #: The commands that use no daemon, and so have no options for one.
-_WITHOUT_DAEMON = ("verify", "sign", "attest", "key")
+_WITHOUT_DAEMON = ("verify", "sign", "attest", "tree", "key")
 _EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
 found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
 ended by signal N, {REFUSED} a policy refuses the image. run and exec exit with the exit code of the

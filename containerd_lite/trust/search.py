@@ -6,13 +6,14 @@ tag ``sha256-….sig``, and cosign 2 stores attestations under ``sha256-….att`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 from ..errors import DataLoss, InvalidArgument, NotFound
+from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT, quoted
-from ..oci.manifest import Manifest, parse
+from ..oci.manifest import Index, Manifest, parse
 from ..records import record
 from .verdict import Rejection
 
@@ -31,9 +32,16 @@ MAX_BODY = 24 << 20
 #: The maximum number of bytes that are read for one image.
 _MAX_TOTAL = 256 << 20
 
+#: The maximum number of indexes in an image whose platforms are looked at.
+_MAX_INDEXES = 64
+
 #: Artifact types of referrers that can be signatures. In the index under the fallback tag, cosign
 #: 3.1 writes the type of the empty config.
 _ARTIFACT_TYPES = (_BUNDLES, "application/vnd.dev.cosign.artifact.", "application/vnd.oci.empty.")
+
+#: A function that returns those children of an index that are used. It gets the index, and whether
+#: the index is the root.
+Choose: TypeAlias = Callable[[Manifest | Index, bool], Sequence[Descriptor]]
 
 
 class Repository(Protocol):
@@ -74,6 +82,28 @@ class Candidate:
     def is_bundle(self) -> bool:
         """Whether the bytes are a Sigstore bundle."""
         return self.media_type.startswith(_BUNDLES)
+
+
+def manifests_of(
+    repository: Repository, target: Descriptor, choose: Choose | None = None
+) -> Sequence[Descriptor]:
+    """Return the manifests that an index, and the indexes in it, list.
+
+    Args:
+        repository: The repository that has the indexes.
+        target: The index.
+        choose: A function that returns the used children of an index. Default: all.
+    """
+    found: list[Descriptor] = []
+    indexes = [target]
+    for index in indexes:  # nested indexes are appended
+        document = parse(repository.read(index, MAX_DOCUMENT), index.media_type)
+        children = choose(document, index is target) if choose else document.children
+        for child in children:
+            (indexes if media_types.is_index(child.media_type) else found).append(child)
+        if len(indexes) > _MAX_INDEXES:
+            raise InvalidArgument(f"{target.digest} has more than {_MAX_INDEXES} nested indexes")
+    return found
 
 
 def signature_tag(digest: str, suffix: str) -> str:

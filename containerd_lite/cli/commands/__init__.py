@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .sign import add_sign as add_sign
     from .sign import do_attest as do_attest
     from .sign import do_sign as do_sign
+    from .tree import add_tree as add_tree
+    from .tree import do_tree as do_tree
     from .verify import add_verify as add_verify
     from .verify import do_verify as do_verify
     from .version import add_version as add_version
@@ -36,6 +38,7 @@ __getattr__, __dir__ = lazy_names(
         "keys": ["add_key", "do_key"],
         "run": ["add_exec", "add_run", "do_exec", "do_run"],
         "sign": ["add_attest", "add_sign", "do_attest", "do_sign"],
+        "tree": ["add_tree", "do_tree"],
         "verify": ["add_verify", "do_verify"],
         "version": ["add_version", "do_version"],
     },

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .archived import ArchivedSignatures as ArchivedSignatures
     from .policies import PolicyLike as PolicyLike
     from .policies import load_policy as load_policy
+    from .referring import ReferringManifest as ReferringManifest
+    from .referring import find_referring as find_referring
     from .services import SigningServices as SigningServices
     from .sign import AttachedSignature as AttachedSignature
     from .sign import SignRequest as SignRequest
@@ -28,6 +30,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "archived": ["ArchivedSignatures"],
         "policies": ["PolicyLike", "load_policy"],
+        "referring": ["ReferringManifest", "find_referring"],
         "services": ["SigningServices"],
         "sign": [
             "AttachedSignature",

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.registry
 
 SECRET = "a secret that nothing may show"
 SLSA = "https://slsa.dev/provenance/v1"
+SPDX = "https://spdx.dev/Document"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"
+DSSE = "application/vnd.dsse.envelope.v1+json"
 
 Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
@@ -89,6 +93,14 @@ def pinned(ref: str, image: images.Image) -> str:
 def rows(done: Done) -> list[dict[str, object]]:
     found: list[dict[str, object]] = json.loads(done.stdout)
     return found
+
+
+def kinds(cli: Cli, ref: str) -> list[tuple[object, ...]]:
+    """What ``tree`` lists: the platform, and the kind and the types of what refers to it."""
+    return [
+        (each["platform"], each["kind"], each["types"], each["predicate_types"])
+        for each in rows(cli("tree", ref, "--format", "json"))
+    ]
 
 
 # ---- what we make, they take ------------------------------------------------------------------
@@ -200,7 +212,7 @@ def test_a_person_is_verified(cli: Cli, ref: str, image: images.Image, sigstore:
         assert "its subject is" in cli("verify", ref, *wrong, *options, code=7).stderr
 
 
-# ---- platforms, pull --------------------------------------------------------------------
+# ---- platforms, tree, pull --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("manifests", ["index", "platforms", "both"])
@@ -221,6 +233,28 @@ def test_which_manifests_are_signed(
     arm = ["--manifests", "platforms", "--platform", "linux/arm64"]
     cli("verify", ref, "--key", "cosign.pub", *arm, code=7 if manifests == "index" else 0)
     assert skopeo.verify(ref, skopeo.signed_by(key), every=True).ok == (manifests != "index")
+    names = {"index": [""], "platforms": [*platforms], "both": ["", *platforms]}[manifests]
+    assert kinds(cli, ref) == [(name, "sig", [SIMPLE], []) for name in names]
+
+
+def test_tree_has_what_all_programs_attached(
+    cli: Cli, ref: str, image: images.Image, key: Key
+) -> None:
+    place = pinned(ref, image)
+    assert "nothing refers to" in cli("tree", ref).stderr
+    Cosign("2").sign(place, key)
+    Cosign("2").attest(place, key, {"name": "sbom"}, "spdxjson")
+    assert kinds(cli, ref) == [("", "sig", [SIMPLE], []), ("", "att", [DSSE], [SPDX])]
+    Cosign("3").sign(place, key)
+    Cosign("3").attest(place, key, {"name": "sbom"}, "spdxjson")
+    cli("sign", ref, "--key", "cosign.key", "--form", "referrer")
+    found = kinds(cli, ref)
+    assert {each[2][0] for each in found if each[1] == "referrer"} == {BUNDLE}  # type: ignore[index]
+    predicates = sorted(str(each[3]) for each in found if each[1] == "referrer")
+    signature = "['https://sigstore.dev/cosign/sign/v1']"
+    assert predicates == [signature, signature, f"['{SPDX}']"]
+    Cosign("2").sign(place, key, referrer=True)
+    assert [each for each in kinds(cli, ref) if "artifact.sig" in str(each[2])]
 
 
 def test_pull_obeys_a_policy(cli: Cli, ref: str, key: Key, tmp_path: Path) -> None:

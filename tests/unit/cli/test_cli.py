@@ -122,6 +122,7 @@ def test_interrupted(
         ["sign", "a"],
         ["sign", "a", "--key", "k", "--form", "bundle"],
         ["attest", "a", "--key", "k", "--type", "t"],
+        ["tree", "a", "--address", "unix:///x"],
         ["key"],
         ["key", "delete"],
         ["key", "import"],
@@ -147,7 +148,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["verify", "sign", "attest", "key", "key generate", "key import", "key public"],
+    ["verify", "sign", "attest", "tree", "key", "key generate", "key import", "key public"],
 )
 def test_help_of_commands_without_a_daemon(
     command: str, capsys: pytest.CaptureFixture[str]

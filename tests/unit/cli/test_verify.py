@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -259,7 +260,15 @@ def test_a_missing_package_is_named(
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["verify", "sign", "attest", "key", "key generate"])
+@pytest.mark.parametrize("command", ["verify", "sign", "attest", "tree", "key", "key generate"])
 def test_help_needs_no_package(command: str) -> None:
     done = lacking("cryptography,nacl,rfc3161_client", f"{command} --help")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_tree_needs_no_package(server: Scripted) -> None:
+    ref = signed(server, KEY)
+    done = lacking("cryptography,nacl,rfc3161_client", f"tree {ref} --format json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    assert [each["kind"] for each in found] == ["sig"]
