@@ -14,6 +14,7 @@ from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT, quoted
 from ..oci.manifest import Index, Manifest, parse
+from ..oci.reference import MAX_TAG
 from ..records import record
 from .verdict import Rejection
 
@@ -136,7 +137,7 @@ def find_candidates(
         yield from reader.read_manifest(descriptor, f"referrer {descriptor.digest}", is_tag=False)
     for suffix in ("sig", "att") if attestations else ("sig",):
         tag = signature_tag(target.digest, suffix)
-        found = repository.find(tag)
+        found = repository.find(tag) if len(tag) <= MAX_TAG else None  # SHA-512 is too long
         if found is not None:
             yield from reader.read_manifest(found, f"tag {tag}", is_tag=True)
 

@@ -105,7 +105,7 @@ def test_a_table_says_who_signed(server: Scripted, capsys: pytest.CaptureFixture
     out, err = capsys.readouterr()
     assert out.splitlines()[0].split() == ["KIND", "SIGNER", "ISSUER", "TIME", "WHERE"]
     assert out.splitlines()[1].split()[:2] == ["signature", OTHER.public.fingerprint]
-    assert err == f"{IMAGE.digest} meets the rule for ** with 1 signatures and 0 attestations\n"
+    assert err == f"{IMAGE.digest} meets the rule for ** (signatures: 1, attestations: 0)\n"
 
 
 def test_refusals_are_not_failures(server: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
