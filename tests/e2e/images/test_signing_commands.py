@@ -270,3 +270,18 @@ def test_pull_obeys_a_policy(cli: Cli, ref: str, key: Key, tmp_path: Path) -> No
         'version = 1\n[[rule]]\npattern = "docker.io/**"\naccept = true\n'
     )
     assert "no rule of the policy matches" in cli(*pull, code=7).stderr
+
+
+@pytest.mark.parametrize(("rekor", "version"), [("rekor_url", "2"), ("rekor_v1_url", "1")])
+def test_services_prove_signatures(
+    cli: Cli, ref: str, image: images.Image, sigstore: Sigstore, rekor: str, version: str
+) -> None:
+    signer = sigstore.issuer.email()
+    services = ["--rekor", getattr(sigstore, rekor), "--rekor-version", version]
+    services += ["--timestamps", sigstore.timestamps_url]
+    identity = ["--fulcio", sigstore.fulcio_url, "--identity-token", str(signer.token)]
+    cli("sign", ref, *identity, *services, "--form", "referrer")
+    judge = Cosign("3", sigstore.services(rekor=int(version)))
+    assert judge.verify(pinned(ref, image), signer).check()
+    assert "--key" in cli("sign", ref, *services, code=2).stderr
+    assert "--key" in cli("sign", ref, "--fulcio", sigstore.fulcio_url, code=2).stderr
