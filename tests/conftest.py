@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,21 @@ RUNTIME = "tests/e2e/runtime/"
 MARKS = {"daemon": "daemon", "busybox": "registry"}
 
 Count = Callable[[int, int], int]
+
+#: What a file of tests imports if its tests need the package `cryptography`.
+_SIGNING = re.compile(
+    r"^from (?:cryptography|containerd_lite\.trust|tests\.e2e\.images\.verifier"
+    r"|tests\.harness\.(?:authority|keypairs|signatures|transparency)"
+    r"|tests\.hostile\.growth\.shapes\.signatures)\b",
+    re.MULTILINE,
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """The lane of pure Python has no `cryptography`, and runs no test of signatures."""
+    if os.environ.get("CONTAINERD_LITE_PURE") != "1" or collection_path.suffix != ".py":
+        return None
+    return True if _SIGNING.search(collection_path.read_text()) else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
 from ..runtime import network
+from .output import pair
 
 if TYPE_CHECKING:
     from ..runtime.network.network import PortProtocol
@@ -143,24 +144,15 @@ def _convert(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, o
 
 def _pairs(option: str) -> Callable[[list[str]], dict[str, str]]:
     def read(texts: list[str]) -> dict[str, str]:
-        return dict(_pair(f"--{option}", text) for text in texts)
+        return dict(pair(f"--{option}", text) for text in texts)
 
     return read
-
-
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidArgument(f"{option} {text!r} has no value", remedy="Write NAME=VALUE")
-    if not name:
-        raise InvalidArgument(f"{option} {text!r} has no name", remedy="Write NAME=VALUE")
-    return name, value
 
 
 def _limits(texts: list[str]) -> dict[str, tuple[int, int]]:
     found = {}
     for text in texts:
-        name, value = _pair("--ulimit", text)
+        name, value = pair("--ulimit", text)
         soft, colon, hard = value.partition(":")
         try:
             found[name] = (int(soft), int(hard) if colon else int(soft))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NoReturn
 
+from .. import debug
 from ..client import Client
+from ..errors import InvalidArgument
 from ..printable import printable
 
 #: A row of a listing: values by column name. The column names are the keys in JSON.
@@ -20,6 +23,27 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="output format (default: table)"
     )
+
+
+def add_debug(parser: argparse._ActionsContainer, default: object) -> None:
+    """Add the option ``--debug``."""
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=default,
+        help="show debug output and tracebacks; to see only debug output, set "
+        f"$CONTAINERD_LITE_DEBUG to 1 or to some of {','.join(debug.NAMES)}",
+    )
+
+
+def pair(option: str, text: str) -> tuple[str, str]:
+    """Split the value ``NAME=VALUE`` of an option."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidArgument(f"{option} {text!r} has no value", remedy="Write NAME=VALUE")
+    if not name:
+        raise InvalidArgument(f"{option} {text!r} has no name", remedy="Write NAME=VALUE")
+    return name, value
 
 
 def seconds(text: str) -> float:
@@ -60,6 +84,15 @@ def print_names(names: Sequence[str], format: str) -> None:
             print(printable(name))
     else:
         _print_json(names, format)
+
+
+def print_object(value: Mapping[str, object], format: str) -> None:
+    """Print a JSON object: on one line if ``format`` is ``jsonl``."""
+    print(json.dumps(value, indent=2 if format == "json" else None, default=_to_json))
+
+
+def _to_json(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _print_json(values: Sequence[object], format: str) -> None:

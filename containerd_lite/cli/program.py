@@ -30,7 +30,7 @@ from .exit_codes import (
     USAGE,
     exit_code,
 )
-from .output import seconds
+from .output import add_debug, seconds
 from .own_streams import standard_streams
 from .signals import Interrupted, handling_signals
 
@@ -41,12 +41,20 @@ _COMMANDS = {
     "pull": "Fetch and unpack an image, and print its name and digest.",
     "images": "List images.",
     "verify": "Verify the signatures of an image in a registry, and show who signed it.",
+    "sign": "Sign an image in a registry.",
+    "attest": "Attach a signed attestation to an image in a registry.",
+    "tree": "List what refers to an image in its registry: signatures, attestations and other "
+    "artifacts. This command does not verify them, and anyone who can push to the repository can "
+    "add some. To verify signatures, use the command verify.",
+    "key": "Make, import or show keys that sign images.",
     "run": "Run a command in a new container. Removes the container at the end, and exits with the "
     "command's exit code.",
     "exec": "Run a command in a running container. Exits with the command's exit code.",
     "doctor": "Check the daemon, and show what is missing and how to fix it. "
     "Exits with 1 if something necessary is missing.",
 }
+#: The commands that use no daemon, and so have no options for one.
+_WITHOUT_DAEMON = ("verify", "sign", "attest", "tree", "key")
 _EPILOG = f"""exit codes: {OK} success, {FAILED} failure, {USAGE} wrong usage, {NOT_FOUND} not
 found, {AUTH} not permitted, {UNREACHABLE} daemon or registry unreachable, {TIMEOUT} timeout, 128+N
 ended by signal N, {REFUSED} a policy refuses the image. run and exec exit with the exit code of the
@@ -111,9 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"containerd-lite {VERSION}")
-    common = argparse.ArgumentParser(add_help=False, formatter_class=_Formatter)
     _add_common(parser, is_default=True)
-    _add_common(common, is_default=False)
     parsers = parser.add_subparsers(
         prog=parser.prog,  # without prog, argparse creates a formatter, which loads shutil
         dest="name",
@@ -125,7 +131,6 @@ def _parser() -> argparse.ArgumentParser:
         summary = description.partition(".")[0].partition(";")[0]
         parsers.add_parser(
             name,
-            parents=[common],  # type: ignore[list-item]  # argparse allows a parent of any class
             help=summary[0].lower() + summary[1:],
             description=description,
             formatter_class=_Formatter,
@@ -151,12 +156,16 @@ def _width() -> int:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """The parser of one command. ``parse_known_args`` adds the options of the command."""
+    """The parser of one command. It gets its options when it parses, so other commands get none."""
 
     command = ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Add the options of the command, then parse the arguments."""
+        """Add the common options and those of the command, then parse the arguments."""
+        if self.command in _WITHOUT_DAEMON:
+            add_debug(self, argparse.SUPPRESS)
+        else:
+            _add_common(self, is_default=False)
         getattr(commands, f"add_{self.command}")(self)
         self.set_defaults(command=getattr(commands, f"do_{self.command}"))
         return super().parse_known_args(args, namespace)
@@ -195,10 +204,4 @@ def _add_common(parser: argparse.ArgumentParser, *, is_default: bool) -> None:
         default=default(10.0),
         help="timeout of connecting to the daemon (default: 10)",
     )
-    group.add_argument(
-        "--debug",
-        action="store_true",
-        default=default(False),
-        help="show debug output and tracebacks; to see only debug output, set "
-        f"$CONTAINERD_LITE_DEBUG to 1 or to some of {','.join(debug.NAMES)}",
-    )
+    add_debug(group, default(False))

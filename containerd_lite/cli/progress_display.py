@@ -27,7 +27,7 @@ def show_progress(is_quiet: bool) -> Iterator[ProgressCallback | None]:
         return
     bars = _bars() if sys.stderr.isatty() else None
     if bars is None:
-        yield _Lines()
+        yield ProgressLines()
         return
     with bars:
         yield _Bars(bars)
@@ -60,13 +60,14 @@ def _short(name: str) -> str:
     return name[:19] if name.startswith("sha256:") else printable(name)
 
 
-class _Lines:
+class ProgressLines:
     """Prints a line when an object enters a new stage. This output is suitable for logs."""
 
     def __init__(self) -> None:
         self._stages: dict[str, str] = {}
 
     def __call__(self, event: ProgressEvent) -> None:
+        """Print a line, unless the last line for the object has the same stage."""
         if self._stages.get(event.name) == event.stage:
             return
         self._stages[event.name] = event.stage

@@ -23,6 +23,9 @@ MAX_REPOSITORY = 255
 #: characters (RFC 1035), the longest repository, a tag of 128 characters and the longest digest.
 MAX_REFERENCE = 1024
 
+#: The maximum length of a tag in characters.
+MAX_TAG = 128
+
 _LEGACY_HOST = "index.docker.io"
 _OFFICIAL = "library/"
 

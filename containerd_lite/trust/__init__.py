@@ -12,7 +12,6 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .certificates import CertificateIdentity as CertificateIdentity
     from .enforcement import enforce as enforce
-    from .enforcement import manifests_of as manifests_of
     from .enforcement import reference_of as reference_of
     from .key_pairs import KeyFiles as KeyFiles
     from .key_pairs import generate_key as generate_key
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from .rules import SignedManifests as SignedManifests
     from .search import Repository as Repository
     from .search import is_signature_layer as is_signature_layer
+    from .search import manifests_of as manifests_of
     from .search import signature_tag as signature_tag
     from .signers import Signer as Signer
     from .signing import PREDICATE_TYPES as PREDICATE_TYPES
@@ -55,7 +55,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "certificates": ["CertificateIdentity"],
-        "enforcement": ["enforce", "manifests_of", "reference_of"],
+        "enforcement": ["enforce", "reference_of"],
         "key_pairs": ["KeyFiles", "generate_key", "import_key"],
         "keys": ["KeySource", "PublicKey"],
         "policy": ["Policy"],
@@ -69,7 +69,7 @@ __getattr__, __dir__ = lazy_names(
             "Rule",
             "SignedManifests",
         ],
-        "search": ["Repository", "is_signature_layer", "signature_tag"],
+        "search": ["Repository", "is_signature_layer", "manifests_of", "signature_tag"],
         "signers": ["Signer"],
         "signing": [
             "PREDICATE_TYPES",

@@ -16,6 +16,8 @@ from .encoding import from_base64
 IN_TOTO = "application/vnd.in-toto+json"
 #: The maximum number of signatures of one envelope. cosign and Sigstore write one signature.
 MAX_SIGNATURES = 32
+#: The maximum size of an envelope in bytes. Base64 makes its payload a third longer.
+MAX_ENVELOPE = 24 << 20
 _FIELDS = ("payload", "payloadType", "signatures")
 _SIGNATURE_FIELDS = ("sig", "keyid", "cert")
 
@@ -59,7 +61,7 @@ class Envelope:
         Raises:
             InvalidArgument: ``body`` is not an envelope.
         """
-        return cls.read(Document.parse(body, what))
+        return cls.read(Document.parse(body, what, limit=MAX_ENVELOPE))
 
     @classmethod
     def read(cls, document: Document) -> Envelope:

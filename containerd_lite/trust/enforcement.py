@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import TypeAlias
 
 from ..errors import (
     Cancelled,
@@ -20,23 +19,14 @@ from ..errors import (
 )
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT
-from ..oci.manifest import Index, Manifest, parse
 from ..oci.reference import Reference
 from .judge import JudgedImage, judge_image
 from .policy import Policy
 from .rules import Rule
-from .search import Repository
+from .search import Choose, Repository, manifests_of
 from .verdict import Verdict, distinct
 
 _LOGGER = logging.getLogger(__package__)
-
-#: The maximum number of indexes in an image of which each platform must be signed.
-_MAX_INDEXES = 64
-
-#: A function that returns those children of an index that are used. It gets the index, and whether
-#: the index is the root.
-Choose: TypeAlias = Callable[[Manifest | Index, bool], Sequence[Descriptor]]
 
 
 def enforce(
@@ -109,29 +99,6 @@ def _applies(rule: Rule, manifest: Descriptor, root: Descriptor) -> bool:
     if not media_types.is_index(root.media_type) or rule.accept or rule.reject:
         return manifest is root
     return rule.signed == "both" or (rule.signed == "index") == (manifest is root)
-
-
-def manifests_of(
-    repository: Repository, target: Descriptor, choose: Choose | None = None
-) -> Sequence[Descriptor]:
-    """Return the manifests that an index, and the indexes in it, list. Each occurs once.
-
-    Args:
-        repository: The repository that has the indexes.
-        target: The index.
-        choose: As for ``enforce``.
-    """
-    found, indexes = {(target.media_type, target.digest): target}, [target]
-    for index in indexes:  # nested indexes are appended
-        document = parse(repository.read(index, MAX_DOCUMENT), index.media_type)
-        for child in choose(document, index is target) if choose else document.children:
-            key = (child.media_type, child.digest)
-            if key not in found and media_types.is_index(child.media_type):
-                indexes.append(child)
-            found.setdefault(key, child)
-        if len(indexes) > _MAX_INDEXES:
-            raise InvalidArgument(f"{target.digest} has more than {_MAX_INDEXES} nested indexes")
-    return [each for each in found.values() if not media_types.is_index(each.media_type)]
 
 
 class _Watched:

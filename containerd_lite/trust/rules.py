@@ -56,7 +56,7 @@ class Identity:
         if not self.issuer or not self.subject:
             raise InvalidArgument(
                 "an identity needs an issuer and a subject",
-                remedy='To accept all, pass the pattern re.compile(".*")',
+                remedy="To accept all, use the pattern .*",
             )
 
     def mismatch(self, found: CertificateIdentity) -> str:
@@ -162,12 +162,12 @@ class Rule:
         if not self.threshold <= signers <= _MAX_SIGNERS:
             raise InvalidArgument(
                 f"{signers} keys and identities cannot meet the threshold {self.threshold}",
-                remedy="Pass keys= or identities=, or accept=True to accept unsigned images",
+                remedy="Give keys or identities, or set accept to accept unsigned images",
             )
         if self.trust_root is None and (self.identities or self.log or self.timestamp):
             raise InvalidArgument(
                 "identities, log and timestamp need a trust root",
-                remedy='Pass trust_root=TrustRoot.load("trusted_root.json")',
+                remedy="Set trust_root to a trusted root, such as the file trusted_root.json",
             )
         if self.trust_root is None and self.max_age is not None:
             raise InvalidArgument("max_age needs a trust root, because it needs proven times")

@@ -6,14 +6,16 @@ tag ``sha256-….sig``, and cosign 2 stores attestations under ``sha256-….att`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ..errors import DataLoss, InvalidArgument, NotFound
+from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT, quoted
-from ..oci.manifest import Manifest, parse
+from ..oci.manifest import Index, Manifest, parse
+from ..oci.reference import MAX_TAG
 from ..records import record
 from .verdict import Rejection
 
@@ -32,9 +34,16 @@ MAX_BODY = 24 << 20
 #: The maximum number of bytes that are read for one image.
 _MAX_TOTAL = 256 << 20
 
+#: The maximum number of indexes in an image whose platforms are looked at.
+_MAX_INDEXES = 64
+
 #: Artifact types of referrers that can be signatures. In the index under the fallback tag, cosign
 #: 3.1 writes the type of the empty config.
 _ARTIFACT_TYPES = (_BUNDLES, "application/vnd.dev.cosign.artifact.", "application/vnd.oci.empty.")
+
+#: A function that returns those children of an index that are used. It gets the index, and whether
+#: the index is the root.
+Choose: TypeAlias = Callable[[Manifest | Index, bool], Sequence[Descriptor]]
 
 
 class Repository(Protocol):
@@ -77,6 +86,29 @@ class Candidate:
         return self.media_type.startswith(_BUNDLES)
 
 
+def manifests_of(
+    repository: Repository, target: Descriptor, choose: Choose | None = None
+) -> Sequence[Descriptor]:
+    """Return the manifests that an index, and the indexes in it, list. Each occurs once.
+
+    Args:
+        repository: The repository that has the indexes.
+        target: The index.
+        choose: A function that returns the used children of an index. Default: all.
+    """
+    found, indexes = {(target.media_type, target.digest): target}, [target]
+    for index in indexes:  # nested indexes are appended
+        document = parse(repository.read(index, MAX_DOCUMENT), index.media_type)
+        for child in choose(document, index is target) if choose else document.children:
+            key = (child.media_type, child.digest)
+            if key not in found and media_types.is_index(child.media_type):
+                indexes.append(child)
+            found.setdefault(key, child)
+        if len(indexes) > _MAX_INDEXES:
+            raise InvalidArgument(f"{target.digest} has more than {_MAX_INDEXES} nested indexes")
+    return [each for each in found.values() if not media_types.is_index(each.media_type)]
+
+
 def signature_tag(digest: str, suffix: str) -> str:
     """Return cosign's tag for ``digest``: ``sha256-….sig``, ``.att`` or ``.sbom``."""
     return f"{digest.replace(':', '-', 1)}.{suffix}"
@@ -117,7 +149,7 @@ def _find_all(
         yield from reader.read_manifest(descriptor, f"referrer {descriptor.digest}", is_tag=False)
     for suffix in ("sig", "att") if attestations else ("sig",):
         tag = signature_tag(target.digest, suffix)
-        found = repository.find(tag)
+        found = repository.find(tag) if len(tag) <= MAX_TAG else None  # SHA-512 is too long
         if found is not None:
             yield from reader.read_manifest(found, f"tag {tag}", is_tag=True)
 

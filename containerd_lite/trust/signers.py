@@ -88,9 +88,12 @@ class Signer:
                 remedy="Pass the password only if the key has one",
             ) from None
         except (ValueError, UnsupportedAlgorithm):
-            raise InvalidArgument(
-                "this is not a private key in PEM, or the password is wrong"
-            ) from None
+            if secret is not None and b"ENCRYPTED" in pem:
+                raise PermissionDenied(
+                    "the private key is malformed, or the password is wrong",
+                    remedy="Pass the right password",
+                ) from None
+            raise InvalidArgument("this is not a private key in PEM") from None
         return cls._of_key(key)
 
     @classmethod

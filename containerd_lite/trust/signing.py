@@ -23,7 +23,7 @@ from .search import BUNDLE, DSSE_ENVELOPE, MAX_LAYERS, SIMPLE_SIGNING
 from .signed_content import SignedContent
 from .signers import Signer
 from .simple_signing import PAYLOAD_TYPE
-from .statements import COSIGN_SIGN, STATEMENT_TYPES
+from .statements import COSIGN_SIGN, MAX_STATEMENT, STATEMENT_TYPES
 
 #: The annotation of a layer that holds the signature of the layer's bytes.
 SIGNATURE = "dev.cosignproject.cosign/signature"
@@ -231,7 +231,7 @@ def sign_statement(
         annotations: The annotations of the statement's subject.
 
     Raises:
-        InvalidArgument: ``predicate`` cannot be written as JSON.
+        InvalidArgument: ``predicate`` cannot be written as JSON, or is too large.
     """
     algorithm, _, encoded = digests.validate(digest).partition(":")
     subject: dict[str, object] = {"digest": {algorithm: encoded}}
@@ -243,7 +243,12 @@ def sign_statement(
         "predicateType": predicate_type,
         "predicate": dict(predicate or {}),
     }
-    unsigned = Envelope(_to_json(statement), IN_TOTO, ())
+    payload = _to_json(statement)
+    if len(payload) > MAX_STATEMENT:
+        raise InvalidArgument(
+            f"the statement has {len(payload)} bytes; at most {MAX_STATEMENT} are allowed"
+        )
+    unsigned = Envelope(payload, IN_TOTO, ())
     signature = signer.sign(unsigned.signed_bytes)
     envelope = Envelope(unsigned.payload, IN_TOTO, (signature,))
     return SignedStatement(predicate_type, envelope, signer)

@@ -18,8 +18,8 @@ STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statem
 COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
 #: The maximum number of subjects of a statement, as in sigstore-go.
 MAX_SUBJECTS = 1024
-#: The maximum size of a statement in bytes.
-MAX_STATEMENT = 4 << 20
+#: The maximum size of a statement in bytes. Many SBOMs have several MiB.
+MAX_STATEMENT = 16 << 20
 
 _FIELDS = ("_type", "subject", "predicateType", "predicate")
 

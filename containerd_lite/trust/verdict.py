@@ -88,8 +88,8 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"{self.digest} meets the rule for {self.rule} with {len(self.signatures)} signatures "
-            f"and {len(self.attestations)} attestations"
+            f"{self.digest} meets the rule for {self.rule} "
+            f"(signatures: {len(self.signatures)}, attestations: {len(self.attestations)})"
         )
 
 

@@ -13,12 +13,20 @@ if TYPE_CHECKING:
     from .images import add_pull as add_pull
     from .images import do_images as do_images
     from .images import do_pull as do_pull
+    from .keys import add_key as add_key
+    from .keys import do_key as do_key
     from .run import add_exec as add_exec
     from .run import add_run as add_run
     from .run import do_exec as do_exec
     from .run import do_run as do_run
-    from .signatures import add_verify as add_verify
-    from .signatures import do_verify as do_verify
+    from .sign import add_attest as add_attest
+    from .sign import add_sign as add_sign
+    from .sign import do_attest as do_attest
+    from .sign import do_sign as do_sign
+    from .tree import add_tree as add_tree
+    from .tree import do_tree as do_tree
+    from .verify import add_verify as add_verify
+    from .verify import do_verify as do_verify
     from .version import add_version as add_version
     from .version import do_version as do_version
 
@@ -27,8 +35,11 @@ __getattr__, __dir__ = lazy_names(
     {
         "doctor": ["add_doctor", "do_doctor"],
         "images": ["add_images", "add_pull", "do_images", "do_pull"],
+        "keys": ["add_key", "do_key"],
         "run": ["add_exec", "add_run", "do_exec", "do_run"],
-        "signatures": ["add_verify", "do_verify"],
+        "sign": ["add_attest", "add_sign", "do_attest", "do_sign"],
+        "tree": ["add_tree", "do_tree"],
+        "verify": ["add_verify", "do_verify"],
         "version": ["add_version", "do_version"],
     },
 )

@@ -7,10 +7,10 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ... import images as pipeline
 from ...printable import printable
 from ..output import add_format, client_of, print_names, print_rows
 from ..progress_display import show_progress
+from ..registry_options import add_ref, add_registry, resolver_of
 
 if TYPE_CHECKING:
     from ...client import Client
@@ -21,7 +21,7 @@ _KUBERNETES = "k8s.io"
 
 def add_pull(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``pull``."""
-    parser.add_argument("ref", metavar="REF", help="busybox, quay.io/org/image:tag, ...@sha256:...")
+    add_ref(parser)
     parser.add_argument(
         "--to", metavar="FOLDER", help="write the image to an OCI image layout, without a daemon"
     )
@@ -40,14 +40,7 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
         "--snapshotter", help="snapshotter to unpack into (default: the namespace's)"
     )
     parser.add_argument("--no-unpack", action="store_true", help="do not unpack the image")
-    parser.add_argument("--plain-http", action="store_true", help="use HTTP instead of HTTPS")
-    parser.add_argument(
-        "--realm-host",
-        metavar="HOST",
-        action="append",
-        default=[],
-        help="host of a further token server that gets the credentials; can be given several times",
-    )
+    add_registry(parser)
     parser.add_argument(
         "--policy", metavar="FILE", help="policy file (TOML) that the image's signatures must meet"
     )
@@ -68,14 +61,9 @@ def do_pull(options: argparse.Namespace) -> int:
     """Fetch one image, and print its name and digest."""
     from ...layout import Layout  # imported here, because the command ``images`` does not need it
 
-    plain_http = True if options.plain_http else None
     with ExitStack() as stack:
         progress = stack.enter_context(show_progress(options.quiet))
-        resolver = stack.enter_context(
-            pipeline.RegistryResolver(
-                plain_http=plain_http, realm_hosts=options.realm_host, progress=progress
-            )
-        )
+        resolver = stack.enter_context(resolver_of(options, progress))
         client = stack.enter_context(client_of(options)) if options.to is None else None
         found = (client or Layout(options.to)).pull(
             options.ref,

@@ -110,8 +110,15 @@ def sign_reference(
 ) -> tuple[AttachedSignature, ...]:
     """Sign an image in a registry; see ``Client.sign``."""
     with using(resolver, backend.host_caches, request.progress) as found:
-        name, target = found.resolve(ref)
-        return sign_target(found, reference_of(name), target, request)
+        return sign_by_resolver(found, ref, request)
+
+
+def sign_by_resolver(
+    resolver: PushResolver, ref: str, request: SignRequest
+) -> tuple[AttachedSignature, ...]:
+    """Sign an image in a registry; see ``Client.sign``."""
+    name, target = resolver.resolve(ref)
+    return sign_target(resolver, reference_of(name), target, request)
 
 
 def attest_reference(
@@ -123,16 +130,27 @@ def attest_reference(
     resolver: PushResolver | None,
 ) -> tuple[AttachedSignature, ...]:
     """Attach an attestation to an image in a registry; see ``Client.attest``."""
+    with using(resolver, backend.host_caches, request.progress) as found:
+        return attest_by_resolver(found, ref, predicate_type, predicate, request)
+
+
+def attest_by_resolver(
+    resolver: PushResolver,
+    ref: str,
+    predicate_type: str,
+    predicate: Mapping[str, object],
+    request: SignRequest,
+) -> tuple[AttachedSignature, ...]:
+    """Attach an attestation to an image in a registry; see ``Client.attest``."""
     kind = PREDICATE_TYPES.get(predicate_type, predicate_type)
     if ":" not in kind:
         raise InvalidArgument(
             f"{predicate_type!r} is not the type of a predicate",
             remedy=f"Pass a URI, or one of {', '.join(PREDICATE_TYPES)}",
         )
-    with using(resolver, backend.host_caches, request.progress) as found:
-        name, target = found.resolve(ref)
-        attacher = _Attacher(found, reference_of(name), request)
-        return tuple(attacher.attest(target, kind, predicate))
+    name, target = resolver.resolve(ref)
+    attacher = _Attacher(resolver, reference_of(name), request)
+    return tuple(attacher.attest(target, kind, predicate))
 
 
 def sign_target(

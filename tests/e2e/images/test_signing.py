@@ -381,3 +381,16 @@ def test_bad_arguments(ref: str, options: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument, match="JSON"):
         NOWHERE.attest(ref, {"x": object()}, SLSA, signer)
     assert "PRIVATE" not in repr(signer)
+
+
+def test_an_attestation_of_many_mebibytes(ref: str, tmp_path: Path) -> None:
+    signer, key = own_key(tmp_path)
+    NOWHERE.sign(ref, signer)
+    large = {"packages": ["\N{SNOWMAN}" * 1000] * 1000}  # 6 MB of JSON
+    NOWHERE.attest(ref, large, SLSA, signer, form="both")
+    policy = policy_of(key.public, attestations=[RequiredAttestation(SLSA)])
+    (attestation,) = NOWHERE.verify_signatures(ref, policy).attestations
+    assert attestation.predicate == large
+    huge = {"packages": ["x" * 1000] * 20_000}
+    with pytest.raises(InvalidArgument, match="bytes"):
+        NOWHERE.attest(ref, huge, SLSA, signer)

@@ -12,6 +12,7 @@ import pytest
 from containerd_lite import cli
 from containerd_lite.cli import exit_code, main
 from containerd_lite.cli.output import print_names, print_rows
+from containerd_lite.cli.program import _COMMANDS
 from containerd_lite.cli.progress_display import show_progress
 from containerd_lite.errors import (
     ContainerdError,
@@ -22,8 +23,12 @@ from containerd_lite.errors import (
     RegistryNotFound,
     RegistryUnauthorized,
     RegistryUnavailable,
+    SignatureError,
+    SignaturesUnavailable,
     SocketNotFound,
     SocketPermissionDenied,
+    Unsigned,
+    Untrusted,
 )
 from containerd_lite.progress import ProgressEvent
 from tests.unit.registry.scripted import Scripted, reply
@@ -43,6 +48,10 @@ pytestmark = pytest.mark.interpreter
         (DeadlineExceeded(), 6),
         (InvalidArgument(), 2),
         (Internal(), 1),
+        (SignatureError(), 7),
+        (Unsigned(), 7),
+        (Untrusted(), 7),
+        (SignaturesUnavailable(), 5),
     ],
 )
 def test_exit_codes(error: ContainerdError, code: int) -> None:
@@ -107,6 +116,16 @@ def test_interrupted(
         ["images", "--format", "yaml"],
         ["pull"],
         ["run"],
+        ["verify"],
+        ["verify", "a", "--identity", "x", "--identity-regexp", "x"],
+        ["verify", "a", "--manifests", "all"],
+        ["sign", "a"],
+        ["sign", "a", "--key", "k", "--form", "bundle"],
+        ["attest", "a", "--key", "k", "--type", "t"],
+        ["tree", "a", "--address", "unix:///x"],
+        ["key"],
+        ["key", "delete"],
+        ["key", "import"],
     ],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,6 +144,29 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--address" in out
     assert "$CONTAINERD_ADDRESS" in out
     assert out.isascii()  # what any terminal can show
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["verify", "sign", "attest", "tree", "key", "key generate", "key import", "key public"],
+)
+def test_help_of_commands_without_a_daemon(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert f"usage: containerd-lite {command} " in out
+    assert "--debug" in out
+    assert "--address" not in out
+    assert out.isascii()
+
+
+def test_readme_lists_the_commands() -> None:
+    text = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    listed = re.findall(r"^    containerd-lite (\w+)", text, re.MULTILINE)
+    assert list(dict.fromkeys(listed)) == list(_COMMANDS)
 
 
 def test_version_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
