@@ -163,9 +163,9 @@ class RekorLog:
         }
         return self.key.sign(canonical(signed))
 
-    def add(self, body: Json, time: datetime = TIME, *, leaf: bytes = b"") -> Json:
+    def add(self, body: Json, time: datetime = TIME, *, leaf: bytes | None = None) -> Json:
         """Append an entry, and return it as a bundle has it. ``leaf`` is logged in its place."""
-        leaf = leaf or canonical(body)
+        leaf = canonical(body) if leaf is None else leaf
         index = len(self.leaves)
         self.leaves.append(leaf)
         self.leaves.append(b"an entry after")

@@ -72,7 +72,7 @@ def test_endless_referrers() -> None:
 
 
 def test_a_million_layers_under_the_tag() -> None:
-    """Such a manifest has at least 100 MB, and is not read."""
+    """The manifest has at least 100 MB, and the judge does not read it."""
     repository = MemoryRepository()
     huge = Descriptor(images.OCI_MANIFEST, f"sha256:{'0' * 64}", 100_000_000)
     repository.tags[TAG] = huge
@@ -146,6 +146,7 @@ def test_many_large_layers() -> None:
     assert len(repository.asked) <= 2 + (256 // 20) + 1
 
 
+@pytest.mark.once
 def test_a_slow_judgement() -> None:
     """1,000 signatures by another key take less than a second for each of the policy's keys."""
     layer, body = signed(OTHER)
@@ -181,7 +182,7 @@ def copies(key: KeyPair) -> list[Any]:
 
 
 def test_one_key_does_not_count_twice() -> None:
-    """Neither by two signatures, nor because the policy names the key twice."""
+    """Two signatures by it count once, and so does a key that the policy names twice."""
     repository = repository_of(signed(), signed(), signed(name="registry.example/x"))
     add_referrer(repository, stated())
     for keys in (copies(KEY), [KEY.public, OTHER.public]):
@@ -275,7 +276,7 @@ def test_an_old_image_that_was_signed() -> None:
 
 
 def broken() -> dict[str, Callable[[MemoryRepository], object]]:
-    """What can be beside a good signature: each adds something."""
+    """Functions that add something broken to a repository."""
 
     def bundle(body: bytes) -> Callable[[MemoryRepository], object]:
         return lambda repository: add_referrer(repository, (images.descriptor(BUNDLE, body), body))

@@ -1,4 +1,4 @@
-"""What is signed, but does not say that the image is good."""
+"""Signed documents that do not say that the image is good."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.hostile.images.judged import (
     stated,
 )
 
-# ---- what is no signature ------------------------------------------------------------------------
+# ---- attestations, payloads and statements -------------------------------------------------------
 
 
 def attestation(kind: str, key: KeyPair = KEY, annotation: str = "") -> tuple[Json, bytes]:
