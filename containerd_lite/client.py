@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from . import debug, images, limits, runtime, store
 from .errors import InvalidArgument
+from .images.base import new_host_cache
 from .images.verbs import ImageVerbs
+from .locks import PerProcess
 from .records import record
 from .runtime.verbs import ContainerVerbs
 from .services._base import CallContext
@@ -90,7 +92,6 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             raise InvalidArgument(
                 "the channel already has an address", remedy="Pass either a channel or an address"
             )
-        self._owns_channel = channel is None
         timeout = limits.seconds("timeout", timeout)
         connect_timeout = limits.seconds("connect_timeout", connect_timeout)
         namespace = namespace or os.environ.get("CONTAINERD_NAMESPACE") or "default"
@@ -103,6 +104,8 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             tls=tls,
             policy=None if policy is None else images.load_policy(policy),
         )
+        self._owns_channel, self._is_view = channel is None, False
+        self._host_caches = PerProcess(new_host_cache)
         if channel is None:
             name = address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT
             channel = Channel(name, connect_timeout=connect_timeout, tls=tls)
@@ -122,10 +125,14 @@ class Client(Services, ImageVerbs, ContainerVerbs):
             channel=self._channel, namespace=namespace, **{**vars(self._options), "tls": None}
         )
         view._options = self._options
+        view._host_caches, view._is_view = self._host_caches, True
         return view
 
     def close(self) -> None:
         """End all calls, and close all connections. This method can be called several times."""
+        host_cache = self._host_caches.made()
+        if host_cache is not None and not self._is_view:
+            host_cache.close()
         if self._owns_channel:
             self._channel.close()
 
@@ -154,6 +161,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
     def _images(self) -> DaemonBackend:
         return images.DaemonBackend(
             self,
+            self._host_caches,
             platform=self._options.platform,
             policies=() if self._options.policy is None else (self._options.policy,),
         )

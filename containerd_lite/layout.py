@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import debug, images
+from .images.base import new_host_cache
 from .images.image_backend import ImageBackend, Replacer
 from .images.verbs import ImageVerbs
+from .locks import PerProcess
 from .oci.platform import Platform, parse, parse_or_default
 from .store.layout_names import LayoutNames
 from .store.layout_store import LayoutStore
 
 if TYPE_CHECKING:
     from .images.signatures.policies import PolicyLike
+    from .registry import HostCache
     from .trust.policy import Policy
 
 
@@ -24,11 +27,16 @@ class LayoutBackend(ImageBackend):
     """The image names and the content of one layout."""
 
     def __init__(
-        self, store: LayoutStore, platform: Platform, policies: tuple[Policy, ...] = ()
+        self,
+        store: LayoutStore,
+        host_caches: PerProcess[HostCache],
+        platform: Platform,
+        policies: tuple[Policy, ...] = (),
     ) -> None:
         self.policies = policies
         self.names = LayoutNames(store)
         self.store: LayoutStore = store
+        self.host_caches = host_caches
         self.platform = platform
 
     def with_defaults(
@@ -36,7 +44,7 @@ class LayoutBackend(ImageBackend):
     ) -> LayoutBackend:
         """Return a backend for the same layout with another default platform."""
         wanted = parse(platform) if isinstance(platform, str) else platform
-        return LayoutBackend(self.store, wanted or self.platform, self.policies)
+        return LayoutBackend(self.store, self.host_caches, wanted or self.platform, self.policies)
 
     @contextmanager
     def keeping(self, resume: str = "") -> Iterator[None]:
@@ -66,6 +74,9 @@ class Layout(ImageVerbs):
     If another tool gave the same name to two images, a method that looks up the name raises
     ``FailedPrecondition``. A method that writes an image with this name replaces both images.
 
+    A layout keeps its connections to registries until it is closed, by ``close`` or at the end of
+    a ``with`` block.
+
     Args:
         path: The folder of the layout. If the folder is missing or empty, the first write of an
             image creates the layout.
@@ -87,6 +98,7 @@ class Layout(ImageVerbs):
     ) -> None:
         debug.read_environment()
         self.content_store = LayoutStore(path)
+        self._host_caches = PerProcess(new_host_cache)
         self._platform = parse_or_default(platform)
         self._policies = () if policy is None else (images.load_policy(policy),)
 
@@ -95,9 +107,21 @@ class Layout(ImageVerbs):
         """The folder of the layout."""
         return self.content_store.path
 
+    def close(self) -> None:
+        """Close the idle connections to registries. The layout can still be used."""
+        host_cache = self._host_caches.made()
+        if host_cache is not None:
+            host_cache.close()
+
+    def __enter__(self) -> Layout:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     @property
     def _images(self) -> LayoutBackend:
-        return LayoutBackend(self.content_store, self._platform, self._policies)
+        return LayoutBackend(self.content_store, self._host_caches, self._platform, self._policies)
 
     def __repr__(self) -> str:
         return f"<Layout {self.path}>"

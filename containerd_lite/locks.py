@@ -28,6 +28,7 @@ class PerProcess(Generic[_T]):
 
     If a thread forks while another thread has a lock, the lock stays locked in the child, because
     the other thread does not exist there. So a forked child must not use the locks of its parent.
+    An unpickled object has no value yet.
 
     Args:
         make: A function that makes the value when a process needs the value for the first time.
@@ -44,10 +45,17 @@ class PerProcess(Generic[_T]):
         # Several threads can run this line at the same time. All threads get the same value.
         return self._values.setdefault(pid, self._make()) if value is None else value
 
+    def made(self) -> _T | None:
+        """Return the value of this process, or ``None`` if the process has not needed it yet."""
+        return self._values.get(os.getpid())
+
     def inherited(self) -> list[_T]:
         """Return the values that this process has inherited from its parents."""
         pid = os.getpid()
         return [value for owner, value in tuple(self._values.items()) if owner != pid]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PerProcess, (self._make,)
 
 
 @contextmanager

@@ -32,7 +32,9 @@ _IN_FUNCTIONS = (
     ".runtime.checkpoint",
     ".services.metrics",
     ".transport.tcp",
+    ".trust.evidence",
     ".trust.key_files",
+    ".trust.trust_root",
     "base64",
     "csv",
     "dataclasses",
@@ -48,7 +50,7 @@ _IN_FUNCTIONS = (
     "encodings.idna",
 )
 #: The modules of ``_IN_FUNCTIONS`` that only the family ``trust`` needs.
-_OF_TRUST = (".trust.key_files",)
+_OF_TRUST = (".trust.evidence", ".trust.key_files", ".trust.trust_root")
 
 
 def load(*families: Family) -> None:

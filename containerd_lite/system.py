@@ -1,4 +1,4 @@
-"""Converts an ``OSError`` to a ``ContainerdError``, and opens files without blocking."""
+"""Converts an ``OSError`` to a ``ContainerdError``, opens files safely, and detects changes."""
 
 from __future__ import annotations
 
@@ -101,3 +101,15 @@ def open_regular(path: str | bytes | os.PathLike[str], flags: int = 0) -> Binary
 def is_regular(file: BinaryIO) -> bool:
     """Return whether an open file is a regular file, not a folder, a FIFO or a device."""
     return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def file_version(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Return a value that changes if a file is changed or replaced, ``()`` for a missing file.
+
+    For a folder, the value changes if the folder gets or loses an entry.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

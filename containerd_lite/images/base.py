@@ -5,10 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from .. import images
+from .. import images, registry
 
 if TYPE_CHECKING:
     from .image_backend import ImageBackend
+
+
+def new_host_cache() -> registry.HostCache:
+    """Return a new cache of the connections to registries. Clients make it when they need it."""
+    return registry.HostCache()
 
 
 class Verbs(ABC):

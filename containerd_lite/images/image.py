@@ -58,6 +58,8 @@ class Image:
         self.is_lazy = is_lazy
         self.is_by_daemon = is_by_daemon
         self.verdict = verdict
+        #: The manifests and indexes that were read, by digest and media type.
+        self._documents: dict[tuple[str, str], Manifest | Index] = {}
 
     @property
     def name(self) -> str:
@@ -102,7 +104,11 @@ class Image:
         return find_manifest(self.name, self.target, self.backend.platform, self._read)
 
     def _read(self, target: Descriptor) -> Manifest | Index:
-        return read_document(self.backend.store, target)
+        """Return a manifest or index; read it once."""
+        key = target.digest, target.media_type
+        if key not in self._documents:
+            self._documents[key] = read_document(self.backend.store, target)
+        return self._documents[key]
 
     def config(self) -> ImageConfig:
         """Return the image config for the client's platform.

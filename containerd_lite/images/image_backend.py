@@ -11,7 +11,9 @@ from ..errors import FailedPrecondition
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ..locks import PerProcess
     from ..oci.platform import Platform
+    from ..registry import HostCache
     from ..services.snapshots import SnapshotService
     from ..store.protocol import ContentStore, Writer
     from ..trust.policy import Policy
@@ -48,6 +50,8 @@ class ImageBackend(ABC):
     store: ContentStore
     #: The platform whose manifest is used if an image has several manifests.
     platform: Platform
+    #: The connections to registries that the verbs of a process keep.
+    host_caches: PerProcess[HostCache]
 
     @abstractmethod
     def with_defaults(

@@ -17,6 +17,7 @@ from .. import limits
 from .. import registry as package
 from ..errors import DataLoss, RegistryError, RegistryUnauthorized, RegistryUnavailable
 from ..interrupt import check
+from ..locks import PerProcess
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
@@ -142,8 +143,8 @@ _R = TypeVar("_R", bound=Resolver)
 class RegistryResolver:
     """A resolver for references to registries.
 
-    The resolver has one ``Registry``, with its own connections, for each host. It is a context
-    manager that closes the connections.
+    The resolver has one ``Registry`` for each host. It is a context manager that closes the
+    connections.
 
     Args:
         credentials: The credentials for all registries, or a function that returns the credentials
@@ -160,6 +161,7 @@ class RegistryResolver:
         connections: How many connections fetch the parts of a large blob in parallel. Several
             connections help if the latency is high.
         progress: A function that is called with an event for each repeated request.
+        cache: As for ``Registry``.
     """
 
     def __init__(
@@ -175,6 +177,7 @@ class RegistryResolver:
         realm_hosts: Iterable[str] = (),
         connections: int = 1,
         progress: ProgressCallback | None = None,
+        cache: package.HostCache | None = None,
     ) -> None:
         self._plain_http = plain_http
         self._hosts_dirs = hosts_dirs
@@ -192,13 +195,14 @@ class RegistryResolver:
             realm_hosts=tuple(realm_hosts),
             progress=progress,
         )
+        self._cache = cache
         self._lock = threading.Lock()
         self._registries: dict[str, Registry] = {}
 
     def _registry(self, host: str) -> Registry:
         with self._lock:
             if host not in self._registries:
-                self._registries[host] = self._new(host)
+                self._registries[host] = self._new(host, cache=self._cache)
             return self._registries[host]
 
     def resolve(self, ref: str) -> tuple[str, Descriptor]:
@@ -231,28 +235,36 @@ class RegistryResolver:
         return RegistryPusher(self._registry(reference.host), reference, has_mirrors=len(hosts) > 1)
 
     def close(self) -> None:
-        """Close the idle connections."""
-        with self._lock:
-            registries, self._registries = list(self._registries.values()), {}
-        for registry in registries:
-            registry.close()
+        """Close the idle connections, or leave them to the cache."""
+        self.__exit__(None)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        with self._lock:
+            registries, self._registries = list(self._registries.values()), {}
+            self._cache = None
+        for registry in registries:
+            registry.__exit__(kind)
 
 
 @contextmanager
 def using(
-    resolver: _R | None, progress: ProgressCallback | None = None
+    resolver: _R | None,
+    host_caches: PerProcess[package.HostCache],
+    progress: ProgressCallback | None = None,
 ) -> Iterator[_R | RegistryResolver]:
-    """Yield the caller's resolver, or a ``RegistryResolver`` that is closed after the block."""
+    """Yield the caller's resolver, or a ``RegistryResolver`` for the block.
+
+    Each block has its own ``RegistryResolver``. So each verb reads the user's credentials and
+    ``hosts.toml`` again, and gets the events of its own requests only. The cache keeps what stays
+    right: the connections, and the tokens of the same user.
+    """
     if resolver is not None:
         yield resolver
         return
-    with RegistryResolver(progress=progress) as own:
+    with RegistryResolver(cache=host_caches.get(), progress=progress) as own:
         yield own
 
 

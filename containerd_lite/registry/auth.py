@@ -1,7 +1,7 @@
-"""Authentication to a registry with Basic or Bearer, and a cache of tokens (RFC 7617, RFC 6750).
+"""Authentication to a registry with Basic or Bearer (RFC 7617, RFC 6750).
 
-``challenges`` parses the registry's challenges, ``tokens`` requests tokens, and ``credentials``
-finds the user's credentials.
+``challenges`` parses the registry's challenges, ``tokens`` requests and keeps tokens, and
+``credentials`` finds the user's credentials.
 """
 
 from __future__ import annotations
@@ -9,22 +9,30 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError, RegistryUnauthorized
 from ..oci.document import quoted
-from ..records import field, record
 from .challenges import Challenge, parse_challenges
 from .credentials import Credentials, CredentialSource
 from .destinations import Url
 from .hosts import Host
 from .http import Transport
 from .http_errors import Retryable, status_failure
-from .tokens import Realm, acquire_for_token, merge_scopes
+from .tokens import (
+    MAX_SETS,
+    Realm,
+    Scopes,
+    TokenCache,
+    TokenSlot,
+    acquire_for_token,
+    merge_scopes,
+)
 
-#: Largest number of scope sets whose tokens are cached. A program that mirrors a whole registry
-#: needs fewer.
-_MAX_SETS = 1024
+if TYPE_CHECKING:
+    from .host_cache import CachedHost
+
 #: Seconds between the renewal of a token and its expiry. For a token with a short lifetime, this
 #: is a tenth of the lifetime. Without this margin, a token could expire during a request.
 _RENEW_EARLY = 10.0
@@ -35,20 +43,10 @@ _MAX_TOKENS_PER_REQUEST = 2
 _REFUSALS = frozenset({"invalid_token", "insufficient_scope"})
 
 
-@record
-class _TokenSlot:
-    """The cached token of one scope set. A thread holds ``lock`` while it fetches the token."""
-
-    scopes: tuple[str, ...]
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    header: str = field(default="", repr=False)
-    renewal: float = 0.0
-
-
 class _RequestTokens(threading.local):
     """The tokens that this thread's request has used: all scope sets, and the last header."""
 
-    scope_sets: tuple[tuple[str, ...], ...] = ()
+    scope_sets: tuple[Scopes, ...] = ()
     header: str = ""
 
 
@@ -62,30 +60,31 @@ class Authenticator:
     the same thread calls ``answer``. After the registry's first challenge, ``header``
     fetches tokens without waiting for further challenges.
 
-    ``clock`` is a function that returns monotonic seconds. Tests replace it.
+    ``cached`` has the tokens that clients of this host share. ``clock`` is a function that returns
+    monotonic seconds. Tests replace it.
     """
 
     def __init__(
         self,
         host: Host,
         transport: Transport,
+        cached: CachedHost,
         source: CredentialSource | None = None,
-        realm_hosts: Iterable[str] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._host = host
         self._transport = transport
+        self._cached = cached
         self._source = source
-        self._realm_hosts = host.realm_hosts.union(realm_hosts)
         self._clock = clock
         self._credentials_lock = threading.Lock()
         self._credentials_loaded = False
         self._credentials: Credentials | None = None
         self._lock = threading.Lock()
-        self._basic = False
-        self._realm: Realm | None = None
-        self._slots: dict[tuple[str, ...], _TokenSlot] = {}
+        self._tokens: TokenCache | None = None
+        #: The headers with tokens that this client has used. The keys are the headers.
+        self._used: dict[str, None] = {}
         self._request = _RequestTokens()
 
     @property
@@ -102,13 +101,35 @@ class Authenticator:
             return self._credentials
 
     def secrets(self) -> list[str]:
-        """Return the secrets that a response could repeat: the credentials and the tokens."""
+        """Return the secrets that a response could repeat: the credentials and the tokens.
+
+        Tokens that only earlier clients have used are not among them. There may be many, and the
+        ``Redactor`` needs 2 ms for each.
+        """
         with self._lock:
-            headers = [slot.header for slot in self._slots.values() if slot.header]
-            realm = self._realm
+            headers = list(self._used)
         secrets = list(self._credentials.secrets) if self._credentials else []
-        secrets += realm.secrets if realm else ()
+        secrets += self._tokens.refresh_tokens() if self._tokens else ()
         return secrets + [header.partition(" ")[2] for header in headers]
+
+    def _find_tokens(self) -> TokenCache | None:
+        """Return the token cache, or ``None`` before the host's first challenge.
+
+        The tokens of an earlier client are used only if the user still has the same credentials.
+        """
+        cached = self._cached.tokens
+        if self._tokens is None and cached and cached.credentials == self.credentials:
+            self._tokens = cached
+        return self._tokens
+
+    def _make_tokens(self) -> TokenCache:
+        """Return the token cache for the user's credentials. If it is missing, make it."""
+        credentials = self.credentials
+        with self._lock:
+            tokens = self._find_tokens()
+            if tokens is None:
+                tokens = self._tokens = self._cached.tokens = TokenCache(credentials)
+            return tokens
 
     def header(self, scopes: Iterable[str], deadline: Deadline) -> str:
         """Return the ``Authorization`` header for the first try of a request.
@@ -117,25 +138,18 @@ class Authenticator:
         ``repository:app:pull``. Raises the same errors as ``answer``.
         """
         self._request.header = ""
-        with self._lock:
-            realm = self._realm
-            slot = self._slot(merge_scopes(scopes)) if realm else None
-        if realm and slot:
+        tokens = self._find_tokens()
+        if tokens is None:
+            return ""
+        if found := tokens.find(merge_scopes(scopes)):
             try:
-                return self._token(realm, slot, "", deadline)
+                return self._token(*found, "", deadline)
             except RegistryUnauthorized:
                 raise
             except (RegistryError, Retryable):
                 # The token realm does not work. The next challenge may name another realm.
-                self._forget(realm)
-        return self._basic_header() if self._basic else ""
-
-    def _forget(self, realm: Realm) -> None:
-        """Forget the realm and its tokens, unless another thread has replaced the realm."""
-        with self._lock:
-            if self._realm is realm:
-                self._realm = None
-                self._slots.clear()
+                tokens.forget(found[0])
+        return self._basic_header() if tokens.uses_basic else ""
 
     def answer(
         self, scopes: Iterable[str], values: Iterable[str], refused: str, deadline: Deadline
@@ -161,7 +175,7 @@ class Authenticator:
         # HTTP: see ``hosts``.
         if any(challenge.scheme == "basic" for challenge in challenges):
             header = self._basic_header()
-            self._basic = bool(header)
+            self._make_tokens().uses_basic = bool(header)
             return "" if header == refused else header
         return ""
 
@@ -170,7 +184,7 @@ class Authenticator:
         return credentials.basic() if credentials else ""
 
     def _bearer(
-        self, challenge: Challenge, requested: tuple[str, ...], refused: str, deadline: Deadline
+        self, challenge: Challenge, requested: Scopes, refused: str, deadline: Deadline
     ) -> str:
         all_scopes = merge_scopes((*requested, challenge.parameters.get("scope", "")))
         realm, slot = self._remember(challenge, requested, all_scopes)
@@ -195,41 +209,18 @@ class Authenticator:
         )
 
     def _remember(
-        self, challenge: Challenge, requested: tuple[str, ...], all_scopes: tuple[str, ...]
-    ) -> tuple[Realm, _TokenSlot]:
-        """Return the challenge's realm and the token slot of ``all_scopes``.
-
-        Also store the realm and the slot for later requests for the scopes ``requested``.
-        """
+        self, challenge: Challenge, requested: Scopes, all_scopes: Scopes
+    ) -> tuple[Realm, TokenSlot]:
+        """Return the challenge's realm and the token slot of ``all_scopes``."""
         try:
             url = Url.parse(challenge.parameters["realm"])
         except InvalidArgument as error:
             raise RegistryError(f"the token realm of {self._host.address}: {error}") from None
         service = challenge.parameters.get("service", "")
-        credentials = self.credentials
-        with self._lock:
-            realm = self._realm
-            if realm is None or (realm.url, realm.service) != (url, service):
-                arguments = self._host, self._transport, credentials, self._realm_hosts
-                self._realm = realm = Realm(url, service, *arguments)
-                self._slots.clear()  # a token must not be used with another realm
-            slot = self._slot(all_scopes)
-            self._store(requested, slot)
-            return realm, slot
+        realm = Realm(url, service, self._host, self.credentials)
+        return self._make_tokens().store(realm, requested, all_scopes)
 
-    def _slot(self, scopes: tuple[str, ...]) -> _TokenSlot:
-        """Return the slot of these scopes; create the slot if it does not exist."""
-        slot = self._slots.get(scopes)
-        return self._store(scopes, _TokenSlot(scopes)) if slot is None else slot
-
-    def _store(self, scopes: tuple[str, ...], slot: _TokenSlot) -> _TokenSlot:
-        """Store a slot. If there are too many slots, drop the oldest slot."""
-        self._slots[scopes] = slot
-        if len(self._slots) > _MAX_SETS:
-            del self._slots[next(iter(self._slots))]
-        return slot
-
-    def _token(self, realm: Realm, slot: _TokenSlot, refused: str, deadline: Deadline) -> str:
+    def _token(self, realm: Realm, slot: TokenSlot, refused: str, deadline: Deadline) -> str:
         """Return the header with the slot's token.
 
         If the token is missing, was refused or is about to expire, fetch a new token. Only one
@@ -238,7 +229,12 @@ class Authenticator:
         with acquire_for_token(slot.lock, deadline, realm.url.origin):
             now = self._clock()
             if not slot.header or slot.header == refused or now >= slot.renewal:
-                token = realm.fetch(slot.scopes, deadline)
+                token = realm.fetch(self._transport, slot.scopes, deadline)
                 life = token.lifetime
                 slot.header, slot.renewal = token.header, now + life - min(_RENEW_EARLY, life / 10)
-            return slot.header
+            header = slot.header
+        with self._lock:
+            self._used[header] = None
+            if len(self._used) > MAX_SETS:
+                del self._used[next(iter(self._used))]
+        return header

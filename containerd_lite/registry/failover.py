@@ -63,11 +63,6 @@ class Failover:
             raise RegistryError(f"{self._namespace} has no host")
         raise best_error
 
-    def close(self) -> None:
-        """Close the idle connections to all hosts."""
-        for session in self._sessions:
-            session.close()
-
 
 def _rank(error: RegistryError | DataLoss) -> int:
     """Return how informative an error is, as containerd's resolver ranks errors."""

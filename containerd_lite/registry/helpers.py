@@ -21,6 +21,7 @@ from ..lazy import lazy_pattern
 from ..locks import holding
 from ..oci.document import Document, quoted
 from ..records import field, record
+from ..system import file_version
 
 _LOGGER = logging.getLogger(__package__)
 
@@ -46,7 +47,8 @@ class _AnswerSlot:
     """The cached answer of one helper. A thread holds ``lock`` while it runs the helper."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
-    answered: bool = False
+    #: The version of the config file when the helper answered, ``None`` before the first answer.
+    version: tuple[int, ...] | None = None
     login: tuple[str, str] | None = field(default=None, repr=False)
 
 
@@ -66,7 +68,9 @@ def ask_helper(
 
     The program is looked up on the ``PATH`` of ``environ``, and gets ``environ`` as its
     environment. This process caches the program's answer for the server and the config file. A
-    failure is not cached: after a failure, the next call runs the program again.
+    failure is not cached: after a failure, the next call runs the program again. A change of the
+    config file also ends the caching, because ``docker login`` and ``docker logout`` write the
+    file.
 
     Args:
         name: The name of the helper.
@@ -104,9 +108,10 @@ def _cached_answer(
     with holding(slot.lock, deadline) as has_lock:
         if not has_lock:
             raise _HelperError("it did not answer in time")
-        if not slot.answered:
+        version = file_version(config)
+        if slot.version != version:
             slot.login = _parse_output(_run_program(program, server, environ, deadline))
-            slot.answered = True
+            slot.version = version
         return slot.login
 
 

@@ -5,10 +5,12 @@ All requests to registries go through this module. urllib3's own retries and red
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -25,7 +27,14 @@ from ..records import record
 from .addresses import AddressLevel
 from .destinations import Destinations, Url
 from .hosts import TlsFiles
-from .http_connection import BUFFER, POOLS, ActiveRequest, BoundedResponse, Raw
+from .http_connection import (
+    BUFFER,
+    POOLS,
+    ActiveRequest,
+    BoundedConnection,
+    BoundedResponse,
+    PlainPool,
+)
 from .http_errors import TRANSPORT_FAULTS, Retryable, transport_failure, visible_cause
 from .pace import BandwidthLimit, LeastRate, TransferRate
 from .proxies import Proxies
@@ -188,7 +197,9 @@ class Response:
     def finish(self) -> None:
         """Return the connection to the pool if the body has been read; otherwise close it."""
         self._raw.request.end()
-        if self._raw.isclosed():
+        connection: BoundedConnection | None = self._response.connection  # type: ignore[assignment]
+        if connection is not None and self._raw.isclosed():
+            connection.idle_since = time.monotonic()
             self._response.release_conn()
         self.close()
 
@@ -199,34 +210,84 @@ class Response:
         self._response.close()
 
 
-class Transport:
-    """Sends requests over connections that are pooled by scheme, host and port. Thread-safe.
+class Connections:
+    """The pooled connections to one host, and to the hosts to which it refers. Thread-safe.
 
-    The ``tls`` settings are for the origin ``tls_origin``.
+    Several transports can use them one after the other, or at the same time.
+
+    Args:
+        origin: The origin of the host. The settings ``tls`` are for this origin.
+        tls: The TLS settings.
+        proxy_contexts: The TLS contexts for an https proxy.
     """
 
     def __init__(
         self,
-        *,
-        tls_origin: str,
-        bounds: Bounds,
-        user_agent: str,
-        network: Destinations,
+        origin: str,
         tls: TlsFiles | None = None,
-        bandwidth: BandwidthLimit | None = None,
-        proxies: Proxies | None = None,
         proxy_contexts: ProxyContexts | None = None,
     ) -> None:
-        self._network = network
-        self._tls_origin = tls_origin
-        self._bounds = bounds
-        self._agent = user_agent
-        self._bandwidth = bandwidth or BandwidthLimit()
-        self._proxies = proxies or Proxies()
+        self._origin = origin
         self._contexts = Contexts(tls or TlsFiles())
         self._proxy_contexts = proxy_contexts or ProxyContexts()
         self._lock = threading.Lock()
         self._managers: dict[str | None, PoolManager] = {}
+
+    def pool(self, url: Url, proxy: str | None) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
+        """Return the connection pool, the request target and the proxy's headers for ``url``."""
+        with self._lock:
+            manager = self._managers.get(proxy)
+            if manager is None:
+                manager = self._managers[proxy] = _manager(proxy, self._proxy_contexts)
+        arguments: dict[str, object] = {}
+        if url.scheme == "https":
+            arguments = self._contexts.pool_arguments(url.origin == self._origin)
+        elif proxy is not None and _is_secure(proxy):
+            arguments = self._proxy_contexts.pool_arguments()
+        pool = manager.connection_from_host(url.host, url.port, url.scheme, arguments)
+        if isinstance(manager, ProxyManager) and url.scheme == "http":
+            return pool, f"{url.origin}{url.target}", dict(manager.proxy_headers)
+        return pool, url.target, {}
+
+    def close_idle(self, seconds: float) -> None:
+        """Close the connections that have been idle for more than ``seconds``."""
+        before = time.monotonic() - seconds
+        with self._lock:
+            managers = list(self._managers.values())
+        for pool in itertools.chain.from_iterable(map(_pools_of, managers)):
+            pool.close_idle(before)
+
+    def close(self) -> None:
+        """Close the idle connections. A connection in use closes together with its response."""
+        with self._lock:
+            managers, self._managers = list(self._managers.values()), {}
+        for manager in managers:
+            # In urllib3 2, ``clear`` leaves the closing of the pools to the garbage collector.
+            for pool in _pools_of(manager):
+                pool.close()
+            manager.clear()
+
+
+class Transport:
+    """Sends requests over the connections to one host. Thread-safe."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        bounds: Bounds,
+        user_agent: str,
+        network: Destinations,
+        bandwidth: BandwidthLimit | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
+        self._connections = connections
+        self._network = network
+        self._bounds = bounds
+        self._agent = user_agent
+        self._bandwidth = bandwidth or BandwidthLimit()
+        self._proxies = proxies or Proxies()
+        self._began = time.monotonic()
 
     def max_level(
         self, base: Url, target: Url, what: str, deadline: Deadline
@@ -289,46 +350,61 @@ class Transport:
             RegistryUnavailable: The peer cannot be reached or does not answer.
             Retryable: The peer is unavailable, but a retry may help.
         """
+        default_headers = {"User-Agent": self._agent, "Accept-Encoding": "identity"}
+        size_header = {"Content-Length": str(body.size)} if isinstance(body, Body) else {}
+        handled = sys.exc_info()[1]
+        step = LoggedStep(_LOGGER, "%s %s %s", method, url.origin, what)
+        while True:
+            pool, target, proxy_headers = self._connections.pool(url, self._proxies.find(url))
+            request = self._new_request(url.host, target, deadline, max_level, rate=rate)
+            try:
+                with step, request.sending():
+                    timeout = request.socket_timeout()
+                    response = pool.urlopen(
+                        method,
+                        # urllib3 logs this URL. The connection sends ``target``, which may be
+                        # secret.
+                        "/" if target.startswith("/") else f"{url.origin}/",
+                        body=self._throttled(body, deadline) if isinstance(body, Body) else body,  # type: ignore[arg-type]
+                        headers={**default_headers, **proxy_headers, **headers, **size_header},
+                        retries=False,
+                        redirect=False,
+                        assert_same_host=False,  # with a proxy, the pool's host is the proxy
+                        preload_content=False,
+                        decode_content=False,
+                        timeout=Timeout(connect=min(self._bounds.connect, timeout), read=timeout),
+                    )
+                    step.result = f"HTTP {response.status}"
+                    return Response(url, response, _raw_of(response), self._bandwidth)
+            except TRANSPORT_FAULTS as fault:
+                failure = transport_failure(fault, url, handled)
+                cause = visible_cause(fault, handled)
+            request.check()
+            # The peer can close a connection of an earlier client while the request is on its way.
+            # As in Go's net/http, the client then sends the request over another connection. Each
+            # failure removes such a connection, so this loop ends.
+            was_lost = request.idle_since < self._began and isinstance(failure, Retryable)
+            if not was_lost or isinstance(body, Body):
+                raise failure from cause
+
+    def _new_request(
+        self,
+        host: str,
+        target: str,
+        deadline: Deadline,
+        max_level: AddressLevel | None,
+        rate: TransferRate | None,
+    ) -> ActiveRequest:
         bounds = self._bounds
-        pool, target, proxy_headers = self._pool(url)
-        least_rate = LeastRate(bounds.least_rate, bounds.stall, rate)
-        request = ActiveRequest(
-            url.host,
+        return ActiveRequest(
+            host,
             target,
             deadline,
             stall=bounds.stall,
-            least_rate=least_rate,
+            least_rate=LeastRate(bounds.least_rate, bounds.stall, rate),
             network=self._network,
             max_level=max_level,
         )
-        handled = sys.exc_info()[1]
-        step = LoggedStep(_LOGGER, "%s %s %s", method, url.origin, what)
-        try:
-            with step, request.sending():
-                timeout = request.socket_timeout()
-                default_headers = {"User-Agent": self._agent, "Accept-Encoding": "identity"}
-                all_headers = {**default_headers, **proxy_headers, **headers}
-                if isinstance(body, Body):
-                    all_headers["Content-Length"] = str(body.size)
-                response = pool.urlopen(
-                    method,
-                    # urllib3 logs this URL. The connection sends ``target``, which may be secret.
-                    "/" if target.startswith("/") else f"{url.origin}/",
-                    body=self._throttled(body, deadline) if isinstance(body, Body) else body,  # type: ignore[arg-type]
-                    headers=all_headers,
-                    retries=False,
-                    redirect=False,
-                    assert_same_host=False,  # with a proxy, the pool's host is the proxy
-                    preload_content=False,
-                    decode_content=False,
-                    timeout=Timeout(connect=min(bounds.connect, timeout), read=timeout),
-                )
-                step.result = f"HTTP {response.status}"
-                return Response(url, response, _raw_of(response), self._bandwidth)
-        except TRANSPORT_FAULTS as fault:
-            failure, cause = transport_failure(fault, url, handled), visible_cause(fault, handled)
-        request.check()
-        raise failure from cause
 
     def _throttled(self, body: Body, deadline: Deadline) -> Iterable[bytes | memoryview]:
         """Yield the body in portions, within the bandwidth limit."""
@@ -340,34 +416,13 @@ class Transport:
                 yield view[start : start + step]
                 bandwidth.throttle(min(step, len(view) - start), deadline)
 
-    def _pool(self, url: Url) -> tuple[HTTPConnectionPool, str, dict[str, str]]:
-        """Return the connection pool, the request target and the proxy's headers for ``url``."""
-        proxy = self._proxies.find(url)
-        with self._lock:
-            manager = self._managers.get(proxy)
-            if manager is None:
-                manager = self._managers[proxy] = _manager(proxy, self._proxy_contexts)
-        arguments: dict[str, object] = {}
-        if url.scheme == "https":
-            arguments = self._contexts.pool_arguments(url.origin == self._tls_origin)
-        elif proxy is not None and _is_secure(proxy):
-            arguments = self._proxy_contexts.pool_arguments()
-        pool = manager.connection_from_host(url.host, url.port, url.scheme, arguments)
-        if isinstance(manager, ProxyManager) and url.scheme == "http":
-            return pool, f"{url.origin}{url.target}", dict(manager.proxy_headers)
-        return pool, url.target, {}
 
-    def close(self) -> None:
-        """Close the idle connections. A connection in use closes together with its response."""
-        with self._lock:
-            managers, self._managers = list(self._managers.values()), {}
-        for manager in managers:
-            # In urllib3 2, ``clear`` leaves the closing of the pools to the garbage collector.
-            for key in list(manager.pools.keys()):
-                pool = manager.pools.get(key)
-                if pool is not None:
-                    pool.close()
-            manager.clear()
+def _pools_of(manager: PoolManager) -> Iterator[PlainPool]:
+    """Yield the pools of a manager, which another thread may be changing."""
+    for key in list(manager.pools.keys()):
+        pool: PlainPool | None = manager.pools.get(key)  # type: ignore[assignment]
+        if pool is not None:
+            yield pool
 
 
 def _is_secure(proxy: str) -> bool:
@@ -401,7 +456,7 @@ def _manager(proxy: str | None, contexts: ProxyContexts) -> PoolManager:
 
 def _raw_of(response: BaseHTTPResponse) -> BoundedResponse:
     """Return the ``http.client`` response of the connection, and clear the connection's ``raw``."""
-    connection: Raw = response.connection  # type: ignore[assignment]
+    connection: BoundedConnection = response.connection  # type: ignore[assignment]
     raw = connection.raw
     if raw is None:  # urllib3 made the response in another way, which should not happen
         raise RegistryError("the HTTP library returned no response to read")

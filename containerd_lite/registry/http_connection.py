@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import select
 import socket
 import ssl
@@ -51,6 +52,7 @@ class ActiveRequest:
         "answered_early",
         "deadline",
         "host",
+        "idle_since",
         "interrupt",
         "least_rate",
         "max_level",
@@ -81,6 +83,8 @@ class ActiveRequest:
         self.max_level = max_level
         #: Whether the peer answered before the whole request was sent.
         self.answered_early = False
+        #: Since when the connection was idle: see ``BoundedConnection``.
+        self.idle_since = math.inf
         #: The interrupt that can end the request.
         self.interrupt = current_interrupt()
 
@@ -262,16 +266,20 @@ class BoundedResponse(http.client.HTTPResponse):
             self.will_close = True
 
 
-class Raw(Protocol):
-    """A connection with the attribute ``raw``, which this module adds to urllib3's connections."""
+class BoundedConnection(Protocol):
+    """A connection with the attributes that this module adds to urllib3's connections."""
 
     raw: BoundedResponse | None
+    #: When the last request ended (monotonic seconds), or infinity for a new connection.
+    idle_since: float
 
 
 class _PlainConnection(HTTPConnection):
     """A connection without TLS that applies the limits of the current request."""
 
     raw: BoundedResponse | None = None
+    idle_since = math.inf
+    _peer = ""
 
     def response_class(  # type: ignore[override]
         self, sock: socket.socket, *args: int, **kwargs: str
@@ -293,9 +301,11 @@ class _PlainConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         """Connect, and check the peer's address before TLS begins or a request is sent."""
         request = current_request.get()
+        self.idle_since = math.inf
         sock = self._connect_within_limits(request)
         try:
-            _check_peer(self, sock)
+            self._peer = sock.getpeername()[0]
+            self._check_peer(request)
             request.use_socket(sock)  # an interrupt also ends TLS, and the tunnel's beginning
         except BaseException:
             sock.close()
@@ -340,8 +350,28 @@ class _PlainConnection(HTTPConnection):
 
     def putrequest(self, method: str, url: str, *args: bool, **kwargs: bool) -> None:
         request = current_request.get()
+        if self.sock is not None and self.idle_since < math.inf:
+            request.idle_since = self.idle_since
+            self._check_peer(request)
         request.use_socket(self.sock)
         super().putrequest(method, request.target, *args, **kwargs)
+
+    def _check_peer(self, request: ActiveRequest) -> None:
+        """Raise RegistryError if the level of the peer's address is above ``max_level``.
+
+        The client has checked the host name before. But to connect, urllib3 looks the name up
+        again, and DNS can return a different address (DNS rebinding). Only the socket's address is
+        certain. Therefore, this function also records the address of the registry itself. The
+        connection may be from an earlier client, which allowed another level. If a proxy is used,
+        the address of the target is unknown and is not checked. The proxy connects to the target
+        from its own networks.
+        """
+        if self.proxy is not None:
+            return
+        if request.max_level is None:
+            request.network.record_address(request.host, self._peer)
+        elif request.network.classify(self._peer) > request.max_level:
+            refuse_private(self.host, "the registry")
 
     def send(self, data: object) -> None:
         """Send a part of a request in slices, and apply the request's limits to each slice."""
@@ -400,32 +430,23 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
         return False
 
 
-def _check_peer(connection: HTTPConnection, sock: socket.socket) -> None:
-    """Raise RegistryError if the level of the peer's address is above the request's ``max_level``.
-
-    The client has checked the host name before. But to connect, urllib3 looks the name up again,
-    and DNS can return a different address (DNS rebinding). Only the socket's address is certain.
-    Therefore, this function also records the address of the registry itself. If a proxy is used,
-    the address of the target is unknown and is not checked. The proxy connects to the target from
-    its own networks.
-    """
-    if connection.proxy is not None:
-        return
-    request = current_request.get()
-    address = sock.getpeername()[0]
-    if request.max_level is None:
-        request.network.record_address(request.host, address)
-    elif request.network.classify(address) > request.max_level:
-        refuse_private(connection.host, "the registry")
-
-
 class PlainPool(HTTPConnectionPool):
     """A pool of connections without TLS."""
 
     ConnectionCls = _PlainConnection
 
+    def close_idle(self, before: float) -> None:
+        """Close the connections that have been idle since a time before ``before``."""
+        if self.pool is None:  # the pool is closed
+            return
+        with self.pool.mutex:
+            for position, connection in enumerate(self.pool.queue):
+                if connection is not None and connection.idle_since < before:
+                    connection.close()
+                    self.pool.queue[position] = None
 
-class SecurePool(HTTPSConnectionPool):
+
+class SecurePool(PlainPool, HTTPSConnectionPool):
     """A pool of connections with TLS."""
 
     ConnectionCls = _SecureConnection

@@ -24,9 +24,10 @@ from .blob import BlobReader
 from .credentials import Credentials, CredentialSource
 from .destinations import Destinations
 from .failover import Failover
+from .host_cache import CachedHost, HostCache
 from .hosts import PUSH, Host, TlsFiles
 from .hosts_file import HOSTS_DIRS, find_hosts
-from .http import Bounds, Transport, socket_time
+from .http import Bounds, Connections, Transport, socket_time
 from .http_errors import naming
 from .openers import Content, opener
 from .pace import BandwidthLimit, TransferRate
@@ -34,7 +35,7 @@ from .parts import PartsReader
 from .proxies import Proxies
 from .realms import parse_realm_hosts
 from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
-from .tls_contexts import ProxyContexts
+from .tls_contexts import ProxyContexts, file_versions
 
 if TYPE_CHECKING:
     from ..trust.policy import Policy
@@ -90,6 +91,8 @@ class Registry:
             gets the credentials, and the published token servers of Docker Hub and GitLab.com.
         user_agent: The ``User-Agent`` header of all requests.
         progress: A function that is called with an event before each retry.
+        cache: Where the connections and tokens stay for later clients of the same host. Default:
+            this client closes its connections itself.
         network: Finds out how private a host's addresses are. Tests replace it.
         sleep: A function that waits for a number of seconds. Tests replace it.
 
@@ -116,6 +119,7 @@ class Registry:
         realm_hosts: Iterable[str] = (),
         user_agent: str = USER_AGENT,
         progress: ProgressCallback | None = None,
+        cache: HostCache | None = None,
         network: Destinations | None = None,
         sleep: Callable[[float], object] = pause,
     ) -> None:
@@ -140,16 +144,23 @@ class Registry:
             network or Destinations(),
             bandwidth=BandwidthLimit(max_rate, sleep=sleep),
             proxies=Proxies(proxy),
-            proxy_contexts=ProxyContexts(map(Path, proxy_ca)),
             source=_credential_source(host, credentials),
-            realm_hosts=parse_realm_hosts(realm_hosts),
             sleep=sleep,
             report=self._report,
             warnings=self._warnings,
         )
-        # A request to a mirror is tried only once, because another host follows the mirror.
-        sessions = [settings.session(mirror, 1) for mirror in mirrors]
-        self._hosts = Failover(host, [*sessions, settings.session(own, MAX_TRIES)])
+        self._cache = cache
+        self._cached: list[CachedHost] = []
+        realm_names, proxy_files = parse_realm_hosts(realm_hosts), tuple(map(Path, proxy_ca))
+        sessions = []
+        for found in (*mirrors, own):
+            trusting = replace(found, realm_hosts=found.realm_hosts | realm_names)
+            cached = _cached_host(self._cache, trusting, proxy_files)
+            self._cached.append(cached)
+            # A request to a mirror is tried only once, because another host follows the mirror.
+            tries = MAX_TRIES if found is own else 1
+            sessions.append(settings.session(trusting, cached, tries))
+        self._hosts = Failover(host, sessions)
 
     @property
     def host(self) -> str:
@@ -167,12 +178,27 @@ class Registry:
     def __enter__(self) -> Registry:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        # A failure can have its cause in what is cached, such as a token that the registry issued
+        # before it granted the user access.
+        self._release(keep=kind is None)
 
     def close(self) -> None:
-        """Close the idle connections. Readers that are still open remain usable."""
-        self._hosts.close()
+        """Close the idle connections, or leave them to the cache.
+
+        Readers that are still open remain usable. If this object is used again, it does not use the
+        cache.
+        """
+        self._release(keep=True)
+
+    def _release(self, *, keep: bool) -> None:
+        # Without a reference to the cache, garbage with this object does not keep the cache alive.
+        cache, self._cache = self._cache, None
+        for cached in self._cached:
+            if cache is None:
+                cached.connections.close()
+            else:
+                cache.release(cached, keep=keep)
 
     def resolve(self, reference: Reference, *, deadline: Deadline | None = None) -> Descriptor:
         """Return the descriptor of the manifest or index that ``reference`` names.
@@ -530,6 +556,17 @@ def _credential_source(
     return credentials
 
 
+def _cached_host(cache: HostCache | None, host: Host, proxy_ca: tuple[Path, ...]) -> CachedHost:
+    """Return the cache's entry for a host. ``proxy_ca`` are the authorities of an https proxy."""
+
+    def make() -> CachedHost:
+        return CachedHost(Connections(host.base.origin, host.tls, ProxyContexts(proxy_ca)))
+
+    if cache is None:
+        return make()
+    return cache.host((host, proxy_ca, file_versions(host.tls, proxy_ca)), make)
+
+
 @record(frozen=True)
 class _Settings:
     """The settings that all sessions of one client share."""
@@ -539,29 +576,25 @@ class _Settings:
     network: Destinations
     bandwidth: BandwidthLimit
     proxies: Proxies
-    proxy_contexts: ProxyContexts
     source: CredentialSource | None
-    realm_hosts: frozenset[str]
     sleep: Callable[[float], object]
     report: Report
     warnings: list[str]
 
-    def session(self, host: Host, tries: int) -> Session:
+    def session(self, host: Host, cached: CachedHost, tries: int) -> Session:
         """Return a session with ``host`` that tries each request up to ``tries`` times."""
         transport = Transport(
-            tls_origin=host.base.origin,
+            cached.connections,
             bounds=replace(self.bounds, connect=host.dial_timeout or self.bounds.connect),
             user_agent=self.user_agent,
             network=self.network,
-            tls=host.tls,
             bandwidth=self.bandwidth,
             proxies=self.proxies,
-            proxy_contexts=self.proxy_contexts,
         )
         return Session(
             host,
             transport,
-            Authenticator(host, transport, self.source, self.realm_hosts),
+            Authenticator(host, transport, cached, self.source),
             sleep=self.sleep,
             report=self.report,
             warnings=self.warnings,

@@ -127,10 +127,6 @@ class Session:
         self._sent: deque[str] = deque(maxlen=_MAX_SENT)
         self._redactor = Redactor()
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._transport.close()
-
     def request_challenge(self, scopes: tuple[str, ...], deadline: Deadline) -> None:
         """Make the host send its authentication challenge before a request with a large body.
 

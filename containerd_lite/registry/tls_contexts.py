@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ..errors import InvalidArgument
-from ..system import open_regular
+from ..system import file_version, open_regular
 from .hosts import TlsFiles
 
 #: Largest file in bytes. The certificates of all public authorities have 200 kB.
@@ -74,6 +74,17 @@ class ProxyContexts:
     def pool_arguments(self) -> dict[str, object]:
         """Return the keyword arguments of a urllib3 pool whose requests the proxy forwards."""
         return self._contexts.pool_arguments(own=False)
+
+
+def file_versions(files: TlsFiles, proxy_ca: Iterable[Path] = ()) -> tuple[object, ...]:
+    """Return a value that differs if the contexts for these settings would differ.
+
+    It depends on the state of each file, and of the system's certificate authorities.
+    """
+    system = ssl.get_default_verify_paths()
+    pairs = (path for pair in files.client for path in pair)
+    paths = (*files.ca, *pairs, *proxy_ca, system.cafile, system.capath)
+    return tuple(file_version(path) for path in paths if path is not None)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

@@ -1,6 +1,7 @@
 """Requests tokens from a registry's token server, with GET or with a form sent by POST.
 
-See token.md, oauth.md and scope.md in distribution's docs/spec/auth. ``auth`` caches the tokens.
+See token.md, oauth.md and scope.md in distribution's docs/spec/auth. ``TokenCache`` keeps the
+tokens.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ CLIENT_ID = "containerd_lite"
 MIN_LIFETIME = 60.0
 #: Longest lifetime of a token in seconds: a day. A longer lifetime is replaced by this value.
 _MAX_LIFETIME = 86400.0
+#: Largest number of scope sets whose tokens are cached. A program that mirrors a whole registry
+#: needs fewer.
+MAX_SETS = 1024
 #: How many refresh tokens a realm remembers, to remove them from errors.
 _MAX_REFRESH_TOKENS = 16
 
@@ -63,7 +67,11 @@ _SCOPE = lazy_pattern(r"([^:]+:.+):([A-Za-z0-9_.*-]+(?:,[A-Za-z0-9_.*-]+)*)")
 _TIME = lazy_pattern(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9:]{5})")
 
 
-def merge_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+#: Scopes of one token, as ``merge_scopes`` returns them.
+Scopes = tuple[str, ...]
+
+
+def merge_scopes(scopes: Iterable[str]) -> Scopes:
     """Return the union of ``scopes``, sorted, with one scope for each resource.
 
     The actions of each scope are sorted, too. An item of ``scopes`` can contain several scopes,
@@ -111,9 +119,7 @@ class Realm:
         url: The URL of the token server.
         service: The service in the registry's challenge.
         host: The registry that named the token server.
-        transport: Sends the requests.
         credentials: The user's credentials for the registry.
-        trusted: Names of hosts that are allowed to receive the credentials: see ``check_realm``.
     """
 
     def __init__(
@@ -121,15 +127,11 @@ class Realm:
         url: Url,
         service: str,
         host: Host,
-        transport: Transport,
         credentials: Credentials | None,
-        trusted: Iterable[str],
     ) -> None:
         self.url = url
         self.service = service
         self._host = host
-        self._transport = transport
-        self._trusted = frozenset(trusted)
         self._accepts_post = True
         self._user = credentials or Credentials("", "")
         self._basic = self._user.basic()
@@ -139,8 +141,8 @@ class Realm:
         #: The last refresh tokens that the server has sent.
         self.secrets: deque[str] = deque(maxlen=_MAX_REFRESH_TOKENS)
 
-    def fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
-        """Request a token for ``scopes``.
+    def fetch(self, transport: Transport, scopes: Scopes, deadline: Deadline) -> Token:
+        """Request a token for ``scopes`` through ``transport``.
 
         Without credentials, this method sends a GET request. With credentials, this method sends
         a POST request. If the server does not accept POST, this method sends a GET request with the
@@ -154,18 +156,18 @@ class Realm:
             http_errors.Retryable: The server is unavailable, but a retry may help.
         """
         try:
-            return self._fetch(scopes, deadline)
+            return self._fetch(transport, scopes, deadline)
         except (Retryable, ContainerdError) as failure:
             # The error's cause may quote received bytes: a token, or a secret that the server
             # sent back.
             raise failure from None
 
-    def _fetch(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
+    def _fetch(self, transport: Transport, scopes: Scopes, deadline: Deadline) -> Token:
         if not self._has_secret or not self._accepts_post:
-            return self._get(scopes, deadline)
+            return self._get(transport, scopes, deadline)
         with self._refreshing(deadline):
             grant = self._grant()
-            response = self._post(grant, scopes, deadline)
+            response = self._post(transport, grant, scopes, deadline)
             if response.status not in _POST_REFUSED:
                 return self._read(response, scopes)
             response.snippet(MAX_ERROR)
@@ -174,7 +176,7 @@ class Realm:
             refused_token = response.status in _GRANT_REFUSED and grant.get("refresh_token")
             if refused_token and self._refresh_token == refused_token:
                 self._refresh_token = ""
-        token = self._get(scopes, deadline)
+        token = self._get(transport, scopes, deadline)
         self._accepts_post = bool(refused_token)
         return token
 
@@ -196,37 +198,45 @@ class Realm:
         return {"grant_type": "password", "username": user.username, "password": user.password}
 
     def _post(
-        self, grant: Mapping[str, str], scopes: tuple[str, ...], deadline: Deadline
+        self,
+        transport: Transport,
+        grant: Mapping[str, str],
+        scopes: Scopes,
+        deadline: Deadline,
     ) -> Response:
         fields = {"service": self.service, "scope": " ".join(scopes), "client_id": CLIENT_ID}
         # Servers ignore empty fields, so the form omits empty fields (RFC 6749, section 3.2).
         form = urlencode({**grant, **{name: value for name, value in fields.items() if value}})
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return self._send("POST", self.url, headers, deadline, form.encode("ascii"))
+        body = form.encode("ascii")
+        return self._send(
+            transport, "POST", self.url, headers=headers, deadline=deadline, body=body
+        )
 
-    def _get(self, scopes: tuple[str, ...], deadline: Deadline) -> Token:
+    def _get(self, transport: Transport, scopes: Scopes, deadline: Deadline) -> Token:
         query = [("scope", scope) for scope in scopes]
         if self.service:
             query.insert(0, ("service", self.service))
         headers = {"Authorization": self._basic} if self._basic else {}
-        response = self._send("GET", self.url.with_query(query), headers, deadline)
+        url = self.url.with_query(query)
+        response = self._send(transport, "GET", url, headers=headers, deadline=deadline)
         return self._read(response, scopes)
 
     def _send(
         self,
+        transport: Transport,
         method: str,
         url: Url,
+        *,
         headers: Mapping[str, str],
         deadline: Deadline,
         body: bytes | None = None,
     ) -> Response:
         """Check that the token server is allowed to receive a request, and send the request."""
         base, realm = self._host.base, self.url
-        check_realm(base, realm, self._has_secret, self._trusted)
-        max_level = self._transport.max_level(base, realm, "the token realm", deadline)
-        return self._transport.send(
-            method, url, headers, deadline, max_level, body=body, what="token"
-        )
+        check_realm(base, realm, self._has_secret, self._host.realm_hosts)
+        max_level = transport.max_level(base, realm, "the token realm", deadline)
+        return transport.send(method, url, headers, deadline, max_level, body=body, what="token")
 
     def _token_refused(self, status: int) -> RegistryUnauthorized:
         return RegistryUnauthorized(
@@ -236,7 +246,7 @@ class Realm:
             remedy="Log in again, or give a user name and a password",
         )
 
-    def _read(self, response: Response, scopes: tuple[str, ...]) -> Token:
+    def _read(self, response: Response, scopes: Scopes) -> Token:
         """Return the token in a response of at most 1 MiB. Store the refresh token, if any."""
         what = f"a token for {quoted(' '.join(scopes))}" if scopes else "a token"
         origin, sent_secret = response.url.origin, self._has_secret
@@ -269,6 +279,76 @@ class Realm:
             self._refresh_token = refresh_token
             self.secrets.append(refresh_token)
         return Token(f"Bearer {text}", lifetime)
+
+
+@record
+class TokenSlot:
+    """The cached token of one scope set. A thread holds ``lock`` while it fetches the token."""
+
+    scopes: Scopes
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    header: str = field(default="", repr=False)
+    renewal: float = 0.0
+
+
+class TokenCache:
+    """The token realm of one host, and the tokens that it has issued to one user. Thread-safe.
+
+    Attributes:
+        credentials: The user's credentials, or ``None`` for anonymous access.
+        uses_basic: Whether the host's last challenge was for Basic authentication.
+    """
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self.credentials = credentials
+        self.uses_basic = False
+        self._lock = threading.Lock()
+        self._realm: Realm | None = None
+        self._slots: dict[Scopes, TokenSlot] = {}
+
+    def refresh_tokens(self) -> list[str]:
+        """Return the last refresh tokens that the realm has sent."""
+        realm = self._realm
+        return list(realm.secrets) if realm else []
+
+    def find(self, scopes: Scopes) -> tuple[Realm, TokenSlot] | None:
+        """Return the realm and the slot of these scopes, or ``None`` before the first challenge."""
+        with self._lock:
+            return (self._realm, self._slot(scopes)) if self._realm else None
+
+    def store(self, realm: Realm, requested: Scopes, all_scopes: Scopes) -> tuple[Realm, TokenSlot]:
+        """Return the challenge's realm and the token slot of ``all_scopes``.
+
+        Also store the realm and the slot for later requests for the scopes ``requested``. If the
+        cache has this realm already, return the cached realm.
+        """
+        with self._lock:
+            known = self._realm
+            if known is None or (known.url, known.service) != (realm.url, realm.service):
+                self._realm = known = realm
+                self._slots.clear()  # a token must not be used with another realm
+            slot = self._slot(all_scopes)
+            self._store(requested, slot)
+            return known, slot
+
+    def forget(self, realm: Realm) -> None:
+        """Forget the realm and its tokens, unless another thread has replaced the realm."""
+        with self._lock:
+            if self._realm is realm:
+                self._realm = None
+                self._slots.clear()
+
+    def _slot(self, scopes: Scopes) -> TokenSlot:
+        """Return the slot of these scopes; create the slot if it does not exist."""
+        slot = self._slots.get(scopes)
+        return self._store(scopes, TokenSlot(scopes)) if slot is None else slot
+
+    def _store(self, scopes: Scopes, slot: TokenSlot) -> TokenSlot:
+        """Store a slot. If there are too many slots, drop the oldest slot."""
+        self._slots[scopes] = slot
+        if len(self._slots) > MAX_SETS:
+            del self._slots[next(iter(self._slots))]
+        return slot
 
 
 def _lifetime(document: Document) -> float:

@@ -11,7 +11,7 @@ from ..errors import InvalidArgument
 from ..version import USER_AGENT
 from .destinations import Destinations, Url
 from .hosts import TlsFiles
-from .http import Bounds, Response, Transport, socket_time
+from .http import Bounds, Connections, Response, Transport, socket_time
 from .http_errors import Retryable, naming, status_failure
 from .proxies import Proxies
 from .tls_contexts import ProxyContexts
@@ -54,14 +54,13 @@ class WebService:
             raise InvalidArgument("the URL of a service has no query")
         self._timeout = limits.seconds("timeout", timeout)
         stall = socket_time("timeout", timeout)
+        self._connections = Connections(self._base.origin, tls, ProxyContexts(map(Path, proxy_ca)))
         self._transport = Transport(
-            tls_origin=self._base.origin,
+            self._connections,
             bounds=Bounds(socket_time("connect_timeout", connect_timeout), stall, _LEAST_RATE),
             user_agent=USER_AGENT,
             network=Destinations(),
-            tls=tls,
             proxies=Proxies(proxy),
-            proxy_contexts=ProxyContexts(map(Path, proxy_ca)),
         )
 
     def post(self, path: str, body: bytes, *, content_type: str, accept: str, what: str) -> bytes:
@@ -109,7 +108,7 @@ class WebService:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._transport.close()
+        self._connections.close()
 
     def __repr__(self) -> str:
         return f"<WebService {self._base.origin}>"

@@ -6,43 +6,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, SignatureError
-from ..records import record
 from . import pki
 from .certificates import CertificateIdentity
+from .checked import CheckedEvidence as CheckedEvidence
 from .entry_bodies import LoggedSigner
 from .keys import PublicKey
-from .log_entries import CheckedEntry, check_about, check_included, promised_time
+from .log_entries import check_about, check_included, promised_time
 from .signed_content import SignedContent as SignedContent
 
 if TYPE_CHECKING:
     from .bundles import Material
     from .trust_root import TrustRoot
-
-
-@record(frozen=True)
-class CheckedEvidence:
-    """A verified signature.
-
-    Attributes:
-        key: The key of the signer.
-        identity: The signer, if the key was certified for one signature; ``None`` for a key that
-            the caller passed.
-        times: The times at which the signature existed, as logs and timestamps prove. Earliest
-            first.
-        entries: The verified entries of transparency logs.
-        timestamps: The times of the verified timestamps, in the order of the material.
-    """
-
-    key: PublicKey
-    identity: CertificateIdentity | None
-    times: tuple[datetime, ...]
-    entries: tuple[CheckedEntry, ...]
-    timestamps: tuple[datetime, ...]
-
-    @property
-    def log_indexes(self) -> tuple[int, ...]:
-        """The indexes of the verified entries."""
-        return tuple(entry.index for entry in self.entries)
 
 
 def check_evidence(

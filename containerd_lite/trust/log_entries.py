@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, SignatureError
 from ..oci.document import quoted
-from ..records import record
 from .bundles import LogEntry
+from .checked import CheckedEntry
 from .checkpoints import LogCheckpoint
 from .entry_bodies import EntryContent, LoggedSigner, read_content
 from .merkle import leaf_hash, root_hash
@@ -25,21 +25,6 @@ if TYPE_CHECKING:
 _VERSION_2 = (("hashedrekord", "0.0.2"), ("dsse", "0.0.2"))
 #: The latest time that an entry can state, 31 December 9999, in seconds since 1970.
 _LATEST = 253402300799
-
-
-@record(frozen=True)
-class CheckedEntry:
-    """A verified entry.
-
-    Attributes:
-        log_id: The ID of the log.
-        index: The index of the entry in the log, as the log signed it.
-        time: When the log got the entry; ``None`` if the log did not sign a time.
-    """
-
-    log_id: bytes
-    index: int
-    time: datetime | None
 
 
 def check_about(entry: LogEntry, signed: SignedContent, signer: LoggedSigner) -> None:

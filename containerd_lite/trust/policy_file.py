@@ -7,13 +7,15 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InvalidArgument
 from ..oci.document import Document, quoted
 from .files import read_file
 from .rules import Identity, RequiredAttestation, Rule, TextOrPattern
-from .trust_root import TrustRoot
+
+if TYPE_CHECKING:
+    from .trust_root import TrustRoot
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -130,6 +132,8 @@ class _PolicyFile:
 
     def _trust_root(self, path: str) -> TrustRoot | None:
         if path and path not in self._roots:
+            from .trust_root import TrustRoot  # takes 3 ms, which policies by key need not take
+
             self._roots[path] = TrustRoot.load(self._folder / path)
         return self._roots.get(path)
 

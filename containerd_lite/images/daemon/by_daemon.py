@@ -104,7 +104,7 @@ class DaemonTransfers:
         digest: str = "",
         platforms: Platforms,
         unpack: Platform | None = None,
-        snapshotter: str = "",
+        snapshotter: str | Callable[[], str] = "",
         all_metadata: bool = False,
         labels: Mapping[str, str] | None = None,
         credentials: CredentialSource | None = None,
@@ -121,7 +121,9 @@ class DaemonTransfers:
                 for ``ref``.
             platforms: The platforms whose content is pulled.
             unpack: The platform whose layers are unpacked. Default: no layers are unpacked.
-            snapshotter: The snapshotter to unpack into. Default: the daemon's default snapshotter.
+            snapshotter: The snapshotter to unpack into, or a function that returns it. The function
+                is called when the streams are open, before the daemon begins. Default: the daemon's
+                default snapshotter.
             all_metadata: Whether to fetch the manifests and configs of other platforms, too.
             labels: Labels of the image's name.
             credentials: A function that returns the credentials for a host. Default: the
@@ -147,19 +149,24 @@ class DaemonTransfers:
         """
         reference = Reference.parse(ref)
         name = str(reference)
-        store = ImageStore(
-            name,
-            dict(labels or {}),
-            _wanted(platforms),
-            all_metadata,
-            # Without this limit, the pull of an image that lacks the platforms would succeed, but
-            # fetch no content.
-            0 if all_metadata else len(platforms.wanted or ()),
-            unpacks=_unpack_configurations(unpack, snapshotter),
-        )
+        wanted = _wanted(platforms)
+
+        def ends(registry: OCIRegistry) -> tuple[OCIRegistry, ImageStore]:
+            chosen = snapshotter if isinstance(snapshotter, str) else snapshotter()
+            return registry, ImageStore(
+                name,
+                dict(labels or {}),
+                wanted,
+                all_metadata,
+                # Without this limit, the pull of an image that lacks the platforms would succeed,
+                # but fetch no content.
+                0 if all_metadata else len(platforms.wanted or ()),
+                unpacks=_unpack_configurations(unpack, chosen),
+            )
+
         self._with_registry(
             reference.with_digest(digest) if digest else reference,
-            lambda registry: (registry, store),
+            ends,
             self._tracker(job, name, "downloaded", saved),
             credentials=credentials,
             plain_http=plain_http,

@@ -16,6 +16,8 @@ from ..known_content import KnownContent
 from ..names import DaemonNames
 
 if TYPE_CHECKING:
+    from ...locks import PerProcess
+    from ...registry import HostCache
     from ...services.snapshots import SnapshotService
     from ...trust.policy import Policy
     from ..files.snapshot_layers import SnapshotLayers
@@ -32,6 +34,7 @@ class DaemonBackend(ImageBackend):
 
     Args:
         services: The services of the daemon, for one namespace.
+        host_caches: The connections to registries that the verbs of a process keep.
         platform: The platform whose manifest is used if an image has several manifests. Default:
             this machine's platform.
         snapshotter: The default snapshotter. Default: the default snapshotter of ``services``.
@@ -46,6 +49,7 @@ class DaemonBackend(ImageBackend):
     def __init__(
         self,
         services: Services,
+        host_caches: PerProcess[HostCache],
         *,
         platform: Platform | str | None = None,
         snapshotter: str | None = None,
@@ -53,6 +57,7 @@ class DaemonBackend(ImageBackend):
     ) -> None:
         self._services = services
         self.policies = policies
+        self.host_caches = host_caches
         self._snapshotter = snapshotter
         self.names = DaemonNames(services.image_service)
         self.store = DaemonStore(services.content_service)
@@ -64,6 +69,7 @@ class DaemonBackend(ImageBackend):
         """Return a backend for the same namespace; see ``ImageBackend.with_defaults``."""
         return DaemonBackend(
             self._services,
+            self.host_caches,
             platform=platform or self.platform,
             snapshotter=snapshotter or self._snapshotter,
             policies=self.policies,

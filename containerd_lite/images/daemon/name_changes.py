@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from copy import copy
 
 from ...errors import AlreadyExists, ContainerdError, NoMatchingPlatform, NotFound
 from ...oci import digest as digests
@@ -27,18 +28,29 @@ class NameChanges:
 
     def __init__(self, backend: ImageBackend) -> None:
         self._backend = backend
-        self._old_records: dict[str, ImageRecord] = {}
+        self._old_images: dict[str, Image] = {}
 
     def remember(self, name: str) -> None:
         """Record the image that a name refers to, and add its manifest or index to the lease."""
         with suppress(NotFound):
             record = find(self._backend.names, name)
             _add_to_lease(self._backend.store, record.target)
-            self._old_records[record.name] = record
+            self._old_images[record.name] = Image(self._backend, record)
+
+    def read_ahead(self) -> None:
+        """Read the manifests and configs of the old images.
+
+        If a transfer leaves an image as it is, ``accept`` then does not read them. Errors are
+        ignored, because ``accept`` meets them again.
+        """
+        for image in self._old_images.values():
+            with suppress(ContainerdError):
+                image.config()
 
     def remember_all(self) -> None:
         """Record the image of every name, because the transfer can change any name."""
-        self._old_records = {record.name: record for record in self._backend.names.list()}
+        images = (Image(self._backend, record) for record in self._backend.names.list())
+        self._old_images = {image.name: image for image in images}
 
     def accept(
         self, names: Iterable[str], platforms: Platforms, *, is_complete: bool = True
@@ -61,7 +73,7 @@ class NameChanges:
             NotFound: Content is missing. The message lists the digests of the missing content.
         """
         with self.restoring(names := list(names)):
-            found = [Image(self._backend, self._backend.names.get(name)) for name in names]
+            found = [self._image(self._backend.names.get(name)) for name in names]
             return self._accept(found, platforms, is_complete)
 
     def restoring(self, names: Sequence[str]) -> Undo:
@@ -94,6 +106,15 @@ class NameChanges:
         self._restore([image.name for image in found if image not in matching])
         return list(map(self._trimmed, matching))
 
+    def _image(self, record: ImageRecord) -> Image:
+        """Return an image. If its old target was the same, keep what was read of the old image."""
+        old = self._old_images.get(record.name)
+        if old is None or old.target != record.target:
+            return Image(self._backend, record)
+        image = copy(old)
+        image.record = record
+        return image
+
     def _trimmed(self, image: Image) -> Image:
         """Write the name again if its target has annotations that are too long for a label."""
         target = recorded(image.name, image.target)
@@ -114,12 +135,12 @@ class NameChanges:
     def _restore(self, names: Sequence[str]) -> None:
         """Restore names; ignore errors, which would hide an earlier error."""
         for name in names:
-            old = self._old_records.get(name)
+            old = self._old_images.get(name)
             with suppress(ContainerdError):
                 if old is None:
                     self._backend.names.delete(name)
                 else:
-                    self._backend.names.restore(old)
+                    self._backend.names.restore(old.record)
 
 
 def _add_to_lease(store: ContentStore, target: Descriptor) -> None:

@@ -14,6 +14,7 @@ from ...oci.descriptor import Descriptor
 from ...oci.image_record import CONVERTED, REPAIRED, digest_in
 from ...records import replace
 from ...store.write_locks import write_lock
+from ...workers import Workers, result_when_done
 from .. import daemon
 from ..concurrency import USUAL_LARGE
 from ..guards import guard_for
@@ -70,31 +71,46 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest, guard: Guard | 
     transfers, platforms = backend.transfers(), request.platforms(backend)
     verdict = None
     if guard is not None:
-        with using(None) as resolver:
+        with using(None, backend.host_caches) as resolver:
             full, target = resolver.resolve(request.ref)
             verdict = guard.check_pull(resolver, full, target, platforms)
     wanted = platforms.wanted or ()
     to_unpack = wanted[0] if len(wanted) == 1 else backend.platform
-    # Without a name, the daemon would use its own default, not the default of this client.
-    snapshotter = backend.snapshots(request.snapshotter).snapshotter if request.unpack else ""
     changes, name = daemon.NameChanges(backend), full_name(request.ref)
-    changes.remember(name)
     saved: list[str] = []
     with changes.restoring(saved):
-        transfers.pull(
-            request.ref,
-            digest=verdict.digest if verdict else "",
-            platforms=platforms,
-            unpack=to_unpack if request.unpack else None,
-            snapshotter=snapshotter,
-            labels=request.labels,
-            saved=saved,
-            job=Job(request.progress),
-        )
+        with Workers(2, "containerd-lite-pull") as workers:
+            # The workers ask the daemon while the streams of the transfer are opened.
+            remembered = workers.submit(changes.remember, name)
+            snapshotter = workers.submit(_snapshotter, backend, request)
+
+            def ready() -> str:
+                result_when_done(remembered)
+                workers.submit(changes.read_ahead)  # during the transfer
+                return result_when_done(snapshotter)
+
+            transfers.pull(
+                request.ref,
+                digest=verdict.digest if verdict else "",
+                platforms=platforms,
+                unpack=to_unpack if request.unpack else None,
+                snapshotter=ready,
+                labels=request.labels,
+                saved=saved,
+                job=Job(request.progress),
+            )
         (image,) = changes.accept([name], platforms)
         if request.unpack:
-            daemon.unpack_skipped(image, platforms, snapshotter)
+            daemon.unpack_skipped(image, platforms, snapshotter.result())
     return Image(backend, image.record, is_by_daemon=True, verdict=verdict)
+
+
+def _snapshotter(backend: ImageBackend, request: PullRequest) -> str:
+    """Return the name of the snapshotter to unpack into, ``""`` if nothing is unpacked.
+
+    Without a name, the daemon would use its own default, not the default of this client.
+    """
+    return backend.snapshots(request.snapshotter).snapshotter if request.unpack else ""
 
 
 def _retry_after_restarts(
@@ -124,7 +140,7 @@ def _pull_here(backend: ImageBackend, request: PullRequest, guard: Guard | None,
         InvalidArgument: A manifest, index or config is invalid.
         SignatureError: A policy does not accept the image.
     """
-    with using(request.resolver, job.report_event) as resolver:
+    with using(request.resolver, backend.host_caches, job.report_event) as resolver:
         job.report("resolving", request.ref)
         name, target = resolver.resolve(request.ref)
         job.report("resolved", name, 0, target.size)

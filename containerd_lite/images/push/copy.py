@@ -44,7 +44,7 @@ def copy_image(backend: ImageBackend, request: CopyRequest) -> Descriptor:
     """
     job, guard = Job(request.progress), guard_for(backend, request.policy)
     step = LoggedStep(_LOGGER, "copy %s to %s", request.source, request.target)
-    with step, using(request.resolver, job.report_event) as resolver:
+    with step, using(request.resolver, backend.host_caches, job.report_event) as resolver:
         job.report("resolving", request.source)
         name, root = resolver.resolve(request.source)
         job.report("resolved", name, 0, root.size)

@@ -32,6 +32,7 @@ from ...trust import (
     sign_statement,
     signature_tag,
 )
+from ..image_backend import ImageBackend
 from ..resolver import PushResolver, using
 from .repositories import ResolverRepository
 
@@ -105,15 +106,16 @@ def sign_request(signer: Signer | SignRequest) -> SignRequest:
 
 
 def sign_reference(
-    ref: str, request: SignRequest, resolver: PushResolver | None
+    backend: ImageBackend, ref: str, request: SignRequest, resolver: PushResolver | None
 ) -> tuple[AttachedSignature, ...]:
     """Sign an image in a registry; see ``Client.sign``."""
-    with using(resolver, request.progress) as found:
+    with using(resolver, backend.host_caches, request.progress) as found:
         name, target = found.resolve(ref)
         return sign_target(found, reference_of(name), target, request)
 
 
 def attest_reference(
+    backend: ImageBackend,
     ref: str,
     predicate_type: str,
     predicate: Mapping[str, object],
@@ -127,7 +129,7 @@ def attest_reference(
             f"{predicate_type!r} is not the type of a predicate",
             remedy=f"Pass a URI, or one of {', '.join(PREDICATE_TYPES)}",
         )
-    with using(resolver, request.progress) as found:
+    with using(resolver, backend.host_caches, request.progress) as found:
         name, target = found.resolve(ref)
         attacher = _Attacher(found, reference_of(name), request)
         return tuple(attacher.attest(target, kind, predicate))

@@ -110,7 +110,7 @@ class SignatureVerbs(Verbs):
             progress=progress,
             services=services,
         )
-        return signatures.sign_reference(ref, request, resolver)
+        return signatures.sign_reference(self._images, ref, request, resolver)
 
     def attest(
         self,
@@ -156,4 +156,6 @@ class SignatureVerbs(Verbs):
             progress=progress,
             services=services,
         )
-        return signatures.attest_reference(ref, type, predicate, request, resolver)
+        return signatures.attest_reference(
+            self._images, ref, type, predicate, request=request, resolver=resolver
+        )

@@ -73,7 +73,7 @@ def verify_image(
         reference = reference_of(source.name)
         repository = StoreRepository(backend.names, backend.store, reference)
         return guard.check(repository, reference, source.target, platforms)
-    with using(resolver) as found:
+    with using(resolver, backend.host_caches) as found:
         return _verify_reference(guard, found, source, platforms)
 
 

@@ -132,9 +132,13 @@ class Applier:
         self._job = job
         self._leases = leases
 
-    def hold_existing(self, names: Sequence[str]) -> tuple[int, SnapshotInfo | None]:
+    def hold_existing(
+        self, names: Sequence[str], *, is_top_held: bool
+    ) -> tuple[int, SnapshotInfo | None]:
         """Return how many of the snapshots exist, and the highest of them; hold this one."""
-        return hold_existing(names, self._snapshots, self._leases, self._job.check)
+        return hold_existing(
+            names, self._snapshots, self._leases, self._job.check, is_top_held=is_top_held
+        )
 
     def find(self, name: str) -> SnapshotInfo | None:
         """Return the committed snapshot ``name``, or ``None`` if it does not exist."""

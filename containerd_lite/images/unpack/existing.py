@@ -21,11 +21,13 @@ def hold_existing(
     snapshots: SnapshotService,
     leases: LeaseService | None,
     check: Callable[[], object],
+    *,
+    is_top_held: bool = False,
 ) -> tuple[int, SnapshotInfo | None]:
     """Find the highest snapshot that exists, and hold it.
 
     A snapshot cannot exist without its parents. So if the top snapshot exists, this function makes
-    two calls, whatever the number of snapshots. Without a lease, the snapshots are not held.
+    one or two calls, whatever the number of snapshots. Without a lease, the snapshots are not held.
 
     Args:
         names: The names of the snapshots, bottom first. There is at least one name.
@@ -33,6 +35,7 @@ def hold_existing(
         leases: The leases service of the same namespace, whose joined lease holds the snapshot.
             Default: nothing is held.
         check: A function that is called before each search.
+        is_top_held: Whether the lease holds the top snapshot already, if it exists.
 
     Returns:
         The number of snapshots that exist, and the highest of them.
@@ -45,7 +48,7 @@ def hold_existing(
         return snapshots.find(name)
 
     check()
-    found = hold(names[-1])
+    found = snapshots.find(names[-1]) if is_top_held else hold(names[-1])
     if found is not None:
         return len(names), found
     for _ in range(_MOST_TRIES):

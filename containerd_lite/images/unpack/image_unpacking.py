@@ -32,6 +32,7 @@ class ImageUnpacking:
         job: The job that unpacking is part of.
         need: A function that is called with the layers that must be fetched.
         wait_for: A function that waits until a layer is in the store.
+        is_top_held: Whether the caller's lease holds the top snapshot already, if it exists.
     """
 
     def __init__(
@@ -41,12 +42,15 @@ class ImageUnpacking:
         job: Job,
         need: Need,
         wait_for: WaitFor,
+        *,
+        is_top_held: bool = False,
     ) -> None:
         self._steps = steps
         self._applier = applier
         self._job = job
         self._need = need
         self._wait_for = wait_for
+        self._is_top_held = is_top_held
         #: The tasks that label unpacked layers.
         self._labels: list[Future[None]] = []
         #: The active snapshots by the names under which they will be committed. If a parent has
@@ -112,7 +116,9 @@ class ImageUnpacking:
 
         If another client makes a missing snapshot meanwhile, ``prepare`` returns this snapshot.
         """
-        count, highest = self._applier.hold_existing([step.name for step in self._steps])
+        count, highest = self._applier.hold_existing(
+            [step.name for step in self._steps], is_top_held=self._is_top_held
+        )
         existing = self._steps[:count]
         # A layer in the store is not lazy. So the labels of a snapshot matter only if the store
         # lacks the layer. The labels of the highest snapshot are known.

@@ -118,12 +118,14 @@ class Unpacker:
         if not steps:
             return Unpacked("")
         # This label is set first, because it may be the only protection of existing snapshots from
-        # garbage collection.
-        top = steps[-1].name
-        self._content.update(
-            config_target.digest, {f"{SNAPSHOT}.{self._snapshots.snapshotter}": top}
-        )
+        # garbage collection. If a config has the label and the lease holds the config, the lease
+        # holds the snapshot, too.
+        top, key = steps[-1].name, f"{SNAPSHOT}.{self._snapshots.snapshotter}"
+        is_held = self._content.label(config_target.digest, key) == top
+        self._content.update(config_target.digest, {key: top})
         with LoggedStep(_LOGGER, "unpack %d layers into %s", len(steps), top):
-            unpacking = ImageUnpacking(steps, self._applier, self._job, need, wait_for)
+            unpacking = ImageUnpacking(
+                steps, self._applier, self._job, need, wait_for, is_top_held=is_held
+            )
             unpacking.run(self._max_concurrent)
         return Unpacked(top, unpacking.is_lazy)

@@ -38,7 +38,11 @@ def fetch_missing(
     platforms = request.platforms(backend)
     ref, job = request.ref or name, Job(request.progress)
     step = LoggedStep(_LOGGER, "fetch missing content of %s", ref)
-    with step, backend.keeping(), using(request.resolver, job.report_event) as resolver:
+    with (
+        step,
+        backend.keeping(),
+        using(request.resolver, backend.host_caches, job.report_event) as resolver,
+    ):
         late = LateFetcher(resolver, ref, target, guard_for(backend, request.policy))
         fetcher = StoreFetcher(late, ref, backend.store, job, before_write=late.check_policies)
         return _fetch_missing(fetcher, target, platforms, workers=request.max_concurrent_downloads)

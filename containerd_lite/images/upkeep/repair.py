@@ -76,7 +76,7 @@ def repair_images(
         LoggedStep(_LOGGER, "repair %d images", len(images)),
         Job(request.progress).report_event,
     )
-    with step, backend.keeping(), using(request.resolver, report) as resolver:
+    with step, backend.keeping(), using(request.resolver, backend.host_caches, report) as resolver:
         repair = Repair(backend, request, resolver)
         if not sources:
             repair.everything(images)

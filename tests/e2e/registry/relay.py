@@ -23,7 +23,7 @@ class Relay:
     """Passes bytes on, in both directions, and cuts each time that so many went in one.
 
     ``carried`` counts the bytes of either direction that came out at the other end, and ``heard``
-    keeps those of the clients.
+    keeps those of the clients, of whom there were ``clients``.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Relay:
         self.cuts = 0
         self.carried = {UP: 0, DOWN: 0}
         self.heard = bytearray()
+        self.clients = 0
         self._failed: BaseException | None = None
         self._lock = threading.Lock()
         self._gate = threading.Lock()  # held while a cut goes on
@@ -87,6 +88,7 @@ class Relay:
             with self._gate:
                 server = socket.create_connection(self._target, _PATIENCE)
                 self._open |= {client: None, server: None}
+                self.clients += 1
             with server:
                 try:
                     self._pass_on(client, server)

@@ -10,8 +10,9 @@ from containerd_lite.deadline import Deadline
 from containerd_lite.registry.auth import Authenticator
 from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.destinations import Destinations
+from containerd_lite.registry.host_cache import CachedHost
 from containerd_lite.registry.hosts import own_host
-from containerd_lite.registry.http import Bounds, Transport
+from containerd_lite.registry.http import Bounds, Connections, Transport
 from tests.unit.registry.scripted import Scripted, reply
 from tests.unit.registry.test_redirects import CANARY
 
@@ -36,15 +37,16 @@ def connecting(server: Scripted) -> Iterator[Connect]:
             credentials: Credentials | None = ME, source: object = None, **options: object
         ) -> Authenticator:
             host = own_host(server.host)
+            cached = CachedHost(Connections(host.base.origin))
+            stack.callback(cached.connections.close)
             transport = Transport(
-                tls_origin=host.base.origin,
+                cached.connections,
                 bounds=Bounds(),
                 user_agent="tester/1",
                 network=Destinations(),
             )
-            stack.callback(transport.close)
             found = source or (lambda _: credentials)
-            return Authenticator(host, transport, found, **options)  # type: ignore[arg-type]
+            return Authenticator(host, transport, cached, found, **options)  # type: ignore[arg-type]
 
         yield make
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from tests.harness.leaks import open_files
 from tests.harness.tls import localhost_pem
 
 
@@ -93,10 +95,28 @@ class Scripted:
     def bytes_seen(self) -> bytes:
         return b"".join(request.raw + request.body for request in self.requests)
 
+    @property
+    def clients(self) -> int:
+        """How many sockets of this process are connected to the server."""
+        count = 0
+        for number, file in open_files().items():
+            if file.startswith("socket:"):
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
+                    address, port = sock.getpeername()[:2]
+                    count += f"{address}:{port}" == self.host
+        return count
+
     def let_nobody_in(self) -> None:
         """From now on connections are refused."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def hang_up(self) -> None:
+        """Closes the connections that are open."""
+        with self._lock:
+            for sock in self._open:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Scripted:
         self._start(self._accept)
@@ -104,10 +124,9 @@ class Scripted:
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        with self._lock:
-            for sock in (self._listener, *self._open):
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self.hang_up()
         for thread in list(self._threads):
             thread.join(5)
             assert not thread.is_alive()

@@ -110,6 +110,23 @@ def test_it_is_asked_once_for_each_host_and_config_file(shelf: Shelf) -> None:
     assert shelf.calls("other") == ["get"]
 
 
+def test_it_is_asked_again_after_a_login_or_a_logout(shelf: Shelf) -> None:
+    """Docker writes its config file then, even if only the helper has something new."""
+    shelf.put(LOGIN)
+    shelf.config.write_text("{}")
+    assert shelf.ask() == shelf.ask() == ("me", "canary")
+    shelf.put(LOGIN.replace('"me"', '"you"'))
+    new = shelf.folder / "new"
+    new.write_text("{}")
+    new.rename(shelf.config)
+    assert shelf.ask() == shelf.ask() == ("you", "canary")
+    shelf.put(f"echo '{NOT_FOUND}'; exit 1")
+    assert shelf.ask() == ("you", "canary")
+    shelf.config.unlink()
+    assert shelf.ask() is shelf.ask() is None
+    assert shelf.calls() == ["get"] * 3
+
+
 def test_none_is_an_answer_too(shelf: Shelf) -> None:
     shelf.put(f"echo '{NOT_FOUND}'; exit 1")
     assert shelf.ask() is None

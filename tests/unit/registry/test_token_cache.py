@@ -10,7 +10,7 @@ import pytest
 
 from containerd_lite.deadline import Deadline
 from containerd_lite.errors import RegistryUnauthorized, RegistryUnavailable
-from containerd_lite.registry import auth
+from containerd_lite.registry import tokens
 from containerd_lite.registry.credentials import Credentials
 from tests.unit.registry.asking import (
     LOGGED_IN,
@@ -175,7 +175,7 @@ def test_equal_sets_of_scopes_share_a_token(server: Scripted, connect: Connect) 
 def test_only_so_many_tokens_are_kept(
     server: Scripted, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "_MAX_SETS", 3)
+    monkeypatch.setattr(tokens, "MAX_SETS", 3)
     server.on("POST", "/token", granted())
     asked = connect()
     asked.answer(["a:0:b"], wanted(server), "", within())

@@ -16,10 +16,10 @@ import pytest
 from containerd_lite.errors import ContainerdError, InvalidArgument, SignatureError
 from containerd_lite.records import replace
 from containerd_lite.trust.bundles import Bundle, LogEntry
+from containerd_lite.trust.checked import CheckedEntry
 from containerd_lite.trust.dsse import IN_TOTO, Envelope
 from containerd_lite.trust.entry_bodies import LoggedSigner
 from containerd_lite.trust.log_entries import (
-    CheckedEntry,
     check_about,
     check_included,
     promised_time,
