@@ -49,7 +49,9 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
         help="host of a further token server that gets the credentials; can be given several times",
     )
     parser.add_argument(
-        "--policy", metavar="FILE", help="policy file that the image's signatures must meet: TOML, or the policy.json of skopeo"
+        "--policy",
+        metavar="FILE",
+        help="policy file that the signatures must meet (TOML, or the policy.json of skopeo)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
 

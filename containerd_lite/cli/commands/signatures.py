@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def add_verify(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``verify``."""
     parser.add_argument("ref", metavar="REF", help="busybox, quay.io/org/image:tag, ...@sha256:...")
-    parser.add_argument("--policy", metavar="FILE", help="policy file (TOML, or the policy.json of skopeo)")
+    parser.add_argument(
+        "--policy", metavar="FILE", help="policy file (TOML, or the policy.json of skopeo)"
+    )
     parser.add_argument(
         "--key",
         metavar="FILE",

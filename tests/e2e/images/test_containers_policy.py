@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from containerd_lite import Layout
+from containerd_lite import Layout, trust
 from containerd_lite.errors import InvalidArgument, SignatureError, Unsigned
 from containerd_lite.oci.reference import Reference
-from containerd_lite.trust import ContainersPolicy
 from tests.harness import Unavailable, images, signatures, skopeo
 from tests.harness.cosign import Cosign
 from tests.harness.images import Json, encode
@@ -110,7 +109,7 @@ class Case:
             return str(error)
         return ""
 
-    def load(self, body: bytes, registries: Mapping[str, bytes]) -> ContainersPolicy:
+    def load(self, body: bytes, registries: Mapping[str, bytes]) -> trust.ContainersPolicy:
         (self.folder / "policy.json").write_bytes(body)
         folder = self.folder / "registries.d"
         folder.mkdir(exist_ok=True)
@@ -118,8 +117,8 @@ class Case:
             path.unlink()
         for name, text in registries.items():
             (folder / name).write_bytes(text)
-        found = ContainersPolicy.load(self.folder / "policy.json", folder)
-        assert isinstance(found, ContainersPolicy)
+        found = trust.ContainersPolicy.load(self.folder / "policy.json", folder)
+        assert isinstance(found, trust.ContainersPolicy)
         assert pickle.loads(pickle.dumps(found)) == found
         return found
 
@@ -603,5 +602,5 @@ def test_the_default_paths(
     assert layout.pull(stated["exact"]).verdict is not None
     with pytest.raises(SignatureError):
         layout.pull(stated["bare"])
-    _, (rule,) = ContainersPolicy.load().rules_for(Reference.parse(stated["exact"]))
+    _, (rule,) = trust.ContainersPolicy.load().rules_for(Reference.parse(stated["exact"]))
     assert rule.keys == (KEY.public,)
