@@ -117,7 +117,7 @@ def _refusal(subject: JudgedImage, case: _Case, rejected: Sequence[Rejection]) -
 
 @record(frozen=True)
 class _Claim:
-    """What a candidate says, before anything of it is verified.
+    """The content of a candidate, before it is verified.
 
     Attributes:
         signed: The signature, and the bytes that it is over.
@@ -136,7 +136,7 @@ class _Claim:
 
 
 class _Case:
-    """What has been found for one rule.
+    """The signatures and attestations that were found for one rule.
 
     Args:
         rule: The rule.

@@ -125,7 +125,7 @@ class StatedName:
 
 @record(frozen=True)
 class Rule:
-    """What an image of certain repositories must have.
+    """The signatures and attestations that an image must have.
 
     Attributes:
         keys: The keys of the signers. Paths are read when the rule is made.

@@ -22,7 +22,7 @@ _CRITICAL_FIELDS = ("identity", "image", "type")
 
 @record(frozen=True)
 class SimpleSigning:
-    """What a signature in the tag form is over.
+    """The payload of a signature in the tag form.
 
     Attributes:
         digest: The digest of the signed manifest or index.
