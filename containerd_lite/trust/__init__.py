@@ -11,6 +11,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .certificates import CertificateIdentity as CertificateIdentity
+    from .containers.containers_policy import ContainersPolicy as ContainersPolicy
     from .enforcement import enforce as enforce
     from .enforcement import reference_of as reference_of
     from .key_pairs import KeyFiles as KeyFiles
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .rules import RequiredAttestation as RequiredAttestation
     from .rules import Rule as Rule
     from .rules import SignedManifests as SignedManifests
+    from .rules import StatedName as StatedName
     from .search import Repository as Repository
     from .search import is_signature_layer as is_signature_layer
     from .search import manifests_of as manifests_of
@@ -55,6 +57,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "certificates": ["CertificateIdentity"],
+        "containers.containers_policy": ["ContainersPolicy"],
         "enforcement": ["enforce", "reference_of"],
         "key_pairs": ["KeyFiles", "generate_key", "import_key"],
         "keys": ["KeySource", "PublicKey"],
@@ -68,6 +71,7 @@ __getattr__, __dir__ = lazy_names(
             "RequiredAttestation",
             "Rule",
             "SignedManifests",
+            "StatedName",
         ],
         "search": ["Repository", "is_signature_layer", "manifests_of", "signature_tag"],
         "signers": ["Signer"],

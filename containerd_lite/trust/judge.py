@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from ..errors import ContainerdError, SignatureError, Unsigned, Untrusted
 from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
-from ..records import record
+from ..records import record, replace
 from .bundles import Bundle, Material, material_of_annotations
 from .checked import CheckedEvidence
 from .dsse import Envelope
 from .encoding import from_base64
 from .keys import HashRule, PublicKey, load_key
-from .rules import Identity, Remap, Rule
+from .rules import Identity, NameRule, Remap, Rule, StatedName, is_repository
 from .search import SIMPLE_SIGNING, Candidate, Repository, find_candidates
 from .signed_content import SignedContent
 from .simple_signing import SimpleSigning
@@ -78,8 +78,11 @@ def judge_image(
     cases = [_Case(rule, subject, now) for rule in rules if not rule.accept]
     rejected: list[Rejection] = []
     wants = any(case.rule.attestations for case in cases)
+    referrers = any(case.rule.form == "any" for case in cases)
     if cases:
-        for found in find_candidates(repository, subject.target, attestations=wants):
+        for found in find_candidates(
+            repository, subject.target, attestations=wants, referrers=referrers
+        ):
             if isinstance(found, Rejection):
                 rejected.append(found)
                 continue
@@ -114,7 +117,7 @@ def _refusal(subject: JudgedImage, case: _Case, rejected: Sequence[Rejection]) -
 
 @record(frozen=True)
 class _Claim:
-    """What a candidate says, before anything of it is verified.
+    """The content of a candidate, before it is verified.
 
     Attributes:
         signed: The signature, and the bytes that it is over.
@@ -133,7 +136,7 @@ class _Claim:
 
 
 class _Case:
-    """What has been found for one rule.
+    """The signatures and attestations that were found for one rule.
 
     Args:
         rule: The rule.
@@ -165,6 +168,8 @@ class _Case:
 
     def look_at(self, candidate: Candidate) -> list[str]:
         """Add a candidate to what was found; return why it does not count, one reason a signer."""
+        if self.rule.form == "tag" and (candidate.is_bundle or not candidate.is_in_tag):
+            return []
         try:
             claims = _read(candidate, self._subject.digest)
         except ContainerdError as error:
@@ -235,16 +240,14 @@ class _Case:
             return
         if not claim.reference:
             raise SignatureError("it does not say for which name it is")
-        stated = Reference.parse(claim.reference)
-        has_tag = ":" in claim.reference.rpartition("/")[2].partition("@")[0]
+        if own.digest:
+            own = replace(own, tag="")
         if isinstance(wanted, Remap):
-            own = _remapped(own, wanted)
-            matches = stated.name == own.name
-        elif wanted == "exact" and not own.digest:
-            matches = stated.name == own.name and stated.tag == own.tag and has_tag
-        else:
-            matches = stated.name == own.name
-        if not matches:
+            own, wanted = _remapped(own, wanted), "exact" if wanted.exact else "repository"
+        elif isinstance(wanted, StatedName):
+            own = Reference.parse(wanted.name)
+            wanted = "repository" if is_repository(wanted.name) else "verbatim"
+        if not _states(claim.reference, own, wanted):
             raise SignatureError(f"it is for {claim.reference}, not for {own}")
 
     def _check_annotations(self, claim: _Claim) -> None:
@@ -304,7 +307,27 @@ def _remapped(own: Reference, remap: Remap) -> Reference:
     prefix = remap.prefix.rstrip("/")
     if own.name != prefix and not own.name.startswith(f"{prefix}/"):
         return own
-    return Reference.parse(remap.signed_prefix.rstrip("/") + own.name[len(prefix) :])
+    name = remap.signed_prefix.rstrip("/") + own.name[len(prefix) :]
+    remapped = replace(Reference.parse(name), tag=own.tag, digest=own.digest)
+    if remapped.name != name:  # short names would become names of Docker Hub
+        raise SignatureError(f"{name} is not a full name, so no signature can state it")
+    return remapped
+
+
+def _states(text: str, own: Reference, wanted: NameRule) -> bool:
+    """Return whether the name that a signature states is the wanted one.
+
+    Args:
+        text: The name that the signature states.
+        own: The name of the image, with a tag or a digest.
+        wanted: Which name the rule wants.
+    """
+    stated = Reference.parse(text)
+    if wanted == "repository":
+        return stated.name == own.name
+    if is_repository(text):
+        return False
+    return stated == own or (wanted == "exact" and bool(own.digest) and stated.name == own.name)
 
 
 def _read(candidate: Candidate, digest: str) -> list[_Claim]:

@@ -18,7 +18,7 @@ _HOST = lazy_pattern(r"localhost|[^/]*[.:*][^/]*")
 
 
 class Policy:
-    """Which signatures the images of which repositories must have. Policies can be pickled.
+    """The rules for images, by repository. Policies can be pickled.
 
     An image must meet the rule whose pattern matches its repository. If several patterns match, the
     pattern with the most characters besides wildcards applies. An image that no pattern matches is

@@ -27,7 +27,7 @@ _MAX_FILE = 1 << 20
 #: The keys of a rule.
 RULE_KEYS = (
     "pattern", "keys", "identities", "trust_root", "threshold", "log", "timestamp", "annotations",
-    "attestations", "max_age", "signed", "name", "accept", "reject",
+    "attestations", "max_age", "signed", "name", "form", "accept", "reject",
 )  # fmt: skip
 _IDENTITY_KEYS = ("issuer", "subject", "claims")
 
@@ -88,9 +88,10 @@ class _PolicyFile:
                 annotations=document.table("annotations"),
                 attestations=document.each("attestations", self._read_attestation),
                 max_age=document.integer("max_age") if document.has("max_age") else None,
+                # Rule checks the values of ``signed``, ``name`` and ``form``.
                 signed=document.text("signed", "index"),  # type: ignore[arg-type]
-                # Rule checks the values of ``signed`` and ``name``.
                 name=document.text("name", "any"),  # type: ignore[arg-type]
+                form=document.text("form", "any"),  # type: ignore[arg-type]
                 accept=document.flag("accept"),
                 reject=document.flag("reject"),
             )

@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from .. import limits
 from ..errors import InvalidArgument
 from ..oci.document import quoted
+from ..oci.reference import Reference
 from ..records import field, record
 from .keys import load_key
 
@@ -25,10 +26,13 @@ TextOrPattern: TypeAlias = str | re.Pattern[str]
 #: function returns true.
 PredicateCheck: TypeAlias = Callable[[Mapping[str, object]], bool]
 #: Which name a signature must state: ``"any"``: none, or any name. ``"repository"``: the
-#: repository of the pulled image. ``"exact"``: the pulled name with its tag; for a name with a
-#: digest, the repository is enough.
-NameRule = Literal["any", "repository", "exact"]
+#: repository of the pulled image. ``"exact"``: the pulled name with its tag; if the pulled name has
+#: a digest, the repository with any tag or digest. ``"verbatim"``: the pulled name with its tag or
+#: its digest. If the pulled name has a tag and a digest, the tag does not count.
+NameRule = Literal["any", "repository", "exact", "verbatim"]
 
+#: Which form signatures must have; see ``Rule``.
+Form = Literal["any", "tag"]
 #: Which manifests of an image with an index must be signed; see ``Rule``.
 SignedManifests = Literal["index", "platforms", "both"]
 
@@ -91,16 +95,37 @@ class Remap:
     Attributes:
         prefix: The prefix of the pulled image's name (``"mirror.example/team"``).
         signed_prefix: What replaces the prefix (``"registry.example/team"``). The result must be
-            the name that the signature states, or its repository.
+            the name that the signature states.
+        exact: Whether the tag matters, as for the name rule ``"exact"``. Default: the repository is
+            compared, as for ``"repository"``.
     """
 
     prefix: str
     signed_prefix: str
+    exact: bool = False
+
+
+@record(frozen=True)
+class StatedName:
+    """Says which name signatures must state, whatever the pulled image is called.
+
+    Attributes:
+        name: The name: a reference with a tag or a digest, which must be equal, or a repository
+            (``"registry.example/team/app"``).
+
+    Raises:
+        InvalidArgument: ``name`` is not a reference.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        Reference.parse(self.name)
 
 
 @record(frozen=True)
 class Rule:
-    """What an image of certain repositories must have.
+    """The signatures and attestations that an image must have.
 
     Attributes:
         keys: The keys of the signers. Paths are read when the rule is made.
@@ -119,6 +144,8 @@ class Rule:
             whose signature covers what it lists. ``"platforms"``: each manifest that is used.
             ``"both"``: all of them. A signature of a manifest never covers its index.
         name: Which name a signature must state. A bundle states no name. Default: ``"any"``.
+        form: Which form signatures must have. ``"tag"``: cosign's tag, as skopeo and podman read
+            it. ``"any"``: a tag, or a referrer.
         accept: Whether images are accepted without a signature. Keys and identities are then empty.
         reject: Whether all images are refused. Keys and identities are then empty.
 
@@ -137,7 +164,8 @@ class Rule:
     attestations: Sequence[RequiredAttestation] = ()
     max_age: float | timedelta | None = None
     signed: SignedManifests = "index"
-    name: NameRule | Remap = "any"
+    name: NameRule | Remap | StatedName = "any"
+    form: Form = "any"
     accept: bool = False
     reject: bool = False
 
@@ -171,8 +199,12 @@ class Rule:
             )
         if self.trust_root is None and self.max_age is not None:
             raise InvalidArgument("max_age needs a trust root, because it needs proven times")
-        if self.name not in ("any", "repository", "exact") and not isinstance(self.name, Remap):
-            raise InvalidArgument(f'name={self.name!r} is not "any", "repository" or "exact"')
+        if not isinstance(self.name, Remap | StatedName) and self.name not in get_args(NameRule):
+            raise InvalidArgument(
+                f'name={self.name!r} is not "any", "repository", "exact" or "verbatim"'
+            )
+        if self.form not in get_args(Form):
+            raise InvalidArgument(f'form={self.form!r} is not "any" or "tag"')
         if self.signed not in ("index", "platforms", "both"):
             raise InvalidArgument(f'signed={self.signed!r} is not "index", "platforms" or "both"')
         limits.seconds("max_age", self.max_age_seconds)
@@ -182,6 +214,11 @@ class Rule:
         """The greatest age of a signature in seconds; ``None`` for no limit."""
         age = self.max_age
         return age.total_seconds() if isinstance(age, timedelta) else age
+
+
+def is_repository(text: str) -> bool:
+    """Return whether a reference has neither a tag nor a digest."""
+    return not {":", "@"} & set(text.rpartition("/")[2])
 
 
 def _loaded(source: KeySource) -> KeySource:

@@ -73,12 +73,14 @@ class Candidate:
         media_type: The media type of the bytes.
         body: The bytes.
         annotations: The annotations of the bytes. In the tag form, they contain the signature.
+        is_in_tag: Whether the bytes were found under a tag of cosign's, not in a referrer.
     """
 
     where: str
     media_type: str
     body: bytes
     annotations: dict[str, str]
+    is_in_tag: bool
 
     @property
     def is_bundle(self) -> bool:
@@ -120,7 +122,11 @@ def is_signature_layer(media_type: str) -> bool:
 
 
 def find_candidates(
-    repository: Repository, target: Descriptor, *, attestations: bool
+    repository: Repository,
+    target: Descriptor,
+    *,
+    attestations: bool,
+    referrers: bool = True,
 ) -> Iterator[Candidate | Rejection]:
     """Yield the possible signatures and attestations of an image, each when it is asked for.
 
@@ -128,6 +134,7 @@ def find_candidates(
         repository: The repository of the image.
         target: The image's manifest or index.
         attestations: Whether to look for attestations under cosign's tag, too.
+        referrers: Whether to look for referrers of the image.
     """
     found = _find_all(repository, target, attestations)
     yield from islice(found, MAX_CANDIDATES)
@@ -140,7 +147,11 @@ def _find_all(
 ) -> Iterator[Candidate | Rejection]:
     """Yield all of them; see ``find_candidates``."""
     reader = _ManifestReader(repository, target.digest)
-    listed = [each for each in repository.referrers(target) if _may_be_signature(each)]
+    listed = [
+        each
+        for each in (repository.referrers(target) if referrers else ())
+        if _may_be_signature(each)
+    ]
     # Bundles come first, because other referrers are signatures only seldom.
     listed.sort(key=lambda each: not each.artifact_type.startswith(_BUNDLES))
     if len(listed) > MAX_MANIFESTS:
@@ -186,7 +197,7 @@ class _ManifestReader:
             return
         for number, layer in enumerate(manifest.layers, 1):
             if is_signature_layer(layer.media_type):
-                found = self._read_layer(layer, f"{where}, layer {number}")
+                found = self._read_layer(layer, f"{where}, layer {number}", is_tag=is_tag)
                 if found is not None:
                     yield found
 
@@ -197,7 +208,9 @@ class _ManifestReader:
             raise InvalidArgument("it is an index, not a manifest")
         return document
 
-    def _read_layer(self, layer: Descriptor, where: str) -> Candidate | Rejection | None:
+    def _read_layer(
+        self, layer: Descriptor, where: str, *, is_tag: bool
+    ) -> Candidate | Rejection | None:
         annotations = dict(layer.annotations or {})
         key = (layer.digest, hash(frozenset(annotations.items())))  # annotations can be large
         if key in self._seen:
@@ -207,7 +220,7 @@ class _ManifestReader:
             body = self._read(layer, MAX_BODY)
         except (DataLoss, InvalidArgument, NotFound) as error:
             return Rejection(where, error.message)
-        return Candidate(where, layer.media_type, body, annotations)
+        return Candidate(where, layer.media_type, body, annotations, is_tag)
 
     def _read(self, descriptor: Descriptor, limit: int) -> bytes:
         if descriptor.size > min(limit, self._bytes_left):

@@ -22,7 +22,7 @@ _CRITICAL_FIELDS = ("identity", "image", "type")
 
 @record(frozen=True)
 class SimpleSigning:
-    """What a signature in the tag form is over.
+    """The payload of a signature in the tag form.
 
     Attributes:
         digest: The digest of the signed manifest or index.
@@ -40,13 +40,13 @@ class SimpleSigning:
     def parse(cls, body: bytes) -> SimpleSigning:
         """Parse a payload.
 
-        As skopeo, this method refuses unknown fields in ``critical``, because the signer wants
-        every reader to understand them.
+        As skopeo, this method refuses unknown fields, because the signer can want every reader to
+        understand them. Only ``optional`` can have any fields.
 
         Raises:
             InvalidArgument: ``body`` is not a payload.
         """
-        document = Document.parse(body, "the payload", limit=MAX_PAYLOAD).check_case(_FIELDS)
+        document = _check_fields(Document.parse(body, "the payload", limit=MAX_PAYLOAD), _FIELDS)
         critical = _inner(document, "critical", _CRITICAL_FIELDS)
         if critical.text("type", None) != PAYLOAD_TYPE:
             raise InvalidArgument(
@@ -68,11 +68,18 @@ class SimpleSigning:
 
 
 def _inner(document: Document, name: str, fields: tuple[str, ...]) -> Document:
-    """Return the object in a field. Raises InvalidArgument if it lacks ``fields`` or has others."""
+    """Return the object in a field. Raises InvalidArgument if it does not have ``fields`` alone."""
     found = document.document(name)
     if found is None:
         raise InvalidArgument(f"{document.what} has no {name}")
-    unknown = found.fields.keys() - set(fields)
+    return _check_fields(found, fields)
+
+
+def _check_fields(document: Document, fields: tuple[str, ...]) -> Document:
+    unknown = document.fields.keys() - set(fields)
     if unknown:
-        raise InvalidArgument(f"{found.what} has the unknown field {quoted(min(unknown))}")
-    return found
+        raise InvalidArgument(f"{document.what} has the unknown field {quoted(min(unknown))}")
+    for name in fields:
+        if name not in document.fields:
+            raise InvalidArgument(f"{document.what} has no {quoted(name)}")
+    return document

@@ -82,7 +82,7 @@ class Statement:
         )
 
     def subject_of(self, digest: str) -> Subject | None:
-        """Return the subject with this digest (``"sha256:…"``); ``None`` if there is none."""
+        """Return the subject with this digest (``"sha256:…"``), or ``None``."""
         algorithm, _, encoded = digest.partition(":")
         for subject in self.subjects:
             if subject.digests.get(algorithm) == encoded:

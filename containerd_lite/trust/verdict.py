@@ -1,4 +1,4 @@
-"""What the verification of an image found."""
+"""The result of the verification of an image."""
 
 from __future__ import annotations
 

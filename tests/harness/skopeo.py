@@ -10,6 +10,7 @@ cannot be fetched. `judges.Skopeo` is bookworm's, which knows no signatures.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from .images import Json, encode
@@ -79,6 +80,16 @@ def verify(ref: str, *requirements: Json, every: bool = False) -> Result:
     """
     flags = ["--remove-signatures", *(["--all"] if every else [])]
     return _copy(ref, "dir:copy", flags, list(requirements))
+
+
+def judge(ref: str, policy: bytes, registries: Mapping[str, bytes]) -> Result:
+    """Copy an image as a policy allows, which is the content of `policy.json`.
+
+    `registries` has the files of `registries.d` by name.
+    """
+    files = {"policy.json": policy, "registries.d/all.yaml": b""}
+    files |= {f"registries.d/{name}": body for name, body in registries.items()}
+    return _copy(ref, "dir:copy", ["--remove-signatures"], [], files)
 
 
 def _copy(

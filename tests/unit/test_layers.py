@@ -83,6 +83,7 @@ FOREIGN = {
     "cryptography": {"trust"},
     "nacl": {"trust"},
     "rfc3161_client": {"trust"},
+    "yaml": {"trust"},
     "rich": {"cli"},
     "compression": {"store"},
     "backports": {"store"},

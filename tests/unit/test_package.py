@@ -72,7 +72,7 @@ def rooms(told: dict[str, object]) -> set[str]:
     names = {name for name in modules if not name.endswith(VERBS)} - set(packages)
     inside = {name.split(".")[1] for name in names if name.startswith("containerd_lite.")}
     others = {"h2", "hpack", "google.protobuf", "urllib3", "grpc", "rich", "ssl", "http.client"}
-    others |= {"cryptography", "nacl", "rfc3161_client"}
+    others |= {"cryptography", "nacl", "rfc3161_client", "yaml"}
     return inside | (others & set(modules))
 
 

@@ -42,7 +42,9 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-unpack", action="store_true", help="do not unpack the image")
     add_registry(parser)
     parser.add_argument(
-        "--policy", metavar="FILE", help="policy file (TOML) that the image's signatures must meet"
+        "--policy",
+        metavar="FILE",
+        help="policy file that the signatures must meet (TOML, or the policy.json of skopeo)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
 

@@ -28,7 +28,9 @@ _SIGNER_OPTIONS = ("key", "identity", "identity_regexp", "issuer", "trust_root",
 def add_verify(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``verify``."""
     add_ref(parser)
-    parser.add_argument("--policy", metavar="FILE", help="policy file (TOML)")
+    parser.add_argument(
+        "--policy", metavar="FILE", help="policy file (TOML, or the policy.json of skopeo)"
+    )
     group = parser.add_argument_group(
         "signers", "Instead of a policy. If several signers are given, one of them suffices."
     )

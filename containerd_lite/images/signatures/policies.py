@@ -11,7 +11,7 @@ from ...errors import InvalidArgument
 if TYPE_CHECKING:
     from ...trust.policy import Policy
 
-#: A policy, or the path of its TOML file.
+#: A policy, or the path of its file: TOML, or skopeo's JSON if the path ends with ``.json``.
 PolicyLike: TypeAlias = "Policy | str | os.PathLike[str]"
 
 
@@ -24,7 +24,8 @@ def load_policy(policy: PolicyLike) -> Policy:
         FailedPrecondition: The extra ``trust`` is not installed.
     """
     if isinstance(policy, str | os.PathLike):
-        return trust.Policy.load(policy)
+        is_json = os.fspath(policy).endswith(".json")
+        return (trust.ContainersPolicy if is_json else trust.Policy).load(policy)
     if not isinstance(policy, trust.Policy):
         raise InvalidArgument(
             f"policy={policy!r} is not a policy", remedy="Pass a Policy, or the path of its file"

@@ -68,7 +68,7 @@ class AttachedSignature:
 
 @record(frozen=True)
 class SignRequest:
-    """What to sign, and how.
+    """The options of a signature.
 
     Attributes:
         signer: The key.
@@ -286,7 +286,7 @@ class _Attacher:
     def _layers(
         self, descriptor: Descriptor | None, made: SignatureManifest | None
     ) -> tuple[Descriptor, ...]:
-        """Return the layers under a tag, which is ``made`` if nobody has overwritten it."""
+        """Return the layers under a tag. If the tag refers to ``made``, nothing is fetched."""
         if descriptor is None:
             return ()
         if made is not None and descriptor.digest == made.manifest.descriptor.digest:

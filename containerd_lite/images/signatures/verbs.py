@@ -55,7 +55,7 @@ class SignatureVerbs(Verbs):
             SignaturesUnavailable: The registry failed, so it is unknown whether there are
                 signatures.
             NotFound: The image does not exist.
-            InvalidArgument: There is no policy, or an argument is invalid.
+            InvalidArgument: No policy was passed, or an argument is invalid.
         """
         return images.verify_signatures(
             self._images, source, policy, platform=platform, resolver=resolver

@@ -240,7 +240,8 @@ def test_as_nobody_from_a_layout(registry: Registry, open_folder: Path) -> None:
 
 def test_a_layout_cannot_do_without_content(registry: Registry, tmp_path: Path) -> None:
     name = images.push(images.build(LAYERS, cmd=["x"]), registry.host, "users", "gone")
-    image = Layout(tmp_path / "layout").pull(name)
+    with Layout(tmp_path / "layout") as layout:
+        image = layout.pull(name)
     for layer in image.manifest().layers:
         (tmp_path / "layout" / "blobs" / layer.digest.replace(":", "/")).unlink()
     assert ImageUsers(image).find("5:6", ["7"]) == User(5, 6, (6, 7))

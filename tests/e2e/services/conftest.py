@@ -37,8 +37,11 @@ def _is_service(name: str) -> bool:
 
 @pytest.fixture
 def client(daemon: Daemon, namespace: str) -> Iterator[Client]:
-    with Recorder(daemon.address, CALLED.setdefault(daemon.version, set())) as channel:
-        yield Client(channel=channel, namespace=namespace)
+    with (
+        Recorder(daemon.address, CALLED.setdefault(daemon.version, set())) as channel,
+        Client(channel=channel, namespace=namespace) as client,
+    ):
+        yield client
 
 
 @pytest.fixture

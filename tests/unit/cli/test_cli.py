@@ -119,7 +119,6 @@ def test_interrupted(
         ["verify"],
         ["verify", "a", "--identity", "x", "--identity-regexp", "x"],
         ["verify", "a", "--manifests", "all"],
-        ["sign", "a"],
         ["sign", "a", "--key", "k", "--form", "bundle"],
         ["attest", "a", "--key", "k", "--type", "t"],
         ["tree", "a", "--address", "unix:///x"],

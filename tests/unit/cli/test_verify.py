@@ -176,6 +176,7 @@ def test_a_policy_without_signers_says_so(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
+        (["sign"], 2, "Pass --key"),
         (["sign", "--key", "none.key"], 3, "none.key"),
         (["sign", "--key", "key.pub"], 2, "key.pub: this is not a private key"),
         (["sign", "--key", "key.pem", "-a", "stage"], 2, "Write NAME=VALUE"),
@@ -185,7 +186,7 @@ def test_a_policy_without_signers_says_so(capsys: pytest.CaptureFixture[str]) ->
         (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "none"], 3, "none"),
         (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "key.pem"], 2, "JSON"),
         (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "list"], 2, "object"),
-        (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "large"], 2, "4194304"),
+        (["attest", "--key", "key.pem", "--type", "spdx", "--predicate", "large"], 2, "16777216"),
         (["attest", "--key", "key.pem", "--type", "spdx"], 5, "127.0.0.1:1"),
     ],
 )
@@ -193,7 +194,7 @@ def test_failures(
     argv: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("list").write_text("[]")
-    Path("large").write_text(json.dumps({"x": "x" * (4 << 20)}))
+    Path("large").write_text(json.dumps({"x": "x" * (16 << 20)}))
     if argv[0] == "attest" and "--predicate" not in argv:
         argv = [*argv, "--predicate", "predicate.json"]
     assert main([*argv, NOWHERE]) == code

@@ -10,7 +10,15 @@ import pytest
 
 from containerd_lite.errors import InvalidArgument, NotFound, SignatureError
 from containerd_lite.oci.reference import Reference
-from containerd_lite.trust import Identity, Policy, PublicKey, Remap, RequiredAttestation, Rule
+from containerd_lite.trust import (
+    Identity,
+    Policy,
+    PublicKey,
+    Remap,
+    RequiredAttestation,
+    Rule,
+    StatedName,
+)
 
 from ...harness.keypairs import KeyPair
 
@@ -88,6 +96,7 @@ def test_patterns_that_cannot_work_are_refused(pattern: str) -> None:
         {"accept": True, "reject": True},
         {"reject": True, "attestations": [RequiredAttestation("x")]},
         {"keys": [KEY.public], "log": True},
+        {"keys": [KEY.public], "form": "referrer"},
         {"keys": [KEY.public], "timestamp": True},
         {"keys": [KEY.public], "max_age": 3600},
         {"identities": [Identity("a", "b")]},
@@ -115,8 +124,15 @@ def test_an_identity_needs_both_parts() -> None:
         Identity("", "someone@example.com")
 
 
+def test_a_stated_name_is_a_reference() -> None:
+    assert StatedName("a.example/b").name == "a.example/b"
+    with pytest.raises(InvalidArgument):
+        StatedName("A")
+
+
 def test_policies_pickle_and_compare() -> None:
-    policy = Policy({"**": [signed(name=Remap("a.example/b", "c.example/d")), ACCEPT]})
+    names = (Remap("a.example/b", "c.example/d", exact=True), StatedName("a.example/b:1"))
+    policy = Policy({"**": [*(signed(name=name, form="tag") for name in names), ACCEPT]})
     assert pickle.loads(pickle.dumps(policy)) == policy
     assert policy != Policy({"**": ACCEPT})
     assert repr(policy) == "<Policy for **>"
@@ -196,7 +212,7 @@ def test_all_rules_of_a_pattern_hold(tmp_path: Path) -> None:
     assert policy == Policy({"**": [ACCEPT, signed()]})
 
 
-@pytest.mark.parametrize("name", ["name", "signed", "trust_root"])
+@pytest.mark.parametrize("name", ["name", "signed", "form", "trust_root"])
 def test_an_empty_text_is_not_an_absent_one(tmp_path: Path, name: str) -> None:
     """A template whose variable is empty must not make a rule that demands less."""
     (tmp_path / "a.pub").write_text(KEY.public.to_pem())

@@ -49,9 +49,16 @@ class Program:
         """The variables of a daemon without ``HOME``, as of systemd, and those of coverage."""
         coverage = {name: value for name, value in os.environ.items() if "COVERAGE" in name}
         own = {"CONTAINERD_LITE_POLICY": str(self.policy)} if self.policy else {}
-        folder = str(Path(containerd_lite.__file__).parents[1])
+        folders = [str(Path(containerd_lite.__file__).parents[1])]
+        folders += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return {"PATH": path, "PYTHONPATH": folder, **coverage, **own, **self.variables}
+        return {
+            "PATH": path,
+            "PYTHONPATH": os.pathsep.join(folders),
+            **coverage,
+            **own,
+            **self.variables,
+        }
 
     def start(
         self, *arguments: str, stdin: int | BinaryIO = subprocess.DEVNULL

@@ -171,6 +171,26 @@ def test_the_default_policy(tmp_path: Path, ref: str) -> None:
     assert empty.judge(ONE, ref).code == 0
 
 
+def test_a_policy_of_skopeo(registry: Registry, tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    key = base64.b64encode(KEY.public.to_pem().encode()).decode()
+    requirement = {
+        "type": "sigstoreSigned",
+        "keyData": key,
+        "signedIdentity": {"type": "matchRepository"},
+    }
+    files = {
+        "containers/policy.json": json.dumps({"default": [requirement]}),
+        "containers/registries.d/a.yaml": "default-docker: {use-sigstore-attachments: true}",
+    }
+    program = Program(Path("/etc/containers/policy.json"), etc(tmp_path / "etc", **files))
+    good = images.push(ONE, registry.host, "verifier/skopeo", "1")
+    assert "has no signature" in program.judge(ONE, good).refusal
+    signed = signatures.signed(ONE, KEY, reference=good)
+    images.push(signed, registry.host, "verifier/skopeo", signatures.tag(ONE.digest))
+    assert program.judge(ONE, good).code == 0
+
+
 def test_a_registry_that_does_not_answer_is_not_unsigned(
     registry: Registry, policy: Path, tmp_path: Path, ref: str
 ) -> None:
