@@ -136,14 +136,14 @@ def find_candidates(
         attestations: Whether to look for attestations under cosign's tag, too.
         referrers: Whether to look for referrers of the image.
     """
-    found = _find_all(repository, target, attestations)
+    found = _find_all(repository, target, attestations=attestations, referrers=referrers)
     yield from islice(found, MAX_CANDIDATES)
     if next(found, None) is not None:
         yield Rejection("signatures", f"only the first {MAX_CANDIDATES} are read")
 
 
 def _find_all(
-    repository: Repository, target: Descriptor, attestations: bool
+    repository: Repository, target: Descriptor, *, attestations: bool, referrers: bool
 ) -> Iterator[Candidate | Rejection]:
     """Yield all of them; see ``find_candidates``."""
     reader = _ManifestReader(repository, target.digest)

@@ -46,6 +46,7 @@ trust_root = "trusted_root.json"
 log = true
 timestamp = true
 max_age = 7776000
+form = "tag"
 
 [[rule.identities]]
 issuer = "https://issuer.example"
@@ -73,6 +74,7 @@ DEFAULTS: Mapping[str, object] = {
     "max_age": None,
     "signed": "index",
     "name": "any",
+    "form": "any",
     "accept": False,
     "reject": False,
 }
