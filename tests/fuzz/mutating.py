@@ -24,6 +24,8 @@ _ODD: tuple[Any, ...] = (
 _NUMBERS = ("0", "-1", "00", "1e3", " 1", "1_0", "\u0661", str((1 << 63) - 1), str(1 << 63))
 _KEYS = ("critical", "payload", "signatures", "digest", "extra", "__proto__", "")
 _CONFUSABLE = {"k": "\u212a", "s": "\u017f"}
+#: Lists grow by at most so many characters.
+_LARGE = 1 << 20
 #: The orders of the groups P-256, P-384 and P-521.
 _ORDERS = (
     0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
@@ -137,7 +139,7 @@ def _change(slot: Slot, dice: Random, others: Sequence[str]) -> None:
     elif what == "swap" and isinstance(value, list):
         dice.shuffle(value)
     elif what == "many" and isinstance(value, list) and value:
-        value += [value[0]] * dice.choice((1, 40, 2000))
+        value += [value[0]] * min(dice.choice((1, 40, 2000)), _LARGE // len(repr(value[0])))
     elif what == "wrap":
         slot.value = [value] if dice.random() < 0.5 else Pairs([["x", value]])
     elif what == "raw":
