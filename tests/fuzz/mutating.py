@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -139,7 +140,8 @@ def _change(slot: Slot, dice: Random, others: Sequence[str]) -> None:
     elif what == "swap" and isinstance(value, list):
         dice.shuffle(value)
     elif what == "many" and isinstance(value, list) and value:
-        value += [value[0]] * min(dice.choice((1, 40, 2000)), _LARGE // len(repr(value[0])))
+        most = _LARGE // len(repr(value[0]))
+        value += [deepcopy(value[0]) for _ in range(min(dice.choice((1, 40, 2000)), most))]
     elif what == "wrap":
         slot.value = [value] if dice.random() < 0.5 else Pairs([["x", value]])
     elif what == "raw":
@@ -362,7 +364,7 @@ def _mutate_der(nodes: list[Node], dice: Random) -> bytes:
             0, dice.choice((tag ^ 0x20, tag ^ 0x80, 5, 2, 0x30, tag ^ 1))
         ),
         "delete": lambda: items.pop(index),
-        "double": lambda: items.insert(index, node),
+        "double": lambda: items.insert(index, deepcopy(node)),
         "swap": lambda: dice.shuffle(items),
         "length": lambda: node.__setitem__(0, bytes([tag])),
         "no length": lambda: node.__setitem__(0, bytes([tag, 1])),
