@@ -19,10 +19,13 @@ _PACKAGES: Mapping[Family, Sequence[str]] = {
     "registry": ("oci", "registry"),
     "images": ("oci", "schema", "services", "registry", "store", "images"),
     "runtime": ("oci", "schema", "services", "registry", "store", "images", "runtime"),
-    "trust": ("oci", "registry", "store", "trust", "images.signatures"),
+    "trust": (
+        *("oci", "registry", "store", "trust", "images.signatures"),
+        "registry.signature_repository",
+    ),
 }
-#: The sub-packages that only the family ``trust`` loads, with the optional packages that they need.
-_OPTIONAL = ("trust", "images.signatures")
+#: The sub-packages and modules that only the family ``trust`` loads. They need optional packages.
+_OPTIONAL = ("trust", "images.signatures", "registry.signature_repository")
 #: The modules of ``Client`` and ``Layout``.
 _MAIN_MODULES = ("client", "layout")
 #: Modules that are imported inside functions. Some of these modules can be missing.
@@ -63,7 +66,8 @@ def load(*families: Family) -> None:
         families: The parts that the program will use. ``"images"`` stands for the image methods of
             ``Client`` and ``Layout``. ``"runtime"`` stands for the container methods of ``Client``.
             ``"trust"`` stands for policies and signers; modules whose optional packages are not
-            installed are left out. Each part includes the parts that it needs. Default: all parts.
+            installed are left out. Each part includes the parts that it needs. Default: all parts
+            but ``"trust"``, because few programs use it, and it loads compiled packages.
 
     Raises:
         InvalidArgument: A family is unknown.
@@ -74,13 +78,14 @@ def load(*families: Family) -> None:
             raise InvalidArgument(
                 f"family {family!r} is unknown", remedy=f"Use some of {', '.join(known)}"
             )
+    chosen = set(families or known) - (set() if families else {"trust"})
     for name in _MAIN_MODULES:
         import_module(f".{name}", __package__)
     for name in _IN_FUNCTIONS:
-        if name not in _OF_TRUST or "trust" in (families or known):
+        if name not in _OF_TRUST or "trust" in chosen:
             with suppress(ImportError, FailedPrecondition):
                 import_module(name, __package__)
-    wanted = {name for family in families or known for name in _PACKAGES[family]}
+    wanted = {name for family in chosen for name in _PACKAGES[family]}
     _load_tables(_full(wanted), without=_full(set(_OPTIONAL) - wanted))
     pool = sys.modules.get(f"{__package__}.schema.pool")
     if pool is not None:
@@ -105,6 +110,8 @@ def _load_tables(parents: Set[str], without: Set[str]) -> None:
         for package in packages:
             loaded.add(package)
             for module in TABLES[package]:
+                if _is_within(f"{package}.{module}", without):
+                    continue
                 with suppress(FailedPrecondition):  # an optional package is not installed
                     import_module(f".{module}", package)
 

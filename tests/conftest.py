@@ -134,6 +134,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 raise pytest.UsageError(f"{item.nodeid} has {fixture}: mark it with {mark}")
     if path := config.getoption("again"):
         keep_failed(items, path)
+    elif config.getoption("counts") == "reduced" and config.getoption("generations") != "all":
+        items[:] = _by_turns(items, config.getoption("commit"))
+
+
+def _by_turns(items: list[pytest.Item], commit: str) -> list[pytest.Item]:
+    """Keep one in N cases of each test with the mark `turns(N)`; the commit chooses them."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("turns"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out: set[pytest.Item] = set()
+    for found in cases.values():
+        (number,) = found[0].get_closest_marker("turns").args  # type: ignore[union-attr]
+        found.sort(key=lambda item: zlib.crc32(f"{commit} {item.nodeid}".encode()))
+        left_out.update(found[-(-len(found) // number) :])
+    return [item for item in items if item not in left_out]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

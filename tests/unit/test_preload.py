@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,13 @@ def test_first_use_from_many_threads_at_once(tmp_path: Path) -> None:
     )
     for _ in range(5):
         run(code, str(place))
+
+
+def test_only_the_family_trust_loads_cryptography() -> None:
+    code = "import sys, containerd_lite; containerd_lite.load({}); print(sorted(sys.modules))"
+    for families, loads in (("", False), ("'images', 'registry'", False), ("'trust'", True)):
+        argv = [sys.executable, "-c", code.format(families)]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        found = "'containerd_lite.trust.judge'" in done.stdout, "'cryptography'" in done.stdout
+        assert found == ((True, True) if loads and find_spec("cryptography") else (False, False))

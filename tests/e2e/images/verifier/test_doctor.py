@@ -31,7 +31,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.turns(3),
+]
 
 ONE = images.scratch({"one": b"1"})
 IMAGES = 'plugins."io.containerd.cri.v1.images"'
