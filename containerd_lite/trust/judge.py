@@ -185,12 +185,18 @@ class _Case:
                 self._check_annotations(claim)
         except ContainerdError as error:
             return [error.message]
-        reasons = []
+        reasons, certified = [], None
         for signer in self._possible:
             try:
-                checked = self._check_signer(claim, signer)
+                if isinstance(signer, PublicKey):
+                    checked = self._check_evidence(claim, signer)
+                else:
+                    checked = certified = certified or self._check_evidence(claim, None)
+                self._check_demands(checked, signer)
             except ContainerdError as error:
                 reasons.append(error.message)
+                if not isinstance(signer, PublicKey) and certified is None:
+                    break  # the certificate is not valid; the other signers are identities, too
                 continue
             return self._accept(candidate, claim, checked, signer)
         return list(dict.fromkeys(reasons))
@@ -202,19 +208,21 @@ class _Case:
         kind = claim.statement.predicate_type
         return any(each.predicate_type == kind for each in self._open)
 
-    def _check_signer(self, claim: _Claim, signer: PublicKey | Identity) -> CheckedEvidence:
-        """Verify a claim as the claim of one signer. Raises SignatureError or InvalidArgument."""
-        key = signer if isinstance(signer, PublicKey) else None
+    def _check_evidence(self, claim: _Claim, key: PublicKey | None) -> CheckedEvidence:
+        """Verify a claim by a key, or by its certificate."""
         # A key's log entries can be from a log that the rule does not know. They only matter if the
         # rule asks for them.
         root = None if key and not self._wants_evidence else self.rule.trust_root
-        checked = _check_evidence(claim, root, key)
+        return _check_evidence(claim, root, key)
+
+    def _check_demands(self, checked: CheckedEvidence, signer: PublicKey | Identity) -> None:
+        """Raise SignatureError if a verified claim is not by the signer, or lacks a proof."""
         if isinstance(signer, Identity):
             if checked.identity is None:
                 raise SignatureError("it has no certificate")
             if mismatch := signer.mismatch(checked.identity):
                 raise SignatureError(mismatch)
-        needs_log = key is None if self.rule.log is None else self.rule.log
+        needs_log = isinstance(signer, Identity) if self.rule.log is None else self.rule.log
         if needs_log and not checked.log_indexes:
             raise SignatureError("it has no entry in a transparency log")
         if self.rule.timestamp and not checked.timestamps:
@@ -222,7 +230,6 @@ class _Case:
         age = self.rule.max_age_seconds
         if age is not None:
             self._check_age(checked, age)
-        return checked
 
     def _check_age(self, checked: CheckedEvidence, limit: float) -> None:
         if not checked.times:

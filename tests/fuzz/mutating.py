@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -24,6 +25,8 @@ _ODD: tuple[Any, ...] = (
 _NUMBERS = ("0", "-1", "00", "1e3", " 1", "1_0", "\u0661", str((1 << 63) - 1), str(1 << 63))
 _KEYS = ("critical", "payload", "signatures", "digest", "extra", "__proto__", "")
 _CONFUSABLE = {"k": "\u212a", "s": "\u017f"}
+#: Lists grow by at most so many characters.
+_LARGE = 1 << 20
 #: The orders of the groups P-256, P-384 and P-521.
 _ORDERS = (
     0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
@@ -137,7 +140,8 @@ def _change(slot: Slot, dice: Random, others: Sequence[str]) -> None:
     elif what == "swap" and isinstance(value, list):
         dice.shuffle(value)
     elif what == "many" and isinstance(value, list) and value:
-        value += [value[0]] * dice.choice((1, 40, 2000))
+        most = _LARGE // len(repr(value[0]))
+        value += [deepcopy(value[0]) for _ in range(min(dice.choice((1, 40, 2000)), most))]
     elif what == "wrap":
         slot.value = [value] if dice.random() < 0.5 else Pairs([["x", value]])
     elif what == "raw":
@@ -360,7 +364,7 @@ def _mutate_der(nodes: list[Node], dice: Random) -> bytes:
             0, dice.choice((tag ^ 0x20, tag ^ 0x80, 5, 2, 0x30, tag ^ 1))
         ),
         "delete": lambda: items.pop(index),
-        "double": lambda: items.insert(index, node),
+        "double": lambda: items.insert(index, deepcopy(node)),
         "swap": lambda: dice.shuffle(items),
         "length": lambda: node.__setitem__(0, bytes([tag])),
         "no length": lambda: node.__setitem__(0, bytes([tag, 1])),

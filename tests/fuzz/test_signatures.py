@@ -28,6 +28,8 @@ from tests.fuzz import mutating
 from tests.fuzz.signed import (
     BUNDLE,
     COSIGN,
+    DIGEST,
+    PREDICATE,
     TARGET,
     Family,
     Original,
@@ -41,6 +43,7 @@ from tests.fuzz.signed import (
 from tests.harness.outcomes import CLOSING
 from tests.harness.repositories import MemoryRepository
 from tests.harness.signatures import DSSE, SIGNATURE, SIMPLE_SIGNING
+from tests.harness.transparency import canonical
 
 Count = Callable[[int, int], int]
 
@@ -328,8 +331,8 @@ def workshop() -> Workshop:
 def bounded() -> Iterator[None]:
     """Check the memory that the block adds to the process."""
     with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak begins anew
-    before = _memory("VmRSS")
+        file.write("5")  # the peak becomes what is used now
+    before = _memory("VmHWM")
     yield
     assert _memory("VmHWM") - before <= MAX_KIB
 
@@ -386,3 +389,35 @@ def test_decoys(workshop: Workshop) -> None:
         for decoy in family.decoys:
             repository = workshop.signers.repository(decoy, attests=family.attests)
             assert judge_in_time(family.rule, repository) is None
+
+
+def largest(signers: Signers, shape: str) -> tuple[str, Original]:
+    """A document near the limits, and its family."""
+    log = signers.world.rekor_1
+    if shape in ("statement", "envelope"):
+        text = "x" * (15 << 20)
+        if shape == "envelope":
+            return "attestation", signers.attestation(signers.key, DIGEST, PREDICATE, by=text)
+        options: Any = {"statement": {"kind": PREDICATE, "by": text}, "rekor": None, "stamps": []}
+        return "attestation in a bundle", signers.bundle(key=signers.key, **options)
+    if shape == "values":
+        body = f'{{"mediaType":"{BUNDLE}","x":[{",".join(["{}"] * 250_000)}]}}'
+        return "bundle", Original(BUNDLE, body.encode())
+    found = signers.bundle(key=signers.key, rekor=1, stamps=[])
+    document = json.loads(found.body)
+    count, size = (1, 12 << 20) if shape == "log entry" else (32, 400 << 10)
+    document[MATERIAL]["tlogEntries"] = [
+        log.add({"kind": "dsse", "apiVersion": "0.0.1", "spec": {"x": f"{n}" + "y" * size}})
+        for n in range(count)
+    ]
+    return "bundle in a log", Original(BUNDLE, canonical(document))
+
+
+@pytest.mark.parametrize("shape", ["statement", "envelope", "log entry", "log entries", "values"])
+def test_the_largest_documents(workshop: Workshop, shape: str) -> None:
+    name, original = largest(workshop.signers, shape)
+    family = workshop.families[name]
+    repository = workshop.signers.repository(original, attests=family.attests)
+    with bounded():
+        verdict = judge_in_time(family.rule, repository)
+    assert (verdict is not None) == (shape in ("statement", "envelope"))

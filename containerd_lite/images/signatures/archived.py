@@ -41,6 +41,9 @@ class ArchivedSignatures:
         self._entries = entries
         self._targets = targets
         self._sizes = sizes
+        #: For each manifest and index: whether only signatures can be reached from it.
+        self._only_signatures: dict[str, bool] = {}
+        self._referrers: Mapping[str, Sequence[Descriptor]] | None = None
 
     def check(self, guard: Guard, platforms: Platforms) -> dict[str, Verdict | None]:
         """Return the verdict on each image, by name.
@@ -65,14 +68,20 @@ class ArchivedSignatures:
         """Return whether nothing but signatures can be reached from a manifest or index."""
         if target.digest not in self._sizes or depth > MAX_DEPTH:
             return False
-        document = read_document(self._store, target)
-        if isinstance(document, Index):
-            return all(self._has_only_signatures(each, depth + 1) for each in document.manifests)
-        return all(is_signature_layer(layer.media_type) for layer in document.layers)
+        if target.digest not in self._only_signatures:
+            document = read_document(self._store, target)
+            self._only_signatures[target.digest] = (
+                all(self._has_only_signatures(each, depth + 1) for each in document.manifests)
+                if isinstance(document, Index)
+                else all(is_signature_layer(layer.media_type) for layer in document.layers)
+            )
+        return self._only_signatures[target.digest]
 
     def referrers(self, target: Descriptor) -> Sequence[Descriptor]:
         """Return the manifests in the archive whose subject is ``target``."""
-        return referrers_among(self._store, self._sizes, target)
+        if self._referrers is None:
+            self._referrers = referrers_among(self._store, self._sizes)
+        return self._referrers.get(target.digest, ())
 
     def find(self, reference: Reference, tag: str) -> Descriptor | None:
         """Return the descriptor under a tag, or the entry that ``cosign save`` has marked."""

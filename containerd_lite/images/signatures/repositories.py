@@ -71,6 +71,7 @@ class StoreRepository:
         self._names = names
         self._store = store
         self._name = reference.name
+        self._referrers: Mapping[str, Sequence[Descriptor]] | None = None
 
     def referrers(self, target: Descriptor) -> Sequence[Descriptor]:
         """Return the manifests in the store whose subject is ``target``.
@@ -82,12 +83,14 @@ class StoreRepository:
         listed = [value for key, value in info.labels.items() if key.startswith(REFERRER)]
         if listed:
             found = self._store.infos(listed)
-            return referrers_among(self._store, {key: found[key].size for key in found}, target)
+            sizes = {key: found[key].size for key in found}
+            return referrers_among(self._store, sizes).get(target.digest, ())
         if info.labels:
             return ()
-        return referrers_among(
-            self._store, {each.digest: each.size for each in self._store.walk()}, target
-        )
+        if self._referrers is None:
+            sizes = {each.digest: each.size for each in self._store.walk()}
+            self._referrers = referrers_among(self._store, sizes)
+        return self._referrers.get(target.digest, ())
 
     def find(self, tag: str) -> Descriptor | None:
         """Return the descriptor that a tag refers to; ``None`` if the store has no such name."""
@@ -101,21 +104,20 @@ class StoreRepository:
 
 
 def referrers_among(
-    store: ContentStore, sizes: Mapping[str, int], target: Descriptor
-) -> list[Descriptor]:
-    """Return those of the blobs that are manifests whose subject is ``target``.
+    store: ContentStore, sizes: Mapping[str, int]
+) -> Mapping[str, Sequence[Descriptor]]:
+    """Return those of the blobs that are manifests with a subject, by the subject's digest.
 
     Args:
         store: The store that has the blobs.
         sizes: The sizes of the blobs in bytes, by digest. Larger blobs are not read.
-        target: The subject.
     """
-    found = []
+    found: dict[str, list[Descriptor]] = {}
     for digest, size in sizes.items():
         if size <= _MAX_REFERRER:
             descriptor = Descriptor(media_types.OCI_MANIFEST, digest, size)
             with suppress(InvalidArgument, NotFound):
-                document = parse(read_blob(store, descriptor, _MAX_REFERRER))
-                if document.subject and document.subject.digest == target.digest:
-                    found.append(descriptor)
+                subject = parse(read_blob(store, descriptor, _MAX_REFERRER)).subject
+                if subject is not None:
+                    found.setdefault(subject.digest, []).append(descriptor)
     return found

@@ -29,10 +29,10 @@ from containerd_lite.errors import (
     Untrusted,
 )
 from containerd_lite.oci.descriptor import Descriptor
-from containerd_lite.trust import Policy, RequiredAttestation, Rule, enforce
+from containerd_lite.trust import Identity, Policy, RequiredAttestation, Rule, enforce
 from containerd_lite.trust.search import MAX_CANDIDATES, MAX_LAYERS, MAX_MANIFESTS
 from tests.harness import images, signatures
-from tests.harness.authority import World
+from tests.harness.authority import ISSUER, World, needs_pki
 from tests.harness.images import Image
 from tests.harness.keypairs import KeyPair
 from tests.harness.repositories import MemoryRepository
@@ -158,6 +158,28 @@ def test_a_slow_judgement() -> None:
     with pytest.raises(Untrusted):
         judge(repository, Rule(keys=[KEY.public, KeyPair.generate("rsa").public]))
     assert time.thread_time() - start < 2
+
+
+@needs_pki
+@pytest.mark.once
+def test_many_identities() -> None:
+    """The certificate of a signature is checked once, not for each identity of the policy."""
+    world = World()
+    layers = []
+    for _ in range(20):
+        body = canonical(world.sign(payload=STATEMENT))
+        layers.append((images.descriptor(BUNDLE, body), body))
+    repository = MemoryRepository()
+    add_referrer(repository, *layers)
+    identities = [Identity(ISSUER, f"{number}@example.com") for number in range(200)]
+    rule = Rule(identities=identities, trust_root=world.trusted_root())
+    start = time.thread_time()
+    with pytest.raises(Untrusted, match="its subject is"):
+        judge(repository, rule)
+    assert time.thread_time() - start < 1
+    identities.append(Identity(ISSUER, "someone@example.com"))
+    accepted = Rule(identities=identities, trust_root=world.trusted_root())
+    assert judge(repository, accepted).signatures
 
 
 def test_an_index_that_lists_one_manifest_again_and_again() -> None:
