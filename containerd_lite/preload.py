@@ -99,7 +99,8 @@ def _full(names: Set[str]) -> Set[str]:
 def _load_tables(parents: Set[str], without: Set[str]) -> None:
     """Import all modules in the tables of the packages ``parents`` and of their sub-packages."""
     for parent in parents:
-        import_module(parent)
+        with suppress(FailedPrecondition):  # an optional package is not installed
+            import_module(parent)
     loaded: set[str] = set()
     # The import of a module can add tables to ``TABLES``, even tables of other packages.
     while packages := [

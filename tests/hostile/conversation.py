@@ -305,9 +305,10 @@ def record(daemon: Daemon, registry: Registry, busybox: str) -> Conversation:
                 writer.commit()
             with ContentService(channel, CallContext(namespace)).read(blob) as chunks:
                 assert b"".join(chunks) == body
-            recorded = Client(channel=channel, namespace=namespace)
-            recorded.pull(small)
-            done = recorded.run(runnable.name, ["sh", "-c", "echo hello; exit 3"], user="0:0")
+            with Client(channel=channel, namespace=namespace) as recorded:
+                recorded.pull(small)
+                command = ["sh", "-c", "echo hello; exit 3"]
+                done = recorded.run(runnable.name, command, user="0:0")
             assert (done.exit_code, done.stdout) == (3, b"hello\n")
         plain.get_image(small).delete()
         runnable.delete(sync=True)
