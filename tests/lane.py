@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=10.0, help="the lane's time (%(default)g)")
+    parser.add_argument("--minutes", type=float, default=11.0, help="the lane's time (%(default)g)")
     parser.add_argument(
         "--flaky",
         type=int,

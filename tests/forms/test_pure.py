@@ -24,7 +24,9 @@ MAIN_PATH = """
 import importlib, json, os, pkgutil, sys, sysconfig
 import containerd_lite
 for module in pkgutil.walk_packages(containerd_lite.__path__, "containerd_lite."):
-    if not module.name.endswith("__main__"):
+    # What judges and makes signatures needs the compiled packages of the extra `trust`.
+    parts = set(module.name.split("."))
+    if not parts & {"__main__", "trust", "signatures", "signature_repository"}:
         importlib.import_module(module.name)
 address, namespace, image = sys.argv[1:]
 with containerd_lite.Client(address, namespace=namespace) as client:

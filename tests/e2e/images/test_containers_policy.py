@@ -23,7 +23,7 @@ from tests.harness.registry import Registry
 from tests.harness.transparency import RekorLog, SigningKey, Verifier, hashedrekord_1
 
 pytest.importorskip("yaml")
-pytestmark = [pytest.mark.registry, pytest.mark.slow, pytest.mark.turns(4)]
+pytestmark = [pytest.mark.registry, pytest.mark.slow, pytest.mark.turns(8)]
 
 KEY, OTHER = KeyPair.generate(), KeyPair.generate()
 ONE = images.scratch({"one": b"1"})

@@ -39,7 +39,7 @@ from tests.harness.keypairs import KeyPair
 from tests.harness.registry import Registry
 from tests.harness.sigstore import Sigstore
 
-pytestmark = [pytest.mark.registry, pytest.mark.turns(3)]
+pytestmark = [pytest.mark.registry, pytest.mark.turns(6)]
 
 NOWHERE = Layout("/dev/null/x")
 

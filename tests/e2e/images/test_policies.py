@@ -30,7 +30,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.keypairs import KeyPair
 from tests.harness.registry import Registry
 
-pytestmark = [pytest.mark.registry, pytest.mark.turns(3)]
+pytestmark = [pytest.mark.registry, pytest.mark.turns(6)]
 
 KEY, OTHER = KeyPair.generate(), KeyPair.generate()
 ONE = images.scratch({"one": b"1"})

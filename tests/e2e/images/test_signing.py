@@ -35,7 +35,7 @@ from tests.harness.keypairs import KeyPair
 from tests.harness.registry import Registry
 from tests.harness.signing import Key
 
-pytestmark = [pytest.mark.registry, pytest.mark.turns(3)]
+pytestmark = [pytest.mark.registry, pytest.mark.turns(6)]
 
 #: Signing needs no store, so a folder that cannot exist suffices.
 NOWHERE = Layout("/dev/null/x")

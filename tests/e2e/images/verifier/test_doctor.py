@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.daemon,
     pytest.mark.registry,
     pytest.mark.generations,
-    pytest.mark.turns(3),
+    pytest.mark.turns(6),
 ]
 
 ONE = images.scratch({"one": b"1"})
