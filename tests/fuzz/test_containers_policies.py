@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from containerd_lite import trust
 from containerd_lite.errors import ContainerdError
 from containerd_lite.oci.reference import Reference
-from containerd_lite.trust import ContainersPolicy, PublicKey, Remap, Rule
+from containerd_lite.trust import PublicKey, Remap, Rule
 from tests.fuzz import mutating
 from tests.harness.transparency import SigningKey, canonical
 
@@ -94,7 +95,7 @@ def test_a_changed_policy(tmp_path: Path, count: Count) -> None:
         text = mutating.mutate_text(dice.choice(texts), dice, texts)
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         try:
-            policy = ContainersPolicy.load(path, tmp_path / "d")
+            policy = trust.ContainersPolicy.load(path, tmp_path / "d")
         except ContainerdError:
             continue
         loaded += 1
@@ -170,7 +171,7 @@ def test_changed_registries(tmp_path: Path, count: Count) -> None:
         text = mutating.mutate_text(REGISTRIES, dice)
         (folder / "all.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
         try:
-            policy = ContainersPolicy.load(path, folder)
+            policy = trust.ContainersPolicy.load(path, folder)
         except ContainerdError:
             continue
         loaded += 1

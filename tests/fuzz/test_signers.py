@@ -117,7 +117,9 @@ def test_statements(count: Count) -> None:
 
 def _subject(document: Any) -> Any:
     """The subject that is the image."""
-    return next(each for each in document["subject"] if each["digest"].get("sha256") == HEX)
+    return next(
+        each for each in document["subject"] if (each.get("digest") or {}).get("sha256") == HEX
+    )
 
 
 # ---- log entries ---------------------------------------------------------------------------------
