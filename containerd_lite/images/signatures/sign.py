@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
 
 from ...errors import Conflict, InvalidArgument
+from ...interrupt import check
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...oci.document import MAX_DOCUMENT
@@ -17,6 +18,7 @@ from ...oci.manifest import Manifest, parse
 from ...oci.reference import Reference
 from ...progress import ProgressCallback
 from ...records import field, record, replace
+from ...store.write_locks import write_lock
 from ...trust import (
     PREDICATE_TYPES,
     Blob,
@@ -206,13 +208,13 @@ class _Attacher:
         attached = []
         if request.form != "tag":
             statement = sign_statement(signer, target.digest, annotations=annotations)
-            attached.append(self._refer(target, self._proven(statement)))
+            attached.append(self._locked(self._refer, target, self._proven(statement)))
         if request.form != "referrer":
             name = str(replace(self._reference, digest="")) if self._reference.tag else ""
             payload = sign_payload(
                 signer, name or self._reference.name, target.digest, annotations=annotations
             )
-            attached.append(self._append(target, "sig", payload))
+            attached.append(self._locked(self._append, target, "sig", payload))
         for each in attached:
             _LOGGER.info("%s", each)
         return attached
@@ -231,10 +233,19 @@ class _Attacher:
         )
         attached = []
         if request.form != "tag":
-            attached.append(self._refer(target, self._proven(statement)))
+            attached.append(self._locked(self._refer, target, self._proven(statement)))
         if request.form != "referrer":
-            attached.append(self._append(target, "att", statement))
+            attached.append(self._locked(self._append, target, "att", statement))
         return attached
+
+    def _locked(self, attach: Callable[..., AttachedSignature], *args: object) -> AttachedSignature:
+        """Call ``attach`` while no other thread of this process attaches in the same repository.
+
+        Threads then do not overwrite each other's changes. Besides, docker-registry 2.8 can refuse
+        a manifest while another client uploads the same blob.
+        """
+        with write_lock(("sign", self._reference.name), check):
+            return attach(*args)
 
     def _refer(self, target: Descriptor, statement: SignedStatement) -> AttachedSignature:
         """Push a referrer; push it again if another client has overwritten the list of referrers.
