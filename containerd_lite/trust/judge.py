@@ -122,7 +122,6 @@ class _Claim:
     Attributes:
         signed: The signature, and the bytes that it is over.
         material: The certificates, log entries and timestamps of the signature.
-        digest_matches: Whether the claim is about the judged image.
         reference: The name that the signer stated, or ``""``.
         annotations: The annotations that the signer added.
         statement: The attestation; ``None`` for a signature.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ...errors import Conflict, InvalidArgument
 from ...interrupt import check
@@ -18,10 +16,10 @@ from ...oci.manifest import Manifest, parse
 from ...oci.reference import Reference
 from ...progress import ProgressCallback
 from ...records import field, record, replace
+from ...registry.openers import opener as content_opener
 from ...store.write_locks import write_lock
 from ...trust import (
     PREDICATE_TYPES,
-    Blob,
     SignatureManifest,
     SignedManifests,
     SignedPayload,
@@ -241,8 +239,8 @@ class _Attacher:
     def _locked(self, attach: Callable[..., AttachedSignature], *args: object) -> AttachedSignature:
         """Call ``attach`` while no other thread of this process attaches in the same repository.
 
-        Threads then do not overwrite each other's changes. Besides, docker-registry 2.8 can refuse
-        a manifest while another client uploads the same blob.
+        So no thread overwrites the changes of another thread. Besides, docker-registry 2.8 can
+        refuse a manifest while another client uploads the same blob.
         """
         with write_lock(("sign", self._reference.name), check):
             return attach(*args)
@@ -313,10 +311,10 @@ class _Attacher:
         pusher = self._resolver.pusher(str(reference))
         progress = self._request.progress
         for blob in made.blobs:
-            pusher.push(blob.descriptor, _opener(blob), progress=progress)
+            pusher.push(blob.descriptor, content_opener(blob.body), progress=progress)
         manifest = made.manifest
         if reference.digest:
-            pusher.push(manifest.descriptor, _opener(manifest), progress=progress)
+            pusher.push(manifest.descriptor, content_opener(manifest.body), progress=progress)
         else:
             pusher.name(manifest.descriptor, manifest.body, progress=progress)
 
@@ -326,11 +324,3 @@ class _Attacher:
             f"{_MAX_TRIES} times",
             remedy="Sign again",
         )
-
-
-def _opener(blob: Blob) -> Callable[[int], BinaryIO]:
-    return partial(_open_at, blob.body)
-
-
-def _open_at(body: bytes, offset: int) -> BinaryIO:
-    return io.BytesIO(body[offset:])
