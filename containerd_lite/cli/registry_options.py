@@ -29,6 +29,15 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Add the policy that a pulled image must meet."""
+    parser.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="policy file that the signatures must meet (TOML, or the policy.json of skopeo)",
+    )
+
+
 def resolver_of(options: argparse.Namespace, progress: ProgressCallback | None) -> RegistryResolver:
     """Return a resolver with the options of ``add_registry``.
 

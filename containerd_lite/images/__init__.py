@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .image_backend import ImageBackend as ImageBackend
     from .job import Job as Job
     from .names import Names as Names
+    from .pull.needed import WhenToPull as WhenToPull
+    from .pull.needed import needed_image as needed_image
     from .resolver import Fetcher as Fetcher
     from .resolver import Pusher as Pusher
     from .resolver import PushResolver as PushResolver
@@ -46,6 +48,7 @@ __getattr__, __dir__ = lazy_names(
         ],
         "job": ["Job"],
         "names": ["Names"],
+        "pull.needed": ["WhenToPull", "needed_image"],
         "resolver": ["Fetcher", "PushResolver", "Pusher", "RegistryResolver", "Resolver"],
         "signatures.policies": ["load_policy"],
         "via": ["Via"],

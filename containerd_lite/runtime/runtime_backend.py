@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from ..images.image import Image
     from ..images.image_backend import ImageBackend
+    from ..images.pull.needed import WhenToPull
+    from ..images.signatures.policies import PolicyLike
     from ..services.access import Services
     from ..services.containers import ContainerService
     from ..services.introspection import IntrospectionService
@@ -106,3 +108,13 @@ class RuntimeBackend:
     def image(self, name: str) -> Image:
         """Return the image with this name; see ``Client.get_image``."""
         return images.find_image(self.images, name)
+
+    def needed_image(
+        self,
+        image: Image | str,
+        pull: WhenToPull,
+        policy: PolicyLike | None,
+        snapshotter: str | None,
+    ) -> Image:
+        """Return the image of a new container; pull it if ``pull`` says so; see ``Client.run``."""
+        return images.needed_image(self.images, image, pull, policy=policy, snapshotter=snapshotter)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..images.image import Image
+    from ..images.pull.needed import WhenToPull
+    from ..images.signatures.policies import PolicyLike
     from ..services._types import AnyValue
     from .container import Container
     from .io.base import ProcessStreams
@@ -134,6 +136,8 @@ class ContainerVerbs(ABC):
         id: str | None = None,
         remove: bool = True,
         start: bool = True,
+        pull: WhenToPull = "never",
+        policy: PolicyLike | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Running[Container]:
         """Start a process in a new container, and return without waiting for its end.
@@ -156,6 +160,8 @@ class ContainerVerbs(ABC):
             id: The container's id. Default: a random id.
             remove: Whether to remove the container when the returned object is closed.
             start: Whether to start the process. If false, call ``Running.start`` later.
+            pull: When to pull the image; see ``run``.
+            policy: The policy that a pulled image must meet; see ``run``.
             **options: Settings of the container; see ``runtime.ContainerOptions``.
 
         Returns:
@@ -170,7 +176,17 @@ class ContainerVerbs(ABC):
         if streams is None:
             streams = package.open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:
-            running = self._launch(undo, image, args, streams, id=id, remove=remove, **options)
+            running = self._launch(
+                undo,
+                image,
+                args,
+                streams,
+                id=id,
+                remove=remove,
+                pull=pull,
+                policy=policy,
+                **options,
+            )
             return running.start() if start else running
 
     def _launch(
@@ -182,9 +198,11 @@ class ContainerVerbs(ABC):
         *,
         id: str | None,
         remove: bool,
+        pull: WhenToPull,
+        policy: PolicyLike | None,
         **options: Unpack[ContainerOptions],
     ) -> Running[Container]:
-        """Create a container and its task, without starting the task.
+        """Create a container and its task, without starting the task. Pull the image before.
 
         The call that deletes the container is added to ``undo``. If the id is random, the call is
         added before the container exists. So the container is deleted even if an interrupt arrives
@@ -192,6 +210,8 @@ class ContainerVerbs(ABC):
         container with this id may belong to another client. Therefore the call is added only after
         the container has been created.
         """
+        if pull != "never" or policy is not None:
+            image = self._runtime.needed_image(image, pull, policy, options.get("snapshotter"))
         name = id or f"run-{os.urandom(8).hex()}"
         if not id:
             undo.add(lambda: self.load_container(name).discard())
@@ -211,6 +231,8 @@ class ContainerVerbs(ABC):
         detach: Literal[True],
         id: str | None = None,
         streams: ProcessStreams | None = None,
+        pull: WhenToPull = "never",
+        policy: PolicyLike | None = None,
         **options: Unpack[RunOptions],
     ) -> Container: ...
 
@@ -226,6 +248,8 @@ class ContainerVerbs(ABC):
         detach: Literal[False] = False,
         remove: bool = True,
         id: str | None = None,
+        pull: WhenToPull = "never",
+        policy: PolicyLike | None = None,
         **options: Unpack[RunOptions],
     ) -> CompletedContainer: ...
 
@@ -241,6 +265,8 @@ class ContainerVerbs(ABC):
         remove: bool = True,
         id: str | None = None,
         streams: ProcessStreams | None = None,
+        pull: WhenToPull = "never",
+        policy: PolicyLike | None = None,
         **options: Unpack[RunOptions],
     ) -> Container | CompletedContainer:
         """Run a process in a new container, wait for its end, and remove the container.
@@ -274,6 +300,12 @@ class ContainerVerbs(ABC):
             id: The container's id. Default: a random id.
             streams: The streams of a detached process, such as ``runtime.io.LogFile``. Ignored
                 without ``detach``. Default: no input, and the output is discarded.
+            pull: When to pull the image. ``"never"``: the image must exist. ``"missing"``: if no
+                image has the name. ``"always"``: before each run. A pull fetches and unpacks the
+                image as ``pull`` does, before the container is created. ``timeout`` does not
+                limit the pull.
+            policy: The policy that a pulled image must meet, or the path of its file. It applies
+                together with the policy of the client. An image that is not pulled is not verified.
             **options: Settings of the container and of its output; see ``runtime.RunOptions``.
 
         Returns:
@@ -286,10 +318,25 @@ class ContainerVerbs(ABC):
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
-            ContainerdError: The container cannot be created; see ``new_container``.
+            ContainerdError: The image cannot be pulled, or the container cannot be created; see
+                ``pull`` and ``new_container``.
         """
         timeout = limits.seconds("timeout", timeout)
         outputs, others = package.split_run(options)
+
+        def launch(undo: Undo, streams: ProcessStreams) -> Running[Container]:
+            return self._launch(
+                undo,
+                image,
+                args,
+                streams,
+                id=id,
+                remove=remove,
+                pull=pull,
+                policy=policy,
+                **others,
+            )
+
         if detach and (outputs or input is not None or timeout is not None or check):
             raise InvalidArgument(
                 "detach=True excludes input=, timeout=, check= and the options for the output",
@@ -298,14 +345,10 @@ class ContainerVerbs(ABC):
         if detach:
             streams = package.NullIO() if streams is None else streams
             with Undo(streams.close) as undo:
-                running = self._launch(undo, image, args, streams, id=id, remove=remove, **others)
-                return running.start().leave()
+                return launch(undo, streams).start().leave()
         capturing = package.Capturing(input, terminal=others.get("terminal"), **outputs)
         with Undo(capturing.streams.close) as undo:
-            running = self._launch(
-                undo, image, args, capturing.streams, id=id, remove=remove, **others
-            )
-            running.start()
+            running = launch(undo, capturing.streams).start()
             if not remove:
                 undo.clear()  # from here on, the container is not removed after an error
             done = package.CompletedContainer(*capturing.finish(running, timeout))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .search import is_signature_layer as is_signature_layer
     from .search import manifests_of as manifests_of
     from .search import signature_tag as signature_tag
+    from .search import signature_tags as signature_tags
     from .signers import Signer as Signer
     from .signing import PREDICATE_TYPES as PREDICATE_TYPES
     from .signing import Blob as Blob
@@ -73,7 +74,13 @@ __getattr__, __dir__ = lazy_names(
             "SignedManifests",
             "StatedName",
         ],
-        "search": ["Repository", "is_signature_layer", "manifests_of", "signature_tag"],
+        "search": [
+            "Repository",
+            "is_signature_layer",
+            "manifests_of",
+            "signature_tag",
+            "signature_tags",
+        ],
         "signers": ["Signer"],
         "signing": [
             "PREDICATE_TYPES",

@@ -41,10 +41,12 @@ HASHES: Mapping[str, str] = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_5
 _MAX_DIGEST = 64
 _LOG_ID_SIZE = 32
 
-_CERTIFICATE = "dev.sigstore.cosign/certificate"
-_CHAIN = "dev.sigstore.cosign/chain"
-_ENTRY = "dev.sigstore.cosign/bundle"
-_TIMESTAMP = "dev.sigstore.cosign/rfc3161timestamp"
+#: cosign's annotations of a layer: the signature of the layer's bytes, and the proofs about it.
+SIGNATURE = "dev.cosignproject.cosign/signature"
+CERTIFICATE = "dev.sigstore.cosign/certificate"
+CHAIN = "dev.sigstore.cosign/chain"
+ENTRY = "dev.sigstore.cosign/bundle"
+TIMESTAMP = "dev.sigstore.cosign/rfc3161timestamp"
 
 
 @record(frozen=True)
@@ -100,6 +102,7 @@ class Material:
         key_hint: A hint at the signer's key, or ``""``.
         entries: Entries of transparency logs about the signature.
         timestamps: Timestamps of the signature (RFC 3161), in DER.
+        chain: The certificates of issuers that came with the signature, in DER.
 
     Raises:
         InvalidArgument: There are too many entries or timestamps, or some occur twice.
@@ -109,12 +112,14 @@ class Material:
     key_hint: str = ""
     entries: tuple[LogEntry, ...] = ()
     timestamps: tuple[bytes, ...] = ()
+    chain: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         for what, found, limit in (
             ("certificates", self.certificates, MAX_CERTIFICATES),
             ("log entries", self.entries, MAX_ENTRIES),
             ("timestamps", self.timestamps, MAX_TIMESTAMPS),
+            ("issuers", self.chain, MAX_CERTIFICATES),
         ):
             if len(found) > limit:
                 raise InvalidArgument(f"{len(found)} {what} are more than the {limit} allowed")
@@ -311,26 +316,22 @@ def _read_hash(text: str, what: str) -> bytes:
 def material_of_annotations(annotations: Mapping[str, str]) -> Material:
     """Return what cosign's annotations of a layer contain beside the signature.
 
-    The annotation with the chain of the certificate is checked, but its certificates are not
-    returned, because the chain must come from the trusted root.
-
     Args:
         annotations: The annotations of a layer that is a signature or an attestation.
 
     Raises:
         InvalidArgument: An annotation is malformed.
     """
-    certificate, chain = annotations.get(_CERTIFICATE), annotations.get(_CHAIN)
-    entry, stamp = annotations.get(_ENTRY), annotations.get(_TIMESTAMP)
-    certificates = _certificates_of_pem(certificate, _CERTIFICATE) if certificate else ()
+    certificate, chain = annotations.get(CERTIFICATE), annotations.get(CHAIN)
+    entry, stamp = annotations.get(ENTRY), annotations.get(TIMESTAMP)
+    certificates = _certificates_of_pem(certificate, CERTIFICATE) if certificate else ()
     if len(certificates) > 1:
-        raise InvalidArgument(f"{_CERTIFICATE} has {len(certificates)} certificates instead of one")
-    if chain:
-        _certificates_of_pem(chain, _CHAIN)
+        raise InvalidArgument(f"{CERTIFICATE} has {len(certificates)} certificates instead of one")
     return Material(
         certificates,
         entries=(_read_cosign_entry(entry),) if entry else (),
         timestamps=(_read_cosign_timestamp(stamp),) if stamp else (),
+        chain=_certificates_of_pem(chain, CHAIN) if chain else (),
     )
 
 
@@ -342,14 +343,14 @@ def _certificates_of_pem(text: str, what: str) -> tuple[bytes, ...]:
 
 def _read_cosign_entry(text: str) -> LogEntry:
     body = text.encode("utf-8", "replace")
-    document = Document.parse(body, _ENTRY, limit=MAX_BUNDLE)
+    document = Document.parse(body, ENTRY, limit=MAX_BUNDLE)
     check_fields(document, ("SignedEntryTimestamp", "Payload"))
     payload = required(document, "Payload")
     check_fields(payload, ("body", "integratedTime", "logIndex", "logID"))
     entry = octets(payload, "body", MAX_BUNDLE)
-    kind = Document.parse(entry, f"{_ENTRY}: body", limit=MAX_BUNDLE)
+    kind = Document.parse(entry, f"{ENTRY}: body", limit=MAX_BUNDLE)
     return LogEntry(
-        log_id=from_hex(payload.text("logID", None), _LOG_ID_SIZE, f"{_ENTRY}: logID"),
+        log_id=from_hex(payload.text("logID", None), _LOG_ID_SIZE, f"{ENTRY}: logID"),
         index=payload.integer("logIndex"),
         kind=kind.text("kind", None),
         version=kind.text("apiVersion", None),
@@ -360,6 +361,6 @@ def _read_cosign_entry(text: str) -> LogEntry:
 
 
 def _read_cosign_timestamp(text: str) -> bytes:
-    document = Document.parse(text.encode("utf-8", "replace"), _TIMESTAMP)
+    document = Document.parse(text.encode("utf-8", "replace"), TIMESTAMP)
     check_fields(document, ("SignedRFC3161Timestamp",))
     return octets(document, "SignedRFC3161Timestamp", MAX_TIMESTAMP)

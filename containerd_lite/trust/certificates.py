@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from ..records import field, record
 
-#: The kind of a subject: an e-mail address, a URI, or a user name at the issuer.
-SubjectType = Literal["email", "uri", "username"]
+#: The kind of a subject: an e-mail address, a URI, a user name at the issuer, or a host.
+SubjectType = Literal["email", "uri", "username", "host"]
 #: A property of a build, as GitHub, GitLab and other services state it.
 Claim = Literal[
     "github_workflow_trigger",
@@ -48,13 +48,17 @@ class CertificateIdentity:
         subject: The signer (``"someone@example.com"``, or the URI of a workflow).
         subject_type: What ``subject`` is.
         issuer: The OpenID provider that identified the signer
-            (``"https://token.actions.githubusercontent.com"``).
+            (``"https://token.actions.githubusercontent.com"``); ``""`` if no provider did.
         claims: Further properties by the names that ``Claim`` lists
             (``{"source_repository": "https://github.com/team/app"}``). Certificates of people have
             none.
+        emails: All e-mail addresses, in a certificate that is not by a Sigstore instance.
+        hosts: All DNS names, and IP addresses in brackets, in such a certificate.
     """
 
     subject: str
     subject_type: SubjectType
     issuer: str
     claims: Mapping[str, str] = field(default_factory=dict, hash=False)
+    emails: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()

@@ -5,13 +5,12 @@ Source: https://github.com/secure-systems-lab/dsse (protocol.md, envelope.md).
 
 from __future__ import annotations
 
-import base64
 import json
 
 from ..errors import InvalidArgument
 from ..oci.document import Document
 from ..records import record
-from .encoding import from_base64
+from .encoding import from_base64, to_base64
 
 IN_TOTO = "application/vnd.in-toto+json"
 #: The maximum number of signatures of one envelope. cosign and Sigstore write one signature.
@@ -49,9 +48,9 @@ class Envelope:
     def to_json(self) -> dict[str, object]:
         """Return the JSON object."""
         return {
-            "payload": base64.b64encode(self.payload).decode(),
+            "payload": to_base64(self.payload),
             "payloadType": self.payload_type,
-            "signatures": [{"sig": base64.b64encode(each).decode()} for each in self.signatures],
+            "signatures": [{"sig": to_base64(each)} for each in self.signatures],
         }
 
     @classmethod

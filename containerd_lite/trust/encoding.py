@@ -1,4 +1,4 @@
-"""Strict decoding of base64, hexadecimal digits and PEM from untrusted documents.
+"""Base64, hexadecimal digits and PEM: strict decoders for untrusted documents, and encoders.
 
 A decoder that ignores characters accepts many texts for the same bytes, so this module refuses all
 texts that an encoder does not write.
@@ -15,6 +15,13 @@ from ..errors import InvalidArgument
 _MAX_BLOCKS = 16
 #: The white space that may stand between the lines of a block.
 _SPACE = b" \t\r\n"
+#: The number of characters in a line of a block that ``to_pem`` writes.
+_LINE = 64
+
+
+def to_base64(data: bytes) -> str:
+    """Encode bytes in standard base64 with padding (RFC 4648, section 4)."""
+    return base64.b64encode(data).decode()
 
 
 def from_base64(text: str | None, what: str) -> bytes:
@@ -27,7 +34,7 @@ def from_base64(text: str | None, what: str) -> bytes:
         data = base64.b64decode((text or "").encode("ascii"), validate=True)
     except (ValueError, binascii.Error):
         raise InvalidArgument(f"{what} is not base64") from None
-    if base64.b64encode(data).decode() != text:
+    if to_base64(data) != text:
         raise InvalidArgument(f"{what} is not canonical base64")
     return data
 
@@ -68,6 +75,13 @@ def from_hex(text: str, size: int, what: str) -> bytes:
     if len(data) != size or data.hex() != text:
         raise InvalidArgument(f"{what} is not {2 * size} hexadecimal digits in lower case")
     return data
+
+
+def to_pem(data: bytes, label: str) -> str:
+    """Return a PEM block (RFC 7468) with a label such as ``"CERTIFICATE"``."""
+    text = to_base64(data)
+    lines = (text[start : start + _LINE] for start in range(0, len(text), _LINE))
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""])
 
 
 def from_pem(text: bytes, label: str, what: str) -> tuple[bytes, ...]:

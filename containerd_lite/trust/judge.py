@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import ContainerdError, SignatureError, Unsigned, Untrusted
 from ..oci.descriptor import Descriptor
 from ..oci.reference import Reference
 from ..records import record, replace
-from .bundles import Bundle, Material, material_of_annotations
+from .bundles import SIGNATURE, Bundle, Material, material_of_annotations
 from .checked import CheckedEvidence
 from .dsse import Envelope
 from .encoding import from_base64
 from .keys import HashRule, PublicKey, load_key
-from .rules import Identity, NameRule, Remap, Rule, StatedName, is_repository
+from .rules import CertifiedName, Identity, NameRule, Remap, Rule, StatedName, is_repository
 from .search import SIMPLE_SIGNING, Candidate, Repository, find_candidates
 from .signed_content import SignedContent
 from .simple_signing import SimpleSigning
@@ -25,7 +25,7 @@ from .verdict import Rejection, Verdict, VerifiedAttestation, VerifiedSignature,
 if TYPE_CHECKING:
     from .trust_root import TrustRoot
 
-_SIGNATURE = "dev.cosignproject.cosign/signature"
+_Signer: TypeAlias = PublicKey | Identity | CertifiedName
 #: The maximum number of rejected signatures that the message of an error lists.
 _MOST_SHOWN = 5
 
@@ -149,9 +149,10 @@ class _Case:
         self.attestations: list[VerifiedAttestation] = []
         self._subject = subject
         self._now = now
-        self._possible: list[PublicKey | Identity] = [
+        self._possible: list[_Signer] = [
             *(load_key(source) for source in rule.keys),
             *rule.identities,
+            *rule.certified_names,
         ]
         self._signers: set[int] = set()
         self._open = list(rule.attestations)
@@ -212,16 +213,17 @@ class _Case:
         # A key's log entries can be from a log that the rule does not know. They only matter if the
         # rule asks for them.
         root = None if key and not self._wants_evidence else self.rule.trust_root
-        return _check_evidence(claim, root, key)
+        return _check_evidence(claim, root, key, self._now)
 
-    def _check_demands(self, checked: CheckedEvidence, signer: PublicKey | Identity) -> None:
+    def _check_demands(self, checked: CheckedEvidence, signer: _Signer) -> None:
         """Raise SignatureError if a verified claim is not by the signer, or lacks a proof."""
-        if isinstance(signer, Identity):
+        is_key = isinstance(signer, PublicKey)
+        if not isinstance(signer, PublicKey):
             if checked.identity is None:
                 raise SignatureError("it has no certificate")
             if mismatch := signer.mismatch(checked.identity):
                 raise SignatureError(mismatch)
-        needs_log = isinstance(signer, Identity) if self.rule.log is None else self.rule.log
+        needs_log = not is_key if self.rule.log is None else self.rule.log
         if needs_log and not checked.log_indexes:
             raise SignatureError("it has no entry in a transparency log")
         if self.rule.timestamp and not checked.timestamps:
@@ -266,7 +268,7 @@ class _Case:
         candidate: Candidate,
         claim: _Claim,
         checked: CheckedEvidence,
-        signer: PublicKey | Identity,
+        signer: _Signer,
     ) -> list[str]:
         signature = VerifiedSignature(
             candidate.where,
@@ -297,7 +299,7 @@ class _Case:
 
 
 def _check_evidence(
-    claim: _Claim, root: TrustRoot | None, key: PublicKey | None
+    claim: _Claim, root: TrustRoot | None, key: PublicKey | None, now: datetime
 ) -> CheckedEvidence:
     """Verify the signature of a claim, and its certificate, log entries and timestamps."""
     if root is None and key is not None:
@@ -305,7 +307,7 @@ def _check_evidence(
         return CheckedEvidence(key)
     from .evidence import check_evidence  # takes 5 ms, which signatures by key need not take
 
-    return check_evidence(claim.material, claim.signed, root, key=key)
+    return check_evidence(claim.material, claim.signed, root, key=key, now=now)
 
 
 def _remapped(own: Reference, remap: Remap) -> Reference:
@@ -355,7 +357,7 @@ def _read(candidate: Candidate, digest: str) -> list[_Claim]:
         envelope = Envelope.parse(candidate.body, "the envelope")
         # cosign's timestamps in this form are of the whole envelope.
         return _claims_of_envelope(envelope, material, digest, "sha256", stamped=candidate.body)
-    signature = from_base64(candidate.annotations.get(_SIGNATURE), "its signature")
+    signature = from_base64(candidate.annotations.get(SIGNATURE), "its signature")
     payload = SimpleSigning.parse(candidate.body)
     if payload.digest != digest:
         raise SignatureError(f"it signs {payload.digest}")

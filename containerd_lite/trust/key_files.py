@@ -6,14 +6,14 @@ from the password, and NaCl's secretbox encrypts with it.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 
 from ..errors import InvalidArgument, PermissionDenied
 from ..oci.document import Document
-from .encoding import from_base64, from_pem
+from .encoding import from_base64, from_pem, to_base64, to_pem
 from .extras import needing
+from .keys import ENCRYPTED_LABELS, encrypted_label
 
 with needing("cryptography", "a private key"):
     from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -22,19 +22,11 @@ with needing("PyNaCl", "cosign's file of a private key"):
     from nacl.exceptions import CryptoError
     from nacl.secret import SecretBox
 
-#: The labels of the PEM block. cosign 1 and skopeo write the second.
-LABELS = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")
 #: cosign's parameters of scrypt. They take 64 MiB of memory.
 _N, _R, _P = 65536, 8, 1
 #: Limits for the parameters in a file: 256 MiB of memory.
 _MAX_N, _MAX_R, _MAX_P = 1 << 18, 8, 4
 _SALT_SIZE, _NONCE_SIZE, _KEY_SIZE = 32, SecretBox.NONCE_SIZE, SecretBox.KEY_SIZE
-_LINE = 64
-
-
-def is_encrypted_key(pem: bytes) -> bool:
-    """Return whether a PEM text is a file of this form."""
-    return any(f"-----BEGIN {label}-----".encode() in pem for label in LABELS)
 
 
 def decrypt_key(pem: bytes, password: bytes) -> bytes:
@@ -45,8 +37,7 @@ def decrypt_key(pem: bytes, password: bytes) -> bytes:
         PermissionDenied: The password is wrong.
     """
     what = "the encrypted private key"
-    label = next((each for each in LABELS if f"BEGIN {each}".encode() in pem), LABELS[0])
-    blocks = from_pem(pem, label, what)
+    blocks = from_pem(pem, encrypted_label(pem) or ENCRYPTED_LABELS[0], what)
     if len(blocks) != 1:
         raise InvalidArgument(f"{what} has {len(blocks)} blocks instead of one")
     document = Document.parse(blocks[0], what)
@@ -77,17 +68,10 @@ def encrypt_key(der: bytes, password: bytes) -> bytes:
     """Return a private key (PKCS #8 in DER) as a file that cosign can read."""
     salt, nonce = os.urandom(_SALT_SIZE), os.urandom(_NONCE_SIZE)
     box = SecretBox(Scrypt(salt, _KEY_SIZE, _N, _R, _P).derive(password))
-
-    def encoded(data: bytes) -> str:
-        return base64.b64encode(data).decode()
-
     document = {
-        "kdf": {"name": "scrypt", "params": {"N": _N, "r": _R, "p": _P}, "salt": encoded(salt)},
-        "cipher": {"name": "nacl/secretbox", "nonce": encoded(nonce)},
-        "ciphertext": encoded(box.encrypt(der, nonce).ciphertext),
+        "kdf": {"name": "scrypt", "params": {"N": _N, "r": _R, "p": _P}, "salt": to_base64(salt)},
+        "cipher": {"name": "nacl/secretbox", "nonce": to_base64(nonce)},
+        "ciphertext": to_base64(box.encrypt(der, nonce).ciphertext),
     }
-    text = encoded(json.dumps(document, separators=(",", ":")).encode())
-    lines = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
-    return "\n".join(
-        [f"-----BEGIN {LABELS[0]}-----", *lines, f"-----END {LABELS[0]}-----", ""]
-    ).encode()
+    text = json.dumps(document, separators=(",", ":")).encode()
+    return to_pem(text, ENCRYPTED_LABELS[0]).encode()

@@ -6,7 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from .extras import needing
-from .key_files import decrypt_key, encrypt_key, is_encrypted_key
+from .key_files import decrypt_key, encrypt_key
+from .keys import encrypted_label
 from .signers import Signer
 
 with needing("cryptography", "a private key"):
@@ -67,7 +68,7 @@ def import_key(
     """
     Signer.from_pem(pem, old_password)
     secret = old_password.encode() if isinstance(old_password, str) else old_password
-    if is_encrypted_key(pem):
+    if encrypted_label(pem):
         der = decrypt_key(pem, secret or b"")
         return _files_of(load_der_private_key(der, None), password)
     return _files_of(load_pem_private_key(pem, secret), password)

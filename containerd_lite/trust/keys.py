@@ -5,7 +5,6 @@ The keys are ECDSA on P-256, P-384 and P-521, RSA with PKCS #1 v1.5, and Ed25519
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..errors import InvalidArgument
 from ..oci.document import Document
-from .encoding import from_base64url
+from .encoding import from_base64url, to_base64
 from .extras import needing
 from .files import read_file
 
@@ -41,6 +40,8 @@ StrPath: TypeAlias = str | os.PathLike[str]
 _RSA_BITS = range(2048, 8192 + 1)
 #: The maximum size of a key file in bytes.
 MAX_KEY_FILE = 64 << 10
+#: The labels of encrypted private keys in PEM. cosign 1 and skopeo write the second.
+ENCRYPTED_LABELS = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")
 
 _CURVES: Mapping[str, Algorithm] = {
     "secp256r1": "ecdsa-p256",
@@ -152,7 +153,7 @@ class PublicKey:
     @property
     def hint(self) -> str:
         """The SHA-256 of ``der`` in base64, as Sigstore bundles name a key."""
-        return base64.b64encode(hashlib.sha256(self.der).digest()).decode()
+        return to_base64(hashlib.sha256(self.der).digest())
 
     def to_pem(self) -> str:
         """Return the key in PEM."""
@@ -221,6 +222,13 @@ def load_key(source: KeySource) -> PublicKey:
         found = source()
         return found if isinstance(found, PublicKey) else PublicKey.from_pem(found)
     return PublicKey.from_file(source)
+
+
+def encrypted_label(pem: bytes) -> str:
+    """Return the label if a PEM text is cosign's or skopeo's encrypted private key, or ``""``."""
+    return next(
+        (each for each in ENCRYPTED_LABELS if f"-----BEGIN {each}-----".encode() in pem), ""
+    )
 
 
 def _to_der(key: PublicKeyTypes) -> bytes:

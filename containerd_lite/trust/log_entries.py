@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from ..oci.document import quoted
 from .bundles import LogEntry
 from .checked import CheckedEntry
 from .checkpoints import LogCheckpoint
+from .encoding import to_base64
 from .entry_bodies import EntryContent, LoggedSigner, read_content
 from .merkle import leaf_hash, root_hash
 
@@ -86,7 +86,7 @@ def promised_time(entry: LogEntry, logs: Sequence[TransparencyLog]) -> datetime 
         raise InvalidArgument("the time of the log entry is out of range")
     time = datetime.fromtimestamp(entry.integrated_time, timezone.utc)
     signed = {
-        "body": base64.b64encode(entry.body).decode(),
+        "body": to_base64(entry.body),
         "integratedTime": entry.integrated_time,
         "logID": entry.log_id.hex(),
         "logIndex": entry.index,

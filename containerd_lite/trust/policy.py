@@ -11,7 +11,7 @@ from ..lazy import lazy_pattern
 from ..oci.document import quoted
 from ..oci.reference import Reference
 from .policy_file import read_rules
-from .rules import Rule
+from .rules import Rule, is_repository
 
 #: The host in a pattern with wildcards.
 _HOST = lazy_pattern(r"localhost|[^/]*[.:*][^/]*")
@@ -87,7 +87,7 @@ def _full_pattern(pattern: str) -> str:
     """Return a pattern with its host. Raises InvalidArgument if it is not a repository."""
     if "*" not in pattern:
         reference = Reference.parse(pattern)
-        if reference.digest or (reference.tag and f":{reference.tag}" in pattern):
+        if not is_repository(pattern):
             raise InvalidArgument(
                 f"the pattern {quoted(pattern)} has a tag or a digest",
                 remedy="Write the repository only, because a rule applies to all its images",

@@ -5,7 +5,6 @@ Source: Rekor's openapi.yaml, rekor-tiles' api/proto/rekor/v2, and cosign's spec
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,8 +12,8 @@ from collections.abc import Mapping
 from ..errors import InvalidArgument
 from ..oci.document import Document
 from ..records import field, record
-from .bundles import LogEntry, read_log_entry
-from .encoding import from_base64, from_hex
+from .bundles import ENTRY, TIMESTAMP, LogEntry, read_log_entry
+from .encoding import from_base64, from_hex, to_base64, to_pem
 from .entry_bodies import LoggedSigner
 from .keys import Algorithm, PublicKey
 from .log_entries import check_about
@@ -51,7 +50,7 @@ class SignatureKey:
         """Return the certificate or the key in PEM."""
         if not self.certificate:
             return self.key.to_pem().encode()
-        return to_pem(self.certificate)
+        return to_pem(self.certificate, "CERTIFICATE").encode()
 
 
 @record(frozen=True)
@@ -74,10 +73,10 @@ class Proofs:
         """
         found = {}
         for entry in self.entries:
-            found["dev.sigstore.cosign/bundle"] = json.dumps(_cosign_entry(entry))
+            found[ENTRY] = json.dumps(_cosign_entry(entry))
         for timestamp in self.timestamps:
-            stamp = {"SignedRFC3161Timestamp": _encoded(timestamp)}
-            found["dev.sigstore.cosign/rfc3161timestamp"] = json.dumps(stamp)
+            stamp = {"SignedRFC3161Timestamp": to_base64(timestamp)}
+            found[TIMESTAMP] = json.dumps(stamp)
         return found
 
     def to_material(self) -> dict[str, object]:
@@ -86,18 +85,9 @@ class Proofs:
         if self.entries:
             found["tlogEntries"] = [dict(entry) for entry in self.entries]
         if self.timestamps:
-            stamps = [{"signedTimestamp": _encoded(each)} for each in self.timestamps]
+            stamps = [{"signedTimestamp": to_base64(each)} for each in self.timestamps]
             found["timestampVerificationData"] = {"rfc3161Timestamps": stamps}
         return found
-
-
-def to_pem(certificate: bytes) -> bytes:
-    """Return a certificate in PEM."""
-    text = _encoded(certificate)
-    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
-    return "\n".join(
-        ["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]
-    ).encode()
 
 
 def log_request(signed: SignedContent, verifier: SignatureKey, version: int) -> tuple[str, bytes]:
@@ -108,21 +98,21 @@ def log_request(signed: SignedContent, verifier: SignatureKey, version: int) -> 
         verifier: The key or certificate.
         version: 1 or 2.
     """
-    signature = _encoded(signed.signature)
+    signature = to_base64(signed.signature)
     digest = signed.digest_by("sha256")
     if version == 2:
         raw = verifier.certificate or verifier.key.der
         kind = "x509Certificate" if verifier.certificate else "publicKey"
         details = _KEY_DETAILS[verifier.key.algorithm]
         content = {
-            "digest": _encoded(digest),
+            "digest": to_base64(digest),
             "signature": {
                 "content": signature,
-                "verifier": {kind: {"rawBytes": _encoded(raw)}, "keyDetails": details},
+                "verifier": {kind: {"rawBytes": to_base64(raw)}, "keyDetails": details},
             },
         }
         return "/api/v2/log/entries", _to_json({"hashedRekordRequestV002": content})
-    pem, spec = _encoded(verifier.to_pem()), dict[str, object]()
+    pem, spec = to_base64(verifier.to_pem()), dict[str, object]()
     if signed.envelope is not None:
         # cosign 2 compares the hash of this text with the hash of the layer's bytes.
         envelope = signed.envelope.to_bytes().decode()
@@ -172,11 +162,11 @@ def _entry_of_v1(document: Document) -> dict[str, object]:
     kind = Document.parse(body, f"{entry.what}: body")
 
     def hashed(text: str) -> str:
-        return _encoded(from_hex(text, hashlib.sha256().digest_size, proof.what))
+        return to_base64(from_hex(text, hashlib.sha256().digest_size, proof.what))
 
     return {
         "logIndex": str(entry.integer("logIndex")),
-        "logId": {"keyId": _encoded(from_hex(entry.text("logID"), _ID_SIZE, entry.what))},
+        "logId": {"keyId": to_base64(from_hex(entry.text("logID"), _ID_SIZE, entry.what))},
         "kindVersion": {"kind": kind.text("kind"), "version": kind.text("apiVersion")},
         "integratedTime": str(entry.integer("integratedTime")),
         "inclusionPromise": {"signedEntryTimestamp": verification.text("signedEntryTimestamp")},
@@ -210,10 +200,6 @@ def _cosign_entry(entry: Mapping[str, object]) -> dict[str, object]:
             "logID": log_id.hex(),
         },
     }
-
-
-def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _to_json(value: Mapping[str, object]) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from .. import limits
@@ -72,6 +74,39 @@ class Identity:
         for name, wanted in self.claims.items():
             if name not in found.claims or not _matches(wanted, found.claims[name]):
                 return f"its {name} is {quoted(found.claims.get(name))}"
+        return ""
+
+
+@record(frozen=True)
+class CertifiedName:
+    """Who must have signed with a certificate, as policies of skopeo state it.
+
+    Attributes:
+        email: An e-mail address that the certificate must have.
+        host: A DNS name or an IP address that the certificate must be for. Its certificate can have
+            a wildcard for the first label.
+        issuer: The OpenID provider that identified the signer. Default: any or none.
+
+    Raises:
+        InvalidArgument: ``email`` and ``host`` are both empty.
+    """
+
+    email: str = ""
+    host: str = ""
+    issuer: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.email and not self.host:
+            raise InvalidArgument("a certified name needs an e-mail address or a host")
+
+    def mismatch(self, found: CertificateIdentity) -> str:
+        """Return why a certificate is not for this name; ``""`` if it is."""
+        if self.issuer and self.issuer != found.issuer:
+            return f"its issuer is {quoted(found.issuer)}"
+        if self.email and self.email not in found.emails:
+            return f"it is for {quoted(', '.join(found.emails))}, not for {quoted(self.email)}"
+        if self.host and not any(_is_for(name, self.host) for name in found.hosts):
+            return f"it is for {quoted(', '.join(found.hosts))}, not for {quoted(self.host)}"
         return ""
 
 
@@ -146,6 +181,8 @@ class Rule:
         name: Which name a signature must state. A bundle states no name. Default: ``"any"``.
         form: Which form signatures must have. ``"tag"``: cosign's tag, as skopeo and podman read
             it. ``"any"``: a tag, or a referrer.
+        certified_names: Signers with a certificate of an authority with ``is_own``, as policies of
+            skopeo state them. They need a ``trust_root``.
         accept: Whether images are accepted without a signature. Keys and identities are then empty.
         reject: Whether all images are refused. Keys and identities are then empty.
 
@@ -166,6 +203,7 @@ class Rule:
     signed: SignedManifests = "index"
     name: NameRule | Remap | StatedName = "any"
     form: Form = "any"
+    certified_names: Sequence[CertifiedName] = ()
     accept: bool = False
     reject: bool = False
 
@@ -175,10 +213,12 @@ class Rule:
         for name, value in (
             ("keys", tuple(map(_loaded, self.keys))),
             ("identities", tuple(self.identities)),
+            ("certified_names", tuple(self.certified_names)),
             ("attestations", tuple(self.attestations)),
         ):
             object.__setattr__(self, name, value)
-        signers = len(self.keys) + len(self.identities)
+        certified = (*self.identities, *self.certified_names)
+        signers = len(self.keys) + len(certified)
         if self.accept or self.reject:
             if signers or self.attestations or (self.accept and self.reject):
                 raise InvalidArgument(
@@ -192,7 +232,7 @@ class Rule:
                 f"{signers} keys and identities cannot meet the threshold {self.threshold}",
                 remedy="Give keys or identities, or set accept to accept unsigned images",
             )
-        if self.trust_root is None and (self.identities or self.log or self.timestamp):
+        if self.trust_root is None and (certified or self.log or self.timestamp):
             raise InvalidArgument(
                 "identities, log and timestamp need a trust root",
                 remedy="Set trust_root to a trusted root, such as the file trusted_root.json",
@@ -205,7 +245,7 @@ class Rule:
             )
         if self.form not in get_args(Form):
             raise InvalidArgument(f'form={self.form!r} is not "any" or "tag"')
-        if self.signed not in ("index", "platforms", "both"):
+        if self.signed not in get_args(SignedManifests):
             raise InvalidArgument(f'signed={self.signed!r} is not "index", "platforms" or "both"')
         limits.seconds("max_age", self.max_age_seconds)
 
@@ -219,6 +259,16 @@ class Rule:
 def is_repository(text: str) -> bool:
     """Return whether a reference has neither a tag nor a digest."""
     return not {":", "@"} & set(text.rpartition("/")[2])
+
+
+def _is_for(name: str, host: str) -> bool:
+    """Return whether a name in a certificate is that of a host (RFC 6125, section 6.4)."""
+    with suppress(ValueError):
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+        return name == f"[{address}]"
+    pattern, labels = name.lower().split("."), host.lower().removesuffix(".").split(".")
+    wildcard = pattern[0] == "*" and len(pattern) > 1
+    return len(pattern) == len(labels) and pattern[wildcard:] == labels[wildcard:]
 
 
 def _loaded(source: KeySource) -> KeySource:

@@ -6,7 +6,7 @@ tag ``sha256-….sig``, and cosign 2 stores attestations under ``sha256-….att`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol, TypeAlias
 
@@ -116,6 +116,15 @@ def signature_tag(digest: str, suffix: str) -> str:
     return f"{digest.replace(':', '-', 1)}.{suffix}"
 
 
+def signature_tags(digest: str, suffixes: Sequence[str]) -> Mapping[str, str]:
+    """Return cosign's tags for ``digest``, by their suffixes. Tags that are too long are left out.
+
+    For SHA-512, all tags are too long.
+    """
+    tags = {suffix: signature_tag(digest, suffix) for suffix in suffixes}
+    return {suffix: tag for suffix, tag in tags.items() if len(tag) <= MAX_TAG}
+
+
 def is_signature_layer(media_type: str) -> bool:
     """Return whether a layer of this media type can be a signature or an attestation."""
     return media_type in (SIMPLE_SIGNING, DSSE_ENVELOPE) or media_type.startswith(_BUNDLES)
@@ -158,9 +167,9 @@ def _find_all(
         yield Rejection("referrers", f"only the first {MAX_MANIFESTS} of {len(listed)} are read")
     for descriptor in listed[:MAX_MANIFESTS]:
         yield from reader.read_manifest(descriptor, f"referrer {descriptor.digest}", is_tag=False)
-    for suffix in ("sig", "att") if attestations else ("sig",):
-        tag = signature_tag(target.digest, suffix)
-        found = repository.find(tag) if len(tag) <= MAX_TAG else None  # SHA-512 is too long
+    suffixes = ("sig", "att") if attestations else ("sig",)
+    for tag in signature_tags(target.digest, suffixes).values():
+        found = repository.find(tag)
         if found is not None:
             yield from reader.read_manifest(found, f"tag {tag}", is_tag=True)
 

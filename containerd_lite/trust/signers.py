@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidArgument, PermissionDenied
 from .extras import needing
 from .files import read_file
-from .keys import MAX_KEY_FILE, HashRule, PublicKey, StrPath
+from .keys import MAX_KEY_FILE, HashRule, PublicKey, StrPath, encrypted_label
 
 with needing("cryptography", "a private key"):
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -76,7 +76,7 @@ class Signer:
             PermissionDenied: The password is wrong or missing.
         """
         secret = password.encode() if isinstance(password, str) else password
-        if b"-----BEGIN ENCRYPTED COSIGN" in pem or b"-----BEGIN ENCRYPTED SIGSTORE" in pem:
+        if encrypted_label(pem):
             from .key_files import decrypt_key  # needs PyNaCl, which other keys do not need
 
             return cls._of_der(decrypt_key(pem, secret or b""))

@@ -6,7 +6,6 @@ SHA-384 and SHA-512, but cosign 2.5 and 3.1 verify bundles by such keys with SHA
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -16,17 +15,17 @@ from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
 from ..records import field, record
+from .bundles import CERTIFICATE, CHAIN, SIGNATURE
 from .dsse import IN_TOTO, Envelope
+from .encoding import from_base64, to_base64, to_pem
 from .keys import PublicKey
-from .proofs import Proofs, to_pem
+from .proofs import Proofs
 from .search import BUNDLE, DSSE_ENVELOPE, MAX_LAYERS, SIMPLE_SIGNING
 from .signed_content import SignedContent
 from .signers import Signer
 from .simple_signing import PAYLOAD_TYPE
 from .statements import COSIGN_SIGN, MAX_STATEMENT, STATEMENT_TYPES
 
-#: The annotation of a layer that holds the signature of the layer's bytes.
-SIGNATURE = "dev.cosignproject.cosign/signature"
 #: The words that cosign accepts for the types of predicates, and the types.
 PREDICATE_TYPES: Mapping[str, str] = {
     "slsaprovenance": "https://slsa.dev/provenance/v0.2",
@@ -98,7 +97,7 @@ class SignedPayload:
     def to_layer(self) -> Blob:
         """Return the layer of cosign's tag for signatures."""
         annotations = {
-            SIGNATURE: base64.b64encode(self.signature).decode(),
+            SIGNATURE: to_base64(self.signature),
             **_certificate_annotations(self.signer),
             **self.proofs.to_annotations(),
         }
@@ -141,7 +140,7 @@ class SignedStatement:
         """Return a Sigstore bundle (v0.3)."""
         key: dict[str, object] = {"publicKey": {"hint": self.signer.public.hint}}
         if self.signer.certificates:
-            raw = base64.b64encode(self.signer.certificates[0]).decode()
+            raw = to_base64(self.signer.certificates[0])
             key = {"certificate": {"rawBytes": raw}}
         return _to_json(
             {
@@ -182,11 +181,8 @@ def _certificate_annotations(signer: Signer) -> dict[str, str]:
     """Return the annotations of cosign's tag form with the certificate and its chain."""
     if not signer.certificates:
         return {}
-    leaf, *chain = (to_pem(each).decode() for each in signer.certificates)
-    return {
-        "dev.sigstore.cosign/certificate": leaf,
-        "dev.sigstore.cosign/chain": "".join(chain),
-    }
+    leaf, *chain = (to_pem(each, "CERTIFICATE") for each in signer.certificates)
+    return {CERTIFICATE: leaf, CHAIN: "".join(chain)}
 
 
 def sign_payload(
@@ -306,8 +302,8 @@ def _config(layers: list[Descriptor]) -> dict[str, object]:
 
 def _verifies(key: PublicKey, text: str, message: bytes) -> bool:
     try:
-        signature = base64.b64decode(text, validate=True)
-    except ValueError:
+        signature = from_base64(text, "the signature")
+    except InvalidArgument:
         return False
     return key.verifies(signature, message)
 

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from ..errors import InvalidArgument, SignatureError
 from ..lazy import lazy_pattern
 from ..oci.document import Document, quoted
-from ..records import field, record
+from ..records import record
 from .bundles import MAX_CERTIFICATE, MAX_CERTIFICATES
 from .checkpoints import HINT_SIZE
 from .files import read_file
@@ -120,11 +120,16 @@ class Authority:
         certificates: Its certificates in DER. The last certificate is the trust anchor, and each
             other certificate was issued by the next.
         period: When the authority was in use.
+        is_own: Whether this is not the authority of a Sigstore instance, but one of a company, as
+            policies of skopeo name it. Its certificates need no log of certificates and no issuer
+            of tokens. Intermediate certificates may come with the signature. If no log and no
+            timestamp proves the time of a signature, the certificate must be valid now.
     """
 
     uri: str
     certificates: tuple[bytes, ...]
     period: Period
+    is_own: bool = False
 
 
 @record(frozen=True)
@@ -136,14 +141,12 @@ class TrustRoot:
         ct_logs: The logs of certificates.
         authorities: The authorities that certify the keys of signers.
         timestamp_authorities: The authorities that issue timestamps.
-        json: The document that the trusted root was read from.
     """
 
     logs: tuple[TransparencyLog, ...]
     ct_logs: tuple[TransparencyLog, ...]
     authorities: tuple[Authority, ...]
     timestamp_authorities: tuple[Authority, ...]
-    json: bytes = field(repr=False)
 
     @classmethod
     def load(cls, path: StrPath) -> TrustRoot:
@@ -189,7 +192,6 @@ class TrustRoot:
             document.each("ctlogs", _read_log),
             document.each("certificateAuthorities", _read_authority),
             document.each("timestampAuthorities", _read_authority),
-            body,
         )
 
     def is_current(self, now: datetime) -> bool:
@@ -205,9 +207,6 @@ class TrustRoot:
         kinds = (self.logs, self.ct_logs, self.authorities, self.timestamp_authorities)
         used = [kind for kind in kinds if kind]
         return bool(used) and all(any(each.period.covers(now) for each in kind) for kind in used)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return TrustRoot.parse, (self.json,)
 
 
 def _check_names(document: Document, names: tuple[str, ...]) -> Document:

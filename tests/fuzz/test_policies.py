@@ -86,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     signers = Signers()
     for name, key in zip("abc", signers.keys.values(), strict=False):
         (path / f"{name}.pub").write_text(key.pem)
-    (path / "trusted_root.json").write_bytes(signers.root.json)
+    (path / "trusted_root.json").write_bytes(signers.world.trusted_root_json())
     return path
 
 

@@ -298,6 +298,9 @@ class World:
         self.rekor_2 = RekorLog(2, "log2.example")
 
     def trusted_root(self, **changes: Any) -> TrustRoot:
+        return TrustRoot.parse(self.trusted_root_json(**changes))
+
+    def trusted_root_json(self, **changes: Any) -> bytes:
         document = {
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": [self.rekor_1.trusted(), self.rekor_2.trusted()],
@@ -308,7 +311,7 @@ class World:
             "timestampAuthorities": [self.tsa.trusted()],
             **changes,
         }
-        return TrustRoot.parse(json.dumps(document).encode())
+        return json.dumps(document).encode()
 
     def certify(
         self,

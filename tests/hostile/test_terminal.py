@@ -388,8 +388,8 @@ def test_what_a_command_prints(words: list[str], capfd: pytest.CaptureFixture[st
         ["images"],
         ["doctor"],
         ["pull", "127.0.0.1:1/a:1"],
-        ["run", "a:1", "true"],
-        ["run", "--detach", "a:1", "true"],
+        ["run", "--pull", "never", "a:1", "true"],
+        ["run", "--pull", "never", "--detach", "a:1", "true"],
         ["exec", "a", "true"],
     ],
 )

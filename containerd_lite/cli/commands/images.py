@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...printable import printable
 from ..output import add_format, client_of, print_names, print_rows
 from ..progress_display import show_progress
-from ..registry_options import add_ref, add_registry, resolver_of
+from ..registry_options import add_policy, add_ref, add_registry, resolver_of
 
 if TYPE_CHECKING:
     from ...client import Client
@@ -41,11 +41,7 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-unpack", action="store_true", help="do not unpack the image")
     add_registry(parser)
-    parser.add_argument(
-        "--policy",
-        metavar="FILE",
-        help="policy file that the signatures must meet (TOML, or the policy.json of skopeo)",
-    )
+    add_policy(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
 
 

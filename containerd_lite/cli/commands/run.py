@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from ...errors import InvalidArgument
+from ...errors import InvalidArgument, NotFound
 from ...printable import printable
 from ...runtime import io
 from ..attached import add_options, run_attached, streams
 from ..container_options import add_container, add_process, of_container, of_process
 from ..output import client_of
+from ..progress_display import show_progress
+from ..registry_options import add_policy, add_registry, resolver_of
 from ..signals import Relay
+
+if TYPE_CHECKING:
+    from ...client import Client
+    from ...images.image import Image
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +39,18 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", metavar="PATH", help="file for the output; requires --detach")
     add_process(parser)
     add_container(parser)
-    parser.add_argument("ref", metavar="REF", help="name of a pulled image")
+    parser.add_argument(
+        "--pull",
+        choices=("never", "missing", "always"),
+        default="missing",
+        help="when to pull the image (default: missing, if no image has the name)",
+    )
+    add_registry(parser)
+    add_policy(parser)
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="do not show the progress of the pull"
+    )
+    parser.add_argument("ref", metavar="REF", help="name of the image")
     parser.add_argument(
         "args", metavar="ARGS", nargs=argparse.REMAINDER, help="the command and its arguments"
     )
@@ -53,30 +72,56 @@ def do_run(options: argparse.Namespace) -> int:
         raise InvalidArgument(
             "--log requires --detach", remedy="Add --detach, or redirect stdout and stderr"
         )
-    chosen = of_container(options)
-    with client_of(options) as client, Relay(options.stop_timeout) as relay:
-        if options.detach:
-            log = io.LogFile(options.log) if options.log else None
-            container = client.run(
-                options.ref,
-                options.args or None,
-                detach=True,
-                id=options.id,
-                streams=log,
-                **chosen,
-            )
-            print(printable(container.id))
-            return 0
-        running = client.popen(
-            options.ref,
-            options.args or None,
-            streams=streams(options),
-            id=options.id,
-            remove=not options.keep,
-            start=False,
-            **chosen,
+    if options.policy and options.pull == "never":
+        raise InvalidArgument(
+            "--policy requires a pull, because only pulls verify signatures",
+            remedy="Add --pull always",
         )
-        return run_attached(running, options, relay)
+    with client_of(options) as client:
+        image = _find_or_pull(client, options)
+        with Relay(options.stop_timeout) as relay:
+            return _run_image(client, image, options, relay)
+
+
+def _run_image(
+    client: Client, image: Image | str, options: argparse.Namespace, relay: Relay
+) -> int:
+    chosen = of_container(options)
+    if options.detach:
+        log = io.LogFile(options.log) if options.log else None
+        container = client.run(
+            image, options.args or None, detach=True, id=options.id, streams=log, **chosen
+        )
+        print(printable(container.id))
+        return 0
+    running = client.popen(
+        image,
+        options.args or None,
+        streams=streams(options),
+        id=options.id,
+        remove=not options.keep,
+        start=False,
+        **chosen,
+    )
+    return run_attached(running, options, relay)
+
+
+def _find_or_pull(client: Client, options: argparse.Namespace) -> Image | str:
+    """Return the image; pull it if the options say so."""
+    ref: str = options.ref
+    if options.pull == "never":
+        return ref
+    if options.pull == "missing":
+        with suppress(NotFound):
+            return client.get_image(ref)
+    with show_progress(options.quiet) as progress, resolver_of(options, progress) as resolver:
+        return client.pull(
+            ref,
+            snapshotter=options.snapshotter,
+            resolver=resolver,
+            progress=progress,
+            policy=options.policy,
+        )
 
 
 def do_exec(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from ...oci.document import MAX_DOCUMENT
 from ...oci.manifest import Index, Manifest, parse
 from ...oci.reference import Reference
 from ...records import record, replace
-from ...trust import manifests_of, signature_tag
+from ...trust import manifests_of, signature_tags
 from ..job import Job, side_by_side
 from ..resolver import Resolver
 from .repositories import ResolverRepository
@@ -126,10 +126,10 @@ class _Search:
             )
 
     def _tags(self, subject: Descriptor) -> Iterator[ReferringManifest]:
-        # A tag has at most 128 characters, so cosign has tags for SHA-256 only.
-        for kind in _TAGS if subject.digest.startswith("sha256:") else ():
-            tag = signature_tag(subject.digest, kind)
-            descriptor = self._repository.find(tag)
+        tags = signature_tags(subject.digest, _TAGS)
+        for kind in _TAGS:
+            tag = tags.get(kind, "")
+            descriptor = self._repository.find(tag) if tag else None
             if descriptor is None:
                 continue
             self._take(1, 0)

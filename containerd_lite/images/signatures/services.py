@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from ...errors import InvalidArgument
@@ -95,20 +95,11 @@ class SigningServices:
         return self._post(self.timestamps, "", query, (_QUERY, _REPLY), "the timestamp")
 
     def _post(self, url: str, path: str, body: bytes, types: tuple[str, str], what: str) -> bytes:
-        with self._service(url) as service:
-            return service.post(path, body, content_type=types[0], accept=types[1], what=what)
-
-    @contextmanager
-    def _service(self, url: str) -> Iterator[WebService]:
         service = WebService(
-            url,
-            tls=self.tls,
-            proxy=self.proxy,
-            proxy_ca=self.proxy_ca,
-            timeout=self.timeout,
+            url, tls=self.tls, proxy=self.proxy, proxy_ca=self.proxy_ca, timeout=self.timeout
         )
         with closing(service):
-            yield service
+            return service.post(path, body, content_type=types[0], accept=types[1], what=what)
 
     def certify(self, fulcio: str, token: str) -> Signer:
         """Make a key, and have Fulcio certify it for the subject of an identity token.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from ...errors import Conflict, InvalidArgument
 from ...interrupt import check
@@ -92,9 +92,9 @@ class SignRequest:
                 f"signer={type(self.signer).__name__} is not a Signer",
                 remedy='Pass Signer.from_file("cosign.key", password)',
             )
-        if self.form not in ("tag", "referrer", "both"):
+        if self.form not in get_args(SignatureForm):
             raise InvalidArgument(f'form={self.form!r} is not "tag", "referrer" or "both"')
-        if self.manifests not in ("index", "platforms", "both"):
+        if self.manifests not in get_args(SignedManifests):
             raise InvalidArgument(
                 f'manifests={self.manifests!r} is not "index", "platforms" or "both"'
             )

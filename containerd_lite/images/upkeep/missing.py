@@ -96,7 +96,7 @@ class LateFetcher:
         self._ref = ref
         self._target = target
         self._guard = guard
-        self._is_accepted = guard is None
+        self._is_accepted = False
         self._failure: RegistryUnavailable | SignatureError | None = None
         self._lock = threading.Lock()
 

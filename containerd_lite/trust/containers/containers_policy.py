@@ -32,9 +32,9 @@ class ContainersPolicy(Policy):
     """A policy in the format of skopeo and podman. Policies can be pickled.
 
     It is read as skopeo reads it, and so only cosign's tags count, and each platform of an image
-    must be signed. The requirements for the transport ``docker`` apply. Keys are read for each
-    verification. An image is refused if its requirements are of a type that this package does not
-    verify: ``signedBy`` (GPG), ``signedBaseLayer``, and ``sigstoreSigned`` with certificates.
+    must be signed. The requirements for the transport ``docker`` apply. Keys and certificates are
+    read for each verification. An image is refused if its requirements are of a type that this
+    package does not verify: ``signedBy`` (GPG) and ``signedBaseLayer``.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ContainersPolicy(Policy):
         scopes = (*scopes_of(reference), "")
         scope = next((each for each in scopes if each in self._requirements), None)
         requirements = self._default if scope is None else self._requirements[scope]
-        needs_signature = any(each.keys for each in requirements)
+        needs_signature = any(each.needs_signature for each in requirements)
         if needs_signature and not self._registries.uses_attachments(reference):
             raise Unsigned(
                 f"{self._what} wants {reference} signed, but registries.d disables signatures",

@@ -6,23 +6,26 @@ policy_config.go, policy_config_sigstore.go).
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 
 from ...errors import InvalidArgument, SignatureError
 from ...oci.document import Document, quoted
 from ...oci.reference import Reference, is_host
-from ...records import record
+from ...records import record, replace
+from .. import pki
+from ..encoding import to_base64
 from ..files import read_file
 from ..keys import MAX_KEY_FILE, Algorithm, PublicKey
 from ..proto_json import check_fields, octets, one_of, required
-from ..rules import NameRule, Remap, Rule, StatedName, is_repository
-from ..trust_root import MEDIA_TYPES, TrustRoot
+from ..rules import CertifiedName, NameRule, Remap, Rule, StatedName, is_repository
+from ..trust_root import MEDIA_TYPES, Authority, Period, TrustRoot
 
 #: The maximum size of a key in bytes.
 _MAX_KEY = 64 << 10
+#: The maximum size of the certificates of authorities in bytes. Those of a system have 300 KiB.
+_MAX_CERTIFICATES = 1 << 20
 _KEYS = ("keyPath", "keyPaths", "keyData", "keyDatas")
 _LOG_KEYS = (
     "rekorPublicKeyPath",
@@ -40,12 +43,37 @@ _LOG_KEY_DETAILS: Mapping[Algorithm, str] = {
 
 
 @record(frozen=True)
+class CertificateRequirement:
+    """Who must have signed, with a certificate of which authority.
+
+    Attributes:
+        signer: Who must have signed.
+        roots: The authorities: the path of a file with certificates in PEM, or its content.
+        intermediates: Certificates between those of the authorities and those of signers.
+    """
+
+    signer: CertifiedName
+    roots: str | bytes
+    intermediates: str | bytes = b""
+
+    def load(self) -> Sequence[Authority]:
+        """Read the certificates."""
+        others = _load_certificates(self.intermediates) if self.intermediates else ()
+        always = Period(datetime.min.replace(tzinfo=timezone.utc))
+        return [
+            Authority("the policy's authority", (*others, root), always, is_own=True)
+            for root in _load_certificates(self.roots)
+        ]
+
+
+@record(frozen=True)
 class Requirement:
     """One requirement of a policy.
 
     Attributes:
         keys: The keys of which one must have signed: paths, or keys in PEM.
         log_keys: The keys of transparency logs of which one must have an entry.
+        authority: The authority that must have certified the signer; ``None`` for ``keys``.
         name: Which name the signatures must state.
         accept: Whether the requirement is always met.
         unsupported: The type of the requirement, if this package does not verify it.
@@ -53,21 +81,29 @@ class Requirement:
 
     keys: Sequence[str | bytes] = ()
     log_keys: Sequence[str | bytes] = ()
+    authority: CertificateRequirement | None = None
     name: NameRule | Remap | StatedName = "exact"
     accept: bool = False
     unsupported: str = ""
 
+    @property
+    def needs_signature(self) -> bool:
+        """Whether an image must be signed to meet the requirement."""
+        return bool(self.keys or self.authority)
+
     def rule(self) -> Rule:
-        """Return the rule; read the keys."""
+        """Return the rule; read the keys and certificates."""
         if self.unsupported:
             raise SignatureError(f"this package does not verify requirements of {self.unsupported}")
-        if self.accept or not self.keys:
+        if not self.needs_signature:
             return Rule(accept=self.accept, reject=not self.accept)
+        authorities = self.authority.load() if self.authority else ()
         logs = list(map(_load_key, self.log_keys))
         return Rule(
             keys=list(map(_load_key, self.keys)),
+            certified_names=[self.authority.signer] if self.authority else [],
             log=bool(logs),
-            trust_root=_trust_root(logs) if logs else None,
+            trust_root=_trust_root(logs, authorities) if logs or authorities else None,
             signed="platforms",
             name=self.name,
             form="tag",
@@ -83,20 +119,26 @@ def _load_key(source: str | bytes) -> PublicKey:
         raise InvalidArgument(f"{source}: {error.message}") from None
 
 
-def _trust_root(keys: Sequence[PublicKey]) -> TrustRoot:
-    """Return a trusted root with logs that have been in use since ever."""
+def _load_certificates(source: str | bytes) -> Sequence[bytes]:
+    if isinstance(source, bytes):
+        return pki.load_pem(source, "the certificates")
+    return pki.load_pem(read_file(source, "the certificates", _MAX_CERTIFICATES), source)
+
+
+def _trust_root(keys: Sequence[PublicKey], authorities: Sequence[Authority]) -> TrustRoot:
+    """Return a trusted root with logs that have been in use since ever, and with authorities."""
     logs = []
     for key in keys:
         if key.algorithm not in _LOG_KEY_DETAILS:
             raise InvalidArgument(f"the key {key.fingerprint} of a log is not an ECDSA key")
         public = {
-            "rawBytes": base64.b64encode(key.der).decode(),
+            "rawBytes": to_base64(key.der),
             "keyDetails": _LOG_KEY_DETAILS[key.algorithm],
             "validFor": {"start": "1970-01-01T00:00:00Z"},
         }
-        log_id = base64.b64encode(hashlib.sha256(key.der).digest()).decode()
-        logs.append({"baseUrl": "rekor", "publicKey": public, "logId": {"keyId": log_id}})
-    return TrustRoot.parse(json.dumps({"mediaType": MEDIA_TYPES[0], "tlogs": logs}).encode())
+        logs.append({"baseUrl": "rekor", "publicKey": public, "logId": {"keyId": key.hint}})
+    root = TrustRoot.parse(json.dumps({"mediaType": MEDIA_TYPES[0], "tlogs": logs}).encode())
+    return replace(root, authorities=tuple(authorities))
 
 
 def check(document: Document, names: Sequence[str]) -> Document:
@@ -159,49 +201,54 @@ def _read_sigstore(document: Document) -> Requirement:
     has_logs = any(map(document.has, _LOG_KEYS))
     log_keys = _read_sources(document, _LOG_KEYS) if has_logs else ()
     if found == "fulcio":
-        _read_fulcio(required(document, found))
         if not has_logs:
             raise InvalidArgument(f"{document.what} has fulcio, but no key of Rekor")
+        authority = _read_fulcio(required(document, found))
     elif found == "pki":
-        _read_pki(required(document, found))
         if has_logs:
             raise InvalidArgument(f"{document.what} has pki and a key of Rekor")
+        authority = _read_pki(required(document, found))
     else:
-        return Requirement(_read_sources(document, _KEYS), log_keys, name)
-    return Requirement(unsupported=f"the type sigstoreSigned with {found}")
+        return Requirement(_read_sources(document, _KEYS), log_keys, name=name)
+    return Requirement((), log_keys, authority, name=name)
 
 
-def _read_fulcio(document: Document) -> None:
+def _read_fulcio(document: Document) -> CertificateRequirement:
     check(document, ("caPath", "caData", "oidcIssuer", "subjectEmail"))
-    _read_sources(document, ("caPath", "caData"))
-    document.text("oidcIssuer", None)
-    document.text("subjectEmail", None)
+    (roots,) = _read_sources(document, ("caPath", "caData"), _MAX_CERTIFICATES)
+    issuer, email = document.text("oidcIssuer", None), document.text("subjectEmail", None)
+    return CertificateRequirement(CertifiedName(email, issuer=issuer), roots)
 
 
-def _read_pki(document: Document) -> None:
+def _read_pki(document: Document) -> CertificateRequirement:
     roots, others = ("caRootsPath", "caRootsData"), ("caIntermediatesPath", "caIntermediatesData")
     subjects = ("subjectEmail", "subjectHostname")
     check(document, (*roots, *others, *subjects))
-    _read_sources(document, roots)
+    (anchors,) = _read_sources(document, roots, _MAX_CERTIFICATES)
+    intermediates: str | bytes = b""
     if any(map(document.has, others)):
-        _read_sources(document, others)
-    if not any([*map(document.text, subjects)]):
+        (intermediates,) = _read_sources(document, others, _MAX_CERTIFICATES)
+    email, host = map(document.text, subjects)
+    if not email and not host:
         raise InvalidArgument(f"{document.what} has no subject")
+    return CertificateRequirement(CertifiedName(email, host), anchors, intermediates)
 
 
-def _read_sources(document: Document, names: Sequence[str]) -> tuple[str | bytes, ...]:
+def _read_sources(
+    document: Document, names: Sequence[str], limit: int = _MAX_KEY
+) -> tuple[str | bytes, ...]:
     """Return the paths or the decoded data in one of the fields."""
     name = one_of(document, names)
     if name.endswith("Path"):
         return (document.text(name, None),)
     if name.endswith("Data"):
-        return (octets(document, name, _MAX_KEY),)
+        return (octets(document, name, limit),)
     texts = document.texts(name)
     if not texts or not all(texts):
         raise InvalidArgument(f"{document.what}: {quoted(name)} is empty")
     if name.endswith("Paths"):
         return texts
-    return tuple(octets(Document({name: text}, document.what), name, _MAX_KEY) for text in texts)
+    return tuple(octets(Document({name: text}, document.what), name, limit) for text in texts)
 
 
 def _read_identity(document: Document) -> NameRule | Remap | StatedName:

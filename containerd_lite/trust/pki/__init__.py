@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ...lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .parsing import load_pem as load_pem
     from .signing_certificate import CheckedCertificate as CheckedCertificate
     from .signing_certificate import check_certificate as check_certificate
     from .timestamps import check_timestamp as check_timestamp
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "parsing": ["load_pem"],
         "signing_certificate": ["CheckedCertificate", "check_certificate"],
         "timestamps": ["check_timestamp"],
     },

@@ -12,6 +12,7 @@ from ..extras import needing
 with needing("cryptography", "checking a certificate"):
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding
 
 
 @contextmanager
@@ -32,6 +33,17 @@ def malformed(what: str) -> Iterator[None]:
         if isinstance(error, InvalidArgument):
             raise
         raise InvalidArgument(f"{what} is malformed ({error})") from None
+
+
+def load_pem(text: bytes, what: str) -> tuple[bytes, ...]:
+    """Return the certificates in a file in DER. There can be other text between them.
+
+    Raises:
+        InvalidArgument: The file has no certificate, or a malformed one.
+    """
+    with malformed(what):
+        found = x509.load_pem_x509_certificates(text)
+        return tuple(each.public_bytes(Encoding.DER) for each in found)
 
 
 @lru_cache(maxsize=64)

@@ -30,19 +30,25 @@ if TYPE_CHECKING:
 
 
 def check_path(
-    leaf: x509.Certificate, authorities: Sequence[Authority], times: Sequence[datetime]
-) -> x509.Certificate:
+    leaf: x509.Certificate,
+    authorities: Sequence[Authority],
+    times: Sequence[datetime],
+    *,
+    intermediates: Sequence[x509.Certificate] = (),
+) -> tuple[x509.Certificate, Authority]:
     """Verify that an authority issued a certificate, and that the path is valid at all times.
 
-    Today's time does not matter. Only the certificates of the trusted root are in the path.
+    Today's time does not matter. All certificates of the path are of the trusted root, except for
+    an authority with ``is_own``.
 
     Args:
         leaf: The certificate of the signer.
         authorities: The authorities of the trusted root.
         times: The times at which the signature existed.
+        intermediates: Certificates that came with the signature, for authorities with ``is_own``.
 
     Returns:
-        The certificate that issued ``leaf``.
+        The certificate that issued ``leaf``, and the authority.
 
     Raises:
         SignatureError: No authority has a path that is valid at all times.
@@ -54,14 +60,15 @@ def check_path(
             reason = f"{authority.uri} was not in use at the time of the signature"
             continue
         chain = [load_certificate(each, "the trusted root") for each in authority.certificates]
+        others = intermediates if authority.is_own else ()
         try:
             for time in times:
-                path = _build(leaf, chain, time)
+                path = _build(leaf, [*others, *chain], time)
         except (VerificationError, ValueError, x509.UnsupportedGeneralNameType) as error:
             reason = str(error).partition(" (encountered")[0]  # without a dump of the certificate
             continue
         if len(path) > 1:
-            return path[1]
+            return path[1], authority
     raise SignatureError(
         "no authority of the trusted root certified the key for the time of the signature "
         f"({reason})"

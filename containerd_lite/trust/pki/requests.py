@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 
 from ...errors import InvalidArgument
 from ...oci.document import Document
-from ..encoding import from_pem
+from ..encoding import from_pem, to_base64
 from ..extras import needing
 from ..keys import PublicKey
 from ..proto_json import required
@@ -50,7 +49,7 @@ class CertificateRequest:
         self.body = json.dumps(
             {
                 "credentials": {"oidcIdentityToken": token},
-                "certificateSigningRequest": base64.b64encode(pem).decode(),
+                "certificateSigningRequest": to_base64(pem),
             }
         ).encode()
         self._key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

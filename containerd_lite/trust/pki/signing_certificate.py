@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,11 @@ class CheckedCertificate:
 
 
 def check_certificate(
-    certificates: Sequence[bytes], root: TrustRoot, times: Sequence[datetime]
+    certificates: Sequence[bytes],
+    root: TrustRoot,
+    times: Sequence[datetime],
+    *,
+    chain: Sequence[bytes] = (),
 ) -> CheckedCertificate:
     """Verify the certificate of a signer.
 
@@ -52,6 +56,8 @@ def check_certificate(
             not used, because the trusted root lists all issuers.
         root: The trusted root.
         times: The times at which the signature existed, at least one.
+        chain: The certificates of the issuers that came with the signature, the root last. Only
+            authorities with ``is_own`` use them, and as in skopeo, they do not use the last one.
 
     Raises:
         InvalidArgument: A certificate is malformed, or the bundle contains a root certificate.
@@ -62,10 +68,14 @@ def check_certificate(
     with malformed("the certificate"):
         if any(each.issuer == each.subject for each in others):
             raise InvalidArgument("the bundle contains a root certificate")
-        issuer = check_path(leaf, root.authorities, times)
-        check_sct(leaf, issuer, root.ct_logs)
+        intermediates = [load_certificate(each) for each in chain[:-1]]
+        issuer, authority = check_path(leaf, root.authorities, times, intermediates=intermediates)
+        if authority.is_own:
+            identity = _read_names(leaf)
+        else:
+            check_sct(leaf, issuer, root.ct_logs)
+            identity = _read_identity(leaf)
         _check_usage(leaf)
-        identity = _read_identity(leaf)
         key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return CheckedCertificate(PublicKey(key), identity)
 
@@ -81,18 +91,45 @@ def _check_usage(leaf: x509.Certificate) -> None:
 
 
 def _read_identity(leaf: x509.Certificate) -> CertificateIdentity:
-    texts = {}
-    for extension in leaf.extensions:
-        prefix, _, number = extension.oid.dotted_string.rpartition(".")
-        if prefix == _FULCIO and isinstance(extension.value, x509.UnrecognizedExtension):
-            texts[int(number)] = _read_text(int(number), extension.value.value)
-    issuer = texts.get(_ISSUER) or texts.get(_OLD_ISSUER)
+    texts = _read_texts(leaf)
+    issuer = _read_issuer(texts)
     if not issuer:
         raise SignatureError("the certificate does not state who identified the signer")
     claims: dict[str, str] = {
         CLAIMS[number]: text for number, text in texts.items() if number in CLAIMS
     }
     return CertificateIdentity(*_read_subject(leaf), issuer, claims)
+
+
+def _read_names(leaf: x509.Certificate) -> CertificateIdentity:
+    """Return the identity in a certificate that is not by a Sigstore instance."""
+    names = _alternative_names(leaf)
+    emails = tuple(each.value for each in names if isinstance(each, x509.RFC822Name))
+    hosts = tuple(each.value for each in names if isinstance(each, x509.DNSName))
+    hosts += tuple(f"[{each.value}]" for each in names if isinstance(each, x509.IPAddress))
+    if not emails and not hosts:
+        raise SignatureError("the certificate has neither an e-mail address nor a host")
+    subject = (emails or hosts)[0]
+    kind: SubjectType = "email" if emails else "host"
+    texts = _read_texts(leaf)
+    if len({texts[number] for number in (_ISSUER, _OLD_ISSUER) if number in texts}) > 1:
+        raise SignatureError("the certificate states two issuers of the signer's identity")
+    return CertificateIdentity(subject, kind, _read_issuer(texts), emails=emails, hosts=hosts)
+
+
+def _read_texts(leaf: x509.Certificate) -> dict[int, str]:
+    """Return Fulcio's extensions by the last numbers of their object identifiers."""
+    texts = {}
+    for extension in leaf.extensions:
+        prefix, _, number = extension.oid.dotted_string.rpartition(".")
+        if prefix == _FULCIO and isinstance(extension.value, x509.UnrecognizedExtension):
+            texts[int(number)] = _read_text(int(number), extension.value.value)
+    return texts
+
+
+def _read_issuer(texts: Mapping[int, str]) -> str:
+    """Return who identified the signer; ``""`` if the certificate does not state it."""
+    return texts.get(_ISSUER) or texts.get(_OLD_ISSUER) or ""
 
 
 def _read_text(number: int, value: bytes) -> str:
@@ -117,10 +154,7 @@ def _utf8_string(der: bytes) -> bytes:
 
 def _read_subject(leaf: x509.Certificate) -> tuple[str, SubjectType]:
     """Return the only alternative name of the subject."""
-    try:
-        names = list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except x509.ExtensionNotFound:
-        names = []
+    names = _alternative_names(leaf)
     if len(names) != 1:
         raise SignatureError(f"the certificate identifies {len(names)} signers instead of one")
     name = names[0]
@@ -133,6 +167,13 @@ def _read_subject(leaf: x509.Certificate) -> tuple[str, SubjectType]:
     raise SignatureError(
         f"the certificate identifies its signer by an unknown kind of name ({type(name).__name__})"
     )
+
+
+def _alternative_names(leaf: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []
 
 
 def _checked(subject: str) -> str:

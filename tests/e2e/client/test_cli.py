@@ -87,7 +87,7 @@ def test_failures(cli: Cli, busybox: str, registry: Registry) -> None:
     no_text = cli("images", "name==\udcff")
     assert (no_text.returncode, no_text.stderr.count("\n")) == (2, 1)
     assert cli("pull", "--platform", "linux/s390x", busybox).returncode == 3
-    not_pulled = cli("run", "never/pulled")
+    not_pulled = cli("run", "--pull", "never", "never/pulled")
     assert not_pulled.returncode == 125
     assert "Pull it" in not_pulled.stderr
     cli("pull", "-q", busybox)

@@ -63,7 +63,7 @@ def test_run_ends_with_the_container_s_code(cli: Cli, busybox: str) -> None:
 
 def test_failures_of_ours(cli: Cli, busybox: str) -> None:
     for args, code in (
-        (("run", "never/pulled"), 125),
+        (("run", "--pull", "never", "never/pulled"), 125),
         (("run", busybox, "nosuch"), 127),
         (("run", busybox, "/nosuch"), 127),
         (("run", busybox, "/etc/passwd"), 126),

@@ -17,7 +17,7 @@ def test_the_policy_on_the_page_loads(tmp_path: Path) -> None:
     text = next(t for t in re.findall(r"```toml\n(.*?)```", PAGE, re.S) if "[[rule]]" in t)
     for name in re.findall(r'"(\w+\.pub)"', text):
         (tmp_path / name).write_text(KeyPair.generate().public.to_pem())
-    (tmp_path / "trusted_root.json").write_bytes(World().trusted_root().json)
+    (tmp_path / "trusted_root.json").write_bytes(World().trusted_root_json())
     path = tmp_path / "policy.toml"
     path.write_text(text)
     rules = Policy.load(path).rules
