@@ -5,6 +5,7 @@ Without the servers, which Go builds, these tests skip.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from containerd_lite.images.signatures.sign import SignatureForm
 from containerd_lite.oci.manifest import Manifest, parse
 from containerd_lite.oci.reference import Reference
 from containerd_lite.trust import (
+    ContainersPolicy,
     Identity,
     Policy,
     RequiredAttestation,
@@ -33,7 +35,7 @@ from containerd_lite.trust import (
     TrustRoot,
     Verdict,
 )
-from tests.harness import Unavailable, debian, images, signing, sigstore_python
+from tests.harness import Unavailable, debian, images, signing, sigstore_python, skopeo
 from tests.harness.cosign import PROGRAMS, Cosign
 from tests.harness.keypairs import KeyPair
 from tests.harness.registry import Registry
@@ -212,6 +214,37 @@ def test_cosign_verifies_what_is_signed_without_a_key(
     demands = {"attestations": [wanted], "annotations": {"a": "b"}, "log": rekor is not None}
     verdict = verify(sigstore, ref, identity, **demands)
     assert len(verdict.signatures[0].log_indexes) == (rekor is not None)
+
+
+@pytest.mark.parametrize("by_skopeo", [True, False])
+def test_a_policy_of_skopeo(
+    registry: Registry, ref: str, sigstore: Sigstore, by_skopeo: bool, tmp_path: Path
+) -> None:
+    """What skopeo signs, we verify by its policy, and the reverse."""
+    pytest.importorskip("yaml")
+    signer, name = sigstore.issuer.email(), f"{registry.host}/keyless/app:1"
+    if by_skopeo:
+        fulcio, rekor = sigstore.fulcio_url, sigstore.rekor_v1_url
+        skopeo.sign_keyless(name, signer, fulcio=fulcio, rekor=rekor)
+    else:
+        services = services_of(sigstore, 1, timestamps=True)
+        own = services.certify(sigstore.fulcio_url, signer.token.read_text())
+        NOWHERE.sign(name, own, form="tag", services=services)
+    (tmp_path / "a.yaml").write_text("default-docker: {use-sigstore-attachments: true}")
+    keys = {"authority": sigstore.keys.fulcio.path, "log": sigstore.keys.rekor_v1.public}
+    for who, accepted in ((signer, True), (replace(signer, subject="other@example.test"), False)):
+        wanted = skopeo.signed_as(who, **keys)
+        assert skopeo.verify(name, wanted).ok == accepted
+        path = tmp_path / "policy.json"
+        path.write_text(json.dumps({"default": [wanted]}))
+        rules = ContainersPolicy.load(path, tmp_path)
+        if accepted:
+            (signature,) = NOWHERE.verify_signatures(name, rules).signatures
+            assert signature.identity is not None
+            assert signature.identity.emails == (signer.subject,)
+        else:
+            with pytest.raises(Untrusted, match="not for"):
+                NOWHERE.verify_signatures(name, rules)
 
 
 @pytest.mark.parametrize("form", ["tag", "referrer"])
