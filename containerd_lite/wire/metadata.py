@@ -53,6 +53,9 @@ _PERCENT_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 OF_CONNECTIONS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
+#: The characters of the names and of the values of metadata.
+_NAME_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789_-."
+_PRINTABLE = bytes(range(0x20, 0x7F))
 _UNITS = ((1, b"S"), (60, b"M"), (3600, b"H"))
 #: Maximum timeout in seconds: 8 digits of the largest unit. Longer timeouts are reduced to this
 #: maximum.
@@ -127,7 +130,7 @@ def encode_metadata(metadata: Metadata) -> Headers:
             fields.append((key, b64encode(raw).rstrip(b"=")))
             continue
         text = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
-        if any(byte < 0x20 or byte > 0x7E for byte in text):
+        if text.translate(None, _PRINTABLE):
             raise InvalidArgument(f"the value of metadata field {name!r} is not printable ASCII")
         if text != text.strip():
             raise InvalidArgument(
@@ -138,7 +141,7 @@ def encode_metadata(metadata: Metadata) -> Headers:
 
 
 def _is_valid_name(key: bytes) -> bool:
-    return bool(key) and all(chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789_-." for byte in key)
+    return bool(key) and not key.translate(None, _NAME_CHARACTERS)
 
 
 def decode_metadata(fields: Iterable[tuple[bytes, bytes]]) -> Metadata:
