@@ -27,7 +27,7 @@ from ..progress import ProgressCallback, ProgressEvent
 from ..records import replace
 from ..registry.credentials import Credentials, CredentialSource, default_credentials
 from ..registry.hosts import TlsFiles
-from ..registry.hosts_file import HOSTS_DIRS, find_hosts
+from ..registry.hosts_file import HOSTS_DIRS
 from ..registry.registry import Registry, StrPath
 from ..store.write_locks import write_lock
 
@@ -179,8 +179,6 @@ class RegistryResolver:
         progress: ProgressCallback | None = None,
         cache: package.HostCache | None = None,
     ) -> None:
-        self._plain_http = plain_http
-        self._hosts_dirs = hosts_dirs
         self._connections = limits.parallel("connections", connections)
         limits.rate("max_rate", max_rate, least=1)
         self._new = partial(
@@ -231,8 +229,7 @@ class RegistryResolver:
             InvalidArgument: ``ref`` is not a valid reference.
         """
         reference = Reference.parse(ref)
-        hosts = find_hosts(reference.host, self._hosts_dirs, self._plain_http)
-        return RegistryPusher(self._registry(reference.host), reference, has_mirrors=len(hosts) > 1)
+        return RegistryPusher(self._registry(reference.host), reference)
 
     def close(self) -> None:
         """Close the idle connections, or leave them to the cache."""
@@ -316,12 +313,9 @@ class RegistryPusher:
       asks for a mount of the blob instead of the check. Once a mount has failed, it checks first.
     """
 
-    def __init__(
-        self, registry: Registry, reference: Reference, *, has_mirrors: bool = False
-    ) -> None:
+    def __init__(self, registry: Registry, reference: Reference) -> None:
         self._registry = registry
         self._reference = reference
-        self._has_mirrors = has_mirrors
         #: The number of blobs that the registry has lacked since it last had a blob.
         self._misses = 0
         #: Whether the registry has mounted all blobs that it was asked to mount.
@@ -402,7 +396,7 @@ class RegistryPusher:
 
         With mirrors, the result is false, because a mirror could answer.
         """
-        if self._has_mirrors:
+        if self._registry.has_mirrors:
             return False
         query = replace(destination, tag="", digest=subject.digest)
         try:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -77,7 +78,7 @@ class Host:
     realm_hosts: frozenset[str] = frozenset()
     dial_timeout: float | None = None
 
-    @property
+    @cached_property
     def is_mirror(self) -> bool:
         """Whether this host is a mirror, which does not get the registry's credentials."""
         names = {self.namespace}
@@ -101,7 +102,7 @@ class Host:
 
         The URL has the query parameter ``ns`` if the host is a mirror: see ``with_namespace``.
         """
-        url = self.base.join(f"{self.base.target}{path}").with_query(query or {})
+        url = self.base.below(path).with_query(query or {})
         return self.with_namespace(url)
 
     def with_namespace(self, url: Url) -> Url:

@@ -96,6 +96,9 @@ class Registry:
         network: Finds out how private a host's addresses are. Tests replace it.
         sleep: A function that waits for a number of seconds. Tests replace it.
 
+    Attributes:
+        has_mirrors: Whether ``hosts.toml`` names further hosts for the registry's content.
+
     Raises:
         InvalidArgument: ``host`` is not the host of a registry, or a configuration file cannot be
             used.
@@ -131,6 +134,7 @@ class Registry:
         if tls is not None and plain_http is None:
             plain_http = False
         *mirrors, own = find_hosts(host, hosts_dirs, plain_http)
+        self.has_mirrors = bool(mirrors)
         if tls is not None:
             own = replace(own, tls=own.tls.joined(tls))
         self._bounds = Bounds(
