@@ -50,9 +50,12 @@ class Row:
 
 
 FASTEST = "the faster peer"
-OURS, BARE = "containerd_lite", "bare socket"
+OURS, BARE_SOCKET = "containerd_lite", "bare socket"
 #: The least that Python code can do: see ``images_bare``.
-BARE_FETCH = "urllib3 and grpcio"
+BARE = "urllib3 and grpcio"
+#: The one call that Go makes, without what else a pull by the daemon promises.
+BARE_TRANSFER = "the Transfer call alone"
+_FLOORS = (BARE_SOCKET, BARE, BARE_TRANSFER)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def _unary(place: Place) -> Iterator[Row]:
     address = place.bench.daemon.address
     ours = Child("benchmarks.unary:one_thread", "ours", address)
     bare = Child("benchmarks.unary:one_thread", "bare", address)
-    peers = {"Go client": place.go("version", _CALLS), BARE: bare}
+    peers = {"Go client": place.go("version", _CALLS), BARE_SOCKET: bare}
     yield Row({OURS: ours, **peers}, {"Go client": 1.0})
 
 
@@ -144,7 +147,7 @@ def _fetch(place: Place) -> Iterator[Row]:
     contenders = {
         OURS: place.ours("images_ours:fetch", ref),
         "Go client": place.go("fetch", ref),
-        BARE_FETCH: place.ours("images_bare:fetch", ref),
+        BARE: place.ours("images_bare:fetch", ref),
     }
     yield Row(contenders, {"Go client": place.goal(0.85, 0.9)}, place.bench.clear)
 
@@ -196,7 +199,10 @@ def _daemon_again(place: Place) -> Iterator[Row]:
     ref = place.bench.ref
     with place.bench.filled(place.go("transfer", ref)):
         ours = place.ours("images_ours:pull_by_daemon", ref)
-        peers = {"Go, by the daemon": place.go("transfer", ref)}
+        peers = {
+            "Go, by the daemon": place.go("transfer", ref),
+            BARE_TRANSFER: place.ours("images_ours:transfer", ref),
+        }
         yield Row({OURS: ours, **peers}, {"Go, by the daemon": 1.2})
 
 
@@ -209,6 +215,7 @@ def _push(place: Place) -> Iterator[Row]:
         contenders = {
             OURS: place.ours("images_ours:push", bench.ref, host),
             "Go client": place.go("push", bench.ref, host),
+            BARE: place.ours("images_bare:push", bench.ref, host),
         }
         yield Row(contenders, {"Go client": place.goal(1.0, 0.85)})
 
@@ -241,7 +248,7 @@ def _measure(name: str, row: Row, rounds: int, runs: int) -> None:
             found = _pairs(samples[OURS], samples[peer])
             pairs[peer] += found
             ratios[peer].append(statistics.median(found))
-        fastest.append(max(ratios[peer][-1] for peer in ratios if peer != BARE))
+        fastest.append(max(ratios[peer][-1] for peer in ratios if peer not in _FLOORS))
         for who, sample in samples.items():
             wall, cpu = sample.median * 1e6, sample.median_cpu * 1e6
             print(f"    {who:20}{wall:14.5g} us, CPU {cpu:.5g} us")

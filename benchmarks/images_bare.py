@@ -10,7 +10,9 @@ import json
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import count
 from typing import Any
+from urllib.parse import urlencode
 
 import grpc
 import urllib3
@@ -38,6 +40,12 @@ def fetch(address: str, namespace: str, ref: str) -> Run:
 def pull(address: str, namespace: str, ref: str) -> Run:
     """Fetch two layers at a time: with four, the layer to unpack next arrives later."""
     return _Bare(address, namespace, ref, 2).pull
+
+
+def push(address: str, namespace: str, name: str, host: str) -> Run:
+    """Push the image ``name`` to a new repository each time, by mounts of its blobs."""
+    bare, numbers = _Bare(address, namespace, name, 4), count()
+    return lambda: bare.push(f"bare-{next(numbers)}")
 
 
 def unpack(address: str, namespace: str, ref: str) -> Run:
@@ -68,6 +76,25 @@ class _Bare:
     def unpack(self) -> Result:
         return self._pull_image(unpacks=True, fetches_first=True)
 
+    def push(self, repository: str) -> int:
+        """Ask for the name, mount the config and the layers, and name the manifest."""
+        record = self._call("images.v1.Images/Get", name=self._ref).image
+        body = self._read_content(record.target.digest, record.target.size)
+        manifest = json.loads(body)
+        base, source = f"/v2/{repository}", self._rest.rpartition(":")[0]
+        self._http.request("HEAD", f"{base}/manifests/v1")
+
+        def mount(blob: Json) -> None:
+            fields = {"mount": blob["digest"], "from": source}
+            self._http.request("POST", f"{base}/blobs/uploads/?{urlencode(fields)}")
+
+        with ThreadPoolExecutor(self._workers) as pool:
+            list(pool.map(mount, [manifest["config"], *manifest["layers"]]))
+        named = {"Content-Type": OCI_MANIFEST}
+        response = self._http.request("PUT", f"{base}/manifests/v1", body=body, headers=named)
+        assert response.status == 201, response.data
+        return 1
+
     # ---- the daemon ------------------------------------------------------------------------
 
     def _call(self, path: str, **fields: object) -> Any:
@@ -78,6 +105,16 @@ class _Bare:
             response_deserializer=method.response.FromString,
         )
         return call(method.request(**fields), metadata=self._metadata)
+
+    def _read_content(self, digest: str, size: int) -> bytes:
+        method = _method("content.v1.Content/Read")
+        read = self._channel.unary_stream(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        request = method.request(digest=digest, size=size)
+        return b"".join(part.data for part in read(request, metadata=self._metadata[:1]))
 
     def _write(self, blob: Json, data: Iterator[bytes], labels: Json) -> None:
         method = _method("content.v1.Content/Write")

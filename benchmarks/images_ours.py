@@ -10,6 +10,13 @@ from pathlib import Path
 
 from benchmarks.measure import Result, Run, timed
 from containerd_lite import Client, Layout
+from containerd_lite.oci import platform
+from containerd_lite.services.transfer_types import (
+    ImageStore,
+    OCIRegistry,
+    TransferResolver,
+    UnpackConfiguration,
+)
 
 
 def _once(work: Callable[[], object]) -> Run:
@@ -35,6 +42,15 @@ def fetch(address: str, namespace: str, ref: str) -> Run:
 def pull_by_daemon(address: str, namespace: str, ref: str) -> Run:
     client = Client(address, namespace=namespace)
     return _once(lambda: client.pull(ref, via="daemon"))
+
+
+def transfer(address: str, namespace: str, ref: str) -> Run:
+    """Only the call that pulls, as Go's client makes it: no lease, no progress, no checks."""
+    client = Client(address, namespace=namespace)
+    source = OCIRegistry(ref, TransferResolver(default_scheme="http"))
+    own = platform.default()
+    store = ImageStore(ref, platforms=(own,), unpacks=(UnpackConfiguration(own, "overlayfs"),))
+    return _once(lambda: client.transfer_service.transfer(source, store))
 
 
 def push(address: str, namespace: str, name: str, host: str) -> Run:
