@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..errors import Cancelled
@@ -103,6 +104,28 @@ class Job:
         finally:
             # ``raise`` can set the context to a cancellation. The failure has another cause.
             failure.__context__ = context
+
+
+@contextmanager
+def beside(work: Callable[[], object], job: Job) -> Iterator[None]:
+    """Call ``work`` in a thread while the block runs, and wait for its end after the block.
+
+    An error in the block stops the thread. An error of ``work`` is raised after the block.
+    """
+
+    def run() -> None:
+        with job.stop.watching():
+            work()
+
+    with Workers(1, "containerd-lite-beside") as pool:
+        try:
+            task = pool.submit(run)
+            yield
+            result_when_done(task)
+        except BaseException as error:
+            job.fail(error)
+            job.blame(error)
+            raise
 
 
 def side_by_side(work: Callable[[_T], object], items: Iterable[_T], job: Job, workers: int) -> None:

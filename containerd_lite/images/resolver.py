@@ -407,6 +407,13 @@ class RegistryPusher:
             return False
         return any(referrer.digest == destination.digest for referrer in found)
 
+    def look_up_name(self) -> None:
+        """Ask the registry what the reference refers to. Each push needs the answer.
+
+        A push calls this method while it reads what it will push.
+        """
+        self._find_old()
+
     def _find_old(self) -> str:
         """Return the digest that the reference had before this push, ``""`` for none."""
         with self._lock:

@@ -19,7 +19,7 @@ from ..concurrency import Gate
 from ..gc_labels import source_key
 from ..image import expect_named, name_and_target
 from ..image_backend import ImageBackend
-from ..job import Job
+from ..job import Job, beside
 from ..names import name_of, parse_name
 from ..platforms import Platforms
 from ..resolver import Pusher, PushResolver, using
@@ -125,7 +125,8 @@ def push(
     contents = _StoreContents(store, parse_name(name), job)
     choice = Choice(name, platforms, sparse)
     gate = Gate(job, max_concurrent_uploads)
-    plan = Planner(contents, choice, job, workers=gate.workers).plan(target)
+    with beside(getattr(pusher, "look_up_name", lambda: None), job):
+        plan = Planner(contents, choice, job, workers=gate.workers).plan(target)
     Delivery(contents, pusher, job, gate=gate, chunk_size=chunk_size).run(name, plan, before_name)
     return plan.root
 
@@ -149,6 +150,10 @@ class _StoreContents:
         self._job = job
         self._target = target
         self._labels: dict[str, Mapping[str, str]] = {}
+        #: Documents that were read, of up to ``MAX_DOCUMENT`` bytes together. Each is read for the
+        #: plan, and again when it is pushed.
+        self._documents: dict[str, bytes] = {}
+        self._room = MAX_DOCUMENT
 
     def missing(self, contents: Sequence[Descriptor]) -> set[str]:
         """Return the digests of missing content, and record the labels of the other content."""
@@ -160,7 +165,13 @@ class _StoreContents:
         """Return the content of a manifest or index; see ``Contents.read``."""
         if document.data is not None:
             return document.data
-        return read_blob(self._store, document, MAX_DOCUMENT)
+        body = self._documents.get(document.digest)
+        if body is None:
+            body = read_blob(self._store, document, MAX_DOCUMENT)
+            if len(body) <= self._room:
+                self._documents[document.digest] = body
+                self._room -= len(body)
+        return body
 
     def open_at(self, blob: Descriptor, offset: int) -> BinaryIO:
         """Return a blob as a file that begins at ``offset``; see ``Contents.open_at``."""
