@@ -178,6 +178,8 @@ class Redactor:
 
         A causing error of another library is detached if it contains a secret.
         """
+        if not self._forms:
+            return
         seen: set[int] = set()
         remaining = [error]
         while remaining:

@@ -61,9 +61,9 @@ def export_archive(backend: ImageBackend, request: ExportRequest, via: Via) -> N
     if via == "auto" and any(isinstance(source, Descriptor) for source in request.images):
         via = "client"  # the daemon exports images only by name
     by_daemon = is_for_daemon(backend, via, without=request.without)
-    with LoggedStep(_LOGGER, "export images"), backend.keeping():
+    with LoggedStep(_LOGGER, "export images"):
         if by_daemon:
-            with falling_back(via):
+            with falling_back(via), backend.keeping():
                 return _export_by_daemon(backend, request)
         _export_here(backend, request, Job(request.progress))
 

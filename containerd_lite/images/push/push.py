@@ -43,11 +43,7 @@ def push_image(backend: ImageBackend, request: PushRequest, via: Via) -> Descrip
         with falling_back(via):
             return _push_by_daemon(backend, request)
     job, step = Job(request.progress), LoggedStep(_LOGGER, "push %s", request.ref)
-    with (
-        step,
-        backend.keeping(),
-        using(request.resolver, backend.host_caches, job.report_event) as registries,
-    ):
+    with step, using(request.resolver, backend.host_caches, job.report_event) as registries:
         return push(
             backend.store,
             registries.pusher(request.ref),
