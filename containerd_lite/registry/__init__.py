@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .signature_repository import verify_reference as verify_reference
     from .upload import Outcome as Outcome
     from .upload import Upload as Upload
-    from .upload import push_scope as push_scope
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -26,6 +25,6 @@ __getattr__, __dir__ = lazy_names(
         "listing": ["delete_content", "list_catalog", "list_tags"],
         "referrers": ["delete_manifest", "find_referrers", "push_manifest"],
         "signature_repository": ["verify_reference"],
-        "upload": ["Outcome", "Upload", "push_scope"],
+        "upload": ["Outcome", "Upload"],
     },
 )

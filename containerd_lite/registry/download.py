@@ -35,7 +35,7 @@ from .http import Response
 from .http_errors import naming
 from .pace import TransferRate
 from .parts import PART, PartsReader
-from .session import ApiRequest, Session, TransferRetries
+from .session import ApiRequest, Session, TransferRetries, pull_scope
 
 _ACCEPT = ", ".join((*media_types.ACCEPTED, "*/*"))
 #: Largest number of a descriptor's URLs that are tried. The image's author could list any number.
@@ -49,11 +49,6 @@ _Result = TypeVar("_Result")
 #: deadline. If all hosts shared one deadline, two mirrors that do not answer would leave no time
 #: for the registry.
 NewDeadline = Callable[[], Deadline]
-
-
-def pull_scope(repository: str) -> str:
-    """Return the scope that a token needs for a pull from ``repository``."""
-    return f"repository:{repository}:pull"
 
 
 def resolve(hosts: Failover, reference: Reference, new_deadline: NewDeadline) -> Descriptor:

@@ -16,12 +16,11 @@ from ..oci.document import MAX_DOCUMENT, Document
 from ..oci.reference import Reference
 from ..records import record, replace
 from .destinations import Url
-from .download import pull_scope
 from .failover import Failover
 from .hosts import PULL, RESOLVE
 from .http import Response
 from .http_errors import MAX_ERROR, naming
-from .session import ApiRequest, Session
+from .session import ApiRequest, Session, pull_scope
 
 #: Largest number of pages of one list. A list with more pages counts as endless (oras-go #1215).
 MAX_PAGES = 10_000

@@ -21,13 +21,12 @@ from ..oci.reference import Reference
 from ..records import replace
 from . import responses
 from .destinations import Url
-from .download import NewDeadline, pull_scope
+from .download import NewDeadline
 from .failover import Failover
 from .hosts import PULL, REFERRERS
 from .http import Response
 from .listing import ListLimits, delete_content, next_page
-from .session import ApiRequest, Session
-from .upload import push_scope
+from .session import ApiRequest, Session, pull_scope, push_scope
 
 #: Largest number of referrers of one manifest. A longer list counts as an attack (CVE-2023-46737).
 MAX_REFERRERS = 10_000

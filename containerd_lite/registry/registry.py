@@ -34,7 +34,7 @@ from .pace import BandwidthLimit, TransferRate
 from .parts import PartsReader
 from .proxies import Proxies
 from .realms import parse_realm_hosts
-from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries
+from .session import MAX_FAILURES, MAX_TRIES, Report, Session, TransferRetries, push_scope
 from .tls_contexts import ProxyContexts, file_versions
 
 if TYPE_CHECKING:
@@ -388,7 +388,7 @@ class Registry:
         self._check(reference)
         with naming(f"find {reference}"):
             session = self._hosts.sessions_with(PUSH)[0]
-            scope = package.push_scope(reference.repository)
+            scope = push_scope(reference.repository)
             return fetch.head_manifest(session, reference, scope, self._deadline(deadline))
 
     def push_manifest(

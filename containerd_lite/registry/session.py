@@ -92,6 +92,16 @@ class ApiRequest:
     rate: TransferRate | None = None
 
 
+def pull_scope(repository: str) -> str:
+    """Return the scope that a token needs for a pull from ``repository``."""
+    return f"repository:{repository}:pull"
+
+
+def push_scope(repository: str) -> str:
+    """Return the scope that a token needs for a push to ``repository``."""
+    return f"repository:{repository}:pull,push"
+
+
 class Session:
     """Sends requests to one host of a registry. Thread-safe.
 

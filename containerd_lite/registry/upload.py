@@ -31,10 +31,17 @@ from ..oci.reference import Reference
 from ..progress import ProgressCallback, ProgressEvent
 from . import responses
 from .destinations import Url
-from .download import pull_scope
 from .http import Body, Response
 from .openers import LocalFault, Opener, local_faults, open_content, read_content
-from .session import MAX_TRIES, ApiRequest, Session, TransferRetries, location_of
+from .session import (
+    MAX_TRIES,
+    ApiRequest,
+    Session,
+    TransferRetries,
+    location_of,
+    pull_scope,
+    push_scope,
+)
 
 #: Largest number of bytes that are read from the content at a time.
 _PIECE = 1 << 20
@@ -54,11 +61,6 @@ class Outcome(Enum):
     EXISTS = "exists"
     MOUNTED = "mounted"
     UPLOADED = "uploaded"
-
-
-def push_scope(repository: str) -> str:
-    """Return the scope that a token needs for a push to ``repository``."""
-    return f"repository:{repository}:pull,push"
 
 
 class _OffsetMismatch(RegistryError):
