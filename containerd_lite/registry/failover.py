@@ -31,6 +31,11 @@ class Failover:
         """The session with the registry itself, which is last in the order."""
         return self._sessions[-1]
 
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether there are other hosts than the registry itself."""
+        return len(self._sessions) > 1
+
     def sessions_with(self, *capabilities: str) -> list[Session]:
         """Return the sessions of the hosts that have at least one of these capabilities.
 

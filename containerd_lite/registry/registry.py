@@ -96,9 +96,6 @@ class Registry:
         network: Finds out how private a host's addresses are. Tests replace it.
         sleep: A function that waits for a number of seconds. Tests replace it.
 
-    Attributes:
-        has_mirrors: Whether ``hosts.toml`` names further hosts for the registry's content.
-
     Raises:
         InvalidArgument: ``host`` is not the host of a registry, or a configuration file cannot be
             used.
@@ -134,7 +131,6 @@ class Registry:
         if tls is not None and plain_http is None:
             plain_http = False
         *mirrors, own = find_hosts(host, hosts_dirs, plain_http)
-        self.has_mirrors = bool(mirrors)
         if tls is not None:
             own = replace(own, tls=own.tls.joined(tls))
         self._bounds = Bounds(
@@ -170,6 +166,11 @@ class Registry:
     def host(self) -> str:
         """The registry's name as it appears in references (``docker.io``)."""
         return self._namespace
+
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether ``hosts.toml`` names further hosts for the registry's content."""
+        return self._hosts.has_mirrors
 
     @property
     def warnings(self) -> tuple[str, ...]:
