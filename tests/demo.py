@@ -253,7 +253,7 @@ def main() -> int:
         return end(f"The demo needs a program that this machine cannot have:\n{reason}", 1)
     except ContainerdError as error:
         return end(f"{type(error).__name__}: {error}", 1)
-    return 0
+    return end("", 0)
 
 
 def end(message: str, code: int) -> int:
@@ -261,7 +261,8 @@ def end(message: str, code: int) -> int:
     for number in SIGNALS:  # the interpreter runs no handlers while it exits
         signal.signal(number, signal.SIG_IGN)
     try:
-        say(f"\n{message}")
+        if message:
+            say(f"\n{message}")
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
