@@ -171,7 +171,7 @@ class _Case:
         if self.rule.form == "tag" and (candidate.is_bundle or not candidate.is_in_tag):
             return []
         try:
-            claims = _read(candidate, self._subject.digest)
+            claims = _read(candidate, self._subject.digest, as_skopeo=self.rule.form == "tag")
         except ContainerdError as error:
             return [error.message]
         return [why for claim in claims for why in self._look_at_claim(candidate, claim)]
@@ -338,7 +338,7 @@ def _states(text: str, own: Reference, wanted: NameRule) -> bool:
     return stated == own or (wanted == "exact" and bool(own.digest) and stated.name == own.name)
 
 
-def _read(candidate: Candidate, digest: str) -> list[_Claim]:
+def _read(candidate: Candidate, digest: str, *, as_skopeo: bool) -> list[_Claim]:
     """Return what a candidate says, one claim for each of its signatures.
 
     Raises:
@@ -358,7 +358,7 @@ def _read(candidate: Candidate, digest: str) -> list[_Claim]:
         # cosign's timestamps in this form are of the whole envelope.
         return _claims_of_envelope(envelope, material, digest, "sha256", stamped=candidate.body)
     signature = from_base64(candidate.annotations.get(SIGNATURE), "its signature")
-    payload = SimpleSigning.parse(candidate.body)
+    payload = SimpleSigning.parse(candidate.body, as_skopeo=as_skopeo)
     if payload.digest != digest:
         raise SignatureError(f"it signs {payload.digest}")
     signed = SignedContent(signature, candidate.body, "sha256")

@@ -16,6 +16,8 @@ from ..records import record
 PAYLOAD_TYPE = "cosign container image signature"
 #: The maximum size of a payload in bytes.
 MAX_PAYLOAD = 1 << 20
+#: skopeo's timestamps are 64-bit numbers.
+_MAX_TIME = 1 << 63
 _FIELDS = ("critical", "optional")
 _CRITICAL_FIELDS = ("identity", "image", "type")
 
@@ -37,11 +39,17 @@ class SimpleSigning:
     annotations: Mapping[str, str]
 
     @classmethod
-    def parse(cls, body: bytes) -> SimpleSigning:
+    def parse(cls, body: bytes, *, as_skopeo: bool = False) -> SimpleSigning:
         """Parse a payload.
 
         As skopeo, this method refuses unknown fields, because the signer can want every reader to
         understand them. Only ``optional`` can have any fields.
+
+        Args:
+            body: The payload.
+            as_skopeo: Whether to refuse two fields of ``optional`` with other types than skopeo
+                writes: ``creator`` must be a text, and ``timestamp`` a whole number. cosign writes
+                texts for all annotations.
 
         Raises:
             InvalidArgument: ``body`` is not a payload.
@@ -56,6 +64,8 @@ class SimpleSigning:
         image = _inner(critical, "image", ("docker-manifest-digest",))
         identity = _inner(critical, "identity", ("docker-reference",))
         optional = document.document("optional")
+        if optional is not None and as_skopeo:
+            _check_optional(optional)
         return cls(
             digests.validate(image.text("docker-manifest-digest", None), image.what),
             identity.text("docker-reference"),
@@ -65,6 +75,16 @@ class SimpleSigning:
                 if isinstance(value, str)
             },
         )
+
+
+def _check_optional(optional: Document) -> None:
+    optional.text("creator")
+    time = optional.fields.get("timestamp")
+    if isinstance(time, float) and time.is_integer():
+        time = int(time)
+    if time is None or (type(time) is int and -_MAX_TIME <= time < _MAX_TIME):
+        return
+    raise InvalidArgument(f"{optional.what}: the timestamp is not a whole number")
 
 
 def _inner(document: Document, name: str, fields: tuple[str, ...]) -> Document:

@@ -26,6 +26,7 @@ from ..trust_root import MEDIA_TYPES, Authority, Period, TrustRoot
 _MAX_KEY = 64 << 10
 #: The maximum size of the certificates of authorities in bytes. Those of a system have 300 KiB.
 _MAX_CERTIFICATES = 1 << 20
+_BEGIN = b"-----BEGIN "
 _KEYS = ("keyPath", "keyPaths", "keyData", "keyDatas")
 _LOG_KEYS = (
     "rekorPublicKeyPath",
@@ -112,11 +113,17 @@ class Requirement:
 
 def _load_key(source: str | bytes) -> PublicKey:
     if isinstance(source, bytes):
-        return PublicKey.from_pem(source)
+        return PublicKey.from_pem(_first_block(source))
     try:
-        return PublicKey.from_pem(read_file(source, "the key", MAX_KEY_FILE))
+        return PublicKey.from_pem(_first_block(read_file(source, "the key", MAX_KEY_FILE)))
     except InvalidArgument as error:
         raise InvalidArgument(f"{source}: {error.message}") from None
+
+
+def _first_block(pem: bytes) -> bytes:
+    """Return the first key of a file, as skopeo does; further keys do not count."""
+    found = pem.find(_BEGIN)
+    return pem[: pem.find(_BEGIN, found + 1)] if pem.count(_BEGIN) > 1 else pem
 
 
 def _load_certificates(source: str | bytes) -> Sequence[bytes]:

@@ -30,8 +30,12 @@ ACCEPT, REJECT = {"type": "insecureAcceptAnything"}, {"type": "reject"}
 VENDOR = "vendor.example/app/image"
 
 
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 def data(key: KeyPair) -> str:
-    return base64.b64encode(key.public.to_pem().encode()).decode()
+    return encoded(key.public.to_pem())
 
 
 def signed(identity: Json | str | None = None, key: KeyPair = KEY, **more: Any) -> Json:

@@ -34,7 +34,7 @@ from tests.harness.images import Json
 from tests.harness.registry import Registry
 from tests.harness.transparency import TIME, RekorLog, SigningKey, Verifier
 
-from .containers import ONE, Case, payload, policy, promised, push
+from .containers import ONE, Case, encoded, payload, policy, promised, push
 
 pytest.importorskip("yaml")
 pytestmark = [
@@ -64,10 +64,6 @@ def case(tmp_path: Path) -> Case:
 
 def pem(*ders: bytes) -> str:
     return "".join(Verifier(der, "CERTIFICATE", "").pem.decode() for der in ders)
-
-
-def encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 @dataclass(frozen=True)

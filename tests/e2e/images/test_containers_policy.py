@@ -29,6 +29,7 @@ from .containers import (
     VENDOR,
     Case,
     data,
+    encoded,
     payload,
     policy,
     promised,
@@ -140,6 +141,16 @@ PAYLOADS: dict[str, Callable[[str], bytes]] = {
     "another digest": lambda ref: payload(BOTH.digest, ref),
     "another field": lambda ref: payload(ONE.digest, ref, more=1),
     "annotations": lambda ref: payload(ONE.digest, ref).replace(b"null", b'{"a": "b", "n": [1]}'),
+    "creator and time": lambda ref: payload(ONE.digest, ref).replace(
+        b"null", b'{"creator": "skopeo 1", "timestamp": 1700000000}'
+    ),
+    "a round time": lambda ref: payload(ONE.digest, ref).replace(b"null", b'{"timestamp": 1e9}'),
+    "a broken time": lambda ref: payload(ONE.digest, ref).replace(b"null", b'{"timestamp": 1.5}'),
+    "a text as time": lambda ref: payload(ONE.digest, ref).replace(b"null", b'{"timestamp": "1"}'),
+    "a true time": lambda ref: payload(ONE.digest, ref).replace(b"null", b'{"timestamp": true}'),
+    "no time": lambda ref: payload(ONE.digest, ref).replace(b"null", b'{"timestamp": null}'),
+    "a huge time": lambda ref: payload(ONE.digest, ref).replace(b"null", b'{"timestamp": 1e300}'),
+    "a number as creator": lambda ref: payload(ONE.digest, ref).replace(b"null", b'{"creator": 1}'),
     "no optional": lambda ref: encode(
         {"critical": json.loads(payload(ONE.digest, ref))["critical"]}
     ),
@@ -161,7 +172,8 @@ def test_payloads(case: Case, registry: Registry, kind: str) -> None:
     repository = f"containers/payload-{kind.replace(' ', '-')}"
     ref = f"{registry.host}/{repository}:1"
     push(registry, repository, signatures.layer(PAYLOADS[kind](ref), KEY))
-    assert case.check(ref, policy(signed())) == (kind in ("good", "annotations"))
+    accepted = ("good", "annotations", "creator and time", "a round time", "no time")
+    assert case.check(ref, policy(signed())) == (kind in accepted)
 
 
 def test_requirements(case: Case, registry: Registry, tmp_path: Path) -> None:
@@ -191,6 +203,18 @@ def test_requirements(case: Case, registry: Registry, tmp_path: Path) -> None:
         "path": ([{**typed, "keyPath": paths[0]}], (False, True, True)),
         "paths": ([{**typed, "keyPaths": paths[::-1]}], (False, True, True)),
         "datas": ([{**typed, "keyDatas": [data(OTHER), data(KEY)]}], (False, True, True)),
+        "two keys in a file": (
+            [{**typed, "keyData": encoded(KEY.public.to_pem() + OTHER.public.to_pem())}],
+            (False, True, True),
+        ),
+        "another key first in the file": (
+            [{**typed, "keyData": encoded(OTHER.public.to_pem() + KEY.public.to_pem())}],
+            (False, False, True),
+        ),
+        "text before the key": (
+            [{**typed, "keyData": encoded("# the key\n" + KEY.public.to_pem())}],
+            (False, True, True),
+        ),
         "missing key": ([{**typed, "keyPath": str(tmp_path / "none")}], (False, False, False)),
         "broken key": ([{**typed, "keyData": "AAAA"}], (False, False, False)),
         "a missing key of two": (
