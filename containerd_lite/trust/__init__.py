@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .rules import Rule as Rule
     from .rules import SignedManifests as SignedManifests
     from .rules import StatedName as StatedName
+    from .search import MAX_READS as MAX_READS
     from .search import Repository as Repository
     from .search import is_signature_layer as is_signature_layer
     from .search import manifests_of as manifests_of
@@ -75,6 +76,7 @@ __getattr__, __dir__ = lazy_names(
             "StatedName",
         ],
         "search": [
+            "MAX_READS",
             "Repository",
             "is_signature_layer",
             "manifests_of",

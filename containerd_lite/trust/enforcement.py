@@ -13,6 +13,7 @@ from ..errors import (
     DataLoss,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
     SignatureError,
     SignaturesUnavailable,
     Untrusted,
@@ -23,7 +24,7 @@ from ..oci.reference import Reference
 from .judge import JudgedImage, judge_image
 from .policy import Policy
 from .rules import Rule
-from .search import Choose, Repository, manifests_of
+from .search import MAX_READS, Choose, Repository, manifests_of
 from .verdict import Verdict, distinct
 
 _LOGGER = logging.getLogger(__package__)
@@ -111,6 +112,7 @@ class _Watched:
     def __init__(self, repository: Repository, reference: Reference) -> None:
         self._repository = repository
         self._reference = reference
+        self._reads_left = MAX_READS
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -137,6 +139,9 @@ class _Watched:
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
         """Return content that matches its descriptor. Content can be missing or broken."""
         with self._reporting():
+            self._reads_left -= 1
+            if self._reads_left < 0:
+                raise ResourceExhausted(f"there are more than {MAX_READS} manifests and signatures")
             try:
                 return self._repository.read(descriptor, limit)
             except (DataLoss, InvalidArgument, NotFound) as error:

@@ -31,8 +31,11 @@ _BUNDLES = "application/vnd.dev.sigstore.bundle"
 MAX_MANIFESTS, MAX_LAYERS, MAX_CANDIDATES = 256, 1000, 1000
 #: The maximum size of a signature, and of an attestation, in bytes.
 MAX_BODY = 24 << 20
-#: The maximum number of bytes that are read for one image.
+#: The maximum number of bytes that are read for one manifest or index.
 _MAX_TOTAL = 256 << 20
+#: The maximum number of manifests and layers that are read for all platforms of an image, and for
+#: all images of an archive. Verifying as many signatures takes some seconds.
+MAX_READS = 20_000
 
 #: The maximum number of indexes in an image whose platforms are looked at.
 _MAX_INDEXES = 64

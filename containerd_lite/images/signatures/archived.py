@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ...errors import ResourceExhausted
 from ...oci.descriptor import Descriptor
 from ...oci.manifest import MAX_DEPTH, Index
 from ...oci.reference import Reference
 from ...store.documents import read_document
 from ...store.layout_names import COSIGN_KINDS, KIND
 from ...store.protocol import ContentStore, read_blob
-from ...trust import Verdict, is_signature_layer, reference_of
+from ...trust import MAX_READS, Verdict, is_signature_layer, reference_of
 from ..platforms import Platforms
 from .repositories import referrers_among
 from .verification import Guard
@@ -41,6 +42,7 @@ class ArchivedSignatures:
         self._entries = entries
         self._targets = targets
         self._sizes = sizes
+        self._reads_left = MAX_READS
         #: For each manifest and index: whether only signatures can be reached from it.
         self._only_signatures: dict[str, bool] = {}
         self._referrers: Mapping[str, Sequence[Descriptor]] | None = None
@@ -93,7 +95,14 @@ class ArchivedSignatures:
         return next(marked, None)
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
-        """Return content of the archive."""
+        """Return content of the archive.
+
+        Raises:
+            ResourceExhausted: The images have too many signatures altogether.
+        """
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            raise ResourceExhausted(f"the archive has more than {MAX_READS} signatures to read")
         return read_blob(self._store, descriptor, limit)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from containerd_lite import Layout
-from containerd_lite.errors import Unsigned
+from containerd_lite.errors import SignaturesUnavailable, Unsigned
 from containerd_lite.trust import Policy, Rule
 from tests.harness import images, signatures
 from tests.harness.images import Image, Json
@@ -66,6 +66,28 @@ def test_indexes_that_list_others_again_and_again(tmp_path: Path) -> None:
     assert seconds(tmp_path / "layout", archive, POLICY) < 5
     (found,) = Layout(tmp_path / "layout").list_images()
     assert found.target.digest == levels[-1].digest
+
+
+def test_many_names_with_many_signatures(tmp_path: Path) -> None:
+    """The signatures of all names together are bounded."""
+    wrong = signatures.layer(signatures.payload(IMAGE.digest), OTHER)
+    layers = [
+        ({**wrong[0], "annotations": {**wrong[0]["annotations"], "n": str(n)}}, wrong[1])
+        for n in range(500)
+    ]
+    signed = signatures.manifest([*layers, signatures.layer(signatures.payload(IMAGE.digest), KEY)])
+    entries = [
+        archives.named(image, f"{REPOSITORY}-{number}:{tag}")
+        for number in range(300)
+        for image, tag in ((IMAGE, "1"), (signed, TAG))
+    ]
+    archive = archives.oci(entries, IMAGE, signed)
+    start = time.process_time()
+    layout = Layout(tmp_path)
+    with pytest.raises(SignaturesUnavailable, match="more than 20000"):
+        layout.import_images(io.BytesIO(archive), policy=POLICY, all_platforms=True)
+    assert time.process_time() - start < 10
+    assert layout.list_images() == []
 
 
 def test_an_image_below_signatures(tmp_path: Path) -> None:
