@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .registry.credentials import Credentials as Credentials
     from .registry.registry import Registry as Registry
     from .runtime.container import Container as Container
+    from .runtime.container import DetachedContainer as DetachedContainer
     from .runtime.io import DEVNULL as DEVNULL
     from .runtime.io import INHERIT as INHERIT
     from .runtime.io import PIPE as PIPE
@@ -76,7 +77,9 @@ if TYPE_CHECKING:
     from .runtime.run import CompletedProcess as CompletedProcess
     from .runtime.spec.options import ContainerOptions as ContainerOptions
     from .runtime.spec.options import RunOptions as RunOptions
+    from .runtime.summary import ContainerSummary as ContainerSummary
     from .runtime.task import Task as Task
+    from .runtime.watch.started import ContainerState as ContainerState
     from .services.event_types import Gap as Gap
     from .services.filters import Filter as Filter
     from .services.snapshots import SnapshotKind as SnapshotKind
@@ -105,10 +108,13 @@ __all__ = [
     "ConnectionRefused",
     "Container",
     "ContainerOptions",
+    "ContainerState",
+    "ContainerSummary",
     "ContainerdError",
     "Credentials",
     "DataLoss",
     "DeadlineExceeded",
+    "DetachedContainer",
     "DiffIDMismatch",
     "DigestMismatch",
     "Exit",
@@ -174,7 +180,7 @@ __getattr__, __dir__ = lazy_names(
         "progress": ["ProgressEvent", "Stage"],
         "registry.credentials": ["Credentials"],
         "registry.registry": ["Registry"],
-        "runtime.container": ["Container"],
+        "runtime.container": ["Container", "DetachedContainer"],
         "runtime.io": [
             "DEVNULL",
             "INHERIT",
@@ -189,7 +195,9 @@ __getattr__, __dir__ = lazy_names(
         "runtime.popen": ["Running"],
         "runtime.run": ["CompletedContainer", "CompletedProcess"],
         "runtime.spec.options": ["ContainerOptions", "RunOptions"],
+        "runtime.summary": ["ContainerSummary"],
         "runtime.task": ["Task"],
+        "runtime.watch.started": ["ContainerState"],
         "services.event_types": ["Gap"],
         "services.filters": ["Filter"],
         "services.snapshots": ["SnapshotKind"],
