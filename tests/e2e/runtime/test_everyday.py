@@ -195,6 +195,18 @@ def test_an_interrupt_ends_the_wait(client: Client, make: Make) -> None:
     assert container.status == "running"
 
 
+def test_options_as_texts(client: Client, image: Image, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "file").write_text("text\n")
+    done = client.run(
+        image,
+        ["sh", "-c", "cat /here/file; touch /here/other || echo no"],
+        mounts=[f"{tmp_path}:/here:ro"],
+        memory="64m",
+    )
+    assert done.stdout == b"text\nno\n"
+
+
 def test_the_restart_monitor_obeys_stop(client: Client, make: Make) -> None:
     container = make("sleep", "1000", restart="always")
     container.start()
