@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .preload import load as load
     from .progress import ProgressEvent as ProgressEvent
     from .progress import Stage as Stage
+    from .records import to_dict as to_dict
     from .registry.credentials import Credentials as Credentials
     from .registry.registry import Registry as Registry
     from .runtime.container import Container as Container
@@ -166,6 +167,7 @@ __all__ = [
     "Via",
     "__version__",
     "load",
+    "to_dict",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -178,6 +180,7 @@ __getattr__, __dir__ = lazy_names(
         "oci.reference": ["Reference"],
         "preload": ["Family", "load"],
         "progress": ["ProgressEvent", "Stage"],
+        "records": ["to_dict"],
         "registry.credentials": ["Credentials"],
         "registry.registry": ["Registry"],
         "runtime.container": ["Container", "DetachedContainer"],

@@ -33,8 +33,8 @@ _TEXTS = {"cpuset_cpus": "cpus", "cpuset_mems": "mems"}
 def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
     """Set the resource limits in ``options``, which maps the names of limits to their values.
 
-    Sizes are in bytes, or texts such as ``"64m"``. Times are in microseconds. ``cpus`` is a number of
-    cores.
+    Sizes are in bytes, or texts such as ``"64m"``. Times are in microseconds. ``cpus`` is a number
+    of cores.
 
     Raises:
         InvalidArgument: A value has the wrong type or is out of range, or ``cpus`` is combined
