@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from .. import limits
 from .. import runtime as package
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .sandbox import Sandbox
     from .spec.options import ContainerOptions, RunOptions
     from .summary import ContainerSummary
+
+_Container = TypeVar("_Container", bound="Container")
 
 
 class ContainerVerbs(ABC):
@@ -65,8 +67,8 @@ class ContainerVerbs(ABC):
         return package.list_summaries(self._runtime, *filters, all=all)
 
     def wait_any(
-        self, containers: Iterable[Container], timeout: float | None = None
-    ) -> tuple[Container, Exit]:
+        self, containers: Iterable[_Container], timeout: float | None = None
+    ) -> tuple[_Container, Exit]:
         """Wait until the task of one of several containers has ended.
 
         Args:
@@ -84,8 +86,8 @@ class ContainerVerbs(ABC):
         return package.wait_any(containers, timeout)
 
     def wait_all(
-        self, containers: Iterable[Container], timeout: float | None = None
-    ) -> dict[Container, Exit]:
+        self, containers: Iterable[_Container], timeout: float | None = None
+    ) -> dict[_Container, Exit]:
         """Wait until the tasks of all containers have ended.
 
         Args:

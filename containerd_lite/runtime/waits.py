@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..deadline import Deadline
 from ..errors import DeadlineExceeded, InvalidArgument
@@ -16,11 +16,13 @@ from .task import Task
 if TYPE_CHECKING:
     from .container import Container
 
+_C = TypeVar("_C", bound="Container")
+
 #: Seconds between two attempts to end the waits of other threads.
 _PAUSE = 0.05
 
 
-def wait_any(containers: Iterable[Container], timeout: float | None) -> tuple[Container, Exit]:
+def wait_any(containers: Iterable[_C], timeout: float | None) -> tuple[_C, Exit]:
     """Wait until one container has ended; see ``Client.wait_any``."""
     with _waiting_for(containers) as tasks:
         for container, task in tasks.items():
@@ -32,9 +34,9 @@ def wait_any(containers: Iterable[Container], timeout: float | None) -> tuple[Co
             raise _too_late(f"none of {len(tasks)} containers has", timeout) from None
 
 
-def wait_all(containers: Iterable[Container], timeout: float | None) -> dict[Container, Exit]:
+def wait_all(containers: Iterable[_C], timeout: float | None) -> dict[_C, Exit]:
     """Wait until all containers have ended; see ``Client.wait_all``."""
-    ended: dict[Container, Exit] = {}
+    ended: dict[_C, Exit] = {}
     deadline = Deadline(timeout)
     with _waiting_for(containers) as tasks:
         try:
@@ -51,12 +53,12 @@ def _too_late(who: str, timeout: float | None) -> DeadlineExceeded:
 
 
 @contextmanager
-def _waiting_for(containers: Iterable[Container]) -> Iterator[dict[Container, Task]]:
+def _waiting_for(containers: Iterable[_C]) -> Iterator[dict[_C, Task]]:
     """Yield the tasks of containers. The wait for each of them begins before the block.
 
     So the exit code of a task is known even if another client deletes the task.
     """
-    tasks: dict[Container, Task] = {}
+    tasks: dict[_C, Task] = {}
     with ExitStack() as stack:
         for container in dict.fromkeys(containers):
             tasks[container] = task = container.task()
@@ -67,11 +69,11 @@ def _waiting_for(containers: Iterable[Container]) -> Iterator[dict[Container, Ta
         yield tasks
 
 
-def _first_to_end(tasks: dict[Container, Task], deadline: Deadline) -> tuple[Container, Exit]:
+def _first_to_end(tasks: dict[_C, Task], deadline: Deadline) -> tuple[_C, Exit]:
     """Wait in a thread for each task; return the first that ends."""
-    ended: Future[tuple[Container, Exit]] = Future()
+    ended: Future[tuple[_C, Exit]] = Future()
 
-    def wait_for(container: Container, task: Task) -> None:
+    def wait_for(container: _C, task: Task) -> None:
         with suppress(InvalidStateError):  # another task has ended before
             try:
                 result = container, task.wait(deadline.remaining())
