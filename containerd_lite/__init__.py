@@ -81,7 +81,9 @@ if TYPE_CHECKING:
     from .runtime.summary import ContainerSummary as ContainerSummary
     from .runtime.task import Task as Task
     from .runtime.watch.started import ContainerState as ContainerState
+    from .services.event_types import Event as Event
     from .services.event_types import Gap as Gap
+    from .services.event_types import TaskExit as TaskExit
     from .services.filters import Filter as Filter
     from .services.snapshots import SnapshotKind as SnapshotKind
     from .services.tasks import Exit as Exit
@@ -118,6 +120,7 @@ __all__ = [
     "DetachedContainer",
     "DiffIDMismatch",
     "DigestMismatch",
+    "Event",
     "Exit",
     "FailedPrecondition",
     "Family",
@@ -156,6 +159,7 @@ __all__ = [
     "SocketPermissionDenied",
     "Stage",
     "Task",
+    "TaskExit",
     "TaskState",
     "Terminal",
     "Unauthenticated",
@@ -201,7 +205,7 @@ __getattr__, __dir__ = lazy_names(
         "runtime.summary": ["ContainerSummary"],
         "runtime.task": ["Task"],
         "runtime.watch.started": ["ContainerState"],
-        "services.event_types": ["Gap"],
+        "services.event_types": ["Event", "Gap", "TaskExit"],
         "services.filters": ["Filter"],
         "services.snapshots": ["SnapshotKind"],
         "services.tasks": ["Exit", "TaskState"],

@@ -5,16 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from containerd_lite import Client, DetachedContainer
+from containerd_lite import Client, DetachedContainer, Filter
 from containerd_lite.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from containerd_lite.images.image import Image
 from containerd_lite.runtime.io import LogFile, NullIO
 from containerd_lite.runtime.restart import STATUS, STOPPED
+from containerd_lite.services.event_types import TaskExit, TaskStart
 from tests.e2e.runtime.conftest import Make
 from tests.harness.process import wait_until
 
@@ -205,6 +208,48 @@ def test_options_as_texts(client: Client, image: Image, tmp_path: Path) -> None:
         memory="64m",
     )
     assert done.stdout == b"text\nno\n"
+
+
+@pytest.mark.generations
+def test_events_by_keyword(client: Client, make: Make) -> None:
+    """Each subscription gets what it asks for, of two containers."""
+    wanted: dict[str, dict[str, Any]] = {
+        "type": {"type": TaskExit, "namespace": client.namespace},
+        "types": {"type": (TaskExit, TaskStart), "container": "b"},
+        "prefix": {"topic": "/containers/", "container": "b"},
+        "topic": {"topic": "/tasks/start", "namespace": client.namespace},
+        "filters": {"topic": "/tasks/exit", "container": "a"},
+    }
+    filters = {"filters": ["namespace==nowhere", Filter("namespace") == client.namespace]}
+    with ExitStack() as stack:
+        streams = {
+            name: stack.enter_context(
+                client.subscribe(*filters.get(name, ()), **options, timeout=20)
+            )
+            for name, options in wanted.items()
+        }
+        for stream in streams.values():
+            stream.wait_until_subscribed()
+        for id in ("a", "b"):
+            container = make("true", id=id)
+            container.start().wait(10)
+            container.delete()
+        client.event_service.publish("/tasks/exit", TaskExit("a", "end"))
+        found = {
+            "type": [next(streams["type"]).event for _ in range(3)],
+            "types": [next(streams["types"]).event for _ in range(2)],
+            "filters": [next(streams["filters"]).event for _ in range(2)],
+        }
+        topics = [next(streams["prefix"]).topic for _ in range(3)]
+        started = [next(streams["topic"]).event for _ in range(2)]
+    assert [each.container_id for each in found["type"]] == ["a", "b", "a"]  # type: ignore[union-attr]
+    assert [type(each) for each in found["types"]] == [TaskStart, TaskExit]
+    assert [each.container_id for each in found["filters"]] == ["a", "a"]  # type: ignore[union-attr]
+    assert topics == ["/containers/create", "/containers/update", "/containers/delete"]
+    assert [each.container_id for each in started] == ["a", "b"]  # type: ignore[union-attr]
+    for wrong in (int, (TaskExit, str), "TaskExit"):
+        with pytest.raises(InvalidArgument, match="not a type of events"):
+            client.subscribe(type=wrong)  # type: ignore[arg-type]
 
 
 def test_the_restart_monitor_obeys_stop(client: Client, make: Make) -> None:
