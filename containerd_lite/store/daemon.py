@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import BinaryIO, cast
 
 from ..errors import (
+    ContainerdError,
     DigestMismatch,
     FailedPrecondition,
     OutOfRange,
@@ -34,13 +35,17 @@ _MAX_CHUNK = 2 << 20
 _MAX_LAST = 128 << 10
 #: The size of a reader's buffer in bytes. Larger reads bypass the buffer.
 _READ_BUFFER = 64 << 10
-#: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, the
-#: writer loses these bytes and the next chunk: at most 4 MiB together.
+#: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, or an
+#: interrupt ends the writer, these bytes and the next chunk are lost: at most 4 MiB together.
 _MAX_UNCONFIRMED = 2 << 20
 #: Number of blobs up to which each is asked for by itself.
 _FEW = 4
 #: The maximum number of digests in the filters of one call.
 _MAX_FILTERS = 256
+#: Seconds to wait at the end of a write until the daemon has written all bytes.
+_CLOSE_TIMEOUT = 60.0
+#: Seconds to wait for the same after an error. A daemon needs a few milliseconds.
+_FAILURE_TIMEOUT = 1.0
 #: Seconds between attempts to abort a write while the daemon still writes to the write's folder.
 _ABORT_WAITS = (0.01, 0.03, 0.1, 0.3, 0.0)
 
@@ -114,9 +119,9 @@ class DaemonStore:
     def abort(self, ref: str) -> None:
         """Delete an incomplete write.
 
-        Directly after a writer closes, the daemon can still write to the folder of this write. The
-        first attempt to delete the write then fails. This method tries again for up to 0.44
-        seconds.
+        Directly after an interrupt has ended a writer, the daemon can still write to the folder of
+        this write. The first attempt to delete the write then fails. This method tries again for up
+        to 0.44 seconds.
 
         Raises:
             NotFound: The daemon has no such write.
@@ -218,6 +223,8 @@ class DaemonWriter:
         self._expected = expected
         #: The end of the blob, which ``commit`` sends.
         self._last = b""
+        #: Whether the writer was committed or closed.
+        self._has_ended = False
         with Undo(write.close):
             self._offset = write.stat(size, expected)
 
@@ -228,6 +235,7 @@ class DaemonWriter:
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the blob; see ``Writer.write``."""
+        self._check_open()
         view = memoryview(data)
         if not view:
             return 0
@@ -249,6 +257,8 @@ class DaemonWriter:
 
     def commit(self, labels: Mapping[str, str] | None = None) -> str:
         """Verify the blob and make the blob visible; see ``Writer.commit``."""
+        self._check_open()
+        self._has_ended = True
         try:
             sent = self._offset - len(self._last)
             digest = self._write.commit(sent, self._size, self._expected, labels, data=self._last)
@@ -265,19 +275,50 @@ class DaemonWriter:
         self.close()
         return digest
 
-    def close(self) -> None:
-        """Cancel the write, unless it was committed.
+    def _check_open(self) -> None:
+        if self._has_ended:
+            raise FailedPrecondition(
+                f"the writer of {self._ref} has ended", remedy="Open another writer"
+            )
 
-        The daemon keeps the bytes that it has received. It has not received the end of the blob,
-        which only ``commit`` sends (up to 128 KiB).
+    def close(self) -> None:
+        """Release the lock of the ref, after the daemon has written all bytes.
+
+        After a commit, this method does nothing.
+
+        Raises:
+            DeadlineExceeded: The daemon has not written all bytes within 60 seconds.
+            ContainerdError: The daemon could not write all bytes.
         """
-        self._write.close()
+        self._end(_CLOSE_TIMEOUT)
+
+    def _end(self, timeout: float) -> None:
+        """Wait until the daemon has written all bytes, and release the connection."""
+        has_ended, self._has_ended = self._has_ended, True
+        try:
+            if not has_ended:
+                self._write.finish(self._offset - len(self._last), self._last, timeout)
+        finally:
+            self._write.close()
 
     def __enter__(self) -> DaemonWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        """Close the writer.
+
+        After an error in the block, wait for one second at most. After an interrupt, do not wait:
+        the daemon then loses up to 4 MiB of the written bytes.
+        """
+        error = exception[1]
+        if error is None:
+            self.close()
+        elif isinstance(error, Exception):
+            with suppress(ContainerdError):
+                self._end(_FAILURE_TIMEOUT)
+        else:
+            self._has_ended = True
+            self._write.close()
 
     def __repr__(self) -> str:
         return f"<DaemonWriter {self._ref} {self._offset}/{self._size}>"

@@ -21,7 +21,8 @@ class Writer(Protocol):
 
     A writer is a context manager, which closes the writer at the end of the ``with`` block. If the
     block ends without ``commit``, the store keeps the bytes written so far. A later writer with the
-    same ref can append to the kept bytes.
+    same ref can append to the kept bytes. If an interrupt (``KeyboardInterrupt``) ends the block, a
+    daemon can lose the last 4 MiB of these bytes.
     """
 
     @property
@@ -64,8 +65,12 @@ class Writer(Protocol):
         """
 
     def close(self) -> None:
-        """Release the lock of the ref. The store keeps the bytes written so far."""
-        ...
+        """Release the lock of the ref. The store keeps the bytes written so far.
+
+        Raises:
+            DeadlineExceeded: A daemon has not written all bytes within 60 seconds.
+            ContainerdError: The store could not write all bytes.
+        """
 
     def __enter__(self) -> Writer: ...
 

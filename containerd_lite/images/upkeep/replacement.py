@@ -169,11 +169,11 @@ class _ReplacingWriter:
             return self._writer.commit(labels)
 
     def close(self) -> None:
-        """End the write. If ``commit`` was not called, the daemon keeps the written bytes."""
+        """Release the lock of the ref. The daemon keeps the bytes written so far."""
         self._writer.close()
 
     def __enter__(self) -> _ReplacingWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._writer.__exit__(*exception)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from contextlib import suppress
+import os
+import signal
+import time
 
 import pytest
 
@@ -12,15 +14,14 @@ from containerd_lite import Client
 from containerd_lite.errors import (
     AlreadyExists,
     DigestMismatch,
+    FailedPrecondition,
     NotFound,
     OutOfRange,
     SizeMismatch,
     Unavailable,
 )
 from containerd_lite.oci import digest as digests
-from containerd_lite.store.daemon import DaemonWriter
 from tests.harness.daemon import Daemon
-from tests.harness.process import wait_until
 
 pytestmark = [
     pytest.mark.daemon,
@@ -84,26 +85,45 @@ def test_one_writer_a_ref(client: Client) -> None:
 
 
 def test_what_was_written_is_there_for_the_next_writer(client: Client) -> None:
-    store, body = client.content_store, own(client)
-    size, digest = len(body), digests.of(body)
+    """However much: chunks that the daemon has not answered, and the end that commit sends."""
+    store, body = client.content_store, own(client) * 150_000
+    digest = digests.of(body)
     with client.lease():
-        with store.writer("ref", size=size, expected=digest) as writer:
-            writer.write(body[:3])
-            # Answers are not waited for, but the daemon has it in a moment.
-            assert wait_until(lambda: 3 in [status.offset for status in store.statuses()], 5)
-        found: list[DaemonWriter] = []
-
-        def is_free() -> bool:
-            """Whether the daemon has seen that the first writer has gone."""
-            with suppress(Unavailable):
-                found.append(store.writer("ref", size=size, expected=digest))
-            return bool(found)
-
-        assert wait_until(is_free, 5)
-        with found[0] as writer:
-            assert writer.offset == 3
-            writer.write(body[3:])
+        for number, size in enumerate((50_000, len(body) - 1, len(body))):
+            ref = f"ref-{number}"
+            writer = store.writer(ref, size=len(body), expected=digest)
+            for start in range(0, size, 1 << 20):
+                writer.write(body[start : min(start + (1 << 20), size)])
+            writer.close()
+            assert client.content_service.status(ref).offset == writer.offset == size
+            with pytest.raises(FailedPrecondition, match="has ended"):
+                writer.write(b"")
+        for ref in ("ref-1", "ref-2"):
+            with store.writer(ref, size=len(body), expected=digest) as writer:
+                writer.write(body[writer.offset :])
+        store.abort("ref-2")
+        writer = store.writer("ref-0", size=len(body), expected=digest)
+        assert writer.write(body[writer.offset :]) == len(body) - 50_000
+        with pytest.raises(ValueError, match="of the block"), writer:
+            raise ValueError("an error of the block")
+        assert client.content_service.status("ref-0").offset == len(body)
+        store.abort("ref-0")
+        with store.writer("ref-1", size=len(body), expected=digest) as writer:
+            assert writer.offset == len(body)
             assert writer.commit() == digest
+
+
+def test_a_daemon_that_hangs_does_not_hold_up_an_interrupt(client: Client, daemon: Daemon) -> None:
+    with client.lease():
+        writer, start = client.content_store.writer("ref"), time.monotonic()
+        try:
+            os.kill(daemon.pid, signal.SIGSTOP)
+            writer.write(b"a")
+            with pytest.raises(KeyboardInterrupt), writer:
+                raise KeyboardInterrupt
+            assert time.monotonic() - start < 0.9
+        finally:
+            os.kill(daemon.pid, signal.SIGCONT)
 
 
 def test_what_another_namespace_has_need_not_be_written(client: Client) -> None:
