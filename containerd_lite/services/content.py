@@ -224,6 +224,9 @@ class ContentWrite:
     def stat(self, total: int, expected: str) -> int:
         """Lock the ref, and return how many bytes of the ingest the daemon already has.
 
+        A later call waits until the daemon has written all chunks. Afterwards, ``status`` contains
+        the digest of these bytes.
+
         Args:
             total: The size of the blob in bytes, or 0 if it is unknown.
             expected: The digest of the blob, or ``""`` if it is unknown.
@@ -234,7 +237,9 @@ class ContentWrite:
         """
         fields = {"action": _STAT, "ref": self._ref, "total": total, "expected": expected}
         self._stream.send(fields)
-        return int(self._receive_response().offset)
+        while (response := self._receive_response()).action != _STAT:
+            pass
+        return int(response.offset)
 
     def chunk(self, offset: int, data: memoryview, *, total: int = 0, expected: str = "") -> None:
         """Write a chunk, without waiting for the daemon's response.
