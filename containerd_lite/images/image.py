@@ -192,7 +192,7 @@ class Image:
             return top
         manifest, unpacker = self._manifest, self.backend.unpacker(snapshotter)
         with self.backend.keeping():
-            return unpacker.unpack(manifest.layers, manifest.config, self._config).top
+            return unpacker.unpack(manifest.image_layers, manifest.config, self._config).top
 
     def tag(self, name: str) -> Image:
         """Give the image another name, in addition to its own.
