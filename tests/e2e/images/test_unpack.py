@@ -134,6 +134,25 @@ def test_blobs_that_are_no_layers(client: Client, registry: Registry) -> None:
             image.delete(sync=True)
 
 
+def test_usage(client: Client, fetched: Callable[[images.Image], Image]) -> None:
+    made = images.build([BELOW, ABOVE])
+    image = fetched(made)
+    content = sum(map(len, made.blobs.values()))
+    assert image.usage(snapshots=True) == content
+    image.unpack("overlayfs")
+    names = chain_ids(image.rootfs())
+    used = sum(client.snapshot_service("overlayfs").usage(name).size for name in names)
+    assert image.usage(snapshots=True) == content + used > content
+    image.unpack("native")
+    used += sum(client.snapshot_service("native").usage(name).size for name in names)
+    assert image.usage(snapshots=True) == content + used
+    client.snapshot_service("native").remove(names[1])
+    assert content < image.usage(snapshots=True) < content + used
+    assert image.usage() == content
+    assert image.platform == image.config().platform
+    image.delete(sync=True)
+
+
 def test_a_layer_by_itself_keeps_its_whiteouts(
     client: Client, fetched: Callable[[images.Image], Image]
 ) -> None:
