@@ -116,6 +116,15 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         """The daemon's address."""
         return self._channel.name
 
+    @property
+    def runtime(self) -> str:
+        """The name of the runtime of new containers, such as ``"io.containerd.runc.v2"``.
+
+        If the client has no runtime of its own, this property asks the daemon for the default of
+        the namespace.
+        """
+        return self._runtime.runtime
+
     def in_namespace(self, namespace: str) -> Client:
         """Return a client for another namespace, which shares the connections of this client.
 

@@ -15,12 +15,14 @@ from ..oci.descriptor import Descriptor
 from ..oci.document import MAX_DOCUMENT
 from ..oci.image_record import EXPIRE, ImageRecord, check_name, stands_for_other
 from ..oci.manifest import Index, Manifest
+from ..oci.platform import Platform
 from ..printable import printable
 from ..store.documents import read_document
 from ..store.protocol import read_blob
 from .image_backend import ImageBackend
 from .names import find, name_of
 from .platforms import Platforms, find_manifest
+from .usage import measure_usage
 
 if TYPE_CHECKING:
     from ..trust.verdict import Verdict
@@ -152,6 +154,17 @@ class Image:
             if isinstance(document, Index):
                 platforms.choose(document, self.name)
 
+    @property
+    def platform(self) -> Platform:
+        """The platform that the image config states, for the manifest of the client's platform.
+
+        Raises:
+            InvalidArgument: This is an artifact, not an image.
+            NoMatchingPlatform: The image has no manifest for the client's platform.
+            NotFound: The store lacks the config, the manifest or an index.
+        """
+        return self._config.platform
+
     def rootfs(self) -> tuple[str, ...]:
         """Return the diff IDs of the layers, bottom first."""
         return self._config.diff_ids
@@ -162,6 +175,28 @@ class Image:
         For a compressed layer, the compressed size counts.
         """
         return sum(child.size for child in self._manifest.children)
+
+    def usage(self, *, snapshots: bool = False) -> int:
+        """Return how many bytes of disk the image uses.
+
+        The content of all platforms counts, as far as the store has it, and each blob once. Images
+        can share blobs and snapshots, so the sum over several images can be larger than their
+        usage of the disk.
+
+        Args:
+            snapshots: Whether the image's snapshots count, too, in all snapshotters that have the
+                image. A ``Layout`` has no snapshots. Default: only the content counts.
+
+        Returns:
+            The usage in bytes: the sizes of the manifests, configs and layers as they are stored,
+            and the sizes of the snapshots as the snapshotter measures them.
+
+        Raises:
+            InvalidArgument: A manifest or index is not valid.
+
+        Source: ``image.Usage`` in containerd's client/image.go, which counts only the top snapshot.
+        """
+        return measure_usage(self.backend, self.target, snapshots)
 
     def is_unpacked(self, snapshotter: str | None = None) -> bool:
         """Return whether the snapshots of the image exist.
@@ -192,7 +227,7 @@ class Image:
             return top
         manifest, unpacker = self._manifest, self.backend.unpacker(snapshotter)
         with self.backend.keeping():
-            return unpacker.unpack(manifest.layers, manifest.config, self._config).top
+            return unpacker.unpack(manifest.image_layers, manifest.config, self._config).top
 
     def tag(self, name: str) -> Image:
         """Give the image another name, in addition to its own.

@@ -46,6 +46,20 @@ class Manifest:
         """The descriptors of the config and the layers, in the order of containerd's GC labels."""
         return (self.config, *self.layers)
 
+    @property
+    def image_layers(self) -> tuple[Descriptor, ...]:
+        """Those of ``layers`` that have the media type of a layer, bottom first.
+
+        A snapshot consists of these layers. Other blobs, such as attestations, are not unpacked.
+        """
+        return tuple(layer for layer in self.layers if media_types.is_layer(layer.media_type))
+
+    @property
+    def is_unpackable(self) -> bool:
+        """Whether this is the manifest of an image that has layers, or has no blobs at all."""
+        has_only_others = bool(self.layers) and not self.image_layers
+        return media_types.is_config(self.config.media_type) and not has_only_others
+
 
 @record(frozen=True)
 class Index:

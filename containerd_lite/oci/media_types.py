@@ -29,6 +29,8 @@ DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 IN_TOTO = "application/vnd.in-toto+json"
+#: The type of content of an unknown kind, and of configs in old registries.
+OCTET_STREAM = "application/octet-stream"
 
 #: The annotation with which BuildKit marks the descriptor of an attestation manifest, and the
 #: value of this annotation.

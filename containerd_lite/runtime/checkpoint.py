@@ -26,7 +26,7 @@ from ..oci.spec.privileges import beyond_default
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
-from ..store.blob_writes import indented_json, write_document
+from ..store.blob_writes import indented_json
 from ..store.documents import read_document
 from ..store.protocol import ContentStore, read_blob
 from ..undo import Undo
@@ -64,23 +64,19 @@ def save(
         if task:
             options = checkpoint_options({"exit": exit, "file_locks": True})
             parts += backend.tasks.checkpoint(container.id, options)
-            parts.append(_write(store, _OPTIONS, options.message()))
+            parts.append(store.put(options.message(), media_type=_OPTIONS))
         if info.runtime_options is not None:
-            parts.append(_write(store, _RUNTIME_OPTIONS, info.runtime_options.message()))
+            message = info.runtime_options.message()
+            parts.append(store.put(message, media_type=_RUNTIME_OPTIONS))
         if rw:
             layers = images.snapshot_layers(info.snapshotter)
             parts.append(layers.write_changes(info.snapshot_key, task=container.id))
         if info.spec is not None and not any(part.media_type == _SPEC for part in parts):
-            parts.append(_write(store, _SPEC, info.spec.message()))
+            parts.append(store.put(info.spec.message(), media_type=_SPEC))
         parts = [part if part.platform else replace(part, platform=platform) for part in parts]
         index = _write_index(store, parts, info)
         record = images.names.put(name, index)
     return Image(images, record)
-
-
-def _write(store: ContentStore, media_type: str, body: bytes) -> Descriptor:
-    descriptor, _ = write_document(store, media_type, body)
-    return descriptor
 
 
 def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRecord) -> Descriptor:
@@ -95,7 +91,7 @@ def _write_index(store: ContentStore, parts: list[Descriptor], info: ContainerRe
         "manifests": [part.to_json() for part in parts],
         "annotations": annotations,
     }
-    descriptor = _write(store, media_types.OCI_INDEX, indented_json(value))
+    descriptor = store.put(indented_json(value), media_type=media_types.OCI_INDEX)
     store.update(descriptor.digest, numbered_labels(parts))
     return descriptor
 

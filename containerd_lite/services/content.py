@@ -7,6 +7,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Literal
 
+from ..deadline import Deadline
 from ..errors import ProtocolError
 from ..oci.content import ContentInfo, IngestStatus
 from ..records import record
@@ -223,6 +224,9 @@ class ContentWrite:
     def stat(self, total: int, expected: str) -> int:
         """Lock the ref, and return how many bytes of the ingest the daemon already has.
 
+        A later call waits until the daemon has written all chunks. Afterwards, ``status`` contains
+        the digest of these bytes.
+
         Args:
             total: The size of the blob in bytes, or 0 if it is unknown.
             expected: The digest of the blob, or ``""`` if it is unknown.
@@ -233,7 +237,9 @@ class ContentWrite:
         """
         fields = {"action": _STAT, "ref": self._ref, "total": total, "expected": expected}
         self._stream.send(fields)
-        return int(self._receive_response().offset)
+        while (response := self._receive_response()).action != _STAT:
+            pass
+        return int(response.offset)
 
     def chunk(self, offset: int, data: memoryview, *, total: int = 0, expected: str = "") -> None:
         """Write a chunk, without waiting for the daemon's response.
@@ -249,17 +255,23 @@ class ContentWrite:
         Raises:
             ContainerdError: The daemon could not write this chunk or an earlier chunk.
         """
-        # Encoding the whole message would copy the data twice. So this method encodes only the
-        # other fields.
-        fields: dict[str, object] = {"action": _WRITE, "ref": self._ref, "offset": offset}
-        if total or expected:
-            fields.update(total=total, expected=expected)
-        head = encode(self._stream.method.request(**fields))
-        self._stream.raw.send(head + _DATA_TAG + _varint(len(data)), data, timeout=_CHUNK_TIMEOUT)
+        sizes = {"total": total, "expected": expected} if total or expected else {}
+        message = self._chunk_message(offset, data, **sizes)
+        self._stream.raw.send(*message, timeout=_CHUNK_TIMEOUT)
         while (response := self._stream.poll()) is not None:
             self._last_response = response
         if self._stream.raw.is_done:
             self._receive_response()
+
+    def _chunk_message(
+        self, offset: int, data: bytes | memoryview, **fields: object
+    ) -> tuple[bytes, bytes | memoryview]:
+        """Return the two parts of an encoded request that writes ``data``."""
+        # Encoding the whole message would copy the data twice. So this method encodes only the
+        # other fields.
+        request = self._stream.method.request
+        head = encode(request(action=_WRITE, ref=self._ref, offset=offset, **fields))
+        return head + _DATA_TAG + _varint(len(data)), data
 
     def commit(
         self,
@@ -301,6 +313,27 @@ class ContentWrite:
     def await_answer(self) -> None:
         """Wait for the daemon's next response, which updates ``offset`` and ``status``."""
         self._receive_response()
+
+    def finish(self, offset: int, data: bytes, timeout: float) -> None:
+        """End the stream without a commit, and wait until the daemon has written all bytes.
+
+        The daemon keeps the bytes, and has released the lock of the ref when this method returns.
+
+        Args:
+            offset: How many bytes have been written before this call.
+            data: The last bytes to write. They may be empty.
+            timeout: Seconds that this method may take.
+
+        Raises:
+            DeadlineExceeded: The daemon has not ended the stream in time.
+            ContainerdError: The daemon could not write a chunk.
+        """
+        raw, deadline = self._stream.raw, Deadline(timeout)
+        if raw.is_inherited:
+            return
+        raw.send(*(self._chunk_message(offset, data) if data else ()), last=True, timeout=timeout)
+        while (response := self._stream.receive(deadline.remaining())) is not None:
+            self._last_response = response
 
     def _receive_response(self) -> DynamicMessage:
         response = self._stream.receive_patiently()

@@ -61,6 +61,14 @@ class Stdio:
     terminal: bool = False
 
 
+#: The file that discards output.
+NULL_DEVICE = "/dev/null"
+#: No input, and output that is discarded. ``Stdio()`` is not the same: without any path, runc's
+#: shim opens the null device only for reading, and a process that writes to it fails (``NewNullIO``
+#: in go-runc's io_unix.go).
+NULL_STDIO = Stdio("", NULL_DEVICE, NULL_DEVICE)
+
+
 @record(frozen=True)
 class ProcessStatus:
     """A process and its state.
@@ -204,7 +212,7 @@ class TaskService(Service):
         Args:
             container_id: The id of the container.
             rootfs: The mounts of the root filesystem.
-            stdio: The streams of the process. Default: no streams.
+            stdio: The streams of the process. Default: no input, and the output is discarded.
             options: The options of the runtime. For runc, a ``containerd.runc.v1.Options``.
             checkpoint: The descriptor of a checkpoint to restore. Default: no checkpoint.
             runtime_path: The path of a shim to use instead of the container's shim. Since 1.6.
@@ -215,11 +223,10 @@ class TaskService(Service):
         Raises:
             AlreadyExists: The container has a task.
         """
-        stdio = stdio or Stdio()
         fields: dict[str, object] = {
             "container_id": container_id,
             "rootfs": mount_fields(rootfs),
-            **_stdio_fields(stdio),
+            **_stdio_fields(stdio or NULL_STDIO),
             "runtime_path": runtime_path,
             "task_api_address": task_api_address,
             "task_api_version": task_api_version,
@@ -244,7 +251,7 @@ class TaskService(Service):
             exec_id: The exec id of the process.
             process: The process, as in the runtime spec (``{"args": ["sh"], "cwd": "/", …}``). The
                 new process inherits nothing from the first process of the container.
-            stdio: The streams of the process. Default: no streams.
+            stdio: The streams of the process. Default: no input, and the output is discarded.
 
         Raises:
             AlreadyExists: The exec id is in use.
@@ -252,7 +259,7 @@ class TaskService(Service):
         """
         fields = {
             **_process_fields(container_id, exec_id),
-            **_stdio_fields(stdio or Stdio()),
+            **_stdio_fields(stdio or NULL_STDIO),
             "spec": any_fields(_json_any(RUNTIME_PROCESS, process)),
         }
         self._call("Exec", fields)

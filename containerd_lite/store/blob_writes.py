@@ -7,24 +7,21 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ..deadline import Deadline, backoff
+from ..deadline import Deadline
 from ..errors import (
     AlreadyExists,
     ContainerdError,
     DigestMismatch,
     SizeMismatch,
-    Unavailable,
     is_away,
 )
 from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
-from .protocol import ContentStore, Writer, ingest_ref
+from .protocol import ContentStore, Writer, ingest_ref, when_unlocked
 from .write_locks import write_lock
 
 #: The wait for another writer ends if this writer makes no progress for this many seconds.
 _STALL_TIMEOUT = 60.0
-#: The first and the longest wait between attempts to open a write, in seconds.
-_FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
 #: The characters that Go escapes in JSON, so that HTML can contain the JSON.
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -105,27 +102,27 @@ def _open(
 
     Return ``None`` if the store has the blob.
     """
-    ref = ingest_ref(descriptor)
-    waits, stall_deadline, last_offset = (
-        backoff(_FIRST_WAIT, _LONGEST_WAIT),
-        Deadline(_STALL_TIMEOUT),
-        -1,
-    )
-    while True:
+    ref, stall_deadline, last_offset = ingest_ref(descriptor), Deadline(_STALL_TIMEOUT), -1
+
+    def open_writer() -> Writer:
         check()
-        try:
-            return store.writer(ref, size=descriptor.size, expected=descriptor.digest)
-        except AlreadyExists:
-            return None
-        except Unavailable as error:
-            if is_away(error):
-                raise
-            offset = _offset_of(store, ref)
-            if offset != last_offset:
-                stall_deadline, last_offset = Deadline(_STALL_TIMEOUT), offset
-            elif stall_deadline.expired:
-                raise
-        pause(next(waits), max(last_offset, 0))
+        return store.writer(ref, size=descriptor.size, expected=descriptor.digest)
+
+    def has_stalled() -> bool:
+        """Return whether the other writer has made no progress until the deadline."""
+        nonlocal stall_deadline, last_offset
+        offset = _offset_of(store, ref)
+        if offset != last_offset:
+            stall_deadline, last_offset = Deadline(_STALL_TIMEOUT), offset
+            return False
+        return stall_deadline.expired
+
+    try:
+        return when_unlocked(
+            open_writer, has_stalled, lambda seconds: pause(seconds, max(last_offset, 0))
+        )
+    except AlreadyExists:
+        return None
 
 
 def _offset_of(store: ContentStore, ref: str) -> int:
@@ -142,8 +139,26 @@ def _abort(store: ContentStore, descriptor: Descriptor) -> None:
         store.abort(ingest_ref(descriptor))
 
 
-def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[Descriptor, bool]:
-    """Write a manifest, index or config that this program has made. The blob gets no labels.
+def put_blob(
+    store: ContentStore, data: bytes, media_type: str, labels: Mapping[str, str] | None
+) -> Descriptor:
+    """Write a blob, unless the store has the blob already; see ``ContentStore.put``."""
+    descriptor, is_new = write_document(store, media_type, data, labels=labels)
+    if labels and not is_new:
+        store.update(descriptor.digest, labels)
+    return descriptor
+
+
+def write_document(
+    store: ContentStore,
+    media_type: str,
+    body: bytes,
+    *,
+    labels: Mapping[str, str] | None = None,
+) -> tuple[Descriptor, bool]:
+    """Write a manifest, index or config that this program has made.
+
+    A new blob gets the labels. Default: none.
 
     Returns:
         The descriptor of the document, and whether this call wrote the document. The second value
@@ -151,7 +166,7 @@ def write_document(store: ContentStore, media_type: str, body: bytes) -> tuple[D
     """
     descriptor = Descriptor(media_type, digests.of(body), len(body))
     return descriptor, write_blob(
-        store, descriptor, lambda writer: writer.write(body[writer.offset :])
+        store, descriptor, lambda writer: writer.write(body[writer.offset :]), labels=labels
     )
 
 

@@ -9,9 +9,11 @@ import io
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import BinaryIO, cast
 
 from ..errors import (
+    ContainerdError,
     DigestMismatch,
     FailedPrecondition,
     OutOfRange,
@@ -19,11 +21,21 @@ from ..errors import (
     Unknown,
 )
 from ..oci import digest as digests
+from ..oci import media_types
 from ..oci.content import ContentInfo, IngestStatus
-from ..services.content import ContentRead, ContentService, ContentWrite
+from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT
+from ..services.content import ContentRead, ContentService, ContentWrite, WriteStatus
 from ..services.filters import Filter
 from ..undo import Undo
-from .protocol import infos_one_by_one
+from .blob_writes import put_blob
+from .protocol import (
+    check_truncation,
+    ended_writer,
+    infos_one_by_one,
+    open_in_time,
+    read_whole,
+)
 
 #: The maximum size of a chunk in bytes. containerd accepts messages of up to 16 MiB, and sends
 #: chunks of 1 MiB. A fetch of large layers took 5 % less time with chunks of 2 MiB than with chunks
@@ -34,13 +46,19 @@ _MAX_CHUNK = 2 << 20
 _MAX_LAST = 128 << 10
 #: The size of a reader's buffer in bytes. Larger reads bypass the buffer.
 _READ_BUFFER = 64 << 10
-#: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, the
-#: writer loses these bytes and the next chunk: at most 4 MiB together.
+#: The maximum number of sent bytes that the daemon has not confirmed. If the daemon restarts, or an
+#: interrupt ends the writer, these bytes and the next chunk are lost: at most 4 MiB together.
 _MAX_UNCONFIRMED = 2 << 20
 #: Number of blobs up to which each is asked for by itself.
 _FEW = 4
 #: The maximum number of digests in the filters of one call.
 _MAX_FILTERS = 256
+#: Seconds to wait at the end of a write until the daemon has written all bytes.
+_CLOSE_TIMEOUT = 60.0
+#: Seconds to wait for the same after an error. A daemon needs a few milliseconds.
+_FAILURE_TIMEOUT = 1.0
+#: The time of an ingest whose daemon does not say the time.
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 #: Seconds between attempts to abort a write while the daemon still writes to the write's folder.
 _ABORT_WAITS = (0.01, 0.03, 0.1, 0.3, 0.0)
 
@@ -95,9 +113,46 @@ class DaemonStore:
         """Return a blob as a file; see ``ContentStore.verified_reader``."""
         return self.reader(digest)
 
-    def writer(self, ref: str, *, size: int = 0, expected: str = "") -> DaemonWriter:
-        """Start or continue a write; see ``ContentStore.writer``."""
-        return DaemonWriter(self._service.write(ref), ref, size, expected)
+    def read(self, digest: str, *, limit: int = MAX_DOCUMENT) -> bytes:
+        """Return the content of a blob; see ``ContentStore.read``.
+
+        Args:
+            digest: The digest of the blob.
+            limit: The maximum size of the blob in bytes. Default: 4 MiB.
+        """
+        return read_whole(self, digest, limit)
+
+    def writer(
+        self, ref: str, *, size: int = 0, expected: str = "", lock_timeout: float | None = 0.0
+    ) -> DaemonWriter:
+        """Start or continue a write; see ``ContentStore.writer``.
+
+        Args:
+            ref: The name of the write.
+            size: The size of the blob in bytes. Default: unknown.
+            expected: The digest of the blob. Default: unknown.
+            lock_timeout: Seconds to wait while another writer holds the lock of ``ref``. ``None``
+                means no limit. Default: do not wait.
+        """
+        return open_in_time(
+            lambda: DaemonWriter(self._service.write(ref), ref, size, expected), lock_timeout
+        )
+
+    def put(
+        self,
+        data: bytes,
+        *,
+        media_type: str = media_types.OCTET_STREAM,
+        labels: Mapping[str, str] | None = None,
+    ) -> Descriptor:
+        """Write a blob, unless the daemon has the blob already; see ``ContentStore.put``.
+
+        Args:
+            data: The content of the blob.
+            media_type: The media type of the returned descriptor.
+            labels: Labels to set, also if the daemon has the blob already. Default: none.
+        """
+        return put_blob(self, data, media_type, labels)
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
         """Set labels of a blob; an empty value removes a label. See ``ContentStore.update``."""
@@ -107,6 +162,10 @@ class DaemonStore:
         """Delete a blob; see ``ContentStore.delete``."""
         self._service.delete(digest)
 
+    def status(self, ref: str) -> IngestStatus:
+        """Return the state of an incomplete write; see ``ContentStore.status``."""
+        return self._service.status(ref)
+
     def statuses(self) -> list[IngestStatus]:
         """Return the states of all incomplete writes."""
         return self._service.list_statuses()
@@ -114,9 +173,9 @@ class DaemonStore:
     def abort(self, ref: str) -> None:
         """Delete an incomplete write.
 
-        Directly after a writer closes, the daemon can still write to the folder of this write. The
-        first attempt to delete the write then fails. This method tries again for up to 0.44
-        seconds.
+        Directly after an interrupt has ended a writer, the daemon can still write to the folder of
+        this write. The first attempt to delete the write then fails. This method tries again for up
+        to 0.44 seconds.
 
         Raises:
             NotFound: The daemon has no such write.
@@ -218,6 +277,8 @@ class DaemonWriter:
         self._expected = expected
         #: The end of the blob, which ``commit`` sends.
         self._last = b""
+        #: Whether the writer was committed or closed.
+        self._has_ended = False
         with Undo(write.close):
             self._offset = write.stat(size, expected)
 
@@ -226,8 +287,36 @@ class DaemonWriter:
         """The number of bytes of the blob that this and earlier writers have accepted."""
         return self._offset
 
+    @property
+    def digest(self) -> str:
+        """The digest of the bytes that the daemon has; see ``Writer.digest``."""
+        status = self._write.status if self._has_ended else self._confirmed()
+        return "" if status is None else status.digest
+
+    def status(self) -> IngestStatus:
+        """Return the state of the write; see ``Writer.status``."""
+        found = self._confirmed()
+        return IngestStatus(
+            self._ref,
+            found.offset,
+            found.total,
+            expected=self._expected,
+            started_at=found.started_at or _EPOCH,
+            updated_at=found.updated_at or _EPOCH,
+        )
+
+    def _confirmed(self) -> WriteStatus:
+        """Return the daemon's state of the write, after it has written all bytes."""
+        self._check_open()
+        if self._last:
+            self._write.chunk(self._offset - len(self._last), memoryview(self._last))
+            self._last = b""
+        self._write.stat(0, "")
+        return cast(WriteStatus, self._write.status)
+
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the blob; see ``Writer.write``."""
+        self._check_open()
         view = memoryview(data)
         if not view:
             return 0
@@ -247,17 +336,41 @@ class DaemonWriter:
             self._offset += len(chunk)
         return len(view)
 
-    def commit(self, labels: Mapping[str, str] | None = None) -> str:
-        """Verify the blob and make the blob visible; see ``Writer.commit``."""
+    def truncate(self, size: int) -> None:
+        """Delete the bytes that the daemon has; see ``Writer.truncate``.
+
+        Args:
+            size: 0, or ``offset``, which deletes nothing.
+        """
+        self._check_open()
+        check_truncation(self._ref, self._offset, size)
+        if size != self._offset:
+            self._last = b""
+            self._write.chunk(0, memoryview(b""))
+            self._offset = self._write.stat(0, "")
+
+    def commit(
+        self, labels: Mapping[str, str] | None = None, *, size: int = 0, expected: str = ""
+    ) -> str:
+        """Verify the blob and make the blob visible; see ``Writer.commit``.
+
+        Args:
+            labels: The labels of the blob. Default: none.
+            size: The size of the blob in bytes. Default: the size passed to ``writer``.
+            expected: The digest of the blob. Default: the digest passed to ``writer``.
+        """
+        self._check_open()
+        self._has_ended = True
+        size, expected = size or self._size, expected or self._expected
         try:
             sent = self._offset - len(self._last)
-            digest = self._write.commit(sent, self._size, self._expected, labels, data=self._last)
+            digest = self._write.commit(sent, size, expected, labels, data=self._last)
         except FailedPrecondition as error:
             # The daemon reports a wrong size and a wrong digest with the same status. The number
             # of bytes sent shows which of the two is wrong.
-            kind = SizeMismatch if self._size and self._offset != self._size else DigestMismatch
+            kind = SizeMismatch if size and self._offset != size else DigestMismatch
             mismatch = kind(error.message, operation=error.operation, address=error.address)
-            if kind is DigestMismatch and self._expected and not _is_sha256(self._expected):
+            if kind is DigestMismatch and expected and not _is_sha256(expected):
                 mismatch.remedy = (
                     "Pull the image into a layout; containerd before 2.3 supports only sha256"
                 )
@@ -265,19 +378,48 @@ class DaemonWriter:
         self.close()
         return digest
 
-    def close(self) -> None:
-        """Cancel the write, unless it was committed.
+    def _check_open(self) -> None:
+        if self._has_ended:
+            raise ended_writer(self._ref)
 
-        The daemon keeps the bytes that it has received. It has not received the end of the blob,
-        which only ``commit`` sends (up to 128 KiB).
+    def close(self) -> None:
+        """Release the lock of the ref, after the daemon has written all bytes.
+
+        After a commit, this method does nothing.
+
+        Raises:
+            DeadlineExceeded: The daemon has not written all bytes within 60 seconds.
+            ContainerdError: The daemon could not write all bytes.
         """
-        self._write.close()
+        self._end(_CLOSE_TIMEOUT)
+
+    def _end(self, timeout: float) -> None:
+        """Wait until the daemon has written all bytes, and release the connection."""
+        has_ended, self._has_ended = self._has_ended, True
+        try:
+            if not has_ended:
+                self._write.finish(self._offset - len(self._last), self._last, timeout)
+        finally:
+            self._write.close()
 
     def __enter__(self) -> DaemonWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        """Close the writer.
+
+        After an error in the block, wait for one second at most. After an interrupt, do not wait:
+        the daemon then loses up to 4 MiB of the written bytes.
+        """
+        error = exception[1]
+        if error is None:
+            self.close()
+        elif isinstance(error, Exception):
+            with suppress(ContainerdError):
+                self._end(_FAILURE_TIMEOUT)
+        else:
+            self._has_ended = True
+            self._write.close()
 
     def __repr__(self) -> str:
         return f"<DaemonWriter {self._ref} {self._offset}/{self._size}>"

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -264,3 +265,11 @@ def _not_regular(path: Path) -> InvalidArgument:
 def scratch_of(name: str) -> str:
     """Return the prefix of the names of temporary files that ``replace`` renames to ``name``."""
     return f".{name}.new-"
+
+
+def file_time(seconds: float) -> datetime:
+    """Return the time of a file; a time that ``datetime`` cannot hold becomes the last one."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=timezone.utc)

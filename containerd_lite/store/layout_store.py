@@ -10,19 +10,21 @@ import json
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, SizeMismatch
 from ..oci import digest as digests
+from ..oci import media_types
 from ..oci.content import ContentInfo, IngestStatus
-from ..oci.document import Document, quoted
+from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT, Document, quoted
 from ..undo import Undo
 from . import layout_index, verified_files
-from .folder import UntrustedFolder, explained, scratch_of
+from .blob_writes import put_blob
+from .folder import UntrustedFolder, explained, file_time, scratch_of
 from .layout_writer import LayoutWriter, blob_name
-from .protocol import infos_one_by_one
+from .protocol import infos_one_by_one, open_in_time, read_whole
 
 _MARKER = "oci-layout"
 _VERSION = "1.0.0"
@@ -115,7 +117,7 @@ class LayoutStore:
         """
         with self._naming_blob(digest):
             found = self._folder.stat(blob_name(digest))
-        when = _time(found.st_mtime)
+        when = file_time(found.st_mtime)
         return ContentInfo(digest, found.st_size, when, when)
 
     def infos(self, digests: Iterable[str]) -> dict[str, ContentInfo]:
@@ -174,22 +176,66 @@ class LayoutStore:
         except NotFound:
             raise NotFound(f"{self.path} has no blob {digest}") from None
 
-    def writer(self, ref: str, *, size: int = 0, expected: str = "") -> LayoutWriter:
+    def read(self, digest: str, *, limit: int = MAX_DOCUMENT) -> bytes:
+        """Return the content of a blob, after verifying its digest.
+
+        Args:
+            digest: The digest of the blob.
+            limit: The maximum size of the blob in bytes. Default: 4 MiB.
+
+        Raises:
+            NotFound: The layout has no such blob.
+            SizeMismatch: The blob is larger than ``limit``.
+            DigestMismatch: The content does not have this digest.
+        """
+        return read_whole(self, digest, limit)
+
+    def writer(
+        self, ref: str, *, size: int = 0, expected: str = "", lock_timeout: float | None = 0.0
+    ) -> LayoutWriter:
         """Start or continue a write.
 
         Args:
             ref: The name of the write.
             size: The size of the blob in bytes. Default: unknown.
             expected: The digest of the blob. Default: unknown.
+            lock_timeout: Seconds to wait while another writer holds the lock of ``ref``. ``None``
+                means no limit. Default: do not wait.
 
         Raises:
             AlreadyExists: The layout has a blob with the digest ``expected``.
             InvalidArgument: ``ref`` is empty, or too long for a file name.
             Unavailable: Another writer holds the lock of ``ref``.
         """
-        if expected and self._folder.has(blob_name(expected)):
-            raise AlreadyExists(f"{self.path} has the blob {expected}")
-        return self._writer(ref, size, expected, replaces=False)
+
+        def open_writer() -> LayoutWriter:
+            if expected and self._folder.has(blob_name(expected)):
+                raise AlreadyExists(f"{self.path} has the blob {expected}")
+            return self._writer(ref, size, expected, replaces=False)
+
+        return open_in_time(open_writer, lock_timeout)
+
+    def put(
+        self,
+        data: bytes,
+        *,
+        media_type: str = media_types.OCTET_STREAM,
+        labels: Mapping[str, str] | None = None,
+    ) -> Descriptor:
+        """Write a blob, unless the layout has the blob already.
+
+        Args:
+            data: The content of the blob.
+            media_type: The media type of the returned descriptor. The layout does not keep it.
+            labels: Ignored, because a layout stores no labels.
+
+        Returns:
+            The descriptor of the blob.
+
+        Raises:
+            Unavailable: Another writer has made no progress for 60 seconds.
+        """
+        return put_blob(self, data, media_type, labels)
 
     def replacing_writer(self, ref: str, *, size: int, expected: str) -> LayoutWriter:
         """Start or continue a write that replaces a damaged blob; see ``writer``.
@@ -248,6 +294,23 @@ class LayoutStore:
         with self._naming_blob(digest):
             self._folder.remove(blob_name(digest))
 
+    def status(self, ref: str) -> IngestStatus:
+        """Return the state of an incomplete write.
+
+        The state does not contain the size and the digest of the blob, which are unknown.
+
+        Raises:
+            InvalidArgument: ``ref`` is empty, or too long for a file name.
+            NotFound: The layout has no such write.
+        """
+        with self._naming_write(ref):
+            return self._status(self._ingest_name(ref), ref)
+
+    def _status(self, name: str, ref: str) -> IngestStatus:
+        stat = self._folder.stat(name)
+        when = file_time(stat.st_mtime)
+        return IngestStatus(ref, stat.st_size, 0, expected="", started_at=when, updated_at=when)
+
     def statuses(self) -> list[IngestStatus]:
         """Return the states of all incomplete writes.
 
@@ -258,14 +321,8 @@ class LayoutStore:
         found = []
         for name in self._folder.names(_INGEST):
             with suppress(NotFound):
-                stat = self._folder.stat(f"{_INGEST}/{name}")
-                when = _time(stat.st_mtime)
                 ref = unquote(name.removeprefix(_REF_PREFIX))
-                found.append(
-                    IngestStatus(
-                        ref, stat.st_size, 0, expected="", started_at=when, updated_at=when
-                    )
-                )
+                found.append(self._status(f"{_INGEST}/{name}", ref))
         return found
 
     def abort(self, ref: str) -> None:
@@ -276,12 +333,17 @@ class LayoutStore:
             NotFound: The layout has no such write.
         """
         name = self._ingest_name(ref)
+        with self._naming_write(ref), self._folder.locked():
+            self._folder.remove(name)
+        self.tidy()
+
+    @contextmanager
+    def _naming_write(self, ref: str) -> Iterator[None]:
+        """Turn a ``NotFound`` of the block into a ``NotFound`` that names the ref."""
         try:
-            with self._folder.locked():
-                self._folder.remove(name)
+            yield
         except NotFound:
             raise NotFound(f"{self.path} has no write {ref}") from None
-        self.tidy()
 
     def tidy(self) -> None:
         """Remove the folder of incomplete writes if it is empty."""
@@ -319,11 +381,3 @@ class LayoutStore:
 
     def __repr__(self) -> str:
         return f"<LayoutStore {self.path}>"
-
-
-def _time(seconds: float) -> datetime:
-    """Return the time of a file; a time that ``datetime`` cannot hold becomes the last one."""
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return datetime.max.replace(tzinfo=timezone.utc)

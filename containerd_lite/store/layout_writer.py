@@ -17,9 +17,11 @@ from ..errors import (
     Unavailable,
 )
 from ..oci import digest as digests
+from ..oci.content import IngestStatus
 from ..undo import Undo
 from . import verified_files
-from .folder import UntrustedFolder, explained
+from .folder import UntrustedFolder, explained, file_time
+from .protocol import check_truncation, ended_writer
 
 #: The number of bytes to hash at a time.
 _CHUNK = 1 << 20
@@ -66,9 +68,9 @@ class LayoutWriter:
         self._size = size
         self._expected = expected
         self._replaces = replaces
-        algorithm = digests.algorithm(expected) if expected else "sha256"
-        self._hash = digests.hasher(algorithm)
-        self._offset = 0
+        #: The algorithm of the digest of the blob.
+        self._algorithm = digests.algorithm(expected) if expected else "sha256"
+        self._hash, self._offset = digests.hasher(self._algorithm), 0
         self._file = self._open()
 
     def _open(self) -> FileIO:
@@ -101,6 +103,7 @@ class LayoutWriter:
 
     def resume(self) -> None:
         """Hash the bytes that an earlier writer wrote, so that they need not be fetched again."""
+        self._hash, self._offset = digests.hasher(self._algorithm), 0
         buffer = memoryview(bytearray(_CHUNK))
         with explained(self._folder.path):
             while count := os.preadv(self._file.fileno(), [buffer], self._offset):
@@ -112,13 +115,41 @@ class LayoutWriter:
         """The number of bytes in the file of the write. The next write appends to these bytes."""
         return self._offset
 
+    @property
+    def digest(self) -> str:
+        """The digest of the bytes in the file."""
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
+
+    def status(self) -> IngestStatus:
+        """Return the state of the write.
+
+        Raises:
+            FailedPrecondition: The writer was committed or closed.
+        """
+        self._check_open()
+        when = file_time(os.fstat(self._file.fileno()).st_mtime)
+        return IngestStatus(
+            self._ref,
+            self._offset,
+            self._size,
+            expected=self._expected,
+            started_at=when,
+            updated_at=when,
+        )
+
+    def _check_open(self) -> None:
+        if self._file.closed:
+            raise ended_writer(self._ref)
+
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes to the file; see ``Writer.write``.
 
         Raises:
             SizeMismatch: The blob would become longer than expected.
             ResourceExhausted: The disk is full. ``offset`` includes the bytes that are in the file.
+            FailedPrecondition: The writer was committed or closed.
         """
+        self._check_open()
         if self._size and self._offset + len(data) > self._size:
             raise SizeMismatch(
                 f"{self._expected or 'the content'} is longer than the expected {self._size} bytes"
@@ -132,11 +163,32 @@ class LayoutWriter:
                 rest = rest[count:]
         return len(data)
 
-    def commit(self, labels: Mapping[str, str] | None = None) -> str:
+    def truncate(self, size: int) -> None:
+        """Delete the bytes in the file; see ``Writer.truncate``.
+
+        Args:
+            size: 0, or ``offset``, which deletes nothing.
+
+        Raises:
+            InvalidArgument: ``size`` is not 0 and not ``offset``.
+            FailedPrecondition: The writer was committed or closed.
+        """
+        self._check_open()
+        check_truncation(self._ref, self._offset, size)
+        if size != self._offset:
+            with explained(self._folder.path):
+                self._file.truncate(size)
+            self.resume()
+
+    def commit(
+        self, labels: Mapping[str, str] | None = None, *, size: int = 0, expected: str = ""
+    ) -> str:
         """Verify the blob and make the blob visible.
 
         Args:
             labels: Ignored, because a layout stores no labels.
+            size: The size of the blob in bytes. Default: the size passed to ``writer``.
+            expected: The digest of the blob. Default: the digest passed to ``writer``.
 
         Returns:
             The digest of the blob.
@@ -146,13 +198,10 @@ class LayoutWriter:
             SizeMismatch: The blob does not have the expected size.
             DigestMismatch: The blob does not have the expected digest.
             NotFound: The write was aborted.
+            FailedPrecondition: The writer was committed or closed.
         """
-        digest = f"{self._hash.name}:{self._hash.hexdigest()}"
-        if self._size and self._offset != self._size:
-            name = self._expected or "the content"
-            raise SizeMismatch(f"received {self._offset} of {self._size} bytes of {name}")
-        if self._expected and digest != self._expected:
-            raise DigestMismatch(f"content of {self._expected} has the digest {digest}")
+        self._check_open()
+        digest = self._verified(size or self._size, expected or self._expected)
         if self._folder.has(blob_name(digest)) and not self._replaces:
             with suppress(NotFound), self._abort_prevented():
                 self._folder.remove(self._name)
@@ -165,6 +214,18 @@ class LayoutWriter:
         verified_files.remember(self._file.fileno(), digest)
         self._file.close()
         return digest
+
+    def _verified(self, size: int, expected: str) -> str:
+        """Return the digest of the bytes in the file, after checking their size and digest."""
+        if size and self._offset != size:
+            name = expected or "the content"
+            raise SizeMismatch(f"received {self._offset} of {size} bytes of {name}")
+        if expected and digests.algorithm(expected) != self._algorithm:
+            self._algorithm = digests.algorithm(expected)
+            self.resume()
+        if expected and self.digest != expected:
+            raise DigestMismatch(f"content of {expected} has the digest {self.digest}")
+        return self.digest
 
     @contextmanager
     def _abort_prevented(self) -> Iterator[None]:

@@ -5,15 +5,30 @@ The verbs for images use stores only through these protocols.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
-from ..errors import NotFound, SizeMismatch
+from .. import limits
+from ..deadline import Deadline, backoff
+from ..errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    SizeMismatch,
+    Unavailable,
+    is_away,
+)
 from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.content import ContentInfo, IngestStatus
 from ..oci.descriptor import Descriptor
+from ..oci.document import MAX_DOCUMENT
+
+#: The first and the longest wait between attempts to open a write, in seconds.
+_FIRST_WAIT, _LONGEST_WAIT = 0.016, 2.048
+_AnyWriter = TypeVar("_AnyWriter")
 
 
 class Writer(Protocol):
@@ -21,7 +36,8 @@ class Writer(Protocol):
 
     A writer is a context manager, which closes the writer at the end of the ``with`` block. If the
     block ends without ``commit``, the store keeps the bytes written so far. A later writer with the
-    same ref can append to the kept bytes.
+    same ref can append to the kept bytes. If an interrupt (``KeyboardInterrupt``) ends the block, a
+    daemon can lose the last 4 MiB of these bytes.
     """
 
     @property
@@ -30,6 +46,20 @@ class Writer(Protocol):
 
         The offset of a new writer is above 0 if an earlier write was interrupted, or if the daemon
         has the content in another namespace.
+        """
+
+    @property
+    def digest(self) -> str:
+        """The digest of the ``offset`` bytes that the store has.
+
+        A daemon computes this digest, so a daemon's writer waits for it.
+        """
+
+    def status(self) -> IngestStatus:
+        """Return the state of the write, after the store has written all bytes.
+
+        Raises:
+            FailedPrecondition: The writer was committed or closed.
         """
 
     def write(self, data: bytes | memoryview) -> int:
@@ -48,11 +78,28 @@ class Writer(Protocol):
                 ``ContentStore.writer``.
         """
 
-    def commit(self, labels: Mapping[str, str] | None = None) -> str:
+    def truncate(self, size: int) -> None:
+        """Delete the bytes that the store has, so that ``write`` starts with the first byte.
+
+        Args:
+            size: 0, or ``offset``, which deletes nothing. Stores support no other sizes.
+
+        Raises:
+            InvalidArgument: ``size`` is not 0 and not ``offset``.
+            FailedPrecondition: The writer was committed or closed.
+        """
+
+    def commit(
+        self, labels: Mapping[str, str] | None = None, *, size: int = 0, expected: str = ""
+    ) -> str:
         """Verify the size and the digest of the blob, and make the blob visible.
 
         Args:
             labels: The labels of the blob. Default: none.
+            size: The size of the blob in bytes. Default: the ``size`` that the caller passed to
+                ``ContentStore.writer``.
+            expected: The digest of the blob. Default: the ``expected`` that the caller passed to
+                ``ContentStore.writer``.
 
         Returns:
             The digest of the blob.
@@ -61,11 +108,16 @@ class Writer(Protocol):
             AlreadyExists: The store has the blob already.
             SizeMismatch: The blob does not have the expected size.
             DigestMismatch: The blob does not have the expected digest.
+            FailedPrecondition: The writer was committed or closed.
         """
 
     def close(self) -> None:
-        """Release the lock of the ref. The store keeps the bytes written so far."""
-        ...
+        """Release the lock of the ref. The store keeps the bytes written so far.
+
+        Raises:
+            DeadlineExceeded: A daemon has not written all bytes within 60 seconds.
+            ContainerdError: The store could not write all bytes.
+        """
 
     def __enter__(self) -> Writer: ...
 
@@ -123,17 +175,60 @@ class ContentStore(Protocol):
             DigestMismatch: The content does not have this digest.
         """
 
-    def writer(self, ref: str, *, size: int = 0, expected: str = "") -> Writer:
+    def read(self, digest: str, *, limit: int = MAX_DOCUMENT) -> bytes:
+        """Return the content of a blob, after verifying its digest.
+
+        Args:
+            digest: The digest of the blob.
+            limit: The maximum size of the blob in bytes. Default: 4 MiB, the maximum size of
+                manifests, indexes and configs.
+
+        Raises:
+            NotFound: The store has no such blob.
+            SizeMismatch: The blob is larger than ``limit``.
+            DigestMismatch: The content does not have this digest.
+        """
+
+    def writer(
+        self, ref: str, *, size: int = 0, expected: str = "", lock_timeout: float | None = 0.0
+    ) -> Writer:
         """Start a write, or continue an incomplete write.
 
         Args:
             ref: The name of the write.
             size: The size of the blob in bytes. Default: unknown.
             expected: The digest of the blob. Default: unknown.
+            lock_timeout: Seconds to wait while another writer holds the lock of ``ref``. ``None``
+                means no limit. Default: do not wait.
 
         Raises:
             AlreadyExists: The store has a blob with the digest ``expected``.
             Unavailable: Another writer holds the lock of ``ref``.
+        """
+
+    def put(
+        self,
+        data: bytes,
+        *,
+        media_type: str = media_types.OCTET_STREAM,
+        labels: Mapping[str, str] | None = None,
+    ) -> Descriptor:
+        """Write a blob, unless the store has the blob already.
+
+        If another writer writes the same blob, wait for this writer.
+
+        Args:
+            data: The content of the blob.
+            media_type: The media type of the returned descriptor. A store does not keep this type.
+            labels: Labels to set, also if the store has the blob already. Default: none. A daemon
+                deletes a blob that no lease, no label of another object and no label
+                ``containerd.io/gc.root`` protects.
+
+        Returns:
+            The descriptor of the blob.
+
+        Raises:
+            Unavailable: Another writer has made no progress for 60 seconds.
         """
 
     def update(self, digest: str, labels: Mapping[str, str]) -> ContentInfo:
@@ -155,6 +250,15 @@ class ContentStore(Protocol):
 
         Raises:
             NotFound: The store has no such blob.
+        """
+
+    def status(self, ref: str) -> IngestStatus:
+        """Return the state of an incomplete write.
+
+        A daemon's writer sends the bytes without waiting for the daemon. ``Writer.status`` waits.
+
+        Raises:
+            NotFound: The store has no such write.
         """
 
     def statuses(self) -> list[IngestStatus]:
@@ -196,6 +300,66 @@ def read_blob(store: ContentStore, descriptor: Descriptor, limit: int) -> bytes:
         body = file.read(descriptor.size + 1)
     digests.verify(body, descriptor.digest, descriptor.size)
     return body
+
+
+def read_whole(store: ContentStore, digest: str, limit: int) -> bytes:
+    """Return the content of a blob; see ``ContentStore.read``."""
+    size = store.info(digest).size
+    if size > limit:
+        raise SizeMismatch(
+            f"{digest} has {size} bytes, and only {limit} are allowed",
+            remedy="Pass a larger limit=, or read the blob with reader()",
+        )
+    return read_blob(store, Descriptor(media_types.OCTET_STREAM, digest, size), limit)
+
+
+def when_unlocked(
+    open_writer: Callable[[], _AnyWriter],
+    is_expired: Callable[[], bool],
+    pause: Callable[[float], object],
+) -> _AnyWriter:
+    """Open a writer. While another writer holds the lock of the ref, try again.
+
+    The waits are those of containerd's ``content.OpenWriter``.
+
+    Args:
+        open_writer: Opens the writer.
+        is_expired: Is called after each failed attempt. If it returns true, the attempt's
+            ``Unavailable`` propagates.
+        pause: Sleeps for a number of seconds.
+    """
+    waits = backoff(_FIRST_WAIT, _LONGEST_WAIT)
+    while True:
+        try:
+            return open_writer()
+        except Unavailable as error:
+            if is_away(error) or is_expired():
+                raise
+        pause(next(waits))
+
+
+def open_in_time(open_writer: Callable[[], _AnyWriter], lock_timeout: float | None) -> _AnyWriter:
+    """Open a writer; wait ``lock_timeout`` seconds for the lock, or without a limit if ``None``."""
+    deadline = Deadline(limits.seconds("lock_timeout", lock_timeout, may_be_zero=True))
+
+    def pause(seconds: float) -> None:
+        time.sleep(deadline.sooner(seconds).remaining() or 0.0)
+
+    return when_unlocked(open_writer, lambda: deadline.expired, pause)
+
+
+def ended_writer(ref: str) -> FailedPrecondition:
+    """Return the error of a writer that is used after its commit or its close."""
+    return FailedPrecondition(f"the writer of {ref} has ended", remedy="Open another writer")
+
+
+def check_truncation(ref: str, offset: int, size: int) -> None:
+    """Check that a writer can be truncated to ``size``; see ``Writer.truncate``."""
+    if size not in (0, offset):
+        raise InvalidArgument(
+            f"the write {ref} of {offset} bytes can be truncated to 0 bytes, but not to {size}",
+            remedy="Pass 0, and write all bytes again",
+        )
 
 
 def ingest_ref(descriptor: Descriptor) -> str:

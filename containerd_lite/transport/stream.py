@@ -174,6 +174,11 @@ class Stream:
         return self._call.is_done
 
     @property
+    def is_inherited(self) -> bool:
+        """Whether this process is a forked child, and its parent started the call."""
+        return not self._link.is_ours
+
+    @property
     def initial_metadata(self) -> Metadata:
         """The metadata of the response headers. It is empty until the headers have arrived."""
         return self._call.initial_metadata
@@ -190,7 +195,7 @@ class Stream:
 
     def close(self) -> None:
         """Cancel the call if it has not ended, and release the connection."""
-        if not self._call.is_done and self._link.is_ours:
+        if not self._call.is_done and not self.is_inherited:
             self.cancel()
         self._release_link()
 

@@ -141,8 +141,8 @@ def _record(name: str, target: Descriptor) -> ImageRecord:
 
 def _unpack(unpacker: Unpacker, image: Image) -> None:
     manifest = image.manifest()
-    if media_types.is_config(manifest.config.media_type):
-        unpacker.unpack(manifest.layers, manifest.config, image.config())
+    if manifest.is_unpackable:
+        unpacker.unpack(manifest.image_layers, manifest.config, image.config())
 
 
 # ---- names -----------------------------------------------------------------------------------

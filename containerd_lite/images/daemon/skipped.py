@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ...errors import NoMatchingPlatform
-from ...oci import media_types
 from ..image import Image
 from ..platforms import Platforms
 
@@ -28,5 +27,5 @@ def unpack_skipped(image: Image, platforms: Platforms, snapshotter: str) -> None
         else:
             found = Image(image.backend.with_defaults(platform=platform), image.record)
         with suppress(NoMatchingPlatform):
-            if media_types.is_config(found.manifest().config.media_type):
+            if found.manifest().is_unpackable:
                 found.unpack(snapshotter)

@@ -17,8 +17,6 @@ from ...store.protocol import ContentStore, read_blob
 from ..gc_labels import numbered_labels
 from ..job import Job
 
-OCTET_STREAM = "application/octet-stream"
-
 
 def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> Descriptor:
     """Write a new manifest with the right media type for the config; return the new descriptor.
@@ -35,7 +33,7 @@ def repair_octet_config(store: ContentStore, target: Descriptor, job: Job) -> De
         return target
     body = read_blob(store, target, MAX_DOCUMENT)
     manifest = parse(body, target.media_type)
-    if not isinstance(manifest, Manifest) or manifest.config.media_type != OCTET_STREAM:
+    if not isinstance(manifest, Manifest) or manifest.config.media_type != media_types.OCTET_STREAM:
         return target
     manifest = replace(
         manifest, config=replace(manifest.config, media_type=media_types.DOCKER_CONFIG)

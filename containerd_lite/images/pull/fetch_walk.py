@@ -23,7 +23,6 @@ from ..gc_labels import child_labels
 from ..image_backend import ImageBackend
 from ..platforms import best, wanted_children
 from ..walk import Dispatcher, Handler, chain
-from .convert_manifest import OCTET_STREAM
 from .pull_request import PullRequest
 from .store_fetcher import StoreFetcher, check_document_size
 
@@ -137,7 +136,7 @@ class FetchWalk:
                 self._default_path.add(best_entry.digest)
         elif is_root and _is_config(target, document.config):
             self._root_config = document.config.digest
-            self.has_octet_config = document.config.media_type == OCTET_STREAM
+            self.has_octet_config = document.config.media_type == media_types.OCTET_STREAM
         return wanted_children(document, self._platforms, self._source.name, is_root=is_root)
 
     def _without_layers(self, handler: Handler) -> Handler:
@@ -215,6 +214,6 @@ def _is_config(manifest: Descriptor, child: Descriptor) -> bool:
 
     In a Docker manifest, the config can also have the media type ``application/octet-stream``.
     """
-    is_octet_stream = child.media_type == OCTET_STREAM
+    is_octet_stream = child.media_type == media_types.OCTET_STREAM
     is_docker = manifest.media_type == media_types.DOCKER_MANIFEST
     return media_types.is_config(child.media_type) or (is_docker and is_octet_stream)

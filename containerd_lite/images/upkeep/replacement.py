@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from ...errors import AlreadyExists, ContainerdError, NotFound
 from ...oci import digest as digests
-from ...oci.content import ContentInfo
+from ...oci.content import ContentInfo, IngestStatus
 from ...services.content import ContentService
 from ...services.lease_keeping import collect_garbage, keeping
 from ...services.leases import LeaseService, Resource
@@ -143,6 +143,7 @@ class _ReplacingWriter:
         self._writer = writer
         self._replacer = replacer
         self._digest = digest
+        self._size = size
         # If an earlier writer has left bytes, the check at commit fails. ``write_blob`` then starts
         # again from the first byte.
         self._verifier = digests.Verifier(digest, size)
@@ -152,13 +153,32 @@ class _ReplacingWriter:
         """The number of bytes of the new content that the daemon has."""
         return self._writer.offset
 
+    @property
+    def digest(self) -> str:
+        """The digest of the new content that the daemon has."""
+        return self._writer.digest
+
+    def status(self) -> IngestStatus:
+        """Return the state of the write."""
+        return self._writer.status()
+
+    def truncate(self, size: int) -> None:
+        """Delete the new content that the daemon has; see ``Writer.truncate``."""
+        self._writer.truncate(size)
+        if not size:
+            self._verifier = digests.Verifier(self._digest, self._size)
+
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes; return their number."""
         self._verifier.update(data)
         return self._writer.write(data)
 
-    def commit(self, labels: Mapping[str, str] | None = None) -> str:
+    def commit(
+        self, labels: Mapping[str, str] | None = None, *, size: int = 0, expected: str = ""
+    ) -> str:
         """Verify the content and replace the broken blob; return the digest.
+
+        The daemon verifies ``size`` and ``expected`` in addition.
 
         Raises:
             DigestMismatch: The content does not match the digest.
@@ -166,14 +186,14 @@ class _ReplacingWriter:
         """
         self._verifier.check()
         with self._replacer.cleared(self._digest):
-            return self._writer.commit(labels)
+            return self._writer.commit(labels, size=size, expected=expected)
 
     def close(self) -> None:
-        """End the write. If ``commit`` was not called, the daemon keeps the written bytes."""
+        """Release the lock of the ref. The daemon keeps the bytes written so far."""
         self._writer.close()
 
     def __enter__(self) -> _ReplacingWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._writer.__exit__(*exception)

@@ -15,9 +15,8 @@ from urllib.parse import quote, urlencode
 from ...errors import InvalidArgument, Unimplemented
 from ...oci.document import quoted
 from ...records import replace
-from ...services.tasks import Stdio
+from ...services.tasks import NULL_DEVICE, NULL_STDIO, Stdio
 from .base import StreamedProcess
-from .ends import NULL_DEVICE
 from .fifos import check_fifo
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class NullIO:
     """
 
     def __init__(self) -> None:
-        self.stdio = Stdio()
+        self.stdio = NULL_STDIO
         self.failure: BaseException | None = None
         self.on_failure: Callable[[], object] = lambda: None
 

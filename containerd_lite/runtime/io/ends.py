@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...errors import FailedPrecondition
-from ...services.tasks import Stdio
+from ...services.tasks import NULL_DEVICE, NULL_STDIO, Stdio
 from ...undo import Undo
 from .fifos import FifoFolder, FoundFolder, await_input, open_input
-
-#: The path that the shim opens for an output that is discarded.
-NULL_DEVICE = "/dev/null"
 
 
 class NewEnds:
@@ -34,7 +31,7 @@ class NewEnds:
     def __init__(
         self, names: Collection[str] = (), *, terminal: bool = False, joined: bool = False
     ) -> None:
-        self.stdio = Stdio()
+        self.stdio = NULL_STDIO
         self._folder = FifoFolder() if names else None
         if self._folder is not None:
             with Undo(self._folder.close):

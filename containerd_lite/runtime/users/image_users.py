@@ -59,7 +59,7 @@ class ImageUsers:
         files = _cache.get(store, manifest)
         if files is None:
             try:
-                found = image_files.read_layer_files(store, manifest.layers, (PASSWD, GROUP))
+                found = image_files.read_layer_files(store, manifest.image_layers, (PASSWD, GROUP))
                 files = found[PASSWD], found[GROUP]
             except (FailedPrecondition, InvalidArgument, NotFound):
                 if not self._image.backend.has_snapshots:
@@ -137,7 +137,7 @@ class SnapshotUsers:
                     changed = self._layers.write_changes(
                         self._key, media_types.OCI_LAYER, task=self._container
                     )
-                    layers = (*self._image.manifest().layers, changed)
+                    layers = (*self._image.manifest().image_layers, changed)
                     found = image_files.read_layer_files(self._store, layers, (PASSWD, GROUP))
                     return found[PASSWD], found[GROUP]
         return _read_snapshot(self._layers, self._store, self._key, self._container)

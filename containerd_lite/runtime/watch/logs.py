@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from ...deadline import Deadline
 from ...errors import FailedPrecondition, NotFound, PermissionDenied
+from ...services.tasks import NULL_DEVICE
 from ...system import of_system, open_regular
 
 #: Bytes to read at a time.
@@ -30,8 +31,10 @@ def log_path(uri: str) -> bytes:
     """
     parts = urlsplit(uri)
     if parts.scheme != "file":
+        is_discarded = uri in ("", NULL_DEVICE)
+        goes_elsewhere = f"the output goes to {uri!r}, not to a log file"
         raise FailedPrecondition(
-            f"the output goes to {uri!r}, not to a log file" if uri else "the container has no log",
+            "the container has no log" if is_discarded else goes_elsewhere,
             remedy="Start the task with streams=LogFile(path), or read the output of its logger",
         )
     return unquote_to_bytes(parts.path)

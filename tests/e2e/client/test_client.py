@@ -42,6 +42,15 @@ def test_version_and_health(daemon: Daemon, client: Client) -> None:
     assert client.introspection_service.server().uuid
 
 
+def test_the_default_runtime(daemon: Daemon, client: Client, namespace: str) -> None:
+    assert client.runtime == "io.containerd.runc.v2"
+    client.namespace_service.create(namespace, {"containerd.io/defaults/runtime": "its.own"})
+    assert client.runtime == "its.own"
+    with Client(daemon.address, namespace=namespace, runtime="the.clients") as other:
+        assert other.runtime == "the.clients"
+    client.namespace_service.delete(namespace)
+
+
 @pytest.mark.generations
 def test_plugins(client: Client) -> None:
     kinds = {plugin.type for plugin in client.introspection_service.plugins()}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from contextlib import suppress
+import os
+import signal
+import time
+from threading import Timer
 
 import pytest
 
@@ -12,15 +15,16 @@ from containerd_lite import Client
 from containerd_lite.errors import (
     AlreadyExists,
     DigestMismatch,
+    FailedPrecondition,
+    InvalidArgument,
     NotFound,
     OutOfRange,
     SizeMismatch,
     Unavailable,
 )
 from containerd_lite.oci import digest as digests
-from containerd_lite.store.daemon import DaemonWriter
+from containerd_lite.oci.descriptor import Descriptor
 from tests.harness.daemon import Daemon
-from tests.harness.process import wait_until
 
 pytestmark = [
     pytest.mark.daemon,
@@ -84,26 +88,128 @@ def test_one_writer_a_ref(client: Client) -> None:
 
 
 def test_what_was_written_is_there_for_the_next_writer(client: Client) -> None:
-    store, body = client.content_store, own(client)
+    """However much: chunks that the daemon has not answered, and the end that commit sends."""
+    store, body = client.content_store, own(client) * 150_000
+    digest = digests.of(body)
+    with client.lease():
+        for number, size in enumerate((50_000, len(body) - 1, len(body))):
+            ref = f"ref-{number}"
+            writer = store.writer(ref, size=len(body), expected=digest)
+            for start in range(0, size, 1 << 20):
+                writer.write(body[start : min(start + (1 << 20), size)])
+            writer.close()
+            assert store.status(ref).offset == writer.offset == size
+            with pytest.raises(FailedPrecondition, match="has ended"):
+                writer.write(b"")
+        for ref in ("ref-1", "ref-2"):
+            with store.writer(ref, size=len(body), expected=digest) as writer:
+                writer.write(body[writer.offset :])
+        store.abort("ref-2")
+        writer = store.writer("ref-0", size=len(body), expected=digest)
+        assert writer.write(body[writer.offset :]) == len(body) - 50_000
+        with pytest.raises(ValueError, match="of the block"), writer:
+            raise ValueError("an error of the block")
+        assert store.status("ref-0").offset == len(body)
+        store.abort("ref-0")
+        with store.writer("ref-1", size=len(body), expected=digest) as writer:
+            assert writer.offset == len(body)
+            assert writer.commit() == digest
+
+
+def test_a_daemon_that_hangs_does_not_hold_up_an_interrupt(client: Client, daemon: Daemon) -> None:
+    with client.lease():
+        writer, start = client.content_store.writer("ref"), time.monotonic()
+        try:
+            os.kill(daemon.pid, signal.SIGSTOP)
+            writer.write(b"a")
+            with pytest.raises(KeyboardInterrupt), writer:
+                raise KeyboardInterrupt
+            assert time.monotonic() - start < 0.9
+        finally:
+            os.kill(daemon.pid, signal.SIGCONT)
+
+
+def test_a_writer_says_what_it_has_written(client: Client) -> None:
+    store, body = client.content_store, own(client) * 1000
     size, digest = len(body), digests.of(body)
     with client.lease():
-        with store.writer("ref", size=size, expected=digest) as writer:
-            writer.write(body[:3])
-            # Answers are not waited for, but the daemon has it in a moment.
-            assert wait_until(lambda: 3 in [status.offset for status in store.statuses()], 5)
-        found: list[DaemonWriter] = []
+        with store.writer("ref", size=size, expected=digests.of(b"other")) as writer:
+            assert (writer.digest, writer.status().offset) == (digests.of(b""), 0)
+            writer.write(body[:-9])
+            assert writer.digest == digests.of(body[:-9])
+            writer.write(body[-9:])
+            found = writer.status()
+            assert (found.ref, found.offset, found.total) == ("ref", size, size)
+            assert (found.expected, writer.digest) == (digests.of(b"other"), digest)
+            assert found.updated_at >= found.started_at >= store.status("ref").started_at
+            assert writer.commit(expected=digest) == digest == writer.digest
+            for use in (writer.status, writer.commit):
+                with pytest.raises(FailedPrecondition, match="ref has ended"):
+                    use()
+        with pytest.raises(NotFound):
+            store.status("ref")
 
-        def is_free() -> bool:
-            """Whether the daemon has seen that the first writer has gone."""
-            with suppress(Unavailable):
-                found.append(store.writer("ref", size=size, expected=digest))
-            return bool(found)
 
-        assert wait_until(is_free, 5)
-        with found[0] as writer:
-            assert writer.offset == 3
-            writer.write(body[3:])
-            assert writer.commit() == digest
+def test_a_writer_begins_again(client: Client) -> None:
+    store, body = client.content_store, own(client) * 100_000
+    with client.lease():
+        with store.writer("ref", size=len(body)) as writer:
+            for wrong in (b"wrong" * 100_000, b"wrong"):
+                writer.write(wrong)
+                writer.truncate(len(wrong))
+                with pytest.raises(InvalidArgument, match="but not to 3"):
+                    writer.truncate(3)
+                writer.truncate(0)
+                assert writer.offset == store.status("ref").offset == 0
+            writer.write(body[::-1])
+            writer.truncate(0)
+            writer.write(body[:-1])
+            with pytest.raises(SizeMismatch):
+                writer.commit()
+        with store.writer("ref") as writer:
+            assert writer.offset == len(body) - 1
+            assert writer.commit(size=len(body) - 1) == digests.of(body[:-1])
+
+
+def test_a_writer_waits_for_another(client: Client) -> None:
+    store = client.content_store
+    with client.lease():
+        first = store.writer("ref")
+        start = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.writer("ref", lock_timeout=0.05)
+        assert time.monotonic() - start >= 0.05
+        timer = Timer(0.1, first.close)
+        timer.start()
+        with store.writer("ref", lock_timeout=None) as second:
+            assert second.offset == 0
+        timer.join()
+        with pytest.raises(InvalidArgument, match="lock_timeout"):
+            store.writer("ref", lock_timeout=-1)
+        store.abort("ref")
+
+
+@pytest.mark.parametrize("count", [1, 300_000])
+def test_bytes(client: Client, count: int) -> None:
+    store, body = client.content_store, own(client) * count
+    with client.lease():
+        made = store.put(body, media_type="text/plain", labels={"a": "b"})
+        assert (made.media_type, made.digest, made.size) == (
+            "text/plain", digests.of(body), len(body)
+        )  # fmt: skip
+        assert store.put(body, labels={"c": "d"}) == Descriptor(
+            "application/octet-stream", made.digest, made.size
+        )
+        assert store.info(made.digest).labels == {"a": "b", "c": "d"}
+        assert store.read(made.digest, limit=len(body)) == body
+        with pytest.raises(SizeMismatch, match=r"Pass a larger limit="):
+            store.read(made.digest, limit=len(body) - 1)
+        if count > 1:
+            with pytest.raises(SizeMismatch, match="only 4194304"):
+                store.read(made.digest)
+        assert store.read(store.put(b"").digest) == b""
+        with pytest.raises(NotFound):
+            store.read(digests.of(body + b"other"))
 
 
 def test_what_another_namespace_has_need_not_be_written(client: Client) -> None:
@@ -115,7 +221,8 @@ def test_what_another_namespace_has_need_not_be_written(client: Client) -> None:
             writer.write(body)
             writer.commit()
         with other.content_store.writer("ref", size=size, expected=digest) as writer:
-            assert writer.offset == size
+            assert (writer.offset, writer.digest) == (size, digest)
+            assert writer.status().offset == size
             writer.commit()
         assert other.content_store.info(digest).size == size
 

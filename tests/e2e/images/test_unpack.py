@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,62 @@ def test_whiteouts_where_a_container_looks(client: Client, registry: Registry) -
     seen = client.run(name, ["sh", "-c", "cd /w && find . -type f | sort | xargs head -v"])
     shown = [f"==> ./{path} <==\n{content.decode()}" for path, content in sorted(SHOWN.items())]
     assert seen.stdout.decode() == "\n".join(shown)
+
+
+def test_blobs_that_are_no_layers(client: Client, registry: Registry) -> None:
+    """An attestation beside the layers is not unpacked, and one alone is no image."""
+    sbom = images.descriptor("application/vnd.in-toto+json", b"{}")
+
+    def add(manifest: images.Json) -> None:
+        manifest["layers"].insert(0, sbom)
+
+    def leave(manifest: images.Json) -> None:
+        manifest["layers"] = [sbom]
+
+    with io.BytesIO() as archive:
+        for change, is_image in ((add, True), (leave, False)):
+            made = images.scratch({"etc/passwd": b"me:x:7:8::/:\n"}, change_manifest=change)
+            made = replace(made, blobs={**made.blobs, sbom["digest"]: b"{}"})
+            image = client.pull(images.push(made, registry.host, "blobs", "latest"))
+            assert image.is_unpacked() == is_image
+            archive.seek(0)
+            archive.truncate()
+            client.export_images(archive, image)
+            image.delete(sync=True)
+            archive.seek(0)
+            (image,) = client.import_images(archive, unpack=True)
+            assert image.is_unpacked() == is_image
+            if is_image:
+                assert image.unpack("native") == image.rootfs()[0]
+                container = client.new_container(
+                    "c", image=image, args=["x"], user="me", snapshotter="native"
+                )
+                user: dict[str, int] = container.spec()["process"]["user"]  # type: ignore[index]
+                container.delete()
+                assert user["uid"] == 7
+            else:
+                with pytest.raises(InvalidArgument, match="has 0 layers"):
+                    image.unpack()
+            image.delete(sync=True)
+
+
+def test_usage(client: Client, fetched: Callable[[images.Image], Image]) -> None:
+    made = images.build([BELOW, ABOVE])
+    image = fetched(made)
+    content = sum(map(len, made.blobs.values()))
+    assert image.usage(snapshots=True) == content
+    image.unpack("overlayfs")
+    names = chain_ids(image.rootfs())
+    used = sum(client.snapshot_service("overlayfs").usage(name).size for name in names)
+    assert image.usage(snapshots=True) == content + used > content
+    image.unpack("native")
+    used += sum(client.snapshot_service("native").usage(name).size for name in names)
+    assert image.usage(snapshots=True) == content + used
+    client.snapshot_service("native").remove(names[1])
+    assert content < image.usage(snapshots=True) < content + used
+    assert image.usage() == content
+    assert image.platform == image.config().platform
+    image.delete(sync=True)
 
 
 def test_a_layer_by_itself_keeps_its_whiteouts(

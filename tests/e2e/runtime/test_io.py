@@ -24,6 +24,7 @@ from containerd_lite.errors import (
 )
 from containerd_lite.runtime.container import Container
 from containerd_lite.runtime.io import (
+    DEVNULL,
     PIPE,
     STDOUT,
     BinaryLogger,
@@ -125,8 +126,16 @@ def test_streams_that_are_thrown_away(client: Client, box: Container) -> None:
     err = Capture(100)
     for streams in (Streams(), NullIO(), Streams(b"in", None, err)):
         with streams:
-            assert run(client, streams, "cat; echo out; echo err >&2; exit 5") == 5
+            assert run(client, streams, "cat; echo out && echo err >&2 && exit 5") == 5
     assert err.data == b"err\n"
+    args = ["sh", "-c", "echo out && exit 5"]
+    assert box.exec(args, stdout=DEVNULL, stderr=DEVNULL).exit_code == 5
+    other = client.new_container("other", image=box.image(), args=args)
+    for process in (box.task().exec(args), other.new_task()):
+        with process:
+            process.start()
+            assert process.wait(30).exit_status == 5
+    other.delete()
 
 
 @pytest.mark.generations

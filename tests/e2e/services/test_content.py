@@ -58,10 +58,8 @@ def put(content: ContentService, body: bytes, **labels: str) -> str:
 
 def abort(content: ContentService, write: ContentWrite, ref: str) -> None:
     """Abort once the daemon has let go: it may write still when a stream is cancelled."""
-    write._stream.raw.finish_sending()
     with suppress(ContainerdError):
-        while write._stream.receive() is not None:
-            pass
+        write.finish(0, b"", 10.0)
     write.close()
     content.abort(ref)
 
@@ -96,6 +94,16 @@ def test_what_a_chunk_expects_is_held_to(content: ContentService, namespace: str
     write.chunk(0, memoryview(body), total=len(body), expected=digest_of(b"else"))
     with pytest.raises(FailedPrecondition):
         write.commit(len(body), 0, "", None)
+    abort(content, write, "ref")
+
+
+def test_an_error_that_only_the_end_finds(content: ContentService) -> None:
+    write = content.write("ref")
+    write.stat(0, "")
+    write.chunk(0, memoryview(b"a"))
+    with pytest.raises(OutOfRange):
+        write.finish(2, b"b", 10.0)
+    assert content.status("ref").offset == write.offset == 1
     abort(content, write, "ref")
 
 

@@ -132,6 +132,26 @@ def test_what_two_platforms_share_is_missing_once(tmp_path: Path) -> None:
     assert [len(one.missing) for one in report.platforms] == [1, 1]
 
 
+def test_usage(tmp_path: Path) -> None:
+    """All that is there counts, once, and needs no platform."""
+    both = layout(tmp_path / "both", INDEX).get_image(NAME)
+    assert both.usage() == both.usage(snapshots=True) == sum(map(len, INDEX.blobs.values()))
+    assert both.platform == parse("linux/amd64")
+    lacking = [AMD.digest, ARM.layers[0]["digest"]]
+    rest = (INDEX.digest, ARM.digest, config_of(ARM))
+    some = layout(tmp_path / "some", INDEX, lacking).get_image(NAME)
+    assert some.usage() == sum(len(INDEX.blobs[digest]) for digest in rest)
+    with pytest.raises(NotFound):
+        _ = some.platform
+    twice = images.build([images.layer({"a": b"b"})] * 2)
+    found = layout(tmp_path / "twice", twice).get_image(NAME)
+    assert (
+        found.usage()
+        == sum(map(len, twice.blobs.values()))
+        < found.size() + len(twice.blobs[twice.digest])
+    )
+
+
 def test_a_layer_that_comes_twice_counts_once(tmp_path: Path) -> None:
     one = images.layer({"a": b"same"})
     image = images.build([one, one])

@@ -156,7 +156,9 @@ class Stubborn(LayoutStore):
 
     opened = 0
 
-    def writer(self, ref: str, *, size: int = 0, expected: str = "") -> LayoutWriter:
+    def writer(
+        self, ref: str, *, size: int = 0, expected: str = "", lock_timeout: float | None = 0.0
+    ) -> LayoutWriter:
         self.opened += 1
         writer = super().writer(ref, size=size, expected=expected)
         writer.write(b"something else")

@@ -20,7 +20,7 @@ from containerd_lite.runtime.io import (
     Streams,
     fifos,
 )
-from containerd_lite.services.tasks import Stdio
+from containerd_lite.services.tasks import NULL_STDIO
 from tests.harness.shim import Shim
 
 pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("fifo_folder")]
@@ -174,7 +174,7 @@ _NOBODY = _Nobody()
 
 def test_what_is_thrown_away_needs_no_fifo(fifo_folder: Path) -> None:
     with Streams() as streams:
-        assert streams.stdio == Stdio()
+        assert streams.stdio == NULL_STDIO
         assert not fifo_folder.exists()
     with Streams(None, DEVNULL, Capture(0)) as streams:
         assert streams.stdio.stdout == "/dev/null"

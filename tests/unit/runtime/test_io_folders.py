@@ -25,7 +25,7 @@ from containerd_lite.runtime.io import (
     discard_fifos,
     fifos,
 )
-from containerd_lite.services.tasks import Stdio
+from containerd_lite.services.tasks import NULL_STDIO, Stdio
 from tests.harness.shim import Shim
 
 pytestmark = [pytest.mark.interpreter, pytest.mark.usefixtures("fifo_folder")]
@@ -44,7 +44,7 @@ sys.stdin.read()
 
 def test_streams_that_others_serve(tmp_path: Path) -> None:
     null: ProcessStreams = NullIO()
-    assert null.stdio == Stdio()
+    assert null.stdio == NULL_STDIO
     with null:
         assert null.wait(0)
     uri = "file:///var/log/a%20b%23c.log"

@@ -8,12 +8,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from containerd_lite.errors import (
     AlreadyExists,
     DigestMismatch,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     SizeMismatch,
@@ -127,6 +129,66 @@ def test_what_is_broken_stays_until_the_good_is_there(store: LayoutStore, algori
             assert writer.commit() == digest
         assert path_of(store, digest).read_bytes() == BODY
         assert store.statuses() == []
+
+
+def test_a_writer_says_what_it_has_written(store: LayoutStore) -> None:
+    with store.writer("a", size=3, expected=digests.of(b"other")) as writer:
+        for piece in (b"ab", b"c"):
+            writer.write(piece)
+            assert writer.status().offset == store.status("a").offset == writer.offset
+        assert writer.digest == digests.of(b"abc")
+        found = writer.status()
+        assert (found.ref, found.total, found.expected) == ("a", 3, digests.of(b"other"))
+        assert (found.started_at, found.updated_at) == (store.status("a").updated_at,) * 2
+        digest = digests.of(b"abc", "sha512")
+        assert writer.commit(expected=digest) == digest == writer.digest
+        for use in (writer.status, writer.commit, lambda: writer.write(b"d")):
+            with pytest.raises(FailedPrecondition, match="writer of a has ended"):
+                use()
+    assert [info.digest for info in store.walk()] == [digest]
+    with pytest.raises(NotFound, match="no write a"):
+        store.status("a")
+
+
+def test_a_writer_begins_again(store: LayoutStore) -> None:
+    with store.writer("a", size=5) as writer:
+        writer.write(b"wrong")
+        writer.truncate(5)
+        with pytest.raises(InvalidArgument, match="truncated to 0 bytes, but not to 3"):
+            writer.truncate(3)
+        writer.truncate(0)
+        assert writer.offset == store.status("a").offset == 0
+        writer.write(b"good")
+        with pytest.raises(SizeMismatch):
+            writer.commit()
+        assert writer.commit(size=4) == digests.of(b"good")
+
+
+def test_a_writer_waits_for_another(store: LayoutStore) -> None:
+    first = store.writer("a")
+    timer = Timer(0.05, first.close)
+    timer.start()
+    with store.writer("a", lock_timeout=30) as second:
+        timer.join()
+        with pytest.raises(Unavailable):
+            store.writer("a", lock_timeout=0.01)
+        second.write(BODY)
+        second.commit(expected=DIGEST)
+    with pytest.raises(AlreadyExists):
+        store.writer("a", expected=DIGEST, lock_timeout=None)
+
+
+def test_bytes(store: LayoutStore) -> None:
+    made = store.put(BODY, media_type="text/plain", labels={"a": "b"})
+    assert made == Descriptor("text/plain", DIGEST, len(BODY))
+    assert store.put(BODY).media_type == "application/octet-stream"
+    assert store.read(DIGEST) == store.read(DIGEST, limit=len(BODY)) == BODY
+    with pytest.raises(SizeMismatch, match=r"has 12 bytes, and only 11 .* Pass a larger limit="):
+        store.read(DIGEST, limit=11)
+    path_of(store, DIGEST).write_bytes(BODY[::-1])
+    with pytest.raises(DigestMismatch):
+        store.read(DIGEST)
+    assert store.statuses() == []
 
 
 def test_a_ref_has_one_writer(store: LayoutStore) -> None:
