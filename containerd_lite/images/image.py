@@ -37,7 +37,7 @@ class Image:
 
     Attributes:
         backend: The backend that stores the image.
-        record: The image's name, target and labels.
+        info: The image's name, target and labels.
         is_lazy: Whether the pull that returned this object has skipped layers, because the
             snapshotter fetches these layers itself, or has them in its cache.
         is_by_daemon: Whether the daemon's Transfer service has done the pull that returned this
@@ -49,14 +49,14 @@ class Image:
     def __init__(
         self,
         backend: ImageBackend,
-        record: ImageRecord,
+        info: ImageRecord,
         *,
         is_lazy: bool = False,
         is_by_daemon: bool = False,
         verdict: Verdict | None = None,
     ) -> None:
         self.backend = backend
-        self.record = record
+        self.info = info
         self.is_lazy = is_lazy
         self.is_by_daemon = is_by_daemon
         self.verdict = verdict
@@ -66,17 +66,17 @@ class Image:
     @property
     def name(self) -> str:
         """The image's name in the store."""
-        return self.record.name
+        return self.info.name
 
     @property
     def target(self) -> Descriptor:
         """The descriptor of the manifest or index that the name refers to."""
-        return self.record.target
+        return self.info.target
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels of the name; empty in a ``Layout``."""
-        return self.record.labels
+        return self.info.labels
 
     def holds_other_digest(self) -> bool:
         """Return whether the name holds a digest, but refers to other content.

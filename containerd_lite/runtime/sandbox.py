@@ -95,19 +95,19 @@ class Sandbox:
     Args:
         store: The daemon's sandbox store.
         controller: The daemon's service for sandbox controllers.
-        record: The sandbox's record.
+        info: The sandbox's record.
         sandboxer: The name of the controller that runs the sandbox.
         new_container: The method ``Client.new_container``.
 
     Attributes:
-        record: The sandbox's record, as this object last read or wrote it.
+        info: The sandbox's record, as this object last read or wrote it.
     """
 
     def __init__(
         self,
         store: SandboxStore,
         controller: SandboxController,
-        record: SandboxRecord,
+        info: SandboxRecord,
         *,
         sandboxer: str,
         new_container: NewContainer,
@@ -116,17 +116,17 @@ class Sandbox:
         self._controller = controller
         self._sandboxer = sandboxer
         self._new_container = new_container
-        self.record = record
+        self.info = info
 
     @property
     def id(self) -> str:
         """The sandbox's id."""
-        return self.record.id
+        return self.info.id
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels of the record."""
-        return self.record.labels
+        return self.info.labels
 
     def start(
         self, *, options: AnyValue | None = None, netns_path: str = ""
@@ -150,12 +150,12 @@ class Sandbox:
                 self.id,
                 options=options,
                 netns_path=netns_path,
-                sandbox=self.record,
+                sandbox=self.info,
                 sandboxer=name,
             )
         except InvalidArgument:
             with suppress(AlreadyExists):  # the first request may have created the sandbox
-                controller.create(self.id, sandbox=self.record, sandboxer=name)
+                controller.create(self.id, sandbox=self.info, sandboxer=name)
         try:
             return controller.start(self.id, sandboxer=name)
         except InvalidArgument:
@@ -265,7 +265,7 @@ class Sandbox:
         if labels:
             new_labels = {key: value for key, value in labels.items() if value}
             fields = [f"labels.{key}" for key in labels]
-            self.record = self._store.update(replace(self.record, labels=new_labels), fields)
+            self.info = self._store.update(replace(self.info, labels=new_labels), fields)
         return self.labels
 
     def __repr__(self) -> str:

@@ -6,5 +6,5 @@ from containerd_lite import Client, to_dict
 
 with Client() as client:
     containers = [to_dict(each) for each in client.ps(all=True)]
-    images = [to_dict(image.record) for image in client.list_images()]
+    images = [to_dict(image.info) for image in client.list_images()]
     print(json.dumps({"containers": containers, "images": images}, indent=2))

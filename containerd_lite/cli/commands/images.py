@@ -95,7 +95,7 @@ def do_images(options: argparse.Namespace) -> int:
 
 def _row(image: Image, is_whole: bool) -> dict[str, object]:
     digest = image.target.digest
-    updated = image.record.updated_at
+    updated = image.info.updated_at
     return {
         "name": image.name,
         "digest": digest if is_whole else digest[:19],

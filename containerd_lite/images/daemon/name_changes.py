@@ -112,7 +112,7 @@ class NameChanges:
         if old is None or old.target != record.target:
             return Image(self._backend, record)
         image = copy(old)
-        image.record = record
+        image.info = record
         return image
 
     def _trimmed(self, image: Image) -> Image:
@@ -121,7 +121,7 @@ class NameChanges:
         if target == image.target:
             return image
         names = self._backend.names
-        return Image(self._backend, names.restore(replace(image.record, target=target)))
+        return Image(self._backend, names.restore(replace(image.info, target=target)))
 
     def _expect_complete(self, image: Image, platforms: Platforms) -> None:
         report = check_target(self._backend, image.name, image.target, platforms)
@@ -140,7 +140,7 @@ class NameChanges:
                 if old is None:
                     self._backend.names.delete(name)
                 else:
-                    self._backend.names.restore(old.record)
+                    self._backend.names.restore(old.info)
 
 
 def _add_to_lease(store: ContentStore, target: Descriptor) -> None:

@@ -25,7 +25,7 @@ def unpack_skipped(image: Image, platforms: Platforms, snapshotter: str) -> None
         if platform == image.backend.platform:
             found = image
         else:
-            found = Image(image.backend.with_defaults(platform=platform), image.record)
+            found = Image(image.backend.with_defaults(platform=platform), image.info)
         with suppress(NoMatchingPlatform):
             if found.manifest().is_unpackable:
                 found.unpack(snapshotter)

@@ -102,7 +102,7 @@ def _pull_by_daemon(backend: ImageBackend, request: PullRequest, guard: Guard | 
         (image,) = changes.accept([name], platforms)
         if request.unpack:
             daemon.unpack_skipped(image, platforms, snapshotter.result())
-    return Image(backend, image.record, is_by_daemon=True, verdict=verdict)
+    return Image(backend, image.info, is_by_daemon=True, verdict=verdict)
 
 
 def _snapshotter(backend: ImageBackend, request: PullRequest) -> str:

@@ -38,7 +38,7 @@ def test_a_record(daemon: Daemon, client: Client) -> None:
     made = client.new_sandbox("pod", labels={"a": "b", "c": "d"})
     assert repr(made) == "<Sandbox pod>"
     found = client.load_sandbox("pod")
-    assert found.record == made.record
+    assert found.info == made.info
     assert found.set_labels({"a": "", "e": "f"}) == {"c": "d", "e": "f"}
     assert client.load_sandbox("pod").labels == {"c": "d", "e": "f"}
     with pytest.raises(AlreadyExists):
