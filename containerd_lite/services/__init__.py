@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ._types import AnyValue as AnyValue
+    from ._types import Mount as Mount
     from .capabilities import Capabilities as Capabilities
     from .capabilities import capabilities_of as capabilities_of
     from .containers import ContainerService as ContainerService
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "_types": ["AnyValue", "Mount"],
         "capabilities": ["Capabilities", "capabilities_of"],
         "containers": ["ContainerService"],
         "content": ["ContentService"],

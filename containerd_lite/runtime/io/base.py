@@ -2,11 +2,11 @@
 
 This example shows how the streams of a task are used::
 
-    with streams:
-        task = container.new_task(streams)  # the daemon gets streams.stdio
+    streams = Streams(None, sys.stdout.buffer, sys.stderr.buffer)
+    with container.new_task(streams) as task:  # the daemon gets streams.stdio
         task.start()  # this calls streams.start(task)
         task.wait()
-        streams.wait(2.0)
+        streams.wait(2.0)  # the end of the block deletes the task, which closes the streams
 """
 
 from __future__ import annotations
