@@ -298,8 +298,8 @@ class ContainerVerbs(ABC):
             remove: Whether to remove the container after the end of its process. Ignored with
                 ``detach``.
             id: The container's id. Default: a random id.
-            streams: The streams of a detached process, such as ``runtime.io.LogFile``. Ignored
-                without ``detach``. Default: no input, and the output is discarded.
+            streams: The streams of a detached process, such as ``runtime.io.LogFile``. Requires
+                ``detach``. Default: no input, and the output is discarded.
             pull: When to pull the image. ``"never"``: the image must exist. ``"missing"``: if no
                 image has the name. ``"always"``: before each run. A pull fetches and unpacks the
                 image as ``pull`` does, before the container is created. ``timeout`` does not
@@ -313,7 +313,7 @@ class ContainerVerbs(ABC):
 
         Raises:
             DeadlineExceeded: The process still ran after ``timeout``, and was killed.
-            InvalidArgument: An argument cannot be combined with ``detach``.
+            InvalidArgument: An argument cannot be combined with ``detach``, or requires it.
             ProcessFailed: ``check`` is true, and the exit code is not 0.
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.
@@ -323,6 +323,16 @@ class ContainerVerbs(ABC):
         """
         timeout = limits.seconds("timeout", timeout)
         outputs, others = package.split_run(options)
+        if streams is not None and not detach:
+            raise InvalidArgument(
+                "streams= requires detach=True",
+                remedy="Use popen, which takes streams, or pass detach=True",
+            )
+        if others.get("restart") and remove and not detach:
+            raise InvalidArgument(
+                "restart= requires detach=True, because run removes the container at its end",
+                remedy="Pass detach=True, or remove=False to keep the container",
+            )
 
         def launch(undo: Undo, streams: ProcessStreams) -> Running[Container]:
             return self._launch(
