@@ -90,8 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
     """Parse the arguments into ``options``, run the command, and flush the output."""
+    parser = _parser()
     try:
-        _parser().parse_args(argv, options)
+        parser.parse_args(argv, options)
+        if not options.name:
+            parser.error(f"COMMAND is missing: write one of {', '.join(_COMMANDS)}")
     except SystemExit:  # argparse raises it after --help and for usage errors
         sys.stdout.flush()
         raise
@@ -123,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(
         prog=parser.prog,  # without prog, argparse creates a formatter, which loads shutil
         dest="name",
-        required=True,
+        # With required=True, argparse reports a missing command in place of an unknown option.
+        required=False,
         metavar="COMMAND",
         parser_class=_CommandParser,
     )
