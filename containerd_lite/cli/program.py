@@ -64,7 +64,22 @@ and 125 for any other failure."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command, and return the exit code."""
+    """Run one command, and return the exit code.
+
+    Without ``argv``, this function runs the command of this process, and then ends the process with
+    the exit code: zipapp calls an entry point, and ignores what it returns.
+
+    Args:
+        argv: The arguments. Default: the arguments of this process.
+    """
+    code = _main(argv)
+    if argv is None:
+        raise SystemExit(code)
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    """Run one command, report its error, and return the exit code."""
     with standard_streams():
         options = argparse.Namespace(name="", debug=False)
         try:

@@ -114,3 +114,12 @@ print(doctor._fifos())
 """
     done = as_nobody(script, f"{tmp_path}/closed/fifo")
     assert "cannot be written" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("entry", ["cli:console", "cli:main", "cli.program:main"])
+def test_an_entry_point_ends_the_process_with_the_exit_code(entry: str, tmp_path: Path) -> None:
+    """What ``python -m zipapp -m`` writes: the returned value is lost."""
+    module, _, function = entry.partition(":")
+    program = f"import containerd_lite.{module}\ncontainerd_lite.{module}.{function}()\n"
+    command = [sys.executable, "-c", program, "version", "-a", f"{tmp_path}/none"]
+    assert subprocess.run(command, capture_output=True, timeout=30).returncode == 5
