@@ -101,5 +101,5 @@ def _invalid(name: str, value: object, wanted: str) -> InvalidArgument:
         text = ascii(value)
     except ValueError:  # Python refuses to write integers of more than 4,300 digits
         text = "this value"
-    short = text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
+    short = text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
     return InvalidArgument(f"{name} cannot be {short}", remedy=f"Pass {wanted}")

@@ -63,7 +63,9 @@ class TLS:
 
     def __post_init__(self) -> None:
         if self.key is not None and self.cert is None:
-            raise InvalidArgument("tls has a key without a certificate", remedy="Pass TLS(cert=…)")
+            raise InvalidArgument(
+                "tls has a key without a certificate", remedy="Pass TLS(cert=...)"
+            )
 
     def context(self) -> ssl.SSLContext:
         """Return the context with which ``ssl`` makes connections.
