@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import images, limits
+from ..arguments import check_types
 from ..debug import LoggedStep
 from ..errors import InvalidArgument, NotFound
 from ..records import replace
@@ -232,6 +233,7 @@ class Container(StoredContainer):
             NotFound: The container has no task, or the user or a group does not exist.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
+        check_types({"streams": streams})
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:

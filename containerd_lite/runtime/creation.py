@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from ..arguments import check_types
 from ..debug import LoggedStep
 from ..errors import InvalidArgument
 from ..images.image import Image
+from ..limits import refused
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
 from ..undo import Undo
@@ -32,8 +34,7 @@ def restore_container(
     from .checkpoint import Checkpoint, restore  # few programs need this module
 
     with LoggedStep(_LOGGER, "restore container %s", id), backend.images.keeping():
-        image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
-        parts = Checkpoint(image, backend.images.store)
+        parts = Checkpoint(backend.image(checkpoint), backend.images.store)
         return Container(backend, restore(backend, check_id(id), parts, rw=rw, trust=trust))
 
 
@@ -45,8 +46,9 @@ def create_container(
     options: ContainerOptions,
 ) -> Container:
     """Create a container; see ``Client.new_container``."""
+    check_types(options)
     with LoggedStep(_LOGGER, "create container %s", id), backend.images.keeping():
-        found = backend.image(image) if isinstance(image, str) else image
+        found = None if image is None else backend.image(image)
         options["runtime"] = options.get("runtime") or backend.runtime
         return _create(backend, id, found, args, options)
 
@@ -110,6 +112,10 @@ def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[s
         # There are ports, but no CNI network: network_extensions raises InvalidArgument.
         return options, networks.network_extensions((), ports)
     joined = [network] if isinstance(network, networks.Network) else network
+    if not isinstance(joined, Sequence) or not all(
+        isinstance(item, networks.Network) for item in joined
+    ):
+        raise refused("network", network, "host, none, private, a Network or a list of them")
     changed: ContainerOptions = {**options, "network": "private"}
     return changed, networks.network_extensions(joined, ports)
 

@@ -230,6 +230,8 @@ class Running(Generic[_Container]):
         """
         deadline = Deadline(timeout)
         captures = [Capture(limits.count("limit", limit, 0)) for _ in range(2)]
+        if input is not None and not isinstance(input, bytes | bytearray | memoryview):
+            raise limits.refused("input", input, "bytes")
         if input and self.stdin is None:
             raise FailedPrecondition(
                 "the stdin of the process is not a pipe", remedy="Give stdin=PIPE"

@@ -388,7 +388,7 @@ def signal_number(signal: int | str) -> int:
     if isinstance(signal, str):
         name = signal.upper()
     else:
-        name = str(int(signal)) if 0 <= signal <= _RTMAX else ""
+        name = str(int(signal)) if isinstance(signal, int) and 0 <= signal <= _RTMAX else ""
     number = -1
     if match := _REAL_TIME.fullmatch(name):
         number = _RTMAX - int(match[2] or 0) if "MAX" in name else _RTMIN + int(match[1] or 0)

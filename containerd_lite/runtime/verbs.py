@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from .. import limits
 from .. import runtime as package
+from ..arguments import check_types
 from ..errors import InvalidArgument
 from ..undo import Undo
 
@@ -173,6 +174,7 @@ class ContainerVerbs(ABC):
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
+        check_types({"streams": streams})
         if streams is None:
             streams = package.open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:
@@ -321,18 +323,16 @@ class ContainerVerbs(ABC):
             ContainerdError: The image cannot be pulled, or the container cannot be created; see
                 ``pull`` and ``new_container``.
         """
+        check_types({"streams": streams})
         timeout = limits.seconds("timeout", timeout)
         outputs, others = package.split_run(options)
-        if streams is not None and not detach:
+        if detach and (outputs or input is not None or timeout is not None or check):
             raise InvalidArgument(
-                "streams= requires detach=True",
-                remedy="Use popen, which takes streams, or pass detach=True",
+                "detach=True excludes input=, timeout=, check= and the options for the output",
+                remedy="Leave out these arguments; for the output, give streams= or use popen",
             )
-        if others.get("restart") and remove and not detach:
-            raise InvalidArgument(
-                "restart= requires detach=True, because run removes the container at its end",
-                remedy="Pass detach=True, or remove=False to keep the container",
-            )
+        if not detach:
+            _check_attached(streams, restarts=remove and bool(others.get("restart")))
 
         def launch(undo: Undo, streams: ProcessStreams) -> Running[Container]:
             return self._launch(
@@ -347,11 +347,6 @@ class ContainerVerbs(ABC):
                 **others,
             )
 
-        if detach and (outputs or input is not None or timeout is not None or check):
-            raise InvalidArgument(
-                "detach=True excludes input=, timeout=, check= and the options for the output",
-                remedy="Leave out these arguments; for the output, give streams= or use popen",
-            )
         if detach:
             streams = package.NullIO() if streams is None else streams
             with Undo(streams.close) as undo:
@@ -422,3 +417,17 @@ class ContainerVerbs(ABC):
             Unimplemented: The daemon does not support sandboxes.
         """
         return package.load_sandbox(self._runtime, id, self.new_container)
+
+
+def _check_attached(streams: ProcessStreams | None, *, restarts: bool) -> None:
+    """Refuse arguments of ``run`` that only a detached process can have."""
+    if streams is not None:
+        raise InvalidArgument(
+            "streams= requires detach=True",
+            remedy="Use popen, which takes streams, or pass detach=True",
+        )
+    if restarts:
+        raise InvalidArgument(
+            "restart= requires detach=True, because run removes the container at its end",
+            remedy="Pass detach=True, or remove=False to keep the container",
+        )
