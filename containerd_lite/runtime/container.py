@@ -114,7 +114,9 @@ class Container(StoredContainer):
             ContainerdError: The container cannot be connected to its networks.
             InvalidArgument: An option is not valid, or only one of the spec and the streams has a
                 terminal.
-            NotFound: The container does not exist, or the checkpoint has no processes.
+            FailedPrecondition: The command is not executable.
+            NotFound: The container or its command does not exist, or the checkpoint has no
+                processes.
             Unimplemented: The daemon does not support the scheme of a log URI.
             Unknown: The runtime cannot create the task. The message comes from the runtime.
         """
@@ -228,9 +230,10 @@ class Container(StoredContainer):
 
         Raises:
             AlreadyExists: The container has a process with this id.
-            FailedPrecondition: The state of the container does not permit new processes.
+            FailedPrecondition: The state of the container does not permit new processes, or the
+                command is not executable.
             InvalidArgument: An argument has an invalid value.
-            NotFound: The container has no task, or the user or a group does not exist.
+            NotFound: The container has no task, or the command, the user or a group does not exist.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
         check_types({"streams": streams})

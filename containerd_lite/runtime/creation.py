@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ..arguments import check_types
 from ..debug import LoggedStep
-from ..errors import InvalidArgument
+from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..images.image import Image
 from ..limits import refused
 from ..services._types import AnyValue, runtime_spec
@@ -81,7 +82,10 @@ def _create(
         check_monitor(backend.introspection, str(options.get("restart")))
         if log := options.get("restart_log"):
             backend.check_log_uris(options.get("runtime") or backend.runtime, log)
-    rootfs = Rootfs.of(backend, id, image, options)
+    try:
+        rootfs = Rootfs.of(backend, id, image, options)
+    except AlreadyExists as error:
+        raise _taken(backend, id, error) from error.__cause__
     with Undo(rootfs.remove):
         record = backend.containers.create(
             ContainerRecord(
@@ -98,6 +102,20 @@ def _create(
             )
         )
     return Container(backend, record, spec)
+
+
+def _taken(backend: RuntimeBackend, id: str, error: AlreadyExists) -> AlreadyExists:
+    """Return the error for a snapshot that exists: its container probably exists, too."""
+    with suppress(NotFound):
+        backend.containers.get(id)
+        return AlreadyExists(
+            f"container {id} exists",
+            operation="Containers.Create",
+            address=error.address,
+            remedy="Use another id, or delete the container first",
+        )
+    error.remedy = error.remedy or "Use another id, or remove the snapshot first"
+    return error
 
 
 def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:

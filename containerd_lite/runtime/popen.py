@@ -107,7 +107,8 @@ class Running(Generic[_Container]):
             This object.
 
         Raises:
-            NotFound: The process does not exist any more.
+            FailedPrecondition: The command is not executable.
+            NotFound: The command does not exist, or the process does not exist any more.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
         with Undo(self._remove_all):

@@ -104,7 +104,8 @@ class Process:
         learns the exit code even of a process that ends at once.
 
         Raises:
-            NotFound: The process does not exist any more.
+            FailedPrecondition: The command is not executable.
+            NotFound: The command does not exist, or the process does not exist any more.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
         waiting = self._service.begin_wait(self.container_id, self.exec_id)

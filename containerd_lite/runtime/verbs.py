@@ -171,6 +171,8 @@ class ContainerVerbs(ABC):
             also removes the container.
 
         Raises:
+            FailedPrecondition: The command is not executable.
+            NotFound: The command does not exist in the container.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
@@ -319,6 +321,8 @@ class ContainerVerbs(ABC):
             ProcessFailed: ``check`` is true, and the exit code is not 0.
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.
+            FailedPrecondition: The command is not executable.
+            NotFound: The command does not exist in the container.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The image cannot be pulled, or the container cannot be created; see
                 ``pull`` and ``new_container``.
