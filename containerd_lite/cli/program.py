@@ -32,6 +32,7 @@ from .exit_codes import (
 )
 from .output import add_debug, seconds
 from .own_streams import standard_streams
+from .remedies import for_command_line
 from .signals import Interrupted, handling_signals
 
 #: The commands and their help texts. The package ``commands`` has the options and the functions of
@@ -88,6 +89,7 @@ def _main(argv: Sequence[str] | None) -> int:
         except ContainerdError as error:
             if options.debug:
                 raise
+            error.remedy = for_command_line(error.remedy, options.parser)
             _report(error)
             return exit_code(error, options.name)
         except Interrupted as interrupt:
@@ -186,7 +188,7 @@ class _CommandParser(argparse.ArgumentParser):
         else:
             _add_common(self, is_default=False)
         getattr(commands, f"add_{self.command}")(self)
-        self.set_defaults(command=getattr(commands, f"do_{self.command}"))
+        self.set_defaults(command=getattr(commands, f"do_{self.command}"), parser=self)
         return super().parse_known_args(args, namespace)
 
 
