@@ -131,6 +131,9 @@ def _socket(address: str) -> Finding:
         return Finding("socket", "ok", address)
     try:
         found = path.stat()
+    except PermissionError:
+        who = f"user {os.geteuid()} has no permission to enter the folder of {path}"
+        return Finding("socket", "missing", who, "Run as root, or get access to the folder")
     except OSError as error:
         why = error.strerror or str(error)
         remedy = "Start containerd, or set its socket with -a or $CONTAINERD_ADDRESS"

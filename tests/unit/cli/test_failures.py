@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -114,6 +117,30 @@ print(doctor._fifos())
 """
     done = as_nobody(script, f"{tmp_path}/closed/fifo")
     assert "cannot be written" in done.stdout, done.stderr
+
+
+@only_root
+@pytest.mark.parametrize("what", ["socket", "folder"])
+def test_doctor_speaks_of_the_permission(what: str) -> None:
+    with TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as listener:
+        folder = Path(name)
+        folder.chmod(0o755)
+        inner = folder / "run"
+        inner.mkdir(mode=0o700 if what == "folder" else 0o755)
+        listener.bind(f"{inner}/c.sock")
+        listener.listen()
+        (inner / "c.sock").chmod(0o660)
+        script = "raise SystemExit(main(sys.argv[1:]))"
+        done = as_nobody(script, "doctor", "-a", f"{inner}/c.sock", "--format", "jsonl")
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [finding["check"] for finding in findings] == ["socket", "daemon"], done.stderr
+    for finding in findings:
+        assert finding["state"] == "missing"
+        assert "permission" in finding["found"].lower()
+        assert "Run as root" in finding["remedy"]
+        assert "running" not in finding["remedy"]
+        assert "Start containerd" not in finding["remedy"]
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("entry", ["cli:console", "cli:main", "cli.program:main"])
