@@ -8,14 +8,17 @@ import os
 import socket
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from containerd_lite import Layout
 from containerd_lite.cli import exit_code, main
 from containerd_lite.errors import ContainerdError, PermissionDenied, ResourceExhausted
 from containerd_lite.system import of_system
+from tests.unit.registry.scripted import Scripted, reply
 
 pytestmark = pytest.mark.interpreter
 
@@ -92,6 +95,34 @@ def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert err.count("\n") == 1
         with pytest.raises((OSError, ContainerdError)):
             main(["--debug", *command])
+
+
+@pytest.mark.parametrize(
+    ("place", "code"), [("/etc/passwd", 2), ("/etc/passwd/x", 2), ("/dev/null", 2), ("/proc/x", 3)]
+)
+def test_a_place_that_cannot_be_a_layout(
+    place: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": []}}
+    ).encode()
+    found = {"mediaType": "application/vnd.oci.image.config.v1+json", "size": len(config)}
+    target = {**found, "digest": f"sha256:{sha256(config).hexdigest()}"}
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": target, "layers": []}
+    body = json.dumps(manifest).encode()
+    with Scripted() as server:
+        server.on("HEAD", "/v2/a/manifests/1", reply(405))
+        for name in ("1", f"sha256:{sha256(body).hexdigest()}"):
+            server.on("GET", f"/v2/a/manifests/{name}", reply(200, body, Content_Type=kind))
+        server.on("GET", f"/v2/a/blobs/{target['digest']}", reply(200, config))
+        ref = f"{server.host}/a:1"
+        assert main(["pull", "-q", ref, "--platform", "linux/amd64", "--to", place]) == code
+        with pytest.raises(ContainerdError, match=place):
+            Layout(place).pull(ref, platform="linux/amd64")
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"containerd-lite: {place}: ")
 
 
 @only_root
