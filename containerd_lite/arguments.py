@@ -14,9 +14,6 @@ from .limits import refused
 
 #: Python's own file classes. Other classes may have ``read``, but leave ``readable`` false.
 _FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.BytesIO)
-_TEXT = "a string"
-_FUNCTION = "a function"
-_LABELS = "a mapping of strings to strings, such as {'name': 'value'}"
 
 
 def check_types(values: Mapping[str, object]) -> None:
@@ -33,17 +30,6 @@ def check_types(values: Mapping[str, object]) -> None:
             is_valid, wanted = _KINDS[name]
             if not is_valid(value):
                 raise refused(name, value, wanted)
-
-
-def labels(name: str, value: Mapping[str, str]) -> Mapping[str, str]:
-    """Return ``value`` if it is a mapping of strings to strings.
-
-    Raises:
-        InvalidArgument: The value is not such a mapping.
-    """
-    if not _is_labels(value):
-        raise refused(name, value, _LABELS)
-    return value
 
 
 def path(name: str, value: object) -> str:
@@ -92,13 +78,15 @@ def _is_platform(value: object) -> bool:
     return _is_text(value) or (isinstance(value, Collection) and all(map(_is_text, value)))
 
 
+_TEXTS = (
+    *("ref", "snapshotter", "runtime", "namespace", "address"),
+    *("sandboxer", "sandbox", "snapshot", "restart", "restart_log"),
+)
+#: For each argument: a function that says whether a value is valid, and what the argument accepts.
 _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
-    **dict.fromkeys(
-        ("ref", "snapshotter", "runtime", "namespace", "address", "sandboxer"), (_is_text, _TEXT)
-    ),
-    **dict.fromkeys(("sandbox", "snapshot", "restart", "restart_log"), (_is_text, _TEXT)),
-    **dict.fromkeys(("progress", "wrap_handler", "stream", "edit"), (callable, _FUNCTION)),
-    "labels": (_is_labels, _LABELS),
+    **dict.fromkeys(_TEXTS, (_is_text, "a string")),
+    **dict.fromkeys(("progress", "wrap_handler", "stream", "edit"), (callable, "a function")),
+    "labels": (_is_labels, "a mapping of strings to strings, such as {'name': 'value'}"),
     "platform": (_is_platform, "a platform such as 'linux/arm64', or a list of platforms"),
     "resolver": (_has("resolve", "pusher"), "a resolver, such as images.RegistryResolver"),
     "streams": (_has("stdio"), "streams, such as an object of runtime.io"),

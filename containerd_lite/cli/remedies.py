@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _ARGUMENT = lazy_pattern(
     r"(?<![\w=.-])([a-z][a-z_]*)=(\([^()]*\)|\"[^\"]*\"|\w+\([^()]*\)|[A-Z]\w*|(?![\w/]))"
 )
-#: What separates the advice in a remedy. A part of the advice can be left out.
+#: The marks between the parts of a remedy. Each part can be left out.
 _SEPARATOR = lazy_pattern(r"; |, or ")
 #: Arguments with the name of an option that has another meaning.
 _OTHER_MEANING = ("timeout",)

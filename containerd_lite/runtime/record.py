@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .. import arguments
+from ..arguments import check_types
 from ..debug import LoggedStep
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..lazy import lazy_pattern
@@ -53,7 +53,7 @@ def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyVa
 
     Raise ``InvalidArgument`` for options that runc does not have.
     """
-    arguments.check_types({"runtime_options": options})
+    check_types({"runtime_options": options})
     if options is None or isinstance(options, AnyValue):
         return options
     return AnyValue.of(_RUNC_OPTIONS, options)
@@ -61,7 +61,7 @@ def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyVa
 
 def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
     """Return runc's options for a checkpoint. Raise ``InvalidArgument`` for unknown options."""
-    arguments.check_types({"runtime_options": options})
+    check_types({"runtime_options": options})
     return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)
 
 
@@ -192,7 +192,7 @@ class StoredContainer:
         Raises:
             NotFound: The container does not exist any more.
         """
-        labels = arguments.labels("labels", labels)
+        check_types({"labels": labels})
         new_labels = {key: value for key, value in labels.items() if value}
         record = replace(self.info, labels=new_labels)
         return self._update(record, [f"labels.{key}" for key in labels]).labels
@@ -246,7 +246,7 @@ class StoredContainer:
             Unimplemented: The daemon has no restart monitor that supports the policy, or does not
                 support the scheme of ``log``.
         """
-        arguments.check_types({"restart": policy, "restart_log": log})
+        check_types({"restart": policy, "restart_log": log})
         labels = restart_labels(policy, log)
         if policy != "no":
             check_monitor(self.backend.introspection, policy)

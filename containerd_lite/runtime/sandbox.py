@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from .. import arguments, limits
+from .. import limits
 from ..arguments import check_types
 from ..deadline import Deadline, backoff
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, Unknown
@@ -265,7 +265,8 @@ class Sandbox:
         Raises:
             NotFound: The sandbox does not exist any more.
         """
-        if arguments.labels("labels", labels):
+        check_types({"labels": labels})
+        if labels:
             new_labels = {key: value for key, value in labels.items() if value}
             fields = [f"labels.{key}" for key in labels]
             self.record = self._store.update(replace(self.record, labels=new_labels), fields)
