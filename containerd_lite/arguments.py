@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
+from .errors import InvalidArgument
 from .limits import refused
 
 #: Python's own file classes. Other classes may have ``read``, but leave ``readable`` false.
@@ -29,6 +30,11 @@ def check_types(values: Mapping[str, object]) -> None:
         if value is not None and name in _KINDS:
             is_valid, wanted = _KINDS[name]
             if not is_valid(value):
+                if name in _SECRET:
+                    raise InvalidArgument(
+                        f"{name} cannot be of the type {type(value).__name__}",
+                        remedy=f"Pass {wanted}",
+                    )
                 raise refused(name, value, wanted)
 
 
@@ -65,6 +71,10 @@ def _is_extensions(value: object) -> bool:
     return isinstance(value, Mapping) and all(map(_has("type_url"), value.values()))
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike)
+
+
 def _is_labels(value: object) -> bool:
     return isinstance(value, Mapping) and all(map(_is_text, (*value.keys(), *value.values())))
 
@@ -78,10 +88,17 @@ def _is_platform(value: object) -> bool:
     return _is_text(value) or (isinstance(value, Collection) and all(map(_is_text, value)))
 
 
+def _is_credentials(value: object) -> bool:
+    return callable(value) or hasattr(value, "identity_token")
+
+
 _TEXTS = (
     *("ref", "snapshotter", "runtime", "namespace", "address"),
     *("sandboxer", "sandbox", "snapshot", "restart", "restart_log"),
+    *("host", "proxy", "server_name", "username", "password", "identity_token"),
 )
+#: Arguments whose values can contain a secret, so error messages do not show them.
+_SECRET = ("credentials", "proxy", "username", "password", "identity_token")
 #: For each argument: a function that says whether a value is valid, and what the argument accepts.
 _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(_TEXTS, (_is_text, "a string")),
@@ -91,7 +108,11 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "resolver": (_has("resolve", "pusher"), "a resolver, such as images.RegistryResolver"),
     "streams": (_has("stdio"), "streams, such as an object of runtime.io"),
     "channel": (_has("unary"), "a Channel"),
-    "rootfs": (_is_path, "a path"),
+    **dict.fromkeys(("rootfs", "cert", "key"), (_is_path, "a path")),
+    **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
+    "realm_hosts": (_is_list, "a list of host names"),
+    "tls": (_has("skip_verify"), "a TlsFiles"),
+    "credentials": (_is_credentials, "Credentials, or a function that returns them for a host"),
     "runtime_options": (_has("items", "type_url"), "a mapping of options, or an AnyValue"),
     "extensions": (_is_extensions, "a mapping of names to objects of the class AnyValue"),
 }

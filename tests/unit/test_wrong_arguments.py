@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from containerd_lite import Client, Layout, LogFile
+from containerd_lite import TLS, Client, Layout, LogFile
 from containerd_lite.errors import ContainerdError, InvalidArgument, NotFound
+from containerd_lite.images.resolver import RegistryResolver
+from containerd_lite.registry.credentials import Credentials
 from containerd_lite.registry.hosts import TlsFiles
-from containerd_lite.runtime.io import NullIO, Streams
+from containerd_lite.registry.registry import Registry
+from containerd_lite.runtime.io import NullIO, Streams, closing_on_failure
 from containerd_lite.runtime.process import signal_number
 from containerd_lite.runtime.record import check_id
 from containerd_lite.runtime.run import Capturing
@@ -142,7 +146,30 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"client": ("cert.pem", "key.pem")},
         )
     ),
+    *(
+        (lambda client, layout, wrong=wrong: TLS(**wrong), next(reversed(wrong)))
+        for wrong in ({"ca": 5}, {"cert": 5}, {"cert": "c", "key": 5}, {"server_name": 5})
+    ),
+    *(
+        (lambda client, layout, kind=kind, wrong=wrong: kind(**wrong), next(iter(wrong)))
+        for wrong in (
+            {"credentials": "me:s3cret"},
+            {"tls": "ca.pem"},
+            {"proxy": 5},
+            {"proxy_ca": "ca.pem"},
+            {"realm_hosts": "a.example"},
+            {"hosts_dirs": "/etc"},
+            {"max_rate": "5"},
+            {"progress": 5},
+        )
+        for kind in (RegistryResolver, partial(Registry, "127.0.0.1:1"))
+    ),
+    (lambda client, layout: Registry(5), "host cannot be 5"),  # type: ignore[arg-type]
+    (lambda client, layout: Registry("a", timeout="5"), "timeout cannot be '5'"),  # type: ignore[arg-type]
+    (lambda client, layout: Credentials(5, "x"), "username cannot be of the type int"),  # type: ignore[arg-type]
+    (lambda client, layout: Credentials("x", b"s3cret"), "password cannot be of the type bytes"),  # type: ignore[arg-type]
     (lambda client, layout: LogFile(5), "path cannot be 5"),  # type: ignore[arg-type]
+    (lambda client, layout: closing_on_failure("x"), "streams cannot be 'x'"),  # type: ignore[arg-type]
     (lambda client, layout: Streams("x"), "stdin cannot be 'x'"),  # type: ignore[arg-type]
     (lambda client, layout: Capturing("x"), "input cannot be 'x'"),  # type: ignore[arg-type]
     (lambda client, layout: signal_number(None), "unknown signal None"),  # type: ignore[arg-type]
@@ -158,6 +185,7 @@ def test_a_wrong_argument_is_named(
         with pytest.raises(InvalidArgument) as caught:
             call(client, layout)
         assert str(caught.value).startswith(said)
+        assert "s3cret" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
