@@ -58,9 +58,11 @@ if TYPE_CHECKING:
     from .preload import load as load
     from .progress import ProgressEvent as ProgressEvent
     from .progress import Stage as Stage
+    from .records import to_dict as to_dict
     from .registry.credentials import Credentials as Credentials
     from .registry.registry import Registry as Registry
     from .runtime.container import Container as Container
+    from .runtime.container import DetachedContainer as DetachedContainer
     from .runtime.io import DEVNULL as DEVNULL
     from .runtime.io import INHERIT as INHERIT
     from .runtime.io import PIPE as PIPE
@@ -76,8 +78,12 @@ if TYPE_CHECKING:
     from .runtime.run import CompletedProcess as CompletedProcess
     from .runtime.spec.options import ContainerOptions as ContainerOptions
     from .runtime.spec.options import RunOptions as RunOptions
+    from .runtime.summary import ContainerSummary as ContainerSummary
     from .runtime.task import Task as Task
+    from .runtime.watch.started import ContainerState as ContainerState
+    from .services.event_types import Event as Event
     from .services.event_types import Gap as Gap
+    from .services.event_types import TaskExit as TaskExit
     from .services.filters import Filter as Filter
     from .services.snapshots import SnapshotKind as SnapshotKind
     from .services.tasks import Exit as Exit
@@ -105,12 +111,16 @@ __all__ = [
     "ConnectionRefused",
     "Container",
     "ContainerOptions",
+    "ContainerState",
+    "ContainerSummary",
     "ContainerdError",
     "Credentials",
     "DataLoss",
     "DeadlineExceeded",
+    "DetachedContainer",
     "DiffIDMismatch",
     "DigestMismatch",
+    "Event",
     "Exit",
     "FailedPrecondition",
     "Family",
@@ -149,6 +159,7 @@ __all__ = [
     "SocketPermissionDenied",
     "Stage",
     "Task",
+    "TaskExit",
     "TaskState",
     "Terminal",
     "Unauthenticated",
@@ -160,6 +171,7 @@ __all__ = [
     "Via",
     "__version__",
     "load",
+    "to_dict",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -172,9 +184,10 @@ __getattr__, __dir__ = lazy_names(
         "oci.reference": ["Reference"],
         "preload": ["Family", "load"],
         "progress": ["ProgressEvent", "Stage"],
+        "records": ["to_dict"],
         "registry.credentials": ["Credentials"],
         "registry.registry": ["Registry"],
-        "runtime.container": ["Container"],
+        "runtime.container": ["Container", "DetachedContainer"],
         "runtime.io": [
             "DEVNULL",
             "INHERIT",
@@ -189,8 +202,10 @@ __getattr__, __dir__ = lazy_names(
         "runtime.popen": ["Running"],
         "runtime.run": ["CompletedContainer", "CompletedProcess"],
         "runtime.spec.options": ["ContainerOptions", "RunOptions"],
+        "runtime.summary": ["ContainerSummary"],
         "runtime.task": ["Task"],
-        "services.event_types": ["Gap"],
+        "runtime.watch.started": ["ContainerState"],
+        "services.event_types": ["Event", "Gap", "TaskExit"],
         "services.filters": ["Filter"],
         "services.snapshots": ["SnapshotKind"],
         "services.tasks": ["Exit", "TaskState"],

@@ -77,6 +77,9 @@ class ContainerdError(Exception):
             text += f" [{self.address}]"
         return printable(f"{text}. {self.remedy}" if self.remedy else text)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.message!r})"
+
 
 class Unknown(ContainerdError):
     """The peer reported an error without a more specific error code."""

@@ -11,15 +11,19 @@ pickling, equality and ``repr``. Type checkers see an ordinary dataclass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from binascii import b2a_base64
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["field", "has_default", "names_of", "record", "replace"]
+__all__ = ["field", "has_default", "names_of", "record", "replace", "to_dict"]
 
 #: Number of objects that the general ``__init__`` creates, in 4 us each. After that, the class is
 #: compiled.
 _MAX_GENERAL = 16
 _MISSING: Any = object()
+#: The maximum number of characters of a record's ``repr``, and of one value in it.
+_MAX_REPR, _MAX_VALUE = 200, 80
 
 
 class _FieldArguments:
@@ -150,6 +154,37 @@ def _types(kind: type) -> Iterator[tuple[str, str]]:
             yield name, text
 
 
+def to_dict(record: object) -> dict[str, Any]:
+    """Return a record, such as ``Container.info``, as a dict that fits into JSON.
+
+    Records within it become dicts, sequences lists, times ISO 8601 texts, and bytes base64.
+
+    Raises:
+        TypeError: The argument is not a record of this package.
+    """
+    if not hasattr(type(record), "__record_fields__"):
+        raise TypeError(f"{type(record).__name__} is not a record")
+    return {name: _plain(getattr(record, name)) for name in names_of(type(record))}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if hasattr(type(value), "__record_fields__"):
+        return to_dict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (bytes, bytearray)):
+        return b2a_base64(value, newline=False).decode("ascii")
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
 # ---- the general methods ----------------------------------------------------------------------
 
 
@@ -169,8 +204,30 @@ def _init(self: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _repr(self: Any) -> str:
-    shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in _layout(type(self)).shown)
-    return f"{type(self).__qualname__}({shown})"
+    """Return the fields that differ from their defaults, in at most ``_MAX_REPR`` characters."""
+    layout, kind = _layout(type(self)), type(self).__qualname__
+    shown: list[str] = []
+    room = _MAX_REPR - len(kind)
+    for name in layout.shown:
+        value, spec = getattr(self, name), layout.fields[name]
+        if (spec.default is not _MISSING and value == spec.default) or (
+            spec.default_factory is not _MISSING and not value
+        ):
+            continue
+        text = f"{name}={_short(value)}"
+        room -= len(text) + 2
+        if room < 0:
+            shown.append("...")
+            break
+        shown.append(text)
+    return f"{kind}({', '.join(shown)})"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, (str, bytes)) and len(value) > _MAX_VALUE:
+        return f"{value[: _MAX_VALUE - 5]!r}..."
+    text = repr(value)
+    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 3]}..."
 
 
 def _eq(self: Any, other: object) -> Any:
@@ -225,7 +282,8 @@ _GENERAL: dict[str, Any] = {
     "__eq__": _eq,
     "__hash__": _hash,
 }
-_COMPILED = tuple(_GENERAL)
+#: The methods that are replaced when the class is compiled. ``repr`` stays short.
+_COMPILED = tuple(name for name in _GENERAL if name != "__repr__")
 _FROZEN: dict[str, Any] = {"__setattr__": _set, "__delattr__": _delete}
 _LATE = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
 

@@ -7,16 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidArgument
-from ..lazy import lazy_pattern
+from ..oci.spec.fields import parse_size
 from ..runtime import network
 from .output import pair
 
 if TYPE_CHECKING:
-    from ..runtime.network.network import PortProtocol
     from ..runtime.spec.options import ContainerOptions, ProcessOptions
-
-_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-_SIZE = lazy_pattern(r"([0-9]{1,18})([kmgt]?)b?")
 
 
 def add_process(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +89,12 @@ _REPEATABLE_OF_PROCESS: tuple[_Row, ...] = (
 )
 _REPEATABLE_OF_CONTAINER: tuple[_Row, ...] = (
     (("--env-file",), "env_files", "PATH", "read environment variables from a file"),
-    (("--mount",), "mounts", "MOUNT", "add a mount: type=bind,src=...,dst=...,options=rbind:ro"),
+    (
+        ("-v", "--volume", "--mount"),
+        "mounts",
+        "MOUNT",
+        "add a mount: /src:/dst[:ro], or type=bind,src=...,dst=...,options=rbind:ro",
+    ),
     (("--tmpfs",), "tmpfs", "PATH[:OPTIONS]", "mount a tmpfs"),
     (("--device",), "devices", "PATH[:PATH][:rwm]", "add a device of the host"),
     (("--label",), "labels", "NAME=VALUE", "add a label to the container's record"),
@@ -169,21 +170,7 @@ def _network(text: str) -> object:
 
 
 def _ports(texts: list[str]) -> list[object]:
-    return [_port(text) for text in texts]
-
-
-def _port(text: str) -> object:
-    place, _, protocol = text.partition("/")
-    address, _, inside = place.rpartition(":")
-    ip, _, outside = address.rpartition(":")
-    try:
-        numbers = int(outside), int(inside)
-    except ValueError:
-        raise InvalidArgument(
-            f"--publish {text!r} is invalid", remedy="Write HOST:CONTAINER, such as 8080:80"
-        ) from None
-    # PortMapping refuses unknown protocols.
-    return network.PortMapping(*numbers, cast("PortProtocol", protocol or "tcp"), ip.strip("[]"))
+    return [network.PortMapping.parse(text) for text in texts]
 
 
 def _tmpfs(texts: list[str]) -> dict[str, str]:
@@ -212,11 +199,9 @@ def size(text: str) -> int:
 
     The size -1 means no limit.
     """
-    if text == "-1":
-        return -1
-    found = _SIZE.fullmatch(text.lower())
+    found = parse_size(text)
     if found is None:
         raise argparse.ArgumentTypeError(
             f"invalid size {text!r}: write a number of bytes, or 64k, 64m, 2g"
         )
-    return int(found[1]) << _SHIFTS[found[2]]
+    return found

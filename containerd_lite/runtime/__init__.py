@@ -8,6 +8,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .container import Container as Container
+    from .container import DetachedContainer as DetachedContainer
     from .container import list_containers as list_containers
     from .container import load_container as load_container
     from .creation import create_container as create_container
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
     from .spec.options import RunOptions as RunOptions
     from .spec.options import split_exec as split_exec
     from .spec.options import split_run as split_run
+    from .summary import ContainerSummary as ContainerSummary
+    from .summary import list_summaries as list_summaries
+    from .waits import wait_all as wait_all
+    from .waits import wait_any as wait_any
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "runtime_backend": ["RuntimeBackend"],
-        "container": ["Container", "list_containers", "load_container"],
+        "container": ["Container", "DetachedContainer", "list_containers", "load_container"],
         "creation": ["create_container", "restore_container"],
         "io": ["NullIO"],
         "popen": ["Running", "open_pipes"],
@@ -47,5 +52,7 @@ __getattr__, __dir__ = lazy_names(
             "split_exec",
             "split_run",
         ],
+        "summary": ["ContainerSummary", "list_summaries"],
+        "waits": ["wait_all", "wait_any"],
     },
 )

@@ -1,46 +1,36 @@
-"""A container of a daemon: its task, the processes added to the task, and its log."""
+"""A container of a daemon: the processes added to its task, its log, and checkpoints."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .. import images, limits
+from .. import limits
 from ..arguments import check_types
-from ..debug import LoggedStep
-from ..errors import InvalidArgument, NotFound
-from ..records import replace
-from ..services._types import AnyValue, Mount
-from ..undo import Undo
-from . import network, watch
-from .io.base import closing_on_failure
-from .labels import WANTED_NETWORKS
+from ..errors import NotFound
+from ..undo import Undo, end_block
+from . import watch
 from .popen import Running, open_pipes
 from .process import Process
-from .record import StoredContainer, runtime_options_of
 from .restart import LOG_URI
 from .run import Capturing, CompletedProcess
 from .spec.options import split_exec
-from .task import Task
+from .task_verbs import TaskVerbs
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from ..images.image import Image
-    from ..oci.descriptor import Descriptor
     from .io.base import ProcessStreams
     from .io.sinks import Target
     from .io.streams import Source
     from .runtime_backend import RuntimeBackend
     from .spec.options import ExecOptions, ProcessOptions
 
-_LOGGER = logging.getLogger(__package__)
 
-
-class Container(StoredContainer):
+class Container(TaskVerbs):
     """A container of a daemon.
 
     Attributes:
@@ -78,119 +68,6 @@ class Container(StoredContainer):
         from .checkpoint import save
 
         return save(self, name, task=task, image=image, rw=rw, exit=exit)
-
-    # ---- the task of the container ---------------------------------------------------------
-
-    def new_task(
-        self,
-        streams: ProcessStreams | None = None,
-        *,
-        checkpoint: Image | Descriptor | None = None,
-        runtime_path: str = "",
-        runtime_options: Mapping[str, object] | AnyValue | None = None,
-    ) -> Task:
-        """Create the container's task, without starting it.
-
-        If the container's record names networks, this method connects the container to these
-        networks. The streams are closed when the task is deleted, or when this method fails.
-
-        Args:
-            streams: The streams of the first process. Default: no input, and the output is
-                discarded.
-            checkpoint: The saved processes, which CRIU restores: a checkpoint image, or the
-                descriptor of CRIU's tar. CRIU gives the processes the users and capabilities of the
-                saved processes, even if the spec does not permit them. So pass only the checkpoint
-                of an author whom you trust like root. Default: a new process, as the spec describes
-                it.
-            runtime_path: Path of the shim. Default: the shim of the container's runtime.
-            runtime_options: Options of the runtime. A mapping sets fields of runc's options:
-                ``{"no_pivot_root": True}``. Default: the options in the container's record.
-
-        Returns:
-            The task; ``Task.start`` starts it.
-
-        Raises:
-            AlreadyExists: The container has a task.
-            ContainerdError: The container cannot be connected to its networks.
-            InvalidArgument: An option is not valid, or only one of the spec and the streams has a
-                terminal.
-            FailedPrecondition: The command is not executable.
-            NotFound: The container or its command does not exist, or the checkpoint has no
-                processes.
-            Unimplemented: The daemon does not support the scheme of a log URI.
-            Unknown: The runtime cannot create the task. The message comes from the runtime.
-        """
-        with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
-            self._check_terminal(streams is not None and streams.stdio.terminal)
-            if streams is not None and not runtime_path:
-                self.backend.check_log_uris(self.info.runtime, streams.stdio.stdout)
-            if checkpoint is not None and isinstance(checkpoint, images.Image):
-                from .checkpoint import Checkpoint
-
-                checkpoint = Checkpoint(checkpoint, self.backend.images.store).task()
-            pid = self.backend.tasks.create(
-                self.id,
-                self._root_mounts(),
-                None if streams is None else streams.stdio,
-                runtime_options_of(runtime_options),
-                checkpoint=checkpoint,
-                runtime_path=runtime_path,
-            )
-        task = Task(self, pid, streams)
-        with Undo(task.delete_quietly):
-            self._connect_networks(pid)
-        return task
-
-    def task(self) -> Task:
-        """Return the container's task, without its streams.
-
-        Only the client that created the task serves the streams.
-
-        Raises:
-            NotFound: The container has no task.
-        """
-        return Task(self, self.backend.tasks.get(self.id).pid)
-
-    def discard(self) -> None:
-        """Kill and delete the task, and delete the container. Ignore ``NotFound``."""
-        with suppress(NotFound):
-            self.task().delete(force=True)
-        with suppress(NotFound):
-            self.delete()
-
-    def _root_mounts(self) -> tuple[Mount, ...]:
-        """Return the mounts of the root filesystem, with the SELinux label in ``mountLabel``."""
-        if not self.info.snapshot_key:
-            return ()
-        mounts = self.backend.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
-        linux = self.known_spec().get("linux")
-        label = linux.get("mountLabel") if isinstance(linux, dict) else None
-        if not label:
-            return mounts
-        context = f'context="{label}"'
-        return tuple(replace(mount, options=(*mount.options, context)) for mount in mounts)
-
-    def _check_terminal(self, streams_have_terminal: bool) -> None:
-        """Raise ``InvalidArgument`` if only the spec or only the streams have a terminal.
-
-        Without this check, the shim would fail with an unclear error about a console socket.
-        """
-        process = self.known_spec().get("process")
-        spec_has_terminal = isinstance(process, dict) and bool(process.get("terminal"))
-        if spec_has_terminal != streams_have_terminal:
-            raise InvalidArgument(
-                f"the spec of container {self.id} has {'a' if spec_has_terminal else 'no'} terminal"
-                f", but its streams have {'a' if streams_have_terminal else 'no'} terminal",
-                remedy="Give terminal=True to both new_container and Streams, or to neither",
-            )
-
-    def _connect_networks(self, pid: int) -> None:
-        """Connect the container to the networks that its record names."""
-        if WANTED_NETWORKS in self.info.extensions:
-            backend = self.backend
-            networks = network.networks_of(self.info)
-            network.connect(backend.containers, backend.namespace, self.id, pid, networks)
-            self.reload()
 
     # ---- added processes, and the log ------------------------------------------------------
 
@@ -344,6 +221,25 @@ class Container(StoredContainer):
         return watch.read_log(
             path, tail=tail, follow=is_running if follow else None, timeout=timeout
         )
+
+
+class DetachedContainer(Container):
+    """A container whose first process ``run`` has started, and for whose end nobody waits.
+
+    An object of this class is a context manager, which stops and deletes the container at the end
+    of the ``with`` block. If the block raises an exception, the processes are killed at once.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        end_block(kind, self._stop_and_delete, self.discard)
+
+    def _stop_and_delete(self) -> None:
+        with suppress(NotFound):  # another client may have deleted the container
+            self.stop()
+            self.delete(force=True)
 
 
 def list_containers(backend: RuntimeBackend, *filters: str) -> list[Container]:

@@ -123,7 +123,7 @@ def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[s
 
     In the returned options, ``network`` is ``"private"`` if there are CNI networks.
     """
-    network, ports = options.get("network"), options.get("ports") or ()
+    network, ports = options.get("network"), _ports(options.get("ports") or ())
     if not ports and (network is None or isinstance(network, str)):
         return options, {}
     if network is None or isinstance(network, str):
@@ -136,6 +136,12 @@ def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[s
         raise refused("network", network, "host, none, private, a Network or a list of them")
     changed: ContainerOptions = {**options, "network": "private"}
     return changed, networks.network_extensions(joined, ports)
+
+
+def _ports(ports: Sequence[networks.PortMapping | str]) -> list[networks.PortMapping]:
+    if isinstance(ports, str):
+        raise InvalidArgument("ports is not a list", remedy='Pass a list, such as ["8080:80"]')
+    return [networks.PortMapping.parse(each) if isinstance(each, str) else each for each in ports]
 
 
 def _labels(image: Image | None, options: ContainerOptions) -> dict[str, str]:

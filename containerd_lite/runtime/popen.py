@@ -17,10 +17,10 @@ from ..undo import Undo, end_block
 from .io.sinks import Capture, Target
 from .io.streams import PIPE, Source, Streams
 from .process import Process
-from .record import StoredContainer
 
 if TYPE_CHECKING:
     from ..services.tasks import Exit
+    from .task_verbs import TaskVerbs
 
 #: Seconds to wait for more output after the process has ended. Children of the process may still
 #: run and keep the FIFOs open.
@@ -36,7 +36,7 @@ _LONGEST_POLL = 3600.0
 _POLL_INTERVAL = 0.05
 
 
-_Container = TypeVar("_Container", bound=StoredContainer)
+_Container = TypeVar("_Container", bound="TaskVerbs")
 
 
 class Running(Generic[_Container]):

@@ -90,6 +90,12 @@ class Process:
         self._exit: Exit | None = None
         self._waits = PerProcess(_Wait)
 
+    def known(self, status: ProcessStatus) -> Self:
+        """Take over the exit code and the time of the end from a status, and return this object."""
+        if status.state == "stopped":
+            self._exit = Exit(status.exit_status, status.exited_at)
+        return self
+
     @property
     def id(self) -> str:
         """The exec id. For the container's first process: the container's id."""
@@ -167,10 +173,10 @@ class Process:
         except DeadlineExceeded:
             raise
         except Cancelled:
-            self._stop_waiting()
+            self.stop_waiting()
             raise
         except ContainerdError as error:
-            self._stop_waiting()
+            self.stop_waiting()
             if not is_away(error):
                 return self._look_up_exit(error)
         if deadline is not None:
@@ -213,7 +219,8 @@ class Process:
             return Exit(status.exit_status, status.exited_at)
         raise error
 
-    def _stop_waiting(self) -> None:
+    def stop_waiting(self) -> None:
+        """Release what an unfinished ``wait`` or ``poll`` has left open. It can be called again."""
         wait = self._waits.get()
         waiting, wait.call = wait.call, None
         if waiting is not None:
@@ -327,7 +334,7 @@ class Process:
             self.streams.drain()
         with LoggedStep(_LOGGER, "delete process %s", self.id):
             ended = self._delete()
-        self._stop_waiting()
+        self.stop_waiting()
         if self.streams is not None:
             self.streams.close()
         elif stdio is not None:
@@ -375,7 +382,7 @@ class Process:
             with suppress(ContainerdError):
                 self.delete(force=True)
         finally:
-            self._stop_waiting()
+            self.stop_waiting()
             if self.streams is not None:
                 self.streams.close()
 

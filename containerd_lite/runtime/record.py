@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..arguments import check_types
 from ..debug import LoggedStep
-from ..errors import FailedPrecondition, InvalidArgument, NotFound
+from ..errors import InvalidArgument, NotFound
 from ..lazy import lazy_pattern
 from ..oci.document import Document, quoted
 from ..printable import printable
@@ -33,7 +33,7 @@ _LOGGER = logging.getLogger(__package__)
 _ID = lazy_pattern(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
 _MAX_ID = 76
 #: Largest runtime spec to parse, in bytes. The daemon stores only smaller specs.
-_MAX_SPEC = 16 << 20
+MAX_SPEC = 16 << 20
 _RUNC_OPTIONS = "containerd.runc.v1.Options"
 
 
@@ -127,7 +127,7 @@ class StoredContainer:
         if self.info.spec is None:
             raise NotFound(f"container {self.id} has no spec")
         what = f"the spec of container {self.id}"
-        return dict(Document.parse(self.info.spec.value, what, limit=_MAX_SPEC).fields)
+        return dict(Document.parse(self.info.spec.value, what, limit=MAX_SPEC).fields)
 
     def known_spec(self) -> Mapping[str, object]:
         """Return the cached runtime spec, which is parsed at the first call.
@@ -271,31 +271,12 @@ class StoredContainer:
 
     # ---- the end of the container ----------------------------------------------------------
 
-    def delete(self, *, snapshot: bool = True) -> None:
-        """Delete the container, and disconnect it from its CNI networks.
-
-        Args:
-            snapshot: Whether to remove the snapshot of the root filesystem.
-
-        Raises:
-            FailedPrecondition: The container has a task.
-            NotFound: The container does not exist.
-        """
-        with suppress(NotFound):
-            status = self.backend.tasks.get(self.id)
-            raise FailedPrecondition(
-                f"container {self.id} has a {status.state} task",
-                remedy="Delete the task first; if the task runs, use force=True",
-            )
-        self.disconnect()
-        self.remove(snapshot=snapshot)
-
     def remove(self, *, snapshot: bool = True) -> None:
         """Remove the snapshot of the root filesystem, and delete the container's record.
 
-        Call this method only after the task has been deleted. Unlike ``delete``, this method does
-        not check whether there is a task. It also does not disconnect the container from its CNI
-        networks.
+        Call this method only after the task has been deleted. Unlike ``Container.delete``, this
+        method does not check whether there is a task. It also does not disconnect the container
+        from its CNI networks.
 
         Args:
             snapshot: Whether to remove the snapshot of the root filesystem.

@@ -6,6 +6,7 @@ container's restart policy from the container's labels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, Unimplemented
@@ -40,6 +41,19 @@ def restart_labels(policy: str, log_uri: str = "") -> dict[str, str]:
     if policy == "no":
         return dict.fromkeys((STATUS, POLICY, LOG_URI, COUNT, STOPPED), "")
     return {STATUS: "running", POLICY: policy, LOG_URI: log_uri, COUNT: "", STOPPED: ""}
+
+
+def stopped_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels that keep the monitor from starting a stopped container again.
+
+    They are empty if the container has no restart policy.
+    """
+    return {STATUS: "stopped", STOPPED: "true"} if labels.get(STATUS) else {}
+
+
+def started_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels that let the monitor restart the container again after a start."""
+    return {STATUS: "running", STOPPED: ""} if labels.get(STATUS) else {}
 
 
 def check_monitor(introspection: IntrospectionService, policy: str) -> None:

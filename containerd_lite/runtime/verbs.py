@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from .. import limits
 from .. import runtime as package
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ..images.pull.needed import WhenToPull
     from ..images.signatures.policies import PolicyLike
     from ..services._types import AnyValue
-    from .container import Container
+    from ..services.tasks import Exit
+    from .container import Container, DetachedContainer
     from .io.base import ProcessStreams
     from .io.sinks import Target
     from .io.streams import Source
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from .runtime_backend import RuntimeBackend
     from .sandbox import Sandbox
     from .spec.options import ContainerOptions, RunOptions
+    from .summary import ContainerSummary
+
+_Container = TypeVar("_Container", bound="Container")
 
 
 class ContainerVerbs(ABC):
@@ -50,6 +54,56 @@ class ContainerVerbs(ABC):
             InvalidArgument: A filter is not valid.
         """
         return package.list_containers(self._runtime, *filters)
+
+    def ps(self, *filters: str, all: bool = False) -> list[ContainerSummary]:
+        """List containers with what they do, newest first. The daemon gets two requests.
+
+        Args:
+            *filters: As for ``containers``.
+            all: Whether to list containers that do not run, too.
+
+        Raises:
+            InvalidArgument: A filter is not valid.
+        """
+        return package.list_summaries(self._runtime, *filters, all=all)
+
+    def wait_any(
+        self, containers: Iterable[_Container], timeout: float | None = None
+    ) -> tuple[_Container, Exit]:
+        """Wait until the task of one of several containers has ended.
+
+        Args:
+            containers: The containers. Each must have a task.
+            timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
+
+        Returns:
+            The container that ended first, its exit code and the time of its end.
+
+        Raises:
+            DeadlineExceeded: No task has ended within ``timeout``.
+            InvalidArgument: There is no container.
+            NotFound: A container has no task.
+        """
+        return package.wait_any(containers, timeout)
+
+    def wait_all(
+        self, containers: Iterable[_Container], timeout: float | None = None
+    ) -> dict[_Container, Exit]:
+        """Wait until the tasks of all containers have ended.
+
+        Args:
+            containers: The containers. Each must have a task.
+            timeout: Seconds for the whole wait. 0 means: do not wait. Default: no limit.
+
+        Returns:
+            For each container, its exit code and the time of its end.
+
+        Raises:
+            DeadlineExceeded: A task has not ended within ``timeout``.
+            InvalidArgument: There is no container.
+            NotFound: A container has no task.
+        """
+        return package.wait_all(containers, timeout)
 
     def load_container(self, id: str) -> Container:
         """Return the container with this id.
@@ -238,7 +292,7 @@ class ContainerVerbs(ABC):
         pull: WhenToPull = "never",
         policy: PolicyLike | None = None,
         **options: Unpack[RunOptions],
-    ) -> Container: ...
+    ) -> DetachedContainer: ...
 
     @overload
     def run(
@@ -272,7 +326,7 @@ class ContainerVerbs(ABC):
         pull: WhenToPull = "never",
         policy: PolicyLike | None = None,
         **options: Unpack[RunOptions],
-    ) -> Container | CompletedContainer:
+    ) -> DetachedContainer | CompletedContainer:
         """Run a process in a new container, wait for its end, and remove the container.
 
         The output is captured, up to ``max_output`` bytes of each stream (default: 64 MiB). The
@@ -313,7 +367,8 @@ class ContainerVerbs(ABC):
             **options: Settings of the container and of its output; see ``runtime.RunOptions``.
 
         Returns:
-            The exit code and the captured output, or the container if ``detach`` is true.
+            The exit code and the captured output. If ``detach`` is true, the container; it can be
+            used in a ``with`` statement, which stops and deletes it at the end.
 
         Raises:
             DeadlineExceeded: The process still ran after ``timeout``, and was killed.
@@ -354,7 +409,8 @@ class ContainerVerbs(ABC):
         if detach:
             streams = package.NullIO() if streams is None else streams
             with Undo(streams.close) as undo:
-                return launch(undo, streams).start().leave()
+                container = launch(undo, streams).start().leave()
+                return package.DetachedContainer(container.backend, container.info)
         capturing = package.Capturing(input, terminal=others.get("terminal"), **outputs)
         with Undo(capturing.streams.close) as undo:
             running = launch(undo, capturing.streams).start()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..schema.pool import DynamicMessage, Schema
     from ._types import Mount
+    from .event_types import EventTypes
 
 #: The prefix of the namespace labels that set defaults.
 _DEFAULT_LABELS = "containerd.io/defaults/"
@@ -146,21 +147,43 @@ class Services:
         return labels.get(_DEFAULT_LABELS + what) or fallback
 
     def subscribe(
-        self, *filters: str, timeout: float | None = None, reconnect: bool = False
+        self,
+        *filters: str,
+        topic: str | None = None,
+        container: str | None = None,
+        namespace: str | None = None,
+        type: EventTypes | None = None,
+        timeout: float | None = None,
+        reconnect: bool = False,
     ) -> services.EventStream:
         """Subscribe to new events of all namespaces.
 
-        ``EventService.subscribe`` explains how to avoid missing events, and lists the errors.
+        containerd does not send past events. ``EventService.subscribe`` explains how to avoid
+        missing events, and lists the errors.
 
         Args:
             filters: Only events that match one of these filters. Default: all events.
+            topic: Only events with this topic (``"/tasks/exit"``), or, if it ends with ``/``, with
+                this prefix.
+            container: Only events of the container with this id, and of its task.
+            namespace: Only events of this namespace.
+            type: Only events of this type, such as ``TaskExit``, or of one of several types.
             timeout: Seconds that the whole subscription may last. Default: no limit.
-            reconnect: Whether to subscribe again after a restart of the daemon.
+            reconnect: Whether to subscribe again after a restart of the daemon. The stream then
+                yields an event with a ``Gap``, which says from when to when events were lost.
 
         Returns:
             An iterator over events. The caller must close the iterator.
         """
-        return self.event_service.subscribe(*filters, timeout=timeout, reconnect=reconnect)
+        return self.event_service.subscribe(
+            *filters,
+            topic=topic,
+            container=container,
+            namespace=namespace,
+            type=type,
+            timeout=timeout,
+            reconnect=reconnect,
+        )
 
     def lease(self, *, expires: float = 86400) -> AbstractContextManager[str]:
         """Keep garbage collection from deleting what the block writes.

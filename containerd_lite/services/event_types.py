@@ -6,6 +6,7 @@ because older daemons do not send newer fields.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TypeAlias, get_args
 
@@ -318,6 +319,10 @@ Payload: TypeAlias = (
 )
 
 
+#: A type of events, or several types.
+EventTypes: TypeAlias = type[Payload] | tuple[type[Payload], ...]
+
+
 @record(frozen=True)
 class Gap:
     """An interruption of a subscription. Events between ``since`` and ``until`` may be lost.
@@ -356,6 +361,25 @@ class Event(Unread):
     namespace: str
     topic: str
     event: Payload | Gap | AnyValue
+
+
+#: The topics of events, by the first word of the event types.
+_TOPICS = {
+    "Container": "containers",
+    "Content": "content",
+    "Image": "images",
+    "Namespace": "namespaces",
+    "Sandbox": "sandboxes",
+    "Snapshot": "snapshot",
+    "Task": "tasks",
+}
+
+
+def topic_of(kind: type[Payload]) -> str:
+    """Return the topic on which the daemon publishes events of a type (``"/tasks/exit"``)."""
+    word = next(each for each in _TOPICS if kind.__name__.startswith(each))
+    verb = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__.removeprefix(word)).lower()
+    return f"/{_TOPICS[word]}/{verb}"
 
 
 #: The protobuf packages of the event types.

@@ -6,15 +6,21 @@ The module ``event_types`` contains the records of events. The module ``subscrip
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from copy import copy
+from itertools import product
+from typing import get_args
 
 from .. import limits
+from ..errors import InvalidArgument
 from ..records import replace
 from ..schema.values import timestamp
 from ._base import Service
 from ._events import payload_fields
 from ._types import AnyValue
-from .event_types import Event, Payload
+from .event_types import Event, EventTypes, Payload, topic_of
+from .filters import Filter
 from .subscription import EventStream
 
 
@@ -24,7 +30,14 @@ class EventService(Service):
     _name = "containerd.services.events.v1.Events"
 
     def subscribe(
-        self, *filters: str, timeout: float | None = None, reconnect: bool = False
+        self,
+        *filters: str,
+        topic: str | None = None,
+        container: str | None = None,
+        namespace: str | None = None,
+        type: EventTypes | None = None,
+        timeout: float | None = None,
+        reconnect: bool = False,
     ) -> EventStream:
         """Subscribe to new events of all namespaces.
 
@@ -52,6 +65,11 @@ class EventService(Service):
                 are ``topic``, ``namespace`` and ``event.<field>``, such as
                 ``event.container_id``. Only some types of events support ``event.<field>``, such as
                 the events of images, containers and tasks.
+            topic: Only events with this topic (``"/tasks/exit"``). If it ends with ``/``, only
+                events whose topic begins with it (``"/tasks/"``).
+            container: Only events of the container with this id, and of its task.
+            namespace: Only events of this namespace.
+            type: Only events of this type, such as ``TaskExit``, or of one of several types.
             timeout: Seconds that the whole subscription may last. Default: no limit.
             reconnect: Whether to subscribe again when the connection to the daemon is lost.
 
@@ -60,7 +78,7 @@ class EventService(Service):
             without an exception.
 
         Raises:
-            InvalidArgument: A filter cannot be parsed.
+            InvalidArgument: A filter cannot be parsed, or ``type`` is not a type of events.
             DeadlineExceeded: The subscription has lasted ``timeout`` seconds.
             Cancelled: The client was closed.
             Unavailable: ``reconnect`` is false, and the connection was lost (``ConnectionLost``).
@@ -71,7 +89,7 @@ class EventService(Service):
         service._context = replace(context, long_timeout=None, wait_for_ready=False)
         return EventStream(
             service,
-            filters,
+            _all_filters(filters, topic, container, namespace, type),
             context.long_timeout if timeout is None else limits.seconds("timeout", timeout),
             reconnect=reconnect,
             is_patient=context.wait_for_ready,
@@ -102,3 +120,36 @@ class EventService(Service):
             "event": payload_fields(event.event),
         }
         self._call("Forward", {"envelope": envelope})
+
+
+def _all_filters(
+    filters: Sequence[str],
+    topic: str | None,
+    container: str | None,
+    namespace: str | None,
+    type: EventTypes | None,
+) -> tuple[str, ...]:
+    """Return the filters for events that match one of ``filters``, and all other arguments."""
+    name, here = Filter("topic"), list[Sequence[str]]()
+    if topic is not None:
+        prefix = f"^{re.escape(topic)}"
+        here.append([name.matches(prefix) if topic.endswith("/") else name == topic])
+    if type is not None:
+        here.append([name == each for each in _topics(type)])
+    if namespace is not None:
+        here.append([Filter("namespace") == namespace])
+    if container is not None:
+        own = name.matches("^/containers/") & (Filter("event.id") == container)
+        here.append([Filter("event.container_id") == container, own])
+    groups = [filters, *here] if filters else here
+    return tuple(",".join(parts) for parts in product(*groups)) if here else tuple(filters)
+
+
+def _topics(types: EventTypes) -> list[str]:
+    found = types if isinstance(types, tuple) else (types,)
+    for each in found:
+        if each not in get_args(Payload):
+            raise InvalidArgument(
+                f"type={each!r} is not a type of events", remedy="Pass a class such as TaskExit"
+            )
+    return [topic_of(each) for each in found]

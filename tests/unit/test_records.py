@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import json
 import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, is_typeddict
 
 import pytest
 
+import containerd_lite
 from containerd_lite import records
 from containerd_lite.records import field, record
 from tests.wire.peer import Worker
@@ -92,6 +95,57 @@ def warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("warm")
+def test_a_repr_is_short() -> None:
+    make = fresh(Derived, True)
+    long = make("n" * 1000, 1, {str(n): "x" * 50 for n in range(50)}, more=tuple(range(1000)))
+    text = repr(long)
+    assert len(text) <= 210
+    assert text.startswith("Derived(name='" + "n" * 70)
+    assert text.endswith(", ...)")
+
+
+class Odd:
+    def __str__(self) -> str:
+        return "odd"
+
+
+def test_a_record_as_a_dict() -> None:
+    time = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    inner = Derived("i", more=(1, 2))
+    values: dict[str, Any] = {"time": time, "data": b"\x00\xff", "inner": [inner], "odd": Odd()}
+    values |= {"span": timedelta(minutes=1), "none": None}
+    found = records.to_dict(Base("n", 3, values))
+    assert found["notes"] == {
+        "time": "2026-01-02T03:04:05+00:00",
+        "data": "AP8=",
+        "inner": [records.to_dict(inner)],
+        "odd": "odd",
+        "span": 60.0,
+        "none": None,
+    }
+    assert (found["name"], found["size"], found["notes"]["inner"][0]["more"]) == ("n", 3, [1, 2])
+    assert json.loads(json.dumps(found)) == found
+    wrong: Any
+    for wrong in ({}, None, Base):
+        with pytest.raises(TypeError):
+            records.to_dict(wrong)
+
+
+def test_public_objects_say_what_they_are() -> None:
+    for name in containerd_lite.__all__:
+        public = getattr(containerd_lite, name)
+        if isinstance(public, type) and not is_typeddict(public):
+            assert vars(object)["__repr__"] != public.__repr__, name
+
+
+def test_errors_show_their_message() -> None:
+    error = containerd_lite.NotFound()
+    error.message = "image 'x' not found\n"
+    assert "image 'x' not found" in repr(error)
+    assert repr(containerd_lite.InvalidArgument("no", remedy="Do")) == "InvalidArgument('no')"
+
+
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("kind", [Base, Derived])
 def test_like_a_dataclass(kind: type[Base]) -> None:
     make = fresh(kind, True)
@@ -103,7 +157,8 @@ def test_like_a_dataclass(kind: type[Base]) -> None:
     assert made != "n"
     assert "secret" not in repr(made)
     assert repr(make("n")) == repr(make("n", 0, {}))
-    assert repr(make("n")).startswith(f"{kind.__qualname__}(name='n', size=0, notes={{}}, rate=0.0")
+    assert repr(make("n")) == f"{kind.__qualname__}(name='n')"  # defaults are left out
+    assert repr(made).startswith(f"{kind.__qualname__}(name='n', size=2, notes={{'a': 'b'}}, ")
     assert (make("n").notes, make("n").notes is make("n").notes) == ({}, False)
     assert (kind.kind, kind.size, hasattr(kind, "notes")) == ("base", 0, False)
 

@@ -174,10 +174,7 @@ class Planner:
             dispatcher.add(target)
             dispatcher.wait()
         if missing := sorted(self._missing_for(target)):
-            raise NotFound(
-                f"{self._choice.name} lacks {digests.listed(missing)}",
-                remedy=self._contents.remedy,
-            )
+            raise self._incomplete(target, missing)
         self._add(target)
         return self._plan
 
@@ -202,6 +199,21 @@ class Planner:
             if blob.digest in missing:
                 (self._missing_foreign if blob.is_foreign else self._missing).add(blob.digest)
         return (*documents, *node.referrers)
+
+    def _incomplete(self, target: Descriptor, missing: Sequence[str]) -> NotFound:
+        """Return the error for missing content. It names the platforms that are here."""
+        text, remedy = f"{self._choice.name} lacks {digests.listed(missing)}", self._contents.remedy
+        node = self._nodes.get(key(target))
+        found: dict[bool, list[str]] = {True: [], False: []}
+        for entry in node.children if node and isinstance(node.document, Index) else ():
+            if entry.platform and not media_types.is_attestation(
+                entry.media_type, entry.annotations
+            ):
+                found[not self._missing_for(entry)].append(str(entry.platform))
+        if found[True] and found[False]:
+            text += f", the content of {', '.join(found[False])}"
+            remedy = f"Pass platform={found[True]} to push what is here. {remedy}"
+        return NotFound(text, remedy=remedy)
 
     def _missing_for(self, descriptor: Descriptor) -> set[str]:
         """Return the digests of the missing content that prevents the push of ``descriptor``."""

@@ -10,9 +10,13 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from ...errors import InvalidArgument
+from ...lazy import lazy_pattern
 from ..document import quoted
 
 Spec = dict[str, object]
+
+_SIZE = lazy_pattern(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([kmgt]?)b?")
+_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
 def refuse(option: str, value: object, wanted: str) -> NoReturn:
@@ -66,6 +70,29 @@ def integer(option: str, value: object, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         refuse(option, value, f"a whole number from {low} to {high}")
     return int(value)
+
+
+def parse_size(text: str) -> int | None:
+    """Return a size in bytes: ``"64m"``, ``"1.5g"`` or ``"1000"``; ``None`` if it is not valid.
+
+    The suffixes ``k``, ``m``, ``g`` and ``t``, with or without a ``b``, stand for powers of 1024.
+    ``"-1"`` is returned as -1.
+    """
+    found = _SIZE.fullmatch(text.lower())
+    if text == "-1" or found is None:
+        return -1 if text == "-1" else None
+    number, unit = found[1], 1 << _SHIFTS[found[2]]
+    return int(float(number) * unit) if "." in number else int(number) * unit
+
+
+def size(name: str, value: object, low: int, high: int) -> int:
+    """Return a size in bytes: a whole number, or a text such as ``"64m"``; see ``parse_size``."""
+    if isinstance(value, str):
+        found = parse_size(value)
+        if found is None:
+            refuse(name, value, 'a number of bytes, or a text such as "64m" or "2g"')
+        value = found
+    return integer(name, value, low, high)
 
 
 def flag(option: str, value: object) -> bool:

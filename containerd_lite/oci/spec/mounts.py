@@ -13,7 +13,7 @@ HOST_FILES = {
     name: f"/etc/{name}"
     for name in ("hosts", "resolv.conf", "localtime")
 }  # fmt: skip
-_FORM = "a Mount, or a string such as type=bind,src=/a,dst=/b,options=rbind:ro"
+_FORM = "a Mount, or a string such as /a:/b:ro or type=bind,src=/a,dst=/b,options=rbind:ro"
 #: Key in ``ctr``'s syntax → field of ``Mount``.
 _FIELDS = {
     "type": "type",
@@ -23,6 +23,10 @@ _FIELDS = {
     "destination": "destination",
     "options": "options",
 }
+#: The options behind two paths. ``z`` and ``Z`` of Docker, which relabel files, are missing.
+_OPTIONS_OF_PATHS = frozenset(
+    ("ro", "rw", "bind", "rbind", "nosuid", "suid", "nodev", "dev", "noexec", "exec")
+) | {f"{r}{mode}" for r in ("", "r") for mode in ("private", "shared", "slave")}
 #: The options that Docker and nerdctl give to every tmpfs. The caller's options follow and override
 #: these options.
 _TMPFS_OPTIONS = ("noexec", "nosuid", "nodev")
@@ -47,15 +51,19 @@ class Mount:
 
     @classmethod
     def parse(cls, line: str) -> Mount:
-        """Parse a mount in the syntax of ``ctr run --mount``.
+        """Parse a mount in the syntax of ``ctr run --mount``, or of ``docker run --volume``.
 
         Args:
             line: Fields such as ``type=bind,src=/a,dst=/b,options=rbind:ro``. A comma within quotes
-                does not separate fields.
+                does not separate fields. Or two absolute paths with options: ``/a:/b`` or
+                ``/a:/b:ro,rslave``.
 
         Raises:
             InvalidArgument: ``line`` has a syntax error, or has no destination.
         """
+        start = text("mounts", line, _FORM).partition(":")[0]
+        if start.startswith("/") or "=" not in start:
+            return cls._parse_paths(line)
         fields: dict[str, str] = {}
         for part in _split_line(line):
             key, equals, value = part.partition("=")
@@ -66,6 +74,19 @@ class Mount:
         if "destination" not in fields:
             refuse("mounts", line, "a mount with dst=")
         return cls(**fields, options=tuple(options.split(":")) if options else ())
+
+    @classmethod
+    def _parse_paths(cls, line: str) -> Mount:
+        source, _, rest = line.partition(":")
+        destination, _, last = rest.partition(":")
+        options = tuple(last.split(",")) if last else ()
+        if not all(each.startswith("/") for each in (source, destination)):
+            refuse("mounts", line, "two absolute paths, such as /a:/b or /a:/b:ro")
+        if unknown := set(options) - _OPTIONS_OF_PATHS:
+            refuse(
+                "mounts", line, f"other options than {min(unknown)!r}: ro, rw, nosuid, rslave, ..."
+            )
+        return cls(destination, source, options=options)
 
 
 def _split_line(line: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...errors import InvalidArgument
-from .fields import Spec, integer, mapping, refuse, section, text
+from .fields import Spec, integer, mapping, refuse, section, size, text
 
 _MAX = (1 << 63) - 1
 #: The scheduler's default period and its smallest quota, in microseconds.
@@ -25,6 +25,7 @@ _NUMBERS = {
     "pids_limit": ("pids", "limit", -1, _MAX),
     "blkio_weight": ("blockIO", "weight", 10, 1000),
 }
+_SIZES = ("memory", "memory_swap", "memory_reservation")
 #: Option → field of the ``cpu`` object.
 _TEXTS = {"cpuset_cpus": "cpus", "cpuset_mems": "mems"}
 
@@ -32,7 +33,8 @@ _TEXTS = {"cpuset_cpus": "cpus", "cpuset_mems": "mems"}
 def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
     """Set the resource limits in ``options``, which maps the names of limits to their values.
 
-    Sizes are in bytes, times are in microseconds, and ``cpus`` is a number of cores.
+    Sizes are in bytes, or texts such as ``"64m"``. Times are in microseconds. ``cpus`` is a number
+    of cores.
 
     Raises:
         InvalidArgument: A value has the wrong type or is out of range, or ``cpus`` is combined
@@ -40,7 +42,8 @@ def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
     """
     for option, (name, field, low, high) in _NUMBERS.items():
         if option in options:
-            section(resources, name)[field] = integer(option, options[option], low, high)
+            read = size if option in _SIZES else integer
+            section(resources, name)[field] = read(option, options[option], low, high)
     for option, field in _TEXTS.items():
         if option in options:
             section(resources, "cpu")[field] = text(option, options[option])
@@ -49,10 +52,10 @@ def set_resources(resources: Spec, options: Mapping[str, object]) -> None:
     if "hugepage_limits" in options:
         resources["hugepageLimits"] = [
             {
-                "pageSize": text("hugepage_limits", size),
-                "limit": integer("hugepage_limits", limit, 0, _MAX),
+                "pageSize": text("hugepage_limits", page),
+                "limit": size("hugepage_limits", limit, 0, _MAX),
             }
-            for size, limit in mapping("hugepage_limits", options["hugepage_limits"]).items()
+            for page, limit in mapping("hugepage_limits", options["hugepage_limits"]).items()
         ]
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .elsewhere import Fifos as Fifos
     from .elsewhere import LogFile as LogFile
     from .elsewhere import NullIO as NullIO
+    from .elsewhere import SameTargets as SameTargets
     from .elsewhere import check_log_uris as check_log_uris
     from .fifos import FIFO_FOLDER as FIFO_FOLDER
     from .fifos import discard_fifos as discard_fifos
@@ -35,7 +36,14 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "base": ["ProcessStreams", "StreamedProcess", "closing_on_failure"],
-        "elsewhere": ["BinaryLogger", "Fifos", "LogFile", "NullIO", "check_log_uris"],
+        "elsewhere": [
+            "BinaryLogger",
+            "Fifos",
+            "LogFile",
+            "NullIO",
+            "SameTargets",
+            "check_log_uris",
+        ],
         "fifos": ["FIFO_FOLDER", "discard_fifos"],
         "sinks": ["Capture", "Sink", "Target", "sink_of"],
         "streams": ["DEVNULL", "INHERIT", "PIPE", "STDOUT", "Source", "Streams", "attach"],

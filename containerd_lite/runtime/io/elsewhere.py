@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from ...arguments import path as path_of
 from ...errors import InvalidArgument, Unimplemented
 from ...oci.document import quoted
+from ...records import replace
 from ...services.tasks import Stdio
 from .base import StreamedProcess
 from .ends import NULL_DEVICE
@@ -119,6 +120,18 @@ class BinaryLogger(NullIO):
         query = urlencode(sorted((args or {}).items()))
         uri = _uri("binary-v2" if ready_byte else "binary", path) + (f"?{query}" if query else "")
         self.stdio = Stdio("", uri, uri, terminal)
+
+
+class SameTargets(NullIO):
+    """The log file or the logger of an earlier process.
+
+    Args:
+        stdio: The streams of the earlier process, with a URI as its output.
+    """
+
+    def __init__(self, stdio: Stdio) -> None:
+        super().__init__()
+        self.stdio = replace(stdio, stdin="")
 
 
 class Fifos(NullIO):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from ...errors import InvalidArgument
 from ...lazy import lazy_pattern
@@ -53,6 +53,29 @@ class PortMapping:
             raise InvalidArgument(f"{self} has an invalid protocol", remedy=remedy)
         if self.host_ip:
             _check_address(self.host_ip, ip_address)
+
+    @classmethod
+    def parse(cls, text: str) -> PortMapping:
+        """Parse a mapping in the syntax of ``docker run --publish``.
+
+        Args:
+            text: ``8080:80``, ``8080:80/udp``, ``127.0.0.1:8080:80`` or ``[::1]:8080:80``.
+
+        Raises:
+            InvalidArgument: ``text`` has a syntax error, or a part of it is not valid.
+        """
+        place, slash, protocol = text.partition("/")
+        address, _, inside = place.rpartition(":")
+        ip, _, outside = address.rpartition(":")
+        numbers = [int(each) for each in (outside, inside) if each.isascii() and each.isdigit()]
+        if len(numbers) < 2 or (slash and not protocol):
+            raise InvalidArgument(
+                f"{quoted(text)} is not a mapping of ports",
+                remedy="Write HOST:CONTAINER, such as 8080:80, or IP:HOST:CONTAINER/udp",
+            )
+        # The check of the fields refuses unknown protocols.
+        kind = cast("PortProtocol", protocol or "tcp")
+        return cls(numbers[0], numbers[1], kind, ip.strip("[]"))
 
     def json(self) -> dict[str, object]:
         """Return the mapping as a JSON object in the form of CNI's conventions."""

@@ -89,9 +89,9 @@ class SpecOptions(ProcessOptions, total=False):
     hostname: str | None
     #: Domain name of the container. Default: not set.
     domainname: str | None
-    #: Mounts to add: ``oci.spec.Mount``, or a string as in ``ctr``
-    #: (``type=bind,src=/a,dst=/b,options=rbind:ro``). A mount replaces an existing mount with the
-    #: same destination. Default: none.
+    #: Mounts to add: ``oci.spec.Mount``, or a string as in Docker (``/src:/dst:ro``) or as in
+    #: ``ctr`` (``type=bind,src=/a,dst=/b,options=rbind:ro``). A mount replaces an existing mount
+    #: with the same destination. Default: none.
     mounts: Sequence[Mount | str] | None
     #: tmpfs mounts to add: mount options such as ``"size=64m,mode=755"``, by destination. Default:
     #: none.
@@ -116,20 +116,21 @@ class SpecOptions(ProcessOptions, total=False):
     cpuset_cpus: str | None
     #: Memory nodes (NUMA) to use, such as ``"0,1"``. Default: all.
     cpuset_mems: str | None
-    #: Memory limit in bytes. Default: no limit.
-    memory: int | None
-    #: Limit of memory and swap together, in bytes; -1 means no limit. Default: not set.
-    memory_swap: int | None
-    #: Soft memory limit in bytes. Default: not set.
-    memory_reservation: int | None
+    #: Memory limit in bytes, or a text: ``"64m"``, ``"2g"`` (powers of 1024). Default: no limit.
+    memory: int | str | None
+    #: Limit of memory and swap together, in the form of ``memory``; -1 means no limit. Default: not
+    #: set.
+    memory_swap: int | str | None
+    #: Soft memory limit in the form of ``memory``. Default: not set.
+    memory_reservation: int | str | None
     #: Tendency of the kernel to swap the container's memory, 0 to 100. Default: not set.
     memory_swappiness: int | None
     #: Maximum number of processes and threads; -1 means no limit. Default: no limit.
     pids_limit: int | None
     #: Relative weight of the container's block I/O, 10 to 1000. Default: not set.
     blkio_weight: int | None
-    #: Limits of huge pages in bytes, by page size (``"2MB"``). Default: no limits.
-    hugepage_limits: Mapping[str, int] | None
+    #: Limits of huge pages in the form of ``memory``, by page size (``"2MB"``). Default: no limits.
+    hugepage_limits: Mapping[str, int | str] | None
     #: Adjustment of the first process's OOM score, -1000 to 1000. When memory runs out, the kernel
     #: first kills the process with the highest score. Default: not set.
     oom_score_adj: int | None
@@ -196,9 +197,9 @@ class ContainerOptions(SpecOptions, total=False):
     #: Labels of the container's record. The option overrides the labels that ``image_labels`` and
     #: ``restart`` set. Default: none.
     labels: Mapping[str, str] | None
-    #: Ports of the machine to map to ports of the container, on the container's first CNI network.
-    #: Default: none.
-    ports: Sequence[PortMapping] | None
+    #: Ports of the machine to map to ports of the container, on the container's first CNI network:
+    #: ``PortMapping``, or a string (``"8080:80"``, ``"127.0.0.1:8080:80/udp"``). Default: none.
+    ports: Sequence[PortMapping | str] | None
     #: Whether to copy the image's labels, except those with reserved names. Default: false.
     image_labels: bool | None
     #: Key of an existing active snapshot, which becomes the root filesystem. Default: a new

@@ -242,8 +242,9 @@ def test_one_platform_of_an_index(client: Client, registry: Registry) -> None:
     name = images.push(image, registry.host, "reduced/given", "1")
     client.fetch(name, platform="linux/amd64", attestations=True)
     ref = f"{registry.host}/reduced/pushed:1"
-    with pytest.raises(NotFound, match=ARM.digest):
+    with pytest.raises(NotFound, match=f"{ARM.digest}, the content of linux/arm64") as caught:
         client.push(ref, name)
+    assert "Pass platform=['linux/amd64'] to push what is here" in caught.value.remedy
     pushed = client.push(ref, name, platform="linux/amd64")
     crane = Crane()
     assert crane.digest(ref) == pushed.digest

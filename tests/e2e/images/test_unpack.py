@@ -156,8 +156,9 @@ def test_120_layers(client: Client, daemon: Daemon, namespace: str, registry: Re
     listed = daemon.ctr("snapshots", "ls", namespace=namespace).stdout.decode().splitlines()
     assert len(listed) == 1 + 120
     assert image.is_unpacked()
-    mounts = client.snapshot_service().view("look", image.unpack())
-    client.snapshot_service().remove("look")
+    with client.lease():  # otherwise, garbage collection may remove the view first
+        mounts = client.snapshot_service().view("look", image.unpack())
+        client.snapshot_service().remove("look")
     (lower,) = (one for one in mounts[0].options if one.startswith("lowerdir="))
     assert len(lower.split(":")) == 120
 

@@ -95,7 +95,7 @@ def test_a_container_that_is_run_on_a_network(
     assert leased("web", tmp_path) == set()
     container = client.new_container("kept", image=image, args=["sleep", "1000"], network=[web])
     with pytest.raises(InvalidArgument, match="ports need a network"):
-        client.run(image, ["true"], ports=[PortMapping(8080, 80)])
+        client.run(image, ["true"], ports=["8080:80", PortMapping(8081, 81)])
     for _ in range(2):  # each task anew
         with container.new_task() as task:
             task.start()

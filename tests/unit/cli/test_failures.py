@@ -144,7 +144,7 @@ def test_doctor_tells_of_a_folder_that_one_may_not_enter(tmp_path: Path) -> None
     script = """
 folder = doctor.Path(sys.argv[1])
 containerd_lite.runtime.io.fifos.FIFO_FOLDER = containerd_lite.runtime.io.FIFO_FOLDER = folder
-print(doctor._fifos())
+print(doctor._fifos().found)
 """
     done = as_nobody(script, f"{tmp_path}/closed/fifo")
     assert "cannot be written" in done.stdout, done.stderr

@@ -136,6 +136,29 @@ def test_options_that_nobody_takes() -> None:
     assert plain.with_options() == plain
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8080:80", PortMapping(8080, 80)),
+        ("8080:80/udp", PortMapping(8080, 80, "udp")),
+        ("127.0.0.1:8080:80", PortMapping(8080, 80, host_ip="127.0.0.1")),
+        ("[::1]:8080:80/sctp", PortMapping(8080, 80, "sctp", "::1")),
+    ],
+)
+def test_ports_as_texts(text: str, expected: PortMapping) -> None:
+    assert PortMapping.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "80", ":80", "80:", "a:80", "80:-1", "80:+1", "0:80", "80:65536", "80:80/", "80:80/icmp",
+     "localhost:80:80", "80:80:80", "²:80"],
+)  # fmt: skip
+def test_texts_that_are_no_ports(text: str) -> None:
+    with pytest.raises(InvalidArgument):
+        PortMapping.parse(text)
+
+
 def test_options_that_are_none() -> None:
     network = Network.of(CONFIG)
     for ips in (["10.0.0.256"], ["10.0.0.1/33"], ["host"]):

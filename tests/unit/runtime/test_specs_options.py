@@ -49,7 +49,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"terminal_size": (80,)}, "terminal_size"),
     ({"terminal_size": (80, 65536)}, "terminal_size"),
     ({"mounts": "type=bind,src=/a,dst=/b"}, "mounts"),
-    ({"mounts": ["/a:/b"]}, "mounts.*type=bind"),
+    ({"mounts": ["a:/b"]}, "two absolute paths"),
+    ({"mounts": ["/a"]}, "two absolute paths"),
+    ({"mounts": ["/a:/b:Z"]}, "other options than 'Z'"),
+    ({"mounts": ["/a:/b:ro,"]}, "mounts"),
+    ({"mounts": ["/a:/b:ro:rw"]}, "mounts"),
     ({"mounts": ["type=bind,src=/a"]}, "dst="),
     ({"mounts": ['type=bind,src="/a,dst=/b']}, "mounts"),
     ({"mounts": ["type=bind,src=/a,dst=b"]}, "absolute path"),
@@ -71,7 +75,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cpus": float("nan")}, "cpus"),
     ({"cpus": 1, "cpu_quota": 5}, "together with cpu_quota"),
     ({"cpu_shares": True}, "cpu_shares"),
-    ({"memory": "64m"}, "memory"),
+    ({"memory": "much"}, "memory.*64m"),
+    ({"memory": "64mm"}, "memory"),
+    ({"memory": "-1"}, "memory"),
+    ({"memory": "-5m"}, "memory"),
+    ({"memory_swap": "9999999t"}, "memory_swap"),
+    ({"hugepage_limits": {"2MB": "two"}}, "hugepage_limits"),
     ({"memory": 0}, "memory"),
     ({"memory_swappiness": 101}, "memory_swappiness"),
     ({"oom_score_adj": 1001}, "oom_score_adj"),
@@ -104,6 +113,25 @@ def test_what_cannot_be(options: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidArgument, match=f"(?s){says}") as caught:
         spec(**options)
     assert caught.value.remedy
+
+
+def test_sizes_as_texts() -> None:
+    options = {"memory": "64m", "memory_swap": "1.5G", "memory_reservation": "1000"}
+    resources = spec(**options, hugepage_limits={"2MB": "1gb"})["linux"]["resources"]
+    assert resources["memory"] == {"limit": 64 << 20, "swap": 3 << 29, "reservation": 1000}
+    assert resources["hugepageLimits"] == [{"pageSize": "2MB", "limit": 1 << 30}]
+    assert spec(memory_swap="-1")["linux"]["resources"]["memory"]["swap"] == -1
+
+
+def test_mounts_as_paths() -> None:
+    texts = ["/a:/b", "/a:/c:ro", "/e=f:/g:rw,nosuid", "type=bind,src=/x:y,dst=/z"]
+    mounts = spec(mounts=texts)["mounts"][-4:]
+    assert [(each["source"], each["destination"]) for each in mounts[:2]] == [
+        ("/a", "/b"),
+        ("/a", "/c"),
+    ]
+    assert [each["options"] for each in mounts[:2]] == [["rbind"], ["rbind", "ro"]]
+    assert (mounts[3]["source"], mounts[3]["destination"]) == ("/x:y", "/z")
 
 
 def test_a_word_that_is_no_option() -> None:

@@ -1,0 +1,342 @@
+"""The methods of ``Container`` for the life of its task: create, start, stop and delete it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .. import images
+from ..debug import LoggedStep
+from ..errors import FailedPrecondition, InvalidArgument, NotFound
+from ..records import replace
+from ..services._types import AnyValue, Mount
+from ..services.tasks import Exit, ProcessStatus
+from ..undo import Undo
+from . import network
+from .io import SameTargets
+from .io.base import closing_on_failure
+from .labels import WANTED_NETWORKS
+from .record import StoredContainer, runtime_options_of
+from .restart import started_labels, stopped_labels
+from .task import Task
+from .watch.started import started_at, started_label, state_of
+
+if TYPE_CHECKING:
+    from ..images.image import Image
+    from ..oci.descriptor import Descriptor
+    from .io.base import ProcessStreams
+
+_LOGGER = logging.getLogger(__package__)
+
+
+class TaskVerbs(StoredContainer):
+    """The base class that gives ``Container`` its methods for its task."""
+
+    # ---- what the task does ----------------------------------------------------------------
+
+    @property
+    def status(self) -> str:
+        """What the container does, a ``ContainerState``: ``"running"``, ``"stopped"`` and so on.
+
+        ``"created"``: the container has no task, or its task has not started. The daemon is asked
+        each time. The type is ``str``, because type checkers expect a literal not to change.
+
+        Raises:
+            NotFound: The container does not exist any more.
+        """
+        status = self._task_status()
+        if status is None:
+            self.reload()
+        return state_of(status)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of the stopped task. If a signal killed it: 128 plus the signal's number.
+
+        ``None`` while the task runs, and if there is no task. The daemon is asked each time.
+        """
+        status = self._task_status()
+        return status.exit_status if status and status.state == "stopped" else None
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the task started, with a time zone.
+
+        The daemon does not know this time. It is known if ``start`` has started the task, or if the
+        task runs on this machine. Otherwise, and if there is no task, it is ``None``.
+        """
+        status = self._task_status()
+        if status is None:
+            return None
+        return started_at(self.reload().info, status, is_remote=self.backend.is_remote)
+
+    def _task_status(self) -> ProcessStatus | None:
+        with suppress(NotFound):
+            return self.backend.tasks.get(self.id)
+        return None
+
+    # ---- the life of the task --------------------------------------------------------------
+
+    def start(self, streams: ProcessStreams | None = None) -> Task:
+        """Start the container: create its task if there is none, and start the task.
+
+        A stopped task is deleted first. If the container runs already, this method does nothing.
+
+        Args:
+            streams: The streams of the first process. Default: no input. If a stopped task wrote to
+                a log file or a logger, the output goes there again; otherwise it is discarded.
+
+        Returns:
+            The task.
+
+        Raises:
+            FailedPrecondition: The container has a task that is not stopped, and ``streams`` are
+                given.
+            ContainerdError: The task cannot be created or started; see ``new_task``.
+        """
+        status = self._task_status()
+        with closing_on_failure(streams):
+            if status is not None and status.state != "stopped" and streams is not None:
+                raise FailedPrecondition(
+                    f"container {self.id} has a {status.state} task",
+                    remedy="Leave out the streams, or stop the container first",
+                )
+        if status is None or status.state == "stopped":
+            if status is not None:
+                Task(self, status.pid).delete()
+                if streams is None and "://" in status.stdio.stdout:
+                    streams = SameTargets(status.stdio)
+            task = self.new_task(streams)
+        else:
+            task = Task(self, status.pid)
+            if status.state != "created":
+                return task
+        with Undo(task.delete_quietly):
+            task.start()
+            self.set_labels({**started_label(task.pid), **started_labels(self.labels)})
+        return task
+
+    def stop(self, timeout: float = 10.0, *, signal: int | str | None = None) -> Exit | None:
+        """Stop the container: send a signal, and kill the processes if the signal does not help.
+
+        The stopped task stays until ``start`` or ``delete``. The restart monitor of the daemon does
+        not start it again.
+
+        Args:
+            timeout: Seconds to wait before the processes are killed; 0 kills them at once.
+            signal: The number or the name of the signal. Default: the image's stop signal, or
+                ``SIGTERM``.
+
+        Returns:
+            The exit code and the time of the end; ``None`` if the container has no task.
+
+        Raises:
+            DeadlineExceeded: The task has not ended within 30 seconds after ``SIGKILL``.
+            InvalidArgument: ``signal`` is unknown, or ``timeout`` is negative.
+        """
+        status = self._task_status()
+        if status is None:
+            return None
+        ended = Task(self, status.pid).known(status).stop(timeout, signal=signal)
+        if labels := stopped_labels(self.labels):
+            self.set_labels(labels)
+        return ended
+
+    def restart(self, timeout: float = 10.0, *, signal: int | str | None = None) -> Task:
+        """Stop the container, and start it again.
+
+        Args:
+            timeout: As for ``stop``.
+            signal: As for ``stop``.
+
+        Returns:
+            The new task. Its output goes where ``start`` says.
+        """
+        self.stop(timeout, signal=signal)
+        return self.start()
+
+    def kill(self, signal: int | str = "SIGKILL") -> None:
+        """Send a signal to the first process.
+
+        Args:
+            signal: The number or the name of the signal (``"SIGHUP"``, ``"HUP"``).
+
+        Raises:
+            InvalidArgument: The signal is unknown.
+            NotFound: The container has no task, or the task has ended.
+        """
+        self.task().kill(signal)
+
+    def wait(self, timeout: float | None = None) -> Exit:
+        """Wait until the first process has ended. The wait continues if the daemon restarts.
+
+        Args:
+            timeout: Seconds to wait. 0 means: do not wait. Default: no limit.
+
+        Returns:
+            The exit code and the time of the end; see ``Task.wait``.
+
+        Raises:
+            DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
+            NotFound: The container has no task.
+        """
+        task = self.task()
+        try:
+            return task.wait(timeout)
+        finally:
+            task.stop_waiting()
+
+    def pause(self) -> None:
+        """Freeze all processes of the container.
+
+        Raises:
+            NotFound: The container has no task.
+        """
+        self.task().pause()
+
+    def resume(self) -> None:
+        """Let all processes of the container continue after ``pause``.
+
+        Raises:
+            NotFound: The container has no task.
+        """
+        self.task().resume()
+
+    def delete(self, *, force: bool = False, snapshot: bool = True) -> None:
+        """Delete the container with its stopped task, and disconnect it from its CNI networks.
+
+        Args:
+            force: Whether to kill the processes of the container first.
+            snapshot: Whether to remove the snapshot of the root filesystem.
+
+        Raises:
+            FailedPrecondition: The task is not stopped, and ``force`` is false.
+            NotFound: The container does not exist.
+        """
+        status = self._task_status()
+        if status is not None:
+            if not force and status.state != "stopped":
+                raise FailedPrecondition(
+                    f"container {self.id} has a {status.state} task",
+                    remedy="Stop the container first, or use force=True",
+                )
+            Task(self, status.pid).delete(force=force)
+        self.disconnect()
+        self.remove(snapshot=snapshot)
+
+    def discard(self) -> None:
+        """Kill and delete the task, and delete the container. Ignore ``NotFound``."""
+        with suppress(NotFound):
+            self.task().delete(force=True)
+        with suppress(NotFound):
+            self.delete()
+
+    # ---- the task --------------------------------------------------------------------------
+
+    def new_task(
+        self,
+        streams: ProcessStreams | None = None,
+        *,
+        checkpoint: Image | Descriptor | None = None,
+        runtime_path: str = "",
+        runtime_options: Mapping[str, object] | AnyValue | None = None,
+    ) -> Task:
+        """Create the container's task, without starting it.
+
+        If the container's record names networks, this method connects the container to these
+        networks. The streams are closed when the task is deleted, or when this method fails.
+
+        Args:
+            streams: The streams of the first process. Default: no input, and the output is
+                discarded.
+            checkpoint: The saved processes, which CRIU restores: a checkpoint image, or the
+                descriptor of CRIU's tar. CRIU gives the processes the users and capabilities of the
+                saved processes, even if the spec does not permit them. So pass only the checkpoint
+                of an author whom you trust like root. Default: a new process, as the spec describes
+                it.
+            runtime_path: Path of the shim. Default: the shim of the container's runtime.
+            runtime_options: Options of the runtime. A mapping sets fields of runc's options:
+                ``{"no_pivot_root": True}``. Default: the options in the container's record.
+
+        Returns:
+            The task; ``Task.start`` starts it.
+
+        Raises:
+            AlreadyExists: The container has a task.
+            ContainerdError: The container cannot be connected to its networks.
+            InvalidArgument: An option is not valid, or only one of the spec and the streams has a
+                terminal.
+            FailedPrecondition: The command is not executable.
+            NotFound: The container or its command does not exist, or the checkpoint has no
+                processes.
+            Unimplemented: The daemon does not support the scheme of a log URI.
+            Unknown: The runtime cannot create the task. The message comes from the runtime.
+        """
+        with LoggedStep(_LOGGER, "create task %s", self.id), closing_on_failure(streams):
+            self._check_terminal(streams is not None and streams.stdio.terminal)
+            if streams is not None and not runtime_path:
+                self.backend.check_log_uris(self.info.runtime, streams.stdio.stdout)
+            if checkpoint is not None and isinstance(checkpoint, images.Image):
+                from .checkpoint import Checkpoint
+
+                checkpoint = Checkpoint(checkpoint, self.backend.images.store).task()
+            pid = self.backend.tasks.create(
+                self.id,
+                self._root_mounts(),
+                None if streams is None else streams.stdio,
+                runtime_options_of(runtime_options),
+                checkpoint=checkpoint,
+                runtime_path=runtime_path,
+            )
+        task = Task(self, pid, streams)
+        with Undo(task.delete_quietly):
+            self._connect_networks(pid)
+        return task
+
+    def task(self) -> Task:
+        """Return the container's task, without its streams.
+
+        Only the client that created the task serves the streams.
+
+        Raises:
+            NotFound: The container has no task.
+        """
+        status = self.backend.tasks.get(self.id)
+        return Task(self, status.pid).known(status)
+
+    def _root_mounts(self) -> tuple[Mount, ...]:
+        """Return the mounts of the root filesystem, with the SELinux label in ``mountLabel``."""
+        if not self.info.snapshot_key:
+            return ()
+        mounts = self.backend.snapshots(self.info.snapshotter).mounts(self.info.snapshot_key)
+        linux = self.known_spec().get("linux")
+        label = linux.get("mountLabel") if isinstance(linux, dict) else None
+        if not label:
+            return mounts
+        context = f'context="{label}"'
+        return tuple(replace(mount, options=(*mount.options, context)) for mount in mounts)
+
+    def _check_terminal(self, streams_have_terminal: bool) -> None:
+        """Raise ``InvalidArgument`` if only the spec or only the streams have a terminal.
+
+        Without this check, the shim would fail with an unclear error about a console socket.
+        """
+        process = self.known_spec().get("process")
+        spec_has_terminal = isinstance(process, dict) and bool(process.get("terminal"))
+        if spec_has_terminal != streams_have_terminal:
+            raise InvalidArgument(
+                f"the spec of container {self.id} has {'a' if spec_has_terminal else 'no'} terminal"
+                f", but its streams have {'a' if streams_have_terminal else 'no'} terminal",
+                remedy="Give terminal=True to both new_container and Streams, or to neither",
+            )
+
+    def _connect_networks(self, pid: int) -> None:
+        """Connect the container to the networks that its record names."""
+        if WANTED_NETWORKS in self.info.extensions:
+            backend = self.backend
+            networks = network.networks_of(self.info)
+            network.connect(backend.containers, backend.namespace, self.id, pid, networks)
+            self.reload()
