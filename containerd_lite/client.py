@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from . import debug, images, limits, runtime, store
+from .arguments import check_types
 from .errors import InvalidArgument
 from .images.base import new_host_cache
 from .images.verbs import ImageVerbs
@@ -88,6 +89,8 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         channel: Channel | None = None,
     ) -> None:
         debug.read_environment()
+        check_types({"address": address, "namespace": namespace, "snapshotter": snapshotter})
+        check_types({"platform": platform, "runtime": runtime, "channel": channel})
         if channel is not None and (address is not None or tls is not None):
             raise InvalidArgument(
                 "the channel already has an address", remedy="Pass either a channel or an address"

@@ -119,7 +119,7 @@ class LoggedStep:
 
     def __enter__(self) -> LoggedStep:
         if self._logger.isEnabledFor(_DEBUG):
-            self._logger.debug(f"{self._message} …", *self._args)
+            self._logger.debug(f"{self._message} ...", *self._args)
             self._began = time.monotonic()
         return self
 

@@ -34,7 +34,7 @@ def seconds(name: str, value: float | None, *, may_be_zero: bool = False) -> flo
         return None
     kind = "a number of seconds from 0" if may_be_zero else "a number of seconds above 0"
     if not _is_number(value) or not (value > 0 or (may_be_zero and value == 0)):
-        raise _invalid(name, value, f"{kind}, or None for no limit")
+        raise refused(name, value, f"{kind}, or None for no limit")
     return float(value) if value <= LONGEST else None
 
 
@@ -52,7 +52,7 @@ def rate(name: str, value: float | None, least: float) -> float | None:
     if value is None:
         return None
     if not _is_number(value) or not value >= least:
-        raise _invalid(name, value, f"a number of bytes per second from {least:g}")
+        raise refused(name, value, f"a number of bytes per second from {least:g}")
     return float(value) if value <= _HIGHEST_RATE else None
 
 
@@ -74,7 +74,7 @@ def count(name: str, value: int | None, least: int = 1) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _invalid(name, value, f"a whole number from {least}")
+        raise refused(name, value, f"a whole number from {least}")
     return min(int(value), _LARGEST)
 
 
@@ -96,10 +96,17 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _invalid(name: str, value: object, wanted: str) -> InvalidArgument:
+def refused(name: str, value: object, wanted: str) -> InvalidArgument:
+    """Return the error for an argument that has an invalid value.
+
+    Args:
+        name: The name of the argument.
+        value: The invalid value.
+        wanted: What the argument accepts.
+    """
     try:
         text = ascii(value)
     except ValueError:  # Python refuses to write integers of more than 4,300 digits
         text = "this value"
-    short = text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
+    short = text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
     return InvalidArgument(f"{name} cannot be {short}", remedy=f"Pass {wanted}")

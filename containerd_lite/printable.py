@@ -35,4 +35,4 @@ def _shortened(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     end = limit // 4
-    return f"{text[: limit - end - 3]} … {text[len(text) - end :]}"
+    return f"{text[: limit - end - 5]} ... {text[len(text) - end :]}"

@@ -217,7 +217,7 @@ def _repr(self: Any) -> str:
         text = f"{name}={_short(value)}"
         room -= len(text) + 2
         if room < 0:
-            shown.append("…")
+            shown.append("...")
             break
         shown.append(text)
     return f"{kind}({', '.join(shown)})"
@@ -225,9 +225,9 @@ def _repr(self: Any) -> str:
 
 def _short(value: object) -> str:
     if isinstance(value, (str, bytes)) and len(value) > _MAX_VALUE:
-        return f"{value[: _MAX_VALUE - 3]!r}…"
+        return f"{value[: _MAX_VALUE - 5]!r}..."
     text = repr(value)
-    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…"
+    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 3]}..."
 
 
 def _eq(self: Any, other: object) -> Any:

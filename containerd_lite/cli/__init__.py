@@ -25,7 +25,7 @@ __getattr__, __dir__ = lazy_names(
 
 
 def console() -> int:
-    """Run ``main`` in a process that has no other work, and return the exit code.
+    """Run ``main`` in a process that has no other work, and end it with the exit code.
 
     The changed settings of the garbage collector apply to the whole process. With the usual
     settings, the garbage collector would visit all imported objects, during the imports and at the

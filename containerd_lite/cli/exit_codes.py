@@ -13,6 +13,7 @@ from ..errors import (
     Unauthenticated,
     Unavailable,
 )
+from ..services.start_failures import is_missing_command, is_not_executable
 
 OK, FAILED, USAGE, NOT_FOUND, AUTH, UNREACHABLE, TIMEOUT, REFUSED = 0, 1, 2, 3, 4, 5, 6, 7
 _CODES: tuple[tuple[type[ContainerdError], int], ...] = (
@@ -30,16 +31,6 @@ _OF_CONTAINERS = ("run", "exec")
 #: Exit codes of ``run`` and ``exec``. 125: this program or the daemon failed. 126: the command
 #: cannot be executed. 127: the command does not exist.
 FAILED_HERE, NOT_EXECUTABLE, NO_COMMAND = 125, 126, 127
-#: Texts in error messages of the runtime, and the exit codes for errors with these texts. If a
-#: process cannot start, the runtime sends no specific error code, but its message contains Go's
-#: text for an error of execve or of the PATH search.
-_START_ERRORS = (
-    ("executable file not found in", NO_COMMAND),
-    ("no such file or directory", NO_COMMAND),
-    ("permission denied", NOT_EXECUTABLE),
-    ("exec format error", NOT_EXECUTABLE),
-)
-_STARTING = ("Tasks.Create", "Tasks.Start", "Tasks.Exec")
 
 
 def exit_code(error: ContainerdError, command: str) -> int:
@@ -51,7 +42,6 @@ def exit_code(error: ContainerdError, command: str) -> int:
 
 def _of_container(error: ContainerdError) -> int:
     """Return the exit code of ``run`` or ``exec`` for an error."""
-    if error.operation in _STARTING:
-        message = error.raw_message.lower()
-        return next((code for text, code in _START_ERRORS if text in message), FAILED_HERE)
-    return FAILED_HERE
+    if is_missing_command(error):
+        return NO_COMMAND
+    return NOT_EXECUTABLE if is_not_executable(error) else FAILED_HERE

@@ -32,6 +32,7 @@ from .exit_codes import (
 )
 from .output import add_debug, seconds
 from .own_streams import standard_streams
+from .remedies import for_command_line
 from .signals import Interrupted, handling_signals
 
 #: The commands and their help texts. The package ``commands`` has the options and the functions of
@@ -64,7 +65,22 @@ and 125 for any other failure."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command, and return the exit code."""
+    """Run one command, and return the exit code.
+
+    Without ``argv``, this function runs the command of this process, and then ends the process with
+    the exit code: zipapp calls an entry point, and ignores what it returns.
+
+    Args:
+        argv: The arguments. Default: the arguments of this process.
+    """
+    code = _main(argv)
+    if argv is None:
+        raise SystemExit(code)
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    """Run one command, report its error, and return the exit code."""
     with standard_streams():
         options = argparse.Namespace(name="", debug=False)
         try:
@@ -73,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ContainerdError as error:
             if options.debug:
                 raise
+            error.remedy = for_command_line(error.remedy, options.parser)
             _report(error)
             return exit_code(error, options.name)
         except Interrupted as interrupt:
@@ -90,8 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None, options: argparse.Namespace) -> int:
     """Parse the arguments into ``options``, run the command, and flush the output."""
+    parser = _parser()
     try:
-        _parser().parse_args(argv, options)
+        parser.parse_args(argv, options)
+        if not options.name:
+            parser.error(f"COMMAND is missing: write one of {', '.join(_COMMANDS)}")
     except SystemExit:  # argparse raises it after --help and for usage errors
         sys.stdout.flush()
         raise
@@ -123,7 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(
         prog=parser.prog,  # without prog, argparse creates a formatter, which loads shutil
         dest="name",
-        required=True,
+        # With required=True, argparse reports a missing command in place of an unknown option.
+        required=False,
         metavar="COMMAND",
         parser_class=_CommandParser,
     )
@@ -167,7 +188,7 @@ class _CommandParser(argparse.ArgumentParser):
         else:
             _add_common(self, is_default=False)
         getattr(commands, f"add_{self.command}")(self)
-        self.set_defaults(command=getattr(commands, f"do_{self.command}"))
+        self.set_defaults(command=getattr(commands, f"do_{self.command}"), parser=self)
         return super().parse_known_args(args, namespace)
 
 

@@ -22,6 +22,7 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain-http", action="store_true", help="use HTTP instead of HTTPS")
     parser.add_argument(
         "--realm-host",
+        dest="realm_hosts",
         metavar="HOST",
         action="append",
         default=[],
@@ -47,6 +48,6 @@ def resolver_of(options: argparse.Namespace, progress: ProgressCallback | None) 
     """
     return images.RegistryResolver(
         plain_http=True if options.plain_http else None,
-        realm_hosts=options.realm_host,
+        realm_hosts=options.realm_hosts,
         progress=progress,
     )

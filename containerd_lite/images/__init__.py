@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .guards import verify_signatures as verify_signatures
     from .image import Image as Image
     from .image import ImageLike as ImageLike
+    from .image import as_image as as_image
     from .image import find_image as find_image
     from .image import list_images as list_images
     from .image import name_and_target as name_and_target
@@ -41,6 +42,7 @@ __getattr__, __dir__ = lazy_names(
         "image": [
             "Image",
             "ImageLike",
+            "as_image",
             "find_image",
             "list_images",
             "name_and_target",

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import InvalidArgument, NotFound
+from ..limits import refused
 from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.config import ImageConfig, chain_ids
@@ -327,14 +328,28 @@ def tag_image(
         InvalidArgument: ``name`` is not a valid reference.
         DigestMismatch: ``name`` contains a digest that is not the image's digest.
     """
-    if isinstance(source, str):
-        source = find_image(backend, source)
+    if not isinstance(source, Descriptor):
+        source = as_image(backend, source)
     target = source if isinstance(source, Descriptor) else source.target
     if labels is None and isinstance(source, Image):
         # The new name must not expire together with a temporary name of the same image.
         labels = {key: value for key, value in source.labels.items() if key != EXPIRE}
     backend.store.info(target.digest)  # info() raises NotFound if the store lacks the content
     return Image(backend, backend.names.put(name_of(target, name), target, labels))
+
+
+def as_image(backend: ImageBackend, image: Image | str) -> Image:
+    """Return an image, or the image with a name.
+
+    Raises:
+        NotFound: No image has the name.
+        InvalidArgument: ``image`` is neither an image nor a name.
+    """
+    if isinstance(image, Image):
+        return image
+    if not isinstance(image, str):
+        raise refused("image", image, "an Image, or the name of an image")
+    return find_image(backend, image)
 
 
 def expect_named(backend: ImageBackend, source: ImageLike, verb: str) -> Image:
@@ -355,7 +370,7 @@ def expect_named(backend: ImageBackend, source: ImageLike, verb: str) -> Image:
         raise InvalidArgument(
             f"the daemon {verb} images only by name", remedy="Give the image a name with tag()"
         )
-    return find_image(backend, source) if isinstance(source, str) else source
+    return as_image(backend, source)
 
 
 def name_and_target(backend: ImageBackend, source: ImageLike) -> tuple[str, Descriptor]:
@@ -368,5 +383,5 @@ def name_and_target(backend: ImageBackend, source: ImageLike) -> tuple[str, Desc
     """
     if isinstance(source, Descriptor):
         return "", source
-    found = find_image(backend, source) if isinstance(source, str) else source
+    found = as_image(backend, source)
     return found.name, found.target

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from ..limits import refused
 from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
 from ..oci.image_record import ImageRecord, all_recorded, check_name
@@ -149,6 +150,8 @@ def find(names: Names, name: str) -> ImageRecord:
     Raises:
         NotFound: The store has no such name.
     """
+    if not isinstance(name, str):
+        raise refused("name", name, "the name of an image")
     candidates = [name]
     if not digests.is_digest(name):  # a reference could have the repository sha256 and this tag
         with suppress(InvalidArgument):
@@ -179,7 +182,8 @@ def name_of(target: Descriptor, name: str) -> str:
         InvalidArgument: ``name`` is not a valid reference.
         DigestMismatch: ``name`` contains a digest that is not the digest of ``target``.
     """
-    found = name if digests.is_digest(name) else str(Reference.parse(name))
+    is_digest = isinstance(name, str) and digests.is_digest(name)
+    found = name if is_digest else str(Reference.parse(name))
     check_name(found, target, {})
     return found
 

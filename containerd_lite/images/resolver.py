@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from .. import limits
 from .. import registry as package
+from ..arguments import check_types
 from ..errors import DataLoss, RegistryError, RegistryUnauthorized, RegistryUnavailable
 from ..interrupt import check
 from ..locks import PerProcess
@@ -179,6 +180,7 @@ class RegistryResolver:
         progress: ProgressCallback | None = None,
         cache: package.HostCache | None = None,
     ) -> None:
+        check_types(locals())  # the arguments
         self._connections = limits.parallel("connections", connections)
         limits.rate("max_rate", max_rate, least=1)
         self._new = partial(

@@ -79,7 +79,7 @@ def quoted(value: object) -> str:
         text = ascii(value)
     except RecursionError:
         return "a deeply nested value"
-    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 
 
 class Document:

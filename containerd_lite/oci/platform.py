@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
+from ..limits import refused
 from ..records import record, replace
 from .document import Document, quoted
 
@@ -180,6 +181,8 @@ def parse(text: str) -> Platform:
         InvalidArgument: ``text`` has none of the three forms, or is a single word that is not a
             known operating system or architecture.
     """
+    if not isinstance(text, str):
+        raise refused("platform", text, "a platform such as 'linux/amd64' or 'linux/arm/v7'")
     first, *others = text.split("/", 3)
     system = _OS_PATTERN.fullmatch(first)
     if system is None or len(others) > 2 or not all(map(_PART_PATTERN.fullmatch, others)):

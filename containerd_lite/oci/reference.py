@@ -67,6 +67,8 @@ class Reference:
         Raises:
             InvalidArgument: ``text`` is not a reference; the message names the invalid part.
         """
+        if not isinstance(text, str):
+            _refuse(text, "is not a string")
         if not text or len(text) > MAX_REFERENCE:
             _refuse(text, f"has {len(text)} characters; 1 to {MAX_REFERENCE} are allowed")
         if _IDENTIFIER.fullmatch(text):

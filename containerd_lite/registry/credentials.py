@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ..arguments import check_types
 from ..errors import InvalidArgument
 from ..oci.document import Document
 from ..oci.reference import DEFAULT_HOST
@@ -51,6 +52,7 @@ class Credentials:
     identity_token: str = field(default="", repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        check_types(vars(self))
         if ":" in self.username:
             raise InvalidArgument("a user name with a colon cannot be sent to a registry")
 

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from ..errors import InvalidArgument
+from ..limits import refused
 from ..oci.document import quoted
 from ..oci.reference import DEFAULT_HOST, is_host
 from ..records import field, record
@@ -44,6 +46,13 @@ class TlsFiles:
     client: tuple[tuple[Path, Path | None], ...] = ()
     skip_verify: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.ca, tuple) or not all(map(_is_path, self.ca)):
+            raise refused("ca", self.ca, "a tuple of paths, such as (Path('ca.pem'),)")
+        if not isinstance(self.client, tuple) or not all(map(_is_pair, self.client)):
+            wanted = "a tuple of pairs of paths, such as ((Path('cert.pem'), Path('key.pem')),)"
+            raise refused("client", self.client, wanted)
+
     def joined(self, other: TlsFiles) -> TlsFiles:
         """Return settings with the files of both ``self`` and ``other``.
 
@@ -52,6 +61,17 @@ class TlsFiles:
         return TlsFiles(
             self.ca + other.ca, self.client + other.client, self.skip_verify or other.skip_verify
         )
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _is_pair(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    certificate, key = value
+    return _is_path(certificate) and (key is None or _is_path(key))
 
 
 @record(frozen=True)

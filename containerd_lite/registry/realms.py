@@ -59,6 +59,6 @@ def check_realm(registry: Url, realm: Url, secret: bool, trusted: Iterable[str] 
         return
     raise RegistryError(
         f"{what} is not on the registry's host {registry.host}, so it gets no credentials",
-        remedy=f"If the realm can be trusted, pass realm_hosts=({host!r},) or --realm-host {host}, "
+        remedy=f"If the realm can be trusted, pass realm_hosts=({host!r},), "
         f'or write realm_hosts = ["{host}"] for the registry in its hosts.toml',
     )

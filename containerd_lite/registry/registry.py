@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import limits
 from .. import registry as package
+from ..arguments import check_types
 from ..deadline import Deadline
 from ..errors import InvalidArgument
 from ..interrupt import pause
@@ -123,10 +124,10 @@ class Registry:
         network: Destinations | None = None,
         sleep: Callable[[float], object] = pause,
     ) -> None:
+        check_types(locals())  # the arguments
         self._namespace = host
         self._timeout = limits.seconds("timeout", timeout)
-        self._sleep = sleep
-        self._progress = progress
+        self._sleep, self._progress = sleep, progress
         self._warnings: list[str] = []
         if tls is not None and plain_http is None:
             plain_http = False

@@ -222,7 +222,7 @@ def _check_trust(
     """
     found = [*islice(_untrusted_parts(backend, checkpoint, spec, options), _MAX_NAMED + 1)]
     if found:
-        more = ["…"] if len(found) > _MAX_NAMED else []
+        more = ["..."] if len(found) > _MAX_NAMED else []
         raise FailedPrecondition(
             f"checkpoint image {checkpoint.name} gives the container more rights than the default: "
             + "; ".join(found[:_MAX_NAMED] + more),

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import limits
+from ..arguments import check_types
 from ..errors import NotFound
 from ..undo import Undo, end_block
 from . import watch
@@ -106,11 +107,13 @@ class Container(TaskVerbs):
 
         Raises:
             AlreadyExists: The container has a process with this id.
-            FailedPrecondition: The state of the container does not permit new processes.
+            FailedPrecondition: The state of the container does not permit new processes, or the
+                command is not executable.
             InvalidArgument: An argument has an invalid value.
-            NotFound: The container has no task, or the user or a group does not exist.
+            NotFound: The container has no task, or the command, the user or a group does not exist.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
+        check_types({"streams": streams})
         if streams is None:
             streams = open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:

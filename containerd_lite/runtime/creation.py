@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
+from ..arguments import check_types
 from ..debug import LoggedStep
-from ..errors import InvalidArgument
+from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..images.image import Image
+from ..limits import refused
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord
 from ..undo import Undo
@@ -32,8 +35,7 @@ def restore_container(
     from .checkpoint import Checkpoint, restore  # few programs need this module
 
     with LoggedStep(_LOGGER, "restore container %s", id), backend.images.keeping():
-        image = backend.image(checkpoint) if isinstance(checkpoint, str) else checkpoint
-        parts = Checkpoint(image, backend.images.store)
+        parts = Checkpoint(backend.image(checkpoint), backend.images.store)
         return Container(backend, restore(backend, check_id(id), parts, rw=rw, trust=trust))
 
 
@@ -45,8 +47,9 @@ def create_container(
     options: ContainerOptions,
 ) -> Container:
     """Create a container; see ``Client.new_container``."""
+    check_types(options)
     with LoggedStep(_LOGGER, "create container %s", id), backend.images.keeping():
-        found = backend.image(image) if isinstance(image, str) else image
+        found = None if image is None else backend.image(image)
         options["runtime"] = options.get("runtime") or backend.runtime
         return _create(backend, id, found, args, options)
 
@@ -79,7 +82,10 @@ def _create(
         check_monitor(backend.introspection, str(options.get("restart")))
         if log := options.get("restart_log"):
             backend.check_log_uris(options.get("runtime") or backend.runtime, log)
-    rootfs = Rootfs.of(backend, id, image, options)
+    try:
+        rootfs = Rootfs.of(backend, id, image, options)
+    except AlreadyExists as error:
+        raise _taken(backend, id, error) from error.__cause__
     with Undo(rootfs.remove):
         record = backend.containers.create(
             ContainerRecord(
@@ -98,6 +104,20 @@ def _create(
     return Container(backend, record, spec)
 
 
+def _taken(backend: RuntimeBackend, id: str, error: AlreadyExists) -> AlreadyExists:
+    """Return the error for a snapshot that exists: its container probably exists, too."""
+    with suppress(NotFound):
+        backend.containers.get(id)
+        return AlreadyExists(
+            f"container {id} exists",
+            operation="Containers.Create",
+            address=error.address,
+            remedy="Use another id, or delete the container first",
+        )
+    error.remedy = error.remedy or "Use another id, or remove the snapshot first"
+    return error
+
+
 def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[str, AnyValue]]:
     """Return the options without CNI networks, and the extensions that name the CNI networks.
 
@@ -110,6 +130,10 @@ def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[s
         # There are ports, but no CNI network: network_extensions raises InvalidArgument.
         return options, networks.network_extensions((), ports)
     joined = [network] if isinstance(network, networks.Network) else network
+    if not isinstance(joined, Sequence) or not all(
+        isinstance(item, networks.Network) for item in joined
+    ):
+        raise refused("network", network, "host, none, private, a Network or a list of them")
     changed: ContainerOptions = {**options, "network": "private"}
     return changed, networks.network_extensions(joined, ports)
 

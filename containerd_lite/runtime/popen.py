@@ -107,7 +107,8 @@ class Running(Generic[_Container]):
             This object.
 
         Raises:
-            NotFound: The process does not exist any more.
+            FailedPrecondition: The command is not executable.
+            NotFound: The command does not exist, or the process does not exist any more.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
         with Undo(self._remove_all):
@@ -230,6 +231,8 @@ class Running(Generic[_Container]):
         """
         deadline = Deadline(timeout)
         captures = [Capture(limits.count("limit", limit, 0)) for _ in range(2)]
+        if input is not None and not isinstance(input, bytes | bytearray | memoryview):
+            raise limits.refused("input", input, "bytes")
         if input and self.stdin is None:
             raise FailedPrecondition(
                 "the stdin of the process is not a pipe", remedy="Give stdin=PIPE"

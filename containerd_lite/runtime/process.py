@@ -110,7 +110,8 @@ class Process:
         learns the exit code even of a process that ends at once.
 
         Raises:
-            NotFound: The process does not exist any more.
+            FailedPrecondition: The command is not executable.
+            NotFound: The command does not exist, or the process does not exist any more.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
         """
         waiting = self._service.begin_wait(self.container_id, self.exec_id)
@@ -395,7 +396,7 @@ def signal_number(signal: int | str) -> int:
     if isinstance(signal, str):
         name = signal.upper()
     else:
-        name = str(int(signal)) if 0 <= signal <= _RTMAX else ""
+        name = str(int(signal)) if isinstance(signal, int) and 0 <= signal <= _RTMAX else ""
     number = -1
     if match := _REAL_TIME.fullmatch(name):
         number = _RTMAX - int(match[2] or 0) if "MAX" in name else _RTMIN + int(match[1] or 0)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..arguments import check_types
 from ..debug import LoggedStep
 from ..errors import InvalidArgument, NotFound
 from ..lazy import lazy_pattern
-from ..oci.document import Document
+from ..oci.document import Document, quoted
 from ..printable import printable
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
@@ -38,9 +39,9 @@ _RUNC_OPTIONS = "containerd.runc.v1.Options"
 
 def check_id(id: str) -> str:
     """Return ``id`` if containerd accepts this id, else raise ``InvalidArgument``."""
-    if len(id) > _MAX_ID or not _ID.fullmatch(id):
+    if not isinstance(id, str) or len(id) > _MAX_ID or not _ID.fullmatch(id):
         raise InvalidArgument(
-            f"{id[:100]!r} cannot be an id",
+            f"{quoted(id)} cannot be an id",
             remedy=f"Use up to {_MAX_ID} characters: letters, digits, and single '.', '_' or '-' "
             "between letters or digits",
         )
@@ -52,6 +53,7 @@ def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyVa
 
     Raise ``InvalidArgument`` for options that runc does not have.
     """
+    check_types({"runtime_options": options})
     if options is None or isinstance(options, AnyValue):
         return options
     return AnyValue.of(_RUNC_OPTIONS, options)
@@ -59,6 +61,7 @@ def runtime_options_of(options: Mapping[str, object] | AnyValue | None) -> AnyVa
 
 def checkpoint_options(options: Mapping[str, object]) -> AnyValue:
     """Return runc's options for a checkpoint. Raise ``InvalidArgument`` for unknown options."""
+    check_types({"runtime_options": options})
     return AnyValue.of("containerd.runc.v1.CheckpointOptions", options)
 
 
@@ -189,6 +192,7 @@ class StoredContainer:
         Raises:
             NotFound: The container does not exist any more.
         """
+        check_types({"labels": labels})
         new_labels = {key: value for key, value in labels.items() if value}
         record = replace(self.info, labels=new_labels)
         return self._update(record, [f"labels.{key}" for key in labels]).labels
@@ -242,6 +246,7 @@ class StoredContainer:
             Unimplemented: The daemon has no restart monitor that supports the policy, or does not
                 support the scheme of ``log``.
         """
+        check_types({"restart": policy, "restart_log": log})
         labels = restart_labels(policy, log)
         if policy != "no":
             check_monitor(self.backend.introspection, policy)

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from .. import limits
+from ..arguments import check_types
 from ..errors import ProcessFailed
 from ..records import record
 from .io.sinks import Capture, Target
-from .io.streams import INHERIT, Source, Streams
+from .io.streams import INHERIT, Source, Streams, check_source
 from .popen import Running
 
 #: A function that gets the name ``"stdout"`` or ``"stderr"``, and bytes of the stream as they
@@ -88,6 +89,8 @@ class Capturing:
         max_output: int = _MAX_OUTPUT,
         terminal: bool | None = False,
     ) -> None:
+        check_source("input", input)
+        check_types({"stream": stream})
         self._captures: list[Capture] = []
         limit = limits.count("max_output", max_output, 0)
 

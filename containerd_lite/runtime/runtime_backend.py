@@ -105,9 +105,9 @@ class RuntimeBackend:
         """Return the snapshots service of a snapshotter. Default: the default snapshotter."""
         return self._services.snapshot_service(snapshotter)
 
-    def image(self, name: str) -> Image:
-        """Return the image with this name; see ``Client.get_image``."""
-        return images.find_image(self.images, name)
+    def image(self, image: Image | str) -> Image:
+        """Return an image, or the image with this name; see ``Client.get_image``."""
+        return images.as_image(self.images, image)
 
     def needed_image(
         self,

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import limits
+from ..arguments import check_types
 from ..deadline import Deadline, backoff
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, Unknown
 from ..printable import printable
@@ -59,6 +60,8 @@ def create_sandbox(
     new_container: NewContainer,
 ) -> Sandbox:
     """Create a sandbox's record; see ``Client.new_sandbox``."""
+    check_types({"runtime": runtime, "labels": labels, "sandboxer": sandboxer})
+    check_types({"extensions": extensions})
     record = SandboxRecord(
         id=check_id(id),
         runtime=runtime or backend.runtime,
@@ -262,6 +265,7 @@ class Sandbox:
         Raises:
             NotFound: The sandbox does not exist any more.
         """
+        check_types({"labels": labels})
         if labels:
             new_labels = {key: value for key, value in labels.items() if value}
             fields = [f"labels.{key}" for key in labels]

@@ -146,10 +146,15 @@ class Task(Process):
                 Default: ``Stats.cpu`` is ``None``.
 
         Raises:
-            NotFound: The daemon has no metrics of the container. The task may have ended.
+            NotFound: The task has ended.
             Unimplemented: The metrics have a type that this package does not know.
         """
-        return watch.Stats.of(self.metrics(), before)
+        found = watch.Stats.of(self.metrics(), before)
+        # The daemon has metrics until the task is deleted. The cgroup of a running task always has
+        # processes, so only a task without processes costs another call.
+        if not found.pids and self.status().state == "stopped":
+            raise NotFound(f"task {self.container_id} has ended, so it uses no resources")
+        return found
 
     def top(self) -> list[TopProcess]:
         """List the container's processes, as this machine's ``/proc`` shows them.
@@ -164,8 +169,10 @@ class Task(Process):
     def metrics(self) -> Metric:
         """Return the container's resource usage as the daemon reports it.
 
+        The daemon also reports the usage of a task that has ended, until the task is deleted.
+
         Raises:
-            NotFound: The daemon has no metrics of the container. The task may have ended.
+            NotFound: The daemon has no metrics of the container. The task may be deleted.
         """
         metrics = self._service.metrics(Filter("id") == self.container_id)
         if not metrics:

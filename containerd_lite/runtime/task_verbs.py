@@ -269,7 +269,9 @@ class TaskVerbs(StoredContainer):
             ContainerdError: The container cannot be connected to its networks.
             InvalidArgument: An option is not valid, or only one of the spec and the streams has a
                 terminal.
-            NotFound: The container does not exist, or the checkpoint has no processes.
+            FailedPrecondition: The command is not executable.
+            NotFound: The container or its command does not exist, or the checkpoint has no
+                processes.
             Unimplemented: The daemon does not support the scheme of a log URI.
             Unknown: The runtime cannot create the task. The message comes from the runtime.
         """

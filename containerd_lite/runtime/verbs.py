@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from .. import limits
 from .. import runtime as package
+from ..arguments import check_types
 from ..errors import InvalidArgument
 from ..undo import Undo
 
@@ -224,9 +225,12 @@ class ContainerVerbs(ABC):
             also removes the container.
 
         Raises:
+            FailedPrecondition: The command is not executable.
+            NotFound: The command does not exist in the container.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The container cannot be created; see ``new_container``.
         """
+        check_types({"streams": streams})
         if streams is None:
             streams = package.open_pipes(stdin, stdout, stderr, terminal=options.get("terminal"))
         with Undo(streams.close) as undo:
@@ -352,8 +356,8 @@ class ContainerVerbs(ABC):
             remove: Whether to remove the container after the end of its process. Ignored with
                 ``detach``.
             id: The container's id. Default: a random id.
-            streams: The streams of a detached process, such as ``runtime.io.LogFile``. Ignored
-                without ``detach``. Default: no input, and the output is discarded.
+            streams: The streams of a detached process, such as ``runtime.io.LogFile``. Requires
+                ``detach``. Default: no input, and the output is discarded.
             pull: When to pull the image. ``"never"``: the image must exist. ``"missing"``: if no
                 image has the name. ``"always"``: before each run. A pull fetches and unpacks the
                 image as ``pull`` does, before the container is created. ``timeout`` does not
@@ -368,16 +372,26 @@ class ContainerVerbs(ABC):
 
         Raises:
             DeadlineExceeded: The process still ran after ``timeout``, and was killed.
-            InvalidArgument: An argument cannot be combined with ``detach``.
+            InvalidArgument: An argument cannot be combined with ``detach``, or requires it.
             ProcessFailed: ``check`` is true, and the exit code is not 0.
             ResourceExhausted: The process wrote more than ``max_output`` bytes to one output, and
                 was killed.
+            FailedPrecondition: The command is not executable.
+            NotFound: The command does not exist in the container.
             Unknown: The runtime cannot start the process. The message comes from the runtime.
             ContainerdError: The image cannot be pulled, or the container cannot be created; see
                 ``pull`` and ``new_container``.
         """
+        check_types({"streams": streams})
         timeout = limits.seconds("timeout", timeout)
         outputs, others = package.split_run(options)
+        if detach and (outputs or input is not None or timeout is not None or check):
+            raise InvalidArgument(
+                "detach=True excludes input=, timeout=, check= and the options for the output",
+                remedy="Leave out these arguments; for the output, give streams= or use popen",
+            )
+        if not detach:
+            _check_attached(streams, restarts=remove and bool(others.get("restart")))
 
         def launch(undo: Undo, streams: ProcessStreams) -> Running[Container]:
             return self._launch(
@@ -392,11 +406,6 @@ class ContainerVerbs(ABC):
                 **others,
             )
 
-        if detach and (outputs or input is not None or timeout is not None or check):
-            raise InvalidArgument(
-                "detach=True excludes input=, timeout=, check= and the options for the output",
-                remedy="Leave out these arguments; for the output, give streams= or use popen",
-            )
         if detach:
             streams = package.NullIO() if streams is None else streams
             with Undo(streams.close) as undo:
@@ -468,3 +477,17 @@ class ContainerVerbs(ABC):
             Unimplemented: The daemon does not support sandboxes.
         """
         return package.load_sandbox(self._runtime, id, self.new_container)
+
+
+def _check_attached(streams: ProcessStreams | None, *, restarts: bool) -> None:
+    """Refuse arguments of ``run`` that only a detached process can have."""
+    if streams is not None:
+        raise InvalidArgument(
+            "streams= requires detach=True",
+            remedy="Use popen, which takes streams, or pass detach=True",
+        )
+    if restarts:
+        raise InvalidArgument(
+            "restart= requires detach=True, because run removes the container at its end",
+            remedy="Pass detach=True, or remove=False to keep the container",
+        )

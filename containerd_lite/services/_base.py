@@ -184,7 +184,7 @@ class Service:
 
         The remedy names the daemon's version and the release that added the method.
         """
-        error.remedy = unimplemented_remedy(method.path[1:], self._daemon_version())
+        error.remedy = unimplemented_remedy(method.path[1:], self._daemon_version(), error.message)
         return translated(error)
 
     def _daemon_version(self) -> str:

@@ -16,6 +16,7 @@ from ..errors import (
 )
 from ..schema.pool import CONTAINERD, DynamicMessage, decode
 from ..transport.stream import UNDECODED
+from .start_failures import start_failure
 
 _STATUS = "google.rpc.Status"
 #: A prefix of type names. Go's anypb writes this prefix, and containerd's typeurl omits it.
@@ -40,7 +41,8 @@ def translated(error: ContainerdError) -> ContainerdError:
     """Decode the details of an error, and return the error with the class that containerd meant.
 
     gRPC has no codes for ``Conflict`` and ``NotModified``. containerd sends these errors with the
-    code FAILED_PRECONDITION. containerd sends the errors of a full disk with the code UNKNOWN.
+    code FAILED_PRECONDITION. containerd sends the errors of a full disk, and of a command that
+    cannot be executed, with the code UNKNOWN.
     """
     found = _classified(error)
     if found.details and found.details[0][0] == UNDECODED:
@@ -54,10 +56,7 @@ def translated(error: ContainerdError) -> ContainerdError:
 
 
 def _classified(error: ContainerdError) -> ContainerdError:
-    """Return ``Conflict``, ``NotModified`` or ``ResourceExhausted`` if the message ends so.
-
-    Otherwise, return the error itself.
-    """
+    """Return the error with the class that its message shows, or the error itself."""
     if type(error) is FailedPrecondition:
         for kind, suffix in ((Conflict, "conflict"), (NotModified, "not modified")):
             if error.raw_message == suffix or error.raw_message.endswith(f": {suffix}"):
@@ -70,6 +69,10 @@ def _classified(error: ContainerdError) -> ContainerdError:
         exhausted = _of_class(ResourceExhausted, error)
         exhausted.remedy = exhausted.remedy or _FULL_REMEDY
         return exhausted
+    if type(error) is Unknown and (failure := start_failure(error)):
+        found = _of_class(failure[0], error)
+        found.remedy = found.remedy or failure[1]
+        return found
     return error
 
 

@@ -48,14 +48,18 @@ _REASONS = {
     "unless a type contains a transform such as format/",
     "containerd.services.mounts.v1.Mounts/Update": "but no daemon up to 2.4 implements the method",
 }
+#: The beginning of grpc-go's message for a service that no plugin has registered.
+_NOT_SERVED = "unknown service "
+_ENABLE = "Remove the plugin from disabled_plugins in config.toml, or find its error in the log"
 
 
-def unimplemented_remedy(method: str, daemon: str) -> str:
+def unimplemented_remedy(method: str, daemon: str, message: str = "") -> str:
     """Return the remedy for a call of a method that the daemon does not implement.
 
     Args:
         method: The full name of the method, ``package.Service/Method``.
         daemon: The daemon's version, or ``""`` if it is unknown.
+        message: The daemon's message.
     """
     since = _METHODS.get(method) or _SERVICES.get(method.partition("/")[0], "")
     text = f"This is containerd {daemon}" if daemon else "The daemon does not say its version"
@@ -63,7 +67,9 @@ def unimplemented_remedy(method: str, daemon: str) -> str:
         return text
     if release_of(daemon) < release_of(since):
         return f"{text}; the method came with {since}"
-    reason = _REASONS.get(method, "but a plugin or runtime does not implement the method")
+    if message.startswith(_NOT_SERVED):
+        return f"{text}, which has the service, but did not start its plugin. {_ENABLE}"
+    reason = _REASONS.get(method, "but its plugin or runtime does not implement the method")
     return f"{text}, which has the method; {reason}"
 
 

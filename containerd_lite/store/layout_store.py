@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ..arguments import path as path_of
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, SizeMismatch
 from ..oci import digest as digests
 from ..oci import media_types
@@ -54,7 +55,7 @@ class LayoutStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path_of("path", path))
         self._folder = UntrustedFolder(self.path)
         with explained(self.path):
             if self.path.exists():

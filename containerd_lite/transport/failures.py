@@ -122,8 +122,8 @@ def of_tls(error: OSError, *, has_certificate: bool, has_cipher: bool) -> Contai
     if not has_certificate:
         return Unauthenticated(
             f"the daemon requires a client certificate: {words}",
-            remedy="Pass TLS(cert=…, key=…) with a certificate that is signed by an authority in "
-            "the daemon's tcp_tls_ca",
+            remedy="Pass TLS(cert=..., key=...) with a certificate that is signed by an authority "
+            "in the daemon's tcp_tls_ca",
         )
     return Unauthenticated(
         f"the daemon refused the client certificate: {words}",
@@ -133,9 +133,9 @@ def of_tls(error: OSError, *, has_certificate: bool, has_cipher: bool) -> Contai
 
 
 def _verification_error(error: ssl.SSLCertVerificationError) -> Unauthenticated:
-    remedy = "Set the authorities to trust with TLS(ca=…)"
+    remedy = "Set the authorities to trust with TLS(ca=...)"
     if error.verify_code in _OTHER_NAME:
-        remedy = "Use an address whose host is in the certificate, or pass TLS(server_name=…)"
+        remedy = "Use an address whose host is in the certificate, or pass TLS(server_name=...)"
     elif error.verify_code in _OUT_OF_DATE:
         remedy = "Renew the certificate, and check the clocks of both machines"
     reason = error.verify_message.rstrip(".")

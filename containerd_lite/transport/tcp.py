@@ -133,8 +133,8 @@ def read_tcp(text: str, tls: TLS | Literal[False] | None) -> TcpAddress:
     if tls is not False and not isinstance(tls, TLS):
         raise InvalidArgument(
             f"address {text!r} needs tls=",
-            remedy="Pass tls=TLS(ca=…, cert=…, key=…), or tls=False for a daemon without TLS; "
-            "without TLS, every host on the network path can read the traffic and control the "
+            remedy="Pass tls=TLS(ca=..., cert=..., key=...), or tls=False for a daemon without "
+            "TLS; without TLS, every host on the network path can read the traffic and control the "
             "daemon",
         )
     return TcpAddress(host, number, tls)

@@ -15,8 +15,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from ..arguments import check_types
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, ProtocolError
+from ..limits import refused
 from ..records import record
 from ..system import open_regular
 from ..wire.call import Buffer
@@ -62,8 +64,13 @@ class TLS:
     server_name: str | None = None
 
     def __post_init__(self) -> None:
+        check_types({"cert": self.cert, "key": self.key, "server_name": self.server_name})
+        if self.ca is not None and not isinstance(self.ca, str | os.PathLike):
+            raise refused("ca", self.ca, "a path")
         if self.key is not None and self.cert is None:
-            raise InvalidArgument("tls has a key without a certificate", remedy="Pass TLS(cert=…)")
+            raise InvalidArgument(
+                "tls has a key without a certificate", remedy="Pass TLS(cert=...)"
+            )
 
     def context(self) -> ssl.SSLContext:
         """Return the context with which ``ssl`` makes connections.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ..errors import InvalidArgument, NotFound, PermissionDenied
+from ..limits import refused
 from ..system import open_regular
 
 
@@ -21,6 +22,8 @@ def read_file(path: str | os.PathLike[str], what: str, limit: int) -> bytes:
         PermissionDenied: The user may not read the file.
         InvalidArgument: The path is not a regular file, or the file is too large.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise refused("path", path, f"the path of {what}")
     try:
         with open_regular(path) as file:
             body = file.read(limit + 1)

@@ -147,7 +147,7 @@ class PublicKey:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of ``der``, as ``"sha256:…"``."""
+        """The SHA-256 of ``der``, as ``"sha256:..."``."""
         return f"sha256:{hashlib.sha256(self.der).hexdigest()}"
 
     @property
@@ -201,7 +201,7 @@ class PublicKey:
         return PublicKey, (self.der,)
 
     def __repr__(self) -> str:
-        return f"<PublicKey {self.algorithm} {self.fingerprint[:19]}…>"
+        return f"<PublicKey {self.algorithm} {self.fingerprint[:19]}...>"
 
 
 #: A key, the path of its file, or a function that returns the key as an object or in PEM. The

@@ -41,8 +41,8 @@ def read_rules(path: str | os.PathLike[str]) -> dict[str, list[Rule]]:
         NotFound: The file, or a file that it names, does not exist.
         InvalidArgument: The file is not a policy. The message names the file.
     """
-    what = os.fspath(path)
     body = read_file(path, "the policy", _MAX_FILE)
+    what = os.fspath(path)
     try:
         fields: dict[str, object] = tomllib.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError

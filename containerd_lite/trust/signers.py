@@ -149,4 +149,4 @@ class Signer:
         return signature
 
     def __repr__(self) -> str:
-        return f"<Signer {self.public.algorithm} {self.public.fingerprint[:19]}…>"
+        return f"<Signer {self.public.algorithm} {self.public.fingerprint[:19]}...>"

@@ -103,7 +103,7 @@ def test_switched_on_and_off(capsys: pytest.CaptureFixture[str]) -> None:
         pass
     logging.getLogger("containerd_lite.runtime").debug("off")
     begin, line = capsys.readouterr().err.splitlines()
-    assert begin.endswith(" containerd_lite.images: one …")
+    assert begin.endswith(" containerd_lite.images: one ...")
     assert re.fullmatch(r"[\d:.]{12} containerd_lite.images: one: done in \d+\.\d ms", line)
     debug.switch_off()
     LOGGER.debug("two")
@@ -143,10 +143,10 @@ def test_a_step_says_how_it_ended(caplog: pytest.LogCaptureFixture) -> None:
         raise ValueError("what a peer sent, perhaps a secret")
     found = [re.sub(r"\d+\.\d ms", "T", record.getMessage()) for record in caplog.records]
     assert found == [
-        "pull a …",
+        "pull a ...",
         "pull a: here in T",
-        "pull b …",
+        "pull b ...",
         "pull b: failed in T: NotFound: there is no b",
-        "pull c …",
+        "pull c ...",
         "pull c: failed in T: ValueError",
     ]

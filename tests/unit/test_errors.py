@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +81,23 @@ def test_by_code() -> None:
 def test_parents(kind: type, parent: type) -> None:
     assert issubclass(kind, parent)
     assert issubclass(kind, ContainerdError)
+
+
+#: What Go's durations and Go's JSON have. No message contains them.
+_OF_GO = {"\u00b5s", "\u03bcs", "<>&\u2028\u2029"}
+
+
+def test_texts_are_ascii() -> None:
+    """A terminal without UTF-8 can show them, and print() does not fail there."""
+    package = Path(errors.__file__).parent
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_bytes())
+        docstrings = {
+            id(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and id(node) not in docstrings:
+                text = node.value
+                assert not isinstance(text, str) or text.isascii() or text in _OF_GO, (path, text)

@@ -24,6 +24,7 @@ BESIDE = [
 ]
 
 EVERYBODY = {
+    "arguments",
     "child",
     "deadline",
     "debug",

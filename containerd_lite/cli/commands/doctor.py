@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from ...errors import ContainerdError
 from ...printable import printable
+from ...records import replace
 from ...runtime import io
 from ...services.deprecations import PREFIX
 from ...services.releases import RELEASES
 from ..findings import Finding
 from ..image_verifiers import check_image_verifiers
 from ..output import add_format, client_of, print_rows
+from ..remedies import for_command_line
 
 if TYPE_CHECKING:
     from ...client import Client
@@ -51,7 +53,10 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
 def do_doctor(options: argparse.Namespace) -> int:
     """Run all checks, and print the findings. Return 1 if something is missing, else 0."""
     with client_of(options) as client:
-        findings = list(examine(client))
+        findings = [
+            replace(finding, remedy=for_command_line(finding.remedy, options.parser))
+            for finding in examine(client)
+        ]
     if options.format == "table":
         for finding in findings:
             print(printable(f"{finding.state:8} {finding.check}: {finding.found}"))
@@ -126,6 +131,9 @@ def _socket(address: str) -> Finding:
         return Finding("socket", "ok", address)
     try:
         found = path.stat()
+    except PermissionError:
+        who = f"user {os.geteuid()} has no permission to enter the folder of {path}"
+        return Finding("socket", "missing", who, "Run as root, or get access to the folder")
     except OSError as error:
         why = error.strerror or str(error)
         remedy = "Start containerd, or set its socket with -a or $CONTAINERD_ADDRESS"

@@ -68,19 +68,36 @@ def add_exec(parser: argparse.ArgumentParser) -> None:
 
 def do_run(options: argparse.Namespace) -> int:
     """Run a command in a new container, and return its exit code."""
+    _check(options)
+    with client_of(options) as client:
+        image = _find_or_pull(client, options)
+        with Relay(options.stop_timeout) as relay:
+            return _run_image(client, image, options, relay)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, before anything is pulled."""
     if options.log and not options.detach:
         raise InvalidArgument(
             "--log requires --detach", remedy="Add --detach, or redirect stdout and stderr"
+        )
+    if options.restart and not (options.detach or options.keep):
+        raise InvalidArgument(
+            "--restart requires --detach, because run removes the container at its end",
+            remedy="Add --detach, or --keep to keep the container",
+        )
+    attached = {"-i": options.interactive, "-t": options.tty, "--stop-after": options.stop_after}
+    given = [name for name, value in attached.items() if value]
+    if options.detach and given:
+        raise InvalidArgument(
+            f"--detach does not wait for the command, so it excludes {' and '.join(given)}",
+            remedy=f"Leave out either --detach or {' and '.join(given)}",
         )
     if options.policy and options.pull == "never":
         raise InvalidArgument(
             "--policy requires a pull, because only pulls verify signatures",
             remedy="Add --pull always",
         )
-    with client_of(options) as client:
-        image = _find_or_pull(client, options)
-        with Relay(options.stop_timeout) as relay:
-            return _run_image(client, image, options, relay)
 
 
 def _run_image(

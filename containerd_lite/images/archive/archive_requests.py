@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
+from ...arguments import check_types
 from ...progress import ProgressCallback
 from ...records import record
 from ..image import ImageLike
@@ -32,6 +33,9 @@ class ImportRequest:
     max_concurrent: int = 3
     policy: PolicyLike | None = None
 
+    def __post_init__(self) -> None:
+        check_types(vars(self))
+
     def platforms(self, backend: ImageBackend) -> Platforms:
         """Return the wanted platforms, by default the backend's platform."""
         return Platforms.of(self.platform, self.all_platforms, backend.platform)
@@ -48,6 +52,9 @@ class ExportRequest:
     skip_docker_manifest: bool = False
     without: Sequence[ImageLike] = ()
     progress: ProgressCallback | None = None
+
+    def __post_init__(self) -> None:
+        check_types(vars(self))
 
     def platforms(self, backend: ImageBackend) -> Platforms:
         """Return the wanted platforms, by default the backend's platform."""

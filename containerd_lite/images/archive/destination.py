@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ...arguments import is_binary
+from ...arguments import path as path_of
 from ...errors import InvalidArgument
+from ...limits import refused
+from ...store.folder import explained
 from ...undo import Undo
 from .intake import StrPath
 
@@ -30,23 +34,41 @@ def writing_to(target: StrPath | BinaryIO) -> Iterator[BinaryIO]:
         target: A path or a binary file. A binary file is yielded unchanged.
 
     Raises:
-        InvalidArgument: The path leads through too many symbolic links.
+        InvalidArgument: The path is not valid, or leads through too many symbolic links.
+        ContainerdError: The file at the path cannot be written.
     """
     if not isinstance(target, str | os.PathLike):
+        if not is_binary(target, "write"):
+            raise refused("target", target, "a path, or a binary file that is open for writing")
         yield target
         return
-    path = _follow_links(Path(target))
+    with explained(Path(target)), _writing_to_path(Path(path_of("target", target))) as file:
+        yield file
+
+
+@contextmanager
+def _writing_to_path(target: Path) -> Iterator[BinaryIO]:
+    path = _follow_links(target)
     if path is None or (path.exists() and not path.is_file()):  # a pipe, a terminal, /dev/null
         with open(target, "wb") as file:
             yield file
         return
     scratch = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     with Undo(lambda: scratch.unlink(missing_ok=True)):
-        with scratch.open("xb") as file:
+        with _new_file(scratch, path) as file:
             if path.exists():
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             yield file
         scratch.replace(path)
+
+
+def _new_file(scratch: Path, path: Path) -> BinaryIO:
+    """Open a new file that is to replace the file at ``path``, which an error names."""
+    try:
+        return scratch.open("xb")
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _follow_links(path: Path) -> Path | None:

@@ -41,7 +41,7 @@ from ..via import Via, falling_back, is_for_daemon
 from ..walk import walk
 from . import docker_archive
 from .archive_requests import ImportRequest
-from .intake import DOCKER, INDEX, OCI_LAYOUT, Intake
+from .intake import DOCKER, INDEX, OCI_LAYOUT, Intake, check_source, open_archive
 
 if TYPE_CHECKING:
     from ...trust.verdict import Verdict
@@ -61,6 +61,7 @@ def import_archive(backend: ImageBackend, request: ImportRequest, via: Via) -> l
         platform=only_one(request.platform), snapshotter=request.snapshotter
     )
     source = request.source
+    check_source(source)
     is_path = isinstance(source, str | os.PathLike)
     is_folder = is_path and os.path.isdir(cast("str", source))
     guard = guard_for(backend, request.policy)
@@ -87,7 +88,7 @@ def _import_by_daemon(backend: ImageBackend, request: ImportRequest) -> list[Ima
         changes = daemon.NameChanges(backend)
         changes.remember_all()
         if isinstance(source, str | os.PathLike):
-            source = stack.enter_context(open(source, "rb"))
+            source = stack.enter_context(open_archive(source))
         saved: list[str] = []
         stack.enter_context(changes.restoring(saved))
         names = transfers.import_stream(

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
+from ...arguments import is_binary, path
 from ...errors import (
     AlreadyExists,
     ContainerdError,
@@ -25,11 +26,12 @@ from ...errors import (
     NotFound,
     SizeMismatch,
 )
+from ...limits import refused
 from ...oci import digest as digests
 from ...oci.document import MAX_DOCUMENT, quoted
 from ...progress import Stage
 from ...records import record
-from ...store.folder import UntrustedFolder
+from ...store.folder import UntrustedFolder, explained
 from ...store.layers import MAGIC, PlainStream, decompressed, detect
 from ...store.protocol import ContentStore, Writer
 from ...store.tar import FILE, LINK, SYMLINK, Source, TarReader, link_target
@@ -216,8 +218,8 @@ class Intake:
                 self._read_one, _files_in_folder(UntrustedFolder(Path(source))), self._job, workers
             )
         else:
-            with open(source, "rb", buffering=0) as file:
-                self._read_archive(cast(BinaryIO, file), workers)
+            with open_archive(source) as file:
+                self._read_archive(file, workers)
 
     def _read_archive(self, file: BinaryIO, workers: int) -> None:
         position = _position(file)
@@ -248,6 +250,29 @@ class Intake:
     def _read_one(self, file: ArchiveFile) -> None:
         with file.data as data:
             self.add_file(file.name, file.size, data)
+
+
+def check_source(source: StrPath | BinaryIO) -> None:
+    """Check the source of an import: a path, or a binary file that is open.
+
+    Raises:
+        InvalidArgument: ``source`` is neither.
+    """
+    if isinstance(source, str | os.PathLike):
+        path("source", source)
+    elif not is_binary(source, "read"):
+        raise refused("source", source, "a path, or a binary file that is open for reading")
+
+
+def open_archive(source: StrPath) -> BinaryIO:
+    """Open the file of an archive without a buffer.
+
+    Raises:
+        NotFound: The file does not exist.
+        ContainerdError: The file cannot be opened.
+    """
+    with explained(Path(source)):
+        return cast(BinaryIO, open(source, "rb", buffering=0))
 
 
 def _position(file: BinaryIO) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ...errors import InvalidArgument, NotFound
-from ..image import Image, find_image
+from ..image import Image, as_image, find_image
 from ..image_backend import ImageBackend
 from .pull import pull_image
 from .pull_request import PullRequest
@@ -47,7 +47,7 @@ def needed_image(
                 "policy= needs pull=, because only pulls verify signatures",
                 remedy='Pass pull="always", or call verify_signatures first',
             )
-        return find_image(backend, image) if isinstance(image, str) else image
+        return as_image(backend, image)
     if not isinstance(image, str):
         raise InvalidArgument(f"pull={pull!r} needs the name of the image, not an Image")
     if pull == "missing":

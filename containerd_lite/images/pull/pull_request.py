@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ...arguments import check_types
 from ...errors import InvalidArgument
 from ...progress import ProgressCallback
 from ...records import record
@@ -39,6 +40,9 @@ class PullRequest:
     max_concurrent_downloads: int | None = None
     resume: bool = False
     policy: PolicyLike | None = None
+
+    def __post_init__(self) -> None:
+        check_types(vars(self))
 
     def lease(self, backend: ImageBackend) -> str:
         """Return the name of the lease that this pull shares with the pulls that resume it.

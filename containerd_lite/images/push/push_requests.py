@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...arguments import check_types
+from ...limits import refused
 from ...progress import ProgressCallback
 from ...records import record
 from ..image import ImageLike
@@ -29,6 +31,9 @@ class PushRequest:
     max_concurrent_uploads: int | None = None
     chunk_size: int | None = None
     sign: SignRequest | None = None
+
+    def __post_init__(self) -> None:
+        check_types(vars(self))
 
     @property
     def platforms(self) -> Platforms | None:
@@ -60,6 +65,12 @@ class CopyRequest:
     max_concurrent: int | None = None
     chunk_size: int | None = None
     policy: PolicyLike | None = None
+
+    def __post_init__(self) -> None:
+        check_types(vars(self))
+        for name, ref in (("source", self.source), ("target", self.target)):
+            if not isinstance(ref, str):
+                raise refused(name, ref, "a reference")
 
     @property
     def platforms(self) -> Platforms | None:

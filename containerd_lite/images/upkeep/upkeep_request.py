@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...arguments import check_types
 from ...progress import ProgressCallback
 from ...records import record
 from ..image_backend import ImageBackend
@@ -26,6 +27,9 @@ class FetchRequest:
     progress: ProgressCallback | None = None
     max_concurrent_downloads: int = 3
     policy: PolicyLike | None = None
+
+    def __post_init__(self) -> None:
+        check_types(vars(self))
 
     def platforms(self, backend: ImageBackend) -> Platforms:
         """Return the platforms to fetch.

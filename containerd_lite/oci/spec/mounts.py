@@ -83,7 +83,9 @@ class Mount:
         if not all(each.startswith("/") for each in (source, destination)):
             refuse("mounts", line, "two absolute paths, such as /a:/b or /a:/b:ro")
         if unknown := set(options) - _OPTIONS_OF_PATHS:
-            refuse("mounts", line, f"other options than {min(unknown)!r}: ro, rw, nosuid, rslave …")
+            refuse(
+                "mounts", line, f"other options than {min(unknown)!r}: ro, rw, nosuid, rslave, ..."
+            )
         return cls(destination, source, options=options)
 
 

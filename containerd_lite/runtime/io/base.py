@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
+from ...arguments import check_types
 from ...services.tasks import Stdio
 from ...undo import Undo
 
@@ -96,9 +97,15 @@ class ProcessStreams(Protocol):
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
+        /,
     ) -> None: ...
 
 
 def closing_on_failure(streams: ProcessStreams | None) -> Undo:
-    """Return a context manager that closes the streams if the ``with`` block raises an error."""
+    """Return a context manager that closes the streams if the ``with`` block raises an error.
+
+    Raises:
+        InvalidArgument: ``streams`` has another type.
+    """
+    check_types({"streams": streams})
     return Undo() if streams is None else Undo(streams.close)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
+from ...arguments import path as path_of
 from ...errors import InvalidArgument, Unimplemented
 from ...oci.document import quoted
 from ...records import replace
@@ -199,7 +200,7 @@ def _check_absolute(path: str) -> None:
 
 def _uri(scheme: str, path: str | os.PathLike[str]) -> str:
     """Return the URI of a path in the form of Go's ``url.URL``, which the shim's Go code reads."""
-    text = os.fspath(path)
+    text = path_of("path", path)
     _check_absolute(text)
     # normpath keeps two leading slashes, but in a URI, two leading slashes precede a host name.
     clean = "/" + posixpath.normpath(text).lstrip("/")

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from ...arguments import is_binary
 from ...errors import InvalidArgument, NotFound
+from ...limits import refused
 from ...services.tasks import Stdio
 from ...undo import Undo
 from .base import StreamedProcess
@@ -84,6 +86,9 @@ class Streams(Served):
         terminal: bool = False,
         ends: NewEnds | None = None,
     ) -> None:
+        check_source("stdin", stdin)
+        check_target("stdout", stdout)
+        check_target("stderr", stderr)
         self.stdin: io.FileIO | None = None
         self.stdout: BinaryIO | None = None
         self.stderr: BinaryIO | None = None
@@ -314,6 +319,22 @@ def _new_ends(source: Source | None, targets: dict[str, Target], terminal: bool)
     if not _is_number(targets["stderr"], DEVNULL, STDOUT):
         names.append("stderr")
     return NewEnds(names, terminal=terminal, joined=_is_number(targets["stderr"], STDOUT))
+
+
+def check_source(name: str, source: object) -> None:
+    """Raise ``InvalidArgument`` for a source that cannot be read."""
+    is_bytes = isinstance(source, bytes | bytearray | memoryview)
+    if not (source is None or is_bytes or isinstance(source, int) or is_binary(source, "read")):
+        raise refused(name, source, "bytes, an open binary file, a descriptor, PIPE or DEVNULL")
+
+
+def check_target(name: str, target: object) -> None:
+    """Raise ``InvalidArgument`` for a target that cannot be written."""
+    is_file = is_binary(target, "write")
+    if not (target is None or callable(target) or isinstance(target, int) or is_file):
+        raise refused(
+            name, target, "an open binary file, a function, a descriptor, PIPE or DEVNULL"
+        )
 
 
 def _chunk_reader(source: Source, descriptor: int | None) -> Callable[[], bytes]:

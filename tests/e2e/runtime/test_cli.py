@@ -68,6 +68,9 @@ def test_failures_of_ours(cli: Cli, busybox: str) -> None:
         (("run", busybox, "/nosuch"), 127),
         (("run", busybox, "/etc/passwd"), 126),
         (("run", "--user", "nosuch", busybox, "true"), 125),
+        (("run", "--mount", "type=bind,src=/nosuch,dst=/x", busybox, "true"), 125),
+        (("run", "--cwd", "/etc/passwd", busybox, "true"), 125),
+        (("run", "--env-file", "/etc", busybox, "true"), 125),
         (("run", "--stop-after", "0.2", busybox, "sleep", "1000"), 125),
         (("run", "--env", "A", busybox, "true"), 125),
         (("run", "--log", "/tmp/x", busybox, "true"), 125),
@@ -85,6 +88,7 @@ def test_failures_of_ours(cli: Cli, busybox: str) -> None:
         assert (done.returncode, done.stdout) == (code, b""), (args, done.stderr)
         assert b"containerd-lite" in done.stderr
         assert b"Traceback" not in done.stderr
+        assert "src=/nosuch" not in str(args) or b'"/nosuch"' in done.stderr
 
 
 @pytest.mark.generations

@@ -234,9 +234,9 @@ def test_another_snapshotter(client: Client, image: Image) -> None:
 
 def test_a_name_that_is_taken(client: Client, image: Image, make: Make) -> None:
     made = make("true")
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists, match="container c0 exists"):
         client.run(image, ["true"], id="c0")
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists, match="container c0 exists"):
         client.new_container("c0", image=image, args=["true"])
     assert client.load_container("c0").info == made.info  # nothing was taken from it
     client.snapshot_service().stat("c0")
@@ -245,7 +245,7 @@ def test_a_name_that_is_taken(client: Client, image: Image, make: Make) -> None:
 def test_a_name_whose_snapshot_alone_is_there(client: Client, image: Image) -> None:
     with client.lease():
         client.snapshot_service().prepare("half", image.unpack())
-        with pytest.raises(AlreadyExists):
+        with pytest.raises(AlreadyExists, match=r"snapshot.*half.*remove the snapshot"):
             client.run(image, ["true"], id="half")
         client.snapshot_service().stat("half")
         client.snapshot_service().remove("half")

@@ -184,11 +184,16 @@ def test_exec_to_the_end(sleeping: Container) -> None:
         sleeping.exec(["false"], check=True)
     with pytest.raises(DeadlineExceeded, match="was killed"):
         sleeping.exec(["sleep", "1000"], timeout=0.1)
-    with pytest.raises(ContainerdError, match="nosuch"):
+    with pytest.raises(NotFound, match="nosuch"):
         sleeping.exec(["nosuch"])
+    with pytest.raises(FailedPrecondition, match="permission denied"):
+        sleeping.exec(["/etc/passwd"])
     with pytest.raises(InvalidArgument, match="list of strings"):
         sleeping.exec("true")
     assert [one.exec_id for one in sleeping.task().pids()] == [""]
+    sleeping.task().stop(0)
+    with pytest.raises(FailedPrecondition, match="stopped"):
+        sleeping.exec(["true"])
 
 
 def test_an_interrupt_anywhere_leaves_no_process(

@@ -79,5 +79,7 @@ def test_stats(make: Make) -> None:
         assert 0 < later.cpu < 2 * (os.cpu_count() or 1)
         task.kill("KILL")
         task.wait(_PATIENCE)
+        with pytest.raises(NotFound, match="has ended"):
+            task.stats()
     with pytest.raises(NotFound):
         task.stats()

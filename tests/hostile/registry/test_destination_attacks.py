@@ -181,7 +181,7 @@ def test_a_realm_of_a_stranger_on_a_shared_domain(domain: str, realm: str) -> No
     stranger = Url.parse(f"https://{realm.format(domain)}/token")
     with pytest.raises(RegistryError, match="gets no credentials") as caught:
         check_realm(registry, stranger, secret=True)
-    for option in ("realm_hosts=(", "--realm-host", "hosts.toml"):
+    for option in ("realm_hosts=(", "hosts.toml"):
         assert f"{option}" in str(caught.value)
     check_realm(registry, stranger, secret=False)
     check_realm(registry, stranger, secret=True, trusted={stranger.host})

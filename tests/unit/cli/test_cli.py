@@ -134,6 +134,44 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert "usage: containerd-lite" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "COMMAND is missing: write one of version, pull,"),
+        (["--vesion"], "unrecognized arguments: --vesion"),
+        (["--vesion", "version"], "unrecognized arguments: --vesion"),
+        (["pull", "--plaform", "linux/arm64", "x"], "unrecognized arguments: --plaform"),
+    ],
+)
+def test_a_wrong_option_is_named(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-d", "-it"], "--detach does not wait for the command, so it excludes -i and -t."),
+        (["-d", "-t"], "excludes -t. Leave out either --detach or -t"),
+        (["-d", "--stop-after", "5"], "excludes --stop-after."),
+        (["--restart", "always"], "--restart requires --detach, because"),
+        (["--restart", "always", "-it"], "--restart requires --detach, because"),
+        (["--log", "/x"], "--log requires --detach."),
+        (["--pull", "never", "--policy", "/x"], "--policy requires a pull, because"),
+    ],
+)
+def test_run_names_options_that_exclude_each_other(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "-a", f"{tmp_path}/none", *arguments, "x", "true"]) == 125
+    out, err = capsys.readouterr()
+    assert said in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
 @pytest.mark.parametrize("command", ["", "version", "pull", "images", "run", "exec", "doctor"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import socket
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from containerd_lite import Layout
 from containerd_lite.cli import exit_code, main
 from containerd_lite.errors import ContainerdError, PermissionDenied, ResourceExhausted
 from containerd_lite.system import of_system
+from tests.unit.registry.scripted import Scripted, reply
 
 pytestmark = pytest.mark.interpreter
 
@@ -91,6 +97,34 @@ def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             main(["--debug", *command])
 
 
+@pytest.mark.parametrize(
+    ("place", "code"), [("/etc/passwd", 2), ("/etc/passwd/x", 2), ("/dev/null", 2), ("/proc/x", 3)]
+)
+def test_a_place_that_cannot_be_a_layout(
+    place: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": []}}
+    ).encode()
+    found = {"mediaType": "application/vnd.oci.image.config.v1+json", "size": len(config)}
+    target = {**found, "digest": f"sha256:{sha256(config).hexdigest()}"}
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": target, "layers": []}
+    body = json.dumps(manifest).encode()
+    with Scripted() as server:
+        server.on("HEAD", "/v2/a/manifests/1", reply(405))
+        for name in ("1", f"sha256:{sha256(body).hexdigest()}"):
+            server.on("GET", f"/v2/a/manifests/{name}", reply(200, body, Content_Type=kind))
+        server.on("GET", f"/v2/a/blobs/{target['digest']}", reply(200, config))
+        ref = f"{server.host}/a:1"
+        assert main(["pull", "-q", ref, "--platform", "linux/amd64", "--to", place]) == code
+        with pytest.raises(ContainerdError, match=place):
+            Layout(place).pull(ref, platform="linux/amd64")
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"containerd-lite: {place}: ")
+
+
 @only_root
 def test_a_folder_that_one_may_not_enter(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
@@ -114,3 +148,36 @@ print(doctor._fifos().found)
 """
     done = as_nobody(script, f"{tmp_path}/closed/fifo")
     assert "cannot be written" in done.stdout, done.stderr
+
+
+@only_root
+@pytest.mark.parametrize("what", ["socket", "folder"])
+def test_doctor_speaks_of_the_permission(what: str) -> None:
+    with TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as listener:
+        folder = Path(name)
+        folder.chmod(0o755)
+        inner = folder / "run"
+        inner.mkdir(mode=0o700 if what == "folder" else 0o755)
+        listener.bind(f"{inner}/c.sock")
+        listener.listen()
+        (inner / "c.sock").chmod(0o660)
+        script = "raise SystemExit(main(sys.argv[1:]))"
+        done = as_nobody(script, "doctor", "-a", f"{inner}/c.sock", "--format", "jsonl")
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [finding["check"] for finding in findings] == ["socket", "daemon"], done.stderr
+    for finding in findings:
+        assert finding["state"] == "missing"
+        assert "permission" in finding["found"].lower()
+        assert "Run as root" in finding["remedy"]
+        assert "running" not in finding["remedy"]
+        assert "Start containerd" not in finding["remedy"]
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("entry", ["cli:console", "cli:main", "cli.program:main"])
+def test_an_entry_point_ends_the_process_with_the_exit_code(entry: str, tmp_path: Path) -> None:
+    """What ``python -m zipapp -m`` writes: the returned value is lost."""
+    module, _, function = entry.partition(":")
+    program = f"import containerd_lite.{module}\ncontainerd_lite.{module}.{function}()\n"
+    command = [sys.executable, "-c", program, "version", "-a", f"{tmp_path}/none"]
+    assert subprocess.run(command, capture_output=True, timeout=30).returncode == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import io
 import os
 import threading
@@ -16,8 +17,13 @@ from containerd_lite.runtime.io import (
     INHERIT,
     PIPE,
     STDOUT,
+    BinaryLogger,
     Capture,
+    LogFile,
+    NullIO,
+    ProcessStreams,
     Streams,
+    Terminal,
     fifos,
 )
 from containerd_lite.services.tasks import NULL_STDIO
@@ -276,3 +282,13 @@ def test_no_descriptor_is_left_where_making_fails(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "mkfifo", refuse)
     with pytest.raises(OSError, match="no more"):
         Streams(b"", PIPE, Capture(0))
+
+
+@pytest.mark.parametrize("kind", [BinaryLogger, LogFile, NullIO, Streams, Terminal])
+def test_methods_take_the_keywords_of_the_protocol(kind: type) -> None:
+    """pyright refuses a class whose methods lack a keyword of the protocol; mypy accepts it."""
+    for name in ("start", "wait", "drain", "close", "__enter__", "__exit__"):
+        own = inspect.signature(getattr(kind, name)).parameters
+        for parameter in inspect.signature(getattr(ProcessStreams, name)).parameters.values():
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                assert parameter.name in own, name

@@ -38,6 +38,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"env": ["A=1"]}, "env"),
     ({"env_files": "/etc/env"}, "env_files"),
     ({"env_files": ["/nowhere/at/all"]}, "env_files.*No such file"),
+    ({"env_files": ["/etc"]}, "env_files.*Is a directory"),
     ({"env_files": ["/dev/zero"]}, "env_files.*regular file"),
     ({"user": "2147483648"}, "not consist of ids"),
     ({"groups": ["4294967296"]}, "not consist of ids"),

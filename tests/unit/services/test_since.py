@@ -41,6 +41,16 @@ def test_what_is_said(method: str, version: str, said: str) -> None:
     assert re.fullmatch(said, unimplemented_remedy(method, version))
 
 
+def test_a_service_whose_plugin_is_disabled() -> None:
+    said = unimplemented_remedy(CRI, "2.4.2", "unknown service runtime.v1.RuntimeService")
+    assert said.startswith("This is containerd 2.4.2, which has the service, but did not start its")
+    assert "disabled_plugins" in said
+    older = unimplemented_remedy(
+        TRANSFER, "1.6.20", f"unknown service {TRANSFER.partition('/')[0]}"
+    )
+    assert "came with 1.7" in older
+
+
 def test_the_table_names_what_there_is() -> None:
     for service in since._SERVICES:
         assert CONTAINERD.methods(service)

@@ -7,8 +7,9 @@ import pickle
 import pytest
 
 from containerd_lite import errors
+from containerd_lite.cli import exit_code
 from containerd_lite.deadline import Deadline
-from containerd_lite.errors import ContainerdError, FailedPrecondition
+from containerd_lite.errors import ContainerdError, FailedPrecondition, NotFound, Unknown
 from containerd_lite.schema.pool import CONTAINERD
 from containerd_lite.services._status import translated
 from containerd_lite.transport.stream import UNDECODED, error_of
@@ -128,6 +129,62 @@ def test_what_was_decoded_stays() -> None:
     assert translated(error) is error
     assert error.details == (("a.B", b"x"),)
     assert UNDECODED not in dict(error.details)
+
+
+# ---- a process that cannot start ---------------------------------------------------------------
+
+_RUNC = "failed to create shim task: OCI runtime create failed: runc create failed: "
+_START = f"{_RUNC}unable to start container process: "
+
+
+@pytest.mark.parametrize(
+    ("operation", "message", "kind", "code"),
+    [
+        ("Create", f'{_START}exec: "x": executable file not found in $PATH', NotFound, 127),
+        ("Create", f'{_START}exec: "/x": stat /x: no such file or directory', NotFound, 127),
+        (
+            "Start",
+            "OCI runtime exec failed: exec failed: unable to start container process: exec: "
+            '"x": executable file not found in $PATH: unknown',
+            NotFound,
+            127,
+        ),
+        (
+            "Create",
+            'container_linux.go:380: starting container process caused: exec: "x": executable '
+            "file not found in $PATH: unknown",
+            NotFound,
+            127,
+        ),
+        ("Create", "crun: executable file `x` not found in $PATH", NotFound, 127),
+        ("Create", f'{_START}exec: "/x": permission denied', FailedPrecondition, 126),
+        ("Create", f"{_START}exec /x: exec format error", FailedPrecondition, 126),
+        ("Exec", "cannot exec in a stopped state: unknown", FailedPrecondition, 125),
+        (
+            "Create",
+            f'{_START}error during container init: error mounting "/x" to rootfs at "/y": '
+            "stat /x: no such file or directory",
+            Unknown,
+            125,
+        ),
+        (
+            "Create",
+            'fork/exec: exec: "/x/runc": stat /x/runc: no such file or directory',
+            Unknown,
+            125,
+        ),
+        ("Create", f'{_START}chdir to cwd ("/x") failed: permission denied', Unknown, 125),
+        ("Kill", f'{_START}exec: "x": executable file not found in $PATH', Unknown, 125),
+    ],
+)
+def test_a_process_that_cannot_start(
+    operation: str, message: str, kind: type[ContainerdError], code: int
+) -> None:
+    error = of(f"Tasks.{operation}", 2, message)
+    assert type(error) is kind
+    assert error.message == message
+    assert bool(error.remedy) == (kind is not Unknown)
+    assert exit_code(error, "run") == exit_code(error, "exec") == code
 
 
 # ---- a full disk -------------------------------------------------------------------------------

@@ -200,12 +200,12 @@ def test_the_systems_authorities(files: Files, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("kind", "remedy"),
     [
-        ("of another authority", "TLS(ca=…)"),
-        ("of its own", "TLS(ca=…)"),
+        ("of another authority", "TLS(ca=...)"),
+        ("of its own", "TLS(ca=...)"),
         ("for another host", "server_name"),
         ("for another address", "server_name"),
         ("expired", "Renew"),
-        ("a client's", "TLS(ca=…)"),
+        ("a client's", "TLS(ca=...)"),
     ],
 )
 def test_a_certificate_that_is_not_to_be_trusted(files: Files, kind: str, remedy: str) -> None:
@@ -259,7 +259,7 @@ def test_alerts_about_the_client(files: Files, code: int, has_certificate: bool)
         error = listener.refused(settings(files, files.client if has_certificate else None))
         assert type(error) is Unauthenticated
         assert ("refused" if has_certificate else "requires") in error.message
-        assert has_certificate or "TLS(cert=…, key=…)" in error.remedy
+        assert has_certificate or "TLS(cert=..., key=...)" in error.remedy
 
 
 @pytest.mark.parametrize("code", [40, 70, 71, 80, 120])
@@ -370,7 +370,9 @@ def test_a_client_that_is_not_let_in_by_tls_1_3(files: Files, who: str, writes: 
             with pytest.raises(TLSFault, match="certificate") as caught:
                 receive(sock, 1)
             assert caught.value.status.code == metadata.UNAUTHENTICATED
-            assert ("refused" if who == "stranger" else "TLS(cert=…, key=…)") in str(caught.value)
+            assert ("refused" if who == "stranger" else "TLS(cert=..., key=...)") in str(
+                caught.value
+            )
         sock.close()
 
 

@@ -239,6 +239,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> None:
         Policy.load(path)
 
 
+def test_a_path_of_a_wrong_type_is_named() -> None:
+    for load in (Policy.load, PublicKey.from_file):
+        with pytest.raises(InvalidArgument, match="path cannot be 5"):
+            load(5)  # type: ignore[arg-type]
+
+
 # ---- keys ------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,118 @@
+"""Checks the types of the values that callers pass.
+
+An argument that many methods have takes the same values in all of them, so ``check_types`` finds
+what is valid by the name of the argument.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from .errors import InvalidArgument
+from .limits import refused
+
+#: Python's own file classes. Other classes may have ``read``, but leave ``readable`` false.
+_FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.BytesIO)
+
+
+def check_types(values: Mapping[str, object]) -> None:
+    """Check the arguments that this module knows. ``None`` means that an argument is not given.
+
+    Args:
+        values: The values of the arguments by name. Other arguments are not checked.
+
+    Raises:
+        InvalidArgument: A value has the wrong type.
+    """
+    for name, value in values.items():
+        if value is not None and name in _KINDS:
+            is_valid, wanted = _KINDS[name]
+            if not is_valid(value):
+                if name in _SECRET:
+                    raise InvalidArgument(
+                        f"{name} cannot be of the type {type(value).__name__}",
+                        remedy=f"Pass {wanted}",
+                    )
+                raise refused(name, value, wanted)
+
+
+def path(name: str, value: object) -> str:
+    """Return the path in an argument.
+
+    Raises:
+        InvalidArgument: The value is not a string or an ``os.PathLike`` of strings, or has a NUL.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text:
+        raise refused(name, value, "a path as a string or as pathlib.Path")
+    return text
+
+
+def is_binary(value: object, method: str) -> bool:
+    """Return whether ``value`` is an open binary file that has a method, such as ``"read"``."""
+    if isinstance(value, io.IOBase) and (value.closed or isinstance(value, io.TextIOBase)):
+        return False
+    if isinstance(value, _FILES):
+        return value.readable() if method == "read" else value.writable()
+    return callable(getattr(value, method, None))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _is_extensions(value: object) -> bool:
+    return isinstance(value, Mapping) and all(map(_has("type_url"), value.values()))
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | os.PathLike)
+
+
+def _is_labels(value: object) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_text, (*value.keys(), *value.values())))
+
+
+def _has(*names: str) -> Callable[[object], bool]:
+    """Return a function that says whether an object has one of the attributes."""
+    return lambda value: any(hasattr(value, name) for name in names)
+
+
+def _is_platform(value: object) -> bool:
+    return _is_text(value) or (isinstance(value, Collection) and all(map(_is_text, value)))
+
+
+def _is_credentials(value: object) -> bool:
+    return callable(value) or hasattr(value, "identity_token")
+
+
+_TEXTS = (
+    *("ref", "snapshotter", "runtime", "namespace", "address"),
+    *("sandboxer", "sandbox", "snapshot", "restart", "restart_log"),
+    *("host", "proxy", "server_name", "username", "password", "identity_token"),
+)
+#: Arguments whose values can contain a secret, so error messages do not show them.
+_SECRET = ("credentials", "proxy", "username", "password", "identity_token")
+#: For each argument: a function that says whether a value is valid, and what the argument accepts.
+_KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    **dict.fromkeys(_TEXTS, (_is_text, "a string")),
+    **dict.fromkeys(("progress", "wrap_handler", "stream", "edit"), (callable, "a function")),
+    "labels": (_is_labels, "a mapping of strings to strings, such as {'name': 'value'}"),
+    "platform": (_is_platform, "a platform such as 'linux/arm64', or a list of platforms"),
+    "resolver": (_has("resolve", "pusher"), "a resolver, such as images.RegistryResolver"),
+    "streams": (_has("stdio"), "streams, such as an object of runtime.io"),
+    "channel": (_has("unary"), "a Channel"),
+    **dict.fromkeys(("rootfs", "cert", "key"), (_is_path, "a path")),
+    **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
+    "realm_hosts": (_is_list, "a list of host names"),
+    "tls": (_has("skip_verify"), "a TlsFiles"),
+    "credentials": (_is_credentials, "Credentials, or a function that returns them for a host"),
+    "runtime_options": (_has("items", "type_url"), "a mapping of options, or an AnyValue"),
+    "extensions": (_is_extensions, "a mapping of names to objects of the class AnyValue"),
+}

@@ -1,0 +1,215 @@
+"""Wrong arguments: a typed error names the argument before anything is made."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from containerd_lite import TLS, Client, Layout, LogFile
+from containerd_lite.errors import ContainerdError, InvalidArgument, NotFound
+from containerd_lite.images.resolver import RegistryResolver
+from containerd_lite.registry.credentials import Credentials
+from containerd_lite.registry.hosts import TlsFiles
+from containerd_lite.registry.registry import Registry
+from containerd_lite.runtime.io import NullIO, Streams, closing_on_failure
+from containerd_lite.runtime.process import signal_number
+from containerd_lite.runtime.record import check_id
+from containerd_lite.runtime.run import Capturing
+
+pytestmark = pytest.mark.interpreter
+
+#: An image that no registry has: the port is closed, so a request would fail in another way.
+REF = "127.0.0.1:1/a:1"
+
+
+def closed() -> io.BytesIO:
+    file = io.BytesIO()
+    file.close()
+    return file
+
+
+#: Calls with a wrong argument, and how the message begins. A client has no daemon: a call that
+#: makes a request raises ``SocketNotFound``.
+CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
+    (lambda client, layout: Client(5), "address cannot be 5"),  # type: ignore[arg-type]
+    *(
+        (lambda client, layout, wrong=wrong: Client("/x", **wrong), next(reversed(wrong)))
+        for wrong in (
+            {"timeout": "5"},
+            {"timeout": 0},
+            {"connect_timeout": "5"},
+            {"namespace": 5},
+            {"snapshotter": 5},
+            {"platform": 5},
+            {"runtime": 5},
+            {"policy": 5},
+            {"channel": "x"},
+        )
+    ),
+    *(
+        (
+            lambda client, layout, wrong=wrong: client.run("x", ["true"], **wrong),
+            next(reversed(wrong)),
+        )
+        for wrong in (
+            {"input": "text"},
+            {"input": ["x"]},
+            {"input": io.StringIO("x")},
+            {"input": closed()},
+            {"timeout": "5"},
+            {"timeout": -1},
+            {"stdout": "x"},
+            {"stdout": closed()},
+            {"stderr": io.StringIO()},
+            {"stream": "x"},
+            {"max_output": "5"},
+            {"labels": ["a"]},
+            {"labels": {"a": 1}},
+            {"snapshotter": 5},
+            {"runtime": 5},
+            {"snapshot": 5},
+            {"sandbox": 5},
+            {"extensions": 5},
+            {"extensions": {"a": 5}},
+            {"runtime_options": 5},
+            {"rootfs": 5},
+            {"edit": 5},
+            {"pull": "x"},
+            {"streams": NullIO()},
+            {"restart": "always"},
+            {"detach": True, "restart": 5},
+            {"detach": True, "streams": "x"},
+        )
+    ),
+    (lambda client, layout: client.popen("x", stdin="text"), "stdin cannot be 'text'"),
+    (lambda client, layout: client.popen("x", streams="x"), "streams cannot be 'x'"),
+    (lambda client, layout: client.new_container("x", labels=["a"]), "labels cannot be"),
+    (lambda client, layout: client.new_sandbox("x", labels=["a"]), "labels cannot be"),
+    (lambda client, layout: client.new_sandbox("x", runtime=5), "runtime cannot be 5"),
+    (lambda client, layout: client.new_sandbox(5), "5 cannot be an id"),
+    (lambda client, layout: client.in_namespace(5), "namespace cannot be 5"),
+    (lambda client, layout: client.get_image(5), "name cannot be 5"),
+    *(
+        (lambda client, layout, wrong=wrong: layout.pull(REF, **wrong), next(reversed(wrong)))
+        for wrong in (
+            {"labels": ["a"]},
+            {"labels": {"a": 1}},
+            {"platform": 5},
+            {"platform": [5]},
+            {"resolver": "x"},
+            {"progress": "x"},
+            {"wrap_handler": "x"},
+            {"policy": 5},
+            {"snapshotter": 5},
+            {"via": "x"},
+            {"max_concurrent_downloads": "5"},
+        )
+    ),
+    (lambda client, layout: layout.pull(5), "ref cannot be 5"),
+    (lambda client, layout: layout.fetch(None), "the reference None is not a string"),
+    (lambda client, layout: layout.push(5), "ref cannot be 5"),
+    (lambda client, layout: layout.push(REF, 5), "image cannot be 5"),
+    (lambda client, layout: layout.push(REF, chunk_size="5"), "chunk_size cannot be '5'"),
+    (lambda client, layout: layout.push(REF, progress=5), "progress cannot be 5"),
+    (lambda client, layout: layout.copy(REF, 5), "target cannot be 5"),
+    (lambda client, layout: layout.copy(5, REF), "source cannot be 5"),
+    (lambda client, layout: layout.tag(5, "x"), "image cannot be 5"),
+    (lambda client, layout: layout.check(5), "image cannot be 5"),
+    (lambda client, layout: layout.verify(5), "image cannot be 5"),
+    (lambda client, layout: layout.repair(5), "image cannot be 5"),
+    *(
+        (lambda client, layout, wrong=wrong: layout.import_images(wrong), "source cannot be")
+        for wrong in (5, None, b"/x", "/a\0b", io.StringIO("x"), closed())
+    ),
+    (lambda client, layout: layout.import_images("/x", ref=5), "ref cannot be 5"),
+    (lambda client, layout: layout.import_images("/x", labels=["a"]), "labels cannot be"),
+    (lambda client, layout: layout.export_images("/x", 5), "image cannot be 5"),
+    *(
+        (lambda client, layout, wrong=wrong: Layout(wrong), "path cannot be")
+        for wrong in (5, None, b"/x", "/a\0b")
+    ),
+    (lambda client, layout: Layout("/x", platform=5), "platform cannot be 5"),  # type: ignore[arg-type]
+    (lambda client, layout: Layout("/x", policy=5), "policy=5 is not a policy"),  # type: ignore[arg-type]
+    *(
+        (lambda client, layout, wrong=wrong: TlsFiles(**wrong), next(reversed(wrong)))
+        for wrong in (
+            {"ca": "ca.pem"},
+            {"ca": Path("ca.pem")},
+            {"ca": ["ca.pem"]},
+            {"ca": (5,)},
+            {"client": "cert.pem"},
+            {"client": ("cert.pem", "key.pem")},
+        )
+    ),
+    *(
+        (lambda client, layout, wrong=wrong: TLS(**wrong), next(reversed(wrong)))
+        for wrong in ({"ca": 5}, {"cert": 5}, {"cert": "c", "key": 5}, {"server_name": 5})
+    ),
+    *(
+        (lambda client, layout, kind=kind, wrong=wrong: kind(**wrong), next(iter(wrong)))
+        for wrong in (
+            {"credentials": "me:s3cret"},
+            {"tls": "ca.pem"},
+            {"proxy": 5},
+            {"proxy_ca": "ca.pem"},
+            {"realm_hosts": "a.example"},
+            {"hosts_dirs": "/etc"},
+            {"max_rate": "5"},
+            {"progress": 5},
+        )
+        for kind in (RegistryResolver, partial(Registry, "127.0.0.1:1"))
+    ),
+    (lambda client, layout: Registry(5), "host cannot be 5"),  # type: ignore[arg-type]
+    (lambda client, layout: Registry("a", timeout="5"), "timeout cannot be '5'"),  # type: ignore[arg-type]
+    (lambda client, layout: Credentials(5, "x"), "username cannot be of the type int"),  # type: ignore[arg-type]
+    (lambda client, layout: Credentials("x", b"s3cret"), "password cannot be of the type bytes"),  # type: ignore[arg-type]
+    (lambda client, layout: LogFile(5), "path cannot be 5"),  # type: ignore[arg-type]
+    (lambda client, layout: closing_on_failure("x"), "streams cannot be 'x'"),  # type: ignore[arg-type]
+    (lambda client, layout: Streams("x"), "stdin cannot be 'x'"),  # type: ignore[arg-type]
+    (lambda client, layout: Capturing("x"), "input cannot be 'x'"),  # type: ignore[arg-type]
+    (lambda client, layout: signal_number(None), "unknown signal None"),  # type: ignore[arg-type]
+    (lambda client, layout: check_id(5), "5 cannot be an id"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("call", "said"), CALLS)
+def test_a_wrong_argument_is_named(
+    call: Callable[[Any, Any], object], said: str, tmp_path: Path
+) -> None:
+    with Client(f"{tmp_path}/none") as client, Layout(tmp_path / "layout") as layout:
+        with pytest.raises(InvalidArgument) as caught:
+            call(client, layout)
+        assert str(caught.value).startswith(said)
+        assert "s3cret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("missing", NotFound),
+        ("missing/below", NotFound),
+        ("file/below", InvalidArgument),
+        ("folder", InvalidArgument),
+    ],
+)
+def test_paths_of_archives(name: str, kind: type[ContainerdError], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    path, layout = tmp_path / name, Layout(tmp_path / "layout")
+    with pytest.raises(kind) as caught:
+        layout.import_images(path)
+    assert "/below" not in name or str(path) in str(caught.value)
+
+
+def test_run_says_what_to_use_without_detach(tmp_path: Path) -> None:
+    with Client(f"{tmp_path}/none") as client:
+        with pytest.raises(InvalidArgument, match=r"^streams= requires detach=True.*popen"):
+            client.run("x", streams=NullIO())  # type: ignore[call-overload]
+        with pytest.raises(InvalidArgument, match=r"^restart= requires detach=True"):
+            client.run("x", restart="always")
