@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .. import images
+from .. import images, limits
+from ..deadline import Deadline
 from ..debug import LoggedStep
 from ..errors import FailedPrecondition, InvalidArgument, NotFound
 from ..records import replace
@@ -137,6 +138,7 @@ class TaskVerbs(StoredContainer):
             DeadlineExceeded: The task has not ended within 30 seconds after ``SIGKILL``.
             InvalidArgument: ``signal`` is unknown, or ``timeout`` is negative.
         """
+        limits.seconds("timeout", timeout, may_be_zero=True)  # also if there is no task
         status = self._task_status()
         if status is None:
             return None
@@ -183,9 +185,9 @@ class TaskVerbs(StoredContainer):
             DeadlineExceeded: The process has not ended within ``timeout``, and continues to run.
             NotFound: The container has no task.
         """
-        task = self.task()
+        deadline, task = Deadline(timeout), self.task()
         try:
-            return task.wait(timeout)
+            return task.wait(deadline.remaining())
         finally:
             task.stop_waiting()
 

@@ -24,12 +24,13 @@ _PAUSE = 0.05
 
 def wait_any(containers: Iterable[_C], timeout: float | None) -> tuple[_C, Exit]:
     """Wait until one container has ended; see ``Client.wait_any``."""
+    deadline = Deadline(timeout)
     with _waiting_for(containers) as tasks:
         for container, task in tasks.items():
             if (ended := task.poll()) is not None:
                 return container, ended
         try:
-            return _first_to_end(tasks, Deadline(timeout))
+            return _first_to_end(tasks, deadline)
         except DeadlineExceeded:
             raise _too_late(f"none of {len(tasks)} containers has", timeout) from None
 

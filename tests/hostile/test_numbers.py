@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import containerd_lite
-from containerd_lite import Client, Layout, Reference, Registry, Running
+from containerd_lite import Client, DetachedContainer, Layout, Reference, Registry, Running
 from containerd_lite.child import run_child
 from containerd_lite.cli.program import _CommandParser
 from containerd_lite.deadline import Deadline
@@ -29,6 +29,7 @@ from containerd_lite.errors import ContainerdError, InvalidArgument, NotFound
 from containerd_lite.images.resolver import RegistryResolver
 from containerd_lite.oci import digest as digests
 from containerd_lite.oci.descriptor import Descriptor
+from containerd_lite.runtime.io import SameTargets
 from containerd_lite.runtime.io.sinks import Capture
 from containerd_lite.runtime.network import PortMapping
 from containerd_lite.runtime.popen import _Communication
@@ -36,6 +37,7 @@ from containerd_lite.runtime.sandbox import Sandbox
 from containerd_lite.runtime.spec import options as option_classes
 from containerd_lite.runtime.spec.specs import make_spec
 from containerd_lite.services._base import CallContext
+from containerd_lite.services.tasks import Stdio
 from tests.unit.services.scripted_daemon import Refused, serving
 
 pytestmark = [pytest.mark.dependencies, pytest.mark.backend]
@@ -61,14 +63,18 @@ ZERO = {
     "Task.stop.timeout", "Task.wait.timeout", "NullIO.wait.idle", "LogFile.wait.idle",
     "BinaryLogger.wait.idle", "Fifos.wait.idle", "Streams.wait.idle", "Terminal.wait.idle",
     "EventStream.timeout", "EventStream.receive.timeout",
-    "EventStream.wait_until_subscribed.timeout",
+    "EventStream.wait_until_subscribed.timeout", "Client.wait_all.timeout",
+    "Client.wait_any.timeout", "Container.restart.timeout", "Container.stop.timeout",
+    "Container.wait.timeout", "SameTargets.wait.idle",
 }  # fmt: skip
+ZERO |= {f"Detached{name}" for name in ZERO if name.startswith("Container.")}
 #: Not made by callers: a daemon's or a transfer's object makes them, and checks by ``Deadline``.
 MADE_INSIDE = {"EventStream", "Task.pid"}
 #: Descriptors and numbers of processes are no limits: the system says whether they exist.
 FILES = {"input_fd", "output_fd"}
 #: Streams that have nothing to wait for ignore the time.
-IGNORED = {"NullIO.wait.idle", "LogFile.wait.idle", "BinaryLogger.wait.idle", "Fifos.wait.idle"}
+IGNORED = {"NullIO.wait.idle", "LogFile.wait.idle", "BinaryLogger.wait.idle", "Fifos.wait.idle",
+           "SameTargets.wait.idle"}  # fmt: skip
 
 NONSENSE: list[Any] = [-1, -0.5, math.nan, -math.inf, "5", -(10**400), [], 1j]
 HUGE: list[Any] = [math.inf, 1e300, 10**400, 2**63, 2**31, 1e9 + 1, 1e9, 3e6]
@@ -170,6 +176,7 @@ class Stage:
         self.folder = folder / "layout"
         self.given = {**GIVEN, "import_images": folder / "archive.tar"}
         self.given["import_images"].write_bytes(b"")
+        self.given["containers"] = [self.client.load_container("c1")]
 
     def one(self, name: str) -> Any:
         """An object of this class."""
@@ -180,6 +187,8 @@ class Stage:
             "Layout": lambda: Layout(self.folder),
             "Registry": lambda: Registry("127.0.0.1:9", sleep=lambda seconds: None),
             "Container": lambda: container,
+            "DetachedContainer": lambda: DetachedContainer(container.backend, container.info),
+            "SameTargets": lambda: SameTargets(Stdio()),
             "Task": container.task,
             "Running": lambda: Running(container.task(), container),
             "Sandbox": lambda: self.client.load_sandbox("s1"),

@@ -181,6 +181,8 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
 def test_a_wrong_argument_is_named(
     call: Callable[[Any, Any], object], said: str, tmp_path: Path
 ) -> None:
+    if said.startswith("policy"):
+        pytest.importorskip("cryptography")  # else its absence is the error
     with Client(f"{tmp_path}/none") as client, Layout(tmp_path / "layout") as layout:
         with pytest.raises(InvalidArgument) as caught:
             call(client, layout)
