@@ -40,7 +40,7 @@ pytest.importorskip("yaml")
 pytestmark = [
     pytest.mark.registry,
     pytest.mark.slow,
-    pytest.mark.turns(8),
+    pytest.mark.turns(12),
     pytest.mark.skipif(not HAS_PKI, reason="certificates need cryptography>=45"),
 ]
 

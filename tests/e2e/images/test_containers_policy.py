@@ -38,7 +38,7 @@ from .containers import (
 )
 
 pytest.importorskip("yaml")
-pytestmark = [pytest.mark.registry, pytest.mark.slow, pytest.mark.turns(8)]
+pytestmark = [pytest.mark.registry, pytest.mark.slow, pytest.mark.turns(16)]
 
 #: The name that the signature of each image states.
 STATED = {

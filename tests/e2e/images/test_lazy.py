@@ -17,7 +17,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 from tests.harness.snapshotter import REF, REMOTE, Snapshotter
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.turns(2),
+]
 
 IMAGE = images.random_image([50_000, 60_000, 70_000], seed=80)
 LAYERS = [layer["digest"] for layer in IMAGE.layers]

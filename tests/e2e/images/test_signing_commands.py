@@ -18,7 +18,7 @@ from tests.harness.sigstore import Sigstore
 
 pytest.importorskip("nacl", reason="cosign's files need PyNaCl")
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.turns(3)]
 
 SECRET = "a secret that nothing may show"
 SLSA = "https://slsa.dev/provenance/v1"

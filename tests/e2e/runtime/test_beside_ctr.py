@@ -33,6 +33,7 @@ cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/hostname
 touch /x && echo can write
 cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.shares
 cat /proc/self/cgroup
+echo the end
 """
 CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "nothing": ((), {}),
@@ -64,7 +65,9 @@ def test_it_sees_what_ctr_s_sees(
 ) -> None:
     flags, options = CASES[name]
     args = ["sh", "-c", _REPORT]
-    theirs = daemon.run(image.name, *args, id="same", flags=flags, namespace=namespace)
+    theirs = b""
+    while not theirs.endswith(b"the end\n"):  # ctr sometimes ends before it has copied the output
+        theirs = daemon.run(image.name, *args, id="same", flags=flags, namespace=namespace)
     ours = client.run(image, args, id="same", **options)
     assert ours.exit_code == 0
     assert len(_lines(ours.stdout)) > 60

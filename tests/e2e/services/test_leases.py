@@ -123,6 +123,7 @@ def renewing() -> bool:
     return "containerd-lite-lease" in [thread.name for thread in threading.enumerate()]
 
 
+@pytest.mark.turns(2)
 def test_a_lease_is_renewed_while_its_block_runs(
     client: Client, daemon: Daemon, namespace: str
 ) -> None:

@@ -7,6 +7,7 @@ import ast
 import hashlib
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def text_of(node: ast.AST) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "(x)"
 
 
+@lru_cache
 def remedies() -> set[str]:
     found = set()
     for path in Path(containerd_lite.__file__).parent.rglob("*.py"):

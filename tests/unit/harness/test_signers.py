@@ -20,7 +20,7 @@ from tests.harness.signing import PEMS, Failed, Key
 from tests.harness.tls import openssl
 from tests.unit.harness.attached import attached, blob, push, referrer
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.turns(3)]
 
 SIGNED = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"

@@ -24,7 +24,7 @@ from tests.harness.signing import Failed
 from tests.harness.sigstore import Sigstore
 from tests.unit.harness.attached import attached, blob, push, referrer
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.turns(3)]
 
 SBOM: Json = {"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT"}
 ROOT = Path(__file__).parents[3]

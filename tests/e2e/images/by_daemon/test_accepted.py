@@ -17,7 +17,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.registry import Registry
 from tests.unit.images import archives
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.turns(2),
+]
 
 HERE, OTHER = images.machine_platform(), "linux/s390x"
 NAME = "localhost/x:1"

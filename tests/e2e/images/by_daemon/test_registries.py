@@ -44,7 +44,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.leaks import Watch
 from tests.harness.registry import Registry
 
-pytestmark = [pytest.mark.daemon, pytest.mark.registry, pytest.mark.generations]
+pytestmark = [
+    pytest.mark.daemon,
+    pytest.mark.registry,
+    pytest.mark.generations,
+    pytest.mark.turns(2),
+]
 
 
 def test_who_can(daemon: Daemon, stored: Registry, namespace: str) -> None:

@@ -90,6 +90,7 @@ def test_a_registry_that_stops_half_way(client: Client, everybody: Registry) -> 
         transfers.pull(f"{everybody.host}/library/large:1", platforms=ALL, credentials=nobody)
 
 
+@pytest.mark.turns(2)
 def test_a_daemon_that_stands_still(mover: Daemon) -> None:
     """One of its own; a lease would have to be deleted on it."""
 
