@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -156,9 +157,15 @@ def check(rules: tuple[Rule, ...], wanted: list[Any]) -> None:
 
 def keys_of(stated: Any, prefix: str) -> Iterator[PublicKey]:
     for path in [*filter(None, [stated.get(f"{prefix}Path")]), *stated.get(f"{prefix}Paths", ())]:
-        yield PublicKey.from_pem(Path(path).read_bytes())
+        yield first_key(Path(path).read_bytes())
     for text in [*filter(None, [stated.get(f"{prefix}Data")]), *stated.get(f"{prefix}Datas", ())]:
-        yield PublicKey.from_pem(base64.b64decode(text))
+        yield first_key(base64.b64decode(text))
+
+
+def first_key(pem: bytes) -> PublicKey:
+    """The first block of a file; a further one does not count, as in skopeo."""
+    found = re.search(rb"-----BEGIN .*?(?=-----BEGIN |\Z)", pem, re.S)
+    return PublicKey.from_pem(found[0] if found else pem)
 
 
 def test_changed_registries(tmp_path: Path, count: Count) -> None:
