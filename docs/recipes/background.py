@@ -15,6 +15,6 @@ with Client() as client:
         service.pause()
         print("paused:", service.status)
         service.resume()
-        service.restart()
-        service.stop(timeout=20)
+        service.restart(timeout=5)
+        service.stop(timeout=5)
         print("stopped with", service.exit_code)
