@@ -63,7 +63,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_path(value: object) -> bool:
+def is_path(value: object) -> bool:
+    """Return whether ``value`` has the type of a path."""
     return isinstance(value, str | os.PathLike)
 
 
@@ -108,9 +109,10 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "resolver": (_has("resolve", "pusher"), "a resolver, such as images.RegistryResolver"),
     "streams": (_has("stdio"), "streams, such as an object of runtime.io"),
     "channel": (_has("unary"), "a Channel"),
-    **dict.fromkeys(("rootfs", "cert", "key"), (_is_path, "a path")),
+    **dict.fromkeys(("rootfs", "cert", "key"), (is_path, "a path")),
     **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
     "realm_hosts": (_is_list, "a list of host names"),
+    "ports": (_is_list, "a list of ports, such as ['8080:80']"),
     "tls": (_has("skip_verify"), "a TlsFiles"),
     "credentials": (_is_credentials, "Credentials, or a function that returns them for a host"),
     "runtime_options": (_has("items", "type_url"), "a mapping of options, or an AnyValue"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import overload
 
 from .errors import InvalidArgument
+from .printable import quoted
 
 #: The longest time limit in seconds: 31 years. A longer time limit means no limit. The waits of
 #: Python accept at most ``threading.TIMEOUT_MAX``, which is 292 years.
@@ -104,9 +105,6 @@ def refused(name: str, value: object, wanted: str) -> InvalidArgument:
         value: The invalid value.
         wanted: What the argument accepts.
     """
-    try:
-        text = ascii(value)
-    except ValueError:  # Python refuses to write integers of more than 4,300 digits
-        text = "this value"
-    short = text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
-    return InvalidArgument(f"{name} cannot be {short}", remedy=f"Pass {wanted}")
+    return InvalidArgument(
+        f"{name} cannot be {quoted(value, _MAX_QUOTED)}", remedy=f"Pass {wanted}"
+    )

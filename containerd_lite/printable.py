@@ -1,9 +1,11 @@
-"""Makes texts that a daemon, a registry or an archive sent safe to print."""
+"""Makes texts of peers, and values of callers, safe to print."""
 
 from __future__ import annotations
 
 #: The maximum number of characters of an error's message.
 MAX_MESSAGE = 4 << 10
+#: The maximum number of characters of a value in an error message.
+_MAX_QUOTED = 80
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -24,6 +26,19 @@ def printable(text: str, limit: int | None = None) -> str:
         return text
     text = "".join(char if char.isprintable() else _visible(char) for char in text)
     return text if limit is None else _shortened(text, limit)
+
+
+def quoted(value: object, limit: int = _MAX_QUOTED) -> str:
+    """Return ``value`` as a printable literal for error messages. A long literal is cut off."""
+    if isinstance(value, str | bytes):
+        value = value[: limit + 1]  # the literal of each character has at least one
+    try:
+        text = ascii(value)
+    except RecursionError:
+        return "a deeply nested value"
+    except ValueError:  # Python refuses to write integers of more than 4,300 digits
+        return "this value"
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def _visible(char: str) -> str:

@@ -207,7 +207,7 @@ def _repr(self: Any) -> str:
     """Return the fields that differ from their defaults, in at most ``_MAX_REPR`` characters."""
     layout, kind = _layout(type(self)), type(self).__qualname__
     shown: list[str] = []
-    room = _MAX_REPR - len(kind)
+    room = _MAX_REPR - len(kind) - len(", ...")
     for name in layout.shown:
         value, spec = getattr(self, name), layout.fields[name]
         if (spec.default is not _MISSING and value == spec.default) or (

@@ -42,7 +42,7 @@ def for_command_line(remedy: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _option(argument: re.Match[str], options: dict[str, argparse.Action]) -> str:
-    """Return the option for an argument, or the argument itself if there is no option."""
+    """Return the option for an argument. If the command lacks the option, return the argument."""
     name, value = argument.groups()
     action = options.get(f"no_{name}" if value == "False" else name)
     if action is None or name in _OTHER_MEANING:

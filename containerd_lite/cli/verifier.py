@@ -22,9 +22,9 @@ from .. import debug, images
 from ..errors import ContainerdError, InvalidArgument
 from ..images import signatures
 from ..oci.descriptor import Descriptor
-from ..oci.document import Document, quoted
+from ..oci.document import Document
 from ..oci.reference import Reference
-from ..printable import printable
+from ..printable import printable, quoted
 from . import GC_THRESHOLD
 
 #: The policy if the environment variable ``CONTAINERD_LITE_POLICY`` is not set.

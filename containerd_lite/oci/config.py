@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import InvalidArgument
+from ..printable import quoted
 from ..records import field, record
 from . import digest as digests
-from .document import Document, quoted
+from .document import Document
 from .platform import Platform
 
 _FIELDS = (

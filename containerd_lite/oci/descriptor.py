@@ -6,11 +6,12 @@ import binascii
 
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
+from ..printable import quoted
 from ..records import field, record
 from ..unread import Unread
 from . import digest as digests
 from . import media_types
-from .document import Document, quoted
+from .document import Document
 from .platform import Platform
 
 #: The syntax of the two parts of a media type. Each part has at most 127 characters (RFC 6838,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import DigestMismatch, InvalidArgument, SizeMismatch
-from .document import quoted
+from ..printable import quoted
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn, TypeVar
 
 from ..errors import InvalidArgument
+from ..printable import quoted
 
 #: The maximum size of a manifest, config or signature in bytes, as in containers/image
 #: (CVE-2020-1702).
@@ -30,8 +31,6 @@ _MAX_DEPTH = 200
 #: All bytes except brackets, and a table for ``bytes.translate`` that makes all brackets square.
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARE = bytes.maketrans(b"{}", b"[]")
-#: The maximum number of characters of a value in an error message.
-_MAX_QUOTED = 80
 
 _Item = TypeVar("_Item")
 
@@ -69,17 +68,6 @@ def _parse_integer(digits: str) -> int:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def quoted(value: object) -> str:
-    """Return ``value`` as a printable literal for error messages. A long literal is cut off."""
-    if isinstance(value, str | bytes):
-        value = value[: _MAX_QUOTED + 1]  # the literal of each character has at least one
-    try:
-        text = ascii(value)
-    except RecursionError:
-        return "a deeply nested value"
-    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 
 
 class Document:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ..errors import DigestMismatch, InvalidArgument
+from ..printable import quoted
 from ..records import field, record, replace
 from ..unread import Unread, absent
 from . import digest as digests
 from .descriptor import Descriptor
-from .document import quoted
 
 #: Label of an image that was converted from schema 1. Its value is the digest of the original
 #: manifest.

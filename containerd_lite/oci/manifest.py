@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..errors import InvalidArgument
+from ..printable import quoted
 from ..records import field, record
 from . import media_types
 from .descriptor import Descriptor, check_media_type
-from .document import MAX_DOCUMENT, Document, quoted
+from .document import MAX_DOCUMENT, Document
 
 _FIELDS = (
     "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "fsLayers",

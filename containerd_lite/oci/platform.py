@@ -13,8 +13,9 @@ from typing import NoReturn
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
 from ..limits import refused
+from ..printable import quoted
 from ..records import record, replace
-from .document import Document, quoted
+from .document import Document
 
 _OPERATING_SYSTEMS = frozenset(
     ("aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux",

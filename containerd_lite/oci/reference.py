@@ -10,9 +10,9 @@ from typing import NoReturn
 
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
+from ..printable import quoted
 from ..records import record, replace
 from . import digest as digests
-from .document import quoted
 
 DEFAULT_HOST = "docker.io"
 DEFAULT_TAG = "latest"

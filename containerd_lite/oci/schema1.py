@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
+from ..printable import quoted
 from ..records import record
 from . import digest as digests
 from . import media_types
 from .config import History
-from .document import Document, quoted
+from .document import Document
 from .platform import Platform
 
 #: The maximum number of build steps in a manifest. Docker allows 127 layers, but a manifest can

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError, RegistryUnauthorized
-from ..oci.document import quoted
+from ..printable import quoted
 from .challenges import Challenge, parse_challenges
 from .credentials import Credentials, CredentialSource
 from .destinations import Url

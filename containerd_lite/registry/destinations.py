@@ -16,7 +16,7 @@ from ..deadline import Deadline
 from ..errors import InvalidArgument, RegistryError, RegistryUnavailable
 from ..lazy import lazy_pattern
 from ..locks import NEVER
-from ..oci.document import quoted
+from ..printable import quoted
 from ..records import record, replace
 from .addresses import AddressLevel, address_level, is_address, is_loopback_name, normal_host
 from .lookup import HostResolver, addresses, look_up

@@ -19,7 +19,8 @@ from ..debug import LoggedStep
 from ..errors import ContainerdError, InvalidArgument, RegistryUnauthorized
 from ..lazy import lazy_pattern
 from ..locks import holding
-from ..oci.document import Document, quoted
+from ..oci.document import Document
+from ..printable import quoted
 from ..records import field, record
 from ..system import file_version
 

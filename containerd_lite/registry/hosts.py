@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from ..arguments import is_path
 from ..errors import InvalidArgument
 from ..limits import refused
-from ..oci.document import quoted
 from ..oci.reference import DEFAULT_HOST, is_host
+from ..printable import quoted
 from ..records import field, record
 from .addresses import is_loopback
 from .destinations import Url
@@ -47,7 +47,7 @@ class TlsFiles:
     skip_verify: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.ca, tuple) or not all(map(_is_path, self.ca)):
+        if not isinstance(self.ca, tuple) or not all(map(is_path, self.ca)):
             raise refused("ca", self.ca, "a tuple of paths, such as (Path('ca.pem'),)")
         if not isinstance(self.client, tuple) or not all(map(_is_pair, self.client)):
             wanted = "a tuple of pairs of paths, such as ((Path('cert.pem'), Path('key.pem')),)"
@@ -63,15 +63,11 @@ class TlsFiles:
         )
 
 
-def _is_path(value: object) -> bool:
-    return isinstance(value, str | os.PathLike)
-
-
 def _is_pair(value: object) -> bool:
     if not isinstance(value, tuple) or len(value) != 2:
         return False
     certificate, key = value
-    return _is_path(certificate) and (key is None or _is_path(key))
+    return is_path(certificate) and (key is None or is_path(key))
 
 
 @record(frozen=True)

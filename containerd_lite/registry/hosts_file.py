@@ -20,7 +20,8 @@ from typing import NoReturn
 
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
-from ..oci.document import Document, quoted
+from ..oci.document import Document
+from ..printable import quoted
 from ..records import record, replace
 from ..system import open_regular
 from .destinations import Url

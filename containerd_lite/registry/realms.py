@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import InvalidArgument, RegistryError
-from ..oci.document import quoted
+from ..printable import quoted
 from .addresses import is_loopback, normal_host
 from .destinations import Url
 

@@ -15,8 +15,9 @@ from ..errors import (
 from ..oci import digest as digests
 from ..oci import manifest, media_types, schema1
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT, MAX_INTEGER, Document, quoted
+from ..oci.document import MAX_DOCUMENT, MAX_INTEGER, Document
 from ..oci.reference import Reference
+from ..printable import quoted
 from .http import Response
 
 #: Content types that servers send if they do not know a manifest's media type.

@@ -25,7 +25,8 @@ from ..errors import (
 from ..interrupt import check
 from ..lazy import lazy_pattern
 from ..locks import holding
-from ..oci.document import Document, quoted
+from ..oci.document import Document
+from ..printable import quoted
 from ..records import field, record
 from .credentials import Credentials
 from .destinations import Url

@@ -25,9 +25,10 @@ from ..errors import (
 from ..interrupt import delayed, shielded
 from ..lazy import lazy_pattern
 from ..oci import digest as digests
+from ..oci import media_types
 from ..oci.descriptor import Descriptor
-from ..oci.document import quoted
 from ..oci.reference import Reference
+from ..printable import quoted
 from ..progress import ProgressCallback, ProgressEvent
 from . import responses
 from .destinations import Url
@@ -45,7 +46,6 @@ from .session import (
 
 #: Largest number of bytes that are read from the content at a time.
 _PIECE = 1 << 20
-_OCTET_STREAM = "application/octet-stream"
 _RANGE = lazy_pattern(r"(?:bytes=)?0-([0-9]{1,19})")
 #: Seconds that the client may take to cancel a failed upload. The caller waits during this time.
 _DELETE_TIMEOUT = 1.5
@@ -290,7 +290,10 @@ class Upload:
         request = self._request(
             "PATCH",
             "",
-            headers={"Content-Type": _OCTET_STREAM, "Content-Range": f"{start}-{end - 1}"},
+            headers={
+                "Content-Type": media_types.OCTET_STREAM,
+                "Content-Range": f"{start}-{end - 1}",
+            },
             body=self._body(start, end),
             expect=(202, 201, 204, 416),
             url=self._url,
@@ -342,7 +345,7 @@ class Upload:
         if self._url is None:
             raise RegistryError("the upload has no URL")
         body = self._body(offset, size) if offset < size else b""
-        headers = {"Content-Type": _OCTET_STREAM}
+        headers = {"Content-Type": media_types.OCTET_STREAM}
         digest = self._descriptor.digest
         url = self._url.with_query({"digest": digest})
         expect = (201, 204, 416)

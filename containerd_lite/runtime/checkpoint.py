@@ -20,9 +20,10 @@ from ..images.gc_labels import numbered_labels
 from ..images.image import Image
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT, Document, quoted
+from ..oci.document import MAX_DOCUMENT, Document
 from ..oci.manifest import Index
 from ..oci.spec.privileges import beyond_default
+from ..printable import quoted
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord

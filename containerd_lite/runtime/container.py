@@ -224,7 +224,7 @@ class Container(TaskVerbs):
 
 
 class DetachedContainer(Container):
-    """A container whose first process ``run`` has started, and for whose end nobody waits.
+    """A container that ``run`` with ``detach=True`` has started.
 
     An object of this class is a context manager, which stops and deletes the container at the end
     of the ``with`` block. If the block raises an exception, the processes are killed at once.

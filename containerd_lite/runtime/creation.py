@@ -139,8 +139,6 @@ def _split_networks(options: ContainerOptions) -> tuple[ContainerOptions, dict[s
 
 
 def _ports(ports: Sequence[networks.PortMapping | str]) -> list[networks.PortMapping]:
-    if isinstance(ports, str):
-        raise InvalidArgument("ports is not a list", remedy='Pass a list, such as ["8080:80"]')
     return [networks.PortMapping.parse(each) if isinstance(each, str) else each for each in ports]
 
 

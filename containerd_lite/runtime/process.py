@@ -29,8 +29,7 @@ from ..errors import (
 )
 from ..lazy import lazy_pattern
 from ..locks import PerProcess, holding
-from ..oci.document import quoted
-from ..printable import printable
+from ..printable import printable, quoted
 from ..services.tasks import Exit, ProcessStatus, TaskService, Waiting
 from ..undo import Undo, end_block
 from .io.base import ProcessStreams

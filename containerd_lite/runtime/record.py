@@ -11,8 +11,8 @@ from ..arguments import check_types
 from ..debug import LoggedStep
 from ..errors import InvalidArgument, NotFound
 from ..lazy import lazy_pattern
-from ..oci.document import Document, quoted
-from ..printable import printable
+from ..oci.document import Document
+from ..printable import printable, quoted
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
 from ..services.containers import ContainerRecord

@@ -60,8 +60,9 @@ def create_sandbox(
     new_container: NewContainer,
 ) -> Sandbox:
     """Create a sandbox's record; see ``Client.new_sandbox``."""
-    check_types({"runtime": runtime, "labels": labels, "sandboxer": sandboxer})
-    check_types({"extensions": extensions})
+    check_types(
+        {"runtime": runtime, "labels": labels, "extensions": extensions, "sandboxer": sandboxer}
+    )
     record = SandboxRecord(
         id=check_id(id),
         runtime=runtime or backend.runtime,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..debug import LoggedStep
 from ..errors import InvalidArgument, NotFound
-from ..oci.document import quoted
+from ..printable import quoted
 from ..services.filters import Filter
 from ..services.tasks import Exit, ProcessInfo
 from . import watch

@@ -81,7 +81,7 @@ class ContainerVerbs(ABC):
 
         Raises:
             DeadlineExceeded: No task has ended within ``timeout``.
-            InvalidArgument: There is no container.
+            InvalidArgument: ``containers`` is empty.
             NotFound: A container has no task.
         """
         return package.wait_any(containers, timeout)
@@ -100,7 +100,7 @@ class ContainerVerbs(ABC):
 
         Raises:
             DeadlineExceeded: A task has not ended within ``timeout``.
-            InvalidArgument: There is no container.
+            InvalidArgument: ``containers`` is empty.
             NotFound: A container has no task.
         """
         return package.wait_all(containers, timeout)

@@ -88,7 +88,7 @@ def _first_to_end(tasks: dict[_C, Task], deadline: Deadline) -> tuple[_C, Exit]:
         try:
             return result_when_done(ended)
         finally:
-            # The wait of a thread that has not begun cannot be cancelled, so this tries again.
+            # A thread may only begin to wait after the loop has cancelled the waits. So it repeats.
             while not all(each.done() for each in waits):
                 for task in tasks.values():
                     task.cancel_wait()

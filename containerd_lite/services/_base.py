@@ -22,7 +22,7 @@ from ..errors import (
     Unavailable,
     Unimplemented,
 )
-from ..oci.document import quoted
+from ..printable import quoted
 from ..records import record, replace
 from ..schema.pool import CONTAINERD, DynamicMessage, Method, decode, encode
 from ..transport.channel import Channel

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from ..errors import ContainerdError, NotFound, Unimplemented, is_away
-from ..oci.document import quoted
+from ..printable import quoted
 from ..undo import Undo
 from ._types import Mount
 from .mount_options import needs_daemon, read_only

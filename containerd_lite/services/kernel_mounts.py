@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import FailedPrecondition, InvalidArgument, Unimplemented
-from ..oci.document import quoted
+from ..printable import quoted
 from ..system import of_system
 from ..undo import Undo
 from ._types import Mount

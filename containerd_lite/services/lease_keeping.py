@@ -23,7 +23,7 @@ from ..errors import (
     is_away,
 )
 from ..oci import digest as digests
-from ..oci.document import quoted
+from ..printable import quoted
 from . import lifetimes
 from .leases import LeaseService, Resource
 

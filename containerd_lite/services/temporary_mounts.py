@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import FailedPrecondition, InvalidArgument, Unimplemented
-from ..oci.document import quoted
+from ..printable import quoted
 from ._types import Mount
 from .activations import activated, remaining_mounts
 from .kernel_mounts import is_mount_point, mounted

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from ..errors import InvalidArgument, NotFound, ResourceExhausted
 from ..oci import media_types
-from ..oci.document import MAX_DOCUMENT, Document, quoted
+from ..oci.document import MAX_DOCUMENT, Document
+from ..printable import quoted
 from .folder import UntrustedFolder
 
 INDEX = "index.json"

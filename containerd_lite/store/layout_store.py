@@ -19,7 +19,8 @@ from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.content import ContentInfo, IngestStatus
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT, Document, quoted
+from ..oci.document import MAX_DOCUMENT, Document
+from ..printable import quoted
 from ..undo import Undo
 from . import layout_index, verified_files
 from .blob_writes import put_blob

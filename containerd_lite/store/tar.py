@@ -17,7 +17,7 @@ from itertools import count
 from typing import Literal, NoReturn, Protocol
 
 from ..errors import DataLoss, InvalidArgument
-from ..oci.document import quoted
+from ..printable import quoted
 from ..records import field, record
 
 #: The size of a tar block in bytes.

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from ..arguments import check_types
+from ..arguments import check_types, is_path
 from ..deadline import Deadline
 from ..errors import ContainerdError, InvalidArgument, ProtocolError
 from ..limits import refused
@@ -65,7 +65,7 @@ class TLS:
 
     def __post_init__(self) -> None:
         check_types({"cert": self.cert, "key": self.key, "server_name": self.server_name})
-        if self.ca is not None and not isinstance(self.ca, str | os.PathLike):
+        if self.ca is not None and not is_path(self.ca):
             raise refused("ca", self.ca, "a path")
         if self.key is not None and self.cert is None:
             raise InvalidArgument(

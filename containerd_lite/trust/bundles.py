@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import InvalidArgument
-from ..oci.document import Document, quoted
+from ..oci.document import Document
+from ..printable import quoted
 from ..records import record
 from .checkpoints import MAX_CHECKPOINT
 from .dsse import Envelope

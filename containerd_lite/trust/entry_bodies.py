@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..errors import InvalidArgument
-from ..oci.document import Document, quoted
+from ..oci.document import Document
+from ..printable import quoted
 from ..records import record
 from .bundles import HASHES, MAX_BUNDLE, MAX_CERTIFICATE, MAX_SIGNATURE, LogEntry
 from .encoding import from_base64, from_hex, from_pem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ..arguments import is_path
 from ..errors import InvalidArgument, NotFound, PermissionDenied
 from ..limits import refused
 from ..system import open_regular
@@ -22,7 +23,7 @@ def read_file(path: str | os.PathLike[str], what: str, limit: int) -> bytes:
         PermissionDenied: The user may not read the file.
         InvalidArgument: The path is not a regular file, or the file is too large.
     """
-    if not isinstance(path, str | os.PathLike):
+    if not is_path(path):
         raise refused("path", path, f"the path of {what}")
     try:
         with open_regular(path) as file:

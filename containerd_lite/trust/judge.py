@@ -217,13 +217,14 @@ class _Case:
 
     def _check_demands(self, checked: CheckedEvidence, signer: _Signer) -> None:
         """Raise SignatureError if a verified claim is not by the signer, or lacks a proof."""
-        is_key = isinstance(signer, PublicKey)
         if not isinstance(signer, PublicKey):
             if checked.identity is None:
                 raise SignatureError("it has no certificate")
             if mismatch := signer.mismatch(checked.identity):
                 raise SignatureError(mismatch)
-        needs_log = not is_key if self.rule.log is None else self.rule.log
+        needs_log = self.rule.log
+        if needs_log is None:
+            needs_log = not isinstance(signer, PublicKey)
         if needs_log and not checked.log_indexes:
             raise SignatureError("it has no entry in a transparency log")
         if self.rule.timestamp and not checked.timestamps:

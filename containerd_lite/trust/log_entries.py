@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument, SignatureError
-from ..oci.document import quoted
+from ..printable import quoted
 from .bundles import LogEntry
 from .checked import CheckedEntry
 from .checkpoints import LogCheckpoint

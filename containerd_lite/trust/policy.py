@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import InvalidArgument, SignatureError
 from ..lazy import lazy_pattern
-from ..oci.document import quoted
 from ..oci.reference import Reference
+from ..printable import quoted
 from .policy_file import read_rules
 from .rules import Rule, is_repository
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InvalidArgument
-from ..oci.document import Document, quoted
+from ..oci.document import Document
+from ..printable import quoted
 from .files import read_file
 from .rules import Identity, RequiredAttestation, Rule, TextOrPattern
 

@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 
 from ..errors import InvalidArgument
 from ..lazy import lazy_pattern
-from ..oci.document import MAX_INTEGER, Document, quoted
+from ..oci.document import MAX_INTEGER, Document
+from ..printable import quoted
 from .encoding import from_base64
 
 _NUMBER = lazy_pattern(r"0|[1-9][0-9]{0,18}")

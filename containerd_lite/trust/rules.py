@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from .. import limits
 from ..errors import InvalidArgument
-from ..oci.document import quoted
 from ..oci.reference import Reference
+from ..printable import quoted
 from ..records import field, record
 from .keys import load_key
 

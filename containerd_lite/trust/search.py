@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from ..errors import DataLoss, InvalidArgument, NotFound
 from ..oci import media_types
 from ..oci.descriptor import Descriptor
-from ..oci.document import MAX_DOCUMENT, quoted
+from ..oci.document import MAX_DOCUMENT
 from ..oci.manifest import Index, Manifest, parse
 from ..oci.reference import MAX_TAG
+from ..printable import quoted
 from ..records import record
 from .verdict import Rejection
 
@@ -36,6 +37,8 @@ _MAX_TOTAL = 256 << 20
 #: The maximum number of manifests and layers that are read for all platforms of an image, and for
 #: all images of an archive. Verifying as many signatures takes some seconds.
 MAX_READS = 20_000
+
+_Suffix = TypeVar("_Suffix", bound=str)
 
 #: The maximum number of indexes in an image whose platforms are looked at.
 _MAX_INDEXES = 64
@@ -119,7 +122,7 @@ def signature_tag(digest: str, suffix: str) -> str:
     return f"{digest.replace(':', '-', 1)}.{suffix}"
 
 
-def signature_tags(digest: str, suffixes: Sequence[str]) -> Mapping[str, str]:
+def signature_tags(digest: str, suffixes: Sequence[_Suffix]) -> Mapping[_Suffix, str]:
     """Return cosign's tags for ``digest``, by their suffixes. Tags that are too long are left out.
 
     For SHA-512, all tags are too long.

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from ..errors import InvalidArgument
 from ..oci import digest as digests
-from ..oci.document import Document, quoted
+from ..oci.document import Document
+from ..printable import quoted
 from ..records import record
 
 PAYLOAD_TYPE = "cosign container image signature"

@@ -14,7 +14,8 @@ from typing import TypeAlias
 
 from ..errors import InvalidArgument, SignatureError
 from ..lazy import lazy_pattern
-from ..oci.document import Document, quoted
+from ..oci.document import Document
+from ..printable import quoted
 from ..records import record
 from .bundles import MAX_CERTIFICATE, MAX_CERTIFICATES
 from .checkpoints import HINT_SIZE

@@ -23,6 +23,12 @@ from containerd_lite.runtime.run import Capturing
 
 pytestmark = pytest.mark.interpreter
 
+#: A value that Python cannot write, because it is nested too deeply.
+NESTED: list[Any] = []
+for _ in range(100_000):
+    NESTED = [NESTED]
+#: An integer that Python refuses to write.
+HUGE = 10**5000
 #: An image that no registry has: the port is closed, so a request would fail in another way.
 REF = "127.0.0.1:1/a:1"
 
@@ -70,6 +76,8 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"max_output": "5"},
             {"labels": ["a"]},
             {"labels": {"a": 1}},
+            {"labels": NESTED},
+            {"labels": HUGE},
             {"snapshotter": 5},
             {"runtime": 5},
             {"snapshot": 5},
@@ -82,6 +90,8 @@ CALLS: list[tuple[Callable[[Any, Any], object], str]] = [
             {"pull": "x"},
             {"streams": NullIO()},
             {"restart": "always"},
+            {"ports": "8080:80"},
+            {"ports": 5},
             {"detach": True, "restart": 5},
             {"detach": True, "streams": "x"},
         )

@@ -16,9 +16,10 @@ from ...oci import digest as digests
 from ...oci import media_types
 from ...oci.config import ImageConfig
 from ...oci.descriptor import Descriptor
-from ...oci.document import MAX_DOCUMENT, Document, quoted
+from ...oci.document import MAX_DOCUMENT, Document
 from ...oci.manifest import Manifest
 from ...oci.reference import Reference
+from ...printable import quoted
 from ...records import record, replace
 from ...store.layers import MAGIC, PlainStream, detect
 from ...store.layout_names import IMAGE_NAME

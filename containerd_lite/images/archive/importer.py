@@ -19,10 +19,11 @@ from ...oci import digest as digests
 from ...oci import media_types
 from ...oci.config import ImageConfig
 from ...oci.descriptor import Descriptor
-from ...oci.document import MAX_DOCUMENT, Document, quoted
+from ...oci.document import MAX_DOCUMENT, Document
 from ...oci.image_record import ImageRecord, check_name
 from ...oci.manifest import Index, Manifest
 from ...oci.reference import MAX_REFERENCE, Reference
+from ...printable import quoted
 from ...records import replace
 from ...store.documents import read_document
 from ...store.layers import PlainStream

@@ -28,7 +28,8 @@ from ...errors import (
 )
 from ...limits import refused
 from ...oci import digest as digests
-from ...oci.document import MAX_DOCUMENT, quoted
+from ...oci.document import MAX_DOCUMENT
+from ...printable import quoted
 from ...progress import Stage
 from ...records import record
 from ...store.folder import UntrustedFolder, explained

@@ -25,9 +25,8 @@ from ...errors import (
     Unknown,
 )
 from ...lazy import lazy_pattern
-from ...oci.document import quoted
 from ...oci.reference import Reference
-from ...printable import printable
+from ...printable import printable, quoted
 from ...registry.addresses import is_loopback
 from ...registry.credentials import CredentialSource
 from ...registry.hosts import Host, own_host

@@ -20,7 +20,7 @@ from ...errors import (
 )
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
-from ...oci.document import quoted
+from ...printable import quoted
 from ...records import field, record
 from ...store.layers import PlainStream, decompressed
 from ...store.protocol import ContentStore

@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 from ...errors import AlreadyExists, DataLoss, InvalidArgument, Unimplemented
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
-from ...oci.document import quoted
+from ...printable import quoted
 from ...records import replace
 from ...services._types import Mount
 from ...store.protocol import ContentStore, Writer

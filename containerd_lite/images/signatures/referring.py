@@ -126,10 +126,8 @@ class _Search:
             )
 
     def _tags(self, subject: Descriptor) -> Iterator[ReferringManifest]:
-        tags = signature_tags(subject.digest, _TAGS)
-        for kind in _TAGS:
-            tag = tags.get(kind, "")
-            descriptor = self._repository.find(tag) if tag else None
+        for kind, tag in signature_tags(subject.digest, _TAGS).items():
+            descriptor = self._repository.find(tag)
             if descriptor is None:
                 continue
             self._take(1, 0)

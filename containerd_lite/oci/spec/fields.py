@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from ...errors import InvalidArgument
 from ...lazy import lazy_pattern
-from ..document import quoted
+from ...printable import quoted
 
 Spec = dict[str, object]
 

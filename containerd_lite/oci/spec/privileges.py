@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ..document import quoted
+from ...printable import quoted
 from .default import CAPABILITIES, DEVICES, MASKED_PATHS, NAMESPACES, READONLY_PATHS
 from .fields import iterable, mapping, texts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...errors import InvalidArgument
-from ..document import quoted
+from ...printable import quoted
 from .fields import (
     Spec,
     entries,

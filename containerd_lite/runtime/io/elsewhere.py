@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from ...arguments import path as path_of
 from ...errors import InvalidArgument, Unimplemented
-from ...oci.document import quoted
+from ...printable import quoted
 from ...records import replace
 from ...services.tasks import NULL_DEVICE, NULL_STDIO, Stdio
 from .base import StreamedProcess

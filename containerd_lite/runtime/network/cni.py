@@ -16,7 +16,8 @@ from typing import TypeVar
 
 from ...errors import InvalidArgument, NotFound, Unknown
 from ...lazy import lazy_pattern
-from ...oci.document import Document, quoted
+from ...oci.document import Document
+from ...printable import quoted
 from ...records import field, record
 from ...system import is_regular, open_file
 

@@ -11,7 +11,8 @@ from typing import Literal, cast, get_args
 
 from ...errors import InvalidArgument
 from ...lazy import lazy_pattern
-from ...oci.document import Document, quoted
+from ...oci.document import Document
+from ...printable import quoted
 from ...records import field, record, replace
 from .cni import MAX_DOCUMENT, Json, NetworkConfig, load_config
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import InvalidArgument, PermissionDenied
-from ...oci.document import quoted
 from ...oci.spec.fields import Spec, refuse, text
 from ...oci.spec.linux_capabilities import of_mask
+from ...printable import quoted
 from ...system import is_regular, open_file
 
 _DEVICE_TYPES = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}

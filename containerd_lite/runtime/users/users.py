@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from ...errors import InvalidArgument, NotFound, ResourceExhausted
 from ...lazy import lazy_pattern
-from ...oci.document import quoted
+from ...printable import quoted
 from ...records import record
 
 #: The largest id. Linux has ids of 32 bits, but runc reads them as signed 32-bit numbers.

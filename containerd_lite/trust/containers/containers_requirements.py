@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 
 from ...errors import InvalidArgument, SignatureError
-from ...oci.document import Document, quoted
+from ...oci.document import Document
 from ...oci.reference import Reference, is_host
+from ...printable import quoted
 from ...records import record, replace
 from .. import pki
 from ..encoding import to_base64

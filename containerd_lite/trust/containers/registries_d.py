@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import InvalidArgument
-from ...oci.document import quoted
 from ...oci.reference import Reference
+from ...printable import quoted
 from ...records import record
 from ..extras import needing
 from ..files import read_file

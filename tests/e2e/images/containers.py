@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from tests.harness import Unavailable, images, signatures, skopeo
 from tests.harness.images import Json, encode
 from tests.harness.keypairs import KeyPair
 from tests.harness.registry import Registry
-from tests.harness.transparency import RekorLog, hashedrekord_1
+from tests.harness.transparency import RekorLog, cosign_entry, hashedrekord_1
 
 KEY, OTHER = KeyPair.generate(), KeyPair.generate()
 ONE = images.scratch({"one": b"1"})
@@ -73,17 +72,7 @@ def push(registry: Registry, repository: str, *layers: tuple[Json, bytes]) -> st
 
 def promised(by: RekorLog, *about: Any) -> dict[str, str]:
     """The annotation of a signature with a log's promise; ``about`` is what the entry is about."""
-    entry = by.add(hashedrekord_1(*about))
-    found = {
-        "SignedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"],
-        "Payload": {
-            "body": entry["canonicalizedBody"],
-            "integratedTime": int(entry["integratedTime"]),
-            "logIndex": int(entry["logIndex"]),
-            "logID": by.id.hex(),
-        },
-    }
-    return {"dev.sigstore.cosign/bundle": json.dumps(found)}
+    return {"dev.sigstore.cosign/bundle": cosign_entry(by.add(hashedrekord_1(*about)))}
 
 
 @dataclass

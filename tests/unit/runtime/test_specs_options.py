@@ -115,6 +115,11 @@ def test_what_cannot_be(options: dict[str, Any], says: str) -> None:
     assert caught.value.remedy
 
 
+def test_a_number_that_python_refuses_to_write() -> None:
+    with pytest.raises(InvalidArgument, match="memory"):
+        spec(memory=10**5000)
+
+
 def test_sizes_as_texts() -> None:
     options = {"memory": "64m", "memory_swap": "1.5G", "memory_reservation": "1000"}
     resources = spec(**options, hugepage_limits={"2MB": "1gb"})["linux"]["resources"]

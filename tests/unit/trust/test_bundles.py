@@ -9,7 +9,14 @@ import pytest
 
 from containerd_lite.errors import InvalidArgument
 from containerd_lite.trust.bundles import Bundle, Material, material_of_annotations
-from tests.harness.transparency import RekorLog, SigningKey, Verifier, b64, hashedrekord_1
+from tests.harness.transparency import (
+    RekorLog,
+    SigningKey,
+    Verifier,
+    b64,
+    cosign_entry,
+    hashedrekord_1,
+)
 
 PEM = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
 ENVELOPE: Any = {
@@ -338,19 +345,13 @@ def test_sizes_are_bounded() -> None:
 
 
 def cosign_annotations(**changes: str | None) -> dict[str, str]:
-    log = RekorLog(1)
-    logged = log.add(hashedrekord_1(b"message", b"signature", Verifier.of_key(SigningKey())))
-    payload = {
-        "body": logged["canonicalizedBody"],
-        "integratedTime": int(logged["integratedTime"]),
-        "logIndex": int(logged["logIndex"]),
-        "logID": log.id.hex(),
-    }
-    promise = logged["inclusionPromise"]["signedEntryTimestamp"]
+    logged = RekorLog(1).add(
+        hashedrekord_1(b"message", b"signature", Verifier.of_key(SigningKey()))
+    )
     found = {
         "certificate": PEM,
         "chain": PEM * 2,
-        "bundle": json.dumps({"SignedEntryTimestamp": promise, "Payload": payload}),
+        "bundle": cosign_entry(logged),
         "rfc3161timestamp": json.dumps({"SignedRFC3161Timestamp": b64(b"stamp")}),
         **changes,
     }

@@ -20,6 +20,7 @@ from tests.harness.transparency import (
     SigningKey,
     Verifier,
     b64,
+    cosign_entry,
     dsse_1,
     dsse_2,
     hashedrekord_1,
@@ -149,18 +150,8 @@ def test_timestamps_of_signatures_by_a_key() -> None:
 
 def cosign_annotations(payload: bytes, signature: bytes, key: SigningKey) -> dict[str, str]:
     """cosign's annotation with the entry of a signature."""
-    log = WORLD.rekor_1
-    entry = log.add(hashedrekord_1(payload, signature, Verifier.of_key(key)))
-    document = {
-        "SignedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"],
-        "Payload": {
-            "body": entry["canonicalizedBody"],
-            "integratedTime": int(entry["integratedTime"]),
-            "logIndex": int(entry["logIndex"]),
-            "logID": log.id.hex(),
-        },
-    }
-    return {"dev.sigstore.cosign/bundle": json.dumps(document)}
+    entry = WORLD.rekor_1.add(hashedrekord_1(payload, signature, Verifier.of_key(key)))
+    return {"dev.sigstore.cosign/bundle": cosign_entry(entry)}
 
 
 @pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa"])

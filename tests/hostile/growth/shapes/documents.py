@@ -12,8 +12,9 @@ from containerd_lite.images.pull.cri_labels import append_info
 from containerd_lite.oci import config, digest, manifest, platform, reference, schema1
 from containerd_lite.oci import media_types as types
 from containerd_lite.oci.descriptor import Descriptor, check_media_type
-from containerd_lite.oci.document import _MAX_MARKS, MAX_DOCUMENT, Document, quoted
+from containerd_lite.oci.document import _MAX_MARKS, MAX_DOCUMENT, Document
 from containerd_lite.oci.image_record import recorded
+from containerd_lite.printable import quoted
 from containerd_lite.store.layout_index import entries, parse_index
 from tests.hostile.growth.measuring import Shape, repeating
 
