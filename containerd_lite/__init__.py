@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .images.via import Via as Via
     from .layout import Layout as Layout
     from .oci.reference import Reference as Reference
+    from .operation import CancelToken as CancelToken
     from .preload import Family as Family
     from .preload import load as load
     from .progress import ProgressEvent as ProgressEvent
@@ -101,6 +102,7 @@ __all__ = [
     "Aborted",
     "AlreadyExists",
     "BinaryLogger",
+    "CancelToken",
     "Cancelled",
     "Channel",
     "Client",
@@ -182,6 +184,7 @@ __getattr__, __dir__ = lazy_names(
         "images.via": ["Via"],
         "layout": ["Layout"],
         "oci.reference": ["Reference"],
+        "operation": ["CancelToken"],
         "preload": ["Family", "load"],
         "progress": ["ProgressEvent", "Stage"],
         "records": ["to_dict"],

@@ -109,6 +109,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "resolver": (_has("resolve", "pusher"), "a resolver, such as images.RegistryResolver"),
     "streams": (_has("stdio"), "streams, such as an object of runtime.io"),
     "channel": (_has("unary"), "a Channel"),
+    "cancel": (_has("is_cancelled"), "a CancelToken"),
     **dict.fromkeys(("rootfs", "cert", "key"), (is_path, "a path")),
     **dict.fromkeys(("hosts_dirs", "proxy_ca"), (_is_list, "a list of paths")),
     "realm_hosts": (_is_list, "a list of host names"),

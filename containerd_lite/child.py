@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from .deadline import Deadline
 from .errors import DeadlineExceeded, ResourceExhausted, Unknown
+from .interrupt import check
 
 #: Maximum number of bytes to read from a pipe at once.
 _CHUNK = 64 << 10
-#: Maximum number of seconds of a single wait. ``epoll`` accepts at most 24 days.
-_LONGEST_WAIT = 3600.0
+#: Seconds between two checks whether the caller's operation was interrupted.
+_CHECK_INTERVAL = 0.1
 
 
 class Ended(NamedTuple):
@@ -60,6 +61,7 @@ def run_child(
             process.
 
     Raises:
+        Cancelled: The caller's operation was interrupted. The program was killed.
         Unknown: The program cannot be started.
         DeadlineExceeded: The program did not end before the deadline.
         ResourceExhausted: The program wrote more than ``max_output`` bytes to standard output.
@@ -82,10 +84,21 @@ def run_child(
             stdout, stderr = _communicate(
                 child, what, input, deadline, max_output=max_output, kept_stderr=kept_stderr
             )
-            code = child.wait(deadline.remaining())
+            code = _wait(child, deadline)
     except TimeoutExpired:
         raise DeadlineExceeded(f"{what} did not end in time") from None
     return Ended(code, stdout, stderr)
+
+
+def _wait(child: Popen[bytes], deadline: Deadline) -> int:
+    """Wait for the end of a program that has closed its outputs, and return its exit code."""
+    while True:
+        try:
+            return child.wait(deadline.sooner(_CHECK_INTERVAL).remaining())
+        except TimeoutExpired:
+            check()
+            if deadline.expired:
+                raise
 
 
 @contextmanager
@@ -118,7 +131,8 @@ def _communicate(
         for pipe in filter(None, (child.stdout, child.stderr)):
             selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(deadline.sooner(_LONGEST_WAIT).remaining())
+            ready = selector.select(deadline.sooner(_CHECK_INTERVAL).remaining())
+            check()
             if deadline.expired:
                 raise TimeoutExpired(child.args, 0)
             for key, _ in ready:

@@ -11,6 +11,7 @@ from .errors import InvalidArgument
 from .images.base import new_host_cache
 from .images.verbs import ImageVerbs
 from .locks import PerProcess
+from .operation import Operations
 from .records import record
 from .runtime.verbs import ContainerVerbs
 from .services._base import CallContext
@@ -109,6 +110,7 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         )
         self._owns_channel, self._is_view = channel is None, False
         self._host_caches = PerProcess(new_host_cache)
+        self._operations = PerProcess(Operations)
         if channel is None:
             name = address or os.environ.get("CONTAINERD_ADDRESS") or DEFAULT
             channel = Channel(name, connect_timeout=connect_timeout, tls=tls)
@@ -138,12 +140,23 @@ class Client(Services, ImageVerbs, ContainerVerbs):
         )
         view._options = self._options
         view._host_caches, view._is_view = self._host_caches, True
+        view._operations = self._operations
         return view
 
     def close(self) -> None:
-        """End all calls, and close all connections. This method can be called several times."""
+        """Cancel running calls, wait for their clean-up, and close all connections.
+
+        Pulls, runs and other calls that are in progress raise ``Cancelled`` and clean up. This
+        method waits for them, for 11 seconds at most. If one of these calls itself closes the
+        client, for instance in its ``progress`` function, then the connections are closed at the
+        end of that call. This method can be called several times.
+        """
+        if not self._is_view:
+            self._operations.get().close(self._close_connections, for_ever=self._owns_channel)
+
+    def _close_connections(self) -> None:
         host_cache = self._host_caches.made()
-        if host_cache is not None and not self._is_view:
+        if host_cache is not None:
             host_cache.close()
         if self._owns_channel:
             self._channel.close()
@@ -180,7 +193,9 @@ class Client(Services, ImageVerbs, ContainerVerbs):
 
     @property
     def _runtime(self) -> RuntimeBackend:
-        return runtime.RuntimeBackend(self, lambda: self._images, self._options.runtime)
+        return runtime.RuntimeBackend(
+            self, lambda: self._images, self._operations, self._options.runtime
+        )
 
 
 def _rebuild(address: str, namespace: str, options: _Options) -> Client:

@@ -14,6 +14,7 @@ from .images.image_backend import ImageBackend, Replacer
 from .images.verbs import ImageVerbs
 from .locks import PerProcess
 from .oci.platform import Platform, parse, parse_or_default
+from .operation import Operations
 from .store.layout_names import LayoutNames
 from .store.layout_store import LayoutStore
 
@@ -99,6 +100,7 @@ class Layout(ImageVerbs):
         debug.read_environment()
         self.content_store = LayoutStore(path)
         self._host_caches = PerProcess(new_host_cache)
+        self._operations = PerProcess(Operations)
         self._platform = parse_or_default(platform)
         self._policies = () if policy is None else (images.load_policy(policy),)
 
@@ -108,7 +110,13 @@ class Layout(ImageVerbs):
         return self.content_store.path
 
     def close(self) -> None:
-        """Close the idle connections to registries. The layout can still be used."""
+        """Cancel running calls, wait for their clean-up, and close the connections to registries.
+
+        The layout can still be used.
+        """
+        self._operations.get().close(self._close_connections, for_ever=False)
+
+    def _close_connections(self) -> None:
         host_cache = self._host_caches.made()
         if host_cache is not None:
             host_cache.close()

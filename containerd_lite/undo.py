@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from .errors import ContainerdError
+from .errors import Cancelled, ContainerdError
+from .interrupt import shielded
 
 
 class Undo:
@@ -13,7 +14,8 @@ class Undo:
 
     The clean-up functions are called in reverse order, and the block's exception propagates. If a
     clean-up function raises a ``ContainerdError``, this error is ignored, because it would hide the
-    block's exception. If the block succeeds, no clean-up function is called.
+    block's exception. If the block succeeds, no clean-up function is called. An interrupt of the
+    operation (``interrupt``) does not stop the clean-up functions.
     """
 
     __slots__ = ("_functions",)
@@ -33,8 +35,9 @@ class Undo:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if exception[0] is not None:
-            self._call_all()
+        if exception[0] is not None and self._functions:
+            with shielded():
+                self._call_all()
 
     def _call_all(self) -> None:
         if not self._functions:
@@ -60,12 +63,13 @@ def end_block(
             ``close_quietly`` cleans up as far as possible, and never raises an exception.
     """
     if kind is not None:
-        close_quietly()
+        with shielded():
+            close_quietly()
         return
     try:
         close()
-    except ContainerdError:
-        raise
-    except BaseException:
-        close_quietly()
+    except BaseException as error:
+        if isinstance(error, Cancelled) or not isinstance(error, ContainerdError):
+            with shielded():
+                close_quietly()
         raise

@@ -15,6 +15,8 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import ParamSpec, TypeVar
 
+from .interrupt import check
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 #: Maximum number of seconds of a single wait in ``result_when_done``.
@@ -63,7 +65,7 @@ class Workers(ThreadPoolExecutor):
 
 
 def result_when_done(task: Future[_T]) -> _T:
-    """Return ``task.result()``. Signals are handled while this function waits.
+    """Return ``task.result()``. Signals and interrupts are handled while this function waits.
 
     Python runs a signal handler in the main thread, between two bytecode instructions. If a signal
     arrives immediately before a wait, or in another thread, the handler runs only after the wait.
@@ -72,4 +74,6 @@ def result_when_done(task: Future[_T]) -> _T:
     while not task.done():
         with suppress(TimeoutError):
             task.exception(_LONGEST_WAIT)
+        if not task.done():
+            check()
     return task.result()

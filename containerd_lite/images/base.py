@@ -6,8 +6,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from .. import images, registry
+from ..operation import operation
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ..locks import PerProcess
+    from ..operation import CancelToken, Operations
     from .image_backend import ImageBackend
 
 
@@ -18,6 +23,15 @@ def new_host_cache() -> registry.HostCache:
 
 class Verbs(ABC):
     """Base of all verbs; ``Client`` and ``Layout`` supply the backend that the verbs work on."""
+
+    #: The running operations of this process.
+    _operations: PerProcess[Operations]
+
+    def _operation(
+        self, what: str, timeout: float | None, cancel: CancelToken | None
+    ) -> AbstractContextManager[None]:
+        """Return a context manager that runs its block as one operation; see ``operation``."""
+        return operation(what, timeout, cancel, self._operations.get())
 
     @property
     @abstractmethod

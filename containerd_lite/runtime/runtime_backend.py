@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import images
+from ..operation import operation
 from . import io
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from ..images.image import Image
     from ..images.image_backend import ImageBackend
     from ..images.pull.needed import WhenToPull
     from ..images.signatures.policies import PolicyLike
+    from ..locks import PerProcess
+    from ..operation import CancelToken, Operations
     from ..services.access import Services
     from ..services.containers import ContainerService
     from ..services.introspection import IntrospectionService
@@ -34,6 +38,7 @@ class RuntimeBackend:
     Args:
         services: The client's services.
         new_images: A function that returns the backend of the image methods.
+        operations: The client's running operations.
         runtime: The name of the client's default runtime. Default: the default of the namespace.
     """
 
@@ -41,11 +46,19 @@ class RuntimeBackend:
         self,
         services: Services,
         new_images: Callable[[], ImageBackend],
+        operations: PerProcess[Operations],
         runtime: str | None = None,
     ) -> None:
         self._services = services
         self._runtime = runtime
         self._new_images = new_images
+        self._operations = operations
+
+    def operation(
+        self, what: str, timeout: float | None = None, cancel: CancelToken | None = None
+    ) -> AbstractContextManager[None]:
+        """Return a context manager that runs its block as one operation; see ``operation``."""
+        return operation(what, timeout, cancel, self._operations.get())
 
     @property
     def images(self) -> ImageBackend:

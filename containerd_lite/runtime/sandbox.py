@@ -21,6 +21,7 @@ from .. import limits
 from ..arguments import check_types
 from ..deadline import Deadline, backoff
 from ..errors import AlreadyExists, ContainerdError, InvalidArgument, NotFound, Unknown
+from ..interrupt import shielded
 from ..printable import printable
 from ..records import replace
 from ..services._types import AnyValue, runtime_spec
@@ -167,7 +168,7 @@ class Sandbox:
                 raise
             return None
         except BaseException:
-            with suppress(ContainerdError):
+            with shielded(), suppress(ContainerdError):
                 controller.shutdown(self.id, sandboxer=name)
             raise
 

@@ -17,12 +17,15 @@ from .. import limits
 from ..deadline import Deadline, backoff
 from ..errors import (
     AlreadyExists,
+    Cancelled,
     ContainerdError,
     InvalidArgument,
     NotFound,
     is_away,
 )
+from ..interrupt import shielded
 from ..oci import digest as digests
+from ..operation import note_left
 from ..printable import quoted
 from . import lifetimes
 from .leases import LeaseService, Resource
@@ -86,12 +89,26 @@ def keeping(leases: LeaseService, expires: float, resume: str = "") -> Iterator[
         _delete(leases, id)
     except BaseException as error:
         if not resume:
-            with suppress(ContainerdError):
-                if is_active:
-                    _delete(leases.with_options(timeout=_CLEANUP_TIMEOUT), id, sync=True)
-                elif not isinstance(error, ContainerdError):
-                    _delete_if_created(leases.with_options(timeout=_INTERRUPTED_TIMEOUT), id)
+            with shielded():
+                _clean_up(leases, id, expires, error, is_active=is_active)
         raise
+
+
+def _clean_up(
+    leases: LeaseService, id: str, expires: float, error: BaseException, *, is_active: bool
+) -> None:
+    """Delete the lease of a block that failed with ``error``, and what only the lease keeps."""
+    try:
+        if is_active:
+            _delete(leases.with_options(timeout=_CLEANUP_TIMEOUT), id, sync=True)
+        elif isinstance(error, Cancelled) or not isinstance(error, ContainerdError):
+            _delete_if_created(leases.with_options(timeout=_INTERRUPTED_TIMEOUT), id)
+    except ContainerdError:
+        until = datetime.now(timezone.utc) + timedelta(seconds=expires)
+        note_left(
+            f"the daemon did not answer the clean-up, so the lease {id} may keep what was written "
+            f"until {until:%Y-%m-%d %H:%M} UTC"
+        )
 
 
 @contextmanager

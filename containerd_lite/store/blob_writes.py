@@ -15,6 +15,7 @@ from ..errors import (
     SizeMismatch,
     is_away,
 )
+from ..interrupt import shielded
 from ..oci import digest as digests
 from ..oci.descriptor import Descriptor
 from .protocol import ContentStore, Writer, ingest_ref, when_unlocked
@@ -135,7 +136,7 @@ def _abort(store: ContentStore, descriptor: Descriptor) -> None:
 
     Errors of this deletion are ignored, because they would hide the original error.
     """
-    with suppress(ContainerdError):
+    with shielded(), suppress(ContainerdError):
         store.abort(ingest_ref(descriptor))
 
 

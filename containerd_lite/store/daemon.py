@@ -20,6 +20,7 @@ from ..errors import (
     SizeMismatch,
     Unknown,
 )
+from ..interrupt import shielded
 from ..oci import digest as digests
 from ..oci import media_types
 from ..oci.content import ContentInfo, IngestStatus
@@ -415,7 +416,7 @@ class DaemonWriter:
         if error is None:
             self.close()
         elif isinstance(error, Exception):
-            with suppress(ContainerdError):
+            with shielded(), suppress(ContainerdError):
                 self._end(_FAILURE_TIMEOUT)
         else:
             self._has_ended = True

@@ -22,6 +22,7 @@ from .. import limits
 from ..deadline import Deadline, backoff
 from ..debug import LoggedStep
 from ..errors import Cancelled, ContainerdError, InvalidArgument, Unavailable
+from ..interrupt import check_call
 from ..printable import printable
 from ..undo import Undo
 from ..version import USER_AGENT
@@ -44,6 +45,8 @@ _LOGGER = logging.getLogger(__package__)
 _MAX_SPARE = 4
 #: The first pause and the longest pause between attempts, in seconds.
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 10.0
+#: Seconds after which a thread that pauses checks whether its operation was interrupted.
+_CHECK_INTERVAL = 0.1
 _CLOSED = Status(codes.CANCELLED, "the client was closed", origin="local")
 _INTERRUPTED = Status(codes.CANCELLED, "the caller was interrupted", origin="local")
 _ABANDONED = Status(codes.CANCELLED, "the stream was dropped without being closed", origin="local")
@@ -243,6 +246,7 @@ class Channel:
         pauses = backoff(_FIRST_WAIT, _LONGEST_WAIT) if wait_for_ready else None
         status = _ALWAYS_CLOSED
         try:
+            check_call()
             for _ in range(_MAX_SPARE + 2):  # the peer can have closed all spare connections
                 if pauses is None:
                     link = self._link_for_call(deadline, dedicated)
@@ -277,7 +281,9 @@ class Channel:
                 self._pause(next(pauses), deadline)
 
     def _pause(self, seconds: float, deadline: Deadline) -> None:
-        self._closed.wait(deadline.sooner(seconds).remaining())
+        end = deadline.sooner(seconds)
+        while not self._closed.wait(end.sooner(_CHECK_INTERVAL).remaining()) and not end.expired:
+            check_call()
 
     def _link_for_call(self, deadline: Deadline, dedicated: bool) -> Link:
         """Return a connection for a call: the shared connection, a spare one, or a new one."""

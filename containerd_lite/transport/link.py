@@ -6,6 +6,7 @@ The ``Multiplexer`` shares the connection among threads, and the ``wire.Connecti
 from __future__ import annotations
 
 from ..deadline import Deadline
+from ..interrupt import CALL_GRACE, call_limit
 from ..wire import metadata
 from ..wire.call import DONE, Call, views_of
 from ..wire.framing import Message
@@ -85,7 +86,7 @@ class Link(Multiplexer):
         The response stays in ``call.reader.messages``. Like ``start``, this method returns ``None``
         if the call cannot start on this connection, and raises the same exceptions.
         """
-        waiter = Waiter(None, _has_several_messages)
+        waiter = Waiter(None, _has_several_messages, grace=CALL_GRACE)
         try:
             call = self._start_call(
                 waiter, path, request, deadline=deadline, message=message, encoding=encoding
@@ -97,7 +98,8 @@ class Link(Multiplexer):
         if call is None:
             return None
         if call.state != DONE:
-            self.cancel(call, _SEVERAL_RESPONSES if _has_several_messages(call) else _EXPIRED)
+            too_late = _INTERRUPTED if waiter.is_interrupted else _EXPIRED
+            self.cancel(call, _SEVERAL_RESPONSES if _has_several_messages(call) else too_late)
         # Count the responses only now, after the call has ended. Before the call ends, another
         # thread can still receive a response.
         responses = len(call.reader.messages)
@@ -139,7 +141,9 @@ class Link(Multiplexer):
         deadline: Deadline,
         is_compressed: bool = False,
     ) -> bool:
-        """Send one message. Return whether the kernel got the whole message before the deadline.
+        """Send one message. Return whether the kernel got the whole message.
+
+        It did not if the deadline has passed, or if an interrupt has ended the wait.
 
         Args:
             call: The call.
@@ -165,9 +169,9 @@ class Link(Multiplexer):
     def receive(self, call: Call, deadline: Deadline) -> tuple[bool, Message | None]:
         """Wait for the next message.
 
-        The wait ends when a message arrives, when the call ends, or at the deadline. The first
-        returned value is false if the wait ended at the deadline. The second returned value is the
-        message, or ``None`` if no message has arrived.
+        The wait ends when a message arrives, when the call ends, at the deadline, or by an
+        interrupt. The first returned value is false in the last two cases. The second returned
+        value is the message, or ``None`` if no message has arrived.
         """
         waiter = Waiter(call, _has_message, takes_message=True)
         return self._drive(waiter, None, deadline), waiter.message
@@ -183,8 +187,10 @@ class Link(Multiplexer):
         self._drive(Waiter(), lambda: self._wire.cancel(call, status), NOW)
 
     def expire(self, call: Call) -> None:
-        """End a call with ``DEADLINE_EXCEEDED``, because the call's deadline has passed."""
-        self.cancel(call, _EXPIRED)
+        """End a call whose deadline has passed, or whose caller was interrupted."""
+        interrupt, patience = call_limit()
+        is_interrupted = interrupt is not None and interrupt.patience(patience) == 0
+        self.cancel(call, _INTERRUPTED if is_interrupted else _EXPIRED)
 
     def close(self, status: Status) -> None:
         """End the connection and all its calls with ``status``."""

@@ -29,6 +29,7 @@ from typing import Any
 
 from ..deadline import Deadline
 from ..errors import ContainerdError, FailedPrecondition, Unavailable
+from ..interrupt import call_limit
 from ..wire import metadata
 from ..wire.call import DONE, Buffer, Call
 from ..wire.connection import Connection
@@ -55,11 +56,14 @@ class Waiter:
         "buffers",
         "call",
         "event",
+        "interrupt",
+        "is_interrupted",
         "is_ready",
         "is_sending",
         "is_transferring",
         "message",
         "must_leave",
+        "patience",
         "takes_message",
     )
 
@@ -69,8 +73,13 @@ class Waiter:
         is_ready: Callable[[Call], bool] | None = None,
         is_sending: bool = False,
         takes_message: bool = False,
+        grace: float = 0.0,
     ) -> None:
         self.call = call
+        #: The interrupt that ends the wait, and the seconds that the thread still waits after it.
+        self.interrupt, self.patience = (None, 0.0) if is_ready is None else call_limit(grace)
+        #: Whether the interrupt has ended the wait.
+        self.is_interrupted = False
         #: A function that returns whether the thread can stop waiting for the call. The wait also
         #: stops when the call ends. ``None`` means that the thread does not wait.
         self.is_ready = is_ready
@@ -89,6 +98,14 @@ class Waiter:
         self.buffers: list[Buffer] = []
         #: A lock that a follower tries to acquire. The release of this lock wakes the follower.
         self.event: threading.Lock | None = None
+
+    def shortened(self, seconds: float) -> float:
+        """Return how long the thread may wait, if ``seconds`` is the limit without an interrupt."""
+        left = None if self.interrupt is None else self.interrupt.patience(self.patience)
+        if left is None:
+            return seconds
+        self.is_interrupted = left == 0
+        return min(seconds, left)
 
 
 class Multiplexer:
@@ -158,12 +175,29 @@ class Multiplexer:
     def _drive(self, waiter: Waiter, action: Callable[[], None] | None, deadline: Deadline) -> bool:
         """Perform an action, send the outgoing bytes, and wait.
 
-        Return false if the wait ended at the deadline. The caller must not hold the lock. If the
-        action raises a ``ContainerdError``, the action has changed nothing, so the connection stays
-        usable.
+        Return false if the wait ended at the deadline, or by the waiter's interrupt. The caller
+        must not hold the lock. If the action raises a ``ContainerdError``, the action has changed
+        nothing, so the connection stays usable.
         """
         if self._pid != os.getpid():
             self.check_process()
+        if waiter.interrupt is None:
+            return self._take_steps(waiter, action, deadline)
+
+        def wake() -> None:
+            with self._lock:
+                self._wake_waiter(waiter)
+
+        waiter.interrupt.add(wake)
+        try:
+            return self._take_steps(waiter, action, deadline)
+        finally:
+            waiter.interrupt.drop(wake)
+
+    def _take_steps(
+        self, waiter: Waiter, action: Callable[[], None] | None, deadline: Deadline
+    ) -> bool:
+        """Perform an action, send and wait, as ``_drive`` does."""
         step = _ACT
         argument: Any = None
         result: Any = None
@@ -237,7 +271,7 @@ class Multiplexer:
                 self._is_urgent = False
                 return _WRITE, None
             self._request_room()
-        seconds = 0.0 if is_over else _seconds(deadline)
+        seconds = 0.0 if is_over else waiter.shortened(_seconds(deadline))
         if not seconds:
             self._leave(waiter)
             return _LEAVE, is_over

@@ -16,6 +16,7 @@ from ..errors import (
     ResourceExhausted,
     Unknown,
 )
+from ..interrupt import check_call
 from ..wire import metadata
 from ..wire.call import Call
 from ..wire.framing import Message, opened
@@ -123,6 +124,7 @@ class Stream:
             The message, or ``None`` if the call has ended successfully.
 
         Raises:
+            Cancelled: The caller's operation was interrupted. The call stays usable.
             DeadlineExceeded: The timeout or the deadline of the call has passed.
             ContainerdError: The call has failed. The exception's class depends on the gRPC status.
         """
@@ -135,6 +137,7 @@ class Stream:
             return self._open_message(message)
         self._check_in_time(in_time or not self._deadline.expired)
         if not in_time:
+            check_call()
             message_text = "no message arrived in time"
             raise DeadlineExceeded(message_text, operation=operation(self._call.path))
         self._release_link()

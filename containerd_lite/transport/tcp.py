@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from ipaddress import IPv6Address
 from typing import Any, Literal, cast
 
 from ..deadline import Deadline
-from ..errors import InvalidArgument
+from ..errors import ContainerdError, InvalidArgument
+from ..interrupt import call_limit, check_call
 from ..lazy import lazy_pattern
 from ..records import record
 from ..undo import Undo
@@ -61,7 +63,7 @@ class TcpAddress(Address):
 
     def _open(self, deadline: Deadline) -> socket.socket:
         sock = self._connect(deadline)
-        with Undo(sock.close):
+        with Undo(sock.close), _shut_down_by_interrupt(sock):
             if self.tls:
                 secured = secure(sock, self.tls, self._name.rstrip("."), deadline)
                 return cast(socket.socket, secured)  # a TLSSocket has the methods of ``Socket``
@@ -103,12 +105,36 @@ def _connect_to(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         remaining = deadline.sooner(_LONGEST_WAIT).remaining() or 0
         sock.settimeout(remaining / (remaining_entries + 1))
-        sock.connect(socket_address)
+        with _shut_down_by_interrupt(sock):
+            sock.connect(socket_address)
         if sock.getsockname() == sock.getpeername():
             # The socket has connected to itself: no process listens on the port, and the kernel
             # has chosen the same port for the client's end.
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     return sock
+
+
+@contextmanager
+def _shut_down_by_interrupt(sock: socket.socket) -> Iterator[None]:
+    """Shut the socket down if an interrupt of this thread's operation arrives during the block."""
+    interrupt, _ = call_limit()
+    if interrupt is None:
+        yield
+        return
+
+    def shut_down() -> None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    interrupt.add(shut_down)
+    try:
+        check_call()
+        yield
+    except (OSError, ContainerdError):
+        check_call()
+        raise
+    finally:
+        interrupt.drop(shut_down)
 
 
 def read_tcp(text: str, tls: TLS | Literal[False] | None) -> TcpAddress:

@@ -8,6 +8,7 @@ import time
 
 from ..deadline import Deadline, backoff
 from ..errors import InvalidArgument
+from ..interrupt import check_call
 from ..records import record
 from ..undo import Undo
 from . import failures
@@ -55,6 +56,7 @@ class UnixAddress(Address):
                     if deadline.expired:
                         raise
                 time.sleep(deadline.sooner(pause).remaining() or 0)
+                check_call()
         return sock
 
     _explain = staticmethod(failures.of_unix)

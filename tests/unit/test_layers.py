@@ -33,6 +33,7 @@ EVERYBODY = {
     "lazy",
     "limits",
     "locks",
+    "operation",
     "printable",
     "progress",
     "records",

@@ -26,6 +26,7 @@ from ...errors import (
     NotFound,
     SizeMismatch,
 )
+from ...interrupt import shielded
 from ...limits import refused
 from ...oci import digest as digests
 from ...oci.document import MAX_DOCUMENT
@@ -161,7 +162,7 @@ class Intake:
                 writer.commit()
             stage = "downloaded"
         except BaseException as error:
-            with suppress(ContainerdError):
+            with shielded(), suppress(ContainerdError):
                 self._store.abort(ref)
             if not isinstance(error, AlreadyExists):
                 raise

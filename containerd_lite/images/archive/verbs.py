@@ -11,6 +11,7 @@ from .. import archive
 from ..base import Verbs
 
 if TYPE_CHECKING:
+    from ...operation import CancelToken
     from ...progress import ProgressCallback
     from ..image import Image, ImageLike
     from ..signatures.policies import PolicyLike
@@ -35,6 +36,8 @@ class ArchiveVerbs(Verbs):
         max_concurrent: int = 3,
         policy: PolicyLike | None = None,
         via: Via = "client",
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[Image]:
         """Import the images of an archive into the store, and name them.
 
@@ -73,11 +76,15 @@ class ArchiveVerbs(Verbs):
             via: Whether this process or the daemon does the work, as for ``pull``. If the daemon
                 does the work, it receives the whole archive. An image without a full name then gets
                 a name that begins with ``import-`` and the date.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             The images that the import has named.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             InvalidArgument: The archive or an argument is not valid, or the archive has no image
                 with a name.
             NotFound: Content is missing. The message lists the digests of the missing content.
@@ -105,7 +112,8 @@ class ArchiveVerbs(Verbs):
             max_concurrent=limits.parallel("max_concurrent", max_concurrent),
             policy=policy,
         )
-        return archive.import_archive(self._images, request, via)
+        with self._operation("import", timeout, cancel):
+            return archive.import_archive(self._images, request, via)
 
     def export_images(
         self,
@@ -117,6 +125,8 @@ class ArchiveVerbs(Verbs):
         without: Iterable[ImageLike] = (),
         progress: ProgressCallback | None = None,
         via: Via = "client",
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> None:
         """Write images to an archive, which is an OCI image layout that Docker can load, too.
 
@@ -140,8 +150,12 @@ class ArchiveVerbs(Verbs):
             progress: A function that is called with each ``ProgressEvent``.
             via: Whether this process or the daemon does the work, as for ``pull``. Archives that
                 the daemon writes can differ although the images are the same.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: No image has this name, or content is missing. The message lists the digests
                 of the missing content.
             NoMatchingPlatform: An image lacks a wanted platform.
@@ -163,4 +177,5 @@ class ArchiveVerbs(Verbs):
             without=(without,) if isinstance(without, str) else tuple(without),
             progress=progress,
         )
-        archive.export_archive(self._images, request, via)
+        with self._operation("export", timeout, cancel):
+            archive.export_archive(self._images, request, via)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from ...deadline import Deadline
 from ...errors import Aborted, Cancelled, ContainerdError, DeadlineExceeded, RegistryUnavailable
+from ...interrupt import shielded
 from ...progress import ProgressEvent, Stage
 from ...services._base import MessageStream
 from ...services._types import AnyValue
@@ -447,9 +448,10 @@ class Run:
     ) -> None:
         try:
             if error is not None:
-                self.stop(error)
-                self.join()
-                self._wait_for_end()
+                with shielded():
+                    self.stop(error)
+                    self.join()
+                    self._wait_for_end()
             self._finish()
             self.join()
         finally:

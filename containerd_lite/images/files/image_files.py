@@ -18,6 +18,7 @@ from ...errors import (
     NotFound,
     ResourceExhausted,
 )
+from ...interrupt import shielded
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...printable import quoted
@@ -118,7 +119,7 @@ def read_snapshot_files(
             if is_last:
                 raise
         finally:
-            with suppress(NotFound):
+            with shielded(), suppress(NotFound):
                 if store.info(layer.digest).labels.get(_OWNER) == owner:
                     store.delete(layer.digest)
     raise AssertionError("unreachable")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
 from ...errors import ContainerdError, NotFound, Unimplemented
+from ...interrupt import shielded
 from ...oci import media_types
 from ...oci.descriptor import Descriptor
 from ...records import replace
@@ -114,7 +115,7 @@ class SnapshotLayers:
             with self._mountable(mounts) as shown:
                 yield shown
         finally:
-            with suppress(ContainerdError):
+            with shielded(), suppress(ContainerdError):
                 self.snapshots.remove(view)
 
     @contextmanager

@@ -10,6 +10,7 @@ from .. import pull
 from ..base import Verbs
 
 if TYPE_CHECKING:
+    from ...operation import CancelToken
     from ...progress import ProgressCallback
     from ..image import Image
     from ..resolver import Resolver
@@ -41,6 +42,8 @@ class PullVerbs(Verbs):
         resume: bool = False,
         policy: PolicyLike | None = None,
         via: Via = "client",
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Image:
         """Fetch an image, unpack it, and give it its name.
 
@@ -83,6 +86,9 @@ class PullVerbs(Verbs):
                 pulls (containerd 1.7 or later). ``"auto"``: the Transfer service pulls if it
                 supports all arguments; otherwise this process pulls. ``docs/transfer.md`` lists
                 these arguments, and what else differs.
+            timeout: Seconds that the whole call may take, above 0. The clean-up of a call that is
+                cancelled or too late may take up to 10 seconds more. Default: no limit.
+            cancel: A token whose ``cancel`` ends the call. Default: none.
 
         Returns:
             The image. Its ``is_lazy`` says whether the pull has skipped layers that the snapshotter
@@ -90,6 +96,8 @@ class PullVerbs(Verbs):
             has pulled the image.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: The registry has no such image, or lacks some of its content.
             RegistryUnauthorized: The registry refuses access.
             RegistryUnavailable: The registry does not respond, or fails again and again.
@@ -120,7 +128,8 @@ class PullVerbs(Verbs):
             resume=resume,
             policy=policy,
         )
-        return pull.pull_image(self._images, request, via)
+        with self._operation(f"pull of {ref}", timeout, cancel):
+            return pull.pull_image(self._images, request, via)
 
     def fetch(
         self,
@@ -137,6 +146,8 @@ class PullVerbs(Verbs):
         max_concurrent_downloads: int | None = None,
         resume: bool = False,
         policy: PolicyLike | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Image:
         """Fetch an image without unpacking it.
 
@@ -160,4 +171,6 @@ class PullVerbs(Verbs):
             ),
             resume=resume,
             policy=policy,
+            timeout=timeout,
+            cancel=cancel,
         )

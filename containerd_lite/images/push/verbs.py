@@ -11,6 +11,7 @@ from ..base import Verbs
 
 if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
+    from ...operation import CancelToken
     from ...progress import ProgressCallback
     from ...trust.signers import Signer
     from ..image import Image, ImageLike
@@ -36,6 +37,8 @@ class PushVerbs(Verbs):
         chunk_size: int | None = None,
         sign: Signer | SignRequest | None = None,
         via: Via = "client",
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Descriptor:
         """Push an image to a registry.
 
@@ -70,11 +73,15 @@ class PushVerbs(Verbs):
                 signature cannot be pushed, ``ref`` stays as it is.
             via: As for ``pull``. The daemon cannot push a descriptor, and always pushes all
                 platforms.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             The descriptor that ``ref`` refers to now.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: The image does not exist, or the store lacks content. The message lists the
                 digests of the missing content.
             RegistryUnauthorized: The registry refuses access.
@@ -97,7 +104,8 @@ class PushVerbs(Verbs):
             chunk_size=limits.count("chunk_size", chunk_size),
             sign=None if sign is None else signatures.sign_request(sign),
         )
-        return push.push_image(self._images, request, via)
+        with self._operation(f"push to {ref}", timeout, cancel):
+            return push.push_image(self._images, request, via)
 
     def copy(
         self,
@@ -111,6 +119,8 @@ class PushVerbs(Verbs):
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
         policy: PolicyLike | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Descriptor:
         """Copy an image from registry to registry.
 
@@ -129,11 +139,15 @@ class PushVerbs(Verbs):
             max_concurrent: How many blobs to copy at a time. Default: as for ``push``.
             chunk_size: As for ``push``.
             policy: As for ``pull``. Nothing is copied unless the source meets the policies.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             The descriptor that ``target`` refers to now.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: The source registry lacks the image or some of its content.
             RegistryUnauthorized: A registry refuses access.
             RegistryUnavailable: A registry does not respond, or fails again and again.
@@ -154,7 +168,8 @@ class PushVerbs(Verbs):
             chunk_size=limits.count("chunk_size", chunk_size),
             policy=policy,
         )
-        return push.copy_image(self._images, request)
+        with self._operation(f"copy of {source} to {target}", timeout, cancel):
+            return push.copy_image(self._images, request)
 
     def tag(self, source: ImageLike, name: str) -> Image:
         """Give an image another name, and copy the image's labels to this name.

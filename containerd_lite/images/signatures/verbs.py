@@ -10,6 +10,7 @@ from .. import signatures
 from ..base import Verbs
 
 if TYPE_CHECKING:
+    from ...operation import CancelToken
     from ...progress import ProgressCallback
     from ...trust.rules import SignedManifests
     from ...trust.signers import Signer
@@ -31,6 +32,8 @@ class SignatureVerbs(Verbs):
         *,
         platform: str | Sequence[str] | None = None,
         resolver: Resolver | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> Verdict:
         """Verify the signatures of an image against a policy, without pulling the image.
 
@@ -44,11 +47,15 @@ class SignatureVerbs(Verbs):
             platform: The platforms that are verified if the policy wants a signature of each
                 platform. Default: all.
             resolver: As for ``pull``.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             What was verified, by whose signatures, and by which rule.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             Unsigned: The image has no signature.
             Untrusted: The signatures do not meet the policy. ``rejected`` says why.
             SignatureError: No rule of the policy applies to the image, or a rule rejects it.
@@ -57,9 +64,10 @@ class SignatureVerbs(Verbs):
             NotFound: The image does not exist.
             InvalidArgument: No policy was passed, or an argument is invalid.
         """
-        return images.verify_signatures(
-            self._images, source, policy, platform=platform, resolver=resolver
-        )
+        with self._operation(f"verification of {source}", timeout, cancel):
+            return images.verify_signatures(
+                self._images, source, policy, platform=platform, resolver=resolver
+            )
 
     def sign(
         self,
@@ -72,6 +80,8 @@ class SignatureVerbs(Verbs):
         services: SigningServices | None = None,
         resolver: PushResolver | None = None,
         progress: ProgressCallback | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> tuple[AttachedSignature, ...]:
         """Sign an image in a registry, and attach the signatures to it.
 
@@ -92,11 +102,15 @@ class SignatureVerbs(Verbs):
                 signatures. A signer with a certificate needs them. Default: none.
             resolver: As for ``push``.
             progress: As for ``push``.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             For each signature: what it signs, and where it is.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: The image does not exist.
             RegistryUnauthorized: The registry refuses access.
             Conflict: Other clients overwrote the signatures again and again.
@@ -110,7 +124,8 @@ class SignatureVerbs(Verbs):
             progress=progress,
             services=services,
         )
-        return signatures.sign_reference(self._images, ref, request, resolver)
+        with self._operation(f"signing of {ref}", timeout, cancel):
+            return signatures.sign_reference(self._images, ref, request, resolver)
 
     def attest(
         self,
@@ -124,6 +139,8 @@ class SignatureVerbs(Verbs):
         services: SigningServices | None = None,
         resolver: PushResolver | None = None,
         progress: ProgressCallback | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> tuple[AttachedSignature, ...]:
         """Attach a signed attestation to an image in a registry.
 
@@ -139,11 +156,15 @@ class SignatureVerbs(Verbs):
             services: As for ``sign``.
             resolver: As for ``push``.
             progress: As for ``push``.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             Where the attestation is.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: The image does not exist.
             RegistryUnauthorized: The registry refuses access.
             Conflict: Other clients overwrote the attestations again and again.
@@ -156,6 +177,7 @@ class SignatureVerbs(Verbs):
             progress=progress,
             services=services,
         )
-        return signatures.attest_reference(
-            self._images, ref, type, predicate, request=request, resolver=resolver
-        )
+        with self._operation(f"attestation of {ref}", timeout, cancel):
+            return signatures.attest_reference(
+                self._images, ref, type, predicate, request=request, resolver=resolver
+            )

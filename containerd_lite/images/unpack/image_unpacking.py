@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from ...errors import Cancelled, FailedPrecondition
+from ...interrupt import shielded
 from ...oci.descriptor import Descriptor
 from ...workers import Workers, result_when_done
 from ..job import Job
@@ -95,8 +96,9 @@ class ImageUnpacking:
         try:
             yield
         finally:
-            for prepared in self._uncommitted.values():
-                self._applier.remove(prepared)
+            with shielded():
+                for prepared in self._uncommitted.values():
+                    self._applier.remove(prepared)
 
     def _make_snapshots(self, pool: Workers) -> None:
         for tries_left in reversed(range(_MOST_TRIES)):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
 from ...errors import AlreadyExists, ContainerdError, NotFound
+from ...interrupt import shielded
 from ...oci import digest as digests
 from ...oci.content import ContentInfo, IngestStatus
 from ...services.content import ContentService
@@ -92,11 +93,12 @@ class DaemonReplacer:
                 yield
                 _write_back(own, store, info)
             except BaseException:
-                with suppress(ContainerdError):  # restores the record if the bytes still exist
+                # If the bytes still exist, this restores the record.
+                with shielded(), suppress(ContainerdError):
                     _write_back(own, store, info)
                 raise
             finally:
-                with suppress(NotFound):
+                with shielded(), suppress(NotFound):
                     store.delete(stand_in)
 
 

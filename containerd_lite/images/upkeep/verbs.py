@@ -11,6 +11,7 @@ from ..base import Verbs
 
 if TYPE_CHECKING:
     from ...oci.descriptor import Descriptor
+    from ...operation import CancelToken
     from ...progress import ProgressCallback
     from ..image import ImageLike
     from ..resolver import Resolver
@@ -29,6 +30,8 @@ class UpkeepVerbs(Verbs):
         *,
         platform: str | Sequence[str] | None = None,
         all_platforms: bool = False,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> CheckReport:
         """Report which content of an image is missing in the store, like ``ctr images check``.
 
@@ -39,18 +42,23 @@ class UpkeepVerbs(Verbs):
             source: The image.
             platform: One platform or several. Default: the client's platform.
             all_platforms: Whether to check all platforms that the index lists.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             A report for each wanted manifest, and a list of all missing content.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: No image has this name.
             NoMatchingPlatform: The image lacks a wanted platform.
             DataLoss: A manifest or index is broken; ``repair`` replaces it.
         """
-        return upkeep.check_image(
-            self._images, source, platform=platform, all_platforms=all_platforms
-        )
+        with self._operation(f"check of {source}", timeout, cancel):
+            return upkeep.check_image(
+                self._images, source, platform=platform, all_platforms=all_platforms
+            )
 
     def fetch_missing(
         self,
@@ -63,6 +71,8 @@ class UpkeepVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
         policy: PolicyLike | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> tuple[Descriptor, ...]:
         """Fetch the content of an image that ``check`` reports as missing.
 
@@ -80,11 +90,15 @@ class UpkeepVerbs(Verbs):
             progress: As for ``pull``.
             max_concurrent_downloads: How many blobs to fetch at a time.
             policy: As for ``pull``. The policies apply only if content must be fetched.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             The descriptors of the content that was fetched.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: No image has this name, or the registry lacks some content of the image.
             RegistryUnauthorized: The registry refuses access.
             RegistryUnavailable: The registry does not respond, or fails again and again.
@@ -107,9 +121,16 @@ class UpkeepVerbs(Verbs):
             ),
             policy=policy,
         )
-        return upkeep.fetch_missing(self._images, source, request)
+        with self._operation(f"fetch of what {source} lacks", timeout, cancel):
+            return upkeep.fetch_missing(self._images, source, request)
 
-    def verify(self, *sources: ImageLike, progress: ProgressCallback | None = None) -> VerifyReport:
+    def verify(
+        self,
+        *sources: ImageLike,
+        progress: ProgressCallback | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> VerifyReport:
         """Hash content in the store, and report the broken content.
 
         Content is broken if it does not match its digest, or cannot be read. Missing content is not
@@ -120,14 +141,19 @@ class UpkeepVerbs(Verbs):
         Args:
             *sources: The images whose content is hashed. Default: all content of the store.
             progress: A function that is called with each ``ProgressEvent``.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             How many blobs and bytes were hashed, and which blobs are broken.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             NotFound: No image has this name.
         """
-        return upkeep.verify_images(self._images, sources, progress)
+        with self._operation("verify", timeout, cancel):
+            return upkeep.verify_images(self._images, sources, progress)
 
     def repair(
         self,
@@ -139,6 +165,8 @@ class UpkeepVerbs(Verbs):
         progress: ProgressCallback | None = None,
         max_concurrent_downloads: int = 3,
         policy: PolicyLike | None = None,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> RepairReport:
         """Verify images, replace broken content, and fetch missing content.
 
@@ -161,11 +189,15 @@ class UpkeepVerbs(Verbs):
             progress: As for ``pull``.
             max_concurrent_downloads: How many blobs to fetch at a time.
             policy: As for ``pull``. The policies apply only if content must be fetched.
+            timeout: As for ``pull``.
+            cancel: As for ``pull``.
 
         Returns:
             How many blobs were checked, and which were repaired or fetched.
 
         Raises:
+            Cancelled: The token was cancelled, or the client was closed.
+            DeadlineExceeded: The call took longer than ``timeout``.
             DataLoss: Some content could not be repaired. All other content is sound now. ``joined``
                 contains an error for each blob that is still broken or missing.
             NotFound: No image has this name.
@@ -183,4 +215,5 @@ class UpkeepVerbs(Verbs):
             ),
             policy=policy,
         )
-        return upkeep.repair_images(self._images, sources, request)
+        with self._operation("repair", timeout, cancel):
+            return upkeep.repair_images(self._images, sources, request)

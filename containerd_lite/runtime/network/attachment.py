@@ -25,6 +25,7 @@ from pathlib import Path
 from ... import limits
 from ...deadline import Deadline
 from ...errors import ContainerdError, FailedPrecondition, InvalidArgument, NotFound
+from ...interrupt import shielded
 from ...oci.document import Document
 from ...records import record, replace
 from ...services._types import AnyValue
@@ -328,7 +329,7 @@ def connect(
                 pass  # if a later plugin fails, state[n] has the result of the plugins before it
         _save(containers, container_id, state)
     except BaseException:
-        with suppress(ContainerdError):
+        with shielded(), suppress(ContainerdError):
             # If DEL fails with one of these errors, ADD has failed, too: no connection exists.
             ignored = (InvalidArgument, NotFound)
             _delete_all(containers, container_id, state, Deadline(timeout), ignored)

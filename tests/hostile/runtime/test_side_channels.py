@@ -50,7 +50,7 @@ def test_a_machine_elsewhere_may_have_many_cpus() -> None:
 def test_the_address_says_where_the_daemon_is(address: str, is_remote: bool) -> None:
     unused: Any = None
     with Client(address, tls=False if is_remote else None) as client:
-        assert RuntimeBackend(client, lambda: unused).is_remote == is_remote
+        assert RuntimeBackend(client, lambda: unused, client._operations).is_remote == is_remote
 
 
 @pytest.mark.daemon
