@@ -50,7 +50,7 @@ def add_container(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--read-only", action="store_true", default=None, help="a read-only rootfs")
     group.add_argument("--cpus", type=float, help="CPU time in cores, such as 1.5")
-    group.add_argument("--cpu-shares", type=int, help="relative CPU weight (default: 1024)")
+    group.add_argument("--cpu-shares", type=int, help="relative CPU weight, 2 to 262144")
     group.add_argument("--cpuset-cpus", help="the CPUs to run on, such as 0-2,4")
     group.add_argument("--cpuset-mems", help="the memory nodes to use, such as 0,1")
     group.add_argument("--memory", type=size, metavar="SIZE", help="memory limit, such as 64m")

@@ -12,6 +12,7 @@ from ..arguments import check_types
 from ..errors import NotFound
 from ..undo import Undo, end_block
 from . import watch
+from .option_methods import with_option_help
 from .popen import Running, open_pipes
 from .process import Process
 from .restart import LOG_URI
@@ -71,6 +72,7 @@ class Container(TaskVerbs):
 
     # ---- added processes, and the log ------------------------------------------------------
 
+    @with_option_help
     def popen(
         self,
         args: Sequence[str],
@@ -120,6 +122,7 @@ class Container(TaskVerbs):
             running = self._add_process(undo, args, streams, id, options)
             return running.start() if start else running
 
+    @with_option_help
     def exec(
         self,
         args: Sequence[str],

@@ -23,7 +23,8 @@ if not TYPE_CHECKING:
         __optional_keys__ = frozenset()
 
         def __init_subclass__(cls, **_: Any) -> None:
-            cls.__optional_keys__ = cls.__optional_keys__ | frozenset(cls.__annotations__)
+            inherited = (base.__optional_keys__ for base in cls.__bases__)
+            cls.__optional_keys__ = frozenset(cls.__annotations__).union(*inherited)
 
 
 class ProcessOptions(TypedDict, total=False):
@@ -229,7 +230,10 @@ class ContainerOptions(SpecOptions, total=False):
 
 
 class OutputOptions(TypedDict, total=False):
-    """Options for the output of a process."""
+    """Options for the output of a process.
+
+    An option with the value ``None`` counts as not given.
+    """
 
     #: Target of stdout: a binary file, a descriptor, a function that gets bytes, ``INHERIT`` or
     #: ``DEVNULL``. Default: see ``stream`` and ``capture``.
@@ -239,13 +243,13 @@ class OutputOptions(TypedDict, total=False):
     stderr: Target | None
     #: Whether to capture the outputs that have no target. If false, these outputs go to this Python
     #: process's own stdout and stderr. Default: true.
-    capture: bool
+    capture: bool | None
     #: A function that gets the outputs that have no target. Then these outputs are not captured.
     #: The function's arguments are the name ``"stdout"`` or ``"stderr"``, and bytes. Default: no
     #: function.
     stream: Callable[[str, bytes], object] | None
     #: Maximum number of bytes to capture of each output. Default: 64 MiB.
-    max_output: int
+    max_output: int | None
 
 
 class RunOptions(ContainerOptions, OutputOptions, total=False):
@@ -259,19 +263,19 @@ class ExecOptions(ProcessOptions, OutputOptions, total=False):
 _OUTPUT_OPTIONS = ("stdout", "stderr", "capture", "stream", "max_output")
 
 
-def split_run(options: RunOptions) -> tuple[OutputOptions, ContainerOptions]:
-    """Split the options of ``Client.run`` into options for the output, and other options."""
+def split_run(options: RunOptions) -> tuple[dict[str, Any], ContainerOptions]:
+    """Split the options of ``Client.run`` into given options for the output, and other options."""
     output, others = _split(options)
     return output, cast("ContainerOptions", others)
 
 
-def split_exec(options: ExecOptions) -> tuple[OutputOptions, ProcessOptions]:
-    """Split the options of ``Container.exec`` into options for the output, and other options."""
+def split_exec(options: ExecOptions) -> tuple[dict[str, Any], ProcessOptions]:
+    """Split the options of ``Container.exec`` as ``split_run`` does."""
     output, others = _split(options)
     return output, cast("ProcessOptions", others)
 
 
-def _split(options: Mapping[str, object]) -> tuple[OutputOptions, dict[str, object]]:
-    output = {name: value for name, value in options.items() if name in _OUTPUT_OPTIONS}
+def _split(options: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, object]]:
+    output = {name: options[name] for name in _OUTPUT_OPTIONS if options.get(name) is not None}
     others = {name: value for name, value in options.items() if name not in _OUTPUT_OPTIONS}
-    return cast("OutputOptions", output), others
+    return output, others
